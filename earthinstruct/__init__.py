@@ -1,0 +1,1 @@
+"""EarthInstruct: counting, detecting and segmenting objects in remote-sensing images under free instructions."""

@@ -1,0 +1,276 @@
+"""All that a method author needs: what a method is given, what it returns, and the call between the two.
+
+Boxes are COCO xywh in absolute pixels, float64, everywhere: in memory and on disk. Values are checked when they are
+made, so what reaches the benchmark is sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from earthinstruct.errors import ContractError, UnknownNameError
+from earthinstruct.masks import RLE, check_rle, decode_rles
+
+Setting = Literal["open_vocabulary", "open_ended", "open_subclass"]
+SETTINGS: tuple[Setting, ...] = get_args(Setting)
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """What a method is asked to find.
+
+    Attributes:
+        setting: `open_vocabulary` (find these categories), `open_ended` (find everything) or `open_subclass` (find
+            every kind of one parent category).
+        text: the prompt for a language model. It may state rules of a dataset, never facts of one image.
+        categories: the category names; open_vocabulary only, empty otherwise.
+        parent: the parent category, for example "sports field"; open_subclass only, None otherwise.
+
+    Raises:
+        ContractError: a field does not go with the setting.
+        UnknownNameError: the setting does not exist.
+    """
+
+    setting: Setting
+    text: str
+    categories: tuple[str, ...] = ()
+    parent: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.setting not in SETTINGS:
+            raise UnknownNameError("setting", str(self.setting), SETTINGS)
+        if not isinstance(self.text, str) or not self.text.strip():
+            raise ContractError(f"instruction text must be a non-empty string, got {self.text!r}")
+        object.__setattr__(self, "categories", _labels(self.categories, "categories"))
+        repeated = [name for i, name in enumerate(self.categories) if name in self.categories[:i]]
+        if repeated:
+            raise ContractError(f"categories name {repeated[0]!r} twice")
+        if self.setting == "open_vocabulary" and not self.categories:
+            raise ContractError("an open_vocabulary instruction needs categories")
+        if self.setting != "open_vocabulary" and self.categories:
+            raise ContractError(f"an {self.setting} instruction has no categories, got {list(self.categories)}")
+        if self.setting == "open_subclass" and not (isinstance(self.parent, str) and self.parent.strip()):
+            raise ContractError(f"an open_subclass instruction needs a parent category, got {self.parent!r}")
+        if self.setting != "open_subclass" and self.parent is not None:
+            raise ContractError(f"an {self.setting} instruction has no parent, got {self.parent!r}")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one image cost.
+
+    Attributes:
+        seconds: wall time per stage, for example {"counter": 1.2, "proposer": 3.4}.
+        input_tokens: tokens sent to a language model.
+        output_tokens: tokens it wrote.
+    """
+
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        for stage, value in self.seconds.items():
+            if not _is_number(value) or value < 0:
+                raise ContractError(f"usage.seconds[{stage!r}] must be a finite number >= 0, got {value!r}")
+        for name in ("input_tokens", "output_tokens"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+                raise ContractError(f"usage.{name} must be an integer >= 0, got {value!r}")
+        object.__setattr__(self, "seconds", MappingProxyType({str(k): float(v) for k, v in self.seconds.items()}))
+
+
+@dataclass(frozen=True, eq=False)
+class Proposals:
+    """Class-agnostic regions of one image, best first.
+
+    Attributes:
+        boxes: float64 (n, 4), COCO xywh, absolute pixels.
+        masks: n COCO RLEs, or None.
+        scores: float64 (n,), or None.
+
+    Raises:
+        ContractError: lengths differ or a value is malformed; the message gives index and value.
+    """
+
+    boxes: NDArray[np.float64]
+    masks: tuple[RLE, ...] | None = None
+    scores: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        _set_regions(self, "proposals.")
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a method found in one image. Inputs are copied, checked and made read-only.
+
+    Attributes:
+        labels: n strings, in the method's own words.
+        boxes: float64 (n, 4), COCO xywh, absolute pixels.
+        masks: n COCO RLEs of the image's size, or None when the method gives none.
+        scores: float64 (n,), or None: confidence-free, a normal state.
+        counts: label -> number of objects, or None: then the instances are counted.
+        proposals: the class-agnostic regions the method chose from, or None.
+        usage: seconds per stage and tokens.
+
+    Raises:
+        ContractError: lengths differ or a value is malformed; the message gives index and value.
+
+    >>> Prediction(labels=["ship"], boxes=[[10, 20, 30, -1]])
+    Traceback (most recent call last):
+    ...
+    earthinstruct.errors.ContractError: boxes[0] must have a width and height >= 0, got [10.0, 20.0, 30.0, -1.0]
+    """
+
+    labels: tuple[str, ...] = ()
+    boxes: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 4)))
+    masks: tuple[RLE, ...] | None = None
+    scores: NDArray[np.float64] | None = None
+    counts: Mapping[str, int] | None = None
+    proposals: Proposals | None = None
+    usage: Usage = field(default_factory=Usage)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", _labels(self.labels, "labels"))
+        _set_regions(self, "")
+        if len(self.labels) != len(self.boxes):
+            raise ContractError(f"{len(self.labels)} labels for {len(self.boxes)} boxes")
+        if self.counts is not None:
+            object.__setattr__(self, "counts", MappingProxyType(_counts(self.counts)))
+        if self.proposals is not None and not isinstance(self.proposals, Proposals):
+            raise ContractError(f"proposals must be a Proposals or None, got {type(self.proposals).__name__}")
+        if not isinstance(self.usage, Usage):
+            raise ContractError(f"usage must be a Usage, got {type(self.usage).__name__}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A system under evaluation.
+
+    Optional members, used when they exist:
+        predict_batch(images, instruction) -> list of Prediction: several images at once.
+        skip(task) -> str | None: a reason not to run an `earthinstruct.tasks.Task`.
+        describe() -> dict: versions, weights and parameters, kept in the result file.
+        close() -> None: releases what the method holds.
+    """
+
+    name: str
+
+    def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
+        """Find what the instruction asks for in one RGB image, uint8 (height, width, 3)."""
+        ...
+
+
+@runtime_checkable
+class ControlMethod(Protocol):
+    """A method with the answer in hand, to catch wrong metrics. Leaderboards mark it.
+
+    `targets` is the ground truth of the image as a `Prediction`, already limited to what the instruction asks for.
+    """
+
+    name: str
+
+    def predict_with_targets(
+        self, image: NDArray[np.uint8], instruction: Instruction, targets: Prediction, /
+    ) -> Prediction:
+        """Answer from the targets."""
+        ...
+
+
+def check_image_size(prediction: Prediction, height: int, width: int) -> None:
+    """Check that every mask of a prediction has the size of its image.
+
+    Raises:
+        ContractError: a mask of the prediction or of its proposals has another size.
+    """
+    for where, regions in (("", prediction), ("proposals.", prediction.proposals)):
+        for i, rle in enumerate((regions.masks if regions is not None else None) or ()):
+            if tuple(rle["size"]) != (height, width):
+                raise ContractError(
+                    f"{where}masks[{i}] has size {list(rle['size'])}, the image is [{height}, {width}] (height, width)"
+                )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def _labels(values: object, where: str) -> tuple[str, ...]:
+    if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
+        raise ContractError(f"{where} must be a sequence of strings, got {values!r}")
+    for i, value in enumerate(values):
+        if not isinstance(value, str) or not value.strip():
+            raise ContractError(f"{where}[{i}] must be a non-empty string, got {value!r}")
+    return tuple(str(value) for value in values)
+
+
+def _floats(values: ArrayLike, where: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    try:
+        array = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = None
+    if array is None:
+        for i, value in enumerate(values if isinstance(values, Sequence) else ()):
+            flat = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+            if len(flat) != (shape[1] if len(shape) == 2 else 1) or not all(_is_number(part) for part in flat):
+                raise ContractError(f"{where}[{i}] must be {'4 numbers' if len(shape) == 2 else 'a number'}, got {value!r}")
+        raise ContractError(f"{where} must be numbers of shape {_shape(shape)}, got {type(values).__name__}")
+    if array.size == 0 and len(shape) == 2:
+        array = array.reshape(0, shape[1])
+    if array.ndim != len(shape) or array.shape[1:] != shape[1:]:
+        raise ContractError(f"{where} must have shape {_shape(shape)}, got {array.shape}")
+    finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+    if not finite.all():
+        i = int(np.argmin(finite))
+        raise ContractError(f"{where}[{i}] must be finite, got {array[i].tolist()}")
+    array.flags.writeable = False
+    return array
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "(n, 4)" if len(shape) == 2 else "(n,)"
+
+
+def _set_regions(value: Any, prefix: str) -> None:
+    """Check and freeze the boxes, masks and scores of a prediction or of proposals."""
+    boxes = _floats(value.boxes, f"{prefix}boxes", (0, 4))
+    negative = (boxes[:, 2:] < 0).any(axis=1)
+    if negative.any():
+        i = int(np.argmax(negative))
+        raise ContractError(f"{prefix}boxes[{i}] must have a width and height >= 0, got {boxes[i].tolist()}")
+    object.__setattr__(value, "boxes", boxes)
+    if value.masks is not None:
+        masks = tuple(check_rle(mask, f"{prefix}masks[{i}]") for i, mask in enumerate(value.masks))
+        if len(masks) != len(boxes):
+            raise ContractError(f"{prefix}masks has {len(masks)} entries for {len(boxes)} boxes")
+        decode_rles(masks, f"{prefix}masks")
+        object.__setattr__(value, "masks", masks)
+    if value.scores is not None:
+        scores = _floats(value.scores, f"{prefix}scores", (0,))
+        if len(scores) != len(boxes):
+            raise ContractError(f"{prefix}scores has {len(scores)} entries for {len(boxes)} boxes")
+        object.__setattr__(value, "scores", scores)
+
+
+def _counts(counts: Mapping[str, int]) -> dict[str, int]:
+    if not isinstance(counts, Mapping):
+        raise ContractError(f"counts must be a mapping of label to integer, got {counts!r}")
+    for label, count in counts.items():
+        if not isinstance(label, str) or not label.strip():
+            raise ContractError(f"counts has the label {label!r}; labels are non-empty strings")
+        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 0:
+            raise ContractError(f"counts[{label!r}] must be an integer >= 0, got {count!r}")
+    return {label: int(count) for label, count in counts.items()}

@@ -1,0 +1,7 @@
+"""Readers of datasets: any COCO file, and the named datasets of the benchmark."""
+
+from earthinstruct.datasets.coco import read_coco
+from earthinstruct.datasets.dataset import Dataset, ImageRecord, read_image
+from earthinstruct.datasets.registry import DatasetSource, dataset_sources, load_dataset
+
+__all__ = ["Dataset", "DatasetSource", "ImageRecord", "dataset_sources", "load_dataset", "read_coco", "read_image"]

@@ -1,0 +1,246 @@
+"""Reads COCO annotation files, and refuses what is inconsistent before it can become a wrong number."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from earthinstruct.datasets.dataset import Dataset, ImageRecord
+from earthinstruct.errors import ContractError, DataError
+from earthinstruct.instances import ImageId, Instances
+from earthinstruct.masks import RLE, MaskRuns, check_rle, decode_rles, encode_runs
+from earthinstruct.tasks import Vocabulary
+
+
+class _Image(msgspec.Struct):
+    id: ImageId
+    file_name: str
+    width: int
+    height: int
+
+
+class _Category(msgspec.Struct):
+    id: int
+    name: str
+    supercategory: str | None = None
+
+
+class _Annotation(msgspec.Struct):
+    id: int
+    image_id: ImageId
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    segmentation: list[list[float]] | dict[str, Any] | None = None
+    iscrowd: int = 0
+
+
+class _File(msgspec.Struct):
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: list[_Category]
+
+
+def read_coco(
+    path: Path,
+    *,
+    name: str,
+    image_root: Path | None,
+    vocabulary: Vocabulary | None = None,
+    renamed: dict[str, str] | None = None,
+) -> Dataset:
+    """Read a COCO annotation file as a `Dataset`.
+
+    Args:
+        path: the JSON file. Ids may start at 0; image ids may be numbers or text.
+        name: the dataset's name.
+        image_root: the folder of the images, or None.
+        vocabulary: the categories the file must have; None: the file's own, with its `supercategory` as parents.
+        renamed: category name in the file -> name in the vocabulary.
+
+    Raises:
+        DataError: the file is missing, is not COCO, or contradicts itself; the message names the entry.
+    """
+    content = read_bytes(path, "annotation file")
+    try:
+        file = msgspec.json.decode(content, type=_File)
+    except msgspec.DecodeError as error:
+        raise DataError(
+            f"{path} is not a COCO annotation file: {error}; expected an object with 'images', 'annotations' and 'categories'"
+        ) from error
+    reader = _Reader(path, file, renamed or {})
+    vocabulary = reader.vocabulary(vocabulary)
+    reader.check_images()
+    annotations, first_part_masks, no_masks_reason = reader.annotations(vocabulary)
+    return Dataset(
+        name=name,
+        vocabulary=vocabulary,
+        images=tuple(ImageRecord(i.id, i.file_name, i.width, i.height) for i in file.images),
+        annotations=annotations,
+        first_part_masks=first_part_masks,
+        no_masks_reason=no_masks_reason,
+        image_root=image_root,
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def read_bytes(path: Path, what: str) -> bytes:
+    """The content of a file.
+
+    Raises:
+        DataError: it cannot be read; `what` names it.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{what} {path} cannot be read: {error.strerror}") from error
+
+
+def check_file_name(file_name: str, where: str) -> None:
+    """Refuse a file name from data that could leave its folder.
+
+    Raises:
+        DataError: the name is empty, absolute, or has a `..` part, a drive or a backslash.
+    """
+    parts = PurePosixPath(file_name)
+    if not file_name or parts.is_absolute() or ".." in parts.parts or "\\" in file_name or ":" in file_name or "\0" in file_name:
+        raise DataError(f"{where}: file name {file_name!r} leaves the image folder; give a path relative to it")
+
+
+class _Reader:
+    """The checks of one file, so that every message can name it."""
+
+    def __init__(self, path: Path, file: _File, renamed: dict[str, str]) -> None:
+        self.path = path
+        self.file = file
+        for category in file.categories:
+            category.name = renamed.get(category.name, category.name)
+
+    def error(self, message: str) -> DataError:
+        return DataError(f"{self.path}: {message}")
+
+    def vocabulary(self, expected: Vocabulary | None) -> Vocabulary:
+        names = [category.name for category in self.file.categories]
+        self.refuse_repeated([category.id for category in self.file.categories], "categories", "id")
+        self.refuse_repeated(names, "categories", "name")
+        if not names:
+            raise self.error("'categories' is empty")
+        if expected is not None:
+            unknown = [name for name in names if name not in expected.categories]
+            missing = [name for name in expected.categories if name not in names]
+            if unknown or missing:
+                raise self.error(
+                    f"its categories are not those of the dataset: unknown {unknown}, missing {missing}; "
+                    f"expected {list(expected.categories)}"
+                )
+            return expected
+        parents: dict[str, tuple[str, ...]] = {}
+        for category in sorted(self.file.categories, key=lambda category: category.id):
+            if category.supercategory and category.supercategory not in names:
+                parents[category.supercategory] = (*parents.get(category.supercategory, ()), category.name)
+        ordered = sorted(self.file.categories, key=lambda category: category.id)
+        return Vocabulary(tuple(category.name for category in ordered), parents=parents)
+
+    def refuse_repeated(self, values: Sequence[object], where: str, what: str) -> None:
+        seen: set[object] = set()
+        for i, value in enumerate(values):
+            if value in seen:
+                raise self.error(f"{where}[{i}] repeats the {what} {value!r}; every {what} must be there once")
+            seen.add(value)
+
+    def check_images(self) -> None:
+        images = self.file.images
+        if not images:
+            raise self.error("'images' is empty")
+        self.refuse_repeated([image.id for image in images], "images", "id")
+        # results and count files may name an image by either, so both must be unique
+        self.refuse_repeated([image.file_name for image in images], "images", "file_name")
+        for i, image in enumerate(images):
+            check_file_name(image.file_name, f"{self.path}: images[{i}]")
+            if image.width <= 0 or image.height <= 0:
+                raise self.error(f"images[{i}] has size {image.width}x{image.height}; both sides must be positive")
+
+    def annotations(self, vocabulary: Vocabulary) -> tuple[Instances, MaskRuns | None, str | None]:
+        image_index = {image.id: i for i, image in enumerate(self.file.images)}
+        category_index = {
+            category.id: vocabulary.categories.index(category.name) for category in self.file.categories
+        }
+        entries = self.file.annotations
+        self.refuse_repeated([entry.id for entry in entries], "annotations", "id")
+        for i, entry in enumerate(entries):
+            where = f"annotations[{i}] (id {entry.id})"
+            if entry.image_id not in image_index:
+                raise self.error(f"{where} names image {entry.image_id!r}, which is not in 'images'")
+            if entry.category_id not in category_index:
+                raise self.error(
+                    f"{where} names category {entry.category_id}, which is not in 'categories' ({sorted(category_index)})"
+                )
+            if not all(math.isfinite(value) for value in entry.bbox) or min(entry.bbox[2:]) < 0:
+                raise self.error(
+                    f"{where} has the box {list(entry.bbox)}; expected finite [x, y, width, height] with sizes >= 0"
+                )
+            if entry.iscrowd:
+                raise self.error(f"{where} is a crowd region (iscrowd 1), which cannot be counted; split it into instances or remove it")
+        masks, first_parts, no_masks_reason = self.masks(image_index)
+        instances = Instances(
+            image=np.array([image_index[entry.image_id] for entry in entries], dtype=np.int64),
+            category=np.array([category_index[entry.category_id] for entry in entries], dtype=np.int64),
+            boxes=np.array([entry.bbox for entry in entries], dtype=np.float64).reshape(-1, 4),
+            masks=masks,
+        )
+        return instances, first_parts, no_masks_reason
+
+    def masks(self, image_index: dict[ImageId, int]) -> tuple[MaskRuns | None, MaskRuns | None, str | None]:
+        whole: list[RLE] = []
+        first: dict[int, RLE] = {}
+        for i, entry in enumerate(self.file.annotations):
+            image = self.file.images[image_index[entry.image_id]]
+            where = f"annotations[{i}] (id {entry.id})"
+            if not entry.segmentation:
+                return None, None, f"{self.path.name}: {where} has no segmentation"
+            if isinstance(entry.segmentation, dict):
+                whole.append(self.mask_of_rle(entry.segmentation, (image.height, image.width), where))
+                continue
+            whole.append(self.mask_of_polygons(entry.segmentation, image, where))
+            if len(entry.segmentation) > 1:
+                first[i] = self.mask_of_polygons(entry.segmentation[:1], image, where)
+        try:
+            masks = decode_rles(whole, "annotations")
+            first_parts = masks
+            if first:
+                first_parts = decode_rles([first.get(i, rle) for i, rle in enumerate(whole)], "annotations")
+        except ContractError as error:
+            raise self.error(f"segmentation of {error}") from error
+        return masks, first_parts, None
+
+    def mask_of_rle(self, value: dict[str, Any], size: tuple[int, int], where: str) -> RLE:
+        try:
+            if isinstance(value.get("counts"), list):
+                rle = check_rle({**value, "counts": ""}, f"{where} segmentation")
+                rle = encode_runs(value["counts"], rle["size"])
+            else:
+                rle = check_rle(value, f"{where} segmentation")
+        except ContractError as error:
+            message = str(error) if where in str(error) else f"{where} segmentation: {error}"
+            raise self.error(message) from error
+        if rle["size"] != size:
+            raise self.error(f"{where} has a mask of size {list(rle['size'])}, its image is {list(size)} (height, width)")
+        return rle
+
+    def mask_of_polygons(self, polygons: list[list[float]], image: _Image, where: str) -> RLE:
+        from pycocotools import mask as coco_mask
+
+        limit = 2 * max(image.width, image.height)
+        for polygon in polygons:
+            if len(polygon) < 6 or len(polygon) % 2:
+                raise self.error(f"{where} has a polygon of {len(polygon)} numbers; expected x, y of at least 3 points")
+            far = [value for value in polygon if not abs(value) <= limit]
+            if far:
+                raise self.error(f"{where} has a polygon vertex at {far[0]}, far outside its {image.width}x{image.height} image")
+        parts = coco_mask.frPyObjects(polygons, image.height, image.width)
+        return check_rle(coco_mask.merge(parts), where)

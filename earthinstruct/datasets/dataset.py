@@ -1,0 +1,84 @@
+"""A dataset in memory: images, categories and ground truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.errors import DataError
+from earthinstruct.instances import ImageId, Instances
+from earthinstruct.masks import MaskRuns
+from earthinstruct.tasks import Vocabulary
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image of a dataset. `file_name` is relative to the image folder and never leaves it."""
+
+    id: ImageId
+    file_name: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images with ground truth.
+
+    Attributes:
+        name: for example "dior-mini".
+        vocabulary: the categories, in the order of their ids.
+        images: the images, in the order of the file.
+        annotations: the ground truth; `image` indexes `images`, `category` indexes the vocabulary's categories.
+        first_part_masks: the masks when only the first polygon of each object counts (protocol `paper`);
+            the same object as `annotations.masks` where no object has several polygons.
+        no_masks_reason: why there are no masks, or None.
+        image_root: the folder of the images, or None when only annotations are at hand.
+        sha256: hash of the annotation file.
+    """
+
+    name: str
+    vocabulary: Vocabulary
+    images: tuple[ImageRecord, ...]
+    annotations: Instances
+    first_part_masks: MaskRuns | None
+    no_masks_reason: str | None
+    image_root: Path | None
+    sha256: str
+
+    def read_image(self, index: int) -> NDArray[np.uint8]:
+        """The pixels of one image: uint8 RGB (height, width, 3).
+
+        Raises:
+            DataError: the file is missing, cannot be decoded or has another size than the annotation file says.
+        """
+        record = self.images[index]
+        if self.image_root is None:
+            raise DataError(f"dataset {self.name!r} has annotations but no image folder; give one with --images DIR")
+        image = read_image(self.image_root / record.file_name)
+        if image.shape[:2] != (record.height, record.width):
+            raise DataError(
+                f"{self.image_root / record.file_name} is {image.shape[1]}x{image.shape[0]} pixels, the annotation "
+                f"file says {record.width}x{record.height}"
+            )
+        return image
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Read an image file as uint8 RGB (height, width, 3).
+
+    Raises:
+        DataError: the file is missing or is not an image.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert("RGB"), dtype=np.uint8)
+    except FileNotFoundError as error:
+        raise DataError(f"image {path} does not exist") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"image {path} cannot be read: {error}") from error

@@ -1,0 +1,124 @@
+"""The datasets by name, and how each is found on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from earthinstruct.datasets.coco import read_coco
+from earthinstruct.datasets.dataset import Dataset
+from earthinstruct.errors import DataError, UnknownNameError
+from earthinstruct.tasks import DIOR, NWPU, Vocabulary
+
+DATA_VARIABLE = "EARTHINSTRUCT_DATA"
+
+
+@dataclass(frozen=True)
+class DatasetSource:
+    """A dataset that can be loaded by name.
+
+    Attributes:
+        name: for example "dior-mini".
+        summary: what it is, in a few words.
+        vocabulary: its categories, known before it is loaded.
+        load: (data root or None, image folder or None) -> `Dataset`.
+        missing: data root or None -> what is missing on this machine and how to get it, or None.
+    """
+
+    name: str
+    summary: str
+    vocabulary: Vocabulary
+    load: Callable[[Path | None, Path | None], Dataset]
+    missing: Callable[[Path | None], str | None]
+
+
+def data_root(root: Path | None = None) -> Path:
+    """Where datasets lie: `root`, else the folder that EARTHINSTRUCT_DATA names, else `data`."""
+    return root or Path(os.environ.get(DATA_VARIABLE) or "data")
+
+
+@dataclass(frozen=True)
+class _FolderDataset:
+    """A dataset in a folder of the user's: `<root>/<folder>/annotations.json` and `images/`, or `<root>` itself."""
+
+    name: str
+    folder: str
+    summary: str
+    vocabulary: Vocabulary
+    how_to_get: str
+    renamed: tuple[tuple[str, str], ...] = ()
+
+    def candidates(self, root: Path | None) -> list[Path]:
+        base = data_root(root)
+        return [base / self.folder / "annotations.json", *([base / "annotations.json"] if root is not None else [])]
+
+    def missing(self, root: Path | None) -> str | None:
+        looked = self.candidates(root)
+        if any(path.is_file() for path in looked):
+            return None
+        return (
+            f"not found: looked for {' and '.join(str(path) for path in looked)}. {self.how_to_get} "
+            f"Then give its folder with --data DIR or the variable {DATA_VARIABLE}."
+        )
+
+    def load(self, root: Path | None, images: Path | None) -> Dataset:
+        path = next((path for path in self.candidates(root) if path.is_file()), None)
+        if path is None:
+            raise DataError(f"dataset {self.name!r} {self.missing(root)}")
+        beside = path.parent / "images"
+        return read_coco(
+            path,
+            name=self.name,
+            image_root=images or (beside if beside.is_dir() else None),
+            vocabulary=self.vocabulary,
+            renamed=dict(self.renamed),
+        )
+
+    def source(self) -> DatasetSource:
+        return DatasetSource(self.name, self.summary, self.vocabulary, self.load, self.missing)
+
+
+_DIOR_MINI = _FolderDataset(
+    name="dior-mini",
+    folder="dior_mini",
+    summary="four images of DIOR val, for trying a method on real pixels",
+    vocabulary=DIOR,
+    how_to_get="Put a COCO file of the four images and their folder `images` there (see data/README.md).",
+)
+_NWPU = _FolderDataset(
+    name="nwpu",
+    folder="nwpu",
+    summary="NWPU VHR-10, the 650 positive images, COCO re-annotation of Su et al. 2019",
+    vocabulary=NWPU,
+    how_to_get="Put the COCO re-annotation there as annotations.json, and the folder `positive image set` as images (see data/README.md).",
+    renamed=(("baseball_diamond", "baseball_field"), ("ground_track_field", "track_field")),
+)
+
+
+def dataset_sources() -> dict[str, DatasetSource]:
+    """Every dataset that has a name."""
+    return {folder.name: folder.source() for folder in (_DIOR_MINI, _NWPU)}
+
+
+def load_dataset(name: str, root: Path | None = None, images: Path | None = None) -> Dataset:
+    """Load a dataset by name, or a COCO file by path.
+
+    Args:
+        name: a registered name, or the path of a COCO annotation file (anything that ends in `.json`).
+        root: the folder of the user's data; None: see `data_root`.
+        images: the folder of the images; None: `images` beside the annotation file where it exists, else its folder.
+
+    Raises:
+        UnknownNameError: no such dataset.
+        DataError: it is not on this machine, or its files are malformed.
+    """
+    if name.endswith(".json"):
+        path = Path(name)
+        beside = path.parent / "images"
+        return read_coco(path, name=path.stem, image_root=images or (beside if beside.is_dir() else path.parent))
+    sources = dataset_sources()
+    if name not in sources:
+        raise UnknownNameError("dataset", name, sources, "A COCO file of your own is given by its path (*.json).")
+    return sources[name].load(root, images)

@@ -1,0 +1,327 @@
+"""The drawing surface: paints an antialiased picture and keeps, pixel by pixel, which object is visible where.
+
+What the objects look like is in `objects`, where they stand in `layouts`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from earthinstruct.masks import RLE, encode_runs
+
+Point = tuple[float, float]
+Polygon = Sequence[Point]
+Colour = tuple[int, int, int]
+Item = TypeVar("Item")
+
+# Vertices are rounded to this many steps per pixel before a mask is drawn, and pixels are then decided in integers.
+# The last digit of sin and cos differs between C libraries and SIMD units; without the grid it could flip a pixel
+# and the ground truth would not be the same on every machine.
+GRID = 16
+
+LEAST_VISIBLE_SHARE = 0.35  # of an object's area; an object that shows less is not drawn at all
+LEAST_VISIBLE_PIXELS = 40
+
+
+class Material(IntEnum):
+    """What the ground is made of: decides the texture and what may stand there."""
+
+    GRASS = 0
+    SOIL = 1
+    ASPHALT = 2
+    CONCRETE = 3
+    WATER = 4
+    ROOF = 5
+    TREE = 6
+    OBJECT = 7
+
+
+class Dice:
+    """Random choices from one seed.
+
+    Only the raw doubles of PCG64 are used: numpy keeps those for ever, but not the streams of its distributions.
+    """
+
+    def __init__(self, *seed: int) -> None:
+        self._generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
+        """A number in [low, high)."""
+        return low + (high - low) * float(self._generator.random())
+
+    def integer(self, low: int, high: int) -> int:
+        """An integer in [low, high], both included."""
+        return low + int(self.uniform() * (high - low + 1))
+
+    def chance(self, probability: float) -> bool:
+        """True with this probability."""
+        return self.uniform() < probability
+
+    def choice(self, items: Sequence[Item]) -> Item:
+        """One of the items."""
+        return items[self.integer(0, len(items) - 1)]
+
+    def shuffled(self, items: Iterable[Item]) -> list[Item]:
+        """The items in random order."""
+        keyed = [(self.uniform(), i, item) for i, item in enumerate(items)]
+        return [item for _, _, item in sorted(keyed, key=lambda entry: entry[:2])]
+
+    def tint(self, colour: Colour, amount: int = 10) -> Colour:
+        """The colour with its brightness and, less, its hue changed by up to `amount`."""
+        light = self.uniform(-amount, amount)
+        red, green, blue = (min(255, max(0, round(c + light + self.uniform(-amount, amount) / 3))) for c in colour)
+        return red, green, blue
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A place on the canvas: local coordinates are turned, scaled and moved to pixels.
+
+    Attributes:
+        x: origin, pixels from the left edge.
+        y: origin, pixels from the upper edge.
+        angle: radians, clockwise as seen on the screen.
+        scale: pixels per local unit.
+    """
+
+    x: float
+    y: float
+    angle: float = 0.0
+    scale: float = 1.0
+
+    def point(self, x: float, y: float) -> Point:
+        """Local coordinates to pixels."""
+        cos, sin = math.cos(self.angle) * self.scale, math.sin(self.angle) * self.scale
+        return self.x + cos * x - sin * y, self.y + sin * x + cos * y
+
+    def points(self, local: Iterable[Point]) -> list[Point]:
+        """Local coordinates to pixels."""
+        return [self.point(x, y) for x, y in local]
+
+    def at(self, x: float, y: float, turn: float = 0.0, scale: float = 1.0) -> Frame:
+        """The frame whose origin is at local (x, y), turned and scaled in addition."""
+        px, py = self.point(x, y)
+        return Frame(px, py, self.angle + turn, self.scale * scale)
+
+
+def rectangle(x0: float, y0: float, x1: float, y1: float) -> list[Point]:
+    """The four corners."""
+    return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
+
+
+def arc(x: float, y: float, rx: float, ry: float, start: float, end: float, steps: int = 24) -> list[Point]:
+    """Points on an ellipse from one angle to another, radians."""
+    angles = (start + (end - start) * i / steps for i in range(steps + 1))
+    return [(x + rx * math.cos(a), y + ry * math.sin(a)) for a in angles]
+
+
+def disc(x: float, y: float, rx: float, ry: float | None = None, steps: int = 40) -> list[Point]:
+    """A whole ellipse."""
+    return arc(x, y, rx, rx if ry is None else ry, 0.0, 2 * math.pi, steps)[:-1]
+
+
+@dataclass(frozen=True)
+class Stencil:
+    """The pixels whose centres lie inside some polygons.
+
+    Attributes:
+        top: first row of `inside`, pixels.
+        left: first column of `inside`, pixels.
+        inside: bool (rows, columns); the part on the canvas.
+        area: pixels, those beyond the border of the canvas included.
+    """
+
+    top: int
+    left: int
+    inside: NDArray[np.bool_]
+    area: int
+
+    def of(self, layer: NDArray[np.generic]) -> NDArray[np.generic]:
+        """The view of a canvas layer that `inside` covers."""
+        rows, columns = self.inside.shape
+        return layer[self.top : self.top + rows, self.left : self.left + columns]
+
+
+def rasterise(polygons: Iterable[Polygon], height: int, width: int) -> Stencil:
+    """The union of polygons (even-odd each), exactly: integers only once the vertices are on the grid."""
+    grids = [np.array([(round(x * GRID), round(y * GRID)) for x, y in polygon], dtype=np.int64) for polygon in polygons]
+    vertices = np.concatenate(grids)
+    left, top = (int(v) for v in vertices.min(axis=0) // GRID)
+    right, bottom = (int(v) for v in -(-vertices.max(axis=0) // GRID))
+    inside = np.zeros((bottom - top + 1, right - left + 1), dtype=bool)
+    centre = (np.arange(top, bottom + 1, dtype=np.int64) * GRID + GRID // 2)[None, :]
+    for grid in grids:
+        x0, y0 = grid[:, 0:1], grid[:, 1:2]
+        x1, y1 = np.roll(x0, -1, axis=0), np.roll(y0, -1, axis=0)
+        edge, row = np.nonzero((y0 <= centre) != (y1 <= centre))
+        x0, y0, x1, y1 = x0[edge, 0], y0[edge, 0], x1[edge, 0], y1[edge, 0]
+        down = np.where(y1 > y0, 1, -1)
+        rise = (y1 - y0) * down
+        # the first pixel whose centre is at or right of the crossing: ceil((crossing - GRID / 2) / GRID)
+        crossing = (x0 - GRID // 2) * rise + (centre[0, row] - y0) * (x1 - x0) * down
+        first = -(-crossing // (rise * GRID)) - left
+        flips = np.zeros(inside.shape, dtype=np.int32)
+        np.add.at(flips, (row, first), 1)
+        inside |= np.cumsum(flips, axis=1) % 2 == 1
+    area = int(np.count_nonzero(inside))
+    y0c, x0c = min(max(top, 0), height), min(max(left, 0), width)
+    y1c, x1c = min(max(bottom + 1, y0c), height), min(max(right + 1, x0c), width)
+    return Stencil(y0c, x0c, inside[y0c - top : y1c - top, x0c - left : x1c - left], area)
+
+
+class Canvas:
+    """A picture under construction with the visible pixels of each object.
+
+    Args:
+        width: pixels.
+        height: pixels.
+        sun: where shadows fall: the shift for one pixel of height, pixels.
+
+    Attributes:
+        labels: category of each object, in order of drawing.
+        material: uint8 (height, width), what the ground is made of.
+        instances: int32 (height, width), the number of the visible object from 1, or 0.
+    """
+
+    def __init__(self, width: int, height: int, sun: Point) -> None:
+        self.width, self.height, self.sun = width, height, sun
+        self._zoom = 3 if max(width, height) <= 1024 else 2  # supersampling; less for the big ones to save memory
+        self._picture = Image.new("RGB", (width * self._zoom, height * self._zoom))
+        self._draw = ImageDraw.Draw(self._picture, "RGBA")
+        self.material = np.full((height, width), Material.GRASS, dtype=np.uint8)
+        self.instances = np.zeros((height, width), dtype=np.int32)
+        self.labels: list[str] = []
+        self._areas: list[int] = [0]
+        self._visible: list[int] = [0]
+
+    @property
+    def reach(self) -> float:
+        """Half the diagonal, pixels: nothing farther from the centre can be seen."""
+        return math.hypot(self.width, self.height) / 2
+
+    def picture(self) -> NDArray[np.uint8]:
+        """The picture at final resolution, uint8 (height, width, 3)."""
+        return np.array(self._picture.reduce(self._zoom))
+
+    def paint(self, polygon: Polygon, colour: Colour, material: Material | None = None, alpha: int = 255) -> None:
+        """Fill a polygon of the picture; with a material, mark the ground below it as well."""
+        self._draw.polygon(self._zoomed(polygon), fill=(*colour, alpha))
+        if material is not None:
+            stencil = rasterise([polygon], self.height, self.width)
+            stencil.of(self.material)[stencil.inside] = material
+
+    def line(self, points: Polygon, width: float, colour: Colour, alpha: int = 255) -> None:
+        """Draw a line, width in pixels; the ground truth stays as it is."""
+        pixels = max(1, round(width * self._zoom))
+        self._draw.line(self._zoomed(points), fill=(*colour, alpha), width=pixels, joint="curve" if pixels > 2 else None)
+
+    def shadow(self, polygons: Sequence[Polygon], height: float, alpha: int = 110) -> None:
+        """Darken what the shadow of a body of this height (pixels) falls on."""
+        zoomed = [np.array(self._zoomed(polygon)) for polygon in polygons]
+        shift = np.array(self.sun) * height * self._zoom
+        corners = np.concatenate([part + move for part in zoomed for move in (0 * shift, shift)])
+        left, top = (max(0, math.floor(v) - 1) for v in corners.min(axis=0))
+        right, bottom = (math.ceil(v) + 2 for v in corners.max(axis=0))
+        right, bottom = min(right, self._picture.width), min(bottom, self._picture.height)
+        if right <= left or bottom <= top:
+            return
+        mask = Image.new("L", (right - left, bottom - top))
+        draw = ImageDraw.Draw(mask)
+        steps = max(1, math.ceil(math.hypot(*shift) / 3))
+        for part in zoomed:
+            for i in range(steps + 1):
+                draw.polygon([tuple(p) for p in (part + shift * (i / steps) - (left, top)).tolist()], fill=alpha)
+        self._picture.paste((12, 16, 26), (left, top), mask)
+
+    def place(
+        self,
+        label: str,
+        outlines: Sequence[Polygon],
+        *,
+        least: float = 0.5,
+        over: Collection[str] = (),
+        on: Collection[Material] = (),
+    ) -> bool:
+        """Enter an object in the ground truth, unless too little of it or of what it covers would be seen.
+
+        Args:
+            label: its category.
+            outlines: polygons whose union is the object.
+            least: the share of its area that must be on the canvas.
+            over: categories that it may cover in part.
+            on: materials that it must stand on; empty for any.
+
+        Returns:
+            False: nothing was entered, and the object must not be painted.
+        """
+        stencil = rasterise(outlines, self.height, self.width)
+        visible = int(np.count_nonzero(stencil.inside))
+        if visible < LEAST_VISIBLE_PIXELS or visible < max(least, LEAST_VISIBLE_SHARE) * stencil.area:
+            return False
+        if on:
+            suitable = np.isin(stencil.of(self.material)[stencil.inside], [int(m) for m in on])
+            if np.count_nonzero(suitable) < 0.97 * visible:
+                return False
+        if not self._cover(stencil, over, LEAST_VISIBLE_SHARE):
+            return False
+        self.labels.append(label)
+        self._areas.append(stencil.area)
+        self._visible.append(visible)
+        stencil.of(self.instances)[stencil.inside] = len(self.labels)
+        return True
+
+    def hide(self, polygon: Polygon, keep: float = 0.55) -> bool:
+        """Let something that is no object (a tree, a roof) cover objects, unless one would show less than `keep`."""
+        stencil = rasterise([polygon], self.height, self.width)
+        if not self._cover(stencil, None, keep):
+            return False
+        stencil.of(self.instances)[stencil.inside] = 0
+        return True
+
+    def is_free(self, polygon: Polygon, on: Collection[Material]) -> bool:
+        """Whether no object is there and the ground is of the given materials only."""
+        stencil = rasterise([polygon], self.height, self.width)
+        if stencil.of(self.instances)[stencil.inside].any():
+            return False
+        return bool(np.isin(stencil.of(self.material)[stencil.inside], [int(m) for m in on]).all())
+
+    def masks(self) -> tuple[RLE, ...]:
+        """The visible pixels of each object, in the order of `labels`."""
+        flat = self.instances.T.ravel()
+        cuts = np.concatenate([[0], np.flatnonzero(np.diff(flat)) + 1, [flat.size]])
+        owner = flat[cuts[:-1]]
+        order = np.argsort(owner, kind="stable")
+        bounds = np.searchsorted(owner[order], np.arange(1, len(self.labels) + 2))
+        masks = []
+        for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+            runs = order[begin:end]
+            edges = np.concatenate([[0], np.stack([cuts[runs], cuts[runs + 1]], axis=1).ravel(), [flat.size]])
+            counts = np.diff(edges).tolist()
+            masks.append(encode_runs(counts if counts[-1] else counts[:-1], (self.height, self.width)))
+        return tuple(masks)
+
+    def _cover(self, stencil: Stencil, over: Collection[str] | None, keep: float) -> bool:
+        below = stencil.of(self.instances)[stencil.inside]
+        numbers, pixels = np.unique(below[below > 0], return_counts=True)
+        lost = dict(zip(numbers.tolist(), pixels.tolist(), strict=True))
+        for number, count in lost.items():
+            left = self._visible[number] - count
+            if over is not None and self.labels[number - 1] not in over:
+                return False
+            if left < LEAST_VISIBLE_PIXELS or left < keep * self._areas[number]:
+                return False
+        for number, count in lost.items():
+            self._visible[number] -= count
+        return True
+
+    def _zoomed(self, polygon: Polygon) -> list[Point]:
+        # Pillow counts from the centre of the first pixel, we from its corner
+        return [(x * self._zoom - 0.5, y * self._zoom - 0.5) for x, y in polygon]

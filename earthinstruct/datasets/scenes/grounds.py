@@ -1,0 +1,168 @@
+"""What is no object: the ground and its texture, roads, houses, trees, and the camera (light, blur, noise)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from earthinstruct.datasets.scenes.canvas import Canvas, Colour, Dice, Frame, Material, Polygon, disc, rectangle
+from earthinstruct.datasets.scenes.objects import WHITE, darker
+
+COLOURS: dict[Material, tuple[Colour, ...]] = {
+    Material.GRASS: ((104, 122, 74), (88, 108, 66), (122, 132, 88), (78, 98, 62), (134, 136, 96)),
+    Material.SOIL: ((164, 142, 112), (150, 128, 100), (178, 158, 128), (142, 116, 88)),
+    Material.ASPHALT: ((104, 106, 110), (92, 94, 98), (116, 116, 116), (84, 86, 92)),
+    Material.CONCRETE: ((158, 156, 150), (148, 148, 146), (168, 164, 154)),
+    Material.WATER: ((42, 76, 96), (36, 66, 78), (52, 92, 104), (34, 60, 88), (66, 92, 84)),
+    Material.ROOF: ((150, 78, 62), (128, 70, 58), (110, 112, 116), (166, 108, 82), (92, 84, 82), (140, 134, 126)),
+    Material.TREE: ((46, 74, 40), (54, 84, 44), (40, 66, 42), (66, 90, 50)),
+}
+
+# relative contrast of the texture per material: patches of about 60 px, 12 px and single pixels, and ripples
+_TEXTURE: dict[Material, tuple[float, float, float, float]] = {
+    Material.GRASS: (0.07, 0.05, 0.04, 0.0),
+    Material.SOIL: (0.07, 0.045, 0.035, 0.0),
+    Material.ASPHALT: (0.04, 0.025, 0.025, 0.0),
+    Material.CONCRETE: (0.04, 0.02, 0.02, 0.0),
+    Material.WATER: (0.05, 0.02, 0.015, 0.05),
+    Material.ROOF: (0.01, 0.015, 0.02, 0.01),
+    Material.TREE: (0.03, 0.12, 0.09, 0.0),
+    Material.OBJECT: (0.015, 0.01, 0.012, 0.0),
+}
+
+
+def colour_of(material: Material, dice: Dice) -> Colour:
+    """A colour that the material may have."""
+    return dice.tint(dice.choice(COLOURS[material]), 8)
+
+
+def cover(canvas: Canvas, material: Material, dice: Dice, polygon: Polygon | None = None, colour: Colour | None = None) -> Colour:
+    """Lay a material over a polygon or over everything; returns the colour it got."""
+    colour = colour or colour_of(material, dice)
+    everything = rectangle(-1, -1, canvas.width + 1, canvas.height + 1)
+    canvas.paint(polygon or everything, colour, material)
+    return colour
+
+
+def road(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float, colour: Colour | None = None) -> Colour:
+    """A road along x, centred on the frame, with kerbs and a centre line; returns its colour."""
+    canvas.paint(frame.points(rectangle(-length / 2, -width / 2 - 2, length / 2, width / 2 + 2)), (150, 146, 138), Material.CONCRETE)
+    colour = cover(canvas, Material.ASPHALT, dice, frame.points(rectangle(-length / 2, -width / 2, length / 2, width / 2)), colour)
+    x = -length / 2
+    while x < length / 2:
+        canvas.line(frame.points([(x, 0), (x + 8, 0)]), 0.9, (222, 220, 206))
+        x += 18
+    return colour
+
+
+def tree(canvas: Canvas, x: float, y: float, radius: float, dice: Dice, keep: float | None = None) -> bool:
+    """A tree crown; with `keep` it may hide objects in part, without it stands only on free grass or soil."""
+    phase, lobes = dice.uniform(0, 6.28), dice.integer(4, 6)
+    crown = []
+    for i in range(18):
+        angle = 2 * math.pi * i / 18
+        r = radius * (1 + 0.12 * math.sin(lobes * angle + phase) + dice.uniform(-0.07, 0.07))
+        crown.append((x + r * math.cos(angle), y + r * math.sin(angle)))
+    if keep is None and not canvas.is_free(crown, (Material.GRASS, Material.SOIL, Material.TREE)):
+        return False
+    if keep is not None and not canvas.hide(crown, keep):
+        return False
+    colour = colour_of(Material.TREE, dice)
+    canvas.shadow([crown], radius * 0.7)
+    canvas.paint(crown, darker(colour, 0.85), Material.TREE)
+    sx, sy = canvas.sun
+    for share, light in ((0.72, 1.0), (0.42, 1.16)):
+        lit = disc(x - sx * radius * (1 - share) * 0.7, y - sy * radius * (1 - share) * 0.7, radius * share, steps=12)
+        canvas.paint(lit, darker(colour, light))
+    return True
+
+
+def house(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float) -> bool:
+    """A house with a ridged roof along x, on free ground."""
+    outline = frame.points(rectangle(-length / 2, -width / 2, length / 2, width / 2))
+    yard = frame.points(rectangle(-length / 2 - 2, -width / 2 - 2, length / 2 + 2, width / 2 + 2))
+    if not canvas.is_free(yard, (Material.GRASS, Material.SOIL, Material.CONCRETE)):
+        return False
+    colour = colour_of(Material.ROOF, dice)
+    canvas.shadow([outline], min(length, width) * 0.25, alpha=130)
+    canvas.paint(outline, darker(colour, 0.8), Material.ROOF)
+    normal = -math.sin(frame.angle) * canvas.sun[0] + math.cos(frame.angle) * canvas.sun[1]
+    lit = rectangle(-length / 2, -width / 2, length / 2, 0) if normal > 0 else rectangle(-length / 2, 0, length / 2, width / 2)
+    canvas.paint(frame.points(lit), colour)
+    canvas.line(frame.points([(-length / 2, 0), (length / 2, 0)]), 0.8, darker(colour, 1.2))
+    if dice.chance(0.5):
+        canvas.paint(frame.points(rectangle(length * 0.2, -width * 0.3, length * 0.28, -width * 0.12)), (90, 80, 78))
+    return True
+
+
+def warehouse(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float) -> bool:
+    """A large flat roof with skylights, on free ground."""
+    outline = frame.points(rectangle(-length / 2, -width / 2, length / 2, width / 2))
+    if not canvas.is_free(outline, (Material.GRASS, Material.SOIL, Material.CONCRETE, Material.ASPHALT)):
+        return False
+    colour = dice.tint(dice.choice(((186, 188, 190), (140, 150, 160), (170, 160, 148), (120, 124, 128), (150, 96, 80))), 8)
+    canvas.shadow([outline], min(12.0, width * 0.15), alpha=130)
+    canvas.paint(outline, darker(colour, 0.86), Material.ROOF)
+    canvas.paint(frame.points(rectangle(-length / 2 + 2, -width / 2 + 2, length / 2 - 2, width / 2 - 2)), colour)
+    ribs = int(length / 14)
+    for i in range(1, ribs):
+        x = -length / 2 + length * i / ribs
+        canvas.line(frame.points([(x, -width / 2 + 2), (x, width / 2 - 2)]), 0.8, darker(colour, 0.93))
+    return True
+
+
+def fields(canvas: Canvas, frame: Frame, dice: Dice, reach: float) -> None:
+    """Farmland: rectangles of soil and crops with furrows, over everything."""
+    y = -reach
+    while y < reach:
+        height = dice.uniform(60, 150)
+        x = -reach
+        while x < reach:
+            width = dice.uniform(80, 220)
+            material = dice.choice((Material.GRASS, Material.GRASS, Material.SOIL))
+            colour = cover(canvas, material, dice, frame.points(rectangle(x, y, x + width, y + height)))
+            step, along = dice.uniform(5, 9), dice.chance(0.5)
+            for i in range(1, int((height if along else width) / step)):
+                ends = [(x, y + i * step), (x + width, y + i * step)] if along else [(x + i * step, y), (x + i * step, y + height)]
+                canvas.line(frame.points(ends), 1.4, darker(colour, 0.93))
+            canvas.line(frame.points([*rectangle(x, y, x + width, y + height), (x, y)]), 2.0, (112, 116, 78))
+            x += width
+        y += height
+
+
+def photograph(canvas: Canvas, dice: Dice, noise: np.random.Generator) -> NDArray[np.uint8]:
+    """The picture as a camera sees it: textured ground, tinted and uneven light, blur and noise."""
+    height, width = canvas.height, canvas.width
+    material = np.where(canvas.instances > 0, np.uint8(Material.OBJECT), canvas.material)
+    table = np.array([_TEXTURE[m] for m in Material], dtype=np.float32)
+    coarse, middle = _patches(noise, height, width, 60, 60), _patches(noise, height, width, 12, 12)
+    ripples = _patches(noise, height, width, 3, 9)
+    fine = noise.standard_normal((height, width), dtype=np.float32)
+    light = np.ones((height, width), dtype=np.float32)
+    for i, field in enumerate((coarse, middle, fine, ripples)):
+        light += table[:, i][material] * field
+    image = canvas.picture().astype(np.float32)
+    image *= light[..., None]
+
+    warmth = dice.uniform(-0.05, 0.05)
+    gain = dice.uniform(0.84, 1.12)
+    image *= np.array([gain * (1 + warmth), gain, gain * (1 - warmth)], dtype=np.float32)
+    slope_x, slope_y = dice.uniform(-0.08, 0.08), dice.uniform(-0.08, 0.08)
+    image *= (1 + slope_x * np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
+              + slope_y * np.linspace(-1, 1, height, dtype=np.float32)[:, None, None])
+    haze = dice.uniform(0.0, 0.12)
+    image += haze * (np.float32(196) - image)
+    picture = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(dice.uniform(0.2, 0.75)))
+    sigma = dice.uniform(1.5, 4.0)
+    grain = noise.standard_normal((height, width, 3), dtype=np.float32) * np.float32(sigma)
+    return np.clip(np.asarray(picture, dtype=np.float32) + grain, 0, 255).astype(np.uint8)
+
+
+def _patches(noise: np.random.Generator, height: int, width: int, down: int, across: int) -> NDArray[np.float32]:
+    """Smooth noise of unit contrast with patches of the given size, pixels."""
+    coarse = noise.standard_normal((height // down + 3, width // across + 3), dtype=np.float32)
+    smooth = Image.fromarray(coarse).resize((coarse.shape[1] * across, coarse.shape[0] * down), Image.Resampling.BICUBIC)
+    return np.asarray(smooth)[down : down + height, across : across + width]

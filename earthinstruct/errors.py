@@ -1,0 +1,38 @@
+"""The errors that a user can cause and mend. The command line prints them as one line and exits with 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EarthInstructError(Exception):
+    """A mistake in what was given: names the thing, the place, what was expected and the next step."""
+
+
+class DataError(EarthInstructError):
+    """A file or folder that is missing, malformed or inconsistent."""
+
+
+class ContractError(EarthInstructError, ValueError):
+    """A value that breaks the contract between a method and the benchmark."""
+
+
+class UnknownNameError(EarthInstructError):
+    """A name that is not registered.
+
+    Args:
+        kind: what was looked up, in the singular ("method", "dataset", "setting").
+        name: the name that was given.
+        known: the names that exist.
+        next_step: what to do about it, added at the end.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], next_step: str = "") -> None:
+        names = sorted(known)
+        close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        message = f"unknown {kind} {name!r}"
+        if close:
+            message += f"; did you mean {close[0]!r}?"
+        message += f" Known: {', '.join(names) or 'none'}." if close else f"; known: {', '.join(names) or 'none'}."
+        super().__init__(f"{message} {next_step}".rstrip())

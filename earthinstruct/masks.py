@@ -1,0 +1,308 @@
+"""Instance masks as COCO run-length encodings: checked, decoded, encoded and intersected, many at a time.
+
+A COCO mask is a list of run lengths over the pixels in column-major order, background first. This module decodes
+whole lists of encodings at once into foreground runs (half-open intervals of pixel positions) and computes on
+those runs, so no mask is ever drawn. A malformed encoding is refused here: nothing unchecked reaches pycocotools,
+whose decoder trusts its input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.errors import ContractError
+
+_LONGEST_TOKEN = 7  # characters of one run length: 35 bits, more than any image has pixels
+_QUERIES_AT_ONCE = 4_000_000
+
+
+class RLE(TypedDict):
+    """One mask: `size` is (height, width) in pixels, `counts` the compressed COCO string."""
+
+    size: tuple[int, int]
+    counts: str
+
+
+@dataclass(frozen=True)
+class MaskRuns:
+    """The foreground runs of n masks, in flat arrays.
+
+    Attributes:
+        heights: int64 (n,), pixels.
+        widths: int64 (n,), pixels.
+        offsets: int64 (n + 1,); mask i owns the runs offsets[i] to offsets[i + 1].
+        starts: int64 (runs,), first pixel of a run, in column-major order.
+        ends: int64 (runs,), one past the last pixel of a run.
+    """
+
+    heights: NDArray[np.int64]
+    widths: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.heights)
+
+    @property
+    def owners(self) -> NDArray[np.int64]:
+        """int64 (runs,): the mask that each run belongs to."""
+        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
+    @property
+    def areas(self) -> NDArray[np.int64]:
+        """int64 (n,): foreground pixels of each mask."""
+        total = np.concatenate([[0], np.cumsum(self.ends - self.starts)])
+        return total[self.offsets[1:]] - total[self.offsets[:-1]]
+
+    @property
+    def boxes(self) -> NDArray[np.float64]:
+        """float64 (n, 4): the bounding box of each mask, COCO xywh in pixels; zeros for an empty mask."""
+        boxes = np.zeros((len(self), 4))
+        filled = np.flatnonzero(np.diff(self.offsets))
+        if not len(filled):
+            return boxes
+        height = self.heights[self.owners]
+        left, top = np.divmod(self.starts, height)
+        right, bottom = np.divmod(self.ends - 1, height)
+        wraps = right > left  # the run fills the foot of one column and the head of the next
+        at = self.offsets[filled]
+        x0 = np.minimum.reduceat(left, at)
+        y0 = np.minimum.reduceat(np.where(wraps, 0, top), at)
+        x1 = np.maximum.reduceat(right, at)
+        y1 = np.maximum.reduceat(np.where(wraps, height - 1, bottom), at)
+        boxes[filled] = np.stack([x0, y0, x1 - x0 + 1, y1 - y0 + 1], axis=1)
+        return boxes
+
+    def take(self, indices: NDArray[np.int64]) -> MaskRuns:
+        """The masks at `indices`, in that order."""
+        lengths = np.diff(self.offsets)[indices]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        runs = np.repeat(self.offsets[indices] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return MaskRuns(self.heights[indices], self.widths[indices], offsets, self.starts[runs], self.ends[runs])
+
+    @staticmethod
+    def concatenate(parts: Sequence[MaskRuns]) -> MaskRuns:
+        """The masks of all parts, one after the other."""
+        shifts = np.cumsum([0] + [len(part.starts) for part in parts])
+        offsets = [part.offsets[:-1] + shift for part, shift in zip(parts, shifts, strict=False)]
+        return MaskRuns(
+            *(_joined([getattr(part, name) for part in parts]) for name in ("heights", "widths")),
+            _joined([*offsets, shifts[-1:]]),
+            *(_joined([getattr(part, name) for part in parts]) for name in ("starts", "ends")),
+        )
+
+
+def _joined(arrays: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.concatenate([np.zeros(0, dtype=np.int64), *arrays])
+
+
+def check_rle(value: object, where: str) -> RLE:
+    """One mask as an `RLE`: `size` two positive integers, `counts` text or ASCII bytes; the runs are not read.
+
+    Args:
+        value: a mapping with `size` and `counts` (what pycocotools writes is accepted).
+        where: how to name the mask in an error.
+
+    Raises:
+        ContractError: `value` is not such a mapping.
+    """
+    if not isinstance(value, Mapping) or "size" not in value or "counts" not in value:
+        raise ContractError(f"{where} must be a COCO RLE with 'size' and 'counts', got {_short(value)}")
+    size, counts = value["size"], value["counts"]
+    if (
+        not isinstance(size, Sequence)
+        or isinstance(size, str | bytes)
+        or len(size) != 2
+        or not all(isinstance(side, int | np.integer) and not isinstance(side, bool) and side > 0 for side in size)
+    ):
+        raise ContractError(f"{where}: size must be two positive integers (height, width), got {_short(size)}")
+    if isinstance(counts, bytes):
+        counts = counts.decode("ascii", errors="replace")
+    if not isinstance(counts, str):
+        raise ContractError(
+            f"{where}: counts must be a compressed RLE string, got {_short(counts)}; "
+            "encode a list of run lengths with earthinstruct.masks.encode_runs"
+        )
+    return RLE(size=(int(size[0]), int(size[1])), counts=counts)
+
+
+def decode_rles(rles: Sequence[RLE], where: str = "masks") -> MaskRuns:
+    """Decode n compressed encodings at once.
+
+    Args:
+        rles: n masks, each passed by `check_rle`.
+        where: how to name the list in an error.
+
+    Raises:
+        ContractError: an encoding has a character outside the alphabet, ends in the middle of a run length, has a
+            negative run, or does not cover exactly height x width pixels. The message names the index.
+    """
+    n = len(rles)
+    sizes = np.array([rle["size"] for rle in rles], dtype=np.int64).reshape(n, 2)
+    text = [rle["counts"].encode("ascii", errors="replace") for rle in rles]
+    length = np.array([len(part) for part in text], dtype=np.int64)
+    _refuse(length == 0, rles, where, "counts is empty")
+    code = np.frombuffer(b"".join(text), dtype=np.uint8).astype(np.int64) - 48
+    text_end = np.cumsum(length)
+    text_owner = np.repeat(np.arange(n), length)
+    if n:
+        _refuse_any(code, (code < 0) | (code > 63), text_owner, rles, where, "counts has a character outside the alphabet")
+        _refuse(code[text_end - 1] & 0x20 != 0, rles, where, "counts ends in the middle of a run length")
+
+    # tokens: five bits a character, lowest first; 0x20 says that more follow, 0x10 in the last is the sign
+    last = np.flatnonzero(code & 0x20 == 0)
+    first = np.concatenate([[0], last[:-1] + 1]) if len(last) else last
+    digits = last - first + 1
+    _refuse_any(first, digits > _LONGEST_TOKEN, text_owner[first], rles, where, "counts has an oversized run length")
+    place = np.arange(len(code)) - np.repeat(first, digits)
+    value = np.add.reduceat((code & 0x1F) << (5 * place), first) if len(first) else np.zeros(0, dtype=np.int64)
+    value -= np.where(code[last] & 0x10 != 0, np.int64(1) << (5 * digits), 0)
+
+    # from the fourth on a run length is stored as the difference to the one two before
+    owner = text_owner[first]
+    tokens = np.bincount(owner, minlength=n)
+    token_start = np.cumsum(tokens) - tokens
+    index = np.arange(len(value)) - np.repeat(token_start, tokens)
+    run = value.copy()
+    for chain in (index % 2 == 1, (index % 2 == 0) & (index > 0)):
+        sums = np.cumsum(np.where(chain, value, 0))
+        run = np.where(chain, sums - np.repeat(np.concatenate([[0], sums])[token_start], tokens), run)
+    _refuse_any(run, run < 0, owner, rles, where, "counts has a negative run length")
+    position = np.cumsum(run)
+    before = np.repeat(np.concatenate([[0], position])[token_start], tokens)
+    total = np.bincount(owner, weights=run, minlength=n)
+    _refuse(total != sizes[:, 0] * sizes[:, 1], rles, where, "the run lengths do not add up to height x width")
+
+    foreground = (index % 2 == 1) & (run > 0)
+    starts, ends = (position - before - run)[foreground], (position - before)[foreground]
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(owner[foreground], minlength=n))])
+    return MaskRuns(sizes[:, 0], sizes[:, 1], offsets, starts, ends)
+
+
+def _refuse(bad: NDArray[np.bool_], rles: Sequence[RLE], where: str, why: str) -> None:
+    if bad.any():
+        i = int(np.argmax(bad))
+        raise ContractError(f"{where}[{i}]: {why} (size {list(rles[i]['size'])}, counts {_short(rles[i]['counts'])})")
+
+
+def _refuse_any(
+    values: NDArray[Any], bad: NDArray[np.bool_], owner: NDArray[np.int64], rles: Sequence[RLE], where: str, why: str
+) -> None:
+    if bad.any():
+        mark = np.zeros(len(rles), dtype=bool)
+        mark[owner[bad]] = True
+        _refuse(mark, rles, where, why)
+
+
+def _short(value: object, limit: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def encode_runs(counts: Sequence[int], size: tuple[int, int]) -> RLE:
+    """Compress a list of run lengths (uncompressed COCO RLE), background first.
+
+    Args:
+        counts: run lengths in pixels, column-major, background first.
+        size: (height, width) in pixels.
+
+    Raises:
+        ContractError: a run is negative or not an integer, or the runs do not add up to height x width.
+    """
+    for i, count in enumerate(counts):
+        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 0:
+            raise ContractError(f"run length {i} must be an integer >= 0, got {_short(count)}")
+    if sum(counts) != size[0] * size[1]:
+        raise ContractError(f"run lengths add up to {sum(counts)} pixels, the mask has {size[0]} x {size[1]}")
+    characters = []
+    for i, count in enumerate(counts):
+        x = int(count) - (int(counts[i - 2]) if i > 2 else 0)
+        more = True
+        while more:
+            code = x & 0x1F
+            x >>= 5
+            more = x != -1 if code & 0x10 else x != 0
+            characters.append(chr((code | 0x20 if more else code) + 48))
+    return RLE(size=(int(size[0]), int(size[1])), counts="".join(characters))
+
+
+def encode_mask(mask: NDArray[np.bool_]) -> RLE:
+    """Encode a boolean mask of shape (height, width).
+
+    >>> encode_mask(np.array([[False, True], [True, True]]))
+    {'size': (2, 2), 'counts': '13'}
+    """
+    return encode_masks(np.asarray(mask)[None])[0]
+
+
+def encode_masks(masks: NDArray[np.bool_]) -> list[RLE]:
+    """Encode boolean masks of shape (n, height, width)."""
+    from pycocotools import mask as coco_mask
+
+    masks = np.asarray(masks)
+    if masks.ndim != 3:
+        raise ContractError(f"masks must have shape (n, height, width), got {masks.shape}")
+    stack = np.asfortranarray(masks.transpose(1, 2, 0), dtype=np.uint8)
+    return [check_rle(rle, f"masks[{i}]") for i, rle in enumerate(coco_mask.encode(stack))]
+
+
+def decode_mask(rle: RLE) -> NDArray[np.bool_]:
+    """Draw one mask: bool (height, width).
+
+    >>> decode_mask({'size': (2, 2), 'counts': '13'}).tolist()
+    [[False, True], [True, True]]
+    """
+    runs = decode_rles([check_rle(rle, "mask")], "mask")
+    edges = np.zeros(rle["size"][0] * rle["size"][1] + 1, dtype=np.int8)
+    np.add.at(edges, runs.starts, 1)
+    np.add.at(edges, runs.ends, -1)
+    drawn = np.cumsum(edges[:-1]).astype(bool)
+    return drawn.reshape((rle["size"][1], rle["size"][0])).T
+
+
+def intersections(
+    a: MaskRuns, b: MaskRuns, a_index: NDArray[np.int64], b_index: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Shared foreground pixels of mask pairs.
+
+    Args:
+        a: n masks.
+        b: m masks.
+        a_index: int64 (pairs,), into `a`.
+        b_index: int64 (pairs,), into `b`; both masks of a pair have the same size.
+
+    Returns:
+        int64 (pairs,), pixels.
+    """
+    shared = np.zeros(len(a_index), dtype=np.int64)
+    runs = np.diff(a.offsets)[a_index]
+    span = int(max(b.ends.max(initial=0), a.ends.max(initial=0))) + 1
+    keys = b.owners * span + b.starts
+    length_before = np.concatenate([[0], np.cumsum(b.ends - b.starts)])
+    chunk_of = np.cumsum(runs) // _QUERIES_AT_ONCE
+    for chunk in range(int(chunk_of[-1]) + 1 if len(chunk_of) else 0):
+        pairs = np.flatnonzero(chunk_of == chunk)
+        count = runs[pairs]
+        first = np.cumsum(count) - count
+        run = np.repeat(a.offsets[a_index[pairs]] - first, count) + np.arange(count.sum())
+        target = np.repeat(b_index[pairs], count)
+
+        def covered(position: NDArray[np.int64], target: NDArray[np.int64] = target) -> NDArray[np.int64]:
+            """Foreground pixels of the target mask before `position`."""
+            at = np.searchsorted(keys, target * span + position, side="right") - 1
+            inside = at >= b.offsets[target]
+            at = np.maximum(at, 0)
+            if not len(b.starts):
+                return np.zeros(len(position), dtype=np.int64)
+            pixels = length_before[at] - length_before[b.offsets[target]] + np.minimum(position, b.ends[at]) - b.starts[at]
+            return np.where(inside, pixels, 0)
+
+        pixels = covered(a.ends[run]) - covered(a.starts[run])
+        shared[pairs] = np.bincount(np.repeat(np.arange(len(pairs)), count), weights=pixels, minlength=len(pairs))
+    return shared

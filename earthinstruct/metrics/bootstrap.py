@@ -1,0 +1,61 @@
+"""Confidence intervals: images drawn with replacement, scores recomputed from their tallies by matrix products."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.metrics.scores import Columns
+from earthinstruct.metrics.tally import Tally
+
+RESAMPLES = 1_000
+_LEVEL = (2.5, 97.5)
+
+
+def image_weights(tally: Tally, resamples: int = RESAMPLES) -> NDArray[np.float64]:
+    """How often each image is drawn in each resample: float64 (resamples, n).
+
+    The draws are seeded, and given to the images in the order of their ids, so the weights of an image do not depend
+    on the order of the file.
+    """
+    n = len(tally.images)
+    by_id = sorted(range(n), key=lambda i: (str(type(tally.images[i])), tally.images[i]))
+    generator = np.random.Generator(np.random.PCG64(zlib.crc32(b"earthinstruct")))
+    drawn = generator.integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
+    weights = np.empty((resamples, n))
+    weights[:, by_id] = np.bincount(drawn.ravel(), minlength=resamples * n).reshape(resamples, n)
+    return weights
+
+
+def resampled_totals(tally: Tally, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """The sums over the images of every resample: name -> float64 (resamples, c)."""
+    return {name: weights @ column.astype(np.float64) for name, column in tally.columns.items()}
+
+
+def interval(
+    totals: dict[str, NDArray[np.float64]],
+    score: Callable[[Columns], NDArray[np.float64]],
+    present: Callable[[Columns], NDArray[np.bool_]],
+    members: NDArray[np.int64],
+) -> tuple[float, float] | None:
+    """95 % interval of the mean of a score over categories.
+
+    Args:
+        totals: from `resampled_totals`.
+        score: columns -> (resamples, c).
+        present: columns -> bool (resamples, c), the categories a resample's mean is over.
+        members: int64 (k,), the categories of the group.
+
+    Returns:
+        (low, high), or None when no resample has any of the categories.
+    """
+    values, there = score(totals)[:, members], present(totals)[:, members]
+    n = there.sum(axis=1)
+    if not n.any():
+        return None
+    means = np.where(there, values, 0).sum(axis=1)[n > 0] / n[n > 0]
+    low, high = np.percentile(means, _LEVEL)
+    return float(low), float(high)

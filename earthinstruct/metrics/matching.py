@@ -1,0 +1,236 @@
+"""The one matcher: pairs of predictions and ground truth that overlap enough, and the rules that choose among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from earthinstruct.instances import Instances
+from earthinstruct.masks import intersections
+
+Geometry = Literal["box", "mask"]
+Rule = Literal["maximum", "greedy"]
+
+_PAIRS_AT_ONCE = 2_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pairs of a prediction and a ground truth of the same image and category whose IoU reaches the threshold.
+
+    Attributes:
+        prediction: int64 (pairs,), index of the prediction.
+        target: int64 (pairs,), index of the ground truth.
+        iou: float64 (pairs,), in [threshold, 1].
+        n_predictions: how many predictions there are, in a pair or not.
+        n_targets: how many ground truths there are.
+    """
+
+    prediction: NDArray[np.int64]
+    target: NDArray[np.int64]
+    iou: NDArray[np.float64]
+    n_predictions: int
+    n_targets: int
+
+    def where(self, kept: NDArray[np.bool_]) -> Pairs:
+        """The pairs where `kept` is true."""
+        return Pairs(self.prediction[kept], self.target[kept], self.iou[kept], self.n_predictions, self.n_targets)
+
+
+def find_pairs(
+    predictions: Instances,
+    targets: Instances,
+    geometry: Geometry,
+    *,
+    iou_threshold: float = 0.5,
+    agnostic: bool = False,
+) -> Pairs:
+    """All pairs of the same image and category with IoU >= `iou_threshold`.
+
+    IoU is computed only where boxes overlap; a mask pair only where the bounding boxes and areas of the two masks
+    leave an IoU at the threshold possible.
+
+    Args:
+        predictions: n predictions.
+        targets: m ground truths.
+        geometry: `box`, or `mask` (both sides have masks).
+        iou_threshold: in (0, 1].
+        agnostic: pair regardless of the category.
+    """
+    group = _groups(predictions, targets, agnostic)
+    found = [
+        _chunk_pairs(predictions, targets, geometry, iou_threshold, prediction, target)
+        for prediction, target in _same_group(*group)
+    ]
+    empty = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))
+    prediction, target, iou = (np.concatenate(parts) for parts in zip(empty, *found, strict=True))
+    return Pairs(prediction, target, iou, len(predictions), len(targets))
+
+
+def _groups(predictions: Instances, targets: Instances, agnostic: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    if agnostic:
+        return predictions.image, targets.image
+    span = int(max(predictions.category.max(initial=0), targets.category.max(initial=0))) + 1
+    # an instance without a category pairs with nothing
+    of_predictions = np.where(predictions.category < 0, -1, predictions.image * span + predictions.category)
+    of_targets = np.where(targets.category < 0, -2, targets.image * span + targets.category)
+    return of_predictions, of_targets
+
+
+def _same_group(
+    of_predictions: NDArray[np.int64], of_targets: NDArray[np.int64]
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Every (prediction, target) of equal group, in chunks of bounded size."""
+    by_group = np.argsort(of_targets, kind="stable")
+    ordered = of_targets[by_group]
+    low = np.searchsorted(ordered, of_predictions, side="left")
+    count = np.searchsorted(ordered, of_predictions, side="right") - low
+    candidates = np.flatnonzero(count)
+    chunk = np.cumsum(count[candidates]) // _PAIRS_AT_ONCE
+    chunks = []
+    for part in np.split(candidates, np.flatnonzero(np.diff(chunk)) + 1):
+        repeated = count[part]
+        first = np.cumsum(repeated) - repeated
+        target = by_group[np.repeat(low[part] - first, repeated) + np.arange(repeated.sum())]
+        chunks.append((np.repeat(part, repeated), target))
+    return chunks
+
+
+def _chunk_pairs(
+    predictions: Instances,
+    targets: Instances,
+    geometry: Geometry,
+    iou_threshold: float,
+    prediction: NDArray[np.int64],
+    target: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    if geometry == "box":
+        iou = box_iou(predictions.boxes[prediction], targets.boxes[target])
+    else:
+        if predictions.masks is None or targets.masks is None:
+            raise ValueError("mask pairs need masks on both sides")
+        # what two masks share lies within both their bounding boxes and within the smaller of them
+        area_p, area_t = predictions.masks.areas[prediction], targets.masks.areas[target]
+        shared = np.minimum(
+            box_intersection(predictions.masks.boxes[prediction], targets.masks.boxes[target]), np.minimum(area_p, area_t)
+        )
+        possible = shared >= iou_threshold * (area_p + area_t - shared)
+        possible &= shared > 0
+        prediction, target = prediction[possible], target[possible]
+        shared_pixels = intersections(predictions.masks, targets.masks, prediction, target)
+        iou = shared_pixels / (area_p[possible] + area_t[possible] - shared_pixels)
+    kept = iou >= iou_threshold
+    return prediction[kept], target[kept], iou[kept]
+
+
+def box_intersection(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Shared area of box pairs: float64 (n, 4) and (n, 4), xywh -> (n,)."""
+    width = np.minimum(a[:, 0] + a[:, 2], b[:, 0] + b[:, 2]) - np.maximum(a[:, 0], b[:, 0])
+    height = np.minimum(a[:, 1] + a[:, 3], b[:, 1] + b[:, 3]) - np.maximum(a[:, 1], b[:, 1])
+    return np.maximum(width, 0) * np.maximum(height, 0)
+
+
+def box_iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """IoU of box pairs: float64 (n, 4) and (n, 4), xywh -> (n,) in [0, 1]; 0 for two boxes without area.
+
+    >>> box_iou(np.array([[0.0, 0, 10, 10]]), np.array([[5.0, 0, 10, 10]])).round(4).tolist()
+    [0.3333]
+    """
+    shared = box_intersection(a, b)
+    union = a[:, 2] * a[:, 3] + b[:, 2] * b[:, 3] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def match(pairs: Pairs, rule: Rule, order: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Choose pairs so that each prediction and each ground truth is used at most once.
+
+    `maximum` takes the predictions in turn and keeps each one that can be matched together with all kept before it
+    (re-pairing those where needed). At every point of the order the number kept is the size of a maximum one-to-one
+    matching of the predictions so far: one pass answers for every score threshold, and the total does not depend on
+    the order. `greedy` gives each prediction in turn the free ground truth of largest IoU (the first of equals).
+
+    Args:
+        pairs: the pairs to choose from.
+        rule: `maximum` or `greedy`.
+        order: int64 (n_predictions,), the predictions in the order in which they are taken; None: by index.
+
+    Returns:
+        int64 (n_predictions,): the index of the matched ground truth, or -1.
+    """
+    matched = np.full(pairs.n_predictions, -1, dtype=np.int64)
+    if not len(pairs.prediction):
+        return matched
+    rank = np.arange(pairs.n_predictions)
+    if order is not None:
+        rank[order] = np.arange(pairs.n_predictions)
+    simple, component = _components(pairs)
+
+    # one ground truth, or one prediction: the first prediction gets its best ground truth
+    best = np.lexsort((pairs.target, -pairs.iou, rank[pairs.prediction], component))
+    best = best[simple[best]]
+    _, first = np.unique(component[best], return_index=True)
+    matched[pairs.prediction[best[first]]] = pairs.target[best[first]]
+
+    tangled = np.flatnonzero(~simple)
+    tangled = tangled[np.lexsort((pairs.target[tangled], -pairs.iou[tangled], rank[pairs.prediction[tangled]], component[tangled]))]
+    resolve = _augment if rule == "maximum" else _take_best
+    for members in np.split(tangled, np.flatnonzero(np.diff(component[tangled])) + 1):
+        options: dict[int, list[int]] = {}
+        for prediction, target in zip(pairs.prediction[members].tolist(), pairs.target[members].tolist(), strict=True):
+            options.setdefault(prediction, []).append(target)
+        for target, prediction in resolve(options).items():
+            matched[prediction] = target
+    return matched
+
+
+def _components(pairs: Pairs) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """For each pair: whether its connected component has one prediction or one ground truth, and the component."""
+    prediction_node, prediction = np.unique(pairs.prediction, return_inverse=True)
+    target_node, target = np.unique(pairs.target, return_inverse=True)
+    n = len(prediction_node) + len(target_node)
+    edges = coo_array((np.ones(len(prediction), dtype=np.int8), (prediction, target + len(prediction_node))), shape=(n, n))
+    count, label = connected_components(edges, directed=False)
+    predictions_in = np.bincount(label[: len(prediction_node)], minlength=count)
+    targets_in = np.bincount(label[len(prediction_node) :], minlength=count)
+    component = label[prediction].astype(np.int64)
+    return (predictions_in[component] == 1) | (targets_in[component] == 1), component
+
+
+def _take_best(options: dict[int, list[int]]) -> dict[int, int]:
+    """Ground truth -> prediction, each prediction in turn taking the first free of its options."""
+    taken: dict[int, int] = {}
+    for prediction, targets in options.items():
+        free = next((target for target in targets if target not in taken), None)
+        if free is not None:
+            taken[free] = prediction
+    return taken
+
+
+def _augment(options: dict[int, Sequence[int]] | dict[int, list[int]]) -> dict[int, int]:
+    """Ground truth -> prediction, by augmenting paths (Kuhn), each prediction in turn; without recursion."""
+    holder: dict[int, int] = {}
+    for start in options:
+        came_from: dict[int, tuple[int, int | None]] = {}  # ground truth -> (prediction that wants it, its own so far)
+        front: list[tuple[int, int | None]] = [(start, None)]
+        while front:
+            prediction, own = front.pop(0)
+            for target in options[prediction]:
+                if target in came_from:
+                    continue
+                came_from[target] = (prediction, own)
+                if target not in holder:
+                    at: int | None = target
+                    while at is not None:
+                        prediction, previous = came_from[at]
+                        holder[at] = prediction
+                        at = previous
+                    front = []
+                    break
+                front.append((holder[target], target))
+    return holder

@@ -1,0 +1,81 @@
+"""From the sums of a tally to scores: pure functions over arrays whose last axis is the category."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+Columns = Mapping[str, NDArray[np.int64]] | Mapping[str, NDArray[np.float64]]
+
+RECALL_POINTS = 101
+
+
+def _ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
+    """0 where the denominator is 0."""
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator, dtype=np.float64), where=denominator > 0)
+
+
+def precision(columns: Columns) -> NDArray[np.float64]:
+    """tp / (tp + fp); 0 where nothing was predicted."""
+    return _ratio(columns["tp"].astype(np.float64), (columns["tp"] + columns["fp"]).astype(np.float64))
+
+
+def recall(columns: Columns) -> NDArray[np.float64]:
+    """tp / (tp + fn); 0 where there is no ground truth."""
+    return _ratio(columns["tp"].astype(np.float64), (columns["tp"] + columns["fn"]).astype(np.float64))
+
+
+def f1(columns: Columns) -> NDArray[np.float64]:
+    """2 tp / (2 tp + fp + fn), the harmonic mean of precision and recall.
+
+    >>> f1({"tp": np.array([15]), "fp": np.array([7]), "fn": np.array([10])}).round(4).tolist()  # 30 / 47
+    [0.6383]
+    """
+    twice = 2.0 * columns["tp"]
+    return _ratio(twice, twice + columns["fp"] + columns["fn"])
+
+
+def ap_nc(columns: Columns) -> NDArray[np.float64]:
+    """Average precision without confidence: the curve of a detector with one operating point (P, R).
+
+    AP_nc = P x (number of r in 0, 0.01, ..., 1 with r <= R) / 101.
+
+    >>> ap_nc({"tp": np.array([1]), "fp": np.array([1]), "fn": np.array([1])}).round(4).tolist()  # 0.5 x 51 / 101
+    [0.2525]
+    """
+    tp, positives = columns["tp"], columns["tp"] + columns["fn"]
+    # r <= R in whole hundredths, without a rounding error: r = k / 100 and 100 tp >= k (tp + fn)
+    reached = np.floor_divide(100 * tp, np.maximum(positives, 1)) + 1
+    return np.where(tp > 0, precision(columns) * reached / RECALL_POINTS, 0.0)
+
+
+def iou(columns: Columns) -> NDArray[np.float64]:
+    """intersection / union, in pixels; 0 where both are empty."""
+    return _ratio(columns["intersection"].astype(np.float64), columns["union"].astype(np.float64))
+
+
+def average_precision(
+    matched: NDArray[np.bool_], n_targets: int, scores: NDArray[np.float64] | None = None
+) -> float:
+    """COCO average precision of one category: 101 recall points, precision made monotone.
+
+    Args:
+        matched: bool (n,), true positives, best score first.
+        n_targets: number of ground truths, > 0.
+        scores: float64 (n,), not increasing; equal scores then enter the curve together. None: one by one, as COCO.
+
+    Returns:
+        In [0, 1].
+    """
+    tp = np.cumsum(matched)
+    curve_recall, curve_precision = tp / n_targets, tp / np.arange(1, len(tp) + 1)
+    if scores is not None and len(scores):
+        last_of_equals = np.append(np.diff(scores) != 0, True)
+        curve_recall, curve_precision = curve_recall[last_of_equals], curve_precision[last_of_equals]
+    if not len(tp):
+        return 0.0
+    curve_precision = np.maximum.accumulate(curve_precision[::-1])[::-1]
+    at = np.searchsorted(curve_recall, np.linspace(0, 1, RECALL_POINTS), side="left")
+    return float(np.where(at < len(curve_precision), curve_precision[np.minimum(at, len(curve_precision) - 1)], 0.0).mean())

@@ -1,0 +1,231 @@
+"""Reads predictions of other tools: COCO results, folders of count files, proposal files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from earthinstruct.datasets import Dataset
+from earthinstruct.datasets.coco import read_bytes
+from earthinstruct.errors import ContractError, DataError
+from earthinstruct.instances import ImageId
+from earthinstruct.masks import RLE, check_rle, encode_runs
+from earthinstruct.running.predictions import Box, ProposalRecord, Record, read_records, records_by_image
+
+
+class _RunLengths(msgspec.Struct):
+    size: tuple[int, int]
+    counts: str | list[int]
+
+
+class _Result(msgspec.Struct):
+    """One entry of a COCO results file; `label` stands in for `category_id` where labels are free."""
+
+    image_id: ImageId
+    bbox: Box | None = None
+    segmentation: _RunLengths | None = None
+    score: float | None = None
+    label: str | None = None
+    category_id: int | None = None
+
+
+class _ProposalEntry(msgspec.Struct):
+    bboxes: list[Box]
+    segmentations: list[_RunLengths] | None = None
+    scores: list[float] | None = None
+
+
+def read_predictions(
+    path: Path, dataset: Dataset, *, counts: Path | None = None, proposals: Path | None = None
+) -> dict[ImageId, Record]:
+    """The predictions in a file or folder, whatever its format, by image.
+
+    Args:
+        path: `predictions.jsonl`, a run folder that holds one, a COCO results file (`.json`), or a folder of count
+            files.
+        dataset: the dataset predicted on.
+        counts: a folder of count files to add.
+        proposals: a proposals file to add.
+
+    Raises:
+        DataError: something is missing, malformed, or names an image that the dataset does not have.
+    """
+    if (path / "predictions.jsonl").is_file():
+        path = path / "predictions.jsonl"
+    if path.is_dir():
+        records = {image: Record(image, counts=found) for image, found in read_counts(path, dataset).items()}
+    elif path.suffix == ".jsonl":
+        records = records_by_image(read_records(path, drop_torn_line=True), str(path))
+        known = {image.id for image in dataset.images}
+        unknown = [image for image in records if image not in known]
+        if unknown:
+            raise DataError(f"{path}: prediction for image {unknown[0]!r}, which dataset {dataset.name!r} does not have")
+    else:
+        records = read_coco_results(path, dataset)
+    if counts is not None:
+        for image, found in read_counts(counts, dataset).items():
+            records.setdefault(image, Record(image)).counts = found
+    if proposals is not None:
+        for image, regions in read_proposals(proposals, dataset).items():
+            records.setdefault(image, Record(image)).proposals = regions
+    return records
+
+
+def read_coco_results(path: Path, dataset: Dataset) -> dict[ImageId, Record]:
+    """A COCO results file, `[{"image_id", "category_id" or "label", "bbox", "segmentation", "score"}]`, by image.
+
+    Predictions keep the order of the file. Every image of the dataset gets a record: one without predictions is an
+    answer too. A missing box is taken from the mask.
+
+    Raises:
+        DataError: not such a file, an unknown image or category, or fields that only some entries have.
+    """
+    results = _decode(path, list[_Result], "COCO results file (a list of predictions)")
+    records = {image.id: Record(image.id, masks=[], scores=[]) for image in dataset.images}
+    with_mask = any(result.segmentation is not None for result in results)
+    with_score = any(result.score is not None for result in results)
+    categories = dataset.vocabulary.categories
+    for i, result in enumerate(results):
+        where = f"{path}: results[{i}]"
+        record = records.get(result.image_id)
+        if record is None:
+            raise DataError(f"{where} is for image {result.image_id!r}, which dataset {dataset.name!r} does not have")
+        if result.label is not None:
+            label = result.label
+        elif result.category_id is not None and 1 <= result.category_id <= len(categories):
+            label = categories[result.category_id - 1]
+        else:
+            raise DataError(f"{where} has category_id {result.category_id!r} and no label; known ids: 1 to {len(categories)}")
+        mask = None if result.segmentation is None else _rle(result.segmentation, f"{where} segmentation")
+        if (mask is None) == with_mask or (result.score is None) == with_score:
+            raise DataError(f"{where}: either all entries have a segmentation (and a score) or none has")
+        box = result.bbox
+        if box is None and mask is None:
+            raise DataError(f"{where} has neither a bbox nor a segmentation")
+        record.labels.append(label)
+        record.boxes.append(box if box is not None else _box_of(mask, where))
+        if record.masks is not None and mask is not None:
+            record.masks.append(mask)
+        if record.scores is not None and result.score is not None:
+            record.scores.append(result.score)
+    for record in records.values():
+        record.masks = record.masks if with_mask else None
+        record.scores = record.scores if with_score else None
+    return records
+
+
+def read_counts(folder: Path, dataset: Dataset) -> dict[ImageId, dict[str, int]]:
+    """A folder of count files, `<image name>.json` with `{"ship": 3}`, by image.
+
+    Raises:
+        DataError: the folder is missing or empty, a file is malformed or belongs to no image of the dataset.
+    """
+    by_stem = _image_names(dataset)
+    return {
+        _image_of(path.stem, by_stem, dataset, str(path)): found for path, found in _count_files(folder).items()
+    }
+
+
+def read_count_files(folder: Path) -> dict[str, dict[str, int]]:
+    """A folder of count files by image name without extension.
+
+    Raises:
+        DataError: the folder is missing or empty, or a file is malformed.
+    """
+    return {path.stem: found for path, found in _count_files(folder).items()}
+
+
+def _count_files(folder: Path) -> dict[Path, dict[str, int]]:
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; expected count files `<image name>.json` in it")
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise DataError(f"{folder} has no count files; expected `<image name>.json`, each {{\"category\": number}}")
+    files = {path: _decode(path, dict[str, int], "count file (an object of category to whole number)") for path in paths}
+    for path, found in files.items():
+        for label, count in found.items():
+            if count < 0:
+                raise DataError(f"{path}: the count of {label!r} is {count}; expected a whole number >= 0")
+    return files
+
+
+def read_proposals(path: Path, dataset: Dataset) -> dict[ImageId, ProposalRecord]:
+    """A proposals file, `{image: {"bboxes", "scores", "segmentations"}}`, by image.
+
+    Raises:
+        DataError: not such a file, or an entry belongs to no image of the dataset.
+    """
+    by_stem = _image_names(dataset)
+    return {
+        _image_of(Path(name).stem, by_stem, dataset, str(path)): found for name, found in read_proposal_file(path).items()
+    }
+
+
+def read_proposal_file(path: Path) -> dict[str, ProposalRecord]:
+    """A proposals file by image name as it stands there.
+
+    Raises:
+        DataError: not such a file.
+    """
+    entries = _decode(path, dict[str, _ProposalEntry], "proposals file (image -> bboxes, scores, segmentations)")
+    records = {}
+    for name, entry in entries.items():
+        masks = None
+        if entry.segmentations is not None:
+            masks = [_rle(rle, f"{path}: {name} segmentations[{i}]") for i, rle in enumerate(entry.segmentations)]
+        for field, values in (("segmentations", masks), ("scores", entry.scores)):
+            if values is not None and len(values) != len(entry.bboxes):
+                raise DataError(f"{path}: {name} has {len(entry.bboxes)} bboxes and {len(values)} {field}")
+        records[name] = ProposalRecord(entry.bboxes, masks, entry.scores)
+    return records
+
+
+def _decode(path: Path, kind: type, what: str) -> object:
+    content = read_bytes(path, what.split(" (")[0])
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.DecodeError as error:
+        raise DataError(f"{path} is not a {what}: {error}") from error
+
+
+def _rle(value: _RunLengths, where: str) -> RLE:
+    try:
+        if isinstance(value.counts, list):
+            return encode_runs(value.counts, value.size)
+        return check_rle({"size": value.size, "counts": value.counts}, where)
+    except ContractError as error:
+        message = str(error)
+        raise DataError(message if message.startswith(where) else f"{where}: {message}") from error
+
+
+def _box_of(mask: RLE | None, where: str) -> Box:
+    from earthinstruct.masks import decode_rles
+
+    try:
+        x, y, width, height = decode_rles([mask] if mask is not None else [], where).boxes[0].tolist()
+    except ContractError as error:
+        raise DataError(str(error)) from error
+    return x, y, width, height
+
+
+def _image_names(dataset: Dataset) -> Mapping[str, ImageId]:
+    by_stem: dict[str, ImageId] = {}
+    for image in dataset.images:
+        stem = Path(image.file_name).stem
+        if stem in by_stem:
+            raise DataError(f"dataset {dataset.name!r} has two images named {stem!r}; files by image name are ambiguous")
+        by_stem[stem] = image.id
+    return by_stem
+
+
+def _image_of(name: str, by_stem: Mapping[str, ImageId], dataset: Dataset, where: str) -> ImageId:
+    if name not in by_stem:
+        raise DataError(f"{where}: dataset {dataset.name!r} has no image named {name!r}")
+    return by_stem[name]
+
+
+def as_sequence(records: Mapping[ImageId, Record], images: Sequence[ImageId]) -> list[Record]:
+    """The records in the order of `images`; an image without one gets an empty record with a reason."""
+    return [records.get(image) or Record(image, error="no prediction") for image in images]

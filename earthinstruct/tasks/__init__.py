@@ -1,0 +1,21 @@
+"""What is asked and what is scored: settings, category splits, instruction texts and label mapping. No images here."""
+
+from earthinstruct.tasks.categories import DIOR, NWPU, Vocabulary
+from earthinstruct.tasks.instructions import instruction_text
+from earthinstruct.tasks.labels import ExactMapper, FileMapper, LabelMap, LabelMapper, MappedLabel
+from earthinstruct.tasks.task import TASK_VERSION, Task, tasks_of
+
+__all__ = [
+    "DIOR",
+    "NWPU",
+    "TASK_VERSION",
+    "ExactMapper",
+    "FileMapper",
+    "LabelMap",
+    "LabelMapper",
+    "MappedLabel",
+    "Task",
+    "Vocabulary",
+    "instruction_text",
+    "tasks_of",
+]

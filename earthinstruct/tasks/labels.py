@@ -1,0 +1,109 @@
+"""From a method's own words to the dataset's categories. What maps to nothing is kept in the map as None."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from earthinstruct.errors import DataError
+
+
+class MappedLabel(msgspec.Struct, frozen=True):
+    """Where one label went.
+
+    Attributes:
+        category: a category of the dataset, or None.
+        similarity: what the mapper measured, or None where it does not measure.
+    """
+
+    category: str | None
+    similarity: float | None = None
+
+
+LabelMap = Mapping[str, MappedLabel]
+
+
+class LabelMapper(Protocol):
+    """Maps labels to categories. `name` goes into the result file."""
+
+    name: str
+
+    def map(self, labels: Iterable[str], categories: Sequence[str]) -> dict[str, MappedLabel]:
+        """An entry for every label."""
+        ...
+
+
+def normalised(label: str) -> str:
+    """Lower case, words joined by one space, the last word in the singular.
+
+    >>> normalised("Tennis_Courts"), normalised("dams"), normalised("buses"), normalised("ferries")
+    ('tennis court', 'dam', 'bus', 'ferry')
+    """
+    text = " ".join(label.lower().replace("_", " ").replace("-", " ").split())
+    if text.endswith("ies") and len(text) > 4:
+        return text[:-3] + "y"
+    if text.endswith(("ches", "shes", "sses", "uses", "xes", "zes")):
+        return text[:-2]
+    if text.endswith("s") and not text.endswith(("ss", "us", "is")):
+        return text[:-1]
+    return text
+
+
+@dataclass(frozen=True)
+class ExactMapper:
+    """The same words, apart from case, underscores, hyphens and the plural."""
+
+    name: str = "exact"
+
+    def map(self, labels: Iterable[str], categories: Sequence[str]) -> dict[str, MappedLabel]:
+        """An entry for every label."""
+        known = {normalised(category): category for category in categories}
+        return {label: MappedLabel(known.get(normalised(label))) for label in labels}
+
+
+@dataclass(frozen=True)
+class FileMapper:
+    """A map read from a JSON file; a label that the file does not name is mapped as by `ExactMapper`."""
+
+    name: str
+    entries: Mapping[str, MappedLabel]
+
+    @staticmethod
+    def read(path: Path) -> FileMapper:
+        """Read `{"car": "vehicle", "tree": null}`, or the `label_map` of a result file.
+
+        Raises:
+            DataError: the file is missing or is not such a map.
+        """
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"label map {path} cannot be read: {error.strerror}") from error
+        try:
+            entries = msgspec.json.decode(content, type=dict[str, str | None | MappedLabel])
+        except msgspec.DecodeError as error:
+            raise DataError(
+                f'label map {path}: {error}; expected a JSON object such as {{"car": "vehicle", "tree": null}}'
+            ) from error
+        return FileMapper(
+            path.name, {k: v if isinstance(v, MappedLabel) else MappedLabel(v) for k, v in entries.items()}
+        )
+
+    def map(self, labels: Iterable[str], categories: Sequence[str]) -> dict[str, MappedLabel]:
+        """An entry for every label.
+
+        Raises:
+            DataError: the file maps a label to something that is not a category.
+        """
+        for label, mapped in self.entries.items():
+            if mapped.category is not None and mapped.category not in categories:
+                raise DataError(
+                    f"label map {self.name}: {label!r} is mapped to {mapped.category!r}, which is not a category; "
+                    f"known: {', '.join(categories)}, or null"
+                )
+        exact = ExactMapper().map(labels, categories)
+        return {label: self.entries.get(label, mapped) for label, mapped in exact.items()}
