@@ -86,20 +86,18 @@ class MaskRuns:
         runs = np.repeat(self.offsets[indices] - offsets[:-1], lengths) + np.arange(offsets[-1])
         return MaskRuns(self.heights[indices], self.widths[indices], offsets, self.starts[runs], self.ends[runs])
 
-    @staticmethod
-    def concatenate(parts: Sequence[MaskRuns]) -> MaskRuns:
-        """The masks of all parts, one after the other."""
-        shifts = np.cumsum([0] + [len(part.starts) for part in parts])
-        offsets = [part.offsets[:-1] + shift for part, shift in zip(parts, shifts, strict=False)]
-        return MaskRuns(
-            *(_joined([getattr(part, name) for part in parts]) for name in ("heights", "widths")),
-            _joined([*offsets, shifts[-1:]]),
-            *(_joined([getattr(part, name) for part in parts]) for name in ("starts", "ends")),
-        )
-
-
-def _joined(arrays: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    return np.concatenate([np.zeros(0, dtype=np.int64), *arrays])
+    def encode(self) -> list[RLE]:
+        """The compressed encoding of each mask."""
+        encoded = []
+        for i in range(len(self)):
+            own = slice(self.offsets[i], self.offsets[i + 1])
+            pixels = int(self.heights[i] * self.widths[i])
+            edges = np.concatenate([[0], np.stack([self.starts[own], self.ends[own]], axis=1).ravel(), [pixels]])
+            counts = np.diff(edges).tolist()
+            if counts[-1] == 0 and len(counts) > 1:
+                counts.pop()  # the mask ends in foreground
+            encoded.append(encode_runs(counts, (int(self.heights[i]), int(self.widths[i]))))
+        return encoded
 
 
 def check_rle(value: object, where: str) -> RLE:

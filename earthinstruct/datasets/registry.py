@@ -10,7 +10,7 @@ from pathlib import Path
 from earthinstruct.datasets.coco import read_coco
 from earthinstruct.datasets.dataset import Dataset
 from earthinstruct.errors import DataError, UnknownNameError
-from earthinstruct.tasks import DIOR, NWPU, Vocabulary
+from earthinstruct.tasks import DIOR, NWPU, Task, Vocabulary, tasks_of
 
 DATA_VARIABLE = "EARTHINSTRUCT_DATA"
 
@@ -122,3 +122,19 @@ def load_dataset(name: str, root: Path | None = None, images: Path | None = None
     if name not in sources:
         raise UnknownNameError("dataset", name, sources, "A COCO file of your own is given by its path (*.json).")
     return sources[name].load(root, images)
+
+
+def load_task(name: str) -> Task:
+    """A task by name, for example `nwpu/open_vocabulary` or `dior-mini/open_subclass/sports_field`.
+
+    Raises:
+        UnknownNameError: no such task.
+    """
+    known = {
+        task.name: task
+        for source in dataset_sources().values()
+        for task in tasks_of(source.name, source.vocabulary)
+    }
+    if name not in known:
+        raise UnknownNameError("task", name, known)
+    return known[name]

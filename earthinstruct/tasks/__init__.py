@@ -2,7 +2,7 @@
 
 from earthinstruct.tasks.categories import DIOR, NWPU, Vocabulary
 from earthinstruct.tasks.instructions import instruction_text
-from earthinstruct.tasks.labels import ExactMapper, FileMapper, LabelMap, LabelMapper, MappedLabel
+from earthinstruct.tasks.labels import ExactMapper, FileMapper, LabelMap, LabelMapper, MappedLabel, named_mapper
 from earthinstruct.tasks.task import TASK_VERSION, Task, tasks_of
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "Task",
     "Vocabulary",
     "instruction_text",
+    "named_mapper",
     "tasks_of",
 ]

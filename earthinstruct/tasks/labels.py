@@ -9,7 +9,8 @@ from typing import Protocol
 
 import msgspec
 
-from earthinstruct.errors import DataError
+from earthinstruct.errors import DataError, UnknownNameError
+from earthinstruct.registry import LABEL_MAPPERS, plugins
 
 
 class MappedLabel(msgspec.Struct, frozen=True):
@@ -107,3 +108,22 @@ class FileMapper:
                 )
         exact = ExactMapper().map(labels, categories)
         return {label: self.entries.get(label, mapped) for label, mapped in exact.items()}
+
+
+def named_mapper(name: str) -> LabelMapper:
+    """`exact`, a JSON file, or `kind:argument` of a plug-in in the entry-point group `earthinstruct.label_mappers`.
+
+    Raises:
+        UnknownNameError: none of these.
+        DataError: the file is malformed.
+    """
+    if name == "exact":
+        return ExactMapper()
+    if name.endswith(".json"):
+        return FileMapper.read(Path(name))
+    kind, _, argument = name.partition(":")
+    known = plugins(LABEL_MAPPERS)
+    if kind not in known:
+        raise UnknownNameError("label map", name, ("exact", *known), "A map of your own is given by its path (*.json).")
+    mapper: LabelMapper = known[kind].load()(argument)
+    return mapper

@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from scipy import ndimage
 
 from earthinstruct.masks import RLE, encode_runs
 
@@ -47,15 +48,15 @@ class Material(IntEnum):
 class Dice:
     """Random choices from one seed.
 
-    Only the raw doubles of PCG64 are used: numpy keeps those for ever, but not the streams of its distributions.
+    Only the raw bits of PCG64 are used: numpy promises to keep those, but not the streams of its distributions.
     """
 
     def __init__(self, *seed: int) -> None:
-        self._generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
+        self._bits = np.random.PCG64(np.random.SeedSequence(seed))
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
         """A number in [low, high)."""
-        return low + (high - low) * float(self._generator.random())
+        return low + (high - low) * (int(self._bits.random_raw()) >> 11) * 2.0**-53
 
     def integer(self, low: int, high: int) -> int:
         """An integer in [low, high], both included."""
@@ -221,7 +222,9 @@ class Canvas:
     def line(self, points: Polygon, width: float, colour: Colour, alpha: int = 255) -> None:
         """Draw a line, width in pixels; the ground truth stays as it is."""
         pixels = max(1, round(width * self._zoom))
-        self._draw.line(self._zoomed(points), fill=(*colour, alpha), width=pixels, joint="curve" if pixels > 2 else None)
+        self._draw.line(
+            self._zoomed(points), fill=(*colour, alpha), width=pixels, joint="curve" if pixels > 2 else None
+        )
 
     def shadow(self, polygons: Sequence[Polygon], height: float, alpha: int = 110) -> None:
         """Darken what the shadow of a body of this height (pixels) falls on."""
@@ -292,6 +295,11 @@ class Canvas:
         if stencil.of(self.instances)[stencil.inside].any():
             return False
         return bool(np.isin(stencil.of(self.material)[stencil.inside], [int(m) for m in on]).all())
+
+    def boxes(self) -> list[tuple[int, int, int, int]]:
+        """Left, top, right and bottom of each visible object, pixels, in the order of `labels`."""
+        found = [box for box in ndimage.find_objects(self.instances) if box is not None]
+        return [(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in found]
 
     def masks(self) -> tuple[RLE, ...]:
         """The visible pixels of each object, in the order of `labels`."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from earthinstruct.datasets.scenes.canvas import Canvas, Colour, Dice, Frame, Material, Polygon, disc, rectangle
-from earthinstruct.datasets.scenes.objects import WHITE, darker
+from earthinstruct.datasets.scenes.objects import darker
 
 COLOURS: dict[Material, tuple[Colour, ...]] = {
     Material.GRASS: ((104, 122, 74), (88, 108, 66), (122, 132, 88), (78, 98, 62), (134, 136, 96)),
@@ -39,7 +39,9 @@ def colour_of(material: Material, dice: Dice) -> Colour:
     return dice.tint(dice.choice(COLOURS[material]), 8)
 
 
-def cover(canvas: Canvas, material: Material, dice: Dice, polygon: Polygon | None = None, colour: Colour | None = None) -> Colour:
+def cover(
+    canvas: Canvas, material: Material, dice: Dice, polygon: Polygon | None = None, colour: Colour | None = None
+) -> Colour:
     """Lay a material over a polygon or over everything; returns the colour it got."""
     colour = colour or colour_of(material, dice)
     everything = rectangle(-1, -1, canvas.width + 1, canvas.height + 1)
@@ -49,13 +51,30 @@ def cover(canvas: Canvas, material: Material, dice: Dice, polygon: Polygon | Non
 
 def road(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float, colour: Colour | None = None) -> Colour:
     """A road along x, centred on the frame, with kerbs and a centre line; returns its colour."""
-    canvas.paint(frame.points(rectangle(-length / 2, -width / 2 - 2, length / 2, width / 2 + 2)), (150, 146, 138), Material.CONCRETE)
-    colour = cover(canvas, Material.ASPHALT, dice, frame.points(rectangle(-length / 2, -width / 2, length / 2, width / 2)), colour)
+    canvas.paint(
+        frame.points(rectangle(-length / 2, -width / 2 - 2, length / 2, width / 2 + 2)),
+        (150, 146, 138),
+        Material.CONCRETE,
+    )
+    colour = cover(
+        canvas, Material.ASPHALT, dice, frame.points(rectangle(-length / 2, -width / 2, length / 2, width / 2)), colour
+    )
     x = -length / 2
     while x < length / 2:
         canvas.line(frame.points([(x, 0), (x + 8, 0)]), 0.9, (222, 220, 206))
         x += 18
     return colour
+
+
+def railway(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float) -> None:
+    """A railway line along x, centred on the frame: ballast, ties and rails."""
+    ballast = dice.tint((122, 110, 98), 8)
+    canvas.paint(frame.points(rectangle(-length / 2, -width / 2, length / 2, width / 2)), ballast, Material.ASPHALT)
+    for i in range(int(length / 5)):
+        x = -length / 2 + 2.5 + i * 5
+        canvas.line(frame.points([(x, -width * 0.3), (x, width * 0.3)]), 1.6, (92, 74, 62))
+    for y in (-width * 0.18, width * 0.18):
+        canvas.line(frame.points([(-length / 2, y), (length / 2, y)]), 1.0, (64, 58, 58))
 
 
 def tree(canvas: Canvas, x: float, y: float, radius: float, dice: Dice, keep: float | None = None) -> bool:
@@ -90,7 +109,11 @@ def house(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float)
     canvas.shadow([outline], min(length, width) * 0.25, alpha=130)
     canvas.paint(outline, darker(colour, 0.8), Material.ROOF)
     normal = -math.sin(frame.angle) * canvas.sun[0] + math.cos(frame.angle) * canvas.sun[1]
-    lit = rectangle(-length / 2, -width / 2, length / 2, 0) if normal > 0 else rectangle(-length / 2, 0, length / 2, width / 2)
+    lit = (
+        rectangle(-length / 2, -width / 2, length / 2, 0)
+        if normal > 0
+        else rectangle(-length / 2, 0, length / 2, width / 2)
+    )
     canvas.paint(frame.points(lit), colour)
     canvas.line(frame.points([(-length / 2, 0), (length / 2, 0)]), 0.8, darker(colour, 1.2))
     if dice.chance(0.5):
@@ -103,7 +126,9 @@ def warehouse(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: fl
     outline = frame.points(rectangle(-length / 2, -width / 2, length / 2, width / 2))
     if not canvas.is_free(outline, (Material.GRASS, Material.SOIL, Material.CONCRETE, Material.ASPHALT)):
         return False
-    colour = dice.tint(dice.choice(((186, 188, 190), (140, 150, 160), (170, 160, 148), (120, 124, 128), (150, 96, 80))), 8)
+    colour = dice.tint(
+        dice.choice(((186, 188, 190), (140, 150, 160), (170, 160, 148), (120, 124, 128), (150, 96, 80))), 8
+    )
     canvas.shadow([outline], min(12.0, width * 0.15), alpha=130)
     canvas.paint(outline, darker(colour, 0.86), Material.ROOF)
     canvas.paint(frame.points(rectangle(-length / 2 + 2, -width / 2 + 2, length / 2 - 2, width / 2 - 2)), colour)
@@ -126,7 +151,11 @@ def fields(canvas: Canvas, frame: Frame, dice: Dice, reach: float) -> None:
             colour = cover(canvas, material, dice, frame.points(rectangle(x, y, x + width, y + height)))
             step, along = dice.uniform(5, 9), dice.chance(0.5)
             for i in range(1, int((height if along else width) / step)):
-                ends = [(x, y + i * step), (x + width, y + i * step)] if along else [(x + i * step, y), (x + i * step, y + height)]
+                ends = (
+                    [(x, y + i * step), (x + width, y + i * step)]
+                    if along
+                    else [(x + i * step, y), (x + i * step, y + height)]
+                )
                 canvas.line(frame.points(ends), 1.4, darker(colour, 0.93))
             canvas.line(frame.points([*rectangle(x, y, x + width, y + height), (x, y)]), 2.0, (112, 116, 78))
             x += width
@@ -151,12 +180,17 @@ def photograph(canvas: Canvas, dice: Dice, noise: np.random.Generator) -> NDArra
     gain = dice.uniform(0.84, 1.12)
     image *= np.array([gain * (1 + warmth), gain, gain * (1 - warmth)], dtype=np.float32)
     slope_x, slope_y = dice.uniform(-0.08, 0.08), dice.uniform(-0.08, 0.08)
-    image *= (1 + slope_x * np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
-              + slope_y * np.linspace(-1, 1, height, dtype=np.float32)[:, None, None])
+    image *= (
+        1
+        + slope_x * np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
+        + slope_y * np.linspace(-1, 1, height, dtype=np.float32)[:, None, None]
+    )
     haze = dice.uniform(0.0, 0.12)
     image += haze * (np.float32(196) - image)
-    picture = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(dice.uniform(0.2, 0.75)))
-    sigma = dice.uniform(1.5, 4.0)
+    picture = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)).filter(
+        ImageFilter.GaussianBlur(dice.uniform(0.2, 0.75))
+    )
+    sigma = dice.uniform(1.2, 3.4)
     grain = noise.standard_normal((height, width, 3), dtype=np.float32) * np.float32(sigma)
     return np.clip(np.asarray(picture, dtype=np.float32) + grain, 0, 255).astype(np.uint8)
 
@@ -164,5 +198,7 @@ def photograph(canvas: Canvas, dice: Dice, noise: np.random.Generator) -> NDArra
 def _patches(noise: np.random.Generator, height: int, width: int, down: int, across: int) -> NDArray[np.float32]:
     """Smooth noise of unit contrast with patches of the given size, pixels."""
     coarse = noise.standard_normal((height // down + 3, width // across + 3), dtype=np.float32)
-    smooth = Image.fromarray(coarse).resize((coarse.shape[1] * across, coarse.shape[0] * down), Image.Resampling.BICUBIC)
+    smooth = Image.fromarray(coarse).resize(
+        (coarse.shape[1] * across, coarse.shape[0] * down), Image.Resampling.BICUBIC
+    )
     return np.asarray(smooth)[down : down + height, across : across + width]

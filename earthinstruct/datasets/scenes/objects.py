@@ -1,5 +1,7 @@
-"""How each category looks: one painter per category. Each enters its object in the ground truth first and paints only
-what was accepted; shadows and wakes are painted, but are no part of the object.
+"""How each category looks: one painter per category.
+
+Each enters its object in the ground truth first and paints only what was accepted; shadows and wakes are painted, but
+are no part of the object.
 """
 
 from __future__ import annotations
@@ -12,23 +14,57 @@ WHITE: Colour = (240, 240, 236)
 BLACK: Colour = (34, 36, 40)
 
 PLANE_COLOURS: tuple[Colour, ...] = (
-    (240, 240, 240), (232, 234, 238), (222, 226, 230), (238, 232, 214), (214, 222, 234), (74, 84, 92), (60, 92, 160),
+    (240, 240, 240),
+    (232, 234, 238),
+    (222, 226, 230),
+    (238, 232, 214),
+    (214, 222, 234),
+    (74, 84, 92),
+    (60, 92, 160),
 )
 ACCENTS: tuple[Colour, ...] = (
-    (196, 40, 40), (28, 70, 160), (24, 120, 90), (230, 150, 30), (110, 50, 140), (40, 150, 190), (40, 44, 60),
+    (196, 40, 40),
+    (28, 70, 160),
+    (24, 120, 90),
+    (230, 150, 30),
+    (110, 50, 140),
+    (40, 150, 190),
+    (40, 44, 60),
 )
 CAR_COLOURS: tuple[Colour, ...] = (
-    (238, 238, 236), (240, 240, 240), (226, 228, 230), (24, 26, 30), (186, 30, 34), (30, 70, 160), (220, 190, 40),
-    (36, 110, 70), (214, 120, 30), (216, 200, 170), (90, 160, 210), (110, 22, 40),
+    (238, 238, 236),
+    (240, 240, 240),
+    (226, 228, 230),
+    (24, 26, 30),
+    (186, 30, 34),
+    (30, 70, 160),
+    (220, 190, 40),
+    (36, 110, 70),
+    (214, 120, 30),
+    (216, 200, 170),
+    (90, 160, 210),
+    (110, 22, 40),
 )
 TANK_COLOURS: tuple[Colour, ...] = (
-    (236, 236, 232), (226, 228, 228), (240, 236, 220), (214, 206, 184), (186, 196, 200), (168, 112, 88), (150, 178, 160),
+    (236, 236, 232),
+    (226, 228, 228),
+    (240, 236, 220),
+    (214, 206, 184),
+    (186, 196, 200),
+    (168, 112, 88),
+    (150, 178, 160),
 )
 GRASS_COLOURS: tuple[Colour, ...] = ((74, 142, 62), (62, 128, 58), (92, 152, 70), (58, 138, 76))
 DIRT_COLOURS: tuple[Colour, ...] = ((184, 138, 96), (172, 118, 80), (196, 156, 114), (168, 104, 70))
 TRACK_COLOURS: tuple[Colour, ...] = ((176, 74, 58), (190, 86, 66), (158, 62, 54), (186, 100, 84), (60, 96, 156))
 COURT_COLOURS: tuple[Colour, ...] = (
-    (54, 100, 160), (56, 122, 84), (176, 84, 60), (96, 84, 150), (62, 140, 150), (190, 110, 80), (40, 92, 70),
+    (54, 100, 160),
+    (56, 122, 84),
+    (176, 84, 60),
+    (96, 84, 150),
+    (62, 140, 150),
+    (190, 110, 80),
+    (40, 92, 70),
 )
 WOOD_COLOURS: tuple[Colour, ...] = ((206, 160, 106), (216, 176, 122), (190, 140, 92))
 PIER_COLOURS: tuple[Colour, ...] = ((198, 194, 186), (178, 176, 170), (164, 130, 96), (184, 150, 112), (212, 206, 194))
@@ -58,7 +94,9 @@ def airplane(canvas: Canvas, frame: Frame, dice: Dice, least: float = 0.5) -> bo
         tail = mirrored([(-0.36, 0.02), (-0.46, 0.19), (-0.52, 0.19), (-0.47, 0.02)])
         for place in dice.choice(((0.17,), (0.17,), (0.14, 0.29))):
             front = 0.16 - (place - 0.04) * 0.6
-            engines += [rectangle(front - 0.08, side * place - 0.028, front + 0.05, side * place + 0.028) for side in (1, -1)]
+            engines += [
+                rectangle(front - 0.08, side * place - 0.028, front + 0.05, side * place + 0.028) for side in (1, -1)
+            ]
     elif kind == "propeller":
         fuselage = mirrored([(0.5, 0.03), (0.44, 0.06), (0.2, 0.075), (-0.1, 0.06), (-0.48, 0.025)])
         wings = mirrored([(0.26, 0.05), (0.22, span + 0.1), (0.1, span + 0.1), (0.06, 0.05)])
@@ -95,11 +133,20 @@ def airplane(canvas: Canvas, frame: Frame, dice: Dice, least: float = 0.5) -> bo
 def ship(canvas: Canvas, frame: Frame, dice: Dice, *, boat: bool = False, sailing: bool = False) -> bool:
     """A ship of length 1 in the frame, bow towards +x; a boat is a small pleasure craft, a sailing one has a wake."""
     if boat:
-        beam = dice.uniform(0.15, 0.19)
+        beam = dice.uniform(0.17, 0.2)
         hull = mirrored([(0.5, 0.0), (0.36, beam * 0.55), (0.16, beam * 0.95), (-0.2, beam), (-0.5, beam * 0.8)])
     else:
         beam = dice.uniform(0.085, 0.115)
-        hull = mirrored([(0.5, 0.0), (0.43, beam * 0.6), (0.34, beam * 0.97), (-0.4, beam), (-0.47, beam * 0.85), (-0.5, beam * 0.6)])
+        hull = mirrored(
+            [
+                (0.5, 0.0),
+                (0.43, beam * 0.6),
+                (0.34, beam * 0.97),
+                (-0.4, beam),
+                (-0.47, beam * 0.85),
+                (-0.5, beam * 0.6),
+            ]
+        )
     outline = frame.points(hull)
     if not canvas.place("ship", [outline], on=(Material.WATER,)):
         return False
@@ -107,13 +154,20 @@ def ship(canvas: Canvas, frame: Frame, dice: Dice, *, boat: bool = False, sailin
         _wake(canvas, frame, beam, dice)
     canvas.shadow([outline], 2.0, alpha=90)
     if boat:
-        colour = dice.tint(dice.choice((WHITE, WHITE, (228, 232, 236), (236, 226, 204), (186, 50, 46), (226, 160, 60))), 8)
+        colour = dice.tint(
+            dice.choice((WHITE, WHITE, (228, 232, 236), (236, 226, 204), (186, 50, 46), (226, 160, 60))), 8
+        )
         canvas.paint(outline, colour)
         inner = [(x * 0.78 - 0.03, y * 0.66) for x, y in hull]
         canvas.paint(frame.points(inner), darker(colour, 0.9))
-        canvas.paint(frame.points(rectangle(0.02, -beam * 0.6, 0.13, beam * 0.6)), dice.choice(((50, 66, 84), (36, 52, 70))))
+        canvas.paint(
+            frame.points(rectangle(0.02, -beam * 0.6, 0.13, beam * 0.6)), dice.choice(((50, 66, 84), (36, 52, 70)))
+        )
         if dice.chance(0.5):
-            canvas.paint(frame.points(rectangle(-0.42, -beam * 0.55, -0.24, beam * 0.55)), dice.choice(((150, 110, 76), (60, 96, 150))))
+            canvas.paint(
+                frame.points(rectangle(-0.42, -beam * 0.55, -0.24, beam * 0.55)),
+                dice.choice(((150, 110, 76), (60, 96, 150))),
+            )
         return True
     canvas.paint(outline, dice.choice(((150, 44, 40), (40, 48, 62), (226, 226, 222), (30, 74, 120), (70, 92, 80))))
     deck = dice.tint(dice.choice(((172, 92, 74), (120, 134, 122), (190, 178, 156), (214, 214, 210), (150, 76, 62))), 10)
@@ -121,15 +175,25 @@ def ship(canvas: Canvas, frame: Frame, dice: Dice, *, boat: bool = False, sailin
     kind = dice.choice(("bulk", "container", "tanker", "ferry"))
     if kind == "bulk":
         for i in range(5):
-            canvas.paint(frame.points(rectangle(-0.22 + i * 0.115, -beam * 0.5, -0.135 + i * 0.115, beam * 0.5)), darker(deck, 0.78))
+            canvas.paint(
+                frame.points(rectangle(-0.22 + i * 0.115, -beam * 0.5, -0.135 + i * 0.115, beam * 0.5)),
+                darker(deck, 0.78),
+            )
     elif kind == "container":
         for i in range(9):
             for j in range(3):
-                box = rectangle(-0.24 + i * 0.066, beam * (-0.66 + j * 0.44), -0.178 + i * 0.066, beam * (-0.22 + j * 0.44))
-                canvas.paint(frame.points(box), dice.tint(dice.choice(((170, 60, 50), (186, 110, 60), (150, 80, 60), (196, 180, 160))), 10))
+                box = rectangle(
+                    -0.24 + i * 0.066, beam * (-0.66 + j * 0.44), -0.178 + i * 0.066, beam * (-0.22 + j * 0.44)
+                )
+                canvas.paint(
+                    frame.points(box),
+                    dice.tint(dice.choice(((170, 60, 50), (186, 110, 60), (150, 80, 60), (196, 180, 160))), 10),
+                )
     elif kind == "tanker":
         canvas.line(frame.points([(-0.24, 0), (0.4, 0)]), max(1.2, frame.scale * 0.02), darker(deck, 0.7))
-        canvas.line(frame.points([(0.08, -beam * 0.6), (0.08, beam * 0.6)]), max(1.2, frame.scale * 0.016), darker(deck, 0.7))
+        canvas.line(
+            frame.points([(0.08, -beam * 0.6), (0.08, beam * 0.6)]), max(1.2, frame.scale * 0.016), darker(deck, 0.7)
+        )
     else:
         canvas.paint(frame.points([(x * 0.72 - 0.02, y * 0.6) for x, y in hull]), WHITE)
         canvas.paint(frame.points(rectangle(-0.05, -beam * 0.3, 0.06, beam * 0.3)), (196, 60, 50))
@@ -142,7 +206,13 @@ def _wake(canvas: Canvas, frame: Frame, beam: float, dice: Dice) -> None:
     length = dice.uniform(0.6, 1.3)
     for share, alpha in ((1.0, 50), (0.6, 70), (0.3, 80)):
         end = -0.45 - length * share
-        canvas.paint(frame.points([(-0.45, beam * 0.7), (end, beam * (0.7 + share)), (end, -beam * (0.7 + share)), (-0.45, -beam * 0.7)]), WHITE, alpha=alpha)
+        canvas.paint(
+            frame.points(
+                [(-0.45, beam * 0.7), (end, beam * (0.7 + share)), (end, -beam * (0.7 + share)), (-0.45, -beam * 0.7)]
+            ),
+            WHITE,
+            alpha=alpha,
+        )
     for side in (1, -1):
         bow = [(0.48, 0.0), (0.1, side * beam * 1.6), (-0.6, side * beam * 3.2)]
         canvas.line(frame.points(bow), max(0.8, frame.scale * 0.012), WHITE, alpha=110)
@@ -165,7 +235,9 @@ def storage_tank(canvas: Canvas, frame: Frame, dice: Dice, colour: Colour | None
         canvas.paint(frame.points([(0, 0), *arc(0, 0, inner, inner, sun - 1.2, sun + 1.2)]), darker(colour, 0.9))
         for i in range(8 if frame.scale > 14 else 0):
             angle = math.pi * i / 4
-            canvas.line(frame.points([(0, 0), (inner * math.cos(angle), inner * math.sin(angle))]), 0.5, darker(colour, 0.8))
+            canvas.line(
+                frame.points([(0, 0), (inner * math.cos(angle), inner * math.sin(angle))]), 0.5, darker(colour, 0.8)
+            )
     elif roof == "dome":
         for share in (0.75, 0.5, 0.28):
             centre = -0.18 * (1 - share)
@@ -173,8 +245,18 @@ def storage_tank(canvas: Canvas, frame: Frame, dice: Dice, colour: Colour | None
             canvas.paint(lit, darker(colour, 1.0 + 0.1 * (1 - share)))
     else:
         canvas.paint(frame.points(disc(0, 0, inner * 0.88)), darker(colour, 0.86))
-        canvas.paint(frame.points([*arc(0, 0, inner, inner, sun + 2.0, sun + 4.3), *arc(0.12 * math.cos(sun), 0.12 * math.sin(sun), inner * 0.9, inner * 0.9, sun + 4.3, sun + 2.0)]), darker(colour, 0.6))
-        canvas.line(frame.points([(-inner * 0.85, 0), (inner * 0.1, 0)]), max(0.7, frame.scale * 0.05), darker(colour, 0.6))
+        canvas.paint(
+            frame.points(
+                [
+                    *arc(0, 0, inner, inner, sun + 2.0, sun + 4.3),
+                    *arc(0.12 * math.cos(sun), 0.12 * math.sin(sun), inner * 0.9, inner * 0.9, sun + 4.3, sun + 2.0),
+                ]
+            ),
+            darker(colour, 0.6),
+        )
+        canvas.line(
+            frame.points([(-inner * 0.85, 0), (inner * 0.1, 0)]), max(0.7, frame.scale * 0.05), darker(colour, 0.6)
+        )
     if frame.scale > 12:
         canvas.paint(frame.points(disc(0, 0, 0.07)), darker(colour, 0.6))
     return True
@@ -182,65 +264,94 @@ def storage_tank(canvas: Canvas, frame: Frame, dice: Dice, colour: Colour | None
 
 def baseball_field(canvas: Canvas, frame: Frame, dice: Dice, least: float = 0.6) -> bool:
     """A baseball field; home plate at the origin, centre field at (1, 0): the fan, foul ground and dirt included."""
-    fan = [(-0.14, -0.02), (-0.12, -0.1), (-0.03, -0.17), *arc(0, 0, 1, 1, -math.radians(50), math.radians(50)), (-0.03, 0.17), (-0.12, 0.1), (-0.14, 0.02)]
+    fan = [
+        (-0.14, -0.02),
+        (-0.12, -0.1),
+        (-0.03, -0.17),
+        *arc(0, 0, 1, 1, -math.radians(50), math.radians(50)),
+        (-0.03, 0.17),
+        (-0.12, 0.1),
+        (-0.14, 0.02),
+    ]
     outline = frame.points(fan)
     if not canvas.place("baseball_field", [outline], least=least):
         return False
     grass, dirt = dice.tint(dice.choice(GRASS_COLOURS), 8), dice.tint(dice.choice(DIRT_COLOURS), 8)
     canvas.paint(outline, dirt)
-    edge = dice.uniform(0.94, 0.97)
-    canvas.paint(frame.points([(-0.08, -0.03), (0.02, -0.14), *arc(0, 0, edge, edge, -math.radians(48), math.radians(48)), (0.02, 0.14), (-0.08, 0.03)]), grass)
+    edge = dice.uniform(0.955, 0.98)
+    canvas.paint(
+        frame.points(
+            [
+                (-0.08, -0.03),
+                (0.02, -0.14),
+                *arc(0, 0, edge, edge, -math.radians(48), math.radians(48)),
+                (0.02, 0.14),
+                (-0.08, 0.03),
+            ]
+        ),
+        grass,
+    )
     if dice.chance(0.6):  # mowing
         for i in range(0, 9, 2):
             r0, r1 = 0.5 + i * 0.05, 0.55 + i * 0.05
             if r1 < edge:
                 band = [*arc(0, 0, r0, r0, -0.83, 0.83), *arc(0, 0, r1, r1, 0.83, -0.83)]
-                canvas.paint(frame.points(band), darker(grass, 1.08))
-    infield = [(0, 0), *arc(0.22, 0, 0.3, 0.3, -math.radians(107), math.radians(107))]
+                canvas.paint(frame.points(band), darker(grass, 1.05))
+    infield = [(0, 0), *arc(0.2, 0, 0.255, 0.255, -math.radians(107), math.radians(107))]
     canvas.paint(frame.points(infield), dirt)
-    base = 0.255
+    base = 0.215
     if dice.chance(0.75):  # grass within the bases; small fields are all dirt
-        canvas.paint(frame.points([(0.06, 0), (base, base * 0.76), (base * 1.76, 0), (base, -base * 0.76)]), grass)
-        canvas.paint(frame.points(disc(0.235, 0, 0.04)), dirt)
-    canvas.paint(frame.points(disc(0, 0, 0.075)), dirt)
+        canvas.paint(frame.points([(0.05, 0), (base, base * 0.76), (base * 1.76, 0), (base, -base * 0.76)]), grass)
+        canvas.paint(frame.points(disc(0.2, 0, 0.035)), dirt)
+    canvas.paint(frame.points(disc(0, 0, 0.065)), dirt)
     width = max(0.8, frame.scale * 0.008)
     for side in (1, -1):
         angle = side * math.radians(45)
         canvas.line(frame.points([(0, 0), (0.96 * math.cos(angle), 0.96 * math.sin(angle))]), width, WHITE)
     for x, y in ((base, base), (base, -base), (base * 2, 0), (0, 0)):
-        canvas.paint(frame.points(disc(x, y, 0.016, steps=8)), WHITE)
+        canvas.paint(frame.points(disc(x, y, 0.014, steps=8)), WHITE)
     return True
 
 
-def tennis_court(canvas: Canvas, frame: Frame, dice: Dice, colours: tuple[Colour, Colour] | None = None, least: float = 0.6) -> bool:
+def tennis_court(
+    canvas: Canvas, frame: Frame, dice: Dice, colours: tuple[Colour, Colour] | None = None, least: float = 0.6
+) -> bool:
     """A tennis court of length 1 along x and width 0.52, the ground beyond the lines included."""
     outline = frame.points(rectangle(-0.5, -0.26, 0.5, 0.26))
     if not canvas.place("tennis_court", [outline], least=least):
         return False
     outer, inner = colours or court_colours(dice)
     canvas.paint(outline, outer)
-    x, y, single, service = 0.4, 0.19, 0.142, 0.21
+    x, y, single, service = 0.42, 0.205, 0.154, 0.22
     canvas.paint(frame.points(rectangle(-x, -y, x, y)), inner)
-    width = max(0.9, frame.scale * 0.009)
+    width = max(0.8, frame.scale * 0.008)
     for line in (
-        [(-x, -y), (x, -y)], [(-x, y), (x, y)], [(-x, -y), (-x, y)], [(x, -y), (x, y)],
-        [(-x, -single), (x, -single)], [(-x, single), (x, single)],
-        [(-service, -single), (-service, single)], [(service, -single), (service, single)], [(-service, 0), (service, 0)],
+        [(-x, -y), (x, -y)],
+        [(-x, y), (x, y)],
+        [(-x, -y), (-x, y)],
+        [(x, -y), (x, y)],
+        [(-x, -single), (x, -single)],
+        [(-x, single), (x, single)],
+        [(-service, -single), (-service, single)],
+        [(service, -single), (service, single)],
+        [(-service, 0), (service, 0)],
     ):
         canvas.line(frame.points(line), width, WHITE)
-    canvas.line(frame.points([(0.012, -y - 0.03), (0.012, y + 0.03)]), max(1.2, frame.scale * 0.014), BLACK, alpha=150)
-    canvas.line(frame.points([(0, -y - 0.03), (0, y + 0.03)]), max(1.0, frame.scale * 0.012), WHITE)
+    canvas.line(frame.points([(0.012, -y - 0.03), (0.012, y + 0.03)]), max(1.0, frame.scale * 0.01), BLACK, alpha=120)
+    canvas.line(frame.points([(0, -y - 0.03), (0, y + 0.03)]), max(0.9, frame.scale * 0.01), WHITE)
     return True
 
 
 def court_colours(dice: Dice) -> tuple[Colour, Colour]:
     """Colours of a tennis court: beyond the lines, and within."""
     inner = dice.choice(COURT_COLOURS)
-    outer = dice.choice((inner, darker(inner, 0.8), *COURT_COLOURS[1:4]))
+    outer = dice.choice((inner, darker(inner, 0.85), darker(inner, 0.7), *COURT_COLOURS[1:4]))
     return dice.tint(outer, 6), dice.tint(inner, 6)
 
 
-def basketball_court(canvas: Canvas, frame: Frame, dice: Dice, colours: tuple[Colour, Colour] | None = None, least: float = 0.6) -> bool:
+def basketball_court(
+    canvas: Canvas, frame: Frame, dice: Dice, colours: tuple[Colour, Colour] | None = None, least: float = 0.6
+) -> bool:
     """A basketball court of length 1 along x and width 0.56, the border included."""
     outline = frame.points(rectangle(-0.5, -0.28, 0.5, 0.28))
     if not canvas.place("basketball_court", [outline], least=least):
@@ -255,9 +366,23 @@ def basketball_court(canvas: Canvas, frame: Frame, dice: Dice, colours: tuple[Co
         canvas.paint(frame.points(key), border)
         canvas.line(frame.points([*key, key[0]]), width, WHITE)
         turn = 0 if side < 0 else math.pi
-        canvas.line(frame.points(arc(side * (x - 0.19), 0, 0.062, 0.062, turn - math.pi / 2, turn + math.pi / 2)), width, WHITE)
-        canvas.line(frame.points([(side * x, -0.205), *arc(side * (x - 0.05), 0, 0.2, 0.205, turn - math.pi / 2, turn + math.pi / 2), (side * x, 0.205)]), width, WHITE)
-        canvas.line(frame.points([(side * (x - 0.04), -0.028), (side * (x - 0.04), 0.028)]), width * 1.4, (236, 110, 40))
+        canvas.line(
+            frame.points(arc(side * (x - 0.19), 0, 0.062, 0.062, turn - math.pi / 2, turn + math.pi / 2)), width, WHITE
+        )
+        canvas.line(
+            frame.points(
+                [
+                    (side * x, -0.205),
+                    *arc(side * (x - 0.05), 0, 0.2, 0.205, turn - math.pi / 2, turn + math.pi / 2),
+                    (side * x, 0.205),
+                ]
+            ),
+            width,
+            WHITE,
+        )
+        canvas.line(
+            frame.points([(side * (x - 0.04), -0.028), (side * (x - 0.04), 0.028)]), width * 1.4, (236, 110, 40)
+        )
     canvas.paint(frame.points(disc(0, 0, 0.062)), border)
     canvas.line(frame.points([*disc(0, 0, 0.062), (0.062, 0)]), width, WHITE)
     for line in ([(-x, -y), (x, -y)], [(-x, y), (x, y)], [(-x, -y), (-x, y)], [(x, -y), (x, y)], [(0, -y), (0, y)]):
@@ -297,8 +422,11 @@ def track_field(canvas: Canvas, frame: Frame, dice: Dice, least: float = 0.6) ->
     width = max(0.8, frame.scale * 0.005)
     x, y = straight + 0.035, inner - 0.03
     for line in (
-        [(-x, -y), (x, -y), (x, y), (-x, y), (-x, -y)], [(0, -y), (0, y)], [*disc(0, 0, 0.05), (0.05, 0)],
-        [(-x, -0.09), (-x + 0.09, -0.09), (-x + 0.09, 0.09), (-x, 0.09)], [(x, -0.09), (x - 0.09, -0.09), (x - 0.09, 0.09), (x, 0.09)],
+        [(-x, -y), (x, -y), (x, y), (-x, y), (-x, -y)],
+        [(0, -y), (0, y)],
+        [*disc(0, 0, 0.05), (0.05, 0)],
+        [(-x, -0.09), (-x + 0.09, -0.09), (-x + 0.09, 0.09), (-x, 0.09)],
+        [(x, -0.09), (x - 0.09, -0.09), (x - 0.09, 0.09), (x, 0.09)],
     ):
         canvas.line(frame.points(line), width, WHITE, alpha=230)
     canvas.line(frame.points([(straight * 0.7, inner), (straight * 0.7, radius)]), width * 1.3, WHITE)
@@ -306,10 +434,14 @@ def track_field(canvas: Canvas, frame: Frame, dice: Dice, least: float = 0.6) ->
 
 
 def _oval(straight: float, radius: float) -> list[Point]:
-    return arc(straight, 0, radius, radius, -math.pi / 2, math.pi / 2) + arc(-straight, 0, radius, radius, math.pi / 2, 1.5 * math.pi)
+    return arc(straight, 0, radius, radius, -math.pi / 2, math.pi / 2) + arc(
+        -straight, 0, radius, radius, math.pi / 2, 1.5 * math.pi
+    )
 
 
-def harbor(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float, head: float = 0.0, least: float = 0.5) -> bool:
+def harbor(
+    canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float, head: float = 0.0, least: float = 0.5
+) -> bool:
     """A pier from the quay at the origin into the water towards +x; lengths in local units; `head` widens its end."""
     parts = [rectangle(0, -width / 2, length, width / 2)]
     if head:
@@ -332,17 +464,17 @@ def harbor(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float
     return True
 
 
-def bridge(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float) -> bool:
+def bridge(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float, *, railway: bool = False) -> bool:
     """A bridge along x, centred: the deck from bank to bank; lengths in local units (pixels at scale 1)."""
     outline = frame.points(rectangle(-length / 2, -width / 2, length / 2, width / 2))
-    kind = dice.choice(("road", "road", "arch", "railway"))
+    arch = dice.chance(0.3)
     if not canvas.place("bridge", [outline], over=("ship",)):
         return False
     deck = dice.tint(dice.choice(DECK_COLOURS), 8)
     canvas.shadow([outline], 9.0, alpha=125)
     canvas.paint(outline, deck, Material.CONCRETE)
     edge = width / 2 - 1.2
-    if kind == "railway":
+    if railway:
         deck = darker(deck, 0.85)
         canvas.paint(outline, deck)
         for i in range(int(length / 5)):
@@ -356,7 +488,7 @@ def bridge(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float
             canvas.line(frame.points([(x, 0), (x + 6, 0)]), 1.0, WHITE)
         for y in (-edge + 1.8, edge - 1.8):
             canvas.line(frame.points([(-length / 2, y), (length / 2, y)]), 0.7, WHITE)
-    if kind == "arch":  # two arches above the edges, tied across
+    if arch:  # two arches above the edges, tied across
         steel = dice.choice(((206, 210, 210), (170, 66, 56), (84, 120, 150), (230, 226, 210)))
         for i in range(1, 8):
             x = length * (-0.5 + i / 8)
@@ -372,8 +504,10 @@ def bridge(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float
 
 def vehicle(canvas: Canvas, frame: Frame, dice: Dice, *, truck: bool = False, over: tuple[str, ...] = ()) -> bool:
     """A car (or a truck) of length 1 in the frame, front towards +x."""
-    half = 0.16 if truck else dice.uniform(0.225, 0.25)
-    body = mirrored([(0.5, half * 0.55), (0.46, half * 0.9), (0.4, half), (-0.42, half), (-0.48, half * 0.85), (-0.5, half * 0.55)])
+    half = 0.16 if truck else dice.uniform(0.25, 0.275)
+    body = mirrored(
+        [(0.5, half * 0.55), (0.46, half * 0.9), (0.4, half), (-0.42, half), (-0.48, half * 0.85), (-0.5, half * 0.55)]
+    )
     outline = frame.points(body)
     if not canvas.place("vehicle", [outline], over=over):
         return False
@@ -387,7 +521,11 @@ def vehicle(canvas: Canvas, frame: Frame, dice: Dice, *, truck: bool = False, ov
         canvas.paint(frame.points(rectangle(0.39, -half * 0.8, 0.43, half * 0.8)), (40, 50, 62))
         return True
     glass = (44, 54, 68) if sum(colour) > 160 else (112, 124, 138)
-    canvas.paint(frame.points([(0.24, half * 0.8), (0.24, -half * 0.8), (0.12, -half * 0.72), (0.12, half * 0.72)]), glass)
-    canvas.paint(frame.points([(-0.36, half * 0.75), (-0.36, -half * 0.75), (-0.27, -half * 0.7), (-0.27, half * 0.7)]), glass)
+    canvas.paint(
+        frame.points([(0.24, half * 0.8), (0.24, -half * 0.8), (0.12, -half * 0.72), (0.12, half * 0.72)]), glass
+    )
+    canvas.paint(
+        frame.points([(-0.36, half * 0.75), (-0.36, -half * 0.75), (-0.27, -half * 0.7), (-0.27, half * 0.7)]), glass
+    )
     canvas.paint(frame.points(rectangle(-0.25, -half * 0.7, 0.1, half * 0.7)), darker(colour, 1.06))
     return True

@@ -1,0 +1,52 @@
+"""The command line: one file a verb. A verb's imports happen when it runs, so that help is immediate."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from earthinstruct.cli import check_method, doctor, evaluate, listing, predict, score
+from earthinstruct.errors import EarthInstructError
+
+OK, FINDING, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argument errors in one line, with a suggestion for a misspelt verb."""
+
+    def error(self, message: str) -> NoReturn:
+        choice = re.match(r"argument \S+: invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if choice:
+            known = re.findall(r"[\w-]+", choice[2])
+            close = difflib.get_close_matches(choice[1], known, n=1)
+            message = f"unknown verb {choice[1]!r}" + (f"; did you mean {close[0]!r}?" if close else "") + f" Known: {', '.join(known)}."
+        self.exit(USAGE, f"error: {message}\nFor help: {self.prog} --help\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Args:
+        arguments: the words after the program's name; None: those of this process.
+
+    Returns:
+        0: done; 1: a finding (failed images, a check that does not hold); 2: something to mend in what was given;
+        130: stopped by the user.
+    """
+    parser = _Parser(prog="earthinstruct", description="Count, detect and segment objects in remote-sensing images under free instructions: run methods, score them, compare them.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for module in (evaluate, score, predict, listing, check_method, doctor):
+        module.register(verbs)
+    parsed = parser.parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except EarthInstructError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        print("\nstopped; what was predicted is kept, and the same command goes on from there", file=sys.stderr)
+        return INTERRUPTED

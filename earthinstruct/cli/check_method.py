@@ -1,0 +1,31 @@
+"""`earthinstruct check-method`: does a method keep the contract?"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser("check-method", help="check that a method keeps the contract", description=__doc__)
+    parser.add_argument("method", metavar="NAME", help="a method by name, package.module:Class or path/file.py:Class")
+    parser.add_argument("-M", dest="parameters", action="append", default=[], metavar="KEY=VALUE", help="a parameter of the method; may be repeated")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the verb: 1 when a check fails."""
+    from earthinstruct.registry import make_method, parse_parameters
+    from earthinstruct.testing import check_method
+
+    checks = check_method(make_method(arguments.method, parse_parameters(arguments.parameters)))
+    for check in checks:
+        if check.skipped is not None:
+            print(f"skipped  {check.name}: {check.skipped}")
+        else:
+            print(f"ok       {check.name}" if check.problem is None else f"FAILED   {check.name}: {check.problem}")
+    failed = sum(check.problem is not None for check in checks)
+    skipped = sum(check.skipped is not None for check in checks)
+    print(f"{len(checks) - failed - skipped} checks hold, {failed} fail, {skipped} skipped")
+    return 1 if failed else 0

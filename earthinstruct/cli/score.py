@@ -1,0 +1,48 @@
+"""`earthinstruct score`: score stored predictions, without a model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from earthinstruct.cli import options
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser("score", help="score stored predictions", description=__doc__)
+    parser.add_argument("predictions", type=Path, help="predictions.jsonl, a run folder, a COCO results file (.json), or a folder of count files")
+    options.add_dataset(parser)
+    parser.add_argument("--setting", required=True, metavar="S", help="open_vocabulary, open_ended or open_subclass")
+    parser.add_argument("--counts", type=Path, metavar="DIR", help="a folder of count files, <image name>.json")
+    parser.add_argument("--proposals", type=Path, metavar="FILE", help="a proposals file, image to bboxes, scores, segmentations")
+    parser.add_argument("--name", help="the method's name in the result")
+    options.add_scoring(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the verb."""
+    from earthinstruct.cli.tables import print_results
+    from earthinstruct.running import score
+    from earthinstruct.running.predictions import as_json
+
+    result = score(
+        arguments.predictions,
+        arguments.dataset,
+        arguments.setting,
+        parent=arguments.parent,
+        counts=arguments.counts,
+        proposals=arguments.proposals,
+        data=arguments.data,
+        protocol=arguments.protocol,
+        mapper=options.label_mapper(arguments.label_map),
+        sweep=arguments.sweep,
+        resamples=arguments.resamples,
+        name=arguments.name,
+    )
+    if arguments.json is not None:
+        arguments.json.write_bytes(as_json(result))
+    print_results([result])
+    return 0

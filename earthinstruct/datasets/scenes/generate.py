@@ -1,0 +1,227 @@
+"""Scenes by split and index, and whole splits on disk as ordinary COCO datasets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from earthinstruct.datasets.scenes import grounds, layouts
+from earthinstruct.datasets.scenes.canvas import Canvas, Dice, Frame
+from earthinstruct.errors import ContractError, DataError, UnknownNameError
+from earthinstruct.masks import RLE, decode_rles
+
+VERSION = "1"
+CATEGORIES: tuple[str, ...] = (
+    "airplane",
+    "ship",
+    "storage_tank",
+    "baseball_field",
+    "tennis_court",
+    "basketball_court",
+    "track_field",
+    "harbor",
+    "bridge",
+    "vehicle",
+)
+SPLITS: dict[str, int] = {"train": 600, "val": 48, "test": 48}
+
+_SUPERCATEGORIES = {
+    **dict.fromkeys(("baseball_field", "tennis_court", "basketball_court", "track_field"), "sports field"),
+    **dict.fromkeys(("airplane", "ship", "vehicle"), "means of transport"),
+}
+_SPLIT_SEEDS = {"train": 0, "val": 1, "test": 2}
+
+# how many of every 48 images are of a kind: chosen so that each category has enough instances in a test split
+_KINDS = {
+    "airport": 6,
+    "marina": 3,
+    "port": 5,
+    "river": 7,
+    "tank_farm": 3,
+    "sports": 6,
+    "ballpark": 3,
+    "stadium": 6,
+    "car_park": 3,
+    "residential": 3,
+    "empty": 3,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One image with its ground truth.
+
+    Attributes:
+        image: uint8 (height, width, 3), RGB.
+        labels: category of each of n objects.
+        masks: n masks of the visible pixels.
+        boxes: float64 (n, 4), COCO xywh in pixels: the bounds of the masks.
+        kind: what the scene shows: "airport", "marina", ...
+    """
+
+    image: NDArray[np.uint8]
+    labels: tuple[str, ...]
+    masks: tuple[RLE, ...]
+    boxes: NDArray[np.float64]
+    kind: str
+
+
+def generate_scene(split: str, index: int, *, size: int | None = None, objects: int | None = None) -> Scene:
+    """Draw one scene; the same arguments give the same ground truth, on any machine and in any order.
+
+    Args:
+        split: "train", "val" or "test".
+        index: number of the image, from 0; may exceed the size of the split.
+        size: side of a square image, pixels; by default 384 to 512 and rarely square.
+        objects: for load tests: about this many small objects on a grid instead of a likely scene; `size` is then 512
+            by default.
+
+    Raises:
+        UnknownNameError: there is no such split.
+        ContractError: `index` is negative, `size` is less than 128, or too many objects are asked for to be told apart.
+
+    >>> scene = generate_scene("test", 0)
+    >>> scene.image.shape[2], len(scene.labels) == len(scene.masks) == len(scene.boxes)
+    (3, True)
+    """
+    if split not in SPLITS:
+        raise UnknownNameError("split", split, SPLITS)
+    if index < 0:
+        raise ContractError(f"index must be >= 0, got {index}")
+    if size is not None and size < 128:
+        raise ContractError(f"size must be at least 128 pixels, got {size}")
+    if objects is not None:
+        size = size or 512
+        most = (size // 24) ** 2
+        if not 0 < objects <= most:
+            raise ContractError(
+                f"objects must be from 1 to {most} for {size} x {size} pixels, got {objects}; give a larger size"
+            )
+    seed = (int(VERSION), _SPLIT_SEEDS[split], index)
+    dice = Dice(*seed)
+    width, height = (size, size) if size else (dice.integer(48, 64) * 8, dice.integer(48, 64) * 8)
+    sun = Frame(0, 0, dice.uniform(0, 6.28)).point(1, 0)
+    canvas = Canvas(width, height, sun)
+    view = Frame(width / 2, height / 2, dice.uniform(0, 6.28))
+    if objects is None:
+        kind = _kind(split, index)
+        layouts.LAYOUTS[kind](canvas, view, dice, dice.uniform(0.9, 1.15))
+    else:
+        kind = "load_test"
+        layouts.load_test(canvas, dice, objects)
+    # noise has its own stream: what it draws must not move the ground truth of anything drawn later
+    image = grounds.photograph(canvas, dice, np.random.Generator(np.random.PCG64(np.random.SeedSequence((*seed, 1)))))
+    masks = canvas.masks()
+    boxes = decode_rles(masks).boxes
+    boxes.flags.writeable = image.flags.writeable = False
+    return Scene(image, tuple(canvas.labels), masks, boxes, kind)
+
+
+def _kind(split: str, index: int) -> str:
+    """The kind of an image: every run of 48 images holds each kind in its share, in random order."""
+    deck = [kind for kind, share in _KINDS.items() for _ in range(share)]
+    turn, place = divmod(index, len(deck))
+    return Dice(int(VERSION), _SPLIT_SEEDS[split], turn, 2).shuffled(deck)[place]
+
+
+def write_split(
+    folder: Path,
+    split: str,
+    n_images: int | None = None,
+    size: int | None = None,
+    objects: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write a split as a COCO dataset: `annotations.json` and `images/*.png`.
+
+    Everything is written to a temporary folder beside and renamed at the end, so a run that was killed leaves no
+    half-made dataset.
+
+    Args:
+        folder: where to; must not exist, or be empty.
+        split: "train", "val" or "test".
+        n_images: how many images, from index 0; by default the size of the split, and it may be more.
+        size: as in `generate_scene`.
+        objects: as in `generate_scene`.
+        progress: called after each image with the number done and the total.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: `folder` exists and is not empty.
+        ContractError: `n_images` is less than 1, or as in `generate_scene`.
+        UnknownNameError: there is no such split.
+    """
+    if split not in SPLITS:
+        raise UnknownNameError("split", split, SPLITS)
+    if n_images is not None and n_images < 1:
+        raise ContractError(f"n_images must be at least 1, got {n_images}")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder} exists already; remove it or name another folder for the {split} split of scenes")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    total = SPLITS[split] if n_images is None else n_images
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        _write(part, split, total, size, objects, progress)
+        part.chmod(0o755)  # mkdtemp makes folders that only the owner can read
+        if folder.exists():
+            folder.rmdir()
+        part.rename(folder)
+    except OSError as error:
+        raise DataError(f"could not write the {split} split of scenes to {folder}: {error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def _write(
+    folder: Path,
+    split: str,
+    total: int,
+    size: int | None,
+    objects: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    (folder / "images").mkdir()
+    images: list[dict[str, Any]] = []
+    number = 0
+    with (folder / "annotations.json").open("w", encoding="utf-8") as file:
+        file.write('{"annotations": [')  # one at a time: a load test may have millions
+        for index in range(total):
+            scene = generate_scene(split, index, size=size, objects=objects)
+            name = f"{split}_{index:05d}.png"
+            Image.fromarray(scene.image).save(folder / "images" / name, compress_level=3)
+            height, width = scene.image.shape[:2]
+            images.append({"id": index + 1, "file_name": name, "width": width, "height": height})
+            areas = decode_rles(scene.masks).areas
+            for label, mask, box, area in zip(scene.labels, scene.masks, scene.boxes, areas, strict=True):
+                number += 1
+                annotation = {
+                    "id": number,
+                    "image_id": index + 1,
+                    "category_id": CATEGORIES.index(label) + 1,
+                    "bbox": box.tolist(),
+                    "area": int(area),
+                    "segmentation": {"size": list(mask["size"]), "counts": mask["counts"]},
+                    "iscrowd": 0,
+                }
+                file.write((",\n" if number > 1 else "\n") + json.dumps(annotation))
+            if progress is not None:
+                progress(index + 1, total)
+        categories = [
+            {"id": i + 1, "name": name, "supercategory": _SUPERCATEGORIES.get(name, "")}
+            for i, name in enumerate(CATEGORIES)
+        ]
+        info = {"description": f"EarthInstruct scenes, {split} split", "version": VERSION}
+        rest = json.dumps({"categories": categories, "images": images, "info": info})
+        file.write("],\n" + rest[1:] + "\n")

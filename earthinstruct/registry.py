@@ -1,0 +1,161 @@
+"""Plug-ins by name: entry points held unloaded and loaded on use, so that a broken one takes nothing down."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from earthinstruct.contract import ControlMethod, Method
+from earthinstruct.errors import EarthInstructError, UnknownNameError
+
+METHODS = "earthinstruct.methods"
+LABEL_MAPPERS = "earthinstruct.label_mappers"
+
+
+class PluginError(EarthInstructError):
+    """A plug-in that cannot be loaded or made."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A registered plug-in, loaded or not. `distribution` is what to uninstall or repair when it is broken."""
+
+    name: str
+    distribution: str
+    entry_point: EntryPoint
+
+    def load(self) -> Callable[..., Any]:
+        """The class or function behind it.
+
+        Raises:
+            PluginError: importing it failed.
+        """
+        try:
+            return self.entry_point.load()  # type: ignore[no-any-return]
+        except Exception as error:
+            raise PluginError(
+                f"{self.entry_point.group.rpartition('.')[2].rstrip('s')} {self.name!r} of distribution "
+                f"{self.distribution!r} cannot be loaded: {type(error).__name__}: {error}"
+            ) from error
+
+
+def plugins(group: str) -> dict[str, Plugin]:
+    """The plug-ins of a group by name; none is imported.
+
+    Raises:
+        PluginError: two distributions register one name.
+    """
+    found: dict[str, Plugin] = {}
+    for entry_point in entry_points(group=group):
+        distribution = entry_point.dist.name if entry_point.dist else "unknown"
+        plugin = Plugin(entry_point.name, distribution, entry_point)
+        other = found.get(plugin.name)
+        if other is not None and other.entry_point != entry_point:
+            raise PluginError(
+                f"{group}: the name {plugin.name!r} is registered by {other.distribution!r} and by {distribution!r}; "
+                "uninstall one of them"
+            )
+        found[plugin.name] = plugin
+    return dict(sorted(found.items()))
+
+
+def method_factory(name: str) -> Callable[..., Any]:
+    """The class or function that makes a method.
+
+    Args:
+        name: a registered name, `package.module:Class` or `path/file.py:Class`.
+
+    Raises:
+        UnknownNameError: no such method.
+        PluginError: it cannot be imported.
+    """
+    module_name, _, attribute = name.rpartition(":")
+    if not module_name:
+        known = plugins(METHODS)
+        if name not in known:
+            raise UnknownNameError(
+                "method", name, known, "A method of your own is given as package.module:Class or path/file.py:Class."
+            )
+        return known[name].load()
+    try:
+        if module_name.endswith(".py"):
+            module = _module_from_file(Path(module_name))
+        else:
+            module = importlib.import_module(module_name)
+        return getattr(module, attribute)  # type: ignore[no-any-return]
+    except PluginError:
+        raise
+    except Exception as error:
+        raise PluginError(f"method {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def _module_from_file(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise PluginError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Method | ControlMethod:
+    """Make a method.
+
+    Args:
+        name: as for `method_factory`.
+        parameters: its keyword arguments.
+
+    Raises:
+        UnknownNameError: no such method or parameter.
+        PluginError: it cannot be imported, or it refuses its parameters.
+    """
+    factory = method_factory(name)
+    parameters = dict(parameters or {})
+    accepted = inspect.signature(factory).parameters.values()
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted):
+        names = [parameter.name for parameter in accepted]
+        for given in parameters:
+            if given not in names:
+                raise UnknownNameError(f"parameter of method {name!r}", given, names)
+        missing = [p.name for p in accepted if p.default is p.empty and p.kind is not p.VAR_POSITIONAL and p.name not in parameters]
+        if missing:
+            raise PluginError(f"method {name!r} needs the parameter {missing[0]!r}; give it with -M {missing[0]}=VALUE")
+    try:
+        method = factory(**parameters)
+    except EarthInstructError:
+        raise
+    except Exception as error:
+        raise PluginError(f"method {name!r} cannot be made: {type(error).__name__}: {error}") from error
+    if isinstance(method, Method | ControlMethod):
+        return method
+    raise PluginError(f"method {name!r} has no `name` and `predict(image, instruction)`; see earthinstruct.contract.Method")
+
+
+def parse_parameters(pairs: Iterable[str]) -> dict[str, Any]:
+    """`key=value` pairs as keyword arguments; a value that is JSON is read as JSON, any other is text.
+
+    >>> parse_parameters(["counts=answers/", "scale=1.2", "fill=true"])
+    {'counts': 'answers/', 'scale': 1.2, 'fill': True}
+
+    Raises:
+        EarthInstructError: a pair without `=`.
+    """
+    parameters: dict[str, Any] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key.isidentifier():
+            raise EarthInstructError(f"parameter {pair!r} must be key=value, for example -M seed=1")
+        try:
+            parameters[key] = json.loads(value)
+        except ValueError:
+            parameters[key] = value
+    return parameters

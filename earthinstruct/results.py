@@ -1,0 +1,180 @@
+"""The result file: a versioned schema that says what was run, on what, under which rules, and what came out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+
+from earthinstruct.errors import DataError
+from earthinstruct.instances import ImageId
+from earthinstruct.metrics.values import Metrics
+from earthinstruct.tasks import MappedLabel
+
+SCHEMA_VERSION = 1
+
+_SECRET_NAME = re.compile(r"(^|[_\-.])(key|token|secret|password|authorization)$", re.IGNORECASE)
+_RECORDED_PACKAGES = ("earthinstruct", "numpy", "scipy", "pycocotools", "pillow")
+
+
+class DatasetInfo(msgspec.Struct, frozen=True):
+    """The annotation file that was scored against. `n_images` is what was scored, fewer than all under a limit."""
+
+    name: str
+    annotations_sha256: str
+    n_images: int
+
+
+class TaskInfo(msgspec.Struct, frozen=True):
+    """The task, and the hash of the instruction text that was given."""
+
+    name: str
+    version: str
+    dataset: DatasetInfo
+    instruction_sha256: str
+
+
+class WeightsInfo(msgspec.Struct, frozen=True):
+    """One weights file."""
+
+    name: str
+    sha256: str
+
+
+class MethodInfo(msgspec.Struct, frozen=True):
+    """What a method says of itself. `control`: it sees the ground truth. `notes` are shown under the table."""
+
+    name: str
+    version: str | None = None
+    parameters: dict[str, Any] = {}
+    weights: list[WeightsInfo] = []
+    device: str | None = None
+    packages: dict[str, str] = {}
+    notes: list[str] = []
+    control: bool = False
+
+
+class EnvironmentInfo(msgspec.Struct, frozen=True):
+    """Where it ran."""
+
+    python: str
+    platform: str
+    device: str
+    packages: dict[str, str]
+
+
+class RunInfo(msgspec.Struct, frozen=True):
+    """What it cost, and what failed.
+
+    Attributes:
+        seconds: wall time per stage, summed over images; `total` is the time inside `predict`.
+        input_tokens: tokens sent to a language model.
+        output_tokens: tokens it wrote.
+        n_done: images with a prediction.
+        n_failed: images that count as predicted empty.
+        failed: image id -> reason.
+    """
+
+    seconds: dict[str, float]
+    input_tokens: int
+    output_tokens: int
+    n_done: int
+    n_failed: int
+    failed: dict[str, str]
+
+
+class PredictionsInfo(msgspec.Struct, frozen=True):
+    """The predictions file that was scored; None for a folder."""
+
+    sha256: str | None
+
+
+class Result(msgspec.Struct, frozen=True):
+    """One scored run of one method on one task."""
+
+    schema_version: int
+    task: TaskInfo
+    protocol: str
+    method: MethodInfo
+    environment: EnvironmentInfo
+    run: RunInfo
+    metrics: Metrics
+    label_map: dict[str, MappedLabel]
+    label_mapper: str
+    predictions: PredictionsInfo
+
+
+def read_result(path: Path) -> Result:
+    """Read a result file.
+
+    Raises:
+        DataError: it is missing, malformed, or of another schema version.
+    """
+    try:
+        result = msgspec.json.decode(path.read_bytes(), type=Result)
+    except OSError as error:
+        raise DataError(f"result {path} cannot be read: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise DataError(f"{path} is not a result file: {error}") from error
+    if result.schema_version != SCHEMA_VERSION:
+        raise DataError(f"{path} has schema version {result.schema_version}; this release reads {SCHEMA_VERSION}")
+    return result
+
+
+def environment_info(method: MethodInfo) -> EnvironmentInfo:
+    """This machine, and the versions of the packages that matter."""
+    packages = {}
+    for name in _RECORDED_PACKAGES:
+        try:
+            packages[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            packages[name] = "not installed"
+    return EnvironmentInfo(
+        python=platform.python_version(),
+        platform=platform.platform(),
+        device=method.device or "cpu",
+        packages=packages | method.packages,
+    )
+
+
+def method_info(method: object, *, control: bool = False) -> MethodInfo:
+    """What a method says of itself through `name` and `describe()`, without secrets.
+
+    Raises:
+        DataError: `describe()` returns something else than the fields of `MethodInfo`.
+    """
+    name = str(getattr(method, "name", type(method).__name__))
+    describe = getattr(method, "describe", None)
+    described = dict(describe()) if callable(describe) else {}
+    described["parameters"] = without_secrets(described.get("parameters") or {})
+    try:
+        return msgspec.convert({**described, "name": name, "control": control}, type=MethodInfo)
+    except msgspec.ValidationError as error:
+        raise DataError(f"method {name!r}: describe() is malformed: {error}") from error
+
+
+def without_secrets(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as they may be written: no keys or tokens, no user or password in an address."""
+    return {key: _without_credentials(value) for key, value in parameters.items() if not _SECRET_NAME.search(key)}
+
+
+def _without_credentials(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, str) and "://" in value:
+        parts = urlsplit(value)
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+    if isinstance(value, Mapping):
+        return without_secrets(value)
+    return value
+
+
+def failed_by_name(failed: Mapping[ImageId, str]) -> dict[str, str]:
+    """Failures with image ids as text, for JSON."""
+    return {str(image): reason for image, reason in failed.items()}

@@ -1,0 +1,235 @@
+"""Runs a method over the tasks of a dataset, keeps every answer on disk, and scores what is there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earthinstruct.contract import ControlMethod, Method
+from earthinstruct.datasets import Dataset, load_dataset
+from earthinstruct.errors import EarthInstructError
+from earthinstruct.instances import ImageId
+from earthinstruct.metrics import protocol_named
+from earthinstruct.metrics.bootstrap import RESAMPLES
+from earthinstruct.registry import make_method
+from earthinstruct.results import (
+    SCHEMA_VERSION,
+    MethodInfo,
+    PredictionsInfo,
+    Result,
+    RunInfo,
+    environment_info,
+    failed_by_name,
+)
+from earthinstruct.running.importers import read_predictions
+from earthinstruct.running.predictions import Record, as_json
+from earthinstruct.running.run import Progress, Run, read_manifest, task_info
+from earthinstruct.running.score import Scored, score_records
+from earthinstruct.tasks import ExactMapper, LabelMapper, Task, tasks_of
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A task that a method declined, and why."""
+
+    task: Task
+    reason: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` did. `folders` holds the run folder of each result."""
+
+    results: tuple[Result, ...]
+    skipped: tuple[Skipped, ...]
+    folders: tuple[Path, ...]
+
+
+def evaluate(
+    method: str | Method | ControlMethod,
+    dataset: str | Dataset = "scenes",
+    *,
+    setting: str = "all",
+    parent: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    data: Path | str | None = None,
+    images: Path | str | None = None,
+    output: Path | str = "runs",
+    limit: int | None = None,
+    overwrite: bool = False,
+    protocol: str = "standard",
+    mapper: LabelMapper | None = None,
+    sweep: bool = False,
+    instruction_text: str | None = None,
+    resamples: int = RESAMPLES,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Run a method, then score it.
+
+    Args:
+        method: a method, or the name of one.
+        dataset: a dataset, the name of one, or the path of a COCO file.
+        setting: one setting, or `all`.
+        parent: one parent category, for open_subclass.
+        parameters: keyword arguments of the method, when it is given by name.
+        data: the folder of the user's data.
+        images: the folder of the images.
+        output: where run folders go: `<output>/<task>/<method>/`.
+        limit: only the first images.
+        overwrite: start again where a run folder holds other predictions.
+        protocol: `standard` or `paper`.
+        mapper: from labels to categories; None: `exact`.
+        sweep: choose the score threshold first (methods with scores).
+        instruction_text: a text to use in place of ours; one task only.
+        resamples: bootstrap resamples for intervals; 0: none.
+        progress: called after every image.
+
+    Raises:
+        EarthInstructError: anything a user can mend; predictions made so far stay on disk.
+    """
+    rules = protocol_named(protocol)
+    if limit is not None and limit < 1:
+        raise EarthInstructError(f"limit must be at least 1, got {limit}")
+    if isinstance(dataset, str):
+        dataset = load_dataset(dataset, _path(data), _path(images))
+    tasks = tasks_of(dataset.name, dataset.vocabulary, setting, parent, instruction_text)
+    results, skipped, folders = [], [], []
+    with _opened(method, parameters) as ready:
+        for task in tasks:
+            reason = _skip_reason(ready, task)
+            if reason is not None:
+                skipped.append(Skipped(task, reason))
+                continue
+            folder = Path(output) / task.name / _folder_name(ready.name)
+            run = Run(ready, task, dataset, folder, limit)
+            records = run.predictions(overwrite, progress)
+            scored = score_records(
+                task, dataset, records, protocol=rules, mapper=mapper, sweep=sweep, resamples=resamples, images=run.image_ids
+            )
+            result = _result(task, dataset, run.manifest.method, records, scored, protocol, mapper, folder / "predictions.jsonl")
+            (folder / "result.json").write_bytes(as_json(result))
+            results.append(result)
+            folders.append(folder)
+    return Evaluation(tuple(results), tuple(skipped), tuple(folders))
+
+
+def score(
+    predictions: Path | str,
+    dataset: str | Dataset,
+    setting: str,
+    *,
+    parent: str | None = None,
+    counts: Path | str | None = None,
+    proposals: Path | str | None = None,
+    data: Path | str | None = None,
+    protocol: str = "standard",
+    mapper: LabelMapper | None = None,
+    sweep: bool = False,
+    resamples: int = RESAMPLES,
+    name: str | None = None,
+) -> Result:
+    """Score stored predictions, of this project's format or imported.
+
+    Args:
+        predictions: a predictions file, a run folder, a COCO results file, or a folder of count files.
+        dataset: a dataset, the name of one, or the path of a COCO file.
+        setting: the setting the predictions answer.
+        parent: the parent category, for open_subclass.
+        counts: a folder of count files to add.
+        proposals: a proposals file to add.
+        data: the folder of the user's data.
+        protocol: `standard` or `paper`.
+        mapper: from labels to categories; None: `exact`.
+        sweep: choose the score threshold first.
+        resamples: bootstrap resamples for intervals; 0: none.
+        name: the method's name in the result; None: from the run folder, else the file's name.
+
+    Raises:
+        EarthInstructError: anything a user can mend.
+    """
+    rules = protocol_named(protocol)
+    path = Path(predictions)
+    if isinstance(dataset, str):
+        dataset = load_dataset(dataset, _path(data))
+    if setting == "all":
+        raise EarthInstructError("predictions answer one setting; give open_vocabulary, open_ended or open_subclass")
+    tasks = tasks_of(dataset.name, dataset.vocabulary, setting, parent)
+    if len(tasks) > 1:
+        parents = ", ".join(repr(task.parent) for task in tasks)
+        raise EarthInstructError(f"dataset {dataset.name!r} has several parent categories; give one with --parent ({parents})")
+    records = read_predictions(path, dataset, counts=_path(counts), proposals=_path(proposals))
+    scored = score_records(tasks[0], dataset, records, protocol=rules, mapper=mapper, sweep=sweep, resamples=resamples)
+    manifest_path = (path if path.is_dir() else path.parent) / "run.json"
+    described = MethodInfo(name or path.stem)
+    if name is None and manifest_path.is_file() and (path.is_dir() or path.name == "predictions.jsonl"):
+        described = read_manifest(manifest_path).method
+    file = path / "predictions.jsonl" if path.is_dir() else path
+    return _result(tasks[0], dataset, described, records, scored, protocol, mapper, file)
+
+
+def _path(value: Path | str | None) -> Path | None:
+    return None if value is None else Path(value)
+
+
+@contextmanager
+def _opened(method: str | Method | ControlMethod, parameters: Mapping[str, Any] | None) -> Iterator[Method | ControlMethod]:
+    """The method; one that was made here is closed at the end."""
+    if not isinstance(method, str):
+        yield method
+        return
+    made = make_method(method, parameters)
+    try:
+        yield made
+    finally:
+        close = getattr(made, "close", None)
+        if callable(close):
+            close()
+
+
+def _skip_reason(method: Method | ControlMethod, task: Task) -> str | None:
+    skip = getattr(method, "skip", None)
+    reason = skip(task) if callable(skip) else None
+    return None if reason is None else str(reason)
+
+
+def _folder_name(name: str) -> str:
+    return "".join(character if character.isalnum() or character in "-_." else "-" for character in name).strip(".") or "method"
+
+
+def _result(
+    task: Task,
+    dataset: Dataset,
+    method: MethodInfo,
+    records: Mapping[ImageId, Record],
+    scored: Scored,
+    protocol: str,
+    mapper: LabelMapper | None,
+    file: Path,
+) -> Result:
+    seconds: dict[str, float] = {}
+    for record in records.values():
+        for stage, value in record.seconds.items():
+            seconds[stage] = seconds.get(stage, 0.0) + value
+    return Result(
+        schema_version=SCHEMA_VERSION,
+        task=task_info(task, dataset, scored.n_done + len(scored.failed)),
+        protocol=protocol,
+        method=method,
+        environment=environment_info(method),
+        run=RunInfo(
+            seconds=seconds,
+            input_tokens=sum(record.input_tokens for record in records.values()),
+            output_tokens=sum(record.output_tokens for record in records.values()),
+            n_done=scored.n_done,
+            n_failed=len(scored.failed),
+            failed=failed_by_name(scored.failed),
+        ),
+        metrics=scored.metrics,
+        label_map=scored.label_map,
+        label_mapper=(mapper or ExactMapper()).name,
+        predictions=PredictionsInfo(hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None),
+    )

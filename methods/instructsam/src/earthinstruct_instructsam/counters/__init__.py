@@ -1,0 +1,1 @@
+"""Counters: who says how many objects of each kind there are."""

@@ -1,0 +1,1 @@
+"""Encoders: who says how much a region looks like a label."""

@@ -1,0 +1,1 @@
+"""Proposers: who says where something is."""
