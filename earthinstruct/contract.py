@@ -226,13 +226,15 @@ def _floats(values: ArrayLike, where: str, shape: tuple[int, ...]) -> NDArray[np
         for i, value in enumerate(values if isinstance(values, Sequence) else ()):
             flat = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
             if len(flat) != (shape[1] if len(shape) == 2 else 1) or not all(_is_number(part) for part in flat):
-                raise ContractError(f"{where}[{i}] must be {'4 numbers' if len(shape) == 2 else 'a number'}, got {value!r}")
+                raise ContractError(
+                    f"{where}[{i}] must be {'4 numbers' if len(shape) == 2 else 'a number'}, got {value!r}"
+                )
         raise ContractError(f"{where} must be numbers of shape {_shape(shape)}, got {type(values).__name__}")
     if array.size == 0 and len(shape) == 2:
         array = array.reshape(0, shape[1])
     if array.ndim != len(shape) or array.shape[1:] != shape[1:]:
         raise ContractError(f"{where} must have shape {_shape(shape)}, got {array.shape}")
-    finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+    finite = np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
     if not finite.all():
         i = int(np.argmin(finite))
         raise ContractError(f"{where}[{i}] must be finite, got {array[i].tolist()}")

@@ -150,7 +150,9 @@ def decode_rles(rles: Sequence[RLE], where: str = "masks") -> MaskRuns:
     text_end = np.cumsum(length)
     text_owner = np.repeat(np.arange(n), length)
     if n:
-        _refuse_any(code, (code < 0) | (code > 63), text_owner, rles, where, "counts has a character outside the alphabet")
+        _refuse_any(
+            code, (code < 0) | (code > 63), text_owner, rles, where, "counts has a character outside the alphabet"
+        )
         _refuse(code[text_end - 1] & 0x20 != 0, rles, where, "counts ends in the middle of a run length")
 
     # tokens: five bits a character, lowest first; 0x20 says that more follow, 0x10 in the last is the sign
@@ -298,7 +300,9 @@ def intersections(
             at = np.maximum(at, 0)
             if not len(b.starts):
                 return np.zeros(len(position), dtype=np.int64)
-            pixels = length_before[at] - length_before[b.offsets[target]] + np.minimum(position, b.ends[at]) - b.starts[at]
+            pixels = (
+                length_before[at] - length_before[b.offsets[target]] + np.minimum(position, b.ends[at]) - b.starts[at]
+            )
             return np.where(inside, pixels, 0)
 
         pixels = covered(a.ends[run]) - covered(a.starts[run])

@@ -126,7 +126,11 @@ def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Metho
         for given in parameters:
             if given not in names:
                 raise UnknownNameError(f"parameter of method {name!r}", given, names)
-        missing = [p.name for p in accepted if p.default is p.empty and p.kind is not p.VAR_POSITIONAL and p.name not in parameters]
+        missing = [
+            p.name
+            for p in accepted
+            if p.default is p.empty and p.kind is not p.VAR_POSITIONAL and p.name not in parameters
+        ]
         if missing:
             raise PluginError(f"method {name!r} needs the parameter {missing[0]!r}; give it with -M {missing[0]}=VALUE")
     try:
@@ -137,7 +141,9 @@ def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Metho
         raise PluginError(f"method {name!r} cannot be made: {type(error).__name__}: {error}") from error
     if isinstance(method, Method | ControlMethod):
         return method
-    raise PluginError(f"method {name!r} has no `name` and `predict(image, instruction)`; see earthinstruct.contract.Method")
+    raise PluginError(
+        f"method {name!r} has no `name` and `predict(image, instruction)`; see earthinstruct.contract.Method"
+    )
 
 
 def parse_parameters(pairs: Iterable[str]) -> dict[str, Any]:

@@ -48,7 +48,19 @@ class WeightsInfo(msgspec.Struct, frozen=True):
 
 
 class MethodInfo(msgspec.Struct, frozen=True):
-    """What a method says of itself. `control`: it sees the ground truth. `notes` are shown under the table."""
+    """What a method says of itself.
+
+    Attributes:
+        name: the method's name.
+        version: its version.
+        parameters: every parameter, given or default.
+        weights: the files it loaded.
+        device: the device it ran on.
+        packages: versions of packages that matter to it.
+        notes: sentences shown under the table.
+        made_for: the datasets its weights are made for; on others its scores are marked out of domain. None: any.
+        control: it sees the ground truth.
+    """
 
     name: str
     version: str | None = None
@@ -57,6 +69,7 @@ class MethodInfo(msgspec.Struct, frozen=True):
     device: str | None = None
     packages: dict[str, str] = {}
     notes: list[str] = []
+    made_for: list[str] | None = None
     control: bool = False
 
 

@@ -35,7 +35,9 @@ def check_method(method: Method | ControlMethod) -> list[Check]:
         One entry a check. A method conforms when no entry has a problem.
     """
     name = getattr(method, "name", None)
-    checks = [Check("name", None if isinstance(name, str) and name else f"name must be a non-empty string, got {name!r}")]
+    checks = [
+        Check("name", None if isinstance(name, str) and name else f"name must be a non-empty string, got {name!r}")
+    ]
     checks.append(_describe(method))
     generator = np.random.Generator(np.random.PCG64(0))
     images = {

@@ -23,7 +23,11 @@ class _Parser(argparse.ArgumentParser):
         if choice:
             known = re.findall(r"[\w-]+", choice[2])
             close = difflib.get_close_matches(choice[1], known, n=1)
-            message = f"unknown verb {choice[1]!r}" + (f"; did you mean {close[0]!r}?" if close else "") + f" Known: {', '.join(known)}."
+            message = (
+                f"unknown verb {choice[1]!r}"
+                + (f"; did you mean {close[0]!r}?" if close else "")
+                + f" Known: {', '.join(known)}."
+            )
         self.exit(USAGE, f"error: {message}\nFor help: {self.prog} --help\n")
 
 
@@ -37,7 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0: done; 1: a finding (failed images, a check that does not hold); 2: something to mend in what was given;
         130: stopped by the user.
     """
-    parser = _Parser(prog="earthinstruct", description="Count, detect and segment objects in remote-sensing images under free instructions: run methods, score them, compare them.")
+    parser = _Parser(
+        prog="earthinstruct",
+        description="Count, detect and segment objects in remote-sensing images under free instructions: run methods, score them, compare them.",
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for module in (evaluate, score, predict, listing, check_method, doctor):
         module.register(verbs)

@@ -31,13 +31,21 @@ def run(arguments: argparse.Namespace) -> int:
         if not problems:
             print(f"ok       method {arguments.method}")
         return 1 if problems else 0
-    print(f"ok       earthinstruct {version('earthinstruct')}, Python {platform.python_version()}, {platform.platform()}")
+    print(
+        f"ok       earthinstruct {version('earthinstruct')}, Python {platform.python_version()}, {platform.platform()}"
+    )
     broken = False
     for row in listing.datasets(arguments.data):
-        print(f"missing  dataset {row['name']} {row['missing']}" if row["missing"] else f"ok       dataset {row['name']}")
+        print(
+            f"missing  dataset {row['name']} {row['missing']}" if row["missing"] else f"ok       dataset {row['name']}"
+        )
     for row in listing.methods():
         broken |= str(row["missing"]).startswith("warning:")
-        print(f"missing  method {row['name']}: {row['missing']}" if row["missing"] else f"ok       method {row['name']}")
+        print(
+            f"missing  method {row['name']}: {row['missing']}" if row["missing"] else f"ok       method {row['name']}"
+        )
     if not plugins(METHODS):
-        print("missing  methods: none is installed; pip install earthinstruct-baselines earthinstruct-instructsam, or give path/file.py:Class")
+        print(
+            "missing  methods: none is installed; pip install earthinstruct-baselines earthinstruct-instructsam, or give path/file.py:Class"
+        )
     return 1 if broken else 0

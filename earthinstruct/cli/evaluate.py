@@ -17,14 +17,27 @@ if TYPE_CHECKING:
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("evaluate", help="run a method over a dataset, then score it: one table", description=__doc__)
+    parser = verbs.add_parser(
+        "evaluate", help="run a method over a dataset, then score it: one table", description=__doc__
+    )
     options.add_method(parser)
     options.add_dataset(parser, default="scenes")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="the folder of the images, where it is not beside the annotation file")
-    parser.add_argument("--setting", default="all", metavar="S", help="open_vocabulary, open_ended, open_subclass or all (default: all)")
-    parser.add_argument("--instruction-file", type=Path, metavar="FILE", help="an instruction text to use in place of ours (one task)")
+    parser.add_argument(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="the folder of the images, where it is not beside the annotation file",
+    )
+    parser.add_argument(
+        "--setting", default="all", metavar="S", help="open_vocabulary, open_ended, open_subclass or all (default: all)"
+    )
+    parser.add_argument(
+        "--instruction-file", type=Path, metavar="FILE", help="an instruction text to use in place of ours (one task)"
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
-    parser.add_argument("--output", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default: runs)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default: runs)"
+    )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with an interrupted run (the default)")
     again.add_argument("--overwrite", action="store_true", help="start again, and replace earlier predictions")
@@ -82,7 +95,13 @@ def _progress() -> Iterator[Progress]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     bars: dict[str, Any] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[failed]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[failed]}"),
+    )
     with Progress(*columns, console=Console(stderr=True)) as display:
 
         def advance(task: Task, done: int, total: int, failed: int) -> None:

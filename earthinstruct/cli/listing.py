@@ -27,7 +27,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.what not in KINDS:
         raise UnknownNameError("thing to list", arguments.what, KINDS)
-    rows = {"methods": methods, "datasets": lambda: datasets(arguments.data), "tasks": tasks, "metrics": metrics}[arguments.what]()
+    rows = {"methods": methods, "datasets": lambda: datasets(arguments.data), "tasks": tasks, "metrics": metrics}[
+        arguments.what
+    ]()
     if arguments.json:
         sys.stdout.write(as_json(rows).decode())
         return 0
@@ -54,9 +56,13 @@ def methods() -> list[dict[str, str | None]]:
             missing = getattr(factory, "missing", None)
             problems = missing() if callable(missing) else []
             summary = (factory.__doc__ or "").strip().partition("\n")[0]
-            rows.append({"name": plugin.name, "from": plugin.distribution, "summary": summary, "missing": "; ".join(problems)})
+            rows.append(
+                {"name": plugin.name, "from": plugin.distribution, "summary": summary, "missing": "; ".join(problems)}
+            )
         except PluginError as error:
-            rows.append({"name": plugin.name, "from": plugin.distribution, "summary": "", "missing": f"warning: {error}"})
+            rows.append(
+                {"name": plugin.name, "from": plugin.distribution, "summary": "", "missing": f"warning: {error}"}
+            )
     return rows
 
 
@@ -85,13 +91,25 @@ def tasks() -> list[dict[str, str | None]]:
 def metrics() -> list[dict[str, str | None]]:
     """Every score in a result file."""
     return [
-        {"name": "counting.f1", "meaning": "mean over categories of the F1 of object counts (Cnt F1); also precision, recall"},
-        {"name": "box.f1", "meaning": "mean over categories of the F1 of boxes at IoU 0.5 (Box F1); also precision, recall"},
+        {
+            "name": "counting.f1",
+            "meaning": "mean over categories of the F1 of object counts (Cnt F1); also precision, recall",
+        },
+        {
+            "name": "box.f1",
+            "meaning": "mean over categories of the F1 of boxes at IoU 0.5 (Box F1); also precision, recall",
+        },
         {"name": "box.ap_nc50", "meaning": "average precision without confidence: one operating point"},
         {"name": "box.ap50", "meaning": "average precision at IoU 0.5, for methods with scores"},
         {"name": "mask.f1", "meaning": "as box.f1, from masks (Mask F1); also precision, recall, ap_nc50, ap50"},
         {"name": "mask.miou", "meaning": "mean over categories of the IoU of united masks"},
-        {"name": "proposals.recall", "meaning": "mean over categories of the ground truth that proposals cover at IoU 0.5"},
+        {
+            "name": "proposals.recall",
+            "meaning": "mean over categories of the ground truth that proposals cover at IoU 0.5",
+        },
         {"name": "sweep", "meaning": "box scores at 50 score thresholds, and the best of them (an oracle)"},
-        {"name": "adherence", "meaning": "open_subclass: share of instances whose label maps to a member of the parent"},
+        {
+            "name": "adherence",
+            "meaning": "open_subclass: share of instances whose label maps to a member of the parent",
+        },
     ]

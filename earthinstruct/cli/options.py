@@ -12,8 +12,17 @@ if TYPE_CHECKING:
 
 def add_method(parser: argparse.ArgumentParser) -> None:
     """--method and -M."""
-    parser.add_argument("--method", required=True, metavar="NAME", help="a method by name, package.module:Class or path/file.py:Class")
-    parser.add_argument("-M", dest="parameters", action="append", default=[], metavar="KEY=VALUE", help="a parameter of the method; may be repeated")
+    parser.add_argument(
+        "--method", required=True, metavar="NAME", help="a method by name, package.module:Class or path/file.py:Class"
+    )
+    parser.add_argument(
+        "-M",
+        dest="parameters",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a parameter of the method; may be repeated",
+    )
 
 
 def add_dataset(parser: argparse.ArgumentParser, default: str | None = None) -> None:
@@ -25,16 +34,33 @@ def add_dataset(parser: argparse.ArgumentParser, default: str | None = None) -> 
         metavar="NAME|FILE",
         help="a dataset by name, or a COCO annotation file" + (f" (default: {default})" if default else ""),
     )
-    parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of your datasets (default: $EARTHINSTRUCT_DATA, else data)")
-    parser.add_argument("--parent", metavar="CATEGORY", help='the parent category of open_subclass, such as "sports field"')
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="the folder of your datasets (default: $EARTHINSTRUCT_DATA, else data)"
+    )
+    parser.add_argument(
+        "--parent", metavar="CATEGORY", help='the parent category of open_subclass, such as "sports field"'
+    )
 
 
 def add_scoring(parser: argparse.ArgumentParser) -> None:
     """--protocol, --label-map, --sweep, --resamples and --json."""
     parser.add_argument("--protocol", default="standard", metavar="NAME", help="standard or paper (default: standard)")
-    parser.add_argument("--label-map", default="exact", metavar="MAP", help="exact, or a JSON file of label to category (default: exact)")
-    parser.add_argument("--sweep", action="store_true", help="choose the score threshold with the largest box mF1 first (an oracle)")
-    parser.add_argument("--resamples", type=int, default=1000, metavar="N", help="bootstrap resamples for the 95 %% intervals; 0: none (default: 1000)")
+    parser.add_argument(
+        "--label-map",
+        default="exact",
+        metavar="MAP",
+        help="exact, or a JSON file of label to category (default: exact)",
+    )
+    parser.add_argument(
+        "--sweep", action="store_true", help="choose the score threshold with the largest box mF1 first (an oracle)"
+    )
+    parser.add_argument(
+        "--resamples",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="bootstrap resamples for the 95 %% intervals; 0: none (default: 1000)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as JSON")
 
 

@@ -21,8 +21,12 @@ def register(verbs: Any) -> None:
     asked.add_argument("--categories", metavar='"A, B"', help="find these categories")
     asked.add_argument("--open-ended", action="store_true", help="find everything")
     asked.add_argument("--parent", metavar="CATEGORY", help='find every kind of one category, such as "sports field"')
-    parser.add_argument("--save", type=Path, metavar="PATH", help="save an overlay: a file for one image, a folder for several")
-    parser.add_argument("--explain", type=Path, metavar="PATH", help="save a picture of how the method decided, where it can draw one")
+    parser.add_argument(
+        "--save", type=Path, metavar="PATH", help="save an overlay: a file for one image, a folder for several"
+    )
+    parser.add_argument(
+        "--explain", type=Path, metavar="PATH", help="save a picture of how the method decided, where it can draw one"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the predictions there, one JSON line an image")
     parser.set_defaults(run=run)
 
@@ -43,7 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
     instruction = _instruction(arguments)
     method = make_method(arguments.method, parse_parameters(arguments.parameters))
     if isinstance(method, ControlMethod):
-        raise EarthInstructError(f"method {arguments.method!r} is a control: it answers from ground truth, and your images have none")
+        raise EarthInstructError(
+            f"method {arguments.method!r} is a control: it answers from ground truth, and your images have none"
+        )
     explain = getattr(method, "explain", None)
     if arguments.explain is not None and not callable(explain):
         raise EarthInstructError(f"method {arguments.method!r} draws no explanation; leave --explain out")
@@ -54,7 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
         image = read_image(path)
         prediction = method.predict(image, instruction)
         check_prediction(prediction, instruction, *image.shape[:2])
-        counts = prediction.counts or {label: prediction.labels.count(label) for label in sorted(set(prediction.labels))}
+        counts = prediction.counts or {
+            label: prediction.labels.count(label) for label in sorted(set(prediction.labels))
+        }
         found = ", ".join(f"{label} {count}" for label, count in counts.items() if count)
         print(f"{path}: {found or 'nothing found'}")
         if arguments.save is not None:

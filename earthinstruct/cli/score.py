@@ -12,11 +12,17 @@ from earthinstruct.cli import options
 def register(verbs: Any) -> None:
     """Add the verb."""
     parser = verbs.add_parser("score", help="score stored predictions", description=__doc__)
-    parser.add_argument("predictions", type=Path, help="predictions.jsonl, a run folder, a COCO results file (.json), or a folder of count files")
+    parser.add_argument(
+        "predictions",
+        type=Path,
+        help="predictions.jsonl, a run folder, a COCO results file (.json), or a folder of count files",
+    )
     options.add_dataset(parser)
     parser.add_argument("--setting", required=True, metavar="S", help="open_vocabulary, open_ended or open_subclass")
     parser.add_argument("--counts", type=Path, metavar="DIR", help="a folder of count files, <image name>.json")
-    parser.add_argument("--proposals", type=Path, metavar="FILE", help="a proposals file, image to bboxes, scores, segmentations")
+    parser.add_argument(
+        "--proposals", type=Path, metavar="FILE", help="a proposals file, image to bboxes, scores, segmentations"
+    )
     parser.add_argument("--name", help="the method's name in the result")
     options.add_scoring(parser)
     parser.set_defaults(run=run)

@@ -4,4 +4,13 @@ from earthinstruct.datasets.coco import read_coco
 from earthinstruct.datasets.dataset import Dataset, ImageRecord, read_image
 from earthinstruct.datasets.registry import DatasetSource, dataset_sources, load_dataset, load_task
 
-__all__ = ["Dataset", "DatasetSource", "ImageRecord", "dataset_sources", "load_dataset", "load_task", "read_coco", "read_image"]
+__all__ = [
+    "Dataset",
+    "DatasetSource",
+    "ImageRecord",
+    "dataset_sources",
+    "load_dataset",
+    "load_task",
+    "read_coco",
+    "read_image",
+]

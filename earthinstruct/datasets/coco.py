@@ -108,7 +108,14 @@ def check_file_name(file_name: str, where: str) -> None:
         DataError: the name is empty, absolute, or has a `..` part, a drive or a backslash.
     """
     parts = PurePosixPath(file_name)
-    if not file_name or parts.is_absolute() or ".." in parts.parts or "\\" in file_name or ":" in file_name or "\0" in file_name:
+    if (
+        not file_name
+        or parts.is_absolute()
+        or ".." in parts.parts
+        or "\\" in file_name
+        or ":" in file_name
+        or "\0" in file_name
+    ):
         raise DataError(f"{where}: file name {file_name!r} leaves the image folder; give a path relative to it")
 
 
@@ -167,9 +174,7 @@ class _Reader:
 
     def annotations(self, vocabulary: Vocabulary) -> tuple[Instances, MaskRuns | None, str | None]:
         image_index = {image.id: i for i, image in enumerate(self.file.images)}
-        category_index = {
-            category.id: vocabulary.categories.index(category.name) for category in self.file.categories
-        }
+        category_index = {category.id: vocabulary.categories.index(category.name) for category in self.file.categories}
         entries = self.file.annotations
         self.refuse_repeated([entry.id for entry in entries], "annotations", "id")
         for i, entry in enumerate(entries):
@@ -185,7 +190,9 @@ class _Reader:
                     f"{where} has the box {list(entry.bbox)}; expected finite [x, y, width, height] with sizes >= 0"
                 )
             if entry.iscrowd:
-                raise self.error(f"{where} is a crowd region (iscrowd 1), which cannot be counted; split it into instances or remove it")
+                raise self.error(
+                    f"{where} is a crowd region (iscrowd 1), which cannot be counted; split it into instances or remove it"
+                )
         masks, first_parts, no_masks_reason = self.masks(image_index)
         instances = Instances(
             image=np.array([image_index[entry.image_id] for entry in entries], dtype=np.int64),
@@ -229,7 +236,9 @@ class _Reader:
             message = str(error) if where in str(error) else f"{where} segmentation: {error}"
             raise self.error(message) from error
         if rle["size"] != size:
-            raise self.error(f"{where} has a mask of size {list(rle['size'])}, its image is {list(size)} (height, width)")
+            raise self.error(
+                f"{where} has a mask of size {list(rle['size'])}, its image is {list(size)} (height, width)"
+            )
         return rle
 
     def mask_of_polygons(self, polygons: list[list[float]], image: _Image, where: str) -> RLE:
@@ -241,6 +250,8 @@ class _Reader:
                 raise self.error(f"{where} has a polygon of {len(polygon)} numbers; expected x, y of at least 3 points")
             far = [value for value in polygon if not abs(value) <= limit]
             if far:
-                raise self.error(f"{where} has a polygon vertex at {far[0]}, far outside its {image.width}x{image.height} image")
+                raise self.error(
+                    f"{where} has a polygon vertex at {far[0]}, far outside its {image.width}x{image.height} image"
+                )
         parts = coco_mask.frPyObjects(polygons, image.height, image.width)
         return check_rle(coco_mask.merge(parts), where)

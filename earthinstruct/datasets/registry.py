@@ -97,9 +97,32 @@ _NWPU = _FolderDataset(
 )
 
 
+def _load_scenes(root: Path | None, images: Path | None) -> Dataset:
+    """The test split of the embedded dataset, made on first use and kept in the user's cache folder."""
+    from platformdirs import user_cache_path
+
+    from earthinstruct.datasets import scenes
+
+    folder = user_cache_path("earthinstruct") / f"scenes-v{scenes.VERSION}" / "test"
+    if not folder.exists():
+        scenes.write_split(folder, "test")
+    return read_coco(
+        folder / "annotations.json", name="scenes", image_root=images or folder / "images", vocabulary=NWPU
+    )
+
+
+_SCENES = DatasetSource(
+    name="scenes",
+    summary="48 drawn aerial scenes with the categories of NWPU, made on first use: for trying the whole of it",
+    vocabulary=NWPU,
+    load=_load_scenes,
+    missing=lambda root: None,
+)
+
+
 def dataset_sources() -> dict[str, DatasetSource]:
     """Every dataset that has a name."""
-    return {folder.name: folder.source() for folder in (_DIOR_MINI, _NWPU)}
+    return {"scenes": _SCENES} | {folder.name: folder.source() for folder in (_DIOR_MINI, _NWPU)}
 
 
 def load_dataset(name: str, root: Path | None = None, images: Path | None = None) -> Dataset:
@@ -131,9 +154,7 @@ def load_task(name: str) -> Task:
         UnknownNameError: no such task.
     """
     known = {
-        task.name: task
-        for source in dataset_sources().values()
-        for task in tasks_of(source.name, source.vocabulary)
+        task.name: task for source in dataset_sources().values() for task in tasks_of(source.name, source.vocabulary)
     }
     if name not in known:
         raise UnknownNameError("task", name, known)

@@ -5,4 +5,15 @@ from earthinstruct.metrics.protocols import PROTOCOLS, Protocol, protocol_named
 from earthinstruct.metrics.tally import Tally
 from earthinstruct.metrics.values import Metrics, PartScores, Value
 
-__all__ = ["PROTOCOLS", "Metrics", "PartScores", "Predicted", "Protocol", "Tally", "Truth", "Value", "measure", "protocol_named"]
+__all__ = [
+    "PROTOCOLS",
+    "Metrics",
+    "PartScores",
+    "Predicted",
+    "Protocol",
+    "Tally",
+    "Truth",
+    "Value",
+    "measure",
+    "protocol_named",
+]

@@ -118,7 +118,8 @@ def _chunk_pairs(
         # what two masks share lies within both their bounding boxes and within the smaller of them
         area_p, area_t = predictions.masks.areas[prediction], targets.masks.areas[target]
         shared = np.minimum(
-            box_intersection(predictions.masks.boxes[prediction], targets.masks.boxes[target]), np.minimum(area_p, area_t)
+            box_intersection(predictions.masks.boxes[prediction], targets.masks.boxes[target]),
+            np.minimum(area_p, area_t),
         )
         possible = shared >= iou_threshold * (area_p + area_t - shared)
         possible &= shared > 0
@@ -133,7 +134,8 @@ def box_intersection(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[
     """Shared area of box pairs: float64 (n, 4) and (n, 4), xywh -> (n,)."""
     width = np.minimum(a[:, 0] + a[:, 2], b[:, 0] + b[:, 2]) - np.maximum(a[:, 0], b[:, 0])
     height = np.minimum(a[:, 1] + a[:, 3], b[:, 1] + b[:, 3]) - np.maximum(a[:, 1], b[:, 1])
-    return np.maximum(width, 0) * np.maximum(height, 0)
+    area: NDArray[np.float64] = np.maximum(width, 0) * np.maximum(height, 0)
+    return area
 
 
 def box_iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -178,7 +180,9 @@ def match(pairs: Pairs, rule: Rule, order: NDArray[np.int64] | None = None) -> N
     matched[pairs.prediction[best[first]]] = pairs.target[best[first]]
 
     tangled = np.flatnonzero(~simple)
-    tangled = tangled[np.lexsort((pairs.target[tangled], -pairs.iou[tangled], rank[pairs.prediction[tangled]], component[tangled]))]
+    tangled = tangled[
+        np.lexsort((pairs.target[tangled], -pairs.iou[tangled], rank[pairs.prediction[tangled]], component[tangled]))
+    ]
     resolve = _augment if rule == "maximum" else _take_best
     for members in np.split(tangled, np.flatnonzero(np.diff(component[tangled])) + 1):
         options: dict[int, list[int]] = {}
@@ -194,7 +198,9 @@ def _components(pairs: Pairs) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     prediction_node, prediction = np.unique(pairs.prediction, return_inverse=True)
     target_node, target = np.unique(pairs.target, return_inverse=True)
     n = len(prediction_node) + len(target_node)
-    edges = coo_array((np.ones(len(prediction), dtype=np.int8), (prediction, target + len(prediction_node))), shape=(n, n))
+    edges = coo_array(
+        (np.ones(len(prediction), dtype=np.int8), (prediction, target + len(prediction_node))), shape=(n, n)
+    )
     count, label = connected_components(edges, directed=False)
     predictions_in = np.bincount(label[: len(prediction_node)], minlength=count)
     targets_in = np.bincount(label[len(prediction_node) :], minlength=count)

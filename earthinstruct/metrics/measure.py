@@ -77,7 +77,12 @@ class Predicted:
 
 
 def measure(
-    truth: Truth, predicted: Predicted, protocol: Protocol = STANDARD, *, sweep: bool = False, resamples: int = RESAMPLES
+    truth: Truth,
+    predicted: Predicted,
+    protocol: Protocol = STANDARD,
+    *,
+    sweep: bool = False,
+    resamples: int = RESAMPLES,
 ) -> Metrics:
     """All scores of a set of predictions.
 
@@ -176,7 +181,9 @@ class _Measurement:
         if self.protocol.counting_over_mentioned:
             over = self.predicted.mentioned | (counts[entering] + self.actual[entering]).any(axis=0)
         source = "counts" if given[entering].all() else "mixed" if given.any() else "instances"
-        return self.part(tally, {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}, over, source=source)
+        return self.part(
+            tally, {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}, over, source=source
+        )
 
     def detected(self, detection: _Detection, kept: NDArray[np.bool_], regions: Tally | None = None) -> PartScores:
         functions = {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}
@@ -251,11 +258,17 @@ class _Measurement:
         pairs = find_pairs(proposals, self.targets, "box", agnostic=True)
         found = np.zeros(len(self.targets), dtype=bool)
         of_category = self.targets.category[pairs.target]
-        for part in (np.ones(len(of_category), dtype=bool),) if shared else (of_category == c for c in range(self.truth.shape[1])):
+        for part in (
+            (np.ones(len(of_category), dtype=bool),)
+            if shared
+            else (of_category == c for c in range(self.truth.shape[1]))
+        ):
             matched = match(pairs.where(part), self.protocol.rule)
             found[matched[matched >= 0]] = True
         tp = count_per_image(self.targets, *self.truth.shape, found)
-        tally = Tally(self.truth.images, self.truth.categories, {"tp": tp, "fp": np.zeros_like(tp), "fn": self.actual - tp})
+        tally = Tally(
+            self.truth.images, self.truth.categories, {"tp": tp, "fp": np.zeros_like(tp), "fn": self.actual - tp}
+        )
         over = np.ones_like(self.has_truth) if shared else self.has_truth
         values = scores.recall(tally.totals)
         groups, intervals = self.means({"recall": values}, {"recall": scores.recall}, tally, over)
@@ -276,7 +289,10 @@ class _Measurement:
         curve = []
         for threshold in SWEEP_THRESHOLDS:
             totals = detection.tally(values >= threshold).totals
-            point = [self.mean(score(totals), self.groups["all"], self.has_truth) for score in (scores.precision, scores.recall, scores.f1)]
+            point = [
+                self.mean(score(totals), self.groups["all"], self.has_truth)
+                for score in (scores.precision, scores.recall, scores.f1)
+            ]
             curve.append(SweepPoint(float(threshold), *point))
         best = max(curve, key=lambda point: (point.f1 or 0.0, -point.threshold))
         return Sweep(best.threshold, curve)
@@ -313,7 +329,7 @@ class _Measurement:
         per_category = {}
         for c, name in enumerate(self.truth.categories):
             here = {score: float(value[c]) if over[c] else None for score, value in values.items()}
-            per_category[name] = CategoryScores(*(int(totals[column][c]) for column in ("tp", "fp", "fn")), **here)  # type: ignore[arg-type]
+            per_category[name] = CategoryScores(*(int(totals[column][c]) for column in ("tp", "fp", "fn")), **here)
         headline = {name: self.value(groups["all"][name], intervals.get(name)) for name in values}
         return PartScores(
             tally={name: Count(row.tp, row.fp, row.fn) for name, row in per_category.items()},
@@ -341,8 +357,8 @@ class _Measurement:
 
         def present(columns: Columns) -> NDArray[np.bool_]:
             if "intersection" in columns:
-                return np.broadcast_to(over, columns["union"].shape) & (columns["union"] > 0)
-            return over & ((columns["tp"] + columns["fn"] > 0) | fixed_set)
+                return np.asarray(over & (columns["union"] > 0))
+            return np.asarray(over & ((columns["tp"] + columns["fn"] > 0) | fixed_set))
 
         members = self.groups["all"]
         return groups, {name: interval(totals, function, present, members) for name, function in functions.items()}
@@ -352,4 +368,6 @@ class _Measurement:
         return float(value[chosen].mean()) if len(chosen) else None
 
     def value(self, value: float | None, ci95: tuple[float, float] | None) -> Value:
-        return Value(value, ci95 if value is not None else None, None if value is not None else "no ground truth in any category")
+        return Value(
+            value, ci95 if value is not None else None, None if value is not None else "no ground truth in any category"
+        )

@@ -23,7 +23,10 @@ def tally_regions(
         targets: with masks of the same sizes.
     """
     shape = (len(images), len(categories))
-    cell, position, side, step = (np.concatenate(parts) for parts in zip(_edges(predictions, shape[1], 0), _edges(targets, shape[1], 1), strict=True))
+    cell, position, side, step = (
+        np.concatenate(parts)
+        for parts in zip(_edges(predictions, shape[1], 0), _edges(targets, shape[1], 1), strict=True)
+    )
     order = np.lexsort((position, cell))
     cell, position, side, step = cell[order], position[order], side[order], step[order]
     # depth of each side after an edge: every mask opens and closes within its cell, so the sums return to 0
@@ -31,7 +34,9 @@ def tally_regions(
     length = np.append(np.diff(position), 0)  # to the next edge; between two cells both depths are 0
     pixels = {"intersection": depth[0] & depth[1], "union": depth[0] | depth[1]}
     columns = {
-        name: np.bincount(cell[inside], weights=length[inside], minlength=shape[0] * shape[1]).astype(np.int64).reshape(shape)
+        name: np.bincount(cell[inside], weights=length[inside], minlength=shape[0] * shape[1])
+        .astype(np.int64)
+        .reshape(shape)
         for name, inside in pixels.items()
     }
     return Tally(tuple(images), tuple(categories), columns)

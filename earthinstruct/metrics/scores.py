@@ -18,12 +18,12 @@ def _ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> 
 
 
 def precision(columns: Columns) -> NDArray[np.float64]:
-    """tp / (tp + fp); 0 where nothing was predicted."""
+    """Tp / (tp + fp); 0 where nothing was predicted."""
     return _ratio(columns["tp"].astype(np.float64), (columns["tp"] + columns["fp"]).astype(np.float64))
 
 
 def recall(columns: Columns) -> NDArray[np.float64]:
-    """tp / (tp + fn); 0 where there is no ground truth."""
+    """Tp / (tp + fn); 0 where there is no ground truth."""
     return _ratio(columns["tp"].astype(np.float64), (columns["tp"] + columns["fn"]).astype(np.float64))
 
 
@@ -52,13 +52,11 @@ def ap_nc(columns: Columns) -> NDArray[np.float64]:
 
 
 def iou(columns: Columns) -> NDArray[np.float64]:
-    """intersection / union, in pixels; 0 where both are empty."""
+    """Intersection / union, in pixels; 0 where both are empty."""
     return _ratio(columns["intersection"].astype(np.float64), columns["union"].astype(np.float64))
 
 
-def average_precision(
-    matched: NDArray[np.bool_], n_targets: int, scores: NDArray[np.float64] | None = None
-) -> float:
+def average_precision(matched: NDArray[np.bool_], n_targets: int, scores: NDArray[np.float64] | None = None) -> float:
     """COCO average precision of one category: 101 recall points, precision made monotone.
 
     Args:
@@ -78,4 +76,6 @@ def average_precision(
         return 0.0
     curve_precision = np.maximum.accumulate(curve_precision[::-1])[::-1]
     at = np.searchsorted(curve_recall, np.linspace(0, 1, RECALL_POINTS), side="left")
-    return float(np.where(at < len(curve_precision), curve_precision[np.minimum(at, len(curve_precision) - 1)], 0.0).mean())
+    return float(
+        np.where(at < len(curve_precision), curve_precision[np.minimum(at, len(curve_precision) - 1)], 0.0).mean()
+    )

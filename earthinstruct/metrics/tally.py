@@ -40,7 +40,9 @@ class Tally:
         return {name: column.sum(axis=0) for name, column in self.columns.items()}
 
 
-def count_per_image(instances: Instances, n_images: int, n_categories: int, weights: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+def count_per_image(
+    instances: Instances, n_images: int, n_categories: int, weights: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
     """How many instances each image has of each category: int64 (n_images, n_categories).
 
     Args:
@@ -99,5 +101,9 @@ def tally_matches(
     shape = (len(images), len(categories))
     kept = np.ones(len(predictions), dtype=bool) if kept is None else kept
     tp = count_per_image(predictions, *shape, kept & (matched >= 0))
-    columns = {"tp": tp, "fp": count_per_image(predictions, *shape, kept) - tp, "fn": count_per_image(targets, *shape) - tp}
+    columns = {
+        "tp": tp,
+        "fp": count_per_image(predictions, *shape, kept) - tp,
+        "fn": count_per_image(targets, *shape) - tp,
+    }
     return Tally(tuple(images), tuple(categories), columns)

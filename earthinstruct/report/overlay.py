@@ -55,7 +55,11 @@ def draw_overlay(image: NDArray[np.uint8], prediction: Prediction) -> Image.Imag
             draw.rectangle((place[0] - 1, place[1] - 1, place[2] + 1, place[3] + 1), fill=(0, 0, 0))
             draw.text((x, max(0, y - 14)), label, fill=colours[label], font=small)
     lines = [
-        (label, f"{label}: {drawn[label]}" + (f" drawn, {counts[label]} counted" if counts.get(label, drawn[label]) != drawn[label] else ""))
+        (
+            label,
+            f"{label}: {drawn[label]}"
+            + (f" drawn, {counts[label]} counted" if counts.get(label, drawn[label]) != drawn[label] else ""),
+        )
         for label in sorted(colours)
     ] or [("", "nothing found")]
     return _with_legend(picture, [(colours.get(label, (255, 255, 255)), text) for label, text in lines])

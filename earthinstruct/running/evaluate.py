@@ -108,9 +108,18 @@ def evaluate(
             run = Run(ready, task, dataset, folder, limit)
             records = run.predictions(overwrite, progress)
             scored = score_records(
-                task, dataset, records, protocol=rules, mapper=mapper, sweep=sweep, resamples=resamples, images=run.image_ids
+                task,
+                dataset,
+                records,
+                protocol=rules,
+                mapper=mapper,
+                sweep=sweep,
+                resamples=resamples,
+                images=run.image_ids,
             )
-            result = _result(task, dataset, run.manifest.method, records, scored, protocol, mapper, folder / "predictions.jsonl")
+            result = _result(
+                task, dataset, run.manifest.method, records, scored, protocol, mapper, folder / "predictions.jsonl"
+            )
             (folder / "result.json").write_bytes(as_json(result))
             results.append(result)
             folders.append(folder)
@@ -160,7 +169,9 @@ def score(
     tasks = tasks_of(dataset.name, dataset.vocabulary, setting, parent)
     if len(tasks) > 1:
         parents = ", ".join(repr(task.parent) for task in tasks)
-        raise EarthInstructError(f"dataset {dataset.name!r} has several parent categories; give one with --parent ({parents})")
+        raise EarthInstructError(
+            f"dataset {dataset.name!r} has several parent categories; give one with --parent ({parents})"
+        )
     records = read_predictions(path, dataset, counts=_path(counts), proposals=_path(proposals))
     scored = score_records(tasks[0], dataset, records, protocol=rules, mapper=mapper, sweep=sweep, resamples=resamples)
     manifest_path = (path if path.is_dir() else path.parent) / "run.json"
@@ -176,7 +187,9 @@ def _path(value: Path | str | None) -> Path | None:
 
 
 @contextmanager
-def _opened(method: str | Method | ControlMethod, parameters: Mapping[str, Any] | None) -> Iterator[Method | ControlMethod]:
+def _opened(
+    method: str | Method | ControlMethod, parameters: Mapping[str, Any] | None
+) -> Iterator[Method | ControlMethod]:
     """The method; one that was made here is closed at the end."""
     if not isinstance(method, str):
         yield method
@@ -197,7 +210,10 @@ def _skip_reason(method: Method | ControlMethod, task: Task) -> str | None:
 
 
 def _folder_name(name: str) -> str:
-    return "".join(character if character.isalnum() or character in "-_." else "-" for character in name).strip(".") or "method"
+    return (
+        "".join(character if character.isalnum() or character in "-_." else "-" for character in name).strip(".")
+        or "method"
+    )
 
 
 def _result(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -13,6 +14,9 @@ from earthinstruct.errors import ContractError, DataError
 from earthinstruct.instances import ImageId
 from earthinstruct.masks import RLE, check_rle, encode_runs
 from earthinstruct.running.predictions import Box, ProposalRecord, Record, read_records, records_by_image
+
+
+_T = TypeVar("_T")
 
 
 class _RunLengths(msgspec.Struct):
@@ -61,7 +65,9 @@ def read_predictions(
         known = {image.id for image in dataset.images}
         unknown = [image for image in records if image not in known]
         if unknown:
-            raise DataError(f"{path}: prediction for image {unknown[0]!r}, which dataset {dataset.name!r} does not have")
+            raise DataError(
+                f"{path}: prediction for image {unknown[0]!r}, which dataset {dataset.name!r} does not have"
+            )
     else:
         records = read_coco_results(path, dataset)
     if counts is not None:
@@ -97,7 +103,9 @@ def read_coco_results(path: Path, dataset: Dataset) -> dict[ImageId, Record]:
         elif result.category_id is not None and 1 <= result.category_id <= len(categories):
             label = categories[result.category_id - 1]
         else:
-            raise DataError(f"{where} has category_id {result.category_id!r} and no label; known ids: 1 to {len(categories)}")
+            raise DataError(
+                f"{where} has category_id {result.category_id!r} and no label; known ids: 1 to {len(categories)}"
+            )
         mask = None if result.segmentation is None else _rle(result.segmentation, f"{where} segmentation")
         if (mask is None) == with_mask or (result.score is None) == with_score:
             raise DataError(f"{where}: either all entries have a segmentation (and a score) or none has")
@@ -123,9 +131,7 @@ def read_counts(folder: Path, dataset: Dataset) -> dict[ImageId, dict[str, int]]
         DataError: the folder is missing or empty, a file is malformed or belongs to no image of the dataset.
     """
     by_stem = _image_names(dataset)
-    return {
-        _image_of(path.stem, by_stem, dataset, str(path)): found for path, found in _count_files(folder).items()
-    }
+    return {_image_of(path.stem, by_stem, dataset, str(path)): found for path, found in _count_files(folder).items()}
 
 
 def read_count_files(folder: Path) -> dict[str, dict[str, int]]:
@@ -142,8 +148,10 @@ def _count_files(folder: Path) -> dict[Path, dict[str, int]]:
         raise DataError(f"{folder} is not a folder; expected count files `<image name>.json` in it")
     paths = sorted(folder.glob("*.json"))
     if not paths:
-        raise DataError(f"{folder} has no count files; expected `<image name>.json`, each {{\"category\": number}}")
-    files = {path: _decode(path, dict[str, int], "count file (an object of category to whole number)") for path in paths}
+        raise DataError(f'{folder} has no count files; expected `<image name>.json`, each {{"category": number}}')
+    files = {
+        path: _decode(path, dict[str, int], "count file (an object of category to whole number)") for path in paths
+    }
     for path, found in files.items():
         for label, count in found.items():
             if count < 0:
@@ -159,7 +167,8 @@ def read_proposals(path: Path, dataset: Dataset) -> dict[ImageId, ProposalRecord
     """
     by_stem = _image_names(dataset)
     return {
-        _image_of(Path(name).stem, by_stem, dataset, str(path)): found for name, found in read_proposal_file(path).items()
+        _image_of(Path(name).stem, by_stem, dataset, str(path)): found
+        for name, found in read_proposal_file(path).items()
     }
 
 
@@ -182,7 +191,7 @@ def read_proposal_file(path: Path) -> dict[str, ProposalRecord]:
     return records
 
 
-def _decode(path: Path, kind: type, what: str) -> object:
+def _decode(path: Path, kind: type[_T], what: str) -> _T:
     content = read_bytes(path, what.split(" (")[0])
     try:
         return msgspec.json.decode(content, type=kind)
@@ -215,7 +224,9 @@ def _image_names(dataset: Dataset) -> Mapping[str, ImageId]:
     for image in dataset.images:
         stem = Path(image.file_name).stem
         if stem in by_stem:
-            raise DataError(f"dataset {dataset.name!r} has two images named {stem!r}; files by image name are ambiguous")
+            raise DataError(
+                f"dataset {dataset.name!r} has two images named {stem!r}; files by image name are ambiguous"
+            )
         by_stem[stem] = image.id
     return by_stem
 
@@ -224,8 +235,3 @@ def _image_of(name: str, by_stem: Mapping[str, ImageId], dataset: Dataset, where
     if name not in by_stem:
         raise DataError(f"{where}: dataset {dataset.name!r} has no image named {name!r}")
     return by_stem[name]
-
-
-def as_sequence(records: Mapping[ImageId, Record], images: Sequence[ImageId]) -> list[Record]:
-    """The records in the order of `images`; an image without one gets an empty record with a reason."""
-    return [records.get(image) or Record(image, error="no prediction") for image in images]

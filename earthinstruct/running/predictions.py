@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.contract import Prediction, Proposals, Usage
+from earthinstruct.contract import Prediction, Proposals
 from earthinstruct.errors import DataError
 from earthinstruct.instances import ImageId
 from earthinstruct.masks import RLE
@@ -26,6 +26,27 @@ class ProposalRecord(msgspec.Struct, omit_defaults=True):
     boxes: list[Box]
     masks: list[RLE] | None = None
     scores: list[float] | None = None
+
+    @staticmethod
+    def of(proposals: Proposals) -> ProposalRecord:
+        """The record of proposals."""
+        return ProposalRecord(
+            _boxes(proposals.boxes),
+            None if proposals.masks is None else list(proposals.masks),
+            None if proposals.scores is None else proposals.scores.tolist(),
+        )
+
+    def proposals(self) -> Proposals:
+        """The proposals, checked by the contract.
+
+        Raises:
+            ContractError: a value is malformed.
+        """
+        return Proposals(
+            np.array(self.boxes, dtype=np.float64).reshape(-1, 4),
+            None if self.masks is None else tuple(self.masks),
+            None if self.scores is None else np.array(self.scores),
+        )
 
 
 class Record(msgspec.Struct, omit_defaults=True):
@@ -58,39 +79,10 @@ class Record(msgspec.Struct, omit_defaults=True):
             masks=None if prediction.masks is None else list(prediction.masks),
             scores=None if prediction.scores is None else prediction.scores.tolist(),
             counts=None if prediction.counts is None else dict(prediction.counts),
-            proposals=None
-            if proposals is None
-            else ProposalRecord(
-                _boxes(proposals.boxes),
-                None if proposals.masks is None else list(proposals.masks),
-                None if proposals.scores is None else proposals.scores.tolist(),
-            ),
+            proposals=None if proposals is None else ProposalRecord.of(proposals),
             seconds=dict(prediction.usage.seconds),
             input_tokens=int(prediction.usage.input_tokens),
             output_tokens=int(prediction.usage.output_tokens),
-        )
-
-    def prediction(self) -> Prediction:
-        """The prediction, checked by the contract.
-
-        Raises:
-            ContractError: a value is malformed.
-        """
-        proposals = self.proposals
-        return Prediction(
-            labels=tuple(self.labels),
-            boxes=np.array(self.boxes, dtype=np.float64).reshape(-1, 4),
-            masks=None if self.masks is None else tuple(self.masks),
-            scores=None if self.scores is None else np.array(self.scores),
-            counts=self.counts,
-            proposals=None
-            if proposals is None
-            else Proposals(
-                np.array(proposals.boxes, dtype=np.float64).reshape(-1, 4),
-                None if proposals.masks is None else tuple(proposals.masks),
-                None if proposals.scores is None else np.array(proposals.scores),
-            ),
-            usage=Usage(self.seconds, self.input_tokens, self.output_tokens),
         )
 
 
@@ -116,7 +108,9 @@ def read_records(path: Path, *, drop_torn_line: bool = False) -> Iterator[Record
                 try:
                     yield _DECODER.decode(line)
                 except msgspec.DecodeError as error:
-                    raise DataError(f"{path}, line {number}: {error}; expected one prediction as a JSON object") from error
+                    raise DataError(
+                        f"{path}, line {number}: {error}; expected one prediction as a JSON object"
+                    ) from error
     except OSError as error:
         raise DataError(f"predictions {path} cannot be read: {error.strerror}") from error
 

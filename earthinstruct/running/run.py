@@ -156,7 +156,9 @@ def check_prediction(prediction: Prediction, instruction: Instruction, height: i
     if instruction.setting == "open_vocabulary":
         for label in (*prediction.labels, *(prediction.counts or ())):
             if label not in instruction.categories:
-                raise ContractError(f"label {label!r} is not one of the instruction's categories {list(instruction.categories)}")
+                raise ContractError(
+                    f"label {label!r} is not one of the instruction's categories {list(instruction.categories)}"
+                )
 
 
 def targets_of(dataset: Dataset, task: Task, index: int) -> Prediction:
@@ -168,7 +170,7 @@ def targets_of(dataset: Dataset, task: Task, index: int) -> Prediction:
     return Prediction(
         labels=tuple(names[c] for c in here.category),
         boxes=here.boxes,
-        masks=None if here.masks is None else here.masks.encode(),
+        masks=None if here.masks is None else tuple(here.masks.encode()),
     )
 
 

@@ -76,8 +76,7 @@ def score_records(
         ordered.append(record)
 
     columns = _Columns(ordered, {image.id: (image.height, image.width) for image in chosen})
-    mapper = mapper or ExactMapper()
-    label_map = mapper.map(columns.labels, task.vocabulary.categories)
+    label_map = (mapper or ExactMapper()).map(columns.labels, task.vocabulary.categories)
     if task.setting == "open_vocabulary":
         for label, mapped in label_map.items():
             if mapped.category is None:
@@ -89,11 +88,21 @@ def score_records(
     of_label = np.array([category.get(label_map[label].category or "", -1) for label in columns.labels], dtype=np.int64)
     predicted = columns.predicted(of_label, len(category))
     if sweep and predicted.instances.scores is None:
-        raise EarthInstructError("--sweep needs predictions with scores, and these have none (they are confidence-free)")
-    metrics = measure(_truth(task, dataset, chosen_ids := [image.id for image in chosen], protocol), predicted, protocol, sweep=sweep, resamples=resamples)
+        raise EarthInstructError(
+            "--sweep needs predictions with scores, and these have none (they are confidence-free)"
+        )
+    metrics = measure(
+        _truth(task, dataset, chosen_ids := [image.id for image in chosen], protocol),
+        predicted,
+        protocol,
+        sweep=sweep,
+        resamples=resamples,
+    )
     if task.setting == "open_subclass":
         n = len(predicted.instances)
-        adherence = Value(float((predicted.instances.category >= 0).mean())) if n else Value(None, reason="no instances")
+        adherence = (
+            Value(float((predicted.instances.category >= 0).mean())) if n else Value(None, reason="no instances")
+        )
         metrics = msgspec.structs.replace(metrics, adherence=adherence)
     return Scored(metrics, label_map, len(chosen_ids) - len(failed), failed)
 
@@ -161,22 +170,36 @@ class _Columns:
             no_masks_reason=no_masks_reason,
         )
 
-    def instances(self, regions: Sequence[Record] | Sequence[ProposalRecord], prefix: str) -> tuple[Instances, str | None]:
+    def instances(self, regions: Sequence[Record | ProposalRecord], prefix: str) -> tuple[Instances, str | None]:
         """The regions of all images in columns (category 0), and why they have no masks."""
         n = np.array([len(part.boxes) for part in regions], dtype=np.int64)
         image = np.repeat(np.arange(len(regions)), n)
         boxes = np.array([box for part in regions for box in part.boxes], dtype=np.float64).reshape(-1, 4)
-        self.refuse(~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1), image, n, f"{prefix}boxes", boxes)
+        self.refuse(
+            np.asarray(~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1)),
+            image,
+            n,
+            f"{prefix}boxes",
+            boxes,
+        )
         for name in ("masks", "scores"):
             for record, part in zip(self.records, regions, strict=True):
                 values = getattr(part, name)
                 if values is not None and len(values) != len(part.boxes):
-                    raise DataError(f"image {record.image_id!r}: {len(values)} {prefix}{name} for {len(part.boxes)} boxes")
+                    raise DataError(
+                        f"image {record.image_id!r}: {len(values)} {prefix}{name} for {len(part.boxes)} boxes"
+                    )
         scores, masks, no_masks_reason = None, None, None
-        if all(part.scores is not None for part in regions if part.boxes) and len(image):
+        scored = [part.scores is not None for part in regions if part.boxes]
+        if any(scored) and not all(scored):
+            bare = next(r for r, part in zip(self.records, regions, strict=True) if part.boxes and part.scores is None)
+            raise DataError(f"image {bare.image_id!r} has no {prefix}scores, and other images have; give all or none")
+        if any(scored):
             scores = np.array([value for part in regions for value in part.scores or ()], dtype=np.float64)
             self.refuse(~np.isfinite(scores), image, n, f"{prefix}scores", scores)
-        without = next((r for r, part in zip(self.records, regions, strict=True) if part.boxes and part.masks is None), None)
+        without = next(
+            (r for r, part in zip(self.records, regions, strict=True) if part.boxes and part.masks is None), None
+        )
         if without is None:
             masks = self.masks([rle for part in regions for rle in part.masks or ()], image, n, f"{prefix}masks")
         else:
@@ -191,11 +214,17 @@ class _Columns:
                 try:
                     decode_rles([rle], what)
                 except ContractError as error:
-                    raise DataError(f"image {self.records[image[i]].image_id!r}, {what} {i - n[: image[i]].sum()}: {error}") from error
+                    raise DataError(
+                        f"image {self.records[image[i]].image_id!r}, {what} {i - n[: image[i]].sum()}: {error}"
+                    ) from error
             raise
-        expected = np.array([self.sizes[record.image_id] for record in self.records], dtype=np.int64).reshape(-1, 2)[image]
+        expected = np.array([self.sizes[record.image_id] for record in self.records], dtype=np.int64).reshape(-1, 2)[
+            image
+        ]
         actual = np.stack([masks.heights, masks.widths], axis=1)
-        self.refuse((actual != expected).any(axis=1), image, n, f"{what}.size", actual, "the size of its image (height, width)")
+        self.refuse(
+            (actual != expected).any(axis=1), image, n, f"{what}.size", actual, "the size of its image (height, width)"
+        )
         return masks
 
     def refuse(

@@ -22,7 +22,7 @@ def instruction_text(vocabulary: Vocabulary, setting: Setting, parent: str | Non
             "Count the objects of each of these categories: " + ", ".join(vocabulary.categories) + ".",
             "Use the category names exactly as given, and give 0 for a category that is not there.",
         ]
-        example = {name: 0 for name in vocabulary.categories[:2]}
+        example = dict.fromkeys(vocabulary.categories[:2], 0)
     elif setting == "open_ended":
         lines += [
             "Name every kind of object that you can see, and count the objects of each kind.",
@@ -42,5 +42,7 @@ def instruction_text(vocabulary: Vocabulary, setting: Setting, parent: str | Non
         lines += vocabulary.rules
     elif setting == "open_ended":
         lines.append("Where objects are too small or too dense to be counted reliably, leave that kind out.")
-    lines.append(f"Answer with one JSON object that maps names to whole numbers, such as {json.dumps(example)}, and nothing else.")
+    lines.append(
+        f"Answer with one JSON object that maps names to whole numbers, such as {json.dumps(example)}, and nothing else."
+    )
     return "\n".join(lines)

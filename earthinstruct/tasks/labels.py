@@ -29,9 +29,12 @@ LabelMap = Mapping[str, MappedLabel]
 
 
 class LabelMapper(Protocol):
-    """Maps labels to categories. `name` goes into the result file."""
+    """Maps labels to categories."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What a result file calls the mapper."""
+        ...
 
     def map(self, labels: Iterable[str], categories: Sequence[str]) -> dict[str, MappedLabel]:
         """An entry for every label."""
@@ -85,7 +88,7 @@ class FileMapper:
         except OSError as error:
             raise DataError(f"label map {path} cannot be read: {error.strerror}") from error
         try:
-            entries = msgspec.json.decode(content, type=dict[str, str | None | MappedLabel])
+            entries = msgspec.json.decode(content, type=dict[str, str | MappedLabel | None])
         except msgspec.DecodeError as error:
             raise DataError(
                 f'label map {path}: {error}; expected a JSON object such as {{"car": "vehicle", "tree": null}}'

@@ -114,5 +114,7 @@ def tasks_of(
             "give its categories a 'supercategory' in the annotation file"
         )
     if text is not None and len(tasks) > 1:
-        raise EarthInstructError(f"an instruction file goes with one task, not with {len(tasks)}; choose a setting and a parent")
+        raise EarthInstructError(
+            f"an instruction file goes with one task, not with {len(tasks)}; choose a setting and a parent"
+        )
     return tasks

@@ -9,6 +9,7 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -16,12 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from earthinstruct.datasets.scenes.colours import Colour
 from earthinstruct.masks import RLE, encode_runs
 
 Point = tuple[float, float]
 Polygon = Sequence[Point]
-Colour = tuple[int, int, int]
 Item = TypeVar("Item")
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 # Vertices are rounded to this many steps per pixel before a mask is drawn, and pixels are then decided in integers.
 # The last digit of sin and cos differs between C libraries and SIMD units; without the grid it could flip a pixel
@@ -145,7 +147,7 @@ class Stencil:
     inside: NDArray[np.bool_]
     area: int
 
-    def of(self, layer: NDArray[np.generic]) -> NDArray[np.generic]:
+    def of(self, layer: NDArray[Pixel]) -> NDArray[Pixel]:
         """The view of a canvas layer that `inside` covers."""
         rows, columns = self.inside.shape
         return layer[self.top : self.top + rows, self.left : self.left + columns]
@@ -309,7 +311,7 @@ class Canvas:
         order = np.argsort(owner, kind="stable")
         bounds = np.searchsorted(owner[order], np.arange(1, len(self.labels) + 2))
         masks = []
-        for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+        for begin, end in pairwise(bounds.tolist()):
             runs = order[begin:end]
             edges = np.concatenate([[0], np.stack([cuts[runs], cuts[runs + 1]], axis=1).ravel(), [flat.size]])
             counts = np.diff(edges).tolist()

@@ -8,17 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from earthinstruct.datasets.scenes.canvas import Canvas, Colour, Dice, Frame, Material, Polygon, disc, rectangle
-from earthinstruct.datasets.scenes.objects import darker
+from earthinstruct.datasets.scenes.canvas import Canvas, Dice, Frame, Material, Polygon, disc, rectangle
+from earthinstruct.datasets.scenes.colours import FLAT_ROOF_COLOURS, Colour, darker, palette
 
 COLOURS: dict[Material, tuple[Colour, ...]] = {
-    Material.GRASS: ((104, 122, 74), (88, 108, 66), (122, 132, 88), (78, 98, 62), (134, 136, 96)),
-    Material.SOIL: ((164, 142, 112), (150, 128, 100), (178, 158, 128), (142, 116, 88)),
-    Material.ASPHALT: ((104, 106, 110), (92, 94, 98), (116, 116, 116), (84, 86, 92)),
-    Material.CONCRETE: ((158, 156, 150), (148, 148, 146), (168, 164, 154)),
-    Material.WATER: ((42, 76, 96), (36, 66, 78), (52, 92, 104), (34, 60, 88), (66, 92, 84)),
-    Material.ROOF: ((150, 78, 62), (128, 70, 58), (110, 112, 116), (166, 108, 82), (92, 84, 82), (140, 134, 126)),
-    Material.TREE: ((46, 74, 40), (54, 84, 44), (40, 66, 42), (66, 90, 50)),
+    Material.GRASS: palette("687a4a 586c42 7a8458 4e623e 868860"),
+    Material.SOIL: palette("a48e70 968064 b29e80 8e7458"),
+    Material.ASPHALT: palette("686a6e 5c5e62 747474 54565c"),
+    Material.CONCRETE: palette("9e9c96 949492 a8a49a"),
+    Material.WATER: palette("2a4c60 24424e 345c68 223c58 425c54"),
+    Material.ROOF: palette("964e3e 80463a 6e7074 a66c52 5c5452 8c867e"),
+    Material.TREE: palette("2e4a28 36542c 28422a 425a32"),
 }
 
 # relative contrast of the texture per material: patches of about 60 px, 12 px and single pixels, and ripples
@@ -126,9 +126,7 @@ def warehouse(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: fl
     outline = frame.points(rectangle(-length / 2, -width / 2, length / 2, width / 2))
     if not canvas.is_free(outline, (Material.GRASS, Material.SOIL, Material.CONCRETE, Material.ASPHALT)):
         return False
-    colour = dice.tint(
-        dice.choice(((186, 188, 190), (140, 150, 160), (170, 160, 148), (120, 124, 128), (150, 96, 80))), 8
-    )
+    colour = dice.tint(dice.choice(FLAT_ROOF_COLOURS), 8)
     canvas.shadow([outline], min(12.0, width * 0.15), alpha=130)
     canvas.paint(outline, darker(colour, 0.86), Material.ROOF)
     canvas.paint(frame.points(rectangle(-length / 2 + 2, -width / 2 + 2, length / 2 - 2, width / 2 - 2)), colour)

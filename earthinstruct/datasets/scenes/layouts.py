@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from earthinstruct.datasets.scenes import grounds, objects
 from earthinstruct.datasets.scenes.canvas import Canvas, Dice, Frame, Material, rectangle
+from earthinstruct.datasets.scenes.colours import TANK_COLOURS, WHITE, darker
 
 Layout = Callable[[Canvas, Frame, Dice, float], None]
 
@@ -31,16 +32,16 @@ def airport(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
         canvas, Material.ASPHALT, dice, view.points(rectangle(-reach, runway - half, reach, runway + half)), strip
     )
     for y in (runway - half + 3, runway + half - 3):
-        canvas.line(view.points([(-reach, y), (reach, y)]), 1.4, objects.WHITE)
+        canvas.line(view.points([(-reach, y), (reach, y)]), 1.4, WHITE)
     x = -reach
     while x < reach:
-        canvas.line(view.points([(x, runway), (x + 22, runway)]), 2.0, objects.WHITE)
+        canvas.line(view.points([(x, runway), (x + 22, runway)]), 2.0, WHITE)
         x += 40
     for i in range(-4, 4):
         bar = rectangle(
             -0.3 * reach, runway + (i + 0.25) * 5.2 * zoom, -0.3 * reach + 34, runway + (i + 0.75) * 5.2 * zoom
         )
-        canvas.paint(view.points(bar), objects.WHITE)
+        canvas.paint(view.points(bar), WHITE)
     grounds.cover(
         canvas, Material.ASPHALT, dice, view.points(rectangle(-reach, taxiway - 11, reach, taxiway + 11)), strip
     )
@@ -50,9 +51,8 @@ def airport(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
         canvas.line(view.points([(x, runway + half), (x, near)]), 1.2, (214, 180, 60))
     canvas.line(view.points([(-reach, taxiway), (reach, taxiway)]), 1.2, (214, 180, 60))
 
-    rows = dice.integer(1, 3)
     y = near + length * 0.7
-    for row in range(rows):
+    for _ in range(dice.integer(1, 3)):
         x = -reach + dice.uniform(0, length)
         turn = dice.choice((math.pi / 2, -math.pi / 2)) + dice.choice((0.0, 0.0, 0.35))
         while x < reach:
@@ -70,11 +70,10 @@ def airport(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
                 objects.vehicle(canvas, cart, dice, truck=dice.chance(0.3))
             x += length * dice.uniform(1.12, 1.3)
         y += length * 1.2
-        if row == rows - 1:
-            x = -reach
-            while x < reach:
-                grounds.warehouse(canvas, view.at(x + 60, y + 25), dice, 115, dice.uniform(45, 70))
-                x += 130
+    x = -reach
+    while x < reach:
+        grounds.warehouse(canvas, view.at(x + 60, y + 25), dice, 115, dice.uniform(45, 70))
+        x += 130
     land = view.points(rectangle(-2 * reach, y + 64, 2 * reach, y + 2 * reach))
     grounds.cover(canvas, dice.choice(_LAND), dice, land)
     grounds.road(canvas, view.at(0, y + 84), dice, 4 * reach, 26 * zoom)
@@ -169,8 +168,8 @@ def river(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
         x += dice.choice((dice.uniform(48, 60), dice.uniform(84, 140), dice.uniform(84, 140))) * zoom  # some in pairs
     for _ in range(dice.integer(2, 5)):
         size = dice.uniform(48, 80) * zoom
-        x, lane = dice.uniform(-0.8, 0.8) * reach, dice.choice((-0.45, 0.45))
-        objects.ship(canvas, view.at(x, middle + lane * half, dice.choice((0.0, math.pi)), size), dice, sailing=True)
+        x, offset = dice.uniform(-0.8, 0.8) * reach, dice.choice((-0.45, 0.45))
+        objects.ship(canvas, view.at(x, middle + offset * half, dice.choice((0.0, math.pi)), size), dice, sailing=True)
     for x, width in crossings:
         south = max(bank(x - width / 2, 1), bank(x + width / 2, 1)) + 4
         north = min(bank(x - width / 2, -1), bank(x + width / 2, -1)) - 4
@@ -244,7 +243,7 @@ def _tank_block(
     ) * zoom
     pitch = radius * dice.uniform(2.35, 2.7)
     columns, rows = max(1, int((width - 6) / pitch)), max(1, int((height - 6) / pitch))
-    colour = dice.choice(objects.TANK_COLOURS)
+    colour = dice.choice(TANK_COLOURS)
     for i in range(rows):
         y = (i - (rows - 1) / 2) * height / rows
         canvas.line(frame.points([(-width / 2, y + radius * 0.2), (width / 2, y + radius * 0.2)]), 1.4, (150, 140, 130))
@@ -294,7 +293,7 @@ def _complex(
         if dice.chance(0.4):
             asphalt = grounds.road(canvas, view.at(0, y + 8 * zoom), dice, 2 * reach, 26 * zoom)
             _traffic(canvas, view.at(0, y + 8 * zoom), dice, reach, 26 * zoom, zoom, 0.35)
-            canvas.line(view.points([(-reach, y - 7 * zoom), (reach, y - 7 * zoom)]), 2.0, objects.darker(asphalt, 1.3))
+            canvas.line(view.points([(-reach, y - 7 * zoom), (reach, y - 7 * zoom)]), 2.0, darker(asphalt, 1.3))
             y += 34 * zoom
     for _ in range(8):
         spot = view.at(dice.uniform(-1, 1) * reach, dice.uniform(-1, 1) * reach)

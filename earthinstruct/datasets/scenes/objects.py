@@ -8,73 +8,33 @@ from __future__ import annotations
 
 import math
 
-from earthinstruct.datasets.scenes.canvas import Canvas, Colour, Dice, Frame, Material, Point, arc, disc, rectangle
-
-WHITE: Colour = (240, 240, 236)
-BLACK: Colour = (34, 36, 40)
-
-PLANE_COLOURS: tuple[Colour, ...] = (
-    (240, 240, 240),
-    (232, 234, 238),
-    (222, 226, 230),
-    (238, 232, 214),
-    (214, 222, 234),
-    (74, 84, 92),
-    (60, 92, 160),
+from earthinstruct.datasets.scenes.canvas import Canvas, Dice, Frame, Material, Point, arc, disc, rectangle
+from earthinstruct.datasets.scenes.colours import (
+    ACCENTS,
+    BLACK,
+    BOAT_COLOURS,
+    CAR_COLOURS,
+    CARGO_DECK_COLOURS,
+    CONTAINER_COLOURS,
+    COURT_COLOURS,
+    COVER_COLOURS,
+    DECK_COLOURS,
+    DIRT_COLOURS,
+    FIGHTER_COLOURS,
+    GRASS_COLOURS,
+    HULL_COLOURS,
+    LOAD_COLOURS,
+    PIER_COLOURS,
+    PLANE_COLOURS,
+    STEEL_COLOURS,
+    TANK_COLOURS,
+    TRACK_COLOURS,
+    WHITE,
+    WINDOW_COLOURS,
+    WOOD_COLOURS,
+    Colour,
+    darker,
 )
-ACCENTS: tuple[Colour, ...] = (
-    (196, 40, 40),
-    (28, 70, 160),
-    (24, 120, 90),
-    (230, 150, 30),
-    (110, 50, 140),
-    (40, 150, 190),
-    (40, 44, 60),
-)
-CAR_COLOURS: tuple[Colour, ...] = (
-    (238, 238, 236),
-    (240, 240, 240),
-    (226, 228, 230),
-    (24, 26, 30),
-    (186, 30, 34),
-    (30, 70, 160),
-    (220, 190, 40),
-    (36, 110, 70),
-    (214, 120, 30),
-    (216, 200, 170),
-    (90, 160, 210),
-    (110, 22, 40),
-)
-TANK_COLOURS: tuple[Colour, ...] = (
-    (236, 236, 232),
-    (226, 228, 228),
-    (240, 236, 220),
-    (214, 206, 184),
-    (186, 196, 200),
-    (168, 112, 88),
-    (150, 178, 160),
-)
-GRASS_COLOURS: tuple[Colour, ...] = ((74, 142, 62), (62, 128, 58), (92, 152, 70), (58, 138, 76))
-DIRT_COLOURS: tuple[Colour, ...] = ((184, 138, 96), (172, 118, 80), (196, 156, 114), (168, 104, 70))
-TRACK_COLOURS: tuple[Colour, ...] = ((176, 74, 58), (190, 86, 66), (158, 62, 54), (186, 100, 84), (60, 96, 156))
-COURT_COLOURS: tuple[Colour, ...] = (
-    (54, 100, 160),
-    (56, 122, 84),
-    (176, 84, 60),
-    (96, 84, 150),
-    (62, 140, 150),
-    (190, 110, 80),
-    (40, 92, 70),
-)
-WOOD_COLOURS: tuple[Colour, ...] = ((206, 160, 106), (216, 176, 122), (190, 140, 92))
-PIER_COLOURS: tuple[Colour, ...] = ((198, 194, 186), (178, 176, 170), (164, 130, 96), (184, 150, 112), (212, 206, 194))
-DECK_COLOURS: tuple[Colour, ...] = ((196, 194, 188), (182, 182, 180), (206, 198, 182), (168, 172, 176))
-
-
-def darker(colour: Colour, factor: float) -> Colour:
-    """The colour times a factor, which may also be above 1."""
-    red, green, blue = (min(255, round(c * factor)) for c in colour)
-    return red, green, blue
 
 
 def mirrored(half: list[Point]) -> list[Point]:
@@ -102,7 +62,7 @@ def airplane(canvas: Canvas, frame: Frame, dice: Dice, least: float = 0.5) -> bo
         wings = mirrored([(0.26, 0.05), (0.22, span + 0.1), (0.1, span + 0.1), (0.06, 0.05)])
         tail = mirrored([(-0.36, 0.02), (-0.38, 0.2), (-0.47, 0.2), (-0.48, 0.02)])
     else:
-        colour = dice.tint(dice.choice(((86, 96, 104), (120, 128, 132), (98, 106, 84))), 8)
+        colour = dice.tint(dice.choice(FIGHTER_COLOURS), 8)
         fuselage = mirrored([(0.5, 0.008), (0.36, 0.045), (0.1, 0.075), (-0.4, 0.075), (-0.46, 0.05)])
         wings = mirrored([(0.18, 0.05), (-0.22, 0.34), (-0.32, 0.34), (-0.3, 0.05)])
         tail = mirrored([(-0.33, 0.05), (-0.46, 0.21), (-0.53, 0.21), (-0.47, 0.05)])
@@ -125,8 +85,8 @@ def airplane(canvas: Canvas, frame: Frame, dice: Dice, least: float = 0.5) -> bo
         canvas.line(frame.points([(0.49, -0.13), (0.49, 0.13)]), 0.8, BLACK, alpha=160)
     else:
         canvas.paint(frame.points(disc(0.24, 0, 0.08, 0.028)), BLACK)
-        for side in (0.055, -0.055):
-            canvas.line(frame.points([(-0.2, side), (-0.44, side)]), frame.scale * 0.025, darker(colour, 0.7))
+        for y in (0.055, -0.055):
+            canvas.line(frame.points([(-0.2, y), (-0.44, y)]), frame.scale * 0.025, darker(colour, 0.7))
     return True
 
 
@@ -154,23 +114,16 @@ def ship(canvas: Canvas, frame: Frame, dice: Dice, *, boat: bool = False, sailin
         _wake(canvas, frame, beam, dice)
     canvas.shadow([outline], 2.0, alpha=90)
     if boat:
-        colour = dice.tint(
-            dice.choice((WHITE, WHITE, (228, 232, 236), (236, 226, 204), (186, 50, 46), (226, 160, 60))), 8
-        )
+        colour = dice.tint(dice.choice(BOAT_COLOURS), 8)
         canvas.paint(outline, colour)
         inner = [(x * 0.78 - 0.03, y * 0.66) for x, y in hull]
         canvas.paint(frame.points(inner), darker(colour, 0.9))
-        canvas.paint(
-            frame.points(rectangle(0.02, -beam * 0.6, 0.13, beam * 0.6)), dice.choice(((50, 66, 84), (36, 52, 70)))
-        )
+        canvas.paint(frame.points(rectangle(0.02, -beam * 0.6, 0.13, beam * 0.6)), dice.choice(WINDOW_COLOURS))
         if dice.chance(0.5):
-            canvas.paint(
-                frame.points(rectangle(-0.42, -beam * 0.55, -0.24, beam * 0.55)),
-                dice.choice(((150, 110, 76), (60, 96, 150))),
-            )
+            canvas.paint(frame.points(rectangle(-0.42, -beam * 0.55, -0.24, beam * 0.55)), dice.choice(COVER_COLOURS))
         return True
-    canvas.paint(outline, dice.choice(((150, 44, 40), (40, 48, 62), (226, 226, 222), (30, 74, 120), (70, 92, 80))))
-    deck = dice.tint(dice.choice(((172, 92, 74), (120, 134, 122), (190, 178, 156), (214, 214, 210), (150, 76, 62))), 10)
+    canvas.paint(outline, dice.choice(HULL_COLOURS))
+    deck = dice.tint(dice.choice(CARGO_DECK_COLOURS), 10)
     canvas.paint(frame.points([(x * 0.94, y * 0.78) for x, y in hull]), deck)
     kind = dice.choice(("bulk", "container", "tanker", "ferry"))
     if kind == "bulk":
@@ -185,10 +138,7 @@ def ship(canvas: Canvas, frame: Frame, dice: Dice, *, boat: bool = False, sailin
                 box = rectangle(
                     -0.24 + i * 0.066, beam * (-0.66 + j * 0.44), -0.178 + i * 0.066, beam * (-0.22 + j * 0.44)
                 )
-                canvas.paint(
-                    frame.points(box),
-                    dice.tint(dice.choice(((170, 60, 50), (186, 110, 60), (150, 80, 60), (196, 180, 160))), 10),
-                )
+                canvas.paint(frame.points(box), dice.tint(dice.choice(CONTAINER_COLOURS), 10))
     elif kind == "tanker":
         canvas.line(frame.points([(-0.24, 0), (0.4, 0)]), max(1.2, frame.scale * 0.02), darker(deck, 0.7))
         canvas.line(
@@ -489,7 +439,7 @@ def bridge(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float
         for y in (-edge + 1.8, edge - 1.8):
             canvas.line(frame.points([(-length / 2, y), (length / 2, y)]), 0.7, WHITE)
     if arch:  # two arches above the edges, tied across
-        steel = dice.choice(((206, 210, 210), (170, 66, 56), (84, 120, 150), (230, 226, 210)))
+        steel = dice.choice(STEEL_COLOURS)
         for i in range(1, 8):
             x = length * (-0.5 + i / 8)
             canvas.line(frame.points([(x, -edge), (x, edge)]), 1.2, steel)
@@ -515,7 +465,7 @@ def vehicle(canvas: Canvas, frame: Frame, dice: Dice, *, truck: bool = False, ov
     canvas.shadow([outline], frame.scale * (0.12 if truck else 0.1), alpha=120)
     canvas.paint(outline, colour)
     if truck:
-        load = dice.tint(dice.choice((WHITE, (226, 226, 222), (60, 104, 160), (196, 150, 70), (190, 60, 50))), 8)
+        load = dice.tint(dice.choice(LOAD_COLOURS), 8)
         canvas.paint(frame.points(rectangle(-0.49, -half, 0.24, half)), load)
         canvas.line(frame.points([(0.26, -half), (0.26, half)]), max(0.7, frame.scale * 0.02), BLACK)
         canvas.paint(frame.points(rectangle(0.39, -half * 0.8, 0.43, half * 0.8)), (40, 50, 62))

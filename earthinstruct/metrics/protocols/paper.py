@@ -1,4 +1,4 @@
-"""Protocol `paper`: what the code of Zheng et al. (arXiv 2505.15818, May 2025) computes, so that its numbers can be met.
+"""Protocol `paper`: what the code of Zheng et al. (arXiv 2505.15818, May 2025) computes, to reproduce its numbers.
 
 Each choice below differs from `standard`, and some of the numbers depend on the order of the file.
 """

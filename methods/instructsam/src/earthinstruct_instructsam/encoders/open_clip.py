@@ -66,9 +66,14 @@ class OpenClipEncoder:
         self.template = template
         self.batch_size = batch_size
         self.device = torch.device(device or _best_device())
-        model = open_clip.create_model(architecture, load_weights=False, force_quick_gelu=activation == "quickgelu")
         try:
-            open_clip.load_checkpoint(model, str(self.checkpoint), strict=True, weights_only=True)
+            model = open_clip.create_model(
+                architecture,
+                pretrained=str(self.checkpoint),
+                force_quick_gelu=activation == "quickgelu",
+                require_pretrained=True,
+                weights_only=True,
+            )
         except Exception as error:  # open_clip, torch and safetensors each raise their own
             raise DataError(
                 f"CLIP checkpoint {self.checkpoint} does not load as {architecture}: {type(error).__name__}: "
@@ -87,7 +92,9 @@ class OpenClipEncoder:
         picture = Image.fromarray(image)
         parts = [np.zeros((0, self._width), dtype=np.float32)]
         for start in range(0, len(boxes), self.batch_size):
-            crops = [picture.crop(corners) for corners in crop_corners(boxes[start : start + self.batch_size], *picture.size)]
+            crops = [
+                picture.crop(corners) for corners in crop_corners(boxes[start : start + self.batch_size], *picture.size)
+            ]
             with torch.inference_mode():
                 batch = torch.stack([self._transform(crop) for crop in crops]).to(self.device)
                 features = self._model.encode_image(batch, normalize=True)
@@ -113,7 +120,9 @@ class OpenClipEncoder:
             "architecture": self.architecture,
             "activation": self.activation,
             "template": self.template,
-            "weights": [{"name": self.checkpoint.name, "sha256": hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()}],
+            "weights": [
+                {"name": self.checkpoint.name, "sha256": hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()}
+            ],
         }
 
     @property

@@ -1,0 +1,59 @@
+"""Which proposal gets which label: exact, under the counts (paper, section 3.4), or by the nearest label alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+STEPS = 1_000_000  # similarities are compared in steps of 1e-6
+
+
+def assign_under_counts(similarities: NDArray[np.floating], counts: Sequence[int]) -> NDArray[np.int64]:
+    """Give labels to proposals so that the sum of (1 - similarity) is least.
+
+    Each proposal gets one label at most. Where there are at least as many proposals as objects counted, each label is
+    given exactly as often as it was counted; otherwise every proposal gets a label, and no label more than its count.
+    The constraints are totally unimodular, so the assignment problem on columns repeated by their counts is exact.
+
+    Ties: among the best assignments, one with the proposals ranked best (smallest sum of indices). Costs are whole
+    numbers small enough for exact arithmetic, so that what remains equal is settled alike on every machine.
+
+    Args:
+        similarities: (n proposals, m labels), in [-1, 1], proposals best first.
+        counts: m integers >= 0.
+
+    Returns:
+        int64 (n,): the index of the label of each proposal, or -1.
+
+    >>> assign_under_counts(np.array([[0.9, 0.8], [0.8, 0.1], [0.2, 0.3]]), [1, 1])  # 0.8 + 0.8 beats 0.9 + 0.3
+    array([ 1,  0, -1])
+    """
+    n = len(similarities)
+    columns = np.repeat(np.arange(len(counts)), counts)
+    labels = np.full(n, -1, dtype=np.int64)
+    if not n or not len(columns):
+        return labels
+    steps = np.rint((1.0 - np.asarray(similarities, dtype=np.float64)) * STEPS)
+    largest_sum_of_ranks = n * min(n, len(columns))
+    cost = steps * (largest_sum_of_ranks + 1) + np.arange(n)[:, None]
+    rows, chosen = linear_sum_assignment(cost[:, columns])
+    labels[rows] = columns[chosen]
+    return labels
+
+
+def assign_nearest(similarities: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Give every proposal its most similar label (the first of equals), whatever the counts.
+
+    Args:
+        similarities: (n proposals, m labels).
+
+    Returns:
+        int64 (n,): the index of the label, or -1 where there are no labels.
+    """
+    if not similarities.shape[1]:
+        return np.full(len(similarities), -1, dtype=np.int64)
+    labels: NDArray[np.int64] = np.argmax(np.rint(similarities * STEPS), axis=1).astype(np.int64)
+    return labels

@@ -1,0 +1,46 @@
+"""Proposals from a file: a segmenter's masks, replayed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.contract import Proposals
+from earthinstruct.errors import DataError
+from earthinstruct.running.importers import read_proposal_file
+from earthinstruct_instructsam.recorded import ImageNames
+
+
+class RecordedProposer:
+    """Proposals from `{image file name: {"bboxes", "scores", "segmentations"}}`.
+
+    Args:
+        proposals: the file.
+        names: the images the proposals belong to.
+
+    Raises:
+        DataError: the file is missing or malformed.
+    """
+
+    def __init__(self, proposals: Path | str, names: ImageNames) -> None:
+        self.path = Path(proposals)
+        self._names = names
+        self._records = {Path(name).stem: record for name, record in read_proposal_file(self.path).items()}
+
+    def propose(self, image: NDArray[np.uint8]) -> Proposals:
+        """The recorded proposals for the image with these pixels, in the order of the file.
+
+        Raises:
+            DataError: there are none.
+        """
+        name = self._names.name_of(image)
+        if name not in self._records:
+            raise DataError(f"{self.path} has no proposals for image {name!r}")
+        return self._records[name].proposals()
+
+    def describe(self) -> dict[str, Any]:
+        """Where the proposals come from."""
+        return {"proposer": "recorded", "proposals": self.path.name}

@@ -1,0 +1,62 @@
+"""Recorded answers are kept by image name, but a method is given pixels alone: images are known by their content."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.datasets import read_image
+from earthinstruct.errors import DataError
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"}
+
+
+class ImageNames:
+    """The names of the images in a folder, by their pixels.
+
+    Args:
+        folder: images, at any depth.
+
+    Raises:
+        DataError: the folder is missing.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise DataError(
+                f"{self.folder} is not a folder; recorded answers need the folder of the images they belong to"
+            )
+
+    def name_of(self, image: NDArray[np.uint8]) -> str:
+        """The file name, without extension, of the image with these pixels.
+
+        Raises:
+            DataError: there is none.
+        """
+        name = self._names.get(_fingerprint(image))
+        if name is None:
+            raise DataError(
+                f"none of the {len(self._names)} images in {self.folder} has these pixels, so no recorded answer belongs to them"
+            )
+        return name
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        names: dict[str, str] = {}
+        for path in sorted(self.folder.rglob("*")):
+            if path.suffix.lower() in _SUFFIXES:
+                fingerprint = _fingerprint(read_image(path))
+                if names.setdefault(fingerprint, path.stem) != path.stem:
+                    raise DataError(
+                        f"{path} shows the same pixels as image {names[fingerprint]!r}; recorded answers cannot tell them apart"
+                    )
+        return names
+
+
+def _fingerprint(image: NDArray[np.uint8]) -> str:
+    return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
