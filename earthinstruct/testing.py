@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction
-from earthinstruct.errors import ContractError
+from earthinstruct.errors import ContractError, DataError
+from earthinstruct.results import method_info
 from earthinstruct.running.run import check_prediction
 from earthinstruct.tasks import NWPU, Task, tasks_of
 
@@ -25,8 +26,8 @@ class Check:
 def check_method(method: Method | ControlMethod) -> list[Check]:
     """Try a method on small synthetic images under every setting, and report what breaks the contract.
 
-    Tried: an image of one colour, a wide one and a tall one of random pixels; the image must not be changed, the answer
-    must be a valid `Prediction` of the image's size, and `predict_batch`, where there is one, must answer for each image.
+    Tried: an image of one colour, a wide one and a tall one of random pixels. The image must not be changed, the answer
+    must be a valid `Prediction` of the image's size, and `predict_batch`, where there is one, must answer for each.
 
     Args:
         method: the method, ready to predict.
@@ -58,9 +59,6 @@ def check_method(method: Method | ControlMethod) -> list[Check]:
 
 
 def _describe(method: object) -> Check:
-    from earthinstruct.errors import DataError
-    from earthinstruct.results import method_info
-
     try:
         method_info(method)
     except DataError as error:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from earthinstruct.cli import check_method, doctor, evaluate, listing, predict, score
+from earthinstruct.cli import check_method, data, doctor, evaluate, listing, predict, score
 from earthinstruct.errors import EarthInstructError
 
 OK, FINDING, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -43,10 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _Parser(
         prog="earthinstruct",
-        description="Count, detect and segment objects in remote-sensing images under free instructions: run methods, score them, compare them.",
+        description="Count, detect and segment objects in remote-sensing images under free instructions.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for module in (evaluate, score, predict, listing, check_method, doctor):
+    for module in (evaluate, score, predict, listing, check_method, data, doctor):
         module.register(verbs)
     parsed = parser.parse_args(arguments)
     try:

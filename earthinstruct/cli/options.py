@@ -47,9 +47,8 @@ def add_scoring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocol", default="standard", metavar="NAME", help="standard or paper (default: standard)")
     parser.add_argument(
         "--label-map",
-        default="exact",
         metavar="MAP",
-        help="exact, or a JSON file of label to category (default: exact)",
+        help="exact, clip:<encoder>, or a JSON file of label to category (default: the dataset's)",
     )
     parser.add_argument(
         "--sweep", action="store_true", help="choose the score threshold with the largest box mF1 first (an oracle)"
@@ -64,12 +63,12 @@ def add_scoring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as JSON")
 
 
-def label_mapper(name: str) -> LabelMapper:
-    """The label mapper that --label-map names.
+def label_mapper(name: str | None) -> LabelMapper | None:
+    """The label mapper that --label-map names, or None for the dataset's.
 
     Raises:
         EarthInstructError: there is none of that name, or its file is malformed.
     """
     from earthinstruct.tasks import named_mapper
 
-    return named_mapper(name)
+    return None if name is None else named_mapper(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +11,7 @@ from earthinstruct.metrics.values import Value
 from earthinstruct.results import Result
 from earthinstruct.running import Skipped
 
+_FAILURES_SHOWN = 5
 _GROUPS = ("all", "base", "novel")
 _COLUMNS = (
     ("counting", "f1"),
@@ -23,7 +24,7 @@ _COLUMNS = (
 
 
 def print_results(results: Sequence[Result], skipped: Iterable[Skipped] = (), console: Console | None = None) -> None:
-    """One table: a row for each task and group of categories, then what was skipped and what failed.
+    """One table: a row for each task and group of categories, then what a reader must know about it.
 
     Args:
         results: scored runs of one method.
@@ -31,50 +32,52 @@ def print_results(results: Sequence[Result], skipped: Iterable[Skipped] = (), co
         console: where to print; None: standard output.
     """
     console = console or Console()
-    for result in results[:1]:
-        title = f"{result.method.name} on {result.task.dataset.name}, protocol {result.protocol}"
-        console.print(title, style="bold", markup=False)
-        console.print("Cnt, Box, Mask: F1; AP: AP_nc50; percent; ±: half of the 95 % interval over images", style="dim")
     if results:
+        first = results[0]
+        console.print(
+            f"{first.method.name} on {first.task.dataset.name}, protocol {first.protocol}", style="bold", markup=False
+        )
         console.print(_table(results))
+        console.print("percent; Cnt, Box, Mask: F1; AP: AP_nc50; ±: half of the 95 % interval over images", style="dim")
+    for line in [*_remarks(results), *(f"skipped: {task.task.name}: {task.reason}" for task in skipped)]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _remarks(results: Sequence[Result]) -> Iterator[str]:
     for result in results:
-        for image, reason in list(result.run.failed.items())[:5]:
-            console.print(f"failed: {result.task.name}, image {image}: {reason}", style="red", markup=False)
-        if result.run.n_failed > 5:
-            console.print(
-                f"failed: {result.task.name}: {result.run.n_failed - 5} more; all reasons are in the result file",
-                style="red",
-            )
+        task = result.task.name
+        failed = list(result.run.failed.items())
+        for image, reason in failed[:_FAILURES_SHOWN]:
+            yield f"failed: {task}, image {image}: {reason}"
+        if len(failed) > _FAILURES_SHOWN:
+            yield f"failed: {task}: {len(failed) - _FAILURES_SHOWN} more; the result file has all reasons"
         unmapped = sorted(label for label, mapped in result.label_map.items() if mapped.category is None)
         if unmapped:
-            console.print(f"{result.task.name}: labels that map to no category: {', '.join(unmapped)}", markup=False)
+            yield f"{task}: labels that map to no category: {', '.join(unmapped)}"
         if result.metrics.sweep is not None:
-            console.print(
-                f"{result.task.name}: scored at threshold {result.metrics.sweep.threshold:.2f}, chosen on these images (an oracle)"
-            )
-        no_masks = result.metrics.mask.f1.reason
-        if no_masks:
-            console.print(f"{result.task.name}: no mask scores: {no_masks}", markup=False)
-    for task in skipped:
-        console.print(f"skipped: {task.task.name}: {task.reason}", style="yellow", markup=False)
+            yield f"{task}: scored at threshold {result.metrics.sweep.threshold:.2f}, chosen on these images (an oracle)"
+        if result.metrics.mask.f1.reason:
+            yield f"{task}: no mask scores: {result.metrics.mask.f1.reason}"
     for result in results[:1]:
-        if result.method.made_for is not None and result.task.dataset.name not in result.method.made_for:
-            console.print(
-                f"out of domain: the weights of {result.method.name} are made for {', '.join(result.method.made_for)}; "
-                f"on {result.task.dataset.name} the numbers show that it runs, not how good it is",
-                style="yellow",
-                markup=False,
+        method, dataset = result.method, result.task.dataset.name
+        if method.control:
+            yield f"control: {method.name} sees the ground truth"
+        if method.made_for is not None and dataset not in method.made_for:
+            yield (
+                f"out of domain: the weights of {method.name} are made for {', '.join(method.made_for)}; "
+                f"on {dataset} the numbers show that it runs, not how good it is"
             )
-    for note in results[0].method.notes if results else ():
-        console.print(f"note: {note}", markup=False)
+        for note in method.notes:
+            yield f"note: {note}"
 
 
 def _table(results: Sequence[Result]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("task", no_wrap=True)
-    for heading in ("Cnt", "Box", "Mask", "mIoU", "APbox", "APmask", "done", "failed", "s", "tokens"):
-        table.add_column(heading, justify="right")
-    for result in results:
+    costs = [_cost(result) for result in results]
+    shown = [name for name in costs[0] if any(cost[name] for cost in costs)]
+    for heading in ("task", "Cnt", "Box", "Mask", "mIoU", "APbox", "APmask", *shown):
+        table.add_column(heading, justify="left" if heading == "task" else "right", no_wrap=True)
+    for result, cost in zip(results, costs, strict=True):
         for group in _GROUPS:
             if group not in result.metrics.counting.groups:
                 continue
@@ -84,7 +87,7 @@ def _table(results: Sequence[Result]) -> Table:
             if group != "all":
                 table.add_row(f"  {group}", *cells)
                 continue
-            table.add_row(result.task.name.rpartition("/")[2], *cells, *_cost(result))
+            table.add_row(result.task.name.rpartition("/")[2], *cells, *(str(cost[name]) for name in shown))
             half = [_half_interval(getattr(getattr(result.metrics, part), score)) for part, score in _COLUMNS]
             if any(half):
                 table.add_row("  ±", *half, style="dim")
@@ -99,13 +102,12 @@ def _half_interval(value: Value | None) -> str:
     return "" if value is None or value.ci95 is None else f"{50 * (value.ci95[1] - value.ci95[0]):.1f}"
 
 
-def _cost(result: Result) -> tuple[str, str, str, str]:
+def _cost(result: Result) -> dict[str, int | float]:
+    """Images, seconds and tokens; a column of zeros is not shown."""
     run = result.run
-    tokens = run.input_tokens + run.output_tokens
-    seconds = run.seconds.get("total")
-    return (
-        str(run.n_done),
-        str(run.n_failed),
-        "-" if seconds is None else f"{seconds:.1f}",
-        str(tokens) if tokens else "-",
-    )
+    return {
+        "done": run.n_done,
+        "failed": run.n_failed,
+        "s": round(run.seconds.get("total", 0.0), 1),
+        "tokens": run.input_tokens + run.output_tokens,
+    }

@@ -71,7 +71,8 @@ def read_coco(
         file = msgspec.json.decode(content, type=_File)
     except msgspec.DecodeError as error:
         raise DataError(
-            f"{path} is not a COCO annotation file: {error}; expected an object with 'images', 'annotations' and 'categories'"
+            f"{path} is not a COCO annotation file: {error}; "
+            "expected an object with 'images', 'annotations' and 'categories'"
         ) from error
     reader = _Reader(path, file, renamed or {})
     vocabulary = reader.vocabulary(vocabulary)
@@ -183,7 +184,8 @@ class _Reader:
                 raise self.error(f"{where} names image {entry.image_id!r}, which is not in 'images'")
             if entry.category_id not in category_index:
                 raise self.error(
-                    f"{where} names category {entry.category_id}, which is not in 'categories' ({sorted(category_index)})"
+                    f"{where} names category {entry.category_id}, which is not in 'categories' "
+                    f"({sorted(category_index)})"
                 )
             if not all(math.isfinite(value) for value in entry.bbox) or min(entry.bbox[2:]) < 0:
                 raise self.error(
@@ -191,7 +193,8 @@ class _Reader:
                 )
             if entry.iscrowd:
                 raise self.error(
-                    f"{where} is a crowd region (iscrowd 1), which cannot be counted; split it into instances or remove it"
+                    f"{where} is a crowd region (iscrowd 1), which cannot be counted; "
+                    "split it into instances or remove it"
                 )
         masks, first_parts, no_masks_reason = self.masks(image_index)
         instances = Instances(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from earthinstruct.errors import DataError
 from earthinstruct.instances import ImageId, Instances
 from earthinstruct.masks import MaskRuns
-from earthinstruct.tasks import Vocabulary
+from earthinstruct.tasks import ExactMapper, ExactThenMapper, LabelMapper, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Dataset:
         no_masks_reason: why there are no masks, or None.
         image_root: the folder of the images, or None when only annotations are at hand.
         sha256: hash of the annotation file.
+        label_map: the label map that free labels are scored with unless another is given; None: `exact` alone.
     """
 
     name: str
@@ -48,6 +49,12 @@ class Dataset:
     no_masks_reason: str | None
     image_root: Path | None
     sha256: str
+    label_map: str | None = None
+
+    @property
+    def mapper(self) -> LabelMapper:
+        """The label mapper that is used unless another is given."""
+        return ExactMapper() if self.label_map is None else ExactThenMapper(self.label_map)
 
     def read_image(self, index: int) -> NDArray[np.uint8]:
         """The pixels of one image: uint8 RGB (height, width, 3).

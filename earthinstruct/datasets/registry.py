@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from earthinstruct.datasets.coco import read_coco
@@ -92,23 +92,23 @@ _NWPU = _FolderDataset(
     folder="nwpu",
     summary="NWPU VHR-10, the 650 positive images, COCO re-annotation of Su et al. 2019",
     vocabulary=NWPU,
-    how_to_get="Put the COCO re-annotation there as annotations.json, and the folder `positive image set` as images (see data/README.md).",
+    how_to_get=(
+        "Put the COCO re-annotation there as annotations.json, and the folder `positive image set` as images "
+        "(see data/README.md)."
+    ),
     renamed=(("baseball_diamond", "baseball_field"), ("ground_track_field", "track_field")),
 )
 
 
 def _load_scenes(root: Path | None, images: Path | None) -> Dataset:
     """The test split of the embedded dataset, made on first use and kept in the user's cache folder."""
-    from platformdirs import user_cache_path
+    from earthinstruct.datasets.scenes import cached_test_split
 
-    from earthinstruct.datasets import scenes
-
-    folder = user_cache_path("earthinstruct") / f"scenes-v{scenes.VERSION}" / "test"
-    if not folder.exists():
-        scenes.write_split(folder, "test")
-    return read_coco(
+    folder = cached_test_split()
+    dataset = read_coco(
         folder / "annotations.json", name="scenes", image_root=images or folder / "images", vocabulary=NWPU
     )
+    return replace(dataset, label_map="clip:small")
 
 
 _SCENES = DatasetSource(
@@ -140,7 +140,8 @@ def load_dataset(name: str, root: Path | None = None, images: Path | None = None
     if name.endswith(".json"):
         path = Path(name)
         beside = path.parent / "images"
-        return read_coco(path, name=path.stem, image_root=images or (beside if beside.is_dir() else path.parent))
+        own_name = path.parent.resolve().name if path.stem == "annotations" else path.stem
+        return read_coco(path, name=own_name, image_root=images or (beside if beside.is_dir() else path.parent))
     sources = dataset_sources()
     if name not in sources:
         raise UnknownNameError("dataset", name, sources, "A COCO file of your own is given by its path (*.json).")

@@ -29,7 +29,7 @@ from earthinstruct.running.importers import read_predictions
 from earthinstruct.running.predictions import Record, as_json
 from earthinstruct.running.run import Progress, Run, read_manifest, task_info
 from earthinstruct.running.score import Scored, score_records
-from earthinstruct.tasks import ExactMapper, LabelMapper, Task, tasks_of
+from earthinstruct.tasks import LabelMapper, Task, tasks_of
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def evaluate(
         limit: only the first images.
         overwrite: start again where a run folder holds other predictions.
         protocol: `standard` or `paper`.
-        mapper: from labels to categories; None: `exact`.
+        mapper: from labels to categories; None: the dataset's own.
         sweep: choose the score threshold first (methods with scores).
         instruction_text: a text to use in place of ours; one task only.
         resamples: bootstrap resamples for intervals; 0: none.
@@ -97,6 +97,7 @@ def evaluate(
     if isinstance(dataset, str):
         dataset = load_dataset(dataset, _path(data), _path(images))
     tasks = tasks_of(dataset.name, dataset.vocabulary, setting, parent, instruction_text)
+    mapper = mapper or dataset.mapper
     results, skipped, folders = [], [], []
     with _opened(method, parameters) as ready:
         for task in tasks:
@@ -152,7 +153,7 @@ def score(
         proposals: a proposals file to add.
         data: the folder of the user's data.
         protocol: `standard` or `paper`.
-        mapper: from labels to categories; None: `exact`.
+        mapper: from labels to categories; None: the dataset's own.
         sweep: choose the score threshold first.
         resamples: bootstrap resamples for intervals; 0: none.
         name: the method's name in the result; None: from the run folder, else the file's name.
@@ -172,6 +173,7 @@ def score(
         raise EarthInstructError(
             f"dataset {dataset.name!r} has several parent categories; give one with --parent ({parents})"
         )
+    mapper = mapper or dataset.mapper
     records = read_predictions(path, dataset, counts=_path(counts), proposals=_path(proposals))
     scored = score_records(tasks[0], dataset, records, protocol=rules, mapper=mapper, sweep=sweep, resamples=resamples)
     manifest_path = (path if path.is_dir() else path.parent) / "run.json"
@@ -223,7 +225,7 @@ def _result(
     records: Mapping[ImageId, Record],
     scored: Scored,
     protocol: str,
-    mapper: LabelMapper | None,
+    mapper: LabelMapper,
     file: Path,
 ) -> Result:
     seconds: dict[str, float] = {}
@@ -246,6 +248,6 @@ def _result(
         ),
         metrics=scored.metrics,
         label_map=scored.label_map,
-        label_mapper=(mapper or ExactMapper()).name,
+        label_mapper=mapper.name,
         predictions=PredictionsInfo(hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None),
     )

@@ -78,8 +78,8 @@ class Run:
             differences = _differences(read_manifest(manifest_file), self.manifest)
             if differences:
                 raise EarthInstructError(
-                    f"{self.folder} holds the predictions of another run ({'; '.join(differences)}); give --overwrite to "
-                    "replace them, or another --output"
+                    f"{self.folder} holds the predictions of another run ({'; '.join(differences)}); "
+                    "give --overwrite to replace them, or another --output"
                 )
         elif self.file.exists():
             raise EarthInstructError(

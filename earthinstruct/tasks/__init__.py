@@ -2,7 +2,7 @@
 
 from earthinstruct.tasks.categories import DIOR, NWPU, Vocabulary
 from earthinstruct.tasks.instructions import instruction_text
-from earthinstruct.tasks.labels import ExactMapper, FileMapper, LabelMap, LabelMapper, MappedLabel, named_mapper
+from earthinstruct.tasks.labels import ExactMapper, ExactThenMapper, FileMapper, LabelMap, LabelMapper, MappedLabel, named_mapper
 from earthinstruct.tasks.task import TASK_VERSION, Task, tasks_of
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "NWPU",
     "TASK_VERSION",
     "ExactMapper",
+    "ExactThenMapper",
     "FileMapper",
     "LabelMap",
     "LabelMapper",

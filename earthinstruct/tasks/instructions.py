@@ -43,6 +43,6 @@ def instruction_text(vocabulary: Vocabulary, setting: Setting, parent: str | Non
     elif setting == "open_ended":
         lines.append("Where objects are too small or too dense to be counted reliably, leave that kind out.")
     lines.append(
-        f"Answer with one JSON object that maps names to whole numbers, such as {json.dumps(example)}, and nothing else."
+        f"Answer with one JSON object of names and whole numbers, such as {json.dumps(example)}, and nothing else."
     )
     return "\n".join(lines)

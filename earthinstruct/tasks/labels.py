@@ -113,6 +113,28 @@ class FileMapper:
         return {label: self.entries.get(label, mapped) for label, mapped in exact.items()}
 
 
+@dataclass(frozen=True)
+class ExactThenMapper:
+    """The same words first; what they leave goes to another mapper, which is made only when something is left."""
+
+    then: str
+
+    @property
+    def name(self) -> str:
+        """Both, in order."""
+        return f"exact, then {self.then}"
+
+    def map(self, labels: Iterable[str], categories: Sequence[str]) -> dict[str, MappedLabel]:
+        """An entry for every label.
+
+        Raises:
+            UnknownNameError: something is left, and there is no mapper of the name `then`.
+        """
+        mapped = ExactMapper().map(labels, categories)
+        left = [label for label, entry in mapped.items() if entry.category is None]
+        return {**mapped, **named_mapper(self.then).map(left, categories)} if left else mapped
+
+
 def named_mapper(name: str) -> LabelMapper:
     """`exact`, a JSON file, or `kind:argument` of a plug-in in the entry-point group `earthinstruct.label_mappers`.
 

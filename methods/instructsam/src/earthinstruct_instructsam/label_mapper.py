@@ -52,6 +52,7 @@ def _encoder(name: str) -> Encoder:
     architecture, separator, checkpoint = name.partition(":")
     if not separator:
         raise EarthInstructError(
-            f"label map 'clip:{name}': give clip:small, or clip:<architecture>:<checkpoint file> such as clip:ViT-L-14:RS5M_ViT-L-14.pt"
+            f"label map 'clip:{name}': give clip:small, or clip:<architecture>:<checkpoint file> such as "
+            "clip:ViT-L-14:RS5M_ViT-L-14.pt"
         )
     return OpenClipEncoder(Path(checkpoint), architecture)

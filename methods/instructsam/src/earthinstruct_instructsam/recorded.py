@@ -41,7 +41,8 @@ class ImageNames:
         name = self._names.get(_fingerprint(image))
         if name is None:
             raise DataError(
-                f"none of the {len(self._names)} images in {self.folder} has these pixels, so no recorded answer belongs to them"
+                f"none of the {len(self._names)} images in {self.folder} has these pixels, "
+                "so no recorded answer belongs to them"
             )
         return name
 
@@ -53,7 +54,8 @@ class ImageNames:
                 fingerprint = _fingerprint(read_image(path))
                 if names.setdefault(fingerprint, path.stem) != path.stem:
                     raise DataError(
-                        f"{path} shows the same pixels as image {names[fingerprint]!r}; recorded answers cannot tell them apart"
+                        f"{path} shows the same pixels as image {names[fingerprint]!r}; "
+                        "recorded answers cannot tell them apart"
                     )
         return names
 

@@ -1,0 +1,42 @@
+"""The test split on this machine: made on first use, and checked against its pinned hash every time."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from earthinstruct.datasets.scenes.generate import VERSION, write_split
+from earthinstruct.errors import DataError
+
+TEST_SHA256 = "c4a25390495ae616383b52c1b609bfc6301d5a76abb20cee553b8b795ed8bd69"
+
+
+def cached_test_split(cache: Path | None = None) -> Path:
+    """The folder of the test split, with `annotations.json` and `images/`.
+
+    Args:
+        cache: where generated datasets are kept; None: the user's cache folder.
+
+    Raises:
+        DataError: it cannot be written, or this machine draws another ground truth than the pinned one.
+    """
+    folder = (cache or user_cache_path("earthinstruct")) / f"scenes-v{VERSION}" / "test"
+    if _hash(folder) == TEST_SHA256:
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)  # of another release, or damaged
+    write_split(folder, "test")
+    found = _hash(folder)
+    if found != TEST_SHA256:
+        raise DataError(
+            f"the scenes made in {folder} have another ground truth (sha256 {found}) than version {VERSION} "
+            f"({TEST_SHA256}); scores on them do not compare. Please report your platform and numpy version"
+        )
+    return folder
+
+
+def _hash(folder: Path) -> str | None:
+    file = folder / "annotations.json"
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None

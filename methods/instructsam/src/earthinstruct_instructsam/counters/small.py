@@ -1,0 +1,113 @@
+"""A counter that needs no language model: a small network trained on the embedded scenes. It reads no prompt."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.contract import Instruction
+from earthinstruct.errors import DataError
+from earthinstruct.tasks import Task
+from earthinstruct_instructsam.parts import Answer
+from earthinstruct_instructsam.small import COUNTER_WEIGHTS
+from earthinstruct_instructsam.small.words import CATEGORIES, EVERYDAY, category_of, members_of
+
+LONGEST_SIDE = 1024  # pixels; a larger image is reduced
+
+
+class SmallCounter:
+    """Counts the ten categories of the embedded scenes.
+
+    Answers an open_vocabulary instruction with a count for each of its categories (0 for one it does not know), an
+    open_ended one with what it found, in everyday names, and an open_subclass one with what it found below the parent.
+
+    Args:
+        weights: a `.safetensors` file written by `earthinstruct_instructsam.small.train`; None: the one of the package.
+
+    Raises:
+        DataError: the file is missing or does not fit the network.
+    """
+
+    def __init__(self, weights: Path | str | None = None) -> None:
+        import torch
+        from safetensors.torch import load_file
+
+        from earthinstruct_instructsam.small.network import PeakNetwork
+
+        self.weights = Path(weights) if weights is not None else COUNTER_WEIGHTS
+        if not self.weights.is_file():
+            raise DataError(
+                f"counter weights {self.weights} do not exist; make them with "
+                "`python -m earthinstruct_instructsam.small.train counter`"
+            )
+        network = PeakNetwork(len(CATEGORIES))
+        try:
+            network.load_state_dict(load_file(self.weights))
+        except Exception as error:  # safetensors and torch each raise their own
+            raise DataError(
+                f"counter weights {self.weights} do not load: {type(error).__name__}: {str(error)[:300]}; make them "
+                "with `python -m earthinstruct_instructsam.small.train counter`"
+            ) from error
+        self._network = network.to(memory_format=torch.channels_last).eval()
+
+    def count(self, image: NDArray[np.uint8], instruction: Instruction) -> Answer:
+        """Count in one RGB image, uint8 (height, width, 3)."""
+        if instruction.setting == "open_subclass" and members_of(str(instruction.parent)) is None:
+            return Answer({})
+        found = self._found(image)
+        if instruction.setting == "open_vocabulary":
+            return Answer({name: found.get(str(category_of(name)), 0) for name in instruction.categories})
+        wanted = members_of(instruction.parent) if instruction.parent else CATEGORIES
+        return Answer({EVERYDAY[name]: found[name] for name in wanted or () if found[name]})
+
+    def skip(self, task: Task) -> str | None:
+        """Why this counter cannot answer a task: its parent category is not known."""
+        if task.parent is not None and members_of(task.parent) is None:
+            return f"the small counter does not know which of its categories are a {task.parent}"
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """Weights and parameters."""
+        return {
+            "counter": "small",
+            "longest_side": LONGEST_SIDE,
+            "weights": [{"name": self.weights.name, "sha256": hashlib.sha256(self.weights.read_bytes()).hexdigest()}],
+        }
+
+    def _found(self, image: NDArray[np.uint8]) -> dict[str, int]:
+        """Count of each of the ten categories."""
+        import torch
+
+        from earthinstruct_instructsam.small.network import MULTIPLE
+
+        padded = pad(reduced(image, LONGEST_SIDE), MULTIPLE)
+        with torch.inference_mode():
+            batch = torch.from_numpy(padded).permute(2, 0, 1)[None].float() / 255
+            counts = self._network.counts(batch.contiguous(memory_format=torch.channels_last))[0].tolist()
+        return dict(zip(CATEGORIES, counts, strict=True))
+
+
+def reduced(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """The image with its longer side at most `longest` pixels."""
+    from PIL import Image
+
+    height, width = image.shape[:2]
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return image
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+
+
+def pad(image: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
+    """The image with grey added below and to the right until both sides are a multiple.
+
+    >>> pad(np.zeros((3, 5, 3), np.uint8), 4).shape
+    (4, 8, 3)
+    """
+    height, width = image.shape[:2]
+    return np.pad(image, ((0, -height % multiple), (0, -width % multiple), (0, 0)), constant_values=128)

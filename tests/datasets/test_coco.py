@@ -1,0 +1,138 @@
+import json
+
+import numpy as np
+import pytest
+
+from earthinstruct.datasets import load_dataset, read_coco
+from earthinstruct.errors import DataError
+from earthinstruct.masks import decode_mask
+
+
+def test_a_small_file_is_read_whole(dataset):
+    assert dataset.name == "set"
+    assert dataset.vocabulary.categories == ("ship", "harbor")
+    assert dataset.vocabulary.parents == {"transport": ("ship",)}
+    assert [image.id for image in dataset.images] == [0, 7, 9]
+    assert dataset.annotations.image.tolist() == [0, 0, 0, 1]
+    assert dataset.annotations.category.tolist() == [0, 0, 1, 0]
+    assert dataset.annotations.boxes[1].tolist() == [10, 2, 5, 3]
+    assert dataset.annotations.masks.areas.tolist() == [16, 15, 36, 64]
+    assert dataset.read_image(0).shape == (20, 30, 3)
+
+
+def test_rle_compressed_and_not_are_the_same_mask(coco, write_coco):
+    coco["annotations"] = coco["annotations"][:2]
+    coco["annotations"][0]["segmentation"] = {"size": [20, 30], "counts": [21, 4, 575]}
+    coco["annotations"][1]["segmentation"] = {"size": [20, 30], "counts": "e04oa0"}
+    masks = load_dataset(str(write_coco(coco))).annotations.masks
+    assert masks.starts.tolist() == [21, 21]
+    assert masks.ends.tolist() == [25, 25]
+
+
+def test_the_first_of_several_polygons_is_kept_for_protocol_paper(coco, write_coco):
+    coco["annotations"][0]["segmentation"].append([20, 1, 22, 1, 22, 3, 20, 3])
+    dataset = load_dataset(str(write_coco(coco)))
+    assert dataset.annotations.masks.areas[0] == 20
+    assert dataset.first_part_masks.areas[0] == 16
+    assert dataset.first_part_masks.areas[1:].tolist() == dataset.annotations.masks.areas[1:].tolist()
+
+
+def test_a_missing_segmentation_leaves_no_masks_and_says_why(coco, write_coco):
+    del coco["annotations"][2]["segmentation"]
+    dataset = load_dataset(str(write_coco(coco)))
+    assert dataset.annotations.masks is None
+    assert "annotations[2] (id 2) has no segmentation" in dataset.no_masks_reason
+
+
+def damaged(path, value):
+    def damage(content):
+        *parents, last = path
+        for key in parents:
+            content = content[key]
+        content[last] = value
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda c: c.pop("images"), "missing required field `images`"),
+        (damaged(["images"], []), "'images' is empty"),
+        (damaged(["categories"], []), "'categories' is empty"),
+        (damaged(["images", 1, "id"], 0), r"images\[1\] repeats the id 0"),
+        (damaged(["images", 1, "file_name"], "a.png"), r"images\[1\] repeats the file_name 'a.png'"),
+        (damaged(["images", 1, "width"], 0), r"images\[1\] has size 0x20"),
+        (damaged(["images", 1, "width"], "30"), r"images\[1\]\.width"),
+        (damaged(["images", 0, "file_name"], "../a.png"), "'../a.png' leaves the image folder"),
+        (damaged(["images", 0, "file_name"], "/etc/passwd"), "leaves the image folder"),
+        (damaged(["images", 0, "file_name"], "x\\..\\a.png"), "leaves the image folder"),
+        (damaged(["images", 0, "file_name"], ""), "leaves the image folder"),
+        (damaged(["categories", 1, "id"], 1), r"categories\[1\] repeats the id 1"),
+        (damaged(["categories", 1, "name"], "ship"), r"categories\[1\] repeats the name 'ship'"),
+        (damaged(["annotations", 3, "id"], 0), r"annotations\[3\] repeats the id 0"),
+        (damaged(["annotations", 3, "image_id"], 8), r"annotations\[3\] \(id 3\) names image 8"),
+        (damaged(["annotations", 3, "category_id"], 2), r"names category 2, which is not in 'categories' \(\[1, 4\]\)"),
+        (damaged(["annotations", 3, "bbox"], [1, 1, -2, 3]), r"box \[1.0, 1.0, -2.0, 3.0\]"),
+        (damaged(["annotations", 3, "bbox"], [1, 1, 2]), r"annotations\[3\]\.bbox"),
+        (damaged(["annotations", 3, "bbox"], [1, 1, 2, 1e999]), r"box \[1.0, 1.0, 2.0, inf\]|out of range|JSON"),
+        (damaged(["annotations", 3, "iscrowd"], 1), "crowd region"),
+        (damaged(["annotations", 3, "segmentation"], [[1, 1, 2, 2]]), "polygon of 4 numbers"),
+        (damaged(["annotations", 3, "segmentation"], [[1, 1, 2, 2, 3, 1e9]]), "far outside its 30x20 image"),
+        (damaged(["annotations", 3, "segmentation"], {"size": [30, 20], "counts": "0"}), r"mask of size \[30, 20\]"),
+        (damaged(["annotations", 3, "segmentation"], {"size": [20, 30], "counts": "0"}), "do not add up"),
+        (damaged(["annotations", 3, "segmentation"], {"size": [20, 30], "counts": "e"}), "ends in the middle|alphabet"),
+        (damaged(["annotations", 3, "segmentation"], {"size": [20, 30], "counts": [1, 2]}), "add up to 3 pixels"),
+        (damaged(["annotations", 3, "segmentation"], {"size": [20, 30], "counts": [-1, 601]}), "run length 0"),
+        (damaged(["annotations", 3, "segmentation"], {"counts": "0"}), "'size' and 'counts'"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_with_its_place(coco, write_coco, damage, message):
+    damage(coco)
+    file = write_coco({"images": []})
+    file.write_text(json.dumps(coco))
+    with pytest.raises(DataError, match=message) as caught:
+        load_dataset(str(file))
+    assert str(file) in str(caught.value)
+
+
+def test_a_file_that_is_not_json_is_named(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text("images:")
+    with pytest.raises(DataError, match=r"x\.json is not a COCO annotation file"):
+        load_dataset(str(path))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"none\.json cannot be read: No such file"):
+        load_dataset(str(tmp_path / "none.json"))
+
+
+def test_an_image_of_another_size_is_refused(coco, write_coco):
+    file = write_coco(coco)
+    coco["images"][0]["width"] = 31
+    file.write_text(json.dumps(coco))
+    with pytest.raises(DataError, match="is 30x20 pixels, the annotation file says 31x20"):
+        load_dataset(str(file)).read_image(0)
+
+
+def test_a_truncated_image_is_refused(coco, write_coco):
+    file = write_coco(coco)
+    image = file.parent / "images" / "a.png"
+    image.write_bytes(image.read_bytes()[:200])
+    dataset = load_dataset(str(file))
+    with pytest.raises(DataError, match=r"a\.png cannot be read"):
+        dataset.read_image(0)
+
+
+def test_without_an_image_folder_only_reading_images_fails(coco, write_coco):
+    dataset = read_coco(write_coco(coco), name="bare", image_root=None)
+    with pytest.raises(DataError, match="give one with --images"):
+        dataset.read_image(0)
+
+
+def test_masks_are_those_of_the_polygons(dataset):
+    drawn = decode_mask(dataset.annotations.masks.encode()[2])
+    expected = np.zeros((20, 30), dtype=bool)
+    expected[10:16, 20:26] = True
+    assert np.array_equal(drawn, expected)

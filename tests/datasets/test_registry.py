@@ -1,0 +1,54 @@
+import json
+
+import numpy as np
+import pytest
+
+from earthinstruct.datasets import dataset_sources, load_dataset
+from earthinstruct.datasets.scenes import cached_test_split
+from earthinstruct.errors import DataError, UnknownNameError
+
+
+def test_an_unknown_dataset_gets_a_suggestion():
+    with pytest.raises(UnknownNameError, match=r"did you mean 'nwpu'.*COCO file of your own"):
+        load_dataset("nwppu")
+
+
+@pytest.mark.parametrize("name", ["nwpu", "dior-mini"])
+def test_a_dataset_that_is_not_there_says_where_it_looked(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("EARTHINSTRUCT_DATA", str(tmp_path))
+    with pytest.raises(DataError, match=rf"{tmp_path}.*annotations\.json.*--data DIR"):
+        load_dataset(name)
+    assert "annotations.json" in dataset_sources()[name].missing(None)
+
+
+def test_other_categories_than_those_of_the_dataset_are_refused(tmp_path, coco):
+    (tmp_path / "annotations.json").write_text(json.dumps(coco))
+    with pytest.raises(DataError, match="its categories are not those of the dataset"):
+        load_dataset("nwpu", tmp_path)
+
+
+def test_nwpu_is_read_with_ids_from_0_and_two_names_changed(reference):
+    dataset = load_dataset("nwpu", reference)
+    assert (len(dataset.images), dataset.images[0].id, len(dataset.annotations)) == (650, 0, 3921)
+    assert np.bincount(dataset.annotations.category).tolist() == [757, 298, 662, 391, 524, 159, 163, 239, 124, 604]
+    differs = np.flatnonzero(dataset.annotations.masks.areas != dataset.first_part_masks.areas)
+    assert differs.tolist() == [82, 1094]
+
+
+def test_dior_mini_is_read_with_its_images(reference):
+    dataset = load_dataset("dior-mini", reference)
+    assert len(dataset.annotations) == 34
+    assert np.array_equal(dataset.annotations.masks.boxes, dataset.annotations.boxes)
+    assert dataset.read_image(3).shape == (800, 800, 3)
+    assert dataset_sources()["dior-mini"].missing(reference) is None
+
+
+def test_scenes_are_made_once_and_made_again_when_damaged(tmp_path):
+    folder = cached_test_split(tmp_path)
+    file = folder / "annotations.json"
+    made = file.stat().st_mtime_ns
+    assert cached_test_split(tmp_path) == folder
+    assert file.stat().st_mtime_ns == made
+    file.write_text("{}")
+    cached_test_split(tmp_path)
+    assert len(json.loads(file.read_text())["images"]) == 48

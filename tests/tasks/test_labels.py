@@ -1,0 +1,62 @@
+import json
+
+import pytest
+
+from earthinstruct.errors import DataError, UnknownNameError
+from earthinstruct.tasks import ExactMapper, ExactThenMapper, FileMapper, MappedLabel, named_mapper
+
+CATEGORIES = ("storage tank", "tennis_court", "bus", "ferry")
+
+
+@pytest.mark.parametrize(
+    ("label", "category"),
+    [
+        ("Storage Tanks", "storage tank"),
+        ("storage-tank", "storage tank"),
+        ("tennis  court", "tennis_court"),
+        ("TENNIS_COURTS", "tennis_court"),
+        ("buses", "bus"),
+        ("ferries", "ferry"),
+        ("tank", None),
+        ("", None),
+    ],
+)
+def test_exact_sees_through_case_separators_and_plural(label, category):
+    assert ExactMapper().map([label], CATEGORIES) == {label: MappedLabel(category)}
+
+
+def test_a_file_decides_for_the_labels_it_names(tmp_path):
+    path = tmp_path / "map.json"
+    path.write_text(json.dumps({"tank": "storage tank", "bus": None, "quay": {"category": "ferry", "similarity": 0.97}}))
+    mapped = named_mapper(str(path)).map(["tank", "bus", "quay", "ferries", "tree"], CATEGORIES)
+    assert {label: entry.category for label, entry in mapped.items()} == {
+        "tank": "storage tank",
+        "bus": None,
+        "quay": "ferry",
+        "ferries": "ferry",
+        "tree": None,
+    }
+    assert mapped["quay"].similarity == 0.97
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "label map"), ("[]", "expected a JSON object"), ('{"a": 3}', "label map"), ('{"a": "boat"}', "'boat', which is not")],
+)
+def test_a_malformed_file_is_named(tmp_path, content, message):
+    path = tmp_path / "map.json"
+    path.write_text(content)
+    with pytest.raises(DataError, match=message):
+        FileMapper.read(path).map(["a"], CATEGORIES)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        named_mapper(str(tmp_path / "none.json"))
+
+
+def test_the_second_mapper_is_made_only_when_something_is_left():
+    mapper = ExactThenMapper("no-such:mapper")
+    assert mapper.map(["buses"], CATEGORIES)["buses"].category == "bus"
+    with pytest.raises(UnknownNameError, match="label map 'no-such:mapper'"):
+        mapper.map(["buses", "lorry"], CATEGORIES)

@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+
+from earthinstruct import Instruction, Prediction, Proposals, Usage
+from earthinstruct.contract import check_image_size
+from earthinstruct.errors import ContractError, UnknownNameError
+from earthinstruct.masks import encode_mask
+
+MASK = encode_mask(np.ones((4, 6), dtype=bool))
+
+
+def test_an_open_vocabulary_instruction_holds_its_categories():
+    instruction = Instruction("open_vocabulary", "Count ships.", ["ship"])
+    assert instruction.categories == ("ship",)
+    assert instruction.parent is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("open_vocabulary", "Count."), "needs categories"),
+        (("open_vocabulary", "Count.", ("ship", "ship")), "'ship' twice"),
+        (("open_vocabulary", "Count.", ("ship", "")), r"categories\[1\].*''"),
+        (("open_vocabulary", "Count.", "ship"), "sequence of strings"),
+        (("open_ended", "Count.", ("ship",)), "has no categories"),
+        (("open_ended", "Count.", (), "sports field"), "has no parent"),
+        (("open_subclass", "Count."), "needs a parent"),
+        (("open_ended", " "), "non-empty"),
+    ],
+)
+def test_an_instruction_that_contradicts_itself_is_refused(arguments, message):
+    with pytest.raises(ContractError, match=message):
+        Instruction(*arguments)
+
+
+def test_an_unknown_setting_gets_a_suggestion():
+    with pytest.raises(UnknownNameError, match="did you mean 'open_ended'"):
+        Instruction("open_end", "Count.")
+
+
+def test_a_prediction_is_copied_and_read_only():
+    boxes = np.array([[1.0, 2, 3, 4]])
+    prediction = Prediction(["ship"], boxes, [MASK], [0.5], {"ship": 1})
+    boxes[:] = 0
+    assert prediction.boxes.tolist() == [[1, 2, 3, 4]]
+    assert prediction.boxes.dtype == np.float64
+    with pytest.raises(ValueError, match="read-only"):
+        prediction.boxes[0, 0] = 5
+    with pytest.raises(TypeError):
+        prediction.counts["ship"] = 2
+
+
+def test_an_empty_prediction_has_shape_0_4():
+    prediction = Prediction(labels=[], boxes=[], masks=[], scores=[], counts={})
+    assert prediction.boxes.shape == (0, 4)
+    assert prediction.scores.shape == (0,)
+    assert len(prediction) == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"boxes": [[1, 2, 3, 4], [1, 2, -3, 4]], "labels": ["a", "b"]}, r"boxes\[1\].*-3\.0"),
+        ({"boxes": [[1, 2, float("nan"), 4]], "labels": ["a"]}, r"boxes\[0\] must be finite.*nan"),
+        ({"boxes": [[1, 2, 3]], "labels": ["a"]}, r"boxes must have shape \(n, 4\), got \(1, 3\)"),
+        ({"boxes": [[1, 2, 3, 4], [1, 2, 3]], "labels": ["a", "b"]}, r"boxes\[1\] must be 4 numbers"),
+        ({"boxes": [[1, 2, 3, "x"]], "labels": ["a"]}, r"boxes\[0\] must be 4 numbers.*'x'"),
+        ({"boxes": [[1, 2, 3, 4]], "labels": []}, "0 labels for 1 boxes"),
+        ({"boxes": [[1, 2, 3, 4]], "labels": [3]}, r"labels\[0\].*3"),
+        ({"boxes": [[1, 2, 3, 4]], "labels": ["a"], "scores": [0.1, 0.2]}, "scores has 2 entries for 1 boxes"),
+        ({"boxes": [[1, 2, 3, 4]], "labels": ["a"], "scores": [float("inf")]}, r"scores\[0\].*inf"),
+        ({"boxes": [[1, 2, 3, 4]], "labels": ["a"], "scores": ["high"]}, r"scores\[0\] must be a number.*high"),
+        ({"boxes": [[1, 2, 3, 4]], "labels": ["a"], "masks": []}, "masks has 0 entries for 1 boxes"),
+        ({"boxes": [[1, 2, 3, 4]], "labels": ["a"], "masks": [{"size": [4, 6]}]}, r"masks\[0\].*'counts'"),
+        ({"boxes": [[1, 2, 3, 4]], "labels": ["a"], "masks": [{"size": [0, 6], "counts": "0"}]}, r"masks\[0\]: size"),
+        ({"boxes": [[1, 2, 3, 4]], "labels": ["a"], "masks": [{"size": [4, 6], "counts": "~~"}]}, r"masks\[0\]"),
+        ({"boxes": [[1, 2, 3, 4]], "labels": ["a"], "masks": [{"size": [4, 6], "counts": [24]}]}, "encode_runs"),
+        ({"counts": {"ship": -1}}, r"counts\['ship'\].*-1"),
+        ({"counts": {"ship": 1.5}}, r"counts\['ship'\].*1\.5"),
+        ({"counts": {"": 1}}, "non-empty"),
+        ({"counts": [("ship", 1)]}, "mapping"),
+        ({"proposals": [[1, 2, 3, 4]]}, "must be a Proposals"),
+        ({"usage": {"seconds": 3}}, "must be a Usage"),
+    ],
+)
+def test_a_malformed_prediction_names_index_and_value(fields, message):
+    with pytest.raises(ContractError, match=message):
+        Prediction(**fields)
+
+
+def test_malformed_proposals_are_named_as_such():
+    with pytest.raises(ContractError, match=r"proposals\.boxes\[0\]"):
+        Proposals([[0, 0, -1, 1]])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [({"seconds": {"counter": -1}}, r"seconds\['counter'\]"), ({"input_tokens": 1.5}, "input_tokens")],
+)
+def test_malformed_usage_is_refused(fields, message):
+    with pytest.raises(ContractError, match=message):
+        Usage(**fields)
+
+
+def test_a_mask_of_another_size_than_the_image_is_refused():
+    proposals = Proposals([[0, 0, 6, 4]], [MASK])
+    check_image_size(Prediction(["a"], [[0, 0, 6, 4]], [MASK], proposals=proposals), 4, 6)
+    with pytest.raises(ContractError, match=r"^masks\[0\] has size \[4, 6\], the image is \[6, 4\]"):
+        check_image_size(Prediction(["a"], [[0, 0, 6, 4]], [MASK]), 6, 4)
+    with pytest.raises(ContractError, match=r"^proposals\.masks\[0\]"):
+        check_image_size(Prediction(proposals=proposals), 6, 4)

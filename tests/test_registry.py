@@ -1,0 +1,114 @@
+from importlib.metadata import EntryPoint
+from types import SimpleNamespace
+
+import pytest
+
+from earthinstruct import registry
+from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.registry import METHODS, PluginError, make_method, parse_parameters, plugins
+
+METHOD = '''
+from earthinstruct import Prediction
+
+class Found:
+    """Finds nothing."""
+    name = "found"
+    def __init__(self, size: int, seed: int = 0):
+        self.size, self.seed = size, seed
+    def predict(self, image, instruction):
+        return Prediction()
+
+class NotAMethod:
+    pass
+
+class Broken(Found):
+    def __init__(self):
+        raise RuntimeError("no weights")
+'''
+
+
+class NamedEntryPoint(EntryPoint):
+    """An entry point of a distribution that is not installed."""
+
+    @property
+    def dist(self):
+        return SimpleNamespace(name=vars(self)["owner"])
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Replaces the installed entry points."""
+
+    def register(*entries):
+        made = []
+        for name, value, owner in entries:
+            entry = NamedEntryPoint(name, value, METHODS)
+            vars(entry)["owner"] = owner
+            made.append(entry)
+        monkeypatch.setattr(registry, "entry_points", lambda group: made)
+
+    return register
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "own_method.py"
+    path.write_text(METHOD)
+    return path
+
+
+def test_a_broken_plugin_takes_nothing_down_until_it_is_asked_for(registered):
+    registered(("good", "earthinstruct.testing:Check", "a"), ("broken", "earthinstruct.no_such:Thing", "b"))
+    known = plugins(METHODS)
+    assert list(known) == ["broken", "good"]
+    assert known["good"].load()
+    with pytest.raises(PluginError, match="'broken' of distribution 'b' cannot be loaded: ModuleNotFoundError"):
+        make_method("broken")
+
+
+def test_two_plugins_of_one_name_are_an_error_that_names_both(registered):
+    registered(("same", "x:A", "first"), ("same", "y:B", "second"))
+    with pytest.raises(PluginError, match="'first' and by 'second'"):
+        plugins(METHODS)
+
+
+def test_an_unknown_method_gets_a_suggestion(registered):
+    registered(("instructsam", "x:A", "first"))
+    with pytest.raises(UnknownNameError, match=r"did you mean 'instructsam'.*path/file\.py:Class"):
+        make_method("instructsan")
+
+
+def test_a_method_can_be_given_by_file(file):
+    method = make_method(f"{file}:Found", {"size": 3})
+    assert (method.name, method.size, method.seed) == ("found", 3, 0)
+
+
+def test_a_method_can_be_given_by_module(file, monkeypatch):
+    monkeypatch.syspath_prepend(file.parent)
+    assert make_method("own_method:Found", {"size": 1}).name == "found"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("Found", {}, "needs the parameter 'size'; give it with -M size=VALUE"),
+        ("Found", {"sise": 1}, "did you mean 'size'"),
+        ("NotAMethod", {}, "has no `name` and `predict"),
+        ("Broken", {}, "cannot be made: RuntimeError: no weights"),
+        ("Absent", {}, "cannot be loaded: AttributeError"),
+    ],
+)
+def test_what_cannot_be_made_says_why(file, name, parameters, message):
+    with pytest.raises(EarthInstructError, match=message):
+        make_method(f"{file}:{name}", parameters)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(PluginError, match=r"none\.py is not a Python file"):
+        make_method(f"{tmp_path}/none.py:Found")
+
+
+def test_parameters_are_json_or_text():
+    assert parse_parameters(["a=1", "b=x/y=z", "c=null", 'd=[1, "x"]']) == {"a": 1, "b": "x/y=z", "c": None, "d": [1, "x"]}
+    with pytest.raises(EarthInstructError, match="must be key=value"):
+        parse_parameters(["seed"])

@@ -1,0 +1,43 @@
+"""The core starts without torch and without loading any plug-in."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROBE = """
+import sys
+{code}
+heavy = [name for name in sys.modules if name.partition(".")[0] in {heavy}]
+assert not heavy, heavy
+"""
+
+
+def run_probe(code, heavy):
+    subprocess.run([sys.executable, "-c", PROBE.format(code=code, heavy=heavy)], check=True)
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["earthinstruct", "earthinstruct.contract", "earthinstruct.running", "earthinstruct.testing", "earthinstruct.report.overlay"],
+)
+def test_importing_the_core_imports_neither_torch_nor_a_plugin(module):
+    run_probe(f"import {module}", {"torch", "torchvision", "earthinstruct_instructsam", "earthinstruct_baselines"})
+
+
+def test_help_imports_nothing_heavy():
+    code = "from earthinstruct.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass"
+    run_probe(code, {"torch", "numpy", "scipy", "rich", "msgspec", "earthinstruct_instructsam", "earthinstruct_baselines"})
+
+
+def test_listing_loads_plugins_but_no_torch():
+    run_probe("from earthinstruct.cli import main\nmain(['list', 'methods'])\nmain(['doctor'])", {"torch", "torchvision"})
+
+
+def test_public_names_exist():
+    import earthinstruct
+
+    for name in earthinstruct.__all__:
+        assert getattr(earthinstruct, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = earthinstruct.nothing
