@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_NAMES_SHOWN = 25
+
 
 class EarthInstructError(Exception):
     """A mistake in what was given: names the thing, the place, what was expected and the next step."""
@@ -30,9 +32,10 @@ class UnknownNameError(EarthInstructError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], next_step: str = "") -> None:
         names = sorted(known)
-        close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        message = f"unknown {kind} {name!r}"
-        if close:
-            message += f"; did you mean {close[0]!r}?"
-        message += f" Known: {', '.join(names) or 'none'}." if close else f"; known: {', '.join(names) or 'none'}."
-        super().__init__(f"{message} {next_step}".rstrip())
+        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = f"; did you mean {close[0]!r}?" if close else "."
+        if len(names) > _NAMES_SHOWN:
+            listed = f"{', '.join(close or names[:3])} and {len(names) - len(close or names[:3])} others"
+        else:
+            listed = ", ".join(names) or "none"
+        super().__init__(f"unknown {kind} {name!r}{hint} Known: {listed}. {next_step}".rstrip())

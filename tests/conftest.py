@@ -1,9 +1,8 @@
-"""A small dataset on disk, methods for it, and the reference data where it is at hand."""
+"""A small dataset on disk, and a method for it."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,34 @@ def coco() -> dict[str, Any]:
             for image, name in ((0, "a"), (7, "b"), (9, "c"))
         ],
         "annotations": [
-            {"id": 0, "image_id": 0, "category_id": 1, "bbox": [1, 1, 4, 4], "segmentation": [[1, 1, 5, 1, 5, 5, 1, 5]]},
-            {"id": 1, "image_id": 0, "category_id": 1, "bbox": [10, 2, 5, 3], "segmentation": [[10, 2, 15, 2, 15, 5, 10, 5]]},
-            {"id": 2, "image_id": 0, "category_id": 4, "bbox": [20, 10, 6, 6], "segmentation": [[20, 10, 26, 10, 26, 16, 20, 16]]},
-            {"id": 3, "image_id": 7, "category_id": 1, "bbox": [3, 3, 8, 8], "segmentation": [[3, 3, 11, 3, 11, 11, 3, 11]]},
+            {
+                "id": 0,
+                "image_id": 0,
+                "category_id": 1,
+                "bbox": [1, 1, 4, 4],
+                "segmentation": [[1, 1, 5, 1, 5, 5, 1, 5]],
+            },
+            {
+                "id": 1,
+                "image_id": 0,
+                "category_id": 1,
+                "bbox": [10, 2, 5, 3],
+                "segmentation": [[10, 2, 15, 2, 15, 5, 10, 5]],
+            },
+            {
+                "id": 2,
+                "image_id": 0,
+                "category_id": 4,
+                "bbox": [20, 10, 6, 6],
+                "segmentation": [[20, 10, 26, 10, 26, 16, 20, 16]],
+            },
+            {
+                "id": 3,
+                "image_id": 7,
+                "category_id": 1,
+                "bbox": [3, 3, 8, 8],
+                "segmentation": [[3, 3, 11, 3, 11, 11, 3, 11]],
+            },
         ],
         "categories": [
             {"id": 1, "name": "ship", "supercategory": "transport"},
@@ -74,12 +97,3 @@ class Constant:
 @pytest.fixture
 def constant() -> Constant:
     return Constant()
-
-
-@pytest.fixture(scope="session")
-def reference() -> Path:
-    """Real images, ground truth, counts and proposals, in the folder that EARTHINSTRUCT_REFERENCE names."""
-    folder = os.environ.get("EARTHINSTRUCT_REFERENCE")
-    if not folder:
-        pytest.skip("EARTHINSTRUCT_REFERENCE names no folder with reference data")
-    return Path(folder)

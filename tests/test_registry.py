@@ -109,6 +109,11 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_parameters_are_json_or_text():
-    assert parse_parameters(["a=1", "b=x/y=z", "c=null", 'd=[1, "x"]']) == {"a": 1, "b": "x/y=z", "c": None, "d": [1, "x"]}
+    assert parse_parameters(["a=1", "b=x/y=z", "c=null", 'd=[1, "x"]']) == {
+        "a": 1,
+        "b": "x/y=z",
+        "c": None,
+        "d": [1, "x"],
+    }
     with pytest.raises(EarthInstructError, match="must be key=value"):
         parse_parameters(["seed"])

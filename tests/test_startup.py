@@ -19,7 +19,13 @@ def run_probe(code, heavy):
 
 @pytest.mark.parametrize(
     "module",
-    ["earthinstruct", "earthinstruct.contract", "earthinstruct.running", "earthinstruct.testing", "earthinstruct.report.overlay"],
+    [
+        "earthinstruct",
+        "earthinstruct.contract",
+        "earthinstruct.running",
+        "earthinstruct.testing",
+        "earthinstruct.report.overlay",
+    ],
 )
 def test_importing_the_core_imports_neither_torch_nor_a_plugin(module):
     run_probe(f"import {module}", {"torch", "torchvision", "earthinstruct_instructsam", "earthinstruct_baselines"})
@@ -27,11 +33,15 @@ def test_importing_the_core_imports_neither_torch_nor_a_plugin(module):
 
 def test_help_imports_nothing_heavy():
     code = "from earthinstruct.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass"
-    run_probe(code, {"torch", "numpy", "scipy", "rich", "msgspec", "earthinstruct_instructsam", "earthinstruct_baselines"})
+    run_probe(
+        code, {"torch", "numpy", "scipy", "rich", "msgspec", "earthinstruct_instructsam", "earthinstruct_baselines"}
+    )
 
 
 def test_listing_loads_plugins_but_no_torch():
-    run_probe("from earthinstruct.cli import main\nmain(['list', 'methods'])\nmain(['doctor'])", {"torch", "torchvision"})
+    run_probe(
+        "from earthinstruct.cli import main\nmain(['list', 'methods'])\nmain(['doctor'])", {"torch", "torchvision"}
+    )
 
 
 def test_public_names_exist():

@@ -87,6 +87,7 @@ def read_coco(
         no_masks_reason=no_masks_reason,
         image_root=image_root,
         sha256=hashlib.sha256(content).hexdigest(),
+        category_ids=tuple(reader.ids_by_name[category] for category in vocabulary.categories),
     )
 
 
@@ -128,6 +129,7 @@ class _Reader:
         self.file = file
         for category in file.categories:
             category.name = renamed.get(category.name, category.name)
+        self.ids_by_name = {category.name: category.id for category in file.categories}
 
     def error(self, message: str) -> DataError:
         return DataError(f"{self.path}: {message}")

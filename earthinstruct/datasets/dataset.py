@@ -38,6 +38,7 @@ class Dataset:
         no_masks_reason: why there are no masks, or None.
         image_root: the folder of the images, or None when only annotations are at hand.
         sha256: hash of the annotation file.
+        category_ids: the id of each category in the annotation file.
         label_map: the label map that free labels are scored with unless another is given; None: `exact` alone.
     """
 
@@ -49,6 +50,7 @@ class Dataset:
     no_masks_reason: str | None
     image_root: Path | None
     sha256: str
+    category_ids: tuple[int, ...]
     label_map: str | None = None
 
     @property

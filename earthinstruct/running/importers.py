@@ -92,7 +92,7 @@ def read_coco_results(path: Path, dataset: Dataset) -> dict[ImageId, Record]:
     records = {image.id: Record(image.id, masks=[], scores=[]) for image in dataset.images}
     with_mask = any(result.segmentation is not None for result in results)
     with_score = any(result.score is not None for result in results)
-    categories = dataset.vocabulary.categories
+    categories = dict(zip(dataset.category_ids, dataset.vocabulary.categories, strict=True))
     for i, result in enumerate(results):
         where = f"{path}: results[{i}]"
         record = records.get(result.image_id)
@@ -100,11 +100,11 @@ def read_coco_results(path: Path, dataset: Dataset) -> dict[ImageId, Record]:
             raise DataError(f"{where} is for image {result.image_id!r}, which dataset {dataset.name!r} does not have")
         if result.label is not None:
             label = result.label
-        elif result.category_id is not None and 1 <= result.category_id <= len(categories):
-            label = categories[result.category_id - 1]
+        elif result.category_id in categories:
+            label = categories[result.category_id]
         else:
             raise DataError(
-                f"{where} has category_id {result.category_id!r} and no label; known ids: 1 to {len(categories)}"
+                f"{where} has category_id {result.category_id!r} and no label; known ids: {', '.join(map(str, categories))}"
             )
         mask = None if result.segmentation is None else _rle(result.segmentation, f"{where} segmentation")
         if (mask is None) == with_mask or (result.score is None) == with_score:

@@ -27,7 +27,9 @@ def test_exact_sees_through_case_separators_and_plural(label, category):
 
 def test_a_file_decides_for_the_labels_it_names(tmp_path):
     path = tmp_path / "map.json"
-    path.write_text(json.dumps({"tank": "storage tank", "bus": None, "quay": {"category": "ferry", "similarity": 0.97}}))
+    path.write_text(
+        json.dumps({"tank": "storage tank", "bus": None, "quay": {"category": "ferry", "similarity": 0.97}})
+    )
     mapped = named_mapper(str(path)).map(["tank", "bus", "quay", "ferries", "tree"], CATEGORIES)
     assert {label: entry.category for label, entry in mapped.items()} == {
         "tank": "storage tank",
@@ -41,7 +43,12 @@ def test_a_file_decides_for_the_labels_it_names(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "label map"), ("[]", "expected a JSON object"), ('{"a": 3}', "label map"), ('{"a": "boat"}', "'boat', which is not")],
+    [
+        ("{", "label map"),
+        ("[]", "expected a JSON object"),
+        ('{"a": 3}', "label map"),
+        ('{"a": "boat"}', "'boat', which is not"),
+    ],
 )
 def test_a_malformed_file_is_named(tmp_path, content, message):
     path = tmp_path / "map.json"

@@ -22,9 +22,7 @@ SMALL = ("ship", "storage_tank", "vehicle")  # may stand a few pixels apart, so 
 THRESHOLDS = np.arange(4, 17) * 0.05
 
 
-def train_counter(
-    scenes: Sequence[Scene], steps: int, seed: int, progress: Callable[[str], None]
-) -> PeakNetwork:
+def train_counter(scenes: Sequence[Scene], steps: int, seed: int, progress: Callable[[str], None]) -> PeakNetwork:
     """A network trained from nothing.
 
     Args:

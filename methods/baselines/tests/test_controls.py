@@ -1,0 +1,87 @@
+"""Controls bound every score: oracle 1, empty 0."""
+
+import numpy as np
+import pytest
+from earthinstruct_baselines.controls import JitteredOracle
+
+from earthinstruct import evaluate
+from earthinstruct.contract import ControlMethod
+from earthinstruct.datasets.scenes import write_split
+from earthinstruct.errors import EarthInstructError
+from earthinstruct.registry import make_method
+from earthinstruct.testing import check_method
+
+CONTROLS = ("oracle", "oracle-jittered", "empty", "random")
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "few"
+    write_split(folder, "val", 6)
+    return str(folder / "annotations.json")
+
+
+def scores(method, scenes, tmp_path, protocol="standard"):
+    evaluation = evaluate(method, scenes, output=tmp_path, protocol=protocol, resamples=20)
+    assert all(result.run.n_failed == 0 for result in evaluation.results)
+    assert all(result.method.control for result in evaluation.results)
+    return [result.metrics for result in evaluation.results]
+
+
+@pytest.mark.parametrize("protocol", ["standard", "paper"])
+def test_the_oracle_scores_1_everywhere(scenes, tmp_path, protocol):
+    for metrics in scores("oracle", scenes, tmp_path, protocol):
+        for value in (metrics.counting.f1, metrics.box.f1, metrics.mask.f1, metrics.mask.miou):
+            assert value.value == 1
+            assert value.ci95 == (1, 1)
+        if protocol == "standard":  # `paper` looks at 100 detections an image, and some scenes have more objects
+            assert metrics.box.ap_nc50.value == metrics.mask.ap_nc50.value == 1
+
+
+def test_the_cap_of_protocol_paper_shows_on_a_dense_scene(scenes, tmp_path):
+    assert scores("oracle", scenes, tmp_path, "paper")[0].box.ap_nc50.value < 1
+
+
+def test_the_empty_control_scores_0_everywhere(scenes, tmp_path):
+    for metrics in scores("empty", scenes, tmp_path):
+        for value in (metrics.counting.f1, metrics.box.f1, metrics.mask.f1, metrics.mask.miou, metrics.box.ap_nc50):
+            assert value.value == 0
+
+
+def test_the_jittered_oracle_counts_right_and_loses_overlap(scenes, tmp_path):
+    metrics = scores("oracle-jittered", scenes, tmp_path)[0]
+    assert metrics.counting.f1.value == 1
+    assert 0.5 < metrics.box.f1.value < 1
+    assert 0 < metrics.mask.miou.value < 1
+
+
+def test_without_a_shift_the_jittered_oracle_is_the_oracle(scenes, tmp_path):
+    metrics = scores(JitteredOracle(shift=0), scenes, tmp_path)[0]
+    assert metrics.mask.f1.value == metrics.mask.miou.value == 1
+
+
+def test_the_random_control_counts_right_and_finds_little(scenes, tmp_path):
+    metrics = scores("random", scenes, tmp_path)[0]
+    assert metrics.counting.f1.value == 1
+    assert metrics.box.f1.value < 0.2
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_controls_keep_the_contract(name):
+    method = make_method(name)
+    assert isinstance(method, ControlMethod)
+    assert [check for check in check_method(method) if check.problem] == []
+
+
+def test_what_a_control_draws_depends_on_the_image_alone():
+    image = np.zeros((20, 20, 3), dtype=np.uint8)
+    from earthinstruct import Instruction, Prediction
+
+    instruction, targets = Instruction("open_ended", "Count."), Prediction(["a"], [[2, 2, 10, 10]])
+    first, second = (make_method("random").predict_with_targets(image, instruction, targets) for _ in range(2))
+    assert np.array_equal(first.boxes, second.boxes)
+
+
+def test_an_absurd_shift_is_refused():
+    with pytest.raises(EarthInstructError, match="shift must be"):
+        make_method("oracle-jittered", {"shift": -1})

@@ -1,0 +1,223 @@
+"""The command line as a user meets it: exit codes, one clear line for a mistake, files that are written."""
+
+import json
+
+import pytest
+
+from earthinstruct.cli import main
+from earthinstruct.results import read_result
+
+METHOD = """
+from earthinstruct import Prediction
+
+class Finds:
+    name = "finds"
+    def predict(self, image, instruction):
+        return Prediction(labels=["ship"], boxes=[[1, 1, 4, 4]], masks=None, scores=[0.5])
+
+class Fails(Finds):
+    name = "fails"
+    def predict(self, image, instruction):
+        raise RuntimeError("no weights")
+
+class Rude(Finds):
+    def predict(self, image, instruction):
+        image[:] = 0
+        return Prediction()
+"""
+
+
+@pytest.fixture
+def method(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(METHOD)
+    return str(path)
+
+
+@pytest.fixture
+def file(coco, write_coco):
+    return str(write_coco(coco))
+
+
+@pytest.fixture
+def call(capsys, monkeypatch, tmp_path):
+    """Runs the command line in an empty folder; returns the exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def call(*arguments):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_evaluate_prints_one_table_and_keeps_the_run(call, method, file, tmp_path):
+    code, out, _ = call("evaluate", "--method", f"{method}:Finds", "--dataset", file, "--json", "all.json")
+    assert code == 0
+    assert "finds on set, protocol standard" in out
+    for row in ("open_vocabulary", "open_ended", "transport"):
+        assert row in out
+    results = [read_result(path) for path in (tmp_path / "runs").rglob("result.json")]
+    assert {result.task.name for result in results} == {
+        "set/open_vocabulary",
+        "set/open_ended",
+        "set/open_subclass/transport",
+    }
+    assert len(json.loads((tmp_path / "all.json").read_text())) == 3
+
+
+def test_score_writes_the_documented_paths(call, method, file, tmp_path):
+    call("evaluate", "--method", f"{method}:Finds", "--dataset", file, "--setting", "open_vocabulary")
+    run = tmp_path / "runs" / "set" / "open_vocabulary" / "finds"
+    code, out, _ = call("score", run, "--dataset", file, "--setting", "open_vocabulary", "--sweep", "--json", "r.json")
+    assert code == 0
+    assert "scored at threshold 0.00" in out
+    metrics = json.loads((tmp_path / "r.json").read_text())["metrics"]
+    for part in ("counting", "box"):
+        for name in ("f1", "precision", "recall"):
+            assert 0 <= metrics[part][name]["value"] <= 1
+    assert metrics["box"]["tally"]["ship"] == {"tp": 1, "fp": 2, "fn": 2}
+    assert metrics["box"]["per_category"]["ship"]["tp"] == 1
+    assert metrics["box"]["groups"]["all"]["f1"] == metrics["box"]["f1"]["value"]
+    assert metrics["mask"]["f1"] == {"value": None, "ci95": None, "reason": "the prediction of image 0 has no masks"}
+    assert metrics["sweep"]["threshold"] == 0
+
+
+def test_failed_images_are_a_finding(call, method, file):
+    code, out, _ = call("evaluate", "--method", f"{method}:Fails", "--dataset", file, "--setting", "open_ended")
+    assert code == 1
+    assert "failed: set/open_ended, image 0: RuntimeError: no weights" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluat"], "unknown verb 'evaluat'; did you mean 'evaluate'?"),
+        (["evaluate"], "--method"),
+        (["evaluate", "--method", "nope"], "unknown method 'nope'"),
+        (["evaluate", "--method", "{method}:Finds", "--dataset", "scene"], "did you mean 'scenes'"),
+        (["evaluate", "--method", "{method}:Finds", "--dataset", "none.json"], "none.json cannot be read"),
+        (
+            ["evaluate", "--method", "{method}:Finds", "--dataset", "{file}", "--setting", "open"],
+            "unknown setting 'open'",
+        ),
+        (
+            ["evaluate", "--method", "{method}:Finds", "--dataset", "{file}", "--protocol", "papre"],
+            "did you mean 'paper'",
+        ),
+        (["evaluate", "--method", "{method}:Finds", "--dataset", "{file}", "--instruction-file", "no.txt"], "no.txt"),
+        (["evaluate", "--method", "{method}:Finds", "-M", "seed=1", "--dataset", "{file}"], "parameter of method"),
+        (
+            ["evaluate", "--method", "{method}:Finds", "--dataset", "{file}", "--label-map", "x"],
+            "unknown label map 'x'",
+        ),
+        (["score", "none.jsonl", "--dataset", "{file}", "--setting", "open_ended"], "none.jsonl cannot be read"),
+        (["score", "{file}", "--dataset", "{file}", "--setting", "open_ended"], "is not a COCO results file"),
+        (["score", "{file}", "--dataset", "{file}", "--setting", "all"], "predictions answer one setting"),
+        (["list", "method"], "did you mean 'methods'"),
+        (["predict", "--method", "{method}:Finds", "--open-ended", "none.png"], "none.png does not exist"),
+        (["data", "scenes", "{folder}"], "exists already"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_exit_code_2(call, method, file, tmp_path, arguments, message):
+    filled = [argument.format(method=method, file=file, folder=tmp_path) for argument in arguments]
+    code, _, err = call(*filled)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+    if arguments[0] != "evaluat":
+        assert len([line for line in err.splitlines() if line.startswith("error:")]) == 1
+
+
+def test_every_task_skipped_is_an_error(call, method, file, tmp_path):
+    (tmp_path / "picky.py").write_text(
+        "class Picky:\n    name = 'picky'\n    def predict(self, image, instruction): ...\n    def skip(self, task): return 'not today'\n"
+    )
+    code, out, err = call("evaluate", "--method", "picky.py:Picky", "--dataset", file)
+    assert code == 2
+    assert "skipped: set/open_ended: not today" in out
+    assert "every task was skipped" in err
+
+
+def test_check_method_finds_what_breaks_the_contract(call, method):
+    code, out, _ = call("check-method", f"{method}:Rude")
+    assert code == 1
+    assert "FAILED   check/open_vocabulary, flat 64x64: predict changed the image in place" in out
+    code, out, _ = call("check-method", f"{method}:Finds")
+    assert code == 0
+    assert "0 fail" in out
+
+
+@pytest.mark.parametrize("what", ["methods", "datasets", "tasks", "metrics"])
+def test_list_prints_a_table_or_json(call, what):
+    code, out, _ = call("list", what, "--json")
+    assert code == 0
+    assert isinstance(json.loads(out), list)
+    code, out, _ = call("list", what)
+    assert code == 0
+    assert out
+
+
+def test_doctor_says_what_is_missing_and_where_it_looked(call, tmp_path, monkeypatch):
+    monkeypatch.delenv("EARTHINSTRUCT_DATA", raising=False)
+    code, out, _ = call("doctor")
+    assert code == 0
+    assert "ok       dataset scenes" in out
+    assert "missing  dataset nwpu not found: looked for data/nwpu/annotations.json" in out
+
+
+def test_predict_saves_an_overlay_and_the_answer(call, method, file, tmp_path):
+    image = tmp_path / "set" / "images" / "a.png"
+    arguments = [
+        "--method",
+        f"{method}:Finds",
+        "--categories",
+        "ship, harbor",
+        "--save",
+        "out/a.png",
+        "--json",
+        "a.jsonl",
+    ]
+    code, out, _ = call("predict", *arguments, image)
+    assert code == 0
+    assert "a.png: ship 1" in out
+    assert (tmp_path / "out" / "a.png").stat().st_size > 1000
+    assert json.loads((tmp_path / "a.jsonl").read_text())["labels"] == ["ship"]
+    code, _, err = call("predict", "--method", f"{method}:Finds", "--open-ended", "--explain", "x.png", image)
+    assert code == 2
+    assert "draws no explanation" in err
+
+
+def test_several_images_are_saved_into_a_folder(call, method, file, tmp_path):
+    images = [tmp_path / "set" / "images" / name for name in ("a.png", "b.png")]
+    code, _, _ = call("predict", "--method", f"{method}:Finds", "--parent", "sports field", "--save", "drawn", *images)
+    assert code == 0
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["a.png", "b.png"]
+
+
+def test_data_scenes_makes_a_dataset_of_any_size(call, method, tmp_path):
+    code, out, _ = call("data", "scenes", "load", "--images", "2", "--size", "128", "--objects", "5")
+    assert code == 0
+    assert "annotations.json" in out
+    assert len(json.loads((tmp_path / "load" / "annotations.json").read_text())["images"]) == 2
+
+
+def test_the_reference_predictions_give_the_published_values(call, reference, tmp_path):
+    folder = reference / "dior_mini"
+    code, _, _ = call(
+        *("score", folder / "predictions" / "open_vocabulary.json", "--dataset", "dior-mini", "--data", reference),
+        *("--setting", "open_vocabulary", "--counts", folder / "counts" / "open_vocabulary"),
+        *("--proposals", folder / "proposals.json", "--protocol", "paper", "--json", "golden.json"),
+    )
+    assert code == 0
+    metrics = json.loads((tmp_path / "golden.json").read_text())["metrics"]
+    assert round(100 * metrics["box"]["f1"]["value"], 4) == 60.7660
+    assert round(100 * metrics["mask"]["f1"]["value"], 4) == 67.4326
+    assert round(metrics["mask"]["miou"]["value"], 3) == 0.587
+    assert round(100 * metrics["counting"]["f1"]["value"], 1) == 23.3
+    assert round(100 * metrics["proposals"]["recall"]["value"], 1) == 22.5

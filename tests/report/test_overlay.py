@@ -1,0 +1,23 @@
+import numpy as np
+
+from earthinstruct import Prediction
+from earthinstruct.masks import encode_mask
+from earthinstruct.report.overlay import draw_overlay, label_colours
+
+
+def test_an_overlay_shows_masks_and_a_legend():
+    image = np.full((40, 60, 3), 100, dtype=np.uint8)
+    mask = np.zeros((40, 60), dtype=bool)
+    mask[5:20, 10:30] = True
+    picture = draw_overlay(image, Prediction(["ship"], [[10, 5, 20, 15]], [encode_mask(mask)], counts={"ship": 2}))
+    factor = 640 // 40
+    assert picture.width == 60 * factor
+    assert picture.height > 40 * factor
+    pixels = np.array(picture)
+    inside, outside = pixels[12 * factor, 20 * factor], pixels[30 * factor, 50 * factor]
+    assert outside.tolist() == [100, 100, 100]
+    assert np.abs(inside.astype(int) - (0.6 * 100 + 0.4 * np.array(label_colours(["ship"])["ship"]))).max() <= 1
+
+
+def test_nothing_found_is_a_picture_too():
+    assert draw_overlay(np.zeros((10, 10, 3), dtype=np.uint8), Prediction()).width == 640

@@ -1,0 +1,148 @@
+import json
+
+import pytest
+
+from earthinstruct import score
+from earthinstruct.errors import DataError
+from earthinstruct.running.importers import read_predictions
+
+RESULT = {"image_id": 0, "category_id": 1, "bbox": [1, 1, 4, 4], "score": 0.5}
+
+
+@pytest.fixture
+def results(tmp_path):
+    def write(content):
+        path = tmp_path / "results.json"
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    return write
+
+
+def test_coco_results_keep_their_order_and_answer_for_every_image(results, dataset):
+    path = results([{**RESULT, "score": 0.1}, {**RESULT, "label": "Harbors"}, {**RESULT, "image_id": 7}])
+    records = read_predictions(path, dataset)
+    assert records[0].labels == ["ship", "Harbors"]
+    assert records[0].scores == [0.1, 0.5]
+    assert records[0].masks is None
+    assert (records[9].labels, records[9].error) == ([], None)
+
+
+def test_a_missing_box_is_taken_from_the_mask(results, dataset):
+    path = results(
+        [{"image_id": 0, "label": "ship", "segmentation": {"size": [20, 30], "counts": [21, 4, 16, 4, 555]}}]
+    )
+    records = read_predictions(path, dataset)
+    assert records[0].boxes == [(1, 1, 2, 4)]
+    assert records[0].scores is None
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("nothing", "is not a COCO results file"),
+        ({"image_id": 1}, "a list of predictions"),
+        ([{**RESULT, "image_id": 8}], r"results\[0\] is for image 8, which dataset 'set' does not have"),
+        ([{**RESULT, "category_id": 9}], r"category_id 9 and no label; known ids: 1, 4"),
+        ([{"image_id": 0, "bbox": [1, 1, 4, 4]}], "category_id None"),
+        ([{**RESULT, "score": "high"}], r"\$\[0\]\.score"),
+        ([{"image_id": 0, "label": "ship"}], "neither a bbox nor a segmentation"),
+        ([RESULT, {"image_id": 0, "category_id": 1, "bbox": [1, 1, 4, 4]}], r"results\[1\]: either all entries"),
+        ([{**RESULT, "segmentation": {"size": [20, 30], "counts": [1]}}], "add up to 1 pixels"),
+    ],
+)
+def test_malformed_results_are_named(results, dataset, content, message):
+    with pytest.raises(DataError, match=message):
+        read_predictions(results(content), dataset)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bbox": [1, 1, -4, 4]}, r"image 0: boxes\[0\] is \[1.0, 1.0, -4.0, 4.0\]"),
+        ({"segmentation": {"size": [20, 30], "counts": "~"}}, r"image 0.*alphabet"),
+        ({"segmentation": {"size": [30, 20], "counts": "hb0"}}, r"image 0.*size of its image"),
+        ({"label": "boat"}, "label 'boat' is not one of the categories.*--label-map"),
+    ],
+)
+def test_malformed_values_are_named_when_scored(results, dataset, change, message):
+    with pytest.raises(DataError, match=message):
+        score(results([{**RESULT, **change}]), dataset, "open_vocabulary")
+
+
+def test_counts_and_proposals_join_the_predictions(results, dataset, tmp_path):
+    (tmp_path / "counts").mkdir()
+    (tmp_path / "counts" / "a.json").write_text('{"ship": 2, "harbor": 0}')
+    proposals = tmp_path / "proposals.json"
+    proposals.write_text(json.dumps({"b.png": {"bboxes": [[3, 3, 8, 8]], "scores": [0.9]}}))
+    records = read_predictions(results([RESULT]), dataset, counts=tmp_path / "counts", proposals=proposals)
+    assert records[0].counts == {"ship": 2, "harbor": 0}
+    assert records[7].proposals.boxes == [(3, 3, 8, 8)]
+
+
+def test_a_folder_of_counts_is_a_prediction(dataset, tmp_path):
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.json").write_text('{"ships": 1}')
+    result = score(tmp_path, dataset, "open_ended", resamples=0)
+    assert result.metrics.counting.tally["ship"].tp == 2
+    assert result.metrics.counting.source == "counts"
+    assert result.label_map["ships"].category == "ship"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a", "[]", "is not a count file"),
+        ("a", '{"ship": -1}', "the count of 'ship' is -1"),
+        ("a", '{"ship": 1.5}', "is not a count file"),
+        ("z", '{"ship": 1}', "has no image named 'z'"),
+    ],
+)
+def test_malformed_counts_are_named(dataset, tmp_path, name, content, message):
+    (tmp_path / f"{name}.json").write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_predictions(tmp_path, dataset)
+
+
+def test_an_empty_folder_is_no_prediction(dataset, tmp_path):
+    with pytest.raises(DataError, match="has no count files"):
+        read_predictions(tmp_path, dataset)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"z.png": {"bboxes": []}}, "no image named 'z'"),
+        ({"a.png": {"bboxes": [[1, 2, 3, 4]], "scores": []}}, "1 bboxes and 0 scores"),
+        ({"a.png": {"boxes": []}}, "is not a proposals file"),
+    ],
+)
+def test_malformed_proposals_are_named(results, dataset, tmp_path, content, message):
+    proposals = tmp_path / "proposals.json"
+    proposals.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=message):
+        read_predictions(results([]), dataset, proposals=proposals)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 1"),
+        ('{"image_id": 8}', "image 8, which dataset 'set' does not have"),
+        ('{"image_id": 0}\n{"image_id": 0}', "image 0 has two predictions"),
+        ('{"image_id": 0, "labels": ["ship"]}', "1 labels for 0 boxes"),
+        ('{"image_id": 0, "labels": ["ship"], "boxes": [[1, 1, 2, 2]], "scores": []}', "0 scores for 1 boxes"),
+        ('{"image_id": 0, "labels": ["ship"], "boxes": [[1, 1, 2]]}', r"line 1.*boxes\[0\]"),
+        ('{"image_id": 0, "counts": {"ship": -2}}', "the count of 'ship' is -2"),
+        (
+            '{"image_id": 0, "labels": ["ship"], "boxes": [[1, 1, 2, 2]], "scores": [0.5]}\n'
+            '{"image_id": 7, "labels": ["ship"], "boxes": [[1, 1, 2, 2]]}',
+            "image 7 has no scores, and other images have",
+        ),
+    ],
+)
+def test_malformed_lines_are_named(dataset, tmp_path, line, message):
+    path = tmp_path / "predictions.jsonl"
+    path.write_text(line + "\n")
+    with pytest.raises(DataError, match=message):
+        score(path, dataset, "open_ended")

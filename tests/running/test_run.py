@@ -1,0 +1,218 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from earthinstruct import Prediction, Proposals, Usage, evaluate, load_dataset, score
+from earthinstruct.errors import ContractError, EarthInstructError
+from earthinstruct.running.predictions import Record, read_records
+from earthinstruct.running.run import check_prediction
+from earthinstruct.tasks import NWPU, tasks_of
+
+SETTING = "open_ended"
+
+
+def run(method, dataset, tmp_path, **options):
+    return evaluate(method, dataset, setting=SETTING, output=tmp_path / "runs", resamples=0, **options)
+
+
+def lines(evaluation):
+    return (evaluation.folders[0] / "predictions.jsonl").read_text().splitlines()
+
+
+def test_a_run_is_kept_scored_and_scored_again(constant, dataset, tmp_path):
+    evaluation = run(constant, dataset, tmp_path)
+    folder = evaluation.folders[0]
+    assert folder == tmp_path / "runs" / "set" / SETTING / "constant"
+    assert sorted(path.name for path in folder.iterdir()) == ["predictions.jsonl", "result.json", "run.json"]
+    result = evaluation.results[0]
+    # ship: predicted 1, 1, 1 and there are 2, 1, 0: tp 1 + 1, fp 1, fn 1
+    assert (result.metrics.counting.tally["ship"].tp, result.metrics.counting.tally["ship"].fp) == (2, 1)
+    assert result.metrics.counting.tally["ship"].fn == 1
+    # the box is that of the first ship; the other two images have none there
+    assert (result.metrics.box.tally["ship"].tp, result.metrics.box.tally["ship"].fp) == (1, 2)
+    assert result.metrics.mask.f1.value is None
+    assert "has no masks" in result.metrics.mask.f1.reason
+    assert (result.run.n_done, result.run.n_failed) == (3, 0)
+    again = score(folder, dataset, SETTING, resamples=0)
+    assert again.metrics == result.metrics
+    assert again.predictions == result.predictions
+    assert again.method.name == "constant"
+
+
+def test_a_complete_run_is_not_predicted_again(constant, dataset, tmp_path, monkeypatch):
+    run(constant, dataset, tmp_path)
+    monkeypatch.setattr(constant, "predict", None)
+    assert run(constant, dataset, tmp_path).results[0].run.n_failed == 0
+
+
+def test_another_method_version_needs_overwrite(constant, dataset, tmp_path):
+    run(constant, dataset, tmp_path)
+    constant.describe = lambda: {"version": "2", "parameters": {"seed": 1}}
+    with pytest.raises(EarthInstructError, match=r"method version was None, is 2; parameters.*--overwrite"):
+        run(constant, dataset, tmp_path)
+    assert run(constant, dataset, tmp_path, overwrite=True).results[0].method.version == "2"
+
+
+def test_a_limit_can_be_lifted_later(constant, dataset, tmp_path):
+    limited = run(constant, dataset, tmp_path, limit=1)
+    assert limited.results[0].task.dataset.n_images == 1
+    assert limited.results[0].metrics.counting.tally["ship"].fn == 1
+    whole = run(constant, dataset, tmp_path)
+    assert len(lines(whole)) == 3
+    narrowed = run(constant, dataset, tmp_path, limit=1)
+    assert narrowed.results[0].metrics == limited.results[0].metrics
+    with pytest.raises(EarthInstructError, match="at least 1"):
+        run(constant, dataset, tmp_path, limit=0)
+
+
+def test_a_failing_image_is_named_counted_as_empty_and_tried_again(constant, dataset, tmp_path):
+    answer = constant.predict
+    broken = dataset.read_image(1)
+
+    def fail_once(image, instruction):
+        if np.array_equal(image, broken):
+            raise RuntimeError("out of memory")
+        return answer(image, instruction)
+
+    constant.predict = fail_once
+    first = run(constant, dataset, tmp_path).results[0]
+    assert first.run.failed == {"7": "RuntimeError: out of memory"}
+    assert (first.run.n_done, first.run.n_failed) == (2, 1)
+    assert first.metrics.counting.tally["ship"].fn == 2
+    constant.predict = answer
+    assert run(constant, dataset, tmp_path).results[0].run.failed == {}
+
+
+def test_garbage_is_a_failure_of_its_image(constant, dataset, tmp_path):
+    constant.predict = lambda image, instruction: {"ship": 1}
+    failed = run(constant, dataset, tmp_path).results[0].run.failed
+    assert failed["0"] == "ContractError: predict must return a Prediction, got dict"
+
+
+def test_a_missing_image_is_a_failure_of_that_image(constant, dataset, tmp_path):
+    (dataset.image_root / "b.png").unlink()
+    failed = run(constant, dataset, tmp_path).results[0].run.failed
+    assert list(failed) == ["7"]
+    assert "does not exist" in failed["7"]
+
+
+def test_a_torn_last_line_is_dropped(constant, dataset, tmp_path):
+    file = run(constant, dataset, tmp_path).folders[0] / "predictions.jsonl"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-20])
+    assert [record.image_id for record in read_records(file, drop_torn_line=True)] == [0, 7]
+    run(constant, dataset, tmp_path)
+    assert [json.loads(line)["image_id"] for line in file.read_text().splitlines()] == [0, 7, 9]
+    file.write_bytes(whole[:10])  # nothing but a torn line
+    run(constant, dataset, tmp_path)
+    assert len(file.read_text().splitlines()) == 3
+
+
+SLOW = """
+import time
+from earthinstruct import Prediction
+
+class Slow:
+    name = "slow"
+    def predict(self, image, instruction):
+        time.sleep(0.2)
+        return Prediction(labels=["ship"], boxes=[[1, 1, 4, int(image[0, 0, 0]) % 5]])
+"""
+
+
+def test_a_killed_run_goes_on_where_it_stopped(coco, write_coco, tmp_path):
+    coco["images"] += [{"id": 20 + i, "file_name": f"x{i}.png", "width": 30, "height": 20} for i in range(9)]
+    file = write_coco(coco)
+    method = tmp_path / "slow.py"
+    method.write_text(SLOW)
+    command = [sys.executable, "-m", "earthinstruct", "evaluate", "--method", f"{method}:Slow", "--dataset", str(file)]
+    command += ["--setting", SETTING, "--output", str(tmp_path / "killed")]
+    predictions = tmp_path / "killed" / "set" / SETTING / "slow" / "predictions.jsonl"
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while not (predictions.exists() and predictions.read_bytes().count(b"\n") >= 3):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = predictions.read_bytes()
+    kept = before[: before.rfind(b"\n") + 1]
+    assert kept.count(b"\n") < 12
+    subprocess.run(command, check=True, capture_output=True)
+    assert predictions.read_bytes().startswith(kept)
+    never_killed = run(f"{method}:Slow", load_dataset(str(file)), tmp_path).results[0]
+    resumed = score(predictions, str(file), SETTING, resamples=0)
+    assert resumed.metrics == never_killed.metrics
+    assert resumed.run.n_done == 12
+
+
+def test_batches_are_used_and_a_bad_image_of_one_is_found(constant, dataset, tmp_path):
+    sizes = []
+    broken = dataset.read_image(1)
+
+    def predict_batch(images, instruction):
+        sizes.append(len(images))
+        if any(np.array_equal(image, broken) for image in images):
+            raise RuntimeError("one of these")
+        return [constant.predict(image, instruction) for image in images]
+
+    constant.predict_batch = predict_batch
+    result = run(constant, dataset, tmp_path).results[0]
+    assert sizes == [3]
+    assert result.run.n_failed == 0  # alone, `predict` answers for each
+
+
+def test_a_task_can_be_declined(constant, dataset, tmp_path):
+    constant.skip = lambda task: "no counts" if task.setting == "open_ended" else None
+    evaluation = evaluate(constant, dataset, output=tmp_path, resamples=0)
+    assert [(skipped.task.name, skipped.reason) for skipped in evaluation.skipped] == [("set/open_ended", "no counts")]
+    assert [result.task.name for result in evaluation.results] == ["set/open_vocabulary", "set/open_subclass/transport"]
+
+
+def test_secrets_never_reach_a_file(constant, dataset, tmp_path):
+    constant.describe = lambda: {
+        "parameters": {"api_key": "sk-1", "max_tokens": 9, "url": "https://me:pw@host/v1?key=2", "hub": {"token": "t"}}
+    }
+    evaluation = run(constant, dataset, tmp_path)
+    assert evaluation.results[0].method.parameters == {"max_tokens": 9, "url": "https://host/v1", "hub": {}}
+    for file in evaluation.folders[0].iterdir():
+        text = file.read_text()
+        assert not any(secret in text for secret in ("sk-1", "pw@", "key=2"))
+
+
+def test_every_field_of_a_prediction_survives_the_file(dataset):
+    rle = dataset.annotations.masks.encode()[0]
+    prediction = Prediction(
+        ["ship"],
+        [[1, 1, 4, 4]],
+        [rle],
+        [0.25],
+        {"ship": 3},
+        Proposals([[1, 1, 4, 4], [0, 0, 2, 2]], [rle, rle], [0.9, 0.8]),
+        Usage({"counter": 0.5}, 10, 2),
+    )
+    record = Record.of(7, prediction)
+    assert (record.labels, record.boxes, record.masks, record.scores) == (["ship"], [(1, 1, 4, 4)], [rle], [0.25])
+    assert (record.counts, record.seconds, record.input_tokens, record.output_tokens) == (
+        {"ship": 3},
+        {"counter": 0.5},
+        10,
+        2,
+    )
+    back = record.proposals.proposals()
+    assert np.array_equal(back.boxes, prediction.proposals.boxes)
+    assert back.masks == prediction.proposals.masks
+
+
+def test_open_vocabulary_labels_must_be_categories():
+    instruction = tasks_of("nwpu", NWPU)[0].instruction
+    check_prediction(Prediction(counts={"ship": 1}), instruction, 10, 10)
+    for prediction in (Prediction(["boat"], [[0, 0, 1, 1]]), Prediction(counts={"boat": 1})):
+        with pytest.raises(ContractError, match="'boat' is not one of the instruction's categories"):
+            check_prediction(prediction, instruction, 10, 10)
