@@ -17,7 +17,7 @@ from earthinstruct.datasets import Dataset, load_dataset
 
 @pytest.fixture
 def coco() -> dict[str, Any]:
-    """Three 30x20 images (ids 0, 7, 9): two ships and a harbor in the first, a ship in the second, nothing in the third."""
+    """Three 30x20 images (ids 0, 7, 9): two ships and a harbor in the first, a ship in the second, nothing else."""
     return {
         "images": [
             {"id": image, "file_name": f"{name}.png", "width": 30, "height": 20}

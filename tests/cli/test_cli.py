@@ -136,7 +136,8 @@ def test_a_mistake_gets_one_line_and_exit_code_2(call, method, file, tmp_path, a
 
 def test_every_task_skipped_is_an_error(call, method, file, tmp_path):
     (tmp_path / "picky.py").write_text(
-        "class Picky:\n    name = 'picky'\n    def predict(self, image, instruction): ...\n    def skip(self, task): return 'not today'\n"
+        "class Picky:\n    name = 'picky'\n    def predict(self, image, instruction): ...\n"
+        "    def skip(self, task): return 'not today'\n"
     )
     code, out, err = call("evaluate", "--method", "picky.py:Picky", "--dataset", file)
     assert code == 2

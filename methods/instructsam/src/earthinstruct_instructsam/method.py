@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import time
 from collections.abc import Iterator
@@ -155,6 +156,13 @@ class InstructSAM:
             "notes": [SMALL_NOTE] if small else [],
             "made_for": ["scenes"] if small else None,
         }
+
+    @staticmethod
+    def missing() -> list[str]:
+        """What the default preset lacks on this machine, and how to get it."""
+        needed = {"torch": "torch", "open_clip": "open_clip_torch", "skimage": "scikit-image"}
+        absent = [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
+        return [f"{package}: pip install {package}" for package in absent]
 
     def _labels(self, counts: dict[str, int], instruction: Instruction) -> list[str]:
         """The labels that proposals can get, sorted: the result does not depend on the order of an answer."""
