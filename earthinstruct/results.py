@@ -140,6 +140,11 @@ def read_result(path: Path) -> Result:
     return result
 
 
+def result_schema() -> dict[str, Any]:
+    """The JSON Schema of a result file, generated from `Result`."""
+    return msgspec.json.schema(Result)
+
+
 def environment_info(method: MethodInfo) -> EnvironmentInfo:
     """This machine, and the versions of the packages that matter."""
     packages = {}

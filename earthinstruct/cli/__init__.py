@@ -9,9 +9,34 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from earthinstruct.cli import check_method, data, doctor, evaluate, listing, predict, score
+from earthinstruct.cli import (
+    check,
+    check_method,
+    data,
+    doctor,
+    evaluate,
+    leaderboard,
+    listing,
+    new_method,
+    predict,
+    score,
+    validate,
+)
 from earthinstruct.errors import EarthInstructError
 
+VERBS = (
+    evaluate,
+    score,
+    predict,
+    check,
+    validate,
+    leaderboard,
+    listing,
+    data,
+    check_method,
+    new_method,
+    doctor,
+)
 OK, FINDING, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -46,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Count, detect and segment objects in remote-sensing images under free instructions.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for module in (evaluate, score, predict, listing, check_method, data, doctor):
+    for module in VERBS:
         module.register(verbs)
     parsed = parser.parse_args(arguments)
     try:

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if not plugins(METHODS):
         print(
-            "missing  methods: none is installed; from a clone, pip install -e methods/baselines -e methods/instructsam, "
+            "missing  methods: none is installed; in a clone, pip install -e methods/baselines -e methods/instructsam, "
             "or give one of your own as path/file.py:Class"
         )
     return 1 if broken else 0

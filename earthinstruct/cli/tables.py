@@ -55,7 +55,7 @@ def _remarks(results: Sequence[Result]) -> Iterator[str]:
         if unmapped:
             yield f"{task}: labels that map to no category: {', '.join(unmapped)}"
         if result.metrics.sweep is not None:
-            yield f"{task}: scored at threshold {result.metrics.sweep.threshold:.2f}, chosen on these images (an oracle)"
+            yield f"{task}: scored at threshold {result.metrics.sweep.threshold:.2f}, on these images (an oracle)"
         if result.metrics.mask.f1.reason:
             yield f"{task}: no mask scores: {result.metrics.mask.f1.reason}"
     for result in results[:1]:

@@ -66,7 +66,38 @@ def read_coco(
     Raises:
         DataError: the file is missing, is not COCO, or contradicts itself; the message names the entry.
     """
-    content = read_bytes(path, "annotation file")
+    return parse_coco(
+        read_bytes(path, "annotation file"),
+        path,
+        name=name,
+        image_root=image_root,
+        vocabulary=vocabulary,
+        renamed=renamed,
+    )
+
+
+def parse_coco(
+    content: bytes,
+    path: Path,
+    *,
+    name: str,
+    image_root: Path | None,
+    vocabulary: Vocabulary | None = None,
+    renamed: dict[str, str] | None = None,
+) -> Dataset:
+    """The content of a COCO annotation file as a `Dataset`.
+
+    Args:
+        content: JSON.
+        path: what an error calls it: the file, or the folder that it was made from.
+        name: as in `read_coco`, and so are the rest.
+        image_root: the folder of the images, or None.
+        vocabulary: the categories it must have, or None.
+        renamed: category name in the content -> name in the vocabulary.
+
+    Raises:
+        DataError: it is not COCO, or contradicts itself; the message names the entry.
+    """
     try:
         file = msgspec.json.decode(content, type=_File)
     except msgspec.DecodeError as error:

@@ -29,7 +29,9 @@ _EDGES = (12.0, 20.0, 30.0, 42.0, 60.0)  # gradient, grey levels per pixel, from
 _CANDIDATES_PER_IMAGE = 900  # the best go on to be filled and compared
 
 # Logistic regression on scenes train: does a region cover an object with IoU >= 0.5? See `_features` for the order.
-_WEIGHTS = np.zeros(14)
+_WEIGHTS = np.array(
+    [-6.087, 2.019, 0.559, -0.645, -0.068, 1.009, 0.534, 2.116, 0.672, -1.241, 0.262, 0.07, 0.731, 0.24]
+)
 
 
 class SegmentsProposer:

@@ -1,0 +1,210 @@
+"""Prepares DIOR from its official layout (Li et al. 2020), with masks of SAMRS where they are given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from earthinstruct.datasets.ground_truth import Box, Sources, TrueImage, TrueObject, box_of_corners, image_size
+from earthinstruct.datasets.prepare import (
+    GtBoxes,
+    Prepared,
+    Progress,
+    check_gt_boxes,
+    check_stem,
+    existing,
+    write_prepared,
+)
+from earthinstruct.datasets.samrs import SamrsObject, parse_samrs
+from earthinstruct.datasets.voc import VocObject, parse_voc
+from earthinstruct.errors import DataError, UnknownNameError
+from earthinstruct.masks import RLE, decode_rles
+from earthinstruct.tasks import DIOR
+
+SPLITS = {"train": 5862, "val": 5863, "test": 11738}  # images
+_IMAGES = {"train": "JPEGImages-trainval", "val": "JPEGImages-trainval", "test": "JPEGImages-test"}
+_ANNOTATIONS = ("Annotations/Horizontal Bounding Boxes",)
+# objects of the validation split in the file of the authors of InstructSAM, which is made from masks
+_VAL = (650, 334, 1139, 516, 861, 307, 543, 318, 260, 274, 597, 1217, 753, 14323, 302, 1705, 2665, 255, 7016, 1404)
+_NOTES_SHOWN = 5
+
+
+def file_name(split: str) -> str:
+    """The name of the prepared file of a split."""
+    return f"earthinstruct-dior-{split}.json"
+
+
+def prepare_dior(
+    root: Path,
+    split: str = "val",
+    *,
+    masks: Path | None = None,
+    gt_boxes: GtBoxes = "annotated",
+    progress: Progress | None = None,
+) -> Prepared:
+    """Make one annotation file of a split: `ROOT/earthinstruct-dior-<split>.json`.
+
+    Every image must be there. Boxes are the corners of the XML files as they stand: width is xmax - xmin.
+
+    Args:
+        root: the folder with `JPEGImages-trainval`, `JPEGImages-test`, `Annotations/Horizontal Bounding Boxes` and
+            `ImageSets/Main` (or `Main`).
+        split: train, val or test.
+        masks: a folder of SAMRS mask files, `<image>.pkl`; None: objects have no masks.
+        gt_boxes: `annotated`: the boxes of the XML files; `mask`: the bounding boxes of the masks, and an object
+            without a mask is left out.
+        progress: called after each image.
+
+    Raises:
+        UnknownNameError: no such split or choice of boxes.
+        DataError: a file is missing or malformed.
+    """
+    if split not in SPLITS:
+        raise UnknownNameError("split", split, SPLITS)
+    check_gt_boxes(gt_boxes)
+    if gt_boxes == "mask" and masks is None:
+        raise DataError("boxes of masks need masks: give the folder of the SAMRS files (<image>.pkl) with --masks DIR")
+    sources = Sources(root)
+    list_file = existing(root, (f"ImageSets/Main/{split}.txt", f"Main/{split}.txt"), "DIOR split list")
+    stems = _stems(sources.read(list_file, "split list"), list_file)
+    annotations = existing(root, _ANNOTATIONS, "DIOR annotations")
+    folder = _image_folder(root, _IMAGES[split], stems[0])
+    images, found = [], _Differences()
+    for done, stem in enumerate(stems, start=1):
+        image = folder / f"{stem}.jpg"
+        width, height = image_size(image)
+        annotation_file = annotations / f"{stem}.xml"
+        annotation = parse_voc(sources.read(annotation_file, "annotations"), annotation_file)
+        if annotation.size not in (None, (width, height)):
+            found.sizes.append(f"{annotation_file.name} says {annotation.size}, the image is {(width, height)}")
+        segments = None
+        if masks is not None and (masks / f"{stem}.pkl").is_file():
+            mask_file = masks / f"{stem}.pkl"
+            segments = parse_samrs(sources.read(mask_file, "masks"), mask_file)
+        objects = _objects(
+            annotation.objects, segments, (height, width), annotation_file, gt_boxes, masks is not None, found
+        )
+        name = image.relative_to(root).as_posix()
+        images.append(TrueImage(int(stem) if stem.isdecimal() else done, name, width, height, objects))
+        if progress is not None:
+            progress(done, len(stems))
+    return write_prepared(
+        root / file_name(split),
+        images,
+        DIOR,
+        sources,
+        name="dior" if split == "val" else f"dior-{split}",
+        gt_boxes=gt_boxes,
+        settings={"split": split, "masks": None if masks is None else "SAMRS"},
+        known=dict(zip(DIOR.categories, _VAL, strict=True)) if split == "val" else None,
+        known_images=SPLITS[split],
+        notes=found.sentences(gt_boxes),
+    )
+
+
+@dataclass
+class _Differences:
+    """What did not fit together, collected over all images."""
+
+    sizes: list[str] = field(default_factory=list)
+    boxes: list[str] = field(default_factory=list)
+    unmasked: list[str] = field(default_factory=list)
+    unmatched: list[str] = field(default_factory=list)
+
+    def sentences(self, gt_boxes: GtBoxes) -> list[str]:
+        fate = "left out" if gt_boxes == "mask" else "kept without one, so that mask scores will be null"
+        kinds = (
+            (self.sizes, "images have another size than their annotation says; the image's own was taken"),
+            (self.boxes, "objects have no area and were left out"),
+            (self.unmasked, f"objects have no mask and were {fate}"),
+            (self.unmatched, "masks belong to no annotated object and were left out"),
+        )
+        return [
+            f"{len(entries)} {what}: {'; '.join(entries[:_NOTES_SHOWN])}"
+            + ("; ..." if len(entries) > _NOTES_SHOWN else "")
+            for entries, what in kinds
+            if entries
+        ]
+
+
+def _stems(content: bytes, path: Path) -> list[str]:
+    stems = [line.split()[0] for line in content.decode("utf-8", errors="replace").splitlines() if line.strip()]
+    if not stems:
+        raise DataError(f"{path} is empty; expected one image name a line")
+    for number, stem in enumerate(stems, start=1):
+        check_stem(stem, f"{path}, name {number}")
+    return stems
+
+
+def _image_folder(root: Path, name: str, stem: str) -> Path:
+    """The folder of a split's images: `name`, also with the suffix of a downloaded archive, also twice."""
+    folders = sorted(path for path in root.glob(f"{name}*") if path.is_dir())
+    for folder in [*folders, *(folder / name for folder in folders)]:
+        if (folder / f"{stem}.jpg").is_file():
+            return folder
+    looked = " and ".join(str(folder) for folder in folders) or f"{root / name} (also with a suffix such as -001)"
+    raise DataError(f"DIOR image {stem}.jpg not found: looked in {looked}. Unpack the images of {name} there")
+
+
+def _category(name: str, where: str) -> str:
+    """The category of a name in VOC or SAMRS spelling: letters only, in any case."""
+    category = _SPELT.get(re.sub("[^a-z]", "", name.lower()))
+    if category is None:
+        raise DataError(f"{where} is a {name!r}, which is no DIOR category; expected one of {', '.join(_SPELT)}")
+    return category
+
+
+_SPELT = {name.replace(" ", ""): name for name in DIOR.categories}
+
+
+def _objects(
+    annotated: Sequence[VocObject],
+    segments: Sequence[SamrsObject] | None,
+    size: tuple[int, int],
+    path: Path,
+    gt_boxes: GtBoxes,
+    with_masks: bool,
+    found: _Differences,
+) -> tuple[TrueObject, ...]:
+    """The objects of one image, each with the mask of the same category and box."""
+    waiting: dict[tuple[str, tuple[int, ...]], list[RLE]] = {}
+    for i, segment in enumerate(segments or ()):
+        if segment.mask["size"] != size:
+            raise DataError(f"mask {i} of {path.stem} has size {segment.mask['size']}, the image is {size}")
+        category = _category(segment.category, f"mask {i} of {path.stem}")
+        waiting.setdefault((category, _rounded(segment.corners)), []).append(segment.mask)
+    objects = []
+    for i, item in enumerate(annotated, start=1):
+        where = f"{path.name}, object {i}"
+        category = _category(item.name, where)
+        masks = waiting.get((category, _rounded(item.corners)))
+        mask = masks.pop(0) if masks else None
+        mask_box = None if mask is None else _mask_box(mask, where)
+        if with_masks and mask_box is None:
+            mask = None  # an empty mask is none
+            found.unmasked.append(where)
+        try:
+            box = box_of_corners(item.corners, where) if gt_boxes == "annotated" else mask_box
+        except DataError as error:
+            found.boxes.append(str(error))
+            continue
+        if box is not None:
+            objects.append(TrueObject(category, box, mask))
+    left = sum(len(masks) for masks in waiting.values())
+    if left:
+        found.unmatched.append(f"{path.stem} ({left})")
+    return tuple(objects)
+
+
+def _rounded(corners: Sequence[float]) -> tuple[int, ...]:
+    return tuple(int(value) for value in np.rint(corners))
+
+
+def _mask_box(mask: RLE, where: str) -> Box | None:
+    """The bounding box of a mask; None for an empty one."""
+    x, y, width, height = decode_rles([mask], f"mask of {where}").boxes[0].tolist()
+    return (x, y, width, height) if width else None

@@ -1,0 +1,162 @@
+"""Ground truth on its way into a COCO file: what every reader and preparer of another format makes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from earthinstruct.errors import DataError
+from earthinstruct.masks import RLE
+
+Box = tuple[float, float, float, float]
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+
+
+@dataclass(frozen=True)
+class TrueObject:
+    """One annotated object.
+
+    Attributes:
+        category: its name.
+        box: COCO xywh, pixels.
+        segmentation: polygons (x, y, x, y, ... in pixels), an RLE, or None.
+    """
+
+    category: str
+    box: Box
+    segmentation: Sequence[Sequence[float]] | RLE | None = None
+
+
+@dataclass(frozen=True)
+class TrueImage:
+    """One image with its objects; `file_name` is relative to the image folder, sizes are in pixels."""
+
+    id: int
+    file_name: str
+    width: int
+    height: int
+    objects: tuple[TrueObject, ...]
+
+
+def coco_bytes(
+    images: Sequence[TrueImage],
+    categories: Sequence[str],
+    parents: Mapping[str, Sequence[str]] | None = None,
+    info: Mapping[str, Any] | None = None,
+) -> bytes:
+    """The images as COCO JSON; category and annotation ids from 1, in the order given.
+
+    Args:
+        images: the images.
+        categories: every category, in the order of their ids.
+        parents: parent category -> members, written as `supercategory`.
+        info: what the file says of itself.
+    """
+    parent_of = {member: parent for parent, members in (parents or {}).items() for member in members}
+    ids = {name: i for i, name in enumerate(categories, start=1)}
+    annotations: list[dict[str, Any]] = []
+    for image in images:
+        for found in image.objects:
+            annotation: dict[str, Any] = {
+                "id": len(annotations) + 1,
+                "image_id": image.id,
+                "category_id": ids[found.category],
+                "bbox": found.box,
+                "area": found.box[2] * found.box[3],
+                "iscrowd": 0,
+            }
+            if found.segmentation is not None:
+                annotation["segmentation"] = found.segmentation
+            annotations.append(annotation)
+    return msgspec.json.encode(
+        {
+            "info": dict(info or {}),
+            "images": [
+                {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
+                for image in images
+            ],
+            "categories": [
+                {"id": i, "name": name, "supercategory": parent_of.get(name, "")} for name, i in ids.items()
+            ],
+            "annotations": annotations,
+        }
+    )
+
+
+def box_of_corners(corners: Sequence[float], where: str) -> Box:
+    """A box from its corners x1, y1, x2, y2 as they stand in the file: width is x2 - x1, height is y2 - y1.
+
+    Raises:
+        DataError: the second corner does not lie below and to the right of the first.
+    """
+    x1, y1, x2, y2 = corners
+    if not (x2 > x1 and y2 > y1):
+        raise DataError(f"{where} has the corners {list(corners)}; expected x1 < x2 and y1 < y2")
+    return x1, y1, x2 - x1, y2 - y1
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) in pixels, from the head of the file.
+
+    Raises:
+        DataError: it is missing or is not an image.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.width, image.height
+    except FileNotFoundError as error:
+        raise DataError(f"image {path} does not exist") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"image {path} cannot be read: {error}") from error
+
+
+def images_below(folder: Path) -> list[Path]:
+    """The image files in a folder and in its subfolders, sorted; hidden ones are left out."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+class Sources:
+    """The files that a dataset was made from, hashed as they are read."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._hashes: dict[str, dict[str, str]] = {}
+
+    def read(self, path: Path, what: str) -> bytes:
+        """The content of a file, remembered as one of `what`.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{what} {path} cannot be read: {error.strerror}") from error
+        name = path.relative_to(self._root) if path.is_relative_to(self._root) else path
+        self._hashes.setdefault(what, {})[name.as_posix()] = hashlib.sha256(content).hexdigest()
+        return content
+
+    def info(self) -> list[dict[str, Any]]:
+        """For each kind of file: how many, and sha256 of the lines `<sha256>  <name>` of all, sorted by name.
+
+        That is what `sha256sum FILE... | sha256sum` prints; of a single file, it is the file's own.
+        """
+        summary = []
+        for what, hashes in self._hashes.items():
+            lines = "".join(f"{value}  {name}\n" for name, value in sorted(hashes.items()))
+            total = next(iter(hashes.values())) if len(hashes) == 1 else hashlib.sha256(lines.encode()).hexdigest()
+            summary.append({"what": what, "files": len(hashes), "first": min(hashes), "sha256": total})
+        return summary

@@ -1,0 +1,163 @@
+"""Prepares NWPU VHR-10 from its official layout, or from the COCO re-annotation of Su et al. 2019, which has masks."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from earthinstruct.datasets.coco import check_file_name, parse_coco
+from earthinstruct.datasets.dataset import Dataset
+from earthinstruct.datasets.ground_truth import (
+    Sources,
+    TrueImage,
+    TrueObject,
+    box_of_corners,
+    image_size,
+)
+from earthinstruct.datasets.prepare import (
+    GtBoxes,
+    Prepared,
+    Progress,
+    check_gt_boxes,
+    existing,
+    write_prepared,
+)
+from earthinstruct.errors import DataError
+from earthinstruct.tasks import NWPU
+
+FILE_NAME = "earthinstruct-nwpu.json"
+RENAMED = (("baseball_diamond", "baseball_field"), ("ground_track_field", "track_field"))
+_N_IMAGES = 650
+_REANNOTATED = (757, 298, 662, 391, 524, 159, 163, 239, 124, 604)  # objects per category, in the order of NWPU
+_OFFICIAL = (757, 302, 655, 390, 524, 159, 163, 224, 124, 477)
+_NUMBER = r"\s*(-?\d+(?:\.\d+)?)\s*"
+_LINE = re.compile(rf"\({_NUMBER},{_NUMBER}\)\s*,\s*\({_NUMBER},{_NUMBER}\)\s*,\s*(\d+)")
+
+
+def prepare_nwpu(
+    root: Path,
+    *,
+    annotations: Path | None = None,
+    gt_boxes: GtBoxes = "annotated",
+    progress: Progress | None = None,
+) -> Prepared:
+    """Make one annotation file of the 650 positive images: `ROOT/earthinstruct-nwpu.json`.
+
+    With the COCO re-annotation (`annotations`, or `ROOT/annotations.json` where it exists) objects have masks, and
+    image ids stay as they are, from 0; the images may be missing. Without it the text files of `ground truth` are
+    read: boxes only, width x2 - x1, and the id of image 001 is 0 as well. The negative images are not used.
+
+    Args:
+        root: the folder with `positive image set` and `ground truth`.
+        annotations: the COCO re-annotation.
+        gt_boxes: `annotated`: the boxes as annotated; `mask`: the bounding boxes of the masks.
+        progress: called after each image.
+
+    Raises:
+        UnknownNameError: no such choice of boxes.
+        DataError: a file is missing or malformed.
+    """
+    check_gt_boxes(gt_boxes)
+    if annotations is None and (root / "annotations.json").is_file():
+        annotations = root / "annotations.json"
+    if annotations is None and gt_boxes == "mask":
+        raise DataError(
+            f"boxes of masks need the COCO re-annotation, and there is none at {root / 'annotations.json'}; "
+            "give it with --annotations FILE"
+        )
+    if not root.is_dir():
+        raise DataError(f"folder {root} does not exist; give the folder that NWPU VHR-10 was unpacked to")
+    sources = Sources(root)
+    notes: list[str] = []
+    if annotations is not None:
+        images = _of_coco(root, annotations, sources, gt_boxes, notes, progress)
+    else:
+        images = _of_text(root, sources, progress)
+    return write_prepared(
+        root / FILE_NAME,
+        images,
+        NWPU,
+        sources,
+        name="nwpu",
+        gt_boxes=gt_boxes,
+        settings={"annotations": "text files" if annotations is None else "COCO re-annotation"},
+        known=dict(zip(NWPU.categories, _OFFICIAL if annotations is None else _REANNOTATED, strict=True)),
+        known_images=_N_IMAGES,
+        notes=notes,
+    )
+
+
+def _of_text(root: Path, sources: Sources, progress: Progress | None) -> list[TrueImage]:
+    folder = existing(root, ("positive image set",), "NWPU images")
+    texts = existing(root, ("ground truth",), "NWPU annotations")
+    files = sorted(folder.glob("*.jpg"))
+    if not files:
+        raise DataError(f"{folder} has no .jpg images; unpack the positive image set there")
+    unused = sorted({path.stem for path in texts.glob("*.txt")} - {path.stem for path in files})
+    if unused:
+        raise DataError(f"{texts} annotates images that {folder} does not have: {', '.join(unused[:5])}")
+    images = []
+    for done, path in enumerate(files, start=1):
+        if not path.stem.isdecimal():
+            raise DataError(f"{path} is not named by a number; expected 001.jpg, 002.jpg, ...")
+        text = texts / f"{path.stem}.txt"
+        objects = _text_objects(sources.read(text, "ground truth"), text)
+        images.append(TrueImage(int(path.stem) - 1, path.relative_to(root).as_posix(), *image_size(path), objects))
+        if progress is not None:
+            progress(done, len(files))
+    return images
+
+
+def _text_objects(content: bytes, path: Path) -> tuple[TrueObject, ...]:
+    """The lines `(x1,y1),(x2,y2),category` of one text file; spaces and blank lines do not matter."""
+    objects = []
+    for number, line in enumerate(content.decode("utf-8", errors="replace").splitlines(), start=1):
+        if not line.strip():
+            continue
+        match = _LINE.fullmatch(line.strip())
+        where = f"{path}, line {number}"
+        if match is None:
+            raise DataError(f"{where} is {line!r}, expected (x1,y1),(x2,y2),category")
+        *corners, category = match.groups()
+        if not 1 <= int(category) <= len(NWPU.categories):
+            raise DataError(f"{where} has category {category}, expected 1 to {len(NWPU.categories)}")
+        box = box_of_corners([float(value) for value in corners], where)
+        objects.append(TrueObject(NWPU.categories[int(category) - 1], box))
+    return tuple(objects)
+
+
+def _of_coco(
+    root: Path, path: Path, sources: Sources, gt_boxes: GtBoxes, notes: list[str], progress: Progress | None
+) -> list[TrueImage]:
+    content = sources.read(path, "COCO re-annotation")
+    dataset = parse_coco(content, path, name="nwpu", image_root=None, vocabulary=NWPU, renamed=dict(RENAMED))
+    boxes = dataset.annotations.boxes
+    if gt_boxes == "mask":
+        if dataset.annotations.masks is None:
+            raise DataError(f"boxes of masks need masks: {dataset.no_masks_reason}")
+        boxes = dataset.annotations.masks.boxes
+    folder = next((name for name in ("positive image set", "images") if (root / name).is_dir()), None)
+    if folder is None:
+        notes.append(
+            f"the images are not there ({root / 'positive image set'}): predictions can be scored, "
+            "but no method can be run before they are"
+        )
+    segmentations = _segmentations(content)
+    images, other_size = [], []
+    for index, record in enumerate(dataset.images):
+        check_file_name(record.file_name, f"{path}: images[{index}]")
+        name = f"{folder or 'positive image set'}/{record.file_name}"
+        if folder is not None and image_size(root / name) != (record.width, record.height):
+            other_size.append(name)
+        objects = tuple(
+            TrueObject(
+                NWPU.categories[dataset.annotations.category[i]], tuple(boxes[i].tolist()), segmentations[i]
+            )
+            for i in _annotations_of(dataset)[index]
+        )
+        images.append(TrueImage(int(record.id), name, record.width, record.height, objects))
+        if progress is not None:
+            progress(index + 1, len(dataset.images))
+    if other_size:
+        raise DataError(f"{len(other_size)} images have another size than {path} says: {', '.join(other_size[:5])}")
+    return images

@@ -1,0 +1,77 @@
+import pytest
+from msgspec.structs import replace
+
+from earthinstruct import evaluate
+from earthinstruct.cli import main
+from earthinstruct.errors import DataError
+from earthinstruct.metrics import Value
+from earthinstruct.regression import baseline_for, metric_values, moved_values
+from earthinstruct.results import read_result
+from earthinstruct.running.predictions import as_json
+
+
+@pytest.fixture
+def run(constant, dataset, tmp_path):
+    """A run folder, and its result."""
+    evaluation = evaluate(constant, dataset, setting="open_ended", output=tmp_path / "runs", resamples=50)
+    return evaluation.folders[0], evaluation.results[0]
+
+
+def with_f1(result, value):
+    box = replace(result.metrics.box, f1=Value(value, ci95=(0.0, 0.5)))
+    return replace(result, metrics=replace(result.metrics, box=box))
+
+
+def test_a_result_has_not_moved_from_itself(run):
+    result = run[1]
+    assert moved_values(result, result, 0) == []
+    assert dict(metric_values(result))["box.f1"] == result.metrics.box.f1.value
+
+
+def test_what_moved_is_named_with_its_interval(run):
+    before, after = with_f1(run[1], 0.25), with_f1(run[1], 0.26)
+    assert moved_values(after, before, 0.02) == []
+    (moved,) = moved_values(after, before, 0.001)
+    assert str(moved) == "box.f1: 0.2500 -> 0.2600 (+0.0100), within the 95 % interval"
+    (moved,) = moved_values(with_f1(run[1], 0.75), before)
+    assert "outside" in str(moved)
+    (moved,) = moved_values(with_f1(run[1], None), before)
+    assert str(moved) == "box.f1: 0.2500 -> undefined"
+
+
+def test_results_of_different_tasks_do_not_compare(run):
+    other = replace(run[1], protocol="paper")
+    with pytest.raises(DataError, match="protocol 'paper' against 'standard'"):
+        moved_values(other, run[1])
+
+
+def test_a_baseline_is_found_in_a_folder(run, tmp_path):
+    folder = tmp_path / "baselines"
+    folder.mkdir()
+    with pytest.raises(DataError, match="found none"):
+        baseline_for(run[1], folder)
+    (folder / "a.json").write_bytes(as_json(run[1]))
+    (folder / "b.json").write_bytes(as_json(replace(run[1], protocol="paper")))
+    assert baseline_for(run[1], folder) == run[1]
+    (folder / "c.json").write_bytes(as_json(run[1]))
+    with pytest.raises(DataError, match=r"a\.json, .*c\.json"):
+        baseline_for(run[1], folder)
+
+
+def test_check_exits_with_1_when_a_value_moved(run, tmp_path, capsys):
+    baseline = tmp_path / "baseline.json"
+    baseline.write_bytes(as_json(run[1]))
+    assert main(["check", str(run[0]), "--against", str(baseline)]) == 0
+    baseline.write_bytes(as_json(with_f1(run[1], 0.9)))
+    assert main(["check", str(run[0]), "--against", str(baseline)]) == 1
+    assert "moved    box.f1: 0.9000" in capsys.readouterr().out
+    assert main(["check", str(tmp_path / "none.json"), "--against", str(baseline)]) == 2
+
+
+def test_the_pytest_fixture_fails_when_a_value_moved(run, tmp_path, assert_result_unchanged):
+    file, baseline = run[0] / "result.json", tmp_path / "baseline.json"
+    baseline.write_bytes(as_json(read_result(file)))
+    assert_result_unchanged(file, baseline)
+    baseline.write_bytes(as_json(with_f1(run[1], 0.9)))
+    with pytest.raises(AssertionError, match="metric values moved"):
+        assert_result_unchanged(file, baseline)
