@@ -40,7 +40,6 @@ def run(arguments: argparse.Namespace) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(Template((templates / source).read_text(encoding="utf-8")).substitute(values), encoding="utf-8")
     print(f"written  {folder}: the method is in src/{package}/__init__.py")
-    print(
-        f"next     pip install -e {folder} && earthinstruct check-method {name} && earthinstruct evaluate --method {name}"
-    )
+    print(f"next     pip install -e {folder}")
+    print(f"then     earthinstruct check-method {name} && earthinstruct evaluate --method {name}")
     return 0
