@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypedDict
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from earthinstruct.errors import ContractError
 
 _LONGEST_TOKEN = 7  # characters of one run length: 35 bits, more than any image has pixels
+_MOST_PIXELS = 1 << 34  # of one mask: beyond it positions of many masks would leave int64
 _QUERIES_AT_ONCE = 4_000_000
 
 
@@ -49,18 +51,18 @@ class MaskRuns:
     def __len__(self) -> int:
         return len(self.heights)
 
-    @property
+    @cached_property
     def owners(self) -> NDArray[np.int64]:
         """int64 (runs,): the mask that each run belongs to."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
-    @property
+    @cached_property
     def areas(self) -> NDArray[np.int64]:
         """int64 (n,): foreground pixels of each mask."""
-        total = np.concatenate([[0], np.cumsum(self.ends - self.starts)])
+        total: NDArray[np.int64] = np.concatenate([[0], np.cumsum(self.ends - self.starts)])
         return total[self.offsets[1:]] - total[self.offsets[:-1]]
 
-    @property
+    @cached_property
     def boxes(self) -> NDArray[np.float64]:
         """float64 (n, 4): the bounding box of each mask, COCO xywh in pixels; zeros for an empty mask."""
         boxes = np.zeros((len(self), 4))
@@ -120,6 +122,8 @@ def check_rle(value: object, where: str) -> RLE:
         or not all(isinstance(side, int | np.integer) and not isinstance(side, bool) and side > 0 for side in size)
     ):
         raise ContractError(f"{where}: size must be two positive integers (height, width), got {_short(size)}")
+    if int(size[0]) * int(size[1]) > _MOST_PIXELS:
+        raise ContractError(f"{where}: size {_short(size)} has more than {_MOST_PIXELS} pixels")
     if isinstance(counts, bytes):
         counts = counts.decode("ascii", errors="replace")
     if not isinstance(counts, str):
@@ -213,11 +217,13 @@ def encode_runs(counts: Sequence[int], size: tuple[int, int]) -> RLE:
         size: (height, width) in pixels.
 
     Raises:
-        ContractError: a run is negative or not an integer, or the runs do not add up to height x width.
+        ContractError: a run is negative or not an integer, the size is not that of an image, or the runs do not add
+            up to height x width.
     """
     for i, count in enumerate(counts):
         if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 0:
             raise ContractError(f"run length {i} must be an integer >= 0, got {_short(count)}")
+    check_rle({"size": size, "counts": ""}, "mask")
     if sum(counts) != size[0] * size[1]:
         raise ContractError(f"run lengths add up to {sum(counts)} pixels, the mask has {size[0]} x {size[1]}")
     characters = []

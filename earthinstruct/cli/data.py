@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from earthinstruct.datasets.prepare import Prepared
 
 
 def register(verbs: Any) -> None:
     """Add the verb."""
     parser = verbs.add_parser("data", help="make datasets on disk", description=__doc__)
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="WHAT")
+    _register_scenes(kinds)
+    _register_prepare(kinds)
+    _register_fetch(kinds)
+
+
+def _register_scenes(kinds: Any) -> None:
     scenes = kinds.add_parser(
         "scenes",
         help="draw scenes with exact ground truth, of any number and size",
@@ -24,22 +35,160 @@ def register(verbs: Any) -> None:
     scenes.set_defaults(run=run_scenes)
 
 
+def _register_prepare(kinds: Any) -> None:
+    prepare = kinds.add_parser(
+        "prepare",
+        help="make one annotation file of DIOR or NWPU VHR-10 as downloaded",
+        description="Make one validated annotation file of an official download. Nothing is downloaded.",
+    )
+    datasets = prepare.add_subparsers(dest="dataset", required=True, metavar="DATASET")
+    dior = datasets.add_parser("dior", help="DIOR", description="Writes ROOT/earthinstruct-dior-<split>.json.")
+    dior.add_argument("--split", default="val", metavar="NAME", help="train, val or test (default: val)")
+    dior.add_argument("--masks", type=Path, metavar="DIR", help="the SAMRS mask files, <image>.pkl (default: no masks)")
+    dior.set_defaults(run=run_prepare_dior)
+    nwpu = datasets.add_parser("nwpu", help="NWPU VHR-10", description="Writes ROOT/earthinstruct-nwpu.json.")
+    nwpu.add_argument(
+        "--annotations",
+        type=Path,
+        metavar="FILE",
+        help="the COCO re-annotation, which has masks (default: ROOT/annotations.json, else the official text files)",
+    )
+    nwpu.set_defaults(run=run_prepare_nwpu)
+    for parser in (dior, nwpu):
+        parser.add_argument("root", type=Path, metavar="ROOT", help="the folder that it was unpacked to")
+        parser.add_argument(
+            "--gt-boxes",
+            default="annotated",
+            metavar="WHICH",
+            help="annotated, or mask: the bounding boxes of the masks (default: annotated)",
+        )
+
+
+def _register_fetch(kinds: Any) -> None:
+    fetch = kinds.add_parser(
+        "fetch",
+        help="download dior-mini, four images of DIOR with recorded answers",
+        description="Download a small dataset, after showing its licence. No other command downloads anything.",
+    )
+    fetch.add_argument("dataset", metavar="DATASET", help="dior-mini")
+    fetch.add_argument(
+        "--data", type=Path, metavar="DIR", help="the folder of your datasets (default: $EARTHINSTRUCT_DATA, else data)"
+    )
+    fetch.add_argument("--yes", action="store_true", help="accept the licence without being asked")
+    fetch.set_defaults(run=run_fetch)
+
+
 def run_scenes(arguments: argparse.Namespace) -> int:
     """Run `data scenes`."""
-    from rich.console import Console
-    from rich.progress import Progress
-
     from earthinstruct.datasets.scenes import write_split
 
-    with Progress(console=Console(stderr=True)) as display:
-        bar = display.add_task("drawing scenes", total=None)
+    with _progress("drawing scenes") as progress:
         folder = write_split(
-            arguments.folder,
-            arguments.split,
-            arguments.images,
-            arguments.size,
-            arguments.objects,
-            lambda done, total: display.update(bar, completed=done, total=total),
+            arguments.folder, arguments.split, arguments.images, arguments.size, arguments.objects, progress
         )
     print(f"written: {folder / 'annotations.json'}")
     return 0
+
+
+def run_prepare_dior(arguments: argparse.Namespace) -> int:
+    """Run `data prepare dior`."""
+    from earthinstruct.datasets.dior import prepare_dior
+
+    with _progress("reading DIOR") as progress:
+        prepared = prepare_dior(
+            arguments.root,
+            arguments.split,
+            masks=arguments.masks,
+            gt_boxes=arguments.gt_boxes,
+            progress=progress,
+        )
+    named = {"val": "dior", "test": "dior-test"}.get(arguments.split)
+    _print_prepared(prepared, f"--dataset {named} --data {arguments.root}" if named else f"--dataset {prepared.path}")
+    return 0
+
+
+def run_prepare_nwpu(arguments: argparse.Namespace) -> int:
+    """Run `data prepare nwpu`."""
+    from earthinstruct.datasets.nwpu import prepare_nwpu
+
+    with _progress("reading NWPU VHR-10") as progress:
+        prepared = prepare_nwpu(
+            arguments.root, annotations=arguments.annotations, gt_boxes=arguments.gt_boxes, progress=progress
+        )
+    _print_prepared(prepared, f"--dataset nwpu --data {arguments.root}")
+    return 0
+
+
+def run_fetch(arguments: argparse.Namespace) -> int:
+    """Run `data fetch`."""
+    from earthinstruct.datasets import dior_mini
+    from earthinstruct.datasets.registry import data_root
+    from earthinstruct.errors import EarthInstructError, UnknownNameError
+
+    if arguments.dataset != "dior-mini":
+        raise UnknownNameError(
+            "dataset to fetch", arguments.dataset, ["dior-mini"], "Others are unpacked by you, then prepared."
+        )
+    folder = data_root(arguments.data) / "dior_mini"
+    print(f"{len(dior_mini.FILES)} files from {dior_mini.URL} to {folder}\n{dior_mini.LICENCE}")
+    if not arguments.yes and not _accepted():
+        raise EarthInstructError("nothing was fetched; answer y, or give --yes, to accept the licence")
+    with _progress("fetching dior-mini") as progress:
+        dior_mini.fetch(folder, url=dior_mini.URL, progress=progress)
+    print(f"written: {folder}\nnext: earthinstruct evaluate --method NAME --dataset dior-mini --data {folder.parent}")
+    return 0
+
+
+def _accepted() -> bool:
+    try:
+        return input("Fetch them? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:  # nobody to ask
+        return False
+
+
+def _print_prepared(prepared: Prepared, options: str) -> None:
+    """The counts beside the published ones, what differs, and the next step."""
+    from rich.console import Console
+    from rich.table import Table
+
+    known = prepared.known
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("category")
+    for column in ("objects", "published", "difference") if known else ("objects",):
+        table.add_column(column, justify="right")
+
+    def add(name: str, found: int, published: int | None) -> bool:
+        differs = published is not None and found != published
+        columns = [str(found)]
+        if known:
+            columns += ["" if published is None else str(published), f"{found - (published or 0):+}" if differs else ""]
+        table.add_row(name, *columns)
+        return differs
+
+    differing = [name for name, found in prepared.counts.items() if add(name, found, known[name] if known else None)]
+    add("all", sum(prepared.counts.values()), sum(known.values()) if known else None)
+    Console().print(table)
+    if known is None:
+        print("no counts by category are published for this split")
+    elif differing:
+        print(f"{len(differing)} of {len(known)} categories differ from the published counts")
+    if prepared.known_images not in (None, prepared.n_images):
+        print(f"{prepared.n_images} images, published are {prepared.known_images}")
+    else:
+        print(f"{prepared.n_images} images, as published")
+    for note in prepared.notes:
+        print(f"note: {note}")
+    if not prepared.masks:
+        print("note: not every object has a mask, so mask scores will be null")
+    print(f"written: {prepared.path}\nnext: earthinstruct evaluate --method NAME {options}")
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as display:
+        bar = display.add_task(what, total=None)
+        yield lambda done, total: display.update(bar, completed=done, total=total)

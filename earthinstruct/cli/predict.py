@@ -3,26 +3,56 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earthinstruct.cli import options
 
 if TYPE_CHECKING:
-    from earthinstruct.contract import Instruction
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    from earthinstruct.contract import Instruction, Method, Prediction
+    from earthinstruct.report.exports import Found
+
+_PICTURES = (".png", ".jpg", ".jpeg")
 
 
 def register(verbs: Any) -> None:
     """Add the verb."""
     parser = verbs.add_parser("predict", help="run a method on images of your own", description=__doc__)
     options.add_method(parser)
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument(
+        "images", nargs="+", type=Path, metavar="IMAGE", help="JPEG, PNG, TIFF or GeoTIFF files, or folders of them"
+    )
     asked = parser.add_mutually_exclusive_group(required=True)
     asked.add_argument("--categories", metavar='"A, B"', help="find these categories")
     asked.add_argument("--open-ended", action="store_true", help="find everything")
     asked.add_argument("--parent", metavar="CATEGORY", help='find every kind of one category, such as "sports field"')
+    asked.add_argument("--instruction", metavar="TEXT", help='in your own words, such as "count the ships and harbors"')
     parser.add_argument(
-        "--save", type=Path, metavar="PATH", help="save an overlay: a file for one image, a folder for several"
+        "--save",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="save the answer, by suffix: .png or .jpg, a picture of what was found; .json, all of it; .coco.json, for "
+        "annotation tools; .geojson, outlines on the ground; without a suffix: a folder of pictures. May be repeated",
+    )
+    parser.add_argument(
+        "--tile",
+        type=int,
+        metavar="N",
+        help="cut images into tiles of N pixels; 0: never (default: 1024, where a side is longer than 2048)",
+    )
+    parser.add_argument(
+        "--overlap", type=int, metavar="N", help="pixels that neighbouring tiles share (default: an eighth of a tile)"
+    )
+    parser.add_argument(
+        "--bands", metavar="R,G,B", help="the bands of a raster to look at, from 1 (default: the first three)"
     )
     parser.add_argument(
         "--explain", type=Path, metavar="PATH", help="save a picture of how the method decided, where it can draw one"
@@ -32,68 +62,228 @@ def register(verbs: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the verb."""
-    from PIL import Image
+    """Run the verb: 1 when one of several images failed."""
+    from PIL.Image import fromarray
 
-    from earthinstruct.contract import ControlMethod
-    from earthinstruct.datasets import read_image
     from earthinstruct.errors import EarthInstructError
-    from earthinstruct.registry import make_method, parse_parameters
+    from earthinstruct.rasters import read_raster
+    from earthinstruct.report.exports import Found, check_places
     from earthinstruct.report.overlay import draw_overlay
     from earthinstruct.results import method_info
     from earthinstruct.running.predictions import Record, RecordWriter
-    from earthinstruct.running.run import check_prediction
 
     instruction = _instruction(arguments)
+    bands = _bands(arguments.bands)
+    images = _images(arguments.images)
+    pictures = [target for target in arguments.save if _kind(target) == "picture"]
+    files = [target for target in arguments.save if target not in pictures]
+    to_ground = any(_kind(target) == "geojson" for target in files)
+    for target in (*pictures, *([arguments.explain] if arguments.explain else [])):
+        _check_pictures(target, images)
+    method = _method(arguments)
+    explain = getattr(method, "explain", None) if arguments.explain is not None else None
+    if arguments.json is not None:
+        arguments.json.unlink(missing_ok=True)
+    found: list[Found] = []
+    failed = 0
+    with _progress(len(images)) as progress:
+        for number, path in enumerate(images):
+            try:
+                raster = read_raster(path, bands)
+                if to_ground:
+                    check_places([*((image.path, image.place) for image in found), (path, raster.place)])
+                prediction = _predict(method, raster.pixels, instruction, arguments, progress(number))
+                explanation = explain(raster.pixels, instruction) if explain is not None else None
+            except Exception as error:  # the reason is given, and the other images go on
+                if len(images) == 1:
+                    raise
+                failed += 1
+                print(f"failed: {path}: {error if isinstance(error, EarthInstructError) else repr(error)}")
+                continue
+            print(f"{path}: {_counted(prediction)}")
+            for note in raster.notes:
+                print(f"note: {path}: {note}")
+            for target in pictures:
+                _save_picture(draw_overlay(raster.pixels, prediction), target, path)
+            if explanation is not None:
+                _save_picture(fromarray(explanation), arguments.explain, path)
+            if arguments.json is not None:
+                with RecordWriter(arguments.json) as writer:
+                    writer.write(Record.of(str(path), prediction))
+            if files:
+                height, width = raster.pixels.shape[:2]
+                found.append(Found(path, height, width, raster.place, prediction))
+    for target in files:
+        _save_file(target, found)
+    for note in method_info(method).notes:
+        print(f"note: {note}")
+    if failed:
+        print(f"{failed} of {len(images)} images failed")
+    return 1 if failed else 0
+
+
+def _method(arguments: argparse.Namespace) -> Method:
+    """The method, which must answer from pixels, and draw an explanation where one is asked for."""
+    from earthinstruct.contract import ControlMethod
+    from earthinstruct.errors import EarthInstructError
+    from earthinstruct.registry import make_method, parse_parameters
+
     method = make_method(arguments.method, parse_parameters(arguments.parameters))
     if isinstance(method, ControlMethod):
         raise EarthInstructError(
             f"method {arguments.method!r} is a control: it answers from ground truth, and your images have none"
         )
-    explain = getattr(method, "explain", None)
-    if arguments.explain is not None and not callable(explain):
+    if arguments.explain is not None and not callable(getattr(method, "explain", None)):
         raise EarthInstructError(f"method {arguments.method!r} draws no explanation; leave --explain out")
-    if arguments.json is not None:
-        arguments.json.unlink(missing_ok=True)
-    several = len(arguments.images) > 1
-    for path in arguments.images:
-        image = read_image(path)
-        prediction = method.predict(image, instruction)
-        check_prediction(prediction, instruction, *image.shape[:2])
-        counts = prediction.counts or {
-            label: prediction.labels.count(label) for label in sorted(set(prediction.labels))
-        }
-        found = ", ".join(f"{label} {count}" for label, count in counts.items() if count)
-        print(f"{path}: {found or 'nothing found'}")
-        if arguments.save is not None:
-            draw_overlay(image, prediction).save(_target(arguments.save, path, several))
-        if arguments.explain is not None and callable(explain):
-            Image.fromarray(explain(image, instruction)).save(_target(arguments.explain, path, several))
-        if arguments.json is not None:
-            with RecordWriter(arguments.json) as writer:
-                writer.write(Record.of(str(path), prediction))
-    for note in method_info(method).notes:
-        print(f"note: {note}")
-    return 0
+    return method
 
 
-def _target(target: Path, image: Path, several: bool) -> Path:
-    if several or target.is_dir():
-        target.mkdir(parents=True, exist_ok=True)
-        return target / f"{image.stem}.png"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return target
+def _predict(
+    method: Method,
+    pixels: NDArray[np.uint8],
+    instruction: Instruction,
+    arguments: argparse.Namespace,
+    progress: Callable[[int, int], None],
+) -> Prediction:
+    """The answer for one image, cut into tiles where that is asked for, or where it is large."""
+    from earthinstruct.running.tiles import TILE, TILED_ABOVE, predict_tiled
+
+    longest = max(pixels.shape[:2])
+    tile = arguments.tile
+    if tile is None:
+        tile = TILE if longest > TILED_ABOVE else 0
+    if tile == 0:
+        return predict_tiled(method, pixels, instruction, tile=longest, overlap=0, progress=progress)
+    overlap = tile // 8 if arguments.overlap is None else arguments.overlap
+    return predict_tiled(method, pixels, instruction, tile=tile, overlap=overlap, progress=progress)
+
+
+def _save_picture(picture: Image, target: Path, path: Path) -> None:
+    """Save the picture of an image: under the target's name, or into the folder that it is."""
+    with _saving(target):
+        if not _is_picture(target):
+            target = target / f"{path.stem}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(target)
+
+
+def _save_file(target: Path, found: Sequence[Found]) -> None:
+    """Save what was found in all images, in the format of the target's suffix."""
+    from earthinstruct.report.exports import coco_of, geojson_of
+    from earthinstruct.running.predictions import Record, as_json
+
+    content: Any
+    match _kind(target):
+        case "coco":
+            content = coco_of(found)
+        case "geojson":
+            content = geojson_of(found)
+        case _:
+            content = [Record.of(str(image.path), image.prediction) for image in found]
+    with _saving(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(as_json(content))
+
+
+@contextmanager
+def _saving(target: Path) -> Iterator[None]:
+    from earthinstruct.errors import DataError
+
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{target} cannot be written: {error.strerror or error}") from error
+
+
+def _counted(prediction: Prediction) -> str:
+    counts = prediction.counts or {label: prediction.labels.count(label) for label in sorted(set(prediction.labels))}
+    return ", ".join(f"{label} {count}" for label, count in counts.items() if count) or "nothing found"
+
+
+def _images(given: Sequence[Path]) -> list[Path]:
+    """The image files, those of a folder in its place.
+
+    Raises:
+        DataError: a folder has no images.
+    """
+    from earthinstruct.datasets.ground_truth import images_below
+    from earthinstruct.errors import DataError
+
+    images: list[Path] = []
+    for path in given:
+        inside = images_below(path) if path.is_dir() else [path]
+        if not inside:
+            raise DataError(f"folder {path} has no images; expected JPEG, PNG or TIFF files")
+        images += inside
+    return images
+
+
+def _bands(text: str | None) -> tuple[int, ...] | None:
+    from earthinstruct.errors import EarthInstructError
+
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise EarthInstructError(f"--bands is {text!r}; expected numbers from 1, such as 4,3,2") from None
+
+
+def _kind(target: Path) -> str:
+    """What is saved under a name: json, coco, geojson or picture."""
+    if target.name.endswith(".coco.json"):
+        return "coco"
+    return {".json": "json", ".geojson": "geojson"}.get(target.suffix.lower(), "picture")
+
+
+def _check_pictures(target: Path, images: Sequence[Path]) -> None:
+    """Refuse a target that cannot hold a picture of every image."""
+    from earthinstruct.errors import EarthInstructError
+
+    if _is_picture(target):
+        if len(images) > 1:
+            raise EarthInstructError(f"{target} is one picture, and there are {len(images)} images; name a folder")
+    elif target.suffix and not target.is_dir():
+        raise EarthInstructError(
+            f"{target} has an unknown suffix; expected .png, .jpg, .json, .coco.json, .geojson, or a folder"
+        )
+    names = [image.stem for image in images]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None and not _is_picture(target):
+        raise EarthInstructError(
+            f"two images are named {repeated!r}, and {target} can hold one picture of that name; give them apart"
+        )
+
+
+def _is_picture(target: Path) -> bool:
+    return target.suffix.lower() in _PICTURES and not target.is_dir()
 
 
 def _instruction(arguments: argparse.Namespace) -> Instruction:
-    from earthinstruct.contract import Instruction
-    from earthinstruct.tasks import Vocabulary, instruction_text
+    from earthinstruct import free_instruction
 
+    if arguments.instruction is not None:
+        instruction = free_instruction.read_instruction(arguments.instruction)
+        what = instruction.parent or ", ".join(instruction.categories)
+        print(f"understood as {instruction.setting}{f': {what}' if what else ''}")
+        return instruction
     if arguments.categories is not None:
-        categories = tuple(name.strip() for name in arguments.categories.split(",") if name.strip())
-        text = instruction_text(Vocabulary(categories), "open_vocabulary")
-        return Instruction("open_vocabulary", text, categories)
-    if arguments.open_ended:
-        return Instruction("open_ended", instruction_text(Vocabulary(()), "open_ended"))
-    text = instruction_text(Vocabulary(()), "open_subclass", arguments.parent)
-    return Instruction("open_subclass", text, parent=arguments.parent)
+        names = (name.strip() for name in arguments.categories.split(","))
+        return free_instruction.open_vocabulary(tuple(name for name in names if name))
+    return free_instruction.open_ended() if arguments.open_ended else free_instruction.open_subclass(arguments.parent)
+
+
+@contextmanager
+def _progress(n_images: int) -> Iterator[Callable[[int], Callable[[int, int], None]]]:
+    """A bar on standard error over images and their tiles: number of the image -> what is called after each tile."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as display:
+        bar = display.add_task("predicting", total=n_images)
+
+        def of_image(number: int) -> Callable[[int, int], None]:
+            display.update(bar, completed=number)
+            return lambda done, tiles: display.update(bar, completed=number + done / tiles)
+
+        yield of_image

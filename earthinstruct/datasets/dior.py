@@ -11,6 +11,7 @@ import numpy as np
 
 from earthinstruct.datasets.ground_truth import Box, Sources, TrueImage, TrueObject, box_of_corners, image_size
 from earthinstruct.datasets.prepare import (
+    PREFIX,
     GtBoxes,
     Prepared,
     Progress,
@@ -35,7 +36,7 @@ _NOTES_SHOWN = 5
 
 def file_name(split: str) -> str:
     """The name of the prepared file of a split."""
-    return f"earthinstruct-dior-{split}.json"
+    return f"{PREFIX}dior-{split}.json"
 
 
 def prepare_dior(

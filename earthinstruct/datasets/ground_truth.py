@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from earthinstruct.errors import DataError
+from earthinstruct.instances import ImageId
 from earthinstruct.masks import RLE
 
 Box = tuple[float, float, float, float]
@@ -36,7 +37,7 @@ class TrueObject:
 class TrueImage:
     """One image with its objects; `file_name` is relative to the image folder, sizes are in pixels."""
 
-    id: int
+    id: ImageId
     file_name: str
     width: int
     height: int

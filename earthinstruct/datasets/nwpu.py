@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from earthinstruct.datasets.coco import check_file_name, parse_coco
-from earthinstruct.datasets.dataset import Dataset
+import msgspec
+
+from earthinstruct.datasets.coco import parse_coco
 from earthinstruct.datasets.ground_truth import (
     Sources,
     TrueImage,
@@ -15,6 +16,7 @@ from earthinstruct.datasets.ground_truth import (
     image_size,
 )
 from earthinstruct.datasets.prepare import (
+    PREFIX,
     GtBoxes,
     Prepared,
     Progress,
@@ -25,7 +27,7 @@ from earthinstruct.datasets.prepare import (
 from earthinstruct.errors import DataError
 from earthinstruct.tasks import NWPU
 
-FILE_NAME = "earthinstruct-nwpu.json"
+FILE_NAME = f"{PREFIX}nwpu.json"
 RENAMED = (("baseball_diamond", "baseball_field"), ("ground_track_field", "track_field"))
 _N_IMAGES = 650
 _REANNOTATED = (757, 298, 662, 391, 524, 159, 163, 239, 124, 604)  # objects per category, in the order of NWPU
@@ -142,20 +144,24 @@ def _of_coco(
             f"the images are not there ({root / 'positive image set'}): predictions can be scored, "
             "but no method can be run before they are"
         )
-    segmentations = _segmentations(content)
+    entries = msgspec.json.decode(content)["annotations"]
+    of_image: dict[int, list[int]] = {}
+    for i, index in enumerate(dataset.annotations.image.tolist()):
+        of_image.setdefault(index, []).append(i)
     images, other_size = [], []
     for index, record in enumerate(dataset.images):
-        check_file_name(record.file_name, f"{path}: images[{index}]")
         name = f"{folder or 'positive image set'}/{record.file_name}"
         if folder is not None and image_size(root / name) != (record.width, record.height):
             other_size.append(name)
         objects = tuple(
             TrueObject(
-                NWPU.categories[dataset.annotations.category[i]], tuple(boxes[i].tolist()), segmentations[i]
+                NWPU.categories[dataset.annotations.category[i]],
+                tuple(boxes[i].tolist()),
+                entries[i].get("segmentation"),
             )
-            for i in _annotations_of(dataset)[index]
+            for i in of_image.get(index, ())
         )
-        images.append(TrueImage(int(record.id), name, record.width, record.height, objects))
+        images.append(TrueImage(record.id, name, record.width, record.height, objects))
         if progress is not None:
             progress(index + 1, len(dataset.images))
     if other_size:

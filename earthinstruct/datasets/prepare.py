@@ -17,6 +17,7 @@ from earthinstruct.tasks import Vocabulary
 
 GtBoxes = Literal["annotated", "mask"]
 GT_BOXES = ("annotated", "mask")
+PREFIX = "earthinstruct-"  # of the names of prepared files, which name images from their own folder on
 Progress = Callable[[int, int], None]  # files read, files in all
 
 

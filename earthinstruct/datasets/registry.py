@@ -7,12 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from earthinstruct.datasets import dior, nwpu
 from earthinstruct.datasets.coco import read_coco
 from earthinstruct.datasets.dataset import Dataset
+from earthinstruct.datasets.folders import read_folder
+from earthinstruct.datasets.prepare import PREFIX
 from earthinstruct.errors import DataError, UnknownNameError
 from earthinstruct.tasks import DIOR, NWPU, Task, Vocabulary, tasks_of
 
 DATA_VARIABLE = "EARTHINSTRUCT_DATA"
+ANNOTATIONS = "annotations.json"
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,14 @@ def data_root(root: Path | None = None) -> Path:
 
 @dataclass(frozen=True)
 class _FolderDataset:
-    """A dataset in a folder of the user's: `<root>/<folder>/annotations.json` and `images/`, or `<root>` itself."""
+    """A dataset in a folder of the user's: one of `files` in `<root>/<folder>`, or in `<root>` itself.
+
+    Images are in `images/` beside an `annotations.json`; a prepared file names them relative to its own folder.
+    """
 
     name: str
     folder: str
+    files: tuple[str, ...]
     summary: str
     vocabulary: Vocabulary
     how_to_get: str
@@ -52,10 +60,11 @@ class _FolderDataset:
 
     def candidates(self, root: Path | None) -> list[Path]:
         base = data_root(root)
-        return [base / self.folder / "annotations.json", *([base / "annotations.json"] if root is not None else [])]
+        folders = [base / self.folder, *([base] if root is not None else [])]
+        return [folder / file for folder in folders for file in self.files]
 
     def missing(self, root: Path | None) -> str | None:
-        looked = self.candidates(root)
+        looked = sorted(self.candidates(root))
         if any(path.is_file() for path in looked):
             return None
         return (
@@ -67,7 +76,7 @@ class _FolderDataset:
         path = next((path for path in self.candidates(root) if path.is_file()), None)
         if path is None:
             raise DataError(f"dataset {self.name!r} {self.missing(root)}")
-        beside = path.parent / "images"
+        beside = path.parent / "images" if path.name == ANNOTATIONS else path.parent
         return read_coco(
             path,
             name=self.name,
@@ -80,23 +89,43 @@ class _FolderDataset:
         return DatasetSource(self.name, self.summary, self.vocabulary, self.load, self.missing)
 
 
-_DIOR_MINI = _FolderDataset(
-    name="dior-mini",
-    folder="dior_mini",
-    summary="four images of DIOR val, for trying a method on real pixels",
-    vocabulary=DIOR,
-    how_to_get="Put a COCO file of the four images and their folder `images` there (see data/README.md).",
-)
-_NWPU = _FolderDataset(
-    name="nwpu",
-    folder="nwpu",
-    summary="NWPU VHR-10, the 650 positive images, COCO re-annotation of Su et al. 2019",
-    vocabulary=NWPU,
-    how_to_get=(
-        "Put the COCO re-annotation there as annotations.json, and the folder `positive image set` as images "
-        "(see data/README.md)."
+def _dior(split: str, name: str, summary: str) -> _FolderDataset:
+    return _FolderDataset(
+        name=name,
+        folder="dior",
+        files=(dior.file_name(split),),
+        summary=summary,
+        vocabulary=DIOR,
+        how_to_get=(
+            "Unpack DIOR and make that file: earthinstruct data prepare dior ROOT"
+            + (f" --split {split}." if split != "val" else ".")
+        ),
+    )
+
+
+_FOLDERS = (
+    _FolderDataset(
+        name="dior-mini",
+        folder="dior_mini",
+        files=(ANNOTATIONS,),
+        summary="four images of DIOR val, for trying a method on real pixels",
+        vocabulary=DIOR,
+        how_to_get="Get it: earthinstruct data fetch dior-mini.",
     ),
-    renamed=(("baseball_diamond", "baseball_field"), ("ground_track_field", "track_field")),
+    _dior("val", "dior", "DIOR val, 5,863 images: the split of the paper"),
+    _dior("test", "dior-test", "DIOR test, 11,738 images"),
+    _FolderDataset(
+        name="nwpu",
+        folder="nwpu",
+        files=(nwpu.FILE_NAME, ANNOTATIONS),
+        summary="NWPU VHR-10, the 650 positive images",
+        vocabulary=NWPU,
+        how_to_get=(
+            "Put the COCO re-annotation there as annotations.json, and unpack the official download beside it, then: "
+            "earthinstruct data prepare nwpu ROOT (see data/README.md)."
+        ),
+        renamed=nwpu.RENAMED,
+    ),
 )
 
 
@@ -122,14 +151,15 @@ _SCENES = DatasetSource(
 
 def dataset_sources() -> dict[str, DatasetSource]:
     """Every dataset that has a name."""
-    return {"scenes": _SCENES} | {folder.name: folder.source() for folder in (_DIOR_MINI, _NWPU)}
+    return {"scenes": _SCENES} | {folder.name: folder.source() for folder in _FOLDERS}
 
 
 def load_dataset(name: str, root: Path | None = None, images: Path | None = None) -> Dataset:
-    """Load a dataset by name, or a COCO file by path.
+    """Load a dataset by name, or a COCO file or a folder by path.
 
     Args:
-        name: a registered name, or the path of a COCO annotation file (anything that ends in `.json`).
+        name: a registered name, the path of a COCO annotation file (anything that ends in `.json`), or of a folder
+            (see `earthinstruct.datasets.folders.read_folder`).
         root: the folder of the user's data; None: see `data_root`.
         images: the folder of the images; None: `images` beside the annotation file where it exists, else its folder.
 
@@ -139,12 +169,16 @@ def load_dataset(name: str, root: Path | None = None, images: Path | None = None
     """
     if name.endswith(".json"):
         path = Path(name)
-        beside = path.parent / "images"
+        beside = path.parent if path.name.startswith(PREFIX) else path.parent / "images"
         own_name = path.parent.resolve().name if path.stem == "annotations" else path.stem
         return read_coco(path, name=own_name, image_root=images or (beside if beside.is_dir() else path.parent))
     sources = dataset_sources()
     if name not in sources:
-        raise UnknownNameError("dataset", name, sources, "A COCO file of your own is given by its path (*.json).")
+        if Path(name).is_dir():
+            return read_folder(Path(name), images)
+        raise UnknownNameError(
+            "dataset", name, sources, "A COCO file of your own (*.json), or a folder, is given by its path."
+        )
     return sources[name].load(root, images)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from earthinstruct.instances import ImageId
 from earthinstruct.metrics.scores import Columns
 from earthinstruct.metrics.tally import Tally
 
@@ -15,14 +16,14 @@ RESAMPLES = 1_000
 _LEVEL = (2.5, 97.5)
 
 
-def image_weights(tally: Tally, resamples: int = RESAMPLES) -> NDArray[np.float64]:
+def image_weights(images: Sequence[ImageId], resamples: int = RESAMPLES) -> NDArray[np.float64]:
     """How often each image is drawn in each resample: float64 (resamples, n).
 
     The draws are seeded, and given to the images in the order of their ids, so the weights of an image do not depend
     on the order of the file.
     """
-    n = len(tally.images)
-    by_id = sorted(range(n), key=lambda i: (str(type(tally.images[i])), tally.images[i]))
+    n = len(images)
+    by_id = sorted(range(n), key=lambda i: (str(type(images[i])), images[i]))
     generator = np.random.Generator(np.random.PCG64(zlib.crc32(b"earthinstruct")))
     drawn = generator.integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
     weights = np.empty((resamples, n))

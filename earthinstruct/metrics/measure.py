@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from earthinstruct.instances import ImageId, Instances
@@ -16,7 +17,7 @@ from earthinstruct.metrics.matching import Geometry, Pairs, find_pairs, match
 from earthinstruct.metrics.protocols import STANDARD, Protocol
 from earthinstruct.metrics.regions import tally_regions
 from earthinstruct.metrics.scores import Columns
-from earthinstruct.metrics.tally import Tally, count_per_image, tally_counts, tally_matches
+from earthinstruct.metrics.tally import Tally, count_per_image, tally_counts, tally_matches, totals_at_thresholds
 from earthinstruct.metrics.values import (
     CategoryScores,
     Count,
@@ -29,6 +30,9 @@ from earthinstruct.metrics.values import (
 )
 
 SWEEP_THRESHOLDS = np.arange(50) / 50  # 0.00, 0.02, ..., 0.98
+IOU_THRESHOLDS = np.arange(50, 100, 5) / 100  # 0.50, 0.55, ..., 0.95
+PROPOSALS_AT = (10, 50, 100, 200)
+SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}  # COCO, box area in pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,14 +119,27 @@ class _Detection:
         order = np.arange(n) if in_file_order else np.argsort(-self.predictions.scores, kind="stable")  # type: ignore[operator]
         object.__setattr__(self, "order", order)
 
+    def f1_at_iou(self, kept: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """F1 at `IOU_THRESHOLDS`: float64 (10, c)."""
+        pairs = self.pairs.where(kept[self.pairs.prediction])
+        at = []
+        for threshold in IOU_THRESHOLDS:
+            matched = match(pairs.where(pairs.iou >= threshold), self.protocol.rule, self.order)
+            at.append(
+                tally_matches(
+                    self.truth.images, self.truth.categories, self.predictions, self.truth.instances, matched, kept
+                ).totals
+            )
+        return np.array([scores.f1(totals) for totals in at])
+
     def matched(self, kept: NDArray[np.bool_]) -> NDArray[np.int64]:
         """The ground truth of each kept prediction, or -1."""
         if self.protocol.rule == "maximum":  # what a prefix matches does not depend on what follows
-            return np.where(kept, self._matched_all, -1)
+            return np.where(kept, self.matched_all, -1)
         return match(self.pairs.where(kept[self.pairs.prediction]), self.protocol.rule, self.order)
 
     @cached_property
-    def _matched_all(self) -> NDArray[np.int64]:
+    def matched_all(self) -> NDArray[np.int64]:
         return match(self.pairs, self.protocol.rule, self.order)
 
     def tally(self, kept: NDArray[np.bool_]) -> Tally:
@@ -148,6 +165,7 @@ class _Measurement:
             for group, members in truth.groups.items()
         }
         self.resamples = resamples
+        self.weights: dict[tuple[ImageId, ...], NDArray[np.float64]] = {}
 
     def metrics(self, sweep: bool) -> Metrics:
         boxes = self.detection("box")
@@ -156,7 +174,12 @@ class _Measurement:
         if chosen is not None and self.predicted.instances.scores is not None:
             kept = self.predicted.instances.scores >= chosen.threshold
         return Metrics(
-            counting=self.counting(kept),
+            counting=self.counting(kept, self.predicted.has_counts),
+            counting_from_instances=(
+                self.counting(kept, np.zeros_like(self.predicted.has_counts))
+                if self.predicted.has_counts.any()
+                else None
+            ),
             box=self.detected(boxes, kept),
             mask=self.masks(kept),
             proposals=self.proposals(),
@@ -167,8 +190,9 @@ class _Measurement:
         pairs = find_pairs(self.predicted.instances, self.targets, geometry)
         return _Detection(self.truth, self.predicted.instances, pairs, self.protocol)
 
-    def counting(self, kept: NDArray[np.bool_]) -> PartScores:
-        instances, given = self.predicted.instances, self.predicted.has_counts
+    def counting(self, kept: NDArray[np.bool_], given: NDArray[np.bool_]) -> PartScores:
+        """Counting; the images where `given` is true are counted by their counts, the others by their instances."""
+        instances = self.predicted.instances
         counted = kept.copy()
         if self.protocol.least_counted_score is not None and instances.scores is not None:
             counted &= instances.scores >= self.protocol.least_counted_score
@@ -179,11 +203,15 @@ class _Measurement:
         tally = tally_counts(images, self.truth.categories, counts[entering], self.actual[entering])
         over = self.has_truth
         if self.protocol.counting_over_mentioned:
-            over = self.predicted.mentioned | (counts[entering] + self.actual[entering]).any(axis=0)
+            mentioned = self.predicted.mentioned if given.any() else np.zeros_like(self.has_truth)
+            over = mentioned | (counts[entering] + self.actual[entering]).any(axis=0)
         source = "counts" if given[entering].all() else "mixed" if given.any() else "instances"
-        return self.part(
-            tally, {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}, over, source=source
-        )
+        functions = {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}
+        fixed = {}
+        if len(images):
+            off = tally.columns["fp"] + tally.columns["fn"]  # |predicted - actual|: one of the two is 0
+            fixed = {"mae": off.mean(axis=0), "rmse": np.sqrt((off**2).mean(axis=0))}
+        return self.part(tally, functions, over, fixed=fixed, source=source)
 
     def detected(self, detection: _Detection, kept: NDArray[np.bool_], regions: Tally | None = None) -> PartScores:
         functions = {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}
@@ -195,7 +223,13 @@ class _Measurement:
             fixed["ap_nc50"] = self.constant_score_ap(detection, kept, self.protocol.constant_score_ap)
         if detection.predictions.scores is not None:
             fixed["ap50"] = self.average_precisions(detection)
-        return self.part(tally, functions, self.has_truth, fixed=fixed, regions=regions)
+        at_iou = detection.f1_at_iou(kept)
+        fixed["f1_5095"] = at_iou.mean(axis=0)
+        part = self.part(tally, functions, self.has_truth, fixed=fixed, regions=regions)
+        means = [self.mean(value, self.groups["all"], self.has_truth) for value in at_iou]
+        return replace(
+            part, f1_at_iou={f"{at:.2f}": mean for at, mean in zip(IOU_THRESHOLDS.tolist(), means, strict=True)}
+        )
 
     def masks(self, kept: NDArray[np.bool_]) -> PartScores:
         instances = self.predicted.instances
@@ -256,15 +290,7 @@ class _Measurement:
             return None
         shared = self.protocol.proposals_shared_by_categories
         pairs = find_pairs(proposals, self.targets, "box", agnostic=True)
-        found = np.zeros(len(self.targets), dtype=bool)
-        of_category = self.targets.category[pairs.target]
-        for part in (
-            (np.ones(len(of_category), dtype=bool),)
-            if shared
-            else (of_category == c for c in range(self.truth.shape[1]))
-        ):
-            matched = match(pairs.where(part), self.protocol.rule)
-            found[matched[matched >= 0]] = True
+        found = self.covered(pairs)
         tp = count_per_image(self.targets, *self.truth.shape, found)
         tally = Tally(
             self.truth.images, self.truth.categories, {"tp": tp, "fp": np.zeros_like(tp), "fn": self.actual - tp}
@@ -272,6 +298,11 @@ class _Measurement:
         over = np.ones_like(self.has_truth) if shared else self.has_truth
         values = scores.recall(tally.totals)
         groups, intervals = self.means({"recall": values}, {"recall": scores.recall}, tally, over)
+        area = self.targets.boxes[:, 2] * self.targets.boxes[:, 3]
+        by_image = np.argsort(proposals.image, kind="stable")
+        ordered = proposals.image[by_image]
+        rank = np.empty(len(proposals), dtype=np.int64)
+        rank[by_image] = np.arange(len(ordered)) - np.searchsorted(ordered, ordered, side="left")
         return ProposalScores(
             recall=self.value(groups["all"]["recall"], intervals.get("recall")),
             per_category={
@@ -280,22 +311,58 @@ class _Measurement:
             },
             groups=groups,
             n_proposals=len(proposals),
+            at={str(n): self.mean_recall(self.covered(pairs.where(rank[pairs.prediction] < n))) for n in PROPOSALS_AT},
+            by_size={
+                size: self.mean_recall(found, (area >= low) & (area < high)) for size, (low, high) in SIZES.items()
+            },
         )
+
+    def covered(self, pairs: Pairs) -> NDArray[np.bool_]:
+        """Which ground truths a one-to-one matching of proposals covers: bool (targets,)."""
+        found = np.zeros(len(self.targets), dtype=bool)
+        of_category = self.targets.category[pairs.target]
+        if self.protocol.proposals_shared_by_categories:
+            parts = [pairs]
+        else:
+            parts = [pairs.where(of_category == c) for c in range(self.truth.shape[1])]
+        for part in parts:
+            matched = match(part, self.protocol.rule)
+            found[matched[matched >= 0]] = True
+        return found
+
+    def mean_recall(self, found: NDArray[np.bool_], counted: NDArray[np.bool_] | None = None) -> float | None:
+        """Mean recall over the categories of `all`, of the `counted` ground truths (None: all)."""
+        there = np.ones_like(found) if counted is None else counted
+        actual = count_per_image(self.targets, *self.truth.shape, there).sum(axis=0)
+        tp = count_per_image(self.targets, *self.truth.shape, there & found).sum(axis=0)
+        over = np.ones_like(self.has_truth) if self.protocol.proposals_shared_by_categories else actual > 0
+        return self.mean(scores.recall({"tp": tp, "fn": actual - tp}), self.groups["all"], over)
 
     def sweep(self, detection: _Detection) -> Sweep:
         values = detection.predictions.scores
         if values is None:
             raise ValueError("a score sweep needs scores, and these predictions have none")
-        curve = []
-        for threshold in SWEEP_THRESHOLDS:
-            totals = detection.tally(values >= threshold).totals
-            point = [
-                self.mean(score(totals), self.groups["all"], self.has_truth)
-                for score in (scores.precision, scores.recall, scores.f1)
-            ]
-            curve.append(SweepPoint(float(threshold), *point))
-        best = max(curve, key=lambda point: (point.f1 or 0.0, -point.threshold))
-        return Sweep(best.threshold, curve)
+        if self.protocol.rule == "maximum":
+            totals = self.totals_at(detection, SWEEP_THRESHOLDS)
+        else:
+            each = [detection.tally(values >= threshold).totals for threshold in SWEEP_THRESHOLDS]
+            totals = {name: np.stack([row[name] for row in each]) for name in ("tp", "fp", "fn")}
+        over = self.groups["all"][self.has_truth[self.groups["all"]]]
+        if not len(over):
+            return Sweep(0.0, [SweepPoint(float(threshold), None, None, None) for threshold in SWEEP_THRESHOLDS])
+        means = [score(totals)[:, over].mean(axis=1) for score in (scores.precision, scores.recall, scores.f1)]
+        curve = [SweepPoint(*map(float, point)) for point in zip(SWEEP_THRESHOLDS, *means, strict=True)]
+        threshold = float(SWEEP_THRESHOLDS[np.argmax(means[-1])])
+        distinct = np.unique(values)
+        if self.protocol.rule != "maximum" or not len(distinct):
+            return Sweep(threshold, curve)
+        exact = scores.f1(self.totals_at(detection, distinct))[:, over].mean(axis=1)
+        best = int(np.argmax(exact))
+        return Sweep(threshold, curve, float(distinct[best]), float(exact[best]))
+
+    def totals_at(self, detection: _Detection, thresholds: NDArray[np.float64]) -> dict[str, NDArray[np.int64]]:
+        matched = detection.matched_all >= 0
+        return totals_at_thresholds(detection.predictions, matched, self.actual.sum(axis=0), thresholds)
 
     def part(
         self,
@@ -329,14 +396,17 @@ class _Measurement:
         per_category = {}
         for c, name in enumerate(self.truth.categories):
             here = {score: float(value[c]) if over[c] else None for score, value in values.items()}
-            per_category[name] = CategoryScores(*(int(totals[column][c]) for column in ("tp", "fp", "fn")), **here)
+            per_category[name] = CategoryScores(
+                *(int(totals[column][c]) for column in ("tp", "fp", "fn")),
+                **here,  # type: ignore[arg-type]
+            )
         headline = {name: self.value(groups["all"][name], intervals.get(name)) for name in values}
         return PartScores(
             tally={name: Count(row.tp, row.fp, row.fn) for name, row in per_category.items()},
             per_category=per_category,
             groups=groups,
             source=source,
-            **headline,  # type: ignore[arg-type]
+            **headline,
         )
 
     def means(
@@ -352,12 +422,14 @@ class _Measurement:
         }
         if not self.resamples or not len(tally.images):
             return groups, {}
-        totals = resampled_totals(tally, image_weights(tally, self.resamples))
+        if tally.images not in self.weights:
+            self.weights[tally.images] = image_weights(tally.images, self.resamples)
+        totals = resampled_totals(tally, self.weights[tally.images])
         fixed_set = over & ~self.has_truth  # mentioned without ground truth: in every resample
 
         def present(columns: Columns) -> NDArray[np.bool_]:
             if "intersection" in columns:
-                return np.asarray(over & (columns["union"] > 0))
+                return np.asarray(over & (columns["targets"] > 0))
             return np.asarray(over & ((columns["tp"] + columns["fn"] > 0) | fixed_set))
 
         members = self.groups["all"]

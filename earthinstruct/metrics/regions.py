@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.instances import ImageId, Instances
-from earthinstruct.metrics.tally import Tally
+from earthinstruct.metrics.tally import Tally, count_per_image
 
 
 def tally_regions(
     images: Sequence[ImageId], categories: Sequence[str], predictions: Instances, targets: Instances
 ) -> Tally:
     """Pixels in the intersection and in the union of the united masks, per image and category, for mIoU.
+
+    The column `targets` counts the ground truths: a resample's mean is over the categories that have some.
 
     Args:
         images: n ids.
@@ -39,6 +41,7 @@ def tally_regions(
         .reshape(shape)
         for name, inside in pixels.items()
     }
+    columns["targets"] = count_per_image(targets, *shape)
     return Tally(tuple(images), tuple(categories), columns)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,19 +13,19 @@ Columns = Mapping[str, NDArray[np.int64]] | Mapping[str, NDArray[np.float64]]
 RECALL_POINTS = 101
 
 
-def _ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
+def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> NDArray[np.float64]:
     """0 where the denominator is 0."""
-    return np.divide(numerator, denominator, out=np.zeros_like(numerator, dtype=np.float64), where=denominator > 0)
+    return np.divide(numerator, denominator, out=np.zeros(np.shape(numerator)), where=denominator > 0)
 
 
 def precision(columns: Columns) -> NDArray[np.float64]:
     """Tp / (tp + fp); 0 where nothing was predicted."""
-    return _ratio(columns["tp"].astype(np.float64), (columns["tp"] + columns["fp"]).astype(np.float64))
+    return _ratio(columns["tp"], columns["tp"] + columns["fp"])
 
 
 def recall(columns: Columns) -> NDArray[np.float64]:
     """Tp / (tp + fn); 0 where there is no ground truth."""
-    return _ratio(columns["tp"].astype(np.float64), (columns["tp"] + columns["fn"]).astype(np.float64))
+    return _ratio(columns["tp"], columns["tp"] + columns["fn"])
 
 
 def f1(columns: Columns) -> NDArray[np.float64]:
@@ -53,7 +54,7 @@ def ap_nc(columns: Columns) -> NDArray[np.float64]:
 
 def iou(columns: Columns) -> NDArray[np.float64]:
     """Intersection / union, in pixels; 0 where both are empty."""
-    return _ratio(columns["intersection"].astype(np.float64), columns["union"].astype(np.float64))
+    return _ratio(columns["intersection"], columns["union"])
 
 
 def average_precision(matched: NDArray[np.bool_], n_targets: int, scores: NDArray[np.float64] | None = None) -> float:

@@ -18,7 +18,8 @@ class Tally:
     Attributes:
         images: the ids of n images.
         categories: the names of c categories.
-        columns: name -> int64 (n, c); `tp`, `fp`, `fn` for what is matched, `intersection`, `union` (pixels) for mIoU.
+        columns: name -> int64 (n, c); `tp`, `fp`, `fn` for what is matched, `intersection`, `union` (pixels) and
+            `targets` for mIoU.
     """
 
     images: tuple[ImageId, ...]
@@ -56,6 +57,41 @@ def count_per_image(
         counted &= weights
     cell = instances.image[counted] * n_categories + instances.category[counted]
     return np.bincount(cell, minlength=n_images * n_categories).reshape(n_images, n_categories)
+
+
+def totals_at_thresholds(
+    predictions: Instances,
+    matched: NDArray[np.bool_],
+    n_targets: NDArray[np.int64],
+    thresholds: NDArray[np.float64],
+) -> dict[str, NDArray[np.int64]]:
+    """The sums over all images of the predictions whose score reaches a threshold, for all thresholds in one pass.
+
+    Args:
+        predictions: n predictions with scores.
+        matched: bool (n,), true positives of a matching in which every prefix by score is itself a maximum.
+        n_targets: int64 (c,), ground truths of each category.
+        thresholds: float64 (t,), increasing.
+
+    Returns:
+        `tp`, `fp`, `fn`: int64 (t, c).
+
+    Raises:
+        ValueError: the predictions have no scores.
+    """
+    if predictions.scores is None:
+        raise ValueError("score thresholds need scores")
+    shape = (len(thresholds) + 1, len(n_targets))
+    reached = np.searchsorted(thresholds, predictions.scores, side="right")  # how many thresholds a score reaches
+
+    def at_least(counted: NDArray[np.bool_]) -> NDArray[np.int64]:
+        cell = (reached * shape[1] + predictions.category)[counted]
+        histogram = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
+        return np.cumsum(histogram[::-1], axis=0)[-2::-1]
+
+    labelled = predictions.category >= 0
+    tp = at_least(labelled & matched)
+    return {"tp": tp, "fp": at_least(labelled) - tp, "fn": n_targets - tp}
 
 
 def tally_counts(

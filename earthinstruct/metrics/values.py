@@ -9,7 +9,7 @@ class Value(msgspec.Struct, frozen=True):
     """One score.
 
     Attributes:
-        value: a fraction in [0, 1], or None where the score is undefined.
+        value: a fraction in [0, 1] (objects, for `mae` and `rmse`), or None where the score is undefined.
         ci95: bootstrap interval (low, high) over images, or None.
         reason: why the value is None.
     """
@@ -39,6 +39,9 @@ class CategoryScores(msgspec.Struct, frozen=True, omit_defaults=True):
     ap_nc50: float | None = None
     ap50: float | None = None
     miou: float | None = None
+    f1_5095: float | None = None
+    mae: float | None = None
+    rmse: float | None = None
 
 
 class PartScores(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -54,6 +57,10 @@ class PartScores(msgspec.Struct, frozen=True, omit_defaults=True):
         ap_nc50: average precision without confidence; box and mask only.
         ap50: average precision; box and mask of methods with scores only.
         miou: mean IoU of united masks; mask only.
+        f1_5095: mean of F1 at IoU 0.50, 0.55, ..., 0.95; box and mask only.
+        f1_at_iou: IoU threshold ("0.50", ...) -> mean F1 over the categories of `all`; box and mask only.
+        mae: counting only: |predicted - actual| objects, mean over images, then over categories.
+        rmse: counting only: root of the mean square over images, then the mean over categories.
         source: counting only: `counts`, `instances` or `mixed`.
     """
 
@@ -66,16 +73,31 @@ class PartScores(msgspec.Struct, frozen=True, omit_defaults=True):
     ap_nc50: Value | None = None
     ap50: Value | None = None
     miou: Value | None = None
+    f1_5095: Value | None = None
+    f1_at_iou: dict[str, float | None] | None = None
+    mae: Value | None = None
+    rmse: Value | None = None
     source: str | None = None
 
 
 class ProposalScores(msgspec.Struct, frozen=True):
-    """How much of the ground truth the class-agnostic proposals cover at IoU 0.5 (boxes)."""
+    """How much of the ground truth the class-agnostic proposals cover at IoU 0.5 (boxes).
+
+    Attributes:
+        recall: with all proposals, mean over categories.
+        per_category: category -> its recall.
+        groups: group -> `recall` -> mean over the group's categories.
+        n_proposals: of all images.
+        at: number of proposals an image, the first in the method's order ("10", ...) -> recall.
+        by_size: `small` (box of the object below 32 x 32 pixels), `medium` (below 96 x 96), `large` -> recall.
+    """
 
     recall: Value
     per_category: dict[str, float | None]
     groups: dict[str, dict[str, float | None]]
     n_proposals: int
+    at: dict[str, float | None] = {}
+    by_size: dict[str, float | None] = {}
 
 
 class SweepPoint(msgspec.Struct, frozen=True):
@@ -91,10 +113,19 @@ class Sweep(msgspec.Struct, frozen=True):
     """The lowest threshold with the largest box mF1, chosen on the evaluated images themselves: an oracle.
 
     All other scores of the result are reported at `threshold`.
+
+    Attributes:
+        threshold: of 0.00, 0.02, ..., 0.98.
+        curve: the scores at these 50 thresholds.
+        exact_threshold: the best of all distinct scores (the lowest of equals); None under greedy matching, whose
+            result at one threshold says nothing about the next, and where nothing is predicted.
+        exact_f1: the box mF1 there.
     """
 
     threshold: float
     curve: list[SweepPoint]
+    exact_threshold: float | None = None
+    exact_f1: float | None = None
 
 
 class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -102,6 +133,7 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         counting: from the counts a method gives, or from its instances.
+        counting_from_instances: from its instances, where `counting` is from counts.
         box: from boxes at IoU 0.5.
         mask: from masks at IoU 0.5.
         proposals: None when the method gives no proposals.
@@ -115,3 +147,4 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
     proposals: ProposalScores | None = None
     sweep: Sweep | None = None
     adherence: Value | None = None
+    counting_from_instances: PartScores | None = None

@@ -65,7 +65,8 @@ def score_records(
         DataError: a record is malformed, or a label maps to nothing where the categories were given.
         EarthInstructError: a sweep of predictions without scores.
     """
-    chosen = [image for image in dataset.images if images is None or image.id in set(images)]
+    wanted = None if images is None else set(images)
+    chosen = [image for image in dataset.images if wanted is None or image.id in wanted]
     failed: dict[ImageId, str] = {}
     ordered: list[Record] = []
     for image in chosen:

@@ -4,56 +4,7 @@ import json
 
 import pytest
 
-from earthinstruct.cli import main
 from earthinstruct.results import read_result
-
-METHOD = """
-from earthinstruct import Prediction
-
-class Finds:
-    name = "finds"
-    def predict(self, image, instruction):
-        return Prediction(labels=["ship"], boxes=[[1, 1, 4, 4]], masks=None, scores=[0.5])
-
-class Fails(Finds):
-    name = "fails"
-    def predict(self, image, instruction):
-        raise RuntimeError("no weights")
-
-class Rude(Finds):
-    def predict(self, image, instruction):
-        image[:] = 0
-        return Prediction()
-"""
-
-
-@pytest.fixture
-def method(tmp_path):
-    path = tmp_path / "own.py"
-    path.write_text(METHOD)
-    return str(path)
-
-
-@pytest.fixture
-def file(coco, write_coco):
-    return str(write_coco(coco))
-
-
-@pytest.fixture
-def call(capsys, monkeypatch, tmp_path):
-    """Runs the command line in an empty folder; returns the exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "100")
-
-    def call(*arguments):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = stop.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def test_evaluate_prints_one_table_and_keeps_the_run(call, method, file, tmp_path):
@@ -170,42 +121,6 @@ def test_doctor_says_what_is_missing_and_where_it_looked(call, tmp_path, monkeyp
     assert code == 0
     assert "ok       dataset scenes" in out
     assert "missing  dataset nwpu not found: looked for data/nwpu/annotations.json" in out
-
-
-def test_predict_saves_an_overlay_and_the_answer(call, method, file, tmp_path):
-    image = tmp_path / "set" / "images" / "a.png"
-    arguments = [
-        "--method",
-        f"{method}:Finds",
-        "--categories",
-        "ship, harbor",
-        "--save",
-        "out/a.png",
-        "--json",
-        "a.jsonl",
-    ]
-    code, out, _ = call("predict", *arguments, image)
-    assert code == 0
-    assert "a.png: ship 1" in out
-    assert (tmp_path / "out" / "a.png").stat().st_size > 1000
-    assert json.loads((tmp_path / "a.jsonl").read_text())["labels"] == ["ship"]
-    code, _, err = call("predict", "--method", f"{method}:Finds", "--open-ended", "--explain", "x.png", image)
-    assert code == 2
-    assert "draws no explanation" in err
-
-
-def test_several_images_are_saved_into_a_folder(call, method, file, tmp_path):
-    images = [tmp_path / "set" / "images" / name for name in ("a.png", "b.png")]
-    code, _, _ = call("predict", "--method", f"{method}:Finds", "--parent", "sports field", "--save", "drawn", *images)
-    assert code == 0
-    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["a.png", "b.png"]
-
-
-def test_data_scenes_makes_a_dataset_of_any_size(call, method, tmp_path):
-    code, out, _ = call("data", "scenes", "load", "--images", "2", "--size", "128", "--objects", "5")
-    assert code == 0
-    assert "annotations.json" in out
-    assert len(json.loads((tmp_path / "load" / "annotations.json").read_text())["images"]) == 2
 
 
 def test_the_reference_predictions_give_the_published_values(call, reference, tmp_path):

@@ -26,12 +26,16 @@ Integers = NDArray[np.int64]
 _OPPONENT = np.array([[1 / 3, 0.75, 0.25], [1 / 3, -0.75, 0.25], [1 / 3, 0.0, -0.5]], dtype=np.float32)
 
 _EDGES = (12.0, 20.0, 30.0, 42.0, 60.0)  # gradient, grey levels per pixel, from which a pixel is part of a contour
+_CLEAR_STEP = 30.0  # change of colour, grey levels, that makes a clear border
 _CANDIDATES_PER_IMAGE = 900  # the best go on to be filled and compared
 
-# Logistic regression on scenes train: does a region cover an object with IoU >= 0.5? See `_features` for the order.
-_WEIGHTS = np.array(
-    [-6.087, 2.019, 0.559, -0.645, -0.068, 1.009, 0.534, 2.116, 0.672, -1.241, 0.262, 0.07, 0.731, 0.24]
-)
+# Logistic regression on scenes train: does a region cover an object with IoU >= 0.5? `_ALONE` knows the region only, in
+# the order of `_features`; `_TOGETHER` how many likely regions of its shape there are as well, see `_score`.
+_ALONE = np.array([-5.291, 2.363, 1.32, -0.725, -0.745, 0.664, 0.421, 1.985, 0.205, -0.732, 0.112, 0.119, 0.543, 0.391, 2.219])
+_TOGETHER = np.array([-5.526, 2.12, 1.288, -0.302, -0.541, 0.416, -0.446, 0.948, 0.239, -0.29, 0.135, 0.117, 0.246, 0.385, 1.989, 0.842, -0.191, -0.001])
+_COMPANY = 500  # likely regions that are counted
+_SHAPE = [2, 6, 9]  # size, fill and elongation among the features
+_SHAPE_SCALES = np.array([5.0, 8.0, 5.0])
 
 
 class SegmentsProposer:
@@ -63,11 +67,10 @@ class SegmentsProposer:
         """Regions of one RGB image, uint8 (height, width, 3), best first, with masks and scores in (0, 1)."""
         height, width = image.shape[:2]
         candidates = self.candidates(image)
-        chosen = np.concatenate([source.chosen for source in candidates])
-        owner = np.repeat(np.arange(len(candidates)), [len(source.chosen) for source in candidates])
-        score = np.concatenate([_score(source.features)[source.chosen] for source in candidates])
+        places = [(source, i) for source in candidates for i in range(len(source))]
+        score = np.concatenate([_score(source.features) for source in candidates])
         best = np.argsort(-score, kind="stable")[:_CANDIDATES_PER_IMAGE]
-        cuts = [candidates[owner[i]].cut(int(chosen[i])) for i in best.tolist()]
+        cuts = [places[i][0].cut(places[i][1]) for i in best.tolist()]
         kept = _without_duplicates(cuts, self.overlap, self.limit)
         masks = np.zeros((len(kept), height, width), dtype=bool)
         for mask, i in zip(masks, kept, strict=True):
@@ -81,19 +84,18 @@ class SegmentsProposer:
 
     def candidates(self, image: NDArray[np.uint8]) -> list[Candidates]:
         """All regions that are neither too small nor too large, by source; many of them overlap."""
+        height, width = image.shape[:2]
+        most = max(2, int(height * width / self.basin_area))
         closed = ndimage.grey_closing(image, (3, 3, 1))
         opened = ndimage.grey_opening(closed, (3, 3, 1))
-        sources = []
-        for smooth in (closed, opened):
-            picture = smooth.astype(np.float32) @ _OPPONENT
-            basins = _basins(picture, _gradient(picture), max(2, int(picture[..., 0].size / self.basin_area)))
-            sources.append(_tree_candidates(basins, picture))
-        picture = image.astype(np.float32) @ _OPPONENT
-        gradient = _gradient(picture)
-        sources += [_contour_candidates(gradient >= edge, picture) for edge in _EDGES]
-        largest = self.largest_share * image.shape[0] * image.shape[1]
+        basins = _basins(closed.astype(np.float32) @ _OPPONENT, most)
+        sources = [_tree_candidates(basins, _Pixels.of(smooth)) for smooth in (closed, opened)]
+        pixels = _Pixels.of(image)
+        gradient = _gradient(pixels.picture)
+        sources += [_contour_candidates(gradient >= edge, pixels) for edge in _EDGES]
+        largest = self.largest_share * height * width
         for source in sources:
-            source.chosen = np.flatnonzero((source.areas >= self.least_area) & (source.areas <= largest))
+            source.keep((source.areas >= self.least_area) & (source.areas <= largest))
         return sources
 
 
@@ -122,26 +124,35 @@ class Candidates:
         labels: int64 (height, width).
         first: int64 (n,).
         last: int64 (n,).
-        areas: float64 (n,), pixels.
         bounds: int64 (n, 4): top, left, bottom, right.
+        areas: float64 (n,), pixels, without the holes.
         features: float64 (n, features), see `_features`.
-        chosen: indices of those that are to be scored.
     """
 
     labels: Integers
     first: Integers
     last: Integers
-    areas: Floats
     bounds: Integers
+    areas: Floats
     features: Floats
-    chosen: Integers
+
+    def __len__(self) -> int:
+        return len(self.areas)
+
+    def keep(self, which: NDArray[np.bool_]) -> None:
+        """Forget all others."""
+        for name in ("first", "last", "bounds", "areas", "features"):
+            setattr(self, name, getattr(self, name)[which])
 
     def cut(self, index: int) -> _Cut:
         """One region with its holes filled."""
         top, left, bottom, right = self.bounds[index].tolist()
         part = self.labels[top:bottom, left:right]
-        inside = (part >= self.first[index]) & (part < self.last[index])
-        return _Cut(top, left, ndimage.binary_fill_holes(inside))
+        outside = np.ones((bottom - top + 2, right - left + 2), dtype=bool)
+        outside[1:-1, 1:-1] = (part < self.first[index]) | (part >= self.last[index])
+        around, pieces = ndimage.label(outside)
+        inside = ~outside if pieces == 1 else around != 1  # the first piece found is the one at the corner
+        return _Cut(top, left, inside[1:-1, 1:-1])
 
 
 def _gradient(picture: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -153,13 +164,14 @@ def _gradient(picture: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.sqrt(total)
 
 
-def _basins(picture: NDArray[np.float32], gradient: NDArray[np.float32], most: int) -> Integers:
+def _basins(picture: NDArray[np.float32], most: int) -> Integers:
     """Number of the watershed basin of each pixel, after neighbours of like colour were merged until `most` are left.
 
     Pairs of regions that are each other's most similar neighbour are merged, the better half of them at a time.
     """
     from skimage.segmentation import watershed
 
+    gradient = _gradient(picture)
     seeds, _ = ndimage.label(ndimage.minimum_filter(gradient, 3) == gradient)
     basins: Integers = watershed(gradient, seeds).astype(np.int64) - 1
     n = int(basins.max()) + 1
@@ -252,103 +264,128 @@ def _grow(size: Floats, mean: Floats, a: Integers, b: Integers) -> tuple[Integer
     return np.array(parts, dtype=np.int64).reshape(-1, 2), np.array(costs)
 
 
-def _tree_candidates(basins: Integers, picture: NDArray[np.float32]) -> Candidates:
-    """Every node of the merge tree of some basins."""
-    sums, bounds, (a, b), across = _sums(basins, picture)
-    n = len(sums)
+def _tree_candidates(basins: Integers, pixels: _Pixels) -> Candidates:
+    """Every node of the merge tree of some basins, numbered from 0."""
+    n = int(basins.max()) + 1
+    sums, a, b, borders = pixels.sums(basins, n)
+    pairs, place = np.unique(a * n + b, return_inverse=True)
+    a, b = np.divmod(pairs, n)
+    across = np.stack([np.bincount(place, column, len(pairs)) for column in borders.T], axis=1)
     parts, costs = _grow(sums[:, 0], sums[:, 6:9] / sums[:, :1], a, b)
     nodes = n + len(parts)
     parent = np.full(nodes, nodes - 1)
-    count = np.ones(nodes, dtype=np.int64)
-    sums = np.concatenate([sums, np.zeros((len(parts), sums.shape[1]))])
-    bounds = np.concatenate([bounds, np.zeros((len(parts), 4), dtype=np.int64)])
-    for node, (x, y) in enumerate(parts.tolist(), start=n):
-        parent[[x, y]] = node
-        count[node] = count[x] + count[y]
+    parent[parts] = np.arange(n, nodes)[:, None]
     # a border between two basins is no border of the nodes that hold both: take it away where they meet
     x, y = a.copy(), b.copy()
-    while (apart := x != y).any():
-        lower = np.minimum(x, y)[apart]
-        up = parent[lower]
-        x[apart], y[apart] = np.maximum(x, y)[apart], up
-    np.subtract.at(sums, (x, 11), 2 * across[:, 0])
-    np.subtract.at(sums, (x, 12), 2 * across[:, 1])
-    for node, (x_, y_) in enumerate(parts.tolist(), start=n):
-        sums[node] += sums[x_] + sums[y_]
-        bounds[node, :2] = np.minimum(bounds[x_, :2], bounds[y_, :2])
-        bounds[node, 2:] = np.maximum(bounds[x_, 2:], bounds[y_, 2:])
+    while len(apart := np.flatnonzero(x != y)):
+        x[apart], y[apart] = np.maximum(x, y)[apart], parent[np.minimum(x, y)[apart]]
+    sums = np.concatenate([sums, np.zeros((len(parts), sums.shape[1]))])
+    np.subtract.at(sums[:, 11:], x, 2 * across)
+    bounds = np.concatenate([_bounds(basins + 1, n), np.zeros((len(parts), 4), dtype=np.int64)])
+    count = np.ones(nodes, dtype=np.int64)
+    for node, (left, right) in enumerate(parts.tolist(), start=n):
+        sums[node] += sums[left] + sums[right]
+        bounds[node, :2] = np.minimum(bounds[left, :2], bounds[right, :2])
+        bounds[node, 2:] = np.maximum(bounds[left, 2:], bounds[right, 2:])
+        count[node] = count[left] + count[right]
     first = np.zeros(nodes, dtype=np.int64)
-    for node, (x_, y_) in reversed(list(enumerate(parts.tolist(), start=n))):
-        first[x_], first[y_] = first[node], first[node] + count[x_]
-    height = np.concatenate([np.zeros(n), costs])
-    stability = np.log((height[parent] + 100) / (height + 100))
+    for node, (left, right) in zip(range(nodes - 1, n - 1, -1), parts[::-1].tolist(), strict=True):
+        first[left], first[right] = first[node], first[node] + count[left]
+    cost = np.concatenate([np.zeros(n), costs])
     return Candidates(
         labels=first[:n][basins],
         first=first,
         last=first + count,
-        areas=sums[:, 0],
         bounds=bounds,
-        features=_features(sums, stability, contour=False),
-        chosen=np.arange(nodes),
+        areas=sums[:, 0],
+        features=_features(sums, np.log((cost[parent] + 100) / (cost + 100)), contour=False),
     )
 
 
-def _contour_candidates(contour: NDArray[np.bool_], picture: NDArray[np.float32]) -> Candidates:
+def _contour_candidates(contour: NDArray[np.bool_], pixels: _Pixels) -> Candidates:
     """What contours enclose, the contours included; threads of a pixel or two are cut."""
     filled = ndimage.binary_opening(ndimage.binary_fill_holes(contour), iterations=1)
-    labels = ndimage.label(filled)[0].astype(np.int64)
-    sums, bounds, _, _ = _sums(labels, picture)
-    n = len(sums)
+    labels, n = ndimage.label(filled)
+    labels = labels.astype(np.int64)
+    sums = pixels.sums(labels, n + 1)[0][1:]
     return Candidates(
         labels=labels,
-        first=np.arange(1, n),
-        last=np.arange(2, n + 1),
-        areas=sums[1:, 0],
-        bounds=bounds[1:],
-        features=_features(sums[1:], np.zeros(n - 1), contour=True),
-        chosen=np.arange(n - 1),
+        first=np.arange(1, n + 1),
+        last=np.arange(2, n + 2),
+        bounds=_bounds(labels, n),
+        areas=sums[:, 0],
+        features=_features(sums, np.zeros(n), contour=True),
     )
 
 
-def _sums(
-    labels: Integers, picture: NDArray[np.float32]
-) -> tuple[Floats, Integers, tuple[Integers, Integers], Floats]:
-    """Sums over the pixels of each label, from 0.
+@dataclass(frozen=True, eq=False)
+class _Pixels:
+    """What is summed over the pixels of a region.
 
-    Returns:
-        float64 (n, 13): pixels; x, y, xx, yy, xy; three colours and two squares (brightness; colour differences
-        together); length of the border to other labels; colour step across it; then int64 (n, 4) bounds; the pairs
-        of labels that touch; and for each pair the length of their border and the sum of steps across it.
+    Attributes:
+        picture: float32 (height, width, 3), brightness and two colour differences.
+        columns: 11 arrays of height x width values: one; x, y, xx, yy, xy; the three colours; brightness squared; the
+            squared colour differences together.
+        steps: the change of colour from each pixel to the next one down and, after those, to the right.
     """
-    height, width = labels.shape
-    n = int(labels.max()) + 1
-    flat = labels.ravel()
-    y, x = (grid.ravel() for grid in np.mgrid[0:height, 0:width].astype(np.float64))
-    colours = picture.reshape(-1, 3)
-    squares = (colours[:, 0] ** 2, (colours[:, 1:] ** 2).sum(axis=1))
-    columns = [np.bincount(flat, minlength=n)]
-    columns += [np.bincount(flat, values, n) for values in (x, y, x * x, y * y, x * y, *colours.T, *squares)]
-    a = np.concatenate([labels[:-1].ravel(), labels[:, :-1].ravel()])
-    b = np.concatenate([labels[1:].ravel(), labels[:, 1:].ravel()])
-    steps = np.concatenate([np.abs(np.diff(picture, axis=axis)).sum(axis=2).ravel() for axis in (0, 1)])
-    border = a != b
-    a, b, steps = a[border], b[border], steps[border]
-    pairs, place = np.unique(np.minimum(a, b) * n + np.maximum(a, b), return_inverse=True)
-    across = np.stack([np.bincount(place, minlength=len(pairs)), np.bincount(place, steps, len(pairs))], axis=1)
-    first, second = np.divmod(pairs, n)
-    columns += [np.bincount(first, values, n) + np.bincount(second, values, n) for values in across.T]
-    bounds = np.zeros((n, 4), dtype=np.int64)
-    for label, box in enumerate(ndimage.find_objects(labels + 1)):
-        if box is not None:
-            bounds[label] = box[0].start, box[1].start, box[0].stop, box[1].stop
-    return np.stack(columns, axis=1).astype(np.float64), bounds, (first, second), across
+
+    picture: NDArray[np.float32]
+    columns: list[Floats]
+    steps: Floats
+
+    @staticmethod
+    def of(image: NDArray[np.uint8]) -> _Pixels:
+        """The sums' terms for an RGB image, uint8 (height, width, 3)."""
+        picture = image.astype(np.float32) @ _OPPONENT
+        height, width = picture.shape[:2]
+        y, x = (grid.ravel() for grid in np.mgrid[0:height, 0:width].astype(np.float64))
+        light, first, second = (channel.astype(np.float64).ravel() for channel in np.moveaxis(picture, -1, 0))
+        moments = [np.ones(height * width), x, y, x * x, y * y, x * y]
+        columns = [*moments, light, first, second, light**2, first**2 + second**2]
+        steps = [
+            sum(np.abs(np.diff(channel, axis=axis)) for channel in np.moveaxis(picture, -1, 0)).ravel()
+            for axis in (0, 1)
+        ]
+        return _Pixels(picture, columns, np.concatenate(steps).astype(np.float64))
+
+    def sums(self, labels: Integers, n: int) -> tuple[Floats, Integers, Integers, Floats]:
+        """Sums for each label in [0, n) of an array of the image's shape.
+
+        Returns:
+            float64 (n, 14): the sums of `columns`, and of the border to other labels its length, the steps across it
+            and the number of clear ones; then, for each place where two labels meet, the smaller and the larger one,
+            and float64 (places, 3), what it adds to a border.
+        """
+        flat = labels.ravel()
+        inside = np.flatnonzero(flat)
+        if 2 * len(inside) < len(flat):  # mostly label 0, which no one asks for
+            sums = [np.bincount(flat[inside], column[inside], n) for column in self.columns]
+        else:
+            sums = [np.bincount(flat, column, n) for column in self.columns]
+        a = np.concatenate([labels[:-1].ravel(), labels[:, :-1].ravel()])
+        b = np.concatenate([labels[1:].ravel(), labels[:, 1:].ravel()])
+        border = np.flatnonzero(a != b)
+        a, b, steps = a[border], b[border], self.steps[border]
+        ends = np.concatenate([a, b])
+        borders = np.stack([np.ones(len(steps)), steps, steps > _CLEAR_STEP], axis=1)
+        sums += [np.bincount(ends, np.tile(column, 2), n) for column in borders.T]
+        return np.stack(sums, axis=1), np.minimum(a, b), np.maximum(a, b), borders
+
+
+def _bounds(labels: Integers, n: int) -> Integers:
+    """Top, left, bottom and right of each label in [1, n]: int64 (n, 4)."""
+    boxes = ndimage.find_objects(labels, n)
+    return np.array(
+        [(box[0].start, box[1].start, box[0].stop, box[1].stop) if box else (0, 0, 0, 0) for box in boxes],
+        dtype=np.int64,
+    ).reshape(-1, 4)
 
 
 def _features(sums: Floats, stability: Floats, *, contour: bool) -> Floats:
     """What the score is made of, each about within [-3, 3].
 
     Args:
-        sums: float64 (n, 13), see `_sums`.
+        sums: float64 (n, 14), see `_Pixels.sums`.
         stability: float64 (n,), how much more the next merge costs than the last one, logarithmic.
         contour: whether the regions come from contours.
     """
@@ -384,15 +421,30 @@ def _features(sums: Floats, stability: Floats, *, contour: bool) -> Floats:
             np.minimum(stability, 4.0),
             np.minimum(spread_light, 3.0),
             np.minimum(spread_hue, 3.0),
+            sums[:, 13] / border,
         ],
         axis=1,
     )
 
 
 def _score(features: Floats) -> Floats:
-    """How likely a region is an object: float64 (n,) in (0, 1)."""
-    score: Floats = 1 / (1 + np.exp(-features @ _WEIGHTS))
-    return score
+    """How likely each of the regions of an image is an object: float64 (n,) in (0, 1).
+
+    Objects come in numbers: a region counts for more where many likely ones have its size, fill and elongation.
+    """
+    alone = _logistic(features @ _ALONE)
+    likely = np.argsort(-alone, kind="stable")[:_COMPANY]
+    shape = features[:, _SHAPE] * _SHAPE_SCALES
+    square = (shape**2).sum(axis=1)
+    distance = square[:, None] + square[likely] - 2 * shape @ shape[likely].T
+    company = np.log1p(np.exp(-distance / 2) @ alone[likely])
+    more = np.stack([company, company * features[:, 2], company**2], axis=1)
+    return _logistic(features @ _TOGETHER[:-3] + more @ _TOGETHER[-3:])
+
+
+def _logistic(value: Floats) -> Floats:
+    result: Floats = 1 / (1 + np.exp(-value))
+    return result
 
 
 def _without_duplicates(cuts: list[_Cut], overlap: float, limit: int) -> list[int]:

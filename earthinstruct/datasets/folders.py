@@ -1,0 +1,208 @@
+"""Reads a folder of one's own as a dataset: a COCO file beside images, a VOC folder, or a YOLO folder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from earthinstruct.datasets.coco import parse_coco, read_bytes, read_coco
+from earthinstruct.datasets.dataset import Dataset
+from earthinstruct.datasets.ground_truth import (
+    Box,
+    TrueImage,
+    TrueObject,
+    box_of_corners,
+    coco_bytes,
+    image_size,
+    images_below,
+)
+from earthinstruct.datasets.voc import parse_voc
+from earthinstruct.errors import DataError
+
+
+def read_folder(folder: Path, images: Path | None = None) -> Dataset:
+    """Read a folder as a dataset, named after the folder.
+
+    Known are, in this order: `annotations.json` (COCO); `Annotations/*.xml` with images in `JPEGImages/` (VOC);
+    `labels/` beside `images/`, with the names in `classes.txt` or `data.yaml` (YOLO). VOC and YOLO categories have no
+    parents. The dataset's `sha256` is that of the COCO file that the annotations amount to.
+
+    Args:
+        folder: the folder.
+        images: where the images are, when not where the layout has them.
+
+    Raises:
+        DataError: it has none of these, or a file is malformed; a folder of images alone cannot be evaluated.
+    """
+    if (folder / "annotations.json").is_file():
+        beside = folder / "images"
+        return read_coco(
+            folder / "annotations.json",
+            name=folder.resolve().name,
+            image_root=images or (beside if beside.is_dir() else folder),
+        )
+    if (folder / "Annotations").is_dir():
+        root = images or folder / "JPEGImages"
+        found, categories = _voc(folder / "Annotations", root)
+    elif (folder / "labels").is_dir():
+        root = images or folder / "images"
+        found, categories = _yolo(folder, root)
+    else:
+        pictures = images_below(folder)
+        if pictures:
+            raise DataError(
+                f"folder {folder} has {len(pictures)} images but no annotations, so there is nothing to evaluate "
+                f"against. To see what a method finds: earthinstruct predict --method NAME {folder} --open-ended; to "
+                "evaluate, add annotations.json (COCO), Annotations/*.xml (VOC) or labels/*.txt (YOLO)"
+            )
+        raise DataError(
+            f"folder {folder} is no dataset: expected annotations.json (COCO), Annotations/ with JPEGImages/ (VOC), "
+            "or labels/ with images/ (YOLO)"
+        )
+    return parse_coco(coco_bytes(found, categories), folder, name=folder.resolve().name, image_root=root)
+
+
+def _pictures(root: Path) -> list[Path]:
+    if not root.is_dir():
+        raise DataError(f"image folder {root} does not exist; give the folder of the images with --images DIR")
+    pictures = images_below(root)
+    if not pictures:
+        raise DataError(f"image folder {root} has no images")
+    return pictures
+
+
+def _voc(annotations: Path, root: Path) -> tuple[list[TrueImage], list[str]]:
+    """The images of a VOC folder; an image without an XML file has no objects. Categories in alphabetical order."""
+    pictures = _pictures(root)
+    _refuse_unused(annotations, {path.relative_to(annotations) for path in annotations.rglob("*.xml")}, pictures, root)
+    found = []
+    for number, picture in enumerate(pictures, start=1):
+        path = annotations / picture.relative_to(root).with_suffix(".xml")
+        objects: list[TrueObject] = []
+        size = image_size(picture)
+        if path.is_file():
+            annotation = parse_voc(read_bytes(path, "annotation file"), path)
+            if annotation.size not in (None, size):
+                raise DataError(f"{picture} is {size} pixels (width, height), {path} says {annotation.size}")
+            objects = [
+                TrueObject(item.name, box_of_corners(item.corners, f"{path}, object {i}"))
+                for i, item in enumerate(annotation.objects, start=1)
+            ]
+        found.append(TrueImage(number, picture.relative_to(root).as_posix(), *size, tuple(objects)))
+    return found, sorted({item.category for image in found for item in image.objects})
+
+
+def _yolo(folder: Path, root: Path) -> tuple[list[TrueImage], list[str]]:
+    """The images of a YOLO folder; an image without a label file has no objects."""
+    categories = _names(folder)
+    pictures = _pictures(root)
+    labels = folder / "labels"
+    texts = {path.relative_to(labels) for path in labels.rglob("*.txt") if path.name != "classes.txt"}
+    _refuse_unused(labels, texts, pictures, root)
+    found = []
+    for number, picture in enumerate(pictures, start=1):
+        path = labels / picture.relative_to(root).with_suffix(".txt")
+        size = image_size(picture)
+        objects = _yolo_objects(path, categories, size) if path.is_file() else ()
+        found.append(TrueImage(number, picture.relative_to(root).as_posix(), *size, objects))
+    return found, categories
+
+
+def _refuse_unused(folder: Path, files: set[Path], pictures: Sequence[Path], root: Path) -> None:
+    """An annotation file without its image is a sign of a wrong folder."""
+    unused = sorted({path.with_suffix("") for path in files} - {p.relative_to(root).with_suffix("") for p in pictures})
+    if unused:
+        raise DataError(
+            f"{folder} annotates images that are not in {root}: {', '.join(str(path) for path in unused[:5])}"
+            f"{' ...' if len(unused) > 5 else ''}; add them, or give their folder with --images DIR"
+        )
+
+
+def _yolo_objects(path: Path, categories: Sequence[str], size: tuple[int, int]) -> tuple[TrueObject, ...]:
+    """The lines `class x y width height` (centre and size) or `class x y x y x y ...` (a polygon), in shares of a side.
+
+    Raises:
+        DataError: a line is neither.
+    """
+    objects = []
+    for number, line in enumerate(read_bytes(path, "label file").decode("utf-8", errors="replace").splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            category, *values = [float(part) for part in line.split()]
+        except ValueError:
+            category, values = math.nan, []
+        if category not in range(len(categories)):
+            raise DataError(f"{where} is {line!r}; expected a class from 0 to {len(categories) - 1}, then numbers")
+        if not all(0 <= value <= 1 for value in values):
+            raise DataError(f"{where} has a number outside 0 to 1; expected shares of the image's width and height")
+        name = categories[int(category)]
+        if len(values) == 4:
+            objects.append(TrueObject(name, _box_of_centre(values, size)))
+        elif len(values) >= 6 and len(values) % 2 == 0:
+            polygon = [value * size[i % 2] for i, value in enumerate(values)]
+            left, top = min(polygon[::2]), min(polygon[1::2])
+            box = (left, top, max(polygon[::2]) - left, max(polygon[1::2]) - top)
+            objects.append(TrueObject(name, box, [polygon]))
+        else:
+            raise DataError(
+                f"{where} has {len(values)} numbers after the class; expected 4 (centre x, centre y, width, height) "
+                "or the x, y of at least 3 points"
+            )
+    return tuple(objects)
+
+
+def _box_of_centre(values: Sequence[float], size: tuple[int, int]) -> Box:
+    x, y, width, height = (value * size[i % 2] for i, value in enumerate(values))
+    return x - width / 2, y - height / 2, width, height
+
+
+def _names(folder: Path) -> list[str]:
+    """The category names of a YOLO folder.
+
+    Raises:
+        DataError: there is neither `classes.txt` nor a `data.yaml` with names that are understood.
+    """
+    next_step = f"write {folder / 'classes.txt'}, a name a line"
+    for path in (folder / "classes.txt", folder / "labels" / "classes.txt", folder / "data.yaml"):
+        if path.is_file():
+            text = read_bytes(path, "names file").decode("utf-8", errors="replace")
+            names = _yaml_names(text) if path.suffix == ".yaml" else [line.strip() for line in text.splitlines()]
+            names = [name for name in names if name]
+            if not names:
+                raise DataError(f"{path} gives no names that are understood; {next_step}")
+            return names
+    raise DataError(f"YOLO folder {folder} has no names of its classes; {next_step}")
+
+
+def _yaml_names(text: str) -> list[str]:
+    r"""The entry `names` of a `data.yaml`: a list on one line, a list of lines, or lines `0: name` in order.
+
+    >>> _yaml_names("nc: 2\nnames: ['ship', harbor]\n"), _yaml_names("names:\n  0: ship\n  1: harbor # piers\n")
+    (['ship', 'harbor'], ['ship', 'harbor'])
+    """
+    lines = [line.partition(" #")[0].rstrip() for line in text.splitlines()]
+    start = next((i for i, line in enumerate(lines) if line.startswith("names:")), None)
+    if start is None:
+        return []
+    inline = lines[start].removeprefix("names:").strip()
+    if inline:
+        entries = inline.strip("[]").split(",") if inline.startswith("[") and inline.endswith("]") else []
+        return [entry.strip().strip("'\"") for entry in entries]
+    names: list[str] = []
+    for line in lines[start + 1 :]:
+        entry = line.strip()
+        if not entry:
+            continue
+        key, colon, value = entry.partition(":")
+        if entry.startswith("- "):
+            names.append(entry[2:].strip().strip("'\""))
+        elif colon and key == str(len(names)):
+            names.append(value.strip().strip("'\""))
+        elif line[0].isspace():
+            return []  # numbers out of order, or something else: not understood
+        else:
+            break
+    return names

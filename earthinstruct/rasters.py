@@ -1,0 +1,182 @@
+"""Reads image files as 8-bit RGB, with their place on the ground where they have one.
+
+Pillow reads JPEG, PNG and BMP; rasterio, where it is installed, reads TIFF and GeoTIFF, images of more than 8 bits, and
+chosen bands. The rule for what is not 8-bit RGB: the chosen bands, else the first three (the first alone where there
+are fewer); 8-bit values as they are; any other type stretched band by band, so that the 2nd percentile of the valid
+pixels is black and the 98th is white; pixels without data are black.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.datasets.dataset import read_image
+from earthinstruct.errors import DataError
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+
+INSTALL = "pip install 'earthinstruct[geo]'"
+_TIFF = (".tif", ".tiff")
+_EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")  # modes of Pillow
+_GEO_TAGS = (33550, 33922, 34264, 34735)  # pixel scale, tie points, transformation, geo keys
+# first bytes of a file -> driver of GDAL; by itself GDAL would follow what a file points to, on disk or in the network
+_DRIVERS = {
+    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "GTiff"),
+    b"\x89PNG": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"BM": "BMP",
+}
+_LOW, _HIGH = 2, 98  # percentiles
+_SAMPLE = 2048  # percentiles are taken from an image reduced to this longest side
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an image lies on the ground.
+
+    Attributes:
+        transform: a, b, c, d, e, f with x = a * column + b * row + c and y = d * column + e * row + f, in units of the
+            coordinate reference system; column and row count pixels from the upper left corner of the image.
+        crs: the coordinate reference system as "EPSG:32631" or WKT, or None where the file does not say.
+    """
+
+    transform: tuple[float, float, float, float, float, float]
+    crs: str | None = None
+
+    def at(self, column: float, row: float) -> list[float]:
+        """The coordinates x, y of a point of the image."""
+        a, b, c, d, e, f = self.transform
+        return [a * column + b * row + c, d * column + e * row + f]
+
+
+@dataclass(frozen=True, eq=False)
+class Raster:
+    """One image.
+
+    Attributes:
+        pixels: uint8 RGB (height, width, 3).
+        place: where it lies, or None where the file does not say.
+        notes: how the pixels were made, where not as they stand.
+    """
+
+    pixels: NDArray[np.uint8]
+    place: Place | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_raster(path: Path, bands: Sequence[int] | None = None) -> Raster:
+    """Read an image file.
+
+    Args:
+        path: JPEG, PNG, BMP, TIFF or GeoTIFF.
+        bands: one or three band numbers, from 1: red, green, blue; None: the first three.
+
+    Raises:
+        DataError: the file is missing or is not an image, needs rasterio, or has no such band.
+    """
+    if not path.is_file():
+        raise DataError(f"image {path} does not exist")
+    if bands is not None and len(bands) not in (1, 3):
+        raise DataError(f"bands {list(bands)}: expected one band or three (red, green, blue), such as 4,3,2")
+    plain = bands is None and _is_eight_bits(path)
+    if plain and path.suffix.lower() not in _TIFF:
+        return Raster(read_image(path))
+    if importlib.util.find_spec("rasterio") is not None:
+        return _read_with_rasterio(path, bands)
+    if plain and not _has_place(path):
+        return Raster(read_image(path), notes=(f"read without rasterio, as a plain image ({INSTALL})",))
+    raise DataError(f"image {path} has coordinates, chosen bands or more than 8 bits, which needs rasterio: {INSTALL}")
+
+
+def _is_eight_bits(path: Path) -> bool:
+    """Whether Pillow reads the file whole: 8 bits and four channels at most."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.mode in _EIGHT_BITS
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return path.suffix.lower() not in _TIFF  # its error is raised when it is read
+
+
+def _has_place(path: Path) -> bool:
+    from PIL import Image
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    with Image.open(path) as image:
+        return isinstance(image, TiffImageFile) and any(tag in image.tag_v2 for tag in _GEO_TAGS)
+
+
+def _read_with_rasterio(path: Path, bands: Sequence[int] | None) -> Raster:
+    import warnings
+
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said by `transform` None
+            with rasterio.open(path, driver=_driver(path)) as source:
+                chosen = _chosen(path, source.count, bands)
+                notes = []
+                if source.count > 3 and bands is None and source.colorinterp[3].name != "alpha":
+                    notes.append(f"the first 3 of {source.count} bands are shown; choose others with --bands")
+                if any(source.dtypes[band - 1] != "uint8" for band in chosen):
+                    kind = source.dtypes[chosen[0] - 1]
+                    notes.append(f"{kind} stretched to 8 bits, percentiles {_LOW} to {_HIGH} of each band")
+                layers = {band: _eight_bits(source, band) for band in set(chosen)}
+                pixels = np.stack([layers[band] for band in chosen], axis=-1)
+                place = None
+                if not source.transform.is_identity:
+                    a, b, c, d, e, f = tuple(source.transform)[:6]
+                    place = Place((a, b, c, d, e, f), None if source.crs is None else _crs_name(source.crs))
+                return Raster(pixels, place, tuple(notes))
+    except RasterioError as error:
+        raise DataError(f"image {path} cannot be read: {error}") from error
+
+
+def _driver(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(4)
+    driver = next((driver for magic, driver in _DRIVERS.items() if head.startswith(magic)), None)
+    if driver is None:
+        raise DataError(f"image {path} cannot be read: it is not a TIFF, PNG, JPEG or BMP file")
+    return driver
+
+
+def _chosen(path: Path, count: int, bands: Sequence[int] | None) -> tuple[int, int, int]:
+    if bands is None:
+        return (1, 2, 3) if count >= 3 else (1, 1, 1)
+    missing = [band for band in bands if not 1 <= band <= count]
+    if missing:
+        raise DataError(f"image {path} has {count} bands, no band {missing[0]}; bands are numbered from 1")
+    red, green, blue = bands if len(bands) == 3 else [bands[0]] * 3
+    return red, green, blue
+
+
+def _eight_bits(source: DatasetReader, band: int) -> NDArray[np.uint8]:
+    """One band as uint8 (height, width), stretched where it is not of that type."""
+    valid = source.read_masks(band) > 0
+    values = source.read(band)
+    if values.dtype != np.uint8:
+        step = max(1, -(-max(values.shape) // _SAMPLE))
+        sample = values[::step, ::step][valid[::step, ::step]].astype(np.float64)
+        sample = sample[np.isfinite(sample)]
+        low, high = np.percentile(sample, (_LOW, _HIGH)) if len(sample) else (0.0, 1.0)
+        scaled = (values.astype(np.float32) - low) * (255 / (high - low) if high > low else 0.0)
+        values = np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0).clip(0, 255).round().astype(np.uint8)
+    values[~valid] = 0
+    return np.asarray(values, dtype=np.uint8)
+
+
+def _crs_name(crs: Any) -> str:
+    epsg = crs.to_epsg()
+    return f"EPSG:{epsg}" if epsg is not None else str(crs.to_wkt())

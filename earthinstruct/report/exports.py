@@ -1,0 +1,156 @@
+"""Predictions as files for other tools: COCO with images and annotations, and GeoJSON on the ground."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from earthinstruct.contract import Prediction
+from earthinstruct.errors import DataError
+from earthinstruct.masks import RLE, decode_mask, decode_rles
+from earthinstruct.rasters import INSTALL, Place
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What was found in one image; sizes in pixels, `place` None where the image has none on the ground."""
+
+    path: Path
+    height: int
+    width: int
+    place: Place | None
+    prediction: Prediction
+
+
+def coco_of(found: Sequence[Found]) -> dict[str, Any]:
+    """Predictions as one COCO object; ids from 1, labels as categories in alphabetical order.
+
+    Args:
+        found: one entry an image. An annotation has a `score` where the method gave one.
+    """
+    names = sorted({label for image in found for label in image.prediction.labels})
+    ids = {name: i for i, name in enumerate(names, start=1)}
+    annotations: list[dict[str, Any]] = []
+    for image_id, image in enumerate(found, start=1):
+        prediction = image.prediction
+        areas = None if prediction.masks is None else decode_rles(prediction.masks).areas
+        for i, label in enumerate(prediction.labels):
+            x, y, width, height = prediction.boxes[i].tolist()
+            annotation: dict[str, Any] = {
+                "id": len(annotations) + 1,
+                "image_id": image_id,
+                "category_id": ids[label],
+                "bbox": [x, y, width, height],
+                "area": width * height if areas is None else int(areas[i]),
+                "iscrowd": 0,
+            }
+            if prediction.masks is not None:
+                annotation["segmentation"] = prediction.masks[i]
+            if prediction.scores is not None:
+                annotation["score"] = float(prediction.scores[i])
+            annotations.append(annotation)
+    return {
+        "images": [
+            {"id": image_id, "file_name": image.path.name, "width": image.width, "height": image.height}
+            for image_id, image in enumerate(found, start=1)
+        ],
+        "categories": [{"id": i, "name": name} for name, i in ids.items()],
+        "annotations": annotations,
+    }
+
+
+def check_places(places: Sequence[tuple[Path, Place | None]]) -> None:
+    """Refuse images that one GeoJSON file cannot hold.
+
+    Args:
+        places: each image with where it lies.
+
+    Raises:
+        DataError: an image has no coordinates, or two have different reference systems.
+    """
+    for path, place in places:
+        if place is None:
+            raise DataError(
+                f"image {path} has no coordinates on the ground, so it has no GeoJSON; give a GeoTIFF, or save "
+                "pixel coordinates as NAME.coco.json"
+            )
+    systems = sorted({str(place.crs) for _, place in places if place is not None})
+    if len(systems) > 1:
+        raise DataError(
+            f"{places[-1][0]} has another coordinate reference system than the images before it "
+            f"({' and '.join(systems)}); save it to a GeoJSON file of its own"
+        )
+
+
+def geojson_of(found: Sequence[Found]) -> dict[str, Any]:
+    """Predictions as one GeoJSON FeatureCollection, in the coordinates of the rasters.
+
+    A feature is one instance: the outline of its mask, else its box. Where the reference system is not WGS 84 longitude
+    and latitude, the collection names it in the member `crs` of GeoJSON 2008, which RFC 7946 left out and GIS programs
+    read.
+
+    Args:
+        found: one entry an image.
+
+    Raises:
+        DataError: as `check_places`, or masks are to be outlined and rasterio is missing.
+    """
+    check_places([(image.path, image.place) for image in found])
+    collection: dict[str, Any] = {"type": "FeatureCollection"}
+    crs = next((image.place.crs for image in found if image.place is not None), None)
+    if crs not in (None, "EPSG:4326"):
+        name = crs.replace("EPSG:", "urn:ogc:def:crs:EPSG::", 1) if crs.startswith("EPSG:") else crs
+        collection["crs"] = {"type": "name", "properties": {"name": name}}
+    collection["features"] = [feature for image in found for feature in _features(image)]
+    return collection
+
+
+def _features(image: Found) -> Iterator[dict[str, Any]]:
+    if image.place is None:
+        return
+    prediction = image.prediction
+    for i, label in enumerate(prediction.labels):
+        if prediction.masks is None:
+            polygons = [[_box_ring(prediction.boxes[i].tolist())]]
+        else:
+            polygons = _outlines(prediction.masks[i])
+        on_ground = [[[image.place.at(*point) for point in ring] for ring in polygon] for polygon in polygons]
+        if not on_ground:  # an empty mask has no outline
+            continue
+        properties: dict[str, Any] = {"label": label, "image": image.path.name}
+        if prediction.scores is not None:
+            properties["score"] = float(prediction.scores[i])
+        geometry = (
+            {"type": "Polygon", "coordinates": on_ground[0]}
+            if len(on_ground) == 1
+            else {"type": "MultiPolygon", "coordinates": on_ground}
+        )
+        yield {"type": "Feature", "properties": properties, "geometry": geometry}
+
+
+Ring = list[tuple[float, float]]  # points (column, row) in pixels, the first again at the end
+
+
+def _box_ring(box: Sequence[float]) -> Ring:
+    """The corners of a box, counter-clockwise on a map with north up."""
+    x, y, width, height = box
+    return [(x, y), (x, y + height), (x + width, y + height), (x + width, y), (x, y)]
+
+
+def _outlines(rle: RLE) -> list[list[Ring]]:
+    """The polygons of a mask along the edges of its pixels; each is its outer ring, then its holes."""
+    try:
+        from rasterio.features import shapes
+    except ImportError as error:
+        raise DataError(f"outlines of masks need rasterio: {INSTALL}") from error
+
+    x, y, width, height = (int(value) for value in decode_rles([rle]).boxes[0])
+    mask = decode_mask(rle)[y : y + height, x : x + width]
+    if not mask.any():
+        return []
+    polygons = shapes(mask.astype(np.uint8), mask=mask, connectivity=8)
+    return [[[(x + column, y + row) for column, row in ring] for ring in shape["coordinates"]] for shape, _ in polygons]

@@ -1,0 +1,331 @@
+"""Predicts scenes too large for a method in overlapping tiles, and merges what two tiles saw of one object.
+
+Two instances of one label, from two tiles that overlap, are one object where their parts inside the overlap coincide
+(IoU 0.5 or more, of masks where there are masks, else of boxes); pairs are taken from the largest IoU down, one to one.
+The merged instance is the union of both, with the larger score. Counts of a label are added over the tiles, less one
+for every instance that merged into another, and never below 0: an object that two tiles counted but only one drew is
+counted twice. Proposals of tiles are not kept.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.contract import Instruction, Method, Prediction, Usage
+from earthinstruct.errors import EarthInstructError
+from earthinstruct.masks import RLE, MaskRuns, decode_rles
+from earthinstruct.running.run import check_prediction
+
+TILE = 1024  # pixels a side
+OVERLAP = TILE // 8
+TILED_ABOVE = 2048  # a side longer than this is cut unless told otherwise
+_SAME = 0.5  # IoU
+
+Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels; x1 and y1 are one past the end
+
+
+def tile_windows(height: int, width: int, tile: int, overlap: int) -> list[Window]:
+    """Windows of one size that cover an image, row by row; the last of a row or column ends at the image's edge.
+
+    Args:
+        height: of the image, pixels.
+        width: of the image, pixels.
+        tile: side of a window, pixels.
+        overlap: what neighbours share at least, pixels; at most half a tile.
+
+    Raises:
+        EarthInstructError: `tile` or `overlap` is out of range.
+
+    >>> tile_windows(10, 18, 10, 2)
+    [(0, 0, 10, 10), (8, 0, 18, 10)]
+    """
+    if tile < 1 or not 0 <= overlap <= tile // 2:
+        raise EarthInstructError(
+            f"tiles of {tile} pixels with an overlap of {overlap}: a tile needs at least 1 pixel, and the overlap goes "
+            f"from 0 to half a tile ({max(tile, 0) // 2})"
+        )
+    rows, columns = (_starts(side, tile, overlap) for side in (height, width))
+    return [(x, y, min(x + tile, width), min(y + tile, height)) for y in rows for x in columns]
+
+
+def _starts(side: int, tile: int, overlap: int) -> list[int]:
+    if side <= tile:
+        return [0]
+    steps = -(-(side - tile) // max(1, tile - overlap))
+    return [round(i * (side - tile) / steps) for i in range(steps + 1)]
+
+
+def predict_tiled(
+    method: Method,
+    image: NDArray[np.uint8],
+    instruction: Instruction,
+    *,
+    tile: int = TILE,
+    overlap: int = OVERLAP,
+    progress: Callable[[int, int], None] | None = None,
+) -> Prediction:
+    """Predict each tile, and merge the answers into one of the whole image.
+
+    Args:
+        method: a method.
+        image: uint8 RGB (height, width, 3).
+        instruction: what to find, the same for every tile.
+        tile: side of a tile, pixels.
+        overlap: what neighbours share at least, pixels. Objects that are cut can only be joined where tiles overlap.
+        progress: called after each tile with the number done and the total.
+
+    Raises:
+        EarthInstructError: `tile` or `overlap` is out of range, or the method breaks the contract.
+    """
+    height, width = image.shape[:2]
+    windows = tile_windows(height, width, tile, overlap)
+    if len(windows) == 1:
+        return _answer(method, image, instruction)
+    predictions = []
+    for done, (x0, y0, x1, y1) in enumerate(windows, start=1):
+        predictions.append(_answer(method, np.ascontiguousarray(image[y0:y1, x0:x1]), instruction))
+        if progress is not None:
+            progress(done, len(windows))
+    return merge_tiles(predictions, windows, height, width)
+
+
+def _answer(method: Method, image: NDArray[np.uint8], instruction: Instruction) -> Prediction:
+    prediction = method.predict(image, instruction)
+    check_prediction(prediction, instruction, *image.shape[:2])
+    return prediction
+
+
+def merge_tiles(predictions: Sequence[Prediction], windows: Sequence[Window], height: int, width: int) -> Prediction:
+    """The prediction of an image from those of its tiles; the rules are in the module's docstring.
+
+    Args:
+        predictions: one for each window, in pixels of its tile.
+        windows: where the tiles are.
+        height: of the image, pixels.
+        width: of the image, pixels.
+    """
+    with_masks = all(p.masks is not None for p in predictions if len(p))
+    with_scores = all(p.scores is not None for p in predictions if len(p))
+    parts = [_parts(prediction, window, with_masks) for prediction, window in zip(predictions, windows, strict=True)]
+    groups = _Groups(parts)
+    for a in range(len(windows)):
+        for b in range(a + 1, len(windows)):
+            shared = _intersection(windows[a], windows[b])
+            if shared is not None:
+                for i, j in _same_objects(parts[a], parts[b], shared):
+                    groups.join((a, i), (b, j))
+    merged = [_union([parts[a][i] for a, i in group]) for group in groups.all()]
+    drawn, kept = Counter(part.label for tile in parts for part in tile), Counter(part.label for part in merged)
+    return Prediction(
+        labels=tuple(part.label for part in merged),
+        boxes=np.array([part.box for part in merged]).reshape(-1, 4),
+        masks=tuple(_placed(part, height, width) for part in merged) if with_masks else None,
+        scores=np.array([part.score for part in merged]) if with_scores else None,
+        counts=_added_counts(predictions, {label: drawn[label] - kept[label] for label in drawn}),
+        usage=_added_usage(predictions),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What one tile saw of an object, in pixels of the whole image.
+
+    Attributes:
+        label: its label.
+        box: float64 (4,), xywh.
+        score: its score; 0 where there is none.
+        mask: bool (height, width) of the pixels from `corner` on, or None.
+        corner: x, y of the first pixel of `mask`.
+    """
+
+    label: str
+    box: NDArray[np.float64]
+    score: float
+    mask: NDArray[np.bool_] | None
+    corner: tuple[int, int]
+
+
+def _parts(prediction: Prediction, window: Window, with_masks: bool) -> list[_Part]:
+    x0, y0 = window[:2]
+    runs = decode_rles(prediction.masks) if with_masks and prediction.masks is not None else None
+    bounds = None if runs is None else runs.boxes.astype(np.int64)
+    parts = []
+    for i, label in enumerate(prediction.labels):
+        mask, corner = None, (x0, y0)
+        if runs is not None and bounds is not None:
+            mask = _drawn(runs, i, bounds[i])
+            corner = (x0 + int(bounds[i, 0]), y0 + int(bounds[i, 1]))
+        score = 0.0 if prediction.scores is None else float(prediction.scores[i])
+        parts.append(_Part(label, prediction.boxes[i] + np.array([x0, y0, 0, 0]), score, mask, corner))
+    return parts
+
+
+def _drawn(runs: MaskRuns, index: int, bounds: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """One mask inside its bounds x, y, width, height: bool (height, width)."""
+    x, y, width, height = bounds.tolist()
+    own = slice(runs.offsets[index], runs.offsets[index + 1])
+    side = int(runs.heights[index])
+    edges = np.zeros(width * side + 1, dtype=np.int8)
+    edges[runs.starts[own] - x * side] += 1  # runs do not touch, or end where the next starts
+    edges[runs.ends[own] - x * side] -= 1
+    return np.cumsum(edges[:-1]).astype(bool).reshape(width, side).T[y : y + height]
+
+
+def _intersection(a: Window, b: Window) -> Window | None:
+    x0, y0, x1, y1 = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+
+
+def _same_objects(a: Sequence[_Part], b: Sequence[_Part], shared: Window) -> list[tuple[int, int]]:
+    """The pairs of instances of two tiles that are one object: one to one, the largest IoU first."""
+    inside_a = [(i, part) for i, part in enumerate(a) if _touches(part, shared)]
+    inside_b = [(j, part) for j, part in enumerate(b) if _touches(part, shared)]
+    candidates = [
+        (_shared_iou(part, other, shared), i, j)
+        for i, part in inside_a
+        for j, other in inside_b
+        if part.label == other.label and _touches(part, _corners(other))
+    ]
+    pairs: list[tuple[int, int]] = []
+    for iou, i, j in sorted(candidates, key=lambda candidate: (-candidate[0], *candidate[1:])):
+        if iou >= _SAME and all(i != taken and j != other for taken, other in pairs):
+            pairs.append((i, j))
+    return pairs
+
+
+def _corners(part: _Part) -> tuple[float, float, float, float]:
+    x, y, width, height = part.box.tolist()
+    return x, y, x + width, y + height
+
+
+def _touches(part: _Part, window: tuple[float, float, float, float]) -> bool:
+    x0, y0, x1, y1 = _corners(part)
+    return x0 < window[2] and y0 < window[3] and x1 > window[0] and y1 > window[1]
+
+
+def _shared_iou(a: _Part, b: _Part, window: Window) -> float:
+    """IoU of two instances, of what lies inside the window alone."""
+    if a.mask is not None and b.mask is not None:
+        both = _hull([(a.mask, a.corner), (b.mask, b.corner)])
+        looked_at = _intersection(window, both)
+        if looked_at is None:
+            return 0.0
+        drawn_a, drawn_b = _cut(a.mask, a.corner, looked_at), _cut(b.mask, b.corner, looked_at)
+        union = np.count_nonzero(drawn_a | drawn_b)
+        return float(np.count_nonzero(drawn_a & drawn_b) / union) if union else 0.0
+    boxes = [
+        (max(x0, window[0]), max(y0, window[1]), min(x1, window[2]), min(y1, window[3]))
+        for x0, y0, x1, y1 in (_corners(a), _corners(b))
+    ]
+    areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes]
+    (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = boxes
+    shared = max(0.0, min(ax1, bx1) - max(ax0, bx0)) * max(0.0, min(ay1, by1) - max(ay0, by0))
+    union_area = sum(areas) - shared
+    return float(shared / union_area) if union_area > 0 else 0.0
+
+
+def _hull(drawn: Sequence[tuple[NDArray[np.bool_], tuple[int, int]]]) -> Window:
+    """The smallest window that holds masks, given with their first pixels."""
+    return (
+        min(corner[0] for _, corner in drawn),
+        min(corner[1] for _, corner in drawn),
+        max(corner[0] + mask.shape[1] for mask, corner in drawn),
+        max(corner[1] + mask.shape[0] for mask, corner in drawn),
+    )
+
+
+def _cut(mask: NDArray[np.bool_], corner: tuple[int, int], window: Window) -> NDArray[np.bool_]:
+    """The mask inside a window: bool of the window's size."""
+    x0, y0, x1, y1 = window
+    drawn = np.zeros((y1 - y0, x1 - x0), dtype=bool)
+    _draw(mask, corner, drawn, (x0, y0))
+    return drawn
+
+
+def _draw(
+    mask: NDArray[np.bool_], corner: tuple[int, int], canvas: NDArray[np.bool_], canvas_corner: tuple[int, int]
+) -> None:
+    """Add a mask to a canvas, given the first pixel of both; what lies outside is left out."""
+    height, width = mask.shape
+    x, y = corner[0] - canvas_corner[0], corner[1] - canvas_corner[1]
+    left, top = max(0, -x), max(0, -y)
+    right, bottom = min(width, canvas.shape[1] - x), min(height, canvas.shape[0] - y)
+    if left < right and top < bottom:
+        canvas[y + top : y + bottom, x + left : x + right] |= mask[top:bottom, left:right]
+
+
+class _Groups:
+    """The parts in groups, each group one object."""
+
+    def __init__(self, parts: Sequence[Sequence[_Part]]) -> None:
+        self._group = {(a, i): [(a, i)] for a, tile in enumerate(parts) for i in range(len(tile))}
+
+    def join(self, one: tuple[int, int], other: tuple[int, int]) -> None:
+        ours, theirs = self._group[one], self._group[other]
+        if ours is not theirs:
+            ours += theirs
+            for member in theirs:
+                self._group[member] = ours
+
+    def all(self) -> list[list[tuple[int, int]]]:
+        """The groups, in the order of their first members."""
+        return [group for member, group in self._group.items() if group[0] == member]
+
+
+def _union(parts: Sequence[_Part]) -> _Part:
+    """One instance from the parts of one object."""
+    if len(parts) == 1:
+        return parts[0]
+    boxes = np.array([part.box for part in parts])
+    first, last = boxes[:, :2].min(axis=0), (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
+    box = np.concatenate([first, last - first])
+    score = max(part.score for part in parts)
+    drawn = [(part.mask, part.corner) for part in parts if part.mask is not None and part.mask.size]
+    if not drawn:
+        return _Part(parts[0].label, box, score, parts[0].mask, parts[0].corner)
+    x0, y0, x1, y1 = _hull(drawn)
+    canvas = np.zeros((y1 - y0, x1 - x0), dtype=bool)
+    for mask, corner in drawn:
+        _draw(mask, corner, canvas, (x0, y0))
+    return _Part(parts[0].label, box, score, canvas, (x0, y0))
+
+
+def _placed(part: _Part, height: int, width: int) -> RLE:
+    """The mask in the whole image, encoded without drawing the image."""
+    mask = part.mask if part.mask is not None else np.zeros((0, 0), dtype=bool)
+    columns = np.pad(mask.T, ((0, 0), (1, 1))).astype(np.int8)
+    edges = np.diff(columns, axis=1)
+    column, start = np.nonzero(edges == 1)  # column by column, so the runs are in order
+    end = np.nonzero(edges == -1)[1]
+    offset = (column + part.corner[0]) * height + part.corner[1]
+    one = np.array([0], dtype=np.int64)
+    return MaskRuns(one + height, one + width, np.array([0, len(start)]), offset + start, offset + end).encode()[0]
+
+
+def _added_counts(predictions: Sequence[Prediction], duplicates: dict[str, int]) -> dict[str, int] | None:
+    """Counts added over tiles, less the instances that merged into another; None where no tile has counts."""
+    if all(prediction.counts is None for prediction in predictions):
+        return None
+    total: Counter[str] = Counter()
+    for prediction in predictions:
+        counts = Counter(prediction.labels) if prediction.counts is None else prediction.counts
+        for label, count in counts.items():
+            total[label] += count
+    return {label: max(0, count - duplicates.get(label, 0)) for label, count in total.items()}
+
+
+def _added_usage(predictions: Sequence[Prediction]) -> Usage:
+    seconds: dict[str, float] = {}
+    for prediction in predictions:
+        for stage, value in prediction.usage.seconds.items():
+            seconds[stage] = seconds.get(stage, 0.0) + value
+    return Usage(
+        seconds,
+        sum(prediction.usage.input_tokens for prediction in predictions),
+        sum(prediction.usage.output_tokens for prediction in predictions),
+    )

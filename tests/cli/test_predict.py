@@ -1,0 +1,330 @@
+"""`predict` as an analyst meets it."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from earthinstruct.datasets import load_dataset
+from earthinstruct.free_instruction import read_instruction
+
+rasterio = pytest.importorskip("rasterio")
+
+BRIGHT = """
+import numpy as np
+from earthinstruct import Prediction
+from earthinstruct.masks import decode_rles, encode_masks
+
+class Bright:
+    \"\"\"Finds connected regions that are brighter than half.\"\"\"
+    name = "bright"
+
+    def predict(self, image, instruction):
+        from scipy.ndimage import label
+        regions, n = label(image[..., 0] > 127)
+        masks = encode_masks(np.array([regions == i + 1 for i in range(n)])) if n else []
+        return Prediction(["ship"] * n, decode_rles(masks).boxes, masks, counts={"ship": n})
+
+class Boxes(Bright):
+    name = "boxes"
+
+    def predict(self, image, instruction):
+        found = super().predict(image, instruction)
+        return Prediction(found.labels, found.boxes)
+"""
+
+
+@pytest.fixture
+def bright(tmp_path):
+    (tmp_path / "bright.py").write_text(BRIGHT)
+    return str(tmp_path / "bright.py")
+
+
+# pixels of 2 m, upper left corner at 500,000 E 4,000,000 N of UTM zone 31 north
+TRANSFORM = rasterio.Affine(2, 0, 500_000, 0, -2, 4_000_000)
+
+
+def write_raster(path, pixels, transform=TRANSFORM, crs="EPSG:32631", **options):
+    """A raster of (bands, height, width)."""
+    count, height, width = pixels.shape
+    profile = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": pixels.dtype}
+    with rasterio.open(path, "w", transform=transform, crs=crs, **profile, **options) as file:
+        file.write(pixels)
+    return path
+
+
+def two_ships(dtype=np.uint8, value=255, bands=3):
+    """60 x 40 pixels; ships at columns 10-14, rows 20-26 and columns 40-50, rows 5-8."""
+    pixels = np.zeros((bands, 40, 60), dtype=dtype)
+    pixels[:, 20:26, 10:14] = value
+    pixels[:, 5:8, 40:50] = value
+    return pixels
+
+
+GROUND = [  # x from 500,000 + 2 x column, y from 4,000,000 - 2 x row
+    {(500_080, 3_999_990), (500_100, 3_999_990), (500_080, 3_999_984), (500_100, 3_999_984)},
+    {(500_020, 3_999_960), (500_028, 3_999_960), (500_020, 3_999_948), (500_028, 3_999_948)},
+]
+
+
+def test_predict_saves_an_overlay_and_the_answer(call, method, file, tmp_path):
+    image = tmp_path / "set" / "images" / "a.png"
+    arguments = [
+        "--method",
+        f"{method}:Finds",
+        "--categories",
+        "ship, harbor",
+        "--save",
+        "out/a.png",
+        "--json",
+        "a.jsonl",
+    ]
+    code, out, _ = call("predict", *arguments, image)
+    assert code == 0
+    assert "a.png: ship 1" in out
+    assert (tmp_path / "out" / "a.png").stat().st_size > 1000
+    assert json.loads((tmp_path / "a.jsonl").read_text())["labels"] == ["ship"]
+    code, _, err = call("predict", "--method", f"{method}:Finds", "--open-ended", "--explain", "x.png", image)
+    assert code == 2
+    assert "draws no explanation" in err
+
+
+def test_several_images_are_saved_into_a_folder(call, method, file, tmp_path):
+    images = [tmp_path / "set" / "images" / name for name in ("a.png", "b.png")]
+    code, _, _ = call("predict", "--method", f"{method}:Finds", "--parent", "sports field", "--save", "drawn", *images)
+    assert code == 0
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize("method_class", ["Bright", "Boxes"])
+@pytest.mark.parametrize("tile", ["0", "32"])  # with tiles of 32, columns 28 to 32 are shared, and neither ship is cut
+def test_geojson_lands_on_the_objects(call, bright, tmp_path, method_class, tile):
+    scene = write_raster(tmp_path / "scene.tif", two_ships())
+    code, out, _ = call(
+        *("predict", "--method", f"{bright}:{method_class}", "--instruction", "count the ships", "--tile", tile),
+        *("--save", "out/ships.geojson", "--save", "out/ships.coco.json", "--save", "out/ships.json"),
+        *("--save", "out/ships.png", scene),
+    )
+    assert code == 0
+    assert "understood as open_vocabulary: ship" in out
+    assert "scene.tif: ship 2" in out
+    found = json.loads((tmp_path / "out" / "ships.geojson").read_text())
+    assert found["crs"]["properties"]["name"] == "urn:ogc:def:crs:EPSG::32631"
+    corners = []
+    for feature in found["features"]:
+        assert feature["properties"] == {"label": "ship", "image": "scene.tif"}
+        assert feature["geometry"]["type"] == "Polygon"
+        (ring,) = feature["geometry"]["coordinates"]
+        assert ring[0] == ring[-1]
+        corners.append({tuple(point) for point in ring})
+    assert sorted(corners, key=min, reverse=True) == GROUND
+    (record,) = json.loads((tmp_path / "out" / "ships.json").read_text())
+    assert record["labels"] == ["ship", "ship"]
+    (image,) = load_dataset(str(tmp_path / "out" / "ships.coco.json")).images
+    assert (image.file_name, image.width, image.height) == ("scene.tif", 60, 40)
+    assert (tmp_path / "out" / "ships.png").stat().st_size > 1000
+
+
+def test_a_ship_on_a_seam_is_counted_once(call, bright, tmp_path):
+    pixels = np.zeros((3, 40, 60), dtype=np.uint8)
+    pixels[:, 10:15, 24:40] = 255  # tiles of 32 begin at columns 0, 14 and 28
+    scene = write_raster(tmp_path / "scene.tif", pixels)
+    code, out, _ = call(
+        *("predict", "--method", f"{bright}:Bright", "--open-ended", "--tile", "32", "--overlap", "16", scene),
+        *("--save", "a.geojson"),
+    )
+    assert code == 0
+    assert "scene.tif: ship 1" in out
+    (feature,) = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    assert {tuple(point) for point in feature["geometry"]["coordinates"][0]} == {
+        (x, y) for x in (500_048, 500_080) for y in (3_999_980, 3_999_970)
+    }
+
+
+def test_tile_options_are_checked_where_they_matter(call, bright, tmp_path):
+    base = ("predict", "--method", f"{bright}:Bright", "--open-ended", write_raster(tmp_path / "a.tif", two_ships()))
+    assert call(*base, "--overlap", "128")[0] == 0  # one tile: nothing to share
+    code, _, err = call(*base, "--tile", "32", "--overlap", "17")
+    assert (code, "the overlap goes from 0 to half a tile (16)" in err) == (2, True)
+
+
+def test_holes_rotation_and_several_parts_are_kept(tmp_path):
+    from earthinstruct import Prediction
+    from earthinstruct.masks import encode_mask
+    from earthinstruct.rasters import Place
+    from earthinstruct.report.exports import Found, geojson_of
+
+    mask = np.zeros((8, 12), dtype=bool)
+    mask[1:6, 1:6] = True
+    mask[3, 3] = False
+    mask[1:3, 8:10] = True
+    prediction = Prediction(["dam"], [[1, 1, 9, 5]], [encode_mask(mask)], scores=[0.5])
+    place = Place((0, 1, 7, 1, 0, 9), "EPSG:4326")  # x = row + 7, y = column + 9
+    found = geojson_of([Found(tmp_path / "a.tif", 8, 12, place, prediction)])
+    assert "crs" not in found
+    (feature,) = found["features"]
+    assert feature["properties"]["score"] == 0.5
+    assert feature["geometry"]["type"] == "MultiPolygon"
+    sizes = sorted([len(ring) for ring in polygon] for polygon in feature["geometry"]["coordinates"])
+    assert sizes == [[5], [5, 5]]
+    hole = next(polygon[1] for polygon in feature["geometry"]["coordinates"] if len(polygon) == 2)
+    assert {tuple(point) for point in hole} == {(10, 12), (11, 12), (10, 13), (11, 13)}
+
+
+def test_16_bits_are_stretched_and_bands_chosen(call, bright, tmp_path):
+    pixels = two_ships(np.uint16, 3000, bands=4)
+    pixels[3] += 50  # the fourth band alone is not black between the ships
+    pixels[:3] = 100
+    scene = write_raster(tmp_path / "scene.tif", pixels)
+    base = ("predict", "--method", f"{bright}:Bright", "--open-ended", scene)
+    code, out, _ = call(*base)
+    assert code == 0
+    assert "scene.tif: nothing found" in out
+    assert "the first 3 of 4 bands are shown; choose others with --bands" in out
+    for bands in ("4", "4,3,2"):
+        code, out, _ = call(*base, "--bands", bands)
+        assert "scene.tif: ship 2" in out
+        assert "uint16 stretched to 8 bits, percentiles 2 to 98 of each band" in out
+    code, _, err = call(*base, "--bands", "5")
+    assert (code, "has 4 bands, no band 5" in err) == (2, True)
+    code, _, err = call(*base, "--bands", "4,3")
+    assert (code, "expected one band or three" in err) == (2, True)
+    code, _, err = call(*base, "--bands", "red")
+    assert (code, "expected numbers from 1, such as 4,3,2" in err) == (2, True)
+
+
+def test_pixels_without_data_are_black_and_do_not_count_in_the_stretch(tmp_path):
+    from earthinstruct.rasters import read_raster
+
+    pixels = np.full((1, 10, 10), 60_000, dtype=np.uint16)
+    pixels[0, :, :5] = np.arange(100, 150).reshape(10, 5)
+    raster = read_raster(write_raster(tmp_path / "a.tif", pixels, nodata=60_000))
+    assert not raster.pixels[:, 5:].any()
+    assert (raster.pixels[0, 0].tolist(), raster.pixels[9, 4].tolist()) == ([0] * 3, [255] * 3)
+    floats = np.where(pixels == 60_000, np.nan, pixels).astype(np.float32)
+    raster = read_raster(write_raster(tmp_path / "b.tif", floats))
+    assert not raster.pixels[:, 5:].any()
+    flat = read_raster(write_raster(tmp_path / "c.tif", np.full((1, 4, 4), 7, dtype=np.int16)))
+    assert not flat.pixels.any()
+
+
+def test_a_png_of_16_bits_is_stretched_and_one_of_8_bits_is_as_it_is(tmp_path):
+    from earthinstruct.rasters import read_raster
+
+    values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    raster = read_raster(tmp_path / "deep.png")
+    assert (raster.pixels.min(), raster.pixels.max(), raster.place) == (0, 255, None)
+    Image.fromarray(values.astype(np.uint8)).save(tmp_path / "flat.png")
+    assert np.array_equal(read_raster(tmp_path / "flat.png").pixels[..., 1], values.astype(np.uint8))
+
+
+def test_without_rasterio_a_plain_tiff_is_read_and_a_geotiff_refused(tmp_path, monkeypatch, call, bright):
+    scene = write_raster(tmp_path / "scene.tif", two_ships())
+    Image.fromarray(two_ships().transpose(1, 2, 0)).save(tmp_path / "plain.tif")
+    monkeypatch.setattr("earthinstruct.rasters.importlib.util.find_spec", lambda name: None)
+    base = ("predict", "--method", f"{bright}:Bright", "--open-ended")
+    code, out, _ = call(*base, tmp_path / "plain.tif")
+    assert code == 0
+    assert "read without rasterio, as a plain image" in out
+    code, _, err = call(*base, scene)
+    assert (code, "pip install 'earthinstruct[geo]'" in err) == (2, True)
+
+
+def test_a_file_that_points_to_another_is_not_followed(tmp_path, call, bright):
+    scene = write_raster(tmp_path / "scene.tif", two_ships())
+    (tmp_path / "trap.tif").write_text(
+        '<VRTDataset rasterXSize="60" rasterYSize="40"><GeoTransform>0,1,0,0,0,1</GeoTransform>'
+        f'<VRTRasterBand dataType="Byte" band="1"><SimpleSource><SourceFilename>{scene}</SourceFilename>'
+        "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    with rasterio.open(tmp_path / "trap.tif") as source:
+        assert source.read().max() == 255  # GDAL alone would follow it
+    code, _, err = call("predict", "--method", f"{bright}:Bright", "--open-ended", tmp_path / "trap.tif")
+    assert (code, "trap.tif cannot be read" in err) == (2, True)
+
+
+def test_geojson_needs_coordinates_of_one_system(call, bright, tmp_path):
+    Image.fromarray(two_ships().transpose(1, 2, 0)).save(tmp_path / "plain.png")
+    base = ("predict", "--method", f"{bright}:Bright", "--open-ended", "--save", "a.geojson")
+    code, _, err = call(*base, tmp_path / "plain.png")
+    assert (code, "has no coordinates on the ground" in err) == (2, True)
+    one = write_raster(tmp_path / "one.tif", two_ships())
+    two = write_raster(tmp_path / "two.tif", two_ships(), crs="EPSG:32632")
+    code, out, _ = call(*base, one, two)
+    assert code == 1
+    assert "two.tif has another coordinate reference system" in out
+    assert len(json.loads((tmp_path / "a.geojson").read_text())["features"]) == 2
+
+
+def test_a_folder_of_images_is_predicted_and_a_bad_one_named(call, bright, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name in ("a.png", "b.jpg"):
+        Image.fromarray(two_ships().transpose(1, 2, 0)).save(folder / name)
+    (folder / "c.png").write_text("no image")
+    (folder / "notes.txt").write_text("left alone")
+    base = ("predict", "--method", f"{bright}:Bright", "--open-ended")
+    code, out, _ = call(*base, folder, "--save", "all.coco.json", "--save", "drawn", "--json", "a.jsonl")
+    assert code == 1
+    assert "a.png: ship 2" in out
+    assert f"failed: {folder / 'c.png'}: image {folder / 'c.png'} cannot be read" in out
+    assert "1 of 3 images failed" in out
+    assert len(json.loads((tmp_path / "all.coco.json").read_text())["images"]) == 2
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["a.png", "b.png"]
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 2
+    (tmp_path / "empty").mkdir()
+    code, _, err = call(*base, tmp_path / "empty")
+    assert (code, "has no images" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("save", "message"),
+    [
+        ("a.png", "a.png is one picture, and there are 2 images; name a folder"),
+        ("a.tiff", "a.tiff has an unknown suffix; expected .png, .jpg, .json, .coco.json, .geojson, or a folder"),
+    ],
+)
+def test_what_cannot_be_saved_is_said_before_the_method_runs(call, method, file, tmp_path, save, message):
+    images = [tmp_path / "set" / "images" / name for name in ("a.png", "b.png")]
+    code, out, err = call("predict", "--method", f"{method}:Fails", "--open-ended", "--save", save, *images)
+    assert (code, message in err, out) == (2, True, "")
+
+
+def test_what_cannot_be_written_is_named(call, method, file, tmp_path):
+    (tmp_path / "taken").write_text("a file, not a folder")
+    image = tmp_path / "set" / "images" / "a.png"
+    for target in ("taken/a.png", "taken/a.json"):
+        code, _, err = call("predict", "--method", f"{method}:Finds", "--open-ended", "--save", target, image)
+        assert (code, f"{target} cannot be written" in err) == (2, True)
+
+
+def test_two_images_of_one_name_do_not_overwrite_each_other(call, method, file, tmp_path):
+    image = tmp_path / "set" / "images" / "a.png"
+    code, _, err = call("predict", "--method", f"{method}:Finds", "--open-ended", "--save", "drawn", image, image)
+    assert (code, "two images are named 'a'" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "setting", "parent", "categories"),
+    [
+        ("count every sports field", "open_subclass", "sports field", ()),
+        ("Detect all means of transport in this image.", "open_subclass", "means of transport", ()),
+        ("find every kind of building", "open_subclass", "building", ()),
+        ("Segment everything!", "open_ended", None, ()),
+        ("count all the objects", "open_ended", None, ()),
+        ("ships", "open_vocabulary", None, ("ship",)),
+        ("please count the ships, the harbors and ships", "open_vocabulary", None, ("ship", "harbor")),
+    ],
+)
+def test_an_instruction_in_ones_own_words(text, setting, parent, categories):
+    instruction = read_instruction(text)
+    assert (instruction.setting, instruction.parent, instruction.categories) == (setting, parent, categories)
+    assert instruction.text.splitlines()[0] == f"{text.rstrip('.!')}."
+
+
+def test_an_instruction_that_names_nothing_is_refused(call, method, file, tmp_path):
+    image = tmp_path / "set" / "images" / "a.png"
+    code, _, err = call("predict", "--method", f"{method}:Finds", "--instruction", "count ,", image)
+    assert (code, "names nothing to find" in err) == (2, True)

@@ -1,0 +1,143 @@
+import json
+
+import pytest
+from PIL import Image
+
+from earthinstruct import evaluate
+from earthinstruct.datasets import load_dataset
+from earthinstruct.errors import DataError
+
+from .fake_dior import xml
+
+
+def picture(path, size=(10, 20)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size).save(path)
+
+
+@pytest.fixture
+def voc(tmp_path):
+    folder = tmp_path / "quays"
+    for name in ("a.png", "b.jpg"):
+        picture(folder / "JPEGImages" / name, (8, 8))
+    (folder / "Annotations").mkdir()
+    (folder / "Annotations" / "a.xml").write_text(xml("a", [("ship", (1, 2, 3, 5)), ("crane", (0, 0, 8, 8))]))
+    return folder
+
+
+@pytest.fixture
+def yolo(tmp_path):
+    folder = tmp_path / "quays"
+    for name in ("train/a.png", "b.png"):
+        picture(folder / "images" / name)
+    (folder / "labels" / "train").mkdir(parents=True)
+    (folder / "labels" / "train" / "a.txt").write_text("1 0.5 0.5 0.2 0.1\n\n0 0.1 0.1 0.2 0.1\n")
+    (folder / "data.yaml").write_text("path: .\nnames:\n  0: ship\n  1: harbor\n")
+    return folder
+
+
+def test_a_voc_folder_is_a_dataset(voc):
+    dataset = load_dataset(str(voc))
+    assert (dataset.name, dataset.vocabulary.categories) == ("quays", ("crane", "ship"))
+    assert [image.file_name for image in dataset.images] == ["a.png", "b.jpg"]
+    assert dataset.annotations.category.tolist() == [1, 0]
+    assert dataset.annotations.boxes.tolist() == [[1, 2, 2, 3], [0, 0, 8, 8]]
+    assert dataset.read_image(1).shape == (8, 8, 3)
+
+
+def test_a_yolo_folder_is_a_dataset(yolo):
+    dataset = load_dataset(str(yolo))
+    assert dataset.vocabulary.categories == ("ship", "harbor")
+    assert [image.file_name for image in dataset.images] == ["b.png", "train/a.png"]
+    assert dataset.annotations.image.tolist() == [1, 1]
+    assert dataset.annotations.category.tolist() == [1, 0]
+    assert dataset.annotations.boxes.tolist() == [[4, 9, 2, 2], [0, 1, 2, 2]]
+    assert dataset.annotations.masks is None
+
+
+def test_yolo_polygons_are_masks(yolo):
+    (yolo / "labels" / "train" / "a.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.3 0.1 0.3\n")
+    dataset = load_dataset(str(yolo))
+    assert dataset.annotations.boxes.tolist() == [[1, 2, 4, 4]]
+    assert dataset.annotations.masks.areas.tolist() == [16]
+
+
+def test_a_folder_with_a_coco_file_is_read_by_it(coco, write_coco):
+    file = write_coco(coco)
+    assert load_dataset(str(file.parent)).sha256 == load_dataset(str(file)).sha256
+
+
+def test_a_folder_of_images_alone_is_refused_with_the_next_step(tmp_path, constant):
+    picture(tmp_path / "mine" / "a.png")
+    with pytest.raises(DataError, match=r"has 1 images but no annotations.*earthinstruct predict --method NAME"):
+        evaluate(constant, str(tmp_path / "mine"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"is no dataset: expected annotations\.json"):
+        load_dataset(str(tmp_path / "empty"))
+
+
+def test_a_method_runs_over_a_folder(yolo, constant, tmp_path):
+    evaluation = evaluate(constant, str(yolo), setting="open_vocabulary", output=tmp_path / "runs", resamples=0)
+    assert evaluation.results[0].metrics.counting.tally["ship"].tp == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("2 0.5 0.5 0.2 0.1", r"a\.txt, line 1 is .*; expected a class from 0 to 1"),
+        ("0.5 0.5 0.5 0.2 0.1", "expected a class from 0 to 1"),
+        ("ship 0.5 0.5 0.2 0.1", "expected a class from 0 to 1"),
+        ("0 50 50 20 10", "has a number outside 0 to 1"),
+        ("0 nan 0.5 0.2 0.1", "has a number outside 0 to 1"),
+        ("0 0.5 0.5 0.2", "has 3 numbers after the class"),
+        ("0", "has 0 numbers after the class"),
+    ],
+)
+def test_a_malformed_label_is_named(yolo, line, message):
+    (yolo / "labels" / "train" / "a.txt").write_text(line)
+    with pytest.raises(DataError, match=message):
+        load_dataset(str(yolo))
+
+
+@pytest.mark.parametrize(
+    ("text", "understood"),
+    [
+        ("names: ['ship', \"harbor\"]", True),
+        ("names:\n- ship\n- harbor\nnc: 2", True),
+        ("names: {0: ship, 1: harbor}", False),
+        ("names:\n  1: ship\n  0: harbor", False),
+        ("nc: 2", False),
+    ],
+)
+def test_the_names_of_a_yolo_folder(yolo, text, understood):
+    (yolo / "data.yaml").write_text(text)
+    if understood:
+        assert load_dataset(str(yolo)).vocabulary.categories == ("ship", "harbor")
+    else:
+        with pytest.raises(DataError, match=r"data\.yaml gives no names that are understood; write .*classes\.txt"):
+            load_dataset(str(yolo))
+    (yolo / "classes.txt").write_text("boat\npier\n")
+    assert load_dataset(str(yolo)).vocabulary.categories == ("boat", "pier")
+
+
+def test_annotations_without_their_image_are_refused(yolo, voc):
+    (yolo / "labels" / "c.txt").write_text("")
+    (voc / "Annotations" / "c.xml").write_text(xml("c", []))
+    with pytest.raises(DataError, match=r"Annotations annotates images that are not in .*JPEGImages: c;"):
+        load_dataset(str(voc))
+    (yolo / "Annotations" / "c.xml").unlink()
+    (yolo / "Annotations" / "a.xml").unlink()
+    (yolo / "Annotations").rmdir()
+    with pytest.raises(DataError, match="labels annotates images"):
+        load_dataset(str(yolo))
+
+
+def test_a_voc_file_of_another_size_is_refused(voc):
+    (voc / "Annotations" / "a.xml").write_text(xml("a", [], size=9))
+    with pytest.raises(DataError, match=r"is \(8, 8\) pixels \(width, height\), .*a\.xml says \(9, 9\)"):
+        load_dataset(str(voc))
+
+
+def test_the_file_wins_over_the_layouts(voc, coco):
+    (voc / "annotations.json").write_text(json.dumps(coco))
+    assert len(load_dataset(str(voc)).images) == 3

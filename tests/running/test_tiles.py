@@ -1,0 +1,166 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from earthinstruct import Instruction, Prediction
+from earthinstruct.contract import Usage
+from earthinstruct.errors import ContractError, EarthInstructError
+from earthinstruct.masks import decode_mask, decode_rles, encode_masks
+from earthinstruct.running.tiles import merge_tiles, predict_tiled, tile_windows
+
+EVERYTHING = Instruction("open_ended", "find everything")
+
+
+class Blobs:
+    """Finds the connected bright regions of what it is shown: red ones are ships, green ones harbors."""
+
+    name = "blobs"
+
+    def __init__(self, masks=True, counts=True, scores=True):
+        self.masks, self.counts, self.scores = masks, counts, scores
+
+    def predict(self, image, instruction):
+        from scipy.ndimage import label
+
+        labels, drawn = [], []
+        for channel, name in enumerate(("ship", "harbor")):
+            regions, n = label(image[..., channel] > 100)
+            labels += [name] * n
+            drawn += [regions == i for i in range(1, n + 1)]
+        masks = encode_masks(np.array(drawn)) if drawn else []
+        return Prediction(
+            labels=labels,
+            boxes=decode_rles(masks).boxes,
+            masks=tuple(masks) if self.masks else None,
+            scores=[float(mask.sum()) for mask in drawn] if self.scores else None,
+            counts={name: labels.count(name) for name in ("ship", "harbor")} if self.counts else None,
+            usage=Usage({"look": 1.0}, 10, 1),
+        )
+
+
+def scene(*objects, height=100, width=180):
+    """Rectangles (channel, x0, y0, x1, y1) on black."""
+    image = np.zeros((height, width, 3), dtype=np.uint8)
+    for channel, x0, y0, x1, y1 in objects:
+        image[y0:y1, x0:x1, channel] = 255
+    return image
+
+
+@pytest.mark.parametrize(("height", "width", "tile", "overlap"), [(100, 180, 100, 20), (999, 64, 64, 32), (5, 7, 3, 0)])
+def test_windows_cover_the_image_and_share_at_least_the_overlap(height, width, tile, overlap):
+    windows = tile_windows(height, width, tile, overlap)
+    covered = np.zeros((height, width), dtype=int)
+    for x0, y0, x1, y1 in windows:
+        assert (x1 - x0, y1 - y0) == (min(tile, width), min(tile, height))
+        covered[y0:y1, x0:x1] += 1
+    assert covered.min() == 1
+    for starts in (sorted({window[0] for window in windows}), sorted({window[1] for window in windows})):
+        assert all(b - a <= tile - overlap for a, b in itertools.pairwise(starts))
+
+
+@pytest.mark.parametrize(("tile", "overlap"), [(0, 0), (100, 51), (100, -1)])
+def test_tiles_out_of_range_are_refused(tile, overlap):
+    with pytest.raises(EarthInstructError, match="the overlap goes from 0 to half a tile"):
+        tile_windows(100, 100, tile, overlap)
+
+
+# tiles of 100 with an overlap of 20 on 100x180: columns 0-100 and 80-180
+@pytest.mark.parametrize(
+    ("objects", "what"),
+    [
+        ([(0, 85, 10, 95, 20)], "inside the overlap"),
+        ([(0, 70, 10, 90, 20)], "over the start of the second tile"),
+        ([(0, 95, 10, 130, 20)], "over the end of the first tile"),
+        ([(0, 20, 40, 170, 60)], "longer than the overlap"),
+        ([(0, 99, 10, 130, 20)], "one column in the first tile"),
+        ([(0, 70, 10, 90, 20), (0, 88, 40, 120, 50), (0, 5, 5, 9, 9)], "several"),
+        ([(0, 85, 10, 95, 20), (1, 85, 10, 95, 20)], "two labels in one place"),
+        ([(0, 85, 10, 95, 20), (0, 85, 22, 95, 32)], "neighbours"),
+    ],
+)
+@pytest.mark.parametrize("masks", [True, False])
+def test_an_object_on_a_seam_is_found_and_counted_once(objects, what, masks):
+    image = scene(*objects)
+    whole, tiled = (
+        Blobs(masks).predict(image, EVERYTHING),
+        predict_tiled(Blobs(masks), image, EVERYTHING, tile=100, overlap=20),
+    )
+    order = np.lexsort((*whole.boxes.T, whole.labels)), np.lexsort((*tiled.boxes.T, tiled.labels))
+    assert np.array_equal(whole.boxes[order[0]], tiled.boxes[order[1]])
+    assert tiled.counts == whole.counts
+    if masks:
+        for i, j in zip(*order, strict=True):
+            assert np.array_equal(decode_mask(whole.masks[i]), decode_mask(tiled.masks[j]))
+
+
+def test_the_corner_of_four_tiles_is_one_object():
+    image = scene((0, 70, 70, 110, 110), height=180)
+    tiled = predict_tiled(Blobs(), image, EVERYTHING, tile=100, overlap=20)
+    assert (tiled.boxes.tolist(), tiled.counts) == ([[70, 70, 40, 40]], {"ship": 1, "harbor": 0})
+    assert tiled.scores.tolist() == [900]  # the largest part that one tile saw: 30 x 30
+    assert (tiled.usage.seconds, tiled.usage.input_tokens) == ({"look": 4.0}, 40)
+    assert decode_mask(tiled.masks[0]).sum() == 1600
+
+
+def test_without_an_overlap_nothing_can_be_joined():
+    tiled = predict_tiled(Blobs(), scene((0, 80, 10, 120, 20), width=200), EVERYTHING, tile=100, overlap=0)
+    assert tiled.counts == {"ship": 2, "harbor": 0}
+
+
+def test_an_image_of_one_tile_is_predicted_as_it_is():
+    tiled = predict_tiled(Blobs(), scene((0, 1, 1, 5, 5)), EVERYTHING, tile=200, overlap=20)
+    assert tiled.boxes.tolist() == [[1, 1, 4, 4]]
+
+
+def test_progress_is_told_after_each_tile():
+    done = []
+    predict_tiled(Blobs(), scene(), EVERYTHING, tile=100, overlap=20, progress=lambda *seen: done.append(seen))
+    assert done == [(1, 2), (2, 2)]
+
+
+WINDOWS = [(0, 0, 10, 10), (8, 0, 18, 10)]
+
+
+def test_counts_are_added_and_reduced_by_what_merged():
+    # both tiles drew the ship at 8-10; the first counted two more, the second one more, which nobody drew
+    first = Prediction(labels=["ship"], boxes=[[8, 2, 2, 3]], counts={"ship": 3})
+    second = Prediction(labels=["ship"], boxes=[[0, 2, 2, 3]], counts={"ship": 2, "dam": 1})
+    merged = merge_tiles([first, second], WINDOWS, 10, 18)
+    assert merged.boxes.tolist() == [[8, 2, 2, 3]]
+    assert merged.counts == {"ship": 3 + 2 - 1, "dam": 1}
+    assert merged.masks is None
+    assert merged.scores is None
+
+
+def test_a_tile_without_counts_counts_its_instances():
+    first = Prediction(labels=["ship"], boxes=[[1, 2, 2, 3]])
+    second = Prediction(labels=["ship"], boxes=[[5, 2, 2, 3]], counts={"ship": 4})
+    assert merge_tiles([first, second], WINDOWS, 10, 18).counts == {"ship": 5}
+    assert merge_tiles([first, first], WINDOWS, 10, 18).counts is None
+
+
+def test_counts_do_not_fall_below_0():
+    first = Prediction(labels=["ship"], boxes=[[8, 2, 2, 3]], counts={"ship": 0})
+    second = Prediction(labels=["ship"], boxes=[[0, 2, 2, 3]], counts={"ship": 0})
+    assert merge_tiles([first, second], WINDOWS, 10, 18).counts == {"ship": 0}
+
+
+def test_an_empty_mask_stays_what_it_is():
+    empty = encode_masks(np.zeros((1, 10, 10), dtype=bool))
+    first = Prediction(labels=["ship"], boxes=[[8, 2, 2, 3]], masks=empty)
+    second = Prediction(labels=["ship"], boxes=[[0, 2, 2, 3]], masks=empty)
+    merged = merge_tiles([first, second], WINDOWS, 10, 18)
+    assert [decode_mask(mask).shape for mask in merged.masks] == [(10, 18)] * 2
+    assert not decode_rles(merged.masks).areas.any()
+
+
+def test_a_method_that_breaks_the_contract_is_named():
+    class Rude:
+        name = "rude"
+
+        def predict(self, image, instruction):
+            return Prediction(labels=["boat"], boxes=[[0, 0, 1, 1]])
+
+    with pytest.raises(ContractError, match="label 'boat' is not one of the instruction's categories"):
+        predict_tiled(Rude(), scene(), Instruction("open_vocabulary", "ships", ("ship",)), tile=100, overlap=20)

@@ -1,0 +1,49 @@
+"""The examples run as they stand."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+NOTEBOOK = EXAMPLES / "instructsam_on_scenes.ipynb"
+
+
+def test_a_method_is_added_and_evaluated(tmp_path):
+    script = EXAMPLES / "add_a_method.py"
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Count(tp=")
+    (result,) = (json.loads(path.read_text()) for path in tmp_path.rglob("result.json"))
+    assert (result["method"]["name"], result["run"]["n_failed"]) == ("white-tanks", 0)
+
+
+def test_the_notebook_is_kept_without_output():
+    for cell in json.loads(NOTEBOOK.read_text())["cells"]:
+        assert cell.get("outputs", []) == []
+        assert cell.get("execution_count") is None
+
+
+def small_preset_is_missing():
+    if importlib.util.find_spec("earthinstruct_instructsam") is None:
+        return "earthinstruct-instructsam is not installed"
+    from earthinstruct_instructsam import small
+    from earthinstruct_instructsam.method import InstructSAM
+
+    absent = [path.name for path in (small.CLIP_WEIGHTS, small.COUNTER_WEIGHTS) if not path.is_file()]
+    return "; ".join(InstructSAM.missing()) or (f"the small preset lacks {', '.join(absent)}" if absent else "")
+
+
+@pytest.mark.skipif(bool(small_preset_is_missing()), reason=small_preset_is_missing() or "runs")
+def test_the_notebook_runs_from_top_to_bottom(tmp_path):
+    nbformat = pytest.importorskip("nbformat")
+    client = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    client.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    pictures = sum(
+        "image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])
+    )
+    assert pictures == 4
