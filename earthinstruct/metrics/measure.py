@@ -406,7 +406,7 @@ class _Measurement:
             per_category=per_category,
             groups=groups,
             source=source,
-            **headline,
+            **headline,  # type: ignore[arg-type]
         )
 
     def means(

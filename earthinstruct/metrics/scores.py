@@ -15,7 +15,10 @@ RECALL_POINTS = 101
 
 def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> NDArray[np.float64]:
     """0 where the denominator is 0."""
-    return np.divide(numerator, denominator, out=np.zeros(np.shape(numerator)), where=denominator > 0)
+    ratio: NDArray[np.float64] = np.divide(
+        numerator, denominator, out=np.zeros(np.shape(numerator)), where=denominator > 0
+    )
+    return ratio
 
 
 def precision(columns: Columns) -> NDArray[np.float64]:

@@ -15,7 +15,6 @@ from earthinstruct.instances import ImageId
 from earthinstruct.masks import RLE, check_rle, encode_runs
 from earthinstruct.running.predictions import Box, ProposalRecord, Record, read_records, records_by_image
 
-
 _T = TypeVar("_T")
 
 
@@ -104,7 +103,8 @@ def read_coco_results(path: Path, dataset: Dataset) -> dict[ImageId, Record]:
             label = categories[result.category_id]
         else:
             raise DataError(
-                f"{where} has category_id {result.category_id!r} and no label; known ids: {', '.join(map(str, categories))}"
+                f"{where} has category_id {result.category_id!r} and no label; "
+                f"known ids: {', '.join(map(str, categories))}"
             )
         mask = None if result.segmentation is None else _rle(result.segmentation, f"{where} segmentation")
         if (mask is None) == with_mask or (result.score is None) == with_score:

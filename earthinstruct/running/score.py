@@ -241,5 +241,6 @@ class _Columns:
             i = int(np.argmax(bad))
             within = i - int(n[: image[i]].sum())
             raise DataError(
-                f"image {self.records[image[i]].image_id!r}: {what}[{within}] is {values[i].tolist()}; expected {expected}"
+                f"image {self.records[image[i]].image_id!r}: {what}[{within}] is {values[i].tolist()}; "
+                f"expected {expected}"
             )

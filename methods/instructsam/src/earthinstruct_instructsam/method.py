@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 import logging
 import time
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,11 @@ from earthinstruct.tasks import Task
 from earthinstruct_instructsam.assignment import assign_nearest, assign_under_counts
 from earthinstruct_instructsam.parts import Counter, Encoder, Proposer
 from earthinstruct_instructsam.presets import PRESETS, SMALL_NOTE
+from earthinstruct_instructsam.recorded import ImageNames, fingerprint
 
+_T = TypeVar("_T")
 _LOG = logging.getLogger(__name__)
+_IMAGES_REMEMBERED = 256
 
 COUNTERS = ("small", "recorded")
 PROPOSERS = ("segments", "recorded")
@@ -52,8 +56,6 @@ class InstructSAM:
         EarthInstructError: a part is unknown, or lacks a parameter or a file.
     """
 
-    name = "instructsam"
-
     def __init__(
         self,
         preset: str = "small",
@@ -77,6 +79,9 @@ class InstructSAM:
             raise UnknownNameError("assignment", assignment, ASSIGNMENTS)
         self.preset = preset
         self.assignment = assignment
+        self.name = "instructsam" if assignment == "counts" else f"instructsam-{assignment}"
+        self._proposed: _Remembered[Proposals] = _Remembered()
+        self._crops: _Remembered[NDArray[np.float32]] = _Remembered()
         chosen = PRESETS[preset]
         recorded = _Recorded(images)
         counter, proposer, encoder = (
@@ -99,15 +104,12 @@ class InstructSAM:
             answer = self.counter.count(image, instruction)
         counts = _asked_for(answer.counts, instruction)
         with _timed(seconds, "proposer"):
-            proposals = self.proposer.propose(image)
+            proposals = self._proposals(image)
         labels = self._labels(counts, instruction)
         with _timed(seconds, "encoder"):
             similarities = self._similarities(image, proposals, labels)
         with _timed(seconds, "assignment"):
-            if self.assignment == "counts":
-                assigned = assign_under_counts(similarities, [counts[label] for label in labels])
-            else:
-                assigned = assign_nearest(similarities)
+            assigned = self._assign(similarities, [counts.get(label, 0) for label in labels])
         chosen = np.flatnonzero(assigned >= 0)
         return Prediction(
             labels=tuple(labels[i] for i in assigned[chosen]),
@@ -124,13 +126,10 @@ class InstructSAM:
         from earthinstruct_instructsam.pictures import draw_similarities
 
         counts = _asked_for(self.counter.count(image, instruction).counts, instruction)
-        proposals = self.proposer.propose(image)
+        proposals = self._proposals(image)
         labels = self._labels(counts, instruction)
         similarities = self._similarities(image, proposals, labels)
-        if self.assignment == "counts":
-            assigned = assign_under_counts(similarities, [counts[label] for label in labels])
-        else:
-            assigned = assign_nearest(similarities)
+        assigned = self._assign(similarities, [counts.get(label, 0) for label in labels])
         return draw_similarities(image, proposals, labels, similarities, assigned)
 
     def skip(self, task: Task) -> str | None:
@@ -174,8 +173,16 @@ class InstructSAM:
         """Cosine of every proposal's crop with every label: (proposals, labels)."""
         if not len(proposals) or not labels:
             return np.zeros((len(proposals), len(labels)))
-        crops = self.encoder.embed_crops(image, proposals.boxes)
+        crops = self._crops.get(image, lambda: self.encoder.embed_crops(image, proposals.boxes))
         return (crops @ self.encoder.embed_labels(labels).T).astype(np.float64)
+
+    def _proposals(self, image: NDArray[np.uint8]) -> Proposals:
+        return self._proposed.get(image, lambda: self.proposer.propose(image))
+
+    def _assign(self, similarities: NDArray[np.float64], counts: list[int]) -> NDArray[np.int64]:
+        return (
+            assign_under_counts(similarities, counts) if self.assignment == "counts" else assign_nearest(similarities)
+        )
 
 
 def _asked_for(counts: Any, instruction: Instruction) -> dict[str, int]:
@@ -195,16 +202,34 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = time.perf_counter() - started
 
 
+class _Remembered(Generic[_T]):
+    """What a stage gave for the images seen last.
+
+    The tasks of a dataset share images, and proposals and crops do not depend on the instruction.
+    """
+
+    def __init__(self) -> None:
+        self._values: OrderedDict[str, _T] = OrderedDict()
+
+    def get(self, image: NDArray[np.uint8], make: Callable[[], _T]) -> _T:
+        """The value for an image, made when it is not remembered."""
+        key = fingerprint(image)
+        if key not in self._values:
+            self._values[key] = make()
+            if len(self._values) > _IMAGES_REMEMBERED:
+                self._values.popitem(last=False)
+        self._values.move_to_end(key)
+        return self._values[key]
+
+
 class _Recorded:
     """The images that recorded answers belong to, read once for the counter and the proposer."""
 
     def __init__(self, images: str | Path | None) -> None:
         self._images = images
-        self._names: Any = None
+        self._names: ImageNames | None = None
 
-    def names(self) -> Any:
-        from earthinstruct_instructsam.recorded import ImageNames
-
+    def names(self) -> ImageNames:
         if self._images is None:
             raise EarthInstructError(
                 "recorded answers are kept by image name: give the folder of the images with -M images=DIR"

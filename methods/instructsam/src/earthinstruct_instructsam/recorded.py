@@ -38,7 +38,7 @@ class ImageNames:
         Raises:
             DataError: there is none.
         """
-        name = self._names.get(_fingerprint(image))
+        name = self._names.get(fingerprint(image))
         if name is None:
             raise DataError(
                 f"none of the {len(self._names)} images in {self.folder} has these pixels, "
@@ -51,14 +51,14 @@ class ImageNames:
         names: dict[str, str] = {}
         for path in sorted(self.folder.rglob("*")):
             if path.suffix.lower() in _SUFFIXES:
-                fingerprint = _fingerprint(read_image(path))
-                if names.setdefault(fingerprint, path.stem) != path.stem:
+                key = fingerprint(read_image(path))
+                if names.setdefault(key, path.stem) != path.stem:
                     raise DataError(
-                        f"{path} shows the same pixels as image {names[fingerprint]!r}; "
-                        "recorded answers cannot tell them apart"
+                        f"{path} shows the same pixels as image {names[key]!r}; recorded answers cannot tell them apart"
                     )
         return names
 
 
-def _fingerprint(image: NDArray[np.uint8]) -> str:
+def fingerprint(image: NDArray[np.uint8]) -> str:
+    """Hash of the pixels and the shape of an image."""
     return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()

@@ -1,0 +1,138 @@
+"""The matcher against hand-made cases, brute force and scipy."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
+
+from earthinstruct.metrics.matching import Pairs, box_iou, find_pairs, match
+
+
+def pairs_of(edges: list[tuple[int, int, float]], n: int, m: int) -> Pairs:
+    table = np.array(edges, dtype=np.float64).reshape(-1, 3)
+    return Pairs(table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2], n, m)
+
+
+graphs = st.integers(1, 7).flatmap(
+    lambda n: st.integers(1, 7).flatmap(
+        lambda m: st.sets(st.tuples(st.integers(0, n - 1), st.integers(0, m - 1))).flatmap(
+            lambda edges: st.lists(st.integers(50, 100), min_size=len(edges), max_size=len(edges)).map(
+                lambda ious: pairs_of([(p, t, v / 100) for (p, t), v in zip(sorted(edges), ious, strict=True)], n, m)
+            )
+        )
+    )
+)
+
+
+def test_greedy_takes_the_best_free_and_maximum_re_pairs() -> None:
+    # prediction 0 overlaps both ground truths and prefers 0; prediction 1 overlaps ground truth 0 only
+    pairs = pairs_of([(0, 0, 0.9), (0, 1, 0.6), (1, 0, 0.8)], 2, 2)
+    assert match(pairs, "greedy").tolist() == [0, -1]
+    assert match(pairs, "maximum").tolist() == [1, 0]
+    assert match(pairs, "greedy", np.array([1, 0])).tolist() == [1, 0]
+
+
+def test_no_pairs() -> None:
+    assert match(pairs_of([], 3, 2), "maximum").tolist() == [-1, -1, -1]
+    assert match(pairs_of([], 0, 2), "greedy").tolist() == []
+
+
+@given(graphs)
+@settings(max_examples=300, deadline=None)
+def test_maximum_equals_scipy_and_is_never_less_than_greedy(pairs: Pairs) -> None:
+    graph = csr_array(
+        (np.ones(len(pairs.iou)), (pairs.prediction, pairs.target)), shape=(pairs.n_predictions, pairs.n_targets)
+    )
+    largest = int((maximum_bipartite_matching(graph, perm_type="column") >= 0).sum())
+    edges = set(zip(pairs.prediction.tolist(), pairs.target.tolist(), strict=True))
+    for rule in ("maximum", "greedy"):
+        matched = match(pairs, rule)
+        used = matched[matched >= 0]
+        assert len(set(used.tolist())) == len(used)
+        assert all((p, t) in edges for p, t in enumerate(matched.tolist()) if t >= 0)
+        assert len(used) == largest if rule == "maximum" else len(used) <= largest
+
+
+@given(graphs, st.randoms(use_true_random=False))
+@settings(max_examples=200, deadline=None)
+def test_every_prefix_of_the_order_is_a_maximum_matching(pairs: Pairs, random: object) -> None:
+    order = np.arange(pairs.n_predictions)
+    random.shuffle(order)  # type: ignore[attr-defined]
+    matched = match(pairs, "maximum", order)
+    for n in range(1, len(order) + 1):
+        prefix = np.isin(pairs.prediction, order[:n])
+        alone = match(pairs.where(prefix), "maximum")
+        assert (matched[order[:n]] >= 0).sum() == (alone >= 0).sum()
+
+
+def test_greedy_equals_a_plain_loop() -> None:
+    generator = np.random.default_rng(5)
+    for _ in range(200):
+        n, m = generator.integers(1, 8, 2)
+        iou = np.where(generator.random((n, m)) < 0.4, generator.integers(50, 60, (n, m)) / 60, 0.0)
+        prediction, target = np.nonzero(iou)
+        expected, taken = [], set()
+        for row in iou:
+            free = [t for t in range(m) if row[t] > 0 and t not in taken]
+            best = max(free, key=lambda t: row[t], default=-1)
+            taken.add(best)
+            expected.append(best)
+        assert match(Pairs(prediction, target, iou[prediction, target], n, m), "greedy").tolist() == expected
+
+
+def test_maximum_equals_brute_force() -> None:
+    generator = np.random.default_rng(6)
+    for _ in range(50):
+        edge = generator.random((4, 4)) < 0.4
+        best = max(sum(edge[p, t] for p, t in enumerate(order)) for order in permutations(range(4)))
+        prediction, target = np.nonzero(edge)
+        matched = match(Pairs(prediction, target, np.ones(len(target)), 4, 4), "maximum")
+        assert (matched >= 0).sum() == best
+
+
+def test_a_long_chain_needs_no_recursion() -> None:
+    # prediction i overlaps ground truths i and i + 1, the last one only ground truth 0: all must move by one
+    n = 3_000
+    edges = [(i, i, 0.9) for i in range(n)] + [(i, i + 1, 0.6) for i in range(n)] + [(n, 0, 0.7)]
+    assert (match(pairs_of(edges, n + 1, n + 1), "maximum") >= 0).all()
+
+
+def test_box_iou_is_that_of_pycocotools() -> None:
+    generator = np.random.default_rng(7)
+    a, b = generator.integers(0, 12, (2, 60, 4)).astype(np.float64) + 0.5
+    expected = coco_mask.iou(a, b, [0] * 60).diagonal()
+    np.testing.assert_allclose(box_iou(a, b), expected, rtol=1e-12)
+
+
+def test_boxes_without_area_pair_with_nothing(build) -> None:
+    flat = build.instances([(0, 0, 5, 5, 0, 8), (0, 0, 5, 5, 0, 0)])
+    assert len(find_pairs(flat, flat, "box").iou) == 0
+    assert len(find_pairs(flat, flat, "mask").iou) == 0
+
+
+@pytest.mark.parametrize("geometry", ["box", "mask"])
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_pairs_are_those_of_all_against_all(build, geometry, agnostic) -> None:
+    generator = np.random.default_rng(8)
+    predictions, targets = build.random(generator, 60), build.random(generator, 50)
+    pairs = find_pairs(predictions, targets, geometry, agnostic=agnostic)
+    full = coco_mask.iou(predictions.masks.encode(), targets.masks.encode(), [0] * 50)  # boxes and masks are equal here
+    same = predictions.image[:, None] == targets.image
+    if not agnostic:
+        same &= predictions.category[:, None] == targets.category
+    expected = np.argwhere(same & (full >= 0.5))
+    found = np.stack([pairs.prediction, pairs.target], axis=1)
+    np.testing.assert_array_equal(found[np.lexsort(found.T[::-1])], expected)
+    np.testing.assert_allclose(pairs.iou, full[pairs.prediction, pairs.target])
+
+
+def test_an_instance_without_a_category_pairs_with_nothing(build) -> None:
+    lost = build.instances([(0, -1, 0, 0, 9, 9)])
+    assert len(find_pairs(lost, lost, "box").iou) == 0
