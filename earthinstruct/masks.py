@@ -142,11 +142,18 @@ def decode_rles(rles: Sequence[RLE], where: str = "masks") -> MaskRuns:
         where: how to name the list in an error.
 
     Raises:
-        ContractError: an encoding has a character outside the alphabet, ends in the middle of a run length, has a
-            negative run, or does not cover exactly height x width pixels. The message names the index.
+        ContractError: a size is that of no image, or an encoding has a character outside the alphabet, ends in the
+            middle of a run length, has a negative run, or does not cover exactly height x width pixels. The message
+            names the index.
     """
     n = len(rles)
-    sizes = np.array([rle["size"] for rle in rles], dtype=np.int64).reshape(n, 2)
+    try:
+        sizes = np.array([rle["size"] for rle in rles], dtype=np.int64).reshape(n, 2)
+    except OverflowError:
+        sizes = np.array([[min(max(side, 0), _MOST_PIXELS) for side in rle["size"]] for rle in rles]).reshape(n, 2)
+    # divided, because the product of two large sides could leave int64
+    too_large = (sizes < 1).any(axis=1) | (sizes[:, 0] > _MOST_PIXELS // np.maximum(sizes[:, 1], 1))
+    _refuse(too_large, rles, where, f"size must be two positive integers with at most {_MOST_PIXELS} pixels")
     text = [rle["counts"].encode("ascii", errors="replace") for rle in rles]
     length = np.array([len(part) for part in text], dtype=np.int64)
     _refuse(length == 0, rles, where, "counts is empty")

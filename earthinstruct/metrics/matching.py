@@ -15,7 +15,7 @@ from earthinstruct.instances import Instances
 from earthinstruct.masks import intersections
 
 Geometry = Literal["box", "mask"]
-Rule = Literal["maximum", "greedy"]
+Rule = Literal["maximum", "greedy", "coco"]
 
 _PAIRS_AT_ONCE = 2_000_000
 
@@ -155,11 +155,12 @@ def match(pairs: Pairs, rule: Rule, order: NDArray[np.int64] | None = None) -> N
     `maximum` takes the predictions in turn and keeps each one that can be matched together with all kept before it
     (re-pairing those where needed). At every point of the order the number kept is the size of a maximum one-to-one
     matching of the predictions so far: one pass answers for every score threshold, and the total does not depend on
-    the order. `greedy` gives each prediction in turn the free ground truth of largest IoU (the first of equals).
+    the order. `greedy` gives each prediction in turn the free ground truth of largest IoU (the first of equals);
+    `coco` is the same with the last of equals, as pycocotools does.
 
     Args:
         pairs: the pairs to choose from.
-        rule: `maximum` or `greedy`.
+        rule: `maximum`, `greedy` or `coco`.
         order: int64 (n_predictions,), the predictions in the order in which they are taken; None: by index.
 
     Returns:
@@ -173,15 +174,16 @@ def match(pairs: Pairs, rule: Rule, order: NDArray[np.int64] | None = None) -> N
         rank[order] = np.arange(pairs.n_predictions)
     simple, component = _components(pairs)
 
+    preference = -pairs.target if rule == "coco" else pairs.target  # among equal IoUs
     # one ground truth, or one prediction: the first prediction gets its best ground truth
-    best = np.lexsort((pairs.target, -pairs.iou, rank[pairs.prediction], component))
+    best = np.lexsort((preference, -pairs.iou, rank[pairs.prediction], component))
     best = best[simple[best]]
     _, first = np.unique(component[best], return_index=True)
     matched[pairs.prediction[best[first]]] = pairs.target[best[first]]
 
     tangled = np.flatnonzero(~simple)
     tangled = tangled[
-        np.lexsort((pairs.target[tangled], -pairs.iou[tangled], rank[pairs.prediction[tangled]], component[tangled]))
+        np.lexsort((preference[tangled], -pairs.iou[tangled], rank[pairs.prediction[tangled]], component[tangled]))
     ]
     resolve = _augment if rule == "maximum" else _take_best
     for members in np.split(tangled, np.flatnonzero(np.diff(component[tangled])) + 1):

@@ -256,7 +256,7 @@ class _Measurement:
         order = order[first_in_cell < cap]
         entering = np.zeros(len(predictions), dtype=bool)
         entering[order] = True
-        matched = detection.matched(entering) >= 0
+        matched = match(detection.pairs.where(entering[detection.pairs.prediction]), "coco") >= 0
         return self.per_category_ap(predictions.category[order], matched[order], None)
 
     def average_precisions(self, detection: _Detection) -> NDArray[np.float64]:

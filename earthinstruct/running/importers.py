@@ -18,6 +18,10 @@ from earthinstruct.running.predictions import Box, ProposalRecord, Record, read_
 _T = TypeVar("_T")
 
 
+# msgspec reports foreign bytes in text and bottomless nesting by the errors of Python
+_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
 class _RunLengths(msgspec.Struct):
     size: tuple[int, int]
     counts: str | list[int]
@@ -60,7 +64,10 @@ def read_predictions(
     if path.is_dir():
         records = {image: Record(image, counts=found) for image, found in read_counts(path, dataset).items()}
     elif path.suffix == ".jsonl":
-        records = records_by_image(read_records(path, drop_torn_line=True), str(path))
+        try:
+            records = records_by_image(read_records(path, drop_torn_line=True), str(path))
+        except _MALFORMED as error:
+            raise DataError(f"{path} is not a predictions file: {error}") from error
         known = {image.id for image in dataset.images}
         unknown = [image for image in records if image not in known]
         if unknown:
@@ -195,7 +202,7 @@ def _decode(path: Path, kind: type[_T], what: str) -> _T:
     content = read_bytes(path, what.split(" (")[0])
     try:
         return msgspec.json.decode(content, type=kind)
-    except msgspec.DecodeError as error:
+    except _MALFORMED as error:
         raise DataError(f"{path} is not a {what}: {error}") from error
 
 

@@ -21,6 +21,9 @@ from earthinstruct.running.predictions import ProposalRecord, Record
 from earthinstruct.tasks import ExactMapper, LabelMapper, MappedLabel, Task
 
 
+_MOST_OBJECTS = 1 << 31  # of a category in an image: sums and squares over images stay within int64
+
+
 @dataclass(frozen=True)
 class Scored:
     """Scores, and what they rest on.
@@ -152,8 +155,10 @@ class _Columns:
         mentioned = np.zeros(n_categories, dtype=bool)
         for i, record in enumerate(self.records):
             for label, count in (record.counts or {}).items():
-                if count < 0:
-                    raise DataError(f"image {record.image_id!r}: the count of {label!r} is {count}; expected >= 0")
+                if not 0 <= count <= _MOST_OBJECTS:
+                    raise DataError(
+                        f"image {record.image_id!r}: the count of {label!r} is {count}; expected 0 to {_MOST_OBJECTS}"
+                    )
                 category = category_of_label[self.index[label]]
                 if category >= 0:
                     counts[i, category] += count

@@ -58,7 +58,7 @@ class SmallCounter:
         """Count in one RGB image, uint8 (height, width, 3)."""
         if instruction.setting == "open_subclass" and members_of(str(instruction.parent)) is None:
             return Answer({})
-        found = self._found(image)
+        found = self.count_known(image)
         if instruction.setting == "open_vocabulary":
             return Answer({name: found.get(str(category_of(name)), 0) for name in instruction.categories})
         wanted = members_of(instruction.parent) if instruction.parent else CATEGORIES
@@ -78,7 +78,7 @@ class SmallCounter:
             "weights": [{"name": self.weights.name, "sha256": hashlib.sha256(self.weights.read_bytes()).hexdigest()}],
         }
 
-    def _found(self, image: NDArray[np.uint8]) -> dict[str, int]:
+    def count_known(self, image: NDArray[np.uint8]) -> dict[str, int]:
         """Count of each of the ten categories."""
         import torch
 

@@ -1,4 +1,4 @@
-"""A proposer without weights: regions of a merge tree and of closed contours, ranked by how much they look like objects.
+"""A proposer without weights: regions of merge trees and closed contours, ranked by how much they look like objects.
 
 Two trees, of two smoothed versions of the image, are grown from small watershed basins by merging neighbours of like
 colour (Ward's criterion); every node is a candidate. What strong contours enclose is a candidate as well: a car with
@@ -31,8 +31,31 @@ _CANDIDATES_PER_IMAGE = 900  # the best go on to be filled and compared
 
 # Logistic regression on scenes train: does a region cover an object with IoU >= 0.5? `_ALONE` knows the region only, in
 # the order of `_features`; `_TOGETHER` how many likely regions of its shape there are as well, see `_score`.
-_ALONE = np.array([-5.291, 2.363, 1.32, -0.725, -0.745, 0.664, 0.421, 1.985, 0.205, -0.732, 0.112, 0.119, 0.543, 0.391, 2.219])
-_TOGETHER = np.array([-5.526, 2.12, 1.288, -0.302, -0.541, 0.416, -0.446, 0.948, 0.239, -0.29, 0.135, 0.117, 0.246, 0.385, 1.989, 0.842, -0.191, -0.001])
+_ALONE = np.array(
+    [-5.291, 2.363, 1.32, -0.725, -0.745, 0.664, 0.421, 1.985, 0.205, -0.732, 0.112, 0.119, 0.543, 0.391, 2.219]
+)
+_TOGETHER = np.array(
+    [
+        -5.526,
+        2.12,
+        1.288,
+        -0.302,
+        -0.541,
+        0.416,
+        -0.446,
+        0.948,
+        0.239,
+        -0.29,
+        0.135,
+        0.117,
+        0.246,
+        0.385,
+        1.989,
+        0.842,
+        -0.191,
+        -0.001,
+    ]
+)
 _COMPANY = 500  # likely regions that are counted
 _SHAPE = [2, 6, 9]  # size, fill and elongation among the features
 _SHAPE_SCALES = np.array([5.0, 8.0, 5.0])
@@ -173,7 +196,7 @@ def _basins(picture: NDArray[np.float32], most: int) -> Integers:
 
     gradient = _gradient(picture)
     seeds, _ = ndimage.label(ndimage.minimum_filter(gradient, 3) == gradient)
-    basins: Integers = watershed(gradient, seeds).astype(np.int64) - 1
+    basins: Integers = watershed(gradient, seeds).astype(np.int64) - 1  # type: ignore[no-untyped-call]
     n = int(basins.max()) + 1
     flat = basins.ravel()
     size = np.bincount(flat, minlength=n).astype(np.float64)
@@ -193,7 +216,7 @@ def _basins(picture: NDArray[np.float32], most: int) -> Integers:
             into = into[into]
         left, renumbered = np.unique(into, return_inverse=True)
         number, n = renumbered[number], len(left)
-        size = np.bincount(renumbered, size, n)
+        size = np.bincount(renumbered, size, n).astype(np.float64)
         total = np.stack([np.bincount(renumbered, column, n) for column in total.T], axis=1)
         a, b = _distinct(renumbered[a], renumbered[b], n)
     return number[basins]
@@ -249,9 +272,7 @@ def _grow(size: Floats, mean: Floats, a: Integers, b: Integers) -> tuple[Integer
         parts.append((x, y))
         costs.append(cost)
         total = sizes[x] + sizes[y]
-        red, green, blue = (
-            (p * sizes[x] + q * sizes[y]) / total for p, q in zip(means[x], means[y], strict=True)
-        )
+        red, green, blue = ((p * sizes[x] + q * sizes[y]) / total for p, q in zip(means[x], means[y], strict=True))
         sizes[new], means[new] = total, [red, green, blue]
         around = (touching[x] | touching[y]) - {x, y}
         touching[new] = around
@@ -305,9 +326,9 @@ def _tree_candidates(basins: Integers, pixels: _Pixels) -> Candidates:
 def _contour_candidates(contour: NDArray[np.bool_], pixels: _Pixels) -> Candidates:
     """What contours enclose, the contours included; threads of a pixel or two are cut."""
     filled = ndimage.binary_opening(ndimage.binary_fill_holes(contour), iterations=1)
-    labels, n = ndimage.label(filled)
-    labels = labels.astype(np.int64)
-    sums = pixels.sums(labels, n + 1)[0][1:]
+    found, n = ndimage.label(filled)
+    labels = found.astype(np.int64)
+    sums = pixels.sums(labels, n + 1, skip_zero=True)[0][1:]
     return Candidates(
         labels=labels,
         first=np.arange(1, n + 1),
@@ -348,7 +369,7 @@ class _Pixels:
         ]
         return _Pixels(picture, columns, np.concatenate(steps).astype(np.float64))
 
-    def sums(self, labels: Integers, n: int) -> tuple[Floats, Integers, Integers, Floats]:
+    def sums(self, labels: Integers, n: int, *, skip_zero: bool = False) -> tuple[Floats, Integers, Integers, Floats]:
         """Sums for each label in [0, n) of an array of the image's shape.
 
         Returns:
@@ -357,8 +378,8 @@ class _Pixels:
             and float64 (places, 3), what it adds to a border.
         """
         flat = labels.ravel()
-        inside = np.flatnonzero(flat)
-        if 2 * len(inside) < len(flat):  # mostly label 0, which no one asks for
+        if skip_zero:  # most of the image, and no one asks for its sums
+            inside = np.flatnonzero(flat)
             sums = [np.bincount(flat[inside], column[inside], n) for column in self.columns]
         else:
             sums = [np.bincount(flat, column, n) for column in self.columns]

@@ -54,7 +54,7 @@ def crops_of(scenes: Sequence[Scene], proposer: Proposer, side: int, seed: int, 
         boxes = [scene.boxes, proposer.propose(scene.image).boxes]
         if varied:
             boxes += [_moved(scene.boxes, dice), _moved(scene.boxes, dice), _damaged(scene.boxes, dice)]
-            boxes.append(_anywhere(*scene.image.shape[:2], 16, dice))
+            boxes.append(_anywhere(scene.image.shape[0], scene.image.shape[1], 16, dice))
         every = np.concatenate(boxes)
         category, iou = _shown(every, scene)
         if varied:
@@ -82,7 +82,8 @@ def box_ious(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float
     high = np.minimum(a[:, None, :2] + a[:, None, 2:], b[None, :, :2] + b[None, :, 2:])
     shared = np.prod(np.maximum(high - low, 0), axis=2)
     union = np.prod(a[:, 2:], axis=1)[:, None] + np.prod(b[:, 2:], axis=1)[None] - shared
-    return shared / np.maximum(union, 1e-9)
+    ious: NDArray[np.float64] = shared / np.maximum(union, 1e-9)
+    return ious
 
 
 def _shown(boxes: NDArray[np.float64], scene: Scene) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -6,6 +6,8 @@ Peaks rather than a density: sums over a whole image drift by a few objects, pea
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -35,13 +37,12 @@ class PeakNetwork(nn.Module):
         first = _WIDTHS[0]
         self.stem = _convolution(3 * STRIDE**2, first)
         self.down = nn.ModuleList(
-            nn.Sequential(_convolution(a, b, stride=2), _convolution(b, b))
-            for a, b in zip(_WIDTHS, _WIDTHS[1:], strict=False)
+            nn.Sequential(_convolution(a, b, stride=2), _convolution(b, b)) for a, b in pairwise(_WIDTHS)
         )
-        self.lift = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(_WIDTHS, _WIDTHS[1:], strict=False))
+        self.lift = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(_WIDTHS))
         self.mix = nn.ModuleList(_convolution(a, a) for a in _WIDTHS[:-1])
         self.head = nn.Conv2d(first, categories, 1)
-        nn.init.constant_(self.head.bias, -4.0)  # objects are rare: start from a heat of 0.02
+        nn.init.constant_(self.head.get_parameter("bias"), -4.0)  # objects are rare: start from a heat of 0.02
         self.register_buffer("windows", torch.full((categories,), 3))
         self.register_buffer("thresholds", torch.full((categories,), 0.4))
 
@@ -68,7 +69,7 @@ class PeakNetwork(nn.Module):
         """The heat at each peak and 0 elsewhere; shapes as `forward`."""
         heat = logits.sigmoid()
         kept = torch.zeros_like(heat)
-        for window in self.windows.unique().tolist():
+        for window in sorted(set(self.windows.tolist())):
             own = self.windows == window
             part = heat[:, own]
             highest = functional.max_pool2d(part, window, stride=1, padding=window // 2)

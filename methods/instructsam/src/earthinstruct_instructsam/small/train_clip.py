@@ -47,9 +47,7 @@ _RANDOM_SENTENCES = 48
 _TOKENS = 49405  # byte pairs, without the start and end signs
 
 
-def train_clip(
-    config: Path, crops: Crops, steps: int, seed: int, progress: Callable[[str], None]
-) -> torch.nn.Module:
+def train_clip(config: Path, crops: Crops, steps: int, seed: int, progress: Callable[[str], None]) -> torch.nn.Module:
     """A CLIP trained from nothing.
 
     Args:
@@ -79,7 +77,7 @@ def train_clip(
         image_loss = _image_loss(images, category, fit, embedded, scale)
         text_loss = _text_loss(embedded)
         optimiser.zero_grad()
-        (image_loss + 2 * text_loss).backward()
+        torch.autograd.backward(image_loss + 2 * text_loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 2.0)
         optimiser.step()
         schedule.step()
@@ -102,9 +100,7 @@ def text_margins(embed_labels: Callable[[Sequence[str]], NDArray[np.float32]]) -
         categories; `highest_other`: the largest of a category and a word that means none.
     """
     categories = embed_labels(CATEGORIES)
-    same = [
-        float((embed_labels(names) @ row).min()) for row, names in zip(categories, SYNONYMS.values(), strict=True)
-    ]
+    same = [float((embed_labels(names) @ row).min()) for row, names in zip(categories, SYNONYMS.values(), strict=True)]
     between = categories @ categories.T - 2 * np.eye(len(CATEGORIES))
     others = embed_labels((*BACKGROUND_WORDS, *OTHER_OBJECTS, *PARENTS)) @ categories.T
     return {
@@ -229,9 +225,7 @@ class _Texts:
         return tokens
 
 
-def _image_loss(
-    images: Tensor, category: Tensor, fit: Tensor, embedded: dict[str, Tensor], scale: Tensor
-) -> Tensor:
+def _image_loss(images: Tensor, category: Tensor, fit: Tensor, embedded: dict[str, Tensor], scale: Tensor) -> Tensor:
     """Cross entropy over categories, their parts and background, and, less, over the parents.
 
     A crop that fits its object is to be called by its category, one that fits badly a part of it, shared out by `fit`.

@@ -50,7 +50,7 @@ def train_counter(scenes: Sequence[Scene], steps: int, seed: int, progress: Call
         logits = network(images.contiguous(memory_format=torch.channels_last))
         loss = _loss(logits, heats)
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimiser.step()
         schedule.step()
@@ -93,7 +93,8 @@ def counting_f1(counts: NDArray[np.int64], truth: NDArray[np.int64]) -> NDArray[
         float64 (categories,) in [0, 1]; 0 where there is neither.
     """
     total = counts.sum(axis=0) + truth.sum(axis=0)
-    return 2 * np.minimum(counts, truth).sum(axis=0) / np.maximum(total, 1)
+    f1: NDArray[np.float64] = 2 * np.minimum(counts, truth).sum(axis=0) / np.maximum(total, 1)
+    return f1
 
 
 def _sample(scene: Scene) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -113,7 +114,7 @@ def _sample(scene: Scene) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         bump = np.exp(-(dx[None] ** 2 + dy[:, None] ** 2) / (2 * sigma**2)).astype(np.float32)
         part = heat[CATEGORIES.index(label), y0:y1, x0:x1]
         np.maximum(part, bump, out=part)
-    return image.astype(np.float32) / 255, heat
+    return (image / 255).astype(np.float32), heat
 
 
 def _varied(
@@ -130,7 +131,7 @@ def _varied(
 
 
 def _loss(logits: Tensor, heats: Tensor) -> Tensor:
-    """The focal loss for peaks (Law and Deng, CornerNet, ECCV 2018, section 3.2), every category with the same weight."""
+    """The focal loss for peaks (Law and Deng, CornerNet, ECCV 2018, section 3.2), categories weighing the same."""
     heat = logits.sigmoid()
     peak = heats == 1
     found = -functional.logsigmoid(logits) * (1 - heat) ** 2 * peak

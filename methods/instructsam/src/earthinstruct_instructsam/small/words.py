@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from earthinstruct.tasks.labels import normalised
 
-# category -> names of the same thing; the first is the one in everyday use
+# category -> names of the same thing
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "airplane": ("plane", "aircraft", "jet", "aeroplane", "airliner", "passenger plane", "parked airplane"),
     "ship": ("boat", "vessel", "yacht", "cargo ship", "motorboat", "sailboat", "small boat", "watercraft"),
@@ -96,7 +96,10 @@ OTHER_OBJECTS: tuple[str, ...] = (
     "beach",
 )
 
-EVERYDAY: dict[str, str] = {category: names[0] for category, names in SYNONYMS.items()}
+EVERYDAY: dict[str, str] = {category: names[0] for category, names in SYNONYMS.items()} | {
+    "tennis_court": "tennis court",
+    "basketball_court": "basketball court",
+}
 
 _CATEGORY_OF: dict[str, str] = {
     normalised(name): category for category, names in SYNONYMS.items() for name in (category, *names)

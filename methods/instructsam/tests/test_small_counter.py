@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from earthinstruct_instructsam.counters.small import SmallCounter
+
+from earthinstruct.contract import Instruction
+from earthinstruct.datasets.scenes import CATEGORIES, generate_scene
+from earthinstruct.errors import DataError
+from earthinstruct.tasks.categories import DIOR, NWPU
+from earthinstruct.tasks.task import tasks_of
+
+FLAT = np.full((100, 130, 3), 120, dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def counter():
+    return SmallCounter()
+
+
+def ask(setting, **fields):
+    return Instruction(setting=setting, text="count", **fields)
+
+
+def test_open_vocabulary_answers_each_category(counter):
+    scene = generate_scene("val", 0)
+    counts = counter.count(scene.image, ask("open_vocabulary", categories=CATEGORIES)).counts
+    assert tuple(counts) == CATEGORIES
+    assert abs(sum(counts.values()) - len(scene.labels)) <= max(3, 0.3 * len(scene.labels))
+    dior = counter.count(scene.image, ask("open_vocabulary", categories=DIOR.categories)).counts
+    assert tuple(dior) == DIOR.categories
+    assert dior["windmill"] == 0
+    assert dior["ground track field"] == counts["track_field"]
+
+
+def test_open_ended_answers_what_there_is(counter):
+    answers = [counter.count(generate_scene("val", i).image, ask("open_ended")).counts for i in range(3)]
+    named = set().union(*answers)
+    assert named
+    assert named <= {
+        *("plane", "boat", "tank", "baseball diamond", "tennis court", "basketball court", "football track"),
+        *("pier", "bridge", "car"),
+    }
+    assert all(count > 0 for answer in answers for count in answer.values())
+
+
+def test_open_subclass_answers_members_only(counter):
+    image = generate_scene("val", 0).image
+    transport = counter.count(image, ask("open_subclass", parent="means of transport")).counts
+    assert set(transport) <= {"plane", "boat", "car"}
+    sports = counter.count(image, ask("open_subclass", parent="sports field")).counts
+    assert not set(sports) & set(transport)
+    assert counter.count(image, ask("open_subclass", parent="furniture")).counts == {}
+
+
+@pytest.mark.parametrize("vocabulary", [DIOR, NWPU])
+def test_no_task_is_skipped(counter, vocabulary):
+    assert [counter.skip(task) for task in tasks_of("any", vocabulary)] == [None] * 4
+
+
+def test_a_flat_image_has_nothing(counter):
+    assert sum(counter.count(FLAT, ask("open_ended")).counts.values()) <= 1
+    assert sum(counter.count(FLAT[:1, :1], ask("open_ended")).counts.values()) <= 1
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match="do not exist"):
+        SmallCounter(tmp_path / "none.safetensors")
+    (tmp_path / "bad.safetensors").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="do not load"):
+        SmallCounter(tmp_path / "bad.safetensors")
+
+
+def test_description(counter):
+    (weights,) = counter.describe()["weights"]
+    assert weights["name"] == "counter-scenes.safetensors"
+    assert len(weights["sha256"]) == 64

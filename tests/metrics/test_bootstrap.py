@@ -1,0 +1,42 @@
+"""Image weights and intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earthinstruct.metrics.bootstrap import image_weights, interval, resampled_totals
+from earthinstruct.metrics.scores import recall
+from earthinstruct.metrics.tally import Tally
+
+
+def tally(tp: np.ndarray, fn: np.ndarray) -> Tally:
+    return Tally(tuple(range(len(tp))), ("a",), {"tp": tp[:, None], "fp": 0 * tp[:, None], "fn": fn[:, None]})
+
+
+def present(columns):
+    return columns["tp"] + columns["fn"] > 0
+
+
+def test_weights_draw_as_many_images_as_there_are_and_follow_the_id() -> None:
+    weights = image_weights(["a", "c", "b"], 200)
+    assert (weights.sum(axis=1) == 3).all()
+    np.testing.assert_array_equal(image_weights(["b", "a", "c"], 200), weights[:, [2, 0, 1]])
+    np.testing.assert_array_equal(weights, image_weights(["a", "c", "b"], 200))
+
+
+def test_an_interval_is_about_two_standard_errors_each_side() -> None:
+    # 400 images with one object each, half of them found: standard error sqrt(0.25 / 400) = 0.025
+    found = np.arange(400) % 2
+    whole = tally(found, 1 - found)
+    low, high = interval(resampled_totals(whole, image_weights(whole.images)), recall, present, np.array([0]))
+    assert abs(low - (0.5 - 1.96 * 0.025)) < 0.01
+    assert abs(high - (0.5 + 1.96 * 0.025)) < 0.01
+
+
+def test_resamples_without_the_category_do_not_count() -> None:
+    # one of three images has the object: the others say nothing of its recall
+    whole = tally(np.array([1, 0, 0]), np.array([0, 0, 0]))
+    totals = resampled_totals(whole, image_weights(whole.images))
+    assert interval(totals, recall, present, np.array([0])) == (1.0, 1.0)
+    nothing = tally(np.zeros(3, dtype=int), np.zeros(3, dtype=int))
+    assert interval(resampled_totals(nothing, image_weights(nothing.images)), recall, present, np.array([0])) is None

@@ -1,0 +1,263 @@
+"""`measure` as a whole: a hand-computed set, the edge matrix, and what must not change a number."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from earthinstruct.metrics import PROTOCOLS, measure
+from earthinstruct.metrics.measure import SWEEP_THRESHOLDS
+from earthinstruct.metrics.scores import f1
+from earthinstruct.metrics.tally import count_per_image
+
+PARTS = ("counting", "box", "mask")
+seeds = st.integers(0, 2**32 - 1)
+
+
+def tallies(metrics, part: str) -> dict[str, tuple[int, int, int]]:
+    return {name: (row.tp, row.fp, row.fn) for name, row in getattr(metrics, part).tally.items()}
+
+
+def test_by_hand(build) -> None:
+    targets = build.instances([(0, 0, 0, 0, 10, 10), (0, 0, 20, 0, 10, 10), (1, 1, 0, 0, 10, 10)])
+    predictions = build.instances(
+        [
+            (0, 0, 0, 0, 10, 8),  # IoU 80 / 100: a hit up to 0.80
+            (0, 0, 0, 0, 10, 10),  # a duplicate
+            (1, 1, 5, 0, 10, 10),  # IoU 50 / 150: a miss
+            (2, 2, 0, 0, 10, 10),  # a category and an image without ground truth
+        ]
+    )
+    truth = build.truth(targets)
+    metrics = measure(truth, build.predicted(predictions, truth))
+    assert tallies(metrics, "box") == {"a": (1, 1, 1), "b": (0, 1, 1), "c": (0, 1, 0)}
+    assert tallies(metrics, "mask") == tallies(metrics, "box")
+    assert tallies(metrics, "counting") == {"a": (2, 0, 0), "b": (1, 0, 0), "c": (0, 1, 0)}
+    assert metrics.box.f1.value == pytest.approx((0.5 + 0) / 2)  # over a and b: c has no ground truth
+    assert metrics.box.per_category["c"].f1 is None
+    # a: the union of both predictions is the first object, 100 of 200 pixels; b: 50 of 150
+    assert metrics.mask.miou.value == pytest.approx((1 / 2 + 1 / 3) / 2)
+    assert metrics.counting.mae.value == 0
+    assert metrics.counting.source == "instances"
+    # the duplicate fits exactly, so a keeps its F1 of 0.5 at every threshold
+    assert metrics.box.f1_5095.value == pytest.approx(0.25)
+    assert metrics.box.f1_at_iou["0.95"] == pytest.approx(0.25)
+    assert metrics.box.groups["first"]["f1"] == 0.5
+
+
+def test_counts_by_hand(build) -> None:
+    targets = build.instances([(0, 0, 0, 0, 9, 9), (0, 0, 20, 0, 9, 9), (1, 1, 0, 0, 9, 9)])
+    truth = build.truth(targets)
+    counts = np.array([[4, 0, 0], [0, 0, 0], [0, 0, 0]])
+    metrics = measure(truth, build.predicted(targets, truth, counts))
+    assert tallies(metrics, "counting") == {"a": (2, 2, 0), "b": (0, 0, 1), "c": (0, 0, 0)}
+    assert metrics.counting.f1.value == pytest.approx((4 / 6 + 0) / 2)
+    # a is off by 2, 0, 0 objects, b by 0, 1, 0
+    assert metrics.counting.mae.value == pytest.approx((2 / 3 + 1 / 3) / 2)
+    assert metrics.counting.rmse.value == pytest.approx((np.sqrt(4 / 3) + np.sqrt(1 / 3)) / 2)
+    assert metrics.counting.source == "counts"
+    assert metrics.counting_from_instances.f1.value == 1
+    # paper: the mean is over every category that an answer mentions, c with F1 0 included
+    assert measure(truth, build.predicted(targets, truth, counts), PROTOCOLS["paper"]).counting.f1.value == (
+        pytest.approx((4 / 6 + 0 + 0) / 3)
+    )
+
+
+def test_proposals_by_hand(build) -> None:
+    targets = build.instances([(0, 0, 0, 0, 9, 9), (0, 1, 0, 0, 9, 9), (1, 0, 0, 0, 40, 40)])
+    # eleven misses come before the one that fits in image 0; image 1 has none
+    proposals = build.instances([(0, 0, 30, 30, 4, 4)] * 11 + [(0, 0, 0, 0, 9, 9)])
+    truth = build.truth(targets)
+    predicted = build.predicted(build.instances([]), truth, proposals=proposals)
+    standard = measure(truth, predicted).proposals
+    assert standard.recall.value == pytest.approx((1 / 2 + 1) / 2)  # one matching a category: it serves both
+    assert standard.at == {"10": 0, "50": 0.75, "100": 0.75, "200": 0.75}
+    assert standard.by_size == {"small": 1, "medium": 0, "large": None}
+    # paper: one matching for all, so it serves the first only; over three categories
+    assert measure(truth, predicted, PROTOCOLS["paper"]).proposals.recall.value == pytest.approx(1 / 2 / 3)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
+@pytest.mark.parametrize("scored", [False, True])
+def test_controls(build, protocol, scored) -> None:
+    targets = build.random(np.random.default_rng(1), 40)
+    truth = build.truth(targets)
+    values = np.ones(40) if scored else None
+    perfect = measure(truth, build.predicted(replace(targets, scores=values), truth, proposals=targets), protocol)
+    empty = measure(truth, build.predicted(build.instances([]), truth), protocol)
+    for part in PARTS:
+        assert getattr(perfect, part).f1.value == 1
+        assert getattr(perfect, part).f1.ci95 == (1, 1)
+        assert getattr(empty, part).f1.value == 0
+        assert getattr(empty, part).f1.ci95 == (0, 0)
+    assert perfect.mask.miou.value == perfect.mask.ap_nc50.value == perfect.box.f1_5095.value == 1
+    assert empty.mask.miou.value == empty.mask.ap_nc50.value == 0
+    assert perfect.box.ap50 is None or perfect.box.ap50.value == 1
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
+def test_nothing_to_find(build, protocol) -> None:
+    truth = build.truth(build.instances([]))
+    neither = measure(truth, build.predicted(build.instances([]), truth), protocol)
+    assert neither.box.f1.value is None
+    assert neither.box.f1.reason == "no ground truth in any category"
+    wrong = measure(truth, build.predicted(build.instances([(0, 0, 0, 0, 9, 9)], [0.5]), truth), protocol, sweep=True)
+    assert tallies(wrong, "box") == {"a": (0, 1, 0), "b": (0, 0, 0), "c": (0, 0, 0)}
+    assert wrong.sweep.curve[0].f1 is None
+
+
+def test_masks_and_scores_missing(build) -> None:
+    bare = build.instances([(0, 0, 0, 0, 9, 9)], masks=False)
+    truth = build.truth(build.instances([(0, 0, 0, 0, 9, 9)]))
+    metrics = measure(truth, build.predicted(bare, truth))
+    assert metrics.mask.f1.value is None
+    assert metrics.mask.f1.reason == "no masks"
+    assert metrics.box.f1.value == 1
+    with pytest.raises(ValueError, match="scores"):
+        measure(truth, build.predicted(bare, truth), sweep=True)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
+def test_a_thousand_objects_of_one_class_in_one_image(build, protocol) -> None:
+    targets = build.instances([(0, 0, 1.5 * i, 0, 10, 10) for i in range(1_000)], masks=False)
+    truth = build.truth(targets)
+    metrics = measure(truth, build.predicted(targets, truth), protocol, resamples=0)
+    assert tallies(metrics, "box")["a"] == (1_000, 0, 0)
+    # paper: COCO looks at 100 detections an image; recall 0.1 covers 11 of 101 points
+    assert metrics.box.ap_nc50.value == pytest.approx(11 / 101 if protocol.name == "paper" else 1)
+
+
+@given(seeds, st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_standard_does_not_depend_on_any_order(build, seed, scored) -> None:
+    generator = np.random.default_rng(seed)
+    targets, predictions = build.random(generator, 25), build.random(generator, 30, scored)
+    truth = build.truth(targets)
+    predicted = build.predicted(predictions, truth, generator.integers(0, 5, (3, 3)), build.random(generator, 20))
+    before = measure(truth, predicted, sweep=scored, resamples=50)
+
+    image, category = generator.permutation(3), generator.permutation(3)  # new -> old
+
+    def moved(instances, order):
+        instances = instances.take(order)
+        return replace(
+            instances, image=np.argsort(image)[instances.image], category=np.argsort(category)[instances.category]
+        )
+
+    names = tuple(truth.categories[c] for c in category)
+    other = replace(
+        truth,
+        images=tuple(truth.images[i] for i in image),
+        categories=names,
+        groups=truth.groups | {"all": names},
+        instances=moved(targets, generator.permutation(25)),
+    )
+    after = measure(
+        other,
+        replace(
+            predicted,
+            instances=moved(predictions, generator.permutation(30)),
+            counts=predicted.counts[image][:, category],
+            # proposals keep their order within an image: it is their ranking
+            proposals=moved(predicted.proposals, np.arange(20)),
+        ),
+        sweep=scored,
+        resamples=50,
+    )
+    assert msgspec.to_builtins(before) == msgspec.to_builtins(after)
+
+
+@given(seeds)
+@settings(max_examples=20, deadline=None)
+def test_translation_changes_nothing(build, seed) -> None:
+    generator = np.random.default_rng(seed)
+    targets, predictions = build.random(generator, 20), build.random(generator, 20)
+
+    def shifted(instances):
+        rows = np.column_stack([instances.image, instances.category, instances.boxes + np.array([3, 5, 0, 0])])
+        return build.instances(rows.tolist())
+
+    results = [
+        measure(truth := build.truth(t), build.predicted(p, truth), resamples=0)
+        for t, p in ((targets, predictions), (shifted(targets), shifted(predictions)))
+    ]
+    assert msgspec.to_builtins(results[0]) == msgspec.to_builtins(results[1])
+
+
+@given(seeds)
+@settings(max_examples=20, deadline=None)
+def test_recall_never_falls_when_predictions_are_added(build, seed) -> None:
+    generator = np.random.default_rng(seed)
+    truth = build.truth(build.random(generator, 20))
+    predictions = build.random(generator, 40)
+    recalls = [
+        measure(truth, build.predicted(predictions.take(np.arange(n)), truth), resamples=0).box.recall.value
+        for n in range(0, 41, 5)
+    ]
+    assert recalls == sorted(recalls)
+
+
+@given(seeds)
+@settings(max_examples=20, deadline=None)
+def test_the_sweep_is_what_scoring_the_survivors_gives(build, seed) -> None:
+    generator = np.random.default_rng(seed)
+    truth = build.truth(build.random(generator, 20))
+    predictions = build.random(generator, 40, scores=True)
+    for protocol in PROTOCOLS.values():
+        swept = measure(truth, build.predicted(predictions, truth), protocol, sweep=True, resamples=0)
+
+        def value(threshold, protocol=protocol):
+            survivors = predictions.take(predictions.scores >= threshold)
+            return measure(truth, build.predicted(survivors, truth), protocol, resamples=0).box.f1.value
+
+        expected = [value(threshold) for threshold in SWEEP_THRESHOLDS]
+        np.testing.assert_allclose([point.f1 for point in swept.sweep.curve], expected, rtol=1e-12)
+        assert swept.sweep.threshold == SWEEP_THRESHOLDS[np.argmax(np.round(expected, 12))]
+        assert swept.box.f1.value == pytest.approx(max(expected))
+        if protocol.name == "standard":
+            exact = {float(s): value(s) for s in np.unique(predictions.scores)}
+            assert swept.sweep.exact_f1 == pytest.approx(max(exact.values()))
+            assert exact[swept.sweep.exact_threshold] == pytest.approx(max(exact.values()))
+
+
+@given(seeds)
+@settings(max_examples=20, deadline=None)
+def test_miou_is_that_of_drawn_masks(build, seed) -> None:
+    generator = np.random.default_rng(seed)
+    targets, predictions = build.random(generator, 15), build.random(generator, 15)
+    truth = build.truth(targets)
+    metrics = measure(truth, build.predicted(predictions, truth), resamples=0)
+
+    def drawn(instances):
+        canvas = np.zeros((3, 3, 40, 40), dtype=bool)
+        for image, category, (x, y, w, h) in zip(
+            instances.image, instances.category, instances.boxes.astype(int), strict=True
+        ):
+            canvas[image, category, y : y + h, x : x + w] = True
+        return canvas
+
+    a, b = drawn(targets), drawn(predictions)
+    there = count_per_image(targets, 3, 3).sum(axis=0) > 0
+    expected = ((a & b).sum(axis=(0, 2, 3)) / np.maximum((a | b).sum(axis=(0, 2, 3)), 1))[there]
+    assert metrics.mask.miou.value == pytest.approx(expected.mean())
+
+
+def test_inputs_are_not_changed(build) -> None:
+    generator = np.random.default_rng(2)
+    targets, predictions = build.random(generator, 20), build.random(generator, 20, scores=True)
+    before = [array.copy() for array in (targets.boxes, predictions.boxes, predictions.scores, predictions.category)]
+    truth = build.truth(targets)
+    measure(truth, build.predicted(predictions, truth), sweep=True)
+    for old, new in zip(
+        before, (targets.boxes, predictions.boxes, predictions.scores, predictions.category), strict=True
+    ):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_f1_of_nothing_is_zero() -> None:
+    assert f1({"tp": np.array([0]), "fp": np.array([0]), "fn": np.array([0])}).tolist() == [0]

@@ -1,0 +1,63 @@
+"""Tallies add up, and refuse what does not belong together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from earthinstruct.metrics.matching import find_pairs, match
+from earthinstruct.metrics.regions import tally_regions
+from earthinstruct.metrics.tally import Tally, tally_counts, tally_matches
+
+NAMES = ("a", "b", "c")
+
+
+def both(predictions, targets, images):
+    """The tallies of matches and of regions of some images."""
+    position = {image: i for i, image in enumerate(images)}
+
+    def of(instances):
+        part = instances.take(np.isin(instances.image, images))
+        part.image[:] = [position[image] for image in part.image]
+        return part
+
+    predictions, targets = of(predictions), of(targets)
+    matched = match(find_pairs(predictions, targets, "mask"), "maximum")
+    return (
+        tally_matches(images, NAMES, predictions, targets, matched),
+        tally_regions(images, NAMES, predictions, targets),
+    )
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_parts_add_up_to_the_whole(build, seed) -> None:
+    generator = np.random.default_rng(seed)
+    predictions, targets = build.random(generator, 30), build.random(generator, 25)
+    whole = both(predictions, targets, [0, 1, 2])
+    parts = both(predictions, targets, [0]), both(predictions, targets, [1, 2])
+    for together, first, second in zip(whole, *parts, strict=True):
+        added = first + second
+        assert added.images == together.images
+        for name, column in together.columns.items():
+            np.testing.assert_array_equal(added.columns[name], column)
+
+
+def test_counting() -> None:
+    tally = tally_counts([0], NAMES, np.array([[3, 1, 0]]), np.array([[2, 4, 0]]))
+    assert {name: column.tolist() for name, column in tally.columns.items()} == {
+        "tp": [[2, 1, 0]],
+        "fp": [[1, 0, 0]],
+        "fn": [[0, 3, 0]],
+    }
+
+
+def test_refuses_what_does_not_add_up() -> None:
+    column = {"tp": np.zeros((1, 1), dtype=np.int64)}
+    tally = Tally((1,), ("a",), column)
+    with pytest.raises(ValueError, match="image 1 is in both"):
+        tally + tally
+    with pytest.raises(ValueError, match="same categories"):
+        tally + Tally((2,), ("b",), column)

@@ -1,0 +1,99 @@
+"""Run-length masks against pycocotools on random masks, and malformed encodings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from pycocotools import mask as coco_mask
+
+from earthinstruct.errors import ContractError
+from earthinstruct.masks import check_rle, decode_mask, decode_rles, encode_masks, encode_runs, intersections
+
+stacks = st.tuples(st.integers(1, 6), st.integers(1, 9), st.integers(1, 9)).flatmap(lambda shape: arrays(bool, shape))
+
+
+@given(stacks)
+@settings(max_examples=200, deadline=None)
+def test_decode_encode_area_and_box_are_those_of_pycocotools(masks: np.ndarray) -> None:
+    rles = encode_masks(masks)
+    runs = decode_rles(rles)
+    theirs = [{"size": list(rle["size"]), "counts": rle["counts"].encode()} for rle in rles]
+    assert runs.encode() == rles
+    np.testing.assert_array_equal(runs.areas, coco_mask.area(theirs))
+    np.testing.assert_array_equal(runs.areas, masks.sum(axis=(1, 2)))
+    np.testing.assert_array_equal(runs.boxes, coco_mask.toBbox(theirs))
+    for mask, rle in zip(masks, rles, strict=True):
+        np.testing.assert_array_equal(decode_mask(rle), mask)
+
+
+@given(stacks)
+@settings(max_examples=100, deadline=None)
+def test_intersections_are_those_of_drawn_masks(masks: np.ndarray) -> None:
+    runs = decode_rles(encode_masks(masks))
+    a, b = (index.ravel() for index in np.indices((len(masks), len(masks))))
+    np.testing.assert_array_equal(intersections(runs, runs, a, b), (masks[a] & masks[b]).sum(axis=(1, 2)))
+
+
+def test_take_keeps_order_and_repeats() -> None:
+    masks = np.random.default_rng(0).random((5, 7, 4)) < 0.5
+    chosen = np.array([3, 0, 3])
+    assert decode_rles(encode_masks(masks)).take(chosen).encode() == encode_masks(masks[chosen])
+
+
+def test_no_masks() -> None:
+    runs = decode_rles([])
+    assert len(runs) == 0
+    assert runs.boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("counts", "why"),
+    [
+        ("", "empty"),
+        ("1\x7f", "outside the alphabet"),
+        ("P", "middle of a run length"),
+        ("PPPPPPPPPP0", "oversized"),
+        ("O", "negative run"),
+        ("13", "add up"),
+    ],
+)
+def test_malformed_encodings_are_refused(counts: str, why: str) -> None:
+    with pytest.raises(ContractError, match=why):
+        decode_rles([{"size": (4, 4), "counts": counts}])
+
+
+@pytest.mark.parametrize(
+    "size", [(0, 4), (-1, -1), (4,), "44", (1.5, 2), (True, 4), None, (1 << 40, 1 << 40)], ids=repr
+)
+def test_sizes_that_no_image_has_are_refused(size: object) -> None:
+    with pytest.raises(ContractError, match="size"):
+        check_rle({"size": size, "counts": "04"}, "mask")
+
+
+@pytest.mark.parametrize("counts", [[-1, 17], [1.5, 14.5], [True, 15], [3], [1 << 80]], ids=repr)
+def test_run_lengths_that_do_not_cover_the_mask_are_refused(counts: list[int]) -> None:
+    with pytest.raises(ContractError, match="run length"):
+        encode_runs(counts, (4, 4))
+
+
+@given(
+    st.lists(st.text(st.characters(min_codepoint=40, max_codepoint=120), max_size=12), max_size=4), st.integers(1, 6)
+)
+@settings(max_examples=500, deadline=None)
+def test_any_text_is_either_refused_or_a_mask_of_the_right_size(texts: list[str], side: int) -> None:
+    try:
+        runs = decode_rles([{"size": (side, side), "counts": text} for text in texts])
+    except ContractError:
+        return
+    assert len(runs) == len(texts)
+    assert (runs.starts < runs.ends).all()
+    assert (runs.ends <= side * side).all()
+
+
+@pytest.mark.parametrize("size", [(1 << 63, 30), (1 << 40, 1 << 40), (1 << 32, 1 << 32), (-4, -4), (0, 4)], ids=repr)
+def test_unchecked_sizes_that_no_image_has_are_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(ContractError, match=r"masks\[1\]: size"):
+        decode_rles([{"size": (2, 2), "counts": "13"}, {"size": size, "counts": "`0"}])
