@@ -20,7 +20,6 @@ from earthinstruct.metrics.protocols import STANDARD
 from earthinstruct.running.predictions import ProposalRecord, Record
 from earthinstruct.tasks import ExactMapper, LabelMapper, MappedLabel, Task
 
-
 _MOST_OBJECTS = 1 << 31  # of a category in an image: sums and squares over images stay within int64
 
 
