@@ -11,9 +11,9 @@ import msgspec
 import pandas as pd
 
 from earthinstruct.errors import DataError
+from earthinstruct.files import as_json, decode_json, read_bytes
 from earthinstruct.metrics.values import Value
 from earthinstruct.results import Result, read_result, result_schema
-from earthinstruct.running.predictions import as_json
 
 SCORES = {
     "Cnt F1": ("counting", "f1"),
@@ -156,10 +156,8 @@ def _published_rows(root: Path) -> Iterable[dict[str, object]]:
     path = root / "published.json"
     if not path.is_file():
         return
-    try:
-        published = msgspec.json.decode(path.read_bytes(), type=Published)
-    except msgspec.DecodeError as error:
-        raise DataError(f"{path} is malformed: {error}") from error
+    content = read_bytes(path, "published rows")
+    published = decode_json(content, msgspec.json.Decoder(Published), f"{path} is malformed: {{error}}")
     for entry in published.rows:
         scores = {heading: entry.metrics.get(f"{part}.{score}") for heading, (part, score) in SCORES.items()}
         yield {

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 
 from earthinstruct.errors import DataError
+from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.instances import ImageId
 from earthinstruct.metrics.values import Metrics
 from earthinstruct.tasks import MappedLabel
@@ -129,12 +130,8 @@ def read_result(path: Path) -> Result:
     Raises:
         DataError: it is missing, malformed, or of another schema version.
     """
-    try:
-        result = msgspec.json.decode(path.read_bytes(), type=Result)
-    except OSError as error:
-        raise DataError(f"result {path} cannot be read: {error.strerror}") from error
-    except msgspec.DecodeError as error:
-        raise DataError(f"{path} is not a result file: {error}") from error
+    content = read_bytes(path, "result")
+    result = decode_json(content, msgspec.json.Decoder(Result), f"{path} is not a result file: {{error}}")
     if result.schema_version != SCHEMA_VERSION:
         raise DataError(f"{path} has schema version {result.schema_version}; this release reads {SCHEMA_VERSION}")
     return result

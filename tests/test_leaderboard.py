@@ -7,9 +7,9 @@ from msgspec.structs import replace
 from earthinstruct import evaluate
 from earthinstruct.cli import main
 from earthinstruct.errors import DataError
+from earthinstruct.files import as_json
 from earthinstruct.leaderboard import add, build, check
 from earthinstruct.results import result_schema
-from earthinstruct.running.predictions import as_json
 
 STORED = Path(__file__).parent.parent / "leaderboards"
 PUBLISHED = {

@@ -4,10 +4,10 @@ from msgspec.structs import replace
 from earthinstruct import evaluate
 from earthinstruct.cli import main
 from earthinstruct.errors import DataError
+from earthinstruct.files import as_json
 from earthinstruct.metrics import Value
 from earthinstruct.regression import baseline_for, metric_values, moved_values
 from earthinstruct.results import read_result
-from earthinstruct.running.predictions import as_json
 
 
 @pytest.fixture

@@ -49,9 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the verb: 1 when images failed."""
     from earthinstruct.cli.tables import print_results
     from earthinstruct.errors import DataError, EarthInstructError
+    from earthinstruct.files import as_json
     from earthinstruct.registry import parse_parameters
     from earthinstruct.running import evaluate
-    from earthinstruct.running.predictions import as_json
 
     text = None
     if arguments.instruction_file is not None:

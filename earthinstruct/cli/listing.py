@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     import sys
 
     from earthinstruct.errors import UnknownNameError
-    from earthinstruct.running.predictions import as_json
+    from earthinstruct.files import as_json
 
     if arguments.what not in KINDS:
         raise UnknownNameError("thing to list", arguments.what, KINDS)

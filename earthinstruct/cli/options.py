@@ -32,7 +32,8 @@ def add_dataset(parser: argparse.ArgumentParser, default: str | None = None) -> 
         required=default is None,
         default=default,
         metavar="NAME|PATH",
-        help="a dataset by name, a COCO annotation file, or a COCO, VOC or YOLO folder" + (f" (default: {default})" if default else ""),
+        help="a dataset by name, a COCO file, or a COCO, VOC or YOLO folder"
+        + (f" (default: {default})" if default else ""),
     )
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="the folder of your datasets (default: $EARTHINSTRUCT_DATA, else data)"

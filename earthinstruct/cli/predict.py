@@ -169,8 +169,9 @@ def _save_picture(picture: Image, target: Path, path: Path) -> None:
 
 def _save_file(target: Path, found: Sequence[Found]) -> None:
     """Save what was found in all images, in the format of the target's suffix."""
+    from earthinstruct.files import as_json
     from earthinstruct.report.exports import coco_of, geojson_of
-    from earthinstruct.running.predictions import Record, as_json
+    from earthinstruct.running.predictions import Record
 
     content: Any
     match _kind(target):

@@ -31,8 +31,8 @@ def register(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb."""
     from earthinstruct.cli.tables import print_results
+    from earthinstruct.files import as_json
     from earthinstruct.running import score
-    from earthinstruct.running.predictions import as_json
 
     result = score(
         arguments.predictions,

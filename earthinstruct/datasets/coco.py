@@ -13,6 +13,7 @@ import numpy as np
 
 from earthinstruct.datasets.dataset import Dataset, ImageRecord
 from earthinstruct.errors import ContractError, DataError
+from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.instances import ImageId, Instances
 from earthinstruct.masks import RLE, MaskRuns, check_rle, decode_rles, encode_runs
 from earthinstruct.tasks import Vocabulary
@@ -44,6 +45,10 @@ class _File(msgspec.Struct):
     images: list[_Image]
     annotations: list[_Annotation]
     categories: list[_Category]
+
+
+_DECODER = msgspec.json.Decoder(_File)
+_MOST_PIXELS = 2**32 - 1  # of an image: run lengths are 32-bit numbers in pycocotools
 
 
 def read_coco(
@@ -98,13 +103,12 @@ def parse_coco(
     Raises:
         DataError: it is not COCO, or contradicts itself; the message names the entry.
     """
-    try:
-        file = msgspec.json.decode(content, type=_File)
-    except msgspec.DecodeError as error:
-        raise DataError(
-            f"{path} is not a COCO annotation file: {error}; "
-            "expected an object with 'images', 'annotations' and 'categories'"
-        ) from error
+    file = decode_json(
+        content,
+        _DECODER,
+        f"{path} is not a COCO annotation file: {{error}}; "
+        "expected an object with 'images', 'annotations' and 'categories'",
+    )
     reader = _Reader(path, file, renamed or {})
     vocabulary = reader.vocabulary(vocabulary)
     reader.check_images()
@@ -120,18 +124,6 @@ def parse_coco(
         sha256=hashlib.sha256(content).hexdigest(),
         category_ids=tuple(reader.ids_by_name[category] for category in vocabulary.categories),
     )
-
-
-def read_bytes(path: Path, what: str) -> bytes:
-    """The content of a file.
-
-    Raises:
-        DataError: it cannot be read; `what` names it.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{what} {path} cannot be read: {error.strerror}") from error
 
 
 def check_file_name(file_name: str, where: str) -> None:
@@ -205,6 +197,10 @@ class _Reader:
             check_file_name(image.file_name, f"{self.path}: images[{i}]")
             if image.width <= 0 or image.height <= 0:
                 raise self.error(f"images[{i}] has size {image.width}x{image.height}; both sides must be positive")
+            if image.width * image.height > _MOST_PIXELS:
+                raise self.error(
+                    f"images[{i}] has size {image.width}x{image.height}; at most {_MOST_PIXELS} pixels can be masked"
+                )
 
     def annotations(self, vocabulary: Vocabulary) -> tuple[Instances, MaskRuns | None, str | None]:
         image_index = {image.id: i for i, image in enumerate(self.file.images)}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from earthinstruct.datasets.coco import parse_coco, read_bytes, read_coco
+from earthinstruct.datasets.coco import parse_coco, read_coco
 from earthinstruct.datasets.dataset import Dataset
 from earthinstruct.datasets.ground_truth import (
     Box,
@@ -19,6 +19,7 @@ from earthinstruct.datasets.ground_truth import (
 )
 from earthinstruct.datasets.voc import parse_voc
 from earthinstruct.errors import DataError
+from earthinstruct.files import read_bytes
 
 
 def read_folder(folder: Path, images: Path | None = None) -> Dataset:

@@ -12,6 +12,7 @@ from typing import Any
 from earthinstruct.contract import ControlMethod, Method
 from earthinstruct.datasets import Dataset, load_dataset
 from earthinstruct.errors import EarthInstructError
+from earthinstruct.files import as_json
 from earthinstruct.instances import ImageId
 from earthinstruct.metrics import protocol_named
 from earthinstruct.metrics.bootstrap import RESAMPLES
@@ -26,7 +27,7 @@ from earthinstruct.results import (
     failed_by_name,
 )
 from earthinstruct.running.importers import read_predictions
-from earthinstruct.running.predictions import Record, as_json
+from earthinstruct.running.predictions import Record
 from earthinstruct.running.run import Progress, Run, read_manifest, task_info
 from earthinstruct.running.score import Scored, score_records
 from earthinstruct.tasks import LabelMapper, Task, tasks_of

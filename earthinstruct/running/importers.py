@@ -9,17 +9,13 @@ from typing import TypeVar
 import msgspec
 
 from earthinstruct.datasets import Dataset
-from earthinstruct.datasets.coco import read_bytes
 from earthinstruct.errors import ContractError, DataError
+from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.instances import ImageId
 from earthinstruct.masks import RLE, check_rle, encode_runs
 from earthinstruct.running.predictions import Box, ProposalRecord, Record, read_records, records_by_image
 
 _T = TypeVar("_T")
-
-
-# msgspec reports foreign bytes in text and bottomless nesting by the errors of Python
-_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _RunLengths(msgspec.Struct):
@@ -64,10 +60,7 @@ def read_predictions(
     if path.is_dir():
         records = {image: Record(image, counts=found) for image, found in read_counts(path, dataset).items()}
     elif path.suffix == ".jsonl":
-        try:
-            records = records_by_image(read_records(path, drop_torn_line=True), str(path))
-        except _MALFORMED as error:
-            raise DataError(f"{path} is not a predictions file: {error}") from error
+        records = records_by_image(read_records(path, drop_torn_line=True), str(path))
         known = {image.id for image in dataset.images}
         unknown = [image for image in records if image not in known]
         if unknown:
@@ -200,10 +193,7 @@ def read_proposal_file(path: Path) -> dict[str, ProposalRecord]:
 
 def _decode(path: Path, kind: type[_T], what: str) -> _T:
     content = read_bytes(path, what.split(" (")[0])
-    try:
-        return msgspec.json.decode(content, type=kind)
-    except _MALFORMED as error:
-        raise DataError(f"{path} is not a {what}: {error}") from error
+    return decode_json(content, msgspec.json.Decoder(kind), f"{path} is not a {what}: {{error}}")
 
 
 def _rle(value: _RunLengths, where: str) -> RLE:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import Prediction, Proposals
 from earthinstruct.errors import DataError
+from earthinstruct.files import decode_json
 from earthinstruct.instances import ImageId
 from earthinstruct.masks import RLE
 
@@ -105,12 +105,8 @@ def read_records(path: Path, *, drop_torn_line: bool = False) -> Iterator[Record
             for number, line in enumerate(file, start=1):
                 if not line.strip() or (drop_torn_line and not line.endswith(b"\n")):
                     continue
-                try:
-                    yield _DECODER.decode(line)
-                except msgspec.DecodeError as error:
-                    raise DataError(
-                        f"{path}, line {number}: {error}; expected one prediction as a JSON object"
-                    ) from error
+                problem = f"{path}, line {number}: {{error}}; expected one prediction as a JSON object"
+                yield decode_json(line, _DECODER, problem)
     except OSError as error:
         raise DataError(f"predictions {path} cannot be read: {error.strerror}") from error
 
@@ -168,8 +164,3 @@ def records_by_image(records: Sequence[Record] | Iterator[Record], where: str) -
             raise DataError(f"{where}: image {record.image_id!r} has two predictions; every image must be there once")
         found[record.image_id] = record
     return found
-
-
-def as_json(value: Any) -> bytes:
-    """Readable JSON with a final line break, in the order of the fields."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"

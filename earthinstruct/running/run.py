@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, check_image_size
 from earthinstruct.datasets import Dataset, ImageRecord
-from earthinstruct.errors import ContractError, DataError, EarthInstructError
+from earthinstruct.errors import ContractError, EarthInstructError
+from earthinstruct.files import as_json, decode_json, read_bytes
 from earthinstruct.instances import ImageId
 from earthinstruct.results import SCHEMA_VERSION, DatasetInfo, MethodInfo, TaskInfo, method_info
-from earthinstruct.running.predictions import Record, RecordWriter, as_json, read_records, records_by_image
+from earthinstruct.running.predictions import Record, RecordWriter, read_records, records_by_image
 from earthinstruct.tasks import Task
 
 BATCH = 8
@@ -186,10 +187,8 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         DataError: it is missing or malformed.
     """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except (OSError, msgspec.DecodeError) as error:
-        raise DataError(f"{path} is not a run manifest: {error}; give --overwrite to start again") from error
+    problem = f"{path} is not a run manifest: {{error}}; give --overwrite to start again"
+    return decode_json(read_bytes(path, "run manifest"), msgspec.json.Decoder(Manifest), problem)
 
 
 def _differences(old: Manifest, new: Manifest) -> list[str]:

@@ -2,7 +2,15 @@
 
 from earthinstruct.tasks.categories import DIOR, NWPU, Vocabulary
 from earthinstruct.tasks.instructions import instruction_text
-from earthinstruct.tasks.labels import ExactMapper, ExactThenMapper, FileMapper, LabelMap, LabelMapper, MappedLabel, named_mapper
+from earthinstruct.tasks.labels import (
+    ExactMapper,
+    ExactThenMapper,
+    FileMapper,
+    LabelMap,
+    LabelMapper,
+    MappedLabel,
+    named_mapper,
+)
 from earthinstruct.tasks.task import TASK_VERSION, Task, tasks_of
 
 __all__ = [

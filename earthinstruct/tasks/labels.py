@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from earthinstruct.errors import DataError, UnknownNameError
+from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.registry import LABEL_MAPPERS, plugins
 
 
@@ -83,16 +84,11 @@ class FileMapper:
         Raises:
             DataError: the file is missing or is not such a map.
         """
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"label map {path} cannot be read: {error.strerror}") from error
-        try:
-            entries = msgspec.json.decode(content, type=dict[str, str | MappedLabel | None])
-        except msgspec.DecodeError as error:
-            raise DataError(
-                f'label map {path}: {error}; expected a JSON object such as {{"car": "vehicle", "tree": null}}'
-            ) from error
+        entries = decode_json(
+            read_bytes(path, "label map"),
+            msgspec.json.Decoder(dict[str, str | MappedLabel | None]),
+            f'label map {path}: {{error}}; expected a JSON object such as {{"car": "vehicle", "tree": null}}',
+        )
         return FileMapper(
             path.name, {k: v if isinstance(v, MappedLabel) else MappedLabel(v) for k, v in entries.items()}
         )

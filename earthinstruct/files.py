@@ -1,0 +1,49 @@
+"""JSON files in and out: every malformed one is a `DataError` that names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from earthinstruct.errors import DataError
+
+_T = TypeVar("_T")
+
+# msgspec reports foreign bytes in text and bottomless nesting by the errors of Python
+_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def read_bytes(path: Path, what: str) -> bytes:
+    """The content of a file.
+
+    Raises:
+        DataError: it cannot be read; `what` names it.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{what} {path} cannot be read: {error.strerror}") from error
+
+
+def decode_json(content: bytes, decoder: msgspec.json.Decoder[_T], problem: str) -> _T:
+    """Decode and check JSON.
+
+    Args:
+        content: the JSON text.
+        decoder: of the expected type.
+        problem: the message of an error, with `{error}` where the reason goes.
+
+    Raises:
+        DataError: it is not JSON of that type.
+    """
+    try:
+        return decoder.decode(content)
+    except _MALFORMED as error:
+        raise DataError(problem.replace("{error}", str(error))) from error
+
+
+def as_json(value: Any) -> bytes:
+    """Readable JSON with a final line break, in the order of the fields."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
