@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from earthinstruct.datasets import Dataset, load_dataset
-from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.errors import EarthInstructError
 from earthinstruct.instances import ImageId
 from earthinstruct.metrics import protocol_named
 from earthinstruct.regression import metric_values, moved_values
@@ -17,7 +17,7 @@ from earthinstruct.running.importers import read_predictions
 from earthinstruct.running.predictions import Record
 from earthinstruct.running.run import targets_of
 from earthinstruct.running.score import score_records
-from earthinstruct.tasks import FileMapper, Task, tasks_of
+from earthinstruct.tasks import FileMapper, Task, task_named
 
 _EXACT = 1e-9
 _BOUNDED = ("counting.f1", "box.f1", "mask.f1", "mask.miou")
@@ -52,7 +52,7 @@ def validate_submission(
     findings = [Finding("the result follows the schema")]
     name = result.task.dataset.name
     loaded = load_dataset(dataset or name, data)
-    task = _task_of(result, loaded)
+    task = task_named(result.task.name, loaded.name, loaded.vocabulary)
     findings += [
         _equal("task version", result.task.version, task.version),
         _equal("instruction", result.task.instruction_sha256, task.instruction_sha256),
@@ -70,13 +70,6 @@ def validate_submission(
 
 def _equal(what: str, found: object, expected: object) -> Finding:
     return Finding(what, None if found == expected else f"the result says {found}, here it is {expected}")
-
-
-def _task_of(result: Result, dataset: Dataset) -> Task:
-    for task in tasks_of(dataset.name, dataset.vocabulary):
-        if task.name.partition("/")[2] == result.task.name.partition("/")[2]:
-            return task
-    raise DataError(f"dataset {dataset.name!r} has no task {result.task.name!r}")
 
 
 def _score(task: Task, dataset: Dataset, records: Mapping[ImageId, Record], like: Result) -> Result:

@@ -12,6 +12,7 @@ from typing import NoReturn
 from earthinstruct.cli import (
     check,
     check_method,
+    compare,
     data,
     doctor,
     evaluate,
@@ -28,6 +29,7 @@ VERBS = (
     evaluate,
     score,
     predict,
+    compare,
     check,
     validate,
     leaderboard,

@@ -198,9 +198,7 @@ class _Reader:
             if image.width <= 0 or image.height <= 0:
                 raise self.error(f"images[{i}] has size {image.width}x{image.height}; both sides must be positive")
             if image.width * image.height > _MOST_PIXELS:
-                raise self.error(
-                    f"images[{i}] has size {image.width}x{image.height}; at most {_MOST_PIXELS} pixels can be masked"
-                )
+                raise self.error(f"images[{i}] has size {image.width}x{image.height}; expected at most 2^32 - 1 pixels")
 
     def annotations(self, vocabulary: Vocabulary) -> tuple[Instances, MaskRuns | None, str | None]:
         image_index = {image.id: i for i, image in enumerate(self.file.images)}

@@ -1,6 +1,6 @@
 """Every score: pairs, matching, tallies, and the scores that are reductions of them."""
 
-from earthinstruct.metrics.measure import Predicted, Truth, measure
+from earthinstruct.metrics.measure import Predicted, Truth, measure, tallies
 from earthinstruct.metrics.protocols import PROTOCOLS, Protocol, protocol_named
 from earthinstruct.metrics.tally import Tally
 from earthinstruct.metrics.values import Metrics, PartScores, Value
@@ -16,4 +16,5 @@ __all__ = [
     "Value",
     "measure",
     "protocol_named",
+    "tallies",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ RESAMPLES = 1_000
 _LEVEL = (2.5, 97.5)
 
 
-def image_weights(images: Sequence[ImageId], resamples: int = RESAMPLES) -> NDArray[np.float64]:
+@lru_cache(maxsize=2)
+def image_weights(images: tuple[ImageId, ...], resamples: int = RESAMPLES) -> NDArray[np.float64]:
     """How often each image is drawn in each resample: float64 (resamples, n).
 
     The draws are seeded, and given to the images in the order of their ids, so the weights of an image do not depend
@@ -28,6 +30,7 @@ def image_weights(images: Sequence[ImageId], resamples: int = RESAMPLES) -> NDAr
     drawn = generator.integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
     weights = np.empty((resamples, n))
     weights[:, by_id] = np.bincount(drawn.ravel(), minlength=resamples * n).reshape(resamples, n)
+    weights.flags.writeable = False  # shared by all who ask
     return weights
 
 

@@ -1,4 +1,4 @@
-"""Two runs over the same images: paired bootstrap of their difference, and ties in a ranking."""
+"""Two runs over the same images: paired bootstrap of their difference."""
 
 from __future__ import annotations
 
@@ -76,22 +76,3 @@ def paired_difference(
     low, high = np.percentile(drawn, (2.5, 97.5))
     p = min(1.0, 2 * min(float((drawn <= 0).mean()), float((drawn >= 0).mean())))
     return Difference(float(value[0]), (float(low), float(high)), p)
-
-
-def tie_groups(ranked: Sequence[str], differs: Callable[[str, str], bool]) -> list[list[str]]:
-    """Split a ranking into groups whose members do not differ from the group's first.
-
-    Args:
-        ranked: names, best first.
-        differs: whether two runs differ (say, p < 0.05).
-
-    >>> tie_groups(["a", "b", "c"], lambda x, y: {x, y} != {"a", "b"})
-    [['a', 'b'], ['c']]
-    """
-    groups: list[list[str]] = []
-    for name in ranked:
-        if groups and not differs(groups[-1][0], name):
-            groups[-1].append(name)
-        else:
-            groups.append([name])
-    return groups

@@ -103,6 +103,30 @@ def measure(
     return _Measurement(truth, predicted, protocol, resamples).metrics(sweep)
 
 
+def tallies(
+    truth: Truth, predicted: Predicted, protocol: Protocol = STANDARD, *, threshold: float | None = None
+) -> dict[str, Tally]:
+    """The tallies behind the F1 scores: `counting`, `box` and, where both sides have masks, `mask`.
+
+    Args:
+        truth: the ground truth.
+        predicted: the predictions.
+        protocol: the rules.
+        threshold: the least score of a prediction that is there, as a sweep chose it; None: all are.
+    """
+    measurement = _Measurement(truth, predicted, protocol, 0)
+    kept = np.ones(len(predicted.instances), dtype=bool)
+    if threshold is not None and predicted.instances.scores is not None:
+        kept = predicted.instances.scores >= threshold
+    found = {
+        "counting": measurement.counting_tally(kept, predicted.has_counts),
+        "box": measurement.detection("box").tally(kept),
+    }
+    if truth.instances.masks is not None and predicted.instances.masks is not None:
+        found["mask"] = measurement.detection("mask").tally(kept)
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class _Detection:
     """Boxes or masks, matched: the predictions are kept best score first, so that any threshold is a prefix."""
@@ -165,7 +189,6 @@ class _Measurement:
             for group, members in truth.groups.items()
         }
         self.resamples = resamples
-        self.weights: dict[tuple[ImageId, ...], NDArray[np.float64]] = {}
 
     def metrics(self, sweep: bool) -> Metrics:
         boxes = self.detection("box")
@@ -190,8 +213,8 @@ class _Measurement:
         pairs = find_pairs(self.predicted.instances, self.targets, geometry)
         return _Detection(self.truth, self.predicted.instances, pairs, self.protocol)
 
-    def counting(self, kept: NDArray[np.bool_], given: NDArray[np.bool_]) -> PartScores:
-        """Counting; the images where `given` is true are counted by their counts, the others by their instances."""
+    def counting_tally(self, kept: NDArray[np.bool_], given: NDArray[np.bool_]) -> Tally:
+        """The images where `given` is true are counted by their counts, the others by their instances."""
         instances = self.predicted.instances
         counted = kept.copy()
         if self.protocol.least_counted_score is not None and instances.scores is not None:
@@ -200,15 +223,19 @@ class _Measurement:
         counts = np.where(given[:, None], self.predicted.counts, from_instances)
         entering = given if self.protocol.skips_images_without_counts and given.any() else np.ones_like(given)
         images = [image for image, enters in zip(self.truth.images, entering, strict=True) if enters]
-        tally = tally_counts(images, self.truth.categories, counts[entering], self.actual[entering])
+        return tally_counts(images, self.truth.categories, counts[entering], self.actual[entering])
+
+    def counting(self, kept: NDArray[np.bool_], given: NDArray[np.bool_]) -> PartScores:
+        tally = self.counting_tally(kept, given)
         over = self.has_truth
         if self.protocol.counting_over_mentioned:
             mentioned = self.predicted.mentioned if given.any() else np.zeros_like(self.has_truth)
-            over = mentioned | (counts[entering] + self.actual[entering]).any(axis=0)
-        source = "counts" if given[entering].all() else "mixed" if given.any() else "instances"
+            over = mentioned | np.stack(list(tally.columns.values())).any(axis=(0, 1))
+        every = given.all() or (self.protocol.skips_images_without_counts and given.any())
+        source = "counts" if every else "mixed" if given.any() else "instances"
         functions = {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}
         fixed = {}
-        if len(images):
+        if len(tally.images):
             off = tally.columns["fp"] + tally.columns["fn"]  # |predicted - actual|: one of the two is 0
             fixed = {"mae": off.mean(axis=0), "rmse": np.sqrt((off**2).mean(axis=0))}
         return self.part(tally, functions, over, fixed=fixed, source=source)
@@ -422,9 +449,7 @@ class _Measurement:
         }
         if not self.resamples or not len(tally.images):
             return groups, {}
-        if tally.images not in self.weights:
-            self.weights[tally.images] = image_weights(tally.images, self.resamples)
-        totals = resampled_totals(tally, self.weights[tally.images])
+        totals = resampled_totals(tally, image_weights(tally.images, self.resamples))
         fixed_set = over & ~self.has_truth  # mentioned without ground truth: in every resample
 
         def present(columns: Columns) -> NDArray[np.bool_]:

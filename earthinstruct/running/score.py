@@ -67,6 +67,49 @@ def score_records(
         DataError: a record is malformed, or a label maps to nothing where the categories were given.
         EarthInstructError: a sweep of predictions without scores.
     """
+    ready = prepare(task, dataset, records, protocol=protocol, mapper=mapper, images=images)
+    predicted = ready.predicted
+    if sweep and predicted.instances.scores is None:
+        raise EarthInstructError(
+            "--sweep needs predictions with scores, and these have none (they are confidence-free)"
+        )
+    metrics = measure(ready.truth, predicted, protocol, sweep=sweep, resamples=resamples)
+    if task.setting == "open_subclass":
+        n = len(predicted.instances)
+        adherence = (
+            Value(float((predicted.instances.category >= 0).mean())) if n else Value(None, reason="no instances")
+        )
+        metrics = msgspec.structs.replace(metrics, adherence=adherence)
+    return Scored(metrics, ready.label_map, len(ready.truth.images) - len(ready.failed), ready.failed)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Predictions and ground truth of one task in the form the metrics take.
+
+    Attributes:
+        truth: what is there.
+        predicted: what was predicted.
+        label_map: where each label went.
+        failed: image -> reason, for the images that count as predicted empty.
+    """
+
+    truth: Truth
+    predicted: Predicted
+    label_map: dict[str, MappedLabel]
+    failed: dict[ImageId, str]
+
+
+def prepare(
+    task: Task,
+    dataset: Dataset,
+    records: Mapping[ImageId, Record],
+    *,
+    protocol: Protocol = STANDARD,
+    mapper: LabelMapper | None = None,
+    images: Sequence[ImageId] | None = None,
+) -> Prepared:
+    """Check and map predictions; the arguments and errors are those of `score_records`."""
     wanted = None if images is None else set(images)
     chosen = [image for image in dataset.images if wanted is None or image.id in wanted]
     failed: dict[ImageId, str] = {}
@@ -89,25 +132,8 @@ def score_records(
                 )
     category = {name: i for i, name in enumerate(task.categories)}
     of_label = np.array([category.get(label_map[label].category or "", -1) for label in columns.labels], dtype=np.int64)
-    predicted = columns.predicted(of_label, len(category))
-    if sweep and predicted.instances.scores is None:
-        raise EarthInstructError(
-            "--sweep needs predictions with scores, and these have none (they are confidence-free)"
-        )
-    metrics = measure(
-        _truth(task, dataset, chosen_ids := [image.id for image in chosen], protocol),
-        predicted,
-        protocol,
-        sweep=sweep,
-        resamples=resamples,
-    )
-    if task.setting == "open_subclass":
-        n = len(predicted.instances)
-        adherence = (
-            Value(float((predicted.instances.category >= 0).mean())) if n else Value(None, reason="no instances")
-        )
-        metrics = msgspec.structs.replace(metrics, adherence=adherence)
-    return Scored(metrics, label_map, len(chosen_ids) - len(failed), failed)
+    truth = _truth(task, dataset, [image.id for image in chosen], protocol)
+    return Prepared(truth, columns.predicted(of_label, len(category)), label_map, failed)
 
 
 def _truth(task: Task, dataset: Dataset, images: Sequence[ImageId], protocol: Protocol) -> Truth:

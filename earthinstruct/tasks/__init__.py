@@ -11,7 +11,7 @@ from earthinstruct.tasks.labels import (
     MappedLabel,
     named_mapper,
 )
-from earthinstruct.tasks.task import TASK_VERSION, Task, tasks_of
+from earthinstruct.tasks.task import TASK_VERSION, Task, task_named, tasks_of
 
 __all__ = [
     "DIOR",
@@ -27,5 +27,6 @@ __all__ = [
     "Vocabulary",
     "instruction_text",
     "named_mapper",
+    "task_named",
     "tasks_of",
 ]

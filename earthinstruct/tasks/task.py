@@ -81,6 +81,19 @@ class Task:
         return groups
 
 
+def task_named(name: str, dataset: str, vocabulary: Vocabulary) -> Task:
+    """The task of a dataset by its name; the dataset's own name in it does not matter, since a file can be moved.
+
+    Raises:
+        UnknownNameError: the dataset has no such task.
+    """
+    known = {task.name.partition("/")[2]: task for task in tasks_of(dataset, vocabulary)}
+    asked = name.partition("/")[2]
+    if asked not in known:
+        raise UnknownNameError(f"task of dataset {dataset!r}", asked, known)
+    return known[asked]
+
+
 def tasks_of(
     dataset: str, vocabulary: Vocabulary, setting: str = "all", parent: str | None = None, text: str | None = None
 ) -> list[Task]:

@@ -18,10 +18,10 @@ def present(columns):
 
 
 def test_weights_draw_as_many_images_as_there_are_and_follow_the_id() -> None:
-    weights = image_weights(["a", "c", "b"], 200)
+    weights = image_weights(("a", "c", "b"), 200)
     assert (weights.sum(axis=1) == 3).all()
-    np.testing.assert_array_equal(image_weights(["b", "a", "c"], 200), weights[:, [2, 0, 1]])
-    np.testing.assert_array_equal(weights, image_weights(["a", "c", "b"], 200))
+    np.testing.assert_array_equal(image_weights(("b", "a", "c"), 200), weights[:, [2, 0, 1]])
+    np.testing.assert_array_equal(weights, image_weights(("a", "c", "b"), 200))
 
 
 def test_an_interval_is_about_two_standard_errors_each_side() -> None:

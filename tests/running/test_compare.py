@@ -1,0 +1,48 @@
+import json
+
+import pytest
+
+from earthinstruct import Prediction, evaluate
+from earthinstruct.cli import main
+from earthinstruct.errors import DataError
+from earthinstruct.running.compare import compare_runs
+
+
+@pytest.fixture
+def runs(constant, dataset, tmp_path):
+    """Two runs of one task: one ship in each image, and nothing anywhere."""
+    first = evaluate(constant, dataset, setting="open_ended", output=tmp_path, resamples=0).folders[0]
+    constant.name, constant.predict = "nothing", lambda image, instruction: Prediction()
+    second = evaluate(constant, dataset, setting="open_ended", output=tmp_path, resamples=0).folders[0]
+    return first, second
+
+
+def test_the_difference_is_that_of_the_scores(runs, dataset):
+    found = {(row.score, row.over): row.difference for row in compare_runs(*runs, dataset=dataset, resamples=200)}
+    # counting, ship: tp 2, fp 1, fn 1, so F1 4 / 6; nothing found: 0
+    assert found["counting.f1", "ship"].value == pytest.approx(-4 / 6)
+    assert found["counting.f1", "all"].value == pytest.approx(-2 / 6)
+    low, high = found["counting.f1", "ship"].ci95
+    assert low <= -4 / 6 <= high
+    assert ("mask.f1", "all") not in found
+
+
+def test_a_run_does_not_differ_from_itself(runs, dataset):
+    assert all(row.difference.value == 0 for row in compare_runs(runs[0], runs[0], dataset=dataset, resamples=50))
+    assert all(row.difference.p == 1 for row in compare_runs(runs[0], runs[0], dataset=dataset, resamples=50))
+
+
+def test_runs_of_other_tasks_do_not_compare(runs, constant, dataset, tmp_path):
+    other = evaluate(constant, dataset, setting="open_vocabulary", output=tmp_path, resamples=0).folders[0]
+    with pytest.raises(DataError, match="task name 'set/open_ended' against 'set/open_vocabulary'"):
+        compare_runs(runs[0], other, dataset=dataset)
+
+
+def test_the_command_prints_a_table_and_writes_every_difference(runs, dataset, tmp_path, capsys):
+    file = str(tmp_path / "set" / "annotations.json")
+    arguments = ["compare", *map(str, runs), "--dataset", file, "--json", str(tmp_path / "d.json")]
+    assert main(arguments) == 0
+    assert "counting.f1" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "d.json").read_text())
+    assert {row["score"] for row in rows} >= {"counting.f1", "box.f1", "box.precision"}
+    assert set(rows[0]["difference"]) == {"value", "ci95", "p"}
