@@ -45,8 +45,8 @@ def compare_runs(
 ) -> list[Compared]:
     """Every F1, precision and recall of two run folders, their difference and how sure it is.
 
-    Predictions are scored again from the folders, each with the label map and, after a sweep, the score threshold of its
-    result.
+    Predictions are scored again from the folders, each with the label map of its result and, after a sweep, with its
+    score threshold.
 
     Args:
         first: a run folder, with `predictions.jsonl` and `result.json`.
