@@ -17,6 +17,7 @@ from earthinstruct.contract import ControlMethod, Method
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 
 METHODS = "earthinstruct.methods"
+DATASETS = "earthinstruct.datasets"
 LABEL_MAPPERS = "earthinstruct.label_mappers"
 
 
@@ -32,14 +33,14 @@ class Plugin:
     distribution: str
     entry_point: EntryPoint
 
-    def load(self) -> Callable[..., Any]:
-        """The class or function behind it.
+    def load(self) -> Any:
+        """What is behind it: a class, a function, or for a dataset a `DatasetSource`.
 
         Raises:
             PluginError: importing it failed.
         """
         try:
-            return self.entry_point.load()  # type: ignore[no-any-return]
+            return self.entry_point.load()
         except Exception as error:
             raise PluginError(
                 f"{self.entry_point.group.rpartition('.')[2].rstrip('s')} {self.name!r} of distribution "
@@ -84,7 +85,8 @@ def method_factory(name: str) -> Callable[..., Any]:
             raise UnknownNameError(
                 "method", name, known, "A method of your own is given as package.module:Class or path/file.py:Class."
             )
-        return known[name].load()
+        factory: Callable[..., Any] = known[name].load()
+        return factory
     try:
         if module_name.endswith(".py"):
             module = _module_from_file(Path(module_name))

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from earthinstruct import registry
+from earthinstruct.datasets import dataset_sources, load_dataset
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.registry import METHODS, PluginError, make_method, parse_parameters, plugins
 
@@ -117,3 +118,30 @@ def test_parameters_are_json_or_text():
     }
     with pytest.raises(EarthInstructError, match="must be key=value"):
         parse_parameters(["seed"])
+
+
+SOURCE = """
+from pathlib import Path
+from earthinstruct.datasets import DatasetSource, load_dataset
+from earthinstruct.tasks import Vocabulary
+
+def load(root, images):
+    return load_dataset(str(root / "annotations.json"))
+
+MINE = DatasetSource("x", "mine", Vocabulary(("ship", "harbor")), load, lambda root: None)
+"""
+
+
+def test_datasets_are_plugged_in_and_a_broken_one_raises_when_asked_for(
+    registered, tmp_path, monkeypatch, coco, write_coco
+):
+    file = write_coco(coco)
+    (tmp_path / "own_dataset.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    registered(("mine", "own_dataset:MINE", "a"), ("broken", "earthinstruct.no_such:Thing", "b"))
+    sources = dataset_sources()
+    assert sources["mine"].summary == "mine"
+    assert sources["broken"].missing(None).startswith("warning: ")
+    assert len(load_dataset("mine", file.parent).images) == 3
+    with pytest.raises(PluginError, match="'broken'"):
+        load_dataset("broken")

@@ -13,6 +13,7 @@ from earthinstruct.datasets.dataset import Dataset
 from earthinstruct.datasets.folders import read_folder
 from earthinstruct.datasets.prepare import PREFIX
 from earthinstruct.errors import DataError, UnknownNameError
+from earthinstruct.registry import DATASETS, Plugin, PluginError, plugins
 from earthinstruct.tasks import DIOR, NWPU, Task, Vocabulary, tasks_of
 
 DATA_VARIABLE = "EARTHINSTRUCT_DATA"
@@ -150,8 +151,25 @@ _SCENES = DatasetSource(
 
 
 def dataset_sources() -> dict[str, DatasetSource]:
-    """Every dataset that has a name."""
-    return {"scenes": _SCENES} | {folder.name: folder.source() for folder in _FOLDERS}
+    """Every dataset that has a name: ours, and those of plug-ins (entry points that are a `DatasetSource`).
+
+    A plug-in that cannot be loaded is listed as missing, and raises when it is asked for.
+    """
+    ours = {"scenes": _SCENES} | {folder.name: folder.source() for folder in _FOLDERS}
+    return {name: _plugged(plugin) for name, plugin in plugins(DATASETS).items()} | ours
+
+
+def _plugged(plugin: Plugin) -> DatasetSource:
+    try:
+        source: DatasetSource = plugin.load()
+    except PluginError as error:
+        problem = error  # `error` is gone after the block
+
+        def fail(root: Path | None, images: Path | None) -> Dataset:
+            raise problem
+
+        return DatasetSource(plugin.name, "", Vocabulary(()), fail, lambda root: f"warning: {problem}")
+    return replace(source, name=plugin.name)
 
 
 def load_dataset(name: str, root: Path | None = None, images: Path | None = None) -> Dataset:

@@ -69,7 +69,7 @@ class SegmentsProposer:
         basin_area: mean area of the regions that the merge trees start from, pixels.
         least_area: smallest proposal, pixels.
         largest_share: largest proposal, share of the image.
-        overlap: of two proposals whose masks have a larger IoU the lower one is dropped.
+        overlap: of two proposals whose boxes have a larger IoU the lower one is dropped.
     """
 
     def __init__(
@@ -469,31 +469,16 @@ def _logistic(value: Floats) -> Floats:
 
 
 def _without_duplicates(cuts: list[_Cut], overlap: float, limit: int) -> list[int]:
-    """Indices of the first `limit` regions that have no mask IoU above `overlap` with an earlier one."""
+    """Indices of the first `limit` regions that have no box IoU above `overlap` with an earlier one."""
     boxes = np.array([cut.box for cut in cuts], dtype=np.float64).reshape(-1, 4)
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-    area = np.array([np.count_nonzero(cut.inside) for cut in cuts], dtype=np.float64)
+    area = np.prod(boxes[:, 2:], axis=1)
     kept: list[int] = []
-    for i, cut in enumerate(cuts):
+    for i in range(len(cuts)):
         if len(kept) == limit:
             break
-        others = np.array(kept, dtype=np.int64)
-        sides = np.minimum(high[others], high[i]) - np.maximum(low[others], low[i])
-        most = np.minimum(np.prod(np.maximum(sides, 0), axis=1), np.minimum(area[others], area[i]))
-        near = others[most > overlap * np.maximum(area[others], area[i])]
-        if all(_shared(cut, cuts[j]) <= overlap / (1 + overlap) * (area[i] + area[j]) for j in near.tolist()):
+        sides = np.minimum(high[kept], high[i]) - np.maximum(low[kept], low[i])
+        shared = np.prod(np.maximum(sides, 0), axis=1)
+        if not (shared > overlap * (area[kept] + area[i] - shared)).any():
             kept.append(i)
     return kept
-
-
-def _shared(a: _Cut, b: _Cut) -> int:
-    """Pixels that two regions share."""
-    top, left = max(a.top, b.top), max(a.left, b.left)
-    bottom = min(a.top + a.inside.shape[0], b.top + b.inside.shape[0])
-    right = min(a.left + a.inside.shape[1], b.left + b.inside.shape[1])
-    return int(
-        np.count_nonzero(
-            a.inside[top - a.top : bottom - a.top, left - a.left : right - a.left]
-            & b.inside[top - b.top : bottom - b.top, left - b.left : right - b.left]
-        )
-    )
