@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: demo test lint clean
 
 demo: $(INSTALLED)
-	$(BIN)/python -m earthinstruct evaluate --method instructsam --overwrite
+	$(BIN)/python -m earthinstruct evaluate --method instructsam --output runs/demo --overwrite
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
