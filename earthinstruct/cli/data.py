@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from earthinstruct.cli.progress import progress_bars
+
 if TYPE_CHECKING:
     from earthinstruct.datasets.prepare import Prepared
 
@@ -185,10 +187,6 @@ def _print_prepared(prepared: Prepared, options: str) -> None:
 
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as display:
-        bar = display.add_task(what, total=None)
-        yield lambda done, total: display.update(bar, completed=done, total=total)
+    """One bar: what is called with how much is done, and of how much."""
+    with progress_bars() as update:
+        yield lambda done, total: update(what, done, total, 0)

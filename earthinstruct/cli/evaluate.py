@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from earthinstruct.cli import options
-
-if TYPE_CHECKING:
-    from earthinstruct.running.run import Progress
-    from earthinstruct.tasks import Task
+from earthinstruct.cli.progress import progress_bars
 
 
 def register(verbs: Any) -> None:
@@ -59,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
             text = arguments.instruction_file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"instruction file {arguments.instruction_file} cannot be read: {error}") from error
-    with _progress() as progress:
+    with progress_bars() as update:
         evaluation = evaluate(
             arguments.method,
             arguments.dataset,
@@ -76,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
             sweep=arguments.sweep,
             instruction_text=text,
             resamples=arguments.resamples,
-            progress=progress,
+            progress=lambda task, done, total, failed: update(task.name, done, total, failed),
         )
     print_results(evaluation.results, evaluation.skipped)
     for folder in evaluation.folders:
@@ -86,27 +81,3 @@ def run(arguments: argparse.Namespace) -> int:
     if not evaluation.results:
         raise EarthInstructError("every task was skipped; see the reasons above")
     return 1 if any(result.run.n_failed for result in evaluation.results) else 0
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A bar for each task on standard error."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    bars: dict[str, Any] = {}
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[failed]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as display:
-
-        def advance(task: Task, done: int, total: int, failed: int) -> None:
-            if task.name not in bars:
-                bars[task.name] = display.add_task(task.name, total=total, failed="")
-            display.update(bars[task.name], completed=done, failed=f"{failed} failed" if failed else "")
-
-        yield advance

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earthinstruct.cli import options
+from earthinstruct.cli.progress import progress_bars
 
 if TYPE_CHECKING:
     import numpy as np
@@ -276,15 +277,6 @@ def _instruction(arguments: argparse.Namespace) -> Instruction:
 
 @contextmanager
 def _progress(n_images: int) -> Iterator[Callable[[int], Callable[[int, int], None]]]:
-    """A bar on standard error over images and their tiles: number of the image -> what is called after each tile."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as display:
-        bar = display.add_task("predicting", total=n_images)
-
-        def of_image(number: int) -> Callable[[int, int], None]:
-            display.update(bar, completed=number)
-            return lambda done, tiles: display.update(bar, completed=number + done / tiles)
-
-        yield of_image
+    """A bar over images and their tiles: number of the image -> what is called after each tile."""
+    with progress_bars() as update:
+        yield lambda number: lambda done, tiles: update("predicting", number + done / tiles, n_images, 0)

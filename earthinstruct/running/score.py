@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import ContractError, DataError, EarthInstructError
 from earthinstruct.instances import ImageId, Instances
-from earthinstruct.masks import RLE, decode_rles
+from earthinstruct.masks import RLE, MaskRuns, decode_rles
 from earthinstruct.metrics import Metrics, Predicted, Protocol, Truth, Value, measure
 from earthinstruct.metrics.bootstrap import RESAMPLES
 from earthinstruct.metrics.protocols import STANDARD
@@ -237,26 +237,23 @@ class _Columns:
             no_masks_reason = f"the prediction of image {without.image_id!r} has no masks"
         return Instances(image, np.zeros(len(image), dtype=np.int64), boxes, masks, scores), no_masks_reason
 
-    def masks(self, rles: Sequence[RLE], image: NDArray[np.int64], n: NDArray[np.int64], what: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def masks(self, rles: Sequence[RLE], image: NDArray[np.int64], n: NDArray[np.int64], what: str) -> MaskRuns:
+        """The masks of all images, each of the size of its image."""
+        sizes = np.array([self.sizes[record.image_id] for record in self.records], dtype=np.int64).reshape(-1, 2)
+        actual = np.array([rle["size"] for rle in rles], dtype=np.int64).reshape(-1, 2)
+        wrong = (actual != sizes[image]).any(axis=1)
+        self.refuse(wrong, image, n, f"{what}.size", actual, "the size of its image (height, width)")
         try:
-            masks = decode_rles(rles, what)
+            return decode_rles(rles, what)
         except ContractError:
-            for i, rle in enumerate(rles):
+            for i, rle in enumerate(rles):  # which image it is, only now that it matters
                 try:
                     decode_rles([rle], what)
                 except ContractError as error:
-                    raise DataError(
-                        f"image {self.records[image[i]].image_id!r}, {what} {i - n[: image[i]].sum()}: {error}"
-                    ) from error
+                    within = i - int(n[: image[i]].sum())
+                    problem = str(error).replace(f"{what}[0]", f"{what}[{within}]", 1)
+                    raise DataError(f"image {self.records[image[i]].image_id!r}: {problem}") from error
             raise
-        expected = np.array([self.sizes[record.image_id] for record in self.records], dtype=np.int64).reshape(-1, 2)[
-            image
-        ]
-        actual = np.stack([masks.heights, masks.widths], axis=1)
-        self.refuse(
-            (actual != expected).any(axis=1), image, n, f"{what}.size", actual, "the size of its image (height, width)"
-        )
-        return masks
 
     def refuse(
         self,
