@@ -20,6 +20,7 @@ from earthinstruct.cli import (
     listing,
     new_method,
     predict,
+    report,
     score,
     validate,
 )
@@ -30,6 +31,7 @@ VERBS = (
     score,
     predict,
     compare,
+    report,
     check,
     validate,
     leaderboard,

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from earthinstruct_instructsam.encoders.open_clip import OpenClipEncoder
 from earthinstruct_instructsam.small import CLIP_CONFIG, CLIP_WEIGHTS, COUNTER_WEIGHTS
 from earthinstruct_instructsam.small.words import BACKGROUND, CATEGORIES, OTHER_OBJECTS, SYNONYMS
+from earthinstruct_models.encoders.open_clip import OpenClipEncoder
 
 from earthinstruct.datasets.scenes import generate_scene
 

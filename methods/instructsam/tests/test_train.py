@@ -1,9 +1,9 @@
 import json
 
 from earthinstruct_instructsam.counters.small import SmallCounter
-from earthinstruct_instructsam.encoders.open_clip import OpenClipEncoder
 from earthinstruct_instructsam.small import CLIP_CONFIG
 from earthinstruct_instructsam.small.train import main
+from earthinstruct_models.encoders.open_clip import OpenClipEncoder
 
 
 def test_both_models_are_trained_and_load(tmp_path):

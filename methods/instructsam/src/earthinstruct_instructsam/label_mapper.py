@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from earthinstruct_models.parts import Encoder
 
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.tasks import MappedLabel
-from earthinstruct_instructsam.parts import Encoder
 
 LEAST_SIMILARITY = 0.95  # paper, section 4.1
 
@@ -43,7 +43,7 @@ class ClipMapper:
 
 
 def _encoder(name: str) -> Encoder:
-    from earthinstruct_instructsam.encoders.open_clip import OpenClipEncoder
+    from earthinstruct_models.encoders.open_clip import OpenClipEncoder
 
     if name == "small":
         from earthinstruct_instructsam.small import CLIP_CONFIG, CLIP_WEIGHTS

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+from earthinstruct_models.parts import Encoder, Proposer
+from earthinstruct_models.recorded import ImageNames, fingerprint
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Proposals, Usage
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.tasks import Task
 from earthinstruct_instructsam.assignment import assign_nearest, assign_under_counts
-from earthinstruct_instructsam.parts import Counter, Encoder, Proposer
+from earthinstruct_instructsam.parts import Counter
 from earthinstruct_instructsam.presets import PRESETS, SMALL_NOTE
-from earthinstruct_instructsam.recorded import ImageNames, fingerprint
 
 _T = TypeVar("_T")
 _LOG = logging.getLogger(__name__)
@@ -254,11 +255,11 @@ def _counter(name: str, counts: str | Path | None, recorded: _Recorded) -> Count
 
 def _proposer(name: str, proposals: str | Path | None, recorded: _Recorded) -> Proposer:
     if name == "segments":
-        from earthinstruct_instructsam.proposers.segments import SegmentsProposer
+        from earthinstruct_models.proposers.segments import SegmentsProposer
 
         return SegmentsProposer()
     if name == "recorded":
-        from earthinstruct_instructsam.proposers.recorded import RecordedProposer
+        from earthinstruct_models.proposers.recorded import RecordedProposer
 
         if proposals is None:
             raise EarthInstructError("proposer 'recorded' needs the proposals file: give -M proposals=FILE")
@@ -275,7 +276,7 @@ def _encoder(
     template: str,
     device: str | None,
 ) -> Encoder:
-    from earthinstruct_instructsam.encoders.open_clip import OpenClipEncoder
+    from earthinstruct_models.encoders.open_clip import OpenClipEncoder
 
     if name == "small":
         from earthinstruct_instructsam.small import CLIP_CONFIG, CLIP_WEIGHTS

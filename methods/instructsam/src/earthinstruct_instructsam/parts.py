@@ -1,15 +1,15 @@
-"""The replaceable parts of InstructSAM. Importing this module, or one that defines a part, imports no torch."""
+"""The part that only InstructSAM has. Importing this module, or one that defines a part, imports no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.contract import Instruction, Proposals
+from earthinstruct.contract import Instruction
 from earthinstruct.tasks import Task
 
 
@@ -41,32 +41,4 @@ class Counter(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """Parameters, and `weights` [{name, sha256}] where there are any."""
-        ...
-
-
-class Proposer(Protocol):
-    """Proposes class-agnostic regions of an image (SAM2 in the paper)."""
-
-    def propose(self, image: NDArray[np.uint8]) -> Proposals:
-        """Regions of one RGB image, uint8 (height, width, 3), best first, with masks."""
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """Parameters, and `weights` [{name, sha256}] where there are any."""
-        ...
-
-
-class Encoder(Protocol):
-    """Embeds crops and labels into one space (a remote-sensing CLIP in the paper)."""
-
-    def embed_crops(self, image: NDArray[np.uint8], boxes: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Unit embeddings of the image inside each box: (n, 4) xywh in pixels -> (n, d)."""
-        ...
-
-    def embed_labels(self, labels: Sequence[str]) -> NDArray[np.float32]:
-        """Unit embeddings of labels in the encoder's template: (m, d)."""
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """Parameters, and `weights` [{name, sha256}]."""
         ...

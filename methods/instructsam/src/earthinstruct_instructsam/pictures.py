@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from earthinstruct_models.encoders.open_clip import crop_corners
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from earthinstruct.contract import Proposals
 from earthinstruct.report.overlay import label_colours
-from earthinstruct_instructsam.encoders.open_clip import crop_corners
 
 _CROP = 48  # pixels a side
 _CELL = 84

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from earthinstruct_models.recorded import ImageNames
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction
@@ -13,7 +14,6 @@ from earthinstruct.errors import DataError
 from earthinstruct.running.importers import read_count_files
 from earthinstruct.tasks import Task
 from earthinstruct_instructsam.parts import Answer
-from earthinstruct_instructsam.recorded import ImageNames
 
 
 class RecordedCounter:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from earthinstruct_models.encoders.open_clip import crop_corners
+from earthinstruct_models.parts import Proposer
 from numpy.typing import NDArray
 from PIL import Image
 
 from earthinstruct.datasets.scenes import Scene
-from earthinstruct_instructsam.encoders.open_clip import crop_corners
-from earthinstruct_instructsam.parts import Proposer
 from earthinstruct_instructsam.small.words import CATEGORIES
 
 BACKGROUND = len(CATEGORIES)  # the number of crops that show no object in `Crops.category`

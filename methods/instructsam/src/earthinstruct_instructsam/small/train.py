@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from earthinstruct_models.encoders.open_clip import OpenClipEncoder
+from earthinstruct_models.parts import Encoder, Proposer
+from earthinstruct_models.proposers.segments import SegmentsProposer
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from earthinstruct.datasets.scenes import VERSION, Scene, generate_scene
 from earthinstruct_instructsam.counters.small import SmallCounter
-from earthinstruct_instructsam.encoders.open_clip import OpenClipEncoder
-from earthinstruct_instructsam.parts import Encoder, Proposer
-from earthinstruct_instructsam.proposers.segments import SegmentsProposer
 from earthinstruct_instructsam.small import CLIP_CONFIG, CLIP_WEIGHTS, COUNTER_WEIGHTS
 from earthinstruct_instructsam.small.crops import box_ious, crops_of
 from earthinstruct_instructsam.small.train_clip import text_margins, train_clip

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from earthinstruct_models.encoders.open_clip import TEMPLATE
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from earthinstruct_instructsam.encoders.open_clip import TEMPLATE
 from earthinstruct_instructsam.small.crops import BACKGROUND, Crops
 from earthinstruct_instructsam.small.words import (
     BACKGROUND as BACKGROUND_WORDS,

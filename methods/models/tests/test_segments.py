@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from earthinstruct_instructsam.proposers.segments import SegmentsProposer
+from earthinstruct_models.proposers.segments import SegmentsProposer
 
 from earthinstruct.masks import decode_rles
 

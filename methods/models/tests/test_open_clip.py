@@ -5,7 +5,7 @@ import argparse
 import numpy as np
 import pytest
 import torch
-from earthinstruct_instructsam.encoders.open_clip import OpenClipEncoder, crop_corners
+from earthinstruct_models.encoders.open_clip import OpenClipEncoder, crop_corners
 
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
 

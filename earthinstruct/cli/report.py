@@ -1,0 +1,47 @@
+"""`earthinstruct report`: one run as a page to look at, with its images; all in one HTML file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from earthinstruct.report import MAX_IMAGES
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser("report", help="a page of scores, charts and images of one run", description=__doc__)
+    parser.add_argument("folder", type=Path, metavar="RUN", help="a run folder")
+    parser.add_argument(
+        "--against", type=Path, metavar="RUN", help="another run folder of the same task: what became better and worse"
+    )
+    parser.add_argument("--dataset", metavar="NAME|PATH", help="the dataset, where the run's has no name here")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="the folder of your datasets (default: $EARTHINSTRUCT_DATA, else data)"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="the page (default: report.html in the run folder)")
+    parser.add_argument(
+        "--max-images",
+        type=int,
+        default=MAX_IMAGES,
+        metavar="N",
+        help=f"images to show, the worst first (default: {MAX_IMAGES})",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the verb."""
+    from earthinstruct.report.page import write_report
+
+    file = write_report(
+        arguments.folder,
+        arguments.output,
+        against=arguments.against,
+        dataset=arguments.dataset,
+        data=arguments.data,
+        max_images=arguments.max_images,
+    )
+    print(f"report   {file} ({file.stat().st_size / 1e6:.1f} MB)")
+    return 0

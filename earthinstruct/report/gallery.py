@@ -1,0 +1,157 @@
+"""The images of a report, worst first: a small picture, and what is there and was found as outlines over it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from earthinstruct.errors import DataError
+from earthinstruct.instances import Instances
+from earthinstruct.report import MAX_IMAGES
+from earthinstruct.report.loaded import LoadedRun
+from earthinstruct.report.outlines import mask_path
+
+_LONGEST_SIDE = 480  # of a picture in the page, pixels
+_QUALITY = 60  # of its JPEG
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The shown images.
+
+    Attributes:
+        entries: what the page's script reads, one an image, worst first.
+        pictures: a JPEG as base64 for each entry, or None.
+        n_images: how many images were scored.
+        unreadable: file name -> why its picture is missing.
+    """
+
+    entries: list[dict[str, Any]]
+    pictures: list[str | None]
+    n_images: int
+    unreadable: dict[str, str]
+
+    @property
+    def left_out(self) -> int:
+        """Images that are scored and not shown."""
+        return self.n_images - len(self.entries)
+
+
+def worst_first(run: LoadedRun) -> NDArray[np.int64]:
+    """The images by failure, then by errors, then by the share of errors, then in the order of the dataset."""
+    failed = np.array([image in run.failed for image in run.truth.images], dtype=bool)
+    share = run.errors / np.maximum(run.objects, 1)
+    return np.lexsort((-share, -run.errors, ~failed))
+
+
+def make_gallery(run: LoadedRun, against: LoadedRun | None = None, max_images: int = MAX_IMAGES) -> Gallery:
+    """Choose, shrink and outline the worst images.
+
+    Args:
+        run: the run.
+        against: another run of the same images, shown behind it.
+        max_images: how many to show.
+    """
+    shown = worst_first(run)[:max_images]
+    objects, found = _rows_by_image(run.truth.instances, run), _rows_by_image(run.predicted.instances, run)
+    other = None if against is None else _rows_by_image(against.predicted.instances, run)
+    entries: list[dict[str, Any]] = []
+    pictures: list[str | None] = []
+    unreadable: dict[str, str] = {}
+    for index in shown.tolist():
+        image = run.dataset.images[index]
+        entry = {
+            "id": str(image.id),
+            "file": image.file_name,
+            "width": image.width,
+            "height": image.height,
+            "errors": int(run.errors[index]),
+            "seconds": _seconds(run, index),
+            "failed": run.failed.get(image.id),
+            "counts": _counts(run, index),
+            "truth": list(_truth(run, objects[index], index)),
+            "predicted": list(_predicted(run, found[index], index)),
+        }
+        if against is not None and other is not None:
+            entry["before"] = int(against.errors[index])
+            entry["other"] = list(_predicted(against, other[index], index))
+        entries.append(entry)
+        try:
+            pictures.append(_jpeg(run.dataset.read_image(index)))
+        except DataError as error:
+            unreadable[image.file_name] = str(error)
+            pictures.append(None)
+    return Gallery(entries, pictures, len(run.truth.images), unreadable)
+
+
+def _rows_by_image(instances: Instances, run: LoadedRun) -> list[NDArray[np.int64]]:
+    """The rows of the instances of each image."""
+    order = np.argsort(instances.image, kind="stable")
+    return np.split(order, np.searchsorted(instances.image[order], np.arange(1, len(run.truth.images))))
+
+
+def _truth(run: LoadedRun, rows: NDArray[np.int64], index: int) -> Iterator[dict[str, Any]]:
+    for row in rows.tolist():
+        yield {
+            "category": run.truth.categories[run.truth.instances.category[row]],
+            "kind": "found" if run.found[row] else "missed",
+            **_shape(run, run.truth.instances, row, index),
+        }
+
+
+def _predicted(run: LoadedRun, rows: NDArray[np.int64], index: int) -> Iterator[dict[str, Any]]:
+    instances = run.predicted.instances
+    for row in rows.tolist():
+        category = int(instances.category[row])
+        drawn: dict[str, Any] = {
+            "label": run.labels[row],
+            "category": run.truth.categories[category] if category >= 0 else None,
+            "kind": "unmapped" if category < 0 else "right" if run.matched[row] >= 0 else "wrong",
+            **_shape(run, instances, row, index),
+        }
+        if instances.scores is not None:
+            drawn["score"] = round(float(instances.scores[row]), 3)
+        yield drawn
+
+
+def _shape(run: LoadedRun, instances: Instances, row: int, index: int) -> dict[str, Any]:
+    shape: dict[str, Any] = {"box": [round(side, 1) for side in instances.boxes[row].tolist()]}
+    if instances.masks is not None:
+        image = run.dataset.images[index]
+        shape["mask"] = mask_path(instances.masks, row, max(1.0, max(image.width, image.height) / _LONGEST_SIDE))
+    return shape
+
+
+def _counts(run: LoadedRun, index: int) -> list[tuple[str, int, int]]:
+    """(category, objects there are, objects a method says there are), where either is more than 0."""
+    actual = np.bincount(
+        run.truth.instances.category[run.truth.instances.image == index], minlength=len(run.truth.categories)
+    )
+    if run.predicted.has_counts[index]:
+        said = run.predicted.counts[index]
+    else:
+        own = run.predicted.instances.category[run.predicted.instances.image == index]
+        said = np.bincount(own[own >= 0], minlength=len(run.truth.categories))
+    names = run.truth.categories
+    return [(names[c], int(actual[c]), int(said[c])) for c in np.flatnonzero(actual + said).tolist()]
+
+
+def _seconds(run: LoadedRun, index: int) -> float | None:
+    record = run.records.get(run.truth.images[index])
+    seconds = None if record is None else record.seconds.get("total")
+    return None if seconds is None else round(seconds, 3)
+
+
+def _jpeg(pixels: NDArray[np.uint8]) -> str:
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    stored = io.BytesIO()
+    picture.save(stored, "JPEG", quality=_QUALITY, optimize=True)
+    return base64.b64encode(stored.getvalue()).decode("ascii")

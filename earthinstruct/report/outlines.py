@@ -1,0 +1,104 @@
+"""Masks as SVG paths: the edges between a mask's pixels and the rest, joined to rings and freed of their stairs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.masks import MaskRuns
+
+Point = tuple[int, int]  # (column, row) of a corner of a pixel
+
+
+def mask_path(masks: MaskRuns, index: int, tolerance: float = 0.0) -> str:
+    """One mask as the `d` of an SVG path, in pixels of the image, for `fill-rule: evenodd`; empty for an empty mask.
+
+    Args:
+        masks: the masks.
+        index: which of them.
+        tolerance: how far, in pixels, the outline may be from the edges of the pixels.
+    """
+    x, y, width, height = (int(side) for side in masks.boxes[index])
+    if not width:
+        return ""
+    own = slice(masks.offsets[index], masks.offsets[index + 1])
+    column = int(masks.heights[index])
+    edges = np.zeros(width * column + 1, dtype=np.int8)
+    np.add.at(edges, masks.starts[own] - x * column, 1)
+    np.add.at(edges, masks.ends[own] - x * column, -1)
+    drawn = np.cumsum(edges[:-1]).astype(bool).reshape(width, column).T[y : y + height]
+    return "".join(_path(simplified(ring + np.array([x, y]), tolerance)) for ring in rings(drawn))
+
+
+def rings(mask: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    """The closed outlines of a mask and its holes: int64 (points, 2), column and row, the first point again at the end.
+
+    >>> rings(np.array([[True, True]]))[0].tolist()
+    [[0, 0], [2, 0], [2, 1], [0, 1], [0, 0]]
+    """
+    following = _edges(mask)
+    found = []
+    while following:
+        start = at = min(following)
+        ring = [start]
+        heading: Point | None = None
+        while True:
+            to = following[at].pop()
+            if not following[at]:
+                del following[at]
+            step = (to[0] - at[0], to[1] - at[1])
+            if step == heading:
+                ring[-1] = to  # straight on
+            else:
+                ring.append(to)
+            at, heading = to, step
+            if at == start:
+                break
+        found.append(np.array(ring, dtype=np.int64))
+    return found
+
+
+def _edges(mask: NDArray[np.bool_]) -> dict[Point, list[Point]]:
+    """Every edge between inside and outside, from corner to corner, with the inside at its right hand."""
+    padded = np.pad(mask, 1)
+    above, left = padded[:-1, 1:-1], padded[1:-1, :-1]
+    below, right = padded[1:, 1:-1], padded[1:-1, 1:]
+    following: dict[Point, list[Point]] = defaultdict(list)
+    for where, begin, end in (
+        (below & ~above, (0, 0), (1, 0)),
+        (above & ~below, (1, 0), (0, 0)),
+        (left & ~right, (0, 0), (0, 1)),
+        (right & ~left, (0, 1), (0, 0)),
+    ):
+        for row, column in np.argwhere(where).tolist():
+            following[column + begin[0], row + begin[1]].append((column + end[0], row + end[1]))
+    return dict(following)
+
+
+def simplified(points: NDArray[np.int64], tolerance: float) -> NDArray[np.int64]:
+    """The points of a line that keep it within `tolerance` pixels of what it was (Douglas and Peucker)."""
+    keep = np.zeros(len(points), dtype=bool)
+    keep[[0, -1]] = True
+    parts = [(0, len(points) - 1)]
+    while parts:
+        first, last = parts.pop()
+        if last - first < 2:
+            continue
+        chord, offset = points[last] - points[first], points[first + 1 : last] - points[first]
+        length = float(np.hypot(*chord))
+        across = np.abs(chord[0] * offset[:, 1] - chord[1] * offset[:, 0]) / length if length else np.hypot(*offset.T)
+        middle = int(np.argmax(across))
+        if across[middle] > tolerance:
+            middle += first + 1
+            keep[middle] = True
+            parts += [(first, middle), (middle, last)]
+    return points[keep]
+
+
+def _path(ring: NDArray[np.int64]) -> str:
+    if len(ring) < 4:  # simplified to nothing: a line
+        return ""
+    steps = np.diff(ring[:-1], axis=0).tolist()
+    return f"M{ring[0][0]} {ring[0][1]}l" + " ".join(f"{x} {y}" for x, y in steps) + "z"

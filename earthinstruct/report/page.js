@@ -1,0 +1,194 @@
+"use strict";
+(() => {
+  const PER_PAGE = 24;
+  const SVG = "http://www.w3.org/2000/svg";
+  const { images, categories } = JSON.parse(document.getElementById("gallery-data").textContent);
+  const $ = (id) => document.getElementById(id);
+  const compares = images.some((image) => "before" in image);
+  const layers = {
+    truth: { name: "ground truth", on: true },
+    predicted: { name: "prediction", on: true },
+    ...(compares ? { other: { name: "other run", on: false } } : {}),
+    masks: { name: "masks", on: images.some((image) => [...image.truth, ...image.predicted].some((one) => one.mask)) },
+    boxes: { name: "boxes", on: true },
+    labels: { name: "labels", on: false },
+  };
+  const kinds = {
+    "": ["all images", () => true],
+    error: ["any error", (image) => image.errors > 0],
+    failed: ["failed", (image) => image.failed !== null],
+    none: ["no error", (image) => image.errors === 0 && image.failed === null],
+  };
+  const changes = {
+    "": ["all", () => true],
+    fixed: ["fixed: fewer errors", (image) => image.errors < image.before],
+    broken: ["broken: more errors", (image) => image.errors > image.before],
+    same: ["as many errors", (image) => image.errors === image.before],
+  };
+  const orders = {
+    worst: ["worst first", () => 0],
+    objects: ["most objects", (a, b) => b.truth.length - a.truth.length],
+    slowest: ["slowest", (a, b) => (b.seconds ?? -1) - (a.seconds ?? -1)],
+    name: ["file name", (a, b) => a.file.localeCompare(b.file, "en", { numeric: true })],
+    ...(compares ? { change: ["largest change", (a, b) => Math.abs(b.errors - b.before) - Math.abs(a.errors - a.before)] } : {}),
+  };
+  let page = 0;
+  let shown = [];
+  let enlarged = 0;
+  images.forEach((image, index) => { image.index = index; });
+
+  function element(name, properties = {}, ...children) {
+    const made = document.createElement(name);
+    Object.assign(made, properties);
+    made.append(...children);
+    return made;
+  }
+  function drawn(name, attributes, ...children) {
+    const made = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    made.append(...children);
+    return made;
+  }
+  function options(select, choices) {
+    select.append(...choices.map(([value, name]) => element("option", { value, textContent: name })));
+  }
+  const plural = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+
+  const all = (image) => [...image.truth, ...image.predicted];
+  const present = [...new Set(images.flatMap((image) => all(image).map((one) => one.kind)))].sort();
+  options($("kind"), [
+    ...Object.entries(kinds).map(([value, [name]]) => [value, name]),
+    ...present.map((kind) => [`is:${kind}`, kind]),
+  ]);
+  options($("category"), [["", "all categories"], ...categories.map((name) => [`is:${name}`, name])]);
+  options($("order"), Object.entries(orders).map(([value, [name]]) => [value, name]));
+  if (compares) options($("change-filter"), Object.entries(changes).map(([value, [name]]) => [value, name]));
+  for (const [layer, state] of Object.entries(layers)) {
+    const button = element("button", { type: "button", textContent: state.name });
+    button.id = `layer-${layer}`;
+    button.setAttribute("aria-pressed", state.on);
+    button.addEventListener("click", () => {
+      state.on = !state.on;
+      button.setAttribute("aria-pressed", state.on);
+      draw();
+    });
+    $("layers").append(button);
+  }
+
+  /** Whether the choice is about this shape; with neither a kind nor a category chosen it is about all. */
+  function chosen(one) {
+    const kind = $("kind").value, category = $("category").value;
+    return (!kind.startsWith("is:") || one.kind === kind.slice(3)) && (!category || one.category === category.slice(3));
+  }
+  function matches(image) {
+    const kind = $("kind").value, category = $("category").value;
+    const shapes = kind.startsWith("is:") ? all(image).some(chosen) : kinds[kind][1](image);
+    const named = !category || all(image).some(chosen) || (!kind.startsWith("is:") && image.counts.some(([name]) => name === category.slice(3)));
+    return shapes && named && (!compares || changes[$("change-filter").value][1](image));
+  }
+  function describe(one, of) {
+    const label = one.label && one.label !== one.category ? `${one.label} (${one.category ?? "no category"})` : one.category;
+    return `${of}: ${label}, ${one.kind}${one.score === undefined ? "" : `, score ${one.score}`}`;
+  }
+  function shapes(image, layer, of, focused) {
+    const group = drawn("g", { class: layer });
+    const area = (one) => one.box[2] * one.box[3];
+    for (const one of [...image[layer]].sort((a, b) => area(b) - area(a))) {  // the small ones on top
+      const shape = drawn("g", { class: `${one.kind}${focused && !chosen(one) ? " dim" : ""}` });
+      const [x, y, width, height] = one.box;
+      if (layers.masks.on && one.mask) shape.append(drawn("path", { class: "shape", d: one.mask }));
+      if (layers.boxes.on) shape.append(drawn("rect", { class: "shape", x, y, width, height }));
+      if (layers.labels.on) {
+        const size = image.width / 36;
+        const text = drawn("text", { x, y: Math.max(size, y - size / 4), "font-size": size });
+        text.textContent = one.label ?? one.category;
+        shape.append(text);
+      }
+      const title = drawn("title", {});
+      title.textContent = describe(one, of);
+      shape.append(title);
+      group.append(shape);
+    }
+    return group;
+  }
+  function sentence(image) {
+    if (image.failed !== null) return `failed: ${image.failed}`;
+    const missed = image.truth.filter((one) => one.kind === "missed").length;
+    const wrong = image.predicted.filter((one) => one.kind !== "right").length;
+    return `${plural(image.truth.length, "object")}, ${missed} missed; ${plural(image.predicted.length, "prediction")}, ${wrong} wrong`;
+  }
+  function scene(image) {
+    const svg = drawn("svg", { class: "scene", viewBox: `0 0 ${image.width} ${image.height}`, role: "img", "aria-label": `${image.file}: ${sentence(image)}` });
+    const picture = $(`picture-${image.index}`);
+    const frame = { width: image.width, height: image.height };
+    svg.append(picture ? drawn("image", { ...frame, href: `data:image/jpeg;base64,${picture.textContent}` }) : drawn("rect", { ...frame, fill: "#606060" }));
+    const focused = $("kind").value.startsWith("is:") || $("category").value;
+    for (const [layer, of] of [["truth", "object"], ["other", "other run"], ["predicted", "prediction"]]) {
+      if (layers[layer]?.on && image[layer]) svg.append(shapes(image, layer, of, focused));
+    }
+    return svg;
+  }
+  function counts(image) {
+    const head = element("tr", {}, ...["category", "there", "counted"].map((name) => element("th", { scope: "col", textContent: name })));
+    const rows = image.counts.map(([name, there, said]) => element("tr", { className: there === said ? "" : "sure" },
+      element("th", { scope: "row", textContent: name }), element("td", { textContent: there }), element("td", { textContent: said })));
+    return element("details", {}, element("summary", { textContent: "Counts" }), element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows)));
+  }
+  function caption(image) {
+    const made = element("figcaption", {}, element("strong", { textContent: image.file }));
+    made.append(element("span", { textContent: sentence(image), className: image.failed === null ? "" : "failed" }));
+    const more = [];
+    if (compares) more.push(`errors ${image.before} → ${image.errors}${image.errors < image.before ? ", fixed" : image.errors > image.before ? ", broken" : ""}`);
+    if (image.seconds !== null) more.push(`${image.seconds} s`);
+    if (more.length) made.append(element("br"), element("span", { className: "quiet", textContent: more.join(" · ") }));
+    if (image.counts.length) made.append(counts(image));
+    return made;
+  }
+  function card(image, position) {
+    const button = element("button", { type: "button" }, scene(image));
+    button.setAttribute("aria-label", `Enlarge ${image.file}: ${sentence(image)}`);
+    button.addEventListener("click", () => { enlarge(position); $("large").showModal(); });
+    const made = element("figure", { className: "card" }, button, caption(image));
+    made.dataset.file = image.file;
+    return made;
+  }
+  function enlarge(position) {
+    enlarged = Math.min(Math.max(position, 0), shown.length - 1);
+    const image = shown[enlarged];
+    $("large-image").replaceChildren(scene(image), caption(image));
+    $("large-previous").disabled = enlarged === 0;
+    $("large-next").disabled = enlarged === shown.length - 1;
+  }
+  function draw() {
+    shown = images.filter(matches).sort(orders[$("order").value][1]);
+    const pages = Math.max(1, Math.ceil(shown.length / PER_PAGE));
+    page = Math.min(page, pages - 1);
+    const first = page * PER_PAGE;
+    $("images").replaceChildren(...shown.slice(first, first + PER_PAGE).map((image, i) => card(image, first + i)));
+    $("status").textContent = plural(shown.length, "image");
+    $("page").textContent = `Page ${page + 1} of ${pages}`;
+    $("pages").hidden = pages === 1;
+    $("previous").disabled = page === 0;
+    $("next").disabled = page === pages - 1;
+  }
+  function turn(by) {
+    page += by;
+    draw();
+    $("gallery").scrollIntoView();
+  }
+
+  $("controls").hidden = false;
+  $("controls").addEventListener("submit", (event) => event.preventDefault());
+  $("controls").addEventListener("change", () => { page = 0; draw(); });
+  $("previous").addEventListener("click", () => turn(-1));
+  $("next").addEventListener("click", () => turn(1));
+  $("large-previous").addEventListener("click", () => enlarge(enlarged - 1));
+  $("large-next").addEventListener("click", () => enlarge(enlarged + 1));
+  $("large-close").addEventListener("click", () => $("large").close());
+  $("large").addEventListener("keydown", (event) => {
+    if (event.key === "ArrowLeft") enlarge(enlarged - 1);
+    if (event.key === "ArrowRight") enlarge(enlarged + 1);
+  });
+  addEventListener("beforeprint", () => document.querySelectorAll("main > section > details").forEach((one) => { one.open = true; }));
+  draw();
+})();

@@ -1,0 +1,266 @@
+"""The report of a run: one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from earthinstruct.datasets import Dataset
+from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.metrics.values import Metrics, PartScores, ProposalScores, Value
+from earthinstruct.report import MAX_IMAGES
+from earthinstruct.report.charts import (
+    INSTALL,
+    PARTS,
+    category_figure,
+    iou_figure,
+    outcome_figure,
+    percent,
+    sweep_figure,
+    time_figure,
+)
+from earthinstruct.report.gallery import Gallery, make_gallery
+from earthinstruct.report.loaded import LoadedRun, load_run
+from earthinstruct.running.compare import Compared, compare_runs
+
+_NAMES = {
+    "f1": "F1",
+    "ap_nc50": "AP without confidence, IoU 0.5",
+    "ap50": "AP, IoU 0.5",
+    "miou": "mIoU",
+    "f1_5095": "F1, mean of IoU 0.50 to 0.95",
+    "mae": "mean absolute error, objects",
+    "rmse": "root mean square error, objects",
+}
+_IN_OBJECTS = {"mae", "rmse"}
+_MOST_FAILURES = 200  # listed; the rest is counted
+# what would end the script element, or begin a comment in it
+_UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One score in words."""
+
+    name: str
+    value: str
+    interval: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """A run against another: differences of F1 over groups and categories, of the other scores, and of images."""
+
+    folder: str
+    method: str
+    over_groups: list[dict[str, Any]]
+    over_categories: list[dict[str, Any]]
+    rest: list[dict[str, Any]]
+    n_fixed: int
+    n_broken: int
+    n_same: int
+
+
+def write_report(
+    run: Path,
+    output: Path | None = None,
+    *,
+    against: Path | None = None,
+    dataset: str | Dataset | None = None,
+    data: Path | None = None,
+    max_images: int = MAX_IMAGES,
+) -> Path:
+    """Write the report of a run folder.
+
+    Args:
+        run: the run folder.
+        output: the file; None: `report.html` in the run folder.
+        against: another run folder of the same task, to show what became better and worse.
+        dataset: where the dataset has no name here; None: the one that the result names.
+        data: the folder of the user's data.
+        max_images: how many images the gallery shows, the worst first.
+
+    Returns:
+        The file.
+
+    Raises:
+        EarthInstructError: a folder is incomplete, the runs do not compare, a package is missing, or the file cannot be
+            written.
+    """
+    if max_images < 0:
+        raise EarthInstructError(f"the number of images must be 0 or more, got {max_images}")
+    loaded = load_run(run, dataset, data)
+    other = None if against is None else load_run(against, loaded.dataset, data)
+    compared = [] if against is None else compare_runs(against, run, dataset=loaded.dataset, data=data)
+    page = render(loaded, other, compared, max_images)
+    output = output or run / "report.html"
+    try:
+        output.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"report {output} cannot be written: {error.strerror}") from error
+    return output
+
+
+def render(
+    run: LoadedRun,
+    against: LoadedRun | None = None,
+    compared: Sequence[Compared] = (),
+    max_images: int = MAX_IMAGES,
+) -> str:
+    """The page of a run.
+
+    Args:
+        run: the run.
+        against: the run it is shown against.
+        compared: the differences from `against` to `run`.
+        max_images: how many images the gallery shows.
+    """
+    gallery = make_gallery(run, against, max_images)
+    metrics = run.result.metrics
+    figures = [
+        category_figure(metrics),
+        outcome_figure(metrics),
+        iou_figure(metrics),
+        sweep_figure(metrics),
+        time_figure(run),
+    ]
+    return str(
+        _template().render(
+            result=run.result,
+            n_objects=int(run.objects.sum()),
+            n_predicted=len(run.predicted.instances),
+            headline=[(part, getattr(metrics, part).f1) for part in PARTS],
+            scores=score_rows(metrics),
+            groups=group_table(metrics),
+            figures=[figure for figure in figures if figure is not None],
+            labels=label_rows(run),
+            failures=list(run.result.run.failed.items())[:_MOST_FAILURES],
+            change=None if against is None else change_of(run, against, compared),
+            gallery=gallery,
+            gallery_data=script_json(gallery_data(gallery, run)),
+            parameters={name: msgspec.json.encode(v).decode() for name, v in run.result.method.parameters.items()},
+        )
+    )
+
+
+def score_rows(metrics: Metrics) -> dict[str, list[Row]]:
+    """Every score of a result with its interval, by part; a score that is undefined has its reason."""
+    found: dict[str, list[Row]] = {}
+    for field in msgspec.structs.fields(Metrics):
+        part = getattr(metrics, field.name)
+        title = field.name.replace("_", " ")
+        if isinstance(part, Value):
+            found[title] = [_row(title, field.name, part)]
+        elif isinstance(part, PartScores | ProposalScores):
+            found[title] = list(_part_rows(part))
+    return found
+
+
+def _part_rows(part: PartScores | ProposalScores) -> Iterator[Row]:
+    for field in msgspec.structs.fields(part):
+        value = getattr(part, field.name)
+        if isinstance(value, Value):
+            yield _row(_NAMES.get(field.name, field.name.replace("_", " ")), field.name, value)
+    if isinstance(part, ProposalScores):
+        for what, recalls in (("of the first", part.at), ("of objects:", part.by_size)):
+            for name, recall in recalls.items():
+                yield Row(f"recall {what} {name}", percent(recall), "", "" if recall is not None else "no such object")
+
+
+def _row(name: str, field: str, value: Value) -> Row:
+    show = _objects if field in _IN_OBJECTS else percent
+    interval = "" if value.ci95 is None else f"{show(value.ci95[0])} to {show(value.ci95[1])}"
+    return Row(name, show(value.value), interval, value.reason or "")
+
+
+def _objects(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def group_table(metrics: Metrics) -> list[tuple[str, ...]]:
+    """F1 of each group of categories: group, counting, box, mask."""
+    return [
+        (group, *(percent(getattr(metrics, part).groups.get(group, {}).get("f1")) for part in PARTS))
+        for group in metrics.counting.groups
+    ]
+
+
+def label_rows(run: LoadedRun) -> list[tuple[str, str, str, int]]:
+    """Where each label of the method went: label, category, similarity, instances; the most frequent first."""
+    if run.result.task.name.split("/")[1] == "open_vocabulary":
+        return []
+    n = Counter(run.labels)
+    rows = [
+        (label, mapped.category or "", "" if mapped.similarity is None else f"{mapped.similarity:.3f}", n[label])
+        for label, mapped in run.result.label_map.items()
+    ]
+    return sorted(rows, key=lambda row: (-row[3], row[0]))
+
+
+def change_of(run: LoadedRun, against: LoadedRun, compared: Sequence[Compared]) -> Change:
+    """What became better and worse from `against` to `run`."""
+    off = run.errors - against.errors
+    categories = set(run.truth.categories)
+    rows = [{"score": one.score, "over": one.over, **asdict(one.difference)} for one in compared]
+    f1 = [row for row in rows if row["score"].endswith(".f1")]
+    return Change(
+        folder=str(against.folder),
+        method=against.result.method.name,
+        over_groups=[row for row in f1 if row["over"] not in categories],
+        over_categories=[row for row in f1 if row["over"] in categories],
+        rest=[row for row in rows if row not in f1],
+        n_fixed=int((off < 0).sum()),
+        n_broken=int((off > 0).sum()),
+        n_same=int((off == 0).sum()),
+    )
+
+
+def gallery_data(gallery: Gallery, run: LoadedRun) -> dict[str, Any]:
+    """What the page's script reads."""
+    return {"images": gallery.entries, "categories": list(run.truth.categories)}
+
+
+def script_json(value: Any) -> str:
+    r"""JSON that cannot leave the script element it stands in.
+
+    >>> script_json("</script>")
+    '"\\u003c/script\\u003e"'
+    """
+    text = msgspec.json.encode(value).decode()
+    for character, escaped in _UNSAFE.items():
+        text = text.replace(character, escaped)
+    return text
+
+
+def _template() -> Any:
+    """The page's template, which escapes whatever it is given."""
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+        from markupsafe import Markup
+    except ImportError as error:
+        raise EarthInstructError(f"a report needs pygal and Jinja2: {INSTALL}") from error
+    folder = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = (folder / "page.js").read_text(encoding="utf-8")
+    environment.filters["percent"] = percent
+    environment.globals.update(
+        style=Markup((folder / "page.css").read_text(encoding="utf-8")),  # noqa: S704  (our own file)
+        script=Markup(script),  # noqa: S704  (our own file)
+        # the one script that the page's policy lets run, whatever a label or a file name may hold
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    return environment.get_template("page.html")

@@ -1,0 +1,20 @@
+"""`earthinstruct report` as a user meets it."""
+
+
+def test_report_writes_a_page_into_the_run_folder(call, method, file, tmp_path):
+    call("evaluate", "--method", f"{method}:Finds", "--dataset", file, "--setting", "open_vocabulary")
+    run = tmp_path / "runs" / "set" / "open_vocabulary" / "finds"
+    code, out, _ = call("report", run, "--dataset", file)
+    assert code == 0
+    assert str(run / "report.html") in out
+    assert (run / "report.html").read_text().lstrip().startswith("<!DOCTYPE html>")
+    code, _, _ = call("report", run, "--dataset", file, "--against", run, "--output", "own.html", "--max-images", 1)
+    assert code == 0
+    assert "Difference from finds" in (tmp_path / "own.html").read_text()
+
+
+def test_a_folder_without_a_result_is_one_line(call, tmp_path):
+    code, _, err = call("report", tmp_path)
+    assert code == 2
+    assert "has no result.json; give a run folder" in err
+    assert "Traceback" not in err

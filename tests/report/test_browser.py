@@ -1,0 +1,202 @@
+"""The page in a real browser: opened from disk, filtered, toggled, turned and enlarged, without a request."""
+
+import json
+import shutil
+
+import pytest
+
+from earthinstruct import evaluate
+from earthinstruct.datasets import load_dataset
+from earthinstruct.report.page import write_report
+
+from .conftest import Hostile
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+pytest.importorskip("selenium", reason="selenium is not installed")
+pytestmark = pytest.mark.skipif(
+    not (BROWSER and DRIVER), reason="no chromium: apt-get install chromium chromium-driver"
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    profile = tmp_path_factory.mktemp("profile")
+    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", f"user-data-dir={profile}"):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+class View:
+    """A page on the screen, by what a reader sees of it."""
+
+    def __init__(self, driver, file):
+        self.driver = driver
+        for log in ("browser", "performance"):
+            driver.get_log(log)  # what earlier pages said
+        driver.get(file.as_uri())
+
+    def one(self, selector):
+        return self.driver.find_element("css selector", selector)
+
+    def all(self, selector):
+        return self.driver.find_elements("css selector", selector)
+
+    def choose(self, name, text):
+        from selenium.webdriver.support.ui import Select
+
+        Select(self.one(f"#{name}")).select_by_visible_text(text)
+
+    def click(self, selector):
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", self.one(selector))
+        self.one(selector).click()
+
+    @property
+    def files(self):
+        return [card.get_attribute("data-file") for card in self.all("#images .card")]
+
+    @property
+    def status(self):
+        return self.one("#status").text
+
+    def assert_quiet(self):
+        assert self.driver.get_log("browser") == []
+        events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+        assert asked
+        assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+        assert len([url for url in asked if url.startswith("file:")]) == 1
+
+
+@pytest.fixture
+def small(browser, make_run, tmp_path):
+    worse, _ = make_run("other", shift=12)
+    folder, file = make_run()
+    return View(browser, write_report(folder, tmp_path / "page.html", dataset=file, against=worse))
+
+
+@pytest.fixture
+def many(browser, coco, write_coco, tmp_path):
+    """Fifty images, the first of which has the most objects."""
+    coco["images"] = [{"id": i, "file_name": f"{i}.png", "width": 30, "height": 20} for i in range(50)]
+    file = write_coco(coco)
+    done = evaluate(Hostile(), load_dataset(str(file)), setting="open_ended", output=tmp_path / "many", resamples=0)
+    return View(browser, write_report(done.folders[0], dataset=str(file)))
+
+
+def test_it_opens_quietly_and_names_stay_names(small):
+    assert small.driver.title == "<script>alert(1)</script> on set/open_ended"
+    assert small.status == "3 images"
+    assert set(small.files) == {"</script>.png", "<script>alert(1)<!--.png", "b & 'c' \"d\".png"}
+    assert len(small.all("svg.scene image")) == 2  # the third has no file
+    small.assert_quiet()
+
+
+def test_filters_by_kind_category_and_change(small):
+    small.choose("kind", "missed")
+    assert len(small.files) == 2
+    small.choose("category", "<b>harbor</b>")
+    assert small.files == ["<script>alert(1)<!--.png"]
+    small.choose("kind", "wrong")
+    assert small.status == "0 images"
+    small.choose("category", "all categories")
+    assert len(small.files) == 2
+    assert small.all("svg.scene g.dim")
+    small.choose("kind", "failed")
+    assert small.files == ["</script>.png"]
+    small.choose("kind", "all images")
+    small.choose("change-filter", "fixed: fewer errors")
+    assert small.files == ["<script>alert(1)<!--.png"]
+    assert "errors 5 → 3, fixed" in small.one(".card figcaption").text
+    small.choose("change-filter", "broken: more errors")
+    assert small.files == []
+    small.assert_quiet()
+
+
+@pytest.mark.parametrize(
+    ("layer", "shapes", "before"),
+    [
+        ("masks", "path.shape", True),
+        ("truth", ".truth rect", True),
+        ("predicted", ".predicted rect", True),
+        ("boxes", "rect.shape", True),
+        ("labels", "svg.scene text", False),
+        ("other", ".other rect", False),
+    ],
+)
+def test_layers_are_switched_by_buttons_that_say_so(small, layer, shapes, before):
+    for state in (before, not before, before):
+        assert bool(small.all(shapes)) is state
+        assert small.one(f"#layer-{layer}").get_attribute("aria-pressed") == str(state).lower()
+        small.click(f"#layer-{layer}")
+    small.assert_quiet()
+
+
+def test_pages_turn_and_begin_anew_with_another_choice(many):
+    assert many.one("#page").text == "Page 1 of 3"
+    assert len(many.files) == 24
+    assert not many.one("#previous").is_enabled()
+    first = many.files
+    many.click("#next")
+    assert many.one("#page").text == "Page 2 of 3"
+    assert not set(first) & set(many.files)
+    many.click("#next")
+    assert len(many.files) == 2
+    assert not many.one("#next").is_enabled()
+    many.choose("order", "most objects")
+    assert many.one("#page").text == "Page 1 of 3"
+    assert many.files[0] == "0.png"
+    many.choose("order", "file name")
+    assert many.files[:3] == ["0.png", "1.png", "2.png"]
+    many.assert_quiet()
+
+
+def test_the_keyboard_is_enough(many):
+    from selenium.webdriver.common.keys import Keys
+
+    many.choose("order", "file name")
+    many.one("#images .card > button").send_keys(Keys.ENTER)
+    assert many.one("#large").get_attribute("open") is not None
+    assert "0.png" in many.one("#large figcaption").text
+    many.driver.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
+    assert "1.png" in many.one("#large figcaption").text
+    many.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert many.one("#large").get_attribute("open") is None
+    assert many.driver.switch_to.active_element.get_attribute("aria-label").startswith("Enlarge 0.png")
+    many.one("#layer-masks").send_keys(Keys.SPACE)
+    assert many.one("#layer-masks").get_attribute("aria-pressed") == "false"
+    many.one("#chart-categories summary").send_keys(Keys.ENTER)
+    assert many.one("#chart-categories table").is_displayed()
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_it_fits_a_phone_and_a_desk(small, width):
+    small.driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    )
+    try:
+        assert small.driver.execute_script("return document.documentElement.scrollWidth") <= width
+    finally:
+        small.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_dark_mode_and_paper_have_colours_of_their_own(small):
+    def background(**media):
+        small.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        return small.driver.execute_script("return getComputedStyle(document.body).backgroundColor")
+
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    try:
+        assert background(media="screen", **dark) == "rgb(18, 22, 28)"
+        assert background(media="print", **dark) == "rgb(255, 255, 255)"
+        assert not small.one("#controls").is_displayed()
+    finally:
+        background(media="", features=[])

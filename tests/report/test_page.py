@@ -1,0 +1,231 @@
+"""The page says what the result says, whatever the names in it hold."""
+
+import json
+import re
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+
+import pytest
+
+from earthinstruct import evaluate
+from earthinstruct.datasets import load_dataset
+from earthinstruct.errors import EarthInstructError
+from earthinstruct.report.loaded import load_run
+from earthinstruct.report.page import script_json, write_report
+from earthinstruct.results import read_result
+
+from .conftest import CLOSING, SCRIPT
+
+
+class Page(HTMLParser):
+    """The elements, the text and the data of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.scripts: list[str] = []
+        self.feed(text)
+        self.data = json.loads(next(s for s in self.scripts if s.startswith('{"images"')))
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_data(self, data):
+        if self.elements and self.elements[-1][0] == "script":
+            self.scripts[-1] += data
+        self.text += data
+
+    def count(self, tag):
+        return sum(name == tag for name, _ in self.elements)
+
+    @property
+    def sentences(self):
+        return " ".join(self.text.split())
+
+
+@pytest.fixture
+def report(tmp_path):
+    def report(run, **options):
+        folder, file = run
+        return Page(write_report(folder, tmp_path / "page.html", dataset=file, **options).read_text())
+
+    return report
+
+
+def test_names_that_are_markup_stay_text(make_run, report):
+    page = report(make_run())
+    own = ("application/json", "text/plain", None)
+    assert all(attributes.get("type") in own for tag, attributes in page.elements if tag == "script")
+    assert sum(tag == "script" and "type" not in attributes for tag, attributes in page.elements) == 1
+    assert not [tag for tag, attributes in page.elements if "onerror" in attributes or tag == "b"]
+    assert {tag for tag, _ in page.elements}.isdisjoint({"img", "iframe", "object", "embed", "base"})
+    for hostile in (SCRIPT, CLOSING):
+        assert hostile in page.text
+    assert page.data["images"][0]["file"] == "</script>.png"
+    assert {image["file"] for image in page.data["images"]} >= {"<script>alert(1)<!--.png", "b & 'c' \"d\".png"}
+    labels = {one["label"] for image in page.data["images"] for one in image["predicted"]}
+    assert labels == {"ship", CLOSING}
+
+
+def test_the_policy_allows_the_one_script_and_no_request(make_run, tmp_path, report):
+    page = report(make_run())
+    policy = next(a["content"] for tag, a in page.elements if tag == "meta" and a.get("http-equiv"))
+    assert "default-src 'none'" in policy
+    assert re.search(r"script-src 'sha256-[\w+/=]+'", policy)
+    assert "unsafe-inline" not in policy.partition("script-src")[2]
+    links = [a.get("href") or a.get("src") for _, a in page.elements if a.get("href") or a.get("src")]
+    assert all(link.startswith(("#", "data:")) for link in links)
+    text = (tmp_path / "page.html").read_text()
+    assert "http" not in text.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
+
+
+def test_the_gallery_adds_up_to_the_result(make_run, report):
+    folder, file = make_run()
+    page = report((folder, file))
+    found = Counter((one["kind"], one["category"]) for image in page.data["images"] for one in image["truth"])
+    said = Counter((one["kind"], one["category"]) for image in page.data["images"] for one in image["predicted"])
+    tally = read_result(folder / "result.json").metrics.box.tally
+    for category, count in tally.items():
+        assert (found["found", category], found["missed", category]) == (count.tp, count.fn)
+        assert (said["right", category], said["wrong", category]) == (count.tp, count.fp)
+    assert said["unmapped", None] == 2
+    assert (tally["ship"].tp, tally["ship"].fp, tally["ship"].fn) == (1, 3, 2)
+
+
+def test_images_come_worst_first_and_the_rest_is_counted(make_run, report):
+    run = make_run()
+    everything = report(run).data["images"]
+    # the failed image has 0 objects; the first has 1 wrong and 2 missed, the second 2 wrong and 1 missed
+    assert [image["failed"] is None for image in everything] == [False, True, True]
+    assert [image["errors"] for image in everything] == [0, 3, 3]
+    page = report(run, max_images=1)
+    assert len(page.data["images"]) == 1
+    assert "1 of 3 images" in page.sentences
+    assert "2 are left out" in page.sentences
+
+
+def test_scores_come_with_intervals_and_provenance(make_run, report):
+    folder, file = make_run()
+    page = report((folder, file))
+    result = read_result(folder / "result.json")
+    for value in (result.predictions.sha256, result.task.dataset.annotations_sha256, result.task.instruction_sha256):
+        assert value in page.text
+    low, high = result.metrics.box.f1.ci95
+    assert f"{100 * low:.1f} to {100 * high:.1f}" in page.text
+    assert f"{100 * result.metrics.box.f1.value:.1f}" in page.text
+
+
+def test_failures_are_listed_with_their_reasons(make_run, report):
+    page = report(make_run(fails_on=1))
+    assert "2 images without an answer" in page.sentences
+    assert f"RuntimeError: {CLOSING}" in page.text
+
+
+def test_free_labels_have_a_table_and_given_categories_none(make_run, report):
+    assert "Where each label went" in report(make_run()).text
+    assert "Where each label went" not in report(make_run("given", setting="open_vocabulary", counts_only=True)).text
+
+
+def test_without_masks_without_pictures_without_boxes(make_run, report, tmp_path):
+    page = report(make_run("bare", masks=False))
+    assert not [one for image in page.data["images"] for one in image["predicted"] if "mask" in one]
+    assert "has no masks" in page.text
+    page = report(make_run("counts", counts_only=True))
+    assert [image["errors"] for image in page.data["images"]] == [0, 1, 1]  # a harbor not counted; a ship too many
+    run = make_run("pictures")
+    for picture in (tmp_path / "set" / "images").iterdir():
+        picture.unlink()
+    page = report(run)
+    assert "3 images have no picture here" in page.sentences
+    assert len(page.data["images"]) == 3
+
+
+def test_after_a_sweep_only_what_reaches_the_threshold_is_shown(make_run, report):
+    folder, file = make_run(scores=True, sweep=True)
+    page = report((folder, file))
+    threshold = read_result(folder / "result.json").metrics.sweep.threshold
+    assert threshold > 0.3
+    assert all(one["score"] >= threshold for image in page.data["images"] for one in image["predicted"])
+    assert "Score threshold" in page.text
+
+
+def test_against_another_run_says_what_was_fixed_and_broken(make_run, report):
+    run, worse = make_run("a"), make_run("b", shift=12)
+    page = report(run, against=worse[0])
+    # only in the first image does the unshifted ship lie on one: two errors fewer there
+    assert [(image["before"], image["errors"]) for image in page.data["images"]] == [(0, 0), (3, 3), (5, 3)]
+    assert "1 images have fewer errors than there (fixed), 0 have more (broken), 2 as many" in page.sentences
+    assert "box.f1" in page.text
+    page = report(worse, against=run[0])
+    assert "0 images have fewer errors than there (fixed), 1 have more (broken)" in page.sentences
+    assert all(image["other"] for image in page.data["images"] if image["failed"] is None)
+
+
+def test_every_chart_has_a_name_and_a_table(make_run, report):
+    page = report(make_run(scores=True, sweep=True))
+    charts = [a for tag, a in page.elements if tag == "div" and a.get("role") == "img"]
+    assert len(charts) == page.count("figure") == 5
+    assert all(chart["aria-label"] and chart["tabindex"] == "0" for chart in charts)
+    assert page.sentences.count("The same as a table") == 5
+
+
+def test_the_same_run_gives_the_same_page(make_run, tmp_path):
+    folder, file = make_run()
+    pages = [write_report(folder, tmp_path / f"{name}.html", dataset=file).read_bytes() for name in "ab"]
+    assert pages[0] == pages[1]
+
+
+def test_thousands_of_images_make_a_light_page(coco, write_coco, constant, tmp_path, report):
+    coco["images"] = [{"id": i, "file_name": f"none/{i}.png", "width": 30, "height": 20} for i in range(3000)]
+    coco["annotations"] = [
+        {"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 4, 4], "segmentation": [[1, 1, 5, 1, 5, 5, 1, 5]]}
+        for i in range(3000)
+    ]
+    file = write_coco(coco)
+    done = evaluate(constant, load_dataset(str(file)), setting="open_vocabulary", output=tmp_path / "r", resamples=0)
+    # every image fails, its file is missing; times as a run would have written them
+    predictions = done.folders[0] / "predictions.jsonl"
+    predictions.write_text("".join(f'{{"image_id":{i},"seconds":{{"total":{i / 1000}}}}}\n' for i in range(3000)))
+    result = json.loads((done.folders[0] / "result.json").read_text())
+    result["predictions"]["sha256"] = None
+    (done.folders[0] / "result.json").write_text(json.dumps(result))
+    page = report((done.folders[0], str(file)), max_images=0)
+    assert (tmp_path / "page.html").stat().st_size < 300_000
+    assert "2,800 more are in the result file" in page.sentences
+    assert "375 of 3000 images are drawn" in page.sentences
+    assert "0 of 3,000 images" in page.sentences
+
+
+def test_what_cannot_be_reported_is_one_clear_error(make_run, tmp_path):
+    folder, file = make_run()
+    with pytest.raises(EarthInstructError, match=r"has no result\.json; give a run folder"):
+        write_report(tmp_path, dataset=file)
+    with pytest.raises(EarthInstructError, match="must be 0 or more, got -1"):
+        write_report(folder, dataset=file, max_images=-1)
+    with pytest.raises(EarthInstructError, match="cannot be written"):
+        write_report(folder, tmp_path / "none" / "page.html", dataset=file)
+    other, _ = make_run("other", setting="open_vocabulary", counts_only=True)
+    with pytest.raises(EarthInstructError, match="do not compare"):
+        write_report(folder, dataset=file, against=other)
+    (folder / "predictions.jsonl").write_text("")
+    with pytest.raises(EarthInstructError, match="has changed since it was scored"):
+        load_run(folder, file)
+
+
+@pytest.mark.parametrize("package", ["pygal", "jinja2"])
+def test_a_missing_package_is_named_with_the_line_that_installs_it(make_run, monkeypatch, package):
+    folder, file = make_run()
+    monkeypatch.setitem(sys.modules, package, None)  # importing it then fails
+    with pytest.raises(EarthInstructError, match=r"pip install 'earthinstruct\[report\]'"):
+        write_report(folder, dataset=file)
+
+
+def test_data_in_a_script_element_has_nothing_that_ends_it():
+    value = ["</script>", "<!--", "]]>", "&amp;", "\u2028\u2029"]
+    text = script_json(value)
+    assert not set("<>&\u2028\u2029") & set(text)
+    assert json.loads(text) == value
