@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from earthinstruct.datasets.ground_truth import Box, Sources, TrueImage, TrueObject, box_of_corners, image_size
+from earthinstruct.datasets.journal import ImageRead, Progress, read_images
 from earthinstruct.datasets.prepare import (
     PREFIX,
     GtBoxes,
     Prepared,
-    Progress,
     check_gt_boxes,
     check_stem,
     existing,
+    journal_of,
     write_prepared,
 )
 from earthinstruct.datasets.samrs import SamrsObject, parse_samrs
@@ -74,28 +74,24 @@ def prepare_dior(
     stems = _stems(sources.read(list_file, "split list"), list_file)
     annotations = existing(root, _ANNOTATIONS, "DIOR annotations")
     folder = _image_folder(root, _IMAGES[split], stems[0])
-    images, found = [], _Differences()
-    for done, stem in enumerate(stems, start=1):
-        image = folder / f"{stem}.jpg"
-        width, height = image_size(image)
-        annotation_file = annotations / f"{stem}.xml"
-        annotation = parse_voc(sources.read(annotation_file, "annotations"), annotation_file)
-        if annotation.size not in (None, (width, height)):
-            found.sizes.append(f"{annotation_file.name} says {annotation.size}, the image is {(width, height)}")
-        segments = None
-        if masks is not None and (masks / f"{stem}.pkl").is_file():
-            mask_file = masks / f"{stem}.pkl"
-            segments = parse_samrs(sources.read(mask_file, "masks"), mask_file)
-        objects = _objects(
-            annotation.objects, segments, (height, width), annotation_file, gt_boxes, masks is not None, found
-        )
-        name = image.relative_to(root).as_posix()
-        images.append(TrueImage(int(stem) if stem.isdecimal() else done, name, width, height, objects))
-        if progress is not None:
-            progress(done, len(stems))
+    path = root / file_name(split)
+
+    def files_of(stem: str) -> list[Path]:
+        beside = [] if masks is None else [masks / f"{stem}.pkl"]
+        return [folder / f"{stem}.jpg", annotations / f"{stem}.xml", *beside]
+
+    read = read_images(
+        journal_of(path),
+        {"split": split, "masks": None if masks is None else str(masks.resolve()), "gt_boxes": gt_boxes},
+        stems,
+        files_of,
+        lambda stem, read_from: _image(files_of(stem), root, gt_boxes, read_from),
+        sources,
+        progress,
+    )
     return write_prepared(
-        root / file_name(split),
-        images,
+        path,
+        [item.image for item in read],
         DIOR,
         sources,
         name="dior" if split == "val" else f"dior-{split}",
@@ -103,33 +99,45 @@ def prepare_dior(
         settings={"split": split, "masks": None if masks is None else "SAMRS"},
         known=dict(zip(DIOR.categories, _VAL, strict=True)) if split == "val" else None,
         known_images=SPLITS[split],
-        notes=found.sentences(gt_boxes),
+        notes=_notes(read, gt_boxes),
     )
 
 
-@dataclass
-class _Differences:
-    """What did not fit together, collected over all images."""
+def _image(files: Sequence[Path], root: Path, gt_boxes: GtBoxes, sources: Sources) -> ImageRead:
+    """One image from its picture, its annotations and, where masks were asked for, its mask file."""
+    picture, annotation_file, *mask_files = files
+    size = image_size(picture)
+    annotation = parse_voc(sources.read(annotation_file, "annotations"), annotation_file)
+    differences: dict[str, list[str]] = {}
+    if annotation.size not in (None, size):
+        differences["sizes"] = [f"{annotation_file.name} says {annotation.size}, the image is {size}"]
+    segments = None
+    if mask_files:
+        there = mask_files[0].is_file()
+        segments = parse_samrs(sources.read(mask_files[0], "masks"), mask_files[0]) if there else []
+    width, height = size
+    objects = _objects(annotation.objects, segments, (height, width), annotation_file, gt_boxes, differences)
+    stem = picture.stem
+    name = picture.relative_to(root).as_posix()
+    return ImageRead(TrueImage(int(stem) if stem.isdecimal() else stem, name, width, height, objects), differences)
 
-    sizes: list[str] = field(default_factory=list)
-    boxes: list[str] = field(default_factory=list)
-    unmasked: list[str] = field(default_factory=list)
-    unmatched: list[str] = field(default_factory=list)
 
-    def sentences(self, gt_boxes: GtBoxes) -> list[str]:
-        fate = "left out" if gt_boxes == "mask" else "kept without one, so that mask scores will be null"
-        kinds = (
-            (self.sizes, "images have another size than their annotation says; the image's own was taken"),
-            (self.boxes, "objects have no area and were left out"),
-            (self.unmasked, f"objects have no mask and were {fate}"),
-            (self.unmatched, "masks belong to no annotated object and were left out"),
-        )
-        return [
-            f"{len(entries)} {what}: {'; '.join(entries[:_NOTES_SHOWN])}"
-            + ("; ..." if len(entries) > _NOTES_SHOWN else "")
-            for entries, what in kinds
-            if entries
-        ]
+def _notes(read: Sequence[ImageRead], gt_boxes: GtBoxes) -> list[str]:
+    """What did not fit together, in a sentence a kind."""
+    fate = "left out" if gt_boxes == "mask" else "kept without one, so that mask scores will be null"
+    kinds = {
+        "sizes": "images have another size than their annotation says; the image's own was taken",
+        "boxes": "objects have no area and were left out",
+        "unmasked": f"objects have no mask and were {fate}",
+        "unmatched": "masks belong to no annotated object and were left out",
+    }
+    notes = []
+    for kind, what in kinds.items():
+        entries = [entry for item in read for entry in item.differences.get(kind, ())]
+        if entries:
+            more = "; ..." if len(entries) > _NOTES_SHOWN else ""
+            notes.append(f"{len(entries)} {what}: {'; '.join(entries[:_NOTES_SHOWN])}{more}")
+    return notes
 
 
 def _stems(content: bytes, path: Path) -> list[str]:
@@ -168,10 +176,9 @@ def _objects(
     size: tuple[int, int],
     path: Path,
     gt_boxes: GtBoxes,
-    with_masks: bool,
-    found: _Differences,
+    differences: dict[str, list[str]],
 ) -> tuple[TrueObject, ...]:
-    """The objects of one image, each with the mask of the same category and box."""
+    """The objects of one image, each with the mask of the same category and box; `segments` None: none asked for."""
     waiting: dict[tuple[str, tuple[int, ...]], list[RLE]] = {}
     for i, segment in enumerate(segments or ()):
         if segment.mask["size"] != size:
@@ -185,19 +192,19 @@ def _objects(
         masks = waiting.get((category, _rounded(item.corners)))
         mask = masks.pop(0) if masks else None
         mask_box = None if mask is None else _mask_box(mask, where)
-        if with_masks and mask_box is None:
+        if segments is not None and mask_box is None:
             mask = None  # an empty mask is none
-            found.unmasked.append(where)
+            differences.setdefault("unmasked", []).append(where)
         try:
             box = box_of_corners(item.corners, where) if gt_boxes == "annotated" else mask_box
         except DataError as error:
-            found.boxes.append(str(error))
+            differences.setdefault("boxes", []).append(str(error))
             continue
         if box is not None:
             objects.append(TrueObject(category, box, mask))
     left = sum(len(masks) for masks in waiting.values())
     if left:
-        found.unmatched.append(f"{path.stem} ({left})")
+        differences["unmatched"] = [f"{path.stem} ({left})"]
     return tuple(objects)
 
 

@@ -130,11 +130,15 @@ def images_below(folder: Path) -> list[Path]:
 
 
 class Sources:
-    """The files that a dataset was made from, hashed as they are read."""
+    """The files that a dataset was made from, hashed as they are read.
+
+    Args:
+        root: names of files are relative to this folder, where they lie in it.
+    """
 
     def __init__(self, root: Path) -> None:
-        self._root = root
-        self._hashes: dict[str, dict[str, str]] = {}
+        self.root = root
+        self.hashes: dict[str, dict[str, str]] = {}  # kind of file -> name -> sha256
 
     def read(self, path: Path, what: str) -> bytes:
         """The content of a file, remembered as one of `what`.
@@ -146,9 +150,14 @@ class Sources:
             content = path.read_bytes()
         except OSError as error:
             raise DataError(f"{what} {path} cannot be read: {error.strerror}") from error
-        name = path.relative_to(self._root) if path.is_relative_to(self._root) else path
-        self._hashes.setdefault(what, {})[name.as_posix()] = hashlib.sha256(content).hexdigest()
+        name = path.relative_to(self.root) if path.is_relative_to(self.root) else path
+        self.hashes.setdefault(what, {})[name.as_posix()] = hashlib.sha256(content).hexdigest()
         return content
+
+    def add(self, hashes: Mapping[str, Mapping[str, str]]) -> None:
+        """Count files that were read elsewhere."""
+        for what, of_files in hashes.items():
+            self.hashes.setdefault(what, {}).update(of_files)
 
     def info(self) -> list[dict[str, Any]]:
         """For each kind of file: how many, and sha256 of the lines `<sha256>  <name>` of all, sorted by name.
@@ -156,7 +165,7 @@ class Sources:
         That is what `sha256sum FILE... | sha256sum` prints; of a single file, it is the file's own.
         """
         summary = []
-        for what, hashes in self._hashes.items():
+        for what, hashes in self.hashes.items():
             lines = "".join(f"{value}  {name}\n" for name, value in sorted(hashes.items()))
             total = next(iter(hashes.values())) if len(hashes) == 1 else hashlib.sha256(lines.encode()).hexdigest()
             summary.append({"what": what, "files": len(hashes), "first": min(hashes), "sha256": total})

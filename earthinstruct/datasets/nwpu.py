@@ -15,13 +15,14 @@ from earthinstruct.datasets.ground_truth import (
     box_of_corners,
     image_size,
 )
+from earthinstruct.datasets.journal import ImageRead, Progress, read_images
 from earthinstruct.datasets.prepare import (
     PREFIX,
     GtBoxes,
     Prepared,
-    Progress,
     check_gt_boxes,
     existing,
+    journal_of,
     write_prepared,
 )
 from earthinstruct.errors import DataError
@@ -98,16 +99,25 @@ def _of_text(root: Path, sources: Sources, progress: Progress | None) -> list[Tr
     unused = sorted({path.stem for path in texts.glob("*.txt")} - {path.stem for path in files})
     if unused:
         raise DataError(f"{texts} annotates images that {folder} does not have: {', '.join(unused[:5])}")
-    images = []
-    for done, path in enumerate(files, start=1):
+    for path in files:
         if not path.stem.isdecimal():
             raise DataError(f"{path} is not named by a number; expected 001.jpg, 002.jpg, ...")
-        text = texts / f"{path.stem}.txt"
-        objects = _text_objects(sources.read(text, "ground truth"), text)
-        images.append(TrueImage(int(path.stem) - 1, path.relative_to(root).as_posix(), *image_size(path), objects))
-        if progress is not None:
-            progress(done, len(files))
-    return images
+
+    def files_of(stem: str) -> list[Path]:
+        return [folder / f"{stem}.jpg", texts / f"{stem}.txt"]
+
+    def read(stem: str, read_from: Sources) -> ImageRead:
+        picture, text = files_of(stem)
+        objects = _text_objects(read_from.read(text, "ground truth"), text)
+        name = picture.relative_to(root).as_posix()
+        return ImageRead(TrueImage(int(stem) - 1, name, *image_size(picture), objects))
+
+    stems = [path.stem for path in files]
+    journal = journal_of(root / FILE_NAME)
+    return [
+        item.image
+        for item in read_images(journal, {"annotations": "text files"}, stems, files_of, read, sources, progress)
+    ]
 
 
 def _text_objects(content: bytes, path: Path) -> tuple[TrueObject, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,6 @@ from earthinstruct.tasks import Vocabulary
 GtBoxes = Literal["annotated", "mask"]
 GT_BOXES = ("annotated", "mask")
 PREFIX = "earthinstruct-"  # of the names of prepared files, which name images from their own folder on
-Progress = Callable[[int, int], None]  # files read, files in all
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,11 @@ def existing(root: Path, names: Sequence[str], what: str) -> Path:
             return root / name
     looked = " and ".join(str(root / name) for name in names)
     raise DataError(f"{what} not found: looked for {looked}. Unpack the official download there, or name its folder")
+
+
+def journal_of(path: Path) -> Path:
+    """Where a preparer keeps what it has read so far, beside the file it makes."""
+    return path.with_name(f".{path.name}.part")
 
 
 def check_stem(stem: str, where: str) -> None:
@@ -125,6 +129,7 @@ def write_prepared(
                 file.write(content)
             Path(part).chmod(0o644)
             Path(part).replace(path)
+            journal_of(path).unlink(missing_ok=True)
         finally:
             Path(part).unlink(missing_ok=True)
     except OSError as error:
