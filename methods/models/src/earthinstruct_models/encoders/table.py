@@ -1,0 +1,36 @@
+"""The encoders known by name: what a checkpoint does not say of itself. Their weights are in the table of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EncoderEntry:
+    """An encoder by name; its checkpoint is the entry of the same name in `earthinstruct_models.weights.WEIGHTS`.
+
+    Attributes:
+        architecture: an open_clip model name.
+        activation: the one it was trained with: `gelu` or `quickgelu`. A state dict does not show it.
+        source: where that is stated.
+    """
+
+    architecture: str
+    activation: str
+    source: str
+
+
+ENCODERS: Mapping[str, EncoderEntry] = {
+    "georsclip-l14": EncoderEntry(
+        "ViT-L-14",
+        "gelu",
+        "the code of InstructSAM; GeoRSCLIP's own recipe starts from OpenAI weights (quickgelu): try both",
+    ),
+    "georsclip-b32": EncoderEntry("ViT-B-32", "gelu", "as georsclip-l14"),
+    "remoteclip-l14": EncoderEntry("ViT-L-14", "gelu", "the loading example of its authors"),
+    "remoteclip-b32": EncoderEntry("ViT-B-32", "gelu", "the loading example of its authors"),
+    "skyclip-l14": EncoderEntry("ViT-L-14", "quickgelu", "trained on from OpenAI weights"),
+    "skyclip-b32": EncoderEntry("ViT-B-32", "gelu", "trained on from laion2b_e16"),
+    "dfn2b-l14": EncoderEntry("ViT-L-14", "gelu", "open_clip's entry dfn2b_s39b"),
+}
