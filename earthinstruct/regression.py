@@ -1,8 +1,8 @@
-"""Did a metric value move? For CI: compares two results value by value."""
+"""Did a metric value move? For CI: compares results with stored ones, the baselines, value by value."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,8 @@ class Moved:
 def moved_values(result: Result, baseline: Result, tolerance: float = TOLERANCE) -> list[Moved]:
     """The values of a result that differ from a baseline by more than `tolerance`, in the order of the file.
 
-    Intervals are not compared. A value that one of the two lacks has moved.
+    Intervals are not compared. A value that is defined in one of the two alone has moved, and so has one that the new
+    result lacks; one that the baseline lacks is new (`new_values`).
 
     Args:
         result: the new result.
@@ -62,11 +63,11 @@ def moved_values(result: Result, baseline: Result, tolerance: float = TOLERANCE)
     ):
         if new != old:
             raise DataError(f"the results do not compare: {what} {new!r} against {old!r}")
-    after, before = dict(metric_values(result)), dict(metric_values(baseline))
+    after = dict(metric_values(result))
     intervals = dict(_intervals(msgspec.to_builtins(baseline.metrics)))
     moved = []
-    for name in {**before, **after}:
-        old_value, new_value = before.get(name), after.get(name)
+    for name, old_value in metric_values(baseline):
+        new_value = after.get(name)
         if old_value is None and new_value is None:
             continue
         if old_value is None or new_value is None or abs(new_value - old_value) > tolerance:
@@ -76,9 +77,31 @@ def moved_values(result: Result, baseline: Result, tolerance: float = TOLERANCE)
     return moved
 
 
+def new_values(result: Result, baseline: Result) -> list[str]:
+    """The values that a baseline does not have, such as those of a metric added since: nothing to hold them against."""
+    before = dict(metric_values(baseline))
+    return [name for name, value in metric_values(result) if value is not None and name not in before]
+
+
 def metric_values(result: Result) -> Iterator[tuple[str, float | None]]:
     """Every number in the metrics of a result by its path; `.value` is left off, intervals are left out."""
     return _leaves(msgspec.to_builtins(result.metrics))
+
+
+def results_in(path: Path) -> list[tuple[Path, Result]]:
+    """The result file itself, or every result under a folder: `result.json` of run folders, else any JSON file.
+
+    Raises:
+        DataError: there is none, or one is malformed.
+    """
+    if not path.is_dir():
+        return [(path, read_result(path))]
+    files = sorted(path.rglob("result.json")) or sorted(path.rglob("*.json"))
+    if not files:
+        raise DataError(
+            f"{path} holds no result; give a result file, or a folder such as `earthinstruct evaluate` prints"
+        )
+    return [(file, read_result(file)) for file in files]
 
 
 def baseline_for(result: Result, against: Path) -> Result:
@@ -89,19 +112,62 @@ def baseline_for(result: Result, against: Path) -> Result:
     """
     if against.is_file():
         return read_result(against)
-    key = (result.task.name, result.method.name, result.protocol)
-    found = [
-        (path, candidate)
-        for path, candidate in ((path, read_result(path)) for path in sorted(against.rglob("*.json")))
-        if (candidate.task.name, candidate.method.name, candidate.protocol) == key
-    ]
+    found = [(file, baseline) for file, baseline in _stored(against) if identity(baseline) == identity(result)]
     if len(found) != 1:
-        names = ", ".join(str(path) for path, _ in found) or "none"
+        task, method, protocol = identity(result)
+        names = ", ".join(str(file) for file, _ in found) or "none"
         raise DataError(
-            f"{against}: expected one result of {key[1]} on {key[0]}, protocol {key[2]}; "
-            f"found {names}. Give the file itself"
+            f"{against}: expected one result of {method} on {task}, protocol {protocol}; found {names}. "
+            "Give the file itself, or file the result as the baseline with --update"
         )
     return found[0][1]
+
+
+def identity(result: Result) -> tuple[str, str, str]:
+    """What a result and its baseline have in common: task, method, protocol."""
+    return result.task.name, result.method.name, result.protocol
+
+
+def not_run(results: Sequence[Result], against: Path) -> list[Path]:
+    """The baselines of the methods in `results` that have no result among them: a task that is now skipped."""
+    if against.is_file():
+        return []
+    methods = {(result.method.name, result.protocol) for result in results}
+    done = {identity(result) for result in results}
+    return [
+        file
+        for file, baseline in _stored(against)
+        if identity(baseline)[1:] in methods and identity(baseline) not in done
+    ]
+
+
+def update_baseline(file: Path, result: Result, against: Path) -> Path:
+    """Make a result the baseline: in place of the one there is, else as `<task>/<method>.json` in the folder.
+
+    Returns:
+        The file written.
+
+    Raises:
+        DataError: the task's name would leave the folder.
+    """
+    same = [path for path, baseline in _stored(against) if identity(baseline) == identity(result)]
+    target = against if against.suffix == ".json" else same[0] if same else against / _place(file, result)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(file.read_bytes())
+    return target
+
+
+def _place(file: Path, result: Result) -> Path:
+    protocol = "" if result.protocol == "standard" else f"-{result.protocol}"
+    method = file.parent.name if file.name == "result.json" else file.stem
+    place = Path(*result.task.name.split("/"), f"{method}{protocol}.json")
+    if place.is_absolute() or ".." in place.parts:
+        raise DataError(f"{file}: the task {result.task.name!r} leaves the folder of the baselines")
+    return place
+
+
+def _stored(folder: Path) -> list[tuple[Path, Result]]:
+    return [(file, read_result(file)) for file in sorted(folder.rglob("*.json"))]
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, float | None]]:

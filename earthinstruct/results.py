@@ -152,7 +152,7 @@ def environment_info(method: MethodInfo) -> EnvironmentInfo:
             packages[name] = "not installed"
     return EnvironmentInfo(
         python=platform.python_version(),
-        platform=platform.platform(),
+        platform=f"{platform.system()}-{platform.machine()}",
         device=method.device or "cpu",
         packages=packages | method.packages,
     )

@@ -6,7 +6,7 @@ from earthinstruct.cli import main
 from earthinstruct.errors import DataError
 from earthinstruct.files import as_json
 from earthinstruct.metrics import Value
-from earthinstruct.regression import baseline_for, metric_values, moved_values
+from earthinstruct.regression import baseline_for, metric_values, moved_values, new_values
 from earthinstruct.results import read_result
 
 
@@ -39,6 +39,17 @@ def test_what_moved_is_named_with_its_interval(run):
     assert str(moved) == "box.f1: 0.2500 -> undefined"
 
 
+def test_a_value_the_result_lacks_has_moved_and_one_the_baseline_lacks_is_new(run):
+    result = run[1]
+    without = replace(result, metrics=replace(result.metrics, counting_from_instances=None))
+    lost = moved_values(without, result)
+    assert lost
+    assert all(value.name.startswith("counting_from_instances.") and value.after is None for value in lost)
+    assert moved_values(result, without) == []
+    assert {name.partition(".")[0] for name in new_values(result, without)} == {"counting_from_instances"}
+    assert new_values(result, result) == []
+
+
 def test_results_of_different_tasks_do_not_compare(run):
     other = replace(run[1], protocol="paper")
     with pytest.raises(DataError, match="protocol 'paper' against 'standard'"):
@@ -66,6 +77,44 @@ def test_check_exits_with_1_when_a_value_moved(run, tmp_path, capsys):
     assert main(["check", str(run[0]), "--against", str(baseline)]) == 1
     assert "moved    box.f1: 0.9000" in capsys.readouterr().out
     assert main(["check", str(tmp_path / "none.json"), "--against", str(baseline)]) == 2
+
+
+def test_a_folder_of_runs_is_held_against_a_folder_of_baselines(constant, dataset, tmp_path, capsys):
+    runs, baselines = tmp_path / "runs", tmp_path / "baselines"
+    evaluate(constant, dataset, output=runs, resamples=0)
+    assert main(["check", str(runs), "--against", str(baselines)]) == 2
+    assert "found none" in capsys.readouterr().err
+    assert main(["check", str(runs), "--against", str(baselines), "--update"]) == 0
+    stored = [path.relative_to(baselines).as_posix() for path in sorted(baselines.rglob("*.json"))]
+    assert stored == [
+        "set/open_ended/constant.json",
+        "set/open_subclass/transport/constant.json",
+        "set/open_vocabulary/constant.json",
+    ]
+    assert main(["check", str(runs), "--against", str(baselines)]) == 0
+    assert capsys.readouterr().out.count("ok       constant on set/") == 3
+
+    file = baselines / stored[0]
+    file.write_bytes(as_json(with_f1(read_result(file), 0.9)))
+    assert main(["check", str(runs), "--against", str(baselines)]) == 1
+    assert "FAILED   constant on set/open_ended" in capsys.readouterr().out
+    assert main(["check", str(runs), "--against", str(baselines), "--update"]) == 0
+    assert main(["check", str(runs), "--against", str(baselines)]) == 0
+    capsys.readouterr()
+
+    (runs / "set" / "open_ended" / "constant" / "result.json").unlink()
+    assert main(["check", str(runs), "--against", str(baselines)]) == 1
+    assert f"FAILED   {file} is a baseline that {runs} has no result for" in capsys.readouterr().out
+    assert main(["check", str(tmp_path / "set" / "images"), "--against", str(baselines)]) == 2
+    assert "holds no result" in capsys.readouterr().err
+
+
+def test_a_task_name_does_not_leave_the_folder_of_the_baselines(run, tmp_path):
+    hostile = replace(run[1], task=replace(run[1].task, name="../outside"))
+    file = tmp_path / "hostile.json"
+    file.write_bytes(as_json(hostile))
+    assert main(["check", str(file), "--against", str(tmp_path / "baselines"), "--update"]) == 2
+    assert not (tmp_path / "outside").exists()
 
 
 def test_the_pytest_fixture_fails_when_a_value_moved(run, tmp_path, assert_result_unchanged):
