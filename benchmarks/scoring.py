@@ -17,9 +17,8 @@ import numpy as np
 from benchmarks.reference import sweep
 from earthinstruct.instances import Instances
 from earthinstruct.masks import decode_rles, encode_runs
-from earthinstruct.metrics import PROTOCOLS, Predicted, Truth, measure
+from earthinstruct.metrics import PROTOCOLS, SWEEP_THRESHOLDS, Predicted, Truth, measure
 from earthinstruct.metrics.matching import find_pairs, match
-from earthinstruct.metrics.measure import SWEEP_THRESHOLDS
 from earthinstruct.metrics.scores import f1
 from earthinstruct.metrics.tally import tally_matches, totals_at_thresholds
 

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earthinstruct.metrics import PROTOCOLS, measure
-from earthinstruct.metrics.measure import SWEEP_THRESHOLDS
+from earthinstruct.metrics import PROTOCOLS, SWEEP_THRESHOLDS, measure
 from earthinstruct.metrics.scores import f1
 from earthinstruct.metrics.tally import count_per_image
 

@@ -1,0 +1,123 @@
+"""From a tally to what a result file holds: scores per category, their means over groups, and intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.metrics import scores
+from earthinstruct.metrics.bootstrap import image_weights, interval, resampled_totals
+from earthinstruct.metrics.inputs import Truth
+from earthinstruct.metrics.scores import Columns
+from earthinstruct.metrics.tally import Tally, count_per_image
+from earthinstruct.metrics.values import CategoryScores, Count, PartScores, Value
+
+Score = Callable[[Columns], NDArray[np.float64]]
+F1_AND_PARTS: Mapping[str, Score] = {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}
+
+
+class Summary:
+    """Sums up tallies of one ground truth.
+
+    Attributes:
+        truth: the ground truth.
+        actual: int64 (n, c), objects per image and category.
+        has_truth: bool (c,), categories with ground truth.
+        groups: group -> int64 (k,), its categories.
+        resamples: bootstrap resamples; 0: no intervals.
+    """
+
+    def __init__(self, truth: Truth, resamples: int) -> None:
+        self.truth = truth
+        self.actual = count_per_image(truth.instances, *truth.shape)
+        self.has_truth = self.actual.sum(axis=0) > 0
+        index = {name: i for i, name in enumerate(truth.categories)}
+        # sorted by name, so that sums do not depend on the order of the categories
+        self.groups = {
+            group: np.array([index[name] for name in sorted(members)], dtype=np.int64)
+            for group, members in truth.groups.items()
+        }
+        self.resamples = resamples
+
+    def part(
+        self,
+        tally: Tally,
+        functions: Mapping[str, Score],
+        over: NDArray[np.bool_],
+        *,
+        fixed: Mapping[str, NDArray[np.float64]] | None = None,
+        regions: Tally | None = None,
+        source: str | None = None,
+    ) -> PartScores:
+        """Scores of one tally: per category, means over groups, intervals.
+
+        Args:
+            tally: tp, fp, fn.
+            functions: score name -> function of the sums of the tally.
+            over: bool (c,), the categories that means are over.
+            fixed: score name -> float64 (c,), scores that are no function of the tally (and get no interval).
+            regions: intersection and union, for mIoU.
+            source: where counts came from.
+        """
+        totals = tally.totals
+        values = {name: function(totals) for name, function in functions.items()} | dict(fixed or {})
+        groups, intervals = self.means(values, functions, tally, over)
+        if regions is not None:
+            values["miou"] = scores.iou(regions.totals)
+            more, more_intervals = self.means({"miou": values["miou"]}, {"miou": scores.iou}, regions, over)
+            intervals |= more_intervals
+            for group, means in more.items():
+                groups[group] |= means
+        per_category = {}
+        for c, name in enumerate(self.truth.categories):
+            here = {score: float(value[c]) if over[c] else None for score, value in values.items()}
+            per_category[name] = CategoryScores(
+                *(int(totals[column][c]) for column in ("tp", "fp", "fn")),
+                **here,  # type: ignore[arg-type]
+            )
+        headline = {name: self.value(groups["all"][name], intervals.get(name)) for name in values}
+        return PartScores(
+            tally={name: Count(row.tp, row.fp, row.fn) for name, row in per_category.items()},
+            per_category=per_category,
+            groups=groups,
+            source=source,
+            **headline,  # type: ignore[arg-type]
+        )
+
+    def means(
+        self,
+        values: Mapping[str, NDArray[np.float64]],
+        functions: Mapping[str, Score],
+        tally: Tally,
+        over: NDArray[np.bool_],
+    ) -> tuple[dict[str, dict[str, float | None]], dict[str, tuple[float, float] | None]]:
+        """Group -> score -> mean, and score -> the interval of its mean over `all`; arguments as in `part`."""
+        groups = {
+            group: {name: self.mean(value, members, over) for name, value in values.items()}
+            for group, members in self.groups.items()
+        }
+        if not self.resamples or not len(tally.images):
+            return groups, {}
+        totals = resampled_totals(tally, image_weights(tally.images, self.resamples))
+        fixed_set = over & ~self.has_truth  # mentioned without ground truth: in every resample
+
+        def present(columns: Columns) -> NDArray[np.bool_]:
+            if "intersection" in columns:
+                return np.asarray(over & (columns["targets"] > 0))
+            return np.asarray(over & ((columns["tp"] + columns["fn"] > 0) | fixed_set))
+
+        members = self.groups["all"]
+        return groups, {name: interval(totals, function, present, members) for name, function in functions.items()}
+
+    def mean(self, value: NDArray[np.float64], members: NDArray[np.int64], over: NDArray[np.bool_]) -> float | None:
+        """The mean over those of the categories `members` that `over` admits; None where it admits none."""
+        chosen = members[over[members]]
+        return float(value[chosen].mean()) if len(chosen) else None
+
+    def value(self, value: float | None, ci95: tuple[float, float] | None) -> Value:
+        """A headline, with the reason where it is undefined."""
+        return Value(
+            value, ci95 if value is not None else None, None if value is not None else "no ground truth in any category"
+        )
