@@ -1,0 +1,52 @@
+"""From what detectors answer to the contract's boxes: COCO xywh in absolute pixels of the image that was given."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+def corners_of_centres(boxes: ArrayLike) -> Floats:
+    """Boxes (n, 4) given by centre and size (cx, cy, w, h) as corners (x0, y0, x1, y1), in the same unit.
+
+    >>> corners_of_centres([[0.5, 0.5, 0.2, 0.4]]).round(3).tolist()
+    [[0.4, 0.3, 0.6, 0.7]]
+    """
+    boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    half = boxes[:, 2:] / 2
+    return np.hstack([boxes[:, :2] - half, boxes[:, :2] + half])
+
+
+def inside_image(corners: ArrayLike, height: int, width: int) -> tuple[Floats, Integers]:
+    """Boxes clipped to the image; those with no area in it are left out.
+
+    Args:
+        corners: (n, 4), x0, y0, x1, y1 in pixels of the image.
+        height: of the image, pixels.
+        width: of the image, pixels.
+
+    Returns:
+        Boxes (m, 4) as xywh in pixels, and int64 (m,), which of the n they are.
+
+    >>> inside_image([[-5, 2, 10, 30], [40, 0, 50, 9], [3, 3, 2, 9]], height=20, width=40)
+    (array([[ 0.,  2., 10., 18.]]), array([0]))
+    """
+    corners = np.asarray(corners, dtype=np.float64).reshape(-1, 4)
+    clipped = np.clip(corners, 0, [width, height, width, height])
+    size = clipped[:, 2:] - clipped[:, :2]
+    kept = np.flatnonzero((size > 0).all(axis=1))
+    return np.hstack([clipped[:, :2], size])[kept], kept
+
+
+def best(scores: ArrayLike, threshold: float, limit: int) -> Integers:
+    """Which scores reach the threshold, the largest first, `limit` at most; equal scores keep their order.
+
+    >>> best([0.2, 0.9, 0.2, 0.1], threshold=0.2, limit=2)
+    array([1, 0])
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    order = np.argsort(-scores, kind="stable")
+    return order[scores[order] >= threshold][:limit]

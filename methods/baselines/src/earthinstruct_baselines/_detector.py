@@ -1,0 +1,126 @@
+"""What detectors that are told the names of what they look for have in common. No model lives here."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.contract import Instruction, Prediction, Usage
+from earthinstruct.errors import EarthInstructError
+from earthinstruct.masks import RLE
+from earthinstruct.tasks import Task
+from earthinstruct_baselines._boxes import Floats, Integers, inside_image
+
+SWEEP_NOTE = "scores go down to {threshold}: score with --sweep, or give a threshold with -M threshold=T"
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What a detector found in one image.
+
+    Attributes:
+        category: int64 (n,), index into the names it was given.
+        corners: float64 (n, 4), x0, y0, x1, y1 in pixels of the image.
+        scores: float64 (n,), in [0, 1].
+        masks: n COCO RLEs of the image's size, or None.
+    """
+
+    category: Integers
+    corners: Floats
+    scores: Floats
+    masks: Sequence[RLE] | None = None
+
+    def prediction(self, names: Sequence[str], height: int, width: int, usage: Usage) -> Prediction:
+        """The detections by the contract; a box with no area inside the image is no detection."""
+        boxes, kept = inside_image(self.corners, height, width)
+        return Prediction(
+            labels=tuple(names[i] for i in self.category[kept]),
+            boxes=boxes,
+            masks=None if self.masks is None else tuple(self.masks[i] for i in kept),
+            scores=self.scores[kept],
+            usage=usage,
+        )
+
+
+class Detector(ABC):
+    """A detector of named categories: it answers open_vocabulary instructions and declines the others.
+
+    Args:
+        threshold: the least score of a detection.
+        limit: most detections in one image; the best are kept.
+    """
+
+    name: str
+    needs: ClassVar[dict[str, str]] = {"torch": "torch", "transformers": "transformers"}
+
+    def __init__(self, threshold: float, limit: int) -> None:
+        if not 0 <= threshold <= 1:
+            raise EarthInstructError(f"threshold must be between 0 and 1, got {threshold!r}")
+        if limit < 1:
+            raise EarthInstructError(f"limit must be at least 1 detection, got {limit!r}")
+        self.threshold = threshold
+        self.limit = limit
+
+    @abstractmethod
+    def detect(self, image: NDArray[np.uint8], names: Sequence[str]) -> Detections:
+        """Find objects of these names in one RGB image, uint8 (height, width, 3)."""
+
+    @abstractmethod
+    def parameters(self) -> dict[str, Any]:
+        """What was chosen beside threshold and limit."""
+
+    @property
+    @abstractmethod
+    def weights(self) -> list[dict[str, str]]:
+        """The files it loaded, [{name, sha256}]."""
+
+    @property
+    @abstractmethod
+    def device(self) -> str:
+        """The torch device it runs on."""
+
+    def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
+        """Find the instruction's categories.
+
+        Raises:
+            EarthInstructError: the instruction names no categories.
+        """
+        if instruction.setting != "open_vocabulary":
+            raise EarthInstructError(f"{self.name}: {_declined(instruction.setting)}")
+        started = time.perf_counter()
+        found = self.detect(image, instruction.categories)
+        usage = Usage({"detector": time.perf_counter() - started})
+        return found.prediction(instruction.categories, *image.shape[:2], usage)
+
+    def skip(self, task: Task) -> str | None:
+        """Everything but open_vocabulary: it needs names."""
+        return None if task.setting == "open_vocabulary" else _declined(task.setting)
+
+    def describe(self) -> dict[str, Any]:
+        """Parameters, weights and versions."""
+        return {
+            "version": version("earthinstruct-baselines"),
+            "parameters": {"threshold": self.threshold, "limit": self.limit, **self.parameters()},
+            "weights": self.weights,
+            "device": self.device,
+            "packages": {package: version(package) for package in self.needs.values()},
+            "notes": [SWEEP_NOTE.format(threshold=self.threshold)] if self.threshold < 0.1 else [],
+        }
+
+    @classmethod
+    def missing(cls) -> list[str]:
+        """What it lacks on this machine, and how to get it."""
+        absent = [package for module, package in cls.needs.items() if importlib.util.find_spec(module) is None]
+        return [f"{package}: pip install {package}" for package in absent]
+
+
+def _declined(setting: str) -> str:
+    return f"a detector of named categories has none to look for under {setting}; lvlm-owl names them first"

@@ -1,0 +1,85 @@
+"""Loads a model of transformers from a folder on this machine: safetensors only, never from a hub."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earthinstruct_models.weights import file_sha256
+
+from earthinstruct.errors import DataError
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model ready to run, and its processor.
+
+    Attributes:
+        model: in evaluation mode, on `device`.
+        processor: made from the same folder.
+        device: a torch device.
+        weights: [{name, sha256}], the safetensors files.
+    """
+
+    model: Any
+    processor: Any
+    device: str
+    weights: list[dict[str, str]]
+
+
+def load_pretrained(folder: Path | str, model_type: str, model_class: str, page: str, device: str | None) -> Pretrained:
+    """Load a model and its processor.
+
+    Args:
+        folder: as `save_pretrained` writes it: `config.json`, `*.safetensors`, the processor's files.
+        model_type: what `config.json` must call the model.
+        model_class: the class of transformers that loads it.
+        page: where the weights are published.
+        device: a torch device; None: cuda, mps or cpu, the first there is.
+
+    Raises:
+        DataError: the folder is missing, holds another model, no safetensors, or weights that do not fit.
+    """
+    folder = Path(folder)
+    config = folder / "config.json"
+    if not config.is_file():
+        raise DataError(f"{folder} holds no model (no config.json); put the files of {page} there")
+    try:
+        found = json.loads(config.read_text(encoding="utf-8")).get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise DataError(f"{config} is not the config of a model: {error}") from error
+    if found != model_type:
+        raise DataError(f"{folder} holds a model of type {found!r}, expected {model_type!r}; see {page}")
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise DataError(f"{folder} holds no *.safetensors; other formats may run code and are not loaded; see {page}")
+
+    import torch
+    import transformers
+
+    device = device or _best_device()
+    try:
+        model, report = getattr(transformers, model_class).from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
+        )
+        processor = transformers.AutoProcessor.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # transformers, tokenizers and safetensors each raise their own
+        problem = f"{type(error).__name__}: {str(error)[:300]}"
+        raise DataError(f"{folder} does not load as {model_type}: {problem}") from error
+    lacking = sorted(report["missing_keys"])
+    if lacking:
+        raise DataError(
+            f"{folder} lacks {len(lacking)} of the model's weights, {lacking[0]} first; are all its files there?"
+        )
+    weights = [{"name": file.name, "sha256": file_sha256(file)} for file in files]
+    return Pretrained(model.to(device).eval(), processor, device, weights)
+
+
+def _best_device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

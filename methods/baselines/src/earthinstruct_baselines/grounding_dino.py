@@ -1,0 +1,195 @@
+"""Grounding DINO and MM-Grounding-DINO: detectors that read the category names as one text.
+
+Sources: Liu et al., Grounding DINO (arXiv 2303.05499); Zhao et al., MM-Grounding-DINO (arXiv 2401.02361).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.errors import EarthInstructError
+from earthinstruct_baselines._boxes import best, corners_of_centres
+from earthinstruct_baselines._detector import Detections, Detector
+from earthinstruct_baselines._pretrained import load_pretrained
+
+_FRAME = 2  # tokens around a text: [CLS] and [SEP]
+_DELIMITERS = re.compile(r"[._?\s]+")  # "." and "?" end a phrase for the model
+
+
+class GroundingDino(Detector):
+    """Grounding DINO: the category names as one text, labels through the tokens of each name.
+
+    A query scores a category by the mean of its tokens' probabilities; every pair of a query and a category is a
+    candidate, and the `limit` best are kept, as its authors evaluate. There are as many pairs as queries (900 in the
+    published models) times categories. Names that do not fit into one text go into several, each a pass of the model.
+
+    Args:
+        weights: the folder of the model.
+        threshold: the least score of a detection; 0 keeps what a score sweep needs.
+        limit: most detections in one image.
+        device: a torch device; None: the best there is.
+
+    Raises:
+        DataError: the folder does not hold the model.
+    """
+
+    name = "grounding-dino"
+    model_type = "grounding-dino"
+    model_class = "GroundingDinoForObjectDetection"
+    page = "https://huggingface.co/IDEA-Research/grounding-dino-base"
+
+    def __init__(
+        self, weights: str | Path, threshold: float = 0.0, limit: int = 300, device: str | None = None
+    ) -> None:
+        super().__init__(threshold, limit)
+        self._loaded = load_pretrained(weights, self.model_type, self.model_class, self.page, device)
+
+    def detect(self, image: NDArray[np.uint8], names: Sequence[str]) -> Detections:
+        """Find objects of these names in one RGB image, uint8 (height, width, 3)."""
+        import torch
+
+        model, processor, device = self._loaded.model, self._loaded.processor, self._loaded.device
+        tokenizer = processor.tokenizer
+        pixels = processor.image_processor(images=image, return_tensors="pt").to(device)
+        scores, corners, categories = [], [], []
+        for part in split_names(names, lambda text: len(tokenizer.tokenize(text)), model.config.max_text_len):
+            text = join_names([names[i] for i in part])
+            tokens = tokenizer(text.text, return_offsets_mapping=True, return_tensors="pt")
+            offsets = tokens.pop("offset_mapping")[0].numpy()
+            with torch.inference_mode():
+                answer = model(**pixels, **tokens.to(device))
+            probabilities = answer.logits[0].sigmoid()[:, : len(offsets)].double().cpu().numpy()
+            found = probabilities @ token_map(text.spans, offsets).T  # (queries, names of this part)
+            chosen = best(found.ravel(), self.threshold, self.limit)
+            query, column = np.divmod(chosen, len(part))
+            scores.append(found.ravel()[chosen])
+            categories.append(np.array(part)[column])
+            corners.append(corners_of_centres(answer.pred_boxes[0].double().cpu().numpy())[query])
+        merged = np.concatenate(scores)
+        kept = best(merged, self.threshold, self.limit)
+        height, width = image.shape[:2]
+        scale = np.array([width, height, width, height])
+        return Detections(np.concatenate(categories)[kept], np.concatenate(corners)[kept] * scale, merged[kept])
+
+    def parameters(self) -> dict[str, Any]:
+        """How names become a text, and its length."""
+        return {
+            "text": "lower-case names, each followed by a full stop",
+            "score": "mean over the tokens of a name",
+            "most_text_tokens": int(self._loaded.model.config.max_text_len),
+            "queries": int(self._loaded.model.config.num_queries),
+        }
+
+    @property
+    def weights(self) -> list[dict[str, str]]:
+        """The files it loaded, [{name, sha256}]."""
+        return self._loaded.weights
+
+    @property
+    def device(self) -> str:
+        """The torch device it runs on."""
+        return self._loaded.device
+
+
+class MMGroundingDino(GroundingDino):
+    """MM-Grounding-DINO: Grounding DINO trained anew on open data by MMDetection; used in the same way."""
+
+    name = "mm-grounding-dino"
+    model_type = "mm-grounding-dino"
+    model_class = "MMGroundingDinoForObjectDetection"
+    page = "https://huggingface.co/openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det"
+
+
+@dataclass(frozen=True)
+class JoinedNames:
+    """Names as one text.
+
+    Attributes:
+        text: "airplane. storage tank."
+        spans: of each name its first character and the one after its last.
+    """
+
+    text: str
+    spans: tuple[tuple[int, int], ...]
+
+
+def phrase(name: str) -> str:
+    """A name as it stands in the text: lower case, nothing in it that would end the phrase.
+
+    >>> phrase("Storage_Tank"), phrase("St. Mary's ")
+    ('storage tank', "st mary's")
+    """
+    return _DELIMITERS.sub(" ", name.lower()).strip()
+
+
+def join_names(names: Sequence[str]) -> JoinedNames:
+    """Join names into one text.
+
+    >>> join_names(["airplane", "storage_tank"])
+    JoinedNames(text='airplane. storage tank.', spans=((0, 8), (10, 22)))
+    """
+    text, spans = "", []
+    for name in names:
+        start = len(text) + bool(text)
+        text = f"{text} {phrase(name)}.".lstrip()
+        spans.append((start, len(text) - 1))
+    return JoinedNames(text, tuple(spans))
+
+
+def split_names(names: Sequence[str], count_tokens: Callable[[str], int], limit: int) -> list[list[int]]:
+    """Divide names, in their order, into as few texts as fit into `limit` tokens each.
+
+    Args:
+        names: category names.
+        count_tokens: the number of tokens of a text, those around it not counted.
+        limit: most tokens of a text, those around it counted.
+
+    Returns:
+        Indices of the names of each text.
+
+    Raises:
+        EarthInstructError: one name alone is too long or has no letters.
+
+    >>> split_names(["a", "b c", "d"], lambda text: len(text.split()) + 1, limit=7)
+    [[0, 1], [2]]
+    """
+    parts: list[list[int]] = []
+    room = 0
+    for i, name in enumerate(names):
+        if not phrase(name):
+            raise EarthInstructError(f"category {name!r} has nothing to look for")
+        length = count_tokens(f"{phrase(name)}.")
+        if length > limit - _FRAME:
+            raise EarthInstructError(f"category {name!r} has {length} tokens, the model reads {limit - _FRAME} at most")
+        if length > room:
+            parts.append([])
+            room = limit - _FRAME
+        parts[-1].append(i)
+        room -= length
+    return parts
+
+
+def token_map(spans: Sequence[tuple[int, int]], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Which tokens each name consists of, as weights that add up to 1.
+
+    Args:
+        spans: m names, by their first character and the one after their last.
+        offsets: (t, 2), the same of t tokens; (0, 0) for tokens that stand for no characters.
+
+    Returns:
+        float64 (m, t).
+
+    >>> token_map([(0, 8), (10, 22)], np.array([[0, 0], [0, 8], [8, 9], [10, 17], [18, 22], [22, 23], [0, 0]])).tolist()
+    [[0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.5, 0.5, 0.0, 0.0]]
+    """
+    first, after = np.array(spans).T[:, :, None]
+    belongs = ((offsets[:, 0] < after) & (offsets[:, 1] > first)).astype(np.float64)
+    share: NDArray[np.float64] = belongs / belongs.sum(axis=1, keepdims=True)
+    return share
