@@ -238,3 +238,10 @@ def test_the_main_job_runs_on_real_images(reference, tmp_path, tiny_clip, tiny_c
     assert first.metrics.proposals.recall.value == pytest.approx(0.9)
     assert first.metrics.counting.f1.value == pytest.approx(0.9302, abs=1e-4)
     assert sum(row.tp + row.fp for row in first.metrics.box.tally.values()) == 32
+
+
+def test_variants_can_have_names_of_their_own():
+    parts = {"counter": Counts({}), "proposer": Regions([]), "encoder": Table([], [])}
+    assert InstructSAM(**parts).name == "instructsam"
+    assert InstructSAM(**parts, assignment="nearest").name == "instructsam-nearest"
+    assert InstructSAM(**parts, name="instructsam-georsclip").name == "instructsam-georsclip"

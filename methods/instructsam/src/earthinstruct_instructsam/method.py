@@ -52,6 +52,8 @@ class InstructSAM:
         activation: open_clip: `gelu` or `quickgelu`.
         template: open_clip: the sentence a label is put into, with `{category}`.
         device: a torch device; None: the best there is.
+        name: what run folders, results and tables call it, where several variants stand beside each other; None:
+            `instructsam`, or `instructsam-nearest`.
 
     Raises:
         EarthInstructError: a part is unknown, or lacks a parameter or a file.
@@ -73,6 +75,7 @@ class InstructSAM:
         activation: str = "gelu",
         template: str = "a satellite image of a {category}",
         device: str | None = None,
+        name: str | None = None,
     ) -> None:
         if preset not in PRESETS:
             raise UnknownNameError("preset", preset, PRESETS)
@@ -80,7 +83,7 @@ class InstructSAM:
             raise UnknownNameError("assignment", assignment, ASSIGNMENTS)
         self.preset = preset
         self.assignment = assignment
-        self.name = "instructsam" if assignment == "counts" else f"instructsam-{assignment}"
+        self.name = name or ("instructsam" if assignment == "counts" else f"instructsam-{assignment}")
         self._proposed: _Remembered[Proposals] = _Remembered()
         self._crops: _Remembered[NDArray[np.float32]] = _Remembered()
         chosen = PRESETS[preset]
