@@ -47,3 +47,14 @@ def decode_json(content: bytes, decoder: msgspec.json.Decoder[_T], problem: str)
 def as_json(value: Any) -> bytes:
     """Readable JSON with a final line break, in the order of the fields."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file as a whole: whoever reads it, and whenever this is interrupted, it is the old one or the new one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    beside = path.with_name(path.name + ".tmp")
+    beside.write_bytes(content)
+    beside.replace(path)

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from earthinstruct.cli import options
 from earthinstruct.cli.progress import progress_bars
+
+if TYPE_CHECKING:
+    from earthinstruct.running import Evaluation
+    from earthinstruct.running.engines import EngineOptions
+
+_FOLLOWS_SIGINT = 130
 
 
 def register(verbs: Any) -> None:
@@ -36,8 +48,32 @@ def register(verbs: Any) -> None:
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with an interrupted run (the default)")
     again.add_argument("--overwrite", action="store_true", help="start again, and replace earlier predictions")
+    _add_engine(parser)
     options.add_scoring(parser)
     parser.set_defaults(run=run)
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("where it runs")
+    group.add_argument(
+        "--engine", default="local", metavar="NAME", help="local, or ray for a Ray cluster (default: local)"
+    )
+    group.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes, each with the method in memory (default: 1)"
+    )
+    group.add_argument(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="of an image: one that takes longer counts as failed, and its worker is replaced",
+    )
+    group.add_argument(
+        "--worker-memory", type=float, metavar="GB", help="replace a worker that holds more than this after an image"
+    )
+    group.add_argument("--gpus-per-worker", type=float, metavar="G", help="GPUs that Ray reserves for each worker")
+    group.add_argument(
+        "--address", metavar="A", help="of a running Ray cluster, or auto (default: a Ray of its own, on this machine)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -45,8 +81,6 @@ def run(arguments: argparse.Namespace) -> int:
     from earthinstruct.cli.tables import print_results
     from earthinstruct.errors import DataError, EarthInstructError
     from earthinstruct.files import as_json
-    from earthinstruct.registry import parse_parameters
-    from earthinstruct.running import evaluate
 
     text = None
     if arguments.instruction_file is not None:
@@ -54,8 +88,27 @@ def run(arguments: argparse.Namespace) -> int:
             text = arguments.instruction_file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"instruction file {arguments.instruction_file} cannot be read: {error}") from error
-    with progress_bars() as update:
-        evaluation = evaluate(
+    try:
+        evaluation = _evaluate(arguments, text)
+    except KeyboardInterrupt:
+        print(_stopped(arguments), file=sys.stderr)
+        return _FOLLOWS_SIGINT
+    print_results(evaluation.results, evaluation.skipped)
+    for folder in evaluation.folders:
+        print(f"kept in {folder}")
+    if arguments.json is not None:
+        arguments.json.write_bytes(as_json(list(evaluation.results)))
+    if not evaluation.results:
+        raise EarthInstructError("every task was skipped; see the reasons above")
+    return 1 if any(result.run.n_failed for result in evaluation.results) else 0
+
+
+def _evaluate(arguments: argparse.Namespace, text: str | None) -> Evaluation:
+    from earthinstruct.registry import parse_parameters
+    from earthinstruct.running import evaluate
+
+    with progress_bars() as update, _interrupts() as stopping:
+        return evaluate(
             arguments.method,
             arguments.dataset,
             setting=arguments.setting,
@@ -72,12 +125,48 @@ def run(arguments: argparse.Namespace) -> int:
             instruction_text=text,
             resamples=arguments.resamples,
             progress=lambda task, done, total, failed: update(task.name, done, total, failed),
+            engine=_engine(arguments),
+            stopping=stopping,
         )
-    print_results(evaluation.results, evaluation.skipped)
-    for folder in evaluation.folders:
-        print(f"kept in {folder}")
-    if arguments.json is not None:
-        arguments.json.write_bytes(as_json(list(evaluation.results)))
-    if not evaluation.results:
-        raise EarthInstructError("every task was skipped; see the reasons above")
-    return 1 if any(result.run.n_failed for result in evaluation.results) else 0
+
+
+def _engine(arguments: argparse.Namespace) -> EngineOptions:
+    from earthinstruct.running.engines import EngineOptions
+
+    return EngineOptions(
+        arguments.engine,
+        workers=arguments.workers,
+        timeout=arguments.timeout,
+        worker_memory=None if arguments.worker_memory is None else arguments.worker_memory * 1e9,
+        gpus_per_worker=arguments.gpus_per_worker,
+        address=arguments.address,
+    )
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """The first interrupt asks to stop after the images in hand; the second stops at once."""
+    before = signal.getsignal(signal.SIGINT)
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        print("\nfinishing the images in hand; interrupt again to stop at once", file=sys.stderr)
+
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        # under nohup and the like, interrupts are ignored, and stay so
+        yield lambda: False
+        return
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _stopped(arguments: argparse.Namespace) -> str:
+    again = "the same command without --overwrite" if arguments.overwrite else "the same command"
+    return f"stopped; what was predicted is kept in {arguments.output}, and {again} goes on from there"

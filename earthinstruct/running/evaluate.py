@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,9 @@ from typing import Any
 from earthinstruct.contract import ControlMethod, Method
 from earthinstruct.datasets import Dataset, load_dataset
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.files import as_json
 from earthinstruct.instances import ImageId
 from earthinstruct.metrics import protocol_named
 from earthinstruct.metrics.bootstrap import RESAMPLES
-from earthinstruct.registry import make_method
 from earthinstruct.results import (
     SCHEMA_VERSION,
     MethodInfo,
@@ -26,11 +23,17 @@ from earthinstruct.results import (
     environment_info,
     failed_by_name,
 )
+from earthinstruct.running.engines import EngineOptions
+from earthinstruct.running.engines import engine as open_engine
+from earthinstruct.running.engines.worker import MethodSource
 from earthinstruct.running.importers import read_predictions
+from earthinstruct.running.lock import folder_lock
 from earthinstruct.running.predictions import Record
 from earthinstruct.running.run import Progress, Run, read_manifest, task_info
 from earthinstruct.running.score import Scored, score_records
 from earthinstruct.tasks import LabelMapper, Task, tasks_of
+
+IN_PROCESS = EngineOptions()
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ def evaluate(
     instruction_text: str | None = None,
     resamples: int = RESAMPLES,
     progress: Progress | None = None,
+    engine: EngineOptions = IN_PROCESS,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
     """Run a method, then score it.
 
@@ -88,9 +93,13 @@ def evaluate(
         instruction_text: a text to use in place of ours; one task only.
         resamples: bootstrap resamples for intervals; 0: none.
         progress: called after every image.
+        engine: how the run is spread; the default is this process.
+        stopping: asked before an image is begun; once it says yes, the images in hand are finished and kept, and
+            KeyboardInterrupt is raised.
 
     Raises:
         EarthInstructError: anything a user can mend; predictions made so far stay on disk.
+        KeyboardInterrupt: see `stopping`.
     """
     rules = protocol_named(protocol)
     if limit is not None and limit < 1:
@@ -100,29 +109,28 @@ def evaluate(
     tasks = tasks_of(dataset.name, dataset.vocabulary, setting, parent, instruction_text)
     mapper = mapper or dataset.mapper
     results, skipped, folders = [], [], []
-    with _opened(method, parameters) as ready:
+    with open_engine(engine, MethodSource(method, parameters), dataset) as ready:
         for task in tasks:
-            reason = _skip_reason(ready, task)
+            reason = ready.skip(task)
             if reason is not None:
                 skipped.append(Skipped(task, reason))
                 continue
-            folder = Path(output) / task.name / _folder_name(ready.name)
-            run = Run(ready, task, dataset, folder, limit)
-            records = run.predictions(overwrite, progress)
-            scored = score_records(
-                task,
-                dataset,
-                records,
-                protocol=rules,
-                mapper=mapper,
-                sweep=sweep,
-                resamples=resamples,
-                images=run.image_ids,
-            )
-            result = _result(
-                task, dataset, run.manifest.method, records, scored, protocol, mapper, folder / "predictions.jsonl"
-            )
-            (folder / "result.json").write_bytes(as_json(result))
+            folder = Path(output) / task.name / _folder_name(ready.method.name)
+            run = Run(ready.method, task, dataset, folder, limit)
+            with folder_lock(folder):
+                records = run.predictions(ready, overwrite, progress, stopping)
+                scored = score_records(
+                    task,
+                    dataset,
+                    records,
+                    protocol=rules,
+                    mapper=mapper,
+                    sweep=sweep,
+                    resamples=resamples,
+                    images=run.image_ids,
+                )
+                result = _result(task, dataset, ready.method, records, scored, protocol, mapper, run.file)
+                run.keep(result)
             results.append(result)
             folders.append(folder)
     return Evaluation(tuple(results), tuple(skipped), tuple(folders))
@@ -187,29 +195,6 @@ def score(
 
 def _path(value: Path | str | None) -> Path | None:
     return None if value is None else Path(value)
-
-
-@contextmanager
-def _opened(
-    method: str | Method | ControlMethod, parameters: Mapping[str, Any] | None
-) -> Iterator[Method | ControlMethod]:
-    """The method; one that was made here is closed at the end."""
-    if not isinstance(method, str):
-        yield method
-        return
-    made = make_method(method, parameters)
-    try:
-        yield made
-    finally:
-        close = getattr(made, "close", None)
-        if callable(close):
-            close()
-
-
-def _skip_reason(method: Method | ControlMethod, task: Task) -> str | None:
-    skip = getattr(method, "skip", None)
-    reason = skip(task) if callable(skip) else None
-    return None if reason is None else str(reason)
 
 
 def _folder_name(name: str) -> str:

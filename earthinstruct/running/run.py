@@ -1,27 +1,29 @@
-"""One method on one task in one folder: predicts what has no answer yet, checks it, and keeps it on disk."""
+"""One method on one task in one folder: what is to do, what was answered, and what an answer must be like."""
 
 from __future__ import annotations
 
-import itertools
 import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, check_image_size
-from earthinstruct.datasets import Dataset, ImageRecord
-from earthinstruct.errors import ContractError, EarthInstructError
-from earthinstruct.files import as_json, decode_json, read_bytes
+from earthinstruct.contract import Instruction, Prediction, check_image_size
+from earthinstruct.datasets import Dataset
+from earthinstruct.errors import ContractError, DataError, EarthInstructError
+from earthinstruct.files import as_json, decode_json, read_bytes, replace_file
 from earthinstruct.instances import ImageId
-from earthinstruct.results import SCHEMA_VERSION, DatasetInfo, MethodInfo, TaskInfo, method_info
+from earthinstruct.results import SCHEMA_VERSION, DatasetInfo, MethodInfo, Result, TaskInfo
+from earthinstruct.running.lock import LOCK
 from earthinstruct.running.predictions import Record, RecordWriter, read_records, records_by_image
 from earthinstruct.tasks import Task
 
-BATCH = 8
+if TYPE_CHECKING:
+    from earthinstruct.running.engines import Engine
+
 Progress = Callable[[Task, int, int, int], None]  # task, images done, images in all, images failed
 
 
@@ -34,26 +36,58 @@ class Manifest(msgspec.Struct):
 
 
 class Run:
-    """One method on one task, in one folder."""
+    """One method on one task, in one folder: which images are to do, and the file of their answers.
 
-    def __init__(
-        self, method: Method | ControlMethod, task: Task, dataset: Dataset, folder: Path, limit: int | None
-    ) -> None:
-        self.method = method
+    The caller holds the folder (`lock.folder_lock`).
+    """
+
+    def __init__(self, method: MethodInfo, task: Task, dataset: Dataset, folder: Path, limit: int | None) -> None:
         self.task = task
         self.dataset = dataset
         self.folder = folder
         self.file = folder / "predictions.jsonl"
         self.n_images = min(limit or len(dataset.images), len(dataset.images))
         self.image_ids = [image.id for image in dataset.images[: self.n_images]]
-        self.manifest = Manifest(
-            SCHEMA_VERSION,
-            task_info(task, dataset, self.n_images),
-            method_info(method, control=isinstance(method, ControlMethod)),
-        )
+        self.manifest = Manifest(SCHEMA_VERSION, task_info(task, dataset, self.n_images), method)
 
-    def predictions(self, overwrite: bool, progress: Progress | None) -> dict[ImageId, Record]:
-        """Predict the images that have no answer yet, and return all records."""
+    def predictions(
+        self, engine: Engine, overwrite: bool, progress: Progress | None, stopping: Callable[[], bool]
+    ) -> dict[ImageId, Record]:
+        """Predict the images that have no answer yet, and return all records.
+
+        Raises:
+            EarthInstructError: the folder holds another run, or cannot be written; what was written before is kept.
+            KeyboardInterrupt: `stopping` said yes; the images in hand are finished and kept.
+        """
+        with self._written():
+            self._predict(engine, overwrite, progress, stopping)
+            self._sort()
+        wanted = set(self.image_ids)
+        return records_by_image((r for r in read_records(self.file) if r.image_id in wanted), str(self.file))
+
+    def keep(self, result: Result) -> None:
+        """Write `result.json`.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        with self._written():
+            replace_file(self.folder / "result.json", as_json(result))
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        """A folder that cannot be written is the user's to mend: a full disk, a quota, no permission."""
+        try:
+            yield
+        except OSError as error:
+            raise DataError(
+                f"run folder {self.folder} cannot be written: {error.strerror or error}; what was predicted so far is "
+                "kept, and the same command without --overwrite goes on from there when it can be written again"
+            ) from error
+
+    def _predict(
+        self, engine: Engine, overwrite: bool, progress: Progress | None, stopping: Callable[[], bool]
+    ) -> None:
         self._prepare_folder(overwrite)
         done = self._answered()
         failed = 0
@@ -61,20 +95,19 @@ class Run:
         if progress:
             progress(self.task, len(done), self.n_images, 0)
         with RecordWriter(self.file) as writer:
-            for indices in _batches(todo, BATCH if callable(getattr(self.method, "predict_batch", None)) else 1):
-                for record in self._predict(indices):
-                    writer.write(record)
-                    done.add(record.image_id)
-                    failed += record.error is not None
-                    if progress:
-                        progress(self.task, len(done), self.n_images, failed)
-        wanted = set(self.image_ids)
-        return records_by_image((r for r in read_records(self.file) if r.image_id in wanted), str(self.file))
+            for record in engine.answers(self.task, todo, stopping):
+                writer.write(record)
+                done.add(record.image_id)
+                failed += record.error is not None
+                if progress:
+                    progress(self.task, len(done), self.n_images, failed)
+        if stopping():
+            raise KeyboardInterrupt
 
     def _prepare_folder(self, overwrite: bool) -> None:
         manifest_file = self.folder / "run.json"
-        if overwrite and self.folder.exists():
-            shutil.rmtree(self.folder)
+        if overwrite:
+            _empty(self.folder)
         if manifest_file.is_file():
             differences = _differences(read_manifest(manifest_file), self.manifest)
             if differences:
@@ -86,62 +119,67 @@ class Run:
             raise EarthInstructError(
                 f"{self.folder} has predictions but no run.json; give --overwrite to replace them, or another --output"
             )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        manifest_file.write_bytes(as_json(self.manifest))
+        replace_file(manifest_file, as_json(self.manifest))
 
     def _answered(self) -> set[ImageId]:
         """The images with an answer; failures are taken out of the file, to be tried again."""
         if not self.file.exists():
             return set()
-        records = list(read_records(self.file, drop_torn_line=True))
-        good = [record for record in records if record.error is None]
-        if len(good) < len(records):
-            kept = self.file.with_suffix(".tmp")
-            with kept.open("wb") as file:
-                file.writelines(msgspec.json.encode(record) + b"\n" for record in good)
-            kept.replace(self.file)
-        return {record.image_id for record in good}
+        heads = [head for head, _ in self._lines()]
+        if any(head.error is not None for head in heads):
+            self._rewrite(line for head, line in self._lines() if head.error is None)
+        return {head.image_id for head in heads if head.error is None}
 
-    def _predict(self, indices: Sequence[int]) -> list[Record]:
-        if len(indices) > 1:
-            try:
-                return self._predict_batch(indices)
-            except Exception:  # one image of the batch is at fault: alone, each is answered or named
-                return [self._predict_one(i) for i in indices]
-        return [self._predict_one(i) for i in indices]
+    def _sort(self) -> None:
+        """Bring the lines into the order of the dataset's images: they come as workers finish, failures last."""
+        places = {image.id: place for place, image in enumerate(self.dataset.images)}
+        order: list[tuple[int, int, int]] = []  # place, first byte, bytes
+        start = 0
+        for head, line in self._lines():
+            order.append((places.get(head.image_id, len(places)), start, len(line)))
+            start += len(line)
+        if order != sorted(order):
+            with self.file.open("rb") as file:
+                self._rewrite(_read_at(file, start, size) for _, start, size in sorted(order))
 
-    def _predict_batch(self, indices: Sequence[int]) -> list[Record]:
-        images = [self.dataset.read_image(i) for i in indices]
-        started = time.perf_counter()
-        predictions = self.method.predict_batch(images, self.task.instruction)  # type: ignore[union-attr]
-        elapsed = (time.perf_counter() - started) / len(indices)
-        if len(predictions) != len(indices):
-            raise ContractError(f"predict_batch returned {len(predictions)} predictions for {len(indices)} images")
-        return [
-            self._record(self.dataset.images[i], prediction, elapsed)
-            for i, prediction in zip(indices, predictions, strict=True)
-        ]
+    def _lines(self) -> Iterator[tuple[_Head, bytes]]:
+        """Every whole line of the predictions file, and what must be known of it."""
+        with self.file.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip() and line.endswith(b"\n"):
+                    problem = f"{self.file}, line {number}: {{error}}; give --overwrite to start again"
+                    yield decode_json(line, _HEADS, problem), line
 
-    def _predict_one(self, index: int) -> Record:
-        image = self.dataset.images[index]
-        try:
-            pixels = self.dataset.read_image(index)
-            started = time.perf_counter()
-            prediction = self._answer(pixels, self.task.instruction, index)
-            return self._record(image, prediction, time.perf_counter() - started)
-        except Exception as error:  # a failing image is recorded with its reason, and the run goes on
-            return Record(image.id, error=f"{type(error).__name__}: {error}")
+    def _rewrite(self, lines: Iterable[bytes]) -> None:
+        """Replace the predictions file, as a whole."""
+        beside = self.file.with_suffix(".tmp")
+        with beside.open("wb") as file:
+            file.writelines(lines)
+        beside.replace(self.file)
 
-    def _answer(self, pixels: NDArray[np.uint8], instruction: Instruction, index: int) -> Prediction:
-        if isinstance(self.method, ControlMethod):
-            return self.method.predict_with_targets(pixels, instruction, targets_of(self.dataset, self.task, index))
-        return self.method.predict(pixels, instruction)
 
-    def _record(self, image: ImageRecord, prediction: Prediction, elapsed: float) -> Record:
-        check_prediction(prediction, self.task.instruction, image.height, image.width)
-        record = Record.of(image.id, prediction)
-        record.seconds = {**record.seconds, "total": elapsed}
-        return record
+class _Head(msgspec.Struct):
+    """Of a record, what a run must know to go on."""
+
+    image_id: ImageId
+    error: str | None = None
+
+
+_HEADS = msgspec.json.Decoder(_Head)
+
+
+def _read_at(file: BinaryIO, start: int, size: int) -> bytes:
+    file.seek(start)
+    return file.read(size)
+
+
+def _empty(folder: Path) -> None:
+    """Remove what is in a run folder, but the lock."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
 
 
 def check_prediction(prediction: Prediction, instruction: Instruction, height: int, width: int) -> None:
@@ -173,12 +211,6 @@ def targets_of(dataset: Dataset, task: Task, index: int) -> Prediction:
         boxes=here.boxes,
         masks=None if here.masks is None else tuple(here.masks.encode()),
     )
-
-
-def _batches(items: Sequence[int], size: int) -> Iterator[list[int]]:
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
 
 
 def read_manifest(path: Path) -> Manifest:

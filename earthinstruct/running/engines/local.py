@@ -1,0 +1,66 @@
+"""The plain engine: the method in this process, and the next images read while it works."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+
+from earthinstruct.datasets import Dataset
+from earthinstruct.errors import EarthInstructError
+from earthinstruct.results import MethodInfo
+from earthinstruct.running.engines import Stopping
+from earthinstruct.running.engines.worker import MethodSource, Pixels, Ready, Worker, batches
+from earthinstruct.running.predictions import Record
+from earthinstruct.tasks import Task
+
+READ_AHEAD = 2  # batches
+
+
+class InProcess:
+    """Answers in this process. A thread reads at most `READ_AHEAD` batches ahead."""
+
+    def __init__(self, source: MethodSource, dataset: Dataset) -> None:
+        self._worker = Worker(source, dataset)
+
+    def __enter__(self) -> InProcess:
+        """Make the method."""
+        ready = self._worker.ready()
+        if not isinstance(ready, Ready):
+            raise EarthInstructError(ready)
+        self._ready = ready
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the method, where it was made here."""
+        self._worker.close()
+
+    @property
+    def method(self) -> MethodInfo:
+        """What the method says of itself."""
+        return self._ready.method
+
+    def skip(self, task: Task) -> str | None:
+        """The method's reason not to run a task, or None."""
+        return self._worker.skip(task)
+
+    def answers(self, task: Task, images: Sequence[int], stopping: Stopping) -> Iterator[Record]:
+        """One record for each image, in their order."""
+        ahead: deque[tuple[tuple[int, ...], Future[list[Pixels | str]]]] = deque()
+        todo = deque(batches(images, self._ready.batch))
+        with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
+            try:
+                while not stopping() and (todo or ahead):
+                    while todo and len(ahead) <= READ_AHEAD:
+                        batch = todo.popleft()
+                        ahead.append((batch, reader.submit(self._read, batch)))
+                    batch, read = ahead.popleft()
+                    yield from self._worker.records(task, batch, read.result())
+            finally:
+                reader.shutdown(wait=False, cancel_futures=True)
+
+    def _read(self, batch: Sequence[int]) -> list[Pixels | str]:
+        return [self._worker.read(image) for image in batch]

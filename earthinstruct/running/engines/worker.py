@@ -1,0 +1,168 @@
+"""What happens where the method is: it is made once, and answers for images. Every engine runs this."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.contract import ControlMethod, Method, Prediction
+from earthinstruct.datasets import Dataset
+from earthinstruct.errors import ContractError, EarthInstructError
+from earthinstruct.registry import make_method
+from earthinstruct.results import MethodInfo, method_info
+from earthinstruct.running.predictions import Record
+from earthinstruct.running.run import check_prediction, targets_of
+from earthinstruct.tasks import Task
+
+BATCH = 8
+Pixels = NDArray[np.uint8]
+# a method may call sys.exit(), which is no Exception
+_FAILURES = (Exception, SystemExit)
+
+
+@dataclass(frozen=True)
+class MethodSource:
+    """A method, or what it is made from."""
+
+    method: str | Method | ControlMethod
+    parameters: Mapping[str, Any] | None = None
+
+    def make(self) -> Method | ControlMethod:
+        """The method.
+
+        Raises:
+            EarthInstructError: there is none of that name, or it cannot be made.
+        """
+        return make_method(self.method, self.parameters) if isinstance(self.method, str) else self.method
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a worker says when it has made its method: what that is, and how many images it takes at once."""
+
+    method: MethodInfo
+    batch: int
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One record for each image, and the bytes that the worker then held (None: not known on this platform)."""
+
+    records: list[Record]
+    memory: int | None
+
+
+class Worker:
+    """A method and a dataset in one process. The method is made on first use."""
+
+    def __init__(self, source: MethodSource, dataset: Dataset) -> None:
+        self._source = source
+        self._dataset = dataset
+
+    @cached_property
+    def _method(self) -> Method | ControlMethod:
+        return self._source.make()
+
+    def ready(self) -> Ready | str:
+        """Make the method, and say what it is; or in words why it cannot be made."""
+        try:
+            info = method_info(self._method, control=isinstance(self._method, ControlMethod))
+        except EarthInstructError as error:
+            return str(error)
+        return Ready(info, BATCH if callable(getattr(self._method, "predict_batch", None)) else 1)
+
+    def skip(self, task: Task) -> str | None:
+        """The method's reason not to run a task, or None."""
+        skip = getattr(self._method, "skip", None)
+        reason = skip(task) if callable(skip) else None
+        return None if reason is None else str(reason)
+
+    def answers(self, task: Task, images: Sequence[int]) -> Answers:
+        """Read and answer images, by their positions in the dataset."""
+        return Answers(self.records(task, images, [self.read(i) for i in images]), _resident_memory())
+
+    def read(self, image: int) -> Pixels | str:
+        """The pixels of one image; or in words why there are none."""
+        try:
+            return self._dataset.read_image(image)
+        except Exception as error:  # an image that cannot be read is a failure of that image
+            return _reason(error)
+
+    def records(self, task: Task, images: Sequence[int], read: Sequence[Pixels | str]) -> list[Record]:
+        """Answer images that were read; a failing image is recorded with its reason."""
+        if len(images) > 1 and not any(isinstance(pixels, str) for pixels in read):
+            try:
+                return self._batch(task, images, read)
+            except _FAILURES:  # one image of the batch is at fault: alone, each is answered or named
+                pass
+        return [self._one(task, image, pixels) for image, pixels in zip(images, read, strict=True)]
+
+    def close(self) -> None:
+        """Release what the method holds, where it was made here."""
+        close = getattr(self.__dict__.get("_method"), "close", None)
+        if isinstance(self._source.method, str) and callable(close):
+            close()
+
+    def _one(self, task: Task, image: int, pixels: Pixels | str) -> Record:
+        image_id = self._dataset.images[image].id
+        if isinstance(pixels, str):
+            return Record(image_id, error=pixels)
+        try:
+            started = time.perf_counter()
+            if isinstance(self._method, ControlMethod):
+                targets = targets_of(self._dataset, task, image)
+                prediction = self._method.predict_with_targets(pixels, task.instruction, targets)
+            else:
+                prediction = self._method.predict(pixels, task.instruction)
+            return self._record(task, image, prediction, time.perf_counter() - started)
+        except _FAILURES as error:
+            return Record(image_id, error=_reason(error))
+
+    def _batch(self, task: Task, images: Sequence[int], read: Sequence[Pixels | str]) -> list[Record]:
+        started = time.perf_counter()
+        predictions = self._method.predict_batch(list(read), task.instruction)  # type: ignore[union-attr]
+        elapsed = (time.perf_counter() - started) / len(images)
+        if len(predictions) != len(images):
+            raise ContractError(f"predict_batch returned {len(predictions)} predictions for {len(images)} images")
+        return [self._record(task, image, p, elapsed) for image, p in zip(images, predictions, strict=True)]
+
+    def _record(self, task: Task, image: int, prediction: Prediction, elapsed: float) -> Record:
+        described = self._dataset.images[image]
+        check_prediction(prediction, task.instruction, described.height, described.width)
+        record = Record.of(described.id, prediction)
+        record.seconds = {**record.seconds, "total": elapsed}
+        return record
+
+
+def batches(images: Sequence[int], size: int) -> list[tuple[int, ...]]:
+    """Images in groups of `size`, the last one smaller.
+
+    >>> batches([4, 5, 6], 2)
+    [(4, 5), (6,)]
+    """
+    return [tuple(images[start : start + size]) for start in range(0, len(images), size)]
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _resident_memory() -> int | None:
+    """Bytes of this process in memory; where only the peak is known, the peak."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes, on macOS
