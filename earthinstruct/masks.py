@@ -8,9 +8,11 @@ whose decoder trusts its input.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, TypedDict
 
 import numpy as np
@@ -20,7 +22,8 @@ from earthinstruct.errors import ContractError
 
 _LONGEST_TOKEN = 7  # characters of one run length: 35 bits, more than any image has pixels
 _MOST_PIXELS = 1 << 34  # of one mask: beyond it positions of many masks would leave int64
-_QUERIES_AT_ONCE = 4_000_000
+_QUERIES_AT_ONCE = 200_000
+_CHARACTERS_AT_ONCE = 100_000  # the arrays of one chunk stay in the cache of a core
 
 
 class RLE(TypedDict):
@@ -50,6 +53,17 @@ class MaskRuns:
 
     def __len__(self) -> int:
         return len(self.heights)
+
+    @staticmethod
+    def concatenate(parts: Sequence[MaskRuns]) -> MaskRuns:
+        """The masks of all parts, in their order."""
+        nothing = np.zeros(0, dtype=np.int64)
+        columns = [
+            np.concatenate([nothing, *(getattr(part, name) for part in parts)])
+            for name in ("heights", "widths", "starts", "ends")
+        ]
+        runs = np.concatenate([np.zeros(1, dtype=np.int64), *(np.diff(part.offsets) for part in parts)])
+        return MaskRuns(columns[0], columns[1], np.cumsum(runs), columns[2], columns[3])
 
     @cached_property
     def owners(self) -> NDArray[np.int64]:
@@ -90,16 +104,23 @@ class MaskRuns:
 
     def encode(self) -> list[RLE]:
         """The compressed encoding of each mask."""
-        encoded = []
-        for i in range(len(self)):
-            own = slice(self.offsets[i], self.offsets[i + 1])
-            pixels = int(self.heights[i] * self.widths[i])
-            edges = np.concatenate([[0], np.stack([self.starts[own], self.ends[own]], axis=1).ravel(), [pixels]])
-            counts = np.diff(edges).tolist()
-            if counts[-1] == 0 and len(counts) > 1:
-                counts.pop()  # the mask ends in foreground
-            encoded.append(encode_runs(counts, (int(self.heights[i]), int(self.widths[i]))))
-        return encoded
+        n, pixels = len(self), self.heights * self.widths
+        ended = np.concatenate([[0], self.ends])[self.offsets[1:]]  # where the last run of each mask ends
+        empty = np.diff(self.offsets) == 0
+        ended[empty] = 0
+        before = np.concatenate([[0], self.ends[:-1]])[: len(self.ends)]
+        before[self.offsets[:-1][~empty]] = 0
+        # mask i: background and foreground in turn, and the background behind the last run where there is any
+        background = 2 * np.arange(len(self.starts)) + self.owners
+        last = 2 * self.offsets[1:] + np.arange(n)
+        counts = np.zeros(2 * len(self.starts) + n, dtype=np.int64)
+        counts[background], counts[background + 1] = self.starts - before, self.ends - self.starts
+        counts[last] = pixels - ended
+        kept = np.ones(len(counts), dtype=bool)
+        kept[last] = ended < pixels
+        offsets = np.concatenate([[0], np.cumsum(kept)])[np.concatenate([[0], last + 1])]
+        sizes = zip(self.heights.tolist(), self.widths.tolist(), strict=True)
+        return [RLE(size=size, counts=text) for size, text in zip(sizes, _compress(counts[kept], offsets), strict=True)]
 
 
 def check_rle(value: object, where: str) -> RLE:
@@ -146,33 +167,49 @@ def decode_rles(rles: Sequence[RLE], where: str = "masks") -> MaskRuns:
             middle of a run length, has a negative run, or does not cover exactly height x width pixels. The message
             names the index.
     """
+    length = np.array([len(rle["counts"]) for rle in rles], dtype=np.int64)
+    chunk = np.cumsum(length) // _CHARACTERS_AT_ONCE
+    bounds = [0, *(np.flatnonzero(np.diff(chunk)) + 1).tolist(), len(rles)]
+    return MaskRuns.concatenate(
+        [_decode(rles[low:high], where, low) for low, high in itertools.pairwise(bounds)] if len(rles) else []
+    )
+
+
+def _decode(rles: Sequence[RLE], where: str, before: int) -> MaskRuns:
+    """Decode at least one encoding; `before` is how many masks of the list precede them."""
     n = len(rles)
     try:
         sizes = np.array([rle["size"] for rle in rles], dtype=np.int64).reshape(n, 2)
     except OverflowError:
         sizes = np.array([[min(max(side, 0), _MOST_PIXELS) for side in rle["size"]] for rle in rles]).reshape(n, 2)
+
+    def refuse(bad: NDArray[np.bool_], why: str, owner: NDArray[np.int64] | None = None) -> None:
+        """Name the first mask that is bad, or that owns something bad."""
+        if bad.any():
+            i = int(np.argmax(bad) if owner is None else owner[bad].min())
+            raise ContractError(
+                f"{where}[{before + i}]: {why} (size {list(rles[i]['size'])}, counts {_short(rles[i]['counts'])})"
+            )
+
     # divided, because the product of two large sides could leave int64
     too_large = (sizes < 1).any(axis=1) | (sizes[:, 0] > _MOST_PIXELS // np.maximum(sizes[:, 1], 1))
-    _refuse(too_large, rles, where, f"size must be two positive integers with at most {_MOST_PIXELS} pixels")
+    refuse(too_large, f"size must be two positive integers with at most {_MOST_PIXELS} pixels")
     text = [rle["counts"].encode("ascii", errors="replace") for rle in rles]
     length = np.array([len(part) for part in text], dtype=np.int64)
-    _refuse(length == 0, rles, where, "counts is empty")
+    refuse(length == 0, "counts is empty")
     code = np.frombuffer(b"".join(text), dtype=np.uint8).astype(np.int64) - 48
     text_end = np.cumsum(length)
     text_owner = np.repeat(np.arange(n), length)
-    if n:
-        _refuse_any(
-            code, (code < 0) | (code > 63), text_owner, rles, where, "counts has a character outside the alphabet"
-        )
-        _refuse(code[text_end - 1] & 0x20 != 0, rles, where, "counts ends in the middle of a run length")
+    refuse((code < 0) | (code > 63), "counts has a character outside the alphabet", text_owner)
+    refuse(code[text_end - 1] & 0x20 != 0, "counts ends in the middle of a run length")
 
     # tokens: five bits a character, lowest first; 0x20 says that more follow, 0x10 in the last is the sign
     last = np.flatnonzero(code & 0x20 == 0)
-    first = np.concatenate([[0], last[:-1] + 1]) if len(last) else last
+    first = np.concatenate([[0], last[:-1] + 1])
     digits = last - first + 1
-    _refuse_any(first, digits > _LONGEST_TOKEN, text_owner[first], rles, where, "counts has an oversized run length")
+    refuse(digits > _LONGEST_TOKEN, "counts has an oversized run length", text_owner[first])
     place = np.arange(len(code)) - np.repeat(first, digits)
-    value = np.add.reduceat((code & 0x1F) << (5 * place), first) if len(first) else np.zeros(0, dtype=np.int64)
+    value = np.add.reduceat((code & 0x1F) << (5 * place), first)
     value -= np.where(code[last] & 0x10 != 0, np.int64(1) << (5 * digits), 0)
 
     # from the fourth on a run length is stored as the difference to the one two before
@@ -180,35 +217,21 @@ def decode_rles(rles: Sequence[RLE], where: str = "masks") -> MaskRuns:
     tokens = np.bincount(owner, minlength=n)
     token_start = np.cumsum(tokens) - tokens
     index = np.arange(len(value)) - np.repeat(token_start, tokens)
+    odd = index % 2 == 1
     run = value.copy()
-    for chain in (index % 2 == 1, (index % 2 == 0) & (index > 0)):
+    for chain in (odd, ~odd & (index > 0)):
         sums = np.cumsum(np.where(chain, value, 0))
         run = np.where(chain, sums - np.repeat(np.concatenate([[0], sums])[token_start], tokens), run)
-    _refuse_any(run, run < 0, owner, rles, where, "counts has a negative run length")
+    refuse(run < 0, "counts has a negative run length", owner)
     position = np.cumsum(run)
-    before = np.repeat(np.concatenate([[0], position])[token_start], tokens)
+    before_mask = np.repeat(np.concatenate([[0], position])[token_start], tokens)
     total = np.bincount(owner, weights=run, minlength=n)
-    _refuse(total != sizes[:, 0] * sizes[:, 1], rles, where, "the run lengths do not add up to height x width")
+    refuse(total != sizes[:, 0] * sizes[:, 1], "the run lengths do not add up to height x width")
 
-    foreground = (index % 2 == 1) & (run > 0)
-    starts, ends = (position - before - run)[foreground], (position - before)[foreground]
+    foreground = odd & (run > 0)
+    ends = (position - before_mask)[foreground]
     offsets = np.concatenate([[0], np.cumsum(np.bincount(owner[foreground], minlength=n))])
-    return MaskRuns(sizes[:, 0], sizes[:, 1], offsets, starts, ends)
-
-
-def _refuse(bad: NDArray[np.bool_], rles: Sequence[RLE], where: str, why: str) -> None:
-    if bad.any():
-        i = int(np.argmax(bad))
-        raise ContractError(f"{where}[{i}]: {why} (size {list(rles[i]['size'])}, counts {_short(rles[i]['counts'])})")
-
-
-def _refuse_any(
-    values: NDArray[Any], bad: NDArray[np.bool_], owner: NDArray[np.int64], rles: Sequence[RLE], where: str, why: str
-) -> None:
-    if bad.any():
-        mark = np.zeros(len(rles), dtype=bool)
-        mark[owner[bad]] = True
-        _refuse(mark, rles, where, why)
+    return MaskRuns(sizes[:, 0], sizes[:, 1], offsets, ends - run[foreground], ends)
 
 
 def _short(value: object, limit: int = 60) -> str:
@@ -233,16 +256,26 @@ def encode_runs(counts: Sequence[int], size: tuple[int, int]) -> RLE:
     check_rle({"size": size, "counts": ""}, "mask")
     if sum(counts) != size[0] * size[1]:
         raise ContractError(f"run lengths add up to {sum(counts)} pixels, the mask has {size[0]} x {size[1]}")
-    characters = []
-    for i, count in enumerate(counts):
-        x = int(count) - (int(counts[i - 2]) if i > 2 else 0)
-        more = True
-        while more:
-            code = x & 0x1F
-            x >>= 5
-            more = x != -1 if code & 0x10 else x != 0
-            characters.append(chr((code | 0x20 if more else code) + 48))
-    return RLE(size=(int(size[0]), int(size[1])), counts="".join(characters))
+    text = _compress(np.array(counts, dtype=np.int64), np.array([0, len(counts)]))[0]
+    return RLE(size=(int(size[0]), int(size[1])), counts=text)
+
+
+def _compress(counts: NDArray[np.int64], offsets: NDArray[np.int64]) -> list[str]:
+    """The run lengths of n masks, mask i those from offsets[i] to offsets[i + 1], as COCO writes them."""
+    place = np.arange(len(counts)) - np.repeat(offsets[:-1], np.diff(offsets))
+    value = counts.copy()
+    later = np.flatnonzero(place > 2)  # written as the difference to the one two before
+    value[later] -= counts[later - 2]
+    # five bits a character, lowest first; the highest bit of the last one is the sign
+    limits = np.int64(1) << (5 * np.arange(1, _LONGEST_TOKEN) - 1)
+    digits = 1 + np.searchsorted(limits, np.where(value < 0, ~value, value), side="right")
+    end = np.cumsum(digits)
+    digit = np.arange(digits.sum()) - np.repeat(end - digits, digits)
+    code = (np.repeat(value, digits) >> (5 * digit)) & 0x1F
+    code[digit < np.repeat(digits - 1, digits)] |= 0x20
+    text = (code + 48).astype(np.uint8).tobytes().decode("ascii")
+    bounds = np.concatenate([[0], end])[offsets].tolist()
+    return [text[first:last] for first, last in pairwise(bounds)]
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> RLE:

@@ -47,6 +47,7 @@ def test_no_masks() -> None:
     runs = decode_rles([])
     assert len(runs) == 0
     assert runs.boxes.shape == (0, 4)
+    assert runs.encode() == []
 
 
 @pytest.mark.parametrize(
