@@ -64,7 +64,7 @@ def moved_values(result: Result, baseline: Result, tolerance: float = TOLERANCE)
         if new != old:
             raise DataError(f"the results do not compare: {what} {new!r} against {old!r}")
     after = dict(metric_values(result))
-    intervals = dict(_intervals(msgspec.to_builtins(baseline.metrics)))
+    intervals = dict(metric_intervals(baseline))
     moved = []
     for name, old_value in metric_values(baseline):
         new_value = after.get(name)
@@ -86,6 +86,11 @@ def new_values(result: Result, baseline: Result) -> list[str]:
 def metric_values(result: Result) -> Iterator[tuple[str, float | None]]:
     """Every number in the metrics of a result by its path; `.value` is left off, intervals are left out."""
     return _leaves(msgspec.to_builtins(result.metrics))
+
+
+def metric_intervals(result: Result) -> Iterator[tuple[str, tuple[float, float]]]:
+    """The 95 % interval of every value that has one, by the same paths."""
+    return _intervals(msgspec.to_builtins(result.metrics))
 
 
 def results_in(path: Path) -> list[tuple[Path, Result]]:

@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from earthinstruct.datasets import Dataset, load_dataset
 from earthinstruct.errors import EarthInstructError
+from earthinstruct.files import read_bytes
 from earthinstruct.instances import ImageId
 from earthinstruct.metrics import protocol_named
-from earthinstruct.regression import metric_values, moved_values
+from earthinstruct.metrics.bootstrap import RESAMPLES
+from earthinstruct.regression import metric_intervals, metric_values, moved_values, new_values
 from earthinstruct.results import Result, read_result
 from earthinstruct.running.importers import read_predictions
 from earthinstruct.running.predictions import Record
 from earthinstruct.running.run import targets_of
-from earthinstruct.running.score import score_records
+from earthinstruct.running.score import Scored, score_records
 from earthinstruct.tasks import FileMapper, Task, task_named
 
 _EXACT = 1e-9
 _BOUNDED = ("counting.f1", "box.f1", "mask.f1", "mask.miou")
+_NOT_DONE = "not done: mend what fails above first"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One check of a submission; `problem` is None where it holds."""
+    """One check of a submission.
+
+    Attributes:
+        check: what is checked.
+        detail: what was found.
+        problem: why it does not hold; None where it does.
+    """
 
     check: str
+    detail: str = ""
     problem: str | None = None
 
 
@@ -49,72 +61,123 @@ def validate_submission(
         DataError: a file cannot be read at all, or the dataset is not here.
     """
     result = read_result(result_file)
-    findings = [Finding("the result follows the schema")]
-    name = result.task.dataset.name
-    loaded = load_dataset(dataset or name, data)
+    content = read_bytes(predictions, "predictions")
+    loaded = load_dataset(dataset or result.task.dataset.name, data)
     task = task_named(result.task.name, loaded.name, loaded.vocabulary)
-    findings += [
+    findings = [
+        Finding("schema", f"version {result.schema_version}, every field of the right type"),
         _equal("task version", result.task.version, task.version),
-        _equal("instruction", result.task.instruction_sha256, task.instruction_sha256),
         _equal("annotations", result.task.dataset.annotations_sha256, loaded.sha256),
         _equal("whole dataset", result.task.dataset.n_images, len(loaded.images)),
-        _equal("predictions file", result.predictions.sha256, hashlib.sha256(predictions.read_bytes()).hexdigest()),
+        _equal("instruction", result.task.instruction_sha256, task.instruction_sha256),
+        _equal("predictions file", result.predictions.sha256, hashlib.sha256(content).hexdigest()),
     ]
-    if any(finding.problem for finding in findings[1:4]):
-        return findings
-    again = _score(task, loaded, read_predictions(predictions, loaded), result)
-    findings.append(_rescored(again, result))
-    findings.append(_bounded(result, task, loaded))
-    return findings
+    if any(finding.problem for finding in findings):
+        left = ("answers and cost", "scores follow from the predictions", "intervals", "between the controls")
+        return [*findings, *(Finding(check, problem=_NOT_DONE) for check in left)]
+    records = read_predictions(predictions, loaded)
+    scored = _score(task, loaded, records, result, RESAMPLES if dict(metric_intervals(result)) else 0)
+    again = replace(result, metrics=scored.metrics)
+    return [
+        *findings,
+        _cost(scored, records, result),
+        _rescored(again, result),
+        _intervals(again, result),
+        _bounded(result, task, loaded),
+    ]
 
 
 def _equal(what: str, found: object, expected: object) -> Finding:
-    return Finding(what, None if found == expected else f"the result says {found}, here it is {expected}")
+    if found == expected:
+        return Finding(what, str(found))
+    return Finding(what, problem=f"the result says {found}, here it is {expected}")
 
 
-def _score(task: Task, dataset: Dataset, records: Mapping[ImageId, Record], like: Result) -> Result:
-    """The result with metrics computed anew, its label map replayed."""
-    from msgspec.structs import replace
-
-    scored = score_records(
+def _score(task: Task, dataset: Dataset, records: Mapping[ImageId, Record], like: Result, resamples: int = 0) -> Scored:
+    """Predictions scored under the rules of a result, its label map replayed."""
+    return score_records(
         task,
         dataset,
         records,
         protocol=protocol_named(like.protocol),
         mapper=FileMapper(like.label_mapper, like.label_map),
         sweep=like.metrics.sweep is not None,
-        resamples=0,
+        resamples=resamples,
     )
-    return replace(like, metrics=scored.metrics)
+
+
+def _cost(scored: Scored, records: Mapping[ImageId, Record], result: Result) -> Finding:
+    """Answers, failures and tokens, which tables show beside the scores."""
+    run = result.run
+    said = (run.n_done, run.n_failed, run.input_tokens, run.output_tokens)
+    found = (
+        scored.n_done,
+        len(scored.failed),
+        sum(record.input_tokens for record in records.values()),
+        sum(record.output_tokens for record in records.values()),
+    )
+    names = ("answered", "failed", "input tokens", "output tokens")
+    problems = [
+        f"{name}: the result says {a}, the predictions give {b}"
+        for name, a, b in zip(names, said, found, strict=True)
+        if a != b
+    ]
+    detail = ", ".join(f"{value} {name}" for name, value in zip(names, found, strict=True))
+    return Finding("answers and cost", detail, "; ".join(problems) or None)
 
 
 def _rescored(again: Result, result: Result) -> Finding:
     moved = moved_values(again, result, _EXACT)
-    shown = "; ".join(str(value) for value in moved[:3])
-    return Finding("scores follow from the predictions", f"{len(moved)} values differ: {shown}" if moved else None)
+    new = new_values(again, result)
+    problems = [f"{len(moved)} values differ: {'; '.join(map(str, moved[:3]))}"] if moved else []
+    if new:
+        problems.append(f"it lacks {len(new)} values of this release, such as {new[0]}; score it again")
+    n = sum(1 for _ in metric_values(again))
+    return Finding("scores follow from the predictions", f"{n} values scored again", "; ".join(problems) or None)
+
+
+def _intervals(again: Result, result: Result) -> Finding:
+    said, found = dict(metric_intervals(result)), dict(metric_intervals(again))
+    if not said:
+        return Finding("intervals", "the result has none")
+    wrong = [
+        name
+        for name in {**said, **found}
+        if name not in said
+        or name not in found
+        or any(abs(a - b) > _EXACT for a, b in zip(said[name], found[name], strict=True))
+    ]
+    detail = f"{len(found)} drawn again with {RESAMPLES} resamples"
+    return Finding(
+        "intervals", detail, f"{', '.join(wrong[:3])} are not those of {RESAMPLES} resamples" if wrong else None
+    )
 
 
 def _bounded(result: Result, task: Task, dataset: Dataset) -> Finding:
     """Between what nothing scores and what the ground truth itself scores."""
     perfect = {image.id: Record.of(image.id, targets_of(dataset, task, i)) for i, image in enumerate(dataset.images)}
     nothing = {image.id: Record(image.id, masks=[]) for image in dataset.images}
+    unswept = replace(result, metrics=replace(result.metrics, sweep=None))
     values = dict(metric_values(result))
     low, high = (
-        dict(metric_values(_score(task, dataset, records, _without_sweep(result)))) for records in (nothing, perfect)
+        dict(metric_values(replace(result, metrics=_score(task, dataset, records, unswept).metrics)))
+        for records in (nothing, perfect)
     )
+    details, problems = [], []
+    for name, value, least, most in _bounds(values, low, high):
+        if least - _EXACT <= value <= most + _EXACT:
+            details.append(f"{name} {least:.3f} <= {value:.3f} <= {most:.3f}")
+        else:
+            problems.append(f"{name} is {value}, empty scores {least}, the oracle {most}")
+    return Finding("between the controls", ", ".join(details), "; ".join(problems) or None)
+
+
+def _bounds(*results: Mapping[str, float | None]) -> Iterator[tuple[str, float, float, float]]:
+    """The bounded scores that are defined everywhere: name, value, least, most."""
     for name in _BOUNDED:
-        value, least, most = values.get(name), low.get(name), high.get(name)
-        if value is None or least is None or most is None:
-            continue
-        if not least - _EXACT <= value <= most + _EXACT:
-            return Finding("between the controls", f"{name} is {value}, empty scores {least}, the oracle {most}")
-    return Finding("between the controls")
-
-
-def _without_sweep(result: Result) -> Result:
-    from msgspec.structs import replace
-
-    return replace(result, metrics=replace(result.metrics, sweep=None))
+        value, least, most = (values.get(name) for values in results)
+        if value is not None and least is not None and most is not None:
+            yield name, value, least, most
 
 
 def require_valid(findings: list[Finding]) -> None:

@@ -5,7 +5,6 @@ import pytest
 from msgspec.structs import replace
 
 from earthinstruct import evaluate
-from earthinstruct.cli import main
 from earthinstruct.errors import DataError
 from earthinstruct.files import as_json
 from earthinstruct.leaderboard import add, build, check
@@ -81,28 +80,6 @@ def test_controls_have_their_own_section(root, result):
     assert "Controls (they see the ground truth)" in (root / "tables" / "set" / "open_ended.md").read_text()
 
 
-def test_a_submission_is_rescored_before_it_is_filed(root, result, tmp_path, capsys, coco, write_coco, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "runs" / "set" / "open_ended" / "constant"
-    arguments = [
-        str(folder / "predictions.jsonl"),
-        str(folder / "result.json"),
-        "--dataset",
-        str(tmp_path / "set" / "annotations.json"),
-    ]
-    assert main(["validate", *arguments]) == 0
-    assert "8 checks hold, 0 fail" in capsys.readouterr().out
-    tally = {**result.metrics.box.tally}
-    tally["ship"] = replace(tally["ship"], tp=3)
-    forged = replace(result, metrics=replace(result.metrics, box=replace(result.metrics.box, tally=tally)))
-    (folder / "result.json").write_bytes(as_json(forged))
-    assert main(["validate", *arguments]) == 1
-    assert "FAILED   scores follow from the predictions: 1 values differ: box.tally.ship.tp" in capsys.readouterr().out
-    (folder / "result.json").write_bytes(as_json(replace(result, task=replace(result.task, version="0"))))
-    assert main(["validate", *arguments]) == 1
-    assert "FAILED   task version: the result says 0, here it is 1" in capsys.readouterr().out
-
-
 def test_the_stored_tables_are_what_the_stored_results_give():
     assert check(STORED) == []
 
@@ -114,5 +91,5 @@ def test_the_stored_schema_is_that_of_the_model():
 def test_published_rows_are_all_there_with_their_source():
     published = json.loads((STORED / "published.json").read_text())
     assert "2505.15818" in published["source"]
-    assert len(published["rows"]) == 62  # 46 of the three settings, 6 of the ablation, 10 of counting with and without rules
+    assert len(published["rows"]) == 62
     assert all(0 <= value <= 1 for row in published["rows"] for value in row["metrics"].values())

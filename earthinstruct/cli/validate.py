@@ -25,9 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.predictions, arguments.result, dataset=arguments.dataset, data=arguments.data
     )
     for finding in findings:
-        print(
-            f"ok       {finding.check}" if finding.problem is None else f"FAILED   {finding.check}: {finding.problem}"
-        )
+        verdict = f"ok       {finding.check}: {finding.detail}"
+        print(verdict if finding.problem is None else f"FAILED   {finding.check}: {finding.problem}")
     failed = sum(finding.problem is not None for finding in findings)
     print(f"{len(findings) - failed} checks hold, {failed} fail")
     return 1 if failed else 0

@@ -1,0 +1,125 @@
+"""What a result says must follow from its predictions."""
+
+import pytest
+from msgspec.structs import replace
+
+from earthinstruct import evaluate
+from earthinstruct.cli import main
+from earthinstruct.errors import EarthInstructError
+from earthinstruct.files import as_json
+from earthinstruct.metrics import Value
+from earthinstruct.results import read_result
+from earthinstruct.submission import Finding, require_valid, validate_submission
+
+CHECKS = [
+    "schema",
+    "task version",
+    "annotations",
+    "whole dataset",
+    "instruction",
+    "predictions file",
+    "answers and cost",
+    "scores follow from the predictions",
+    "intervals",
+    "between the controls",
+]
+
+
+@pytest.fixture
+def run(constant, dataset, tmp_path):
+    """A run folder."""
+    return evaluate(constant, dataset, setting="open_ended", output=tmp_path / "runs").folders[0]
+
+
+@pytest.fixture
+def verdicts(run, tmp_path):
+    """Validates the run after a change of its result; returns what fails: check -> problem."""
+
+    def validate(change=lambda result: result):
+        result = change(read_result(run / "result.json"))
+        file = tmp_path / "changed.json"
+        file.write_bytes(as_json(result))
+        findings = validate_submission(run / "predictions.jsonl", file, dataset=str(tmp_path / "set/annotations.json"))
+        assert [finding.check for finding in findings] == CHECKS
+        return {finding.check: finding.problem for finding in findings if finding.problem}
+
+    return validate
+
+
+def changed(part, **values):
+    return lambda result: replace(result, **{part: replace(getattr(result, part), **values)})
+
+
+def with_box(change):
+    def apply(result):
+        return replace(result, metrics=replace(result.metrics, box=change(result.metrics.box)))
+
+    return apply
+
+
+def test_an_honest_result_holds(verdicts):
+    assert verdicts() == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "problem"),
+    [
+        (changed("run", n_failed=0, output_tokens=7), "answers and cost", "output tokens: the result says 7"),
+        (
+            with_box(lambda box: replace(box, tally={**box.tally, "ship": replace(box.tally["ship"], tp=3)})),
+            "scores follow from the predictions",
+            "1 values differ: box.tally.ship.tp",
+        ),
+        (
+            with_box(lambda box: replace(box, f1=replace(box.f1, ci95=(0.2, 0.3)))),
+            "intervals",
+            "box.f1 are not those of 1000 resamples",
+        ),
+        (with_box(lambda box: replace(box, f1=replace(box.f1, ci95=None))), "intervals", "box.f1 are not"),
+        (
+            lambda result: replace(result, metrics=replace(result.metrics, counting_from_instances=None)),
+            "scores follow from the predictions",
+            "values of this release, such as counting_from_instances",
+        ),
+        (with_box(lambda box: replace(box, f1=Value(1.5, ci95=box.f1.ci95))), "between the controls", "box.f1 is 1.5"),
+    ],
+)
+def test_what_does_not_follow_is_named(verdicts, change, check, problem):
+    assert problem in verdicts(change)[check]
+
+
+@pytest.mark.parametrize(
+    ("part", "check"),
+    [
+        ({"version": "0"}, "task version"),
+        ({"instruction_sha256": "0" * 64}, "instruction"),
+    ],
+)
+def test_scores_of_another_task_are_not_compared_and_that_is_said(verdicts, part, check):
+    failed = verdicts(changed("task", **part))
+    assert list(failed) == [check, *CHECKS[6:]]
+    assert "the result says 0" in failed[check]
+    assert all(failed[name].startswith("not done") for name in CHECKS[6:])
+
+
+def test_the_command_prints_every_check(run, tmp_path, capsys):
+    predictions, options = run / "predictions.jsonl", ("--dataset", str(tmp_path / "set" / "annotations.json"))
+    assert main(["validate", str(predictions), str(run / "result.json"), *options]) == 0
+    out = capsys.readouterr().out
+    assert [line.removeprefix("ok       ").partition(":")[0] for line in out.splitlines()[:-1]] == CHECKS
+    assert out.endswith("10 checks hold, 0 fail\n")
+
+    predictions.write_bytes(predictions.read_bytes() + b"\n")
+    assert main(["validate", str(predictions), str(run / "result.json"), *options]) == 1
+    assert "FAILED   predictions file: the result says " in capsys.readouterr().out
+    assert main(["validate", str(tmp_path / "none"), str(run / "result.json"), *options]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_what_fails_is_one_error_for_the_leaderboard(run, tmp_path):
+    findings = validate_submission(
+        run / "predictions.jsonl", run / "result.json", dataset=str(tmp_path / "set/annotations.json")
+    )
+    require_valid(findings)
+    with pytest.raises(EarthInstructError, match="does not hold: schema: bad"):
+        require_valid([Finding("schema", problem="bad"), *findings[1:]])
