@@ -12,8 +12,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -275,7 +274,7 @@ def _compress(counts: NDArray[np.int64], offsets: NDArray[np.int64]) -> list[str
     code[digit < np.repeat(digits - 1, digits)] |= 0x20
     text = (code + 48).astype(np.uint8).tobytes().decode("ascii")
     bounds = np.concatenate([[0], end])[offsets].tolist()
-    return [text[first:last] for first, last in pairwise(bounds)]
+    return [text[first:last] for first, last in itertools.pairwise(bounds)]
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> RLE:
