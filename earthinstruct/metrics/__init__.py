@@ -1,15 +1,18 @@
 """Every score: pairs, matching, tallies, and the scores that are reductions of them."""
 
+from earthinstruct.metrics.error_types import PREDICTION_VERDICTS, TARGET_VERDICTS, Verdicts, verdicts
 from earthinstruct.metrics.inputs import Predicted, Truth
-from earthinstruct.metrics.measure import measure, tallies
+from earthinstruct.metrics.measure import error_tallies, measure, tallies
 from earthinstruct.metrics.protocols import PROTOCOLS, Protocol, protocol_named
 from earthinstruct.metrics.sweep import SWEEP_THRESHOLDS
 from earthinstruct.metrics.tally import Tally
 from earthinstruct.metrics.values import Metrics, PartScores, Value
 
 __all__ = [
+    "PREDICTION_VERDICTS",
     "PROTOCOLS",
     "SWEEP_THRESHOLDS",
+    "TARGET_VERDICTS",
     "Metrics",
     "PartScores",
     "Predicted",
@@ -17,7 +20,10 @@ __all__ = [
     "Tally",
     "Truth",
     "Value",
+    "Verdicts",
+    "error_tallies",
     "measure",
     "protocol_named",
     "tallies",
+    "verdicts",
 ]

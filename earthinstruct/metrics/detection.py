@@ -30,6 +30,7 @@ class Detection:
     truth: Truth
     predictions: Instances
     pairs: Pairs
+    geometry: Geometry
     protocol: Protocol
     order: NDArray[np.int64] = field(init=False)
 
@@ -37,7 +38,7 @@ class Detection:
     def of(cls, truth: Truth, predicted: Predicted, protocol: Protocol, geometry: Geometry) -> Detection:
         """Pair the predictions with the ground truth by boxes or by masks."""
         pairs = find_pairs(predicted.instances, truth.instances, geometry)
-        return cls(truth, predicted.instances, pairs, protocol)
+        return cls(truth, predicted.instances, pairs, geometry, protocol)
 
     def __post_init__(self) -> None:
         n = len(self.predictions)
@@ -104,12 +105,13 @@ def detection_scores(
     return replace(part, f1_at_iou={f"{at:.2f}": mean for at, mean in zip(IOU_THRESHOLDS.tolist(), means, strict=True)})
 
 
-def mask_scores(summary: Summary, predicted: Predicted, protocol: Protocol, kept: NDArray[np.bool_]) -> PartScores:
-    """The scores of masks; all undefined, with the reason, where a side has none."""
-    truth, instances = summary.truth, predicted.instances
-    reason = truth.no_masks_reason or predicted.no_masks_reason
-    if reason is not None or instances.masks is None or truth.instances.masks is None:
-        missing = Value(None, reason=reason or "no masks")
+def mask_scores(
+    summary: Summary, detection: Detection | None, kept: NDArray[np.bool_], no_masks_reason: str | None
+) -> PartScores:
+    """The scores of masks; all undefined, with the reason, where a side has none (`detection` is None)."""
+    if detection is None:
+        missing = Value(None, reason=no_masks_reason or "no masks")
         return PartScores(missing, missing, missing, {}, {}, {}, ap_nc50=missing, miou=missing)
-    regions = tally_regions(truth.images, truth.categories, instances.take(kept), truth.instances)
-    return detection_scores(summary, Detection.of(truth, predicted, protocol, "mask"), kept, regions)
+    truth = detection.truth
+    regions = tally_regions(truth.images, truth.categories, detection.predictions.take(kept), truth.instances)
+    return detection_scores(summary, detection, kept, regions)

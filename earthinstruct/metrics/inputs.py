@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.instances import ImageId, Instances
+from earthinstruct.metrics.matching import Geometry
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,3 +55,16 @@ class Predicted:
     mentioned: NDArray[np.bool_]
     proposals: Instances | None = None
     no_masks_reason: str | None = None
+
+    def reaching(self, threshold: float | None) -> NDArray[np.bool_]:
+        """Which instances are there at a score threshold: bool (instances,); all without scores or a threshold."""
+        scores = self.instances.scores
+        if threshold is None or scores is None:
+            return np.ones(len(self.instances), dtype=bool)
+        return np.asarray(scores >= threshold)
+
+
+def geometries(truth: Truth, predicted: Predicted) -> tuple[Geometry, ...]:
+    """What can be matched: boxes, and masks where both sides have them."""
+    with_masks = all(side.instances.masks is not None and side.no_masks_reason is None for side in (truth, predicted))
+    return ("box", "mask") if with_masks else ("box",)

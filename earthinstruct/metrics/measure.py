@@ -7,18 +7,18 @@ Each kind of score has a module of its own: `counting`, `detection` (boxes and m
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earthinstruct.metrics.bootstrap import RESAMPLES
 from earthinstruct.metrics.counting import counting_scores, counting_tally
 from earthinstruct.metrics.detection import Detection, detection_scores, mask_scores
-from earthinstruct.metrics.inputs import Predicted, Truth
+from earthinstruct.metrics.error_types import counting_errors, detection_errors, tally_errors
+from earthinstruct.metrics.inputs import Predicted, Truth, geometries
 from earthinstruct.metrics.proposals import proposal_scores
 from earthinstruct.metrics.protocols import STANDARD, Protocol
 from earthinstruct.metrics.summary import Summary
 from earthinstruct.metrics.sweep import sweep_thresholds
 from earthinstruct.metrics.tally import Tally
-from earthinstruct.metrics.values import Metrics
+from earthinstruct.metrics.values import ErrorTypes, Metrics
 
 
 def measure(
@@ -44,18 +44,24 @@ def measure(
     summary = Summary(truth, resamples)
     boxes = Detection.of(truth, predicted, protocol, "box")
     chosen = sweep_thresholds(summary, boxes) if sweep else None
-    kept = _kept(predicted, None if chosen is None else chosen.threshold)
+    kept = predicted.reaching(None if chosen is None else chosen.threshold)
     given = predicted.has_counts
     nothing_given = np.zeros_like(given)
+    masks = Detection.of(truth, predicted, protocol, "mask") if "mask" in geometries(truth, predicted) else None
     return Metrics(
         counting=counting_scores(summary, predicted, protocol, kept, given),
         counting_from_instances=(
             counting_scores(summary, predicted, protocol, kept, nothing_given) if given.any() else None
         ),
         box=detection_scores(summary, boxes, kept),
-        mask=mask_scores(summary, predicted, protocol, kept),
+        mask=mask_scores(summary, masks, kept, truth.no_masks_reason or predicted.no_masks_reason),
         proposals=proposal_scores(summary, predicted, protocol),
         sweep=chosen,
+        errors=ErrorTypes(
+            counting=counting_errors(counting_tally(truth, predicted, protocol, kept, given)),
+            box=detection_errors(boxes, kept),
+            mask=None if masks is None else detection_errors(masks, kept),
+        ),
     )
 
 
@@ -70,19 +76,22 @@ def tallies(
         protocol: the rules.
         threshold: the least score of a prediction that is there, as a sweep chose it; None: all are.
     """
-    kept = _kept(predicted, threshold)
-    found = {
-        "counting": counting_tally(truth, predicted, protocol, kept, predicted.has_counts),
-        "box": Detection.of(truth, predicted, protocol, "box").tally(kept),
-    }
-    if truth.instances.masks is not None and predicted.instances.masks is not None:
-        found["mask"] = Detection.of(truth, predicted, protocol, "mask").tally(kept)
+    kept = predicted.reaching(threshold)
+    found = {"counting": counting_tally(truth, predicted, protocol, kept, predicted.has_counts)}
+    for geometry in geometries(truth, predicted):
+        found[geometry] = Detection.of(truth, predicted, protocol, geometry).tally(kept)
     return found
 
 
-def _kept(predicted: Predicted, threshold: float | None) -> NDArray[np.bool_]:
-    """Which predictions are there: bool (predictions,); without scores or a threshold all are."""
-    scores = predicted.instances.scores
-    if threshold is None or scores is None:
-        return np.ones(len(predicted.instances), dtype=bool)
-    return np.asarray(scores >= threshold)
+def error_tallies(
+    truth: Truth, predicted: Predicted, protocol: Protocol = STANDARD, *, threshold: float | None = None
+) -> dict[str, Tally]:
+    """The tallies behind the error types: `box` and, where both sides have masks, `mask`.
+
+    The columns are the fields of `ErrorCounts`; the arguments are those of `tallies`.
+    """
+    kept = predicted.reaching(threshold)
+    return {
+        geometry: tally_errors(Detection.of(truth, predicted, protocol, geometry), kept)
+        for geometry in geometries(truth, predicted)
+    }

@@ -128,6 +128,71 @@ class Sweep(msgspec.Struct, frozen=True):
     exact_f1: float | None = None
 
 
+class ErrorCounts(msgspec.Struct, frozen=True):
+    """How many predictions and ground truths got each verdict (`earthinstruct.metrics.verdicts` defines them).
+
+    The first six are predictions, and add up to tp + fp; `correct`, `misclassified`, `mislocated`, `missed` are ground
+    truths, and add up to tp + fn.
+
+    Attributes:
+        correct: matched.
+        duplicate: on an object of its category that another prediction has.
+        classification: on an object of another category.
+        localisation: near an object of its category, IoU 0.1 to 0.5.
+        both: near an object of another category, IoU 0.1 to 0.5.
+        background: near nothing.
+        misclassified: not found, but a `classification` error lies on it.
+        mislocated: not found, but a `localisation` error lies near it.
+        missed: not found, and neither of these.
+    """
+
+    correct: int
+    duplicate: int
+    classification: int
+    localisation: int
+    both: int
+    background: int
+    misclassified: int
+    mislocated: int
+    missed: int
+
+
+class DetectionErrors(msgspec.Struct, frozen=True):
+    """Error types of boxes or masks.
+
+    Attributes:
+        total: over all categories.
+        per_category: predictions by the category predicted, ground truths by their own.
+        unscored: predictions whose label maps to no scored category; they enter no score.
+    """
+
+    total: ErrorCounts
+    per_category: dict[str, ErrorCounts]
+    unscored: int
+
+
+class CountErrors(msgspec.Struct, frozen=True):
+    """Objects counted too many (`over`) and too few (`under`): |predicted - actual| of each image, summed."""
+
+    over: int
+    under: int
+
+
+class CountingErrors(msgspec.Struct, frozen=True):
+    """Errors of the counts."""
+
+    total: CountErrors
+    per_category: dict[str, CountErrors]
+
+
+class ErrorTypes(msgspec.Struct, frozen=True):
+    """What went wrong, by type. `mask` is None where a side has no masks."""
+
+    counting: CountingErrors
+    box: DetectionErrors
+    mask: DetectionErrors | None = None
+
+
 class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
     """Every score of one run.
 
@@ -139,6 +204,7 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
         proposals: None when the method gives no proposals.
         sweep: None unless asked for.
         adherence: share of predicted instances whose label maps to a member of the parent; open_subclass only.
+        errors: error types, of the predictions that were scored.
     """
 
     counting: PartScores
@@ -148,3 +214,4 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
     sweep: Sweep | None = None
     adherence: Value | None = None
     counting_from_instances: PartScores | None = None
+    errors: ErrorTypes | None = None

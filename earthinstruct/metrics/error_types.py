@@ -1,0 +1,209 @@
+"""Error types: why each prediction is wrong and why each ground truth was not found.
+
+After TIDE (Bolya et al. 2020), for predictions without confidence. Every prediction and every ground truth gets exactly
+one verdict. No verdict depends on the order of predictions, images or categories, except under a protocol that matches
+in file order. Objects that are equal in everything are interchangeable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.instances import Instances
+from earthinstruct.metrics.detection import Detection
+from earthinstruct.metrics.inputs import Predicted, Truth
+from earthinstruct.metrics.matching import Geometry, Pairs, Rule, find_pairs, match
+from earthinstruct.metrics.protocols import STANDARD, Protocol
+from earthinstruct.metrics.tally import Tally, count_per_image
+from earthinstruct.metrics.values import CountErrors, CountingErrors, DetectionErrors, ErrorCounts
+
+# the earlier one holds where several would
+PREDICTION_VERDICTS = ("correct", "duplicate", "classification", "localisation", "both", "background", "unscored")
+TARGET_VERDICTS = ("correct", "misclassified", "mislocated", "missed")
+FOREGROUND_IOU, BACKGROUND_IOU = 0.5, 0.1
+
+_CORRECT, _DUPLICATE, _CLASSIFICATION, _LOCALISATION, _BOTH, _BACKGROUND, _UNSCORED = range(7)
+_MISCLASSIFIED, _MISLOCATED, _MISSED = range(1, 4)
+
+
+@dataclass(frozen=True, eq=False)
+class Verdicts:
+    """One verdict a prediction and one a ground truth.
+
+    Attributes:
+        predictions: int64 (predictions,), index into `PREDICTION_VERDICTS`.
+        targets: int64 (ground truths,), index into `TARGET_VERDICTS`.
+        because_of: int64 (predictions,), the ground truth behind the verdict: what a correct prediction is matched to,
+            otherwise the one of largest IoU among those that give the verdict; -1 for `background` and `unscored`.
+        iou: float64 (predictions,), IoU with `because_of`, in [0.1, 1]; 0 where that is -1.
+    """
+
+    predictions: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    because_of: NDArray[np.int64]
+    iou: NDArray[np.float64]
+
+    @property
+    def prediction_names(self) -> list[str]:
+        """The verdict of each prediction."""
+        return [PREDICTION_VERDICTS[code] for code in self.predictions.tolist()]
+
+    @property
+    def target_names(self) -> list[str]:
+        """The verdict of each ground truth."""
+        return [TARGET_VERDICTS[code] for code in self.targets.tolist()]
+
+
+def verdicts(
+    truth: Truth,
+    predicted: Predicted,
+    protocol: Protocol = STANDARD,
+    geometry: Geometry = "box",
+    *,
+    threshold: float | None = None,
+) -> Verdicts:
+    """The verdict of each prediction and each ground truth.
+
+    A prediction is, by the first of these that holds (all within its image):
+      1. `unscored`: its label maps to no scored category, or its score is below the threshold;
+      2. `correct`: it is matched to a ground truth, as for F1;
+      3. `duplicate`: IoU >= 0.5 with a ground truth of its category (all such are matched to others);
+      4. `classification`: IoU >= 0.5 with a ground truth of another category;
+      5. `localisation`: IoU >= 0.1 with a ground truth of its category;
+      6. `both`: IoU >= 0.1 with a ground truth of another category;
+      7. `background`.
+    A ground truth is, by the first that holds:
+      1. `correct`: a prediction is matched to it;
+      2. `misclassified`: a prediction of verdict `classification` has IoU >= 0.5 with it, in another category;
+      3. `mislocated`: a prediction of verdict `localisation` has IoU >= 0.1 with it, in its category;
+      4. `missed`.
+    One prediction may be behind the verdicts of several ground truths (a box around two ships).
+
+    A maximum matching is not unique, but the predictions that it can match, taken in turn wherever they can be added,
+    are: in the order of score, then best IoU, then box and mask. The same holds for the ground truths, and one
+    matching has both sets (Mendelsohn and Dulmage 1958).
+
+    Args:
+        truth: the ground truth.
+        predicted: the predictions.
+        protocol: the rules; under greedy matching the verdicts depend on the order of the file, as its F1 does.
+        geometry: `box` or `mask`.
+        threshold: the least score of a prediction that is there, as a sweep chose it; None: all are.
+
+    Raises:
+        ValueError: masks are asked for, and a side has none.
+    """
+    return judge(Detection.of(truth, predicted, protocol, geometry), predicted.reaching(threshold))
+
+
+def judge(detection: Detection, kept: NDArray[np.bool_]) -> Verdicts:
+    """`verdicts` of what is matched already.
+
+    Args:
+        detection: predictions and ground truth.
+        kept: bool (predictions,), which predictions are there.
+    """
+    predictions, targets = detection.predictions, detection.truth.instances
+    pairs = detection.pairs.where(kept[detection.pairs.prediction])
+    because_of = _paired(predictions, targets, pairs, detection.protocol.rule)
+    matched = because_of >= 0
+    scored = kept & (predictions.category >= 0)
+    verdict = np.where(matched, _CORRECT, np.where(scored, _BACKGROUND, _UNSCORED))
+    of_target = np.full(len(targets), _MISSED)
+    of_target[because_of[matched]] = _CORRECT
+
+    rest = np.flatnonzero(scored & ~matched)
+    near = find_pairs(predictions.take(rest), targets, detection.geometry, iou_threshold=BACKGROUND_IOU, agnostic=True)
+    prediction, target = rest[near.prediction], near.target
+    same = predictions.category[prediction] == targets.category[target]
+    code = np.where(
+        near.iou >= FOREGROUND_IOU,
+        np.where(same, _DUPLICATE, _CLASSIFICATION),
+        np.where(same, _LOCALISATION, _BOTH),
+    )
+    np.minimum.at(verdict, prediction, code)
+    decides = code == verdict[prediction]
+    for cause, effect in ((_CLASSIFICATION, _MISCLASSIFIED), (_LOCALISATION, _MISLOCATED)):
+        explained = target[decides & (code == cause)]
+        of_target[explained] = np.minimum(of_target[explained], effect)
+
+    iou = np.zeros(len(predictions))
+    own = because_of[pairs.prediction] == pairs.target
+    iou[pairs.prediction[own]] = pairs.iou[own]
+    rank = np.empty(len(targets), dtype=np.int64)
+    rank[_in_turn(targets, near.target, near.iou)] = np.arange(len(targets))
+    last = np.lexsort((-rank[target[decides]], near.iou[decides], prediction[decides]))  # the largest IoU comes last
+    because_of[prediction[decides][last]] = target[decides][last]
+    iou[prediction[decides][last]] = near.iou[decides][last]
+    return Verdicts(verdict, of_target, because_of, iou)
+
+
+def _paired(predictions: Instances, targets: Instances, pairs: Pairs, rule: Rule) -> NDArray[np.int64]:
+    """The ground truth of each prediction, or -1."""
+    if rule != "maximum":
+        return match(pairs, rule)
+    turned = Pairs(pairs.target, pairs.prediction, pairs.iou, pairs.n_targets, pairs.n_predictions)
+    of_predictions = match(pairs, "maximum", _in_turn(predictions, pairs.prediction, pairs.iou)) >= 0
+    of_targets = match(turned, "maximum", _in_turn(targets, pairs.target, pairs.iou)) >= 0
+    return match(pairs.where(of_predictions[pairs.prediction] & of_targets[pairs.target]), "maximum")
+
+
+def _in_turn(instances: Instances, paired: NDArray[np.int64], iou: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The instances ordered by what they are, not by where they stand: score, best IoU, box, mask."""
+    best = np.zeros(len(instances))
+    np.maximum.at(best, paired, iou)
+    keys = [*instances.boxes.T[::-1], -best]
+    if instances.masks is not None:
+        masks = instances.masks
+        run = masks.starts.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        run ^= masks.ends.astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
+        total = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(run)])
+        keys.insert(0, total[masks.offsets[1:]] - total[masks.offsets[:-1]])  # equal for equal masks
+    if instances.scores is not None:
+        keys.append(-instances.scores)
+    return np.lexsort(keys)
+
+
+def tally_errors(detection: Detection, kept: NDArray[np.bool_]) -> Tally:
+    """How many of each error there are, per image and category: the columns are the fields of `ErrorCounts`.
+
+    Errors of predictions count in the category that was predicted, errors of ground truth in its own.
+    """
+    truth, judged = detection.truth, judge(detection, kept)
+    columns = {
+        name: count_per_image(detection.predictions, *truth.shape, judged.predictions == code)
+        for code, name in enumerate(PREDICTION_VERDICTS[:_UNSCORED])
+    } | {
+        name: count_per_image(truth.instances, *truth.shape, judged.targets == code)
+        for code, name in enumerate(TARGET_VERDICTS)
+        if code != _CORRECT  # as many as predictions are correct
+    }
+    return Tally(truth.images, truth.categories, columns)
+
+
+def detection_errors(detection: Detection, kept: NDArray[np.bool_]) -> DetectionErrors:
+    """Error types of boxes or masks over all images."""
+    totals = tally_errors(detection, kept).totals
+    return DetectionErrors(
+        total=ErrorCounts(**{name: int(total.sum()) for name, total in totals.items()}),
+        per_category={
+            category: ErrorCounts(**{name: int(total[c]) for name, total in totals.items()})
+            for c, category in enumerate(detection.truth.categories)
+        },
+        unscored=int((kept & (detection.predictions.category < 0)).sum()),
+    )
+
+
+def counting_errors(tally: Tally) -> CountingErrors:
+    """Objects counted too many and too few, from the tally of the counts."""
+    over, under = tally.totals["fp"], tally.totals["fn"]
+    return CountingErrors(
+        total=CountErrors(int(over.sum()), int(under.sum())),
+        per_category={
+            name: CountErrors(int(more), int(fewer))
+            for name, more, fewer in zip(tally.categories, over, under, strict=True)
+        },
+    )
