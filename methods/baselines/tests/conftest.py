@@ -45,6 +45,14 @@ def run_on_scenes(scenes, tmp_path, capsys):
     return run
 
 
+def _seed(seed):
+    """One thread as well: for models this small, several wait for each other."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+
+
 def _bert_tokenizer():
     """A tokenizer of a few words whose special tokens have the numbers that Grounding DINO knows them by."""
     from transformers import BertTokenizer
@@ -58,10 +66,9 @@ def _bert_tokenizer():
 
 
 def _grounding_dino(folder, prefix, **options):
-    import torch
     import transformers
 
-    torch.manual_seed(0)
+    _seed(0)
     config = getattr(transformers, f"{prefix}Config")(
         backbone_config=transformers.SwinConfig(
             image_size=64,
@@ -104,3 +111,84 @@ def short_grounding_dino_weights(tmp_path_factory):
 @pytest.fixture(scope="session")
 def mm_grounding_dino_weights(tmp_path_factory):
     return _grounding_dino(tmp_path_factory.mktemp("mm-grounding-dino"), "MMGroundingDino")
+
+
+def _clip_tokenizer(length):
+    """CLIP's own tokenizer, from the vocabulary that open_clip ships."""
+    import gzip
+
+    from open_clip.tokenizer import bytes_to_unicode, default_bpe
+    from transformers import CLIPTokenizer
+
+    with gzip.open(default_bpe(), "rt", encoding="utf-8") as lines:
+        merges = [tuple(line.split()) for line in lines.read().split("\n")[1 : 49152 - 256 - 2 + 1]]
+    letters = list(bytes_to_unicode().values())
+    words = letters + [f"{letter}</w>" for letter in letters] + ["".join(pair) for pair in merges]
+    vocabulary = {word: i for i, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token="!", model_max_length=length)
+
+
+@pytest.fixture(scope="session")
+def owlv2_weights(tmp_path_factory):
+    import transformers
+
+    _seed(1)
+    folder = tmp_path_factory.mktemp("owlv2")
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.Owlv2Config(
+        text_config=small, vision_config=small | {"image_size": 64, "patch_size": 16}, projection_dim=16
+    )
+    transformers.Owlv2ForObjectDetection(config).save_pretrained(folder)
+    images = transformers.Owlv2ImageProcessor(size={"height": 64, "width": 64})
+    transformers.Owlv2Processor(images, _clip_tokenizer(16)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sam3_weights(tmp_path_factory):
+    import transformers
+
+    _seed(2)
+    folder = tmp_path_factory.mktemp("sam3")
+    heads = {"num_attention_heads": 2}
+    part = {"hidden_size": 32, **heads}
+    layers = part | {"num_layers": 1, "intermediate_size": 32, "dropout": 0.0}
+    vit = {
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "image_size": 112,
+        "patch_size": 14,
+        **heads,
+    }
+    config = transformers.Sam3Config(
+        vision_config={
+            "backbone_config": {
+                "model_type": "sam3_vit_model",
+                **vit,
+                "window_size": 4,
+                "global_attn_indexes": [0],
+                "pretrain_image_size": 56,
+            },
+            "fpn_hidden_size": 32,
+            "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]],
+        },
+        text_config={
+            "model_type": "clip_text_model",
+            "vocab_size": 49408,
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "projection_dim": 16,
+            "num_hidden_layers": 1,
+            "max_position_embeddings": 32,
+            **heads,
+        },
+        geometry_encoder_config=layers,
+        detr_encoder_config=layers,
+        detr_decoder_config=layers | {"num_queries": 9},
+        mask_decoder_config=part | {"num_upsampling_stages": 3},
+    )
+    transformers.Sam3Model(config).save_pretrained(folder)
+    images = transformers.Sam3ImageProcessor(size={"height": 112, "width": 112})
+    transformers.Sam3Processor(images, _clip_tokenizer(32)).save_pretrained(folder)
+    return folder

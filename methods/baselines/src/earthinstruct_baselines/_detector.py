@@ -38,9 +38,15 @@ class Detections:
     scores: Floats
     masks: Sequence[RLE] | None = None
 
-    def prediction(self, names: Sequence[str], height: int, width: int, usage: Usage) -> Prediction:
-        """The detections by the contract; a box with no area inside the image is no detection."""
-        boxes, kept = inside_image(self.corners, height, width)
+    def prediction(self, names: Sequence[str], shape: tuple[int, ...], usage: Usage) -> Prediction:
+        """The detections by the contract; a box with no area inside the image is no detection.
+
+        Args:
+            names: what `category` points into.
+            shape: of the image, (height, width, 3).
+            usage: what it cost.
+        """
+        boxes, kept = inside_image(self.corners, shape[0], shape[1])
         return Prediction(
             labels=tuple(names[i] for i in self.category[kept]),
             boxes=boxes,
@@ -98,7 +104,7 @@ class Detector(ABC):
         started = time.perf_counter()
         found = self.detect(image, instruction.categories)
         usage = Usage({"detector": time.perf_counter() - started})
-        return found.prediction(instruction.categories, *image.shape[:2], usage)
+        return found.prediction(instruction.categories, image.shape, usage)
 
     def skip(self, task: Task) -> str | None:
         """Everything but open_vocabulary: it needs names."""

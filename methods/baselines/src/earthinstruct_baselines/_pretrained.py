@@ -1,15 +1,16 @@
-"""Loads a model of transformers from a folder on this machine: safetensors only, never from a hub."""
+"""Models of transformers from a folder on this machine: safetensors only, never from a hub."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from earthinstruct_models.weights import file_sha256
 
 from earthinstruct.errors import DataError
+from earthinstruct_baselines._detector import Detector
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,59 @@ class Pretrained:
     weights: list[dict[str, str]]
 
 
-def load_pretrained(folder: Path | str, model_type: str, model_class: str, page: str, device: str | None) -> Pretrained:
+@dataclass(frozen=True)
+class Published:
+    """A kind of model, and where it is published.
+
+    Attributes:
+        model_types: what its `config.json` may call it.
+        model_class: the class of transformers that loads it.
+        processor_class: likewise.
+        page: where the weights are.
+    """
+
+    model_types: tuple[str, ...]
+    model_class: str
+    processor_class: str
+    page: str
+
+
+class PretrainedDetector(Detector):
+    """A detector of transformers.
+
+    Args:
+        weights: the folder of the model.
+        threshold: the least score of a detection.
+        limit: most detections in one image.
+        device: a torch device; None: the best there is.
+
+    Raises:
+        DataError: the folder does not hold the model.
+    """
+
+    published: ClassVar[Published]
+
+    def __init__(self, weights: str | Path, threshold: float, limit: int, device: str | None) -> None:
+        super().__init__(threshold, limit)
+        self._loaded = load_pretrained(weights, self.published, device)
+
+    @property
+    def weights(self) -> list[dict[str, str]]:
+        """The files it loaded, [{name, sha256}]."""
+        return self._loaded.weights
+
+    @property
+    def device(self) -> str:
+        """The torch device it runs on."""
+        return self._loaded.device
+
+
+def load_pretrained(folder: Path | str, published: Published, device: str | None = None) -> Pretrained:
     """Load a model and its processor.
 
     Args:
         folder: as `save_pretrained` writes it: `config.json`, `*.safetensors`, the processor's files.
-        model_type: what `config.json` must call the model.
-        model_class: the class of transformers that loads it.
-        page: where the weights are published.
+        published: what must be in it.
         device: a torch device; None: cuda, mps or cpu, the first there is.
 
     Raises:
@@ -45,29 +91,32 @@ def load_pretrained(folder: Path | str, model_type: str, model_class: str, page:
     folder = Path(folder)
     config = folder / "config.json"
     if not config.is_file():
-        raise DataError(f"{folder} holds no model (no config.json); put the files of {page} there")
+        raise DataError(f"{folder} holds no model (no config.json); put the files of {published.page} there")
     try:
         found = json.loads(config.read_text(encoding="utf-8")).get("model_type")
     except (ValueError, AttributeError) as error:
         raise DataError(f"{config} is not the config of a model: {error}") from error
-    if found != model_type:
-        raise DataError(f"{folder} holds a model of type {found!r}, expected {model_type!r}; see {page}")
+    if found not in published.model_types:
+        expected = " or ".join(map(repr, published.model_types))
+        raise DataError(f"{folder} holds a model of type {found!r}, expected {expected}; see {published.page}")
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise DataError(f"{folder} holds no *.safetensors; other formats may run code and are not loaded; see {page}")
+        raise DataError(
+            f"{folder} holds no *.safetensors; other formats may run code and are not loaded; see {published.page}"
+        )
 
     import torch
     import transformers
 
     device = device or _best_device()
     try:
-        model, report = getattr(transformers, model_class).from_pretrained(
+        model, report = getattr(transformers, published.model_class).from_pretrained(
             folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
         )
-        processor = transformers.AutoProcessor.from_pretrained(folder, local_files_only=True)
+        processor = getattr(transformers, published.processor_class).from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers, tokenizers and safetensors each raise their own
         problem = f"{type(error).__name__}: {str(error)[:300]}"
-        raise DataError(f"{folder} does not load as {model_type}: {problem}") from error
+        raise DataError(f"{folder} does not load as {found}: {problem}") from error
     lacking = sorted(report["missing_keys"])
     if lacking:
         raise DataError(

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from earthinstruct.errors import EarthInstructError
 from earthinstruct_baselines._boxes import best, corners_of_centres
-from earthinstruct_baselines._detector import Detections, Detector
-from earthinstruct_baselines._pretrained import load_pretrained
+from earthinstruct_baselines._detector import Detections
+from earthinstruct_baselines._pretrained import PretrainedDetector, Published
 
 _FRAME = 2  # tokens around a text: [CLS] and [SEP]
 _DELIMITERS = re.compile(r"[._?\s]+")  # "." and "?" end a phrase for the model
 
 
-class GroundingDino(Detector):
+class GroundingDino(PretrainedDetector):
     """Grounding DINO: the category names as one text, labels through the tokens of each name.
 
     A query scores a category by the mean of its tokens' probabilities; every pair of a query and a category is a
@@ -41,15 +41,17 @@ class GroundingDino(Detector):
     """
 
     name = "grounding-dino"
-    model_type = "grounding-dino"
-    model_class = "GroundingDinoForObjectDetection"
-    page = "https://huggingface.co/IDEA-Research/grounding-dino-base"
+    published = Published(
+        ("grounding-dino",),
+        "GroundingDinoForObjectDetection",
+        "GroundingDinoProcessor",
+        "https://huggingface.co/IDEA-Research/grounding-dino-base",
+    )
 
     def __init__(
         self, weights: str | Path, threshold: float = 0.0, limit: int = 300, device: str | None = None
     ) -> None:
-        super().__init__(threshold, limit)
-        self._loaded = load_pretrained(weights, self.model_type, self.model_class, self.page, device)
+        super().__init__(weights, threshold, limit, device)
 
     def detect(self, image: NDArray[np.uint8], names: Sequence[str]) -> Detections:
         """Find objects of these names in one RGB image, uint8 (height, width, 3)."""
@@ -87,24 +89,17 @@ class GroundingDino(Detector):
             "queries": int(self._loaded.model.config.num_queries),
         }
 
-    @property
-    def weights(self) -> list[dict[str, str]]:
-        """The files it loaded, [{name, sha256}]."""
-        return self._loaded.weights
-
-    @property
-    def device(self) -> str:
-        """The torch device it runs on."""
-        return self._loaded.device
-
 
 class MMGroundingDino(GroundingDino):
     """MM-Grounding-DINO: Grounding DINO trained anew on open data by MMDetection; used in the same way."""
 
     name = "mm-grounding-dino"
-    model_type = "mm-grounding-dino"
-    model_class = "MMGroundingDinoForObjectDetection"
-    page = "https://huggingface.co/openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det"
+    published = Published(
+        ("mm-grounding-dino",),
+        "MMGroundingDinoForObjectDetection",
+        "GroundingDinoProcessor",
+        "https://huggingface.co/openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det",
+    )
 
 
 @dataclass(frozen=True)

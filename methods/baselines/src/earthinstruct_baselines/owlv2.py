@@ -1,0 +1,95 @@
+"""OWLv2: a detector that takes each category name as a query of its own.
+
+Source: Minderer et al., Scaling Open-Vocabulary Object Detection (arXiv 2306.09683).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.errors import EarthInstructError
+from earthinstruct_baselines._boxes import best, corners_of_centres
+from earthinstruct_baselines._detector import Detections
+from earthinstruct_baselines._pretrained import PretrainedDetector, Published
+
+TEMPLATE = "a photo of a {category}"
+
+
+class OWLv2(PretrainedDetector):
+    """OWLv2: one query a category, in a template; each image patch gives one box and its best category.
+
+    The model sees the image padded below and to the right to a square of its longer side.
+
+    Args:
+        weights: the folder of the model.
+        template: the sentence a name is put into; `{category}` stands for it.
+        threshold: the least score of a detection; 0 keeps what a score sweep needs.
+        limit: most detections in one image.
+        device: a torch device; None: the best there is.
+
+    Raises:
+        DataError: the folder does not hold the model.
+        EarthInstructError: the template has no `{category}`.
+    """
+
+    name = "owlv2"
+    published = Published(
+        ("owlv2",),
+        "Owlv2ForObjectDetection",
+        "Owlv2Processor",
+        "https://huggingface.co/google/owlv2-large-patch14-ensemble",
+    )
+
+    def __init__(
+        self,
+        weights: str | Path,
+        template: str = TEMPLATE,
+        threshold: float = 0.0,
+        limit: int = 300,
+        device: str | None = None,
+    ) -> None:
+        super().__init__(weights, threshold, limit, device)
+        if "{category}" not in template:
+            raise EarthInstructError(f"template {template!r} must contain {{category}}")
+        self.template = template
+
+    def detect(self, image: NDArray[np.uint8], names: Sequence[str]) -> Detections:
+        """Find objects of these names in one RGB image, uint8 (height, width, 3).
+
+        Raises:
+            EarthInstructError: a name is too long for the model.
+        """
+        import torch
+
+        for name in names:
+            if not self.fits(name):
+                raise EarthInstructError(f"category {name!r} in {self.template!r} is too long for {self.name}")
+        processor, device = self._loaded.processor, self._loaded.device
+        queries = [self._query(name) for name in names]
+        inputs = processor(text=[queries], images=image, return_tensors="pt").to(device)
+        with torch.inference_mode():
+            answer = self._loaded.model(**inputs)
+        probabilities = answer.logits[0].sigmoid().double().cpu().numpy()  # (patches, names)
+        category = probabilities.argmax(axis=1)
+        scores = probabilities[np.arange(len(category)), category]
+        chosen = best(scores, self.threshold, self.limit)
+        corners = corners_of_centres(answer.pred_boxes[0].double().cpu().numpy()[chosen])
+        return Detections(category[chosen], corners * max(image.shape[:2]), scores[chosen])
+
+    def fits(self, name: str) -> bool:
+        """Whether the model can read the name in the template."""
+        tokenizer = self._loaded.processor.tokenizer
+        longest = self._loaded.model.config.text_config.max_position_embeddings
+        return len(tokenizer(self._query(name)).input_ids) <= longest
+
+    def parameters(self) -> dict[str, Any]:
+        """The template."""
+        return {"template": self.template}
+
+    def _query(self, name: str) -> str:
+        return self.template.replace("{category}", name.replace("_", " ").lower())

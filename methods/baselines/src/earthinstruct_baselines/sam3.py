@@ -1,0 +1,103 @@
+"""SAM 3: a segmenter that finds every instance of a noun phrase.
+
+Source: Carion et al., SAM 3: Segment Anything with Concepts (arXiv 2511.16719).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.errors import EarthInstructError
+from earthinstruct.masks import RLE, encode_mask
+from earthinstruct_baselines._boxes import best
+from earthinstruct_baselines._detector import Detections
+from earthinstruct_baselines._pretrained import PretrainedDetector, Published
+
+_INSIDE = 0.5  # probability from which a pixel belongs to a mask
+
+
+class SAM3(PretrainedDetector):
+    """SAM 3: one text prompt a category, boxes and masks; the image is encoded once for all of them.
+
+    A score is the probability that the query is an instance times the one that the category is in the image at all.
+
+    Args:
+        weights: the folder of the model.
+        threshold: the least score of a detection. The masks of low scores are many and large: 0.05 keeps a sweep small.
+        limit: most detections in one image.
+        device: a torch device; None: the best there is.
+
+    Raises:
+        DataError: the folder does not hold the model.
+    """
+
+    name = "sam3"
+    published = Published(("sam3", "sam3_video"), "Sam3Model", "Sam3Processor", "https://huggingface.co/facebook/sam3")
+
+    def __init__(
+        self, weights: str | Path, threshold: float = 0.05, limit: int = 300, device: str | None = None
+    ) -> None:
+        super().__init__(weights, threshold, limit, device)
+
+    def detect(self, image: NDArray[np.uint8], names: Sequence[str]) -> Detections:
+        """Find objects of these names in one RGB image, uint8 (height, width, 3).
+
+        Raises:
+            EarthInstructError: a name is too long for the model.
+        """
+        import torch
+
+        model, processor, device = self._loaded.model, self._loaded.processor, self._loaded.device
+        pixels = processor.image_processor(images=image, return_tensors="pt")["pixel_values"].to(device)
+        scores, corners, masks = [], [], []
+        with torch.inference_mode():
+            seen = model.get_vision_features(pixels)
+            for name in names:
+                answer = model(vision_embeds=seen, **self._prompt(name).to(device))
+                found = answer.pred_logits[0].sigmoid() * answer.presence_logits[0].sigmoid()
+                kept = best(found.double().cpu().numpy(), self.threshold, self.limit)
+                scores.append(found.double().cpu().numpy()[kept])
+                corners.append(answer.pred_boxes[0].double().cpu().numpy()[kept])
+                masks += list(answer.pred_masks[0][torch.from_numpy(kept).to(device)].float().sigmoid().cpu())
+        category = np.repeat(np.arange(len(names)), [len(part) for part in scores])
+        chosen = best(np.concatenate(scores), self.threshold, self.limit)
+        height, width = image.shape[:2]
+        return Detections(
+            category[chosen],
+            np.concatenate(corners)[chosen] * np.array([width, height, width, height]),
+            np.concatenate(scores)[chosen],
+            [mask_of_image(masks[i], height, width) for i in chosen],
+        )
+
+    def parameters(self) -> dict[str, Any]:
+        """The prompt of a category."""
+        return {"prompt": "{category}", "mask_threshold": _INSIDE}
+
+    def _prompt(self, name: str) -> Any:
+        tokenizer = self._loaded.processor.tokenizer
+        longest = self._loaded.model.config.text_config.max_position_embeddings
+        tokens = tokenizer(
+            name.replace("_", " ").lower(), return_tensors="pt", padding="max_length", max_length=longest
+        )
+        if tokens["input_ids"].shape[1] > longest:
+            raise EarthInstructError(f"category {name!r} is too long for {self.name}: it reads {longest} tokens")
+        return tokens
+
+
+def mask_of_image(probabilities: Any, height: int, width: int) -> RLE:
+    """A mask as the model gives it, of the image squeezed into a square, at the size of the image.
+
+    Args:
+        probabilities: torch tensor (h, w), of each pixel to belong to the mask.
+        height: of the image, pixels.
+        width: of the image, pixels.
+    """
+    from torch.nn.functional import interpolate
+
+    drawn = interpolate(probabilities[None, None], size=(height, width), mode="bilinear", align_corners=False)[0, 0]
+    return encode_mask((drawn > _INSIDE).numpy())

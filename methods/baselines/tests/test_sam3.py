@@ -1,0 +1,76 @@
+"""Masks and boxes come back from the squeezed square to the image that was given."""
+
+import numpy as np
+import pytest
+from earthinstruct_baselines.sam3 import SAM3, mask_of_image
+
+from earthinstruct.errors import EarthInstructError
+from earthinstruct.masks import decode_mask
+from earthinstruct.testing import check_method
+
+NAMES = ("airplane", "storage_tank")
+
+
+@pytest.fixture(scope="module")
+def method(sam3_weights):
+    return SAM3(sam3_weights, threshold=0.0, device="cpu")
+
+
+def test_boxes_masks_and_scores_are_those_of_transformers(method, image):
+    import torch
+
+    processor = method._loaded.processor
+    found = method.detect(image, NAMES)
+    assert len(found.scores) == 18
+    assert (np.diff(found.scores) <= 0).all()
+    for category, name in enumerate(("airplane", "storage tank")):
+        inputs = processor(images=image, text=name, return_tensors="pt")
+        with torch.inference_mode():
+            answer = method._loaded.model(
+                pixel_values=inputs["pixel_values"],
+                input_ids=inputs["input_ids"],
+                attention_mask=inputs["attention_mask"],
+            )
+        (expected,) = processor.post_process_instance_segmentation(answer, threshold=-1, target_sizes=[image.shape[:2]])
+        order = np.argsort(-expected["scores"].numpy(), kind="stable")
+        mine = np.flatnonzero(found.category == category)
+        np.testing.assert_allclose(found.scores[mine], expected["scores"].numpy()[order], rtol=1e-4)
+        np.testing.assert_allclose(found.corners[mine], expected["boxes"].numpy()[order], rtol=1e-4, atol=1e-3)
+        drawn = np.stack([decode_mask(found.masks[i]) for i in mine])
+        assert drawn.shape == (9, 48, 80)
+        assert (drawn != expected["masks"].numpy()[order].astype(bool)).mean() < 1e-3
+
+
+def test_a_mask_is_stretched_to_the_image():
+    import torch
+
+    left = torch.zeros(4, 4)
+    left[:, :2] = 1
+    drawn = decode_mask(mask_of_image(left, 10, 20))
+    assert drawn[:, :9].all()
+    assert not drawn[:, 11:].any()
+
+
+def test_threshold_and_limit(sam3_weights, method, image):
+    everything = method.detect(image, NAMES)
+    middle = float(np.median(everything.scores))
+    some = SAM3(sam3_weights, threshold=middle, device="cpu").detect(image, NAMES)
+    assert np.array_equal(some.scores, everything.scores[everything.scores >= middle])
+    few = SAM3(sam3_weights, threshold=0.0, limit=4, device="cpu").detect(image, NAMES)
+    assert np.array_equal(few.corners, everything.corners[:4])
+    assert list(few.masks) == list(everything.masks[:4])
+
+
+def test_a_name_too_long_for_the_model_is_refused(method, image):
+    with pytest.raises(EarthInstructError, match="is too long for sam3: it reads 32 tokens"):
+        method.detect(image, ["ship " * 40])
+
+
+def test_it_keeps_the_contract(method):
+    assert [check for check in check_method(method) if check.problem] == []
+
+
+def test_it_runs_from_the_command_line(run_on_scenes, sam3_weights):
+    records, result = run_on_scenes("sam3", f"weights={sam3_weights}", "device=cpu", "threshold=0.0", "limit=20")
+    assert [len(record["masks"]) == len(record["boxes"]) > 0 for record in records] == [True, True]
+    assert result["metrics"]["mask"] is not None
