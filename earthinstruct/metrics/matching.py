@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,30 +171,73 @@ def match(pairs: Pairs, rule: Rule, order: NDArray[np.int64] | None = None) -> N
     matched = np.full(pairs.n_predictions, -1, dtype=np.int64)
     if not len(pairs.prediction):
         return matched
-    rank = np.arange(pairs.n_predictions)
-    if order is not None:
-        rank[order] = np.arange(pairs.n_predictions)
+    rank = _rank(order, pairs.n_predictions)
     simple, component = _components(pairs)
-
     preference = -pairs.target if rule == "coco" else pairs.target  # among equal IoUs
     # one ground truth, or one prediction: the first prediction gets its best ground truth
-    best = np.lexsort((preference, -pairs.iou, rank[pairs.prediction], component))
-    best = best[simple[best]]
-    _, first = np.unique(component[best], return_index=True)
-    matched[pairs.prediction[best[first]]] = pairs.target[best[first]]
-
-    tangled = np.flatnonzero(~simple)
-    tangled = tangled[
-        np.lexsort((preference[tangled], -pairs.iou[tangled], rank[pairs.prediction[tangled]], component[tangled]))
-    ]
+    best = _first_of_each(simple, component, (preference, -pairs.iou, rank[pairs.prediction]))
+    matched[pairs.prediction[best]] = pairs.target[best]
     resolve = _augment if rule == "maximum" else _take_best
-    for members in np.split(tangled, np.flatnonzero(np.diff(component[tangled])) + 1):
-        options: dict[int, list[int]] = {}
-        for prediction, target in zip(pairs.prediction[members].tolist(), pairs.target[members].tolist(), strict=True):
-            options.setdefault(prediction, []).append(target)
+    for options in _tangled(pairs, simple, component, (preference, -pairs.iou, rank[pairs.prediction])):
         for target, prediction in resolve(options).items():
             matched[prediction] = target
     return matched
+
+
+def enlarges_greedy(pairs: Pairs, entering: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which predictions make a `greedy` matching by index one larger when they come to be there, one after another.
+
+    The number of them in any prefix of `entering` is the size of the greedy matching of that prefix alone, so one
+    pass answers for every score threshold. It rests on this: one prediction more never frees a ground truth that was
+    taken, and takes at most one more.
+
+    Args:
+        pairs: the pairs to choose from.
+        entering: int64 (n_predictions,), the predictions, best score first.
+
+    Returns:
+        bool (n_predictions,).
+    """
+    larger = np.zeros(pairs.n_predictions, dtype=bool)
+    if not len(pairs.prediction):
+        return larger
+    rank = _rank(entering, pairs.n_predictions)[pairs.prediction]
+    simple, component = _components(pairs)
+    larger[pairs.prediction[_first_of_each(simple, component, (rank,))]] = True
+    for options in _tangled(pairs, simple, component, (pairs.target, -pairs.iou, rank)):
+        larger[_displace(options)] = True
+    return larger
+
+
+def _rank(order: NDArray[np.int64] | None, n: int) -> NDArray[np.int64]:
+    """The place of each prediction in the order."""
+    rank = np.arange(n)
+    if order is not None:
+        rank[order] = np.arange(n)
+    return rank
+
+
+def _first_of_each(
+    chosen: NDArray[np.bool_], component: NDArray[np.int64], keys: tuple[NDArray[Any], ...]
+) -> NDArray[np.int64]:
+    """Of each component among the `chosen` pairs, the pair that the keys (the last one first) put first."""
+    pair = np.flatnonzero(chosen)
+    pair = pair[np.lexsort([*(key[pair] for key in keys), component[pair]])]
+    return pair[np.append(True, np.diff(component[pair]) != 0)[: len(pair)]]
+
+
+def _tangled(
+    pairs: Pairs, simple: NDArray[np.bool_], component: NDArray[np.int64], keys: tuple[NDArray[Any], ...]
+) -> Iterator[dict[int, list[int]]]:
+    """Of each component that is not simple: prediction -> its ground truths, both in the order of the keys."""
+    pair = np.flatnonzero(~simple)
+    pair = pair[np.lexsort([*(key[pair] for key in keys), component[pair]])]
+    rows = zip(component[pair].tolist(), pairs.prediction[pair].tolist(), pairs.target[pair].tolist(), strict=True)
+    for _, members in groupby(rows, key=itemgetter(0)):
+        options: dict[int, list[int]] = {}
+        for _, prediction, target in members:
+            options.setdefault(prediction, []).append(target)
+        yield options
 
 
 def _components(pairs: Pairs) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
@@ -220,7 +265,28 @@ def _take_best(options: dict[int, list[int]]) -> dict[int, int]:
     return taken
 
 
-def _augment(options: dict[int, Sequence[int]] | dict[int, list[int]]) -> dict[int, int]:
+def _displace(options: dict[int, list[int]]) -> list[int]:
+    """The predictions that take one more ground truth when they enter in turn (deferred acceptance).
+
+    A ground truth goes to the prediction of the smallest index; who loses one asks for the next of its options.
+    """
+    holder: dict[int, int] = {}
+    left = {prediction: iter(targets) for prediction, targets in options.items()}
+    larger = []
+    for start in options:
+        asking = start
+        while (target := next(left[asking], None)) is not None:
+            held = holder.get(target)
+            if held is None:
+                holder[target] = asking
+                larger.append(start)
+                break
+            if asking < held:
+                holder[target], asking = asking, held
+    return larger
+
+
+def _augment(options: dict[int, list[int]]) -> dict[int, int]:
     """Ground truth -> prediction, by augmenting paths (Kuhn), each prediction in turn; without recursion."""
     holder: dict[int, int] = {}
     for start in options:

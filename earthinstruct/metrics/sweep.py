@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.metrics import scores
 from earthinstruct.metrics.detection import Detection
+from earthinstruct.metrics.matching import enlarges_greedy
 from earthinstruct.metrics.summary import Summary
 from earthinstruct.metrics.tally import totals_at_thresholds
 from earthinstruct.metrics.values import Sweep, SweepPoint
@@ -23,11 +24,7 @@ def sweep_thresholds(summary: Summary, detection: Detection) -> Sweep:
     values = detection.predictions.scores
     if values is None:
         raise ValueError("a score sweep needs scores, and these predictions have none")
-    if detection.protocol.rule == "maximum":
-        totals = _totals_at(summary, detection, SWEEP_THRESHOLDS)
-    else:
-        each = [detection.tally(values >= threshold).totals for threshold in SWEEP_THRESHOLDS]
-        totals = {name: np.stack([row[name] for row in each]) for name in ("tp", "fp", "fn")}
+    totals = _totals_at(summary, detection, SWEEP_THRESHOLDS)
     over = summary.groups["all"][summary.has_truth[summary.groups["all"]]]
     if not len(over):
         return Sweep(0.0, [SweepPoint(float(threshold), None, None, None) for threshold in SWEEP_THRESHOLDS])
@@ -43,5 +40,8 @@ def sweep_thresholds(summary: Summary, detection: Detection) -> Sweep:
 
 
 def _totals_at(summary: Summary, detection: Detection, thresholds: NDArray[np.float64]) -> dict[str, NDArray[np.int64]]:
-    matched = detection.matched_all >= 0
+    if detection.protocol.rule == "maximum":
+        matched = detection.matched_all >= 0
+    else:
+        matched = enlarges_greedy(detection.pairs, np.argsort(-detection.predictions.scores, kind="stable"))  # type: ignore[operator]
     return totals_at_thresholds(detection.predictions, matched, summary.actual.sum(axis=0), thresholds)

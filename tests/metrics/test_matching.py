@@ -12,7 +12,8 @@ from pycocotools import mask as coco_mask
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from earthinstruct.metrics.matching import Pairs, box_iou, find_pairs, match
+from earthinstruct.metrics import SWEEP_THRESHOLDS
+from earthinstruct.metrics.matching import Pairs, box_iou, enlarges_greedy, find_pairs, match
 
 
 def pairs_of(edges: list[tuple[int, int, float]], n: int, m: int) -> Pairs:
@@ -136,3 +137,30 @@ def test_pairs_are_those_of_all_against_all(build, geometry, agnostic) -> None:
 def test_an_instance_without_a_category_pairs_with_nothing(build) -> None:
     lost = build.instances([(0, -1, 0, 0, 9, 9)])
     assert len(find_pairs(lost, lost, "box").iou) == 0
+
+
+@given(graphs, st.randoms(use_true_random=False))
+@settings(max_examples=300, deadline=None)
+def test_greedy_grows_by_the_predictions_that_enlarge_it(pairs: Pairs, random: object) -> None:
+    entering = np.arange(pairs.n_predictions)
+    random.shuffle(entering)  # type: ignore[attr-defined]
+    larger = enlarges_greedy(pairs, entering)
+    for n in range(len(entering) + 1):
+        alone = match(pairs.where(np.isin(pairs.prediction, entering[:n])), "greedy")
+        assert larger[entering[:n]].sum() == (alone >= 0).sum()
+
+
+@pytest.mark.parametrize("geometry", ["box", "mask"])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_paper_sweep_is_that_of_plain_loops_on_dense_scenes(build, geometry: str, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    predictions, targets = build.random(generator, 150, scores=True), build.random(generator, 90)
+    iou = coco_mask.iou(predictions.masks.encode(), targets.masks.encode(), [0] * len(targets))  # boxes equal masks
+    same = (predictions.image[:, None] == targets.image) & (predictions.category[:, None] == targets.category)
+    larger = enlarges_greedy(find_pairs(predictions, targets, geometry), np.argsort(-predictions.scores, kind="stable"))
+    for threshold in SWEEP_THRESHOLDS:
+        taken: list[int] = []
+        for i in np.flatnonzero(predictions.scores >= threshold):
+            free = [j for j in np.flatnonzero(same[i]) if iou[i, j] >= 0.5 and j not in taken]
+            taken += sorted(free, key=lambda j: -iou[i, j])[:1]
+        assert larger[predictions.scores >= threshold].sum() == len(taken)

@@ -1,0 +1,113 @@
+"""Data for the benchmarks: the real annotation of NWPU VHR-10, replicated, and predictions made from it.
+
+`python -m benchmarks.data COPIES FOLDER` writes `annotations.json`, `results.json` (COCO results) and
+`predictions-*.jsonl` (a shard a copy, or fewer with `--shards`); 1 copy is NWPU (650 images, 3,921 objects, about
+10,000 predictions), 9 copies have the size of DIOR val. The annotation is read from
+`$EARTHINSTRUCT_REFERENCE/nwpu/annotations.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from pycocotools import mask as coco_mask
+
+PREDICTIONS_AN_OBJECT = 2.55
+FAR = 0.6  # share of the predictions that lie on no object
+
+
+def annotation() -> dict[str, Any]:
+    """The NWPU annotation, as it is.
+
+    Raises:
+        FileNotFoundError: EARTHINSTRUCT_REFERENCE does not name a folder that holds it.
+    """
+    root = os.environ.get("EARTHINSTRUCT_REFERENCE")
+    if root is None:
+        raise FileNotFoundError("EARTHINSTRUCT_REFERENCE must name the folder that holds nwpu/annotations.json")
+    return msgspec.json.decode((Path(root) / "nwpu" / "annotations.json").read_bytes())
+
+
+def records(coco: dict[str, Any], seed: int = 0) -> list[dict[str, Any]]:
+    """One record an image: polygons of its objects moved a little (or far), as masks with their boxes and scores."""
+    chance = np.random.default_rng(seed)
+    names = {category["id"]: category["name"] for category in coco["categories"]}
+    images = {image["id"]: image for image in coco["images"]}
+    found: dict[Any, dict[str, Any]] = {
+        image: {"image_id": image, "labels": [], "boxes": [], "masks": [], "scores": []} for image in images
+    }
+    n = len(coco["annotations"])
+    for i in chance.integers(0, n, round(PREDICTIONS_AN_OBJECT * n)).tolist():
+        entry = coco["annotations"][i]
+        image = images[entry["image_id"]]
+        far = chance.random() < FAR
+        points = np.array(entry["segmentation"][0]).reshape(-1, 2)
+        side = np.array([image["width"], image["height"]])
+        shift = chance.uniform(-0.4, 0.4, 2) * side if far else chance.normal(0, 0.06, 2) * np.ptp(points, axis=0)
+        moved = np.clip(points + shift, 0, side)
+        mask = coco_mask.merge(
+            coco_mask.frPyObjects([moved.round(1).ravel().tolist()], image["height"], image["width"])
+        )
+        if not coco_mask.area(mask):
+            continue
+        record = found[entry["image_id"]]
+        record["labels"].append(names[entry["category_id"]])
+        record["boxes"].append(coco_mask.toBbox(mask).tolist())
+        record["masks"].append({"size": mask["size"], "counts": mask["counts"].decode()})
+        record["scores"].append(round(float(chance.beta(2, 3) if far else chance.beta(4, 2)), 4))
+    return list(found.values())
+
+
+def write(folder: Path, copies: int, *, shards: int = 1, results: bool = True) -> None:
+    """Write the three kinds of files; images and objects of copy k have their ids raised by a multiple of k."""
+    folder.mkdir(parents=True, exist_ok=True)
+    coco = annotation()
+    own = records(coco)
+    n_images = max(image["id"] for image in coco["images"]) + 1
+    n_objects = max(entry["id"] for entry in coco["annotations"]) + 1
+    images, entries, flat = [], [], []
+    ids = {category["name"]: category["id"] for category in coco["categories"]}
+    chance = np.random.default_rng(1)
+    files = [(folder / f"predictions-{k:03}.jsonl").open("wb") for k in range(shards)]
+    for k in range(copies):
+        images += [{**i, "id": i["id"] + k * n_images, "file_name": f"{k:04}-{i['file_name']}"} for i in coco["images"]]
+        entries += [
+            {**e, "id": e["id"] + k * n_objects, "image_id": e["image_id"] + k * n_images} for e in coco["annotations"]
+        ]
+        for record in own:
+            scores = np.clip(np.array(record["scores"]) + chance.normal(0, 0.02, len(record["scores"])), 0, 1)
+            copied = {**record, "image_id": record["image_id"] + k * n_images, "scores": scores.round(4).tolist()}
+            files[k * shards // copies].write(msgspec.json.encode(copied) + b"\n")
+            if results:
+                columns = (copied[name] for name in ("labels", "boxes", "masks", "scores"))
+                flat += [
+                    {
+                        "image_id": copied["image_id"],
+                        "category_id": ids[label],
+                        "bbox": box,
+                        "segmentation": mask,
+                        "score": score,
+                    }
+                    for label, box, mask, score in zip(*columns, strict=True)
+                ]
+    for file in files:
+        file.close()
+    whole = {"images": images, "annotations": entries, "categories": coco["categories"]}
+    (folder / "annotations.json").write_bytes(msgspec.json.encode(whole))
+    if results:
+        (folder / "results.json").write_bytes(msgspec.json.encode(flat))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("copies", type=int)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--no-results", action="store_true")
+    given = parser.parse_args()
+    write(given.folder, given.copies, shards=given.shards, results=not given.no_results)
