@@ -21,11 +21,13 @@ class Answer:
         counts: label -> number of objects >= 0, in the counter's own words.
         input_tokens: tokens sent to a language model.
         output_tokens: tokens it wrote.
+        seconds: wall time of the answer when it was given, also where it is only remembered now; None: not known.
     """
 
     counts: Mapping[str, int]
     input_tokens: int = 0
     output_tokens: int = 0
+    seconds: float | None = None
 
 
 class Counter(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import logging
 import os
 import threading
 import time
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 _T = TypeVar("_T")
+_LOG = logging.getLogger(__name__)
 
 KEY = "OPENAI_API_KEY"
 ADDRESS = "OPENAI_BASE_URL"
 IMAGE_FORMATS = ("png", "jpeg")
 REPLY_FORMATS = ("schema", "json_object", "plain")  # from the strictest; a server that lacks one is asked with the next
+_CALLED = {"schema": "JSON schema", "json_object": "JSON mode", "max_tokens": "max_tokens (but max_completion_tokens)"}
 _JPEG_QUALITY = 95
 _REDACTED = "[redacted]"
 
@@ -199,6 +202,7 @@ class OpenAiLvlm:
                 lack = _lack(_said(error), options)
                 if lack is None:
                     raise
+                _LOG.warning("%s takes no %s; it is asked without from now on", self._where, _CALLED[lack])
                 self._lacking.add(lack)
 
     def _options(self, schema: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -30,7 +30,7 @@ _DECODER = msgspec.json.Decoder(_Line)
 
 
 class RememberedLvlm:
-    """A language model whose replies are kept in a file, one JSON line each, under image, prompt, schema and parameters.
+    """A language model whose replies are kept in a file, a JSON line each, by image, prompt, schema and parameters.
 
     Every reply that came is kept, also a refusal or one that cannot be read: nearly the same would come again. Delete
     its line, or the file, to ask anew. A request that is under way is not made a second time; both get its reply.

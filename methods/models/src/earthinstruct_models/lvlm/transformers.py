@@ -1,0 +1,227 @@
+"""A language model that sees, on this machine: Qwen2.5-VL, Qwen3-VL, or any other that transformers loads by itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
+from earthinstruct_models.devices import best_device
+from earthinstruct_models.lvlm.interface import Arrived, LvlmError, Reply
+from earthinstruct_models.weights import file_sha256
+
+_EDGES = {"min_pixels": "shortest_edge", "max_pixels": "longest_edge"}  # as Qwen's image processors call them
+DTYPES = ("auto", "bfloat16", "float16", "float32")
+
+
+class TransformersLvlm:
+    """A model in a local folder, decoded greedily.
+
+    Only safetensors are read, no code of the folder is run, and nothing is fetched. A schema is not enforced.
+
+    Args:
+        folder: as `save_pretrained` writes it, or a download of the model's repository.
+        max_new_tokens: the longest reply.
+        min_pixels: an image with fewer is enlarged; None: as the folder says. For models of the Qwen-VL family.
+        max_pixels: an image with more is reduced; likewise.
+        batch_size: images at once.
+        dtype: `auto` (that of the weights), `bfloat16`, `float16` or `float32`.
+        device: a torch device; None: cuda, mps or cpu, the first there is.
+        device_map: how accelerate spreads the model over devices, such as "auto"; in place of `device`.
+
+    Raises:
+        DataError: the folder is missing, is no such model, or lacks some of its weights.
+        EarthInstructError: transformers is missing, or a parameter does not go with the model.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        max_new_tokens: int = 2000,
+        min_pixels: int | None = None,
+        max_pixels: int | None = None,
+        batch_size: int = 1,
+        dtype: str = "auto",
+        device: str | None = None,
+        device_map: str | None = None,
+    ) -> None:
+        if dtype not in DTYPES:
+            raise UnknownNameError("dtype", dtype, DTYPES)
+        for name, value in {"max_new_tokens": max_new_tokens, "batch_size": batch_size}.items():
+            if value < 1:
+                raise EarthInstructError(f"{name} must be at least 1, got {value}")
+        self.folder = Path(folder).resolve()
+        self.max_new_tokens = max_new_tokens
+        self.batch_size = batch_size
+        self._pixels = {"min_pixels": min_pixels, "max_pixels": max_pixels}
+        self._files = _weight_files(self.folder)
+        self._model = _load_model(self.folder, dtype, device_map)
+        self._processor = _load_processor(self.folder, self._pixels)
+        if device_map is None:
+            self._model.to(device or best_device())
+        self._turn = threading.Lock()
+
+    def ask(self, image: NDArray[np.uint8], text: str, schema: Mapping[str, Any] | None = None) -> Reply:
+        """One reply about one RGB image, uint8 (height, width, 3).
+
+        Raises:
+            LvlmError: the model cannot take the image, or has no memory for it.
+        """
+        (outcome,) = self.ask_many([image], text, schema)
+        if isinstance(outcome, LvlmError):
+            raise outcome
+        return outcome
+
+    def ask_many(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        text: str,
+        schema: Mapping[str, Any] | None = None,
+        *,
+        arrived: Arrived | None = None,
+    ) -> list[Reply | LvlmError]:
+        """A reply, or why there is none, for each image, in order; `batch_size` at once."""
+        outcomes: list[Reply | LvlmError] = []
+        for start in range(0, len(images), self.batch_size):
+            for outcome in self._outcomes(images[start : start + self.batch_size], text):
+                if arrived is not None and isinstance(outcome, Reply):
+                    arrived(len(outcomes), outcome)
+                outcomes.append(outcome)
+        return outcomes
+
+    def describe(self) -> dict[str, Any]:
+        """Parameters and weights."""
+        return {
+            "lvlm": "transformers",
+            "model": self.folder.name,
+            "model_type": self._model.config.model_type,
+            "decoding": "greedy",
+            "repetition_penalty": self._model.generation_config.repetition_penalty,
+            "max_new_tokens": self.max_new_tokens,
+            **self._pixels,
+            "dtype": str(self._model.dtype).removeprefix("torch."),
+            "weights": [{"name": file.name, "sha256": file_sha256(file)} for file in self._files],
+        }
+
+    def _outcomes(self, images: Sequence[NDArray[np.uint8]], text: str) -> list[Reply | LvlmError]:
+        """Replies to a batch; where it fails, to its halves: one image may be at fault, or memory short."""
+        try:
+            with self._turn:
+                return list(self._generate(images, text))
+        except (RuntimeError, ValueError) as error:
+            if len(images) == 1:
+                problem = f"{type(error).__name__}: {str(error)[:300]}"
+                return [LvlmError(f"model {self.folder.name!r} fails on this image: {problem}")]
+        middle = len(images) // 2
+        return self._outcomes(images[:middle], text) + self._outcomes(images[middle:], text)
+
+    def _generate(self, images: Sequence[NDArray[np.uint8]], text: str) -> list[Reply]:
+        import torch
+
+        started = time.perf_counter()
+        inputs = self._inputs(images, text)
+        with torch.inference_mode():
+            written = self._model.generate(
+                **inputs,
+                max_new_tokens=self.max_new_tokens,
+                do_sample=False,
+                num_beams=1,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+            )[:, inputs["input_ids"].shape[1] :].tolist()
+        seconds = (time.perf_counter() - started) / len(images)
+        sent = inputs["attention_mask"].sum(dim=1).tolist()
+        return [self._reply(tokens, n, seconds) for tokens, n in zip(written, sent, strict=True)]
+
+    def _inputs(self, images: Sequence[NDArray[np.uint8]], text: str) -> Any:
+        from PIL import Image
+
+        content = [{"type": "image"}, {"type": "text", "text": text}]
+        prompt = self._processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+        return self._processor(
+            text=[prompt] * len(images),
+            images=[[Image.fromarray(image)] for image in images],
+            padding=True,
+            return_tensors="pt",
+        ).to(self._model.device, dtype=self._model.dtype)
+
+    def _reply(self, tokens: list[int], sent: int, seconds: float) -> Reply:
+        """The reply in what a row of a batch has behind its prompt, which ends with padding."""
+        ends = self._model.generation_config.eos_token_id
+        stops = {ends} if isinstance(ends, int) else set(ends or ())
+        end = next((i for i, token in enumerate(tokens) if token in stops), None)
+        return Reply(
+            text=self._processor.decode(tokens[:end], skip_special_tokens=True),
+            input_tokens=sent,
+            output_tokens=len(tokens) if end is None else end + 1,
+            seconds=seconds,
+            finish="truncated" if end is None else "complete",
+            model=self.folder.name,
+        )
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    if not (folder / "config.json").is_file():
+        raise DataError(f"{folder} holds no model (no config.json); put the files of the model's repository there")
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise DataError(f"{folder} holds no *.safetensors; other formats may run code and are not loaded")
+    return files
+
+
+def _load_model(folder: Path, dtype: str, device_map: str | None) -> Any:
+    try:
+        from transformers import AutoModelForImageTextToText
+    except ModuleNotFoundError as error:
+        raise EarthInstructError("a language model on this machine needs transformers: pip install transformers") from (
+            error
+        )
+    try:
+        model, report = AutoModelForImageTextToText.from_pretrained(
+            folder,
+            dtype=dtype,
+            device_map=device_map,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:  # transformers, tokenizers and safetensors each raise their own
+        problem = f"{type(error).__name__}: {str(error)[:300]}"
+        raise DataError(f"{folder} does not load as a language model that sees: {problem}") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise DataError(
+            f"{folder} lacks {len(missing)} of the model's weights, {missing[0]} first; are all its files there?"
+        )
+    return model.eval()
+
+
+def _load_processor(folder: Path, pixels: Mapping[str, int | None]) -> Any:
+    """The processor; prompts are padded on the left, so that every reply begins right behind its prompt."""
+    from transformers import AutoProcessor
+
+    try:
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # as above
+        problem = f"{type(error).__name__}: {str(error)[:300]}"
+        raise DataError(f"the processor in {folder} does not load: {problem}") from error
+    limits = {_EDGES[name]: value for name, value in pixels.items() if value is not None}
+    if limits and not hasattr(processor.image_processor, "merge_size"):  # elsewhere these edges are lengths
+        raise EarthInstructError(f"the image processor in {folder} takes neither min_pixels nor max_pixels")
+    if limits:
+        size = processor.image_processor.size
+        processor.image_processor.size = {edge: limits.get(edge, size[edge]) for edge in _EDGES.values()}
+    processor.tokenizer.padding_side = "left"
+    if processor.tokenizer.pad_token is None:
+        processor.tokenizer.pad_token = processor.tokenizer.eos_token
+    return processor
