@@ -1,11 +1,13 @@
 """Every checkpoint format loads the same weights; what is not a checkpoint, or another architecture's, is refused."""
 
 import argparse
+import json
 
 import numpy as np
 import pytest
 import torch
-from earthinstruct_models.encoders.open_clip import OpenClipEncoder, crop_corners
+from earthinstruct_models.encoders.crops import crop_corners
+from earthinstruct_models.encoders.open_clip import OpenClipEncoder, named_encoder
 
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
 
@@ -75,6 +77,111 @@ def test_the_template_and_the_activation_change_what_they_should(tiny_clip, tiny
 def test_another_architecture_is_refused(tiny_checkpoint):
     with pytest.raises(DataError, match="does not load as ViT-B-32"):
         OpenClipEncoder(tiny_checkpoint, architecture="ViT-B-32", device="cpu")
+
+
+def test_position_embeddings_of_another_size_are_refused_rather_than_resized(tiny_clip, tmp_path):
+    state = dict(tiny_clip[1].state_dict())
+    state["visual.positional_embedding"] = torch.zeros(10, 32)  # of 48 x 48 pixels, where the model takes 32 x 32
+    torch.save(state, tmp_path / "larger.pt")
+    with pytest.raises(DataError, match=r"positional_embedding has the shape \(10, 32\), expected \(5, 32\)"):
+        OpenClipEncoder(tmp_path / "larger.pt", config=tiny_clip[0], device="cpu")
+
+
+@pytest.fixture
+def siglip(tmp_path):
+    """A random SigLIP-style model (attention pooling, sigmoid bias, tokenizer of a folder) and its files."""
+    import open_clip
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", "satellite", "image", "ship", "harbor", "a"])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    ).save_pretrained(tmp_path / "tokenizer")
+    config = tmp_path / "tiny-siglip.json"
+    vision = {"image_size": 224, "timm_model_name": "vit_tiny_patch16_224", "timm_pool": "avg", "timm_proj": "none"}
+    text = {
+        "context_length": 8,
+        "vocab_size": 8,
+        "hf_tokenizer_name": "nobody/tiny",
+        "width": 192,
+        "heads": 2,
+        "layers": 1,
+        "no_causal_mask": True,
+        "pool_type": "last",
+    }
+    config.write_text(
+        json.dumps(
+            {"embed_dim": 192, "init_logit_bias": -10, "custom_text": True, "vision_cfg": vision, "text_cfg": text}
+        )
+    )
+    open_clip.add_model_config(config)
+    torch.save(open_clip.create_model("tiny-siglip", load_weights=False).state_dict(), tmp_path / "siglip.pt")
+    return {"checkpoint": tmp_path / "siglip.pt", "config": config, "device": "cpu"}, tmp_path / "tokenizer"
+
+
+def test_a_siglip_runs_with_its_tokenizer_and_downloads_nothing(siglip):
+    parameters, tokenizer = siglip
+    with pytest.raises(EarthInstructError, match="would download hf_tokenizer_name nobody/tiny"):
+        OpenClipEncoder(**parameters)
+    with pytest.raises(DataError, match="is not a folder"):
+        OpenClipEncoder(**parameters, tokenizer="nobody/tiny")
+    with pytest.raises(EarthInstructError, match="has the activation gelu, not quickgelu"):
+        OpenClipEncoder(**parameters, tokenizer=tokenizer, activation="quickgelu")
+    encoder = OpenClipEncoder(**parameters, tokenizer=tokenizer, preprocess={"resize_mode": "squash"})
+    assert encoder.embed_crops(IMAGE, BOXES).shape == (3, 192)
+    ship, harbor = encoder.embed_labels(["ship", "harbor"])
+    assert not np.allclose(ship, harbor)
+    assert encoder.describe()["preprocess"]["resize_mode"] == "squash"
+
+
+def test_preprocessing_is_what_the_weights_of_an_architecture_share():
+    from earthinstruct_models.encoders.open_clip import _preprocess
+
+    shared = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+    assert _preprocess("ViT-B-16-SigLIP", None) == shared
+    assert _preprocess("ViT-L-14", None) == {}  # its published weights differ, open_clip's default stands
+    with pytest.raises(UnknownNameError, match="did you mean 'mean'"):
+        _preprocess("ViT-L-14", {"means": 1})
+
+
+def test_an_architecture_states_its_activation(tiny_checkpoint):
+    with pytest.raises(EarthInstructError, match="has the activation quickgelu, not gelu"):
+        OpenClipEncoder(tiny_checkpoint, architecture="ViT-L-14-quickgelu", activation="gelu")
+
+
+def test_an_encoder_of_the_table_says_where_its_weights_are_and_takes_no_other_architecture(
+    tiny_checkpoint, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("EARTHINSTRUCT_WEIGHTS", str(tmp_path))
+    with pytest.raises(DataError, match="fetch skyclip-b32, or get"):
+        named_encoder("skyclip-b32")
+    with pytest.raises(DataError, match="does not load as ViT-B-32"):
+        named_encoder("skyclip-b32", checkpoint=tiny_checkpoint)
+    with pytest.raises(UnknownNameError, match="did you mean 'skyclip-b32'"):
+        named_encoder("skyclip-b23")
+
+
+def test_an_encoder_of_the_table_has_its_activation(tmp_path, monkeypatch, tiny_clip, tiny_checkpoint):
+    from earthinstruct_models.encoders import open_clip as module
+    from earthinstruct_models.encoders.table import EncoderEntry
+
+    monkeypatch.setitem(module.ENCODERS, "tiny", EncoderEntry("tiny-random", "quickgelu", "this test"))
+    described = named_encoder("tiny", checkpoint=tiny_checkpoint, device="cpu").describe()
+    assert (described["encoder"], described["activation"], described["device"]) == ("tiny", "quickgelu", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("label", "sentence"), [("ship", "an image of a ship"), ("oil_tank", "an image of an oil tank")]
+)
+def test_the_article_follows_the_label(tiny_clip, tiny_checkpoint, label, sentence):
+    one, other = (
+        OpenClipEncoder(tiny_checkpoint, config=tiny_clip[0], device="cpu", template=template)
+        for template in ("an image of {article} {category}", sentence.replace(label.replace("_", " "), "{category}"))
+    )
+    assert np.array_equal(one.embed_labels([label]), other.embed_labels([label]))
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(tiny_clip, tmp_path):

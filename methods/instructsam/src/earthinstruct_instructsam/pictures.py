@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from earthinstruct_models.encoders.open_clip import crop_corners
+from earthinstruct_models.encoders.crops import crop_corners
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 

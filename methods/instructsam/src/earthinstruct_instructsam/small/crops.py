@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from earthinstruct_models.encoders.open_clip import crop_corners
+from earthinstruct_models.encoders.crops import crop_corners
 from earthinstruct_models.parts import Proposer
 from numpy.typing import NDArray
 from PIL import Image

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
+from earthinstruct_models.encoders.crops import RESIZE_MODES, Corners, crop_corners, resized_crops
+from earthinstruct_models.encoders.table import ENCODERS
+from earthinstruct_models.weights import file_sha256, find_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 TEMPLATE = "a satellite image of a {category}"
 ACTIVATIONS = ("gelu", "quickgelu")
-CROP_SCALE = 1.2  # a crop shows its box enlarged about the centre, clipped to the image
+CROPS = ("pil", "device")
+_PREPROCESS = ("mean", "std", "interpolation", "resize_mode")
 
 
 class OpenClipEncoder:
@@ -24,16 +30,22 @@ class OpenClipEncoder:
     Args:
         checkpoint: a state dict or training checkpoint (`.pt`; loaded with weights_only, a `module.` prefix is removed)
             or `.safetensors`.
-        architecture: an open_clip model name, such as "ViT-L-14"; None: the name of `config`.
+        architecture: an open_clip model name, such as "ViT-L-14" or "ViT-B-16-SigLIP"; None: the name of `config`.
         config: a model config file in open_clip's format, for an architecture that open_clip does not know.
-        activation: `gelu` or `quickgelu`. A state dict does not show which one it was trained with.
-        template: the sentence a label is put into; `{category}` stands for it.
+        activation: `gelu` or `quickgelu`, which a state dict does not show; None: the one of the architecture.
+        template: the sentence a label is put into; `{category}` stands for it, and `{article}` for a or an.
         batch_size: crops at once.
+        crops: `pil`: cut and resized by Pillow, one by one; `device`: on the device, without a way back.
+        preprocess: `mean`, `std` (three numbers each), `interpolation`, `resize_mode` in open_clip's words, where the
+            weights were trained with others than open_clip's for the architecture.
+        tokenizer: a folder with the tokenizer, for an architecture whose tokenizer open_clip would download (SigLIP).
         device: a torch device; None: cuda, mps or cpu, the first there is.
 
     Raises:
         DataError: a file is missing or malformed, or its weights do not fit the architecture.
-        UnknownNameError: no such architecture or activation.
+        EarthInstructError: the template or the preprocessing is malformed, the activation is not of the architecture,
+            or something would have to be downloaded.
+        UnknownNameError: no such architecture, activation or way of cropping.
     """
 
     def __init__(
@@ -41,19 +53,25 @@ class OpenClipEncoder:
         checkpoint: Path | str,
         architecture: str | None = None,
         config: Path | str | None = None,
-        activation: str = "gelu",
+        activation: str | None = None,
         template: str = TEMPLATE,
         batch_size: int = 64,
+        crops: str = "pil",
+        preprocess: Mapping[str, Any] | None = None,
+        tokenizer: Path | str | None = None,
         device: str | None = None,
     ) -> None:
         import open_clip
         import torch
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
-        if activation not in ACTIVATIONS:
-            raise UnknownNameError("activation", activation, ACTIVATIONS)
+        if crops not in CROPS:
+            raise UnknownNameError("way of cropping", crops, CROPS)
         if "{category}" not in template:
             raise EarthInstructError(f"template {template!r} must contain {{category}}")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise EarthInstructError(f"batch_size must be an integer >= 1, got {batch_size!r}")
+        self.name = "open_clip"
         self.checkpoint = Path(checkpoint)
         if not self.checkpoint.is_file():
             raise DataError(f"CLIP checkpoint {self.checkpoint} does not exist")
@@ -62,43 +80,33 @@ class OpenClipEncoder:
         if architecture is None or open_clip.get_model_config(architecture) is None:
             raise UnknownNameError("architecture", str(architecture), open_clip.list_models())
         self.architecture = architecture
-        self.activation = activation
+        self.activation = _activation(architecture, activation)
         self.template = template
         self.batch_size = batch_size
+        self.crops = crops
         self.device = torch.device(device or _best_device())
-        try:
-            model = open_clip.create_model(
-                architecture,
-                pretrained=str(self.checkpoint),
-                force_quick_gelu=activation == "quickgelu",
-                require_pretrained=True,
-                weights_only=True,
-            )
-        except Exception as error:  # open_clip, torch and safetensors each raise their own
-            raise DataError(
-                f"CLIP checkpoint {self.checkpoint} does not load as {architecture}: {type(error).__name__}: "
-                f"{str(error)[:300]}; check the architecture, and that the file holds nothing but weights"
-            ) from error
-        self._model = model.to(self.device).eval()
-        self._tokenize = open_clip.get_tokenizer(architecture)
-        self._transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
+        self._tokenize = _tokenizer(architecture, tokenizer)
+        self._model = _loaded(self.checkpoint, architecture, self.activation, _preprocess(architecture, preprocess)).to(
+            self.device
+        )
+        preparing = self._model.visual.preprocess_cfg
+        self.preprocess: dict[str, Any] = {key: preparing[key] for key in ("size", *_PREPROCESS)}
+        self._transform = image_transform_v2(PreprocessCfg(**preparing), is_train=False)
+        if crops == "device":
+            self._side = _square(self.preprocess)
         self._labels: dict[str, NDArray[np.float32]] = {}
 
     def embed_crops(self, image: NDArray[np.uint8], boxes: NDArray[np.float64]) -> NDArray[np.float32]:
         """Unit embeddings of the enlarged boxes: (n, 4) xywh in pixels -> (n, d)."""
         import torch
-        from PIL import Image
 
-        picture = Image.fromarray(image)
+        corners = crop_corners(boxes, image.shape[1], image.shape[0])
         parts = [np.zeros((0, self._width), dtype=np.float32)]
-        for start in range(0, len(boxes), self.batch_size):
-            crops = [
-                picture.crop(corners) for corners in crop_corners(boxes[start : start + self.batch_size], *picture.size)
-            ]
-            with torch.inference_mode():
-                batch = torch.stack([self._transform(crop) for crop in crops]).to(self.device)
-                features = self._model.encode_image(batch, normalize=True)
-            parts.append(features.float().cpu().numpy())
+        with torch.inference_mode():
+            views = self._views_on_device(image) if self.crops == "device" else self._views_by_pillow(image)
+            for start in range(0, len(boxes), self.batch_size):
+                batch = views(corners[start : start + self.batch_size])
+                parts.append(self._model.encode_image(batch, normalize=True).float().cpu().numpy())
         return np.concatenate(parts)
 
     def embed_labels(self, labels: Sequence[str]) -> NDArray[np.float32]:
@@ -107,22 +115,23 @@ class OpenClipEncoder:
 
         new = [label for label in dict.fromkeys(labels) if label not in self._labels]
         if new:
-            sentences = [self.template.format(category=label.replace("_", " ")) for label in new]
+            sentences = [self.template.format(category=name, article=_article(name)) for name in map(_plain, new)]
             with torch.inference_mode():
                 features = self._model.encode_text(self._tokenize(sentences).to(self.device), normalize=True)
             self._labels.update(zip(new, features.float().cpu().numpy(), strict=True))
         return np.stack([self._labels[label] for label in labels]) if labels else np.zeros((0, self._width), np.float32)
 
     def describe(self) -> dict[str, Any]:
-        """Architecture, activation, template and weights."""
+        """Architecture, activation, template, preprocessing, device and weights."""
         return {
-            "encoder": "open_clip",
+            "encoder": self.name,
             "architecture": self.architecture,
             "activation": self.activation,
             "template": self.template,
-            "weights": [
-                {"name": self.checkpoint.name, "sha256": hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()}
-            ],
+            "crops": self.crops,
+            "preprocess": self.preprocess,
+            "device": str(self.device),
+            "weights": [{"name": self.checkpoint.name, "sha256": file_sha256(self.checkpoint)}],
         }
 
     @property
@@ -131,19 +140,74 @@ class OpenClipEncoder:
 
         return int(open_clip.get_model_config(self.architecture)["embed_dim"])
 
+    def _views_by_pillow(self, image: NDArray[np.uint8]) -> Callable[[Sequence[Corners]], Tensor]:
+        import torch
+        from PIL import Image
 
-def crop_corners(boxes: NDArray[np.float64], width: int, height: int) -> list[tuple[int, int, int, int]]:
-    """The corners (left, top, right, bottom) of boxes enlarged by `CROP_SCALE`, in whole pixels inside the image.
+        picture = Image.fromarray(image)
+        return lambda corners: torch.stack([self._transform(picture.crop(cut)) for cut in corners]).to(self.device)
 
-    >>> crop_corners(np.array([[10.0, 10, 20, 20], [0, 0, 0, 0]]), 100, 30)
-    [(8, 8, 32, 30), (0, 0, 1, 1)]
+    def _views_on_device(self, image: NDArray[np.uint8]) -> Callable[[Sequence[Corners]], Tensor]:
+        import torch
+
+        picture = torch.from_numpy(image.copy()).to(self.device).permute(2, 0, 1)
+        if self.device.type != "cpu":
+            picture = picture.float()
+        mean, std = (
+            torch.tensor(self.preprocess[key], device=self.device).reshape(3, 1, 1) * 255 for key in ("mean", "std")
+        )
+        mode, kernel = self.preprocess["resize_mode"], self.preprocess["interpolation"]
+        return lambda corners: (
+            (resized_crops(picture, corners, self._side, mode=mode, kernel=kernel).float() - mean) / std
+        )
+
+
+def named_encoder(
+    name: str,
+    checkpoint: Path | str | None = None,
+    activation: str | None = None,
+    template: str = TEMPLATE,
+    batch_size: int = 64,
+    crops: str = "pil",
+    device: str | None = None,
+) -> OpenClipEncoder:
+    """An encoder of the table, from the weights folder unless a checkpoint is given.
+
+    Args:
+        name: an entry of `earthinstruct_models.encoders.table.ENCODERS`.
+        checkpoint: its weights; None: those of this name in the weights folder.
+        activation: another one than the table states.
+        template: as for `OpenClipEncoder`.
+        batch_size: likewise.
+        crops: likewise.
+        device: likewise.
+
+    Raises:
+        UnknownNameError: no such encoder.
+        DataError: its weights are not on this machine; says where to get them and where they go.
     """
-    centre = boxes[:, :2] + boxes[:, 2:] / 2
-    half = boxes[:, 2:] * CROP_SCALE / 2
-    limit = np.array([width, height])
-    low = np.clip(np.floor(centre - half), 0, limit - 1)
-    high = np.clip(np.ceil(centre + half), low + 1, limit)
-    return [(int(x0), int(y0), int(x1), int(y1)) for (x0, y0), (x1, y1) in zip(low, high, strict=True)]
+    if name not in ENCODERS:
+        raise UnknownNameError("encoder", name, ENCODERS)
+    entry = ENCODERS[name]
+    encoder = OpenClipEncoder(
+        find_weights(name) if checkpoint is None else checkpoint,
+        entry.architecture,
+        activation=activation or entry.activation,
+        template=template,
+        batch_size=batch_size,
+        crops=crops,
+        device=device,
+    )
+    encoder.name = name
+    return encoder
+
+
+def _plain(label: str) -> str:
+    return label.replace("_", " ")
+
+
+def _article(name: str) -> str:
+    return "an" if name[:1].lower() in "aeiou" else "a"
 
 
 def _best_device() -> str:
@@ -167,3 +231,98 @@ def _register(config: Path) -> str:
         raise DataError(f"CLIP config {config} has no {missing[0]!r}; expected an open_clip model config")
     open_clip.add_model_config(config)
     return config.stem
+
+
+def _activation(architecture: str, activation: str | None) -> str:
+    """The activation that the model will have."""
+    import open_clip
+
+    config = open_clip.get_model_config(architecture)
+    own = "quickgelu" if config.get("quick_gelu") else "gelu"
+    if activation is None:
+        return own
+    if activation not in ACTIVATIONS:
+        raise UnknownNameError("activation", activation, ACTIVATIONS)
+    fixed = own == "quickgelu" or "timm_model_name" in config["vision_cfg"]
+    if activation != own and fixed:
+        raise EarthInstructError(f"architecture {architecture} has the activation {own}, not {activation}")
+    return activation
+
+
+def _preprocess(architecture: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Preprocessing as given; else what all published weights of the architecture share; else open_clip's own."""
+    import open_clip
+
+    if given is not None:
+        for key in given:
+            if key not in _PREPROCESS:
+                raise UnknownNameError("preprocessing", str(key), _PREPROCESS)
+        return dict(given)
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    found = [{key: open_clip.get_pretrained_cfg(architecture, tag).get(key) for key in _PREPROCESS} for tag in tags]
+    shared = found[0] if found and all(other == found[0] for other in found) else {}
+    return {key: value for key, value in shared.items() if value is not None}
+
+
+def _square(preprocess: Mapping[str, Any]) -> int:
+    """The side of what the model is given, where cutting on the device can make it."""
+    size = preprocess["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    if height != width or preprocess["resize_mode"] not in RESIZE_MODES:
+        raise EarthInstructError(
+            f"crops='device' makes square pictures by {' or '.join(RESIZE_MODES)}; this model takes {height}x{width} "
+            f"by {preprocess['resize_mode']}: use crops='pil'"
+        )
+    return int(height)
+
+
+def _tokenizer(architecture: str, folder: Path | str | None) -> Any:
+    """The tokenizer of an architecture; nothing is downloaded."""
+    import open_clip
+
+    text = open_clip.get_model_config(architecture)["text_cfg"]
+    if folder is not None:
+        if not Path(folder).is_dir():
+            raise DataError(f"tokenizer {folder} is not a folder")
+        return open_clip.tokenizer.HFTokenizer(
+            str(folder),
+            context_length=text.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH),
+            tokenizer_mode=text.get("tokenizer_mode"),
+            **text.get("tokenizer_kwargs", {}),
+        )
+    for key, step in (("hf_tokenizer_name", "give its folder as tokenizer"), ("hf_model_name", "use a config of it")):
+        if key in text and not Path(text[key]).is_dir():
+            raise EarthInstructError(
+                f"open_clip would download {key} {text[key]} of architecture {architecture}: get it yourself and {step}"
+            )
+    return open_clip.get_tokenizer(architecture)
+
+
+def _loaded(checkpoint: Path, architecture: str, activation: str, preprocess: Mapping[str, Any]) -> nn.Module:
+    """The model with every weight from the file and none left over."""
+    import open_clip
+
+    try:
+        model = open_clip.create_model(
+            architecture,
+            pretrained=str(checkpoint),
+            force_quick_gelu=activation == "quickgelu",
+            force_preprocess_cfg=dict(preprocess),
+            require_pretrained=True,
+            weights_only=True,
+        )
+        _check_positions(open_clip.factory.load_state_dict(str(checkpoint)), model)
+    except Exception as error:  # open_clip, torch and safetensors each raise their own
+        raise DataError(
+            f"CLIP checkpoint {checkpoint} does not load as {architecture}: {type(error).__name__}: "
+            f"{str(error)[:300]}; check the architecture, and that the file holds nothing but weights"
+        ) from error
+    return model.eval()  # type: ignore[no-any-return]
+
+
+def _check_positions(state: Mapping[str, Tensor], model: nn.Module) -> None:
+    """Refuse what open_clip would silently resize: position embeddings for another image size or text length."""
+    own = model.state_dict()
+    for key in ("visual.positional_embedding", "positional_embedding", "text.positional_embedding"):
+        if key in state and key in own and state[key].shape != own[key].shape:
+            raise ValueError(f"{key} has the shape {tuple(state[key].shape)}, expected {tuple(own[key].shape)}")
