@@ -1,5 +1,8 @@
 """Masks and boxes come back from the squeezed square to the image that was given."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 from earthinstruct_baselines.sam3 import SAM3, mask_of_image
@@ -74,3 +77,17 @@ def test_it_runs_from_the_command_line(run_on_scenes, sam3_weights):
     records, result = run_on_scenes("sam3", f"weights={sam3_weights}", "device=cpu", "threshold=0.0", "limit=20")
     assert [len(record["masks"]) == len(record["boxes"]) > 0 for record in records] == [True, True]
     assert result["metrics"]["mask"] is not None
+
+
+def test_the_published_folder_is_that_of_the_video_model_and_loads(sam3_weights, method, image, tmp_path):
+    """facebook/sam3 names its config sam3_video, holds the image model in it as its detector, and a tracker beside."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(sam3_weights, tmp_path, dirs_exist_ok=True)
+    detector = json.loads((sam3_weights / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "sam3_video", "detector_config": detector}))
+    state = {f"detector_model.{key}": value for key, value in load_file(sam3_weights / "model.safetensors").items()}
+    save_file(state | {"tracker_model.memory": torch.zeros(2)}, tmp_path / "model.safetensors")
+    found = SAM3(tmp_path, threshold=0.0, device="cpu").detect(image, NAMES)
+    np.testing.assert_array_equal(found.scores, method.detect(image, NAMES).scores)
