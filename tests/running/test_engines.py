@@ -1,0 +1,137 @@
+"""Every engine gives the same answers, and says what it cannot do."""
+
+import json
+import os
+import re
+import signal
+import threading
+
+import pytest
+
+from earthinstruct import Prediction, evaluate
+from earthinstruct.datasets import Dataset
+from earthinstruct.errors import EarthInstructError
+from earthinstruct.running.engines import EngineOptions
+from earthinstruct.running.engines.local import READ_AHEAD
+
+SETTING = "open_ended"
+TWO = EngineOptions(workers=2)
+
+
+def run(method, dataset, output, **options):
+    return evaluate(method, dataset, setting=SETTING, output=output, resamples=0, **options)
+
+
+def answers(evaluation):
+    """The predictions file without what differs from run to run."""
+    return re.sub(rb',"seconds":{[^}]*}', b"", (evaluation.folders[0] / "predictions.jsonl").read_bytes())
+
+
+def processes(evaluation):
+    """The process that answered each image."""
+    lines = (evaluation.folders[0] / "predictions.jsonl").read_text().splitlines()
+    return [record["seconds"]["pid"] for record in map(json.loads, lines)]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["Faulty", "Batched", "Control"])
+def test_processes_give_the_bytes_and_scores_of_one(numbered, faulty, tmp_path, name):
+    one = run(f"{faulty}:{name}", numbered, tmp_path / "one")
+    two = run(f"{faulty}:{name}", numbered, tmp_path / "two", engine=TWO)
+    assert answers(two) == answers(one)
+    assert [json.loads(line)["image_id"] for line in answers(two).splitlines()] == [i.id for i in numbered.images]
+    assert two.results[0].metrics == one.results[0].metrics
+    assert two.results[0].method == one.results[0].method
+
+
+@pytest.mark.timeout(60)
+def test_both_workers_work_and_are_gone_afterwards(numbered, faulty, tmp_path):
+    pids = processes(run(f"{faulty}:Faulty", numbered, tmp_path, engine=TWO, parameters={"pause": 0.2}))
+    assert len(set(pids)) == 2
+    assert os.getpid() not in pids
+    for pid in set(pids):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_killed_in_the_middle_loses_nothing_and_repeats_nothing(numbered, faulty, tmp_path):
+    killed = []
+
+    def kill_one(task, done, total, failed):
+        if done == 3 and not killed:
+            last = (tmp_path / "killed/set" / SETTING / "faulty/predictions.jsonl").read_text().splitlines()[-1]
+            killed.append(int(json.loads(last)["seconds"]["pid"]))
+            os.kill(killed[0], signal.SIGKILL)
+
+    parameters = {"pause": 0.05}
+    whole = run(f"{faulty}:Faulty", numbered, tmp_path / "whole", parameters=parameters)
+    hurt = run(f"{faulty}:Faulty", numbered, tmp_path / "killed", engine=TWO, parameters=parameters, progress=kill_one)
+    assert killed
+    assert len(set(processes(hurt)) - set(killed)) >= 1
+    assert answers(hurt) == answers(whole)
+
+
+@pytest.mark.timeout(60)
+def test_what_is_wrong_with_a_method_is_said_by_its_worker(numbered, faulty, tmp_path):
+    with pytest.raises(EarthInstructError, match=r"unknown parameter of method .* 'puase'; did you mean 'pause'"):
+        run(f"{faulty}:Faulty", numbered, tmp_path, engine=TWO, parameters={"puase": 1})
+
+
+@pytest.mark.timeout(60)
+def test_an_object_that_cannot_travel_is_refused_with_the_next_step(numbered, constant, tmp_path):
+    constant.predict = lambda image, instruction: Prediction()
+    with pytest.raises(EarthInstructError, match="cannot be sent to a process of its own.*give it by name"):
+        run(constant, numbered, tmp_path, engine=TWO)
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_that_ends_while_it_starts_is_reported(numbered, tmp_path):
+    (tmp_path / "ends.py").write_text("import os\nos._exit(7)\n")
+    with pytest.raises(EarthInstructError, match="while it made the method.*exit code 7"):
+        run(f"{tmp_path / 'ends.py'}:Ends", numbered, tmp_path, engine=TWO)
+
+
+def test_the_next_images_are_read_while_the_method_works_and_no_more_than_that(
+    numbered, constant, tmp_path, monkeypatch
+):
+    read, enough = [], threading.Event()
+    read_image = Dataset.read_image
+
+    def counted(self, index):
+        read.append(index)
+        if len(read) > READ_AHEAD:
+            enough.set()
+        return read_image(self, index)
+
+    ahead = []
+
+    def predict(image, instruction):
+        assert enough.wait(10)
+        ahead.append(len(read) - len(ahead) - 1)
+        return Prediction()
+
+    monkeypatch.setattr(Dataset, "read_image", counted)
+    constant.predict = predict
+    run(constant, numbered, tmp_path)
+    assert ahead[0] == READ_AHEAD
+    assert max(ahead) <= READ_AHEAD
+    assert sorted(read) == list(range(12))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "rya"}, "unknown engine 'rya'; did you mean 'ray'"),
+        ({"workers": 0}, "workers must be at least 1, got 0"),
+        ({"timeout": 0}, "timeout must be above 0"),
+        ({"timeout": float("nan")}, "timeout must be above 0"),
+        ({"worker_memory": -1}, "worker memory must be above 0"),
+        ({"gpus_per_worker": -0.5, "name": "ray"}, "GPUs per worker must be 0 or more"),
+        ({"gpus_per_worker": 1}, "--gpus-per-worker belongs to the engine ray"),
+        ({"address": "auto"}, "--address belongs to the engine ray"),
+    ],
+)
+def test_options_are_checked(options, message):
+    with pytest.raises(EarthInstructError, match=message):
+        EngineOptions(**options)

@@ -1,0 +1,59 @@
+"""The engine on Ray: a Ray of its own with two workers, one of which is killed in the middle."""
+
+import json
+import os
+import re
+import signal
+
+import pytest
+
+from earthinstruct import evaluate
+from earthinstruct.errors import EarthInstructError
+from earthinstruct.running.engines import EngineOptions
+
+ray = pytest.importorskip("ray")
+pytestmark = pytest.mark.timeout(120)
+SETTING = "open_ended"
+TWO = EngineOptions("ray", workers=2, timeout=4)
+
+
+def run(method, dataset, output, **options):
+    return evaluate(method, dataset, setting=SETTING, output=output, resamples=0, **options)
+
+
+def lines(evaluation):
+    return (evaluation.folders[0] / "predictions.jsonl").read_bytes().splitlines()
+
+
+def answers(evaluation):
+    """The lines of the predictions file without what differs from run to run."""
+    return [re.sub(rb',"seconds":{[^}]*}', b"", line) for line in lines(evaluation)]
+
+
+def test_ray_gives_the_bytes_and_scores_of_one_process_although_workers_are_lost(numbered, faulty, tmp_path):
+    killed = []
+
+    def kill_one(task, done, total, failed):
+        if done == 1 and not killed:
+            record = json.loads((tmp_path / "ray/set" / SETTING / "faulty/predictions.jsonl").read_text())
+            killed.append(int(record["seconds"]["pid"]))
+            os.kill(killed[0], signal.SIGKILL)
+
+    parameters = {"pause": 0.1, "faults": {"2": "raise", "5": "garbage", "8": "hang"}}
+    on_ray = run(f"{faulty}:Faulty", numbered, tmp_path / "ray", parameters=parameters, engine=TWO, progress=kill_one)
+    assert not ray.is_initialized()
+    assert killed
+    assert {json.loads(line).get("seconds", {}).get("pid") for line in lines(on_ray)} - {None, *killed}
+    # in one process nothing ends a hanging image: there, it raises
+    parameters["faults"]["8"] = "raise"
+    local = run(f"{faulty}:Faulty", numbered, tmp_path / "local", parameters=parameters)
+    hung = answers(on_ray).pop(8)
+    assert json.loads(hung) == {"image_id": 108, "error": "no answer within 4 s"}
+    assert [line for line in answers(on_ray) if line != hung] == answers(local)[:8] + answers(local)[9:]
+    assert on_ray.results[0].metrics == local.results[0].metrics
+
+
+def test_what_is_wrong_with_a_method_is_said_by_its_worker(numbered, faulty, tmp_path):
+    with pytest.raises(EarthInstructError, match=r"unknown parameter of method .* did you mean 'pause'"):
+        run(f"{faulty}:Faulty", numbered, tmp_path, parameters={"puase": 1}, engine=TWO)
+    assert not ray.is_initialized()
