@@ -81,14 +81,14 @@ def test_what_is_wrong_with_a_method_is_said_by_its_worker(numbered, faulty, tmp
 @pytest.mark.timeout(60)
 def test_an_object_that_cannot_travel_is_refused_with_the_next_step(numbered, constant, tmp_path):
     constant.predict = lambda image, instruction: Prediction()
-    with pytest.raises(EarthInstructError, match="cannot be sent to a process of its own.*give it by name"):
+    with pytest.raises(EarthInstructError, match=r"cannot be sent to a process of its own.*give it by name"):
         run(constant, numbered, tmp_path, engine=TWO)
 
 
 @pytest.mark.timeout(60)
 def test_a_worker_that_ends_while_it_starts_is_reported(numbered, tmp_path):
     (tmp_path / "ends.py").write_text("import os\nos._exit(7)\n")
-    with pytest.raises(EarthInstructError, match="while it made the method.*exit code 7"):
+    with pytest.raises(EarthInstructError, match=r"while it made the method.*exit code 7"):
         run(f"{tmp_path / 'ends.py'}:Ends", numbered, tmp_path, engine=TWO)
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import re
 import signal
@@ -126,7 +127,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on_later(numbered, faulty, tmp_pat
     whole = run(f"{faulty}:Faulty", numbered, tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(RecordWriter, "write", full)
-        with pytest.raises(EarthInstructError, match="cannot be written: No space left on device; .*is kept"):
+        with pytest.raises(EarthInstructError, match=r"cannot be written: No space left on device; .*is kept"):
             run(f"{faulty}:Faulty", numbered, tmp_path / "full")
     assert predictions_file(tmp_path / "full").read_bytes().count(b"\n") == 4
     resumed = run(f"{faulty}:Faulty", numbered, tmp_path / "full")
@@ -299,5 +300,5 @@ def test_killed_at_random_moments_a_run_gives_what_it_would_have_given(numbered,
     annotations = numbered.image_root.parent / "annotations.json"
     command = [sys.executable, "-c", KILLED, f"{faulty}:Faulty", str(annotations), str(tmp_path / "runs"), str(KILLS)]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    print(found)  # `pytest -s` with EARTHINSTRUCT_KILLS=100 gives the figures of docs/reliability.md
+    logging.getLogger(__name__).info(found)  # see docs/reliability.md
     assert found["kills"] == found["same"] == KILLS
