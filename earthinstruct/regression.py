@@ -190,7 +190,10 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, float | None]]:
 
 def _intervals(value: Any, path: str = "") -> Iterator[tuple[str, tuple[float, float]]]:
     if isinstance(value, dict):
-        if value.get("ci95") is not None:
-            yield path, tuple(value["ci95"])
+        known = value.get("ci95")
+        if isinstance(known, dict):  # of the scores of a category
+            yield from ((f"{path}.{score}", tuple(of)) for score, of in known.items())
+        elif known is not None:
+            yield path, tuple(known)
         for key, part in value.items():
             yield from _intervals(part, f"{path}.{key}".lstrip("."))

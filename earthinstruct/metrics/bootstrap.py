@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.instances import ImageId
-from earthinstruct.metrics.scores import Columns
 from earthinstruct.metrics.tally import Tally
 
 RESAMPLES = 1_000
@@ -39,27 +37,19 @@ def resampled_totals(tally: Tally, weights: NDArray[np.float64]) -> dict[str, ND
     return {name: weights @ column.astype(np.float64) for name, column in tally.columns.items()}
 
 
-def interval(
-    totals: dict[str, NDArray[np.float64]],
-    score: Callable[[Columns], NDArray[np.float64]],
-    present: Callable[[Columns], NDArray[np.bool_]],
-    members: NDArray[np.int64],
-) -> tuple[float, float] | None:
+def interval(values: NDArray[np.float64], present: NDArray[np.bool_]) -> tuple[float, float] | None:
     """95 % interval of the mean of a score over categories.
 
     Args:
-        totals: from `resampled_totals`.
-        score: columns -> (resamples, c).
-        present: columns -> bool (resamples, c), the categories a resample's mean is over.
-        members: int64 (k,), the categories of the group.
+        values: (resamples, k), the score of each category in each resample.
+        present: bool (resamples, k), the categories that a resample's mean is over.
 
     Returns:
         (low, high), or None when no resample has any of the categories.
     """
-    values, there = score(totals)[:, members], present(totals)[:, members]
-    n = there.sum(axis=1)
+    n = present.sum(axis=1)
     if not n.any():
         return None
-    means = np.where(there, values, 0).sum(axis=1)[n > 0] / n[n > 0]
+    means = np.where(present, values, 0).sum(axis=1)[n > 0] / n[n > 0]
     low, high = np.percentile(means, _LEVEL)
     return float(low), float(high)

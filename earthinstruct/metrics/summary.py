@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,14 @@ from earthinstruct.metrics.values import CategoryScores, Count, PartScores, Valu
 
 Score = Callable[[Columns], NDArray[np.float64]]
 F1_AND_PARTS: Mapping[str, Score] = {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """95 % intervals of one score: of its mean over the categories of `all`, and of each of the c categories."""
+
+    mean: tuple[float, float] | None
+    per_category: list[tuple[float, float] | None]
 
 
 class Summary:
@@ -63,20 +72,19 @@ class Summary:
         """
         totals = tally.totals
         values = {name: function(totals) for name, function in functions.items()} | dict(fixed or {})
-        groups, intervals = self.means(values, functions, tally, over)
+        groups = self.group_means(values, over)
+        intervals = self.intervals(functions, tally, over)
         if regions is not None:
             values["miou"] = scores.iou(regions.totals)
-            more, more_intervals = self.means({"miou": values["miou"]}, {"miou": scores.iou}, regions, over)
-            intervals |= more_intervals
-            for group, means in more.items():
+            intervals |= self.intervals({"miou": scores.iou}, regions, over)
+            for group, means in self.group_means({"miou": values["miou"]}, over).items():
                 groups[group] |= means
         per_category = {}
         for c, name in enumerate(self.truth.categories):
             here = {score: float(value[c]) if over[c] else None for score, value in values.items()}
-            per_category[name] = CategoryScores(
-                *(int(totals[column][c]) for column in ("tp", "fp", "fn")),
-                **here,  # type: ignore[arg-type]
-            )
+            sure = {score: known for score, of in intervals.items() if (known := of.per_category[c]) is not None}
+            tp, fp, fn = (int(totals[column][c]) for column in ("tp", "fp", "fn"))
+            per_category[name] = CategoryScores(tp, fp, fn, **here, ci95=sure)  # type: ignore[arg-type, misc]
         headline = {name: self.value(groups["all"][name], intervals.get(name)) for name in values}
         return PartScores(
             tally={name: Count(row.tp, row.fp, row.fn) for name, row in per_category.items()},
@@ -86,38 +94,40 @@ class Summary:
             **headline,  # type: ignore[arg-type]
         )
 
-    def means(
-        self,
-        values: Mapping[str, NDArray[np.float64]],
-        functions: Mapping[str, Score],
-        tally: Tally,
-        over: NDArray[np.bool_],
-    ) -> tuple[dict[str, dict[str, float | None]], dict[str, tuple[float, float] | None]]:
-        """Group -> score -> mean, and score -> the interval of its mean over `all`; arguments as in `part`."""
-        groups = {
+    def group_means(
+        self, values: Mapping[str, NDArray[np.float64]], over: NDArray[np.bool_]
+    ) -> dict[str, dict[str, float | None]]:
+        """Group -> score -> mean of the score (c,) over those of its categories that `over` admits."""
+        return {
             group: {name: self.mean(value, members, over) for name, value in values.items()}
             for group, members in self.groups.items()
         }
+
+    def intervals(self, functions: Mapping[str, Score], tally: Tally, over: NDArray[np.bool_]) -> dict[str, Intervals]:
+        """The 95 % intervals of scores that are functions of a tally; empty without resamples or images."""
         if not self.resamples or not len(tally.images):
-            return groups, {}
+            return {}
         totals = resampled_totals(tally, image_weights(tally.images, self.resamples))
-        fixed_set = over & ~self.has_truth  # mentioned without ground truth: in every resample
-
-        def present(columns: Columns) -> NDArray[np.bool_]:
-            if "intersection" in columns:
-                return np.asarray(over & (columns["targets"] > 0))
-            return np.asarray(over & ((columns["tp"] + columns["fn"] > 0) | fixed_set))
-
+        actual = totals["targets"] if "targets" in totals else totals["tp"] + totals["fn"]
+        # a category that is mentioned without ground truth is in every resample
+        present = np.asarray(over & ((actual > 0) | (over & ~self.has_truth)))
         members = self.groups["all"]
-        return groups, {name: interval(totals, function, present, members) for name, function in functions.items()}
+        found = {}
+        for name, function in functions.items():
+            values = function(totals)
+            found[name] = Intervals(
+                interval(values[:, members], present[:, members]),
+                [interval(values[:, [c]], present[:, [c]]) for c in range(len(over))],
+            )
+        return found
 
     def mean(self, value: NDArray[np.float64], members: NDArray[np.int64], over: NDArray[np.bool_]) -> float | None:
         """The mean over those of the categories `members` that `over` admits; None where it admits none."""
         chosen = members[over[members]]
         return float(value[chosen].mean()) if len(chosen) else None
 
-    def value(self, value: float | None, ci95: tuple[float, float] | None) -> Value:
+    def value(self, value: float | None, intervals: Intervals | None) -> Value:
         """A headline, with the reason where it is undefined."""
-        return Value(
-            value, ci95 if value is not None else None, None if value is not None else "no ground truth in any category"
-        )
+        if value is None:
+            return Value(None, reason="no ground truth in any category")
+        return Value(value, None if intervals is None else intervals.mean)

@@ -28,7 +28,11 @@ class Count(msgspec.Struct, frozen=True):
 
 
 class CategoryScores(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The scores of one category; None where it has neither ground truth nor, for counting, a mention."""
+    """The scores of one category; None where it has neither ground truth nor, for counting, a mention.
+
+    `ci95` has the bootstrap interval (low, high) of each score that is a function of sums over images; the resamples
+    without an object of the category are left out.
+    """
 
     tp: int
     fp: int
@@ -42,6 +46,7 @@ class CategoryScores(msgspec.Struct, frozen=True, omit_defaults=True):
     f1_5095: float | None = None
     mae: float | None = None
     rmse: float | None = None
+    ci95: dict[str, tuple[float, float]] = {}
 
 
 class PartScores(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -80,14 +85,13 @@ class PartScores(msgspec.Struct, frozen=True, omit_defaults=True):
     source: str | None = None
 
 
-class ProposalScores(msgspec.Struct, frozen=True):
-    """How much of the ground truth the class-agnostic proposals cover at IoU 0.5 (boxes).
+class ProposalRecall(msgspec.Struct, frozen=True):
+    """How much of the ground truth the class-agnostic proposals cover at IoU 0.5.
 
     Attributes:
         recall: with all proposals, mean over categories.
         per_category: category -> its recall.
         groups: group -> `recall` -> mean over the group's categories.
-        n_proposals: of all images.
         at: number of proposals an image, the first in the method's order ("10", ...) -> recall.
         by_size: `small` (box of the object below 32 x 32 pixels), `medium` (below 96 x 96), `large` -> recall.
     """
@@ -95,9 +99,20 @@ class ProposalScores(msgspec.Struct, frozen=True):
     recall: Value
     per_category: dict[str, float | None]
     groups: dict[str, dict[str, float | None]]
+    at: dict[str, float | None]
+    by_size: dict[str, float | None]
+
+
+class ProposalScores(ProposalRecall, frozen=True, omit_defaults=True):
+    """Recall by boxes, and by masks beside it.
+
+    Attributes:
+        n_proposals: of all images.
+        mask: recall by masks; None where proposals or ground truth have none. Sizes are those of boxes here too.
+    """
+
     n_proposals: int
-    at: dict[str, float | None] = {}
-    by_size: dict[str, float | None] = {}
+    mask: ProposalRecall | None = None
 
 
 class SweepPoint(msgspec.Struct, frozen=True):

@@ -13,8 +13,9 @@ def tally(tp: np.ndarray, fn: np.ndarray) -> Tally:
     return Tally(tuple(range(len(tp))), ("a",), {"tp": tp[:, None], "fp": 0 * tp[:, None], "fn": fn[:, None]})
 
 
-def present(columns):
-    return columns["tp"] + columns["fn"] > 0
+def recall_interval(whole: Tally) -> tuple[float, float] | None:
+    totals = resampled_totals(whole, image_weights(whole.images))
+    return interval(recall(totals), totals["tp"] + totals["fn"] > 0)
 
 
 def test_weights_draw_as_many_images_as_there_are_and_follow_the_id() -> None:
@@ -28,7 +29,7 @@ def test_an_interval_is_about_two_standard_errors_each_side() -> None:
     # 400 images with one object each, half of them found: standard error sqrt(0.25 / 400) = 0.025
     found = np.arange(400) % 2
     whole = tally(found, 1 - found)
-    low, high = interval(resampled_totals(whole, image_weights(whole.images)), recall, present, np.array([0]))
+    low, high = recall_interval(whole)
     assert abs(low - (0.5 - 1.96 * 0.025)) < 0.01
     assert abs(high - (0.5 + 1.96 * 0.025)) < 0.01
 
@@ -36,7 +37,6 @@ def test_an_interval_is_about_two_standard_errors_each_side() -> None:
 def test_resamples_without_the_category_do_not_count() -> None:
     # one of three images has the object: the others say nothing of its recall
     whole = tally(np.array([1, 0, 0]), np.array([0, 0, 0]))
-    totals = resampled_totals(whole, image_weights(whole.images))
-    assert interval(totals, recall, present, np.array([0])) == (1.0, 1.0)
+    assert recall_interval(whole) == (1.0, 1.0)
     nothing = tally(np.zeros(3, dtype=int), np.zeros(3, dtype=int))
-    assert interval(resampled_totals(nothing, image_weights(nothing.images)), recall, present, np.array([0])) is None
+    assert recall_interval(nothing) is None

@@ -77,8 +77,42 @@ def test_proposals_by_hand(build) -> None:
     assert standard.recall.value == pytest.approx((1 / 2 + 1) / 2)  # one matching a category: it serves both
     assert standard.at == {"10": 0, "50": 0.75, "100": 0.75, "200": 0.75}
     assert standard.by_size == {"small": 1, "medium": 0, "large": None}
+    # by masks the same: they are the boxes, drawn
+    assert (standard.mask.recall, standard.mask.at, standard.mask.by_size) == (
+        standard.recall,
+        standard.at,
+        standard.by_size,
+    )
     # paper: one matching for all, so it serves the first only; over three categories
     assert measure(truth, predicted, PROTOCOLS["paper"]).proposals.recall.value == pytest.approx(1 / 2 / 3)
+
+
+def test_proposals_by_masks_where_both_sides_have_them(build) -> None:
+    targets = build.instances([(0, 0, 0, 0, 10, 10), (0, 1, 20, 0, 10, 10)])
+    truth = build.truth(targets)
+    # boxes that fit, with masks of half of the object (IoU 0.5) and of a third of it
+    halves = build.instances([(0, 0, 0, 0, 10, 5), (0, 0, 20, 0, 10, 3)])
+    proposals = replace(halves, boxes=targets.boxes)
+    nothing = build.instances([])
+    recall = measure(truth, build.predicted(nothing, truth, proposals=proposals)).proposals
+    assert (recall.recall.value, recall.mask.recall.value) == (1, 0.5)
+    assert recall.mask.per_category == {"a": 1, "b": 0, "c": None}
+    assert (recall.mask.recall.ci95, recall.mask.by_size["small"]) == ((0.5, 0.5), 0.5)
+    bare = replace(proposals, masks=None)
+    assert measure(truth, build.predicted(nothing, truth, proposals=bare)).proposals.mask is None
+
+
+def test_intervals_of_categories(build) -> None:
+    # a: found in one of three images, an object in each; b: in one image only, always found; c: none
+    targets = build.instances([(i, 0, 0, 0, 9, 9) for i in range(3)] + [(1, 1, 20, 0, 9, 9)])
+    truth = build.truth(targets)
+    found = build.predicted(targets.take(np.array([0, 3])), truth)
+    part = measure(truth, found).mask
+    # recall of a over resamples of three images is 0, 1/3, 2/3 or 1, the ends each in (1/3)^3 = 3.7 % or more
+    assert part.per_category["a"].ci95["recall"] == (0, 1)
+    assert part.per_category["b"].ci95 == dict.fromkeys(("precision", "recall", "f1", "ap_nc50", "miou"), (1, 1))
+    assert part.per_category["c"].ci95 == {}
+    assert measure(truth, found, resamples=0).mask.per_category["a"].ci95 == {}
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
