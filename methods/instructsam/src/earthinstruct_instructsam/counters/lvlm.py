@@ -21,8 +21,8 @@ ANSWER_FORMAT = "Answer with one JSON object of names and whole numbers, and not
 class LvlmCounter:
     """Asks a language model the text of the instruction, and reads counts out of its reply.
 
-    A text that does not speak of JSON gets a line more that asks for it. A model that can be held to a schema is held to
-    whole numbers, of the categories of an open_vocabulary instruction or of any names. Labels are kept in the model's
+    A text that does not speak of JSON gets one more line that asks for it. A model that can be held to a schema is held
+    to whole numbers, of the categories of an open_vocabulary instruction or of any names. Labels are kept in the model's
     words; under open_vocabulary, one that differs from a category by case, underscores, hyphens or the plural alone is
     that category.
 

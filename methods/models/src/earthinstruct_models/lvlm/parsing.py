@@ -209,12 +209,14 @@ def _containers(text: str) -> Iterator[Found]:
             value = reader.container(0)
         except _TooDeepError:
             return
-        except (_NotJsonError, _EndError):
+        except _NotJsonError:
             at = opening.end()
             continue
         at = reader.at
         if value or not (reader.dropped or reader.ended):
             yield Found(value, reader.dropped, reader.ended, tuple(reader.repeated))
+        if reader.ended:
+            return  # what is left is inside the torn value
 
 
 class _NotJsonError(Exception):
@@ -260,7 +262,8 @@ class _Reader:
                 if self.ended and not _survives(value, in_array=key is None):
                     self.dropped = dropped + 1
                     break
-                self._separated()
+                if not self.ended:
+                    self._separated()
                 pieces.append(value if key is None else (key, value))
                 certain = True
             except _EndError:

@@ -1,0 +1,468 @@
+"""The client against a server on this machine that misbehaves in every way a real one does."""
+
+import asyncio
+import base64
+import io
+import json
+import logging
+import socket
+import struct
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from earthinstruct_models.lvlm import LvlmError, RememberedLvlm, Reply, checked, parse_counts
+from earthinstruct_models.lvlm.openai import OpenAiLvlm
+from PIL import Image
+
+from earthinstruct.errors import EarthInstructError, UnknownNameError
+
+KEY = "sk-this-is-the-secret-0123456789"
+IMAGE = np.arange(12 * 10 * 3, dtype=np.uint8).reshape(12, 10, 3)
+SCHEMA = {"type": "object", "properties": {"ship": {"type": "integer"}}, "required": ["ship"]}
+CLOSED = {**SCHEMA, "additionalProperties": False}
+
+
+def completion(content='{"ship": 3}', finish="stop", refusal=None, **changes):
+    message = {"role": "assistant", "content": content, "refusal": refusal}
+    body = {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "tiny-2026",
+        "choices": [{"index": 0, "finish_reason": finish, "message": message}],
+        "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18},
+    }
+    return 200, {**body, **changes}, {}
+
+
+def fault(status, message="out of order", **headers):
+    return status, {"error": {"message": message}}, {"retry-after-ms": "5", **headers}
+
+
+class Server(ThreadingHTTPServer):
+    """Answers a request by the next of `plan`, else by `default`: (status, body, headers), or a call on the handler."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.plan = []
+        self.default = completion()
+        self.requests = []
+        self.headers = []
+        self.lock = threading.Lock()
+        self.active = self.peak = 0
+
+    @property
+    def address(self):
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+    def handle_error(self, request, client_address):
+        pass  # a client that gave up
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        with self.server.lock:
+            self.server.requests.append(body)
+            self.server.headers.append(dict(self.headers))
+            self.server.active += 1
+            self.server.peak = max(self.server.peak, self.server.active)
+            answer = self.server.plan.pop(0) if self.server.plan else self.server.default
+        try:
+            answer = answer(self) if callable(answer) else answer
+            if answer is not None:
+                self.reply(*answer)
+        finally:
+            with self.server.lock:
+                self.server.active -= 1
+
+    def reply(self, status, body, headers):
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in {"content-type": "application/json", **headers}.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *args):
+        pass
+
+
+def reset(handler):
+    """The connection is cut off hard."""
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.connection.close()
+
+
+def slow(handler):
+    time.sleep(0.5)
+    return completion()
+
+
+def without(*words):
+    """A server that refuses a request which has one of these response formats."""
+
+    def answer(handler):
+        wanted = handler.server.requests[-1].get("response_format", {}).get("type")
+        if wanted in words:
+            return fault(400, f"Invalid parameter: 'response_format' of type '{wanted}' is not supported")
+        return completion()
+
+    return answer
+
+
+@pytest.fixture
+def server(monkeypatch):
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        monkeypatch.setenv("OPENAI_BASE_URL", running.address)
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def make(server):
+    made = []
+
+    def make(**parameters):
+        made.append(OpenAiLvlm("tiny", **parameters))
+        return made[-1]
+
+    yield make
+    for lvlm in made:
+        lvlm.close()
+
+
+def failure(lvlm, *arguments):
+    with pytest.raises(LvlmError) as caught:
+        lvlm.ask(IMAGE, "count", *arguments)
+    return caught.value
+
+
+def test_what_is_sent_and_what_comes_back(server, make):
+    reply = make(max_tokens=50).ask(IMAGE, "count the ships")
+    assert (reply.text, reply.finish, reply.model) == ('{"ship": 3}', "complete", "tiny-2026")
+    assert (reply.input_tokens, reply.output_tokens) == (11, 7)
+    assert reply.seconds > 0
+    (sent,) = server.requests
+    assert {name: sent[name] for name in ("model", "temperature", "top_p", "max_tokens")} == {
+        "model": "tiny",
+        "temperature": 0.01,
+        "top_p": 1.0,
+        "max_tokens": 50,
+    }
+    assert "response_format" not in sent
+    text, image = sent["messages"][0]["content"]
+    assert text == {"type": "text", "text": "count the ships"}
+    assert server.headers[0]["authorization"] == f"Bearer {KEY}"
+    kind, _, data = image["image_url"]["url"].partition(",")
+    assert kind == "data:image/png;base64"
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))), IMAGE)
+
+
+def test_jpeg(server, make):
+    make(image_format="jpeg").ask(IMAGE, "count")
+    kind, _, data = server.requests[0]["messages"][0]["content"][1]["image_url"]["url"].partition(",")
+    assert kind == "data:image/jpeg;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(data))).format == "JPEG"
+
+
+def test_sampling_can_be_left_to_the_server(server, make):
+    make(temperature=None, top_p=None).ask(IMAGE, "count")
+    assert not {"temperature", "top_p"} & set(server.requests[0])
+
+
+@pytest.mark.parametrize("broken", [fault(429), fault(500), fault(503), fault(408), reset])
+def test_a_passing_fault_is_tried_again(server, make, broken):
+    server.plan = [broken]
+    assert make().ask(IMAGE, "count").text == '{"ship": 3}'
+    assert len(server.requests) == 2
+
+
+def test_the_server_says_how_long_to_wait(server, make):
+    server.plan = [fault(429, **{"retry-after-ms": "400"})]
+    started = time.perf_counter()
+    assert make().ask(IMAGE, "count").seconds >= 0.4
+    assert time.perf_counter() - started >= 0.4
+
+
+def test_a_lasting_fault_is_given_up(server, make):
+    server.default = fault(503, "overloaded")
+    error = failure(make(max_retries=2))
+    assert len(server.requests) == 3
+    assert str(error) == "model 'tiny' at 127.0.0.1: 503 'overloaded'"
+    assert error.reply is None
+
+
+def test_time_outs(server, make):
+    server.plan = [slow]
+    assert make(timeout=0.1).ask(IMAGE, "count").text == '{"ship": 3}'
+    server.default = slow
+    assert "timed out" in str(failure(make(timeout=0.1, max_retries=0)))
+
+
+def test_deadline(server, make):
+    server.default = fault(429, **{"retry-after-ms": "60000"})
+    started = time.perf_counter()
+    assert "deadline of 0.2 s" in str(failure(make(deadline=0.2)))
+    assert time.perf_counter() - started < 5
+
+
+def test_no_server(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    lvlm = OpenAiLvlm("tiny", max_retries=0)
+    assert "OPENAI_BASE_URL" in str(failure(lvlm))
+    lvlm.close()
+
+
+def test_a_wrong_key_is_not_tried_again(server, make):
+    server.default = fault(401, f"Incorrect API key provided: {KEY}")
+    lvlm = make()
+    error = failure(lvlm)
+    assert "OPENAI_API_KEY" in str(error)
+    assert KEY not in str(error)
+    assert str(failure(lvlm)) == str(error)
+    assert len(server.requests) == 1
+
+
+def test_another_refusal_of_the_server_is_shown_without_the_key(server, make):
+    server.default = fault(404, f"the model does not exist for {KEY}")
+    assert "404 'the model does not exist for [redacted]'" in str(failure(make()))
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (completion(None, refusal="I cannot help with that"), "I cannot help with that"),
+        (completion("", finish="content_filter"), ""),
+    ],
+)
+def test_refusal(server, make, answer, text):
+    server.default = answer
+    reply = make().ask(IMAGE, "count")
+    assert (reply.finish, reply.text, reply.output_tokens) == ("refused", text, 7)
+    with pytest.raises(LvlmError, match="refused") as caught:
+        parse_counts(reply)
+    assert caught.value.reply == reply
+
+
+def test_cut_off(server, make):
+    server.default = completion('{"ship": 3, "har', finish="length")
+    reply = make().ask(IMAGE, "count")
+    with pytest.raises(LvlmError, match="cut off after 7 tokens"):
+        checked(reply)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['```json\n{"ship": 3}\n```', 'I see three: {"ship": 3}. Anything else?', '{"counts": {"ship": "3"}}'],
+)
+def test_fences_and_prose(server, make, text):
+    server.default = completion(text)
+    reply = make().ask(IMAGE, "count")
+    assert reply.text == text
+    assert parse_counts(reply) == {"ship": 3}
+
+
+@pytest.mark.parametrize("text", ["There are three ships.", '{"ship": "many"}', '{"ship": -1}', '{"ship": 3, "h', ""])
+def test_unusable_text_is_kept(server, make, text):
+    server.default = completion(text)
+    with pytest.raises(LvlmError) as caught:
+        parse_counts(make().ask(IMAGE, "count"))
+    assert caught.value.reply.text == text
+    assert caught.value.reply.input_tokens == 11
+
+
+def test_a_huge_reply(server, make):
+    server.default = completion("ships, " * 300_000 + '{"ship": 3}')
+    reply = make().ask(IMAGE, "count")
+    assert len(reply.text) > 2_000_000
+    assert parse_counts(reply) == {"ship": 3}
+    server.default = completion("ships, " * 300_000)
+    with pytest.raises(LvlmError) as caught:
+        parse_counts(make().ask(IMAGE, "count"))
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        completion(choices=[]),
+        completion(choices=None),
+        (200, {"hello": "world"}, {}),
+        (200, [1, 2], {}),
+        (200, b"<html>login</html>", {"content-type": "text/html"}),
+        (200, b'{"choices": ', {}),
+        completion(choices=[{"index": 0, "message": None}]),
+    ],
+)
+def test_not_a_chat_completion(server, make, answer):
+    server.default = answer
+    assert "not a chat completion" in str(failure(make(max_retries=0)))
+
+
+def test_tokens_may_be_missing(server, make):
+    server.default = completion(usage=None)
+    assert make().ask(IMAGE, "count").input_tokens == 0
+
+
+def test_half_a_character(server, make):
+    server.default = completion('{"ship \ud83d": 3}')
+    assert make().ask(IMAGE, "count").text == '{"ship ?": 3}'
+
+
+@pytest.mark.parametrize(("schema", "strict"), [(SCHEMA, False), (CLOSED, True)])
+def test_schema(server, make, schema, strict):
+    make().ask(IMAGE, "count", schema)
+    wanted = {"name": "answer", "schema": schema, "strict": strict}
+    assert server.requests[0]["response_format"] == {"type": "json_schema", "json_schema": wanted}
+
+
+@pytest.mark.parametrize(
+    ("lacking", "first", "then"),
+    [
+        (("json_schema",), ["json_schema", "json_object"], "json_object"),
+        (("json_schema", "json_object"), ["json_schema", "json_object", None], None),
+    ],
+)
+def test_a_server_without_response_formats(server, make, caplog, lacking, first, then):
+    server.default = without(*lacking)
+    lvlm = make()
+
+    def formats():
+        return [sent.get("response_format", {}).get("type") for sent in server.requests]
+
+    assert lvlm.ask(IMAGE, "count", SCHEMA).text == '{"ship": 3}'
+    assert formats() == first
+    assert len(caplog.records) == len(lacking)
+    lvlm.ask(IMAGE, "count", SCHEMA)
+    assert formats() == [*first, then]
+
+
+def test_the_format_can_be_chosen(server, make):
+    make(reply_format="json_object").ask(IMAGE, "count", SCHEMA)
+    make(reply_format="plain").ask(IMAGE, "count", SCHEMA)
+    assert [sent.get("response_format") for sent in server.requests] == [{"type": "json_object"}, None]
+
+
+def test_another_bad_request_is_an_error(server, make):
+    server.default = fault(400, "image too large")
+    assert "400 'image too large'" in str(failure(make(), SCHEMA))
+    assert len(server.requests) == 1
+
+
+def test_models_that_call_the_limit_otherwise(server, make):
+    server.plan = [fault(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")]
+    make(max_tokens=9).ask(IMAGE, "count")
+    assert server.requests[1]["max_completion_tokens"] == 9
+    assert "max_tokens" not in server.requests[1]
+
+
+def test_many_at_once_but_bounded(server, make):
+    def numbered(handler):
+        time.sleep(0.02)
+        url = handler.server.requests[-1]["messages"][0]["content"][1]["image_url"]["url"]
+        return completion(str(len(url)))
+
+    server.default = numbered
+    lvlm = make(concurrency=3)
+    arrived = {}
+    outcomes = lvlm.ask_many([IMAGE] * 12, "count", arrived=arrived.__setitem__)
+    assert server.peak == 3
+    assert arrived == dict(enumerate(outcomes))
+    with ThreadPoolExecutor(8) as threads:  # callers of several threads share the bound
+        list(threads.map(lambda _: lvlm.ask(IMAGE, "count"), range(12)))
+    assert server.peak == 3
+
+
+def test_many_keep_their_order_and_fail_alone(server, make):
+    def by_size(handler):
+        url = handler.server.requests[-1]["messages"][0]["content"][1]["image_url"]["url"]
+        picture = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+        time.sleep(0.01 * (6 - picture.width))
+        return fault(400, "no") if picture.width == 3 else completion(str(picture.width))
+
+    server.default = by_size
+    outcomes = make(concurrency=1).ask_many([np.zeros((1, width, 3), np.uint8) for width in range(1, 6)], "count")
+    assert [out.text if isinstance(out, Reply) else "failed" for out in outcomes] == ["1", "2", "failed", "4", "5"]
+
+
+def test_inside_a_running_loop(make):
+    lvlm = make()
+
+    async def notebook():
+        return lvlm.ask(IMAGE, "count")
+
+    assert asyncio.run(notebook()).text == '{"ship": 3}'
+
+
+def test_the_key_is_nowhere(server, make, caplog, tmp_path, monkeypatch):
+    """Not in logs at their loudest, nor in files, descriptions, errors and their tracebacks."""
+    caplog.set_level(logging.DEBUG)
+    for name in ("openai", "httpx", "httpx2", "httpcore", "httpcore2", "asyncio"):
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.DEBUG)
+    user = "someone:pass-word-9876"
+    monkeypatch.setenv("OPENAI_BASE_URL", server.address.replace("//", f"//{user}@"))
+    server.plan = [fault(500, KEY), fault(429, KEY), fault(400, f"'response_format' for {KEY} {user}")]
+    lvlm = make()
+    kept = RememberedLvlm(lvlm, tmp_path / "replies.jsonl")
+    kept.ask(IMAGE, "count", SCHEMA)
+    said = []
+    for broken in (fault(404, f"{KEY} " * 50), fault(401, f"{KEY} {user}"), reset):
+        server.default = broken
+        with pytest.raises(LvlmError) as caught:
+            make(max_retries=0).ask(IMAGE, "count")
+        said += [str(caught.value), repr(caught.value), "".join(traceback.format_exception(caught.value))]
+    said += [json.dumps(lvlm.describe()), json.dumps(kept.describe()), repr(lvlm), caplog.text]
+    said += [str(record.__dict__) for record in caplog.records]
+    said += [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+    for secret in (KEY, "pass-word-9876", base64.b64encode(user.encode()).decode()):
+        assert [text for text in said if secret in text] == []
+    assert len(caplog.records) > 10  # the logs were on
+    assert server.headers[0]["authorization"] == "Basic " + base64.b64encode(user.encode()).decode()
+
+
+def test_settings_come_from_the_environment(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    with pytest.raises(EarthInstructError, match="OPENAI_API_KEY"):
+        OpenAiLvlm("tiny")
+    for address in ("localhost:1234", "http://server/v1?key=abc", "ftp://server"):
+        monkeypatch.setenv("OPENAI_BASE_URL", address)
+        with pytest.raises(EarthInstructError, match="OPENAI_BASE_URL") as caught:
+            OpenAiLvlm("tiny")
+        assert address not in str(caught.value)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:8000/v1")  # a server that asks for no key
+    assert OpenAiLvlm("tiny").describe() == {
+        "lvlm": "openai",
+        "model": "tiny",
+        "server": "localhost",
+        "temperature": 0.01,
+        "top_p": 1.0,
+        "max_tokens": 2000,
+        "image_format": "png",
+        "reply_format": "schema",
+    }
+
+
+def test_parameters(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    for name in ("image_format", "reply_format"):
+        with pytest.raises(UnknownNameError):
+            OpenAiLvlm("tiny", **{name: "gif"})
+    for name in ("max_tokens", "concurrency"):
+        with pytest.raises(EarthInstructError, match=f"{name} must be at least 1"):
+            OpenAiLvlm("tiny", **{name: 0})
