@@ -192,3 +192,17 @@ def sam3_weights(tmp_path_factory):
     images = transformers.Sam3ImageProcessor(size={"height": 112, "width": 112})
     transformers.Sam3Processor(images, _clip_tokenizer(32)).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def faster_rcnn_weights(tmp_path_factory):
+    """A folder with `weights.safetensors` and `classes.json`."""
+    from safetensors.torch import save_file
+    from torchvision.models import get_model
+
+    _seed(3)
+    folder = tmp_path_factory.mktemp("faster-rcnn")
+    model = get_model("fasterrcnn_mobilenet_v3_large_320_fpn", weights=None, weights_backbone=None, num_classes=4)
+    save_file(model.state_dict(), folder / "weights.safetensors")
+    (folder / "classes.json").write_text(json.dumps({"1": "storage tank", "2": "Ships", "3": "dam"}))
+    return folder

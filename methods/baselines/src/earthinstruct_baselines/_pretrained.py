@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from earthinstruct_models.devices import best_device
 from earthinstruct_models.weights import file_sha256
 
 from earthinstruct.errors import DataError
@@ -108,7 +109,7 @@ def load_pretrained(folder: Path | str, published: Published, device: str | None
     import torch
     import transformers
 
-    device = device or _best_device()
+    device = device or best_device()
     try:
         model, report = getattr(transformers, published.model_class).from_pretrained(
             folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
@@ -124,11 +125,3 @@ def load_pretrained(folder: Path | str, published: Published, device: str | None
         )
     weights = [{"name": file.name, "sha256": file_sha256(file)} for file in files]
     return Pretrained(model.to(device).eval(), processor, device, weights)
-
-
-def _best_device() -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

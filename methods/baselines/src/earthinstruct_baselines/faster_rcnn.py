@@ -1,0 +1,180 @@
+"""Faster R-CNN, trained on the categories of a dataset: the closed-set detector that others are compared with.
+
+Source: Ren et al., Faster R-CNN (arXiv 1506.01497), as torchvision builds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+import numpy as np
+from earthinstruct_models.devices import best_device
+from earthinstruct_models.weights import file_sha256
+from numpy.typing import NDArray
+
+from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
+from earthinstruct.files import decode_json, read_bytes
+from earthinstruct.tasks import ExactMapper
+from earthinstruct_baselines._boxes import best
+from earthinstruct_baselines._detector import Detections, Detector
+
+ARCHITECTURES = (
+    "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "fasterrcnn_mobilenet_v3_large_fpn",
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+)
+_COUNTED = ".num_batches_tracked"  # torchvision's frozen batch norms have none, and nothing depends on it
+
+
+class FasterRCNN(Detector):
+    """Faster R-CNN of torchvision: detects, and counts what reaches the threshold.
+
+    It finds the classes it was trained on. A class is the category of the same name, apart from case, underscores and
+    the plural; classes that the instruction does not name are left out, and categories that it has no class for are not
+    found.
+
+    Args:
+        weights: the checkpoint: a state dict, or one under `model` or `state_dict`; `.safetensors`, or anything that
+            torch loads with weights_only.
+        classes: a JSON file, class number (from 1; 0 is the background) -> category name: `{"1": "airplane"}`.
+        architecture: what torchvision calls the model.
+        threshold: the least score of a detection.
+        limit: most detections in one image.
+        min_size: the shorter side that an image is resized to, pixels; None: torchvision's choice.
+        max_size: the longer side it may have then, pixels; None: torchvision's choice.
+        device: a torch device; None: the best there is.
+
+    Raises:
+        DataError: a file is missing or malformed, or the weights do not fit the model.
+        UnknownNameError: no such architecture.
+    """
+
+    name = "faster-rcnn"
+    needs: ClassVar[dict[str, str]] = {"torch": "torch", "torchvision": "torchvision"}
+
+    def __init__(
+        self,
+        weights: str | Path,
+        classes: str | Path,
+        architecture: str = "fasterrcnn_resnet50_fpn",
+        threshold: float = 0.5,
+        limit: int = 300,
+        min_size: int | None = None,
+        max_size: int | None = None,
+        device: str | None = None,
+    ) -> None:
+        super().__init__(threshold, limit)
+        if architecture not in ARCHITECTURES:
+            raise UnknownNameError("architecture", architecture, ARCHITECTURES)
+        self.architecture = architecture
+        self.classes = read_classes(Path(classes))
+        self._file = Path(weights)
+        self._device = device or best_device()
+        sizes = {"min_size": min_size, "max_size": max_size}
+        self._sizes = {name: size for name, size in sizes.items() if size is not None}
+        self._model = _load(self._file, architecture, max(self.classes) + 1, threshold, limit, self._sizes)
+        self._model.to(self._device).eval()
+
+    def detect(self, image: NDArray[np.uint8], names: Sequence[str]) -> Detections:
+        """Find objects of these names in one RGB image, uint8 (height, width, 3)."""
+        import torch
+
+        pixels = torch.from_numpy(image.copy()).to(self._device).permute(2, 0, 1) / 255
+        with torch.inference_mode():
+            (answer,) = self._model([pixels])
+        found = {key: value.double().cpu().numpy() for key, value in answer.items()}
+        mapped = ExactMapper().map(self.classes.values(), names)
+        index = {name: i for i, name in enumerate(names)}
+        category_of = {number: index.get(mapped[name].category or "", -1) for number, name in self.classes.items()}
+        category = np.array([category_of.get(number, -1) for number in found["labels"].astype(int)], dtype=np.int64)
+        asked = np.flatnonzero(category >= 0)
+        kept = asked[best(found["scores"][asked], self.threshold, self.limit)]
+        return Detections(category[kept], found["boxes"][kept], found["scores"][kept])
+
+    def parameters(self) -> dict[str, Any]:
+        """The model and its classes."""
+        return {
+            "architecture": self.architecture,
+            "classes": {str(number): name for number, name in self.classes.items()},
+            **self._sizes,
+        }
+
+    @property
+    def weights(self) -> list[dict[str, str]]:
+        """The checkpoint, [{name, sha256}]."""
+        return [{"name": self._file.name, "sha256": file_sha256(self._file)}]
+
+    @property
+    def device(self) -> str:
+        """The torch device it runs on."""
+        return self._device
+
+
+def read_classes(path: Path) -> dict[int, str]:
+    """The category map of a detector: class number -> name.
+
+    Raises:
+        DataError: it is missing or malformed, or two classes have one name.
+    """
+    problem = f"{path} is not a category map, class number -> name: {{error}}"
+    classes = decode_json(read_bytes(path, "category map"), msgspec.json.Decoder(dict[int, str]), problem)
+    if not classes or min(classes) < 1:
+        raise DataError(problem.replace("{error}", "numbers start at 1, and 0 is the background"))
+    names = list(classes.values())
+    repeated = [name for i, name in enumerate(names) if name in names[:i]]
+    if repeated:
+        raise DataError(f"{path} gives the name {repeated[0]!r} to two classes")
+    return dict(sorted(classes.items()))
+
+
+def _load(file: Path, architecture: str, n_classes: int, threshold: float, limit: int, sizes: dict[str, int]) -> Any:
+    """The model with its weights; torchvision alone would keep 100 detections."""
+    try:
+        from torchvision.models import get_model
+    except ModuleNotFoundError as error:
+        raise EarthInstructError("faster-rcnn needs torchvision: pip install torchvision") from error
+    model = get_model(
+        architecture,
+        weights=None,
+        weights_backbone=None,
+        num_classes=n_classes,
+        box_score_thresh=threshold,
+        box_detections_per_img=limit,
+        **sizes,
+    )
+    try:
+        report = model.load_state_dict(_state(file), strict=False)
+    except RuntimeError as error:
+        raise DataError(
+            f"{file} does not fit {architecture} with {n_classes} classes, background included: {str(error)[:300]}"
+        ) from error
+    missing = [key for key in report.missing_keys if not key.endswith(_COUNTED)]
+    for keys, problem in ((missing, "lacks"), (report.unexpected_keys, "has beyond the model's weights")):
+        if keys:
+            raise DataError(f"{file} {problem} {len(keys)} of {architecture}, {keys[0]} first; check the architecture")
+    return model
+
+
+def _state(file: Path) -> Any:
+    """The state dict in a checkpoint."""
+    if not file.is_file():
+        raise DataError(f"checkpoint {file} does not exist")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(file)
+        import torch
+
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and safetensors each raise their own
+        problem = f"{type(error).__name__}: {str(error)[:200]}"
+        raise DataError(f"{file} does not load; save nothing but model.state_dict() ({problem})") from error
+    for key in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            return content[key]
+    return content
