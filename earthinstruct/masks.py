@@ -21,7 +21,7 @@ from earthinstruct.errors import ContractError
 
 _LONGEST_TOKEN = 7  # characters of one run length: 35 bits, more than any image has pixels
 _MOST_PIXELS = 1 << 34  # of one mask: beyond it positions of many masks would leave int64
-_QUERIES_AT_ONCE = 200_000
+_RUNS_AT_ONCE = 200_000
 _CHARACTERS_AT_ONCE = 100_000  # the arrays of one chunk stay in the cache of a core
 
 
@@ -40,15 +40,16 @@ class MaskRuns:
         heights: int64 (n,), pixels.
         widths: int64 (n,), pixels.
         offsets: int64 (n + 1,); mask i owns the runs offsets[i] to offsets[i + 1].
-        starts: int64 (runs,), first pixel of a run, in column-major order.
-        ends: int64 (runs,), one past the last pixel of a run.
+        starts: int32 or, where an image has 2^31 pixels or more, int64 (runs,): first pixel of a run, in column-major
+            order.
+        ends: one past the last pixel of a run, likewise.
     """
 
     heights: NDArray[np.int64]
     widths: NDArray[np.int64]
     offsets: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    ends: NDArray[np.int64]
+    starts: NDArray[np.int32] | NDArray[np.int64]
+    ends: NDArray[np.int32] | NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.heights)
@@ -56,15 +57,14 @@ class MaskRuns:
     @staticmethod
     def concatenate(parts: Sequence[MaskRuns]) -> MaskRuns:
         """The masks of all parts, in their order."""
-        nothing = np.zeros(0, dtype=np.int64)
         columns = [
-            np.concatenate([nothing, *(getattr(part, name) for part in parts)])
-            for name in ("heights", "widths", "starts", "ends")
+            np.concatenate([np.zeros(0, dtype=kind), *(getattr(part, name) for part in parts)])
+            for name, kind in (("heights", np.int64), ("widths", np.int64), ("starts", np.int32), ("ends", np.int32))
         ]
         runs = np.concatenate([np.zeros(1, dtype=np.int64), *(np.diff(part.offsets) for part in parts)])
         return MaskRuns(columns[0], columns[1], np.cumsum(runs), columns[2], columns[3])
 
-    @cached_property
+    @property
     def owners(self) -> NDArray[np.int64]:
         """int64 (runs,): the mask that each run belongs to."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
@@ -228,9 +228,10 @@ def _decode(rles: Sequence[RLE], where: str, before: int) -> MaskRuns:
     refuse(total != sizes[:, 0] * sizes[:, 1], "the run lengths do not add up to height x width")
 
     foreground = odd & (run > 0)
-    ends = (position - before_mask)[foreground]
+    kind = np.int32 if total.max() < 1 << 31 else np.int64
+    ends = (position - before_mask)[foreground].astype(kind)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(owner[foreground], minlength=n))])
-    return MaskRuns(sizes[:, 0], sizes[:, 1], offsets, ends - run[foreground], ends)
+    return MaskRuns(sizes[:, 0], sizes[:, 1], offsets, (ends - run[foreground]).astype(kind), ends)
 
 
 def _short(value: object, limit: int = 60) -> str:
@@ -326,30 +327,37 @@ def intersections(
         int64 (pairs,), pixels.
     """
     shared = np.zeros(len(a_index), dtype=np.int64)
-    runs = np.diff(a.offsets)[a_index]
-    span = int(max(b.ends.max(initial=0), a.ends.max(initial=0))) + 1
+    runs = np.diff(a.offsets)[a_index] + np.diff(b.offsets)[b_index]
+    chunk = np.cumsum(runs) // _RUNS_AT_ONCE
+    for pairs in np.split(np.arange(len(a_index)), np.flatnonzero(np.diff(chunk)) + 1):
+        if len(pairs):
+            near, of_pair = np.unique(b_index[pairs], return_inverse=True)
+            shared[pairs] = _shared_pixels(a, b.take(near), a_index[pairs], of_pair)
+    return shared
+
+
+def _shared_pixels(
+    a: MaskRuns, b: MaskRuns, a_index: NDArray[np.int64], b_index: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """`intersections` of few enough runs: how much of each run of a mask of `a` the mask of `b` covers."""
+    if not len(b.starts):
+        return np.zeros(len(a_index), dtype=np.int64)
+    span = 1 + max(int(b.ends.max(initial=0)), int(a.ends.max(initial=0)))
     keys = b.owners * span + b.starts
     length_before = np.concatenate([[0], np.cumsum(b.ends - b.starts)])
-    chunk_of = np.cumsum(runs) // _QUERIES_AT_ONCE
-    for chunk in range(int(chunk_of[-1]) + 1 if len(chunk_of) else 0):
-        pairs = np.flatnonzero(chunk_of == chunk)
-        count = runs[pairs]
-        first = np.cumsum(count) - count
-        run = np.repeat(a.offsets[a_index[pairs]] - first, count) + np.arange(count.sum())
-        target = np.repeat(b_index[pairs], count)
+    count = np.diff(a.offsets)[a_index]
+    first = np.cumsum(count) - count
+    run = np.repeat(a.offsets[a_index] - first, count) + np.arange(count.sum())
+    target = np.repeat(b_index, count)
 
-        def covered(position: NDArray[np.int64], target: NDArray[np.int64] = target) -> NDArray[np.int64]:
-            """Foreground pixels of the target mask before `position`."""
-            at = np.searchsorted(keys, target * span + position, side="right") - 1
-            inside = at >= b.offsets[target]
-            at = np.maximum(at, 0)
-            if not len(b.starts):
-                return np.zeros(len(position), dtype=np.int64)
-            pixels = (
-                length_before[at] - length_before[b.offsets[target]] + np.minimum(position, b.ends[at]) - b.starts[at]
-            )
-            return np.where(inside, pixels, 0)
+    def covered(position: NDArray[np.int32] | NDArray[np.int64]) -> NDArray[np.int64]:
+        """Foreground pixels of the target mask before `position`."""
+        at = np.searchsorted(keys, target * span + position, side="right") - 1
+        inside = at >= b.offsets[target]
+        at = np.maximum(at, 0)
+        pixels = length_before[at] - length_before[b.offsets[target]] + np.minimum(position, b.ends[at]) - b.starts[at]
+        return np.where(inside, pixels, 0)
 
-        pixels = covered(a.ends[run]) - covered(a.starts[run])
-        shared[pairs] = np.bincount(np.repeat(np.arange(len(pairs)), count), weights=pixels, minlength=len(pairs))
-    return shared
+    pixels = covered(a.ends[run]) - covered(a.starts[run])
+    total = np.bincount(np.repeat(np.arange(len(count)), count), weights=pixels, minlength=len(count))
+    return total.astype(np.int64)

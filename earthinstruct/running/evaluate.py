@@ -11,7 +11,6 @@ from typing import Any
 from earthinstruct.contract import ControlMethod, Method
 from earthinstruct.datasets import Dataset, load_dataset
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.instances import ImageId
 from earthinstruct.metrics import protocol_named
 from earthinstruct.metrics.bootstrap import RESAMPLES
 from earthinstruct.results import (
@@ -28,7 +27,6 @@ from earthinstruct.running.engines import engine as open_engine
 from earthinstruct.running.engines.worker import MethodSource
 from earthinstruct.running.importers import read_predictions
 from earthinstruct.running.lock import folder_lock
-from earthinstruct.running.predictions import Record
 from earthinstruct.running.run import Progress, Run, read_manifest, task_info
 from earthinstruct.running.score import Scored, score_records
 from earthinstruct.tasks import LabelMapper, Task, tasks_of
@@ -129,7 +127,7 @@ def evaluate(
                     resamples=resamples,
                     images=run.image_ids,
                 )
-                result = _result(task, dataset, ready.method, records, scored, protocol, mapper, run.file)
+                result = _result(task, dataset, ready.method, scored, protocol, mapper, run.file)
                 run.keep(result)
             results.append(result)
             folders.append(folder)
@@ -190,7 +188,7 @@ def score(
     if name is None and manifest_path.is_file() and (path.is_dir() or path.name == "predictions.jsonl"):
         described = read_manifest(manifest_path).method
     file = path / "predictions.jsonl" if path.is_dir() else path
-    return _result(tasks[0], dataset, described, records, scored, protocol, mapper, file)
+    return _result(tasks[0], dataset, described, scored, protocol, mapper, file)
 
 
 def _path(value: Path | str | None) -> Path | None:
@@ -208,16 +206,11 @@ def _result(
     task: Task,
     dataset: Dataset,
     method: MethodInfo,
-    records: Mapping[ImageId, Record],
     scored: Scored,
     protocol: str,
     mapper: LabelMapper,
     file: Path,
 ) -> Result:
-    seconds: dict[str, float] = {}
-    for record in records.values():
-        for stage, value in record.seconds.items():
-            seconds[stage] = seconds.get(stage, 0.0) + value
     return Result(
         schema_version=SCHEMA_VERSION,
         task=task_info(task, dataset, scored.n_done + len(scored.failed)),
@@ -225,9 +218,9 @@ def _result(
         method=method,
         environment=environment_info(method),
         run=RunInfo(
-            seconds=seconds,
-            input_tokens=sum(record.input_tokens for record in records.values()),
-            output_tokens=sum(record.output_tokens for record in records.values()),
+            seconds=dict(scored.usage.seconds),
+            input_tokens=scored.usage.input_tokens,
+            output_tokens=scored.usage.output_tokens,
             n_done=scored.n_done,
             n_failed=len(scored.failed),
             failed=failed_by_name(scored.failed),
