@@ -98,7 +98,7 @@ def test_weights_of_another_model_or_number_of_classes_are_refused(faster_rcnn_w
     save_file({key: value for key, value in state.items() if key != lost}, tmp_path / "weights.safetensors")
     with pytest.raises(DataError, match="lacks 1 of fasterrcnn"):
         make(faster_rcnn_weights, tmp_path / "weights.safetensors")
-    save_file({**state, "head": state[lost]}, tmp_path / "weights.safetensors")
+    save_file({**state, "head": state[lost].clone()}, tmp_path / "weights.safetensors")
     with pytest.raises(DataError, match="has beyond the model's weights 1 of fasterrcnn"):
         make(faster_rcnn_weights, tmp_path / "weights.safetensors")
 

@@ -85,7 +85,7 @@ class OWLv2(PretrainedDetector):
         """Whether the model can read the name in the template."""
         tokenizer = self._loaded.processor.tokenizer
         longest = self._loaded.model.config.text_config.max_position_embeddings
-        return len(tokenizer(self._query(name)).input_ids) <= longest
+        return bool(len(tokenizer(self._query(name)).input_ids) <= longest)
 
     def parameters(self) -> dict[str, Any]:
         """The template."""
