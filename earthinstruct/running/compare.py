@@ -6,16 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from earthinstruct.datasets import Dataset, load_dataset
+from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError
-from earthinstruct.metrics import Tally, protocol_named, tallies
+from earthinstruct.metrics import Tally
 from earthinstruct.metrics.bootstrap import RESAMPLES
 from earthinstruct.metrics.compare import Difference, paired_difference
 from earthinstruct.metrics.scores import f1, precision, recall
-from earthinstruct.results import Result, read_result
-from earthinstruct.running.importers import read_predictions
-from earthinstruct.running.score import prepare
-from earthinstruct.tasks import FileMapper, task_named
+from earthinstruct.results import read_result
+from earthinstruct.running.stored import dataset_of, read_stored
+from earthinstruct.tasks import Task
 
 SCORES = {"f1": f1, "precision": precision, "recall": recall}
 
@@ -65,28 +64,12 @@ def compare_runs(
             raise DataError(f"the runs do not compare: task {what} {values[0]!r} against {values[1]!r}")
     if results[0].protocol != results[1].protocol:
         raise DataError(f"the runs do not compare: protocol {results[0].protocol!r} against {results[1].protocol!r}")
-    if dataset is None or isinstance(dataset, str):
-        dataset = load_dataset(dataset or results[0].task.dataset.name, data)
-    if dataset.sha256 != results[0].task.dataset.annotations_sha256:
-        raise DataError(f"dataset {dataset.name!r} here has other annotations than the runs were scored against")
-    a, b = (_tallies(folder, result, dataset) for folder, result in zip((first, second), results, strict=True))
-    return list(_differences(a, b, results[0], dataset, resamples))
+    dataset = dataset_of(results[0], dataset, data)
+    a, b = (read_stored(folder, result, dataset) for folder, result in zip((first, second), results, strict=True))
+    return list(_differences(a.tallies(), b.tallies(), a.task, resamples))
 
 
-def _tallies(folder: Path, result: Result, dataset: Dataset) -> dict[str, Tally]:
-    images = [image.id for image in dataset.images[: result.task.dataset.n_images]]
-    records = read_predictions(folder, dataset)
-    mapper = FileMapper(result.label_mapper, result.label_map)
-    task = task_named(result.task.name, dataset.name, dataset.vocabulary)
-    ready = prepare(task, dataset, records, protocol=protocol_named(result.protocol), mapper=mapper, images=images)
-    threshold = None if result.metrics.sweep is None else result.metrics.sweep.threshold
-    return tallies(ready.truth, ready.predicted, protocol_named(result.protocol), threshold=threshold)
-
-
-def _differences(
-    first: dict[str, Tally], second: dict[str, Tally], result: Result, dataset: Dataset, resamples: int
-) -> Iterator[Compared]:
-    task = task_named(result.task.name, dataset.name, dataset.vocabulary)
+def _differences(first: dict[str, Tally], second: dict[str, Tally], task: Task, resamples: int) -> Iterator[Compared]:
     over = {**task.groups, **{name: (name,) for name in task.categories}}
     for part in (name for name in first if name in second):  # masks only where both runs have them
         for score, function in SCORES.items():

@@ -1,0 +1,97 @@
+"""A scored run read back from its folder: what was predicted and what is there, as they were scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from earthinstruct.datasets import Dataset, load_dataset
+from earthinstruct.errors import DataError
+from earthinstruct.instances import ImageId
+from earthinstruct.metrics import Protocol, Tally, protocol_named, tallies
+from earthinstruct.results import Result
+from earthinstruct.running.importers import read_predictions
+from earthinstruct.running.predictions import Record
+from earthinstruct.running.score import Prepared, prepare
+from earthinstruct.tasks import FileMapper, Task, task_named
+
+
+@dataclass(frozen=True, eq=False)
+class StoredRun:
+    """A run with its predictions mapped by the label map of its result.
+
+    Attributes:
+        folder: where it lies.
+        result: its scores.
+        dataset: what it was scored against.
+        task: what it answers.
+        records: what was written for each image.
+        prepared: ground truth and predictions.
+    """
+
+    folder: Path
+    result: Result
+    dataset: Dataset
+    task: Task
+    records: Mapping[ImageId, Record]
+    prepared: Prepared
+
+    @property
+    def protocol(self) -> Protocol:
+        """The rules it was scored under."""
+        return protocol_named(self.result.protocol)
+
+    @property
+    def threshold(self) -> float | None:
+        """The least score of a prediction that was scored, where a sweep chose one."""
+        return None if self.result.metrics.sweep is None else self.result.metrics.sweep.threshold
+
+    def tallies(self) -> dict[str, Tally]:
+        """The tallies behind its F1 scores."""
+        return tallies(self.prepared.truth, self.prepared.predicted, self.protocol, threshold=self.threshold)
+
+
+def dataset_of(result: Result, dataset: str | Dataset | None = None, data: Path | None = None) -> Dataset:
+    """The dataset that a result was scored against.
+
+    Args:
+        result: the result.
+        dataset: where the dataset has no name here; None: the one that the result names.
+        data: the folder of the user's data.
+
+    Raises:
+        DataError: it is not here, or has other annotations.
+    """
+    if dataset is None or isinstance(dataset, str):
+        dataset = load_dataset(dataset or result.task.dataset.name, data)
+    if dataset.sha256 != result.task.dataset.annotations_sha256:
+        raise DataError(
+            f"dataset {dataset.name!r} here has other annotations than {result.method.name} on {result.task.name} was "
+            "scored against"
+        )
+    return dataset
+
+
+def read_stored(folder: Path, result: Result, dataset: Dataset) -> StoredRun:
+    """Read the predictions of a run, limited to the images that were scored.
+
+    Args:
+        folder: with `predictions.jsonl`.
+        result: its result.
+        dataset: as `dataset_of` gives it.
+
+    Raises:
+        DataError: the predictions cannot be read, or are malformed.
+    """
+    task = task_named(result.task.name, dataset.name, dataset.vocabulary)
+    records = read_predictions(folder, dataset)
+    prepared = prepare(
+        task,
+        dataset,
+        records,
+        protocol=protocol_named(result.protocol),
+        mapper=FileMapper(result.label_mapper, result.label_map),
+        images=[image.id for image in dataset.images[: result.task.dataset.n_images]],
+    )
+    return StoredRun(folder, result, dataset, task, records, prepared)
