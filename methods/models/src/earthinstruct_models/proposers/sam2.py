@@ -1,0 +1,470 @@
+"""SAM2's automatic masks: the algorithm of the package's own generator, with less work.
+
+All crops of several images go through the image encoder together. Masks stay at the decoder's resolution, on the
+device, while they are filtered: only their stability and boxes are taken from enlarged masks, a few at a time. What is
+left in the end is enlarged once more and leaves the device as run boundaries.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.contract import Proposals
+from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.masks import MaskRuns
+from earthinstruct_models.devices import best_device
+from earthinstruct_models.proposers.holes import column_masks, fill_holes
+from earthinstruct_models.proposers.sam2_model import load_model
+from earthinstruct_models.weights import file_sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DTYPES = ("float32", "bfloat16")
+
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+_LOW_RES_LIMIT = 32.0  # logits given back to the decoder are clipped to it
+_PIXELS_AT_ONCE = {
+    "cpu": 1 << 22,
+    "cuda": 1 << 27,
+    "mps": 1 << 25,
+}  # of enlarged masks; on a CPU they stay in its cache
+
+_WHOLE = {
+    "points_per_side": 1,
+    "points_per_batch": 1,
+    "crops_per_batch": 1,
+    "crop_n_layers": 0,
+    "crop_n_points_downscale_factor": 1,
+    "max_proposals": 1,
+}  # the smallest value of each
+_REAL = (
+    "pred_iou_thresh",
+    "stability_score_thresh",
+    "stability_score_offset",
+    "box_nms_thresh",
+    "crop_nms_thresh",
+    "crop_overlap_ratio",
+)
+_SWITCHES = ("use_m2m", "fill_holes")
+
+
+class Sam2Proposer:
+    """Proposes what SAM2 segments from a grid of points, in the image and in crops of it.
+
+    Parameters have the names and meaning of `sam2.automatic_mask_generator.SAM2AutomaticMaskGenerator`; the defaults
+    are those of InstructSAM. As there, a threshold of 0 or less filters nothing. An image on which nothing survives has
+    no proposals.
+
+    Args:
+        checkpoint: an official checkpoint (`.pt`), SAM 2.0 or 2.1, any size.
+        model: the one it was trained as: `sam2_hiera_l`, `sam2.1_hiera_t`, ... (see `MODELS`), or a `.yaml` config.
+        device: a torch device; None: cuda, mps or cpu, the first there is.
+        dtype: `float32`, or `bfloat16` for encoder and decoder (autocast); None: bfloat16 on a CUDA card that has it.
+        points_per_side: points along each side of the grid.
+        points_per_batch: points decoded at once; changes memory and speed only.
+        crops_per_batch: crops encoded at once, of one or several images; changes memory and speed only.
+        pred_iou_thresh: masks the model itself rates lower are dropped.
+        stability_score_thresh: so are masks that change more when the logits' threshold moves.
+        stability_score_offset: by how much it is moved up and down, logits.
+        box_nms_thresh: box IoU above which the lower rated of two masks of a crop is dropped.
+        crop_n_layers: layers of crops, the i-th with 2**i crops a side; 0: the image alone.
+        crop_nms_thresh: box IoU above which of two masks of different crops the one of the larger crop is dropped.
+        crop_overlap_ratio: overlap of crops, share of the shorter side of the image.
+        crop_n_points_downscale_factor: divides points_per_side from layer to layer.
+        use_m2m: refine each mask by giving it to the decoder once more.
+        fill_holes: fill background that a mask encloses.
+        max_proposals: the best are kept, by the mean of predicted IoU and stability.
+
+    Raises:
+        DataError: a file is missing or malformed, or the weights are not those of the model.
+        EarthInstructError: a parameter is out of its range, or the package sam2 is not installed.
+        UnknownNameError: no such model or dtype.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path | str,
+        model: str = "sam2_hiera_l",
+        device: str | None = None,
+        dtype: str | None = None,
+        *,
+        points_per_side: int = 24,
+        points_per_batch: int = 64,
+        crops_per_batch: int = 16,
+        pred_iou_thresh: float = 0.75,
+        stability_score_thresh: float = 0.75,
+        stability_score_offset: float = 1.0,
+        box_nms_thresh: float = 0.5,
+        crop_n_layers: int = 1,
+        crop_nms_thresh: float = 0.7,
+        crop_overlap_ratio: float = 512 / 1500,
+        crop_n_points_downscale_factor: int = 1,
+        use_m2m: bool = False,
+        fill_holes: bool = True,
+        max_proposals: int = 200,
+    ) -> None:
+        self.checkpoint = Path(checkpoint)
+        self.model = str(model)
+        self.points_per_side = points_per_side
+        self.points_per_batch = points_per_batch
+        self.crops_per_batch = crops_per_batch
+        self.pred_iou_thresh = pred_iou_thresh
+        self.stability_score_thresh = stability_score_thresh
+        self.stability_score_offset = stability_score_offset
+        self.box_nms_thresh = box_nms_thresh
+        self.crop_n_layers = crop_n_layers
+        self.crop_nms_thresh = crop_nms_thresh
+        self.crop_overlap_ratio = crop_overlap_ratio
+        self.crop_n_points_downscale_factor = crop_n_points_downscale_factor
+        self.use_m2m = use_m2m
+        self.fill_holes = fill_holes
+        self.max_proposals = max_proposals
+        self._check_parameters()
+        if dtype is not None and dtype not in DTYPES:
+            raise UnknownNameError("dtype", dtype, DTYPES)
+        network = load_model(self.checkpoint, self.model)
+
+        import torch
+        from sam2.utils.amg import build_all_layer_point_grids
+
+        self.device = torch.device(device or best_device())
+        self.dtype = dtype or _best_dtype(self.device.type)
+        self._network = network.to(self.device)
+        self._grids: list[NDArray[np.float64]] = build_all_layer_point_grids(
+            points_per_side, crop_n_layers, crop_n_points_downscale_factor
+        )
+
+    def propose(self, image: NDArray[np.uint8]) -> Proposals:
+        """Regions of one RGB image, uint8 (height, width, 3), best first, with masks and scores.
+
+        A box is the official generator's: from the first to the last pixel of the mask before holes are filled, so one
+        pixel narrower and lower than the mask. A score is the mean of predicted IoU and stability.
+        """
+        return self.propose_batch([image])[0]
+
+    def propose_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Proposals]:
+        """The regions of several images, whatever their sizes; the same as one by one, up to rounding."""
+        import torch
+
+        with torch.inference_mode():
+            crops = [crop for i, image in enumerate(images) for crop in self._crops(image, i)]
+            by_image = groupby(self._regions(crops), key=lambda regions: regions.crop.image)
+            return [self._proposals(list(regions)) for _, regions in by_image]
+
+    def describe(self) -> dict[str, Any]:
+        """Model, device, parameters and weights."""
+        return {
+            "proposer": "sam2",
+            "model": Path(self.model).name,
+            "device": str(self.device),
+            "dtype": self.dtype,
+            **{name: getattr(self, name) for name in (*_WHOLE, *_REAL, *_SWITCHES)},
+            "weights": [{"name": self.checkpoint.name, "sha256": file_sha256(self.checkpoint)}],
+        }
+
+    def _check_parameters(self) -> None:
+        for name, least in _WHOLE.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise EarthInstructError(f"{name} must be an integer >= {least}, got {value!r}")
+        for name in _REAL:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise EarthInstructError(f"{name} must be a number, got {value!r}")
+        for name in _SWITCHES:
+            if not isinstance(getattr(self, name), bool):
+                raise EarthInstructError(f"{name} must be true or false, got {getattr(self, name)!r}")
+        if not 0 <= self.crop_overlap_ratio < 1:
+            raise EarthInstructError(f"crop_overlap_ratio must be in [0, 1), got {self.crop_overlap_ratio!r}")
+        if self.points_per_side < self.crop_n_points_downscale_factor**self.crop_n_layers:
+            raise EarthInstructError(
+                f"{self.points_per_side} points_per_side divided by {self.crop_n_points_downscale_factor} in each of "
+                f"{self.crop_n_layers} crop layers leave no points; lower crop_n_points_downscale_factor"
+            )
+
+    def _crops(self, image: NDArray[np.uint8], index: int) -> list[_Crop]:
+        """The image and its crops, without those that are empty because the image has too few pixels."""
+        import torch
+        from sam2.utils.amg import generate_crop_boxes
+
+        height, width = image.shape[:2]
+        pixels = torch.tensor(image, device=self.device).permute(2, 0, 1)
+        boxes, layers = generate_crop_boxes((height, width), self.crop_n_layers, self.crop_overlap_ratio)
+        return [
+            _Crop(index, (height, width), (x0, y0, x1, y1), layer, pixels[:, y0:y1, x0:x1])
+            for (x0, y0, x1, y1), layer in zip(boxes, layers, strict=True)
+            if x1 > x0 and y1 > y0
+        ]
+
+    def _regions(self, crops: list[_Crop]) -> Iterator[_Regions]:
+        """What is found in each crop, in their order."""
+        for start in range(0, len(crops), self.crops_per_batch):
+            batch = crops[start : start + self.crops_per_batch]
+            levels = self._encode([crop.pixels for crop in batch])
+            for i, crop in enumerate(batch):
+                yield self._crop_regions(crop, [level[i : i + 1] for level in levels])
+
+    def _encode(self, crops: list[Tensor]) -> list[Tensor]:
+        """The features of crops, uint8 (3, h, w): finest level first, (n, channels, rows, columns) each."""
+        import torch
+        from torchvision.transforms.functional import normalize, resize
+
+        side = [self._network.image_size] * 2
+        views = [normalize(resize(crop.contiguous().float().div(255), side), _MEAN, _STD) for crop in crops]
+        with self._autocast():
+            *finer, coarsest = self._network.forward_image(torch.stack(views))["backbone_fpn"][
+                -self._network.num_feature_levels :
+            ]
+            if self._network.directly_add_no_mem_embed:
+                coarsest = coarsest + self._network.no_mem_embed.reshape(1, -1, 1, 1)
+        return [*finer, coarsest]
+
+    def _crop_regions(self, crop: _Crop, levels: list[Tensor]) -> _Regions:
+        """What passes the filters in one crop, freed of duplicates."""
+        import torch
+        from torchvision.ops import nms
+
+        # Divided by the sides again, in single precision: the official generator rounds there
+        absolute = torch.tensor(self._grids[crop.layer] * crop.sides, dtype=torch.float32, device=self.device)
+        sides = torch.tensor(crop.sides, dtype=torch.float32, device=self.device)
+        points = absolute / sides * self._network.image_size
+        regions = _Regions.joined(
+            [self._filtered(crop, *self._decode(levels, batch)) for batch in self._batches(points)]
+        )
+        return regions.take(nms(regions.boxes.float(), regions.predicted_iou, self.box_nms_thresh))
+
+    def _batches(self, points: Tensor) -> tuple[Tensor, ...]:
+        batches: tuple[Tensor, ...] = points.split(self.points_per_batch)
+        return batches
+
+    def _decode(self, levels: list[Tensor], points: Tensor) -> tuple[Tensor, Tensor]:
+        """Three masks for each point (x, y): logits (masks, rows, columns) and predicted IoUs (masks,)."""
+        import torch
+
+        logits, predicted_iou = self._decoded(levels, points, None)
+        if self.use_m2m:
+            points = points.repeat_interleave(logits.shape[1], dim=0)
+            masks = logits.flatten(0, 1)[:, None].clamp(-_LOW_RES_LIMIT, _LOW_RES_LIMIT)
+            refined = [
+                self._decoded(levels, *batch) for batch in zip(self._batches(points), self._batches(masks), strict=True)
+            ]
+            logits, predicted_iou = (torch.cat(parts) for parts in zip(*refined, strict=True))
+        return logits.flatten(0, 1), predicted_iou.flatten().float()
+
+    def _decoded(self, levels: list[Tensor], points: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor]:
+        """One pass of the decoder: (points, masks a point, rows, columns) and (points, masks a point)."""
+        import torch
+
+        labels = torch.ones(len(points), 1, dtype=torch.int32, device=self.device)
+        with self._autocast():
+            prompts = self._network.sam_prompt_encoder
+            sparse, dense = prompts(points=(points[:, None], labels), boxes=None, masks=masks)
+            logits, predicted_iou, _, _ = self._network.sam_mask_decoder(
+                image_embeddings=levels[-1],
+                image_pe=prompts.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=masks is None,
+                repeat_image=True,
+                high_res_features=levels[:-1],
+            )
+        return logits, predicted_iou
+
+    def _filtered(self, crop: _Crop, logits: Tensor, predicted_iou: Tensor) -> _Regions:
+        """The masks that are rated well, stable, and not cut off by the border of the crop."""
+        from sam2.utils.amg import is_box_near_crop_edge
+
+        if self.pred_iou_thresh > 0:
+            kept = predicted_iou > self.pred_iou_thresh
+            logits, predicted_iou = logits[kept], predicted_iou[kept]
+        stability, boxes = self._measured(crop, logits)
+        regions = _Regions(crop, logits, boxes, predicted_iou, stability)
+        height, width = crop.image_size
+        good = ~is_box_near_crop_edge(boxes, crop.box, [0, 0, width, height])
+        if self.stability_score_thresh > 0:
+            good &= stability >= self.stability_score_thresh
+        return regions.take(good)
+
+    def _measured(self, crop: _Crop, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Stability (n,) and corners (n, 4), in the crop's pixels, of masks enlarged to the crop."""
+        import torch
+        from sam2.utils.amg import calculate_stability_score
+
+        stability, boxes = [logits.new_zeros(0, dtype=torch.float32)], [logits.new_zeros((0, 4), dtype=torch.int64)]
+        for enlarged in self._enlarged(crop, logits):
+            stability.append(calculate_stability_score(enlarged, 0.0, self.stability_score_offset))
+            boxes.append(_corners(enlarged.amax(dim=1) > 0, enlarged.amax(dim=2) > 0))
+        return torch.cat(stability), torch.cat(boxes)
+
+    def _enlarged(self, crop: _Crop, logits: Tensor) -> Iterator[Tensor]:
+        """Logits at the size of the crop, a few masks at a time: float32 (masks, height, width)."""
+        from torch.nn.functional import interpolate
+
+        width, height = crop.sides
+        at_once = max(1, _PIXELS_AT_ONCE[self.device.type] // (height * width))
+        for start in range(0, len(logits), at_once):
+            part = logits[None, start : start + at_once].float()
+            yield interpolate(part, (height, width), mode="bilinear", align_corners=False)[0]
+
+    def _proposals(self, found: list[_Regions]) -> Proposals:
+        """The best of what was found in the crops of one image; of duplicates, that of the smaller crop."""
+        import torch
+        from torchvision.ops import nms
+
+        corners = torch.cat([regions.boxes + regions.boxes.new_tensor(regions.crop.offset) for regions in found])
+        kept = torch.arange(len(corners), device=self.device)
+        if self.crop_n_layers > 0:
+            area = torch.cat([regions.boxes.new_full((len(regions),), regions.crop.area) for regions in found])
+            kept = nms(corners.float(), 1 / area, self.crop_nms_thresh)
+        score = np.mean(
+            [
+                torch.cat([getattr(regions, name) for regions in found])[kept].cpu().double().numpy()
+                for name in ("predicted_iou", "stability")
+            ],
+            axis=0,
+        )
+        score = np.nan_to_num(score)  # an empty mask has no stability
+        best = np.argsort(-score, kind="stable")[: self.max_proposals]
+        kept = kept[torch.tensor(best, device=self.device)]
+        boxes = corners[kept].cpu().numpy().astype(np.float64)
+        boxes[:, 2:] -= boxes[:, :2]
+        masks = self._masks(found, kept.cpu().numpy())
+        return Proposals(boxes, tuple((fill_holes(masks) if self.fill_holes else masks).encode()), score[best])
+
+    def _masks(self, found: list[_Regions], chosen: NDArray[np.int64]) -> MaskRuns:
+        """The chosen ones of all regions found in one image, drawn at its size, in the given order."""
+        import torch
+
+        owners, starts, ends = [], [], []
+        first = 0
+        for regions in found:
+            own = np.flatnonzero((chosen >= first) & (chosen < first + len(regions)))
+            logits = regions.logits[torch.tensor(chosen[own] - first, device=self.device)]
+            mask, start, end = self._runs(regions.crop, logits)
+            owners.append(own[mask])
+            starts.append(start)
+            ends.append(end)
+            first += len(regions)
+        size = found[0].crop.image_size
+        return column_masks(np.concatenate(owners), np.concatenate(starts), np.concatenate(ends), len(chosen), size)
+
+    def _runs(self, crop: _Crop, logits: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Mask, first and one past the last pixel of the runs in each column, in pixels of the image."""
+        from torch.nn.functional import pad
+
+        changes = [np.zeros((0, 3), dtype=np.int64)]
+        before = 0
+        for enlarged in self._enlarged(crop, logits):
+            columns = pad((enlarged > 0).transpose(1, 2), (1, 1))
+            change = (columns[..., 1:] != columns[..., :-1]).nonzero().cpu().numpy()
+            change[:, 0] += before
+            changes.append(change)
+            before += len(enlarged)
+        mask, column, row = np.concatenate(changes).T
+        height, (x0, y0, _, _) = crop.image_size[0], crop.box
+        place = (x0 + column) * height + y0 + row
+        return mask[::2], place[::2], place[1::2]
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        import torch
+
+        if self.dtype == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=getattr(torch, self.dtype))
+
+
+@dataclass(frozen=True, eq=False)
+class _Crop:
+    """A part of an image.
+
+    Attributes:
+        image: index of the image.
+        image_size: (height, width), pixels.
+        box: corners (left, top, right, bottom) in the image.
+        layer: crop layer; 0: the whole image.
+        pixels: uint8 (3, height, width), on the device.
+    """
+
+    image: int
+    image_size: tuple[int, int]
+    box: tuple[int, int, int, int]
+    layer: int
+    pixels: Tensor
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """(width, height)."""
+        x0, y0, x1, y1 = self.box
+        return x1 - x0, y1 - y0
+
+    @property
+    def area(self) -> int:
+        """Pixels."""
+        return math.prod(self.sides)
+
+    @property
+    def offset(self) -> tuple[int, int, int, int]:
+        """What turns corners in the crop into corners in the image."""
+        return self.box[:2] * 2
+
+
+@dataclass(frozen=True, eq=False)
+class _Regions:
+    """n masks of one crop, on the device.
+
+    Attributes:
+        crop: the crop.
+        logits: (n, rows, columns), at the decoder's resolution.
+        boxes: int64 (n, 4), corners in the crop, of the first and the last pixel.
+        predicted_iou: float32 (n,).
+        stability: float32 (n,).
+    """
+
+    crop: _Crop
+    logits: Tensor
+    boxes: Tensor
+    predicted_iou: Tensor
+    stability: Tensor
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def take(self, which: Tensor) -> _Regions:
+        """Those at indices, or those for which a mask is true."""
+        return _Regions(self.crop, *(getattr(self, name)[which] for name in _TENSORS))
+
+    @staticmethod
+    def joined(parts: Sequence[_Regions]) -> _Regions:
+        """All regions of parts of one crop."""
+        import torch
+
+        return _Regions(parts[0].crop, *(torch.cat([getattr(part, name) for part in parts]) for name in _TENSORS))
+
+
+_TENSORS = ("logits", "boxes", "predicted_iou", "stability")
+
+
+def _corners(columns: Tensor, rows: Tensor) -> Tensor:
+    """First and last true column and row: bool (n, width), (n, height) -> int64 (n, 4); zeros where none is true."""
+    import torch
+
+    first = [occupied.int().argmax(dim=1) for occupied in (columns, rows)]
+    last = [occupied.shape[1] - 1 - occupied.flip(1).int().argmax(dim=1) for occupied in (columns, rows)]
+    return torch.stack([*first, *last], dim=1) * columns.any(dim=1, keepdim=True)
+
+
+def _best_dtype(device_type: str) -> str:
+    import torch
+
+    return "bfloat16" if device_type == "cuda" and torch.cuda.is_bf16_supported() else "float32"

@@ -1,0 +1,112 @@
+"""SAM2 networks: their names, built from a config, filled from an official checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
+
+MODELS = tuple(f"{release}_hiera_{size}" for release in ("sam2", "sam2.1") for size in ("t", "s", "b+", "l"))
+
+_INSTALL = 'SAM2_BUILD_CUDA=0 pip install --no-build-isolation "sam2>=1.1.0"'
+_TRUSTED = "sam2.modeling."  # a config builds what it names: nothing else may be named
+_KEYS_SHOWN = 3
+
+
+def load_model(checkpoint: Path, model: str) -> Any:
+    """A SAM2 image model on the CPU, in evaluation mode, with every weight from a checkpoint.
+
+    Importing the package initialises Hydra for the whole process; nothing of it is used here.
+
+    Args:
+        checkpoint: an official checkpoint, `{"model": state dict}`; loaded with weights_only.
+        model: one of `MODELS`, or the path of a `.yaml` config in the package's format.
+
+    Returns:
+        A `sam2.modeling.sam2_base.SAM2Base`.
+
+    Raises:
+        DataError: a file is missing or malformed, or the weights are not those of the model.
+        EarthInstructError: the package sam2 is not installed.
+        UnknownNameError: no such model.
+    """
+    named = not model.endswith((".yaml", ".yml"))
+    if named and model not in MODELS:
+        raise UnknownNameError("SAM2 model", model, MODELS, "The path of a .yaml config is taken as well.")
+    if not checkpoint.is_file():
+        raise DataError(f"SAM2 checkpoint {checkpoint} does not exist")
+    try:
+        import sam2
+    except ModuleNotFoundError as error:
+        if error.name != "sam2":
+            raise
+        raise EarthInstructError(f"the proposer sam2 needs the package sam2: {_INSTALL}") from error
+    from hydra.utils import instantiate
+
+    config = files(sam2) / "configs" / model.partition("_")[0] / f"{model}.yaml" if named else Path(model)
+    content = _read_config(Path(str(config)))
+    weights = _read_weights(checkpoint)
+    network = instantiate(content)
+    try:
+        missing, unexpected = network.load_state_dict(weights, strict=False)
+    except RuntimeError as error:  # a weight of another shape
+        raise DataError(f"SAM2 checkpoint {checkpoint} is not of {model}: {str(error)[:300]}") from error
+    if missing or unexpected:
+        raise DataError(
+            f"SAM2 checkpoint {checkpoint} is not of {model}: {_listed(missing)} missing, "
+            f"{_listed(unexpected)} unexpected; choose the model it was trained as: {', '.join(MODELS)}"
+        )
+    return network.eval()
+
+
+def _read_config(path: Path) -> Any:
+    """What to build, every class in it the package's own."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (OSError, OmegaConfBaseException, UnicodeDecodeError, YAMLError) as error:
+        raise DataError(f"SAM2 config {path} cannot be read: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        raise DataError(f"SAM2 config {path} has no 'model'; expected a config in the format of the package sam2")
+    foreign = [target for target in _targets(content["model"]) if not str(target).startswith(_TRUSTED)]
+    if foreign:
+        raise DataError(f"SAM2 config {path} names {foreign[0]!r}; only classes of {_TRUSTED}* are built")
+    return content["model"]
+
+
+def _targets(node: Any) -> Iterator[Any]:
+    """Every class that a config names."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node["_target_"]
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from _targets(child)
+
+
+def _read_weights(checkpoint: Path) -> Mapping[str, Any]:
+    import torch
+
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch, zipfile and pickle each raise their own
+        raise DataError(
+            f"SAM2 checkpoint {checkpoint} cannot be read: {type(error).__name__}: {str(error)[:300]}; "
+            "check that it is whole and holds nothing but weights"
+        ) from error
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        raise DataError(f'SAM2 checkpoint {checkpoint} is not an official one: expected {{"model": state dict}}')
+    weights: Mapping[str, Any] = content["model"]
+    return weights
+
+
+def _listed(keys: list[str]) -> str:
+    shown = ", ".join(keys[:_KEYS_SHOWN]) + (", ..." if len(keys) > _KEYS_SHOWN else "")
+    return f"{len(keys)} weights ({shown})" if keys else "none"
