@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from earthinstruct.running.compare import Compared
 
 
 def register(verbs: Any) -> None:
@@ -22,7 +28,6 @@ def register(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb."""
     from rich.console import Console
-    from rich.table import Table
 
     from earthinstruct.files import as_json
     from earthinstruct.running.compare import compare_runs
@@ -36,22 +41,40 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if arguments.json is not None:
         arguments.json.write_bytes(as_json(compared))
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("score", "over", "B - A", "95 % interval", "p"):
-        table.add_column(heading, justify="left" if heading in ("score", "over") else "right")
-    for row in compared:
-        if row.score.endswith(".f1"):
-            low, high = row.difference.ci95
-            table.add_row(
-                row.score,
-                row.over,
-                f"{100 * row.difference.value:+.1f}",
-                f"{100 * low:+.1f} to {100 * high:+.1f}",
-                f"{row.difference.p:.3f}",
-                style="bold" if row.difference.p < 0.05 else "",
-            )
     console = Console()
     console.print(f"A: {arguments.first}", f"B: {arguments.second}", sep="\n", markup=False, soft_wrap=True)
-    console.print(table)
-    console.print("percent; p < 0.05 in bold; precision and recall are in --json", style="dim")
+    scores = [row for row in compared if row.score.endswith((".f1", ".miou", ".ap_nc50"))]
+    console.print(_table(scores, percent=True))
+    console.print("percent; precision and recall are in --json", style="dim")
+    errors = [row for row in compared if row.score.startswith("errors.") and row.over == "all"]
+    console.print(_table(errors, percent=False))
+    console.print(
+        "objects over all images, by category in --json; fewer are better, more are better of `correct`\n"
+        "p of each row by itself, < 0.05 in bold; of 20 rows without a difference one is bold by chance",
+        style="dim",
+    )
     return 0
+
+
+def _table(rows: Sequence[Compared], *, percent: bool) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("score", "over", "A", "B", "B - A", "95 % interval", "p"):
+        table.add_column(heading, justify="left" if heading in ("score", "over") else "right")
+    plain, signed = ("{:.1f}", "{:+.1f}") if percent else ("{:.0f}", "{:+.0f}")
+    times = 100 if percent else 1
+    for row in rows:
+        off = row.difference
+        low, high = (signed.format(times * bound) for bound in off.ci95)
+        table.add_row(
+            row.score.removeprefix("errors."),
+            row.over,
+            plain.format(times * off.first),
+            plain.format(times * off.second),
+            signed.format(times * off.value),
+            f"{low} to {high}",
+            f"{off.p:.3f}",
+            style="bold" if off.p < 0.05 else "",
+        )
+    return table

@@ -15,64 +15,91 @@ from earthinstruct.metrics.tally import Tally
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better the second run is than the first.
+    """How the second run differs from the first.
 
     Attributes:
-        value: score of the second minus score of the first, in [-1, 1].
-        ci95: 95 % interval over resamples of the images, the same for both runs.
-        p: two-sided p-value: twice the smaller share of resamples on either side of no difference, in [0, 1].
+        first: of the first run, a fraction (objects, for error types).
+        second: of the second run.
+        value: second minus first.
+        ci95: 95 % interval of `value` over resamples of the images, the same for both runs.
+        p: two-sided p-value, in (0, 1]: twice the smaller of the shares of resamples on either side of no difference,
+            (k + 1) / (resamples + 1) for k of them, so that no finite number of resamples gives 0.
     """
 
+    first: float
+    second: float
     value: float
     ci95: tuple[float, float]
     p: float
 
 
-def paired_difference(
-    first: Tally,
-    second: Tally,
-    score: Callable[[Columns], NDArray[np.float64]],
-    categories: Sequence[str],
-    resamples: int = RESAMPLES,
-) -> Difference | None:
-    """The difference of the mean of a score over categories that have ground truth.
+class Paired:
+    """Tallies of two runs over the same images, with the same resamples of both.
 
     Args:
-        first: tp, fp, fn of one run.
+        first: tally of one run.
         second: of another run over the same images and categories, in any order of the images.
-        score: columns -> (..., c).
-        categories: names, the mean is over those of them that have ground truth.
-        resamples: number of bootstrap resamples.
-
-    Returns:
-        None where none of the categories has ground truth.
+        resamples: number of bootstrap resamples, > 0.
 
     Raises:
         ValueError: the runs are over other images, categories or ground truth.
     """
-    if set(first.images) != set(second.images) or first.categories != second.categories:
-        raise ValueError("only runs over the same images and categories can be compared")
-    position = {image: i for i, image in enumerate(second.images)}
-    order = [position[image] for image in first.images]
-    second = Tally(first.images, second.categories, {name: column[order] for name, column in second.columns.items()})
-    if not np.array_equal(first.columns["tp"] + first.columns["fn"], second.columns["tp"] + second.columns["fn"]):
-        raise ValueError("the runs were scored against different ground truth")
-    members = np.array([first.categories.index(name) for name in sorted(categories)], dtype=np.int64)
 
-    def means(a: Columns, b: Columns) -> NDArray[np.float64]:
-        there = (a["tp"] + a["fn"] > 0)[..., members]
-        off = np.where(there, (score(b) - score(a))[..., members], 0.0)
-        n = there.sum(axis=-1)
-        return np.asarray(off.sum(axis=-1)[n > 0] / n[n > 0])
+    def __init__(self, first: Tally, second: Tally, resamples: int = RESAMPLES) -> None:
+        if set(first.images) != set(second.images) or first.categories != second.categories:
+            raise ValueError("only runs over the same images and categories can be compared")
+        position = {image: i for i, image in enumerate(second.images)}
+        order = [position[image] for image in first.images]
+        second = Tally(first.images, second.categories, {name: part[order] for name, part in second.columns.items()})
+        if not np.array_equal(_actual(first.columns), _actual(second.columns)):
+            raise ValueError("the runs were scored against different ground truth")
+        self.categories = first.categories
+        weights = image_weights(first.images, resamples)
+        # row 0 is the whole set, the others are the resamples
+        self.totals = [
+            {name: np.concatenate([tally.totals[name][None], drawn]) for name, drawn in drawn_of.items()}
+            for tally in (first, second)
+            for drawn_of in [resampled_totals(tally, weights)]
+        ]
 
-    def rows(totals: dict[str, NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
-        return {name: total[None] for name, total in totals.items()}
+    def of_mean(self, score: Callable[[Columns], NDArray[np.float64]], categories: Sequence[str]) -> Difference | None:
+        """The difference of the mean of a score over those of the categories that have ground truth; None: none has.
 
-    value = means(rows(first.totals), rows(second.totals))
-    if not len(value):
-        return None
-    weights = image_weights(first.images, resamples)
-    drawn = means(resampled_totals(first, weights), resampled_totals(second, weights))
+        Args:
+            score: columns -> (..., c).
+            categories: names.
+        """
+        members = self._members(categories)
+        there = _actual(self.totals[0])[:, members] > 0
+        n = there.sum(axis=1)
+        if not n[0]:
+            return None
+        a, b = (np.where(there, score(totals)[:, members], 0.0).sum(axis=1)[n > 0] / n[n > 0] for totals in self.totals)
+        return _difference(a, b)
+
+    def of_sum(self, column: str, categories: Sequence[str]) -> Difference:
+        """The difference of a column of the tallies, in objects, summed over images and categories."""
+        members = self._members(categories)
+        a, b = (totals[column][:, members].sum(axis=1) for totals in self.totals)
+        return _difference(a, b)
+
+    def _members(self, categories: Sequence[str]) -> NDArray[np.int64]:
+        return np.array([self.categories.index(name) for name in sorted(categories)], dtype=np.int64)
+
+
+def _actual(columns: Columns) -> NDArray[np.float64] | NDArray[np.int64]:
+    """Ground truths: a tally of F1, of regions or of error types."""
+    if "targets" in columns:
+        return columns["targets"]
+    if "missed" in columns:
+        return columns["correct"] + columns["misclassified"] + columns["mislocated"] + columns["missed"]
+    return columns["tp"] + columns["fn"]
+
+
+def _difference(first: NDArray[np.float64], second: NDArray[np.float64]) -> Difference:
+    off = second - first
+    drawn = off[1:]
     low, high = np.percentile(drawn, (2.5, 97.5))
-    p = min(1.0, 2 * min(float((drawn <= 0).mean()), float((drawn >= 0).mean())))
-    return Difference(float(value[0]), (float(low), float(high)), p)
+    fewer = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    p = min(1.0, 2 * (fewer + 1) / (len(drawn) + 1))
+    return Difference(float(first[0]), float(second[0]), float(off[0]), (float(low), float(high)), p)

@@ -84,7 +84,7 @@ class Summary:
             here = {score: float(value[c]) if over[c] else None for score, value in values.items()}
             sure = {score: known for score, of in intervals.items() if (known := of.per_category[c]) is not None}
             tp, fp, fn = (int(totals[column][c]) for column in ("tp", "fp", "fn"))
-            per_category[name] = CategoryScores(tp, fp, fn, **here, ci95=sure)  # type: ignore[arg-type, misc]
+            per_category[name] = CategoryScores(tp, fp, fn, **here, ci95=sure)
         headline = {name: self.value(groups["all"][name], intervals.get(name)) for name in values}
         return PartScores(
             tally={name: Count(row.tp, row.fp, row.fn) for name, row in per_category.items()},

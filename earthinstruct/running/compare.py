@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError
-from earthinstruct.metrics import Tally
+from earthinstruct.metrics import Tally, error_tallies
 from earthinstruct.metrics.bootstrap import RESAMPLES
-from earthinstruct.metrics.compare import Difference, paired_difference
-from earthinstruct.metrics.scores import f1, precision, recall
+from earthinstruct.metrics.compare import Difference, Paired
+from earthinstruct.metrics.inputs import geometries
+from earthinstruct.metrics.regions import tally_regions
+from earthinstruct.metrics.scores import ap_nc, f1, iou, precision, recall
 from earthinstruct.results import read_result
-from earthinstruct.running.stored import dataset_of, read_stored
-from earthinstruct.tasks import Task
+from earthinstruct.running.stored import StoredRun, dataset_of, read_stored
 
-SCORES = {"f1": f1, "precision": precision, "recall": recall}
+_F1 = {"f1": f1, "precision": precision, "recall": recall}
+# tally -> scores that are functions of it
+_SCORES = {
+    "counting": _F1,
+    "box": {**_F1, "ap_nc50": ap_nc},
+    "mask": {**_F1, "ap_nc50": ap_nc},
+    "regions": {"miou": iou},
+}
+_COUNTING_ERRORS = {"over": "fp", "under": "fn"}
 
 
 @dataclass(frozen=True)
@@ -24,9 +33,9 @@ class Compared:
     """One score of two runs.
 
     Attributes:
-        score: for example `box.f1`.
+        score: its path in the metrics of a result, for example `box.f1` or `errors.box.missed`.
         over: a group of categories, or one category.
-        difference: second minus first.
+        difference: second minus first; of error types in objects, summed over images and categories.
     """
 
     score: str
@@ -42,7 +51,9 @@ def compare_runs(
     data: Path | None = None,
     resamples: int = RESAMPLES,
 ) -> list[Compared]:
-    """Every F1, precision and recall of two run folders, their difference and how sure it is.
+    """The scores and the error types of two run folders, their difference and how sure it is.
+
+    Scores that are functions of sums over images: F1, precision, recall, AP_nc50 (protocol `standard`), mIoU.
 
     Predictions are scored again from the folders, each with the label map of its result and, after a sweep, with its
     score threshold.
@@ -66,14 +77,48 @@ def compare_runs(
         raise DataError(f"the runs do not compare: protocol {results[0].protocol!r} against {results[1].protocol!r}")
     dataset = dataset_of(results[0], dataset, data)
     a, b = (read_stored(folder, result, dataset) for folder, result in zip((first, second), results, strict=True))
-    return list(_differences(a.tallies(), b.tallies(), a.task, resamples))
+    of_a, of_b = _tallies(a), _tallies(b)
+    try:  # masks only where both runs have them
+        pairs = {name: Paired(of_a[name], of_b[name], resamples) for name in of_a if name in of_b}
+    except ValueError as error:
+        raise DataError(f"the runs do not compare: {error}") from error
+    over = {**a.task.groups, **{name: (name,) for name in a.task.categories}}
+    closed_ap = a.protocol.constant_score_ap is None
+    return [*_scores(pairs, over, closed_ap), *_errors(pairs, over)]
 
 
-def _differences(first: dict[str, Tally], second: dict[str, Tally], task: Task, resamples: int) -> Iterator[Compared]:
-    over = {**task.groups, **{name: (name,) for name in task.categories}}
-    for part in (name for name in first if name in second):  # masks only where both runs have them
-        for score, function in SCORES.items():
+def _tallies(run: StoredRun) -> dict[str, Tally]:
+    """`counting`, `box`, `mask`, `regions`, `errors.box`, `errors.mask`; those of masks where there are masks."""
+    truth, predicted = run.prepared.truth, run.prepared.predicted
+    found = run.tallies()
+    for geometry, tally in error_tallies(truth, predicted, run.protocol, threshold=run.threshold).items():
+        found[f"errors.{geometry}"] = tally
+    if "mask" in geometries(truth, predicted):
+        kept = predicted.instances.take(predicted.reaching(run.threshold))
+        found["regions"] = tally_regions(truth.images, truth.categories, kept, truth.instances)
+    return found
+
+
+def _scores(pairs: Mapping[str, Paired], over: Mapping[str, Sequence[str]], closed_ap: bool) -> Iterator[Compared]:
+    for part, scores in _SCORES.items():
+        for score, function in scores.items():
+            if part not in pairs or (score == "ap_nc50" and not closed_ap):
+                continue
+            path = f"{'mask' if part == 'regions' else part}.{score}"
             for name, categories in over.items():
-                difference = paired_difference(first[part], second[part], function, categories, resamples)
+                difference = pairs[part].of_mean(function, categories)
                 if difference is not None:
-                    yield Compared(f"{part}.{score}", name, difference)
+                    yield Compared(path, name, difference)
+
+
+def _errors(pairs: Mapping[str, Paired], over: Mapping[str, Sequence[str]]) -> Iterator[Compared]:
+    for part, paired in pairs.items():
+        if part == "counting":
+            columns = {f"errors.counting.{name}": column for name, column in _COUNTING_ERRORS.items()}
+        elif part.startswith("errors."):
+            columns = {f"{part}.{column}": column for column in paired.totals[0]}
+        else:
+            continue
+        for path, column in columns.items():
+            for name, categories in over.items():
+                yield Compared(path, name, paired.of_sum(column, categories))

@@ -25,6 +25,10 @@ def test_the_difference_is_that_of_the_scores(runs, dataset):
     low, high = found["counting.f1", "ship"].ci95
     assert low <= -4 / 6 <= high
     assert ("mask.f1", "all") not in found
+    assert found["box.ap_nc50", "all"].second == 0
+    # one or two of three ships are found; then three are missed
+    assert found["errors.box.correct", "all"].value == -found["errors.box.correct", "all"].first < 0
+    assert found["errors.box.missed", "ship"].second == found["errors.counting.under", "ship"].second == 3
 
 
 def test_a_run_does_not_differ_from_itself(runs, dataset):
@@ -42,7 +46,9 @@ def test_the_command_prints_a_table_and_writes_every_difference(runs, dataset, t
     file = str(tmp_path / "set" / "annotations.json")
     arguments = ["compare", *map(str, runs), "--dataset", file, "--json", str(tmp_path / "d.json")]
     assert main(arguments) == 0
-    assert "counting.f1" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "counting.f1" in printed
+    assert "box.missed" in printed
     rows = json.loads((tmp_path / "d.json").read_text())
-    assert {row["score"] for row in rows} >= {"counting.f1", "box.f1", "box.precision"}
-    assert set(rows[0]["difference"]) == {"value", "ci95", "p"}
+    assert {row["score"] for row in rows} >= {"counting.f1", "box.f1", "box.precision", "errors.box.background"}
+    assert set(rows[0]["difference"]) == {"first", "second", "value", "ci95", "p"}
