@@ -82,7 +82,7 @@ class MaskRuns:
         filled = np.flatnonzero(np.diff(self.offsets))
         if not len(filled):
             return boxes
-        height = self.heights[self.owners]
+        height = self.heights.astype(self.starts.dtype)[self.owners]
         left, top = np.divmod(self.starts, height)
         right, bottom = np.divmod(self.ends - 1, height)
         wraps = right > left  # the run fills the foot of one column and the head of the next
@@ -100,6 +100,12 @@ class MaskRuns:
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         runs = np.repeat(self.offsets[indices] - offsets[:-1], lengths) + np.arange(offsets[-1])
         return MaskRuns(self.heights[indices], self.widths[indices], offsets, self.starts[runs], self.ends[runs])
+
+    def replaced(self, indices: NDArray[np.int64], others: MaskRuns) -> MaskRuns:
+        """These masks, with the others in the place of those at `indices`."""
+        chosen = np.arange(len(self))
+        chosen[indices] = len(self) + np.arange(len(others))
+        return MaskRuns.concatenate([self, others]).take(chosen)
 
     def encode(self) -> list[RLE]:
         """The compressed encoding of each mask."""

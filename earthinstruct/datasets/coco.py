@@ -250,7 +250,7 @@ class _Reader:
             masks = decode_rles(whole, "annotations")
             first_parts = masks
             if first:
-                first_parts = decode_rles([first.get(i, rle) for i, rle in enumerate(whole)], "annotations")
+                first_parts = masks.replaced(np.array(list(first)), decode_rles(list(first.values()), "annotations"))
         except ContractError as error:
             raise self.error(f"segmentation of {error}") from error
         return masks, first_parts, None
@@ -278,10 +278,11 @@ class _Reader:
         for polygon in polygons:
             if len(polygon) < 6 or len(polygon) % 2:
                 raise self.error(f"{where} has a polygon of {len(polygon)} numbers; expected x, y of at least 3 points")
-            far = [value for value in polygon if not abs(value) <= limit]
-            if far:
+            if max(polygon) > limit or min(polygon) < -limit:
+                far = max(polygon, key=abs)
                 raise self.error(
-                    f"{where} has a polygon vertex at {far[0]}, far outside its {image.width}x{image.height} image"
+                    f"{where} has a polygon vertex at {far}, far outside its {image.width}x{image.height} image"
                 )
         parts = coco_mask.frPyObjects(polygons, image.height, image.width)
-        return check_rle(coco_mask.merge(parts), where)
+        whole = parts[0] if len(parts) == 1 else coco_mask.merge(parts)
+        return RLE(size=(image.height, image.width), counts=whole["counts"].decode())
