@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.contract import Instruction, Prediction, Usage
+from earthinstruct.contract import Instruction, Prediction, Proposals, Usage
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.masks import RLE
 from earthinstruct.tasks import Task
@@ -31,12 +31,14 @@ class Detections:
         corners: float64 (n, 4), x0, y0, x1, y1 in pixels of the image.
         scores: float64 (n,), in [0, 1].
         masks: n COCO RLEs of the image's size, or None.
+        proposals: the class-agnostic regions it chose from, or None.
     """
 
     category: Integers
     corners: Floats
     scores: Floats
     masks: Sequence[RLE] | None = None
+    proposals: Proposals | None = None
 
     def prediction(self, names: Sequence[str], shape: tuple[int, ...], usage: Usage) -> Prediction:
         """The detections by the contract; a box with no area inside the image is no detection.
@@ -52,6 +54,7 @@ class Detections:
             boxes=boxes,
             masks=None if self.masks is None else tuple(self.masks[i] for i in kept),
             scores=self.scores[kept],
+            proposals=self.proposals,
             usage=usage,
         )
 

@@ -1,0 +1,99 @@
+"""InstructSAM without counts: every proposal gets its most similar category, where it is similar enough.
+
+It is what the paper's counts are compared with (Zheng et al., InstructSAM, arXiv 2505.15818).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from earthinstruct_models.parts import Encoder, Proposer
+from numpy.typing import NDArray
+
+from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct_baselines._boxes import best
+from earthinstruct_baselines._detector import Detections, Detector
+from earthinstruct_baselines._parts import described, make_parts
+
+SCORES = ("softmax", "cosine")
+
+
+class ClipThreshold(Detector):
+    """Proposals and a CLIP: the most similar category of each proposal, scored by that similarity; no counts.
+
+    Args:
+        proposer: `sam2`, `segments`, `recorded`, or a proposer object.
+        encoder: `open_clip`, the name of an encoder such as `georsclip-l14`, or an encoder object.
+        score: `softmax`: the share of the category among all that the instruction names; `cosine`: the similarity.
+        temperature: of the softmax: the similarities are divided by it first. 0.01 is CLIP's own.
+        threshold: the least score of a detection; 0 keeps what a score sweep needs.
+        limit: most detections in one image.
+        **parameters: of the parts, as `proposer.key` and `encoder.key`.
+
+    Raises:
+        EarthInstructError: a part or parameter is unknown, or a part lacks a parameter or a file.
+    """
+
+    name = "clip-threshold"
+    needs: ClassVar[dict[str, str]] = {"torch": "torch", "open_clip": "open_clip_torch"}
+
+    def __init__(
+        self,
+        proposer: str | Proposer = "sam2",
+        encoder: str | Encoder = "georsclip-l14",
+        score: str = "softmax",
+        temperature: float = 0.01,
+        threshold: float = 0.0,
+        limit: int = 300,
+        **parameters: Any,
+    ) -> None:
+        super().__init__(threshold, limit)
+        if score not in SCORES:
+            raise UnknownNameError("score", score, SCORES)
+        if not temperature > 0:
+            raise EarthInstructError(f"temperature must be above 0, got {temperature!r}")
+        self.score = score
+        self.temperature = temperature
+        self._chosen = {"proposer": proposer, "encoder": encoder}
+        self._parts = make_parts(self.name, self._chosen, parameters)
+        self._described = described(self._parts, self._chosen)
+
+    def detect(self, image: NDArray[np.uint8], names: Sequence[str]) -> Detections:
+        """Label the proposals of one RGB image, uint8 (height, width, 3)."""
+        proposals = self._parts["proposer"].propose(image)
+        crops = self._parts["encoder"].embed_crops(image, proposals.boxes)
+        similarities = (crops @ self._parts["encoder"].embed_labels(names).T).astype(np.float64)
+        shares = similarities if self.score == "cosine" else softmax(similarities / self.temperature)
+        category = shares.argmax(axis=1)
+        scores = shares[np.arange(len(shares)), category]
+        kept = best(scores, self.threshold, self.limit)
+        corners = np.hstack([proposals.boxes[:, :2], proposals.boxes[:, :2] + proposals.boxes[:, 2:]])
+        masks = None if proposals.masks is None else [proposals.masks[i] for i in kept]
+        return Detections(category[kept], corners[kept], scores[kept], masks, proposals)
+
+    def parameters(self) -> dict[str, Any]:
+        """The score, and the parts with their parameters."""
+        return {"score": self.score, "temperature": self.temperature, **self._described["parameters"]}
+
+    @property
+    def weights(self) -> list[dict[str, str]]:
+        """The files of the parts, [{name, sha256}]."""
+        return list(self._described["weights"])
+
+    @property
+    def device(self) -> str:
+        """The torch devices of the parts."""
+        return str(self._described["device"])
+
+
+def softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Softmax of each row, (n, m) -> (n, m).
+
+    >>> softmax(np.log([[1.0, 3.0]])).round(3).tolist()
+    [[0.25, 0.75]]
+    """
+    powers = np.exp(values - values.max(axis=1, keepdims=True, initial=-np.inf))
+    share: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return share
