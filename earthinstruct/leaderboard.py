@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pandas as pd
 
 from earthinstruct.errors import DataError
@@ -23,7 +24,16 @@ SCORES = {
     "AP_nc box": ("box", "ap_nc50"),
     "AP_nc mask": ("mask", "ap_nc50"),
 }
+RANKED_BY = "Box F1"
+# only rows that agree on these are ranked against each other
+_COMPARABLE = ("task version", "protocol", "annotations", "images")
 KINDS = ("recomputed", "published", "control")
+_RANK_NOTE = (
+    f"Rank by {RANKED_BY}: rows of one range cannot be told apart. Two rows differ where their difference exceeds the "
+    "root of the summed squares of their half intervals, as if they were scored on images of their own; they share "
+    "them, so this ties rather too many. Only rows of one task version, protocol, annotation file and number of images "
+    "are ranked against each other."
+)
 _HEADINGS = {
     "recomputed": "Recomputed from predictions",
     "published": "Published (not recomputed)",
@@ -113,6 +123,7 @@ def _write(root: Path, target: Path) -> list[Path]:
     for task, group in rows.groupby("task", sort=True):
         base = target / "tables" / str(task)
         base.parent.mkdir(parents=True, exist_ok=True)
+        group = group.join(ranks(group[group["kind"] == "recomputed"]))
         sections = {kind: _section(group, kind) for kind in KINDS if (group["kind"] == kind).any()}
         base.with_suffix(".md").write_text(_markdown(str(task), sections), encoding="utf-8")
         base.with_suffix(".html").write_text(_html(str(task), sections), encoding="utf-8")
@@ -141,6 +152,7 @@ def _result_rows(root: Path) -> Iterable[dict[str, object]]:
                     row[f"{heading} low"], row[f"{heading} high"] = value.ci95
         tokens = result.run.input_tokens + result.run.output_tokens
         row |= {
+            "annotations": result.task.dataset.annotations_sha256,
             "images": result.task.dataset.n_images,
             "failed": result.run.n_failed,
             "seconds": result.run.seconds.get("total"),
@@ -170,21 +182,61 @@ def _published_rows(root: Path) -> Iterable[dict[str, object]]:
         }
 
 
+def ranks(rows: pd.DataFrame) -> pd.DataFrame:
+    """The best and the worst rank that each row can claim by box F1, where rows may tie.
+
+    A result holds no scores of single images, so two rows are told apart by their stored 95 % intervals alone. Each is
+    read as that of a normal distribution of standard error width / (2 x 1.96), the errors are taken as independent, and
+    one row is better where the 95 % interval of the difference lies above 0. Rows over the same images mostly err
+    alike, which makes their difference surer than this says: there are rather too many ties. `compare` pairs two runs.
+
+    The best rank is 1 + the number of rows that are better, the worst is n - the number of rows that are worse. Ties
+    are not transitive: A may tie with B, and B with C, where A is better than C.
+
+    Args:
+        rows: of one task; ranked within equal task version, protocol, annotations and number of images.
+
+    Returns:
+        `rank best` and `rank worst`, by the index of `rows`; rows without a score or an interval have none.
+    """
+    bounds = [f"{RANKED_BY} low", f"{RANKED_BY} high"]
+    empty = pd.DataFrame(columns=["rank best", "rank worst"], dtype=float)
+    if not {RANKED_BY, *bounds} <= set(rows.columns):
+        return empty
+    found = [empty]
+    for _, group in rows.dropna(subset=[RANKED_BY, *bounds]).groupby(list(_COMPARABLE), sort=True):
+        value = group[RANKED_BY].to_numpy(dtype=float)
+        half = (group[bounds[1]] - group[bounds[0]]).to_numpy(dtype=float) / 2
+        surely_better = value[:, None] - value[None, :] > np.hypot(half[:, None], half[None, :])
+        best = 1 + surely_better.sum(axis=0)
+        worst = len(group) - surely_better.sum(axis=1)
+        found.append(pd.DataFrame({"rank best": best, "rank worst": worst}, index=group.index, dtype=float))
+    return pd.concat(found) if len(found) > 1 else empty
+
+
 def _section(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
     """The rows of one kind, best box F1 (then counting F1) first, without the columns that none of them has."""
-    chosen = rows[rows["kind"] == kind].drop(columns=["task", "kind"])
+    chosen = rows[rows["kind"] == kind].drop(columns=["task", "kind", "annotations"], errors="ignore")
     order = [name for name in ("Box F1", "Cnt F1") if name in chosen]
     chosen = chosen.sort_values([*order, "method"], ascending=[False] * len(order) + [True], na_position="last")
-    return chosen.dropna(axis=1, how="all")
+    chosen = chosen.dropna(axis=1, how="all")
+    first = [name for name in ("rank best", "rank worst") if name in chosen]
+    return chosen[[*first, *(name for name in chosen if name not in first)]].astype(dict.fromkeys(first, "Int64"))
 
 
 def _shown(section: pd.DataFrame) -> pd.DataFrame:
     """Percent with half intervals, as people read it."""
     shown = pd.DataFrame(index=section.index)
     for name in section.columns:
-        if name.endswith((" low", " high")):
+        if name.endswith((" low", " high", " worst")):
             continue
         column = section[name]
+        if name == "rank best":
+            shown["rank"] = [
+                "-" if pd.isna(best) else str(best) if best == worst else f"{best}-{worst}"
+                for best, worst in zip(column, section["rank worst"], strict=True)
+            ]
+            continue
         if name in SCORES:
             half = [float("nan")] * len(section)
             if f"{name} low" in section:
@@ -209,6 +261,8 @@ def _markdown(task: str, sections: dict[str, pd.DataFrame]) -> str:
         f"# {task}",
         "Percent; ± is half of the 95 % bootstrap interval over images. Generated: edit nothing here.",
     ]
+    if any("rank best" in section for section in sections.values()):
+        parts.append(_RANK_NOTE)
     for kind, section in sections.items():
         parts += [f"## {_HEADINGS[kind]}", _shown(section).to_markdown(index=False, disable_numparse=True)]
     return "\n\n".join(parts) + "\n"
@@ -221,4 +275,6 @@ def _html(task: str, sections: dict[str, pd.DataFrame]) -> str:
     for kind, section in sections.items():
         parts.append(f"<h2>{_HEADINGS[kind]}</h2>")
         parts.append(_shown(section).to_html(index=False, escape=True, border=0))
+        if "rank best" in section:
+            parts.append(f"<p>{escape(_RANK_NOTE)}</p>")
     return "\n".join(parts) + "\n"

@@ -1,13 +1,14 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from msgspec.structs import replace
 
 from earthinstruct import evaluate
 from earthinstruct.errors import DataError
 from earthinstruct.files import as_json
-from earthinstruct.leaderboard import add, build, check
+from earthinstruct.leaderboard import add, build, check, ranks
 from earthinstruct.results import result_schema
 
 STORED = Path(__file__).parent.parent / "leaderboards"
@@ -72,6 +73,51 @@ def test_a_result_is_never_replaced_and_lies_where_it_belongs(root, result):
 def test_a_version_that_cannot_be_a_file_name_is_refused(root, result, version):
     with pytest.raises(DataError, match=r"no version|leave the folder"):
         add(root, replace(result, method=replace(result.method, version=version)))
+
+
+def rows(*f1: tuple[float, float], **columns: object) -> pd.DataFrame:
+    """Rows of (box F1, half of its interval)."""
+    table = pd.DataFrame(
+        [{"Box F1": value, "Box F1 low": value - half, "Box F1 high": value + half} for value, half in f1]
+    )
+    return table.assign(**({"task version": "1", "protocol": "standard", "annotations": "a", "images": 9} | columns))
+
+
+def ranges(table: pd.DataFrame) -> list[tuple[int, int]]:
+    return [tuple(row) for row in ranks(table).sort_index().astype(int).to_numpy().tolist()]
+
+
+def test_rows_that_cannot_be_told_apart_share_a_range_of_ranks():
+    # 0.70 and 0.66: 0.04 < hypot(0.03, 0.03) = 0.042, a tie; 0.70 and 0.60: 0.10 is more; 0.66 and 0.60: 0.06 is more
+    assert ranges(rows((0.70, 0.03), (0.60, 0.03), (0.66, 0.03))) == [(1, 2), (3, 3), (1, 2)]
+    # a chain: each ties with the next, the ends do not tie
+    assert ranges(rows((0.70, 0.03), (0.66, 0.03), (0.62, 0.03))) == [(1, 2), (1, 3), (2, 3)]
+    # the intervals overlap (0.67 to 0.73, 0.62 to 0.68), and the rows still differ: 0.05 > 0.042
+    assert ranges(rows((0.70, 0.03), (0.65, 0.03))) == [(1, 1), (2, 2)]
+    assert ranges(rows((0.5, 0.0), (0.5, 0.0))) == [(1, 2), (1, 2)]
+
+
+def test_rows_are_ranked_only_against_rows_of_the_same_images_and_rules():
+    assert ranges(rows((0.7, 0.01), (0.5, 0.01), protocol=["standard", "paper"])) == [(1, 1), (1, 1)]
+    assert ranges(rows((0.7, 0.01), (0.5, 0.01), annotations=["a", "b"])) == [(1, 1), (1, 1)]
+    without = rows((0.7, 0.01), (0.5, 0.01))
+    without.loc[0, "Box F1 low"] = None
+    assert ranks(without).index.tolist() == [1]
+    assert ranks(without[["Box F1"]]).empty
+
+
+def test_the_tables_show_the_ranks(root, result):
+    for version in ("1.0", "1.1"):
+        add(root, replace(result, method=replace(result.method, version=version)))
+    build(root)
+    table = root / "tables" / "set" / "open_ended"
+    recomputed, published = table.with_suffix(".md").read_text().split("## ")[1:]
+    assert recomputed.count("| 1-2 ") == 2
+    assert "rank" not in published
+    assert "1-2" in table.with_suffix(".html").read_text()
+    stored = pd.read_csv(table.with_suffix(".csv"))
+    assert stored[stored["kind"] == "recomputed"][["rank best", "rank worst"]].to_numpy().tolist() == [[1, 2], [1, 2]]
+    assert stored[stored["kind"] == "published"]["rank best"].isna().all()
 
 
 def test_controls_have_their_own_section(root, result):
