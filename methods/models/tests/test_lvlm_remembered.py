@@ -1,0 +1,166 @@
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from earthinstruct_models.lvlm import LvlmError, RememberedLvlm, Reply
+
+from earthinstruct.errors import DataError
+
+
+def image(n):
+    return np.full((2, 3, 3), n, dtype=np.uint8)
+
+
+class Scripted:
+    """A language model that replies with the image's value, fails where told to, and counts how often it is asked."""
+
+    def __init__(self, temperature=0.0, failing=()):
+        self.temperature = temperature
+        self.failing = set(failing)
+        self.asked = []
+        self.closed = False
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def ask(self, image, text, schema=None):
+        raise NotImplementedError
+
+    def ask_many(self, images, text, schema=None, *, arrived=None):
+        outcomes = []
+        for i, one in enumerate(images):
+            value = int(one.flat[0])
+            self.asked.append(value)
+            self.gate.wait(10)
+            if value == 255:
+                raise KeyboardInterrupt
+            if value in self.failing:
+                outcomes.append(LvlmError("no connection"))
+                continue
+            reply = Reply(f"{value} {text}", input_tokens=value, finish="refused" if value == 9 else "complete")
+            if arrived:
+                arrived(i, reply)
+            outcomes.append(reply)
+        return outcomes
+
+    def describe(self):
+        return {"lvlm": "scripted", "temperature": self.temperature}
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "deep" / "replies.jsonl"
+
+
+def test_asked_once_and_also_after_a_restart(file):
+    first = Scripted()
+    lvlm = RememberedLvlm(first, file)
+    reply = lvlm.ask(image(3), "count")
+    assert reply == Reply("3 count", input_tokens=3)
+    assert lvlm.ask(image(3), "count") == reply
+    assert first.asked == [3]
+    again = Scripted()
+    assert RememberedLvlm(again, file).ask(image(3), "count") == reply
+    assert again.asked == []
+    assert lvlm.describe() == first.describe()
+    lvlm.close()
+    assert first.closed
+
+
+def test_anything_else_is_another_question(file):
+    base = RememberedLvlm(Scripted(), file)
+    base.ask(image(3), "count")
+    other = Scripted()
+    lvlm = RememberedLvlm(other, file)
+    lvlm.ask(image(4), "count")
+    lvlm.ask(image(3), "name")
+    lvlm.ask(image(3), "count", {"type": "object"})
+    lvlm.ask(image(3).reshape(3, 2, 3), "count")
+    assert other.asked == [4, 3, 3, 3]
+    warmer = Scripted(temperature=1.0)
+    RememberedLvlm(warmer, file).ask(image(3), "count")
+    assert warmer.asked == [3]
+
+
+def test_a_batch_asks_what_is_not_known_each_once(file):
+    scripted = Scripted()
+    lvlm = RememberedLvlm(scripted, file)
+    lvlm.ask(image(2), "count")
+    arrived = {}
+    outcomes = lvlm.ask_many([image(n) for n in (1, 2, 3, 1)], "count", arrived=arrived.__setitem__)
+    assert [reply.input_tokens for reply in outcomes] == [1, 2, 3, 1]
+    assert arrived == dict(enumerate(outcomes))
+    assert scripted.asked == [2, 1, 3]
+    assert lvlm.ask_many([], "count") == []
+
+
+def test_a_request_under_way_is_not_made_twice(file):
+    scripted = Scripted()
+    scripted.gate.clear()
+    lvlm = RememberedLvlm(scripted, file)
+    with ThreadPoolExecutor(6) as threads:
+        waiting = [threads.submit(lvlm.ask, image(n), "count") for n in (5, 5, 5, 6, 5, 6)]
+        scripted.gate.set()
+        assert [future.result().input_tokens for future in waiting] == [5, 5, 5, 6, 5, 6]
+    assert sorted(scripted.asked) == [5, 6]
+    assert len(file.read_text().splitlines()) == 2
+
+
+def test_a_failure_is_not_kept_a_refusal_is(file):
+    scripted = Scripted(failing=[7])
+    lvlm = RememberedLvlm(scripted, file)
+    outcomes = lvlm.ask_many([image(7), image(8), image(9)], "count")
+    assert [type(outcome) for outcome in outcomes] == [LvlmError, Reply, Reply]
+    with pytest.raises(LvlmError, match="no connection"):
+        lvlm.ask(image(7), "count")
+    scripted.failing.clear()
+    assert lvlm.ask(image(7), "count").input_tokens == 7
+    assert RememberedLvlm(scripted, file).ask(image(9), "count").finish == "refused"
+    assert scripted.asked == [7, 8, 9, 7, 7]
+
+
+def test_an_interruption_keeps_what_arrived(file):
+    scripted = Scripted()
+    lvlm = RememberedLvlm(scripted, file)
+    with pytest.raises(KeyboardInterrupt):
+        lvlm.ask_many([image(1), image(255), image(2)], "count")
+    assert lvlm.ask(image(2), "count").input_tokens == 2  # nobody waits for what was never asked
+    assert RememberedLvlm(Scripted(), file).ask(image(1), "count").input_tokens == 1
+    assert scripted.asked == [1, 255, 2]
+
+
+@pytest.mark.parametrize("torn", [b'{"key": "ab', b'{"key":"x","reply":{"text":"a"}}'])
+def test_a_torn_last_line_is_removed(file, torn):
+    RememberedLvlm(Scripted(), file).ask(image(1), "count")
+    whole = file.read_bytes()
+    file.write_bytes(whole + torn)
+    scripted = Scripted()
+    lvlm = RememberedLvlm(scripted, file)
+    assert file.read_bytes() == whole
+    lvlm.ask(image(1), "count")
+    lvlm.ask(image(2), "count")
+    assert scripted.asked == [2]
+    assert [json.loads(line)["reply"]["input_tokens"] for line in file.read_text().splitlines()] == [1, 2]
+
+
+def test_a_malformed_line_is_named(file):
+    file.parent.mkdir()
+    for line in ("nonsense", '{"key": 3}', ""):
+        file.write_text(f'{{"key":"x","reply":{{"text":"a"}}}}\n{line}\n')
+        with pytest.raises(DataError, match=r"replies\.jsonl, line 2: .*delete the line"):
+            RememberedLvlm(Scripted(), file)
+
+
+def test_a_file_that_cannot_be_written(file):
+    file.mkdir(parents=True)
+    with pytest.raises(DataError, match="cannot be read or written"):
+        RememberedLvlm(Scripted(), file)
+    file.rmdir()
+    lvlm = RememberedLvlm(Scripted(), file)
+    file.mkdir()
+    with pytest.raises(DataError, match="cannot be written"):
+        lvlm.ask(image(1), "count")

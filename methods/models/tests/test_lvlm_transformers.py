@@ -1,0 +1,248 @@
+"""Small models of the real architectures with random weights: they show that the path works, not how well it counts."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from earthinstruct_models.lvlm import LvlmError, Reply
+from earthinstruct_models.lvlm.transformers import TransformersLvlm
+
+from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
+
+SPECIAL = {
+    "image_token": "<|image_pad|>",
+    "video_token": "<|video_pad|>",
+    "vision_start_token": "<|vision_start|>",
+    "vision_end_token": "<|vision_end|>",
+}
+END, PAD = "<|im_end|>", "<|endoftext|>"
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+RNG = np.random.default_rng(0)
+IMAGES = [RNG.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((56, 84), (112, 56), (90, 130))]
+TOO_LONG = np.zeros((1, 900, 3), dtype=np.uint8)  # Qwen takes sides of 1 to 200 at most
+
+
+def tokenizer():
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = Tokenizer(models.BPE())
+    letters.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    letters.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|im_start|>", END, PAD, *SPECIAL.values()],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    letters.train_from_iterator(['{"ship": 3}'], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=letters, eos_token=END, pad_token=PAD, extra_special_tokens=SPECIAL, chat_template=TEMPLATE
+    )
+
+
+def build(kind, folder):
+    import torch
+    import transformers as hf
+
+    tokens = tokenizer()
+    ids = {f"{name}_id": tokens.convert_tokens_to_ids(token) for name, token in SPECIAL.items()}
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
+    text = {
+        **{"vocab_size": len(tokens), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2},
+        **{"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 2048},
+        **{"eos_token_id": tokens.eos_token_id, "bos_token_id": None, "pad_token_id": tokens.pad_token_id},
+    }
+    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 4, "out_hidden_size": 32}
+    for part in (text, vision):
+        part["initializer_range"] = 0.3  # so that what is written depends on the image
+    torch.manual_seed(0)
+    if kind == "qwen2.5-vl":
+        vision |= {"patch_size": 14, "window_size": 56, "fullatt_block_indexes": [1]}
+        config = hf.Qwen2_5_VLConfig(text_config={**text, "rope_parameters": rope}, vision_config=vision, **ids)
+        model = hf.Qwen2_5_VLForConditionalGeneration(config)
+        processor = hf.Qwen2_5_VLProcessor(
+            hf.Qwen2VLImageProcessor(), tokens, hf.Qwen2VLVideoProcessor(), chat_template=TEMPLATE
+        )
+    else:
+        vision |= {"patch_size": 16, "deepstack_visual_indexes": [0, 1], "num_position_embeddings": 16}
+        text |= {"head_dim": 8, "rope_parameters": {**rope, "mrope_interleaved": True}}
+        model = hf.Qwen3VLForConditionalGeneration(hf.Qwen3VLConfig(text_config=text, vision_config=vision, **ids))
+        processor = hf.Qwen3VLProcessor(
+            hf.Qwen2VLImageProcessor(patch_size=16), tokens, hf.Qwen3VLVideoProcessor(), chat_template=TEMPLATE
+        )
+    model.generation_config.eos_token_id = tokens.eos_token_id
+    model.generation_config.pad_token_id = tokens.pad_token_id
+    model.generation_config.temperature = 0.7  # as the published folders have it; greedy decoding ignores it
+    model.generation_config.do_sample = True
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+@pytest.fixture(scope="module", params=["qwen2.5-vl", "qwen3-vl"])
+def folder(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("lvlm") / request.param
+    build(request.param, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def lvlm(folder):
+    return TransformersLvlm(folder, max_new_tokens=8, batch_size=3, max_pixels=50_000, device="cpu")
+
+
+@pytest.fixture
+def copied(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "copy")
+
+
+def same(a, b):
+    fields = ("text", "input_tokens", "output_tokens", "finish", "model")
+    return [getattr(a, name) for name in fields] == [getattr(b, name) for name in fields]
+
+
+def test_a_batch_replies_as_single_images_do(lvlm):
+    """Images of three sizes have prompts of three lengths, padded on the left."""
+    together = lvlm.ask_many(IMAGES, "Count the ships.")
+    alone = [lvlm.ask(image, "Count the ships.") for image in IMAGES]
+    assert len({reply.input_tokens for reply in alone}) == 3
+    assert all(same(a, b) for a, b in zip(together, alone, strict=True))
+    assert all(reply.finish == "truncated" and reply.output_tokens == 8 for reply in alone)
+    assert len({reply.text for reply in alone}) > 1  # the image matters
+
+
+def test_tokens_sent(lvlm):
+    from PIL import Image
+
+    prompt = lvlm._processor.apply_chat_template(
+        [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Count."}]}],
+        add_generation_prompt=True,
+        tokenize=False,
+    )
+    single = lvlm._processor(text=[prompt], images=[Image.fromarray(IMAGES[0])], return_tensors="pt")
+    assert lvlm.ask(IMAGES[0], "Count.").input_tokens == single["input_ids"].shape[1]
+
+
+def test_a_reply_ends_at_its_end(lvlm, monkeypatch):
+    """The third token that is written is made the end; what is behind it in a batch is padding."""
+    import torch
+
+    written = {}
+    generate = lvlm._model.generate
+
+    def recorded(**inputs):
+        out = generate(**inputs)
+        written["tokens"] = out[:, inputs["input_ids"].shape[1] :].tolist()
+        return out
+
+    monkeypatch.setattr(lvlm._model, "generate", recorded)
+    full = lvlm.ask(IMAGES[0], "Count.")
+    tokens = written["tokens"][0]
+    end = next(i for i, token in enumerate(tokens) if token not in tokens[:i] and i > 0)
+    monkeypatch.setattr(lvlm._model.generation_config, "eos_token_id", [tokens[end]])
+    reply, *_ = lvlm.ask_many(IMAGES, "Count.")
+    assert (reply.finish, reply.output_tokens) == ("complete", end + 1)
+    assert full.text.startswith(reply.text)
+    assert reply.text == lvlm._processor.decode(torch.tensor(tokens[:end]), skip_special_tokens=True)
+
+
+def test_an_image_that_the_model_does_not_take_fails_alone(lvlm):
+    arrived = {}
+    outcomes = lvlm.ask_many([IMAGES[0], TOO_LONG, IMAGES[1]], "Count.", arrived=arrived.__setitem__)
+    assert [type(outcome) for outcome in outcomes] == [Reply, LvlmError, Reply]
+    assert "aspect ratio" in str(outcomes[1])
+    assert sorted(arrived) == [0, 2]
+    with pytest.raises(LvlmError, match="aspect ratio"):
+        lvlm.ask(TOO_LONG, "Count.")
+
+
+def test_short_memory_is_met_by_smaller_batches(lvlm, monkeypatch):
+    import torch
+
+    generate = lvlm._model.generate
+    sizes = []
+
+    def limited(**inputs):
+        sizes.append(len(inputs["input_ids"]))
+        if sizes[-1] > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return generate(**inputs)
+
+    monkeypatch.setattr(lvlm._model, "generate", limited)
+    assert all(isinstance(outcome, Reply) for outcome in lvlm.ask_many(IMAGES, "Count."))
+    assert sizes == [3, 1, 2, 1, 1]
+
+
+def test_pixels(folder):
+    large = RNG.integers(0, 256, (280, 280, 3), dtype=np.uint8)
+    few = TransformersLvlm(folder, max_new_tokens=1, max_pixels=20_000, device="cpu").ask(large, "Count.")
+    many = TransformersLvlm(folder, max_new_tokens=1, min_pixels=150_000, device="cpu").ask(large, "Count.")
+    free = TransformersLvlm(folder, max_new_tokens=1, device="cpu").ask(large, "Count.")
+    assert few.input_tokens < free.input_tokens < many.input_tokens
+
+
+def test_description(lvlm, folder):
+    described = lvlm.describe()
+    assert json.loads(json.dumps(described)) == described
+    assert described["model"] == folder.name
+    assert described["model_type"] == folder.name.replace("-vl", "_vl").replace(".", "_")
+    assert (described["max_pixels"], described["dtype"], described["decoding"]) == (50_000, "float32", "greedy")
+    (weights,) = described["weights"]
+    assert weights["name"] == "model.safetensors"
+    assert len(weights["sha256"]) == 64
+
+
+def test_dtype(folder):
+    lvlm = TransformersLvlm(folder, max_new_tokens=2, max_pixels=5000, dtype="bfloat16", device="cpu")
+    assert lvlm.describe()["dtype"] == "bfloat16"
+    assert lvlm.ask(IMAGES[0], "Count.").output_tokens == 2
+
+
+def test_what_a_folder_lacks_is_named(copied, tmp_path):
+    with pytest.raises(DataError, match=r"no config\.json"):
+        TransformersLvlm(tmp_path / "none")
+    (copied / "model.safetensors").rename(copied / "model.bin")
+    with pytest.raises(DataError, match=r"no \*\.safetensors"):
+        TransformersLvlm(copied)
+
+
+def test_lacking_weights_are_an_error(copied):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copied / "model.safetensors")
+    weights.pop(next(name for name in weights if "layers.1.mlp" in name))
+    save_file(weights, copied / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(DataError, match="lacks 1 of the model's weights"):
+        TransformersLvlm(copied)
+
+
+def test_no_code_of_the_folder_is_run(copied, tmp_path):
+    config = json.loads((copied / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModelForImageTextToText": "own.Own"}}
+    (copied / "config.json").write_text(json.dumps(config))
+    (copied / "own.py").write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n")
+    with pytest.raises(DataError, match="does not load"):
+        TransformersLvlm(copied)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_parameters(folder):
+    with pytest.raises(UnknownNameError, match="float8"):
+        TransformersLvlm(folder, dtype="float8")
+    for name in ("max_new_tokens", "batch_size"):
+        with pytest.raises(EarthInstructError, match=f"{name} must be at least 1"):
+            TransformersLvlm(folder, **{name: 0})
+
+
+def test_importing_imports_no_model_library():
+    modules = ("lvlm", "lvlm.openai", "lvlm.transformers", "lvlm.remembered")
+    code = "; ".join(f"import earthinstruct_models.{name}" for name in modules)
+    check = "import sys; assert not {'torch', 'transformers', 'openai', 'PIL'} & set(sys.modules), sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", f"{code}; {check}"], check=True)
