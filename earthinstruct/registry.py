@@ -151,6 +151,8 @@ def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Metho
 def parse_parameters(pairs: Iterable[str]) -> dict[str, Any]:
     """`key=value` pairs as keyword arguments; a value that is JSON is read as JSON, any other is text.
 
+    A key may have dots, as in `proposer.device=cuda`, where a method takes such keys.
+
     >>> parse_parameters(["counts=answers/", "scale=1.2", "fill=true"])
     {'counts': 'answers/', 'scale': 1.2, 'fill': True}
 
@@ -160,7 +162,7 @@ def parse_parameters(pairs: Iterable[str]) -> dict[str, Any]:
     parameters: dict[str, Any] = {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
-        if not separator or not key.isidentifier():
+        if not separator or not all(name.isidentifier() for name in key.split(".")):
             raise EarthInstructError(f"parameter {pair!r} must be key=value, for example -M seed=1")
         try:
             parameters[key] = json.loads(value)

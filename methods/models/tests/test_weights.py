@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from earthinstruct_models import weights
 from earthinstruct_models.encoders.table import ENCODERS
+from earthinstruct_models.proposers.sam2_model import MODELS
 from earthinstruct_models.weights import WEIGHTS, Weights, fetch, file_sha256, find_weights
 
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
@@ -162,16 +163,18 @@ def test_what_the_server_lacks_is_named(server):
 
 
 def test_a_folder_is_taken_from_its_page():
-    with pytest.raises(EarthInstructError, match=r"get Qwen2\.5-VL-7B-Instruct from https://huggingface\.co/Qwen/"):
+    with pytest.raises(EarthInstructError, match=r"get the folder Qwen2\.5-VL-7B-Instruct from https://huggingface\.co/Qwen/"):
         fetch("qwen2.5-vl-7b")
 
 
 def test_missing_weights_say_where_to_get_them_and_where_they_go(folder):
-    with pytest.raises(DataError, match="fetch sam2-large") as raised:
-        find_weights("sam2-large")
+    with pytest.raises(DataError, match="fetch sam2_hiera_l") as raised:
+        find_weights("sam2_hiera_l")
     assert str(folder / "sam2_hiera_large.pt") in str(raised.value)
-    with pytest.raises(UnknownNameError, match="did you mean 'sam2-large'"):
-        find_weights("sam2-lrge")
+    archive = WEIGHTS["skyclip-b32"]
+    assert f"get SkyCLIP_ViT_B32_top50pct.zip from {archive.page} and put its checkpoint at" in archive.how_to_get
+    with pytest.raises(UnknownNameError, match="did you mean 'sam2_hiera_l'"):
+        find_weights("sam2_hiera_ll")
 
 
 def test_the_table_is_sound():
@@ -180,4 +183,4 @@ def test_the_table_is_sound():
     assert len(set(files)) == len(files)
     assert all(entry.page.startswith("https://") for entry in WEIGHTS.values())
     assert all(entry.url is None or entry.url.startswith("https://") for entry in WEIGHTS.values())
-    assert set(ENCODERS) <= set(WEIGHTS)
+    assert {*ENCODERS, *MODELS} <= set(WEIGHTS)

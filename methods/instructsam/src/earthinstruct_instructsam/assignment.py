@@ -1,4 +1,4 @@
-"""Which proposal gets which label: exact, under the counts (paper, section 3.4), or by the nearest label alone."""
+"""Which proposal gets which label: exact, under the counts (paper, section 3.4), or without counts."""
 
 from __future__ import annotations
 
@@ -57,3 +57,21 @@ def assign_nearest(similarities: NDArray[np.floating]) -> NDArray[np.int64]:
         return np.full(len(similarities), -1, dtype=np.int64)
     labels: NDArray[np.int64] = np.argmax(np.rint(similarities * STEPS), axis=1).astype(np.int64)
     return labels
+
+
+def assign_above(similarities: NDArray[np.floating], threshold: float) -> NDArray[np.int64]:
+    """Give every proposal its most similar label where the similarity reaches a threshold, whatever the counts.
+
+    Args:
+        similarities: (n proposals, m labels).
+        threshold: a similarity.
+
+    Returns:
+        int64 (n,): the index of the label of each proposal, or -1.
+
+    >>> assign_above(np.array([[0.1, 0.3], [0.1, 0.2]]), 0.25)
+    array([ 1, -1])
+    """
+    if not similarities.shape[1]:
+        return assign_nearest(similarities)
+    return np.where(similarities.max(axis=1) >= threshold, assign_nearest(similarities), -1)

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from earthinstruct_models.encoders.table import ENCODERS
 from earthinstruct_models.parts import Encoder
 
-from earthinstruct.errors import EarthInstructError
+from earthinstruct.errors import UnknownNameError
 from earthinstruct.tasks import MappedLabel
+from earthinstruct_instructsam.small import small_encoder
 
 LEAST_SIMILARITY = 0.95  # paper, section 4.1
 
@@ -18,10 +20,12 @@ class ClipMapper:
     """Maps a label to the category of largest cosine between text embeddings, where it exceeds 0.95.
 
     Args:
-        encoder: `small`, or `<architecture>:<checkpoint file>` such as `ViT-L-14:RS5M_ViT-L-14.pt`.
+        encoder: `small`, an encoder of the table such as `georsclip-l14` (from the weights folder), or
+            `<architecture>:<checkpoint file>` such as `ViT-L-14:RS5M_ViT-L-14.pt`.
 
     Raises:
-        EarthInstructError: neither of these, or the weights do not load.
+        UnknownNameError: none of these.
+        DataError: the weights are not there or do not load.
     """
 
     def __init__(self, encoder: str) -> None:
@@ -43,16 +47,18 @@ class ClipMapper:
 
 
 def _encoder(name: str) -> Encoder:
-    from earthinstruct_models.encoders.open_clip import OpenClipEncoder
+    from earthinstruct_models.encoders.open_clip import OpenClipEncoder, named_encoder
 
     if name == "small":
-        from earthinstruct_instructsam.small import CLIP_CONFIG, CLIP_WEIGHTS
-
-        return OpenClipEncoder(CLIP_WEIGHTS, config=CLIP_CONFIG)
+        return small_encoder()
+    if name in ENCODERS:
+        return named_encoder(name)
     architecture, separator, checkpoint = name.partition(":")
     if not separator:
-        raise EarthInstructError(
-            f"label map 'clip:{name}': give clip:small, or clip:<architecture>:<checkpoint file> such as "
-            "clip:ViT-L-14:RS5M_ViT-L-14.pt"
+        raise UnknownNameError(
+            "encoder of label map clip",
+            name,
+            ("small", *ENCODERS),
+            "One of your own is given as clip:<architecture>:<checkpoint file>.",
         )
     return OpenClipEncoder(Path(checkpoint), architecture)

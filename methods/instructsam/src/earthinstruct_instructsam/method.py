@@ -4,59 +4,64 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+from earthinstruct_models.cache import CachedEncoder, CachedProposer, StageCache
 from earthinstruct_models.parts import Encoder, Proposer
-from earthinstruct_models.recorded import ImageNames, fingerprint
+from earthinstruct_models.recorded import fingerprint
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Proposals, Usage
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.tasks import Task
-from earthinstruct_instructsam.assignment import assign_nearest, assign_under_counts
-from earthinstruct_instructsam.parts import Counter
+from earthinstruct_instructsam.assignment import assign_above, assign_nearest, assign_under_counts
+from earthinstruct_instructsam.choices import PARTS, Choice, choice_of, distributed, still_needed
+from earthinstruct_instructsam.counters.cached import CachedCounter
+from earthinstruct_instructsam.duplicates import without_duplicates
+from earthinstruct_instructsam.parts import Answer, Counter
 from earthinstruct_instructsam.presets import PRESETS, SMALL_NOTE
 
 _T = TypeVar("_T")
 _LOG = logging.getLogger(__name__)
 _IMAGES_REMEMBERED = 256
 
-COUNTERS = ("small", "recorded")
-PROPOSERS = ("segments", "recorded")
-ENCODERS = ("small", "open_clip")
-ASSIGNMENTS = ("counts", "nearest")
+ASSIGNMENTS = ("counts", "nearest", "threshold")
+SCORES = ("assigned", "largest")
+_OWN = ("preset", *PARTS, "assignment", "score", "threshold", "deduplicate", "cache", "name")
+_CACHE_NOTE = "a stage read from the cache shows the seconds of reading it"
 
 
 class InstructSAM:
     """InstructSAM: a counter, a proposer, a CLIP and an exact assignment under the counts (arXiv 2505.15818).
 
     Args:
-        preset: a named choice of all parts; what is given beside it replaces the preset's choice.
-        counter: `small` or `recorded`, or a counter object.
-        proposer: `segments` or `recorded`, or a proposer object.
-        encoder: `small` or `open_clip`, or an encoder object.
-        assignment: `counts` (the method), or `nearest`: every proposal gets its most similar label and that
-            similarity as score, whatever the counts; for comparison, scored with a sweep.
-        counts: recorded: the folder of count files.
-        proposals: recorded: the proposals file.
-        images: recorded: the folder of the images that the recorded answers belong to.
-        checkpoint: open_clip: the weights file.
-        architecture: open_clip: a model name, such as ViT-L-14.
-        config: open_clip: a model config file, for an architecture that open_clip does not know.
-        activation: open_clip: `gelu` or `quickgelu`.
-        template: open_clip: the sentence a label is put into, with `{category}`.
-        device: a torch device; None: the best there is.
+        preset: a named choice of all parts and their parameters; what is given beside it replaces the preset's.
+        counter: the name of a choice, see `earthinstruct_instructsam.choices`, or a counter object.
+        proposer: likewise.
+        encoder: likewise.
+        assignment: `counts` (the method); or, to compare it with, `nearest`: every proposal gets its most similar
+            label, whatever the counts; or `threshold`: only where that similarity reaches `threshold`. Without
+            `counts` an open_vocabulary instruction does not ask the counter.
+        score: `assigned`: the similarity of the label that a proposal got; `largest`: that of its most similar label.
+        threshold: of assignment `threshold`.
+        deduplicate: of two proposals with a larger IoU than this the lower one is dropped; None: all are kept.
+        cache: a folder where the answers of the parts are kept, for the next run; None: none.
         name: what run folders, results and tables call it, where several variants stand beside each other; None:
-            `instructsam`, or `instructsam-nearest`.
+            `instructsam`, or for example `instructsam-nearest`.
+        **parameters: of the parts: `key`, or `part.key` where two parts take it.
 
     Raises:
-        EarthInstructError: a part is unknown, or lacks a parameter or a file.
+        UnknownNameError: a preset, a choice or a parameter is unknown.
+        EarthInstructError: a part lacks a parameter or a file.
     """
 
     def __init__(
@@ -66,127 +71,231 @@ class InstructSAM:
         proposer: str | Proposer | None = None,
         encoder: str | Encoder | None = None,
         assignment: str = "counts",
-        counts: str | Path | None = None,
-        proposals: str | Path | None = None,
-        images: str | Path | None = None,
-        checkpoint: str | Path | None = None,
-        architecture: str | None = None,
-        config: str | Path | None = None,
-        activation: str = "gelu",
-        template: str = "a satellite image of a {category}",
-        device: str | None = None,
+        score: str = "assigned",
+        threshold: float | None = None,
+        deduplicate: float | None = None,
+        cache: str | Path | None = None,
         name: str | None = None,
+        **parameters: Any,
     ) -> None:
-        if preset not in PRESETS:
-            raise UnknownNameError("preset", preset, PRESETS)
         if assignment not in ASSIGNMENTS:
             raise UnknownNameError("assignment", assignment, ASSIGNMENTS)
+        if score not in SCORES:
+            raise UnknownNameError("score", score, SCORES)
+        if (assignment == "threshold") != (threshold is not None):
+            raise EarthInstructError("assignment 'threshold' and its threshold go together: give -M threshold=NUMBER")
+        if deduplicate is not None and not 0 <= deduplicate <= 1:
+            raise EarthInstructError(f"deduplicate must be an IoU from 0 to 1, got {deduplicate}")
         self.preset = preset
         self.assignment = assignment
+        self.score = score
+        self.threshold = threshold
+        self.deduplicate = deduplicate
         self.name = name or ("instructsam" if assignment == "counts" else f"instructsam-{assignment}")
+        given = {"counter": counter, "proposer": proposer, "encoder": encoder}
+        self._names, chosen, for_part = _plan(preset, given, parameters)
+        for part, choice in chosen.items():
+            needed = still_needed(part, self._names[part], choice, for_part[part])
+            if needed:
+                raise EarthInstructError(needed[0])
+        made = given | {part: choice.make(for_part[part]) for part, choice in chosen.items()}
+        self.counter: Counter = made["counter"]
+        self.proposer: Proposer = made["proposer"]
+        self.encoder: Encoder = made["encoder"]
+        self._cached = cache is not None
+        if cache is not None:
+            self._keep_in(StageCache(cache))
+        self._answered: _Remembered[Answer] = _Remembered()
         self._proposed: _Remembered[Proposals] = _Remembered()
         self._crops: _Remembered[NDArray[np.float32]] = _Remembered()
-        chosen = PRESETS[preset]
-        recorded = _Recorded(images)
-        counter, proposer, encoder = (
-            counter or chosen["counter"],
-            proposer or chosen["proposer"],
-            encoder or chosen["encoder"],
-        )
-        self.counter: Counter = _counter(counter, counts, recorded) if isinstance(counter, str) else counter
-        self.proposer: Proposer = _proposer(proposer, proposals, recorded) if isinstance(proposer, str) else proposer
-        self.encoder: Encoder = (
-            _encoder(encoder, checkpoint, architecture, config, activation, template, device)
-            if isinstance(encoder, str)
-            else encoder
-        )
 
     def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
         """Count, propose, compare and assign in one RGB image, uint8 (height, width, 3)."""
         seconds: dict[str, float] = {}
-        with _timed(seconds, "counter"):
-            answer = self.counter.count(image, instruction)
-        counts = _asked_for(answer.counts, instruction)
-        with _timed(seconds, "proposer"):
-            proposals = self._proposals(image)
-        labels = self._labels(counts, instruction)
-        with _timed(seconds, "encoder"):
-            similarities = self._similarities(image, proposals, labels)
-        with _timed(seconds, "assignment"):
-            assigned = self._assign(similarities, [counts.get(label, 0) for label in labels])
-        chosen = np.flatnonzero(assigned >= 0)
+        found = self._find(image, instruction, seconds)
+        chosen = np.flatnonzero(found.assigned >= 0)
+        similar = found.similarities[chosen]
+        proposals = found.proposals
         return Prediction(
-            labels=tuple(labels[i] for i in assigned[chosen]),
+            labels=tuple(found.labels[i] for i in found.assigned[chosen]),
             boxes=proposals.boxes[chosen],
             masks=None if proposals.masks is None else tuple(proposals.masks[i] for i in chosen),
-            scores=similarities[chosen, assigned[chosen]],
-            counts=counts if self.assignment == "counts" else None,
+            scores=similar.max(axis=1, initial=-1.0)
+            if self.score == "largest"
+            else similar[np.arange(len(chosen)), found.assigned[chosen]],
+            counts=found.counts if self.assignment == "counts" else None,
             proposals=proposals,
-            usage=Usage(seconds, answer.input_tokens, answer.output_tokens),
+            usage=Usage(seconds, found.answer.input_tokens, found.answer.output_tokens),
         )
 
     def explain(self, image: NDArray[np.uint8], instruction: Instruction, /) -> NDArray[np.uint8]:
-        """A picture of the proposals, each with its similarity to every label and the label it got."""
+        """A picture of the proposals, each with its similarity to every label and the label it got.
+
+        After `predict` nothing is asked again: the answers for the images seen last are remembered.
+        """
         from earthinstruct_instructsam.pictures import draw_similarities
 
-        counts = _asked_for(self.counter.count(image, instruction).counts, instruction)
-        proposals = self._proposals(image)
-        labels = self._labels(counts, instruction)
-        similarities = self._similarities(image, proposals, labels)
-        assigned = self._assign(similarities, [counts.get(label, 0) for label in labels])
-        return draw_similarities(image, proposals, labels, similarities, assigned)
+        found = self._find(image, instruction, {})
+        return draw_similarities(image, found.proposals, found.labels, found.similarities, found.assigned)
 
     def skip(self, task: Task) -> str | None:
         """What the counter declines."""
         return self.counter.skip(task)
 
+    def close(self) -> None:
+        """Release what the counter holds."""
+        close = getattr(self.counter, "close", None)
+        if callable(close):
+            close()
+
     def describe(self) -> dict[str, Any]:
-        """Parameters and weights of every part."""
+        """Parameters, weights and devices of every part; `part.key` is a parameter of a part."""
         from importlib.metadata import version
 
-        parts = [part.describe() for part in (self.counter, self.proposer, self.encoder)]
-        parameters: dict[str, Any] = {"preset": self.preset, "assignment": self.assignment}
-        weights = [entry for part in parts for entry in part.get("weights", ())]
-        for part in parts:
-            parameters.update({key: value for key, value in part.items() if key != "weights"})
-        small = "small" in (parameters.get("counter"), parameters.get("encoder"))
+        parameters: dict[str, Any] = {
+            "preset": self.preset,
+            "assignment": self.assignment,
+            "score": self.score,
+            "threshold": self.threshold,
+            "deduplicate": self.deduplicate,
+        }
+        weights: list[dict[str, str]] = []
+        devices: dict[str, str] = {}
+        for part in PARTS:
+            described = dict(getattr(self, part).describe())
+            weights += described.pop("weights", ())
+            if "device" in described:
+                devices[part] = str(described.pop("device"))
+            own_name = described.pop(part, type(getattr(self, part)).__name__)
+            parameters[part] = self._names.get(part, own_name)
+            parameters.update({f"{part}.{key}": value for key, value in described.items()})
+        small = "small" in (parameters["counter"], parameters["encoder"])
+        notes = [SMALL_NOTE] * small + [_CACHE_NOTE] * self._cached
         return {
             "version": version("earthinstruct-instructsam"),
             "parameters": parameters,
             "weights": weights,
-            "device": str(getattr(self.encoder, "device", "cpu")),
+            "device": _devices(devices),
             "packages": {name: version(name) for name in ("earthinstruct-instructsam", "torch", "open_clip_torch")},
-            "notes": [SMALL_NOTE] if small else [],
+            "notes": notes,
             "made_for": ["scenes"] if small else None,
         }
 
     @staticmethod
-    def missing() -> list[str]:
-        """What the default preset lacks on this machine, and how to get it."""
-        needed = {"torch": "torch", "open_clip": "open_clip_torch", "skimage": "scikit-image"}
-        absent = [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
-        return [f"{package}: pip install {package}" for package in absent]
+    def missing(preset: str = "small", **parameters: Any) -> list[str]:
+        """What a choice of parts lacks on this machine, and how to get it; parameters as for the class.
+
+        Raises:
+            UnknownNameError: a preset, a choice or a parameter is unknown.
+        """
+        needed = {"torch": "torch", "open_clip": "open_clip_torch"}
+        absent = [f"{package}: pip install {package}" for module, package in needed.items() if not _installed(module)]
+        given = {part: parameters.pop(part, None) for part in PARTS}
+        for own in _OWN:
+            parameters.pop(own, None)
+        if absent:
+            return absent
+        names, chosen, for_part = _plan(preset, given, parameters)
+        for part, choice in chosen.items():
+            absent += choice.lacks(for_part[part])
+            absent += still_needed(part, names[part], choice, for_part[part])
+        return list(dict.fromkeys(absent))
+
+    def _find(self, image: NDArray[np.uint8], instruction: Instruction, seconds: dict[str, float]) -> _Found:
+        """Everything about one image. The counter works beside the proposer, as in the paper."""
+        key = fingerprint(image)
+        answer = Answer({})
+        with ThreadPoolExecutor(1, "counter") as beside:
+            asked: Future[Answer] | None = None
+            if self._asks(instruction):
+                asked = beside.submit(self._count, key, image, instruction, seconds)
+            with _timed(seconds, "proposer"):
+                proposals = self._proposed.get(key, lambda: self._propose(image))
+            if asked is not None:
+                answer = asked.result()
+        counts = _asked_for(answer.counts, instruction)
+        labels = self._labels(counts, instruction)
+        with _timed(seconds, "encoder"):
+            similarities = self._similarities(key, image, proposals, labels)
+        with _timed(seconds, "assignment"):
+            assigned = self._assign(similarities, [counts.get(label, 0) for label in labels])
+        return _Found(answer, counts, proposals, labels, similarities, assigned)
+
+    def _asks(self, instruction: Instruction) -> bool:
+        """Whether the counter has a say: under free labels it names them, whatever the assignment."""
+        return self.assignment == "counts" or instruction.setting != "open_vocabulary"
+
+    def _count(self, key: str, image: NDArray[np.uint8], instruction: Instruction, seconds: dict[str, float]) -> Answer:
+        with _timed(seconds, "counter"):
+            answer = self._answered.get((key, instruction), lambda: self.counter.count(image, instruction))
+        if answer.seconds is not None:
+            seconds["counter"] = answer.seconds
+        return answer
+
+    def _propose(self, image: NDArray[np.uint8]) -> Proposals:
+        proposals = self.proposer.propose(image)
+        return proposals if self.deduplicate is None else without_duplicates(proposals, self.deduplicate)
 
     def _labels(self, counts: dict[str, int], instruction: Instruction) -> list[str]:
         """The labels that proposals can get, sorted: the result does not depend on the order of an answer."""
-        if self.assignment == "nearest" and instruction.setting == "open_vocabulary":
+        if not self._asks(instruction):
             return sorted(instruction.categories)
         return sorted(label for label, count in counts.items() if count > 0)
 
-    def _similarities(self, image: NDArray[np.uint8], proposals: Proposals, labels: list[str]) -> NDArray[np.float64]:
+    def _similarities(
+        self, key: str, image: NDArray[np.uint8], proposals: Proposals, labels: list[str]
+    ) -> NDArray[np.float64]:
         """Cosine of every proposal's crop with every label: (proposals, labels)."""
         if not len(proposals) or not labels:
             return np.zeros((len(proposals), len(labels)))
-        crops = self._crops.get(image, lambda: self.encoder.embed_crops(image, proposals.boxes))
+        crops = self._crops.get(key, lambda: self.encoder.embed_crops(image, proposals.boxes))
         return (crops @ self.encoder.embed_labels(labels).T).astype(np.float64)
 
-    def _proposals(self, image: NDArray[np.uint8]) -> Proposals:
-        return self._proposed.get(image, lambda: self.proposer.propose(image))
-
     def _assign(self, similarities: NDArray[np.float64], counts: list[int]) -> NDArray[np.int64]:
-        return (
-            assign_under_counts(similarities, counts) if self.assignment == "counts" else assign_nearest(similarities)
-        )
+        if self.assignment == "counts":
+            return assign_under_counts(similarities, counts)
+        return assign_nearest(similarities) if self.threshold is None else assign_above(similarities, self.threshold)
+
+    def _keep_in(self, cache: StageCache) -> None:
+        """Put the cache before every part but recorded ones, which are files already."""
+        if self._names.get("counter") != "recorded":
+            self.counter = CachedCounter(self.counter, cache)
+        if self._names.get("proposer") != "recorded":
+            self.proposer = CachedProposer(self.proposer, cache)
+        self.encoder = CachedEncoder(self.encoder, cache)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What the stages gave for one image."""
+
+    answer: Answer
+    counts: dict[str, int]
+    proposals: Proposals
+    labels: list[str]
+    similarities: NDArray[np.float64]
+    assigned: NDArray[np.int64]
+
+
+def _plan(
+    preset: str, given: Mapping[str, Any], parameters: Mapping[str, Any]
+) -> tuple[dict[str, str], dict[str, Choice], dict[str, dict[str, Any]]]:
+    """For every part that is chosen by name: the name, the choice, its parameters."""
+    if preset not in PRESETS:
+        raise UnknownNameError("preset", preset, PRESETS)
+    of_preset = PRESETS[preset]
+    wanted = {part: of_preset[part] if given[part] is None else given[part] for part in PARTS}
+    names = {part: name for part, name in wanted.items() if isinstance(name, str)}
+    chosen = {part: choice_of(part, name) for part, name in names.items()}
+    kept = {  # a preset's parameters go with its choices
+        key: value
+        for key, value in of_preset.items()
+        if (part := key.partition(".")[0]) != key and names.get(part) == of_preset[part]
+    }
+    for_part = distributed(chosen, kept)
+    for part, own in distributed(chosen, parameters, _OWN).items():
+        for_part[part].update(own)
+    return names, chosen, for_part
 
 
 def _asked_for(counts: Any, instruction: Instruction) -> dict[str, int]:
@@ -199,6 +308,17 @@ def _asked_for(counts: Any, instruction: Instruction) -> dict[str, int]:
     return {label: count for label, count in counts.items() if label in instruction.categories}
 
 
+def _devices(devices: Mapping[str, str]) -> str:
+    """`cpu`, or, where the parts differ, `proposer cuda, encoder cpu`."""
+    if len(set(devices.values())) > 1:
+        return ", ".join(f"{part} {device}" for part, device in devices.items())
+    return next(iter(devices.values()), "cpu")
+
+
+def _installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
 @contextmanager
 def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     started = time.perf_counter()
@@ -207,86 +327,30 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 
 class _Remembered(Generic[_T]):
-    """What a stage gave for the images seen last.
+    """What a stage gave for the images seen last; made once, also when several threads ask at once.
 
     The tasks of a dataset share images, and proposals and crops do not depend on the instruction.
     """
 
     def __init__(self) -> None:
-        self._values: OrderedDict[str, _T] = OrderedDict()
+        self._values: OrderedDict[Hashable, Future[_T]] = OrderedDict()
+        self._lock = threading.Lock()
 
-    def get(self, image: NDArray[np.uint8], make: Callable[[], _T]) -> _T:
-        """The value for an image, made when it is not remembered."""
-        key = fingerprint(image)
-        if key not in self._values:
-            self._values[key] = make()
-            if len(self._values) > _IMAGES_REMEMBERED:
-                self._values.popitem(last=False)
-        self._values.move_to_end(key)
-        return self._values[key]
-
-
-class _Recorded:
-    """The images that recorded answers belong to, read once for the counter and the proposer."""
-
-    def __init__(self, images: str | Path | None) -> None:
-        self._images = images
-        self._names: ImageNames | None = None
-
-    def names(self) -> ImageNames:
-        if self._images is None:
-            raise EarthInstructError(
-                "recorded answers are kept by image name: give the folder of the images with -M images=DIR"
-            )
-        self._names = self._names or ImageNames(self._images)
-        return self._names
-
-
-def _counter(name: str, counts: str | Path | None, recorded: _Recorded) -> Counter:
-    if name == "small":
-        from earthinstruct_instructsam.counters.small import SmallCounter
-
-        return SmallCounter()
-    if name == "recorded":
-        from earthinstruct_instructsam.counters.recorded import RecordedCounter
-
-        if counts is None:
-            raise EarthInstructError("counter 'recorded' needs the folder of the count files: give -M counts=DIR")
-        return RecordedCounter(counts, recorded.names())
-    raise UnknownNameError("counter", name, COUNTERS)
-
-
-def _proposer(name: str, proposals: str | Path | None, recorded: _Recorded) -> Proposer:
-    if name == "segments":
-        from earthinstruct_models.proposers.segments import SegmentsProposer
-
-        return SegmentsProposer()
-    if name == "recorded":
-        from earthinstruct_models.proposers.recorded import RecordedProposer
-
-        if proposals is None:
-            raise EarthInstructError("proposer 'recorded' needs the proposals file: give -M proposals=FILE")
-        return RecordedProposer(proposals, recorded.names())
-    raise UnknownNameError("proposer", name, PROPOSERS)
-
-
-def _encoder(
-    name: str,
-    checkpoint: str | Path | None,
-    architecture: str | None,
-    config: str | Path | None,
-    activation: str,
-    template: str,
-    device: str | None,
-) -> Encoder:
-    from earthinstruct_models.encoders.open_clip import OpenClipEncoder
-
-    if name == "small":
-        from earthinstruct_instructsam.small import CLIP_CONFIG, CLIP_WEIGHTS
-
-        return OpenClipEncoder(CLIP_WEIGHTS, config=CLIP_CONFIG, device=device)
-    if name == "open_clip":
-        if checkpoint is None:
-            raise EarthInstructError("encoder 'open_clip' needs its weights: give -M checkpoint=FILE")
-        return OpenClipEncoder(checkpoint, architecture, config, activation, template, device=device)
-    raise UnknownNameError("encoder", name, ENCODERS)
+    def get(self, key: Hashable, make: Callable[[], _T]) -> _T:
+        """The value of a key, made when it is not remembered. An error is raised and forgotten."""
+        with self._lock:
+            value = self._values.get(key)
+            ours = value is None
+            if value is None:
+                value = self._values[key] = Future()
+                if len(self._values) > _IMAGES_REMEMBERED:
+                    self._values.popitem(last=False)
+            self._values.move_to_end(key)
+        if ours:
+            try:
+                value.set_result(make())
+            except BaseException as error:
+                with self._lock:
+                    self._values.pop(key, None)
+                value.set_exception(error)
+        return value.result()

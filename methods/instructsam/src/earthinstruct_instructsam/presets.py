@@ -1,4 +1,7 @@
-"""Named choices of all parts. A parameter given beside a preset replaces the preset's."""
+"""Named choices of all parts and of their parameters, as `-M` takes them.
+
+What is given beside a preset replaces the preset's. A preset's parameters of a part go with its choice of that part.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,56 @@ from collections.abc import Mapping
 from typing import Any
 
 SMALL_NOTE = (
-    "preset small (scenes-trained): for trying the pipeline. For DIOR and NWPU give real parts, for example "
-    "-M preset=recorded -M images=IMAGES -M counts=COUNTS -M proposals=PROPOSALS.json "
-    "-M checkpoint=RS5M_ViT-L-14.pt -M architecture=ViT-L-14 (see methods/instructsam/README.md)"
+    "preset small (scenes-trained): for trying the pipeline. For DIOR and NWPU take a preset with real weights, "
+    "-M preset=paper-gpt4o for example (see methods/instructsam/README.md)"
 )
+
+# The paper's section on implementation details. Left unnamed, a parameter has the default of its part.
+_PAPER_SAM2: Mapping[str, Any] = {
+    "proposer": "sam2",
+    "proposer.model": "sam2_hiera_l",
+    "proposer.points_per_side": 24,
+    "proposer.points_per_batch": 256,
+    "proposer.pred_iou_thresh": 0.75,
+    "proposer.stability_score_thresh": 0.75,
+    "proposer.crop_n_layers": 1,
+    "proposer.box_nms_thresh": 0.5,
+    "proposer.crop_nms_thresh": 0.7,
+    "proposer.max_proposals": 200,
+    "proposer.fill_holes": True,
+}
+_PAPER_CLIP: Mapping[str, Any] = {
+    "encoder": "georsclip-l14",
+    "encoder.activation": "gelu",
+    "encoder.template": "a satellite image of a {category}",
+    "encoder.crops": "pil",
+}
+_PAPER_GPT4O: Mapping[str, Any] = {
+    "counter": "openai",
+    "counter.model": "gpt-4o-2024-11-20",
+    "counter.temperature": 0.01,
+    "counter.top_p": 1.0,
+    "counter.max_tokens": 2000,
+}
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "small": {"counter": "small", "proposer": "segments", "encoder": "small"},
     "recorded": {"counter": "recorded", "proposer": "recorded", "encoder": "open_clip"},
+    "paper-gpt4o": {**_PAPER_GPT4O, **_PAPER_SAM2, **_PAPER_CLIP},
+    "paper-qwen": {
+        "counter": "transformers",
+        "counter.min_pixels": 256 * 28 * 28,
+        "counter.max_pixels": 1280 * 28 * 28,
+        "counter.max_new_tokens": 2000,
+        **_PAPER_SAM2,
+        **_PAPER_CLIP,
+    },
+    "fast": {
+        **_PAPER_GPT4O,
+        **_PAPER_SAM2,
+        "proposer.model": "sam2_hiera_s",
+        "encoder": "skyclip-b32",
+        "encoder.template": "a satellite image of a {category}",
+        "encoder.crops": "device",
+    },
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +57,12 @@ class ImageNames:
                         f"{path} shows the same pixels as image {names[key]!r}; recorded answers cannot tell them apart"
                     )
         return names
+
+
+@cache
+def image_names(folder: Path) -> ImageNames:
+    """The names of the images in a folder, read once for all parts that ask."""
+    return ImageNames(folder)
 
 
 def fingerprint(image: NDArray[np.uint8]) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 FOLDER_VARIABLE = "EARTHINSTRUCT_WEIGHTS"
 _TIMEOUT = 30  # seconds without an answer
 _CHUNK = 1 << 16  # bytes; what a broken connection loses at most
+_SAM2_SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}  # in files -> in names of models
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 Progress = Callable[[int, int | None], None]  # bytes here, bytes in all where the server says
@@ -65,10 +66,14 @@ class Weights:
     @property
     def how_to_get(self) -> str:
         """One sentence: what to do when it is missing."""
-        by_hand = f"get {self.file} from {self.page} and put it at {self.path}"
         if self.url is None:
-            return by_hand
-        return f"python -m earthinstruct_instructsam.weights fetch {self.name}, or {by_hand}"
+            return f"get the folder {self.file} from {self.page} and put it at {self.path}"
+        source = Path(urlsplit(self.url).path)
+        place = f"its checkpoint at {self.path}" if source.suffix == ".zip" else f"it at {self.path}"
+        return (
+            f"python -m earthinstruct_instructsam.weights fetch {self.name}, "
+            f"or get {source.name} from {self.page} and put {place}"
+        )
 
 
 def _hub(name: str, repository: str, file: str, licence: str | None = None) -> Weights:
@@ -82,10 +87,10 @@ def _skyclip(name: str, archive: str) -> Weights:
 
 
 def _sam2(release: str, size: str) -> Weights:
-    version, date = {"sam2": ("sam2", "072824"), "sam2.1": ("sam2.1", "092824")}[release]
-    file = f"{version}_hiera_{size}.pt"
+    date = {"sam2": "072824", "sam2.1": "092824"}[release]
+    file = f"{release}_hiera_{size}.pt"
     return Weights(
-        f"{release}-{size.replace('_', '-')}",
+        f"{release}_hiera_{_SAM2_SIZES[size]}",
         file,
         "https://github.com/facebookresearch/sam2",
         f"https://dl.fbaipublicfiles.com/segment_anything_2/{date}/{file}",
@@ -107,7 +112,7 @@ WEIGHTS: Mapping[str, Weights] = {
         _skyclip("skyclip-l14", "SkyCLIP_ViT_L14_top30pct_filtered_by_CLIP_laion_RS"),
         _skyclip("skyclip-b32", "SkyCLIP_ViT_B32_top50pct"),
         _hub("dfn2b-l14", "apple/DFN2B-CLIP-ViT-L-14-39B", "open_clip_pytorch_model.bin"),
-        *(_sam2(release, size) for release in ("sam2", "sam2.1") for size in ("tiny", "small", "base_plus", "large")),
+        *(_sam2(release, size) for release in ("sam2", "sam2.1") for size in _SAM2_SIZES),
         _folder("qwen2.5-vl-7b", "Qwen/Qwen2.5-VL-7B-Instruct", "Apache-2.0"),
         _folder("qwen3-vl-8b", "Qwen/Qwen3-VL-8B-Instruct", "Apache-2.0"),
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from earthinstruct_models.recorded import ImageNames
+from earthinstruct_models.recorded import image_names
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction
@@ -23,17 +23,17 @@ class RecordedCounter:
 
     Args:
         counts: the folder that holds the folders of the tasks.
-        names: the images the answers belong to.
+        images: the folder of the images the answers belong to.
 
     Raises:
-        DataError: the folder is missing.
+        DataError: a folder is missing.
     """
 
-    def __init__(self, counts: Path | str, names: ImageNames) -> None:
+    def __init__(self, counts: Path | str, images: Path | str) -> None:
         self.folder = Path(counts)
         if not self.folder.is_dir():
             raise DataError(f"recorded counts {self.folder} is not a folder")
-        self._names = names
+        self._names = image_names(Path(images).resolve())
         self._answers: dict[str, dict[str, dict[str, int]]] = {}
 
     def count(self, image: NDArray[np.uint8], instruction: Instruction) -> Answer:

@@ -1,8 +1,23 @@
 """The small models: trained on dataset `scenes`, so that the whole method runs where there are no weights."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from earthinstruct_models.encoders.open_clip import OpenClipEncoder
 
 _HERE = Path(__file__).parent
 CLIP_CONFIG = _HERE / "clip-scenes.json"
 CLIP_WEIGHTS = _HERE / "clip-scenes.safetensors"
 COUNTER_WEIGHTS = _HERE / "counter-scenes.safetensors"
+
+
+def small_encoder(batch_size: int = 64, crops: str = "pil", device: str | None = None) -> OpenClipEncoder:
+    """The small CLIP; parameters as for `OpenClipEncoder`."""
+    from earthinstruct_models.encoders.open_clip import OpenClipEncoder
+
+    encoder = OpenClipEncoder(CLIP_WEIGHTS, config=CLIP_CONFIG, batch_size=batch_size, crops=crops, device=device)
+    encoder.name = "small"
+    return encoder

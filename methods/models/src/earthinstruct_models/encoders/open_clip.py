@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
+from earthinstruct_models.devices import best_device
 from earthinstruct_models.encoders.crops import RESIZE_MODES, Corners, crop_corners, resized_crops
 from earthinstruct_models.encoders.table import ENCODERS
 from earthinstruct_models.weights import file_sha256, find_weights
@@ -84,7 +85,7 @@ class OpenClipEncoder:
         self.template = template
         self.batch_size = batch_size
         self.crops = crops
-        self.device = torch.device(device or _best_device())
+        self.device = torch.device(device or best_device())
         self._tokenize = _tokenizer(architecture, tokenizer)
         self._model = _loaded(self.checkpoint, architecture, self.activation, _preprocess(architecture, preprocess)).to(
             self.device
@@ -208,14 +209,6 @@ def _plain(label: str) -> str:
 
 def _article(name: str) -> str:
     return "an" if name[:1].lower() in "aeiou" else "a"
-
-
-def _best_device() -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _register(config: Path) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from earthinstruct.contract import Proposals
 from earthinstruct.errors import DataError
 from earthinstruct.running.importers import read_proposal_file
-from earthinstruct_models.recorded import ImageNames
+from earthinstruct_models.recorded import image_names
 
 
 class RecordedProposer:
@@ -19,15 +19,15 @@ class RecordedProposer:
 
     Args:
         proposals: the file.
-        names: the images the proposals belong to.
+        images: the folder of the images the proposals belong to.
 
     Raises:
-        DataError: the file is missing or malformed.
+        DataError: the file is missing or malformed, or the folder is missing.
     """
 
-    def __init__(self, proposals: Path | str, names: ImageNames) -> None:
+    def __init__(self, proposals: Path | str, images: Path | str) -> None:
         self.path = Path(proposals)
-        self._names = names
+        self._names = image_names(Path(images).resolve())
         self._records = {Path(name).stem: record for name, record in read_proposal_file(self.path).items()}
 
     def propose(self, image: NDArray[np.uint8]) -> Proposals:
