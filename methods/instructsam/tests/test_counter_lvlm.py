@@ -120,7 +120,7 @@ def test_a_failure_keeps_the_words_and_the_tokens(text, finish, reason):
 
 def test_a_batch_fails_image_by_image():
     counter = LvlmCounter(Scripted('{"ship": 1}', "none", LvlmError("no connection"), '{"ship": 4}'))
-    answers = counter.count_batch([IMAGE] * 4, VOCABULARY)
+    answers = counter.count_batch([np.full_like(IMAGE, i) for i in range(4)], VOCABULARY)
     assert [answer.counts for answer in (answers[0], answers[3])] == [{"ship": 1}, {"ship": 4}]
     assert ["no JSON" in str(answers[1]), str(answers[2])] == [True, "no connection"]
 
@@ -136,6 +136,15 @@ def test_nothing_is_asked_twice(tmp_path):
     assert len(lvlm.asked) == 2
     again.count(IMAGE, OPEN_ENDED)
     assert len(lvlm.asked) == 3
+
+
+def test_a_failure_is_not_asked_for_again_either():
+    lvlm = Scripted("unreadable")
+    counter = LvlmCounter(lvlm)
+    for _ in range(2):
+        with pytest.raises(LvlmError, match="unreadable"):
+            counter.count(IMAGE, VOCABULARY)
+    assert len(lvlm.asked) == 1
 
 
 def test_threads_share_one_request(tmp_path):

@@ -307,6 +307,7 @@ def test_a_huge_reply(server, make):
         (200, b"<html>login</html>", {"content-type": "text/html"}),
         (200, b'{"choices": ', {}),
         completion(choices=[{"index": 0, "message": None}]),
+        completion(choices={"first": 1}),
     ],
 )
 def test_not_a_chat_completion(server, make, answer):
@@ -317,6 +318,25 @@ def test_not_a_chat_completion(server, make, answer):
 def test_tokens_may_be_missing(server, make):
     server.default = completion(usage=None)
     assert make().ask(IMAGE, "count").input_tokens == 0
+
+
+def test_content_of_another_type(server, make):
+    server.default = completion([{"type": "text", "text": "3"}])
+    with pytest.raises(LvlmError):
+        parse_counts(make().ask(IMAGE, "count"))
+
+
+def test_an_error_of_the_caller_ends_the_batch(server, make):
+    def stop(i, reply):
+        raise OSError("disk full")
+
+    lvlm = make(concurrency=1)
+    with pytest.raises(OSError, match="disk full"):
+        lvlm.ask_many([IMAGE] * 20, "count", arrived=stop)
+    asked = len(server.requests)
+    assert asked < 5
+    lvlm.ask(IMAGE, "count")  # the bound on requests is free again
+    assert len(server.requests) <= asked + 2
 
 
 def test_half_a_character(server, make):
@@ -440,6 +460,11 @@ def test_settings_come_from_the_environment(monkeypatch):
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     with pytest.raises(EarthInstructError, match="OPENAI_API_KEY"):
         OpenAiLvlm("tiny")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-\u201csmart")
+    with pytest.raises(EarthInstructError, match="OPENAI_API_KEY has characters") as caught:
+        OpenAiLvlm("tiny")
+    assert "smart" not in str(caught.value)
+    monkeypatch.delenv("OPENAI_API_KEY")
     for address in ("localhost:1234", "http://server/v1?key=abc", "ftp://server"):
         monkeypatch.setenv("OPENAI_BASE_URL", address)
         with pytest.raises(EarthInstructError, match="OPENAI_BASE_URL") as caught:

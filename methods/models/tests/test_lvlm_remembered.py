@@ -16,8 +16,9 @@ def image(n):
 class Scripted:
     """A language model that replies with the image's value, fails where told to, and counts how often it is asked."""
 
-    def __init__(self, temperature=0.0, failing=()):
+    def __init__(self, temperature=0.0, failing=(), device="cpu"):
         self.temperature = temperature
+        self.device = device
         self.failing = set(failing)
         self.asked = []
         self.closed = False
@@ -45,7 +46,7 @@ class Scripted:
         return outcomes
 
     def describe(self):
-        return {"lvlm": "scripted", "temperature": self.temperature}
+        return {"lvlm": "scripted", "temperature": self.temperature, "device": self.device}
 
     def close(self):
         self.closed = True
@@ -63,12 +64,19 @@ def test_asked_once_and_also_after_a_restart(file):
     assert reply == Reply("3 count", input_tokens=3)
     assert lvlm.ask(image(3), "count") == reply
     assert first.asked == [3]
-    again = Scripted()
+    again = Scripted(device="cuda")
     assert RememberedLvlm(again, file).ask(image(3), "count") == reply
     assert again.asked == []
     assert lvlm.describe() == first.describe()
     lvlm.close()
     assert first.closed
+
+
+def test_without_a_file():
+    scripted = Scripted(failing=[7])
+    lvlm = RememberedLvlm(scripted)
+    assert lvlm.ask(image(3), "count") == lvlm.ask(image(3), "count")
+    assert scripted.asked == [3]
 
 
 def test_anything_else_is_another_question(file):

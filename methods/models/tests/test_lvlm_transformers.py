@@ -194,6 +194,7 @@ def test_description(lvlm, folder):
     assert described["model"] == folder.name
     assert described["model_type"] == folder.name.replace("-vl", "_vl").replace(".", "_")
     assert (described["max_pixels"], described["dtype"], described["decoding"]) == (50_000, "float32", "greedy")
+    assert described["device"] == "cpu"
     (weights,) = described["weights"]
     assert weights["name"] == "model.safetensors"
     assert len(weights["sha256"]) == 64

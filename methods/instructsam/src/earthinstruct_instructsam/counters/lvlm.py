@@ -22,18 +22,21 @@ class LvlmCounter:
     """Asks a language model the text of the instruction, and reads counts out of its reply.
 
     A text that does not speak of JSON gets one more line that asks for it. A model that can be held to a schema is held
-    to whole numbers, of the categories of an open_vocabulary instruction or of any names. Labels are kept in the model's
+    to whole numbers, of the categories of an open_vocabulary instruction or of any names. Labels stay in the model's
     words; under open_vocabulary, one that differs from a category by case, underscores, hyphens or the plural alone is
     that category.
 
     Args:
         lvlm: the language model.
-        replies: a `.jsonl` file that keeps every reply, so that none is asked, and paid, for twice; None: they are
-            remembered only as long as `lvlm` itself remembers them.
+        replies: a `.jsonl` file that keeps every reply, so that none is asked, and paid, for twice; None: they are kept
+            as long as this object.
+
+    Raises:
+        DataError: the file cannot be read or written, or is malformed.
     """
 
     def __init__(self, lvlm: Lvlm, replies: Path | str | None = None) -> None:
-        self.lvlm: Lvlm = lvlm if replies is None else RememberedLvlm(lvlm, replies)
+        self.lvlm = RememberedLvlm(lvlm, replies)
 
     def count(self, image: NDArray[np.uint8], instruction: Instruction) -> Answer:
         """Count in one RGB image, uint8 (height, width, 3).
@@ -59,9 +62,7 @@ class LvlmCounter:
 
     def close(self) -> None:
         """Release the language model."""
-        close = getattr(self.lvlm, "close", None)
-        if callable(close):
-            close()
+        self.lvlm.close()
 
 
 def _prompt(instruction: Instruction) -> str:

@@ -90,7 +90,7 @@ class Lvlm(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Parameters that replies depend on, and `weights` [{name, sha256}] where there are any; never a credential."""
+        """Parameters that replies depend on, `device` and `weights` [{name, sha256}] where there are; no credential."""
         ...
 
 

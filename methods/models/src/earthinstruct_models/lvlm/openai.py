@@ -120,7 +120,12 @@ class OpenAiLvlm:
             return outcome
 
         async def all_outcomes() -> list[Reply | LvlmError]:
-            return list(await asyncio.gather(*(one(i, image) for i, image in enumerate(images))))
+            tasks = [asyncio.ensure_future(one(i, image)) for i, image in enumerate(images)]
+            try:
+                return list(await asyncio.gather(*tasks))
+            finally:  # after an error of the caller's: nothing more is asked for
+                for task in tasks:
+                    task.cancel()
 
         return self._run(all_outcomes())
 
@@ -192,12 +197,11 @@ class OpenAiLvlm:
         """The server's answer; what it says it lacks is done without, from then on."""
         import openai
 
+        messages: Any = [{"role": "user", "content": content}]
         while True:
             options = self._options(schema)
             try:
-                return await self._client.chat.completions.create(
-                    model=self.model, messages=[{"role": "user", "content": content}], **options
-                )
+                return await self._client.chat.completions.create(model=self.model, messages=messages, **options)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 lack = _lack(_said(error), options)
                 if lack is None:
@@ -206,7 +210,7 @@ class OpenAiLvlm:
                 self._lacking.add(lack)
 
     def _options(self, schema: Mapping[str, Any] | None) -> dict[str, Any]:
-        options = {name: value for name, value in self._sampling.items() if value is not None}
+        options: dict[str, Any] = {name: value for name, value in self._sampling.items() if value is not None}
         if "max_tokens" in self._lacking:
             options["max_completion_tokens"] = options.pop("max_tokens")
         strictest = REPLY_FORMATS.index(self.reply_format)
@@ -220,21 +224,20 @@ class OpenAiLvlm:
         return options
 
     def _reply(self, completion: Any, seconds: float) -> Reply | LvlmError:
-        choices = getattr(completion, "choices", None)
-        if not choices or getattr(choices[0], "message", None) is None:
+        try:
+            message, finish = completion.choices[0].message, completion.choices[0].finish_reason
+            refusal = getattr(message, "refusal", None)
+            refused = bool(refusal) or finish == "content_filter"
+            return Reply(
+                text=_words(refusal if refusal else message.content),
+                input_tokens=_whole(completion.usage, "prompt_tokens"),
+                output_tokens=_whole(completion.usage, "completion_tokens"),
+                seconds=seconds,
+                finish="refused" if refused else "truncated" if finish == "length" else "complete",
+                model=_words(completion.model),
+            )
+        except (AttributeError, IndexError, KeyError, TypeError):  # the openai package takes any JSON for one
             return LvlmError(f"{self._where}: not a chat completion (it has no choices)")
-        message, finish = choices[0].message, choices[0].finish_reason
-        refusal = getattr(message, "refusal", None)
-        refused = bool(refusal) or finish == "content_filter"
-        usage = completion.usage
-        return Reply(
-            text=(refusal if refused else None) or message.content or "",
-            input_tokens=_whole(usage, "prompt_tokens"),
-            output_tokens=_whole(usage, "completion_tokens"),
-            seconds=seconds,
-            finish="refused" if refused else "truncated" if finish == "length" else "complete",
-            model=completion.model or "",
-        )
 
     @property
     def _where(self) -> str:
@@ -259,6 +262,8 @@ def _client(timeout: float, max_retries: int) -> tuple[AsyncOpenAI, str, tuple[s
             f"a language model over a server needs a key: set the environment variable {KEY} (and {ADDRESS} for a "
             "server that is not OpenAI's)"
         )
+    if not (key.isascii() and key.isprintable()):
+        raise EarthInstructError(f"the environment variable {KEY} has characters that no key has; set it anew")
     secrets = [key]
     headers = {}
     base_url = None
@@ -311,6 +316,11 @@ def _said(error: Any) -> str:
     """The message of an error of the server."""
     body = error.body if isinstance(error.body, dict) else {}
     return str(body.get("message") or error.message)
+
+
+def _words(value: Any) -> str:
+    """Text, whatever a server put in its place."""
+    return "" if value is None else str(value)
 
 
 def _whole(usage: Any, name: str) -> int:

@@ -1,4 +1,4 @@
-"""Replies kept on disk: what was asked once, and paid for, is not asked again."""
+"""Replies kept: what was asked once, and paid for, is not asked again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DECODER = msgspec.json.Decoder(_Line)
 
 
 class RememberedLvlm:
-    """A language model whose replies are kept in a file, a JSON line each, by image, prompt, schema and parameters.
+    """A language model whose replies are kept, by image, prompt, schema and parameters (but the device).
 
     Every reply that came is kept, also a refusal or one that cannot be read: nearly the same would come again. Delete
     its line, or the file, to ask anew. A request that is under way is not made a second time; both get its reply.
@@ -38,20 +38,23 @@ class RememberedLvlm:
 
     Args:
         lvlm: whom to ask.
-        file: a `.jsonl` file, made when there is none; a torn last line (a process killed while writing) is removed.
+        file: a `.jsonl` file, one line a reply, made when there is none; a torn last line (a process killed while
+            writing) is removed. None: replies are kept as long as this object.
 
     Raises:
         DataError: the file cannot be read or written, or another line than the last is malformed.
     """
 
-    def __init__(self, lvlm: Lvlm, file: Path | str) -> None:
+    def __init__(self, lvlm: Lvlm, file: Path | str | None = None) -> None:
         self.lvlm = lvlm
-        self.file = Path(file)
+        self.file = None if file is None else Path(file)
         self._lock = threading.Lock()
         self._known: dict[str, Future[Reply]] = {}
-        self._parameters = msgspec.json.encode(lvlm.describe(), order="deterministic")
+        described = {name: value for name, value in lvlm.describe().items() if name != "device"}
+        self._parameters = msgspec.json.encode(described, order="deterministic")
         try:
-            self._read()
+            if self.file is not None:
+                self._read(self.file)
         except OSError as error:
             raise DataError(f"replies {self.file} cannot be read or written: {error.strerror}") from error
 
@@ -111,7 +114,8 @@ class RememberedLvlm:
         """Ask, keep every reply at once, and hand it to whoever waits for it."""
 
         def keep(i: int, reply: Reply) -> None:
-            self._write(keys[i], reply)
+            if self.file is not None:
+                self._write(self.file, keys[i], reply)
             self._known[keys[i]].set_result(reply)
 
         outcomes: Sequence[Reply | LvlmError] = ()
@@ -129,25 +133,23 @@ class RememberedLvlm:
         asked = msgspec.json.encode([fingerprint(image), text, schema])
         return hashlib.sha256(self._parameters + asked).hexdigest()
 
-    def _write(self, key: str, reply: Reply) -> None:
+    def _write(self, path: Path, key: str, reply: Reply) -> None:
         line = msgspec.json.encode(_Line(key, reply)) + b"\n"
         try:
-            with self._lock, self.file.open("ab", buffering=0) as file:
+            with self._lock, path.open("ab", buffering=0) as file:
                 file.write(line)
         except OSError as error:
-            raise DataError(f"replies {self.file} cannot be written: {error.strerror}") from error
+            raise DataError(f"replies {path} cannot be written: {error.strerror}") from error
 
-    def _read(self) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        content = self.file.read_bytes() if self.file.exists() else b""
+    def _read(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = path.read_bytes() if path.exists() else b""
         whole, _, torn = content.rpartition(b"\n")  # one line, one write: a torn one is the last
         if torn:
-            with self.file.open("r+b") as file:
+            with path.open("r+b") as file:
                 file.truncate(len(content) - len(torn))
         for number, line in enumerate(whole.split(b"\n") if whole else (), start=1):
-            problem = (
-                f"replies {self.file}, line {number}: {{error}}; delete the line, and its image is asked about again"
-            )
+            problem = f"replies {path}, line {number}: {{error}}; delete the line, and its image is asked about again"
             kept = decode_json(line, _DECODER, problem)
             future: Future[Reply] = Future()
             future.set_result(kept.reply)

@@ -96,7 +96,7 @@ class TransformersLvlm:
         return outcomes
 
     def describe(self) -> dict[str, Any]:
-        """Parameters and weights."""
+        """Parameters, device and weights."""
         return {
             "lvlm": "transformers",
             "model": self.folder.name,
@@ -105,6 +105,7 @@ class TransformersLvlm:
             "repetition_penalty": self._model.generation_config.repetition_penalty,
             "max_new_tokens": self.max_new_tokens,
             **self._pixels,
+            "device": str(self._model.device),
             "dtype": str(self._model.dtype).removeprefix("torch."),
             "weights": [{"name": file.name, "sha256": file_sha256(file)} for file in self._files],
         }
