@@ -10,9 +10,11 @@ from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 from defusedxml.ElementTree import fromstring
 
 from earthinstruct.errors import EarthInstructError
+from earthinstruct.metrics import PREDICTION_VERDICTS, TARGET_VERDICTS
 from earthinstruct.metrics.values import Metrics, PartScores
 from earthinstruct.report.loaded import LoadedRun
 
@@ -79,23 +81,51 @@ def category_figure(metrics: Metrics) -> Figure:
     )
 
 
-def outcome_figure(metrics: Metrics) -> Figure:
-    """Objects found and missed and predictions that found nothing, of each category."""
-    outcomes = {"found": "tp", "missed": "fn", "wrong": "fp"}
-    tally = {name: count for name, count in metrics.box.tally.items() if count.tp + count.fp + count.fn}
+def prediction_figure(metrics: Metrics) -> Figure | None:
+    """What is wrong with the predictions of each category."""
+    return _verdict_figure(
+        metrics,
+        "predictions",
+        "Predictions by error type",
+        "Percent of the boxes, by the category predicted. Correct: matched to an object at IoU 0.5. Duplicate: on an "
+        "object that another prediction has. Classification: on an object of another category. Localisation: near an "
+        "object of its category (IoU 0.1 to 0.5); both: near one of another category. Background: near nothing.",
+        PREDICTION_VERDICTS[:-1],
+    )
+
+
+def object_figure(metrics: Metrics) -> Figure | None:
+    """What became of the objects of each category."""
+    return _verdict_figure(
+        metrics,
+        "objects",
+        "Objects by what became of them",
+        "Percent of the objects, by boxes. Correct: found at IoU 0.5. Misclassified: a prediction of another category "
+        "lies on it. Mislocated: a prediction of its category is near it. Missed: neither.",
+        TARGET_VERDICTS,
+    )
+
+
+def _verdict_figure(metrics: Metrics, name: str, title: str, note: str, verdicts: tuple[str, ...]) -> Figure | None:
+    if metrics.errors is None:  # a result of an earlier release
+        return None
+    errors = {"all": metrics.errors.box.total, **metrics.errors.box.per_category}
+    counts = {category: [getattr(row, verdict) for verdict in verdicts] for category, row in errors.items()}
+    counts = {category: row for category, row in counts.items() if any(row)}
+    shares = [[100 * n / sum(row) for n in row] for row in counts.values()]
     return Figure(
-        "outcomes",
-        "Found, missed, wrong",
-        "Boxes at IoU 0.5: objects that a prediction found, objects that none found, predictions that found none.",
-        tuple(outcomes),
+        name,
+        title,
+        note,
+        verdicts,
         _bars(
-            list(tally),
-            {name: [getattr(count, column) for count in tally.values()] for name, column in outcomes.items()},
-            None,
+            [f"{category} ({sum(row):,})" for category, row in counts.items()],
+            {verdict: [row[i] for row in shares] for i, verdict in enumerate(verdicts)},
+            100,
             stacked=True,
         ),
-        ("category", *outcomes),
-        tuple((name, *(str(getattr(count, c)) for c in outcomes.values())) for name, count in tally.items()),
+        ("category", *verdicts),
+        tuple((category, *map(str, row)) for category, row in counts.items()),
     )
 
 
@@ -152,12 +182,22 @@ def time_figure(run: LoadedRun) -> Figure | None:
     return Figure(
         "time",
         "Time against objects",
-        f"One point an image: seconds of prediction, and objects in the ground truth.{left_out}",
+        f"One point an image: seconds of prediction, and objects in the ground truth.{_line_through(points)}{left_out}",
         (),
         _scatter(shown, "objects", "seconds"),
         ("objects", "images", "seconds, mean", "least", "most"),
         tuple(_time_rows(points)),
     )
+
+
+def _line_through(points: Sequence[tuple[int, float]]) -> str:
+    """How time grows with the objects: least squares, in words; empty where no line is determined."""
+    objects, seconds = np.array(points).T
+    if len(points) < 3 or not objects.std() or not seconds.std():
+        return ""
+    slope = np.polyfit(objects, seconds, 1)[0]
+    explained = np.corrcoef(objects, seconds)[0, 1] ** 2
+    return f" The best line: {1000 * slope:+.3g} ms an object, R2 {explained:.2f}."
 
 
 def _time_rows(points: Sequence[tuple[int, float]]) -> Iterable[tuple[str, ...]]:

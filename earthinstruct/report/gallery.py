@@ -14,6 +14,7 @@ from PIL import Image
 
 from earthinstruct.errors import DataError
 from earthinstruct.instances import Instances
+from earthinstruct.metrics import PREDICTION_VERDICTS, TARGET_VERDICTS
 from earthinstruct.report import MAX_IMAGES
 from earthinstruct.report.loaded import LoadedRun
 from earthinstruct.report.outlines import mask_path
@@ -66,7 +67,7 @@ def make_gallery(run: LoadedRun, against: LoadedRun | None = None, max_images: i
     pictures: list[str | None] = []
     unreadable: dict[str, str] = {}
     for index in shown.tolist():
-        image = run.dataset.images[index]
+        image = run.stored.dataset.images[index]
         entry = {
             "id": str(image.id),
             "file": image.file_name,
@@ -84,7 +85,7 @@ def make_gallery(run: LoadedRun, against: LoadedRun | None = None, max_images: i
             entry["other"] = list(_predicted(against, other[index], index))
         entries.append(entry)
         try:
-            pictures.append(_jpeg(run.dataset.read_image(index)))
+            pictures.append(_jpeg(run.stored.dataset.read_image(index)))
         except DataError as error:
             unreadable[image.file_name] = str(error)
             pictures.append(None)
@@ -101,7 +102,7 @@ def _truth(run: LoadedRun, rows: NDArray[np.int64], index: int) -> Iterator[dict
     for row in rows.tolist():
         yield {
             "category": run.truth.categories[run.truth.instances.category[row]],
-            "kind": "found" if run.found[row] else "missed",
+            "kind": TARGET_VERDICTS[run.verdicts.targets[row]],
             **_shape(run, run.truth.instances, row, index),
         }
 
@@ -113,9 +114,13 @@ def _predicted(run: LoadedRun, rows: NDArray[np.int64], index: int) -> Iterator[
         drawn: dict[str, Any] = {
             "label": run.labels[row],
             "category": run.truth.categories[category] if category >= 0 else None,
-            "kind": "unmapped" if category < 0 else "right" if run.matched[row] >= 0 else "wrong",
+            "kind": PREDICTION_VERDICTS[run.verdicts.predictions[row]],
             **_shape(run, instances, row, index),
         }
+        target = int(run.verdicts.because_of[row])
+        if target >= 0:
+            drawn["on"] = run.truth.categories[run.truth.instances.category[target]]
+            drawn["iou"] = round(float(run.verdicts.iou[row]), 2)
         if instances.scores is not None:
             drawn["score"] = round(float(instances.scores[row]), 3)
         yield drawn
@@ -124,7 +129,7 @@ def _predicted(run: LoadedRun, rows: NDArray[np.int64], index: int) -> Iterator[
 def _shape(run: LoadedRun, instances: Instances, row: int, index: int) -> dict[str, Any]:
     shape: dict[str, Any] = {"box": [round(side, 1) for side in instances.boxes[row].tolist()]}
     if instances.masks is not None:
-        image = run.dataset.images[index]
+        image = run.stored.dataset.images[index]
         shape["mask"] = mask_path(instances.masks, row, max(1.0, max(image.width, image.height) / _LONGEST_SIDE))
     return shape
 

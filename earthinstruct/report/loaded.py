@@ -1,4 +1,4 @@
-"""A run folder as the report shows it: its result, its predictions, and which of them found what."""
+"""A run folder as the report shows it: its result, its predictions, and the verdict on each of them."""
 
 from __future__ import annotations
 
@@ -11,69 +11,72 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.datasets import Dataset, load_dataset
+from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError
-from earthinstruct.instances import ImageId, Instances
-from earthinstruct.metrics import Predicted, Tally, Truth, protocol_named, tallies
-from earthinstruct.metrics.matching import find_pairs, match
+from earthinstruct.files import read_bytes
+from earthinstruct.instances import ImageId
+from earthinstruct.metrics import Predicted, Truth, Verdicts, verdicts
+from earthinstruct.metrics.matching import find_pairs
 from earthinstruct.results import Result, read_result
-from earthinstruct.running.importers import read_predictions
 from earthinstruct.running.predictions import Record
-from earthinstruct.running.score import prepare
-from earthinstruct.tasks import FileMapper, task_named
+from earthinstruct.running.stored import StoredRun, dataset_of, read_stored
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedRun:
-    """One scored run with its predictions.
+    """One scored run with the predictions that were scored.
 
     Attributes:
-        folder: where it lies.
-        result: its scores.
-        dataset: what it was scored against.
-        truth: the ground truth of the scored images.
-        predicted: the predictions; after a sweep those that reach the threshold.
-        labels: the method's own word for each prediction.
-        records: what was written for each image.
-        failed: image -> reason.
+        stored: the run.
+        predicted: its predictions; after a sweep those that reach the threshold.
+        labels: the method's own word for each of them.
     """
 
-    folder: Path
-    result: Result
-    dataset: Dataset
-    truth: Truth
+    stored: StoredRun
     predicted: Predicted
     labels: tuple[str, ...]
-    records: Mapping[ImageId, Record]
-    failed: Mapping[ImageId, str]
+
+    @property
+    def result(self) -> Result:
+        """Its scores."""
+        return self.stored.result
+
+    @property
+    def truth(self) -> Truth:
+        """The ground truth of the scored images."""
+        return self.stored.prepared.truth
+
+    @property
+    def records(self) -> Mapping[ImageId, Record]:
+        """What was written for each image."""
+        return self.stored.records
+
+    @property
+    def failed(self) -> Mapping[ImageId, str]:
+        """Image -> reason."""
+        return self.stored.prepared.failed
 
     @cached_property
-    def tallies(self) -> dict[str, Tally]:
-        """The tallies behind the F1 scores."""
-        return tallies(self.truth, self.predicted, protocol_named(self.result.protocol))
+    def verdicts(self) -> Verdicts:
+        """The verdict on each prediction and each object, by boxes."""
+        return verdicts(self.truth, self.predicted, self.stored.protocol)
 
     @cached_property
-    def matched(self) -> NDArray[np.int64]:
-        """The ground truth whose box each prediction found at IoU 0.5, or -1: int64 (predictions,)."""
-        rule = protocol_named(self.result.protocol).rule
-        instances = self.predicted.instances
-        order = None
-        if rule == "maximum" and instances.scores is not None:
-            order = np.argsort(-instances.scores, kind="stable")
-        return match(find_pairs(instances, self.truth.instances, "box"), rule, order)
-
-    @cached_property
-    def found(self) -> NDArray[np.bool_]:
-        """Which objects a prediction found: bool (objects,)."""
-        found = np.zeros(len(self.truth.instances), dtype=bool)
-        found[self.matched[self.matched >= 0]] = True
-        return found
+    def lies_on(self) -> NDArray[np.int64]:
+        """The object that each prediction lies on, of whatever category: IoU >= 0.5, the largest; -1: none."""
+        pairs = find_pairs(self.predicted.instances, self.truth.instances, "box", agnostic=True)
+        on = np.full(len(self.predicted.instances), -1)
+        order = np.argsort(pairs.iou, kind="stable")  # the largest is written last
+        on[pairs.prediction[order]] = pairs.target[order]
+        correct = self.verdicts.predictions == 0
+        on[correct] = self.verdicts.because_of[correct]
+        return on
 
     @cached_property
     def errors(self) -> NDArray[np.int64]:
         """Wrong and missing objects of each image: int64 (images,). By boxes, or by counts where there are no boxes."""
         by_counts = not len(self.predicted.instances) and bool(self.predicted.has_counts.any())
-        tally = self.tallies["counting" if by_counts else "box"]
+        tally = self.stored.tallies()["counting" if by_counts else "box"]
         off = (tally.columns["fp"] + tally.columns["fn"]).sum(axis=1)
         of_image = dict(zip(tally.images, off.tolist(), strict=True))
         return np.array([of_image.get(image, 0) for image in self.truth.images], dtype=np.int64)
@@ -102,45 +105,19 @@ def load_run(folder: Path, dataset: str | Dataset | None = None, data: Path | No
         )
     result = read_result(folder / "result.json")
     _check_predictions(folder / "predictions.jsonl", result)
-    if dataset is None or isinstance(dataset, str):
-        dataset = load_dataset(dataset or result.task.dataset.name, data)
-    if dataset.sha256 != result.task.dataset.annotations_sha256:
-        raise DataError(f"dataset {dataset.name!r} here has other annotations than {folder} was scored against")
-    images = [image.id for image in dataset.images[: result.task.dataset.n_images]]
-    records = read_predictions(folder, dataset)
-    ready = prepare(
-        task_named(result.task.name, dataset.name, dataset.vocabulary),
-        dataset,
-        records,
-        protocol=protocol_named(result.protocol),
-        mapper=FileMapper(result.label_mapper, result.label_map),
-        images=images,
-    )
-    labels = [label for image in images if image not in ready.failed for label in records[image].labels]
-    kept = _kept(ready.predicted.instances, result)
+    stored = read_stored(folder, result, dataset_of(result, dataset, data))
+    predicted, failed = stored.prepared.predicted, stored.prepared.failed
+    images = stored.prepared.truth.images
+    labels = [label for image in images if image not in failed for label in stored.records[image].labels]
+    kept = predicted.reaching(stored.threshold)
     return LoadedRun(
-        folder,
-        result,
-        dataset,
-        ready.truth,
-        replace(ready.predicted, instances=ready.predicted.instances.take(kept), proposals=None),
+        stored,
+        replace(predicted, instances=predicted.instances.take(kept), proposals=None),
         tuple(label for label, there in zip(labels, kept, strict=True) if there),
-        records,
-        ready.failed,
     )
-
-
-def _kept(instances: Instances, result: Result) -> NDArray[np.bool_]:
-    """Which predictions were scored: after a sweep, those whose score reaches its threshold."""
-    if result.metrics.sweep is None or instances.scores is None:
-        return np.ones(len(instances), dtype=bool)
-    return np.asarray(instances.scores >= result.metrics.sweep.threshold)
 
 
 def _check_predictions(file: Path, result: Result) -> None:
-    try:
-        found = hashlib.sha256(file.read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(f"predictions {file} cannot be read: {error.strerror}") from error
+    found = hashlib.sha256(read_bytes(file, "predictions")).hexdigest()
     if result.predictions.sha256 not in (None, found):
         raise DataError(f"{file} has changed since it was scored; score it again with `earthinstruct evaluate`")

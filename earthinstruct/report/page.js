@@ -2,7 +2,7 @@
 (() => {
   const PER_PAGE = 24;
   const SVG = "http://www.w3.org/2000/svg";
-  const { images, categories } = JSON.parse(document.getElementById("gallery-data").textContent);
+  const { images, categories, verdicts } = JSON.parse(document.getElementById("gallery-data").textContent);
   const $ = (id) => document.getElementById(id);
   const compares = images.some((image) => "before" in image);
   const layers = {
@@ -26,7 +26,7 @@
     same: ["as many errors", (image) => image.errors === image.before],
   };
   const orders = {
-    worst: ["worst first", () => 0],
+    worst: ["worst first", (a, b) => (focused() ? all(b).filter(chosen).length - all(a).filter(chosen).length : 0)],
     objects: ["most objects", (a, b) => b.truth.length - a.truth.length],
     slowest: ["slowest", (a, b) => (b.seconds ?? -1) - (a.seconds ?? -1)],
     name: ["file name", (a, b) => a.file.localeCompare(b.file, "en", { numeric: true })],
@@ -35,7 +35,10 @@
   let page = 0;
   let shown = [];
   let enlarged = 0;
-  images.forEach((image, index) => { image.index = index; });
+  images.forEach((image, index) => {
+    image.index = index;
+    for (const layer of ["truth", "predicted"]) for (const one of image[layer]) one.is = `is:${layer}:${one.kind}`;
+  });
 
   function element(name, properties = {}, ...children) {
     const made = document.createElement(name);
@@ -55,10 +58,11 @@
   const plural = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 
   const all = (image) => [...image.truth, ...image.predicted];
-  const present = [...new Set(images.flatMap((image) => all(image).map((one) => one.kind)))].sort();
+  const present = new Set(images.flatMap((image) => ["truth", "predicted"].flatMap((layer) => image[layer].map((one) => `${layer}:${one.kind}`))));
   options($("kind"), [
     ...Object.entries(kinds).map(([value, [name]]) => [value, name]),
-    ...present.map((kind) => [`is:${kind}`, kind]),
+    ...[["truth", "object"], ["predicted", "prediction"]].flatMap(([layer, of]) =>
+      verdicts[layer].filter((kind) => present.has(`${layer}:${kind}`)).map((kind) => [`is:${layer}:${kind}`, `${of}: ${kind}`])),
   ]);
   options($("category"), [["", "all categories"], ...categories.map((name) => [`is:${name}`, name])]);
   options($("order"), Object.entries(orders).map(([value, [name]]) => [value, name]));
@@ -78,8 +82,9 @@
   /** Whether the choice is about this shape; with neither a kind nor a category chosen it is about all. */
   function chosen(one) {
     const kind = $("kind").value, category = $("category").value;
-    return (!kind.startsWith("is:") || one.kind === kind.slice(3)) && (!category || one.category === category.slice(3));
+    return (!kind.startsWith("is:") || one.is === kind) && (!category || one.category === category.slice(3));
   }
+  const focused = () => $("kind").value.startsWith("is:") || $("category").value !== "";
   function matches(image) {
     const kind = $("kind").value, category = $("category").value;
     const shapes = kind.startsWith("is:") ? all(image).some(chosen) : kinds[kind][1](image);
@@ -88,13 +93,14 @@
   }
   function describe(one, of) {
     const label = one.label && one.label !== one.category ? `${one.label} (${one.category ?? "no category"})` : one.category;
-    return `${of}: ${label}, ${one.kind}${one.score === undefined ? "" : `, score ${one.score}`}`;
+    const on = one.on === undefined ? "" : ` (IoU ${one.iou} with ${one.on})`;
+    return `${of}: ${label}, ${one.kind}${on}${one.score === undefined ? "" : `, score ${one.score}`}`;
   }
-  function shapes(image, layer, of, focused) {
+  function shapes(image, layer, of, dimmed) {
     const group = drawn("g", { class: layer });
     const area = (one) => one.box[2] * one.box[3];
     for (const one of [...image[layer]].sort((a, b) => area(b) - area(a))) {  // the small ones on top
-      const shape = drawn("g", { class: `${one.kind}${focused && !chosen(one) ? " dim" : ""}` });
+      const shape = drawn("g", { class: `shape-group ${one.kind}${dimmed && !chosen(one) ? " dim" : ""}` });
       const [x, y, width, height] = one.box;
       if (layers.masks.on && one.mask) shape.append(drawn("path", { class: "shape", d: one.mask }));
       if (layers.boxes.on) shape.append(drawn("rect", { class: "shape", x, y, width, height }));
@@ -111,20 +117,22 @@
     }
     return group;
   }
+  /** How many of a layer got each verdict, such as ": 3 correct, 1 missed". */
+  function parts(image, layer) {
+    const counted = verdicts[layer].map((kind) => [image[layer].filter((one) => one.kind === kind).length, kind]).filter(([n]) => n);
+    return counted.length ? `: ${counted.map(([n, kind]) => `${n} ${kind}`).join(", ")}` : "";
+  }
   function sentence(image) {
     if (image.failed !== null) return `failed: ${image.failed}`;
-    const missed = image.truth.filter((one) => one.kind === "missed").length;
-    const wrong = image.predicted.filter((one) => one.kind !== "right").length;
-    return `${plural(image.truth.length, "object")}, ${missed} missed; ${plural(image.predicted.length, "prediction")}, ${wrong} wrong`;
+    return `${plural(image.truth.length, "object")}${parts(image, "truth")}; ${plural(image.predicted.length, "prediction")}${parts(image, "predicted")}`;
   }
   function scene(image) {
     const svg = drawn("svg", { class: "scene", viewBox: `0 0 ${image.width} ${image.height}`, role: "img", "aria-label": `${image.file}: ${sentence(image)}` });
     const picture = $(`picture-${image.index}`);
     const frame = { width: image.width, height: image.height };
     svg.append(picture ? drawn("image", { ...frame, href: `data:image/jpeg;base64,${picture.textContent}` }) : drawn("rect", { ...frame, fill: "#606060" }));
-    const focused = $("kind").value.startsWith("is:") || $("category").value;
     for (const [layer, of] of [["truth", "object"], ["other", "other run"], ["predicted", "prediction"]]) {
-      if (layers[layer]?.on && image[layer]) svg.append(shapes(image, layer, of, focused));
+      if (layers[layer]?.on && image[layer]) svg.append(shapes(image, layer, of, focused()));
     }
     return svg;
   }

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.metrics import PREDICTION_VERDICTS, TARGET_VERDICTS
 from earthinstruct.metrics.values import Metrics, PartScores, ProposalScores, Value
 from earthinstruct.report import MAX_IMAGES
 from earthinstruct.report.charts import (
@@ -21,8 +23,9 @@ from earthinstruct.report.charts import (
     PARTS,
     category_figure,
     iou_figure,
-    outcome_figure,
+    object_figure,
     percent,
+    prediction_figure,
     sweep_figure,
     time_figure,
 )
@@ -39,6 +42,7 @@ _NAMES = {
     "mae": "mean absolute error, objects",
     "rmse": "root mean square error, objects",
 }
+_NOTHING = "nothing"
 _IN_OBJECTS = {"mae", "rmse"}
 _MOST_FAILURES = 200  # listed; the rest is counted
 # what would end the script element, or begin a comment in it
@@ -98,8 +102,8 @@ def write_report(
     if max_images < 0:
         raise EarthInstructError(f"the number of images must be 0 or more, got {max_images}")
     loaded = load_run(run, dataset, data)
-    other = None if against is None else load_run(against, loaded.dataset, data)
-    compared = [] if against is None else compare_runs(against, run, dataset=loaded.dataset, data=data)
+    other = None if against is None else load_run(against, loaded.stored.dataset, data)
+    compared = [] if against is None else compare_runs(against, run, dataset=loaded.stored.dataset, data=data)
     page = render(loaded, other, compared, max_images)
     output = output or run / "report.html"
     try:
@@ -127,7 +131,8 @@ def render(
     metrics = run.result.metrics
     figures = [
         category_figure(metrics),
-        outcome_figure(metrics),
+        prediction_figure(metrics),
+        object_figure(metrics),
         iou_figure(metrics),
         sweep_figure(metrics),
         time_figure(run),
@@ -142,9 +147,11 @@ def render(
             groups=group_table(metrics),
             figures=[figure for figure in figures if figure is not None],
             labels=label_rows(run),
+            confusion=confusion_of(run),
             failures=list(run.result.run.failed.items())[:_MOST_FAILURES],
             change=None if against is None else change_of(run, against, compared),
             gallery=gallery,
+            verdicts=[PREDICTION_VERDICTS[code] for code in np.unique(run.verdicts.predictions)],
             gallery_data=script_json(gallery_data(gallery, run)),
             parameters={name: msgspec.json.encode(v).decode() for name, v in run.result.method.parameters.items()},
         )
@@ -193,16 +200,74 @@ def group_table(metrics: Metrics) -> list[tuple[str, ...]]:
     ]
 
 
-def label_rows(run: LoadedRun) -> list[tuple[str, str, str, int]]:
-    """Where each label of the method went: label, category, similarity, instances; the most frequent first."""
-    if run.result.task.name.split("/")[1] == "open_vocabulary":
+@dataclass(frozen=True)
+class LabelRow:
+    """One of the method's own labels: where it was mapped, and what its predictions lie on."""
+
+    label: str
+    category: str
+    similarity: str
+    instances: int
+    lies_on: str
+
+
+def label_rows(run: LoadedRun) -> list[LabelRow]:
+    """Where each label of the method went and what lies under it, the most frequent first."""
+    if run.stored.task.setting == "open_vocabulary":
         return []
-    n = Counter(run.labels)
+    under: dict[str, Counter[str]] = {label: Counter() for label in run.result.label_map}
+    for label, target in zip(run.labels, run.lies_on.tolist(), strict=True):
+        under[label][_NOTHING if target < 0 else run.truth.categories[run.truth.instances.category[target]]] += 1
     rows = [
-        (label, mapped.category or "", "" if mapped.similarity is None else f"{mapped.similarity:.3f}", n[label])
+        LabelRow(
+            label,
+            mapped.category or "",
+            "-" if mapped.similarity is None else f"{mapped.similarity:.3f}",
+            under[label].total(),
+            ", ".join(f"{name} {n}" for name, n in under[label].most_common()),
+        )
         for label, mapped in run.result.label_map.items()
     ]
-    return sorted(rows, key=lambda row: (-row[3], row[0]))
+    return sorted(rows, key=lambda row: (-row.instances, row.label))
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Which objects were taken for what: rows are what is there, columns what was predicted.
+
+    Attributes:
+        predicted: the names of the columns; the last is for objects that no prediction lies on.
+        rows: what is there (the last: nothing), with how many and which share of the row in each column.
+    """
+
+    predicted: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[tuple[int, float], ...]], ...]
+
+
+def confusion_of(run: LoadedRun) -> Confusion | None:
+    """The confusion of categories by boxes at IoU 0.5; None where there is neither object nor prediction."""
+    categories = run.truth.categories
+    n = len(categories)
+    table = np.zeros(
+        (n + 1, n + 2), dtype=np.int64
+    )  # the last row: nothing there; the last columns: no category, not found
+    on, said = run.lies_on, run.predicted.instances.category
+    there = np.where(on >= 0, run.truth.instances.category[on] if len(run.truth.instances) else n, n)
+    np.add.at(table, (there, np.where(said >= 0, said, n)), 1)
+    alone = np.ones(len(run.truth.instances), dtype=bool)
+    alone[on[on >= 0]] = False
+    np.add.at(table[:, n + 1], run.truth.instances.category[alone], 1)
+    rows, columns = np.flatnonzero(table.any(axis=1)), np.flatnonzero(table.any(axis=0))
+    if not len(rows):
+        return None
+    headings = (*categories, "no category", "not found")
+    share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    return Confusion(
+        tuple(headings[c] for c in columns),
+        tuple(
+            ((*categories, _NOTHING)[r], tuple((int(table[r, c]), float(share[r, c])) for c in columns)) for r in rows
+        ),
+    )
 
 
 def change_of(run: LoadedRun, against: LoadedRun, compared: Sequence[Compared]) -> Change:
@@ -212,11 +277,11 @@ def change_of(run: LoadedRun, against: LoadedRun, compared: Sequence[Compared]) 
     rows = [{"score": one.score, "over": one.over, **asdict(one.difference)} for one in compared]
     f1 = [row for row in rows if row["score"].endswith(".f1")]
     return Change(
-        folder=str(against.folder),
+        folder=str(against.stored.folder),
         method=against.result.method.name,
         over_groups=[row for row in f1 if row["over"] not in categories],
         over_categories=[row for row in f1 if row["over"] in categories],
-        rest=[row for row in rows if row not in f1],
+        rest=[row for row in rows if row["score"].endswith((".precision", ".recall"))],
         n_fixed=int((off < 0).sum()),
         n_broken=int((off > 0).sum()),
         n_same=int((off == 0).sum()),
@@ -225,7 +290,11 @@ def change_of(run: LoadedRun, against: LoadedRun, compared: Sequence[Compared]) 
 
 def gallery_data(gallery: Gallery, run: LoadedRun) -> dict[str, Any]:
     """What the page's script reads."""
-    return {"images": gallery.entries, "categories": list(run.truth.categories)}
+    return {
+        "images": gallery.entries,
+        "categories": list(run.truth.categories),
+        "verdicts": {"predicted": PREDICTION_VERDICTS, "truth": TARGET_VERDICTS},
+    }
 
 
 def script_json(value: Any) -> str:

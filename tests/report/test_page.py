@@ -11,11 +11,12 @@ import pytest
 from earthinstruct import evaluate
 from earthinstruct.datasets import load_dataset
 from earthinstruct.errors import EarthInstructError
+from earthinstruct.metrics import PREDICTION_VERDICTS, TARGET_VERDICTS
 from earthinstruct.report.loaded import load_run
-from earthinstruct.report.page import script_json, write_report
+from earthinstruct.report.page import confusion_of, label_rows, script_json, write_report
 from earthinstruct.results import read_result
 
-from .conftest import CLOSING, SCRIPT
+from .conftest import CLOSING, SCRIPT, Hostile
 
 
 class Page(HTMLParser):
@@ -88,12 +89,49 @@ def test_the_gallery_adds_up_to_the_result(make_run, report):
     page = report((folder, file))
     found = Counter((one["kind"], one["category"]) for image in page.data["images"] for one in image["truth"])
     said = Counter((one["kind"], one["category"]) for image in page.data["images"] for one in image["predicted"])
-    tally = read_result(folder / "result.json").metrics.box.tally
-    for category, count in tally.items():
-        assert (found["found", category], found["missed", category]) == (count.tp, count.fn)
-        assert (said["right", category], said["wrong", category]) == (count.tp, count.fp)
-    assert said["unmapped", None] == 2
-    assert (tally["ship"].tp, tally["ship"].fp, tally["ship"].fn) == (1, 3, 2)
+    metrics = read_result(folder / "result.json").metrics
+    for category, errors in metrics.errors.box.per_category.items():
+        assert [found[verdict, category] for verdict in TARGET_VERDICTS] == [
+            getattr(errors, v) for v in TARGET_VERDICTS
+        ]
+        verdicts = PREDICTION_VERDICTS[:-1]
+        assert [said[verdict, category] for verdict in verdicts] == [getattr(errors, verdict) for verdict in verdicts]
+    assert said["unscored", None] == metrics.errors.box.unscored == 2
+    ship = metrics.box.tally["ship"]
+    assert (found["correct", "ship"], found["missed", "ship"]) == (ship.tp, ship.fn) == (1, 2)
+    assert (said["correct", "ship"], said["background", "ship"]) == (ship.tp, ship.fp) == (1, 3)
+    first = next(image for image in page.data["images"] if image["file"].startswith("<script>"))
+    assert [(one["on"], one["iou"]) for one in first["predicted"] if one["kind"] == "correct"] == [("ship", 1.0)]
+
+
+def test_what_was_taken_for_what(make_run):
+    folder, file = make_run()
+    run = load_run(folder, file)
+    confusion = confusion_of(run)
+    # one ship is found; two ships and a harbor lie alone; three ships and two foreign labels lie on nothing
+    assert confusion.predicted == ("ship", "no category", "not found")
+    counts = {name: tuple(n for n, _ in cells) for name, cells in confusion.rows}
+    assert counts == {"ship": (1, 0, 2), "<b>harbor</b>": (0, 0, 1), "nothing": (3, 2, 0)}
+    assert dict(confusion.rows)["ship"][0][1] == pytest.approx(1 / 3)
+
+
+def test_a_wrong_category_is_named_where_it_was_found(coco, write_coco, tmp_path):
+    for annotation in coco["annotations"]:
+        annotation["category_id"] = 4
+    file = write_coco(coco)
+    done = evaluate(Hostile(), load_dataset(str(file)), setting="open_ended", output=tmp_path / "r", resamples=0)
+    run = load_run(done.folders[0], str(file))
+    assert {
+        name: dict(zip(confusion_of(run).predicted, cells, strict=True))["ship"][0]
+        for name, cells in confusion_of(run).rows
+    } == {
+        "harbor": 1,
+        "nothing": 5,
+    }
+    assert {row.label: (row.category, row.instances, row.lies_on) for row in label_rows(run)} == {
+        "ship": ("ship", 6, "nothing 5, harbor 1"),
+        CLOSING: ("", 3, "nothing 3"),
+    }
 
 
 def test_images_come_worst_first_and_the_rest_is_counted(make_run, report):
@@ -168,9 +206,9 @@ def test_against_another_run_says_what_was_fixed_and_broken(make_run, report):
 def test_every_chart_has_a_name_and_a_table(make_run, report):
     page = report(make_run(scores=True, sweep=True))
     charts = [a for tag, a in page.elements if tag == "div" and a.get("role") == "img"]
-    assert len(charts) == page.count("figure") == 5
+    assert len(charts) == page.count("figure") == 6
     assert all(chart["aria-label"] and chart["tabindex"] == "0" for chart in charts)
-    assert page.sentences.count("The same as a table") == 5
+    assert page.sentences.count("The same as a table") == 6
 
 
 def test_the_same_run_gives_the_same_page(make_run, tmp_path):
