@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earthinstruct.metrics import PROTOCOLS, SWEEP_THRESHOLDS, measure
+from earthinstruct.metrics import PROTOCOLS, SWEEP_THRESHOLDS, Metrics, measure
 from earthinstruct.metrics.scores import f1
 from earthinstruct.metrics.tally import count_per_image
 
@@ -142,6 +142,42 @@ def test_nothing_to_find(build, protocol) -> None:
     wrong = measure(truth, build.predicted(build.instances([(0, 0, 0, 0, 9, 9)], [0.5]), truth), protocol, sweep=True)
     assert tallies(wrong, "box") == {"a": (0, 1, 0), "b": (0, 0, 0), "c": (0, 0, 0)}
     assert wrong.sweep.curve[0].f1 is None
+
+
+BOX = (0, 0, 0, 0, 9, 9)
+EDGES = {  # ground truth, predictions -> (tp, fp, fn) of category a, mean F1
+    "neither": ([], [], (0, 0, 0), None),
+    "no ground truth": ([], [BOX], (0, 1, 0), None),
+    "no prediction": ([BOX], [], (0, 0, 1), 0),
+    "absent category": ([BOX], [BOX, (0, 1, 0, 0, 9, 9)], (1, 0, 0), 1),  # b has no ground truth, and no say
+    "image without ground truth": ([BOX], [BOX, (2, 0, 0, 0, 9, 9)], (1, 1, 0), 2 / 3),
+    "duplicate predictions": ([BOX], [BOX] * 3, (1, 2, 0), 0.5),
+    "duplicate ground truth": ([BOX] * 3, [BOX], (1, 0, 2), 0.5),
+    "both duplicate": ([BOX] * 3, [BOX] * 2, (2, 0, 1), 0.8),
+    "prediction without area": ([BOX], [(0, 0, 3, 3, 0, 5)], (0, 1, 1), 0),
+    "ground truth without area": ([(0, 0, 3, 3, 0, 5)], [BOX], (0, 1, 1), 0),
+    "neither has area": ([(0, 0, 3, 3, 0, 0)], [(0, 0, 3, 3, 0, 0)], (0, 1, 1), 0),
+    "label of no category": ([BOX], [(0, -1, 0, 0, 9, 9)], (0, 0, 1), 0),
+    "more than 100": ([BOX] * 150, [BOX] * 150, (150, 0, 0), 1),
+}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
+@pytest.mark.parametrize("scored", [False, True], ids=["no scores", "scores"])
+@pytest.mark.parametrize("edge", EDGES)
+def test_edges(build, protocol, scored, edge) -> None:
+    there, found, expected, f1_mean = EDGES[edge]
+    truth = build.truth(build.instances(there))
+    predictions = build.instances(found, [0.5] * len(found) if scored else None)
+    metrics = measure(truth, build.predicted(predictions, truth), protocol, sweep=scored, resamples=20)
+    for part, errors in (("box", metrics.errors.box), ("mask", metrics.errors.mask)):
+        assert tallies(metrics, part)["a"] == expected
+        assert getattr(metrics, part).f1.value == (None if f1_mean is None else pytest.approx(f1_mean))
+        assert (errors.per_category["a"].correct, errors.total.duplicate) == (
+            expected[0],
+            2 if edge == "duplicate predictions" else 0,
+        )
+    assert msgspec.json.decode(msgspec.json.encode(metrics), type=Metrics) == metrics  # NaN would come back as None
 
 
 def test_masks_and_scores_missing(build) -> None:
