@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +10,13 @@ from msgspec.structs import replace
 
 from earthinstruct.datasets import Dataset, load_dataset
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.files import read_bytes
 from earthinstruct.instances import ImageId
 from earthinstruct.metrics import protocol_named
 from earthinstruct.metrics.bootstrap import RESAMPLES
 from earthinstruct.regression import metric_intervals, metric_values, moved_values, new_values
 from earthinstruct.results import Result, read_result
 from earthinstruct.running.importers import read_predictions
-from earthinstruct.running.predictions import Record
+from earthinstruct.running.predictions import Record, hash_predictions, prediction_files
 from earthinstruct.running.run import targets_of
 from earthinstruct.running.score import Scored, score_records
 from earthinstruct.tasks import FileMapper, Task, task_named
@@ -49,7 +47,7 @@ def validate_submission(
     """Check a result against the predictions it claims to come from.
 
     Args:
-        predictions: the predictions file.
+        predictions: the predictions file, or the folder of its shards.
         result_file: the result.
         dataset: a COCO file, where the task's dataset has no name here; None: by the name in the result.
         data: the folder of the datasets.
@@ -61,7 +59,7 @@ def validate_submission(
         DataError: a file cannot be read at all, or the dataset is not here.
     """
     result = read_result(result_file)
-    content = read_bytes(predictions, "predictions")
+    files = prediction_files(predictions) or [predictions]
     loaded = load_dataset(dataset or result.task.dataset.name, data)
     task = task_named(result.task.name, loaded.name, loaded.vocabulary)
     findings = [
@@ -70,7 +68,7 @@ def validate_submission(
         _equal("annotations", result.task.dataset.annotations_sha256, loaded.sha256),
         _equal("whole dataset", result.task.dataset.n_images, len(loaded.images)),
         _equal("instruction", result.task.instruction_sha256, task.instruction_sha256),
-        _equal("predictions file", result.predictions.sha256, hashlib.sha256(content).hexdigest()),
+        _equal("predictions file", result.predictions.sha256, hash_predictions(files)),
     ]
     if any(finding.problem for finding in findings):
         left = ("answers and cost", "scores follow from the predictions", "intervals", "between the controls")

@@ -15,7 +15,8 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "predictions",
         type=Path,
-        help="predictions.jsonl, a run folder, a COCO results file (.json), or a folder of count files",
+        help="predictions.jsonl (or .jsonl.zst), a run folder or a folder of shards (predictions-*.jsonl[.zst]), "
+        "a COCO results file (.json), or a folder of count files",
     )
     options.add_dataset(parser)
     parser.add_argument("--setting", required=True, metavar="S", help="open_vocabulary, open_ended or open_subclass")

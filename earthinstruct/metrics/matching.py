@@ -223,7 +223,8 @@ def _first_of_each(
     """Of each component among the `chosen` pairs, the pair that the keys (the last one first) put first."""
     pair = np.flatnonzero(chosen)
     pair = pair[np.lexsort([*(key[pair] for key in keys), component[pair]])]
-    return pair[np.append(True, np.diff(component[pair]) != 0)[: len(pair)]]
+    first: NDArray[np.int64] = pair[np.append(True, np.diff(component[pair]) != 0)[: len(pair)]]
+    return first
 
 
 def _tangled(

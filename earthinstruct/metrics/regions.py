@@ -35,7 +35,7 @@ def tally_regions(
         for instances, order in by_image:
             low, high = np.searchsorted(instances.image, (first, last), sorter=order)
             sides.append(_edges(instances.take(order[low:high]), first, shape[1]))
-        for name, pixels in zip(columns, _pixels(*sides, (last - first) * shape[1]), strict=True):
+        for name, pixels in zip(columns, _pixels(sides, (last - first) * shape[1]), strict=True):
             columns[name][first:last] = pixels.reshape(last - first, shape[1])
     return Tally(tuple(images), tuple(categories), {**columns, "targets": count_per_image(targets, *shape)})
 
@@ -55,15 +55,15 @@ def _edges(instances: Instances, first_image: int, n_categories: int) -> _Edges:
     return np.tile(cell, 2), np.concatenate([masks.starts[counted], masks.ends[counted]])
 
 
-def _pixels(predictions: _Edges, targets: _Edges, n_cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The pixels that both sides cover, and those that any covers, of each cell."""
-    span = 1 + max(int(position.max(initial=0)) for _, position in (predictions, targets))
+def _pixels(sides: list[_Edges], n_cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The pixels that both sides (predictions, targets) cover, and those that any covers, of each cell."""
+    span = 1 + max(int(position.max(initial=0)) for _, position in sides)
     # one number an edge, so that one sort puts them in order: cell, position, and in two bits the side and the step
     edges = np.sort(
         np.concatenate(
             [
                 ((cell * span + position) << 2) + (side << 1) + np.repeat(np.array([1, 0]), len(cell) // 2)
-                for side, (cell, position) in enumerate((predictions, targets))
+                for side, (cell, position) in enumerate(sides)
             ]
         )
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from earthinstruct.running.engines import engine as open_engine
 from earthinstruct.running.engines.worker import MethodSource
 from earthinstruct.running.importers import read_predictions
 from earthinstruct.running.lock import folder_lock
+from earthinstruct.running.predictions import hash_predictions, prediction_files
 from earthinstruct.running.run import Progress, Run, read_manifest, task_info
 from earthinstruct.running.score import Scored, score_records
 from earthinstruct.tasks import LabelMapper, Task, tasks_of
@@ -127,7 +127,7 @@ def evaluate(
                     resamples=resamples,
                     images=run.image_ids,
                 )
-                result = _result(task, dataset, ready.method, scored, protocol, mapper, run.file)
+                result = _result(task, dataset, ready.method, scored, protocol, mapper, [run.file])
                 run.keep(result)
             results.append(result)
             folders.append(folder)
@@ -187,8 +187,8 @@ def score(
     described = MethodInfo(name or path.stem)
     if name is None and manifest_path.is_file() and (path.is_dir() or path.name == "predictions.jsonl"):
         described = read_manifest(manifest_path).method
-    file = path / "predictions.jsonl" if path.is_dir() else path
-    return _result(tasks[0], dataset, described, scored, protocol, mapper, file)
+    files = prediction_files(path) or [path]
+    return _result(tasks[0], dataset, described, scored, protocol, mapper, files)
 
 
 def _path(value: Path | str | None) -> Path | None:
@@ -209,7 +209,7 @@ def _result(
     scored: Scored,
     protocol: str,
     mapper: LabelMapper,
-    file: Path,
+    files: Sequence[Path],
 ) -> Result:
     return Result(
         schema_version=SCHEMA_VERSION,
@@ -228,5 +228,5 @@ def _result(
         metrics=scored.metrics,
         label_map=scored.label_map,
         label_mapper=mapper.name,
-        predictions=PredictionsInfo(hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None),
+        predictions=PredictionsInfo(hash_predictions(files) if all(file.is_file() for file in files) else None),
     )

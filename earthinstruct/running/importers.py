@@ -13,7 +13,7 @@ from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.instances import ImageId
 from earthinstruct.masks import RLE, check_rle, encode_runs
-from earthinstruct.running.predictions import Box, ProposalRecord, Record, read_records, records_by_image
+from earthinstruct.running.predictions import Box, ProposalRecord, Record, StoredRecords, prediction_files
 
 _T = TypeVar("_T")
 
@@ -42,12 +42,14 @@ class _ProposalEntry(msgspec.Struct):
 
 def read_predictions(
     path: Path, dataset: Dataset, *, counts: Path | None = None, proposals: Path | None = None
-) -> dict[ImageId, Record]:
+) -> Mapping[ImageId, Record]:
     """The predictions in a file or folder, whatever its format, by image.
 
+    Of predictions files, which may be large, a record is read when it is asked for.
+
     Args:
-        path: `predictions.jsonl`, a run folder that holds one, a COCO results file (`.json`), or a folder of count
-            files.
+        path: a predictions file or a folder that holds some (see `prediction_files`), a COCO results file (`.json`),
+            or a folder of count files.
         dataset: the dataset predicted on.
         counts: a folder of count files to add.
         proposals: a proposals file to add.
@@ -55,20 +57,20 @@ def read_predictions(
     Raises:
         DataError: something is missing, malformed, or names an image that the dataset does not have.
     """
-    if (path / "predictions.jsonl").is_file():
-        path = path / "predictions.jsonl"
-    if path.is_dir():
-        records = {image: Record(image, counts=found) for image, found in read_counts(path, dataset).items()}
-    elif path.suffix == ".jsonl":
-        records = records_by_image(read_records(path, drop_torn_line=True), str(path))
+    records: Mapping[ImageId, Record]
+    if files := prediction_files(path):
+        records = StoredRecords(files)
         known = {image.id for image in dataset.images}
-        unknown = [image for image in records if image not in known]
-        if unknown:
-            raise DataError(
-                f"{path}: prediction for image {unknown[0]!r}, which dataset {dataset.name!r} does not have"
-            )
+        unknown = next((image for image in records if image not in known), None)
+        if unknown is not None:
+            raise DataError(f"{path}: prediction for image {unknown!r}, which dataset {dataset.name!r} does not have")
+    elif path.is_dir():
+        records = {image: Record(image, counts=found) for image, found in read_counts(path, dataset).items()}
     else:
         records = read_coco_results(path, dataset)
+    if counts is None and proposals is None:
+        return records
+    records = dict(records)
     if counts is not None:
         for image, found in read_counts(counts, dataset).items():
             records.setdefault(image, Record(image)).counts = found

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator, Sequence
+import tempfile
+import weakref
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
@@ -105,12 +111,158 @@ def read_records(path: Path, *, drop_torn_line: bool = False) -> Iterator[Record
             for number, line in enumerate(file, start=1):
                 if not line.strip() or (drop_torn_line and not line.endswith(b"\n")):
                     continue
-                problem = f"{path}, line {number}: {{error}}; expected one prediction as a JSON object"
-                yield decode_json(line, _DECODER, problem)
+                yield decode_json(line, _DECODER, _problem(path, number))
     except OSError as error:
         raise DataError(f"predictions {path} cannot be read: {error.strerror}") from error
 
 
+def prediction_files(path: Path) -> list[Path]:
+    """The predictions files that a path stands for, in the order of their names; none where it is no such path.
+
+    Args:
+        path: a file `*.jsonl` or `*.jsonl.zst`, or a folder with `predictions.jsonl`, or with shards
+            `predictions-*.jsonl`; each of them may be compressed, with `.zst` after its name.
+
+    Raises:
+        DataError: the folder has both shards and a whole, or one of them twice.
+    """
+    if not path.is_dir():
+        return [path] if path.name.endswith((".jsonl", f".jsonl{_COMPRESSED}")) else []
+    files = sorted({*path.glob("predictions.jsonl*"), *path.glob("predictions-*.jsonl*")})
+    files = [file for file in files if file.name.endswith((".jsonl", f".jsonl{_COMPRESSED}"))]
+    stems = [file.name.removesuffix(_COMPRESSED) for file in files]
+    if len(set(stems)) < len(stems) or ("predictions.jsonl" in stems and len(stems) > 1):
+        raise DataError(
+            f"{path} holds {', '.join(file.name for file in files)}; expected predictions.jsonl or shards "
+            "predictions-*.jsonl, each once"
+        )
+    return files
+
+
+def hash_predictions(files: Sequence[Path]) -> str:
+    """SHA-256 of the lines of all files in turn: the same for a whole, its shards, and compressed ones."""
+    digest = hashlib.sha256()
+    for file in files:
+        for chunk in _content(file):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _content(path: Path) -> Iterator[bytes]:
+    """The content of a predictions file in chunks, decompressed.
+
+    Raises:
+        DataError: the file cannot be read, or is not the whole Zstandard file that its name says it is.
+    """
+    try:
+        with path.open("rb") as file:
+            chunks = iter(partial(file.read, _BUFFER), b"")
+            yield from chunks if path.suffix != _COMPRESSED else _decompressed(chunks, path)
+    except OSError as error:
+        raise DataError(f"predictions {path} cannot be read: {error.strerror}") from error
+
+
+def _decompressed(chunks: Iterator[bytes], path: Path) -> Iterator[bytes]:
+    import zstandard
+
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    whole = False
+    try:
+        for chunk in chunks:
+            while chunk:
+                if whole:
+                    frame = zstandard.ZstdDecompressor().decompressobj()
+                yield frame.decompress(chunk)
+                whole = frame.eof
+                chunk = frame.unused_data if whole else b""
+    except zstandard.ZstdError as error:
+        raise DataError(f"predictions {path} cannot be decompressed: {error}") from error
+    if not whole:
+        raise DataError(f"predictions {path} cannot be decompressed: it ends in the middle; copy it again")
+
+
+class StoredRecords(Mapping[ImageId, Record]):
+    """The records in predictions files, by image. Each is read when it is asked for; only its place is in memory.
+
+    A compressed file is decompressed into a temporary one first.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        """Find the records.
+
+        Raises:
+            DataError: a file cannot be read, a line names no image, or two name the same.
+        """
+        self._files = list(files)
+        self._opened: list[BinaryIO] = []
+        weakref.finalize(self, _close, self._opened)
+        self._row: dict[ImageId, int] = {}
+        self._place = array("q")  # file, line number, offset, of each row in turn
+        for number, path in enumerate(files):
+            self._index(number, path)
+
+    def _index(self, number: int, path: Path) -> None:
+        try:
+            stored = tempfile.TemporaryFile() if path.suffix == _COMPRESSED else path.open("rb")  # noqa: SIM115
+        except OSError as error:
+            raise DataError(f"predictions {path} cannot be read: {error.strerror}") from error
+        self._opened.append(stored)
+        if path.suffix == _COMPRESSED:
+            stored.writelines(_content(path))
+            stored.seek(0)
+        offset = 0
+        for line_number, line in enumerate(stored, start=1):
+            if line.strip() and line.endswith(b"\n"):  # a run that was killed while writing leaves a torn last line
+                image = decode_json(line, _HEAD_DECODER, _problem(path, line_number)).image_id
+                if image in self._row:
+                    raise DataError(
+                        f"{path}, line {line_number}: image {image!r} has two predictions; "
+                        "every image must be there once"
+                    )
+                self._row[image] = len(self._row)
+                self._place.extend((number, line_number, offset))
+            offset += len(line)
+
+    def __getitem__(self, image: ImageId) -> Record:
+        """The record of an image.
+
+        Raises:
+            KeyError: there is none.
+            DataError: its line is malformed.
+        """
+        row = 3 * self._row[image]
+        number, line_number, offset = self._place[row : row + 3]
+        self._opened[number].seek(offset)
+        line = self._opened[number].readline()
+        record = decode_json(line, _DECODER, _problem(self._files[number], line_number))
+        if record.image_id != image:
+            raise DataError(f"{self._files[number]} changed while it was read")
+        return record
+
+    def __iter__(self) -> Iterator[ImageId]:
+        """The images, in the order of the files."""
+        return iter(self._row)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+
+def _close(files: Sequence[BinaryIO]) -> None:
+    for file in files:
+        file.close()
+
+
+class _Head(msgspec.Struct):
+    image_id: ImageId
+
+
+def _problem(path: Path, line_number: int) -> str:
+    return f"{path}, line {line_number}: {{error}}; expected one prediction as a JSON object"
+
+
+_COMPRESSED = ".zst"
+_BUFFER = 1 << 20
+_HEAD_DECODER: msgspec.json.Decoder[_Head] = msgspec.json.Decoder(_Head)
 _DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 
 

@@ -1,9 +1,13 @@
 import json
+from pathlib import Path
 
 import pytest
+import zstandard
 
 from earthinstruct import score
+from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError
+from earthinstruct.files import as_json
 from earthinstruct.running.importers import read_predictions
 
 RESULT = {"image_id": 0, "category_id": 1, "bbox": [1, 1, 4, 4], "score": 0.5}
@@ -146,3 +150,57 @@ def test_malformed_lines_are_named(dataset, tmp_path, line, message):
     path.write_text(line + "\n")
     with pytest.raises(DataError, match=message):
         score(path, dataset, "open_ended")
+
+
+def stored(folder: Path, compressed: bool = False) -> list[bytes]:
+    """Three lines, written as one file or as two shards, the second compressed."""
+    lines = [
+        json.dumps({"image_id": i, "labels": ["ship"], "boxes": [[1, 1, 4, 4]], "scores": [0.5]}).encode() + b"\n"
+        for i in (0, 7, 9)
+    ]
+    folder.mkdir()
+    if not compressed:
+        (folder / "predictions.jsonl").write_bytes(b"".join(lines))
+        return lines
+    (folder / "predictions-0.jsonl").write_bytes(lines[0])
+    (folder / "predictions-1.jsonl.zst").write_bytes(zstandard.compress(b"".join(lines[1:])))
+    return lines
+
+
+def test_shards_score_as_the_whole(tmp_path: Path, dataset: Dataset) -> None:
+    stored(tmp_path / "whole")
+    stored(tmp_path / "shards", compressed=True)
+    results = [
+        score(tmp_path / name, dataset, "open_vocabulary", sweep=True, resamples=20) for name in ("whole", "shards")
+    ]
+    assert as_json(results[0].metrics) == as_json(results[1].metrics)
+    assert results[0].predictions == results[1].predictions
+
+
+def test_records_are_read_when_asked_for(tmp_path: Path, dataset: Dataset) -> None:
+    stored(tmp_path / "shards", compressed=True)
+    records = read_predictions(tmp_path / "shards", dataset)
+    assert list(records) == [0, 7, 9]
+    assert records[9].scores == [0.5]
+    assert 4 not in records
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("predictions-0.jsonl.zst", b"no frame", "predictions-0.jsonl.zst cannot be decompressed"),
+        ("predictions-0.jsonl.zst", zstandard.compress(b"x" * 1000)[:-8], "predictions-0.jsonl.zst"),
+        ("predictions-1.jsonl", b'{"image_id": 0}\n', r"predictions-1.jsonl, line 1: image 0 has two predictions"),
+        ("predictions-0.jsonl.zst", zstandard.compress(b"{}\n"), "each once"),
+        ("predictions.jsonl", b'{"image_id": 7}\n', "each once"),
+        ("predictions-1.jsonl", b'{"image_id": 7, "labels": 1}\n', "line 1: Expected `array`, got `int`"),
+    ],
+)
+def test_broken_shards(tmp_path: Path, dataset: Dataset, name: str, content: bytes, problem: str) -> None:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    if "zst" not in name or problem == "each once":
+        (folder / "predictions-0.jsonl").write_bytes(b'{"image_id": 0}\n')
+    (folder / name).write_bytes(content)
+    with pytest.raises(DataError, match=problem):
+        score(folder, dataset, "open_vocabulary")
