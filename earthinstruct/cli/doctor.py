@@ -11,26 +11,41 @@ def register(verbs: Any) -> None:
     """Add the verb."""
     parser = verbs.add_parser("doctor", help="what is missing on this machine, and how to get it", description=__doc__)
     parser.add_argument("--method", metavar="NAME", help="look at this method only")
+    parser.add_argument(
+        "-M",
+        dest="parameters",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="with --method: a parameter it would be run with; may be repeated",
+    )
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of your datasets")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the verb: 1 when a plug-in is broken, or the method asked for misses something."""
+    """Run the verb: 1 when a plug-in is broken, or the method asked for misses something.
+
+    Raises:
+        EarthInstructError: parameters without a method, or for a method that does not tell what they need.
+    """
     import platform
     from importlib.metadata import version
 
     from earthinstruct.cli import listing
-    from earthinstruct.registry import METHODS, method_factory, plugins
+    from earthinstruct.errors import EarthInstructError
+    from earthinstruct.registry import METHODS, parse_parameters, plugins
 
+    parameters = parse_parameters(arguments.parameters)
     if arguments.method is not None:
-        missing = getattr(method_factory(arguments.method), "missing", None)
-        problems = missing() if callable(missing) else []
+        problems = _missing(arguments.method, parameters)
         for problem in problems:
             print(f"missing  {problem}")
         if not problems:
             print(f"ok       method {arguments.method}")
         return 1 if problems else 0
+    if parameters:
+        raise EarthInstructError("-M belongs to a method: give --method NAME as well")
     print(
         f"ok       earthinstruct {version('earthinstruct')}, Python {platform.python_version()}, {platform.platform()}"
     )
@@ -50,3 +65,16 @@ def run(arguments: argparse.Namespace) -> int:
             "or give one of your own as path/file.py:Class"
         )
     return 1 if broken else 0
+
+
+def _missing(name: str, parameters: dict[str, Any]) -> list[str]:
+    """What a method says it lacks when it is run with these parameters."""
+    import inspect
+
+    from earthinstruct.errors import EarthInstructError
+    from earthinstruct.registry import method_factory
+
+    missing = getattr(method_factory(name), "missing", None)
+    if parameters and (missing is None or not inspect.signature(missing).parameters):
+        raise EarthInstructError(f"method {name!r} does not tell what its parameters need: leave -M out")
+    return list(missing(**parameters)) if callable(missing) else []

@@ -1,0 +1,66 @@
+"""`python -m earthinstruct_instructsam.weights list | fetch NAME`: what weights there are, and fetching them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from earthinstruct_models.weights import FOLDER_VARIABLE, WEIGHTS, fetch, weights_folder
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+from earthinstruct.errors import EarthInstructError, UnknownNameError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command: 0, or 2 when it cannot be done."""
+    parser = argparse.ArgumentParser(prog="python -m earthinstruct_instructsam.weights", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list|fetch")
+    verbs.add_parser("list", help="every weights, where they are published, and whether they are here")
+    fetching = verbs.add_parser("fetch", help="download weights into the weights folder; a broken download goes on")
+    fetching.add_argument("name", metavar="NAME")
+    options = parser.parse_args(arguments)
+    console = Console()
+    try:
+        if options.verb == "list":
+            _list(console)
+        else:
+            _fetch(console, options.name)
+    except EarthInstructError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+def _list(console: Console) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("name", "here", "licence", "get it"):
+        table.add_column(column, overflow="fold")
+    for weights in WEIGHTS.values():
+        by_hand = "" if weights.url else " (by hand: a folder)"
+        table.add_row(
+            weights.name, "yes" if weights.here else "", weights.licence or "see page", weights.page + by_hand
+        )
+    console.print(table)
+    console.print(f"kept in {weights_folder()} (set {FOLDER_VARIABLE} for another folder)", highlight=False)
+
+
+def _fetch(console: Console, name: str) -> None:
+    if name not in WEIGHTS:
+        raise UnknownNameError("weights", name, WEIGHTS)
+    weights = WEIGHTS[name]
+    licence = weights.licence or f"not recorded here, see {weights.page}"
+    console.print(f"{name}: licence {licence}; from {weights.url or weights.page}", highlight=False)
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(name, total=None)
+        path = fetch(name, lambda have, total: progress.update(task, completed=have, total=total))
+    console.print(
+        f"{path} sha256 {path.with_name(path.name + '.sha256').read_text().partition(' ')[0]}", highlight=False
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
