@@ -3,7 +3,7 @@ import pytest
 from earthinstruct_instructsam import label_mapper
 from earthinstruct_instructsam.label_mapper import ClipMapper
 
-from earthinstruct.errors import EarthInstructError
+from earthinstruct.errors import DataError, UnknownNameError
 
 ANGLES = {"vehicle": 0.0, "ship": 1.5, "car": 0.2, "boat": 1.3, "tree": 0.8}
 
@@ -31,8 +31,14 @@ def test_a_label_goes_to_the_nearest_category_above_the_least_similarity(monkeyp
 
 
 def test_an_encoder_without_a_checkpoint_is_refused():
-    with pytest.raises(EarthInstructError, match="clip:<architecture>:<checkpoint file>"):
+    with pytest.raises(UnknownNameError, match="clip:<architecture>:<checkpoint file>"):
         ClipMapper("ViT-L-14")
+
+
+def test_an_encoder_of_the_table_is_taken_from_the_weights_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("EARTHINSTRUCT_WEIGHTS", str(tmp_path))
+    with pytest.raises(DataError, match="fetch georsclip-l14"):
+        ClipMapper("georsclip-l14")
 
 
 def test_any_checkpoint_maps(tiny_clip, tiny_checkpoint):

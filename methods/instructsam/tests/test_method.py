@@ -1,6 +1,8 @@
 """The method from parts to table: with parts made for the test, and with recorded answers."""
 
 import json
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -95,9 +97,152 @@ def test_nearest_labels_every_proposal_whatever_the_counts():
     assert prediction.counts is None
 
 
+def test_a_threshold_takes_the_place_of_the_counts_and_the_counter_is_not_asked():
+    found = method(None, ROWS, assignment="threshold", threshold=0.75)
+    prediction = found.predict(IMAGE, ASK)
+    assert found.name == "instructsam-threshold"
+    assert prediction.labels == ("ship", "harbor")
+    assert prediction.scores == pytest.approx([0.9, 0.8])
+    assert prediction.counts is None
+    assert "counter" not in prediction.usage.seconds
+
+
+def test_under_free_labels_the_counter_names_them_even_without_counts():
+    ask = Instruction("open_ended", "Count.")
+    prediction = method({"ship": 1, "harbor": 0}, ROWS, assignment="threshold", threshold=0.5).predict(IMAGE, ask)
+    assert prediction.labels == ("ship", "ship")
+
+
+def test_the_score_is_that_of_the_label_given_or_the_largest():
+    rows = [[0.9, 0.7], [0.8, 0.1]]  # harbor, ship
+    assigned, largest = (
+        method({"ship": 1, "harbor": 1}, rows, score=score).predict(IMAGE, ASK) for score in ("assigned", "largest")
+    )
+    assert assigned.labels == largest.labels == ("ship", "harbor")
+    assert assigned.scores == pytest.approx([0.7, 0.8])
+    assert largest.scores == pytest.approx([0.9, 0.8])
+
+
+def test_duplicates_are_dropped_before_labels_are_given():
+    boxes = [[0, 0, 10, 10], [1, 0, 9, 10], [2, 0, 2, 2]]  # the first two have an IoU of 0.9
+    found = InstructSAM(
+        counter=Counts({"ship": 2}), proposer=Regions(boxes), encoder=Table(ROWS, ["harbor", "ship"]), deduplicate=0.5
+    )
+    prediction = found.predict(IMAGE, ASK)
+    assert prediction.boxes[:, 0].tolist() == [0, 2]
+    assert len(prediction.proposals) == 2
+    assert found.describe()["parameters"]["deduplicate"] == 0.5
+
+
+class Slow(Counts, Regions):
+    """A counter or a proposer that takes a while; `started` and `ended` tell when."""
+
+    def __init__(self, answer, seconds=0.0, error=None):
+        self.counts = self.boxes = answer
+        self.seconds, self.error, self.calls = seconds, error, 0
+
+    def _work(self):
+        self.calls += 1
+        time.sleep(self.seconds)
+        if self.error is not None:
+            raise self.error
+
+    def count(self, image, instruction):
+        self._work()
+        return super().count(image, instruction)
+
+    def propose(self, image):
+        self._work()
+        return super().propose(image)
+
+
+def test_the_counter_works_beside_the_proposer():
+    meeting = threading.Barrier(2, timeout=5)  # neither goes on before the other has begun
+
+    class Meets(Slow):
+        def _work(self):
+            meeting.wait()
+            time.sleep(self.seconds)
+
+    parts = {"counter": Meets({"ship": 1}, 0.15), "proposer": Meets([[0, 0, 2, 2]], 0.05)}
+    seconds = InstructSAM(**parts, encoder=Table([[0.1, 0.9]], ["harbor", "ship"])).predict(IMAGE, ASK).usage.seconds
+    assert seconds["counter"] >= 0.15
+    assert 0.05 <= seconds["proposer"] < seconds["counter"]
+
+
+@pytest.mark.parametrize("part", ["counter", "proposer"])
+def test_an_error_of_either_surfaces_and_is_not_remembered(part):
+    answers = {"counter": {"ship": 1}, "proposer": [[0, 0, 2, 2]]}
+    parts = {name: Slow(answer) for name, answer in answers.items()}
+    parts[part].error = ValueError(f"the {part} failed")
+    found = InstructSAM(**parts, encoder=Table([[0.1, 0.9]], ["harbor", "ship"]))
+    with pytest.raises(ValueError, match=f"the {part} failed"):
+        found.predict(IMAGE, ASK)
+    parts[part].error = None
+    assert len(found.predict(IMAGE, ASK)) == 1
+    assert {name: slow.calls for name, slow in parts.items()} == {"counter": 1, "proposer": 1, part: 2}
+
+
+def test_explaining_asks_nothing_again():
+    parts = {"counter": Slow({"ship": 1}), "proposer": Slow([[0, 0, 2, 2]])}
+    found = InstructSAM(**parts, encoder=Table([[0.1, 0.9]], ["harbor", "ship"]))
+    found.predict(IMAGE, ASK)
+    found.explain(IMAGE, ASK)
+    assert parts["counter"].calls == parts["proposer"].calls == 1
+    found.predict(IMAGE, Instruction("open_ended", "Count."))
+    assert (parts["counter"].calls, parts["proposer"].calls) == (2, 1)
+
+
+def test_threads_that_ask_at_once_share_one_answer():
+    parts = {"counter": Slow({"ship": 1}, 0.1), "proposer": Slow([[0, 0, 2, 2]], 0.1)}
+    found = InstructSAM(**parts, encoder=Table([[0.1, 0.9]], ["harbor", "ship"]))
+    threads = [threading.Thread(target=found.predict, args=(IMAGE, ASK)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert parts["counter"].calls == parts["proposer"].calls == 1
+
+
+def test_the_seconds_of_a_replayed_answer_are_those_it_took():
+    class Replayed(Counts):
+        def count(self, image, instruction):
+            return Answer({"ship": 1}, seconds=7.5)
+
+    found = InstructSAM(counter=Replayed({}), proposer=Regions([]), encoder=Table([], []))
+    assert found.predict(IMAGE, ASK).usage.seconds["counter"] == 7.5
+
+
+def test_with_a_cache_another_encoder_costs_that_encoder_alone(tmp_path):
+    class Counted(Table):
+        calls = 0
+
+        def embed_crops(self, image, boxes):
+            type(self).calls += 1
+            return super().embed_crops(image, boxes)
+
+        def describe(self):
+            return {"encoder": type(self).__name__}
+
+    class Other(Counted):
+        calls = 0
+
+    calls = []
+    for encoder in (Counted, Other, Counted):
+        parts = {"counter": Slow({"ship": 1}), "proposer": Slow([[0, 0, 2, 2], [1, 0, 2, 2]])}
+        found = InstructSAM(**parts, encoder=encoder(ROWS, ["harbor", "ship"]), cache=tmp_path / "cache")
+        prediction = found.predict(IMAGE, ASK)
+        assert prediction.labels == ("ship",)
+        assert prediction.usage.input_tokens == 7
+        calls.append((parts["counter"].calls, parts["proposer"].calls, Counted.calls, Other.calls))
+    assert calls == [(1, 1, 1, 0), (0, 0, 1, 1), (0, 0, 1, 1)]
+    assert "a stage read from the cache" in found.describe()["notes"][0]
+
+
 def test_it_describes_every_part():
     described = method({}, ROWS).describe()
     assert described["parameters"]["counter"] == "test"
+    assert described["device"] == "cpu"
     assert described["weights"] == [{"name": "w", "sha256": "0" * 64}]
     assert described["made_for"] is None
 
@@ -123,6 +268,10 @@ def test_similarities_are_drawn():
             EarthInstructError,
             "-M checkpoint=FILE",
         ),
+        ({"score": "best"}, UnknownNameError, "unknown score 'best'"),
+        ({"assignment": "threshold"}, EarthInstructError, "-M threshold=NUMBER"),
+        ({"threshold": 0.3}, EarthInstructError, "go together"),
+        ({"deduplicate": 2}, EarthInstructError, "an IoU from 0 to 1, got 2"),
         ({"counter": "lvlm"}, UnknownNameError, "unknown counter 'lvlm'"),
         ({"counter": Counts({}), "proposer": "sam"}, UnknownNameError, "unknown proposer 'sam'"),
         (

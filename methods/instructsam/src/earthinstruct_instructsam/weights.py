@@ -54,7 +54,10 @@ def _fetch(console: Console, name: str) -> None:
     licence = weights.licence or f"not recorded here, see {weights.page}"
     console.print(f"{name}: licence {licence}; from {weights.url or weights.page}", highlight=False)
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as progress:
+    errors = Console(stderr=True)
+    with Progress(
+        *columns, TimeRemainingColumn(), console=errors, transient=True, disable=not errors.is_terminal
+    ) as progress:
         task = progress.add_task(name, total=None)
         path = fetch(name, lambda have, total: progress.update(task, completed=have, total=total))
     console.print(

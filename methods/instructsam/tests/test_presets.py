@@ -1,0 +1,156 @@
+"""Which parameter reaches which part; what presets choose; what they lack on this machine."""
+
+import inspect
+
+import pytest
+from earthinstruct_instructsam.choices import CHOICES, PARTS, choice_of, distributed
+from earthinstruct_instructsam.method import InstructSAM
+from earthinstruct_instructsam.presets import PRESETS
+from earthinstruct_instructsam.weights import main
+from earthinstruct_models.weights import WEIGHTS
+
+from earthinstruct.cli import main as earthinstruct
+from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
+from earthinstruct.registry import make_method, parse_parameters
+
+PAPER = {"counter": choice_of("counter", "openai"), "proposer": choice_of("proposer", "sam2")}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("EARTHINSTRUCT_WEIGHTS", str(tmp_path))
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_names_choices_and_parameters_that_exist(preset):
+    chosen = {part: choice_of(part, PRESETS[preset][part]) for part in PARTS}
+    given = {key: value for key, value in PRESETS[preset].items() if "." in key}
+    assert sum(map(len, distributed(chosen, given).values())) == len(given)
+
+
+@pytest.mark.parametrize(("part", "name"), [(part, name) for part in PARTS for name in CHOICES[part]])
+def test_every_choice_can_be_imported_and_tells_its_parameters(part, name):
+    parameters = CHOICES[part][name].parameters()
+    assert all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    assert not set(parameters) & {"lvlm", "name"}
+
+
+def test_a_parameter_goes_to_the_part_that_takes_it():
+    assert distributed(PAPER, {"points_per_side": 32, "counter.model": "m", "device": "cpu"}) == {
+        "counter": {"model": "m"},
+        "proposer": {"points_per_side": 32, "device": "cpu"},
+    }
+    local = {**PAPER, "counter": choice_of("counter", "transformers")}
+    assert distributed(local, {"device": "cuda"}) == {"counter": {"device": "cuda"}, "proposer": {"device": "cuda"}}
+    assert distributed(local, {"proposer.device": "cpu"})["counter"] == {}
+
+
+def test_a_parameter_that_two_parts_take_must_say_whose_it_is():
+    with pytest.raises(EarthInstructError, match=r"-M counter\.model=VALUE or -M proposer\.model=VALUE"):
+        distributed(PAPER, {"model": "x"})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"limt": 3}, r"did you mean 'limit'.*The proposer takes limit, basin_area"),
+        ({"encoder.limit": 3}, "unknown parameter of method 'instructsam' 'encoder.limit'"),
+        ({"assignmnt": "nearest"}, "did you mean 'assignment'"),
+        ({"clip.device": "cpu"}, "unknown parameter"),
+    ],
+)
+def test_a_parameter_that_no_part_takes_is_answered_with_those_there_are(parameters, message):
+    with pytest.raises(UnknownNameError, match=message):
+        InstructSAM(**parameters)
+
+
+def test_parameters_from_the_command_line_reach_their_parts_and_the_record():
+    pairs = ["limit=5", "encoder.batch_size=3", "encoder.device=cpu", "crops=device"]
+    method = make_method("instructsam", parse_parameters(pairs))
+    assert (method.proposer.limit, method.encoder.batch_size) == (5, 3)
+    described = method.describe()
+    assert described["parameters"]["proposer.limit"] == 5
+    assert described["parameters"]["encoder.crops"] == "device"
+    assert described["parameters"]["encoder"] == described["parameters"]["counter"] == "small"
+    assert described["device"] == "cpu"
+    assert {entry["name"] for entry in described["weights"]} == {
+        "counter-scenes.safetensors",
+        "clip-scenes.safetensors",
+    }
+
+
+def test_another_choice_of_a_part_drops_what_the_preset_gave_the_first():
+    lacking = InstructSAM.missing(preset="paper-gpt4o", counter="small", encoder="small")
+    assert len(lacking) == 1
+    assert lacking[0].startswith("weights sam2_hiera_l: ")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "lacking"),
+    [
+        ({"preset": "small"}, []),
+        ({"preset": "paper-gpt4o"}, ["environment variable OPENAI_API_KEY", "sam2_hiera_l", "georsclip-l14"]),
+        ({"preset": "paper-qwen"}, ["weights qwen2.5-vl-7b", "sam2_hiera_l", "georsclip-l14"]),
+        ({"preset": "fast"}, ["environment variable OPENAI_API_KEY", "sam2_hiera_s", "skyclip-b32"]),
+        ({"preset": "fast", "proposer.model": "sam2.1_hiera_b+"}, ["OPENAI", "sam2.1_hiera_b+", "skyclip-b32"]),
+        ({"encoder": "remoteclip-b32"}, ["weights remoteclip-b32"]),
+        ({"encoder": "remoteclip-b32", "checkpoint": "own.pt"}, []),
+        ({"counter": "recorded"}, ["-M counts=DIR", "-M images=DIR"]),
+    ],
+)
+def test_what_is_missing_is_named(parameters, lacking, monkeypatch):
+    monkeypatch.setattr("earthinstruct_instructsam.choices.importlib.util.find_spec", lambda _: True)
+    found = InstructSAM.missing(**parameters)
+    assert len(found) == len(lacking)
+    assert all(words in line for words, line in zip(lacking, found, strict=True))
+
+
+def test_doctor_says_where_weights_come_from_and_where_they_go(folder, capsys):
+    assert earthinstruct(["doctor", "--method", "instructsam", "-M", "encoder=skyclip-b32"]) == 1
+    out = capsys.readouterr().out
+    assert "fetch skyclip-b32" in out
+    assert str(folder / "skyclip-b32.pt") in out
+    assert earthinstruct(["doctor", "--method", "instructsam"]) == 0
+    assert "ok       method instructsam" in capsys.readouterr().out
+    assert earthinstruct(["doctor", "-M", "encoder=small"]) == 2
+    assert "give --method NAME" in capsys.readouterr().err
+
+
+def test_a_method_made_without_its_weights_says_the_same():
+    with pytest.raises(DataError, match="fetch sam2_hiera_l"):
+        InstructSAM(proposer="sam2")
+
+
+def test_weights_are_listed(capsys, folder):
+    (folder / WEIGHTS["georsclip-l14"].file).write_bytes(b"")
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in WEIGHTS)
+    assert out.count("yes") == 1
+    assert "EARTHINSTRUCT_WEIGHTS" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("skyclip", "did you mean"), ("qwen2.5-vl-7b", "get the folder Qwen2.5")]
+)
+def test_what_cannot_be_fetched_is_an_error_of_one_line(capsys, name, message):
+    assert main(["fetch", name]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+
+
+def test_fetching_shows_the_licence_and_the_hash(capsys, folder, monkeypatch):
+    def fetched(name, progress):
+        path = folder / WEIGHTS[name].file
+        path.with_name(f"{path.name}.sha256").write_text(f"{'0' * 64}  x\n")
+        progress(1, 2)
+        return path
+
+    monkeypatch.setattr("earthinstruct_instructsam.weights.fetch", fetched)
+    assert main(["fetch", "sam2_hiera_t"]) == 0
+    out = capsys.readouterr().out.replace("\n", "")
+    assert "licence Apache-2.0" in out
+    assert "0" * 64 in out
