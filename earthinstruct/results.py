@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import re
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from earthinstruct.tasks import MappedLabel
 SCHEMA_VERSION = 1
 
 _SECRET_NAME = re.compile(r"(^|[_\-.])(key|token|secret|password|authorization)$", re.IGNORECASE)
+_SHORTEST_SECRET = 6  # a shorter text stands in too many others
 _RECORDED_PACKAGES = ("earthinstruct", "numpy", "scipy", "pycocotools", "pillow")
 
 
@@ -177,6 +179,22 @@ def method_info(method: object, *, control: bool = False) -> MethodInfo:
 def without_secrets(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters as they may be written: no keys or tokens, no user or password in an address."""
     return {key: _without_credentials(value) for key, value in parameters.items() if not _SECRET_NAME.search(key)}
+
+
+def secret_values(parameters: Mapping[str, Any]) -> frozenset[str]:
+    """The texts that no file may hold: values of parameters and environment variables that are named like a secret.
+
+    >>> found = secret_values({"api_key": "sk-12345", "hub": {"token": "hf_12345"}, "key": "", "size": 3})
+    >>> sorted(found - secret_values({}))
+    ['hf_12345', 'sk-12345']
+    """
+    found = {str(value) for name, value in os.environ.items() if _SECRET_NAME.search(name)}
+    for name, value in parameters.items():
+        if isinstance(value, Mapping):
+            found |= secret_values(value)
+        elif _SECRET_NAME.search(name):
+            found.add(str(value))
+    return frozenset(value for value in found if len(value) >= _SHORTEST_SECRET)
 
 
 def _without_credentials(value: Any) -> Any:

@@ -104,14 +104,22 @@ def _serve(pipe: Connection) -> None:
         )
         return
     try:
-        while True:
-            try:
-                name, arguments = pipe.recv()
-            except EOFError:
-                return
-            pipe.send(getattr(worker, name)(*arguments))
+        while (request := _request(pipe)) is not None:
+            name, arguments = request
+            answer = getattr(worker, name)(*arguments)
+            with contextlib.suppress(ConnectionError):  # the next request says that there is no more
+                pipe.send(answer)
     finally:
         worker.close()
+
+
+def _request(pipe: Connection) -> tuple[str, tuple[Any, ...]] | None:
+    """The next request; None when the other end was closed, or is no more."""
+    try:
+        request: tuple[str, tuple[Any, ...]] = pipe.recv()
+    except (EOFError, ConnectionError):
+        return None
+    return request
 
 
 def _end_with_parent() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +18,14 @@ from earthinstruct.contract import ControlMethod, Method, Prediction
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import ContractError, EarthInstructError
 from earthinstruct.registry import make_method
-from earthinstruct.results import MethodInfo, method_info
+from earthinstruct.results import MethodInfo, method_info, secret_values
 from earthinstruct.running.predictions import Record
 from earthinstruct.running.run import check_prediction, targets_of
 from earthinstruct.tasks import Task
 
 BATCH = 8
 Pixels = NDArray[np.uint8]
+_CREDENTIALS = re.compile(r"://[^/\s@]+@")
 # a method may call sys.exit(), which is no Exception
 _FAILURES = (Exception, SystemExit)
 
@@ -66,6 +68,7 @@ class Worker:
     def __init__(self, source: MethodSource, dataset: Dataset) -> None:
         self._source = source
         self._dataset = dataset
+        self._secrets = secret_values(source.parameters or {})
 
     @cached_property
     def _method(self) -> Method | ControlMethod:
@@ -94,7 +97,7 @@ class Worker:
         try:
             return self._dataset.read_image(image)
         except Exception as error:  # an image that cannot be read is a failure of that image
-            return _reason(error)
+            return self._reason(error)
 
     def records(self, task: Task, images: Sequence[int], read: Sequence[Pixels | str]) -> list[Record]:
         """Answer images that were read; a failing image is recorded with its reason."""
@@ -124,7 +127,7 @@ class Worker:
                 prediction = self._method.predict(pixels, task.instruction)
             return self._record(task, image, prediction, time.perf_counter() - started)
         except _FAILURES as error:
-            return Record(image_id, error=_reason(error))
+            return Record(image_id, error=self._reason(error))
 
     def _batch(self, task: Task, images: Sequence[int], read: Sequence[Pixels | str]) -> list[Record]:
         started = time.perf_counter()
@@ -141,6 +144,13 @@ class Worker:
         record.seconds = {**record.seconds, "total": elapsed}
         return record
 
+    def _reason(self, error: BaseException) -> str:
+        """An error in words. What a server or a library quotes of a request may hold a key."""
+        text = f"{type(error).__name__}: {error}"
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return _CREDENTIALS.sub("://***@", text)
+
 
 def batches(images: Sequence[int], size: int) -> list[tuple[int, ...]]:
     """Images in groups of `size`, the last one smaller.
@@ -149,10 +159,6 @@ def batches(images: Sequence[int], size: int) -> list[tuple[int, ...]]:
     [(4, 5), (6,)]
     """
     return [tuple(images[start : start + size]) for start in range(0, len(images), size)]
-
-
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def _resident_memory() -> int | None:

@@ -1,0 +1,245 @@
+"""Files never run code, names never become markup or paths, secrets are written nowhere. See docs/security.md."""
+
+import ast
+import json
+import logging
+import pickle
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from earthinstruct import evaluate, load_dataset, score
+from earthinstruct.cli import main
+from earthinstruct.datasets.samrs import parse_samrs
+from earthinstruct.datasets.voc import parse_voc
+from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.leaderboard import add, build
+from earthinstruct.running.engines import EngineOptions
+
+ROOT = Path(__file__).parent.parent
+SOURCES = [*(ROOT / "earthinstruct").rglob("*.py"), *(ROOT / "methods").glob("*/src/**/*.py")]
+KEY = "sk-live-8c1f2e"
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+
+
+class Payload:
+    """A pickle of it makes a file when it is loaded."""
+
+    def __init__(self, file):
+        self.file = str(file)
+
+    def __reduce__(self):
+        return open, (self.file, "w")
+
+
+# ---------------------------------------------------------------- code
+
+
+def test_a_pickle_payload_in_a_checkpoint_is_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("open_clip")
+    encoders = pytest.importorskip("earthinstruct_models.encoders.open_clip")
+    config = tmp_path / "tiny-payload.json"
+    vision = {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16}
+    text = {"context_length": 8, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1}
+    config.write_text(json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}))
+    checkpoint = tmp_path / "payload.pt"
+    torch.save({"state_dict": {}, "extra": Payload(tmp_path / "ran")}, checkpoint)
+    with pytest.raises(DataError, match="nothing but weights"):
+        encoders.OpenClipEncoder(checkpoint, config=config, device="cpu")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_pickle_payload_in_a_mask_file_is_refused(tmp_path):
+    with pytest.raises(DataError, match="is refused and nothing was run"):
+        parse_samrs(pickle.dumps([Payload(tmp_path / "ran")]), Path("masks.pkl"))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("reader", ["predictions", "annotations"])
+def test_a_pickle_in_the_place_of_json_is_refused(dataset, tmp_path, reader):
+    file = tmp_path / ("hostile.jsonl" if reader == "predictions" else "hostile.json")
+    file.write_bytes(pickle.dumps([Payload(tmp_path / "ran")]) + b"\n")
+    with pytest.raises(EarthInstructError, match="hostile"):
+        if reader == "predictions":
+            score(file, dataset, "open_ended", resamples=0)
+        else:
+            load_dataset(str(file))
+    assert not (tmp_path / "ran").exists()
+
+
+def calls(tree):
+    """Every call of a module as (dotted name, keyword arguments)."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+
+
+def imports(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+EVALUATE = {"eval", "exec", "os.system", "os.popen", "pickle.load", "pickle.loads", "yaml.load", "yaml.unsafe_load"}
+UNPICKLE = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+UNPACK = (".extract", ".extractall", ".unpack_archive", ".Unzip", ".Untar")
+SAFE = {"shell": "False", "allow_pickle": "False", "trust_remote_code": "False", "weights_only": "True"}
+
+
+def test_no_module_runs_what_it_reads_or_unpacks_an_archive_by_its_own_names():
+    assert len(SOURCES) > 80
+    found = []
+    for path in SOURCES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if path.name != "samrs.py":  # it has a find_class of its own, tested above
+            found += [(path, name) for name in imports(tree) if name.partition(".")[0] in UNPICKLE]
+        for name, keywords in calls(tree):
+            if name in EVALUATE or name.endswith(UNPACK):
+                found.append((path, name))
+            found += [(path, name, keyword) for keyword, safe in SAFE.items() if keywords.get(keyword, safe) != safe]
+            if name == "torch.load" and "weights_only" not in keywords:
+                found.append((path, name))
+    assert found == []
+
+
+# ---------------------------------------------------------------- data
+
+LAUGHS = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 10))
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize(
+    "declared",
+    [
+        f'<!ENTITY a0 "ha">{LAUGHS}',
+        '<!ENTITY a9 SYSTEM "file:///etc/passwd">',
+        '<!ENTITY % a9 SYSTEM "http://localhost:9/x.dtd">',
+    ],
+    ids=["billion laughs", "local file", "remote file"],
+)
+def test_xml_entities_are_refused(declared):
+    content = f"<!DOCTYPE annotation [{declared}]><annotation><filename>&a9;</filename></annotation>"
+    with pytest.raises(DataError, match="EntitiesForbidden"):
+        parse_voc(content.encode(), Path("hostile.xml"))
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.png", "/etc/passwd", "a/../../b.png", "..\\b.png", "C:\\b.png", "a\0.png"]
+)
+def test_a_name_from_data_does_not_leave_its_folder(coco, write_coco, name):
+    file = write_coco(coco)
+    coco["images"][0]["file_name"] = name
+    file.write_text(json.dumps(coco))
+    with pytest.raises(DataError, match="leaves the image folder"):
+        load_dataset(str(file))
+
+
+@pytest.mark.parametrize("name", ["../../outside", "..", "a/b", "\0"])
+def test_the_name_of_a_method_does_not_leave_the_output(constant, dataset, tmp_path, name):
+    constant.name = name
+    folder = evaluate(constant, dataset, setting="open_ended", output=tmp_path / "runs", resamples=0).folders[0]
+    assert folder.resolve().parent == (tmp_path / "runs/set/open_ended").resolve()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs", "set"]
+
+
+# ---------------------------------------------------------------- pages
+
+
+def test_names_that_are_markup_stay_text_in_report_and_leaderboard(coco, write_coco, constant, tmp_path):
+    pytest.importorskip("jinja2")
+    from earthinstruct.report.page import write_report
+
+    coco["images"][1]["file_name"] = "<script>alert(1)<!--.png"
+    coco["categories"][1]["name"] = HOSTILE
+    file = write_coco(coco)
+    constant.name = HOSTILE
+    constant.describe = lambda: {"version": "1", "notes": [HOSTILE], "parameters": {"text": HOSTILE}}
+    run = evaluate(constant, load_dataset(str(file)), setting="open_ended", output=tmp_path / "runs", resamples=20)
+    page = write_report(run.folders[0], tmp_path / "page.html", dataset=str(file)).read_text()
+    root = tmp_path / "boards"
+    root.mkdir()
+    row = {"task": "set/open_ended", "method": HOSTILE, "table": HOSTILE, "metrics": {"box.f1": 0.5}}
+    (root / "published.json").write_text(json.dumps({"source": "", "url": "", "protocol": "paper", "rows": [row]}))
+    add(root, replace(run.results[0], method=replace(run.results[0].method, name="constant", version="1")))
+    build(root)
+    table = (root / "tables/set/open_ended.html").read_text()
+    assert "onerror" in page
+    assert "&lt;img src=x" in table
+    for text in (page, table):
+        assert not any(markup in text for markup in ("<img src=x", "<script>alert"))
+
+
+# ---------------------------------------------------------------- secrets
+
+LEAKY = '''
+import logging
+import os
+
+from earthinstruct import Prediction
+
+
+class Leaky:
+    """Quotes its key where it can."""
+
+    name = "leaky"
+
+    def __init__(self, api_key, url, hub):
+        self.api_key, self.url, self.hub = api_key, url, hub
+
+    def predict(self, image, instruction):
+        logging.getLogger("earthinstruct.leaky").debug("asking a server")
+        raise RuntimeError(f"401: {self.api_key}, {self.hub['token']}, {os.environ.get('SOME_API_KEY')} at {self.url}")
+
+    def describe(self):
+        return {"parameters": vars(self)}
+'''
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_secrets_are_in_no_file_of_a_run_and_in_no_log(dataset, tmp_path, caplog, capfd, monkeypatch, workers):
+    (tmp_path / "leaky.py").write_text(LEAKY)
+    monkeypatch.setenv("SOME_API_KEY", "env-31415926")
+    secrets = (KEY, "hf_2718281828", "env-31415926", "me:hunter2")
+    with caplog.at_level(logging.DEBUG):
+        run = evaluate(
+            f"{tmp_path / 'leaky.py'}:Leaky",
+            dataset,
+            setting="open_ended",
+            output=tmp_path / "runs",
+            resamples=0,
+            parameters={
+                "api_key": KEY,
+                "hub": {"token": "hf_2718281828"},
+                "url": "https://me:hunter2@host/v1",
+            },
+            engine=EngineOptions(workers=workers),
+        )
+    assert run.results[0].run.failed["7"] == "RuntimeError: 401: ***, ***, *** at https://***@host/v1"
+    told = caplog.text + "".join(capfd.readouterr())
+    files = [path for path in run.folders[0].rglob("*") if path.is_file()]
+    assert len(files) == 3
+    for text in (told, *(path.read_text() for path in files)):
+        assert not [secret for secret in secrets if secret in text]
+
+
+def test_secrets_are_not_on_the_terminal(dataset, tmp_path, capsys):
+    (tmp_path / "leaky.py").write_text(LEAKY)
+    command = [
+        "evaluate",
+        "--method",
+        f"{tmp_path / 'leaky.py'}:Leaky",
+        "-M",
+        f"api_key={KEY}",
+        "-M",
+        "url=https://a:b@c",
+    ]
+    command += ["-M", 'hub={"token": "hf_2718281828"}', "--dataset", str(tmp_path / "set/annotations.json")]
+    command += ["--setting", "open_ended", "--output", str(tmp_path / "runs"), "--resamples", "0"]
+    assert main(command) == 1
+    out, err = capsys.readouterr()
+    assert "leaky" in out
+    assert not [secret for secret in (KEY, "hf_2718281828", "a:b@") if secret in out + err]
