@@ -241,8 +241,8 @@ def _session() -> requests.Session:
     import requests
 
     class HttpsSession(requests.Session):
-        def get_adapter(self, url: str | bytes) -> Any:
-            parts = urlsplit(str(url))
+        def get_adapter(self, url: str) -> Any:
+            parts = urlsplit(url)
             if parts.scheme != "https" and parts.hostname not in _LOCAL:
                 raise DataError(f"{parts.scheme}://{parts.hostname} is not fetched from: only https is")
             return super().get_adapter(url)

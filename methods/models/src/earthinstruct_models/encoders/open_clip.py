@@ -291,7 +291,7 @@ def _tokenizer(architecture: str, folder: Path | str | None) -> Any:
     return open_clip.get_tokenizer(architecture)
 
 
-def _loaded(checkpoint: Path, architecture: str, activation: str, preprocess: Mapping[str, Any]) -> nn.Module:
+def _loaded(checkpoint: Path, architecture: str, activation: str, preprocess: Mapping[str, Any]) -> Any:
     """The model with every weight from the file and none left over."""
     import open_clip
 
@@ -310,7 +310,7 @@ def _loaded(checkpoint: Path, architecture: str, activation: str, preprocess: Ma
             f"CLIP checkpoint {checkpoint} does not load as {architecture}: {type(error).__name__}: "
             f"{str(error)[:300]}; check the architecture, and that the file holds nothing but weights"
         ) from error
-    return model.eval()  # type: ignore[no-any-return]
+    return model.eval()
 
 
 def _check_positions(state: Mapping[str, Tensor], model: nn.Module) -> None:
