@@ -115,12 +115,15 @@ def judge(detection: Detection, kept: NDArray[np.bool_]) -> Verdicts:
     of_target = np.full(len(targets), _MISSED)
     of_target[because_of[matched]] = _CORRECT
 
-    rest = np.flatnonzero(scored & ~matched)
+    again = pairs.where(~matched[pairs.prediction])  # all of their category and IoU >= 0.5
+    verdict[again.prediction] = _DUPLICATE
+    rest = np.flatnonzero(verdict == _BACKGROUND)
     near = find_pairs(predictions.take(rest), targets, detection.geometry, iou_threshold=BACKGROUND_IOU, agnostic=True)
-    prediction, target = rest[near.prediction], near.target
+    prediction = np.concatenate([again.prediction, rest[near.prediction]])
+    target, overlap = np.concatenate([again.target, near.target]), np.concatenate([again.iou, near.iou])
     same = predictions.category[prediction] == targets.category[target]
     code = np.where(
-        near.iou >= FOREGROUND_IOU,
+        overlap >= FOREGROUND_IOU,
         np.where(same, _DUPLICATE, _CLASSIFICATION),
         np.where(same, _LOCALISATION, _BOTH),
     )
@@ -134,10 +137,10 @@ def judge(detection: Detection, kept: NDArray[np.bool_]) -> Verdicts:
     own = because_of[pairs.prediction] == pairs.target
     iou[pairs.prediction[own]] = pairs.iou[own]
     rank = np.empty(len(targets), dtype=np.int64)
-    rank[_in_turn(targets, near.target, near.iou)] = np.arange(len(targets))
-    last = np.lexsort((-rank[target[decides]], near.iou[decides], prediction[decides]))  # the largest IoU comes last
+    rank[_in_turn(targets, target, overlap)] = np.arange(len(targets))
+    last = np.lexsort((-rank[target[decides]], overlap[decides], prediction[decides]))  # the largest IoU comes last
     because_of[prediction[decides][last]] = target[decides][last]
-    iou[prediction[decides][last]] = near.iou[decides][last]
+    iou[prediction[decides][last]] = overlap[decides][last]
     return Verdicts(verdict, of_target, because_of, iou)
 
 

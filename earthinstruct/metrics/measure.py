@@ -28,6 +28,7 @@ def measure(
     *,
     sweep: bool = False,
     resamples: int = RESAMPLES,
+    errors: bool = True,
 ) -> Metrics:
     """All scores of a set of predictions.
 
@@ -37,6 +38,7 @@ def measure(
         protocol: the rules.
         sweep: choose the score threshold with the largest box mF1 first, and score what reaches it.
         resamples: bootstrap resamples for the 95 % intervals; 0: no intervals.
+        errors: also the error types.
 
     Raises:
         ValueError: a sweep of predictions without scores.
@@ -57,10 +59,14 @@ def measure(
         mask=mask_scores(summary, masks, kept, truth.no_masks_reason or predicted.no_masks_reason),
         proposals=proposal_scores(summary, predicted, protocol),
         sweep=chosen,
-        errors=ErrorTypes(
-            counting=counting_errors(counting_tally(truth, predicted, protocol, kept, given)),
-            box=detection_errors(boxes, kept),
-            mask=None if masks is None else detection_errors(masks, kept),
+        errors=(
+            ErrorTypes(
+                counting=counting_errors(counting_tally(truth, predicted, protocol, kept, given)),
+                box=detection_errors(boxes, kept),
+                mask=None if masks is None else detection_errors(masks, kept),
+            )
+            if errors
+            else None
         ),
     )
 
