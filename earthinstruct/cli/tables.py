@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -39,6 +40,9 @@ def print_results(results: Sequence[Result], skipped: Iterable[Skipped] = (), co
         )
         console.print(_table(results))
         console.print("percent; Cnt, Box, Mask: F1; AP: AP_nc50; ±: half of the 95 % interval over images", style="dim")
+        if any(result.metrics.errors is not None for result in results):
+            console.print(_error_table(results))
+            console.print("boxes and counts, in objects over all images; docs/protocol.md defines them", style="dim")
     for line in [*_remarks(results), *(f"skipped: {task.task.name}: {task.reason}" for task in skipped)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -91,6 +95,25 @@ def _table(results: Sequence[Result]) -> Table:
             half = [_half_interval(getattr(getattr(result.metrics, part), score)) for part, score in _COLUMNS]
             if any(half):
                 table.add_row("  ±", *half, style="dim")
+    return table
+
+
+def _error_table(results: Sequence[Result]) -> Table:
+    """Error types: a row for each, a column for each task."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("errors", no_wrap=True)
+    scored = [(result.task.name, errors) for result in results if (errors := result.metrics.errors) is not None]
+    for name, _ in scored:
+        table.add_column(name.rpartition("/")[2], justify="right", no_wrap=True)
+    rows: dict[str, list[int]] = {}
+    for _, errors in scored:
+        of_box, of_counts = errors.box.total, errors.counting.total
+        counted = {"counted too many": of_counts.over, "counted too few": of_counts.under}
+        for name, number in (msgspec.structs.asdict(of_box) | counted).items():
+            rows.setdefault(name, []).append(number)
+    for name, numbers in rows.items():
+        if any(numbers):
+            table.add_row(name, *map(str, numbers))
     return table
 
 
