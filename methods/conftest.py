@@ -1,6 +1,9 @@
 """A randomly initialised small CLIP on disk: it shows that the path works, not how good it is."""
 
+import functools
+import importlib.util
 import json
+from pathlib import Path
 
 import pytest
 
@@ -32,3 +35,20 @@ def tiny_checkpoint(tiny_clip, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save_file(tiny_clip[1].state_dict(), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen(tmp_path_factory):
+    """Makes a folder with a tiny Qwen-VL of random weights: `qwen2.5-vl` or `qwen3-vl`."""
+    path = Path(__file__).parent / "models" / "tests" / "test_lvlm_transformers.py"
+    spec = importlib.util.spec_from_file_location("tiny_qwen", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    @functools.cache
+    def make(kind):
+        folder = tmp_path_factory.mktemp("lvlm") / kind
+        module.build(kind, folder)
+        return folder
+
+    return make

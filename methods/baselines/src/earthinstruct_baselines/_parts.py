@@ -27,7 +27,6 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
         "openai": "earthinstruct_models.lvlm.openai:OpenAiLvlm",
         "transformers": "earthinstruct_models.lvlm.transformers:TransformersLvlm",
     },
-    "detector": {"owlv2": "earthinstruct_baselines.owlv2:OWLv2"},
 }
 _REPLIES = "replies"  # of every language model: the file that keeps what it wrote
 
@@ -65,7 +64,7 @@ def described(parts: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, 
         name = own.pop(part, type(made).__name__)
         parameters[part] = chosen[part] if isinstance(chosen[part], str) else name
         parameters |= {f"{part}.{key}": value for key, value in own.items()}
-    return {"parameters": parameters, "weights": weights, "device": ", ".join(dict.fromkeys(devices)) or "cpu"}
+    return {"parameters": parameters, "weights": weights, "device": ", ".join(dict.fromkeys(devices)) or None}
 
 
 def close_parts(parts: Mapping[str, Any]) -> None:

@@ -85,7 +85,7 @@ class ClipThreshold(Detector):
     @property
     def device(self) -> str:
         """The torch devices of the parts."""
-        return str(self._described["device"])
+        return str(self._described["device"] or "cpu")
 
 
 def softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:

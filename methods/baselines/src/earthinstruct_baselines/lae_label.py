@@ -1,0 +1,146 @@
+"""Proposals whose crops are named by a language model, one by one: the paper's "LAE-Label".
+
+The idea is that of the label engine of LAE-DINO (Pan et al., arXiv 2408.09110); prompts are ours.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from earthinstruct_models.encoders.crops import crop_corners
+from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, find_json
+from earthinstruct_models.parts import Proposer
+from numpy.typing import NDArray
+
+from earthinstruct.contract import Instruction, Prediction, Usage
+from earthinstruct.tasks import ExactMapper, Task
+from earthinstruct_baselines._losses import Losses
+from earthinstruct_baselines._parts import close_parts, described, make_parts
+
+UNRECOGNISED = "unrecognised"
+SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"label": {"type": "string"}},
+    "required": ["label"],
+    "additionalProperties": False,
+}
+_FORMAT = f'Answer with JSON and nothing else: {{"label": "name"}}. If you cannot tell, the name is "{UNRECOGNISED}".'
+
+
+class LaeLabel:
+    """Proposals, each named by an LVLM that sees its crop alone. It has no scores: it is confidence-free.
+
+    Crops that the model does not recognise, answers that cannot be read and, under open_vocabulary, names that were not
+    asked for are left out, counted and logged.
+
+    Args:
+        proposer: `sam2`, `segments`, `recorded`, or a proposer object.
+        lvlm: `openai`, `transformers`, or a language model; crops are asked about together, as many as it takes.
+        **parameters: of the parts, as `proposer.key` and `lvlm.key`; `lvlm.replies` is a file that keeps every reply.
+
+    Raises:
+        EarthInstructError: a parameter is unknown or lacking, or a file is missing.
+    """
+
+    name = "lae-label"
+
+    def __init__(self, proposer: str | Proposer = "sam2", lvlm: str | Lvlm = "openai", **parameters: Any) -> None:
+        self._chosen = {"proposer": proposer, "lvlm": lvlm}
+        self._parts = make_parts(self.name, self._chosen, parameters)
+        self.losses = Losses(self.name)
+
+    def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
+        """Propose and name, in one RGB image, uint8 (height, width, 3).
+
+        Raises:
+            LvlmError: no reply came for a crop.
+        """
+        started = time.perf_counter()
+        proposals = self._parts["proposer"].propose(image)
+        seconds = {"proposer": time.perf_counter() - started}
+        started = time.perf_counter()
+        corners = crop_corners(proposals.boxes, image.shape[1], image.shape[0])
+        crops = [image[top:bottom, left:right] for left, top, right, bottom in corners]
+        replies = answered(self._parts["lvlm"].ask_many(crops, prompt(instruction), SCHEMA))
+        seconds["lvlm"] = time.perf_counter() - started
+        named = [read_label(reply) for reply in replies]
+        known = [label is not None and label != UNRECOGNISED for label in named]
+        labels = [label if ok and label is not None else "" for label, ok in zip(named, known, strict=True)]
+        if instruction.categories:
+            mapped = ExactMapper().map(labels, instruction.categories)
+            labels = [mapped[label].category or "" for label in labels]
+        kept = [i for i, label in enumerate(labels) if label]
+        self.losses.add(
+            unrecognised_crops=named.count(UNRECOGNISED),
+            unreadable_answers=named.count(None),
+            labels_not_asked_for=sum(known) - len(kept),
+        )
+        return Prediction(
+            labels=tuple(labels[i] for i in kept),
+            boxes=proposals.boxes[kept],
+            masks=None if proposals.masks is None else tuple(proposals.masks[i] for i in kept),
+            proposals=proposals,
+            usage=Usage(
+                seconds, sum(reply.input_tokens for reply in replies), sum(reply.output_tokens for reply in replies)
+            ),
+        )
+
+    def skip(self, task: Task) -> str | None:
+        """Nothing: a language model takes every task."""
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """The parts, and what was lost so far."""
+        return {
+            **described(self._parts, self._chosen),
+            "version": version("earthinstruct-baselines"),
+            "notes": self.losses.notes(),
+        }
+
+    def close(self) -> None:
+        """Release the parts, and log what was lost."""
+        close_parts(self._parts)
+        self.losses.close()
+
+
+def prompt(instruction: Instruction) -> str:
+    """What the language model is asked about a crop."""
+    if instruction.setting == "open_vocabulary":
+        what = f"Which of these is it: {', '.join(instruction.categories)}? Use one of these names."
+    elif instruction.setting == "open_subclass":
+        what = f"If it is a kind of {instruction.parent}, which kind is it? Name the kind."
+    else:
+        what = "What is it? Name its kind in one to three words, in the singular."
+    return f"This is one object, cut out of an image taken from above by a satellite or an aircraft. {what}\n{_FORMAT}"
+
+
+def answered(outcomes: Sequence[Reply | LvlmError]) -> list[Reply]:
+    """The replies.
+
+    Raises:
+        LvlmError: one of them did not come.
+    """
+    replies: list[Reply] = []
+    for outcome in outcomes:
+        if isinstance(outcome, LvlmError):
+            raise outcome
+        replies.append(outcome)
+    return replies
+
+
+def read_label(reply: Reply) -> str | None:
+    """The name in a reply; None: it is a refusal, was cut off, or holds none.
+
+    >>> [read_label(Reply(text)) for text in ('{"label": "Ship"}', "A ship.", '{"label": "Unrecognized"}')]
+    ['Ship', None, 'unrecognised']
+    """
+    found = find_json(reply.text) if reply.finish == "complete" else None
+    label = found.value.get("label") if found is not None and isinstance(found.value, dict) else None
+    if not isinstance(label, str) or not label.strip():
+        return None
+    plain = label.strip().lower()
+    return UNRECOGNISED if plain in (UNRECOGNISED, "unrecognized") else label.strip()

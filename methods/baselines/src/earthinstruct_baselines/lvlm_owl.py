@@ -1,0 +1,132 @@
+"""A language model names what is in an image, and OWLv2 finds it: the paper's "GPT-4o + OWL"."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, checked, find_json
+from numpy.typing import NDArray
+
+from earthinstruct.contract import Instruction, Prediction, Usage
+from earthinstruct.tasks import Task
+from earthinstruct_baselines._losses import Losses
+from earthinstruct_baselines._parts import close_parts, described, make_parts
+from earthinstruct_baselines.owlv2 import TEMPLATE, OWLv2
+
+SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"names": {"type": "array", "items": {"type": "string"}}},
+    "required": ["names"],
+    "additionalProperties": False,
+}
+_FORMAT = (
+    'Answer with JSON and nothing else: {"names": ["name", ...]}, each name once, in the singular, or [] for nothing.'
+)
+
+
+class LvlmOwl:
+    """An LVLM that names the kinds of objects in an image, and OWLv2 that looks for those names.
+
+    It answers open_ended and open_subclass instructions. Names too long for OWLv2 are left out, counted and logged.
+
+    Args:
+        weights: the folder of OWLv2.
+        lvlm: `openai`, `transformers`, or a language model.
+        template: of OWLv2: the sentence a name is put into.
+        threshold: of OWLv2: the least score of a detection; 0 keeps what a score sweep needs.
+        limit: of OWLv2: most detections in one image.
+        device: of OWLv2: a torch device; None: the best there is.
+        **parameters: of the language model, as `lvlm.key`; `lvlm.replies` is a file that keeps every reply.
+
+    Raises:
+        EarthInstructError: a parameter is unknown or lacking, or a file is missing.
+    """
+
+    name = "lvlm-owl"
+    missing = OWLv2.missing
+
+    def __init__(
+        self,
+        weights: str | Path,
+        lvlm: str | Lvlm = "openai",
+        template: str = TEMPLATE,
+        threshold: float = 0.0,
+        limit: int = 300,
+        device: str | None = None,
+        **parameters: Any,
+    ) -> None:
+        self._chosen = {"lvlm": lvlm}
+        self._parts = make_parts(self.name, self._chosen, parameters)
+        self._detector = OWLv2(weights, template, threshold, limit, device)
+        self.losses = Losses(self.name)
+
+    def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
+        """Name and find, in one RGB image, uint8 (height, width, 3).
+
+        Raises:
+            LvlmError: no reply came, or none that holds names.
+        """
+        started = time.perf_counter()
+        reply = self._parts["lvlm"].ask(image, prompt(instruction), SCHEMA)
+        named = read_names(reply)
+        names = [name for name in named if self._detector.fits(name)]
+        self.losses.add(names_too_long=len(named) - len(names))
+        seconds = {"lvlm": time.perf_counter() - started}
+        if not names:
+            return Prediction(scores=np.zeros(0), usage=Usage(seconds, reply.input_tokens, reply.output_tokens))
+        started = time.perf_counter()
+        found = self._detector.detect(image, names)
+        usage = Usage({**seconds, "detector": time.perf_counter() - started}, reply.input_tokens, reply.output_tokens)
+        return found.prediction(names, image.shape, usage)
+
+    def skip(self, task: Task) -> str | None:
+        """Open_vocabulary: it names its categories itself."""
+        return "the categories are named already: owlv2 finds them alone" if task.setting == "open_vocabulary" else None
+
+    def describe(self) -> dict[str, Any]:
+        """The language model, the detector, and what was lost so far."""
+        lvlm, owl = described(self._parts, self._chosen), self._detector.describe()
+        return {
+            **owl,
+            "version": version("earthinstruct-baselines"),
+            "parameters": {**owl["parameters"], **lvlm["parameters"]},
+            "weights": lvlm["weights"] + owl["weights"],
+            "notes": owl["notes"] + self.losses.notes(),
+        }
+
+    def close(self) -> None:
+        """Release the language model, and log what was lost."""
+        close_parts(self._parts)
+        self.losses.close()
+
+
+def prompt(instruction: Instruction) -> str:
+    """What the language model is asked."""
+    if instruction.setting == "open_subclass":
+        what = f"Which kinds of {instruction.parent} can be seen in it? Name each kind."
+    elif instruction.setting == "open_vocabulary":
+        what = f"Which of these can be seen in it: {', '.join(instruction.categories)}? Use these names."
+    else:
+        what = "Which kinds of objects can be seen in it? Name each kind that can be counted, in one to three words."
+    return f"This image was taken from above, by a satellite or an aircraft. {what}\n{_FORMAT}"
+
+
+def read_names(reply: Reply) -> list[str]:
+    """The names in a reply, each once, in order: an object with `names`, or an array.
+
+    Raises:
+        LvlmError: the reply is a refusal, was cut off, or holds no such JSON.
+
+    >>> read_names(Reply('{"names": ["ship", "harbor", "ship"]}'))
+    ['ship', 'harbor']
+    """
+    found = find_json(checked(reply).text)
+    value = None if found is None else found.value.get("names") if isinstance(found.value, dict) else found.value
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise LvlmError("the reply holds no list of names", reply)
+    return list(dict.fromkeys(name.strip() for name in value if name.strip()))

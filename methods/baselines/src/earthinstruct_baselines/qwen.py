@@ -1,0 +1,279 @@
+"""Qwen2.5-VL and Qwen3-VL asked for boxes: language models as detectors.
+
+Sources: Bai et al., Qwen2.5-VL (arXiv 2502.13923); Qwen3-VL (arXiv 2511.21631). The prompts are ours.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, ClassVar
+
+import numpy as np
+from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, checked, find_json
+from earthinstruct_models.weights import find_weights
+from numpy.typing import NDArray
+
+from earthinstruct.contract import Instruction, Prediction, Usage
+from earthinstruct.errors import EarthInstructError
+from earthinstruct.tasks import ExactMapper, Task
+from earthinstruct_baselines._boxes import Floats, inside_image
+from earthinstruct_baselines._losses import Losses
+from earthinstruct_baselines._parts import close_parts, described, make_parts
+
+BOX = "bbox_2d"  # what both models were trained to call a box
+_BOXES = (BOX, "bbox", "box_2d", "box")
+_LABELS = ("label", "category", "name")
+_FORMAT = (
+    f'Answer with a JSON array and nothing else. Each object is one element: {{"{BOX}": [x1, y1, x2, y2], '
+    '"label": "name"}, where (x1, y1) is its upper left and (x2, y2) its lower right corner. If there is none: [].'
+)
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """What a reply says.
+
+    Attributes:
+        labels: n labels, in the model's words.
+        corners: float64 (n, 4), x1, y1, x2, y2 in the model's own coordinates.
+        unreadable: elements without a label or without four numbers, and pieces that are no JSON.
+        truncated: the reply ended before its JSON did.
+    """
+
+    labels: list[str]
+    corners: Floats
+    unreadable: int
+    truncated: bool
+
+
+class QwenDetector(ABC):
+    """A language model that is asked for boxes. It has no scores: it is confidence-free.
+
+    A reply that was cut off is read as far as it goes. What is lost is counted and logged: torn or unreadable elements,
+    boxes outside the image and, under open_vocabulary, labels that were not asked for.
+
+    Args:
+        lvlm: `transformers` (a folder on this machine), `openai` (an OpenAI-compatible server), or a language model.
+        **parameters: of the language model, as `lvlm.key`; `lvlm.replies` is a file that keeps every reply.
+
+    Raises:
+        EarthInstructError: a parameter is unknown or lacking, or the weights are not on this machine.
+    """
+
+    name: str
+    known_weights: ClassVar[str]
+
+    def __init__(self, lvlm: str | Lvlm = "transformers", **parameters: Any) -> None:
+        if lvlm == "transformers" and "lvlm.folder" not in parameters:
+            parameters["lvlm.folder"] = find_weights(self.known_weights)
+        self._chosen = {"lvlm": lvlm}
+        self._parts = make_parts(self.name, self._chosen, parameters)
+        self.losses = Losses(self.name)
+
+    @abstractmethod
+    def shown(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """What the model is sent of an image."""
+
+    @abstractmethod
+    def extent(self, shown: NDArray[np.uint8]) -> tuple[float, float]:
+        """The width and height of what it is sent, in the coordinates that it answers in."""
+
+    def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
+        """Ask for the boxes of what the instruction asks for, in one RGB image, uint8 (height, width, 3).
+
+        Raises:
+            LvlmError: no reply came, or one that is a refusal or holds no JSON.
+        """
+        started = time.perf_counter()
+        shown = self.shown(image)
+        reply = self._parts["lvlm"].ask(shown, prompt(instruction))
+        found = read_boxes(reply)
+        height, width = image.shape[:2]
+        across, down = self.extent(shown)
+        scale = np.array([width / across, height / down, width / across, height / down])
+        boxes, kept = inside_image(found.corners * scale, height, width)
+        labels = [found.labels[i] for i in kept]
+        asked = list(range(len(labels)))
+        if instruction.categories:
+            mapped = ExactMapper().map(labels, instruction.categories)
+            asked = [i for i, label in enumerate(labels) if mapped[label].category is not None]
+            labels = [mapped[label].category or label for label in labels]
+        self.losses.add(
+            truncated_replies=int(found.truncated),
+            unreadable_elements=found.unreadable,
+            boxes_outside_the_image=len(found.labels) - len(kept),
+            labels_not_asked_for=len(labels) - len(asked),
+        )
+        return Prediction(
+            labels=tuple(labels[i] for i in asked),
+            boxes=boxes[asked],
+            usage=Usage({"lvlm": time.perf_counter() - started}, reply.input_tokens, reply.output_tokens),
+        )
+
+    def skip(self, task: Task) -> str | None:
+        """Nothing: a language model takes every task."""
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """The language model, and what was lost so far."""
+        about = described(self._parts, self._chosen)
+        return {
+            **about,
+            "version": version("earthinstruct-baselines"),
+            "parameters": {**self.parameters(), **about["parameters"]},
+            "notes": self.losses.notes(),
+        }
+
+    def parameters(self) -> dict[str, Any]:
+        """What was chosen beside the language model."""
+        return {}
+
+    def close(self) -> None:
+        """Release the language model, and log what was lost."""
+        close_parts(self._parts)
+        self.losses.close()
+
+
+class Qwen25VL(QwenDetector):
+    """Qwen2.5-VL: answers in pixels of the image as it was resized for the model.
+
+    The image is resized here, to multiples of 28 pixels within the limits, so that its size is known: the model's
+    processor, on this machine or on a server, leaves an image of such a size as it is. A server must allow as many
+    pixels as `max_pixels` and may not ask for more than `min_pixels`, or it resizes again and all boxes are off.
+
+    Args:
+        lvlm: `transformers`, `openai`, or a language model.
+        min_pixels: an image with fewer is enlarged.
+        max_pixels: an image with more is reduced.
+        **parameters: of the language model, as `lvlm.key`.
+
+    Raises:
+        EarthInstructError: a parameter is unknown, lacking or out of range, or the weights are not on this machine.
+    """
+
+    name = "qwen2.5-vl"
+    known_weights = "qwen2.5-vl-7b"
+    factor = 28  # pixels: patches of 14, merged two by two
+
+    def __init__(
+        self,
+        lvlm: str | Lvlm = "transformers",
+        min_pixels: int = 256 * 28 * 28,
+        max_pixels: int = 1280 * 28 * 28,
+        **parameters: Any,
+    ) -> None:
+        if not self.factor**2 <= min_pixels < max_pixels:
+            raise EarthInstructError(
+                f"min_pixels must be at least {self.factor**2} and below max_pixels, got {min_pixels} and {max_pixels}"
+            )
+        for limit in ("min_pixels", "max_pixels"):
+            if f"lvlm.{limit}" in parameters:
+                raise EarthInstructError(f"give {limit} without 'lvlm.': the image is resized before the model has it")
+        if lvlm == "transformers":
+            parameters |= {"lvlm.min_pixels": min_pixels, "lvlm.max_pixels": max_pixels}
+        super().__init__(lvlm, **parameters)
+        self.min_pixels, self.max_pixels = min_pixels, max_pixels
+
+    def shown(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The image at the size that the model sees."""
+        from PIL import Image
+        from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
+
+        height, width = smart_resize(*image.shape[:2], self.factor, self.min_pixels, self.max_pixels)
+        if (height, width) == image.shape[:2]:
+            return image
+        return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+
+    def extent(self, shown: NDArray[np.uint8]) -> tuple[float, float]:
+        """Its size in pixels."""
+        return float(shown.shape[1]), float(shown.shape[0])
+
+    def parameters(self) -> dict[str, Any]:
+        """The limits, and the coordinates."""
+        return {
+            "min_pixels": self.min_pixels,
+            "max_pixels": self.max_pixels,
+            "coordinates": "pixels of the resized image",
+        }
+
+
+class Qwen3VL(QwenDetector):
+    """Qwen3-VL: answers in thousandths of the width and height, however the image was resized."""
+
+    name = "qwen3-vl"
+    known_weights = "qwen3-vl-8b"
+
+    def shown(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The image itself."""
+        return image
+
+    def extent(self, shown: NDArray[np.uint8]) -> tuple[float, float]:
+        """1000 across, 1000 down."""
+        return 1000.0, 1000.0
+
+    def parameters(self) -> dict[str, Any]:
+        """The coordinates."""
+        return {"coordinates": "thousandths of the image"}
+
+
+def prompt(instruction: Instruction) -> str:
+    """What the model is asked. The rules of a dataset, which the instruction's own text carries, are not in it."""
+    if instruction.setting == "open_vocabulary":
+        what = f"Find every object of these categories: {', '.join(instruction.categories)}. Use these names as labels."
+    elif instruction.setting == "open_subclass":
+        what = f"Find every object that is a kind of {instruction.parent}. Label each with the name of its own kind."
+    else:
+        what = "Find every object that can be told apart. Label each with the name of its kind, in one to three words."
+    return f"This image was taken from above, by a satellite or an aircraft. {what}\n{_FORMAT}"
+
+
+def read_boxes(reply: Reply) -> Boxes:
+    """The boxes in a reply, as far as it goes.
+
+    Raises:
+        LvlmError: the reply is a refusal, or holds no JSON.
+
+    >>> read_boxes(Reply('[{"bbox_2d": [1, 2, 3, 4], "label": "ship"}, {"bbox_2d": [5, 6', finish="truncated"))
+    Boxes(labels=['ship'], corners=array([[1., 2., 3., 4.]]), unreadable=1, truncated=True)
+    """
+    if reply.finish != "truncated":
+        checked(reply)
+    found = find_json(reply.text)
+    if found is None:
+        raise LvlmError("the reply holds no JSON", reply)
+    elements = _elements(found.value)
+    labels, corners = [], []
+    for element in elements:
+        label, box = _label_and_box(element)
+        if label is not None and box is not None:
+            labels.append(label)
+            corners.append(box)
+    return Boxes(
+        labels,
+        np.array(corners, dtype=np.float64).reshape(-1, 4),
+        len(elements) - len(labels) + found.dropped,
+        found.truncated or reply.finish == "truncated",
+    )
+
+
+def _elements(value: Any) -> list[Any]:
+    """The objects of a reply: an array of them, one alone, or an array under some name."""
+    if isinstance(value, list):
+        return value
+    if any(key in value for key in _BOXES):
+        return [value]
+    return next((part for part in value.values() if isinstance(part, list)), [value] if value else [])
+
+
+def _label_and_box(element: Any) -> tuple[str | None, Sequence[float] | None]:
+    if not isinstance(element, dict):
+        return None, None
+    label = next((element[key] for key in _LABELS if isinstance(element.get(key), str)), "").strip()
+    box: list[Any] = next((element[key] for key in _BOXES if isinstance(element.get(key), list)), [])
+    numbers = [value for value in box if isinstance(value, int | float) and math.isfinite(value)]
+    return label or None, numbers if len(numbers) == len(box) == 4 else None

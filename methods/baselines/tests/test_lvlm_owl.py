@@ -1,0 +1,79 @@
+"""The language model names, OWLv2 finds exactly those names."""
+
+import logging
+
+import numpy as np
+import pytest
+from earthinstruct_baselines.lvlm_owl import LvlmOwl, prompt, read_names
+from earthinstruct_baselines.owlv2 import OWLv2
+from earthinstruct_models.lvlm import LvlmError, Reply
+
+from earthinstruct import Instruction
+from earthinstruct.testing import check_method
+
+OPEN = Instruction("open_ended", "Find everything.")
+
+
+class Names:
+    def __init__(self, text):
+        self.text = text
+
+    def ask(self, image, text, schema=None):
+        self.asked = text
+        return Reply(self.text, 30, 10)
+
+    def describe(self):
+        return {"lvlm": "names", "weights": [{"name": "names.bin", "sha256": "0" * 64}]}
+
+
+def test_owlv2_looks_for_the_names_that_were_given(owlv2_weights, image):
+    method = LvlmOwl(owlv2_weights, Names('{"names": ["ship", "harbor"]}'), device="cpu")
+    prediction = method.predict(image, OPEN)
+    expected = OWLv2(owlv2_weights, device="cpu").predict(
+        image, Instruction("open_vocabulary", "F", ("ship", "harbor"))
+    )
+    assert prediction.labels == expected.labels
+    np.testing.assert_array_equal(prediction.boxes, expected.boxes)
+    np.testing.assert_array_equal(prediction.scores, expected.scores)
+    assert prediction.usage.output_tokens == 10
+    assert set(prediction.usage.seconds) == {"lvlm", "detector"}
+
+
+def test_no_name_is_an_answer_and_a_long_one_is_counted(owlv2_weights, image, caplog):
+    assert len(LvlmOwl(owlv2_weights, Names('{"names": []}'), device="cpu").predict(image, OPEN)) == 0
+    method = LvlmOwl(owlv2_weights, Names('["ship", "' + "very " * 20 + 'long ship"]'), device="cpu")
+    with caplog.at_level(logging.WARNING):
+        assert set(method.predict(image, OPEN).labels) == {"ship"}
+    assert method.losses.counts == {"names too long": 1}
+    assert "lvlm-owl: one image lost 1 names too long" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["I see ships.", '{"ship": 3}', '{"names": [1, 2]}'])
+def test_a_reply_without_names_is_a_failure(text):
+    with pytest.raises(LvlmError, match="holds no list of names"):
+        read_names(Reply(text))
+
+
+def test_the_prompts_differ_by_setting():
+    assert "Which kinds of means of transport" in prompt(Instruction("open_subclass", "C", parent="means of transport"))
+    assert "Which kinds of objects" in prompt(OPEN)
+
+
+def test_it_keeps_the_contract(owlv2_weights):
+    method = LvlmOwl(owlv2_weights, Names('{"names": ["ship"]}'), device="cpu")
+    checks = check_method(method)
+    assert [check for check in checks if check.problem] == []
+    assert next(check for check in checks if check.skipped).skipped.endswith("owlv2 finds them alone")
+    assert [entry["name"] for entry in method.describe()["weights"]] == ["names.bin", "model.safetensors"]
+
+
+def test_it_runs_from_the_command_line(owlv2_weights, run_on_scenes, lvlm_server):
+    lvlm_server.answer = lambda image, text: '{"names": ["ship", "vehicle"]}'
+    records, result = run_on_scenes(
+        "lvlm-owl", f"weights={owlv2_weights}", "device=cpu", "lvlm.model=tiny", setting="open_ended", sweep=True
+    )
+    assert [set(record["labels"]) <= {"ship", "vehicle"} and len(record["labels"]) > 3 for record in records] == [
+        True
+    ] * 2
+    assert [record["output_tokens"] for record in records] == [5, 5]
+    assert result["metrics"]["sweep"] is not None

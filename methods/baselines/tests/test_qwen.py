@@ -1,0 +1,213 @@
+"""Boxes come back from the coordinates of each model to the pixels of the image; what is lost is counted."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+from earthinstruct_baselines.qwen import Qwen3VL, Qwen25VL, prompt, read_boxes
+from earthinstruct_models.lvlm import LvlmError, Reply
+
+from earthinstruct import Instruction
+from earthinstruct.datasets import load_dataset
+from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
+from earthinstruct.testing import check_method
+
+ASKED = Instruction("open_vocabulary", "Count.", ("ship", "storage_tank"))
+SIZES = [(800, 800), (600, 1000), (40, 60), (1234, 321), (28, 56), (3000, 2000), (449, 451)]  # height, width
+
+
+class Answers:
+    """A language model with one answer; it keeps what it was shown."""
+
+    def __init__(self, text="[]", finish="complete"):
+        self.reply = Reply(text, 30, 10, finish=finish)
+
+    def ask(self, image, text, schema=None):
+        self.shown, self.text = image, text
+        return self.reply
+
+    def describe(self):
+        return {"lvlm": "answers", "weights": []}
+
+
+class Finds(Answers):
+    """Finds the red rectangle of what it is shown; answers in its pixels, or in thousandths of it."""
+
+    def __init__(self, thousandths=False):
+        self.thousandths = thousandths
+
+    def ask(self, image, text, schema=None):
+        red = (image[..., 0] > 128) & (image[..., 1] < 128)
+        (y0, x0), (y1, x1) = np.argwhere(red).min(axis=0), np.argwhere(red).max(axis=0) + 1
+        box = np.array([x0, y0, x1, y1], dtype=float)
+        if self.thousandths:
+            box *= 1000 / np.tile(image.shape[1::-1], 2)
+        self.reply = Reply(json.dumps([{"bbox_2d": box.round().tolist(), "label": "ship"}]))
+        return super().ask(image, text, schema)
+
+
+def reply(*elements, **options):
+    return Answers(json.dumps([{"bbox_2d": box, "label": label} for label, box in elements]), **options)
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_the_models_own_processor_leaves_the_resized_image_as_it_is(height, width):
+    """So the pixels that Qwen2.5-VL answers in are those of `shown`, on this machine and on a server."""
+    from transformers import Qwen2VLImageProcessor
+
+    method = Qwen25VL(Answers())
+    shown = method.shown(np.zeros((height, width, 3), dtype=np.uint8))
+    for limits in (
+        (method.min_pixels, method.max_pixels),
+        (56 * 56, 12_845_056),
+    ):  # ours, and those it is published with
+        processor = Qwen2VLImageProcessor(size=dict(zip(("shortest_edge", "longest_edge"), limits, strict=True)))
+        (grid,) = processor(images=shown, return_tensors="np")["image_grid_thw"].tolist()
+        assert (grid[1] * 14, grid[2] * 14) == shown.shape[:2]
+    assert method.min_pixels <= shown.shape[0] * shown.shape[1] <= method.max_pixels
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+@pytest.mark.parametrize("kind", [Qwen25VL, Qwen3VL])
+def test_a_rectangle_comes_back_where_it_is(kind, height, width):
+    image = np.full((height, width, 3), 255, dtype=np.uint8)
+    x, y, w, h = round(width * 0.25), round(height * 0.5), round(width * 0.4), round(height * 0.3)
+    image[y : y + h, x : x + w] = (255, 0, 0)
+    prediction = kind(Finds(thousandths=kind is Qwen3VL)).predict(image, ASKED)
+    pixel = 1 + max(height, width) / 500  # of the shown image, and of a thousandth
+    np.testing.assert_allclose(prediction.boxes, [[x, y, w, h]], atol=pixel)
+
+
+def test_pixels_of_the_resized_image_exactly():
+    image = np.zeros((600, 1000, 3), dtype=np.uint8)
+    lvlm = reply(("ship", [0, 0, 1008, 588]), ("Storage tanks", [504, 147, 756, 294]))
+    method = Qwen25VL(lvlm)
+    prediction = method.predict(image, ASKED)
+    assert lvlm.shown.shape == (588, 1008, 3)  # 600 and 1000 to the nearest multiples of 28
+    assert prediction.labels == ("ship", "storage_tank")
+    np.testing.assert_allclose(prediction.boxes, [[0, 0, 1000, 600], [500, 150, 250, 150]])
+    assert prediction.scores is None
+    assert prediction.counts is None
+    assert (prediction.usage.input_tokens, prediction.usage.output_tokens) == (30, 10)
+    assert method.losses.counts == {}
+
+
+def test_thousandths_exactly():
+    lvlm = reply(("ship", [0, 0, 1000, 1000]), ("ship", [500, 250, 750, 500]))
+    prediction = Qwen3VL(lvlm).predict(np.zeros((600, 1000, 3), dtype=np.uint8), ASKED)
+    assert lvlm.shown.shape == (600, 1000, 3)
+    np.testing.assert_allclose(prediction.boxes, [[0, 0, 1000, 600], [500, 150, 250, 150]])
+
+
+def test_an_image_is_enlarged_and_reduced_to_the_limits():
+    method = Qwen25VL(Answers(), min_pixels=56 * 56, max_pixels=112 * 112)
+    assert method.shown(np.zeros((20, 30, 3), np.uint8)).shape == (56, 84, 3)
+    assert method.shown(np.zeros((800, 800, 3), np.uint8)).shape == (112, 112, 3)
+    assert method.describe()["parameters"]["max_pixels"] == 112 * 112
+
+
+def test_what_is_lost_is_counted(caplog):
+    lvlm = reply(
+        ("ship", [1, 1, 5, 5]),
+        ("ship", [1100, 0, 1200, 50]),  # outside
+        ("ship", [9, 9, 2, 2]),  # inside out
+        ("tree", [1, 1, 5, 5]),  # not asked for
+        ("ship", [1, 2, 3]),  # not a box
+        ("", [1, 2, 3, 4]),  # no label
+    )
+    lvlm.reply = Reply(lvlm.reply.text[:-1] + ', {"bbox_2d": [1, 2', finish="truncated")
+    method = Qwen3VL(lvlm)
+    with caplog.at_level(logging.WARNING):
+        prediction = method.predict(np.zeros((100, 100, 3), np.uint8), ASKED)
+    assert prediction.labels == ("ship",)
+    expected = {
+        "truncated replies": 1,
+        "unreadable elements": 3,
+        "boxes outside the image": 2,
+        "labels not asked for": 1,
+    }
+    assert method.losses.counts == expected
+    assert "qwen3-vl: one image lost 2 boxes outside the image, 1 labels not asked for" in caplog.text
+    assert method.describe()["notes"][0].startswith("lost so far: 2 boxes outside the image")
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ('Here:\n```json\n[{"bbox_2d": [1, 2, 3, 4], "label": "ship"}]\n```', ["ship"]),
+        ('{"bbox_2d": [1, 2, 3, 4], "label": "ship"}', ["ship"]),
+        (
+            '{"objects": [{"bbox": [1, 2, 3, 4], "category": "ship"}, {"box": [1, 2, 3, 4], "name": "dam"}]}',
+            ["ship", "dam"],
+        ),
+        ("[]", []),
+        ("{}", []),
+    ],
+)
+def test_forms_of_a_reply(text, labels):
+    found = read_boxes(Reply(text))
+    assert (found.labels, found.unreadable, found.truncated) == (labels, 0, False)
+
+
+def test_a_reply_without_json_and_a_refusal_are_failures():
+    with pytest.raises(LvlmError, match="holds no JSON"):
+        read_boxes(Reply("I see two ships."))
+    with pytest.raises(LvlmError, match="refused"):
+        read_boxes(Reply("[]", finish="refused"))
+
+
+def test_the_prompt_of_each_setting():
+    assert "ship, storage_tank. Use these names" in prompt(ASKED)
+    assert "a kind of sports field" in prompt(Instruction("open_subclass", "Count.", parent="sports field"))
+    assert "Find every object that can be told apart" in prompt(Instruction("open_ended", "Count."))
+
+
+@pytest.mark.parametrize("kind", [Qwen25VL, Qwen3VL])
+def test_it_keeps_the_contract_in_every_setting(kind):
+    checks = check_method(kind(reply(("ship", [1, 1, 30, 30]), ("car", [1, 1, 900, 900]))))
+    assert [check for check in checks if check.problem or check.skipped] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"min_pixels": 5, "max_pixels": 1000}, EarthInstructError, "min_pixels must be at least 784"),
+        ({"lvlm.max_pixels": 1000}, EarthInstructError, "give max_pixels without 'lvlm.'"),
+        ({"lvlm": "vllm"}, UnknownNameError, "unknown lvlm 'vllm'"),
+        ({"lvlm": "openai"}, EarthInstructError, "needs model: give it with -M lvlm.model=VALUE"),
+        ({"lvlm": "transformers"}, DataError, "the weights qwen2.5-vl-7b are not at .*huggingface.co/Qwen"),
+    ],
+)
+def test_wrong_parameters_are_answered(options, error, message, monkeypatch, tmp_path):
+    monkeypatch.setenv("EARTHINSTRUCT_WEIGHTS", str(tmp_path))
+    with pytest.raises(error, match=message):
+        Qwen25VL(**options)
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-vl", "qwen3-vl"])
+def test_it_runs_from_the_command_line_over_a_server(name, run_on_scenes, lvlm_server, scenes):
+    sizes = []
+
+    def answer(image, text):
+        sizes.append(image.shape[:2])
+        return '[{"bbox_2d": [0, 0, 100, 50], "label": "ships"}, {"bbox_2d": [0, 0', "length"
+
+    lvlm_server.answer = answer
+    records, result = run_on_scenes(name, "lvlm=openai", "lvlm.model=tiny")
+    assert [record["labels"] for record in records] == [["ship"], ["ship"]]
+    height, width = sizes[0]
+    extent = (width, height) if name == "qwen2.5-vl" else (1000, 1000)
+    image = load_dataset(scenes).images[0]
+    expected = [0, 0, 100 * image.width / extent[0], 50 * image.height / extent[1]]
+    np.testing.assert_allclose(records[0]["boxes"], [expected])
+    assert result["method"]["parameters"]["lvlm.model"] == "tiny"
+
+
+@pytest.mark.parametrize("kind", ["qwen2.5-vl", "qwen3-vl"])
+def test_a_model_on_this_machine_is_shown_the_image_and_its_reply_is_read(kind, tiny_qwen, run_on_scenes):
+    """Random weights write no JSON: the failure is recorded, with what was written."""
+    records, _ = run_on_scenes(
+        kind, f"lvlm.folder={tiny_qwen(kind)}", "lvlm.max_new_tokens=4", "lvlm.device=cpu", expected=1
+    )
+    assert all("the reply holds no JSON; it wrote" in record["error"] for record in records)
