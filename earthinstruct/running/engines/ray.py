@@ -75,6 +75,12 @@ class RayPool(Pool):
             # one virtual CPU for each actor, and some for Ray's own tasks: with fewer it can wait for itself
             cpus = max(4, self._options.workers + 2)
             ray.init(address="local", num_cpus=cpus, object_store_memory=_OBJECT_STORE, **quiet)
+            here, wanted = ray.cluster_resources().get("GPU", 0), self._options.gpus_per_worker or 0
+            if here < wanted:  # Ray would wait for one to appear
+                raise EarthInstructError(
+                    f"--gpus-per-worker {wanted:g}: this machine has {here:g} GPUs; ask for fewer, or give the "
+                    "--address of a cluster that has them"
+                )
             return
         try:
             ray.init(address=self._options.address, logging_level="warning")
