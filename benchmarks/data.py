@@ -10,12 +10,19 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 from pycocotools import mask as coco_mask
+
+from earthinstruct.datasets import load_dataset
+from earthinstruct.running.importers import read_predictions
+from earthinstruct.running.score import Prepared, prepare
+from earthinstruct.tasks import tasks_of
 
 PREDICTIONS_AN_OBJECT = 2.55
 FAR = 0.6  # share of the predictions that lie on no object
@@ -101,6 +108,31 @@ def write(folder: Path, copies: int, *, shards: int = 1, results: bool = True) -
     (folder / "annotations.json").write_bytes(msgspec.json.encode(whole))
     if results:
         (folder / "results.json").write_bytes(msgspec.json.encode(flat))
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """The files of one size, and what is in them."""
+
+    name: str
+    folder: Path
+
+    @cached_property
+    def coco(self) -> dict[str, Any]:
+        """The annotation file."""
+        return msgspec.json.decode((self.folder / "annotations.json").read_bytes())
+
+    @cached_property
+    def results(self) -> list[dict[str, Any]]:
+        """The predictions as COCO results."""
+        return msgspec.json.decode((self.folder / "results.json").read_bytes())
+
+    @cached_property
+    def prepared(self) -> Prepared:
+        """Ground truth and predictions in columns."""
+        dataset = load_dataset(str(self.folder / "annotations.json"))
+        task = tasks_of(dataset.name, dataset.vocabulary, "open_vocabulary")[0]
+        return prepare(task, dataset, read_predictions(self.folder, dataset))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
+from earthinstruct import masks
 from earthinstruct.errors import ContractError
 from earthinstruct.masks import check_rle, decode_mask, decode_rles, encode_masks, encode_runs, intersections
 
@@ -98,3 +99,32 @@ def test_any_text_is_either_refused_or_a_mask_of_the_right_size(texts: list[str]
 def test_unchecked_sizes_that_no_image_has_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(ContractError, match=r"masks\[1\]: size"):
         decode_rles([{"size": (2, 2), "counts": "13"}, {"size": size, "counts": "`0"}])
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = np.random.default_rng(3).random((40, 9, 11)) < 0.4
+    rles = encode_masks(stack)
+    a, b = (index.ravel() for index in np.indices((40, 40)))
+    whole = decode_rles(rles)
+    shared = intersections(whole, whole, a, b)
+    monkeypatch.setattr(masks, "_CHARACTERS_AT_ONCE", 50)
+    monkeypatch.setattr(masks, "_RUNS_AT_ONCE", 100)
+    parts = decode_rles(rles)
+    for name in ("heights", "widths", "offsets", "starts", "ends"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+    np.testing.assert_array_equal(intersections(parts, parts, a, b), shared)
+    with pytest.raises(ContractError, match=r"masks\[31\]: counts ends in the middle"):
+        decode_rles([*rles[:31], {"size": (9, 11), "counts": "P"}, *rles[31:]])
+
+
+def test_runs_beyond_32_bits() -> None:
+    size = (1 << 16, 1 << 16)
+    runs = decode_rles([encode_runs([(1 << 32) - 5, 3, 2], size), encode_runs([1, (1 << 32) - 1], size)])
+    assert runs.starts.tolist() == [(1 << 32) - 5, 1]
+    assert runs.areas.tolist() == [3, (1 << 32) - 1]
+    assert intersections(runs, runs, np.array([0, 1]), np.array([1, 1])).tolist() == [3, (1 << 32) - 1]
+
+
+def test_replaced_masks() -> None:
+    runs = decode_rles(encode_masks(np.eye(6, dtype=bool).reshape(4, 3, 3)))
+    assert runs.replaced(np.array([2]), runs.take(np.array([0]))).encode() == [runs.encode()[i] for i in (0, 1, 0, 3)]

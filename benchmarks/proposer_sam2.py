@@ -1,0 +1,123 @@
+"""The speed of the sam2 proposer against the package's own generator: same weights, same images, same machine.
+
+`python -m benchmarks.proposer_sam2 [--checkpoint FILE] [--model sam2_hiera_l] [--device cuda] [--images FILE ...]`
+
+Without a checkpoint the weights are random, and so are the masks: by default (the thresholds of the paper) none
+survives, which times the model and the filters; `--keep-all` keeps all, noise, which times how masks are drawn as well.
+Prints one line of JSON. The generator runs under the same autocast as the proposer; one image is run first by both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from earthinstruct_models.devices import best_device
+from earthinstruct_models.proposers.sam2 import Sam2Proposer
+from PIL import Image
+from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
+from sam2.build_sam import build_sam2
+
+SHARED = (
+    "points_per_side",
+    "points_per_batch",
+    "pred_iou_thresh",
+    "stability_score_thresh",
+    "box_nms_thresh",
+    "crop_n_layers",
+)
+
+
+def random_checkpoint(model: str, folder: Path) -> Path:
+    torch.manual_seed(0)
+    config = f"configs/{model.partition('_')[0]}/{model}.yaml"
+    path = folder / "random.pt"
+    torch.save({"model": build_sam2(config, None, device="cpu", apply_postprocessing=False).state_dict()}, path)
+    return path
+
+
+def seconds(run: Callable[[], object]) -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def compare(proposer: Sam2Proposer, images: Sequence[np.ndarray]) -> dict[str, float]:
+    """Seconds an image of the official generator, of `propose`, and of `propose_batch` on all images at once."""
+    parameters = {name: getattr(proposer, name) for name in SHARED}
+    generator = SAM2AutomaticMaskGenerator(proposer._network, output_mode="coco_rle", **parameters)
+
+    def official(image: np.ndarray) -> None:
+        with proposer._autocast():
+            try:
+                generator.generate(image)
+            except IndexError:  # nothing survived: raised at its very end
+                if proposer.crop_n_layers == 0:
+                    raise
+
+    small = images[0][:64, :64]
+    official(small)
+    proposer.propose(small)
+    n = len(images)
+    times = {
+        "official_s": seconds(lambda: [official(image) for image in images]) / n,
+        "ours_s": seconds(lambda: [proposer.propose(image) for image in images]) / n,
+        "ours_batch_s": seconds(lambda: proposer.propose_batch(images)) / n,
+    }
+    return times | {"ratio": times["official_s"] / times["ours_s"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--model", default="sam2_hiera_l")
+    parser.add_argument("--device", default=None)
+    parser.add_argument("--dtype", default=None)
+    parser.add_argument("--images", type=Path, nargs="*", default=[])
+    parser.add_argument("--points-per-side", type=int, default=24)
+    parser.add_argument("--points-per-batch", type=int, default=64)
+    parser.add_argument("--crop-layers", type=int, default=1)
+    parser.add_argument("--keep-all", action="store_true")
+    given = parser.parse_args()
+    images = [np.asarray(Image.open(path).convert("RGB")) for path in given.images]
+    images = images or [np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)]
+    with tempfile.TemporaryDirectory() as folder:
+        proposer = Sam2Proposer(
+            given.checkpoint or random_checkpoint(given.model, Path(folder)),
+            given.model,
+            given.device,
+            given.dtype,
+            points_per_side=given.points_per_side,
+            points_per_batch=given.points_per_batch,
+            crop_n_layers=given.crop_layers,
+            **(
+                {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0} if given.keep_all else {}
+            ),
+        )
+    device = torch.cuda.get_device_name() if best_device() == "cuda" else platform.processor() or platform.machine()
+    result = {
+        "model": given.model,
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "dtype": proposer.dtype,
+        "weights": "given" if given.checkpoint else "random",
+        "images": [image.shape[:2] for image in images],
+        **compare(proposer, images),
+    }
+    sys.stdout.write(json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    main()

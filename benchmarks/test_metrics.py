@@ -1,0 +1,130 @@
+"""The metrics against plain Python, pycocotools and faster-coco-eval: `python -m pytest benchmarks`.
+
+Each group of the table compares one task; its ratios are what counts. All start from data in memory: ours from
+`Instances`, the others from the COCO objects they have made of the same data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from faster_coco_eval import COCO as FasterCOCO
+from faster_coco_eval import COCOeval_faster
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from benchmarks import reference
+from benchmarks.data import Scenes
+from earthinstruct.metrics import PROTOCOLS, SWEEP_THRESHOLDS, measure
+from earthinstruct.metrics.average_precision import ap_over_scores
+from earthinstruct.metrics.bootstrap import image_weights, resampled_totals
+from earthinstruct.metrics.detection import Detection
+from earthinstruct.metrics.scores import ap_nc, f1
+from earthinstruct.metrics.summary import Summary
+from earthinstruct.metrics.sweep import sweep_thresholds
+
+GEOMETRIES = ("box", "mask")
+
+
+@pytest.fixture(autouse=True)
+def grouped(benchmark: Any, request: pytest.FixtureRequest, scenes: Scenes) -> None:
+    """One group a task, geometry and size."""
+    values = request.node.callspec.params
+    subject = request.node.originalname.removeprefix("test_").partition("__")[0]
+    benchmark.group = " ".join(
+        [subject.replace("_", " "), *(values[k] for k in ("geometry",) if k in values), scenes.name]
+    )
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_sweep__ours(benchmark: Any, scenes: Scenes, geometry: Any, protocol: str) -> None:
+    ready = scenes.prepared
+    summary = Summary(ready.truth, 0)
+
+    def sweep() -> list[float]:
+        detection = Detection.of(ready.truth, ready.predicted, PROTOCOLS[protocol], geometry)
+        return [point.f1 for point in sweep_thresholds(summary, detection).curve]
+
+    curve = benchmark.pedantic(sweep, rounds=5, warmup_rounds=1)
+    if protocol == "paper" and scenes.name == "nwpu" and geometry == "box":
+        plain = reference.sweep(ready.predicted.instances, ready.truth.instances, SWEEP_THRESHOLDS, geometry)
+        np.testing.assert_allclose(curve, plain, rtol=1e-12)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_sweep__plain_python(benchmark: Any, scenes: Scenes, geometry: str) -> None:
+    ready = scenes.prepared
+    benchmark.pedantic(
+        reference.sweep, (ready.predicted.instances, ready.truth.instances, SWEEP_THRESHOLDS, geometry), rounds=1
+    )
+
+
+def test_ap50__ours_box_and_mask_with_mf1_and_ap_nc50(benchmark: Any, scenes: Scenes) -> None:
+    ready = scenes.prepared
+    n_targets = np.bincount(ready.truth.instances.category, minlength=len(ready.truth.categories))
+
+    def scores() -> list[Any]:
+        found = []
+        for geometry in GEOMETRIES:
+            detection = Detection.of(ready.truth, ready.predicted, PROTOCOLS["standard"], geometry)
+            totals = detection.tally(np.ones(len(detection.predictions), dtype=bool)).totals
+            found += [f1(totals), ap_nc(totals), ap_over_scores(detection.predictions, detection.pairs, n_targets)]
+        return found
+
+    benchmark.pedantic(scores, rounds=5, warmup_rounds=1)
+
+
+@pytest.mark.parametrize("geometries", [("bbox",), ("segm",), ("bbox", "segm")], ids="+".join)
+@pytest.mark.parametrize("tool", ["faster_coco_eval", "pycocotools"])
+def test_ap50__others(benchmark: Any, scenes: Scenes, tool: str, geometries: tuple[str, ...]) -> None:
+    kind, evaluator = (FasterCOCO, COCOeval_faster) if tool == "faster_coco_eval" else (COCO, COCOeval)
+    truth, predictions = _coco_objects(kind, scenes)
+
+    def evaluate() -> None:
+        for geometry in geometries:
+            run = evaluator(truth, predictions, geometry)
+            run.params.iouThrs = np.array([0.5])
+            run.params.maxDets = [100_000]
+            run.params.areaRng, run.params.areaRngLbl = [[0, 1e10]], ["all"]
+            run.evaluate()
+            run.accumulate()
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        benchmark.pedantic(evaluate, rounds=3, warmup_rounds=0)
+
+
+def _coco_objects(kind: Callable[..., Any], scenes: Scenes) -> tuple[Any, Any]:
+    """Ground truth and predictions as the evaluator takes them; ids from 1, since 0 means unmatched there."""
+    coco = dict(scenes.coco)
+    coco["annotations"] = [{**entry, "id": i} for i, entry in enumerate(coco["annotations"], start=1)]
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = kind()
+        truth.dataset = coco
+        truth.createIndex()
+        return truth, truth.loadRes([dict(result) for result in scenes.results])
+
+
+def test_bootstrap__1000_resamples(benchmark: Any, scenes: Scenes) -> None:
+    truth, predicted = scenes.prepared.truth, scenes.prepared.predicted
+    detection = Detection.of(truth, predicted, PROTOCOLS["standard"], "box")
+    tally = detection.tally(np.ones(len(predicted.instances), dtype=bool))
+
+    def resample() -> Any:
+        image_weights.cache_clear()
+        return f1(resampled_totals(tally, image_weights(tally.images, 1000))).mean(axis=1)
+
+    benchmark.pedantic(resample, rounds=3)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_score__in_memory(benchmark: Any, scenes: Scenes, protocol: str) -> None:
+    ready = scenes.prepared
+    benchmark.pedantic(
+        measure, (ready.truth, ready.predicted, PROTOCOLS[protocol]), {"sweep": True}, rounds=3, warmup_rounds=0
+    )

@@ -1,0 +1,70 @@
+"""Records in parts: nothing depends on how many images are turned into columns at a time."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from earthinstruct.datasets import Dataset
+from earthinstruct.errors import DataError
+from earthinstruct.files import as_json
+from earthinstruct.masks import encode_runs
+from earthinstruct.metrics import regions
+from earthinstruct.running.predictions import ProposalRecord, Record
+from earthinstruct.running.score import Scored, score_records
+from earthinstruct.tasks import tasks_of
+
+MASK = encode_runs([21, 4, 16, 4, 16, 4, 16, 4, 515], (20, 30))
+BOX = (1.0, 1.0, 4.0, 4.0)
+
+
+def full(image: int, labels: list[str]) -> Record:
+    n = len(labels)
+    counts = {label: labels.count(label) + 1 for label in labels}
+    proposals = ProposalRecord([BOX] * (n + 1), scores=[0.5] * (n + 1))
+    return Record(
+        image, labels, [BOX] * n, [MASK] * n, [0.1 * (i + 3) for i in range(n)], counts, proposals, {"all": 2}
+    )
+
+
+def scored(dataset: Dataset, records: list[Record], sweep: bool = False) -> Scored:
+    task = tasks_of(dataset.name, dataset.vocabulary, "open_vocabulary")[0]
+    return score_records(task, dataset, {r.image_id: r for r in records}, sweep=sweep, resamples=20)
+
+
+@pytest.fixture
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    # the package has a function of the same name
+    monkeypatch.setattr(sys.modules["earthinstruct.running.score"], "_IMAGES_AT_ONCE", 1)
+    monkeypatch.setattr(regions, "_IMAGES_AT_ONCE", 1)
+
+
+def test_parts_score_as_the_whole(dataset: Dataset, request: pytest.FixtureRequest) -> None:
+    records = [full(0, ["ship", "harbor", "ship"]), full(7, ["ship"]), Record(9, error="out of memory")]
+    whole = scored(dataset, records, sweep=True)
+    request.getfixturevalue("one_at_a_time")
+    parts = scored(dataset, records, sweep=True)
+    assert as_json(parts.metrics) == as_json(whole.metrics)
+    assert whole.metrics.mask.miou.value > 0
+    assert (parts.failed, parts.n_done, parts.label_map) == (whole.failed, whole.n_done, whole.label_map)
+    assert parts.usage == whole.usage
+    assert whole.usage.seconds == {"all": 4}
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+def test_what_only_some_parts_have(dataset: Dataset) -> None:
+    bare = Record(7, ["ship"], [BOX], [MASK])
+    with pytest.raises(DataError, match="image 7 has no scores, and other images have"):
+        scored(dataset, [full(0, ["ship"]), bare])
+    with pytest.raises(DataError, match=r"image 0 has no proposals\.scores, and other images have"):
+        scored(dataset, [Record(0, proposals=ProposalRecord([BOX])), full(7, ["ship"])])
+    mask = scored(dataset, [full(0, ["ship"]), Record(7, ["ship"], [BOX], scores=[0.5])]).metrics.mask
+    assert mask.f1.reason == "the prediction of image 7 has no masks"
+    assert scored(dataset, [full(0, []), full(7, ["ship"])]).metrics.mask.f1.value is not None
+
+
+def test_a_size_beyond_64_bits_is_an_error_of_ours(dataset: Dataset) -> None:
+    huge = Record(0, ["ship"], [BOX], [{"size": (2**63, 30), "counts": MASK["counts"]}])
+    with pytest.raises(DataError, match=r"image 0: masks.size\[0\] is \[9223372036854775808, 30\]"):
+        scored(dataset, [huge])
