@@ -28,7 +28,7 @@ class Choice:
         factory: the class or function that makes it, as `module:name`; its keyword arguments are the parameters.
         fixed: arguments that the name settles.
         inner: argument -> `module:name` of an object that is made first; its parameters are parameters of the part.
-        packages: module -> the package to install, of what the part needs beyond the dependencies.
+        packages: module -> what to give pip, of what the part needs beyond the dependencies.
         weights: from the parameters, the name of the weights that the part takes; None where it takes none by name.
         weights_as: the parameter that their path is, unless it is given.
         environment: variables that must be set.
@@ -73,8 +73,8 @@ class Choice:
     def lacks(self, given: Mapping[str, Any]) -> list[str]:
         """What is missing on this machine, and how to get it."""
         absent = [
-            f"{package}: pip install {package}"
-            for module, package in self.packages.items()
+            f"package {module}: pip install {to_install}"
+            for module, to_install in self.packages.items()
             if importlib.util.find_spec(module) is None
         ]
         absent += [f"environment variable {name}: set it" for name in self.environment if not os.environ.get(name)]
@@ -116,7 +116,11 @@ CHOICES: Mapping[str, Mapping[str, Choice]] = {
     },
     "proposer": {
         "recorded": Choice("earthinstruct_models.proposers.recorded:RecordedProposer"),
-        "sam2": Choice("earthinstruct_models.proposers.sam2:Sam2Proposer", packages={"sam2": "sam2"}, weights=_of_sam2),
+        "sam2": Choice(
+            "earthinstruct_models.proposers.sam2:Sam2Proposer",
+            packages={"sam2": "--no-build-isolation sam2"},
+            weights=_of_sam2,
+        ),
         "segments": Choice(
             "earthinstruct_models.proposers.segments:SegmentsProposer", packages={"skimage": "scikit-image"}
         ),

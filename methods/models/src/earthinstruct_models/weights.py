@@ -83,7 +83,7 @@ def _hub(name: str, repository: str, file: str, licence: str | None = None) -> W
 
 def _skyclip(name: str, archive: str) -> Weights:
     url = f"https://opendatasharing.s3.us-west-2.amazonaws.com/SkyScript/ckpt/{archive}.zip"
-    return Weights(name, f"{name}.pt", "https://github.com/wangzhecheng/SkyScript", url)
+    return Weights(name, f"{name}.pt", "https://github.com/wangzhecheng/SkyScript", url, "MIT, of the repository")
 
 
 def _sam2(release: str, size: str) -> Weights:
@@ -111,7 +111,7 @@ WEIGHTS: Mapping[str, Weights] = {
         _hub("remoteclip-b32", "chendelong/RemoteCLIP", "RemoteCLIP-ViT-B-32.pt"),
         _skyclip("skyclip-l14", "SkyCLIP_ViT_L14_top30pct_filtered_by_CLIP_laion_RS"),
         _skyclip("skyclip-b32", "SkyCLIP_ViT_B32_top50pct"),
-        _hub("dfn2b-l14", "apple/DFN2B-CLIP-ViT-L-14-39B", "open_clip_pytorch_model.bin"),
+        _hub("dfn2b-l14", "apple/DFN2B-CLIP-ViT-L-14-39B", "open_clip_pytorch_model.bin", "apple-sample-code-license"),
         *(_sam2(release, size) for release in ("sam2", "sam2.1") for size in _SAM2_SIZES),
         _folder("qwen2.5-vl-7b", "Qwen/Qwen2.5-VL-7B-Instruct", "Apache-2.0"),
         _folder("qwen3-vl-8b", "Qwen/Qwen3-VL-8B-Instruct", "Apache-2.0"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from earthinstruct_models.weights import file_sha256
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction
@@ -71,11 +71,12 @@ class SmallCounter:
         return None
 
     def describe(self) -> dict[str, Any]:
-        """Weights and parameters."""
+        """Weights, parameters and device."""
         return {
             "counter": "small",
             "longest_side": LONGEST_SIDE,
-            "weights": [{"name": self.weights.name, "sha256": hashlib.sha256(self.weights.read_bytes()).hexdigest()}],
+            "device": "cpu",
+            "weights": [{"name": self.weights.name, "sha256": file_sha256(self.weights)}],
         }
 
     def count_known(self, image: NDArray[np.uint8]) -> dict[str, int]:

@@ -1,0 +1,116 @@
+"""The preset of the paper from end to end, with random models of its kinds: a server that counts, a SAM2, a CLIP."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+
+import pytest
+
+from earthinstruct import evaluate
+from earthinstruct.datasets.scenes import write_split
+from earthinstruct.registry import parse_parameters
+
+sam2 = pytest.importorskip("sam2", reason="the package sam2 is not installed")
+pytest.importorskip("openai", reason="the package openai is not installed")
+
+SMALL_SAM2 = {
+    "image_size": 128,
+    "image_encoder.trunk.embed_dim": 16,
+    "image_encoder.trunk.num_heads": 1,
+    "image_encoder.trunk.stages": [1, 1, 2, 1],
+    "image_encoder.trunk.global_att_blocks": [3],
+    "image_encoder.neck.backbone_channel_list": [128, 64, 32, 16],
+    "memory_attention.num_layers": 1,
+}
+
+
+class Counts(BaseHTTPRequestHandler):
+    asked = ()
+
+    def do_POST(self):
+        type(self).asked += (json.loads(self.rfile.read(int(self.headers["content-length"]))),)
+        message = {"role": "assistant", "content": '{"ship": 2, "vehicle": 1}'}
+        answer = {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "tiny",
+            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+            "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18},
+        }
+        content = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Counts) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{running.server_address[1]}/v1")
+        monkeypatch.setenv("OPENAI_API_KEY", "not-a-key")
+        Counts.asked = ()
+        yield Counts
+        running.shutdown()
+
+
+@pytest.fixture
+def small_sam2(tmp_path):
+    """(checkpoint, config) of a random SAM2."""
+    import torch
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    config = OmegaConf.load(files(sam2) / "configs/sam2.1/sam2.1_hiera_t.yaml")
+    for name, value in SMALL_SAM2.items():
+        OmegaConf.update(config, f"model.{name}", value)
+    OmegaConf.save(config, tmp_path / "small.yaml")
+    torch.manual_seed(0)
+    torch.save({"model": instantiate(config.model).state_dict()}, tmp_path / "small.pt")
+    return tmp_path / "small.pt", tmp_path / "small.yaml"
+
+
+def test_the_papers_preset_runs_from_parameters_to_scores(server, small_sam2, tiny_clip, tiny_checkpoint, tmp_path):
+    write_split(tmp_path / "few", "val", 2)
+    checkpoint, config = small_sam2
+    pairs = [
+        "preset=paper-gpt4o",
+        f"proposer.checkpoint={checkpoint}",
+        f"proposer.model={config}",
+        *("points_per_side=2", "crop_n_layers=0", "pred_iou_thresh=-100", "stability_score_thresh=-1"),
+        "box_nms_thresh=1.0",
+        *("encoder=open_clip", f"encoder.config={tiny_clip[0]}", f"encoder.checkpoint={tiny_checkpoint}"),
+        "device=cpu",
+        f"replies={tmp_path / 'replies.jsonl'}",
+    ]
+    evaluation = evaluate(
+        "instructsam",
+        str(tmp_path / "few" / "annotations.json"),
+        setting="open_ended",
+        parameters=parse_parameters(pairs),
+        output=tmp_path / "runs",
+        resamples=0,
+    )
+    (result,) = evaluation.results
+    assert result.run.failed == {}
+    parameters = result.method.parameters
+    assert (parameters["counter"], parameters["proposer"]) == ("openai", "sam2")
+    assert parameters["counter.model"] == "gpt-4o-2024-11-20"
+    assert (parameters["proposer.points_per_side"], parameters["proposer.points_per_batch"]) == (2, 256)
+    assert {entry.name for entry in result.method.weights} == {"small.pt", "tiny.safetensors"}
+    assert "not-a-key" not in json.dumps(parameters)
+    assert result.run.output_tokens == 14
+    lines = (tmp_path / "runs" / "few" / "open_ended" / "instructsam" / "predictions.jsonl").read_text().splitlines()
+    for record in map(json.loads, lines):
+        assert record["counts"] == {"ship": 2, "vehicle": 1}
+        assert sorted(record["labels"]) == ["ship", "ship", "vehicle"][: len(record["labels"])]
+        assert 0 < len(record["labels"]) <= 3
+        assert {"counter", "proposer", "encoder", "assignment"} <= set(record["seconds"])
+    assert len(server.asked) == 2
