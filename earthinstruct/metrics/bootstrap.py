@@ -12,12 +12,13 @@ from earthinstruct.instances import ImageId
 from earthinstruct.metrics.tally import Tally
 
 RESAMPLES = 1_000
+_DRAWS_AT_ONCE = 2_000_000
 _LEVEL = (2.5, 97.5)
 
 
 @lru_cache(maxsize=2)
-def image_weights(images: tuple[ImageId, ...], resamples: int = RESAMPLES) -> NDArray[np.float64]:
-    """How often each image is drawn in each resample: float64 (resamples, n).
+def image_weights(images: tuple[ImageId, ...], resamples: int = RESAMPLES) -> NDArray[np.uint16]:
+    """How often each image is drawn in each resample: uint16 (resamples, n).
 
     The draws are seeded, and given to the images in the order of their ids, so the weights of an image do not depend
     on the order of the file.
@@ -25,16 +26,26 @@ def image_weights(images: tuple[ImageId, ...], resamples: int = RESAMPLES) -> ND
     n = len(images)
     by_id = sorted(range(n), key=lambda i: (str(type(images[i])), images[i]))
     generator = np.random.Generator(np.random.PCG64(zlib.crc32(b"earthinstruct")))
-    drawn = generator.integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
-    weights = np.empty((resamples, n))
-    weights[:, by_id] = np.bincount(drawn.ravel(), minlength=resamples * n).reshape(resamples, n)
+    weights = np.empty((resamples, n), dtype=np.uint16)
+    for rows in _rows_at_once(resamples, n):
+        count = rows.stop - rows.start
+        drawn = generator.integers(n, size=(count, n)) + n * np.arange(count)[:, None]
+        weights[rows, by_id] = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n)
     weights.flags.writeable = False  # shared by all who ask
     return weights
 
 
-def resampled_totals(tally: Tally, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+def resampled_totals(tally: Tally, weights: NDArray[np.uint16]) -> dict[str, NDArray[np.float64]]:
     """The sums over the images of every resample: name -> float64 (resamples, c)."""
-    return {name: weights @ column.astype(np.float64) for name, column in tally.columns.items()}
+    columns = np.concatenate(list(tally.columns.values()), axis=1).astype(np.float64)
+    totals = np.concatenate([weights[rows].astype(np.float64) @ columns for rows in _rows_at_once(*weights.shape)])
+    return dict(zip(tally.columns, np.split(totals, len(tally.columns), axis=1), strict=True))
+
+
+def _rows_at_once(resamples: int, n: int) -> list[slice]:
+    """The resamples in chunks of bounded size; how they are cut changes no draw and no sum."""
+    step = max(1, _DRAWS_AT_ONCE // max(n, 1))
+    return [slice(start, min(start + step, resamples)) for start in range(0, resamples, step)]
 
 
 def interval(values: NDArray[np.float64], present: NDArray[np.bool_]) -> tuple[float, float] | None:
