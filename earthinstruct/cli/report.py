@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from earthinstruct.cli.progress import progress_bars
 from earthinstruct.report import MAX_IMAGES
 
 
@@ -35,13 +36,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the verb."""
     from earthinstruct.report.page import write_report
 
-    file = write_report(
-        arguments.folder,
-        arguments.output,
-        against=arguments.against,
-        dataset=arguments.dataset,
-        data=arguments.data,
-        max_images=arguments.max_images,
-    )
+    with progress_bars() as update:
+        file = write_report(
+            arguments.folder,
+            arguments.output,
+            against=arguments.against,
+            dataset=arguments.dataset,
+            data=arguments.data,
+            max_images=arguments.max_images,
+            progress=lambda done, total: update("images", done, total, 0),
+        )
     print(f"report   {file} ({file.stat().st_size / 1e6:.1f} MB)")
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from PIL import Image
 from earthinstruct.errors import DataError
 from earthinstruct.instances import Instances
 from earthinstruct.metrics import PREDICTION_VERDICTS, TARGET_VERDICTS
+from earthinstruct.metrics.tally import count_per_image
 from earthinstruct.report import MAX_IMAGES
 from earthinstruct.report.loaded import LoadedRun
 from earthinstruct.report.outlines import mask_path
@@ -52,21 +53,31 @@ def worst_first(run: LoadedRun) -> NDArray[np.int64]:
     return np.lexsort((-share, -run.errors, ~failed))
 
 
-def make_gallery(run: LoadedRun, against: LoadedRun | None = None, max_images: int = MAX_IMAGES) -> Gallery:
+def make_gallery(
+    run: LoadedRun,
+    against: LoadedRun | None = None,
+    max_images: int = MAX_IMAGES,
+    progress: Callable[[int, int], None] | None = None,
+) -> Gallery:
     """Choose, shrink and outline the worst images.
 
     Args:
         run: the run.
         against: another run of the same images, shown behind it.
         max_images: how many to show.
+        progress: called with the images done and the images to do.
     """
     shown = worst_first(run)[:max_images]
     objects, found = _rows_by_image(run.truth.instances, run), _rows_by_image(run.predicted.instances, run)
     other = None if against is None else _rows_by_image(against.predicted.instances, run)
+    names, (actual, said) = run.truth.categories, _counts(run)
+    counted = actual + said
     entries: list[dict[str, Any]] = []
     pictures: list[str | None] = []
     unreadable: dict[str, str] = {}
-    for index in shown.tolist():
+    for done, index in enumerate(shown.tolist()):
+        if progress:
+            progress(done + 1, len(shown))
         image = run.stored.dataset.images[index]
         entry = {
             "id": str(image.id),
@@ -76,7 +87,7 @@ def make_gallery(run: LoadedRun, against: LoadedRun | None = None, max_images: i
             "errors": int(run.errors[index]),
             "seconds": _seconds(run, index),
             "failed": run.failed.get(image.id),
-            "counts": _counts(run, index),
+            "counts": [(names[c], int(actual[index, c]), int(said[index, c])) for c in np.flatnonzero(counted[index])],
             "truth": list(_truth(run, objects[index], index)),
             "predicted": list(_predicted(run, found[index], index)),
         }
@@ -134,18 +145,11 @@ def _shape(run: LoadedRun, instances: Instances, row: int, index: int) -> dict[s
     return shape
 
 
-def _counts(run: LoadedRun, index: int) -> list[tuple[str, int, int]]:
-    """(category, objects there are, objects a method says there are), where either is more than 0."""
-    actual = np.bincount(
-        run.truth.instances.category[run.truth.instances.image == index], minlength=len(run.truth.categories)
-    )
-    if run.predicted.has_counts[index]:
-        said = run.predicted.counts[index]
-    else:
-        own = run.predicted.instances.category[run.predicted.instances.image == index]
-        said = np.bincount(own[own >= 0], minlength=len(run.truth.categories))
-    names = run.truth.categories
-    return [(names[c], int(actual[c]), int(said[c])) for c in np.flatnonzero(actual + said).tolist()]
+def _counts(run: LoadedRun) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Objects that are there, and that a method says are there: two int64 (images, categories)."""
+    actual = count_per_image(run.truth.instances, *run.truth.shape)
+    own = count_per_image(run.predicted.instances, *run.truth.shape)
+    return actual, np.where(run.predicted.has_counts[:, None], run.predicted.counts, own)
 
 
 def _seconds(run: LoadedRun, index: int) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,12 +12,11 @@ from numpy.typing import NDArray
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError
-from earthinstruct.files import read_bytes
 from earthinstruct.instances import ImageId
 from earthinstruct.metrics import Predicted, Truth, Verdicts, verdicts
 from earthinstruct.metrics.matching import find_pairs
 from earthinstruct.results import Result, read_result
-from earthinstruct.running.predictions import Record
+from earthinstruct.running.predictions import Record, hash_predictions, prediction_files
 from earthinstruct.running.stored import StoredRun, dataset_of, read_stored
 
 
@@ -104,7 +102,7 @@ def load_run(folder: Path, dataset: str | Dataset | None = None, data: Path | No
             f"{folder} has no result.json; give a run folder, as `earthinstruct evaluate` prints it at its end"
         )
     result = read_result(folder / "result.json")
-    _check_predictions(folder / "predictions.jsonl", result)
+    _check_predictions(folder, result)
     stored = read_stored(folder, result, dataset_of(result, dataset, data))
     predicted, failed = stored.prepared.predicted, stored.prepared.failed
     images = stored.prepared.truth.images
@@ -117,7 +115,9 @@ def load_run(folder: Path, dataset: str | Dataset | None = None, data: Path | No
     )
 
 
-def _check_predictions(file: Path, result: Result) -> None:
-    found = hashlib.sha256(read_bytes(file, "predictions")).hexdigest()
-    if result.predictions.sha256 not in (None, found):
-        raise DataError(f"{file} has changed since it was scored; score it again with `earthinstruct evaluate`")
+def _check_predictions(folder: Path, result: Result) -> None:
+    files = prediction_files(folder)
+    if not files:
+        raise DataError(f"{folder} has no predictions.jsonl; give a run folder with the predictions that were scored")
+    if result.predictions.sha256 not in (None, hash_predictions(files)):
+        raise DataError(f"{files[0]} has changed since it was scored; score it again with `earthinstruct evaluate`")

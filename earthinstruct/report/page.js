@@ -26,7 +26,7 @@
     same: ["as many errors", (image) => image.errors === image.before],
   };
   const orders = {
-    worst: ["worst first", (a, b) => (focused() ? all(b).filter(chosen).length - all(a).filter(chosen).length : 0)],
+    worst: ["worst first", (a, b) => b.chosen - a.chosen],
     objects: ["most objects", (a, b) => b.truth.length - a.truth.length],
     slowest: ["slowest", (a, b) => (b.seconds ?? -1) - (a.seconds ?? -1)],
     name: ["file name", (a, b) => a.file.localeCompare(b.file, "en", { numeric: true })],
@@ -167,10 +167,14 @@
     $("large-previous").disabled = enlarged === 0;
     $("large-next").disabled = enlarged === shown.length - 1;
   }
-  function draw() {
+  function select() {
+    for (const image of images) image.chosen = focused() ? all(image).filter(chosen).length : 0;
     shown = images.filter(matches).sort(orders[$("order").value][1]);
+    page = 0;
+    draw();
+  }
+  function draw() {
     const pages = Math.max(1, Math.ceil(shown.length / PER_PAGE));
-    page = Math.min(page, pages - 1);
     const first = page * PER_PAGE;
     $("images").replaceChildren(...shown.slice(first, first + PER_PAGE).map((image, i) => card(image, first + i)));
     $("status").textContent = plural(shown.length, "image");
@@ -187,7 +191,7 @@
 
   $("controls").hidden = false;
   $("controls").addEventListener("submit", (event) => event.preventDefault());
-  $("controls").addEventListener("change", () => { page = 0; draw(); });
+  $("controls").addEventListener("change", select);
   $("previous").addEventListener("click", () => turn(-1));
   $("next").addEventListener("click", () => turn(1));
   $("large-previous").addEventListener("click", () => enlarge(enlarged - 1));
@@ -198,5 +202,5 @@
     if (event.key === "ArrowRight") enlarge(enlarged + 1);
   });
   addEventListener("beforeprint", () => document.querySelectorAll("main > section > details").forEach((one) => { one.open = true; }));
-  draw();
+  select();
 })();

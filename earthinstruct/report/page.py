@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,7 @@ def write_report(
     dataset: str | Dataset | None = None,
     data: Path | None = None,
     max_images: int = MAX_IMAGES,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write the report of a run folder.
 
@@ -91,6 +92,7 @@ def write_report(
         dataset: where the dataset has no name here; None: the one that the result names.
         data: the folder of the user's data.
         max_images: how many images the gallery shows, the worst first.
+        progress: called with the images done and the images to do.
 
     Returns:
         The file.
@@ -104,7 +106,7 @@ def write_report(
     loaded = load_run(run, dataset, data)
     other = None if against is None else load_run(against, loaded.stored.dataset, data)
     compared = [] if against is None else compare_runs(against, run, dataset=loaded.stored.dataset, data=data)
-    page = render(loaded, other, compared, max_images)
+    page = render(loaded, other, compared, max_images, progress)
     output = output or run / "report.html"
     try:
         output.write_text(page, encoding="utf-8")
@@ -118,6 +120,7 @@ def render(
     against: LoadedRun | None = None,
     compared: Sequence[Compared] = (),
     max_images: int = MAX_IMAGES,
+    progress: Callable[[int, int], None] | None = None,
 ) -> str:
     """The page of a run.
 
@@ -126,8 +129,9 @@ def render(
         against: the run it is shown against.
         compared: the differences from `against` to `run`.
         max_images: how many images the gallery shows.
+        progress: called with the images done and the images to do.
     """
-    gallery = make_gallery(run, against, max_images)
+    gallery = make_gallery(run, against, max_images, progress)
     metrics = run.result.metrics
     figures = [
         category_figure(metrics),

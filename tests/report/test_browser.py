@@ -95,6 +95,7 @@ def many(browser, coco, write_coco, tmp_path):
 def test_it_opens_quietly_and_names_stay_names(small):
     assert small.driver.title == "<script>alert(1)</script> on set/open_ended"
     assert small.status == "3 images"
+    assert not small.one("#pages").is_displayed()
     assert set(small.files) == {"</script>.png", "<script>alert(1)<!--.png", "b & 'c' \"d\".png"}
     assert len(small.all("svg.scene image")) == 2  # the third has no file
     small.assert_quiet()

@@ -252,6 +252,9 @@ def test_what_cannot_be_reported_is_one_clear_error(make_run, tmp_path):
     (folder / "predictions.jsonl").write_text("")
     with pytest.raises(EarthInstructError, match="has changed since it was scored"):
         load_run(folder, file)
+    (folder / "predictions.jsonl").unlink()
+    with pytest.raises(EarthInstructError, match=r"has no predictions\.jsonl"):
+        load_run(folder, file)
 
 
 @pytest.mark.parametrize("package", ["pygal", "jinja2"])
