@@ -245,7 +245,7 @@ class Sam2Proposer:
         return regions.take(nms(regions.boxes.float(), regions.predicted_iou, self.box_nms_thresh))
 
     def _batches(self, points: Tensor) -> tuple[Tensor, ...]:
-        batches: tuple[Tensor, ...] = points.split(self.points_per_batch)
+        batches: tuple[Tensor, ...] = points.split(self.points_per_batch)  # type: ignore[no-untyped-call]
         return batches
 
     def _decode(self, levels: list[Tensor], points: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,329 @@
+"""The sam2 proposer against the package's own generator, on the same random weights and the same images."""
+
+import hashlib
+import subprocess
+import sys
+import threading
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from earthinstruct_models.proposers.sam2 import Sam2Proposer
+from earthinstruct_models.proposers.sam2_model import MODELS, load_model
+from scipy import ndimage
+
+from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
+from earthinstruct.masks import decode_mask, encode_masks
+
+pytest.importorskip("sam2", reason="the package sam2 is not installed")
+
+NAMED = "configs/sam2.1/sam2.1_hiera_t.yaml"
+SMALL = {
+    "image_size": 128,
+    "image_encoder.trunk.embed_dim": 16,
+    "image_encoder.trunk.num_heads": 1,
+    "image_encoder.trunk.stages": [1, 1, 2, 1],
+    "image_encoder.trunk.global_att_blocks": [3],
+    "image_encoder.neck.backbone_channel_list": [128, 64, 32, 16],
+    "memory_attention.num_layers": 1,
+}
+GRID = {"points_per_side": 6, "points_per_batch": 16}
+FILTERS = {  # with these weights each of them drops some masks and leaves some
+    "pred_iou_thresh": 0.7,
+    "stability_score_thresh": 0.5,
+    "stability_score_offset": 0.1,
+    "box_nms_thresh": 0.8,
+    "crop_nms_thresh": 0.7,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """On a busy machine the threads of so small a network mostly wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A small SAM2 built by the package, its random weights scaled until masks differ between points."""
+    from sam2.build_sam import build_sam2
+
+    overrides = [f"++model.{name}={value}".replace(" ", "") for name, value in SMALL.items()]
+    torch.manual_seed(3)
+    built = build_sam2(NAMED, None, device="cpu", apply_postprocessing=False, hydra_overrides_extra=overrides)
+    decoder = built.sam_mask_decoder
+    with torch.no_grad():
+        for part in (decoder.transformer, decoder.output_hypernetworks_mlps, decoder.iou_prediction_head):
+            for weight in part.parameters():
+                weight *= 3 if weight.ndim > 1 else 1
+        for mlp in decoder.output_hypernetworks_mlps:
+            mlp.layers[-1].bias[0] -= 2  # masks that cover a part of the image only
+        decoder.output_upscaling[3].bias[0] += 3
+    return built
+
+
+@pytest.fixture(scope="module")
+def weights(network, tmp_path_factory):
+    """(checkpoint in the official format, config) of the small SAM2."""
+    import sam2
+    from omegaconf import OmegaConf
+
+    folder = tmp_path_factory.mktemp("sam2")
+    torch.save({"model": network.state_dict()}, folder / "small.pt")
+    config = OmegaConf.load(files(sam2) / NAMED)
+    for name, value in SMALL.items():
+        OmegaConf.update(config, f"model.{name}", value)
+    OmegaConf.save(config, folder / "small.yaml")
+    return folder / "small.pt", str(folder / "small.yaml")
+
+
+@pytest.fixture(scope="module")
+def proposer(weights):
+    """What makes proposers with the small SAM2."""
+
+    def make(**parameters):
+        return Sam2Proposer(*weights, "cpu", **{**GRID, **FILTERS, **parameters})
+
+    return make
+
+
+def official(network, image, **parameters):
+    """The records of the package's generator, ordered and counted as the paper does."""
+    from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
+
+    generator = SAM2AutomaticMaskGenerator(network, output_mode="coco_rle", **{**GRID, **FILTERS, **parameters})
+    side = network.image_size
+    generator.predictor._bb_feat_sizes = [(side // step, side // step) for step in (4, 8, 16)]  # it knows 1024 only
+    records = generator.generate(image)
+    return sorted(records, key=lambda record: -np.mean([record["predicted_iou"], record["stability_score"]]))[:200]
+
+
+def picture(height, width, seed=0, gray=False):
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (-(-height // 8), -(-width // 8), 3)).astype(np.uint8)
+    image = ndimage.zoom(coarse, (8, 8, 1), order=1)[:height, :width]
+    return np.ascontiguousarray(image[..., :1].repeat(3, axis=2) if gray else image)
+
+
+PICTURES = {
+    "wide": picture(96, 150),
+    "tall": picture(200, 90, seed=1),
+    "gray": picture(128, 128, seed=2, gray=True),
+    "tiny": picture(7, 5, seed=3),
+}
+
+
+def assert_same(proposals, records):
+    np.testing.assert_array_equal(proposals.boxes, [record["bbox"] for record in records])
+    assert [dict(mask) for mask in proposals.masks] == [
+        {"size": tuple(record["segmentation"]["size"]), "counts": record["segmentation"]["counts"]}
+        for record in records
+    ]
+    scores = [np.mean([record["predicted_iou"], record["stability_score"]]) for record in records]
+    np.testing.assert_allclose(proposals.scores, scores, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+@pytest.mark.parametrize("name", PICTURES)
+def test_proposals_are_those_of_the_official_generator(network, proposer, name, layers):
+    image = PICTURES[name]
+    records = official(network, image, crop_n_layers=layers)
+    assert records
+    for crops_per_batch in (1, 16):
+        proposals = proposer(crop_n_layers=layers, crops_per_batch=crops_per_batch, fill_holes=False).propose(image)
+        assert_same(proposals, records)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "layers"),
+    [
+        ("pred_iou_thresh", 0.0, 1),
+        ("stability_score_thresh", 0.0, 1),
+        ("box_nms_thresh", 1.0, 0),
+        ("crop_nms_thresh", 1.0, 1),
+    ],
+)
+def test_every_filter_drops_something_here(proposer, name, value, layers):
+    filtered, less = (proposer(crop_n_layers=layers, **{name: x}) for x in (FILTERS[name], value))
+    assert 0 < len(filtered.propose(PICTURES["wide"])) < len(less.propose(PICTURES["wide"]))
+
+
+def test_refined_masks_are_those_of_the_official_generator(network, proposer):
+    options = {"use_m2m": True, "crop_n_layers": 0, "points_per_side": 4, "pred_iou_thresh": 0.015}
+    records = official(network, PICTURES["wide"], **options)
+    assert records
+    assert_same(proposer(fill_holes=False, **options).propose(PICTURES["wide"]), records)
+
+
+def test_several_images_are_proposed_for_as_one_by_one(proposer):
+    some = proposer(crops_per_batch=3)  # batches that end inside an image
+    together = some.propose_batch(list(PICTURES.values()))
+    for proposals, image in zip(together, PICTURES.values(), strict=True):
+        alone = some.propose(image)
+        np.testing.assert_array_equal(proposals.boxes, alone.boxes)
+        assert proposals.masks == alone.masks
+    assert some.propose_batch([]) == []
+
+
+def test_threads_do_not_disturb_each_other(proposer):
+    shared = proposer()
+    expected = [shared.propose(image).masks for image in PICTURES.values()]
+    found = {}
+
+    def work(place, image):
+        found[place] = shared.propose(image).masks
+
+    threads = [threading.Thread(target=work, args=pair) for pair in enumerate(PICTURES.values())]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[place] for place in range(len(threads))] == expected
+
+
+def test_holes_are_filled_and_nothing_else_changes(proposer):
+    image = PICTURES["wide"]
+    plain, filled = (proposer(fill_holes=fill).propose(image) for fill in (False, True))
+    drawn = [decode_mask(mask) for mask in plain.masks]
+    expected = [ndimage.binary_fill_holes(mask) for mask in drawn]
+    assert any((a != b).any() for a, b in zip(drawn, expected, strict=True))
+    assert list(filled.masks) == encode_masks(np.stack(expected))
+    np.testing.assert_array_equal(plain.boxes, filled.boxes)
+
+
+def test_the_best_are_kept(proposer):
+    image = PICTURES["wide"]
+    every, best = proposer().propose(image), proposer(max_proposals=2).propose(image)
+    assert len(every) > 2 == len(best)
+    assert best.masks == every.masks[:2]
+    assert (np.diff(every.scores) <= 0).all()
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+def test_nothing_survives(proposer, layers):
+    proposals = proposer(crop_n_layers=layers, pred_iou_thresh=2.0).propose(PICTURES["wide"])
+    assert len(proposals) == 0
+    assert proposals.masks == ()
+
+
+def test_an_image_of_one_pixel_has_no_empty_crops(proposer):
+    proposals = proposer().propose(np.zeros((1, 1, 3), dtype=np.uint8))
+    assert all(mask["size"] == (1, 1) for mask in proposals.masks)
+
+
+def test_bfloat16_runs(proposer):
+    proposals = proposer(dtype="bfloat16", pred_iou_thresh=0.1, stability_score_thresh=0.1).propose(PICTURES["wide"])
+    assert len(proposals) > 0
+
+
+def test_description(proposer, weights):
+    described = proposer(points_per_side=5).describe()
+    assert described["proposer"] == "sam2"
+    assert described["points_per_side"] == 5
+    assert described["crop_nms_thresh"] == FILTERS["crop_nms_thresh"]
+    assert described["weights"] == [{"name": "small.pt", "sha256": hashlib.sha256(weights[0].read_bytes()).hexdigest()}]
+
+
+def test_a_named_model_is_the_one_that_the_package_builds(tmp_path):
+    from sam2.build_sam import build_sam2
+
+    built = build_sam2(NAMED, None, device="cpu", apply_postprocessing=False)
+    torch.save({"model": built.state_dict()}, tmp_path / "tiny.pt")
+    loaded = load_model(tmp_path / "tiny.pt", "sam2.1_hiera_t")
+    assert repr(loaded) == repr(built)
+    assert not loaded.training
+    theirs = built.state_dict()
+    assert all(torch.equal(value, theirs[key]) for key, value in loaded.state_dict().items())
+    with pytest.raises(DataError, match=r"not of sam2_hiera_t: none missing, .* unexpected"):
+        load_model(tmp_path / "tiny.pt", "sam2_hiera_t")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_named_model_has_a_config_in_the_package(model, tmp_path):
+    torch.save({"model": {}}, tmp_path / "empty.pt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hydra.utils.instantiate", lambda content: torch.nn.Linear(1, 1) if content else None)
+        with pytest.raises(DataError, match=r"2 weights \(weight, bias\) missing, none unexpected"):
+            load_model(tmp_path / "empty.pt", model)
+
+
+def test_an_unknown_model_is_refused_with_the_closest(weights):
+    with pytest.raises(UnknownNameError, match=r"did you mean 'sam2\.1_hiera_l'"):
+        Sam2Proposer(weights[0], "sam21_hiera_l")
+    with pytest.raises(UnknownNameError, match="bfloat16"):
+        Sam2Proposer(*weights, dtype="float61")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ({"state_dict": {}}, "not an official one"),
+        ([1], "not an official one"),
+        (Path("/"), "cannot be read"),
+    ],
+    ids=["other keys", "a list", "code"],
+)
+def test_files_that_are_no_checkpoint_are_refused(weights, tmp_path, content, why):
+    torch.save(content, tmp_path / "bad.pt")
+    with pytest.raises(DataError, match=f"bad.pt .*{why}"):
+        Sam2Proposer(tmp_path / "bad.pt", weights[1])
+
+
+def test_weights_of_another_shape_and_missing_files_are_refused(network, weights, tmp_path):
+    state = network.state_dict() | {"no_mem_embed": torch.zeros(1, 1, 2)}
+    torch.save({"model": state}, tmp_path / "bad.pt")
+    with pytest.raises(DataError, match="no_mem_embed"):
+        Sam2Proposer(tmp_path / "bad.pt", weights[1])
+    with pytest.raises(DataError, match="does not exist"):
+        Sam2Proposer(tmp_path / "none.pt", weights[1])
+    with pytest.raises(DataError, match=r"none\.yaml cannot be read"):
+        Sam2Proposer(weights[0], str(tmp_path / "none.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("model:\n  _target_: os.system\n  command: 'true'\n", "os.system"),
+        ("model:\n  part:\n    - _target_: builtins.eval\n", "builtins.eval"),
+        ("other: 1\n", "no 'model'"),
+        ("model: [\n", "cannot be read"),
+    ],
+)
+def test_a_config_that_builds_anything_else_is_refused(weights, tmp_path, text, why):
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(DataError, match=why):
+        Sam2Proposer(weights[0], str(tmp_path / "bad.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "why"),
+    [
+        ({"points_per_side": 0}, "points_per_side must be an integer >= 1"),
+        ({"max_proposals": 2.5}, "max_proposals must be an integer"),
+        ({"pred_iou_thresh": float("nan")}, "pred_iou_thresh must be a number"),
+        ({"use_m2m": "no"}, "use_m2m must be true or false"),
+        ({"crop_overlap_ratio": 1.0}, "crop_overlap_ratio must be in"),
+        ({"points_per_side": 3, "crop_n_layers": 2, "crop_n_points_downscale_factor": 2}, "leave no points"),
+    ],
+)
+def test_parameters_out_of_range_are_refused(weights, parameters, why):
+    with pytest.raises(EarthInstructError, match=why):
+        Sam2Proposer(*weights, **parameters)
+
+
+def test_a_missing_package_is_named_with_what_installs_it(weights, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sam2", None)
+    with pytest.raises(EarthInstructError, match="pip install"):
+        Sam2Proposer(*weights)
+
+
+def test_importing_the_proposer_imports_neither_torch_nor_sam2():
+    code = (
+        "import sys, earthinstruct_models.proposers.sam2; sys.exit(bool({'torch', 'sam2', 'hydra'} & {*sys.modules}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
