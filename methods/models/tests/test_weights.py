@@ -163,7 +163,9 @@ def test_what_the_server_lacks_is_named(server):
 
 
 def test_a_folder_is_taken_from_its_page():
-    with pytest.raises(EarthInstructError, match=r"get the folder Qwen2\.5-VL-7B-Instruct from https://huggingface\.co/Qwen/"):
+    with pytest.raises(
+        EarthInstructError, match=r"get the folder Qwen2\.5-VL-7B-Instruct from https://huggingface\.co/Qwen/"
+    ):
         fetch("qwen2.5-vl-7b")
 
 
