@@ -1,6 +1,7 @@
 """Tiny models with random weights, saved to disk as the published ones are: they show that the path works."""
 
 import base64
+import copy
 import io
 import json
 import threading
@@ -28,6 +29,18 @@ def scenes(tmp_path_factory):
 def image():
     """Random pixels, wider than high."""
     return np.random.Generator(np.random.PCG64(0)).integers(0, 256, (48, 80, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def changed():
+    """A copy of a method with other options, on the same model: loading it again would take longer than its test."""
+
+    def change(method, **options):
+        other = copy.copy(method)
+        vars(other).update(options)
+        return other
+
+    return change
 
 
 @pytest.fixture

@@ -61,14 +61,13 @@ def test_what_does_not_reach_the_threshold_is_not_counted(faster_rcnn_weights, m
     assert some.scores.min() >= middle
 
 
-@pytest.mark.parametrize("kind", ["state_dict", "model", "training", "without counters"])
+@pytest.mark.parametrize("kind", ["model", "training", "without counters"])
 def test_every_form_of_checkpoint_loads_the_same(faster_rcnn_weights, method, tmp_path, image, kind):
     import torch
 
     state = method._model.state_dict()
     fewer = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
     content = {
-        "state_dict": state,
         "model": {"model": state, "epoch": 3},
         "training": {"state_dict": state, "optimizer": {}},
         "without counters": fewer,

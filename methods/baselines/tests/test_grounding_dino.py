@@ -62,12 +62,12 @@ def test_boxes_are_clipped_and_labels_are_the_given_names(method, image):
     assert prediction.usage.seconds["detector"] > 0
 
 
-def test_threshold_and_limit(grounding_dino_weights, image):
-    everything = GroundingDino(grounding_dino_weights, device="cpu").detect(image, NAMES)
+def test_threshold_and_limit(method, changed, image):
+    everything = method.detect(image, NAMES)
     middle = float(np.median(everything.scores))
-    some = GroundingDino(grounding_dino_weights, threshold=middle, device="cpu").detect(image, NAMES)
+    some = changed(method, threshold=middle).detect(image, NAMES)
     assert np.array_equal(some.scores, everything.scores[everything.scores >= middle])
-    few = GroundingDino(grounding_dino_weights, limit=5, device="cpu").detect(image, NAMES)
+    few = changed(method, limit=5).detect(image, NAMES)
     assert np.array_equal(few.corners, everything.corners[:5])
 
 

@@ -9,6 +9,7 @@ from earthinstruct_baselines.owlv2 import OWLv2
 from earthinstruct_models.lvlm import LvlmError, Reply
 
 from earthinstruct import Instruction
+from earthinstruct.errors import EarthInstructError
 from earthinstruct.testing import check_method
 
 OPEN = Instruction("open_ended", "Find everything.")
@@ -52,6 +53,12 @@ def test_no_name_is_an_answer_and_a_long_one_is_counted(owlv2_weights, image, ca
 def test_a_reply_without_names_is_a_failure(text):
     with pytest.raises(LvlmError, match="holds no list of names"):
         read_names(Reply(text))
+
+
+def test_named_categories_are_for_owlv2_alone(owlv2_weights, image):
+    method = LvlmOwl(owlv2_weights, Names("[]"), device="cpu")
+    with pytest.raises(EarthInstructError, match="lvlm-owl: the categories are named already"):
+        method.predict(image, Instruction("open_vocabulary", "Find.", ("ship",)))
 
 
 def test_the_prompts_differ_by_setting():

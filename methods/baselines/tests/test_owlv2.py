@@ -52,12 +52,12 @@ def test_what_lies_in_the_padding_is_no_detection(method):
     assert (prediction.boxes[:, 1] + prediction.boxes[:, 3] <= 8).all()
 
 
-def test_threshold_and_limit(owlv2_weights, method, image):
+def test_threshold_and_limit(method, changed, image):
     everything = method.detect(image, NAMES)
     middle = float(np.median(everything.scores))
-    some = OWLv2(owlv2_weights, threshold=middle, device="cpu").detect(image, NAMES)
+    some = changed(method, threshold=middle).detect(image, NAMES)
     assert len(some.scores) == (everything.scores >= middle).sum() < 16
-    assert len(OWLv2(owlv2_weights, limit=3, device="cpu").detect(image, NAMES).scores) == 3
+    assert len(changed(method, limit=3).detect(image, NAMES).scores) == 3
 
 
 def test_the_template_is_used_and_recorded(owlv2_weights, method, image):

@@ -54,12 +54,12 @@ def test_a_mask_is_stretched_to_the_image():
     assert not drawn[:, 11:].any()
 
 
-def test_threshold_and_limit(sam3_weights, method, image):
+def test_threshold_and_limit(method, changed, image):
     everything = method.detect(image, NAMES)
     middle = float(np.median(everything.scores))
-    some = SAM3(sam3_weights, threshold=middle, device="cpu").detect(image, NAMES)
+    some = changed(method, threshold=middle).detect(image, NAMES)
     assert np.array_equal(some.scores, everything.scores[everything.scores >= middle])
-    few = SAM3(sam3_weights, threshold=0.0, limit=4, device="cpu").detect(image, NAMES)
+    few = changed(method, limit=4).detect(image, NAMES)
     assert np.array_equal(few.corners, everything.corners[:4])
     assert list(few.masks) == list(everything.masks[:4])
 

@@ -13,6 +13,7 @@ from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, checked, find_json
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Usage
+from earthinstruct.errors import EarthInstructError
 from earthinstruct.tasks import Task
 from earthinstruct_baselines._losses import Losses
 from earthinstruct_baselines._parts import close_parts, described, make_parts
@@ -27,6 +28,7 @@ SCHEMA: Mapping[str, Any] = {
 _FORMAT = (
     'Answer with JSON and nothing else: {"names": ["name", ...]}, each name once, in the singular, or [] for nothing.'
 )
+_NAMED = "the categories are named already: owlv2 finds them alone"
 
 
 class LvlmOwl:
@@ -69,8 +71,11 @@ class LvlmOwl:
         """Name and find, in one RGB image, uint8 (height, width, 3).
 
         Raises:
+            EarthInstructError: the instruction names its categories.
             LvlmError: no reply came, or none that holds names.
         """
+        if instruction.setting == "open_vocabulary":
+            raise EarthInstructError(f"{self.name}: {_NAMED}")
         started = time.perf_counter()
         reply = self._parts["lvlm"].ask(image, prompt(instruction), SCHEMA)
         named = read_names(reply)
@@ -86,7 +91,7 @@ class LvlmOwl:
 
     def skip(self, task: Task) -> str | None:
         """Open_vocabulary: it names its categories itself."""
-        return "the categories are named already: owlv2 finds them alone" if task.setting == "open_vocabulary" else None
+        return _NAMED if task.setting == "open_vocabulary" else None
 
     def describe(self) -> dict[str, Any]:
         """The language model, the detector, and what was lost so far."""
@@ -109,8 +114,6 @@ def prompt(instruction: Instruction) -> str:
     """What the language model is asked."""
     if instruction.setting == "open_subclass":
         what = f"Which kinds of {instruction.parent} can be seen in it? Name each kind."
-    elif instruction.setting == "open_vocabulary":
-        what = f"Which of these can be seen in it: {', '.join(instruction.categories)}? Use these names."
     else:
         what = "Which kinds of objects can be seen in it? Name each kind that can be counted, in one to three words."
     return f"This image was taken from above, by a satellite or an aircraft. {what}\n{_FORMAT}"
