@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import sys
 import threading
 
 import pytest
@@ -33,7 +34,7 @@ def processes(evaluation):
     return [record["seconds"]["pid"] for record in map(json.loads, lines)]
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", ["Faulty", "Batched", "Control"])
 def test_processes_give_the_bytes_and_scores_of_one(numbered, faulty, tmp_path, name):
     one = run(f"{faulty}:{name}", numbered, tmp_path / "one")
@@ -44,7 +45,7 @@ def test_processes_give_the_bytes_and_scores_of_one(numbered, faulty, tmp_path, 
     assert two.results[0].method == one.results[0].method
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 def test_both_workers_work_and_are_gone_afterwards(numbered, faulty, tmp_path):
     pids = processes(run(f"{faulty}:Faulty", numbered, tmp_path, engine=TWO, parameters={"pause": 0.2}))
     assert len(set(pids)) == 2
@@ -54,7 +55,7 @@ def test_both_workers_work_and_are_gone_afterwards(numbered, faulty, tmp_path):
             os.kill(int(pid), 0)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 def test_a_worker_killed_in_the_middle_loses_nothing_and_repeats_nothing(numbered, faulty, tmp_path):
     killed = []
 
@@ -72,20 +73,20 @@ def test_a_worker_killed_in_the_middle_loses_nothing_and_repeats_nothing(numbere
     assert answers(hurt) == answers(whole)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 def test_what_is_wrong_with_a_method_is_said_by_its_worker(numbered, faulty, tmp_path):
     with pytest.raises(EarthInstructError, match=r"unknown parameter of method .* 'puase'; did you mean 'pause'"):
         run(f"{faulty}:Faulty", numbered, tmp_path, engine=TWO, parameters={"puase": 1})
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 def test_an_object_that_cannot_travel_is_refused_with_the_next_step(numbered, constant, tmp_path):
     constant.predict = lambda image, instruction: Prediction()
     with pytest.raises(EarthInstructError, match=r"cannot be sent to a process of its own.*give it by name"):
         run(constant, numbered, tmp_path, engine=TWO)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 def test_a_worker_that_ends_while_it_starts_is_reported(numbered, tmp_path):
     (tmp_path / "ends.py").write_text("import os\nos._exit(7)\n")
     with pytest.raises(EarthInstructError, match=r"while it made the method.*exit code 7"):
@@ -135,3 +136,11 @@ def test_the_next_images_are_read_while_the_method_works_and_no_more_than_that(
 def test_options_are_checked(options, message):
     with pytest.raises(EarthInstructError, match=message):
         EngineOptions(**options)
+
+
+def test_without_ray_the_line_that_installs_it_is_said_and_local_runs_as_ever(constant, dataset, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "earthinstruct.running.engines.ray", raising=False)
+    assert run(constant, dataset, tmp_path).results[0].run.n_failed == 0
+    with pytest.raises(EarthInstructError, match=r"needs Ray; install it: pip install 'earthinstruct\[ray\]'"):
+        run(constant, dataset, tmp_path, engine=EngineOptions("ray"))
