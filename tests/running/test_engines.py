@@ -1,5 +1,6 @@
 """Every engine gives the same answers, and says what it cannot do."""
 
+import errno
 import json
 import os
 import re
@@ -91,6 +92,15 @@ def test_a_worker_that_ends_while_it_starts_is_reported(numbered, tmp_path):
     (tmp_path / "ends.py").write_text("import os\nos._exit(7)\n")
     with pytest.raises(EarthInstructError, match=r"while it made the method.*exit code 7"):
         run(f"{tmp_path / 'ends.py'}:Ends", numbered, tmp_path, engine=TWO)
+
+
+def test_a_process_that_the_system_refuses_is_said(numbered, faulty, tmp_path, monkeypatch):
+    def refuse(self):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("multiprocessing.context.SpawnProcess.start", refuse)
+    with pytest.raises(EarthInstructError, match=r"cannot be started: .*temporarily unavailable; give fewer --workers"):
+        run(f"{faulty}:Faulty", numbered, tmp_path, engine=TWO)
 
 
 def test_the_next_images_are_read_while_the_method_works_and_no_more_than_that(

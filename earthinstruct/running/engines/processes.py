@@ -32,9 +32,12 @@ class ProcessPool(Pool):
         """Start a process, and hand it the method and the dataset.
 
         Raises:
-            EarthInstructError: the method is an object that cannot be sent.
+            EarthInstructError: there can be no further process, or the method is an object that cannot be sent.
         """
-        return _Process(self._source, self._dataset)
+        try:
+            return _Process(self._source, self._dataset)
+        except OSError as error:
+            raise EarthInstructError(f"a worker process cannot be started: {error}; give fewer --workers") from error
 
     def wait(self, workers: Sequence[RemoteWorker], seconds: float | None) -> Sequence[RemoteWorker]:
         """The workers whose pipe has an answer, or was closed by their end."""
