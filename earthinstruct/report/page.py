@@ -61,13 +61,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Change:
-    """A run against another: differences of F1 over groups and categories, of the other scores, and of images."""
+    """A run against another: F1 over groups and categories, the other scores over groups, error types, and images."""
 
     folder: str
     method: str
     over_groups: list[dict[str, Any]]
     over_categories: list[dict[str, Any]]
     rest: list[dict[str, Any]]
+    errors: list[dict[str, Any]]
     n_fixed: int
     n_broken: int
     n_same: int
@@ -279,13 +280,16 @@ def change_of(run: LoadedRun, against: LoadedRun, compared: Sequence[Compared]) 
     off = run.errors - against.errors
     categories = set(run.truth.categories)
     rows = [{"score": one.score, "over": one.over, **asdict(one.difference)} for one in compared]
-    f1 = [row for row in rows if row["score"].endswith(".f1")]
+    over_groups = [row for row in rows if row["over"] not in categories]
+    errors = [row for row in over_groups if row["score"].startswith("errors.")]
+    f1 = [row for row in over_groups if row["score"].endswith(".f1")]
     return Change(
         folder=str(against.stored.folder),
         method=against.result.method.name,
-        over_groups=[row for row in f1 if row["over"] not in categories],
-        over_categories=[row for row in f1 if row["over"] in categories],
-        rest=[row for row in rows if row["score"].endswith((".precision", ".recall"))],
+        over_groups=f1,
+        over_categories=[row for row in rows if row["score"].endswith(".f1") and row["over"] in categories],
+        rest=[row for row in over_groups if row not in f1 and row not in errors],
+        errors=[row for row in errors if row["over"] == "all"],
         n_fixed=int((off < 0).sum()),
         n_broken=int((off > 0).sum()),
         n_same=int((off == 0).sum()),

@@ -197,7 +197,11 @@ def test_against_another_run_says_what_was_fixed_and_broken(make_run, report):
     # only in the first image does the unshifted ship lie on one: two errors fewer there
     assert [(image["before"], image["errors"]) for image in page.data["images"]] == [(0, 0), (3, 3), (5, 3)]
     assert "1 images have fewer errors than there (fixed), 0 have more (broken), 2 as many" in page.sentences
-    assert "box.f1" in page.text
+    # box F1 of ship: 1 of 3 found with 4 predictions, 2/7; there nothing is found; the harbor in neither
+    assert "box.f1all0.014.3+14.3" in page.sentences
+    # there it lies beside another ship: 6 pixels shared of 25
+    assert "box.correctall01+1" in page.sentences
+    assert "box.localisationall10-1" in page.sentences
     page = report(worse, against=run[0])
     assert "0 images have fewer errors than there (fixed), 1 have more (broken)" in page.sentences
     assert all(image["other"] for image in page.data["images"] if image["failed"] is None)
