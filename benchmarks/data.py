@@ -2,7 +2,7 @@
 
 `python -m benchmarks.data COPIES FOLDER` writes `annotations.json`, `results.json` (COCO results) and
 `predictions-*.jsonl` (a shard a copy, or fewer with `--shards`); 1 copy is NWPU (650 images, 3,921 objects, about
-10,000 predictions), 9 copies have the size of DIOR val. The annotation is read from
+9,000 predictions), 9 copies have the size of DIOR val. The annotation is read from
 `$EARTHINSTRUCT_REFERENCE/nwpu/annotations.json`.
 """
 
