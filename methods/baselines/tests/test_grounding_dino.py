@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from earthinstruct_baselines.grounding_dino import GroundingDino, MMGroundingDino, join_names, split_names, token_map
+from earthinstruct_baselines.grounding_dino import GroundingDino, MMGroundingDino, join_names, token_map
 
 from earthinstruct import Instruction
 from earthinstruct.errors import DataError, EarthInstructError
@@ -91,9 +91,10 @@ def test_one_name_too_long_for_the_text_is_refused(short_grounding_dino_weights,
         method.detect(image, ["ship", "ship " * 11])
 
 
-def test_a_name_of_nothing_but_full_stops_is_refused():
-    with pytest.raises(EarthInstructError, match=r"'\.\.' has nothing to look for"):
-        split_names([".."], len, 256)
+@pytest.mark.parametrize("name", ["..", "\u200b"])
+def test_a_name_without_a_token_is_refused(method, image, name):
+    with pytest.raises(EarthInstructError, match="has nothing to look for"):
+        method.detect(image, ["ship", name])
 
 
 def test_full_stops_inside_a_name_do_not_end_its_phrase():

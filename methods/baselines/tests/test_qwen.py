@@ -107,6 +107,11 @@ def test_an_image_is_enlarged_and_reduced_to_the_limits():
     assert method.describe()["parameters"]["max_pixels"] == 112 * 112
 
 
+def test_an_image_too_long_for_the_model_is_refused():
+    with pytest.raises(EarthInstructError, match=r"qwen2\.5-vl takes no image of 900x1 pixels: .*aspect ratio"):
+        Qwen25VL(Answers()).predict(np.zeros((1, 900, 3), np.uint8), ASKED)
+
+
 def test_what_is_lost_is_counted(caplog):
     lvlm = reply(
         ("ship", [1, 1, 5, 5]),

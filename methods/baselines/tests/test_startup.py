@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 from earthinstruct.registry import METHODS, plugins
 
@@ -13,3 +14,9 @@ def test_no_entry_point_imports_torch():
     heavy = "[m for m in ('torch', 'transformers', 'torchvision', 'open_clip', 'openai') if m in sys.modules]"
     done = subprocess.run([sys.executable, "-c", f"{code}print({heavy})"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_table_of_the_readme_names_every_method():
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    names = [plugin.name for plugin in plugins(METHODS).values() if "baselines" in plugin.distribution]
+    assert [name for name in names if f"\n| `{name}` |" not in readme] == []

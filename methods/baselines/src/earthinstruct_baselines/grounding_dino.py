@@ -158,9 +158,9 @@ def split_names(names: Sequence[str], count_tokens: Callable[[str], int], limit:
     parts: list[list[int]] = []
     room = 0
     for i, name in enumerate(names):
-        if not phrase(name):
-            raise EarthInstructError(f"category {name!r} has nothing to look for")
         length = count_tokens(f"{phrase(name)}.")
+        if length < 2:  # the full stop alone
+            raise EarthInstructError(f"category {name!r} has nothing to look for")
         if length > limit - _FRAME:
             raise EarthInstructError(f"category {name!r} has {length} tokens, the model reads {limit - _FRAME} at most")
         if length > room:

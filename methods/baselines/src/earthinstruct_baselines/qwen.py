@@ -184,7 +184,11 @@ class Qwen25VL(QwenDetector):
         from PIL import Image
         from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
-        height, width = smart_resize(*image.shape[:2], self.factor, self.min_pixels, self.max_pixels)
+        try:
+            height, width = smart_resize(*image.shape[:2], self.factor, self.min_pixels, self.max_pixels)
+        except ValueError as error:
+            size = f"{image.shape[1]}x{image.shape[0]}"
+            raise EarthInstructError(f"{self.name} takes no image of {size} pixels: {error}") from error
         if (height, width) == image.shape[:2]:
             return image
         return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
