@@ -394,3 +394,66 @@ def test_variants_can_have_names_of_their_own():
     assert InstructSAM(**parts).name == "instructsam"
     assert InstructSAM(**parts, assignment="nearest").name == "instructsam-nearest"
     assert InstructSAM(**parts, name="instructsam-georsclip").name == "instructsam-georsclip"
+
+
+class Together(Counts):
+    """Takes several images; fails on black ones."""
+
+    def __init__(self):
+        super().__init__({"ship": 1})
+        self.asked = []
+
+    def count(self, image, instruction):
+        self.asked.append(1)
+        if not image.any():
+            raise EarthInstructError("nothing to see")
+        return Answer(self.counts, seconds=5.0)
+
+    def count_batch(self, images, instruction):
+        self.asked.append(len(images))
+        return [Answer(self.counts, seconds=5.0) if image.any() else EarthInstructError("no") for image in images]
+
+
+class RegionsTogether(Regions):
+    def propose_batch(self, images):
+        return [Proposals(self.boxes) for _ in images]
+
+    def propose(self, image):
+        raise AssertionError("asked one by one")
+
+
+def grey(*levels):
+    return [np.full((20, 30, 3), level, dtype=np.uint8) for level in levels]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_several_images_are_counted_and_proposed_for_together(tmp_path, cached):
+    counter = Together()
+    boxes = [[i, 0, 2, 2] for i in range(3)]
+    sam = InstructSAM(
+        counter=counter,
+        proposer=RegionsTogether(boxes),
+        encoder=Table(ROWS, ["harbor", "ship"]),
+        cache=tmp_path if cached else None,
+    )
+    first, second, again = sam.predict_batch(grey(1, 2, 1), ASK)
+    assert counter.asked == [2]
+    assert first.labels == second.labels == again.labels == ("ship",)
+    assert first.usage.seconds["counter"] == 5.0
+    assert set(first.usage.seconds) == {"counter", "proposer", "encoder", "assignment", "total"}
+    sam.predict(grey(2)[0], ASK)
+    assert counter.asked == [2]
+    with pytest.raises(EarthInstructError, match="nothing to see"):
+        sam.predict_batch(grey(3, 0), ASK)
+    sam.predict(grey(3)[0], ASK)
+    assert counter.asked == [2, 2, 1]  # the failed one alone is asked about again
+
+
+def test_parts_that_take_one_image_are_timed_by_image(monkeypatch):
+    sam = method({"ship": 1}, ROWS)
+    monkeypatch.setattr(
+        sam.proposer, "propose", lambda image: time.sleep(image.max() / 100) or Proposals([[0, 0, 2, 2]])
+    )
+    fast, slow = sam.predict_batch(grey(0, 9), ASK)
+    assert slow.usage.seconds["proposer"] - fast.usage.seconds["proposer"] > 0.05
+    assert slow.usage.seconds["total"] - fast.usage.seconds["total"] > 0.05

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 from earthinstruct_models.cache import CachedEncoder, CachedProposer, StageCache
-from earthinstruct_models.parts import Encoder, Proposer
+from earthinstruct_models.parts import Encoder, Proposer, propose_together
 from earthinstruct_models.recorded import fingerprint
 from numpy.typing import NDArray
 
@@ -27,7 +27,7 @@ from earthinstruct_instructsam.assignment import assign_above, assign_nearest, a
 from earthinstruct_instructsam.choices import PARTS, Choice, choice_of, distributed, still_needed
 from earthinstruct_instructsam.counters.cached import CachedCounter
 from earthinstruct_instructsam.duplicates import without_duplicates
-from earthinstruct_instructsam.parts import Answer, Counter
+from earthinstruct_instructsam.parts import Answer, Counter, count_together
 from earthinstruct_instructsam.presets import PRESETS, SMALL_NOTE
 
 _T = TypeVar("_T")
@@ -111,8 +111,31 @@ class InstructSAM:
 
     def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
         """Count, propose, compare and assign in one RGB image, uint8 (height, width, 3)."""
+        return self._predicted(image, instruction, {})
+
+    def predict_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction, /) -> list[Prediction]:
+        """The same for several images: a counter and a proposer that take several get them together.
+
+        The seconds of a stage that took the images together are shared out evenly, unless it knows them.
+        """
+        keys = [fingerprint(image) for image in images]
+        together: dict[str, float] = {}
+        with _timed(together, "total"), ThreadPoolExecutor(1, "counter") as beside:
+            counting = beside.submit(self._count_ahead, keys, images, instruction, together)
+            with _timed(together, "proposer"):
+                self._propose_ahead(keys, images)
+            counting.result()
+        shares = {stage: seconds / len(images) for stage, seconds in together.items()}
+        return [self._predicted(image, instruction, shares) for image in images]
+
+    def _predicted(self, image: NDArray[np.uint8], instruction: Instruction, ahead: Mapping[str, float]) -> Prediction:
+        """The prediction for one image; `ahead` are seconds that stages took for it before."""
         seconds: dict[str, float] = {}
-        found = self._find(image, instruction, seconds)
+        with _timed(seconds, "total"):
+            found = self._find(image, instruction, seconds)
+        seconds |= {stage: seconds.get(stage, 0.0) + before for stage, before in ahead.items()}
+        if found.answer.seconds is not None:
+            seconds["counter"] = found.answer.seconds
         chosen = np.flatnonzero(found.assigned >= 0)
         similar = found.similarities[chosen]
         proposals = found.proposals
@@ -210,7 +233,7 @@ class InstructSAM:
             if self._asks(instruction):
                 asked = beside.submit(self._count, key, image, instruction, seconds)
             with _timed(seconds, "proposer"):
-                proposals = self._proposed.get(key, lambda: self._propose(image))
+                proposals = self._proposed.get(key, lambda: self._kept(self.proposer.propose(image)))
             if asked is not None:
                 answer = asked.result()
         counts = _asked_for(answer.counts, instruction)
@@ -227,13 +250,34 @@ class InstructSAM:
 
     def _count(self, key: str, image: NDArray[np.uint8], instruction: Instruction, seconds: dict[str, float]) -> Answer:
         with _timed(seconds, "counter"):
-            answer = self._answered.get((key, instruction), lambda: self.counter.count(image, instruction))
-        if answer.seconds is not None:
-            seconds["counter"] = answer.seconds
-        return answer
+            return self._answered.get((key, instruction), lambda: self.counter.count(image, instruction))
 
-    def _propose(self, image: NDArray[np.uint8]) -> Proposals:
-        proposals = self.proposer.propose(image)
+    def _count_ahead(
+        self,
+        keys: Sequence[str],
+        images: Sequence[NDArray[np.uint8]],
+        instruction: Instruction,
+        seconds: dict[str, float],
+    ) -> None:
+        """Remember the answers about several images; one that failed is left for its own turn, to be raised there."""
+        if not callable(getattr(self.counter, "count_batch", None)) or not self._asks(instruction):
+            return
+        unknown = self._answered.unknown([(key, instruction) for key in keys])
+        with _timed(seconds, "counter"):
+            answers = count_together(self.counter, [images[i] for i in unknown], instruction)
+        for i, answer in zip(unknown, answers, strict=True):
+            if isinstance(answer, Answer):
+                self._answered.put((keys[i], instruction), answer)
+
+    def _propose_ahead(self, keys: Sequence[str], images: Sequence[NDArray[np.uint8]]) -> None:
+        """Remember the proposals of several images."""
+        if not callable(getattr(self.proposer, "propose_batch", None)):
+            return
+        unknown = self._proposed.unknown(keys)
+        for i, proposals in zip(unknown, propose_together(self.proposer, [images[i] for i in unknown]), strict=True):
+            self._proposed.put(keys[i], self._kept(proposals))
+
+    def _kept(self, proposals: Proposals) -> Proposals:
         return proposals if self.deduplicate is None else without_duplicates(proposals, self.deduplicate)
 
     def _labels(self, counts: dict[str, int], instruction: Instruction) -> list[str]:
@@ -335,6 +379,15 @@ class _Remembered(Generic[_T]):
     def __init__(self) -> None:
         self._values: OrderedDict[Hashable, Future[_T]] = OrderedDict()
         self._lock = threading.Lock()
+
+    def unknown(self, keys: Sequence[Hashable]) -> list[int]:
+        """The positions of the keys that are not remembered, each key once."""
+        with self._lock:
+            return [i for i, key in enumerate(keys) if key not in self._values and key not in keys[:i]]
+
+    def put(self, key: Hashable, value: _T) -> None:
+        """Remember a value."""
+        self.get(key, lambda: value)
 
     def get(self, key: Hashable, make: Callable[[], _T]) -> _T:
         """The value of a key, made when it is not remembered. An error is raised and forgotten."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,7 +31,11 @@ class Answer:
 
 
 class Counter(Protocol):
-    """Counts objects of an image under an instruction (the LVLM of the paper)."""
+    """Counts objects of an image under an instruction (the LVLM of the paper).
+
+    Optional: `count_batch(images, instruction)`, for each of several images the answer or the error that is the reason
+    for none; `close()`.
+    """
 
     def count(self, image: NDArray[np.uint8], instruction: Instruction) -> Answer:
         """Count in one RGB image, uint8 (height, width, 3)."""
@@ -44,3 +48,14 @@ class Counter(Protocol):
     def describe(self) -> dict[str, Any]:
         """Parameters, and `weights` [{name, sha256}] where there are any."""
         ...
+
+
+def count_together(
+    counter: Counter, images: Sequence[NDArray[np.uint8]], instruction: Instruction
+) -> Sequence[Answer | Exception]:
+    """The answers about several images: by the counter's `count_batch` where it has one, else image by image."""
+    batch = getattr(counter, "count_batch", None)
+    if callable(batch):
+        answers: Sequence[Answer | Exception] = batch(images, instruction)
+        return answers
+    return [counter.count(image, instruction) for image in images]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from earthinstruct.contract import Proposals
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.running.predictions import ProposalRecord
-from earthinstruct_models.parts import Encoder, Proposer
+from earthinstruct_models.parts import Encoder, Proposer, propose_together
 from earthinstruct_models.recorded import fingerprint
 
 _T = TypeVar("_T")
@@ -97,19 +97,61 @@ class StageCache:
         Raises:
             DataError: it cannot be written.
         """
-        name = hashlib.sha256(msgspec.json.encode(key, order="deterministic")).hexdigest()
-        path = self.folder / stage / name[:2] / f"{name}{codec.suffix}"
-        if path.exists():
-            try:
-                return codec.decode(path.read_bytes())
-            except _DAMAGED as error:
-                _LOG.warning("cache entry %s is damaged and is made again: %s", path, error)
-        value = make()
-        try:
-            _write_whole(path, codec.encode(value))
-        except OSError as error:
-            raise DataError(f"cache entry {path} cannot be written: {error.strerror}") from error
+        path = self._path(stage, key, codec)
+        value = _read(path, codec)
+        if value is None:
+            value = make()
+            _write(path, codec, value)
         return value
+
+    def get_many(
+        self,
+        stage: str,
+        keys: Sequence[Sequence[Any]],
+        codec: Codec[_T],
+        make: Callable[[list[int]], Sequence[_T | Exception]],
+    ) -> list[_T | Exception]:
+        """`get` for several keys; what is missing is made together.
+
+        Args:
+            stage: the subfolder.
+            keys: everything each value depends on.
+            codec: how a value lies in a file.
+            make: from positions in `keys`, the values, or why there is none; a reason is returned and not kept.
+
+        Raises:
+            DataError: a value cannot be written.
+        """
+        paths = [self._path(stage, key, codec) for key in keys]
+        values: list[_T | Exception | None] = [_read(path, codec) for path in paths]
+        missing = [i for i, value in enumerate(values) if value is None]
+        for i, made in zip(missing, make(missing) if missing else (), strict=True):
+            values[i] = made
+            if not isinstance(made, Exception):
+                _write(paths[i], codec, made)
+        return cast("list[_T | Exception]", values)
+
+    def _path(self, stage: str, key: Sequence[Any], codec: Codec[_T]) -> Path:
+        name = hashlib.sha256(msgspec.json.encode(key, order="deterministic")).hexdigest()
+        return self.folder / stage / name[:2] / f"{name}{codec.suffix}"
+
+
+def _read(path: Path, codec: Codec[_T]) -> _T | None:
+    """What is kept; None where nothing is, or it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        return codec.decode(path.read_bytes())
+    except _DAMAGED as error:
+        _LOG.warning("cache entry %s is damaged and is made again: %s", path, error)
+        return None
+
+
+def _write(path: Path, codec: Codec[_T], value: _T) -> None:
+    try:
+        _write_whole(path, codec.encode(value))
+    except OSError as error:
+        raise DataError(f"cache entry {path} cannot be written: {error.strerror}") from error
 
 
 class CachedProposer:
@@ -121,12 +163,22 @@ class CachedProposer:
 
     def propose(self, image: NDArray[np.uint8]) -> Proposals:
         """Kept proposals, or new ones."""
-        key = [self._identity, fingerprint(image)]
-        return self._cache.get("proposals", key, PROPOSALS, lambda: self._proposer.propose(image))
+        return self._cache.get("proposals", self._key(image), PROPOSALS, lambda: self._proposer.propose(image))
+
+    def propose_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Proposals]:
+        """The same for several images; those that are new go to the proposer together, where it takes several."""
+        keys = [self._key(image) for image in images]
+        found = self._cache.get_many(
+            "proposals", keys, PROPOSALS, lambda new: propose_together(self._proposer, [images[i] for i in new])
+        )
+        return cast("list[Proposals]", found)
 
     def describe(self) -> dict[str, Any]:
         """That of the proposer."""
         return self._proposer.describe()
+
+    def _key(self, image: NDArray[np.uint8]) -> list[Any]:
+        return [self._identity, fingerprint(image)]
 
     @cached_property
     def _identity(self) -> dict[str, Any]:

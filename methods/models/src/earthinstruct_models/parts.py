@@ -12,7 +12,10 @@ from earthinstruct.contract import Proposals
 
 
 class Proposer(Protocol):
-    """Proposes class-agnostic regions of an image (SAM2 in the paper)."""
+    """Proposes class-agnostic regions of an image (SAM2 in the paper).
+
+    Optional: `propose_batch(images)`, the same for several at once.
+    """
 
     def propose(self, image: NDArray[np.uint8]) -> Proposals:
         """Regions of one RGB image, uint8 (height, width, 3), best first, with masks."""
@@ -37,3 +40,12 @@ class Encoder(Protocol):
     def describe(self) -> dict[str, Any]:
         """Parameters, and `weights` [{name, sha256}]."""
         ...
+
+
+def propose_together(proposer: Proposer, images: Sequence[NDArray[np.uint8]]) -> list[Proposals]:
+    """The regions of several images: by the proposer's `propose_batch` where it has one, else image by image."""
+    batch = getattr(proposer, "propose_batch", None)
+    if callable(batch):
+        found: list[Proposals] = batch(images)
+        return found
+    return [proposer.propose(image) for image in images]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction
 from earthinstruct.tasks import Task
-from earthinstruct_instructsam.parts import Answer, Counter
+from earthinstruct_instructsam.parts import Answer, Counter, count_together
 
 _ANSWERS = json_codec(Answer)
 
@@ -26,8 +27,15 @@ class CachedCounter:
 
     def count(self, image: NDArray[np.uint8], instruction: Instruction) -> Answer:
         """A kept answer, or a new one."""
-        key = [self._identity, fingerprint(image), instruction]
+        key = self._key(image, instruction)
         return self._cache.get("counts", key, _ANSWERS, lambda: self._counter.count(image, instruction))
+
+    def count_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction) -> list[Answer | Exception]:
+        """For each image a kept answer, or a new one, or why there is none; new ones are asked for together."""
+        keys = [self._key(image, instruction) for image in images]
+        return self._cache.get_many(
+            "counts", keys, _ANSWERS, lambda new: count_together(self._counter, [images[i] for i in new], instruction)
+        )
 
     def skip(self, task: Task) -> str | None:
         """That of the counter."""
@@ -42,6 +50,9 @@ class CachedCounter:
         close = getattr(self._counter, "close", None)
         if callable(close):
             close()
+
+    def _key(self, image: NDArray[np.uint8], instruction: Instruction) -> list[Any]:
+        return [self._identity, fingerprint(image), instruction]
 
     @cached_property
     def _identity(self) -> dict[str, Any]:
