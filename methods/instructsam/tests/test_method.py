@@ -78,7 +78,7 @@ def test_labels_are_given_under_the_counts():
     assert dict(prediction.counts) == {"ship": 2, "harbor": 0}
     assert len(prediction.proposals) == 3
     assert prediction.usage.input_tokens == 7
-    assert set(prediction.usage.seconds) == {"counter", "proposer", "encoder", "assignment"}
+    assert set(prediction.usage.seconds) == {"counter", "proposer", "encoder", "assignment", "total"}
 
 
 def test_what_was_not_asked_for_is_left_out():
