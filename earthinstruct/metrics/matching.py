@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from earthinstruct.instances import Instances
 from earthinstruct.masks import intersections
@@ -171,16 +166,15 @@ def match(pairs: Pairs, rule: Rule, order: NDArray[np.int64] | None = None) -> N
     matched = np.full(pairs.n_predictions, -1, dtype=np.int64)
     if not len(pairs.prediction):
         return matched
-    rank = _rank(order, pairs.n_predictions)
-    simple, component = _components(pairs)
+    rank = _rank(order, pairs.n_predictions)[pairs.prediction]
     preference = -pairs.target if rule == "coco" else pairs.target  # among equal IoUs
-    # one ground truth, or one prediction: the first prediction gets its best ground truth
-    best = _first_of_each(simple, component, (preference, -pairs.iou, rank[pairs.prediction]))
+    keys = (preference, -pairs.iou, rank)
+    star = _stars(pairs)
+    best = _first_of_each(star, keys)
     matched[pairs.prediction[best]] = pairs.target[best]
     resolve = _augment if rule == "maximum" else _take_best
-    for options in _tangled(pairs, simple, component, (preference, -pairs.iou, rank[pairs.prediction])):
-        for target, prediction in resolve(options).items():
-            matched[prediction] = target
+    for target, prediction in resolve(_options(pairs, star < 0, keys)).items():
+        matched[prediction] = target
     return matched
 
 
@@ -202,10 +196,9 @@ def enlarges_greedy(pairs: Pairs, entering: NDArray[np.int64]) -> NDArray[np.boo
     if not len(pairs.prediction):
         return larger
     rank = _rank(entering, pairs.n_predictions)[pairs.prediction]
-    simple, component = _components(pairs)
-    larger[pairs.prediction[_first_of_each(simple, component, (rank,))]] = True
-    for options in _tangled(pairs, simple, component, (pairs.target, -pairs.iou, rank)):
-        larger[_displace(options)] = True
+    star = _stars(pairs)
+    larger[pairs.prediction[_first_of_each(star, (rank,))]] = True
+    larger[_displace(_options(pairs, star < 0, (pairs.target, -pairs.iou, rank)))] = True
     return larger
 
 
@@ -217,43 +210,39 @@ def _rank(order: NDArray[np.int64] | None, n: int) -> NDArray[np.int64]:
     return rank
 
 
-def _first_of_each(
-    chosen: NDArray[np.bool_], component: NDArray[np.int64], keys: tuple[NDArray[Any], ...]
-) -> NDArray[np.int64]:
-    """Of each component among the `chosen` pairs, the pair that the keys (the last one first) put first."""
-    pair = np.flatnonzero(chosen)
-    pair = pair[np.lexsort([*(key[pair] for key in keys), component[pair]])]
-    first: NDArray[np.int64] = pair[np.append(True, np.diff(component[pair]) != 0)[: len(pair)]]
+def _stars(pairs: Pairs) -> NDArray[np.int64]:
+    """The star that each pair belongs to, or -1.
+
+    A star is a ground truth whose predictions have no other, or a prediction whose ground truths have no other: the
+    best of its pairs is its whole matching, whatever the rule.
+    """
+    several = [
+        np.bincount(index, minlength=n)[index] > 1
+        for index, n in ((pairs.prediction, pairs.n_predictions), (pairs.target, pairs.n_targets))
+    ]
+    tied_target, tied_prediction = np.zeros(pairs.n_targets, dtype=bool), np.zeros(pairs.n_predictions, dtype=bool)
+    tied_target[pairs.target[several[0]]] = True  # one of its predictions has another ground truth
+    tied_prediction[pairs.prediction[several[1]]] = True
+    around_prediction = np.where(tied_prediction[pairs.prediction], -1, pairs.n_targets + pairs.prediction)
+    return np.where(tied_target[pairs.target], around_prediction, pairs.target)
+
+
+def _first_of_each(star: NDArray[np.int64], keys: tuple[NDArray[Any], ...]) -> NDArray[np.int64]:
+    """Of each star, the pair that the keys (the last one first) put first."""
+    pair = np.flatnonzero(star >= 0)
+    pair = pair[np.lexsort([*(key[pair] for key in keys), star[pair]])]
+    first: NDArray[np.int64] = pair[np.append(True, np.diff(star[pair]) != 0)[: len(pair)]]
     return first
 
 
-def _tangled(
-    pairs: Pairs, simple: NDArray[np.bool_], component: NDArray[np.int64], keys: tuple[NDArray[Any], ...]
-) -> Iterator[dict[int, list[int]]]:
-    """Of each component that is not simple: prediction -> its ground truths, both in the order of the keys."""
-    pair = np.flatnonzero(~simple)
-    pair = pair[np.lexsort([*(key[pair] for key in keys), component[pair]])]
-    rows = zip(component[pair].tolist(), pairs.prediction[pair].tolist(), pairs.target[pair].tolist(), strict=True)
-    for _, members in groupby(rows, key=itemgetter(0)):
-        options: dict[int, list[int]] = {}
-        for _, prediction, target in members:
-            options.setdefault(prediction, []).append(target)
-        yield options
-
-
-def _components(pairs: Pairs) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """For each pair: whether its connected component has one prediction or one ground truth, and the component."""
-    prediction_node, prediction = np.unique(pairs.prediction, return_inverse=True)
-    target_node, target = np.unique(pairs.target, return_inverse=True)
-    n = len(prediction_node) + len(target_node)
-    edges = coo_array(
-        (np.ones(len(prediction), dtype=np.int8), (prediction, target + len(prediction_node))), shape=(n, n)
-    )
-    count, label = connected_components(edges, directed=False)
-    predictions_in = np.bincount(label[: len(prediction_node)], minlength=count)
-    targets_in = np.bincount(label[len(prediction_node) :], minlength=count)
-    component = label[prediction].astype(np.int64)
-    return (predictions_in[component] == 1) | (targets_in[component] == 1), component
+def _options(pairs: Pairs, chosen: NDArray[np.bool_], keys: tuple[NDArray[Any], ...]) -> dict[int, list[int]]:
+    """Prediction -> its ground truths among the `chosen` pairs, both in the order of the keys (the last one first)."""
+    pair = np.flatnonzero(chosen)
+    pair = pair[np.lexsort([key[pair] for key in keys])]
+    options: dict[int, list[int]] = {}
+    for prediction, target in zip(pairs.prediction[pair].tolist(), pairs.target[pair].tolist(), strict=True):
+        options.setdefault(prediction, []).append(target)
+    return options
 
 
 def _take_best(options: dict[int, list[int]]) -> dict[int, int]:
