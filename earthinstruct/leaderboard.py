@@ -34,6 +34,12 @@ _RANK_NOTE = (
     "them, so this ties rather too many. Only rows of one task version, protocol, annotation file and number of images "
     "are ranked against each other."
 )
+_STYLE = (
+    "body{font:15px system-ui,sans-serif;margin:2rem;color:#1a202c}"
+    "table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
+    "th,td{padding:.3rem .7rem;border-bottom:1px solid #d8dee6;text-align:left;white-space:nowrap}"
+    "td:last-child{white-space:normal;min-width:16rem}p{max-width:60rem;color:#4a5568}"
+)
 _HEADINGS = {
     "recomputed": "Recomputed from predictions",
     "published": "Published (not recomputed)",
@@ -69,7 +75,7 @@ def build(root: Path) -> list[Path]:
         The files written.
 
     Raises:
-        DataError: a stored file is malformed, or does not lie where its content says.
+        DataError: there is no such folder, or a stored file is malformed or does not lie where its content says.
     """
     return _write(root, root)
 
@@ -93,14 +99,25 @@ def add(root: Path, result: Result) -> Path:
     """File a result under `results/<task>/<method>/<version>.json`.
 
     Raises:
-        DataError: there is one already, or the method has no version.
+        DataError: there is no such folder, there is such a result already, or the method has no version.
     """
+    _require(root)
     target = root / _place(result)
     if target.exists():
-        raise DataError(f"{target} exists; results are never replaced, raise the method's version")
+        raise DataError(
+            f"{target} exists; results are never replaced: raise the method's version, or give a variant a name of its "
+            "own (InstructSAM: -M name=NAME)"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(as_json(result))
     return target
+
+
+def _require(root: Path) -> None:
+    if not root.is_dir():
+        raise DataError(
+            f"there is no folder {root}; name that of the leaderboards with --root DIR, or make an empty one"
+        )
 
 
 def _place(result: Result) -> Path:
@@ -114,6 +131,7 @@ def _place(result: Result) -> Path:
 
 
 def _write(root: Path, target: Path) -> list[Path]:
+    _require(root)
     rows = pd.DataFrame([*_result_rows(root), *_published_rows(root)])
     written = [target / "result.schema.json"]
     written[0].parent.mkdir(parents=True, exist_ok=True)
@@ -271,7 +289,11 @@ def _markdown(task: str, sections: dict[str, pd.DataFrame]) -> str:
 def _html(task: str, sections: dict[str, pd.DataFrame]) -> str:
     from html import escape
 
-    parts = [f"<!doctype html><meta charset='utf-8'><title>{escape(task)}</title><h1>{escape(task)}</h1>"]
+    parts = [
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(task)}</title>",
+        f"<style>{_STYLE}</style><h1>{escape(task)}</h1>",
+        "<p>Percent; ± is half of the 95 % bootstrap interval over images.</p>",
+    ]
     for kind, section in sections.items():
         parts.append(f"<h2>{_HEADINGS[kind]}</h2>")
         parts.append(_shown(section).to_html(index=False, escape=True, border=0))

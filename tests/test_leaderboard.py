@@ -69,6 +69,13 @@ def test_a_result_is_never_replaced_and_lies_where_it_belongs(root, result):
         build(root)
 
 
+def test_a_folder_that_is_not_there_is_not_made(tmp_path, result):
+    for act in (build, check, lambda root: add(root, result)):
+        with pytest.raises(DataError, match=r"there is no folder .*nowhere; name that of the leaderboards with --root"):
+            act(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
 @pytest.mark.parametrize("version", [None, "../../../x"])
 def test_a_version_that_cannot_be_a_file_name_is_refused(root, result, version):
     with pytest.raises(DataError, match=r"no version|leave the folder"):
