@@ -6,7 +6,8 @@ made, so what reaches the benchmark is sound.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
@@ -63,17 +64,25 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Usage:
-    """What one image cost.
+    """What one image cost, and what a reader of its prediction should know.
 
     Attributes:
         seconds: wall time per stage, for example {"counter": 1.2, "proposer": 3.4}.
         input_tokens: tokens sent to a language model.
         output_tokens: tokens it wrote.
+        events: what happened, in words -> how often, for example {"truncated replies": 1}; zeros are left out.
+
+    Raises:
+        ContractError: a value is negative or of another kind.
+
+    >>> dict(Usage(events={"truncated replies": 1, "labels not asked for": 0}).events)
+    {'truncated replies': 1}
     """
 
     seconds: Mapping[str, float] = field(default_factory=dict)
     input_tokens: int = 0
     output_tokens: int = 0
+    events: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for stage, value in self.seconds.items():
@@ -81,9 +90,25 @@ class Usage:
                 raise ContractError(f"usage.seconds[{stage!r}] must be a finite number >= 0, got {value!r}")
         for name in ("input_tokens", "output_tokens"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+            if not _is_whole(value):
                 raise ContractError(f"usage.{name} must be an integer >= 0, got {value!r}")
+        events = _whole_numbers(self.events, "usage.events", "names")
         object.__setattr__(self, "seconds", MappingProxyType({str(k): float(v) for k, v in self.seconds.items()}))
+        object.__setattr__(self, "events", MappingProxyType({name: n for name, n in events.items() if n}))
+
+    @staticmethod
+    def total(usages: Iterable[Usage]) -> Usage:
+        """All of them added up."""
+        seconds: dict[str, float] = {}
+        events: Counter[str] = Counter()
+        input_tokens = output_tokens = 0
+        for usage in usages:
+            for stage, value in usage.seconds.items():
+                seconds[stage] = seconds.get(stage, 0.0) + value
+            events.update(usage.events)
+            input_tokens += usage.input_tokens
+            output_tokens += usage.output_tokens
+        return Usage(seconds, input_tokens, output_tokens, events)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +146,7 @@ class Prediction:
         scores: float64 (n,), or None: confidence-free, a normal state.
         counts: label -> number of objects, or None: then the instances are counted.
         proposals: the class-agnostic regions the method chose from, or None.
-        usage: seconds per stage and tokens.
+        usage: seconds per stage, tokens and events.
 
     Raises:
         ContractError: lengths differ or a value is malformed; the message gives index and value.
@@ -146,7 +171,7 @@ class Prediction:
         if len(self.labels) != len(self.boxes):
             raise ContractError(f"{len(self.labels)} labels for {len(self.boxes)} boxes")
         if self.counts is not None:
-            object.__setattr__(self, "counts", MappingProxyType(_counts(self.counts)))
+            object.__setattr__(self, "counts", MappingProxyType(_whole_numbers(self.counts, "counts", "labels")))
         if self.proposals is not None and not isinstance(self.proposals, Proposals):
             raise ContractError(f"proposals must be a Proposals or None, got {type(self.proposals).__name__}")
         if not isinstance(self.usage, Usage):
@@ -267,12 +292,16 @@ def _set_regions(value: Any, prefix: str) -> None:
         object.__setattr__(value, "scores", scores)
 
 
-def _counts(counts: Mapping[str, int]) -> dict[str, int]:
-    if not isinstance(counts, Mapping):
-        raise ContractError(f"counts must be a mapping of label to integer, got {counts!r}")
-    for label, count in counts.items():
-        if not isinstance(label, str) or not label.strip():
-            raise ContractError(f"counts has the label {label!r}; labels are non-empty strings")
-        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 0:
-            raise ContractError(f"counts[{label!r}] must be an integer >= 0, got {count!r}")
-    return {label: int(count) for label, count in counts.items()}
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 0)
+
+
+def _whole_numbers(numbers: Mapping[str, int], where: str, keys: str) -> dict[str, int]:
+    if not isinstance(numbers, Mapping):
+        raise ContractError(f"{where} must be a mapping of {keys} to integers, got {numbers!r}")
+    for key, number in numbers.items():
+        if not isinstance(key, str) or not key.strip():
+            raise ContractError(f"{where} has the key {key!r}; {keys} are non-empty strings")
+        if not _is_whole(number):
+            raise ContractError(f"{where}[{key!r}] must be an integer >= 0, got {number!r}")
+    return {key: int(number) for key, number in numbers.items()}

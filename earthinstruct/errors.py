@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from earthinstruct.contract import Usage
 
 _NAMES_SHOWN = 25
 
@@ -18,6 +22,19 @@ class DataError(EarthInstructError):
 
 class ContractError(EarthInstructError, ValueError):
     """A value that breaks the contract between a method and the benchmark."""
+
+
+class PredictionError(EarthInstructError):
+    """A method has no prediction for an image, but has spent something on it.
+
+    Args:
+        message: why.
+        usage: the tokens and seconds; they go into the record of the failure. None: not known.
+    """
+
+    def __init__(self, message: str, usage: Usage | None = None) -> None:
+        super().__init__(message)
+        self.usage = usage
 
 
 class UnknownNameError(EarthInstructError):

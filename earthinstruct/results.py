@@ -95,6 +95,7 @@ class RunInfo(msgspec.Struct, frozen=True):
         n_done: images with a prediction.
         n_failed: images that count as predicted empty.
         failed: image id -> reason.
+        events: what happened to predictions, in words -> how often, summed over images.
     """
 
     seconds: dict[str, float]
@@ -103,6 +104,7 @@ class RunInfo(msgspec.Struct, frozen=True):
     n_done: int
     n_failed: int
     failed: dict[str, str]
+    events: dict[str, int] = {}
 
 
 class PredictionsInfo(msgspec.Struct, frozen=True):

@@ -120,6 +120,8 @@ def _cost(scored: Scored, records: Mapping[ImageId, Record], result: Result) -> 
         for name, a, b in zip(names, said, found, strict=True)
         if a != b
     ]
+    if run.events != scored.usage.events:
+        problems.append(f"events: the result says {run.events}, the predictions give {dict(scored.usage.events)}")
     detail = ", ".join(f"{value} {name}" for name, value in zip(names, found, strict=True))
     return Finding("answers and cost", detail, "; ".join(problems) or None)
 

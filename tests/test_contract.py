@@ -95,11 +95,24 @@ def test_malformed_proposals_are_named_as_such():
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"seconds": {"counter": -1}}, r"seconds\['counter'\]"), ({"input_tokens": 1.5}, "input_tokens")],
+    [
+        ({"seconds": {"counter": -1}}, r"seconds\['counter'\]"),
+        ({"input_tokens": 1.5}, "input_tokens"),
+        ({"events": {"lost": -1}}, r"usage\.events\['lost'\] must be an integer >= 0, got -1"),
+        ({"events": {"lost": True}}, r"usage\.events\['lost'\]"),
+        ({"events": {" ": 1}}, "names are non-empty strings"),
+        ({"events": ["lost"]}, r"usage\.events must be a mapping"),
+    ],
 )
 def test_malformed_usage_is_refused(fields, message):
     with pytest.raises(ContractError, match=message):
         Usage(**fields)
+
+
+def test_usages_add_up():
+    one = Usage({"a": 1.0, "b": 2.0}, 3, 4, {"lost": 1})
+    assert Usage.total([one, Usage({"b": 0.5}, 1), one]) == Usage({"a": 2.0, "b": 4.5}, 7, 8, {"lost": 2})
+    assert Usage.total([]) == Usage()
 
 
 def test_a_mask_of_another_size_than_the_image_is_refused():

@@ -66,6 +66,11 @@ def test_an_honest_result_holds(verdicts):
     [
         (changed("run", n_failed=0, output_tokens=7), "answers and cost", "output tokens: the result says 7"),
         (
+            changed("run", events={"lost": 1}),
+            "answers and cost",
+            "events: the result says {'lost': 1}, the predictions",
+        ),
+        (
             with_box(lambda box: replace(box, tally={**box.tally, "ship": replace(box.tally["ship"], tp=3)})),
             "scores follow from the predictions",
             "1 values differ: box.tally.ship.tp",

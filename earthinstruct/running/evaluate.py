@@ -221,6 +221,7 @@ def _result(
             seconds=dict(scored.usage.seconds),
             input_tokens=scored.usage.input_tokens,
             output_tokens=scored.usage.output_tokens,
+            events=dict(scored.usage.events),
             n_done=scored.n_done,
             n_failed=len(scored.failed),
             failed=failed_by_name(scored.failed),

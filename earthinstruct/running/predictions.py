@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.contract import Prediction, Proposals
+from earthinstruct.contract import Prediction, Proposals, Usage
 from earthinstruct.errors import DataError
 from earthinstruct.files import decode_json
 from earthinstruct.instances import ImageId
@@ -58,7 +58,7 @@ class ProposalRecord(msgspec.Struct, omit_defaults=True):
 class Record(msgspec.Struct, omit_defaults=True):
     """One line of `predictions.jsonl`: what a method answered for one image, or why it did not.
 
-    The fields are those of `Prediction`; `error` is the reason of a failure, and the image then counts as
+    The fields are those of `Prediction` and its usage; `error` is the reason of a failure, and the image then counts as
     predicted empty.
     """
 
@@ -72,6 +72,7 @@ class Record(msgspec.Struct, omit_defaults=True):
     seconds: dict[str, float] = {}
     input_tokens: int = 0
     output_tokens: int = 0
+    events: dict[str, int] = {}
     error: str | None = None
 
     @staticmethod
@@ -86,10 +87,23 @@ class Record(msgspec.Struct, omit_defaults=True):
             scores=None if prediction.scores is None else prediction.scores.tolist(),
             counts=None if prediction.counts is None else dict(prediction.counts),
             proposals=None if proposals is None else ProposalRecord.of(proposals),
-            seconds=dict(prediction.usage.seconds),
-            input_tokens=int(prediction.usage.input_tokens),
-            output_tokens=int(prediction.usage.output_tokens),
+            **_cost(prediction.usage),
         )
+
+    @staticmethod
+    def of_failure(image_id: ImageId, error: str, usage: Usage) -> Record:
+        """The record of an image without a prediction, and what was spent on it."""
+        return Record(image_id, error=error, **_cost(usage))
+
+
+def _cost(usage: Usage) -> dict[str, Any]:
+    """The usage of an image as the fields of a record."""
+    return {
+        "seconds": dict(usage.seconds),
+        "input_tokens": int(usage.input_tokens),
+        "output_tokens": int(usage.output_tokens),
+        "events": dict(usage.events),
+    }
 
 
 def _boxes(boxes: NDArray[np.float64]) -> list[Box]:

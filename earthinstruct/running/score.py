@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -190,6 +191,7 @@ class _Columns:
         self.failed: dict[ImageId, str] = {}
         self.seconds: dict[str, float] = {}
         self.tokens = [0, 0]
+        self.events: Counter[str] = Counter()
         self.label_of_instance: list[NDArray[np.int64]] = []
         self.instances: list[_Regions] = []
         self.proposals: list[_Regions] = []
@@ -199,7 +201,7 @@ class _Columns:
 
     @property
     def usage(self) -> Usage:
-        return Usage(self.seconds, *self.tokens)
+        return Usage(self.seconds, *self.tokens, self.events)
 
     def add(self, images: Sequence[ImageRecord], records: Mapping[ImageId, Record]) -> None:
         """Add the next images."""
@@ -231,6 +233,7 @@ class _Columns:
                 self.seconds[stage] = self.seconds.get(stage, 0.0) + value
             self.tokens[0] += record.input_tokens
             self.tokens[1] += record.output_tokens
+            self.events.update(record.events)
         if record is None or record.error is not None:
             self.failed[image] = "no prediction" if record is None or record.error is None else record.error
             return Record(image)

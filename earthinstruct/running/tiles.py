@@ -127,7 +127,7 @@ def merge_tiles(predictions: Sequence[Prediction], windows: Sequence[Window], he
         masks=tuple(_placed(part, height, width) for part in merged) if with_masks else None,
         scores=np.array([part.score for part in merged]) if with_scores else None,
         counts=_added_counts(predictions, {label: drawn[label] - kept[label] for label in drawn}),
-        usage=_added_usage(predictions),
+        usage=Usage.total(prediction.usage for prediction in predictions),
     )
 
 
@@ -317,15 +317,3 @@ def _added_counts(predictions: Sequence[Prediction], duplicates: dict[str, int])
         for label, count in counts.items():
             total[label] += count
     return {label: max(0, count - duplicates.get(label, 0)) for label, count in total.items()}
-
-
-def _added_usage(predictions: Sequence[Prediction]) -> Usage:
-    seconds: dict[str, float] = {}
-    for prediction in predictions:
-        for stage, value in prediction.usage.seconds.items():
-            seconds[stage] = seconds.get(stage, 0.0) + value
-    return Usage(
-        seconds,
-        sum(prediction.usage.input_tokens for prediction in predictions),
-        sum(prediction.usage.output_tokens for prediction in predictions),
-    )

@@ -29,5 +29,7 @@ def test_error_types_follow_the_scores(constant, dataset, tmp_path):
     assert rows["background"] == ["2", "2"]
     assert rows["missed"] == ["3", "3"]
     assert "duplicate" not in rows  # none
+    happened = replace(results[0], run=replace(results[0].run, events={"truncated replies": 2, "labels lost": 1}))
+    assert "set/open_vocabulary: 1 labels lost, 2 truncated replies" in printed([happened])
     without = replace(results[0], metrics=replace(results[0].metrics, errors=None))
     assert not any(line.startswith("errors") for line in printed([without]))

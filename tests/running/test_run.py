@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from earthinstruct import Prediction, Proposals, Usage, evaluate, load_dataset, score
-from earthinstruct.errors import ContractError, EarthInstructError
+from earthinstruct.errors import ContractError, EarthInstructError, PredictionError
 from earthinstruct.running.predictions import Record, read_records
 from earthinstruct.running.run import check_prediction
 from earthinstruct.tasks import NWPU, tasks_of
@@ -87,6 +87,42 @@ def test_a_failing_image_is_named_counted_as_empty_and_tried_again(constant, dat
     assert first.metrics.counting.tally["ship"].fn == 2
     constant.predict = answer
     assert run(constant, dataset, tmp_path).results[0].run.failed == {}
+
+
+def test_what_a_failure_cost_and_what_happened_are_kept_and_summed(constant, dataset, tmp_path):
+    answers = iter(
+        [
+            Prediction(usage=Usage({}, 5, 1, {"labels not asked for": 2})),
+            PredictionError("no boxes", Usage({"lvlm": 3.0}, 70, 30)),
+            Prediction(usage=Usage({}, 5, 1, {"labels not asked for": 1, "truncated replies": 1})),
+        ]
+    )
+
+    def predict(image, instruction):
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    constant.predict = predict
+    evaluation = run(constant, dataset, tmp_path)
+    failed = json.loads(lines(evaluation)[1])
+    assert failed["error"] == "PredictionError: no boxes"
+    assert (failed["input_tokens"], failed["output_tokens"], failed["seconds"]["lvlm"]) == (70, 30, 3.0)
+    assert failed["seconds"]["total"] > 0
+    spent = evaluation.results[0].run
+    assert (spent.input_tokens, spent.output_tokens, spent.seconds["lvlm"]) == (80, 32, 3.0)
+    assert spent.events == {"labels not asked for": 3, "truncated replies": 1}
+
+
+def test_the_time_of_a_batch_that_failed_is_that_of_its_images(constant, dataset, tmp_path):
+    def predict_batch(images, instruction):
+        time.sleep(0.3)
+        raise RuntimeError("one of them")
+
+    constant.predict_batch = predict_batch
+    evaluation = run(constant, dataset, tmp_path)
+    assert all(json.loads(line)["seconds"]["total"] >= 0.1 for line in lines(evaluation))
 
 
 def test_garbage_is_a_failure_of_its_image(constant, dataset, tmp_path):

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.contract import ControlMethod, Method, Prediction
+from earthinstruct.contract import ControlMethod, Method, Prediction, Usage
 from earthinstruct.datasets import Dataset
-from earthinstruct.errors import ContractError, EarthInstructError
+from earthinstruct.errors import ContractError, EarthInstructError, PredictionError
 from earthinstruct.registry import make_method
 from earthinstruct.results import MethodInfo, method_info, secret_values
 from earthinstruct.running.predictions import Record
@@ -101,12 +101,14 @@ class Worker:
 
     def records(self, task: Task, images: Sequence[int], read: Sequence[Pixels | str]) -> list[Record]:
         """Answer images that were read; a failing image is recorded with its reason."""
+        spent = 0.0
         if len(images) > 1 and not any(isinstance(pixels, str) for pixels in read):
+            started = time.perf_counter()
             try:
                 return self._batch(task, images, read)
             except _FAILURES:  # one image of the batch is at fault: alone, each is answered or named
-                pass
-        return [self._one(task, image, pixels) for image, pixels in zip(images, read, strict=True)]
+                spent = (time.perf_counter() - started) / len(images)
+        return [self._one(task, image, pixels, spent) for image, pixels in zip(images, read, strict=True)]
 
     def close(self) -> None:
         """Release what the method holds, where it was made here."""
@@ -114,12 +116,13 @@ class Worker:
         if isinstance(self._source.method, str) and callable(close):
             close()
 
-    def _one(self, task: Task, image: int, pixels: Pixels | str) -> Record:
+    def _one(self, task: Task, image: int, pixels: Pixels | str, spent: float) -> Record:
+        """Answer one image, on which some seconds were spent before."""
         image_id = self._dataset.images[image].id
         if isinstance(pixels, str):
             return Record(image_id, error=pixels)
+        started = time.perf_counter() - spent
         try:
-            started = time.perf_counter()
             if isinstance(self._method, ControlMethod):
                 targets = targets_of(self._dataset, task, image)
                 prediction = self._method.predict_with_targets(pixels, task.instruction, targets)
@@ -127,7 +130,9 @@ class Worker:
                 prediction = self._method.predict(pixels, task.instruction)
             return self._record(task, image, prediction, time.perf_counter() - started)
         except _FAILURES as error:
-            return Record(image_id, error=self._reason(error))
+            known = error.usage if isinstance(error, PredictionError) else None
+            total = Usage({"total": time.perf_counter() - started})
+            return Record.of_failure(image_id, self._reason(error), Usage.total([known or Usage(), total]))
 
     def _batch(self, task: Task, images: Sequence[int], read: Sequence[Pixels | str]) -> list[Record]:
         started = time.perf_counter()
