@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +11,11 @@ from numpy.typing import NDArray
 from earthinstruct.masks import MaskRuns
 
 ImageId = int | str
+
+
+def by_id(images: Sequence[ImageId]) -> list[int]:
+    """The places of the images in the order of their ids, numbers before text."""
+    return sorted(range(len(images)), key=lambda i: (isinstance(images[i], str), images[i]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +35,19 @@ class Instances:
     boxes: NDArray[np.float64]
     masks: MaskRuns | None = None
     scores: NDArray[np.float64] | None = None
+
+    @staticmethod
+    def concatenate(parts: Sequence[Instances]) -> Instances:
+        """The instances of all parts, in their order; masks and scores where all parts have some. At least one part."""
+        masks = [part.masks for part in parts if part.masks is not None]
+        scores = [part.scores for part in parts if part.scores is not None]
+        return Instances(
+            np.concatenate([part.image for part in parts]),
+            np.concatenate([part.category for part in parts]),
+            np.concatenate([part.boxes for part in parts]),
+            MaskRuns.concatenate(masks) if len(masks) == len(parts) else None,
+            np.concatenate(scores) if len(scores) == len(parts) else None,
+        )
 
     def __len__(self) -> int:
         return len(self.image)

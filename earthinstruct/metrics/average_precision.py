@@ -1,69 +1,77 @@
-"""Average precision per category: over the scores of a method, or as COCO computes it when every score is the same."""
+"""AP_nc50 where a protocol takes it from COCO: average precision over predictions whose scores are all the same."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.instances import ImageId, Instances
+from earthinstruct.instances import ImageId, Instances, by_id
 from earthinstruct.metrics.matching import Pairs, match
 from earthinstruct.metrics.scores import average_precision
 
 
-def ap_over_scores(predictions: Instances, pairs: Pairs, n_targets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """COCO AP without a cap; equal scores enter together, so the order of the file has no say.
+@dataclass(frozen=True, eq=False)
+class InFileOrder:
+    """The predictions of some images that enter the curve, in the order of the file within an image.
 
-    Args:
-        predictions: n predictions with scores.
-        pairs: what they overlap.
-        n_targets: int64 (c,), ground truths of each category.
-
-    Returns:
-        float64 (c,), 0 where there is no ground truth.
-
-    Raises:
-        ValueError: the predictions have no scores.
+    Attributes:
+        image: int64 (n,), index into the images of the part.
+        category: int64 (n,).
+        matched: bool (n,), true positives.
     """
-    if predictions.scores is None:
-        raise ValueError("average precision needs scores")
-    order = np.argsort(-predictions.scores, kind="stable")
-    matched = match(pairs, "maximum", order) >= 0
-    return _per_category(predictions.category[order], matched[order], predictions.scores[order], n_targets)
 
+    image: NDArray[np.int64]
+    category: NDArray[np.int64]
+    matched: NDArray[np.bool_]
 
-def ap_of_constant_scores(
-    predictions: Instances,
-    pairs: Pairs,
-    n_targets: NDArray[np.int64],
-    images: Sequence[ImageId],
-    kept: NDArray[np.bool_],
-    cap: int,
-) -> NDArray[np.float64]:
-    """COCO AP with every score 1: predictions in file order, images in the order of their ids.
+    @classmethod
+    def of(
+        cls, predictions: Instances, pairs: Pairs, kept: NDArray[np.bool_], n_categories: int, cap: int
+    ) -> InFileOrder:
+        """Match as COCO does.
 
-    Args:
-        predictions: n predictions.
-        pairs: what they overlap.
-        n_targets: int64 (c,), ground truths of each category.
-        images: the ids of the images.
-        kept: bool (n,), which predictions are there.
-        cap: how many predictions of a category in an image enter, the first of the file.
+        Args:
+            predictions: n predictions.
+            pairs: what they overlap.
+            kept: bool (n,), which predictions are there.
+            n_categories: number of categories.
+            cap: how many predictions of a category in an image enter, the first of the file.
+        """
+        entering = np.flatnonzero(kept & (predictions.category >= 0))
+        cell = predictions.image[entering] * n_categories + predictions.category[entering]
+        entering = entering[rank_within(cell) < cap]
+        there = np.zeros(len(predictions), dtype=bool)
+        there[entering] = True
+        matched = match(pairs.where(there[pairs.prediction]), "coco") >= 0
+        return cls(predictions.image[entering], predictions.category[entering], matched[entering])
 
-    Returns:
-        float64 (c,), 0 where there is no ground truth.
-    """
-    by_id = np.empty(len(images), dtype=np.int64)
-    by_id[sorted(range(len(images)), key=lambda i: (str(type(images[i])), images[i]))] = np.arange(len(images))
-    cell = predictions.image * len(n_targets) + predictions.category
-    order = np.argsort(by_id[predictions.image], kind="stable")
-    order = order[(kept & (predictions.category >= 0))[order]]
-    order = order[rank_within(cell[order]) < cap]
-    entering = np.zeros(len(predictions), dtype=bool)
-    entering[order] = True
-    matched = match(pairs.where(entering[pairs.prediction]), "coco") >= 0
-    return _per_category(predictions.category[order], matched[order], None, n_targets)
+    @staticmethod
+    def join(parts: Sequence[InFileOrder], n_images: Sequence[int]) -> InFileOrder:
+        """Those of all parts, which have these numbers of images."""
+        before = np.cumsum([0, *n_images]).tolist()
+        return InFileOrder(
+            np.concatenate([part.image + start for part, start in zip(parts, before, strict=False)]),
+            np.concatenate([part.category for part in parts]),
+            np.concatenate([part.matched for part in parts]),
+        )
+
+    def average_precision(self, images: Sequence[ImageId], n_targets: NDArray[np.int64]) -> NDArray[np.float64]:
+        """COCO AP of each category, images in the order of their ids: float64 (c,), 0 where there is no ground truth.
+
+        Args:
+            images: the ids of the images.
+            n_targets: int64 (c,), ground truths of each category.
+        """
+        place = np.empty(len(images), dtype=np.int64)
+        place[by_id(images)] = np.arange(len(images))
+        order = np.argsort(place[self.image], kind="stable")
+        category, matched = self.category[order], self.matched[order]
+        return np.array(
+            [average_precision(matched[category == c], n) if n else 0.0 for c, n in enumerate(n_targets.tolist())]
+        )
 
 
 def rank_within(cell: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -77,19 +85,3 @@ def rank_within(cell: NDArray[np.int64]) -> NDArray[np.int64]:
     rank = np.empty(len(cell), dtype=np.int64)
     rank[within] = np.arange(len(cell)) - np.searchsorted(ordered, ordered, side="left")
     return rank
-
-
-def _per_category(
-    category: NDArray[np.int64],
-    matched: NDArray[np.bool_],
-    values: NDArray[np.float64] | None,
-    n_targets: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    return np.array(
-        [
-            average_precision(matched[category == c], n, None if values is None else values[category == c])
-            if n
-            else 0.0
-            for c, n in enumerate(n_targets.tolist())
-        ]
-    )

@@ -13,7 +13,13 @@ from earthinstruct.metrics.values import PartScores
 
 
 def counting_tally(
-    truth: Truth, predicted: Predicted, protocol: Protocol, kept: NDArray[np.bool_], given: NDArray[np.bool_]
+    truth: Truth,
+    predicted: Predicted,
+    protocol: Protocol,
+    kept: NDArray[np.bool_],
+    given: NDArray[np.bool_],
+    *,
+    any_given: bool,
 ) -> Tally:
     """The tally of the counts.
 
@@ -23,31 +29,36 @@ def counting_tally(
         protocol: the rules.
         kept: bool (predictions,), which predictions are there (a score threshold).
         given: bool (n,), the images that are counted by the counts given; the others by their instances.
+        any_given: whether any image of the whole set is counted by the counts given.
     """
     instances = predicted.instances
     counted = kept.copy()
     if protocol.least_counted_score is not None and instances.scores is not None:
         counted &= instances.scores >= protocol.least_counted_score
     counts = np.where(given[:, None], predicted.counts, count_per_image(instances, *truth.shape, counted))
-    entering = given if protocol.skips_images_without_counts and given.any() else np.ones_like(given)
+    entering = given if protocol.skips_images_without_counts and any_given else np.ones_like(given)
     images = [image for image, enters in zip(truth.images, entering, strict=True) if enters]
     actual = count_per_image(truth.instances, *truth.shape)
     return tally_counts(images, truth.categories, counts[entering], actual[entering])
 
 
 def counting_scores(
-    summary: Summary, predicted: Predicted, protocol: Protocol, kept: NDArray[np.bool_], given: NDArray[np.bool_]
+    summary: Summary, tally: Tally, protocol: Protocol, source: str, mentioned: NDArray[np.bool_]
 ) -> PartScores:
-    """Precision, recall, F1, MAE and RMSE of the counts; the arguments are those of `counting_tally`."""
-    tally = counting_tally(summary.truth, predicted, protocol, kept, given)
+    """Precision, recall, F1, MAE and RMSE of the counts.
+
+    Args:
+        summary: of the same ground truth.
+        tally: of the counts.
+        protocol: the rules.
+        source: where the counts came from: `counts`, `instances` or `mixed`.
+        mentioned: bool (c,), categories that any of the counts given mentions.
+    """
     over = summary.has_truth
     if protocol.counting_over_mentioned:
-        mentioned = predicted.mentioned if given.any() else np.zeros_like(over)
-        over = mentioned | np.stack(list(tally.columns.values())).any(axis=(0, 1))
-    every = given.all() or (protocol.skips_images_without_counts and given.any())
-    source = "counts" if every else "mixed" if given.any() else "instances"
+        over = mentioned | np.any([column.any(axis=0) for column in tally.columns.values()], axis=0)
     fixed = {}
     if len(tally.images):
-        off = tally.columns["fp"] + tally.columns["fn"]  # |predicted - actual|: one of the two is 0
+        off = (tally.columns["fp"] + tally.columns["fn"]).astype(np.int64)  # |predicted - actual|: one of the two is 0
         fixed = {"mae": off.mean(axis=0), "rmse": np.sqrt((off**2).mean(axis=0))}
     return summary.part(tally, F1_AND_PARTS, over, fixed=fixed, source=source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 
 from earthinstruct.instances import Instances
 from earthinstruct.metrics import scores
-from earthinstruct.metrics.average_precision import ap_of_constant_scores, ap_over_scores
+from earthinstruct.metrics.average_precision import InFileOrder
 from earthinstruct.metrics.inputs import Predicted, Truth
-from earthinstruct.metrics.matching import Geometry, Pairs, find_pairs, match
+from earthinstruct.metrics.matching import Geometry, Pairs, Rule, enlarges_greedy, find_pairs, match
+from earthinstruct.metrics.outcomes import Outcomes
 from earthinstruct.metrics.protocols import Protocol
 from earthinstruct.metrics.regions import tally_regions
 from earthinstruct.metrics.summary import F1_AND_PARTS, Summary
@@ -46,15 +48,6 @@ class Detection:
         order = np.arange(n) if in_file_order else np.argsort(-self.predictions.scores, kind="stable")  # type: ignore[operator]
         object.__setattr__(self, "order", order)
 
-    def f1_at_iou(self, kept: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """F1 at `IOU_THRESHOLDS`: float64 (10, c)."""
-        pairs = self.pairs.where(kept[self.pairs.prediction])
-        at = []
-        for threshold in IOU_THRESHOLDS:
-            matched = match(pairs.where(pairs.iou >= threshold), self.protocol.rule, self.order)
-            at.append(self._tally(matched, kept).totals)
-        return np.array([scores.f1(totals) for totals in at])
-
     def matched(self, kept: NDArray[np.bool_]) -> NDArray[np.int64]:
         """The ground truth of each kept prediction, or -1."""
         if self.protocol.rule == "maximum":  # what a prefix matches does not depend on what follows
@@ -70,48 +63,100 @@ class Detection:
         """TP, FP, FN of the kept predictions."""
         return self._tally(self.matched(kept), kept)
 
+    def totals_at_iou(self, threshold: float, kept: NDArray[np.bool_]) -> dict[str, NDArray[np.int64]]:
+        """Sums of TP, FP, FN of the kept predictions at an IoU threshold of 0.5 or more."""
+        pairs = self.pairs.where(kept[self.pairs.prediction] & (self.pairs.iou >= threshold))
+        return self._tally(match(pairs, self.protocol.rule, self.order), kept).totals
+
+    def outcomes(self, rule: Rule) -> Outcomes | None:
+        """The true positives as the predictions come to be there, best score first; None without scores."""
+        predictions, n_categories = self.predictions, self.truth.shape[1]
+        if predictions.scores is None:
+            return None
+        if self.protocol.rule == rule == "maximum":
+            matched = self.matched_all >= 0
+        else:
+            best_first = np.argsort(-predictions.scores, kind="stable")
+            matched = (
+                match(self.pairs, "maximum", best_first) >= 0
+                if rule == "maximum"
+                else enlarges_greedy(self.pairs, best_first)
+            )
+        n_targets = np.bincount(self.truth.instances.category, minlength=n_categories)
+        return Outcomes(predictions.scores, predictions.category.astype(np.int32), matched, n_targets)
+
     def _tally(self, matched: NDArray[np.int64], kept: NDArray[np.bool_]) -> Tally:
         truth = self.truth
         return tally_matches(truth.images, truth.categories, self.predictions, truth.instances, matched, kept)
 
 
-def detection_scores(
-    summary: Summary, detection: Detection, kept: NDArray[np.bool_], regions: Tally | None = None
-) -> PartScores:
-    """Every score of boxes or masks.
+@dataclass(frozen=True, eq=False)
+class DetectionPart:
+    """What the scores of boxes or masks need of some images.
 
-    Args:
-        summary: of the same ground truth.
-        detection: the matched predictions.
-        kept: bool (predictions,), which predictions are there (a score threshold).
-        regions: intersection and union of masks, for mIoU.
+    Attributes:
+        tally: tp, fp, fn of the kept predictions.
+        at_iou: column -> int64 (10, c), sums of tp, fp, fn at `IOU_THRESHOLDS`.
+        outcomes: of all predictions, kept or not; None without scores.
+        in_file_order: where the protocol takes AP_nc50 from COCO.
+        regions: intersection and union of masks, for mIoU; None for boxes.
     """
+
+    tally: Tally
+    at_iou: dict[str, NDArray[np.int64]]
+    outcomes: Outcomes | None
+    in_file_order: InFileOrder | None
+    regions: Tally | None
+
+    @classmethod
+    def of(cls, detection: Detection, kept: NDArray[np.bool_]) -> DetectionPart:
+        """Take what the scores need; `kept`: bool (predictions,), which predictions are there (a score threshold)."""
+        truth, predictions, cap = detection.truth, detection.predictions, detection.protocol.constant_score_ap
+        at_iou = [detection.totals_at_iou(threshold, kept) for threshold in IOU_THRESHOLDS]
+        regions = None
+        if detection.geometry == "mask":
+            regions = tally_regions(truth.images, truth.categories, predictions.take(kept), truth.instances).compact()
+        return cls(
+            detection.tally(kept).compact(),
+            {name: np.array([totals[name] for totals in at_iou]) for name in at_iou[0]},
+            detection.outcomes("maximum"),
+            None if cap is None else InFileOrder.of(predictions, detection.pairs, kept, truth.shape[1], cap),
+            regions,
+        )
+
+    @staticmethod
+    def join(parts: Sequence[DetectionPart]) -> DetectionPart:
+        """That of all parts; at least one."""
+        outcomes = [part.outcomes for part in parts if part.outcomes is not None]
+        ordered = [part.in_file_order for part in parts if part.in_file_order is not None]
+        regions = [part.regions for part in parts if part.regions is not None]
+        return DetectionPart(
+            Tally.join([part.tally for part in parts]),
+            {name: np.sum([part.at_iou[name] for part in parts], axis=0) for name in parts[0].at_iou},
+            Outcomes.join(outcomes) if outcomes else None,
+            InFileOrder.join(ordered, [len(part.tally.images) for part in parts]) if ordered else None,
+            Tally.join(regions) if regions else None,
+        )
+
+
+def detection_scores(summary: Summary, part: DetectionPart) -> PartScores:
+    """Every score of boxes or masks."""
     functions = dict(F1_AND_PARTS)
     fixed: dict[str, NDArray[np.float64]] = {}
-    n_targets = summary.actual.sum(axis=0)
-    cap = detection.protocol.constant_score_ap
-    if cap is None:
+    if part.in_file_order is None:
         functions["ap_nc50"] = scores.ap_nc
     else:
-        fixed["ap_nc50"] = ap_of_constant_scores(
-            detection.predictions, detection.pairs, n_targets, detection.truth.images, kept, cap
-        )
-    if detection.predictions.scores is not None:
-        fixed["ap50"] = ap_over_scores(detection.predictions, detection.pairs, n_targets)
-    at_iou = detection.f1_at_iou(kept)
+        fixed["ap_nc50"] = part.in_file_order.average_precision(part.tally.images, summary.n_targets)
+    if part.outcomes is not None:
+        fixed["ap50"] = part.outcomes.average_precision()
+    at_iou = scores.f1(part.at_iou)
     fixed["f1_5095"] = at_iou.mean(axis=0)
-    part = summary.part(detection.tally(kept), functions, summary.has_truth, fixed=fixed, regions=regions)
+    found = summary.part(part.tally, functions, summary.has_truth, fixed=fixed, regions=part.regions)
     means = [summary.mean(value, summary.groups["all"], summary.has_truth) for value in at_iou]
-    return replace(part, f1_at_iou={f"{at:.2f}": mean for at, mean in zip(IOU_THRESHOLDS.tolist(), means, strict=True)})
+    return replace(found, f1_at_iou={f"{at:.2f}": mean for at, mean in zip(IOU_THRESHOLDS, means, strict=True)})
 
 
-def mask_scores(
-    summary: Summary, detection: Detection | None, kept: NDArray[np.bool_], no_masks_reason: str | None
-) -> PartScores:
-    """The scores of masks; all undefined, with the reason, where a side has none (`detection` is None)."""
-    if detection is None:
-        missing = Value(None, reason=no_masks_reason or "no masks")
-        return PartScores(missing, missing, missing, {}, {}, {}, ap_nc50=missing, miou=missing)
-    truth = detection.truth
-    regions = tally_regions(truth.images, truth.categories, detection.predictions.take(kept), truth.instances)
-    return detection_scores(summary, detection, kept, regions)
+def no_mask_scores(reason: str) -> PartScores:
+    """The scores of masks where a side has none: all undefined."""
+    missing = Value(None, reason=reason)
+    return PartScores(missing, missing, missing, {}, {}, {}, ap_nc50=missing, miou=missing)

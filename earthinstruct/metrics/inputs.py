@@ -66,5 +66,13 @@ class Predicted:
 
 def geometries(truth: Truth, predicted: Predicted) -> tuple[Geometry, ...]:
     """What can be matched: boxes, and masks where both sides have them."""
-    with_masks = all(side.instances.masks is not None and side.no_masks_reason is None for side in (truth, predicted))
-    return ("box", "mask") if with_masks else ("box",)
+    return ("box", "mask") if _masks(truth, predicted.instances) and predicted.no_masks_reason is None else ("box",)
+
+
+def proposal_geometries(truth: Truth, proposals: Instances) -> tuple[Geometry, ...]:
+    """The same for proposals."""
+    return ("box", "mask") if _masks(truth, proposals) else ("box",)
+
+
+def _masks(truth: Truth, regions: Instances) -> bool:
+    return regions.masks is not None and truth.instances.masks is not None and truth.no_masks_reason is None

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from earthinstruct.metrics import scores
 from earthinstruct.metrics.bootstrap import image_weights, interval, resampled_totals
-from earthinstruct.metrics.inputs import Truth
 from earthinstruct.metrics.scores import Columns
-from earthinstruct.metrics.tally import Tally, count_per_image
+from earthinstruct.metrics.tally import Tally
 from earthinstruct.metrics.values import CategoryScores, Count, PartScores, Value
 
 Score = Callable[[Columns], NDArray[np.float64]]
@@ -31,22 +30,28 @@ class Summary:
     """Sums up tallies of one ground truth.
 
     Attributes:
-        truth: the ground truth.
-        actual: int64 (n, c), objects per image and category.
+        categories: names of the c categories.
+        n_targets: int64 (c,), objects of each category.
         has_truth: bool (c,), categories with ground truth.
         groups: group -> int64 (k,), its categories.
         resamples: bootstrap resamples; 0: no intervals.
     """
 
-    def __init__(self, truth: Truth, resamples: int) -> None:
-        self.truth = truth
-        self.actual = count_per_image(truth.instances, *truth.shape)
-        self.has_truth = self.actual.sum(axis=0) > 0
-        index = {name: i for i, name in enumerate(truth.categories)}
+    def __init__(
+        self,
+        categories: tuple[str, ...],
+        groups: Mapping[str, tuple[str, ...]],
+        n_targets: NDArray[np.int64],
+        resamples: int,
+    ) -> None:
+        self.categories = categories
+        self.n_targets = n_targets
+        self.has_truth = n_targets > 0
+        index = {name: i for i, name in enumerate(categories)}
         # sorted by name, so that sums do not depend on the order of the categories
         self.groups = {
             group: np.array([index[name] for name in sorted(members)], dtype=np.int64)
-            for group, members in truth.groups.items()
+            for group, members in groups.items()
         }
         self.resamples = resamples
 
@@ -80,7 +85,7 @@ class Summary:
             for group, means in self.group_means({"miou": values["miou"]}, over).items():
                 groups[group] |= means
         per_category = {}
-        for c, name in enumerate(self.truth.categories):
+        for c, name in enumerate(self.categories):
             here = {score: float(value[c]) if over[c] else None for score, value in values.items()}
             sure = {score: known for score, of in intervals.items() if (known := of.per_category[c]) is not None}
             tp, fp, fn = (int(totals[column][c]) for column in ("tp", "fp", "fn"))

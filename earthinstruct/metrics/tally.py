@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,27 +20,47 @@ class Tally:
     Attributes:
         images: the ids of n images.
         categories: the names of c categories.
-        columns: name -> int64 (n, c); `tp`, `fp`, `fn` for what is matched, `intersection`, `union` (pixels) and
-            `targets` for mIoU.
+        columns: name -> integers >= 0 (n, c); `tp`, `fp`, `fn` for what is matched, `intersection`, `union` (pixels)
+            and `targets` for mIoU.
     """
 
     images: tuple[ImageId, ...]
     categories: tuple[str, ...]
-    columns: Mapping[str, NDArray[np.int64]]
+    columns: Mapping[str, NDArray[Any]]
 
     def __add__(self, other: Tally) -> Tally:
-        if self.categories != other.categories or self.columns.keys() != other.columns.keys():
+        return Tally.join([self, other])
+
+    @staticmethod
+    def join(parts: Sequence[Tally]) -> Tally:
+        """The tally of the whole; at least one part.
+
+        Raises:
+            ValueError: the parts differ in categories or columns, or two have an image in common.
+        """
+        first = parts[0]
+        if any(part.categories != first.categories or part.columns.keys() != first.columns.keys() for part in parts):
             raise ValueError("only tallies of the same categories and columns add up")
-        twice = set(self.images) & set(other.images)
-        if twice:
-            raise ValueError(f"image {min(twice, key=str)!r} is in both tallies; parts must be disjoint sets of images")
-        columns = {name: np.concatenate([column, other.columns[name]]) for name, column in self.columns.items()}
-        return Tally(self.images + other.images, self.categories, columns)
+        images = tuple(image for part in parts for image in part.images)
+        if len(set(images)) < len(images):
+            twice = next(image for image, n in Counter(images).items() if n > 1)
+            raise ValueError(f"image {twice!r} is in both tallies; parts must be disjoint sets of images")
+        columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in first.columns}
+        return Tally(images, first.categories, columns)
+
+    def compact(self) -> Tally:
+        """The same integers in the smallest type that holds each column, for keeping."""
+        return replace(self, columns={name: compact(column) for name, column in self.columns.items()})
 
     @property
     def totals(self) -> dict[str, NDArray[np.int64]]:
         """Sums over the images: name -> int64 (c,)."""
-        return {name: column.sum(axis=0) for name, column in self.columns.items()}
+        return {name: column.sum(axis=0, dtype=np.int64) for name, column in self.columns.items()}
+
+
+def compact(column: NDArray[np.int64]) -> NDArray[Any]:
+    """The same integers >= 0 in the smallest signed type that holds them."""
+    return column.astype(np.min_scalar_type(-1 - int(column.max(initial=0))))
 
 
 def count_per_image(
@@ -57,41 +79,6 @@ def count_per_image(
         counted &= weights
     cell = instances.image[counted] * n_categories + instances.category[counted]
     return np.bincount(cell, minlength=n_images * n_categories).reshape(n_images, n_categories)
-
-
-def totals_at_thresholds(
-    predictions: Instances,
-    matched: NDArray[np.bool_],
-    n_targets: NDArray[np.int64],
-    thresholds: NDArray[np.float64],
-) -> dict[str, NDArray[np.int64]]:
-    """The sums over all images of the predictions whose score reaches a threshold, for all thresholds in one pass.
-
-    Args:
-        predictions: n predictions with scores.
-        matched: bool (n,), true positives of a matching in which every prefix by score is itself a maximum.
-        n_targets: int64 (c,), ground truths of each category.
-        thresholds: float64 (t,), increasing.
-
-    Returns:
-        `tp`, `fp`, `fn`: int64 (t, c).
-
-    Raises:
-        ValueError: the predictions have no scores.
-    """
-    if predictions.scores is None:
-        raise ValueError("score thresholds need scores")
-    shape = (len(thresholds) + 1, len(n_targets))
-    reached = np.searchsorted(thresholds, predictions.scores, side="right")  # how many thresholds a score reaches
-
-    def at_least(counted: NDArray[np.bool_]) -> NDArray[np.int64]:
-        cell = (reached * shape[1] + predictions.category)[counted]
-        histogram = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
-        return np.cumsum(histogram[::-1], axis=0)[-2::-1]
-
-    labelled = predictions.category >= 0
-    tp = at_least(labelled & matched)
-    return {"tp": tp, "fp": at_least(labelled) - tp, "fn": n_targets - tp}
 
 
 def tally_counts(

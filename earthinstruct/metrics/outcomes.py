@@ -1,0 +1,86 @@
+"""`Outcomes`: scored predictions and which of them are true positives, from which curves over scores are made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.metrics import scores
+
+_SCORES_AT_ONCE = 100_000
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """The predictions of some images, in any order. Those of disjoint sets of images join to those of the whole.
+
+    Attributes:
+        scores: float64 (n,).
+        category: int32 (n,), -1 belongs to none.
+        matched: bool (n,), true positives of a matching in which every prefix by score is itself a matching.
+        n_targets: int64 (c,), ground truths of each category.
+    """
+
+    scores: NDArray[np.float64]
+    category: NDArray[np.int32]
+    matched: NDArray[np.bool_]
+    n_targets: NDArray[np.int64]
+
+    @staticmethod
+    def join(parts: Sequence[Outcomes]) -> Outcomes:
+        """Those of all parts; at least one."""
+        return Outcomes(
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.category for part in parts]),
+            np.concatenate([part.matched for part in parts]),
+            np.sum([part.n_targets for part in parts], axis=0),
+        )
+
+    def totals_at(self, thresholds: NDArray[np.float64]) -> dict[str, NDArray[np.int64]]:
+        """`tp`, `fp`, `fn` of the predictions whose score reaches a threshold: int64 (t, c), for t increasing ones."""
+        shape = (len(thresholds) + 1, len(self.n_targets))
+        reached = np.searchsorted(thresholds, self.scores, side="right")  # how many thresholds a score reaches
+
+        def at_least(counted: NDArray[np.bool_]) -> NDArray[np.int64]:
+            cell = (reached * shape[1] + self.category)[counted]
+            histogram = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
+            return np.cumsum(histogram[::-1], axis=0)[-2::-1]
+
+        labelled = self.category >= 0
+        tp = at_least(labelled & self.matched)
+        return {"tp": tp, "fp": at_least(labelled) - tp, "fn": self.n_targets - tp}
+
+    def at_distinct_scores(self) -> Iterator[tuple[NDArray[np.float64], dict[str, NDArray[np.int64]]]]:
+        """`totals_at` all distinct scores, increasing, some of them at a time: (thresholds, totals)."""
+        order = np.argsort(self.scores)
+        ordered = self._take(order)
+        beyond = self.totals_at(self.scores[order[:1]])  # of the predictions that are still to come
+        start, n = 0, len(order)
+        while start < n:
+            last = ordered.scores[min(start + _SCORES_AT_ONCE, n) - 1]
+            stop = int(np.searchsorted(ordered.scores, last, side="right"))
+            here = ordered._take(slice(start, stop))
+            distinct = np.unique(here.scores)
+            within = here.totals_at(distinct)
+            beyond = {name: beyond[name] - within[name][:1] for name in ("tp", "fp")}
+            tp = within["tp"] + beyond["tp"]
+            yield distinct, {"tp": tp, "fp": within["fp"] + beyond["fp"], "fn": self.n_targets - tp}
+            start = stop
+
+    def _take(self, chosen: NDArray[np.int64] | slice) -> Outcomes:
+        return Outcomes(self.scores[chosen], self.category[chosen], self.matched[chosen], self.n_targets)
+
+    def average_precision(self) -> NDArray[np.float64]:
+        """COCO AP of each category without a cap: float64 (c,), 0 where there is no ground truth.
+
+        Equal scores enter together, so the order of the predictions has no say.
+        """
+        found = np.zeros(len(self.n_targets))
+        for c in np.flatnonzero(self.n_targets).tolist():
+            own = np.flatnonzero(self.category == c)
+            own = own[np.argsort(-self.scores[own], kind="stable")]
+            found[c] = scores.average_precision(self.matched[own], int(self.n_targets[c]), self.scores[own])
+        return found
