@@ -94,6 +94,17 @@ class MaskRuns:
         boxes[filled] = np.stack([x0, y0, x1 - x0 + 1, y1 - y0 + 1], axis=1)
         return boxes
 
+    def drawn(self, index: int) -> tuple[NDArray[np.bool_], int, int]:
+        """One mask inside its bounding box: bool (height, width), and the column and row of its first pixel."""
+        x, y, width, height = (int(side) for side in self.boxes[index])
+        own = slice(self.offsets[index], self.offsets[index + 1])
+        column = int(self.heights[index])
+        edges = np.zeros(width * column + 1, dtype=np.int8)
+        np.add.at(edges, self.starts[own] - x * column, 1)
+        np.add.at(edges, self.ends[own] - x * column, -1)
+        whole_columns = np.cumsum(edges[:-1], dtype=np.int8).astype(bool).reshape(width, column)
+        return whole_columns.T[y : y + height], x, y
+
     def take(self, indices: NDArray[np.int64]) -> MaskRuns:
         """The masks at `indices`, in that order."""
         lengths = np.diff(self.offsets)[indices]
@@ -310,12 +321,10 @@ def decode_mask(rle: RLE) -> NDArray[np.bool_]:
     >>> decode_mask({'size': (2, 2), 'counts': '13'}).tolist()
     [[False, True], [True, True]]
     """
-    runs = decode_rles([check_rle(rle, "mask")], "mask")
-    edges = np.zeros(rle["size"][0] * rle["size"][1] + 1, dtype=np.int8)
-    np.add.at(edges, runs.starts, 1)
-    np.add.at(edges, runs.ends, -1)
-    drawn = np.cumsum(edges[:-1]).astype(bool)
-    return drawn.reshape((rle["size"][1], rle["size"][0])).T
+    inside, x, y = decode_rles([check_rle(rle, "mask")], "mask").drawn(0)
+    drawn = np.zeros(rle["size"], dtype=bool, order="F")
+    drawn[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
+    return drawn
 
 
 def intersections(

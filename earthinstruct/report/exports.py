@@ -11,7 +11,7 @@ import numpy as np
 
 from earthinstruct.contract import Prediction
 from earthinstruct.errors import DataError
-from earthinstruct.masks import RLE, decode_mask, decode_rles
+from earthinstruct.masks import RLE, decode_rles
 from earthinstruct.rasters import INSTALL, Place
 
 
@@ -148,8 +148,7 @@ def _outlines(rle: RLE) -> list[list[Ring]]:
     except ImportError as error:
         raise DataError(f"outlines of masks need rasterio: {INSTALL}") from error
 
-    x, y, width, height = (int(value) for value in decode_rles([rle]).boxes[0])
-    mask = decode_mask(rle)[y : y + height, x : x + width]
+    mask, x, y = decode_rles([rle]).drawn(0)
     if not mask.any():
         return []
     polygons = shapes(mask.astype(np.uint8), mask=mask, connectivity=8)

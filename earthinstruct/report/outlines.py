@@ -20,15 +20,7 @@ def mask_path(masks: MaskRuns, index: int, tolerance: float = 0.0) -> str:
         index: which of them.
         tolerance: how far, in pixels, the outline may be from the edges of the pixels.
     """
-    x, y, width, height = (int(side) for side in masks.boxes[index])
-    if not width:
-        return ""
-    own = slice(masks.offsets[index], masks.offsets[index + 1])
-    column = int(masks.heights[index])
-    edges = np.zeros(width * column + 1, dtype=np.int8)
-    np.add.at(edges, masks.starts[own] - x * column, 1)
-    np.add.at(edges, masks.ends[own] - x * column, -1)
-    drawn = np.cumsum(edges[:-1]).astype(bool).reshape(width, column).T[y : y + height]
+    drawn, x, y = masks.drawn(index)
     return "".join(_path(simplified(ring + np.array([x, y]), tolerance)) for ring in rings(drawn))
 
 

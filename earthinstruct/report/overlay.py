@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import colorsys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from earthinstruct.contract import Prediction
-from earthinstruct.masks import decode_mask
+from earthinstruct.masks import decode_rles
 
 _MASK_OPACITY = 0.4
-_SHORTEST_SIDE = 640  # small images are enlarged to it, so that labels can be read
+_SHORTEST_SIDE = 640  # small images are enlarged to it, so that labels can be read,
+_LONGEST_SIDE = 4096  # but not beyond this side
 
 
 def label_colours(labels: Sequence[str]) -> dict[str, tuple[int, int, int]]:
@@ -38,18 +39,16 @@ def draw_overlay(image: NDArray[np.uint8], prediction: Prediction) -> Image.Imag
     counts = dict(prediction.counts) if prediction.counts is not None else {}
     drawn = Counter(prediction.labels)
     colours = label_colours([*prediction.labels, *(label for label, count in counts.items() if count)])
-    pixels = image.astype(np.float64)
-    for label, rle in zip(prediction.labels, prediction.masks or (), strict=False):
-        inside = decode_mask(rle)
-        pixels[inside] = (1 - _MASK_OPACITY) * pixels[inside] + _MASK_OPACITY * np.array(colours[label])
-    picture = Image.fromarray(pixels.round().astype(np.uint8))
-    factor = max(1, -(-_SHORTEST_SIDE // min(picture.size)))
-    picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.LANCZOS)
+    picture = Image.fromarray(_with_masks(image, prediction, colours))
+    factor = max(1, min(-(-_SHORTEST_SIDE // min(picture.size)), _LONGEST_SIDE // max(picture.size)))
+    if factor > 1:
+        picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(picture)
     small = ImageFont.load_default(size=12)
     crowded = len(prediction) > 60
     for label, (x, y, width, height) in zip(prediction.labels, prediction.boxes * factor, strict=True):
-        draw.rectangle((x, y, x + width - 1, y + height - 1), outline=colours[label], width=2)
+        last = (x + max(0, width - 1), y + max(0, height - 1))  # a box thinner than a pixel is drawn as a line
+        draw.rectangle((x, y, *last), outline=colours[label], width=2)
         if not crowded:
             place = draw.textbbox((x, max(0, y - 14)), label, font=small)
             draw.rectangle((place[0] - 1, place[1] - 1, place[2] + 1, place[3] + 1), fill=(0, 0, 0))
@@ -63,6 +62,19 @@ def draw_overlay(image: NDArray[np.uint8], prediction: Prediction) -> Image.Imag
         for label in sorted(colours)
     ] or [("", "nothing found")]
     return _with_legend(picture, [(colours.get(label, (255, 255, 255)), text) for label, text in lines])
+
+
+def _with_masks(
+    image: NDArray[np.uint8], prediction: Prediction, colours: Mapping[str, tuple[int, int, int]]
+) -> NDArray[np.uint8]:
+    pixels = image.copy()
+    masks = decode_rles(prediction.masks or ())
+    for i, label in enumerate(prediction.labels if prediction.masks is not None else ()):
+        inside, x, y = masks.drawn(i)
+        part = pixels[y : y + inside.shape[0], x : x + inside.shape[1]]
+        blend = (1 - _MASK_OPACITY) * part[inside] + _MASK_OPACITY * np.array(colours[label])
+        part[inside] = blend.round().astype(np.uint8)
+    return pixels
 
 
 def _with_legend(picture: Image.Image, lines: Sequence[tuple[tuple[int, int, int], str]]) -> Image.Image:

@@ -153,27 +153,15 @@ class _Part:
 def _parts(prediction: Prediction, window: Window, with_masks: bool) -> list[_Part]:
     x0, y0 = window[:2]
     runs = decode_rles(prediction.masks) if with_masks and prediction.masks is not None else None
-    bounds = None if runs is None else runs.boxes.astype(np.int64)
     parts = []
     for i, label in enumerate(prediction.labels):
         mask, corner = None, (x0, y0)
-        if runs is not None and bounds is not None:
-            mask = _drawn(runs, i, bounds[i])
-            corner = (x0 + int(bounds[i, 0]), y0 + int(bounds[i, 1]))
+        if runs is not None:
+            mask, x, y = runs.drawn(i)
+            corner = (x0 + x, y0 + y)
         score = 0.0 if prediction.scores is None else float(prediction.scores[i])
         parts.append(_Part(label, prediction.boxes[i] + np.array([x0, y0, 0, 0]), score, mask, corner))
     return parts
-
-
-def _drawn(runs: MaskRuns, index: int, bounds: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """One mask inside its bounds x, y, width, height: bool (height, width)."""
-    x, y, width, height = bounds.tolist()
-    own = slice(runs.offsets[index], runs.offsets[index + 1])
-    side = int(runs.heights[index])
-    edges = np.zeros(width * side + 1, dtype=np.int8)
-    edges[runs.starts[own] - x * side] += 1  # runs do not touch, or end where the next starts
-    edges[runs.ends[own] - x * side] -= 1
-    return np.cumsum(edges[:-1]).astype(bool).reshape(width, side).T[y : y + height]
 
 
 def _intersection(a: Window, b: Window) -> Window | None:

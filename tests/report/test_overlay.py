@@ -1,5 +1,7 @@
 import numpy as np
 
+import pytest
+
 from earthinstruct import Prediction
 from earthinstruct.masks import encode_mask
 from earthinstruct.report.overlay import draw_overlay, label_colours
@@ -21,3 +23,15 @@ def test_an_overlay_shows_masks_and_a_legend():
 
 def test_nothing_found_is_a_picture_too():
     assert draw_overlay(np.zeros((10, 10, 3), dtype=np.uint8), Prediction()).width == 640
+
+
+@pytest.mark.parametrize("side", [(0, 0), (0.4, 9), (9, 0.4)])
+def test_a_box_thinner_than_a_pixel_is_drawn(side):
+    image = np.zeros((700, 700, 3), dtype=np.uint8)
+    many = Prediction(["ship"] * 61, [[300, 400, *side]] * 61)  # too many for names in the picture
+    pixels = np.array(draw_overlay(image, many))
+    assert pixels[400, 300].tolist() == list(label_colours(["ship"])["ship"])
+
+
+def test_a_line_of_pixels_is_not_enlarged_beyond_measure():
+    assert draw_overlay(np.zeros((1, 500, 3), dtype=np.uint8), Prediction()).width == 4000
