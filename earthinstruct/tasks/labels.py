@@ -47,11 +47,13 @@ def normalised(label: str) -> str:
 
     >>> normalised("Tennis_Courts"), normalised("dams"), normalised("buses"), normalised("ferries")
     ('tennis court', 'dam', 'bus', 'ferry')
+    >>> normalised("houses"), normalised("sizes")
+    ('house', 'size')
     """
     text = " ".join(label.lower().replace("_", " ").replace("-", " ").split())
     if text.endswith("ies") and len(text) > 4:
         return text[:-3] + "y"
-    if text.endswith(("ches", "shes", "sses", "uses", "xes", "zes")):
+    if text.endswith(("ches", "shes", "sses", "uses", "xes")) and not text.endswith(("ouses", "auses")):
         return text[:-2]
     if text.endswith("s") and not text.endswith(("ss", "us", "is")):
         return text[:-1]
@@ -60,14 +62,29 @@ def normalised(label: str) -> str:
 
 @dataclass(frozen=True)
 class ExactMapper:
-    """The same words, apart from case, underscores, hyphens and the plural."""
+    """The same words, apart from case, underscores, hyphens and the plural; a category's own name first."""
 
     name: str = "exact"
 
     def map(self, labels: Iterable[str], categories: Sequence[str]) -> dict[str, MappedLabel]:
-        """An entry for every label."""
-        known = {normalised(category): category for category in categories}
-        return {label: MappedLabel(known.get(normalised(label))) for label in labels}
+        """An entry for every label.
+
+        Raises:
+            DataError: a label stands for two categories, which differ only in what is overlooked.
+        """
+        known: dict[str, list[str]] = {}
+        for category in categories:
+            known.setdefault(normalised(category), []).append(category)
+        mapped = {}
+        for label in labels:
+            found = [label] if label in categories else known.get(normalised(label), [])
+            if len(found) > 1:
+                raise DataError(
+                    f"label {label!r} stands for the categories {found}, which differ in case, separators or number "
+                    "only; say which with a label map (--label-map FILE.json), or rename one"
+                )
+            mapped[label] = MappedLabel(found[0] if found else None)
+        return mapped
 
 
 @dataclass(frozen=True)
@@ -105,8 +122,9 @@ class FileMapper:
                     f"label map {self.name}: {label!r} is mapped to {mapped.category!r}, which is not a category; "
                     f"known: {', '.join(categories)}, or null"
                 )
-        exact = ExactMapper().map(labels, categories)
-        return {label: self.entries.get(label, mapped) for label, mapped in exact.items()}
+        labels = list(labels)
+        exact = ExactMapper().map((label for label in labels if label not in self.entries), categories)
+        return {label: self.entries[label] if label in self.entries else exact[label] for label in labels}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import pytest
 from earthinstruct.errors import DataError, UnknownNameError
 from earthinstruct.tasks import ExactMapper, ExactThenMapper, FileMapper, MappedLabel, named_mapper
 
-CATEGORIES = ("storage tank", "tennis_court", "bus", "ferry")
+CATEGORIES = ("storage tank", "tennis_court", "bus", "ferry", "greenhouse")
 
 
 @pytest.mark.parametrize(
@@ -17,12 +17,23 @@ CATEGORIES = ("storage tank", "tennis_court", "bus", "ferry")
         ("TENNIS_COURTS", "tennis_court"),
         ("buses", "bus"),
         ("ferries", "ferry"),
+        ("Greenhouses", "greenhouse"),
         ("tank", None),
         ("", None),
     ],
 )
 def test_exact_sees_through_case_separators_and_plural(label, category):
     assert ExactMapper().map([label], CATEGORIES) == {label: MappedLabel(category)}
+
+
+def test_a_category_is_itself_and_what_fits_two_is_refused(tmp_path):
+    categories = ("storage tank", "storage_tank", "Ship", "ships")
+    assert {label: m.category for label, m in ExactMapper().map(categories, categories).items()} == dict(
+        zip(categories, categories, strict=True)
+    )
+    with pytest.raises(DataError, match=r"label 'ship' stands for the categories \['Ship', 'ships'\].*--label-map"):
+        ExactMapper().map(["ship"], categories)
+    assert FileMapper("map", {"ship": MappedLabel("Ship")}).map(["ship"], categories) == {"ship": MappedLabel("Ship")}
 
 
 def test_a_file_decides_for_the_labels_it_names(tmp_path):
