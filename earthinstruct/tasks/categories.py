@@ -29,12 +29,17 @@ class Vocabulary:
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
-        """Named groups of categories whose means are reported: all, base, novel and one for each parent."""
+        """Named groups of categories whose means are reported: all, base, novel and one for each parent.
+
+        A parent that is named like one of the first three has no group of its own.
+        """
         groups = {"all": self.categories}
         if self.novel:
             groups["base"] = tuple(name for name in self.categories if name not in self.novel)
             groups["novel"] = self.novel
-        return groups | {parent.replace(" ", "_"): members for parent, members in self.parents.items()}
+        for parent, members in self.parents.items():
+            groups.setdefault(parent.replace(" ", "_"), members)
+        return groups
 
 
 DIOR = Vocabulary(

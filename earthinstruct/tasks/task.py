@@ -42,6 +42,11 @@ class Task:
                 self.vocabulary.parents,
                 f"These are the parent categories of dataset {self.dataset!r}.",
             )
+        if not {"", ".", ".."}.isdisjoint(self.name.split("/")):
+            raise EarthInstructError(
+                f"task {self.name!r} cannot name a folder, where its runs would go; rename the "
+                + ("parent category (supercategory)" if self.parent else "file or folder of the dataset")
+            )
 
     @property
     def name(self) -> str:
@@ -117,7 +122,7 @@ def tasks_of(
     tasks: list[Task] = []
     for chosen in SETTINGS if setting == "all" else (setting,):
         if chosen == "open_subclass":
-            parents = list(vocabulary.parents) if parent is None else [parent.replace("_", " ")]
+            parents = list(vocabulary.parents) if parent is None else [_parent_named(parent, vocabulary)]
             tasks += [Task(dataset, vocabulary, "open_subclass", name, text) for name in parents]
         else:
             tasks.append(Task(dataset, vocabulary, chosen, None, text))  # type: ignore[arg-type]
@@ -131,3 +136,9 @@ def tasks_of(
             f"an instruction file goes with one task, not with {len(tasks)}; choose a setting and a parent"
         )
     return tasks
+
+
+def _parent_named(name: str, vocabulary: Vocabulary) -> str:
+    """The parent category of a name in which spaces and underscores are one; the name itself where there is none."""
+    known = {parent.replace("_", " "): parent for parent in vocabulary.parents}
+    return known.get(name.replace("_", " "), name.replace("_", " "))

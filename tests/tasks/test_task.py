@@ -82,3 +82,20 @@ def test_a_dataset_without_parents_has_no_subclass_task():
 def test_an_unknown_task_gets_a_suggestion():
     with pytest.raises(UnknownNameError, match="did you mean 'nwpu/open_ended'"):
         load_task("nwpu/open_end")
+
+
+@pytest.mark.parametrize("asked", ["sports_field", "sports field"])
+def test_a_parent_whose_own_name_has_underscores_can_be_asked_for(asked):
+    own = Vocabulary(("court",), parents={"sports_field": ("court",)})
+    assert tasks_of("own", own, "open_subclass", asked)[0].parent == "sports_field"
+
+
+def test_a_parent_named_all_does_not_replace_the_group_of_all():
+    own = Vocabulary(("court", "ship"), parents={"all": ("court",)})
+    assert own.groups["all"] == ("court", "ship")
+
+
+@pytest.mark.parametrize(("dataset", "parent"), [("own", ".."), ("own", "../../x"), ("", "x"), ("..", "x")])
+def test_a_task_whose_name_leaves_its_folder_is_refused(dataset, parent):
+    with pytest.raises(EarthInstructError, match="cannot name a folder"):
+        tasks_of(dataset, Vocabulary(("court",), parents={parent: ("court",)}))
