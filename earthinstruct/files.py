@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +32,7 @@ def decode_json(content: bytes, decoder: msgspec.json.Decoder[_T], problem: str)
     """Decode and check JSON.
 
     Args:
-        content: the JSON text.
+        content: the JSON text, with or without a byte order mark.
         decoder: of the expected type.
         problem: the message of an error, with `{error}` where the reason goes.
 
@@ -39,7 +40,7 @@ def decode_json(content: bytes, decoder: msgspec.json.Decoder[_T], problem: str)
         DataError: it is not JSON of that type.
     """
     try:
-        return decoder.decode(content)
+        return decoder.decode(content.removeprefix(codecs.BOM_UTF8))
     except _MALFORMED as error:
         raise DataError(problem.replace("{error}", str(error))) from error
 

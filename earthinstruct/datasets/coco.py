@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -48,6 +49,7 @@ class _File(msgspec.Struct):
 
 
 _DECODER = msgspec.json.Decoder(_File)
+_NO_PARENT = ("", "none")  # what tools write as supercategory where there is none
 _MOST_PIXELS = 2**32 - 1  # of an image: run lengths are 32-bit numbers in pycocotools
 
 
@@ -172,11 +174,18 @@ class _Reader:
                     f"expected {list(expected.categories)}"
                 )
             return expected
-        parents: dict[str, tuple[str, ...]] = {}
-        for category in sorted(self.file.categories, key=lambda category: category.id):
-            if category.supercategory and category.supercategory not in names:
-                parents[category.supercategory] = (*parents.get(category.supercategory, ()), category.name)
         ordered = sorted(self.file.categories, key=lambda category: category.id)
+        parents: dict[str, tuple[str, ...]] = {}
+        for category in ordered:
+            parent = category.supercategory or ""
+            if parent.lower() not in _NO_PARENT and parent not in names:
+                parents[parent] = (*parents.get(parent, ()), category.name)
+        for i, name in enumerate((*names, *parents)):
+            if any(unicodedata.category(character) == "Cc" for character in name):
+                raise self.error(
+                    f"the {'category' if i < len(names) else 'supercategory'} {name!r} has a control character"
+                )
+        self.refuse_repeated([parent.replace("_", " ") for parent in parents], "supercategories", "name")
         return Vocabulary(tuple(category.name for category in ordered), parents=parents)
 
     def refuse_repeated(self, values: Sequence[object], where: str, what: str) -> None:
@@ -191,6 +200,7 @@ class _Reader:
         if not images:
             raise self.error("'images' is empty")
         self.refuse_repeated([image.id for image in images], "images", "id")
+        self.refuse_repeated([str(image.id) for image in images], "images", "id as text")
         # results and count files may name an image by either, so both must be unique
         self.refuse_repeated([image.file_name for image in images], "images", "file_name")
         for i, image in enumerate(images):

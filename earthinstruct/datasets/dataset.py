@@ -69,9 +69,11 @@ class Dataset:
             raise DataError(f"dataset {self.name!r} has annotations but no image folder; give one with --images DIR")
         image = read_image(self.image_root / record.file_name)
         if image.shape[:2] != (record.height, record.width):
+            turned = image.shape[:2] == (record.width, record.height)
             raise DataError(
                 f"{self.image_root / record.file_name} is {image.shape[1]}x{image.shape[0]} pixels, the annotation "
                 f"file says {record.width}x{record.height}"
+                + ("; an orientation in its EXIF data is not applied: save the picture turned" if turned else "")
             )
         return image
 
@@ -79,13 +81,20 @@ class Dataset:
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Read an image file as uint8 RGB (height, width, 3).
 
+    Palettes are resolved, transparency is dropped, an orientation in EXIF data is not applied.
+
     Raises:
-        DataError: the file is missing or is not an image.
+        DataError: the file is missing, is not an image or has more than 8 bits a channel.
     """
     from PIL import Image
 
     try:
         with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):  # Pillow would cut the values off at 255
+                raise DataError(
+                    f"image {path} has more than 8 bits a channel (mode {image.mode}); stretch it to 8-bit RGB first, "
+                    "for example with earthinstruct.rasters.read_raster"
+                )
             return np.array(image.convert("RGB"), dtype=np.uint8)
     except FileNotFoundError as error:
         raise DataError(f"image {path} does not exist") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -26,6 +27,7 @@ from earthinstruct.datasets.prepare import (
     write_prepared,
 )
 from earthinstruct.errors import DataError
+from earthinstruct.files import decode_json
 from earthinstruct.tasks import NWPU
 
 FILE_NAME = f"{PREFIX}nwpu.json"
@@ -154,7 +156,7 @@ def _of_coco(
             f"the images are not there ({root / 'positive image set'}): predictions can be scored, "
             "but no method can be run before they are"
         )
-    entries = msgspec.json.decode(content)["annotations"]
+    entries = decode_json(content, msgspec.json.Decoder(dict[str, Any]), f"{path}: {{error}}")["annotations"]
     of_image: dict[int, list[int]] = {}
     for i, index in enumerate(dataset.annotations.image.tolist()):
         of_image.setdefault(index, []).append(i)

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from earthinstruct.datasets import load_dataset, read_coco
 from earthinstruct.errors import DataError
@@ -62,6 +63,9 @@ def damaged(path, value):
         (damaged(["categories"], []), "'categories' is empty"),
         (damaged(["images", 1, "id"], 0), r"images\[1\] repeats the id 0"),
         (damaged(["images", 1, "file_name"], "a.png"), r"images\[1\] repeats the file_name 'a.png'"),
+        (damaged(["images", 1, "id"], "0"), r"images\[1\] repeats the id as text '0'"),
+        (damaged(["categories", 1, "name"], "har\x1bbor"), r"category 'har\\x1bbor' has a control character"),
+        (damaged(["categories", 1, "supercategory"], "trans\nport"), r"supercategory 'trans\\nport' has a control"),
         (damaged(["images", 1, "width"], 0), r"images\[1\] has size 0x20"),
         (damaged(["images", 1, "width"], "30"), r"images\[1\]\.width"),
         (damaged(["images", 0, "file_name"], "../a.png"), "'../a.png' leaves the image folder"),
@@ -136,3 +140,33 @@ def test_masks_are_those_of_the_polygons(dataset):
     expected = np.zeros((20, 30), dtype=bool)
     expected[10:16, 20:26] = True
     assert np.array_equal(drawn, expected)
+
+
+@pytest.mark.parametrize("parent", ["none", "None", "", None])
+def test_a_supercategory_that_says_none_is_no_parent(coco, write_coco, parent):
+    coco["categories"][0]["supercategory"] = parent
+    assert load_dataset(str(write_coco(coco))).vocabulary.parents == {}
+
+
+def test_a_byte_order_mark_does_no_harm(coco, write_coco):
+    file = write_coco(coco)
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b",", b",\r\n"))
+    assert len(load_dataset(str(file)).images) == 3
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_an_image_of_more_than_8_bits_is_refused_and_not_cut_off(coco, write_coco, mode):
+    coco["images"] = [{**coco["images"][0], "file_name": "a.tif"}]
+    coco["annotations"] = []
+    dataset = load_dataset(str(write_coco(coco)))
+    kind = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
+    Image.fromarray(np.full((20, 30), 1000, dtype=kind)).save(dataset.image_root / "a.tif")
+    with pytest.raises(DataError, match=r"a\.tif has more than 8 bits a channel \(mode .*stretch it"):
+        dataset.read_image(0)
+
+
+def test_a_picture_that_is_turned_says_so(coco, write_coco):
+    dataset = load_dataset(str(write_coco(coco)))
+    Image.new("RGB", (20, 30)).save(dataset.image_root / "a.png")
+    with pytest.raises(DataError, match="20x30 pixels, the annotation file says 30x20; an orientation in its EXIF"):
+        dataset.read_image(0)
