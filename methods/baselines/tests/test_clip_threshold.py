@@ -6,7 +6,7 @@ from earthinstruct_baselines.clip_threshold import ClipThreshold
 
 from earthinstruct import Instruction
 from earthinstruct.contract import Proposals
-from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
 from earthinstruct.masks import encode_mask
 from earthinstruct.testing import check_method
 
@@ -87,13 +87,15 @@ def test_no_proposal_is_an_answer():
         ({"score": "dot"}, UnknownNameError, "unknown score 'dot'"),
         ({"temperature": 0}, EarthInstructError, "temperature must be above 0"),
         ({"proposer": "sam"}, UnknownNameError, "did you mean 'sam2'"),
-        ({"proposer": "sam2"}, EarthInstructError, "needs checkpoint: give it with -M proposer.checkpoint=VALUE"),
+        ({"proposer": "sam2"}, DataError, "the weights sam2_hiera_l are not at"),
+        ({"encoder": "open_clip"}, EarthInstructError, r"needs checkpoint: give -M encoder\.checkpoint=FILE"),
         ({"proposer": "segments", "proposer.limits": 3}, UnknownNameError, "did you mean 'proposer.limit'"),
         ({"checkpoint": "x.pt"}, UnknownNameError, "unknown parameter of method 'clip-threshold' 'checkpoint'"),
-        ({"encoder.device": "cpu"}, EarthInstructError, "the encoder is there already"),
+        ({"encoder.device": "cpu"}, UnknownNameError, r"unknown parameter .* 'encoder\.device'"),
     ],
 )
-def test_wrong_parameters_are_answered(options, error, message):
+def test_wrong_parameters_are_answered(options, error, message, monkeypatch, tmp_path):
+    monkeypatch.setenv("EARTHINSTRUCT_WEIGHTS", str(tmp_path))
     with pytest.raises(error, match=message):
         ClipThreshold(**{"proposer": "segments", "encoder": Plane(), **options})
 

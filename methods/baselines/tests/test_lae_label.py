@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from earthinstruct_baselines.lae_label import LaeLabel, prompt
 from earthinstruct_models.lvlm import LvlmError, Reply
+from earthinstruct_models.testing import ScriptedLvlm
 
 from earthinstruct import Instruction
 from earthinstruct.contract import Proposals
@@ -36,19 +37,21 @@ class Squares:
         return {"proposer": "squares"}
 
 
-class NamesGreys:
-    """Names a crop by its grey level; level 200 gets an answer without JSON."""
+class NamesGreys(ScriptedLvlm):
+    """Names a crop by its grey level; level 200 gets an answer without JSON. It fails where told to."""
 
     failing = None
 
-    def ask_many(self, images, text, schema=None):
-        self.shapes = [image.shape[:2] for image in images]
-        names = {level: name for name, level in COLOURS.items()}
-        replies = [names.get(int(image.max()), "") for image in images]
-        outcomes = [Reply(f'{{"label": "{name}"}}' if name else "No idea.", 7, 2) for name in replies]
-        if self.failing is not None:
-            outcomes[self.failing] = LvlmError("no reply within the deadline")
-        return outcomes
+    def __init__(self):
+        super().__init__()
+        self.shapes = []
+
+    def answer(self, image):
+        self.shapes.append(image.shape[:2])
+        if image.max() == self.failing:
+            return LvlmError("no reply within the deadline")
+        name = next((name for name, level in COLOURS.items() if level == image.max()), "")
+        return Reply(f'{{"label": "{name}"}}' if name else "No idea.", 7, 2)
 
     def describe(self):
         return {"lvlm": "greys"}
@@ -65,7 +68,7 @@ def test_each_crop_gets_its_own_name(image):
     assert prediction.scores is None
     assert (prediction.usage.input_tokens, prediction.usage.output_tokens) == (28, 8)
     assert lvlm.shapes == [(12, 12)] * 4  # enlarged by a fifth
-    assert method.losses.counts == {"unrecognised crops": 1, "unreadable answers": 1}
+    assert prediction.usage.events == {"unrecognised crops": 1, "unreadable answers": 1}
 
 
 def test_open_vocabulary_keeps_the_categories_alone(image):
@@ -73,14 +76,28 @@ def test_open_vocabulary_keeps_the_categories_alone(image):
     prediction = method.predict(image, Instruction("open_vocabulary", "Find.", ("harbor", "vehicle")))
     assert prediction.labels == ("harbor",)
     assert prediction.boxes.tolist() == [BOXES[1].tolist()]
-    assert method.losses.counts["labels not asked for"] == 1
+    assert prediction.usage.events["labels not asked for"] == 1
 
 
 def test_a_crop_without_a_reply_fails_the_image(image):
     lvlm = NamesGreys()
-    lvlm.failing = 2
-    with pytest.raises(LvlmError, match="deadline"):
+    lvlm.failing = 150
+    with pytest.raises(LvlmError, match="deadline") as caught:
         LaeLabel(Squares(), lvlm).predict(image, Instruction("open_ended", "Find everything."))
+    assert (caught.value.usage.input_tokens, caught.value.usage.output_tokens) == (21, 6)  # of the other three
+
+
+def test_crops_of_several_images_are_asked_about_together(image):
+    lvlm = NamesGreys()
+    method = LaeLabel(Squares(), lvlm)
+    mirrored = np.ascontiguousarray(image[:, ::-1] // 2)
+    instruction = Instruction("open_ended", "Find everything.")
+    together = method.predict_batch([image, mirrored], instruction)
+    assert lvlm.requests == [6]  # eight crops; two of them show the same twice
+    alone = [LaeLabel(Squares(), NamesGreys()).predict(one, instruction) for one in (image, mirrored)]
+    assert [prediction.labels for prediction in together] == [prediction.labels for prediction in alone]
+    assert [prediction.boxes.tolist() for prediction in together] == [p.boxes.tolist() for p in alone]
+    assert [prediction.usage.input_tokens for prediction in together] == [28, 28]
 
 
 def test_the_prompts_differ_by_setting():

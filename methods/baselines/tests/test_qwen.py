@@ -1,12 +1,12 @@
 """Boxes come back from the coordinates of each model to the pixels of the image; what is lost is counted."""
 
 import json
-import logging
 
 import numpy as np
 import pytest
 from earthinstruct_baselines.qwen import Qwen3VL, Qwen25VL, prompt, read_boxes
 from earthinstruct_models.lvlm import LvlmError, Reply
+from earthinstruct_models.testing import ScriptedLvlm
 
 from earthinstruct import Instruction
 from earthinstruct.datasets import load_dataset
@@ -17,14 +17,15 @@ ASKED = Instruction("open_vocabulary", "Count.", ("ship", "storage_tank"))
 SIZES = [(800, 800), (600, 1000), (40, 60), (1234, 321), (28, 56), (1500, 1100)]  # height, width
 
 
-class Answers:
+class Answers(ScriptedLvlm):
     """A language model with one answer; it keeps what it was shown."""
 
     def __init__(self, text="[]", finish="complete"):
+        super().__init__()
         self.reply = Reply(text, 30, 10, finish=finish)
 
-    def ask(self, image, text, schema=None):
-        self.shown, self.text = image, text
+    def answer(self, image):
+        self.shown = image
         return self.reply
 
     def describe(self):
@@ -35,16 +36,16 @@ class Finds(Answers):
     """Finds the red rectangle of what it is shown; answers in its pixels, or in thousandths of it."""
 
     def __init__(self, thousandths=False):
+        super().__init__()
         self.thousandths = thousandths
 
-    def ask(self, image, text, schema=None):
+    def answer(self, image):
         red = (image[..., 0] > 128) & (image[..., 1] < 128)
         (y0, x0), (y1, x1) = np.argwhere(red).min(axis=0), np.argwhere(red).max(axis=0) + 1
         box = np.array([x0, y0, x1, y1], dtype=float)
         if self.thousandths:
             box *= 1000 / np.tile(image.shape[1::-1], 2)
-        self.reply = Reply(json.dumps([{"bbox_2d": box.round().tolist(), "label": "ship"}]))
-        return super().ask(image, text, schema)
+        return Reply(json.dumps([{"bbox_2d": box.round().tolist(), "label": "ship"}]))
 
 
 def reply(*elements, **options):
@@ -90,7 +91,7 @@ def test_pixels_of_the_resized_image_exactly():
     assert prediction.scores is None
     assert prediction.counts is None
     assert (prediction.usage.input_tokens, prediction.usage.output_tokens) == (30, 10)
-    assert method.losses.counts == {}
+    assert prediction.usage.events == {}
 
 
 def test_thousandths_exactly():
@@ -112,7 +113,7 @@ def test_an_image_too_long_for_the_model_is_refused():
         Qwen25VL(Answers()).predict(np.zeros((1, 900, 3), np.uint8), ASKED)
 
 
-def test_what_is_lost_is_counted(caplog):
+def test_what_is_lost_is_counted():
     lvlm = reply(
         ("ship", [1, 1, 5, 5]),
         ("ship", [1100, 0, 1200, 50]),  # outside
@@ -123,18 +124,14 @@ def test_what_is_lost_is_counted(caplog):
     )
     lvlm.reply = Reply(lvlm.reply.text[:-1] + ', {"bbox_2d": [1, 2', finish="truncated")
     method = Qwen3VL(lvlm)
-    with caplog.at_level(logging.WARNING):
-        prediction = method.predict(np.zeros((100, 100, 3), np.uint8), ASKED)
+    prediction = method.predict(np.zeros((100, 100, 3), np.uint8), ASKED)
     assert prediction.labels == ("ship",)
-    expected = {
+    assert prediction.usage.events == {
         "truncated replies": 1,
         "unreadable elements": 3,
         "boxes outside the image": 2,
         "labels not asked for": 1,
     }
-    assert method.losses.counts == expected
-    assert "qwen3-vl: one image lost 2 boxes outside the image, 1 labels not asked for" in caplog.text
-    assert method.describe()["notes"][0].startswith("lost so far: 2 boxes outside the image")
 
 
 @pytest.mark.parametrize(
@@ -180,7 +177,7 @@ def test_it_keeps_the_contract_in_every_setting(kind):
         ({"min_pixels": 5, "max_pixels": 1000}, EarthInstructError, "min_pixels must be at least 784"),
         ({"lvlm.max_pixels": 1000}, EarthInstructError, "give max_pixels without 'lvlm.'"),
         ({"lvlm": "vllm"}, UnknownNameError, "unknown lvlm 'vllm'"),
-        ({"lvlm": "openai"}, EarthInstructError, "needs model: give it with -M lvlm.model=VALUE"),
+        ({"lvlm": "openai"}, EarthInstructError, r"needs model: give -M lvlm\.model=VALUE"),
         ({"lvlm": "transformers"}, DataError, "the weights qwen2.5-vl-7b are not at .*huggingface.co/Qwen"),
     ],
 )
@@ -207,6 +204,23 @@ def test_it_runs_from_the_command_line_over_a_server(name, run_on_scenes, lvlm_s
     expected = [0, 0, 100 * image.width / extent[0], 50 * image.height / extent[1]]
     np.testing.assert_allclose(records[0]["boxes"], [expected])
     assert result["method"]["parameters"]["lvlm.model"] == "tiny"
+
+
+def test_one_bad_reply_among_several_images_costs_no_second_request(run_on_scenes, lvlm_server):
+    """The images are asked about together; after the failure each is answered, or named, from what is remembered."""
+    asked = []
+
+    def answer(image, text):
+        asked.append(image.tobytes())
+        return "I see ships." if asked.index(image.tobytes()) == 1 else '[{"bbox_2d": [0, 0, 9, 9], "label": "ship"}]'
+
+    lvlm_server.answer = answer
+    records, result = run_on_scenes("qwen3-vl", "lvlm=openai", "lvlm.model=tiny", "lvlm.concurrency=1", expected=1)
+    assert len(asked) == len(set(asked)) == len(records) == 2
+    (failed,) = [record for record in records if "error" in record]
+    assert failed["error"].startswith("LvlmError: the reply holds no JSON")
+    assert (failed["input_tokens"], failed["output_tokens"]) == (20, 5)
+    assert (result["run"]["input_tokens"], result["run"]["n_failed"]) == (40, 1)
 
 
 @pytest.mark.parametrize("kind", ["qwen2.5-vl", "qwen3-vl"])

@@ -260,7 +260,7 @@ def test_similarities_are_drawn():
     [
         ({"preset": "smal"}, UnknownNameError, "did you mean 'small'"),
         ({"assignment": "count"}, UnknownNameError, "did you mean 'counts'"),
-        ({"preset": "recorded"}, EarthInstructError, "-M counts=DIR"),
+        ({"preset": "recorded"}, EarthInstructError, r"-M counter\.counts=DIR"),
         ({"preset": "recorded", "counts": "."}, EarthInstructError, "-M images=DIR"),
         ({"counter": Counts({}), "proposer": "recorded"}, EarthInstructError, "-M proposals=FILE"),
         (

@@ -97,11 +97,11 @@ def test_another_choice_of_a_part_drops_what_the_preset_gave_the_first():
         ({"preset": "fast", "proposer.model": "sam2.1_hiera_b+"}, ["OPENAI", "sam2.1_hiera_b+", "skyclip-b32"]),
         ({"encoder": "remoteclip-b32"}, ["weights remoteclip-b32"]),
         ({"encoder": "remoteclip-b32", "checkpoint": "own.pt"}, []),
-        ({"counter": "recorded"}, ["-M counts=DIR", "-M images=DIR"]),
+        ({"counter": "recorded"}, ["-M counter.counts=DIR", "-M images=DIR"]),
     ],
 )
 def test_what_is_missing_is_named(parameters, lacking, monkeypatch):
-    monkeypatch.setattr("earthinstruct_instructsam.choices.importlib.util.find_spec", lambda _: True)
+    monkeypatch.setattr("earthinstruct_models.choices.importlib.util.find_spec", lambda _: True)
     found = InstructSAM.missing(**parameters)
     assert len(found) == len(lacking)
     assert all(words in line for words, line in zip(lacking, found, strict=True))

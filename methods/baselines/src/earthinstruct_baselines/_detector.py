@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from importlib.metadata import version
 from typing import Any, ClassVar
 
 import numpy as np
+from earthinstruct_models.choices import missing_packages
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Proposals, Usage
@@ -125,10 +125,9 @@ class Detector(ABC):
         }
 
     @classmethod
-    def missing(cls) -> list[str]:
-        """What it lacks on this machine, and how to get it."""
-        absent = [package for module, package in cls.needs.items() if importlib.util.find_spec(module) is None]
-        return [f"{package}: pip install {package}" for package in absent]
+    def missing(cls, **_: Any) -> list[str]:
+        """What it lacks on this machine, and how to get it; parameters as for the class."""
+        return missing_packages(cls.needs)
 
 
 def _declined(setting: str) -> str:

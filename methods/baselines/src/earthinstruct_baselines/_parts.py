@@ -1,101 +1,122 @@
-"""Makes the models that a baseline is built from, by name; `part.key` is a parameter of a part."""
+"""The models that a baseline is built from, chosen by name; `part.key` is a parameter of a part."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from earthinstruct_models.encoders.table import ENCODERS
+from earthinstruct_models.choices import (
+    ENCODERS,
+    LVLMS,
+    PROPOSERS,
+    Choice,
+    choice_of,
+    close_parts,
+    described,
+    distributed,
+    missing_packages,
+    still_needed,
+)
 from earthinstruct_models.lvlm import RememberedLvlm
 
-from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.errors import EarthInstructError
 
-_NAMED_ENCODER = "earthinstruct_models.encoders.open_clip:named_encoder"
-CHOICES: Mapping[str, Mapping[str, str]] = {
-    "proposer": {
-        "sam2": "earthinstruct_models.proposers.sam2:Sam2Proposer",
-        "segments": "earthinstruct_models.proposers.segments:SegmentsProposer",
-        "recorded": "earthinstruct_models.proposers.recorded:RecordedProposer",
-    },
-    "encoder": {
-        "open_clip": "earthinstruct_models.encoders.open_clip:OpenClipEncoder",
-        **dict.fromkeys(ENCODERS, _NAMED_ENCODER),
-    },
-    "lvlm": {
-        "openai": "earthinstruct_models.lvlm.openai:OpenAiLvlm",
-        "transformers": "earthinstruct_models.lvlm.transformers:TransformersLvlm",
-    },
+
+def remembered(lvlms: Mapping[str, Choice]) -> dict[str, Choice]:
+    """Language models that remember their replies; `replies` is one more parameter of each."""
+    return {
+        name: Choice("earthinstruct_models.lvlm:RememberedLvlm", inner={"lvlm": lvlm}) for name, lvlm in lvlms.items()
+    }
+
+
+TABLES: Mapping[str, Mapping[str, Choice]] = {
+    "proposer": PROPOSERS,
+    "encoder": ENCODERS,
+    "lvlm": remembered(LVLMS),
 }
-_REPLIES = "replies"  # of every language model: the file that keeps what it wrote
 
 
-def make_parts(method: str, chosen: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of a method.
+class Parts:
+    """The parts of one method: made from names and parameters, or given as objects.
+
+    A language model remembers its replies, also one that is given: an image that is asked about again costs nothing.
 
     Args:
-        method: its name, for errors.
+        method: the name of the method, for errors.
         chosen: part -> the name of a choice, or an object that is the part already.
-        parameters: `part.key` -> value.
+        parameters: of the parts: `key`, or `part.key` where two parts take it.
+        tables: part -> name -> choice.
 
     Raises:
         UnknownNameError: no such choice or parameter.
         EarthInstructError: a part lacks a parameter or a file.
     """
-    given: dict[str, dict[str, Any]] = {part: {} for part in chosen}
-    for key, value in parameters.items():
-        part, _, name = key.partition(".")
-        if part not in chosen or not name:
-            raise UnknownNameError(f"parameter of method {method!r}", key, [f"{part}.NAME" for part in chosen])
-        given[part][name] = value
-    return {part: _made(method, part, choice, given[part]) for part, choice in chosen.items()}
+
+    def __init__(
+        self,
+        method: str,
+        chosen: Mapping[str, Any],
+        parameters: Mapping[str, Any],
+        tables: Mapping[str, Mapping[str, Choice]] = TABLES,
+    ) -> None:
+        self._names, choices, for_part = _plan(method, chosen, parameters, tables)
+        for part, choice in choices.items():
+            needed = still_needed(part, self._names[part], choice, for_part[part])
+            if needed:
+                raise EarthInstructError(f"{method}: {needed[0]}")
+        made = {part: choice.make(for_part[part]) for part, choice in choices.items()}
+        self._made = {part: made.get(part, given) for part, given in chosen.items()}
+        if "lvlm" in self._made and "lvlm" not in made:
+            self._made["lvlm"] = RememberedLvlm(self._made["lvlm"])
+
+    def __getitem__(self, part: str) -> Any:
+        """The part."""
+        return self._made[part]
+
+    def describe(self) -> dict[str, Any]:
+        """`parameters`, `weights` and `device` of all parts."""
+        return described(self._made, self._names)
+
+    def close(self) -> None:
+        """Release what the parts hold."""
+        close_parts(self._made.values())
 
 
-def described(parts: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """`parameters`, `weights` and `device` of all parts, as a method's `describe` gives them."""
-    parameters: dict[str, Any] = {}
-    weights: list[dict[str, str]] = []
-    devices: list[str] = []
-    for part, made in parts.items():
-        own = dict(made.describe())
-        weights += own.pop("weights", [])
-        devices += [str(own.pop("device"))] if "device" in own else []
-        name = own.pop(part, type(made).__name__)
-        parameters[part] = chosen[part] if isinstance(chosen[part], str) else name
-        parameters |= {f"{part}.{key}": value for key, value in own.items()}
-    return {"parameters": parameters, "weights": weights, "device": ", ".join(dict.fromkeys(devices)) or None}
+def lacking(
+    method: type,
+    parts: Sequence[str],
+    parameters: Mapping[str, Any],
+    tables: Mapping[str, Mapping[str, Choice]] = TABLES,
+) -> list[str]:
+    """What the parts of a method lack on this machine, and how to get it.
+
+    Args:
+        method: its class.
+        parts: their names, which are arguments of the class.
+        parameters: as for the class.
+        tables: part -> name -> choice.
+
+    Raises:
+        UnknownNameError: no such choice or parameter.
+    """
+    absent = missing_packages({"torch": "torch"})
+    if absent:  # a part that cannot be imported cannot tell its parameters
+        return absent
+    own = inspect.signature(method).parameters
+    chosen = {part: parameters.get(part, own[part].default) for part in parts}
+    of_parts = {key: value for key, value in parameters.items() if key not in own}
+    names, choices, for_part = _plan(str(getattr(method, "name", "")), chosen, of_parts, tables)
+    for part, choice in choices.items():
+        absent += choice.lacks(for_part[part])
+        absent += still_needed(part, names[part], choice, for_part[part])
+    return absent
 
 
-def close_parts(parts: Mapping[str, Any]) -> None:
-    """Release what the parts hold."""
-    for part in parts.values():
-        close = getattr(part, "close", None)
-        if callable(close):
-            close()
-
-
-def _made(method: str, part: str, choice: Any, given: dict[str, Any]) -> Any:
-    if not isinstance(choice, str):
-        if given:
-            raise EarthInstructError(f"{method}: the {part} is there already and takes no parameters: {sorted(given)}")
-        return choice
-    if choice not in CHOICES[part]:
-        raise UnknownNameError(part, choice, CHOICES[part])
-    replies = given.pop(_REPLIES, None) if part == "lvlm" else None
-    module, _, attribute = CHOICES[part][choice].partition(":")
-    factory: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-    fixed = {"name": choice} if CHOICES[part][choice] == _NAMED_ENCODER else {}
-    accepted = {
-        name: parameter for name, parameter in inspect.signature(factory).parameters.items() if name not in fixed
-    }
-    for name in given:
-        if name not in accepted:
-            raise UnknownNameError(
-                f"parameter of {part} {choice!r}", f"{part}.{name}", [f"{part}.{n}" for n in accepted]
-            )
-    for name, parameter in accepted.items():
-        if parameter.default is parameter.empty and name not in given:
-            raise EarthInstructError(f"{part} {choice!r} needs {name}: give it with -M {part}.{name}=VALUE")
-    made = factory(**fixed, **given)
-    return made if replies is None else RememberedLvlm(made, replies)
+def _plan(
+    method: str, chosen: Mapping[str, Any], parameters: Mapping[str, Any], tables: Mapping[str, Mapping[str, Choice]]
+) -> tuple[dict[str, str], dict[str, Choice], dict[str, dict[str, Any]]]:
+    """For every part that is chosen by name: the name, the choice, its parameters."""
+    names = {part: name for part, name in chosen.items() if isinstance(name, str)}
+    choices = {part: choice_of(part, name, tables[part]) for part, name in names.items()}
+    return names, choices, distributed(method, choices, parameters)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from earthinstruct_models.devices import best_device
-from earthinstruct_models.weights import file_sha256
+from earthinstruct_models.weights import WEIGHTS, file_sha256, find_weights
 
 from earthinstruct.errors import DataError
 from earthinstruct_baselines._detector import Detector
@@ -39,33 +39,46 @@ class Published:
         model_types: what its `config.json` may call it.
         model_class: the class of transformers that loads it.
         processor_class: likewise.
-        page: where the weights are.
+        weights: its weights, by their name in `earthinstruct_models.weights.WEIGHTS`.
     """
 
     model_types: tuple[str, ...]
     model_class: str
     processor_class: str
-    page: str
+    weights: str
+
+    @property
+    def page(self) -> str:
+        """Where the weights are published."""
+        return WEIGHTS[self.weights].page
 
 
 class PretrainedDetector(Detector):
     """A detector of transformers.
 
     Args:
-        weights: the folder of the model.
+        weights: the folder of the model; None: the one in the weights folder.
         threshold: the least score of a detection.
         limit: most detections in one image.
         device: a torch device; None: the best there is.
 
     Raises:
-        DataError: the folder does not hold the model.
+        DataError: the folder is missing or does not hold the model.
     """
 
     published: ClassVar[Published]
 
-    def __init__(self, weights: str | Path, threshold: float, limit: int, device: str | None) -> None:
+    def __init__(self, weights: str | Path | None, threshold: float, limit: int, device: str | None) -> None:
         super().__init__(threshold, limit)
-        self._loaded = load_pretrained(weights, self.published, device)
+        folder = find_weights(self.published.weights) if weights is None else weights
+        self._loaded = load_pretrained(folder, self.published, device)
+
+    @classmethod
+    def missing(cls, weights: str | Path | None = None, **_: Any) -> list[str]:
+        """What it lacks on this machine, and how to get it; parameters as for the class."""
+        known = WEIGHTS[cls.published.weights]
+        lacking = [] if weights is not None or known.here else [f"weights {known.name}: {known.how_to_get}"]
+        return super().missing() + lacking
 
     @property
     def weights(self) -> list[dict[str, str]]:

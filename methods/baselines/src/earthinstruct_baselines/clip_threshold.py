@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct_baselines._boxes import best
 from earthinstruct_baselines._detector import Detections, Detector
-from earthinstruct_baselines._parts import described, make_parts
+from earthinstruct_baselines._parts import Parts, lacking
 
 SCORES = ("softmax", "cosine")
 
@@ -56,9 +56,8 @@ class ClipThreshold(Detector):
             raise EarthInstructError(f"temperature must be above 0, got {temperature!r}")
         self.score = score
         self.temperature = temperature
-        self._chosen = {"proposer": proposer, "encoder": encoder}
-        self._parts = make_parts(self.name, self._chosen, parameters)
-        self._described = described(self._parts, self._chosen)
+        self._parts = Parts(self.name, {"proposer": proposer, "encoder": encoder}, parameters)
+        self._described = self._parts.describe()
 
     def detect(self, image: NDArray[np.uint8], names: Sequence[str]) -> Detections:
         """Label the proposals of one RGB image, uint8 (height, width, 3)."""
@@ -76,6 +75,11 @@ class ClipThreshold(Detector):
     def parameters(self) -> dict[str, Any]:
         """The score, and the parts with their parameters."""
         return {"score": self.score, "temperature": self.temperature, **self._described["parameters"]}
+
+    @classmethod
+    def missing(cls, **parameters: Any) -> list[str]:
+        """What it and its parts lack on this machine, and how to get it; parameters as for the class."""
+        return super().missing() or lacking(cls, ("proposer", "encoder"), parameters)
 
     @property
     def weights(self) -> list[dict[str, str]]:

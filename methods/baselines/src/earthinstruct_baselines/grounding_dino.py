@@ -31,13 +31,13 @@ class GroundingDino(PretrainedDetector):
     published models) times categories. Names that do not fit into one text go into several, each a pass of the model.
 
     Args:
-        weights: the folder of the model.
+        weights: the folder of the model; None: the one in the weights folder.
         threshold: the least score of a detection; 0 keeps what a score sweep needs.
         limit: most detections in one image.
         device: a torch device; None: the best there is.
 
     Raises:
-        DataError: the folder does not hold the model.
+        DataError: the folder is missing or does not hold the model.
     """
 
     name = "grounding-dino"
@@ -45,11 +45,11 @@ class GroundingDino(PretrainedDetector):
         ("grounding-dino",),
         "GroundingDinoForObjectDetection",
         "GroundingDinoProcessor",
-        "https://huggingface.co/IDEA-Research/grounding-dino-base",
+        "grounding-dino-base",
     )
 
     def __init__(
-        self, weights: str | Path, threshold: float = 0.0, limit: int = 300, device: str | None = None
+        self, weights: str | Path | None = None, threshold: float = 0.0, limit: int = 300, device: str | None = None
     ) -> None:
         super().__init__(weights, threshold, limit, device)
 
@@ -98,7 +98,7 @@ class MMGroundingDino(GroundingDino):
         ("mm-grounding-dino",),
         "MMGroundingDinoForObjectDetection",
         "GroundingDinoProcessor",
-        "https://huggingface.co/openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det",
+        "mm-grounding-dino-tiny",
     )
 
 

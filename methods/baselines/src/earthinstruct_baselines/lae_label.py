@@ -8,18 +8,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from earthinstruct_models.encoders.crops import crop_corners
-from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, find_json
-from earthinstruct_models.parts import Proposer
+from earthinstruct_models.lvlm import Lvlm, Reply, answered, find_json
+from earthinstruct_models.parts import Proposer, propose_together
 from numpy.typing import NDArray
 
-from earthinstruct.contract import Instruction, Prediction, Usage
+from earthinstruct.contract import Instruction, Prediction, Proposals, Usage
 from earthinstruct.tasks import ExactMapper, Task
-from earthinstruct_baselines._losses import Losses
-from earthinstruct_baselines._parts import close_parts, described, make_parts
+from earthinstruct_baselines._parts import Parts, lacking
 
 UNRECOGNISED = "unrecognised"
 SCHEMA: Mapping[str, Any] = {
@@ -35,7 +35,7 @@ class LaeLabel:
     """Proposals, each named by an LVLM that sees its crop alone. It has no scores: it is confidence-free.
 
     Crops that the model does not recognise, answers that cannot be read and, under open_vocabulary, names that were not
-    asked for are left out, counted and logged.
+    asked for are left out: events of the prediction.
 
     Args:
         proposer: `sam2`, `segments`, `recorded`, or a proposer object.
@@ -49,9 +49,7 @@ class LaeLabel:
     name = "lae-label"
 
     def __init__(self, proposer: str | Proposer = "sam2", lvlm: str | Lvlm = "openai", **parameters: Any) -> None:
-        self._chosen = {"proposer": proposer, "lvlm": lvlm}
-        self._parts = make_parts(self.name, self._chosen, parameters)
-        self.losses = Losses(self.name)
+        self._parts = Parts(self.name, {"proposer": proposer, "lvlm": lvlm}, parameters)
 
     def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
         """Propose and name, in one RGB image, uint8 (height, width, 3).
@@ -59,52 +57,86 @@ class LaeLabel:
         Raises:
             LvlmError: no reply came for a crop.
         """
+        (prediction,) = self.predict_batch([image], instruction)
+        return prediction
+
+    def predict_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction, /) -> list[Prediction]:
+        """The same for several images; the language model is asked about the crops of all of them together.
+
+        The seconds of the proposer and of the language model are shared out evenly over images and crops.
+
+        Raises:
+            LvlmError: as for `predict`, for one of the images; the replies about the others are remembered.
+        """
         started = time.perf_counter()
-        proposals = self._parts["proposer"].propose(image)
-        seconds = {"proposer": time.perf_counter() - started}
+        regions = propose_together(self._parts["proposer"], images)
+        proposing = (time.perf_counter() - started) / len(images)
+        crops = [_crops(image, proposals) for image, proposals in zip(images, regions, strict=True)]
         started = time.perf_counter()
-        corners = crop_corners(proposals.boxes, image.shape[1], image.shape[0])
-        crops = [image[top:bottom, left:right] for left, top, right, bottom in corners]
-        replies = answered(self._parts["lvlm"].ask_many(crops, prompt(instruction), SCHEMA))
-        seconds["lvlm"] = time.perf_counter() - started
-        named = [read_label(reply) for reply in replies]
-        known = [label is not None and label != UNRECOGNISED for label in named]
-        labels = [label if ok and label is not None else "" for label, ok in zip(named, known, strict=True)]
-        if instruction.categories:
-            mapped = ExactMapper().map(labels, instruction.categories)
-            labels = [mapped[label].category or "" for label in labels]
-        kept = [i for i, label in enumerate(labels) if label]
-        self.losses.add(
-            unrecognised_crops=named.count(UNRECOGNISED),
-            unreadable_answers=named.count(None),
-            labels_not_asked_for=sum(known) - len(kept),
-        )
-        return Prediction(
-            labels=tuple(labels[i] for i in kept),
-            boxes=proposals.boxes[kept],
-            masks=None if proposals.masks is None else tuple(proposals.masks[i] for i in kept),
-            proposals=proposals,
-            usage=Usage(
-                seconds, sum(reply.input_tokens for reply in replies), sum(reply.output_tokens for reply in replies)
-            ),
-        )
+        outcomes = self._parts["lvlm"].ask_many([crop for some in crops for crop in some], prompt(instruction), SCHEMA)
+        asking = (time.perf_counter() - started) / max(1, len(outcomes))
+        rest = iter(outcomes)
+        return [
+            _named(
+                proposals,
+                answered(list(islice(rest, len(proposals)))),
+                instruction,
+                {"proposer": proposing, "lvlm": asking * len(proposals)},
+            )
+            for proposals in regions
+        ]
 
     def skip(self, task: Task) -> str | None:
         """Nothing: a language model takes every task."""
         return None
 
     def describe(self) -> dict[str, Any]:
-        """The parts, and what was lost so far."""
-        return {
-            **described(self._parts, self._chosen),
-            "version": version("earthinstruct-baselines"),
-            "notes": self.losses.notes(),
-        }
+        """The parts."""
+        return {**self._parts.describe(), "version": version("earthinstruct-baselines")}
 
     def close(self) -> None:
-        """Release the parts, and log what was lost."""
-        close_parts(self._parts)
-        self.losses.close()
+        """Release the parts."""
+        self._parts.close()
+
+    @classmethod
+    def missing(cls, **parameters: Any) -> list[str]:
+        """What it lacks on this machine, and how to get it; parameters as for the class."""
+        return lacking(cls, ("proposer", "lvlm"), parameters)
+
+
+def _crops(image: NDArray[np.uint8], proposals: Proposals) -> list[NDArray[np.uint8]]:
+    corners = crop_corners(proposals.boxes, image.shape[1], image.shape[0])
+    return [image[top:bottom, left:right] for left, top, right, bottom in corners]
+
+
+def _named(
+    proposals: Proposals, replies: Sequence[Reply], instruction: Instruction, seconds: Mapping[str, float]
+) -> Prediction:
+    """The prediction from a reply about each proposal."""
+    named = [read_label(reply) for reply in replies]
+    known = [label is not None and label != UNRECOGNISED for label in named]
+    labels = [label if ok and label is not None else "" for label, ok in zip(named, known, strict=True)]
+    if instruction.categories:
+        mapped = ExactMapper().map(labels, instruction.categories)
+        labels = [mapped[label].category or "" for label in labels]
+    kept = [i for i, label in enumerate(labels) if label]
+    events = {
+        "unrecognised crops": named.count(UNRECOGNISED),
+        "unreadable answers": named.count(None),
+        "labels not asked for": sum(known) - len(kept),
+    }
+    return Prediction(
+        labels=tuple(labels[i] for i in kept),
+        boxes=proposals.boxes[kept],
+        masks=None if proposals.masks is None else tuple(proposals.masks[i] for i in kept),
+        proposals=proposals,
+        usage=Usage(
+            seconds,
+            sum(reply.input_tokens for reply in replies),
+            sum(reply.output_tokens for reply in replies),
+            events,
+        ),
+    )
 
 
 def prompt(instruction: Instruction) -> str:
@@ -116,20 +148,6 @@ def prompt(instruction: Instruction) -> str:
     else:
         what = "What is it? Name its kind in one to three words, in the singular."
     return f"This is one object, cut out of an image taken from above by a satellite or an aircraft. {what}\n{_FORMAT}"
-
-
-def answered(outcomes: Sequence[Reply | LvlmError]) -> list[Reply]:
-    """The replies.
-
-    Raises:
-        LvlmError: one of them did not come.
-    """
-    replies: list[Reply] = []
-    for outcome in outcomes:
-        if isinstance(outcome, LvlmError):
-            raise outcome
-        replies.append(outcome)
-    return replies
 
 
 def read_label(reply: Reply) -> str | None:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, checked, find_json
+from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, answered, checked, find_json
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Usage
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.tasks import Task
-from earthinstruct_baselines._losses import Losses
-from earthinstruct_baselines._parts import close_parts, described, make_parts
+from earthinstruct_baselines._parts import Parts, lacking
 from earthinstruct_baselines.owlv2 import TEMPLATE, OWLv2
 
 SCHEMA: Mapping[str, Any] = {
@@ -34,10 +33,11 @@ _NAMED = "the categories are named already: owlv2 finds them alone"
 class LvlmOwl:
     """An LVLM that names the kinds of objects in an image, and OWLv2 that looks for those names.
 
-    It answers open_ended and open_subclass instructions. Names too long for OWLv2 are left out, counted and logged.
+    It answers open_ended and open_subclass instructions. Names too long for OWLv2 are left out: an event of
+    the prediction.
 
     Args:
-        weights: the folder of OWLv2.
+        weights: the folder of OWLv2; None: the one in the weights folder.
         lvlm: `openai`, `transformers`, or a language model.
         template: of OWLv2: the sentence a name is put into.
         threshold: of OWLv2: the least score of a detection; 0 keeps what a score sweep needs.
@@ -50,11 +50,10 @@ class LvlmOwl:
     """
 
     name = "lvlm-owl"
-    missing = OWLv2.missing
 
     def __init__(
         self,
-        weights: str | Path,
+        weights: str | Path | None = None,
         lvlm: str | Lvlm = "openai",
         template: str = TEMPLATE,
         threshold: float = 0.0,
@@ -62,10 +61,8 @@ class LvlmOwl:
         device: str | None = None,
         **parameters: Any,
     ) -> None:
-        self._chosen = {"lvlm": lvlm}
-        self._parts = make_parts(self.name, self._chosen, parameters)
+        self._parts = Parts(self.name, {"lvlm": lvlm}, parameters)
         self._detector = OWLv2(weights, template, threshold, limit, device)
-        self.losses = Losses(self.name)
 
     def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
         """Name and find, in one RGB image, uint8 (height, width, 3).
@@ -74,19 +71,35 @@ class LvlmOwl:
             EarthInstructError: the instruction names its categories.
             LvlmError: no reply came, or none that holds names.
         """
+        (prediction,) = self.predict_batch([image], instruction)
+        return prediction
+
+    def predict_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction, /) -> list[Prediction]:
+        """The same for several images; the language model is asked about them together.
+
+        Raises:
+            EarthInstructError: the instruction names its categories.
+            LvlmError: as for `predict`, for one of the images; the replies about the others are remembered.
+        """
         if instruction.setting == "open_vocabulary":
             raise EarthInstructError(f"{self.name}: {_NAMED}")
-        started = time.perf_counter()
-        reply = self._parts["lvlm"].ask(image, prompt(instruction), SCHEMA)
-        named = read_names(reply)
+        replies = answered(self._parts["lvlm"].ask_many(images, prompt(instruction), SCHEMA))
+        named = [read_names(reply) for reply in replies]  # before the detector works, which remembers nothing
+        return [self._find(*about) for about in zip(images, replies, named, strict=True)]
+
+    def _find(self, image: NDArray[np.uint8], reply: Reply, named: Sequence[str]) -> Prediction:
         names = [name for name in named if self._detector.fits(name)]
-        self.losses.add(names_too_long=len(named) - len(names))
-        seconds = {"lvlm": time.perf_counter() - started}
+        asked = Usage(
+            {"lvlm": reply.seconds},
+            reply.input_tokens,
+            reply.output_tokens,
+            {"names too long": len(named) - len(names)},
+        )
         if not names:
-            return Prediction(scores=np.zeros(0), usage=Usage(seconds, reply.input_tokens, reply.output_tokens))
+            return Prediction(scores=np.zeros(0), usage=asked)
         started = time.perf_counter()
         found = self._detector.detect(image, names)
-        usage = Usage({**seconds, "detector": time.perf_counter() - started}, reply.input_tokens, reply.output_tokens)
+        usage = Usage.total([asked, Usage({"detector": time.perf_counter() - started})])
         return found.prediction(names, image.shape, usage)
 
     def skip(self, task: Task) -> str | None:
@@ -94,20 +107,23 @@ class LvlmOwl:
         return _NAMED if task.setting == "open_vocabulary" else None
 
     def describe(self) -> dict[str, Any]:
-        """The language model, the detector, and what was lost so far."""
-        lvlm, owl = described(self._parts, self._chosen), self._detector.describe()
+        """The language model and the detector."""
+        lvlm, owl = self._parts.describe(), self._detector.describe()
         return {
             **owl,
             "version": version("earthinstruct-baselines"),
             "parameters": {**owl["parameters"], **lvlm["parameters"]},
             "weights": lvlm["weights"] + owl["weights"],
-            "notes": owl["notes"] + self.losses.notes(),
         }
 
     def close(self) -> None:
-        """Release the language model, and log what was lost."""
-        close_parts(self._parts)
-        self.losses.close()
+        """Release the language model."""
+        self._parts.close()
+
+    @classmethod
+    def missing(cls, **parameters: Any) -> list[str]:
+        """What it lacks on this machine, and how to get it; parameters as for the class."""
+        return OWLv2.missing(parameters.get("weights")) + lacking(cls, ("lvlm",), parameters)
 
 
 def prompt(instruction: Instruction) -> str:

@@ -26,14 +26,14 @@ class OWLv2(PretrainedDetector):
     The model sees the image padded below and to the right to a square of its longer side.
 
     Args:
-        weights: the folder of the model.
+        weights: the folder of the model; None: the one in the weights folder.
         template: the sentence a name is put into; `{category}` stands for it.
         threshold: the least score of a detection; 0 keeps what a score sweep needs.
         limit: most detections in one image.
         device: a torch device; None: the best there is.
 
     Raises:
-        DataError: the folder does not hold the model.
+        DataError: the folder is missing or does not hold the model.
         EarthInstructError: the template has no `{category}`.
     """
 
@@ -42,12 +42,12 @@ class OWLv2(PretrainedDetector):
         ("owlv2",),
         "Owlv2ForObjectDetection",
         "Owlv2Processor",
-        "https://huggingface.co/google/owlv2-large-patch14-ensemble",
+        "owlv2-large",
     )
 
     def __init__(
         self,
-        weights: str | Path,
+        weights: str | Path | None = None,
         template: str = TEMPLATE,
         threshold: float = 0.0,
         limit: int = 300,

@@ -141,5 +141,6 @@ def _prediction(record: Record) -> Prediction:
             {stage: seconds for stage, seconds in record.seconds.items() if stage != "total"},
             record.input_tokens,
             record.output_tokens,
+            record.events,
         ),
     )

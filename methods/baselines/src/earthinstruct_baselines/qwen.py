@@ -6,24 +6,22 @@ Sources: Bai et al., Qwen2.5-VL (arXiv 2502.13923); Qwen3-VL (arXiv 2511.21631).
 from __future__ import annotations
 
 import math
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, ClassVar
 
 import numpy as np
-from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, checked, find_json
-from earthinstruct_models.weights import find_weights
+from earthinstruct_models.choices import LVLMS, Choice, always
+from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, answered, checked, find_json
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Usage
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.tasks import ExactMapper, Task
 from earthinstruct_baselines._boxes import Floats, inside_image
-from earthinstruct_baselines._losses import Losses
-from earthinstruct_baselines._parts import close_parts, described, make_parts
+from earthinstruct_baselines._parts import Parts, lacking, remembered
 
 BOX = "bbox_2d"  # what both models were trained to call a box
 _BOXES = (BOX, "bbox", "box_2d", "box")
@@ -54,8 +52,8 @@ class Boxes:
 class QwenDetector(ABC):
     """A language model that is asked for boxes. It has no scores: it is confidence-free.
 
-    A reply that was cut off is read as far as it goes. What is lost is counted and logged: torn or unreadable elements,
-    boxes outside the image and, under open_vocabulary, labels that were not asked for.
+    A reply that was cut off is read as far as it goes. What is lost is an event of the prediction: torn or unreadable
+    elements, boxes outside the image and, under open_vocabulary, labels that were not asked for.
 
     Args:
         lvlm: `transformers` (a folder on this machine), `openai` (an OpenAI-compatible server), or a language model.
@@ -69,11 +67,7 @@ class QwenDetector(ABC):
     known_weights: ClassVar[str]
 
     def __init__(self, lvlm: str | Lvlm = "transformers", **parameters: Any) -> None:
-        if lvlm == "transformers" and "lvlm.folder" not in parameters:
-            parameters["lvlm.folder"] = find_weights(self.known_weights)
-        self._chosen = {"lvlm": lvlm}
-        self._parts = make_parts(self.name, self._chosen, parameters)
-        self.losses = Losses(self.name)
+        self._parts = Parts(self.name, {"lvlm": lvlm}, parameters, self._tables())
 
     @abstractmethod
     def shown(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -89,9 +83,22 @@ class QwenDetector(ABC):
         Raises:
             LvlmError: no reply came, or one that is a refusal or holds no JSON.
         """
-        started = time.perf_counter()
-        shown = self.shown(image)
-        reply = self._parts["lvlm"].ask(shown, prompt(instruction))
+        (prediction,) = self.predict_batch([image], instruction)
+        return prediction
+
+    def predict_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction, /) -> list[Prediction]:
+        """The same for several images, asked about together.
+
+        Raises:
+            LvlmError: as for `predict`, for one of the images; the replies about the others are remembered.
+        """
+        shown = [self.shown(image) for image in images]
+        replies = answered(self._parts["lvlm"].ask_many(shown, prompt(instruction)))
+        return [self._read(*about, instruction) for about in zip(images, shown, replies, strict=True)]
+
+    def _read(
+        self, image: NDArray[np.uint8], shown: NDArray[np.uint8], reply: Reply, instruction: Instruction
+    ) -> Prediction:
         found = read_boxes(reply)
         height, width = image.shape[:2]
         across, down = self.extent(shown)
@@ -103,16 +110,16 @@ class QwenDetector(ABC):
             mapped = ExactMapper().map(labels, instruction.categories)
             asked = [i for i, label in enumerate(labels) if mapped[label].category is not None]
             labels = [mapped[label].category or label for label in labels]
-        self.losses.add(
-            truncated_replies=int(found.truncated),
-            unreadable_elements=found.unreadable,
-            boxes_outside_the_image=len(found.labels) - len(kept),
-            labels_not_asked_for=len(labels) - len(asked),
-        )
+        events = {
+            "truncated replies": int(found.truncated),
+            "unreadable elements": found.unreadable,
+            "boxes outside the image": len(found.labels) - len(kept),
+            "labels not asked for": len(labels) - len(asked),
+        }
         return Prediction(
             labels=tuple(labels[i] for i in asked),
             boxes=boxes[asked],
-            usage=Usage({"lvlm": time.perf_counter() - started}, reply.input_tokens, reply.output_tokens),
+            usage=Usage({"lvlm": reply.seconds}, reply.input_tokens, reply.output_tokens, events),
         )
 
     def skip(self, task: Task) -> str | None:
@@ -120,13 +127,12 @@ class QwenDetector(ABC):
         return None
 
     def describe(self) -> dict[str, Any]:
-        """The language model, and what was lost so far."""
-        about = described(self._parts, self._chosen)
+        """The language model."""
+        about = self._parts.describe()
         return {
             **about,
             "version": version("earthinstruct-baselines"),
             "parameters": {**self.parameters(), **about["parameters"]},
-            "notes": self.losses.notes(),
         }
 
     def parameters(self) -> dict[str, Any]:
@@ -134,9 +140,19 @@ class QwenDetector(ABC):
         return {}
 
     def close(self) -> None:
-        """Release the language model, and log what was lost."""
-        close_parts(self._parts)
-        self.losses.close()
+        """Release the language model."""
+        self._parts.close()
+
+    @classmethod
+    def missing(cls, **parameters: Any) -> list[str]:
+        """What it lacks on this machine, and how to get it; parameters as for the class."""
+        return lacking(cls, ("lvlm",), parameters, cls._tables())
+
+    @classmethod
+    def _tables(cls) -> Mapping[str, Mapping[str, Choice]]:
+        """The language models, of which the one on this machine is the one that the method is named after."""
+        own = replace(LVLMS["transformers"], weights=always(cls.known_weights))
+        return {"lvlm": remembered({**LVLMS, "transformers": own})}
 
 
 class Qwen25VL(QwenDetector):

@@ -27,20 +27,20 @@ class SAM3(PretrainedDetector):
     A score is the probability that the query is an instance times the one that the category is in the image at all.
 
     Args:
-        weights: the folder of the model.
+        weights: the folder of the model; None: the one in the weights folder.
         threshold: the least score of a detection. The masks of low scores are many and large: 0.05 keeps a sweep small.
         limit: most detections in one image.
         device: a torch device; None: the best there is.
 
     Raises:
-        DataError: the folder does not hold the model.
+        DataError: the folder is missing or does not hold the model.
     """
 
     name = "sam3"
-    published = Published(("sam3", "sam3_video"), "Sam3Model", "Sam3Processor", "https://huggingface.co/facebook/sam3")
+    published = Published(("sam3", "sam3_video"), "Sam3Model", "Sam3Processor", "sam3")
 
     def __init__(
-        self, weights: str | Path, threshold: float = 0.05, limit: int = 300, device: str | None = None
+        self, weights: str | Path | None = None, threshold: float = 0.05, limit: int = 300, device: str | None = None
     ) -> None:
         super().__init__(weights, threshold, limit, device)
 

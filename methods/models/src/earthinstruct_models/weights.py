@@ -115,6 +115,10 @@ WEIGHTS: Mapping[str, Weights] = {
         *(_sam2(release, size) for release in ("sam2", "sam2.1") for size in _SAM2_SIZES),
         _folder("qwen2.5-vl-7b", "Qwen/Qwen2.5-VL-7B-Instruct", "Apache-2.0"),
         _folder("qwen3-vl-8b", "Qwen/Qwen3-VL-8B-Instruct", "Apache-2.0"),
+        _folder("grounding-dino-base", "IDEA-Research/grounding-dino-base", "Apache-2.0"),
+        _folder("mm-grounding-dino-tiny", "openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det", None),
+        _folder("owlv2-large", "google/owlv2-large-patch14-ensemble", "Apache-2.0"),
+        _folder("sam3", "facebook/sam3", "SAM License, on request"),
     )
 }
 

@@ -9,7 +9,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.errors import EarthInstructError
+from earthinstruct.contract import Usage
+from earthinstruct.errors import PredictionError
 
 _TEXT_SHOWN = 300
 
@@ -39,16 +40,19 @@ class Reply:
         object.__setattr__(self, "text", self.text.encode("utf-8", "replace").decode())
 
 
-class LvlmError(EarthInstructError):
+class LvlmError(PredictionError):
     """A language model gave no usable answer.
 
     Args:
         message: why.
-        reply: what it wrote, where it did: the text and the tokens are paid for.
+        reply: what it wrote, where it did: the text and the tokens are paid for, and are its `usage`.
     """
 
     def __init__(self, message: str, reply: Reply | None = None) -> None:
-        super().__init__(message if reply is None else f"{message}; it wrote {shortened(reply.text)}")
+        super().__init__(
+            message if reply is None else f"{message}; it wrote {shortened(reply.text)}",
+            None if reply is None else Usage({}, reply.input_tokens, reply.output_tokens),
+        )
         self.reply = reply
 
 
@@ -107,6 +111,21 @@ def checked(reply: Reply) -> Reply:
             f"the reply was cut off after {reply.output_tokens} tokens (a larger limit of tokens may help)", reply
         )
     return reply
+
+
+def answered(outcomes: Sequence[Reply | LvlmError]) -> list[Reply]:
+    """The replies, where all came.
+
+    Raises:
+        LvlmError: one did not, the first of them; its `usage` is then that of all of them.
+    """
+    replies = [outcome for outcome in outcomes if isinstance(outcome, Reply)]
+    for outcome in outcomes:
+        if isinstance(outcome, LvlmError):
+            others = (Usage({}, reply.input_tokens, reply.output_tokens) for reply in replies)
+            outcome.usage = Usage.total([*others, outcome.usage or Usage()])
+            raise outcome
+    return replies
 
 
 def shortened(text: str) -> str:

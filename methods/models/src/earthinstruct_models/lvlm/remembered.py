@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from earthinstruct.errors import DataError
 from earthinstruct.files import decode_json
 from earthinstruct_models.lvlm.interface import Arrived, Lvlm, LvlmError, Reply
 from earthinstruct_models.recorded import fingerprint
+
+_IN_MEMORY = 10_000  # replies without a file: more than any method asks for at once
 
 
 class _Line(msgspec.Struct):
@@ -38,16 +41,16 @@ class RememberedLvlm:
 
     Args:
         lvlm: whom to ask.
-        file: a `.jsonl` file, one line a reply, made when there is none; a torn last line (a process killed while
-            writing) is removed. None: replies are kept as long as this object.
+        replies: a `.jsonl` file, one line a reply, made when there is none; a torn last line (a process killed while
+            writing) is removed. None: the last 10,000 replies are kept, as long as this object.
 
     Raises:
         DataError: the file cannot be read or written, or another line than the last is malformed.
     """
 
-    def __init__(self, lvlm: Lvlm, file: Path | str | None = None) -> None:
+    def __init__(self, lvlm: Lvlm, replies: Path | str | None = None) -> None:
         self.lvlm = lvlm
-        self.file = None if file is None else Path(file)
+        self.file = None if replies is None else Path(replies)
         self._lock = threading.Lock()
         self._known: dict[str, Future[Reply]] = {}
         described = {name: value for name, value in lvlm.describe().items() if name != "device"}
@@ -96,6 +99,8 @@ class RememberedLvlm:
         for i, outcome in enumerate(outcomes):
             if arrived is not None and isinstance(outcome, Reply):
                 arrived(i, outcome)
+        if self.file is None:
+            self._forget_oldest()
         return outcomes
 
     def describe(self) -> dict[str, Any]:
@@ -125,9 +130,18 @@ class RememberedLvlm:
             errors = [out if isinstance(out, LvlmError) else None for out in outcomes] or [None] * len(keys)
             for key, error in zip(keys, errors, strict=True):
                 with self._lock:
-                    unanswered = None if self._known[key].done() else self._known.pop(key)  # the next one asks again
-                if unanswered is not None:
-                    unanswered.set_exception(error or LvlmError("the request was interrupted"))
+                    future = self._known.get(key)
+                    unanswered = future is not None and not future.done()
+                    if unanswered:
+                        del self._known[key]  # the next one asks again
+                if future is not None and unanswered:
+                    future.set_exception(error or LvlmError("the request was interrupted"))
+
+    def _forget_oldest(self) -> None:
+        with self._lock:
+            for key in list(islice(self._known, max(0, len(self._known) - _IN_MEMORY))):
+                if self._known[key].done():
+                    del self._known[key]
 
     def _key(self, image: NDArray[np.uint8], text: str, schema: Mapping[str, Any] | None) -> str:
         asked = msgspec.json.encode([fingerprint(image), text, schema])

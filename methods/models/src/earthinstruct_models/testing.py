@@ -1,0 +1,67 @@
+"""A language model for the tests of a method: it replies what it is told to, and keeps what it was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct_models.lvlm import LvlmError, Reply
+from earthinstruct_models.lvlm.interface import Arrived
+
+
+class ScriptedLvlm:
+    """Subclass it and say in `answer` what it replies.
+
+    Attributes:
+        requests: how many images each call asked about.
+        texts: the prompt of each call.
+
+    >>> class Ships(ScriptedLvlm):
+    ...     def answer(self, image):
+    ...         return Reply('{"ship": 3}', input_tokens=900)
+    >>> Ships().ask(np.zeros((8, 8, 3), np.uint8), "Count the ships.").text
+    '{"ship": 3}'
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[int] = []
+        self.texts: list[str] = []
+
+    def answer(self, image: NDArray[np.uint8]) -> Reply | LvlmError:
+        """The reply about one RGB image, uint8 (height, width, 3), or why there is none."""
+        raise NotImplementedError
+
+    def ask(self, image: NDArray[np.uint8], text: str, schema: Mapping[str, Any] | None = None) -> Reply:
+        """As any language model.
+
+        Raises:
+            LvlmError: the answer is one.
+        """
+        (outcome,) = self.ask_many([image], text, schema)
+        if isinstance(outcome, LvlmError):
+            raise outcome
+        return outcome
+
+    def ask_many(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        text: str,
+        schema: Mapping[str, Any] | None = None,
+        *,
+        arrived: Arrived | None = None,
+    ) -> list[Reply | LvlmError]:
+        """As any language model."""
+        self.requests.append(len(images))
+        self.texts.append(text)
+        outcomes = [self.answer(image) for image in images]
+        for i, outcome in enumerate(outcomes):
+            if arrived is not None and isinstance(outcome, Reply):
+                arrived(i, outcome)
+        return outcomes
+
+    def describe(self) -> dict[str, Any]:
+        """Its name."""
+        return {"lvlm": type(self).__name__}
