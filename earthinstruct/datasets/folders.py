@@ -70,7 +70,26 @@ def _pictures(root: Path) -> list[Path]:
     pictures = images_below(root)
     if not pictures:
         raise DataError(f"image folder {root} has no images")
+    by_name: dict[Path, Path] = {}
+    for picture in pictures:
+        other = by_name.setdefault(picture.with_suffix(""), picture)
+        if other != picture:
+            raise DataError(
+                f"{other} and {picture} would both get the objects of one annotation file; keep one, or rename one"
+            )
     return pictures
+
+
+def _text(path: Path, what: str) -> str:
+    """A text file, with or without a byte order mark.
+
+    Raises:
+        DataError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return read_bytes(path, what).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{what} {path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
 
 
 def _voc(annotations: Path, root: Path) -> tuple[list[TrueImage], list[str]]:
@@ -127,7 +146,7 @@ def _yolo_objects(path: Path, categories: Sequence[str], size: tuple[int, int]) 
         DataError: a line is neither.
     """
     objects = []
-    for number, line in enumerate(read_bytes(path, "label file").decode("utf-8", errors="replace").splitlines(), 1):
+    for number, line in enumerate(_text(path, "label file").splitlines(), 1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
@@ -164,16 +183,22 @@ def _names(folder: Path) -> list[str]:
     """The category names of a YOLO folder.
 
     Raises:
-        DataError: there is neither `classes.txt` nor a `data.yaml` with names that are understood.
+        DataError: there is neither `classes.txt` nor a `data.yaml` with names that are understood, or a name is
+            missing between others or there twice: classes are numbered by their lines.
     """
     next_step = f"write {folder / 'classes.txt'}, a name a line"
     for path in (folder / "classes.txt", folder / "labels" / "classes.txt", folder / "data.yaml"):
         if path.is_file():
-            text = read_bytes(path, "names file").decode("utf-8", errors="replace")
-            names = _yaml_names(text) if path.suffix == ".yaml" else [line.strip() for line in text.splitlines()]
-            names = [name for name in names if name]
-            if not names:
+            text = _text(path, "names file")
+            names = (
+                _yaml_names(text) if path.suffix == ".yaml" else [line.strip() for line in text.rstrip().splitlines()]
+            )
+            if not any(names):
                 raise DataError(f"{path} gives no names that are understood; {next_step}")
+            for number, name in enumerate(names):
+                if not name or name in names[:number]:
+                    what = f"the name {name!r} again" if name else "no name"
+                    raise DataError(f"{path} has {what} for class {number}; give every class a name of its own")
             return names
     raise DataError(f"YOLO folder {folder} has no names of its classes; {next_step}")
 

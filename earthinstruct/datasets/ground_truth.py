@@ -119,14 +119,22 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """The image files in a folder and in its subfolders, sorted; hidden ones are left out."""
-    return sorted(
+    """The image files in a folder and in its subfolders, sorted; hidden ones are left out.
+
+    Raises:
+        DataError: a name is not UTF-8, so that no file could hold it.
+    """
+    found = sorted(
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in IMAGE_SUFFIXES
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
+    for path in found:
+        if any("\ud800" <= character <= "\udfff" for character in str(path)):  # how bytes that are no text are kept
+            raise DataError(f"the name of image {str(path)!r} is not UTF-8; rename it")
+    return found
 
 
 class Sources:

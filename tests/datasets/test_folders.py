@@ -1,4 +1,6 @@
 import json
+import os
+import sys
 
 import pytest
 from PIL import Image
@@ -141,3 +143,34 @@ def test_a_voc_file_of_another_size_is_refused(voc):
 def test_the_file_wins_over_the_layouts(voc, coco):
     (voc / "annotations.json").write_text(json.dumps(coco))
     assert len(load_dataset(str(voc)).images) == 3
+
+
+@pytest.mark.parametrize("text", ["ship\n\nharbor\n", "\nship\nharbor", "ship\nship\n"])
+def test_a_class_without_a_name_of_its_own_is_refused(yolo, text):
+    (yolo / "classes.txt").write_text(text)
+    with pytest.raises(DataError, match=r"classes\.txt has (no name|the name 'ship' again) for class [01]"):
+        load_dataset(str(yolo))
+
+
+def test_text_of_windows_is_read(yolo):
+    (yolo / "classes.txt").write_bytes("\ufeffship\r\nharbor\r\n\r\n".encode())
+    (yolo / "labels" / "b.txt").write_bytes("\ufeff0 0.5 0.5 0.2 0.1\r\n".encode())
+    dataset = load_dataset(str(yolo))
+    assert dataset.vocabulary.categories == ("ship", "harbor")
+    assert dataset.annotations.image.tolist() == [0, 1, 1]
+    (yolo / "classes.txt").write_bytes("schönes schiff".encode("latin-1"))
+    with pytest.raises(DataError, match=r"classes\.txt is not UTF-8 text"):
+        load_dataset(str(yolo))
+
+
+def test_two_images_of_one_annotation_file_are_refused(yolo, voc):
+    picture(voc / "JPEGImages" / "a.jpg", (8, 8))
+    with pytest.raises(DataError, match=r"a\.jpg and .*a\.png would both get the objects of one annotation file"):
+        load_dataset(str(voc))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_an_image_whose_name_is_no_text_is_refused(yolo):
+    (yolo / "images" / "b.png").rename(yolo / "images" / os.fsdecode(b"b\xff.png"))
+    with pytest.raises(DataError, match="is not UTF-8; rename it"):
+        load_dataset(str(yolo))
