@@ -1,12 +1,22 @@
-"""A randomly initialised small CLIP on disk: it shows that the path works, not how good it is."""
+"""A small CLIP and small Qwen-VLs with random weights, on disk: they show that the path works, not how good it is."""
 
 import functools
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
+SPECIAL = {
+    "image_token": "<|image_pad|>",
+    "video_token": "<|video_pad|>",
+    "vision_start_token": "<|vision_start|>",
+    "vision_end_token": "<|vision_end|>",
+}
+END, PAD = "<|im_end|>", "<|endoftext|>"
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 CONFIG = {
     "embed_dim": 32,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16},
@@ -40,15 +50,68 @@ def tiny_checkpoint(tiny_clip, tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_qwen(tmp_path_factory):
     """Makes a folder with a tiny Qwen-VL of random weights: `qwen2.5-vl` or `qwen3-vl`."""
-    path = Path(__file__).parent / "models" / "tests" / "test_lvlm_transformers.py"
-    spec = importlib.util.spec_from_file_location("tiny_qwen", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
 
     @functools.cache
     def make(kind):
         folder = tmp_path_factory.mktemp("lvlm") / kind
-        module.build(kind, folder)
+        _build_qwen(kind, folder)
         return folder
 
     return make
+
+
+def _tokenizer():
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = Tokenizer(models.BPE())
+    letters.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    letters.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|im_start|>", END, PAD, *SPECIAL.values()],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    letters.train_from_iterator(['{"ship": 3}'], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=letters, eos_token=END, pad_token=PAD, extra_special_tokens=SPECIAL, chat_template=TEMPLATE
+    )
+
+
+def _build_qwen(kind, folder):
+    import torch
+    import transformers as hf
+
+    tokens = _tokenizer()
+    ids = {f"{name}_id": tokens.convert_tokens_to_ids(token) for name, token in SPECIAL.items()}
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
+    text = {
+        **{"vocab_size": len(tokens), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2},
+        **{"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 2048},
+        **{"eos_token_id": tokens.eos_token_id, "bos_token_id": None, "pad_token_id": tokens.pad_token_id},
+    }
+    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 4, "out_hidden_size": 32}
+    for part in (text, vision):
+        part["initializer_range"] = 0.3  # so that what is written depends on the image
+    torch.manual_seed(0)
+    if kind == "qwen2.5-vl":
+        vision |= {"patch_size": 14, "window_size": 56, "fullatt_block_indexes": [1]}
+        config = hf.Qwen2_5_VLConfig(text_config={**text, "rope_parameters": rope}, vision_config=vision, **ids)
+        model = hf.Qwen2_5_VLForConditionalGeneration(config)
+        processor = hf.Qwen2_5_VLProcessor(
+            hf.Qwen2VLImageProcessor(), tokens, hf.Qwen2VLVideoProcessor(), chat_template=TEMPLATE
+        )
+    else:
+        vision |= {"patch_size": 16, "deepstack_visual_indexes": [0, 1], "num_position_embeddings": 16}
+        text |= {"head_dim": 8, "rope_parameters": {**rope, "mrope_interleaved": True}}
+        model = hf.Qwen3VLForConditionalGeneration(hf.Qwen3VLConfig(text_config=text, vision_config=vision, **ids))
+        processor = hf.Qwen3VLProcessor(
+            hf.Qwen2VLImageProcessor(patch_size=16), tokens, hf.Qwen3VLVideoProcessor(), chat_template=TEMPLATE
+        )
+    model.generation_config.eos_token_id = tokens.eos_token_id
+    model.generation_config.pad_token_id = tokens.pad_token_id
+    model.generation_config.temperature = 0.7  # as the published folders have it; greedy decoding ignores it
+    model.generation_config.do_sample = True
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
