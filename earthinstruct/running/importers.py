@@ -9,6 +9,8 @@ from typing import TypeVar
 import msgspec
 
 from earthinstruct.datasets import Dataset
+from earthinstruct.datasets.dataset import ImageRecord
+from earthinstruct.datasets.ground_truth import IMAGE_SUFFIXES
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.instances import ImageId
@@ -132,8 +134,8 @@ def read_counts(folder: Path, dataset: Dataset) -> dict[ImageId, dict[str, int]]
     Raises:
         DataError: the folder is missing or empty, a file is malformed or belongs to no image of the dataset.
     """
-    by_stem = _image_names(dataset)
-    return {_image_of(path.stem, by_stem, dataset, str(path)): found for path, found in _count_files(folder).items()}
+    images = ImagesByName(dataset)
+    return {images.take(path.stem, str(path)).id: found for path, found in _count_files(folder).items()}
 
 
 def read_count_files(folder: Path) -> dict[str, dict[str, int]]:
@@ -150,7 +152,10 @@ def _count_files(folder: Path) -> dict[Path, dict[str, int]]:
         raise DataError(f"{folder} is not a folder; expected count files `<image name>.json` in it")
     paths = sorted(folder.glob("*.json"))
     if not paths:
-        raise DataError(f'{folder} has no count files; expected `<image name>.json`, each {{"category": number}}')
+        raise DataError(
+            f'{folder} has no count files; expected `<image name>.json`, each {{"category": number}}, '
+            "or predictions of this project, predictions.jsonl"
+        )
     files = {
         path: _decode(path, dict[str, int], "count file (an object of category to whole number)") for path in paths
     }
@@ -167,11 +172,8 @@ def read_proposals(path: Path, dataset: Dataset) -> dict[ImageId, ProposalRecord
     Raises:
         DataError: not such a file, or an entry belongs to no image of the dataset.
     """
-    by_stem = _image_names(dataset)
-    return {
-        _image_of(Path(name).stem, by_stem, dataset, str(path)): found
-        for name, found in read_proposal_file(path).items()
-    }
+    images = ImagesByName(dataset)
+    return {images.take(name, str(path)).id: found for name, found in read_proposal_file(path).items()}
 
 
 def read_proposal_file(path: Path) -> dict[str, ProposalRecord]:
@@ -218,19 +220,38 @@ def _box_of(mask: RLE | None, where: str) -> Box:
     return x, y, width, height
 
 
-def _image_names(dataset: Dataset) -> Mapping[str, ImageId]:
-    by_stem: dict[str, ImageId] = {}
-    for image in dataset.images:
-        stem = Path(image.file_name).stem
-        if stem in by_stem:
-            raise DataError(
-                f"dataset {dataset.name!r} has two images named {stem!r}; files by image name are ambiguous"
-            )
-        by_stem[stem] = image.id
-    return by_stem
+class ImagesByName:
+    """The images of a dataset by the names of their files, with or without folder and extension; each once."""
 
+    def __init__(self, dataset: Dataset) -> None:
+        """Collect the names.
 
-def _image_of(name: str, by_stem: Mapping[str, ImageId], dataset: Dataset, where: str) -> ImageId:
-    if name not in by_stem:
-        raise DataError(f"{where}: dataset {dataset.name!r} has no image named {name!r}")
-    return by_stem[name]
+        Raises:
+            DataError: two images have one name.
+        """
+        self._dataset = dataset.name
+        self._suffixes = {*IMAGE_SUFFIXES, *(Path(image.file_name).suffix.lower() for image in dataset.images)}
+        self._images: dict[str, ImageRecord] = {}
+        self._taken: dict[str, str] = {}
+        for image in dataset.images:
+            name = Path(image.file_name).stem
+            if name in self._images:
+                raise DataError(
+                    f"dataset {dataset.name!r} has two images named {name!r}; files by image name are ambiguous"
+                )
+            self._images[name] = image
+
+    def take(self, name: str, where: str) -> ImageRecord:
+        """The image of a name.
+
+        Raises:
+            DataError: there is none, or it was taken by another name.
+        """
+        path = Path(name)
+        stem = path.stem if path.suffix.lower() in self._suffixes else path.name  # "P0003.2" has no extension
+        if stem not in self._images:
+            raise DataError(f"{where}: dataset {self._dataset!r} has no image named {stem!r}")
+        other = self._taken.setdefault(stem, name)
+        if other != name:
+            raise DataError(f"{where}: {other!r} and {name!r} are one image of dataset {self._dataset!r}; keep one")
+        return self._images[stem]

@@ -18,6 +18,7 @@ from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.instances import ImageId
 from earthinstruct.masks import check_rle, decode_mask, encode_mask
+from earthinstruct.running.importers import ImagesByName
 from earthinstruct.running.predictions import Record
 
 _NEIGHBOURS = np.ones((3, 3), dtype=bool)  # pixels that touch at a corner are connected
@@ -53,11 +54,9 @@ def read_semantic_maps(path: Path, dataset: Dataset, classes: Path, min_area: in
     """
     names = read_semantic_classes(classes, dataset)
     records: dict[ImageId, Record] = {}
-    by_stem = {Path(image.file_name).stem: image for image in dataset.images}
-    for where, stem, drawn in _maps(path):
-        if stem not in by_stem:
-            raise DataError(f"{where}: dataset {dataset.name!r} has no image named {stem!r}")
-        image = by_stem[stem]
+    images = ImagesByName(dataset)
+    for where, name, drawn in _maps(path):
+        image = images.take(name, where)
         if drawn.shape != (image.height, image.width):
             raise DataError(
                 f"{where} is {drawn.shape[1]}x{drawn.shape[0]} pixels, its image is {image.width}x{image.height}"
@@ -123,19 +122,19 @@ _NOTHING = -1  # in a map drawn from regions, pixels of no class
 def _maps(path: Path) -> Iterator[tuple[str, str, NDArray[np.integer]]]:
     """Where a map stands, the name of its image, and the class of each pixel."""
     if path.is_dir():
-        files = sorted(path.glob("*.png"))
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".png")
         if not files:
             raise DataError(f"{path} has no semantic maps; expected `<image name>.png`, class numbers in one channel")
         for file in files:
-            yield str(file), file.stem, _read_map(file)
+            yield str(file), file.name, _read_map(file)
         return
     problem = f"{path} is not a list of regions with file_name, category_id and segmentation: {{error}}"
     regions = decode_json(read_bytes(path, "semantic predictions"), msgspec.json.Decoder(list[_Region]), problem)
     by_image: dict[str, list[_Region]] = {}
     for region in regions:
-        by_image.setdefault(Path(region.file_name).stem, []).append(region)
-    for stem, parts in by_image.items():
-        yield f"{path}, {stem}", stem, _draw(parts, f"{path}, {stem}")
+        by_image.setdefault(region.file_name, []).append(region)
+    for name, parts in by_image.items():
+        yield f"{path}, {name}", name, _draw(parts, f"{path}, {name}")
 
 
 def _read_map(file: Path) -> NDArray[np.integer]:
@@ -146,6 +145,8 @@ def _read_map(file: Path) -> NDArray[np.integer]:
             drawn = np.array(picture)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"semantic map {file} cannot be read: {error}") from error
+    if drawn.dtype == bool:  # a picture of one bit
+        return drawn.astype(np.uint8)
     if drawn.ndim != 2 or not np.issubdtype(drawn.dtype, np.integer):
         raise DataError(f"semantic map {file} must have one channel of class numbers, not colours; it is {drawn.shape}")
     return drawn

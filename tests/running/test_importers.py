@@ -117,6 +117,8 @@ def test_an_empty_folder_is_no_prediction(dataset, tmp_path):
     ("content", "message"),
     [
         ({"z.png": {"bboxes": []}}, "no image named 'z'"),
+        ({"a.2": {"bboxes": []}}, "no image named 'a.2'"),
+        ({"a.png": {"bboxes": []}, "a": {"bboxes": []}}, "'a.png' and 'a' are one image of dataset 'set'"),
         ({"a.png": {"bboxes": [[1, 2, 3, 4]], "scores": []}}, "1 bboxes and 0 scores"),
         ({"a.png": {"boxes": []}}, "is not a proposals file"),
     ],

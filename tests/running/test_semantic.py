@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from earthinstruct.datasets import load_dataset
 from earthinstruct.errors import DataError
 from earthinstruct.masks import decode_mask, encode_mask
 from earthinstruct.running.semantic import instances_of_map, read_semantic_maps
@@ -105,3 +106,21 @@ def test_a_malformed_region_is_refused(tmp_path, dataset, classes):
     file.write_text("{}")
     with pytest.raises(DataError, match="is not a list of regions"):
         read_semantic_maps(file, dataset, classes)
+
+
+def test_a_map_of_one_bit_has_the_classes_0_and_1(dataset, tmp_path, classes):
+    classes.write_text('{"0": null, "1": "ship"}')
+    drawn = np.zeros((20, 30), bool)
+    drawn[2:5, 3:9] = True
+    assert read_semantic_maps(save(tmp_path / "maps", "a", drawn), dataset, classes)[0].boxes == [(3, 2, 6, 3)]
+
+
+def test_an_ambiguous_name_is_refused(coco, write_coco, tmp_path, drawn, classes):
+    file = tmp_path / "sem_seg_predictions.json"
+    region = {"category_id": 3, "segmentation": dict(encode_mask(drawn == 3))}
+    file.write_text(json.dumps([{"file_name": f"/{folder}/a.png", **region} for folder in "xy"]))
+    with pytest.raises(DataError, match=r"'/x/a\.png' and '/y/a\.png' are one image"):
+        read_semantic_maps(file, load_dataset(str(write_coco(coco))), classes)
+    coco["images"][1]["file_name"] = "other/a.png"
+    with pytest.raises(DataError, match="two images named 'a'"):
+        read_semantic_maps(file, load_dataset(str(write_coco(coco))), classes)
