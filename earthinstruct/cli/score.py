@@ -25,6 +25,9 @@ def register(verbs: Any) -> None:
         "--proposals", type=Path, metavar="FILE", help="a proposals file, image to bboxes, scores, segmentations"
     )
     parser.add_argument("--name", help="the method's name in the result")
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes that match and tally; same result (default: 1)"
+    )
     options.add_scoring(parser)
     parser.set_defaults(run=run)
 
@@ -48,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         sweep=arguments.sweep,
         resamples=arguments.resamples,
         name=arguments.name,
+        workers=arguments.workers,
     )
     if arguments.json is not None:
         arguments.json.write_bytes(as_json(result))

@@ -148,6 +148,7 @@ def score(
     sweep: bool = False,
     resamples: int = RESAMPLES,
     name: str | None = None,
+    workers: int = 1,
 ) -> Result:
     """Score stored predictions, of this project's format or imported.
 
@@ -164,6 +165,8 @@ def score(
         sweep: choose the score threshold first.
         resamples: bootstrap resamples for intervals; 0: none.
         name: the method's name in the result; None: from the run folder, else the file's name.
+        workers: processes that match and tally; the result is the same for any number. A script that asks for several
+            must call this under `if __name__ == "__main__":`.
 
     Raises:
         EarthInstructError: anything a user can mend.
@@ -182,7 +185,16 @@ def score(
         )
     mapper = mapper or dataset.mapper
     records = read_predictions(path, dataset, counts=_path(counts), proposals=_path(proposals))
-    scored = score_records(tasks[0], dataset, records, protocol=rules, mapper=mapper, sweep=sweep, resamples=resamples)
+    scored = score_records(
+        tasks[0],
+        dataset,
+        records,
+        protocol=rules,
+        mapper=mapper,
+        sweep=sweep,
+        resamples=resamples,
+        workers=workers,
+    )
     manifest_path = (path if path.is_dir() else path.parent) / "run.json"
     described = MethodInfo(name or path.stem)
     if name is None and manifest_path.is_file() and (path.is_dir() or path.name == "predictions.jsonl"):

@@ -7,7 +7,7 @@ import os
 import tempfile
 import weakref
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -244,14 +244,18 @@ class StoredRecords(Mapping[ImageId, Record]):
             KeyError: there is none.
             DataError: its line is malformed.
         """
+        return _read_line(image, *self._line(image))
+
+    def some(self, images: Iterable[ImageId]) -> Mapping[ImageId, Record]:
+        """The records of those of the images that have one: their lines are read now, and decoded when asked for."""
+        return _Lines({image: self._line(image) for image in images if image in self._row})
+
+    def _line(self, image: ImageId) -> tuple[bytes, Path, int]:
+        """The line of an image, its file, and its number there."""
         row = 3 * self._row[image]
         number, line_number, offset = self._place[row : row + 3]
         self._opened[number].seek(offset)
-        line = self._opened[number].readline()
-        record = decode_json(line, _DECODER, _problem(self._files[number], line_number))
-        if record.image_id != image:
-            raise DataError(f"{self._files[number]} changed while it was read")
-        return record
+        return self._opened[number].readline(), self._files[number], line_number
 
     def __iter__(self) -> Iterator[ImageId]:
         """The images, in the order of the files."""
@@ -259,6 +263,29 @@ class StoredRecords(Mapping[ImageId, Record]):
 
     def __len__(self) -> int:
         return len(self._row)
+
+
+class _Lines(Mapping[ImageId, Record]):
+    """Lines of predictions files by image, in memory."""
+
+    def __init__(self, lines: Mapping[ImageId, tuple[bytes, Path, int]]) -> None:
+        self._lines = lines
+
+    def __getitem__(self, image: ImageId) -> Record:
+        return _read_line(image, *self._lines[image])
+
+    def __iter__(self) -> Iterator[ImageId]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+
+def _read_line(image: ImageId, line: bytes, path: Path, line_number: int) -> Record:
+    record = decode_json(line, _DECODER, _problem(path, line_number))
+    if record.image_id != image:
+        raise DataError(f"{path} changed while it was read")
+    return record
 
 
 def _close(files: Sequence[BinaryIO]) -> None:

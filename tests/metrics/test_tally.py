@@ -61,3 +61,11 @@ def test_refuses_what_does_not_add_up() -> None:
         tally + tally
     with pytest.raises(ValueError, match="same categories"):
         tally + Tally((2,), ("b",), column)
+
+
+@pytest.mark.parametrize(("largest", "kind"), [(0, "int8"), (127, "int8"), (128, "int16"), (2**31, "int64")])
+def test_compact_keeps_every_number(largest: int, kind: str) -> None:
+    column = np.array([[0, largest]])
+    small = Tally((1,), ("a", "b"), {"tp": column}).compact().columns["tp"]
+    assert small.dtype == kind
+    np.testing.assert_array_equal(small, column)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
 
 from earthinstruct.datasets import Dataset
-from earthinstruct.errors import DataError
+from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.files import as_json
 from earthinstruct.masks import encode_runs
-from earthinstruct.metrics import regions
+from earthinstruct.metrics import PROTOCOLS, bootstrap, measure, outcomes, regions
+from earthinstruct.running.parallel import in_order
 from earthinstruct.running.predictions import ProposalRecord, Record
-from earthinstruct.running.score import Scored, score_records
+from earthinstruct.running.score import Scored, prepare, score_records
 from earthinstruct.tasks import tasks_of
 
 MASK = encode_runs([21, 4, 16, 4, 16, 4, 16, 4, 515], (20, 30))
@@ -28,9 +30,13 @@ def full(image: int, labels: list[str]) -> Record:
     )
 
 
-def scored(dataset: Dataset, records: list[Record], sweep: bool = False) -> Scored:
+def scored(
+    dataset: Dataset, records: list[Record], sweep: bool = False, protocol: str = "standard", workers: int = 1
+) -> Scored:
     task = tasks_of(dataset.name, dataset.vocabulary, "open_vocabulary")[0]
-    return score_records(task, dataset, {r.image_id: r for r in records}, sweep=sweep, resamples=20)
+    found = {r.image_id: r for r in records}
+    rules = PROTOCOLS[protocol]
+    return score_records(task, dataset, found, protocol=rules, sweep=sweep, resamples=20, workers=workers)
 
 
 @pytest.fixture
@@ -38,18 +44,54 @@ def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     # the package has a function of the same name
     monkeypatch.setattr(sys.modules["earthinstruct.running.score"], "_IMAGES_AT_ONCE", 1)
     monkeypatch.setattr(regions, "_IMAGES_AT_ONCE", 1)
+    monkeypatch.setattr(outcomes, "_SCORES_AT_ONCE", 1)
+    monkeypatch.setattr(bootstrap, "_DRAWS_AT_ONCE", 1)
 
 
-def test_parts_score_as_the_whole(dataset: Dataset, request: pytest.FixtureRequest) -> None:
-    records = [full(0, ["ship", "harbor", "ship"]), full(7, ["ship"]), Record(9, error="out of memory")]
-    whole = scored(dataset, records, sweep=True)
+RECORDS = [full(0, ["ship", "harbor", "ship"]), full(7, ["ship"]), Record(9, error="out of memory")]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_parts_score_as_the_whole(dataset: Dataset, protocol: str, request: pytest.FixtureRequest) -> None:
+    whole = scored(dataset, RECORDS, sweep=True, protocol=protocol)
     request.getfixturevalue("one_at_a_time")
-    parts = scored(dataset, records, sweep=True)
+    bootstrap.image_weights.cache_clear()
+    parts = scored(dataset, RECORDS, sweep=True, protocol=protocol)
     assert as_json(parts.metrics) == as_json(whole.metrics)
     assert whole.metrics.mask.miou.value > 0
     assert (parts.failed, parts.n_done, parts.label_map) == (whole.failed, whole.n_done, whole.label_map)
     assert parts.usage == whole.usage
     assert whole.usage.seconds == {"all": 4}
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+def test_parts_are_what_measure_finds_in_all_at_once(dataset: Dataset) -> None:
+    task = tasks_of(dataset.name, dataset.vocabulary, "open_vocabulary")[0]
+    ready = prepare(task, dataset, {r.image_id: r for r in RECORDS})
+    found = measure(ready.truth, ready.predicted, sweep=True, resamples=20)
+    assert as_json(scored(dataset, RECORDS, sweep=True).metrics) == as_json(found)
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+def test_processes_score_as_one(dataset: Dataset) -> None:
+    one, two = (scored(dataset, RECORDS, sweep=True, workers=workers) for workers in (1, 2))
+    assert as_json(two.metrics) == as_json(one.metrics)
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+def test_an_error_in_a_process_names_the_image(dataset: Dataset) -> None:
+    with pytest.raises(DataError, match=r"image 7: boxes\[0\] is"):
+        scored(dataset, [full(0, ["ship"]), Record(7, ["ship"], [(0.0, 0.0, -1.0, 1.0)], [MASK], [0.5])], workers=2)
+
+
+def test_a_process_that_dies_is_an_error_of_ours() -> None:
+    with pytest.raises(EarthInstructError, match="a scoring process died"), in_order(2) as each:
+        list(each(os._exit, [1]))
+
+
+def test_at_least_one_process(dataset: Dataset) -> None:
+    with pytest.raises(EarthInstructError, match="workers must be at least 1, got 0"):
+        scored(dataset, RECORDS, workers=0)
 
 
 @pytest.mark.usefixtures("one_at_a_time")
