@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from earthinstruct import evaluate
 from earthinstruct.errors import DataError
 from earthinstruct.files import as_json
-from earthinstruct.leaderboard import add, build, check, ranks
+from earthinstruct.leaderboard import add, build, check
+from earthinstruct.leaderboard_tables import ranks
 from earthinstruct.results import result_schema
 
 STORED = Path(__file__).parent.parent / "leaderboards"
@@ -44,7 +45,7 @@ def test_tables_keep_recomputed_and_published_rows_apart(root, result):
     assert "50.0" in published
     assert "Somebody 2025, table 1" in published
     html = (root / "tables" / "set" / "open_ended.html").read_text()
-    assert "<b>Other" not in html
+    assert "<b>Other" not in html + markdown
     assert "&lt;b&gt;Other" in html
     assert "constant,1.0" in (root / "tables" / "set" / "open_ended.csv").read_text()
 
@@ -76,10 +77,31 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path, result):
     assert not (tmp_path / "nowhere").exists()
 
 
-@pytest.mark.parametrize("version", [None, "../../../x"])
+@pytest.mark.parametrize("version", [None, "../../../x", "1\n2"])
 def test_a_version_that_cannot_be_a_file_name_is_refused(root, result, version):
-    with pytest.raises(DataError, match=r"no version|leave the folder"):
+    with pytest.raises(DataError, match=r"no version|version '.*' cannot be filed"):
         add(root, replace(result, method=replace(result.method, version=version)))
+
+
+@pytest.mark.parametrize("name", ["", "..", "/etc", "a | b", "=SUM(A1)", "<b>a</b>", "[a](javascript:x)", "-1", "a\n"])
+def test_a_name_that_is_a_path_or_markup_or_a_formula_is_refused(root, result, name):
+    with pytest.raises(DataError, match=r"method name '.*' cannot be filed: expected letters"):
+        add(root, replace(result, method=replace(result.method, name=name)))
+    with pytest.raises(DataError, match=r"task name '.*' cannot be filed"):
+        add(root, replace(result, task=replace(result.task, name=f"set/{name}")))
+    (root / "published.json").write_text(json.dumps({**PUBLISHED, "rows": [{**PUBLISHED["rows"][0], "task": name}]}))
+    with pytest.raises(DataError, match=r"task name '.*' cannot be filed"):
+        build(root)
+    assert not (root / "results").exists()
+    assert not (root / "tables").exists()
+
+
+def test_tasks_that_differ_behind_a_dot_have_tables_of_their_own(root, result):
+    rows = [{**PUBLISHED["rows"][0], "task": f"set/open_subclass/class_1.{i}"} for i in (5, 7)]
+    (root / "published.json").write_text(json.dumps({**PUBLISHED, "rows": rows}))
+    build(root)
+    assert len(list((root / "tables").rglob("*.md"))) == 2
+    assert check(root) == []
 
 
 def rows(*f1: tuple[float, float], **columns: object) -> pd.DataFrame:
