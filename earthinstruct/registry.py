@@ -81,6 +81,8 @@ def method_factory(name: str) -> Callable[..., Any]:
     module_name, _, attribute = name.rpartition(":")
     if not module_name:
         known = plugins(METHODS)
+        if name.endswith(".py"):
+            raise PluginError(f"method {name!r} is a file, without a class; give {name}:Class")
         if name not in known:
             raise UnknownNameError(
                 "method", name, known, "A method of your own is given as package.module:Class or path/file.py:Class."
@@ -92,16 +94,31 @@ def method_factory(name: str) -> Callable[..., Any]:
             module = _module_from_file(Path(module_name))
         else:
             module = importlib.import_module(module_name)
-        return getattr(module, attribute)  # type: ignore[no-any-return]
     except PluginError:
         raise
     except Exception as error:
-        raise PluginError(f"method {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
+        file = Path(*module_name.split(".")).with_suffix(".py")
+        hint = f"; a file is given as {file}:{attribute}" if file.is_file() else ""
+        raise PluginError(f"method {name!r} cannot be loaded: {type(error).__name__}: {error}{hint}") from error
+    if not hasattr(module, attribute):
+        raise UnknownNameError(f"name in {module_name}:", attribute, _made_in(module))
+    return getattr(module, attribute)  # type: ignore[no-any-return]
+
+
+def _made_in(module: Any) -> list[str]:
+    """The classes and functions that a module defines itself: what may make a method."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", None) == module.__name__ and callable(value) and not name.startswith("_")
+    ]
 
 
 def _module_from_file(path: Path) -> Any:
+    if not path.is_file():
+        raise PluginError(f"method file {path} does not exist")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    if not path.is_file() or spec is None or spec.loader is None:
+    if spec is None or spec.loader is None:
         raise PluginError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -127,14 +144,13 @@ def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Metho
         names = [parameter.name for parameter in accepted]
         for given in parameters:
             if given not in names:
-                raise UnknownNameError(f"parameter of method {name!r}", given, names)
-        missing = [
-            p.name
-            for p in accepted
-            if p.default is p.empty and p.kind is not p.VAR_POSITIONAL and p.name not in parameters
-        ]
-        if missing:
-            raise PluginError(f"method {name!r} needs the parameter {missing[0]!r}; give it with -M {missing[0]}=VALUE")
+                raise UnknownNameError(f"parameter of method {name!r}:", given, names)
+    missing = parameters_needed(factory, parameters)
+    if missing:
+        raise PluginError(
+            f"method {name!r} needs {', '.join(missing)}; give "
+            + " ".join(f"-M {parameter}=VALUE" for parameter in missing)
+        )
     try:
         method = factory(**parameters)
     except EarthInstructError:
@@ -146,6 +162,17 @@ def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Metho
     raise PluginError(
         f"method {name!r} has no `name` and `predict(image, instruction)`; see earthinstruct.contract.Method"
     )
+
+
+def parameters_needed(factory: Callable[..., Any], given: Iterable[str]) -> list[str]:
+    """The parameters without a default that are not given."""
+    return [
+        parameter.name
+        for parameter in inspect.signature(factory).parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        and parameter.name not in given
+    ]
 
 
 def parse_parameters(pairs: Iterable[str]) -> dict[str, Any]:

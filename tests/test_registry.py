@@ -1,3 +1,4 @@
+import sys
 from importlib.metadata import EntryPoint
 from types import SimpleNamespace
 
@@ -92,11 +93,11 @@ def test_a_method_can_be_given_by_module(file, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "parameters", "message"),
     [
-        ("Found", {}, "needs the parameter 'size'; give it with -M size=VALUE"),
+        ("Found", {}, "needs size; give -M size=VALUE"),
         ("Found", {"sise": 1}, "did you mean 'size'"),
         ("NotAMethod", {}, "has no `name` and `predict"),
         ("Broken", {}, "cannot be made: RuntimeError: no weights"),
-        ("Absent", {}, "cannot be loaded: AttributeError"),
+        ("Foun", {}, r"unknown name in .*own_method\.py: 'Foun'; did you mean 'Found'"),
     ],
 )
 def test_what_cannot_be_made_says_why(file, name, parameters, message):
@@ -105,8 +106,18 @@ def test_what_cannot_be_made_says_why(file, name, parameters, message):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(PluginError, match=r"none\.py is not a Python file"):
+    with pytest.raises(PluginError, match=r"none\.py does not exist"):
         make_method(f"{tmp_path}/none.py:Found")
+
+
+def test_a_file_that_is_not_given_as_one_says_how(file, monkeypatch):
+    monkeypatch.chdir(file.parent)
+    with pytest.raises(PluginError, match=r"is a file, without a class; give own_method\.py:Class"):
+        make_method("own_method.py")
+    monkeypatch.setattr("sys.path", [path for path in sys.path if path])  # as for the installed command
+    monkeypatch.delitem(sys.modules, "own_method", raising=False)
+    with pytest.raises(PluginError, match=r"No module named 'own_method'; a file is given as own_method\.py:Found"):
+        make_method("own_method:Found")
 
 
 def test_parameters_are_json_or_text():
@@ -138,8 +149,13 @@ def test_datasets_are_plugged_in_and_a_broken_one_raises_when_asked_for(
     file = write_coco(coco)
     (tmp_path / "own_dataset.py").write_text(SOURCE)
     monkeypatch.syspath_prepend(tmp_path)
-    registered(("mine", "own_dataset:MINE", "a"), ("broken", "earthinstruct.no_such:Thing", "b"))
+    registered(
+        ("mine", "own_dataset:MINE", "a"),
+        ("broken", "earthinstruct.no_such:Thing", "b"),
+        ("other", "own_dataset:load", "c"),
+    )
     sources = dataset_sources()
+    assert "'other' of distribution 'c' is a function; its entry point must name" in sources["other"].missing(None)
     assert sources["mine"].summary == "mine"
     assert sources["broken"].missing(None).startswith("warning: ")
     assert len(load_dataset("mine", file.parent).images) == 3

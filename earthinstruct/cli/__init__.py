@@ -19,6 +19,7 @@ from earthinstruct.cli import (
     leaderboard,
     listing,
     new_method,
+    options,
     predict,
     report,
     score,
@@ -60,6 +61,18 @@ class _Parser(argparse.ArgumentParser):
         self.exit(USAGE, f"error: {message}\nFor help: {self.prog} --help\n")
 
 
+def parser() -> argparse.ArgumentParser:
+    """What understands the command line: every verb with its options."""
+    top = _Parser(
+        prog="earthinstruct",
+        description="Count, detect and segment objects in remote-sensing images under free instructions.",
+    )
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for module in VERBS:
+        module.register(verbs)
+    return top
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb.
 
@@ -70,16 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0: done; 1: a finding (failed images, a check that does not hold); 2: something to mend in what was given;
         130: stopped by the user.
     """
-    parser = _Parser(
-        prog="earthinstruct",
-        description="Count, detect and segment objects in remote-sensing images under free instructions.",
-    )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for module in VERBS:
-        module.register(verbs)
-    parsed = parser.parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     try:
-        return int(parsed.run(parsed))
+        with options.output(parsed):
+            return int(parsed.run(parsed))
     except EarthInstructError as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from earthinstruct.cli import options
+
 
 def register(verbs: Any) -> None:
     """Add the verb."""
@@ -15,12 +17,23 @@ def register(verbs: Any) -> None:
         "--against", type=Path, required=True, metavar="FILE|DIR", help="the baseline, or a folder of them"
     )
     parser.add_argument(
-        "--tolerance", type=float, default=0.001, metavar="T", help="largest difference (default: 0.001)"
+        "--tolerance", type=_tolerance, default=0.001, metavar="T", help="largest difference (default: 0.001)"
     )
     parser.add_argument(
         "--update", action="store_true", help="make what was found the baseline: after an intended change"
     )
+    options.add_json_flag(parser)
     parser.set_defaults(run=run)
+
+
+def _tolerance(text: str) -> float:
+    try:
+        tolerance = float(text)
+    except ValueError:
+        tolerance = -1
+    if not 0 <= tolerance < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number >= 0")
+    return tolerance
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,24 +50,39 @@ def run(arguments: argparse.Namespace) -> int:
 
     found = results_in(arguments.result)
     if arguments.update:
-        for file, result in found:
-            print(f"written  {update_baseline(file, result, arguments.against)}")
+        written = [update_baseline(file, result, arguments.against) for file, result in found]
+        for file in written:
+            print(f"written  {file}")
+        options.write_json(arguments, {"written": [str(file) for file in written]})
         return 0
-    failed = False
-    for _, result in found:
+    checked: list[dict[str, Any]] = []
+    for file, result in found:
         baseline = baseline_for(result, arguments.against)
         moved = moved_values(result, baseline, arguments.tolerance)
         for value in moved:
             print(f"moved    {value}")
-        n_new = len(new_values(result, baseline))
+        new = new_values(result, baseline)
         n = sum(1 for _ in metric_values(baseline))
         print(
             f"{'FAILED  ' if moved else 'ok      '} {result.method.name} on {result.task.name}: {n} values, "
-            f"{len(moved)} moved by more than {arguments.tolerance}" + (f"; {n_new} new" if n_new else "")
+            f"{len(moved)} moved by more than {arguments.tolerance}" + (f"; {len(new)} new" if new else "")
         )
-        failed |= bool(moved)
-    if len(found) > 1:
-        for file in not_run([result for _, result in found], arguments.against):
-            print(f"FAILED   {file} is a baseline that {arguments.result} has no result for")
-            failed = True
-    return 1 if failed else 0
+        checked.append(
+            {
+                "result": str(file),
+                "method": result.method.name,
+                "task": result.task.name,
+                "protocol": result.protocol,
+                "n_values": n,
+                "moved": moved,
+                "new": new,
+            }
+        )
+    absent = not_run([result for _, result in found], arguments.against) if len(found) > 1 else []
+    for file in absent:
+        print(f"FAILED   {file} is a baseline that {arguments.result} has no result for")
+    options.write_json(
+        arguments,
+        {"tolerance": arguments.tolerance, "results": checked, "not_run": [str(file) for file in absent]},
+    )
+    return 1 if absent or any(row["moved"] for row in checked) else 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from earthinstruct.cli import options
+
 
 def register(verbs: Any) -> None:
     """Add the verb."""
@@ -18,6 +20,7 @@ def register(verbs: Any) -> None:
         metavar="KEY=VALUE",
         help="a parameter of the method; may be repeated",
     )
+    options.add_json_flag(parser)
     parser.set_defaults(run=run)
 
 
@@ -35,4 +38,5 @@ def run(arguments: argparse.Namespace) -> int:
     failed = sum(check.problem is not None for check in checks)
     skipped = sum(check.skipped is not None for check in checks)
     print(f"{len(checks) - failed - skipped} checks hold, {failed} fail, {skipped} skipped")
+    options.write_json(arguments, checks)
     return 1 if failed else 0

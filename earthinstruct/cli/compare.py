@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from earthinstruct.cli import options
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -16,12 +18,14 @@ if TYPE_CHECKING:
 def register(verbs: Any) -> None:
     """Add the verb."""
     parser = verbs.add_parser("compare", help="the difference of two runs, and how sure it is", description=__doc__)
-    parser.add_argument("first", type=Path, metavar="RUN_A", help="a run folder")
+    parser.add_argument("first", type=Path, metavar="RUN_A", help="a run folder, or the result file in it")
     parser.add_argument("second", type=Path, metavar="RUN_B", help="a run folder of the same task")
     parser.add_argument("--dataset", metavar="PATH", help="the dataset, where it has no name here")
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of your datasets")
-    parser.add_argument("--resamples", type=int, default=1000, metavar="N", help="bootstrap resamples (default: 1000)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every difference there as JSON")
+    parser.add_argument(
+        "--resamples", type=options.at_least(1), default=1000, metavar="N", help="bootstrap resamples (default: 1000)"
+    )
+    options.add_json(parser, "every difference")
     parser.set_defaults(run=run)
 
 
@@ -29,18 +33,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the verb."""
     from rich.console import Console
 
-    from earthinstruct.files import as_json
     from earthinstruct.running.compare import compare_runs
 
     compared = compare_runs(
-        arguments.first,
-        arguments.second,
+        options.run_folder(arguments.first),
+        options.run_folder(arguments.second),
         dataset=arguments.dataset,
         data=arguments.data,
         resamples=arguments.resamples,
     )
-    if arguments.json is not None:
-        arguments.json.write_bytes(as_json(compared))
+    options.write_json(arguments, compared)
     console = Console()
     console.print(f"A: {arguments.first}", f"B: {arguments.second}", sep="\n", markup=False, soft_wrap=True)
     scores = [row for row in compared if row.score.endswith((".f1", ".miou", ".ap_nc50"))]

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from earthinstruct.cli import options
 from earthinstruct.cli.progress import progress_bars
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def _register_scenes(kinds: Any) -> None:
     scenes.add_argument("--images", type=int, metavar="N", help="how many (default: the size of the split)")
     scenes.add_argument("--size", type=int, metavar="S", help="side of an image in pixels (default: 384 to 512)")
     scenes.add_argument("--objects", type=int, metavar="K", help="about how many objects an image, for load tests")
+    options.add_json_flag(scenes)
     scenes.set_defaults(run=run_scenes)
 
 
@@ -57,6 +59,7 @@ def _register_prepare(kinds: Any) -> None:
     )
     nwpu.set_defaults(run=run_prepare_nwpu)
     for parser in (dior, nwpu):
+        options.add_json_flag(parser)
         parser.add_argument("root", type=Path, metavar="ROOT", help="the folder that it was unpacked to")
         parser.add_argument(
             "--gt-boxes",
@@ -77,6 +80,7 @@ def _register_fetch(kinds: Any) -> None:
         "--data", type=Path, metavar="DIR", help="the folder of your datasets (default: $EARTHINSTRUCT_DATA, else data)"
     )
     fetch.add_argument("--yes", action="store_true", help="accept the licence without being asked")
+    options.add_json_flag(fetch)
     fetch.set_defaults(run=run_fetch)
 
 
@@ -89,6 +93,7 @@ def run_scenes(arguments: argparse.Namespace) -> int:
             arguments.folder, arguments.split, arguments.images, arguments.size, arguments.objects, progress
         )
     print(f"written: {folder / 'annotations.json'}")
+    options.write_json(arguments, {"written": str(folder / "annotations.json")})
     return 0
 
 
@@ -106,6 +111,7 @@ def run_prepare_dior(arguments: argparse.Namespace) -> int:
         )
     named = {"val": "dior", "test": "dior-test"}.get(arguments.split)
     _print_prepared(prepared, f"--dataset {named} --data {arguments.root}" if named else f"--dataset {prepared.path}")
+    options.write_json(arguments, prepared)
     return 0
 
 
@@ -118,6 +124,7 @@ def run_prepare_nwpu(arguments: argparse.Namespace) -> int:
             arguments.root, annotations=arguments.annotations, gt_boxes=arguments.gt_boxes, progress=progress
         )
     _print_prepared(prepared, f"--dataset nwpu --data {arguments.root}")
+    options.write_json(arguments, prepared)
     return 0
 
 
@@ -138,6 +145,7 @@ def run_fetch(arguments: argparse.Namespace) -> int:
     with _progress("fetching dior-mini") as progress:
         dior_mini.fetch(folder, url=dior_mini.URL, progress=progress)
     print(f"written: {folder}\nnext: earthinstruct evaluate --method NAME --dataset dior-mini --data {folder.parent}")
+    options.write_json(arguments, {"written": str(folder)})
     return 0
 
 

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from earthinstruct.cli import options
+
 
 def register(verbs: Any) -> None:
     """Add the verb."""
@@ -20,6 +22,7 @@ def register(verbs: Any) -> None:
         help="with --method: a parameter it would be run with; may be repeated",
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of your datasets")
+    options.add_json_flag(parser)
     parser.set_defaults(run=run)
 
 
@@ -34,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from earthinstruct.cli import listing
     from earthinstruct.errors import EarthInstructError
-    from earthinstruct.registry import METHODS, parse_parameters, plugins
+    from earthinstruct.registry import parse_parameters
 
     parameters = parse_parameters(arguments.parameters)
     if arguments.method is not None:
@@ -43,28 +46,38 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"missing  {problem}")
         if not problems:
             print(f"ok       method {arguments.method}")
+        options.write_json(arguments, {"method": arguments.method, "missing": problems})
         return 1 if problems else 0
     if parameters:
         raise EarthInstructError("-M belongs to a method: give --method NAME as well")
     print(
         f"ok       earthinstruct {version('earthinstruct')}, Python {platform.python_version()}, {platform.platform()}"
     )
-    broken = False
-    for row in listing.datasets(arguments.data):
+    datasets, methods = listing.datasets(arguments.data), listing.methods()
+    for row in datasets:
         print(
             f"missing  dataset {row['name']} {row['missing']}" if row["missing"] else f"ok       dataset {row['name']}"
         )
-    for row in listing.methods():
-        broken |= str(row["missing"]).startswith("warning:")
+    for row in methods:
         print(
             f"missing  method {row['name']}: {row['missing']}" if row["missing"] else f"ok       method {row['name']}"
         )
-    if not plugins(METHODS):
+    if not methods:
         print(
             "missing  methods: none is installed; in a clone, pip install -e methods/baselines -e methods/instructsam, "
             "or give one of your own as path/file.py:Class"
         )
-    return 1 if broken else 0
+    options.write_json(
+        arguments,
+        {
+            "earthinstruct": version("earthinstruct"),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "datasets": datasets,
+            "methods": methods,
+        },
+    )
+    return 1 if any(str(row["missing"]).startswith("warning:") for row in (*datasets, *methods)) else 0
 
 
 def _missing(name: str, parameters: dict[str, Any]) -> list[str]:
@@ -72,9 +85,11 @@ def _missing(name: str, parameters: dict[str, Any]) -> list[str]:
     import inspect
 
     from earthinstruct.errors import EarthInstructError
-    from earthinstruct.registry import method_factory
+    from earthinstruct.registry import method_factory, parameters_needed
 
-    missing = getattr(method_factory(name), "missing", None)
+    factory = method_factory(name)
+    needed = [f"parameter {key}: give it with -M {key}=VALUE" for key in parameters_needed(factory, parameters)]
+    missing = getattr(factory, "missing", None)
     if parameters and (missing is None or not inspect.signature(missing).parameters):
         raise EarthInstructError(f"method {name!r} does not tell what its parameters need: leave -M out")
-    return list(missing(**parameters)) if callable(missing) else []
+    return needed + (list(missing(**parameters)) if callable(missing) else [])

@@ -41,7 +41,7 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "--instruction-file", type=Path, metavar="FILE", help="an instruction text to use in place of ours (one task)"
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
+    parser.add_argument("--limit", type=options.at_least(1), metavar="N", help="only the first N images")
     parser.add_argument(
         "--output", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default: runs)"
     )
@@ -80,7 +80,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the verb: 1 when images failed."""
     from earthinstruct.cli.tables import print_results
     from earthinstruct.errors import DataError, EarthInstructError
-    from earthinstruct.files import as_json
 
     text = None
     if arguments.instruction_file is not None:
@@ -96,8 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     print_results(evaluation.results, evaluation.skipped)
     for folder in evaluation.folders:
         print(f"kept in {folder}")
-    if arguments.json is not None:
-        arguments.json.write_bytes(as_json(list(evaluation.results)))
+    options.write_json(arguments, evaluation.results)
     if not evaluation.results:
         raise EarthInstructError("every task was skipped; see the reasons above")
     return 1 if any(result.run.n_failed for result in evaluation.results) else 0

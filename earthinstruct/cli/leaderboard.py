@@ -6,27 +6,43 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from earthinstruct.cli import options
+
 
 def register(verbs: Any) -> None:
     """Add the verb."""
     parser = verbs.add_parser("leaderboard", help="tables from stored results: build, check, add", description=__doc__)
     parser.add_argument("--root", type=Path, default=Path("leaderboards"), metavar="DIR", help="default: leaderboards")
     acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
-    acts.add_parser("build", help="write every table").set_defaults(run=run_build)
-    acts.add_parser("check", help="fail when a table is not what the results give").set_defaults(run=run_check)
-    add = acts.add_parser("add", help="validate a result against its predictions, and file it")
-    add.add_argument("result", type=Path, help="the result file")
+    build = acts.add_parser("build", help="write every table", description="Write every table.")
+    build.set_defaults(run=run_build)
+    check = acts.add_parser(
+        "check",
+        help="fail when a table is not what the results give",
+        description="Fail when a table is not what the results give.",
+    )
+    check.set_defaults(run=run_check)
+    add = acts.add_parser(
+        "add",
+        help="validate a result against its predictions, and file it",
+        description="Validate a result against its predictions, file it under results/, and build the tables.",
+    )
+    add.add_argument("result", type=Path, metavar="RUN|RESULT", help="a run folder, or the result file")
     add.add_argument("--predictions", type=Path, metavar="FILE", help="default: predictions.jsonl beside the result")
     add.add_argument("--data", type=Path, metavar="DIR", help="the folder of your datasets")
     add.set_defaults(run=run_add)
+    for parser in (build, check, add):
+        options.add_json_flag(parser)
 
 
 def run_build(arguments: argparse.Namespace) -> int:
     """Run `leaderboard build`."""
     from earthinstruct.leaderboard import build
 
-    for path in build(arguments.root):
+    written = build(arguments.root)
+    for path in written:
         print(f"written  {path}")
+    options.write_json(arguments, {"written": [str(path) for path in written]})
     return 0
 
 
@@ -38,17 +54,24 @@ def run_check(arguments: argparse.Namespace) -> int:
     for finding in findings:
         print(f"FAILED   {finding}")
     print("run `earthinstruct leaderboard build`" if findings else "ok       every table is what the results give")
+    options.write_json(arguments, {"findings": findings})
     return 1 if findings else 0
 
 
 def run_add(arguments: argparse.Namespace) -> int:
     """Run `leaderboard add`: 1 when the submission does not hold."""
+    from earthinstruct.cli.validate import print_findings
     from earthinstruct.leaderboard import add, build
     from earthinstruct.results import read_result
-    from earthinstruct.submission import require_valid, validate_submission
+    from earthinstruct.submission import validate_submission
 
-    predictions = arguments.predictions or arguments.result.with_name("predictions.jsonl")
-    require_valid(validate_submission(predictions, arguments.result, data=arguments.data))
-    print(f"filed    {add(arguments.root, read_result(arguments.result))}")
-    build(arguments.root)
-    return 0
+    result = arguments.result / "result.json" if arguments.result.is_dir() else arguments.result
+    predictions = arguments.predictions or result.with_name("predictions.jsonl")
+    findings = validate_submission(predictions, result, data=arguments.data)
+    filed = None
+    if print_findings(findings) == 0:
+        filed = add(arguments.root, read_result(result))
+        build(arguments.root)
+        print(f"filed    {filed}")
+    options.write_json(arguments, {"findings": findings, "filed": None if filed is None else str(filed)})
+    return 0 if filed else 1

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from earthinstruct.cli import options
+
 KINDS = ("methods", "datasets", "tasks", "metrics")
 
 
@@ -14,24 +16,21 @@ def register(verbs: Any) -> None:
     parser = verbs.add_parser("list", help="what there is: methods, datasets, tasks, metrics", description=__doc__)
     parser.add_argument("what", metavar="WHAT", help=", ".join(KINDS))
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of your datasets")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    options.add_json_flag(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb."""
-    import sys
-
     from earthinstruct.errors import UnknownNameError
-    from earthinstruct.files import as_json
 
     if arguments.what not in KINDS:
         raise UnknownNameError("thing to list", arguments.what, KINDS)
     rows = {"methods": methods, "datasets": lambda: datasets(arguments.data), "tasks": tasks, "metrics": metrics}[
         arguments.what
     ]()
-    if arguments.json:
-        sys.stdout.write(as_json(rows).decode())
+    if arguments.json is not None:
+        options.write_json(arguments, rows)
         return 0
     from rich.console import Console
     from rich.table import Table

@@ -3,11 +3,105 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from earthinstruct.tasks import LabelMapper
+
+
+_STANDARD_OUTPUT = "-"
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """An option's type: a whole number that is not less than this."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{text!r} must be a whole number >= {least}")
+        return number
+
+    return read
+
+
+def add_json(parser: argparse.ArgumentParser, what: str) -> None:
+    """--json FILE, of a verb whose JSON is a file to keep."""
+    parser.add_argument(
+        "--json", metavar="FILE", help=f"write {what} there as JSON; -: on standard output, the text on standard error"
+    )
+
+
+def add_json_flag(parser: argparse.ArgumentParser) -> None:
+    """--json, of a verb whose JSON is read at once."""
+    parser.add_argument(
+        "--json",
+        action="store_const",
+        const=_STANDARD_OUTPUT,
+        help="JSON on standard output, the text on standard error",
+    )
+
+
+@contextmanager
+def output(arguments: argparse.Namespace) -> Iterator[None]:
+    """What verbs print goes to standard error where standard output is for JSON alone."""
+    arguments.standard_output = sys.stdout
+    if arguments.json != _STANDARD_OUTPUT:
+        yield
+        return
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+def write_json(arguments: argparse.Namespace, value: Any) -> None:
+    """Write a verb's JSON where --json says, if it is given.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    from earthinstruct.files import as_json
+
+    if arguments.json is not None:
+        _write(arguments, as_json(value), "wb")
+
+
+def write_json_line(arguments: argparse.Namespace, value: Any) -> None:
+    """Add one line of JSON where --json says, if it is given.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    import msgspec
+
+    if arguments.json is not None:
+        _write(arguments, msgspec.json.encode(value) + b"\n", "ab")
+
+
+def _write(arguments: argparse.Namespace, content: bytes, mode: str) -> None:
+    from earthinstruct.errors import DataError
+
+    if arguments.json == _STANDARD_OUTPUT:
+        arguments.standard_output.write(content.decode())
+        arguments.standard_output.flush()
+        return
+    path = Path(arguments.json)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open(mode) as file:
+            file.write(content)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror or error}; give another --json FILE") from error
+
+
+def run_folder(path: Path) -> Path:
+    """The run folder that is meant: itself, or the one that a result file lies in."""
+    return path.parent if path.name == "result.json" else path
 
 
 def add_method(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +138,7 @@ def add_dataset(parser: argparse.ArgumentParser, default: str | None = None) -> 
 
 
 def add_scoring(parser: argparse.ArgumentParser) -> None:
-    """--protocol, --label-map, --sweep, --resamples and --json."""
+    """--protocol, --label-map, --sweep, --resamples and --json FILE."""
     parser.add_argument("--protocol", default="standard", metavar="NAME", help="standard or paper (default: standard)")
     parser.add_argument(
         "--label-map",
@@ -56,12 +150,12 @@ def add_scoring(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--resamples",
-        type=int,
+        type=at_least(0),
         default=1000,
         metavar="N",
         help="bootstrap resamples for the 95 %% intervals; 0: none (default: 1000)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as JSON")
+    add_json(parser, "the scores")
 
 
 def label_mapper(name: str | None) -> LabelMapper | None:

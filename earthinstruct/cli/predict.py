@@ -58,7 +58,7 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "--explain", type=Path, metavar="PATH", help="save a picture of how the method decided, where it can draw one"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the predictions there, one JSON line an image")
+    options.add_json(parser, "one line an image")
     parser.set_defaults(run=run)
 
 
@@ -71,11 +71,12 @@ def run(arguments: argparse.Namespace) -> int:
     from earthinstruct.report.exports import Found, check_places
     from earthinstruct.report.overlay import draw_overlay
     from earthinstruct.results import method_info
-    from earthinstruct.running.predictions import Record, RecordWriter
+    from earthinstruct.running.predictions import Record
 
     instruction = _instruction(arguments)
     bands = _bands(arguments.bands)
     images = _images(arguments.images)
+    _check_kept(arguments, images)
     pictures = [target for target in arguments.save if _kind(target) == "picture"]
     files = [target for target in arguments.save if target not in pictures]
     to_ground = any(_kind(target) == "geojson" for target in files)
@@ -83,8 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
         _check_pictures(target, images)
     method = _method(arguments)
     explain = getattr(method, "explain", None) if arguments.explain is not None else None
-    if arguments.json is not None:
-        arguments.json.unlink(missing_ok=True)
+    if arguments.json not in (None, "-"):
+        Path(arguments.json).unlink(missing_ok=True)
     found: list[Found] = []
     failed = 0
     with _progress(len(images)) as progress:
@@ -108,9 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
                 _save_picture(draw_overlay(raster.pixels, prediction), target, path)
             if explanation is not None:
                 _save_picture(fromarray(explanation), arguments.explain, path)
-            if arguments.json is not None:
-                with RecordWriter(arguments.json) as writer:
-                    writer.write(Record.of(str(path), prediction))
+            options.write_json_line(arguments, Record.of(str(path), prediction))
             if files:
                 height, width = raster.pixels.shape[:2]
                 found.append(Found(path, height, width, raster.place, prediction))
@@ -255,6 +254,18 @@ def _check_pictures(target: Path, images: Sequence[Path]) -> None:
         raise EarthInstructError(
             f"two images are named {repeated!r}, and {target} can hold one picture of that name; give them apart"
         )
+
+
+def _check_kept(arguments: argparse.Namespace, images: Sequence[Path]) -> None:
+    """Refuse to write over one of the images."""
+    from earthinstruct.errors import EarthInstructError
+
+    given = {image.resolve() for image in images}
+    for option in ("json", "explain", "save"):
+        targets = getattr(arguments, option)
+        for target in targets if isinstance(targets, list) else [targets]:
+            if target is not None and Path(target).resolve() in given:
+                raise EarthInstructError(f"--{option} {target} would replace that image; give another name")
 
 
 def _is_picture(target: Path) -> bool:

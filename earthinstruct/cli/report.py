@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from earthinstruct.cli import options
 from earthinstruct.cli.progress import progress_bars
 from earthinstruct.report import MAX_IMAGES
 
@@ -13,7 +14,7 @@ from earthinstruct.report import MAX_IMAGES
 def register(verbs: Any) -> None:
     """Add the verb."""
     parser = verbs.add_parser("report", help="a page of scores, charts and images of one run", description=__doc__)
-    parser.add_argument("folder", type=Path, metavar="RUN", help="a run folder")
+    parser.add_argument("folder", type=Path, metavar="RUN", help="a run folder, or the result file in it")
     parser.add_argument(
         "--against", type=Path, metavar="RUN", help="another run folder of the same task: what became better and worse"
     )
@@ -24,11 +25,12 @@ def register(verbs: Any) -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help="the page (default: report.html in the run folder)")
     parser.add_argument(
         "--max-images",
-        type=int,
+        type=options.at_least(0),
         default=MAX_IMAGES,
         metavar="N",
         help=f"images to show, the worst first (default: {MAX_IMAGES})",
     )
+    options.add_json_flag(parser)
     parser.set_defaults(run=run)
 
 
@@ -38,13 +40,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     with progress_bars() as update:
         file = write_report(
-            arguments.folder,
+            options.run_folder(arguments.folder),
             arguments.output,
-            against=arguments.against,
+            against=None if arguments.against is None else options.run_folder(arguments.against),
             dataset=arguments.dataset,
             data=arguments.data,
             max_images=arguments.max_images,
             progress=lambda done, total: update("images", done, total, 0),
         )
     print(f"report   {file} ({file.stat().st_size / 1e6:.1f} MB)")
+    options.write_json(arguments, {"file": str(file)})
     return 0

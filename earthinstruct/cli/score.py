@@ -33,9 +33,8 @@ def register(verbs: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the verb."""
+    """Run the verb: 1 when images failed or have no prediction."""
     from earthinstruct.cli.tables import print_results
-    from earthinstruct.files import as_json
     from earthinstruct.running import score
 
     result = score(
@@ -53,7 +52,6 @@ def run(arguments: argparse.Namespace) -> int:
         name=arguments.name,
         workers=arguments.workers,
     )
-    if arguments.json is not None:
-        arguments.json.write_bytes(as_json(result))
     print_results([result])
-    return 0
+    options.write_json(arguments, result)
+    return 1 if result.run.n_failed else 0

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from earthinstruct.cli import options
+
+if TYPE_CHECKING:
+    from earthinstruct.submission import Finding
 
 
 def register(verbs: Any) -> None:
     """Add the verb."""
     parser = verbs.add_parser("validate", help="check a submission: schema, versions, scores", description=__doc__)
-    parser.add_argument("predictions", type=Path, help="the predictions file")
-    parser.add_argument("result", type=Path, help="the result file")
+    parser.add_argument("predictions", type=Path, metavar="RUN|PREDICTIONS", help="a run folder, or predictions")
+    parser.add_argument(
+        "result",
+        type=Path,
+        nargs="?",
+        metavar="RESULT",
+        help="the result file (default: result.json in the folder of the predictions)",
+    )
     parser.add_argument("--dataset", metavar="FILE", help="a COCO file, where the dataset has no name here")
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of your datasets")
+    options.add_json_flag(parser)
     parser.set_defaults(run=run)
 
 
@@ -21,12 +34,21 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the verb: 1 when a check does not hold."""
     from earthinstruct.submission import validate_submission
 
+    predictions = arguments.predictions
+    folder = predictions if predictions.is_dir() else predictions.parent
     findings = validate_submission(
-        arguments.predictions, arguments.result, dataset=arguments.dataset, data=arguments.data
+        predictions, arguments.result or folder / "result.json", dataset=arguments.dataset, data=arguments.data
     )
+    failed = print_findings(findings)
+    options.write_json(arguments, findings)
+    return 1 if failed else 0
+
+
+def print_findings(findings: Sequence[Finding]) -> int:
+    """One line a check, and a last one that sums up; returns how many fail."""
     for finding in findings:
         verdict = f"ok       {finding.check}: {finding.detail}"
         print(verdict if finding.problem is None else f"FAILED   {finding.check}: {finding.problem}")
     failed = sum(finding.problem is not None for finding in findings)
     print(f"{len(findings) - failed} checks hold, {failed} fail")
-    return 1 if failed else 0
+    return failed

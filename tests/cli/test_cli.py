@@ -1,9 +1,11 @@
 """The command line as a user meets it: exit codes, one clear line for a mistake, files that are written."""
 
+import argparse
 import json
 
 import pytest
 
+from earthinstruct import cli
 from earthinstruct.results import read_result
 
 
@@ -84,6 +86,77 @@ def test_a_mistake_gets_one_line_and_exit_code_2(call, method, file, tmp_path, a
     by_argparse = len(arguments) == 1  # a missing option or verb: two lines, the second says where help is
     assert err.startswith("error: ")
     assert len(err.splitlines()) == (2 if by_argparse else 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "--method", "{method}:Finds", "--resamples", "-1"], "'-1' must be a whole number >= 0"),
+        (["evaluate", "--method", "{method}:Finds", "--limit", "few"], "'few' must be a whole number >= 1"),
+        (["check", "runs", "--against", "runs", "--tolerance", "-1"], "'-1' must be a number >= 0"),
+    ],
+)
+def test_a_number_that_an_option_does_not_take(call, method, arguments, message):
+    code, _, err = call(*(argument.format(method=method) for argument in arguments))
+    assert (code, message in err) == (2, True)
+
+
+def verbs(parser, words=()):
+    """Every verb that runs something: its words and its parser."""
+    chosen = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not chosen:
+        yield words, parser
+    for action in chosen:
+        for word, below in action.choices.items():
+            yield from verbs(below, (*words, word))
+
+
+def test_every_verb_has_json_and_says_what_it_does():
+    for words, parser in verbs(cli.parser()):
+        assert "--json" in parser._option_string_actions, words
+        assert parser.description, words
+
+
+def test_json_stands_alone_on_standard_output(call, method, file, tmp_path):
+    name = f"{method}:Finds"
+    asked = ("--dataset", file, "--setting", "open_vocabulary")
+    run = tmp_path / "runs" / "set" / "open_vocabulary" / "finds"
+    for arguments in (
+        ("evaluate", "--method", name, *asked, "--json", "-"),
+        ("score", run, *asked, "--json", "-"),
+        ("compare", run, run / "result.json", "--dataset", file, "--json", "-"),
+        ("report", run, "--dataset", file, "--json"),
+        ("check", "runs", "--against", "baselines", "--update", "--json"),
+        ("check", "runs", "--against", "baselines", "--json"),
+        ("validate", run, "--dataset", file, "--json"),
+        ("predict", "--method", name, "--open-ended", "set/images/a.png", "--json", "-"),
+        ("check-method", name, "--json"),
+        ("doctor", "--method", name, "--json"),
+        ("doctor", "--json"),
+        ("new-method", "new", "--json"),
+        ("data", "scenes", "drawn", "--images", "1", "--size", "128", "--json"),
+        ("leaderboard", "--root", "set", "check", "--json"),
+    ):
+        code, out, err = call(*arguments)
+        assert code in (0, 1), (arguments, err)
+        assert json.loads(out), arguments
+        assert err, arguments
+    (checked,) = json.loads(call("check", "runs", "--against", "baselines", "--json")[1])["results"]
+    assert (checked["method"], checked["moved"], checked["new"]) == ("finds", [], [])
+
+
+def test_json_goes_to_a_file_in_a_new_folder_and_one_that_cannot_be_is_named(call, method, file, tmp_path):
+    asked = ("evaluate", "--method", f"{method}:Finds", "--dataset", file, "--setting", "open_ended", "--json")
+    assert call(*asked, "new/all.json")[0] == 0
+    assert json.loads((tmp_path / "new" / "all.json").read_text())
+    code, _, err = call(*asked, method + "/all.json")
+    assert (code, "all.json cannot be written: " in err) == (2, True)
+
+
+def test_images_without_a_prediction_are_a_finding_of_score(call, method, file, tmp_path):
+    (tmp_path / "p.jsonl").write_text('{"image_id": 0}\n')
+    code, out, _ = call("score", "p.jsonl", "--dataset", file, "--setting", "open_vocabulary")
+    assert (code, "no prediction" in out) == (1, True)
 
 
 def test_every_task_skipped_is_an_error(call, method, file, tmp_path):

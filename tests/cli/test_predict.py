@@ -300,6 +300,14 @@ def test_what_cannot_be_written_is_named(call, method, file, tmp_path):
         assert (code, f"{target} cannot be written" in err) == (2, True)
 
 
+@pytest.mark.parametrize("option", ["--json", "--save", "--explain"])
+def test_no_image_is_written_over(call, method, file, tmp_path, option):
+    image = tmp_path / "set" / "images" / "a.png"
+    before = image.read_bytes()
+    code, _, err = call("predict", "--method", f"{method}:Finds", "--open-ended", image, option, image)
+    assert (code, "would replace that image" in err, image.read_bytes()) == (2, True, before)
+
+
 def test_two_images_of_one_name_do_not_overwrite_each_other(call, method, file, tmp_path):
     image = tmp_path / "set" / "images" / "a.png"
     code, _, err = call("predict", "--method", f"{method}:Finds", "--open-ended", "--save", "drawn", image, image)
