@@ -6,10 +6,9 @@ import importlib.metadata
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
@@ -21,7 +20,12 @@ from earthinstruct.tasks import MappedLabel
 
 SCHEMA_VERSION = 1
 
-_SECRET_NAME = re.compile(r"(^|[_\-.])(key|token|secret|password|authorization)$", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"((^|[_\-.]|api|access|private)key|token|secret|password|passwd|passphrase|authorization|credentials?)$",
+    re.IGNORECASE,
+)
+_USER_IN_ADDRESS = re.compile(r"(?<=://)[^/\s?#]*@")
+_QUERY_OF_ADDRESS = re.compile(r"(\w://[^\s?#]*)[?#]\S*")
 _SHORTEST_SECRET = 6  # a shorter text stands in too many others
 _RECORDED_PACKAGES = ("earthinstruct", "numpy", "scipy", "pycocotools", "pillow")
 
@@ -180,33 +184,47 @@ def method_info(method: object, *, control: bool = False) -> MethodInfo:
 
 def without_secrets(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters as they may be written: no keys or tokens, no user or password in an address."""
-    return {key: _without_credentials(value) for key, value in parameters.items() if not _SECRET_NAME.search(key)}
+    return {
+        str(key): _without_credentials(value) for key, value in parameters.items() if not _SECRET_NAME.search(str(key))
+    }
 
 
-def secret_values(parameters: Mapping[str, Any]) -> frozenset[str]:
+def secret_values(parameters: Mapping[str, Any]) -> tuple[str, ...]:
     """The texts that no file may hold: values of parameters and environment variables that are named like a secret.
 
-    >>> found = secret_values({"api_key": "sk-12345", "hub": {"token": "hf_12345"}, "key": "", "size": 3})
-    >>> sorted(found - secret_values({}))
-    ['hf_12345', 'sk-12345']
+    The longest first, so that none is half replaced by another that it begins with.
+
+    >>> found = secret_values({"api_key": "sk-12345", "hubs": [{"token": "hf_1234"}], "key": "", "size": 3})
+    >>> [text for text in found if text not in secret_values({})]
+    ['sk-12345', 'hf_1234']
     """
     found = {str(value) for name, value in os.environ.items() if _SECRET_NAME.search(name)}
-    for name, value in parameters.items():
-        if isinstance(value, Mapping):
-            found |= secret_values(value)
-        elif _SECRET_NAME.search(name):
-            found.add(str(value))
-    return frozenset(value for value in found if len(value) >= _SHORTEST_SECRET)
+    found |= set(_named_like_secrets(parameters))
+    return tuple(
+        sorted((value for value in found if len(value) >= _SHORTEST_SECRET), key=lambda text: (-len(text), text))
+    )
+
+
+def _named_like_secrets(value: Any, name: str = "") -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _named_like_secrets(part, str(key))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _named_like_secrets(part, name)
+    elif _SECRET_NAME.search(name):
+        yield str(value)
 
 
 def _without_credentials(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, str) and "://" in value:
-        parts = urlsplit(value)
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+    if isinstance(value, str):
+        return _QUERY_OF_ADDRESS.sub(r"\1", _USER_IN_ADDRESS.sub("", value))
     if isinstance(value, Mapping):
         return without_secrets(value)
+    if isinstance(value, list | tuple):
+        return [_without_credentials(part) for part in value]
     return value
 
 

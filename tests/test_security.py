@@ -15,6 +15,7 @@ from earthinstruct.datasets.samrs import parse_samrs
 from earthinstruct.datasets.voc import parse_voc
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.leaderboard import add, build
+from earthinstruct.results import secret_values, without_secrets
 from earthinstruct.running.engines import EngineOptions
 
 ROOT = Path(__file__).parent.parent
@@ -243,3 +244,28 @@ def test_secrets_are_not_on_the_terminal(dataset, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert "leaky" in out
     assert not [secret for secret in (KEY, "hf_2718281828", "a:b@") if secret in out + err]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "written"),
+    [
+        (
+            {"servers": ["https://me:hunter2@host/v1", {"api_key": KEY, "size": 1}]},
+            {"servers": ["https://host/v1", {"size": 1}]},
+        ),
+        ({"apiKey": KEY, "passwd": KEY, "credentials": {"a": KEY}}, {}),
+        ({"max_tokens": 3, "monkey": "x"}, {"max_tokens": 3, "monkey": "x"}),
+        (
+            {"prompt": "Is it a ship? As on http://[x, or https://me:hunter2@host/a?sig=1 or so?"},
+            {"prompt": "Is it a ship? As on http://[x, or https://host/a or so?"},
+        ),
+    ],
+)
+def test_parameters_are_written_without_secrets_wherever_they_are(parameters, written):
+    assert without_secrets(parameters) == written
+
+
+def test_a_secret_that_begins_with_another_is_replaced_whole():
+    found = secret_values({"a_key": "secret", "b_key": "secret-and-more", "keys": [{"token": ["in-a-list"]}]})
+    assert found.index("secret-and-more") < found.index("secret")
+    assert "in-a-list" in found
