@@ -48,7 +48,11 @@ def check_method(method: Method | ControlMethod) -> list[Check]:
     }
     for task in tasks_of("check", NWPU):
         skip = getattr(method, "skip", None)
-        reason = skip(task) if callable(skip) else None
+        try:
+            reason = skip(task) if callable(skip) else None
+        except Exception as error:  # whatever a method raises is what its author wants to read
+            checks.append(Check(f"{task.name}, skip", f"{type(error).__name__}: {error}"))
+            continue
         if reason is not None:
             checks.append(Check(task.name, skipped=str(reason)))
             continue
@@ -63,6 +67,8 @@ def _describe(method: object) -> Check:
         method_info(method)
     except DataError as error:
         return Check("describe", str(error))
+    except Exception as error:  # as below
+        return Check("describe", f"{type(error).__name__}: {error}")
     return Check("describe")
 
 
