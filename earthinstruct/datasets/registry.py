@@ -161,7 +161,12 @@ def dataset_sources() -> dict[str, DatasetSource]:
 
 def _plugged(plugin: Plugin) -> DatasetSource:
     try:
-        source: DatasetSource = plugin.load()
+        source = plugin.load()
+        if not isinstance(source, DatasetSource):
+            raise PluginError(
+                f"dataset {plugin.name!r} of distribution {plugin.distribution!r} is a {type(source).__name__}; its "
+                "entry point must name an earthinstruct.datasets.DatasetSource"
+            )
     except PluginError as error:
         problem = error  # `error` is gone after the block
 

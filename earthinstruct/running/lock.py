@@ -55,11 +55,12 @@ def _locked(path: Path) -> BinaryIO:
                 stacklevel=2,
             )
         # between opening and locking, a run that ended may have removed the file
-        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-            file.truncate(0)
-            file.write(f"{os.getpid()}\n".encode())
-            file.flush()
-            return file
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                file.truncate(0)
+                file.write(f"{os.getpid()}\n".encode())
+                file.flush()
+                return file
         file.close()
 
 
