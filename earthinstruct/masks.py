@@ -199,10 +199,11 @@ def _decode(rles: Sequence[RLE], where: str, before: int) -> MaskRuns:
     except OverflowError:
         sizes = np.array([[min(max(side, 0), _MOST_PIXELS) for side in rle["size"]] for rle in rles]).reshape(n, 2)
 
-    def refuse(bad: NDArray[np.bool_], why: str, owner: NDArray[np.int64] | None = None) -> None:
-        """Name the first mask that is bad, or that owns something bad."""
+    def refuse(bad: NDArray[np.bool_], why: str, lengths: NDArray[np.int64] | None = None) -> None:
+        """Name the first mask that is bad, or that owns something bad of what it has `lengths` of."""
         if bad.any():
-            i = int(np.argmax(bad) if owner is None else owner[bad].min())
+            at = int(np.argmax(bad))
+            i = at if lengths is None else int(np.searchsorted(np.cumsum(lengths), at, side="right"))
             raise ContractError(
                 f"{where}[{before + i}]: {why} (size {list(rles[i]['size'])}, counts {_short(rles[i]['counts'])})"
             )
@@ -213,42 +214,54 @@ def _decode(rles: Sequence[RLE], where: str, before: int) -> MaskRuns:
     text = [rle["counts"].encode("ascii", errors="replace") for rle in rles]
     length = np.array([len(part) for part in text], dtype=np.int64)
     refuse(length == 0, "counts is empty")
-    code = np.frombuffer(b"".join(text), dtype=np.uint8).astype(np.int64) - 48
+    code = np.frombuffer(b"".join(text), dtype=np.uint8) - np.uint8(48)  # what is below "0" wraps to above 63
     text_end = np.cumsum(length)
-    text_owner = np.repeat(np.arange(n), length)
-    refuse((code < 0) | (code > 63), "counts has a character outside the alphabet", text_owner)
+    refuse(code > 63, "counts has a character outside the alphabet", length)
     refuse(code[text_end - 1] & 0x20 != 0, "counts ends in the middle of a run length")
 
     # tokens: five bits a character, lowest first; 0x20 says that more follow, 0x10 in the last is the sign
     last = np.flatnonzero(code & 0x20 == 0)
-    first = np.concatenate([[0], last[:-1] + 1])
-    digits = last - first + 1
-    refuse(digits > _LONGEST_TOKEN, "counts has an oversized run length", text_owner[first])
-    place = np.arange(len(code)) - np.repeat(first, digits)
-    value = np.add.reduceat((code & 0x1F) << (5 * place), first)
-    value -= np.where(code[last] & 0x10 != 0, np.int64(1) << (5 * digits), 0)
+    digits = np.diff(last, prepend=-1)
+    tokens = np.diff(np.searchsorted(last, text_end), prepend=0)
+    refuse(digits > _LONGEST_TOKEN, "counts has an oversized run length", tokens)
+    value = (code[last] & 0x1F).astype(np.int64)
+    value -= (value & 0x10) << 1
+    for place in range(1, int(digits.max())):
+        longer = np.flatnonzero(digits > place)
+        value[longer] = (value[longer] << 5) | (code[last[longer] - place] & 0x1F)
 
+    # background and foreground in turn: the runs of a mask in pairs, an odd one out with an empty foreground
+    odd = tokens % 2
+    pairs = (tokens + odd) // 2
+    pair_end = np.cumsum(pairs)
+    first = pair_end - pairs
+    unpaired = (pair_end - 1)[odd == 1]
+    paired = np.ones(2 * int(pair_end[-1]), dtype=bool)
+    paired[2 * unpaired + 1] = False
+    runs = np.zeros(len(paired), dtype=np.int64)
+    runs[paired] = value
+    background, foreground = runs[::2].copy(), runs[1::2].copy()
     # from the fourth on a run length is stored as the difference to the one two before
-    owner = text_owner[first]
-    tokens = np.bincount(owner, minlength=n)
-    token_start = np.cumsum(tokens) - tokens
-    index = np.arange(len(value)) - np.repeat(token_start, tokens)
-    odd = index % 2 == 1
-    run = value.copy()
-    for chain in (odd, ~odd & (index > 0)):
-        sums = np.cumsum(np.where(chain, value, 0))
-        run = np.where(chain, sums - np.repeat(np.concatenate([[0], sums])[token_start], tokens), run)
-    refuse(run < 0, "counts has a negative run length", owner)
-    position = np.cumsum(run)
-    before_mask = np.repeat(np.concatenate([[0], position])[token_start], tokens)
-    total = np.bincount(owner, weights=run, minlength=n)
+    leading = background[first]
+    background[first] = 0
+    background, foreground = _sums_within(background, first, pairs), _sums_within(foreground, first, pairs)
+    background[first], foreground[unpaired] = leading, 0
+    refuse((background < 0) | (foreground < 0), "counts has a negative run length", pairs)
+    end = _sums_within(background + foreground, first, pairs)
+    total = end[pair_end - 1]
     refuse(total != sizes[:, 0] * sizes[:, 1], "the run lengths do not add up to height x width")
 
-    foreground = odd & (run > 0)
+    filled = foreground > 0
     kind = np.int32 if total.max() < 1 << 31 else np.int64
-    ends = (position - before_mask)[foreground].astype(kind)
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(owner[foreground], minlength=n))])
-    return MaskRuns(sizes[:, 0], sizes[:, 1], offsets, (ends - run[foreground]).astype(kind), ends)
+    starts, ends = (end - foreground)[filled].astype(kind), end[filled].astype(kind)
+    offsets = np.concatenate([[0], np.cumsum(filled)])[np.concatenate([[0], pair_end])]
+    return MaskRuns(sizes[:, 0], sizes[:, 1], offsets, starts, ends)
+
+
+def _sums_within(values: NDArray[np.int64], first: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Running sums that start again at each group: group i has `counts[i]` values from `first[i]` on."""
+    sums = np.cumsum(values)
+    return sums - np.repeat(sums[first] - values[first], counts)
 
 
 def _short(value: object, limit: int = 60) -> str:
