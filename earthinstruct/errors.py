@@ -49,7 +49,8 @@ class UnknownNameError(EarthInstructError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], next_step: str = "") -> None:
         names = sorted(known)
-        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        by_lower = {known.lower(): known for known in names}
+        close = [by_lower[found] for found in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
         hint = f"; did you mean {close[0]!r}?" if close else "."
         if len(names) > _NAMES_SHOWN:
             listed = f"{', '.join(close or names[:3])} and {len(names) - len(close or names[:3])} others"

@@ -102,6 +102,7 @@ def evaluate(
     rules = protocol_named(protocol)
     if limit is not None and limit < 1:
         raise EarthInstructError(f"limit must be at least 1, got {limit}")
+    _check_resamples(resamples)
     if isinstance(dataset, str):
         dataset = load_dataset(dataset, _path(data), _path(images))
     tasks = tasks_of(dataset.name, dataset.vocabulary, setting, parent, instruction_text)
@@ -171,6 +172,7 @@ def score(
     Raises:
         EarthInstructError: anything a user can mend.
     """
+    _check_resamples(resamples)
     rules = protocol_named(protocol)
     path = Path(predictions)
     if isinstance(dataset, str):
@@ -201,6 +203,11 @@ def score(
         described = read_manifest(manifest_path).method
     files = prediction_files(path) or [path]
     return _result(tasks[0], dataset, described, scored, protocol, mapper, files)
+
+
+def _check_resamples(resamples: int) -> None:
+    if resamples < 0:
+        raise EarthInstructError(f"resamples must be at least 0, got {resamples}")
 
 
 def _path(value: Path | str | None) -> Path | None:

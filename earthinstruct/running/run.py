@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 import numpy as np
@@ -225,14 +225,17 @@ def read_manifest(path: Path) -> Manifest:
 
 def _differences(old: Manifest, new: Manifest) -> list[str]:
     """What differs between two manifests, in words; packages, device and notes may."""
-    pairs = {
+    pairs: dict[str, tuple[Any, Any]] = {
         "dataset annotations": (old.task.dataset.annotations_sha256, new.task.dataset.annotations_sha256),
         "task version": (old.task.version, new.task.version),
         "instruction": (old.task.instruction_sha256, new.task.instruction_sha256),
         "method version": (old.method.version, new.method.version),
-        "parameters": (old.method.parameters, msgspec.json.decode(msgspec.json.encode(new.method.parameters))),
         "weights": (old.method.weights, new.method.weights),
     }
+    before = old.method.parameters
+    after = msgspec.json.decode(msgspec.json.encode(new.method.parameters))
+    for name in sorted({*before, *after}):
+        pairs[f"parameter {name}"] = (before.get(name), after.get(name))
     return [f"{what} was {str(a)[:80]}, is {str(b)[:80]}" for what, (a, b) in pairs.items() if a != b]
 
 

@@ -41,6 +41,19 @@ def test_score_writes_the_documented_paths(call, method, file, tmp_path):
     assert metrics["sweep"]["threshold"] == 0
 
 
+def test_a_run_with_other_parameters_names_them(call, file, tmp_path):
+    (tmp_path / "tuned.py").write_text(
+        "from earthinstruct import Prediction\n"
+        "class Tuned:\n    name = 'tuned'\n    def __init__(self, least=1, most=9): self.given = [least, most]\n"
+        "    def describe(self): return {'parameters': {'least': self.given[0], 'most': self.given[1]}}\n"
+        "    def predict(self, image, instruction): return Prediction()\n"
+    )
+    asked = ("evaluate", "--method", "tuned.py:Tuned", "--dataset", file, "--setting", "open_ended")
+    assert call(*asked)[0] == 0
+    code, _, err = call(*asked, "-M", "least=2")
+    assert (code, "another run (parameter least was 1, is 2); give --overwrite" in err) == (2, True)
+
+
 def test_failed_images_are_a_finding(call, method, file):
     code, out, _ = call("evaluate", "--method", f"{method}:Fails", "--dataset", file, "--setting", "open_ended")
     assert code == 1
@@ -54,6 +67,7 @@ def test_failed_images_are_a_finding(call, method, file):
         (["evaluate"], "--method"),
         (["evaluate", "--method", "nope"], "unknown method 'nope'"),
         (["evaluate", "--method", "{method}:Finds", "--dataset", "scene"], "did you mean 'scenes'"),
+        (["evaluate", "--method", "{method}:Finds", "--dataset", "NPWU"], "did you mean 'nwpu'"),
         (["evaluate", "--method", "{method}:Finds", "--dataset", "none.json"], "none.json cannot be read"),
         (
             ["evaluate", "--method", "{method}:Finds", "--dataset", "{file}", "--setting", "open"],

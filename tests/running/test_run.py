@@ -54,7 +54,7 @@ def test_a_complete_run_is_not_predicted_again(constant, dataset, tmp_path, monk
 def test_another_method_version_needs_overwrite(constant, dataset, tmp_path):
     run(constant, dataset, tmp_path)
     constant.describe = lambda: {"version": "2", "parameters": {"seed": 1}}
-    with pytest.raises(EarthInstructError, match=r"method version was None, is 2; parameters.*--overwrite"):
+    with pytest.raises(EarthInstructError, match=r"method version was None, is 2; parameter seed was None, is 1.*--overwrite"):
         run(constant, dataset, tmp_path)
     assert run(constant, dataset, tmp_path, overwrite=True).results[0].method.version == "2"
 
