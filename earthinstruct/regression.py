@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from earthinstruct.errors import DataError
+from earthinstruct.files import read_bytes, replace_file
 from earthinstruct.results import Result, read_result
 
 TOLERANCE = 0.001
@@ -158,7 +159,7 @@ def update_baseline(file: Path, result: Result, against: Path) -> Path:
     same = [path for path, baseline in _stored(against) if identity(baseline) == identity(result)]
     target = against if against.suffix == ".json" else same[0] if same else against / _place(file, result)
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(file.read_bytes())
+    replace_file(target, read_bytes(file, "result"))
     return target
 
 
@@ -172,7 +173,10 @@ def _place(file: Path, result: Result) -> Path:
 
 
 def _stored(folder: Path) -> list[tuple[Path, Result]]:
-    return [(file, read_result(file)) for file in sorted(folder.rglob("*.json"))]
+    """Every JSON file in a folder; of run folders `result.json` alone."""
+    runs = {file.parent for file in folder.rglob("result.json")}
+    files = [file for file in folder.rglob("*.json") if file.name == "result.json" or file.parent not in runs]
+    return [(file, read_result(file)) for file in sorted(files)]
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, float | None]]:

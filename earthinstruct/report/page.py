@@ -15,6 +15,7 @@ import numpy as np
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.files import replace_file
 from earthinstruct.metrics import PREDICTION_VERDICTS, TARGET_VERDICTS
 from earthinstruct.metrics.values import Metrics, PartScores, ProposalScores, Value
 from earthinstruct.report import MAX_IMAGES
@@ -110,7 +111,7 @@ def write_report(
     page = render(loaded, other, compared, max_images, progress)
     output = output or run / "report.html"
     try:
-        output.write_text(page, encoding="utf-8")
+        replace_file(output, page.encode())
     except OSError as error:
         raise DataError(f"report {output} cannot be written: {error.strerror}") from error
     return output
