@@ -199,7 +199,7 @@ def score(
     )
     manifest_path = (path if path.is_dir() else path.parent) / "run.json"
     described = MethodInfo(name or path.stem)
-    if name is None and manifest_path.is_file() and (path.is_dir() or path.name == "predictions.jsonl"):
+    if name is None and manifest_path.is_file() and (path.is_dir() or path.name.startswith("predictions")):
         described = read_manifest(manifest_path).method
     files = prediction_files(path) or [path]
     return _result(tasks[0], dataset, described, scored, protocol, mapper, files)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -127,7 +127,7 @@ class Run:
             return set()
         heads = [head for head, _ in self._lines()]
         if any(head.error is not None for head in heads):
-            self._rewrite(line for head, line in self._lines() if head.error is None)
+            replace_file(self.file, (line for head, line in self._lines() if head.error is None))
         return {head.image_id for head in heads if head.error is None}
 
     def _sort(self) -> None:
@@ -140,7 +140,7 @@ class Run:
             start += len(line)
         if order != sorted(order):
             with self.file.open("rb") as file:
-                self._rewrite(_read_at(file, start, size) for _, start, size in sorted(order))
+                replace_file(self.file, (_read_at(file, start, size) for _, start, size in sorted(order)))
 
     def _lines(self) -> Iterator[tuple[_Head, bytes]]:
         """Every whole line of the predictions file, and what must be known of it."""
@@ -149,13 +149,6 @@ class Run:
                 if line.strip() and line.endswith(b"\n"):
                     problem = f"{self.file}, line {number}: {{error}}; give --overwrite to start again"
                     yield decode_json(line, _HEADS, problem), line
-
-    def _rewrite(self, lines: Iterable[bytes]) -> None:
-        """Replace the predictions file, as a whole."""
-        beside = self.file.with_suffix(".tmp")
-        with beside.open("wb") as file:
-            file.writelines(lines)
-        beside.replace(self.file)
 
 
 class _Head(msgspec.Struct):
@@ -229,6 +222,7 @@ def _differences(old: Manifest, new: Manifest) -> list[str]:
         "dataset annotations": (old.task.dataset.annotations_sha256, new.task.dataset.annotations_sha256),
         "task version": (old.task.version, new.task.version),
         "instruction": (old.task.instruction_sha256, new.task.instruction_sha256),
+        "method": (old.method.name, new.method.name),  # two names may have one folder
         "method version": (old.method.version, new.method.version),
         "weights": (old.method.weights, new.method.weights),
     }

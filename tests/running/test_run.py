@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+import zstandard
 
 from earthinstruct import Prediction, Proposals, Usage, evaluate, load_dataset, score
 from earthinstruct.errors import ContractError, EarthInstructError, PredictionError
@@ -57,6 +58,22 @@ def test_another_method_version_needs_overwrite(constant, dataset, tmp_path):
     with pytest.raises(EarthInstructError, match=r"method version was None, is 2; parameter seed was None, is 1.*--overwrite"):
         run(constant, dataset, tmp_path)
     assert run(constant, dataset, tmp_path, overwrite=True).results[0].method.version == "2"
+
+
+def test_a_method_does_not_go_on_with_the_answers_of_another_that_shares_its_folder(constant, dataset, tmp_path):
+    constant.name = "my method"
+    run(constant, dataset, tmp_path)
+    constant.name = "my/method"
+    with pytest.raises(EarthInstructError, match="method was my method, is my/method"):
+        run(constant, dataset, tmp_path)
+
+
+def test_compressed_predictions_of_a_run_keep_the_name_of_the_method(constant, dataset, tmp_path):
+    folder = run(constant, dataset, tmp_path).folders[0]
+    file = folder / "predictions.jsonl"
+    (folder / "predictions.jsonl.zst").write_bytes(zstandard.compress(file.read_bytes()))
+    file.unlink()
+    assert score(folder / "predictions.jsonl.zst", dataset, SETTING, resamples=0).method.name == "constant"
 
 
 def test_a_limit_can_be_lifted_later(constant, dataset, tmp_path):
