@@ -69,6 +69,14 @@ def test_a_baseline_is_found_in_a_folder(run, tmp_path):
         baseline_for(run[1], folder)
 
 
+def test_the_folder_of_earlier_runs_is_one_of_baselines(run, tmp_path):
+    assert baseline_for(run[1], tmp_path / "runs") == run[1]
+    with pytest.raises(DataError, match="found none"):
+        baseline_for(replace(run[1], protocol="paper"), tmp_path / "runs")
+    (tmp_path / "runs" / "paper.json").write_bytes(as_json(replace(run[1], protocol="paper")))
+    assert baseline_for(replace(run[1], protocol="paper"), tmp_path / "runs").protocol == "paper"
+
+
 def test_check_exits_with_1_when_a_value_moved(run, tmp_path, capsys):
     baseline = tmp_path / "baseline.json"
     baseline.write_bytes(as_json(run[1]))

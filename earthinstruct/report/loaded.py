@@ -16,7 +16,7 @@ from earthinstruct.instances import ImageId
 from earthinstruct.metrics import Predicted, Truth, Verdicts, verdicts
 from earthinstruct.metrics.matching import find_pairs
 from earthinstruct.results import Result, read_result
-from earthinstruct.running.predictions import Record, hash_predictions, prediction_files
+from earthinstruct.running.predictions import Record
 from earthinstruct.running.stored import StoredRun, dataset_of, read_stored
 
 
@@ -102,7 +102,6 @@ def load_run(folder: Path, dataset: str | Dataset | None = None, data: Path | No
             f"{folder} has no result.json; give a run folder, as `earthinstruct evaluate` prints it at its end"
         )
     result = read_result(folder / "result.json")
-    _check_predictions(folder, result)
     stored = read_stored(folder, result, dataset_of(result, dataset, data))
     predicted, failed = stored.prepared.predicted, stored.prepared.failed
     images = stored.prepared.truth.images
@@ -113,11 +112,3 @@ def load_run(folder: Path, dataset: str | Dataset | None = None, data: Path | No
         replace(predicted, instances=predicted.instances.take(kept), proposals=None),
         tuple(label for label, there in zip(labels, kept, strict=True) if there),
     )
-
-
-def _check_predictions(folder: Path, result: Result) -> None:
-    files = prediction_files(folder)
-    if not files:
-        raise DataError(f"{folder} has no predictions.jsonl; give a run folder with the predictions that were scored")
-    if result.predictions.sha256 not in (None, hash_predictions(files)):
-        raise DataError(f"{files[0]} has changed since it was scored; score it again with `earthinstruct evaluate`")

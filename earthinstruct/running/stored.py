@@ -12,7 +12,7 @@ from earthinstruct.instances import ImageId
 from earthinstruct.metrics import Protocol, Tally, protocol_named, tallies
 from earthinstruct.results import Result
 from earthinstruct.running.importers import read_predictions
-from earthinstruct.running.predictions import Record
+from earthinstruct.running.predictions import Record, hash_predictions, prediction_files
 from earthinstruct.running.score import Prepared, prepare
 from earthinstruct.tasks import FileMapper, Task, task_named
 
@@ -82,8 +82,9 @@ def read_stored(folder: Path, result: Result, dataset: Dataset) -> StoredRun:
         dataset: as `dataset_of` gives it.
 
     Raises:
-        DataError: the predictions cannot be read, or are malformed.
+        DataError: the predictions are missing, are not those that were scored, or are malformed.
     """
+    _check_predictions(folder, result)
     task = task_named(result.task.name, dataset.name, dataset.vocabulary)
     records = read_predictions(folder, dataset)
     prepared = prepare(
@@ -95,3 +96,11 @@ def read_stored(folder: Path, result: Result, dataset: Dataset) -> StoredRun:
         images=[image.id for image in dataset.images[: result.task.dataset.n_images]],
     )
     return StoredRun(folder, result, dataset, task, records, prepared)
+
+
+def _check_predictions(folder: Path, result: Result) -> None:
+    files = prediction_files(folder)
+    if not files:
+        raise DataError(f"{folder} has no predictions.jsonl; give a run folder with the predictions that were scored")
+    if result.predictions.sha256 not in (None, hash_predictions(files)):
+        raise DataError(f"{files[0]} has changed since it was scored; score it again with `earthinstruct evaluate`")

@@ -42,6 +42,16 @@ def test_runs_of_other_tasks_do_not_compare(runs, constant, dataset, tmp_path):
         compare_runs(runs[0], other, dataset=dataset)
 
 
+def test_predictions_that_are_not_those_of_the_result_do_not_compare(runs, dataset):
+    file = runs[1] / "predictions.jsonl"
+    file.write_bytes(file.read_bytes().replace(b'"labels":[]', b'"labels": []') + b'{"image_id":5}\n')
+    with pytest.raises(DataError, match=r"predictions\.jsonl has changed since it was scored; score it again"):
+        compare_runs(*runs, dataset=dataset)
+    file.unlink()
+    with pytest.raises(DataError, match=r"has no predictions\.jsonl"):
+        compare_runs(*runs, dataset=dataset)
+
+
 def test_the_command_prints_a_table_and_writes_every_difference(runs, dataset, tmp_path, capsys):
     file = str(tmp_path / "set" / "annotations.json")
     arguments = ["compare", *map(str, runs), "--dataset", file, "--json", str(tmp_path / "d.json")]
