@@ -125,30 +125,30 @@ class Run:
         """The images with an answer; failures are taken out of the file, to be tried again."""
         if not self.file.exists():
             return set()
-        heads = [head for head, _ in self._lines()]
+        heads = [head for head, *_ in self._lines()]
         if any(head.error is not None for head in heads):
-            replace_file(self.file, (line for head, line in self._lines() if head.error is None))
+            replace_file(self.file, (line for head, line, _ in self._lines() if head.error is None))
         return {head.image_id for head in heads if head.error is None}
 
     def _sort(self) -> None:
         """Bring the lines into the order of the dataset's images: they come as workers finish, failures last."""
         places = {image.id: place for place, image in enumerate(self.dataset.images)}
-        order: list[tuple[int, int, int]] = []  # place, first byte, bytes
-        start = 0
-        for head, line in self._lines():
-            order.append((places.get(head.image_id, len(places)), start, len(line)))
-            start += len(line)
+        order = [  # place, first byte, bytes
+            (places.get(head.image_id, len(places)), start, len(line)) for head, line, start in self._lines()
+        ]
         if order != sorted(order):
             with self.file.open("rb") as file:
                 replace_file(self.file, (_read_at(file, start, size) for _, start, size in sorted(order)))
 
-    def _lines(self) -> Iterator[tuple[_Head, bytes]]:
-        """Every whole line of the predictions file, and what must be known of it."""
+    def _lines(self) -> Iterator[tuple[_Head, bytes, int]]:
+        """Every whole line of the predictions file that is not blank: what must be known of it, itself, its place."""
+        start = 0
         with self.file.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip() and line.endswith(b"\n"):
                     problem = f"{self.file}, line {number}: {{error}}; give --overwrite to start again"
-                    yield decode_json(line, _HEADS, problem), line
+                    yield decode_json(line, _HEADS, problem), line, start
+                start += len(line)
 
 
 class _Head(msgspec.Struct):

@@ -55,7 +55,9 @@ def test_a_complete_run_is_not_predicted_again(constant, dataset, tmp_path, monk
 def test_another_method_version_needs_overwrite(constant, dataset, tmp_path):
     run(constant, dataset, tmp_path)
     constant.describe = lambda: {"version": "2", "parameters": {"seed": 1}}
-    with pytest.raises(EarthInstructError, match=r"method version was None, is 2; parameter seed was None, is 1.*--overwrite"):
+    with pytest.raises(
+        EarthInstructError, match=r"method version was None, is 2; parameter seed was None, is 1.*--overwrite"
+    ):
         run(constant, dataset, tmp_path)
     assert run(constant, dataset, tmp_path, overwrite=True).results[0].method.version == "2"
 
@@ -66,6 +68,14 @@ def test_a_method_does_not_go_on_with_the_answers_of_another_that_shares_its_fol
     constant.name = "my/method"
     with pytest.raises(EarthInstructError, match="method was my method, is my/method"):
         run(constant, dataset, tmp_path)
+
+
+def test_a_blank_line_does_no_harm_when_lines_are_sorted(constant, dataset, tmp_path):
+    first, second, third = lines(run(constant, dataset, tmp_path))
+    file = tmp_path / "runs" / "set" / SETTING / "constant" / "predictions.jsonl"
+    file.write_text(f"{third}\n\n{first}\n")
+    again = [json.loads(line) for line in lines(run(constant, dataset, tmp_path))]
+    assert [record["image_id"] for record in again] == [json.loads(line)["image_id"] for line in (first, second, third)]
 
 
 def test_compressed_predictions_of_a_run_keep_the_name_of_the_method(constant, dataset, tmp_path):
