@@ -171,12 +171,13 @@ def check_rle(value: object, where: str) -> RLE:
     return RLE(size=(int(size[0]), int(size[1])), counts=counts)
 
 
-def decode_rles(rles: Sequence[RLE], where: str = "masks") -> MaskRuns:
+def decode_rles(rles: Sequence[RLE], where: str = "masks", *, before: int = 0) -> MaskRuns:
     """Decode n compressed encodings at once.
 
     Args:
         rles: n masks, each passed by `check_rle`.
         where: how to name the list in an error.
+        before: how many masks of the list precede these.
 
     Raises:
         ContractError: a size is that of no image, or an encoding has a character outside the alphabet, ends in the
@@ -187,7 +188,7 @@ def decode_rles(rles: Sequence[RLE], where: str = "masks") -> MaskRuns:
     chunk = np.cumsum(length) // _CHARACTERS_AT_ONCE
     bounds = [0, *(np.flatnonzero(np.diff(chunk)) + 1).tolist(), len(rles)]
     return MaskRuns.concatenate(
-        [_decode(rles[low:high], where, low) for low, high in itertools.pairwise(bounds)] if len(rles) else []
+        [_decode(rles[low:high], where, before + low) for low, high in itertools.pairwise(bounds)] if len(rles) else []
     )
 
 
@@ -252,9 +253,10 @@ def _decode(rles: Sequence[RLE], where: str, before: int) -> MaskRuns:
     refuse(total != sizes[:, 0] * sizes[:, 1], "the run lengths do not add up to height x width")
 
     filled = foreground > 0
-    kind = np.int32 if total.max() < 1 << 31 else np.int64
-    starts, ends = (end - foreground)[filled].astype(kind), end[filled].astype(kind)
+    starts, ends = (end - foreground)[filled], end[filled]
     offsets = np.concatenate([[0], np.cumsum(filled)])[np.concatenate([[0], pair_end])]
+    if total.max() < 1 << 31:
+        return MaskRuns(sizes[:, 0], sizes[:, 1], offsets, starts.astype(np.int32), ends.astype(np.int32))
     return MaskRuns(sizes[:, 0], sizes[:, 1], offsets, starts, ends)
 
 

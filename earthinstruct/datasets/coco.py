@@ -7,10 +7,11 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from earthinstruct.datasets.dataset import Dataset, ImageRecord
 from earthinstruct.errors import ContractError, DataError
@@ -18,6 +19,8 @@ from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.instances import ImageId, Instances
 from earthinstruct.masks import RLE, MaskRuns, check_rle, decode_rles, encode_runs
 from earthinstruct.tasks import Vocabulary
+
+_T = TypeVar("_T")
 
 
 class _Image(msgspec.Struct):
@@ -43,12 +46,20 @@ class _Annotation(msgspec.Struct):
 
 
 class _File(msgspec.Struct):
+    """`annotations` as they stand in the file: decoded some at a time, so that never all are Python objects."""
+
     images: list[_Image]
-    annotations: list[_Annotation]
+    annotations: list[msgspec.Raw]
     categories: list[_Category]
 
 
+class _DecodedFile(_File):
+    annotations: list[_Annotation]  # type: ignore[assignment]
+
+
 _DECODER = msgspec.json.Decoder(_File)
+_ANNOTATIONS_DECODER = msgspec.json.Decoder(list[_Annotation])
+_ANNOTATIONS_AT_ONCE = 2_000
 _NO_PARENT = ("", "none")  # what tools write as supercategory where there is none
 _MOST_PIXELS = 2**32 - 1  # of an image: run lengths are 32-bit numbers in pycocotools
 
@@ -105,20 +116,14 @@ def parse_coco(
     Raises:
         DataError: it is not COCO, or contradicts itself; the message names the entry.
     """
-    file = decode_json(
-        content,
-        _DECODER,
-        f"{path} is not a COCO annotation file: {{error}}; "
-        "expected an object with 'images', 'annotations' and 'categories'",
-    )
-    reader = _Reader(path, file, renamed or {})
+    reader = _Reader(path, content, renamed or {})
     vocabulary = reader.vocabulary(vocabulary)
     reader.check_images()
     annotations, first_part_masks, no_masks_reason = reader.annotations(vocabulary)
     return Dataset(
         name=name,
         vocabulary=vocabulary,
-        images=tuple(ImageRecord(i.id, i.file_name, i.width, i.height) for i in file.images),
+        images=tuple(ImageRecord(i.id, i.file_name, i.width, i.height) for i in reader.file.images),
         annotations=annotations,
         first_part_masks=first_part_masks,
         no_masks_reason=no_masks_reason,
@@ -149,12 +154,28 @@ def check_file_name(file_name: str, where: str) -> None:
 class _Reader:
     """The checks of one file, so that every message can name it."""
 
-    def __init__(self, path: Path, file: _File, renamed: dict[str, str]) -> None:
+    def __init__(self, path: Path, content: bytes, renamed: dict[str, str]) -> None:
         self.path = path
-        self.file = file
+        self.content = content
+        self.file = file = self.decoded(content, _DECODER)
         for category in file.categories:
             category.name = renamed.get(category.name, category.name)
         self.ids_by_name = {category.name: category.id for category in file.categories}
+
+    def decoded(self, content: bytes, decoder: msgspec.json.Decoder[_T]) -> _T:
+        problem = (
+            "is not a COCO annotation file: {error}; expected an object with 'images', 'annotations' and 'categories'"
+        )
+        return decode_json(content, decoder, f"{self.path} {problem}")
+
+    def entries(self, start: int) -> list[_Annotation]:
+        """Some annotations from `start` on."""
+        raw = self.file.annotations[start : start + _ANNOTATIONS_AT_ONCE]
+        try:
+            return self.decoded(b"[" + b",".join(raw) + b"]", _ANNOTATIONS_DECODER)
+        except DataError:
+            self.decoded(self.content, msgspec.json.Decoder(_DecodedFile))  # names the place in the whole file
+            raise
 
     def error(self, message: str) -> DataError:
         return DataError(f"{self.path}: {message}")
@@ -211,59 +232,76 @@ class _Reader:
                 raise self.error(f"images[{i}] has size {image.width}x{image.height}; expected at most 2^32 - 1 pixels")
 
     def annotations(self, vocabulary: Vocabulary) -> tuple[Instances, MaskRuns | None, str | None]:
+        """The ground truth, the masks of first parts, and why there are no masks."""
         image_index = {image.id: i for i, image in enumerate(self.file.images)}
         category_index = {category.id: vocabulary.categories.index(category.name) for category in self.file.categories}
-        entries = self.file.annotations
-        self.refuse_repeated([entry.id for entry in entries], "annotations", "id")
-        for i, entry in enumerate(entries):
-            where = f"annotations[{i}] (id {entry.id})"
-            if entry.image_id not in image_index:
-                raise self.error(f"{where} names image {entry.image_id!r}, which is not in 'images'")
-            if entry.category_id not in category_index:
-                raise self.error(
-                    f"{where} names category {entry.category_id}, which is not in 'categories' "
-                    f"({sorted(category_index)})"
+        ids: list[int] = []
+        parts = [Instances(*(np.zeros(0, dtype=np.int64),) * 2, np.zeros((0, 4)), MaskRuns.concatenate([]))]
+        first_parts: dict[int, RLE] = {}
+        no_masks_reason = None
+        for start in range(0, len(self.file.annotations), _ANNOTATIONS_AT_ONCE):
+            entries = self.entries(start)
+            for i, entry in enumerate(entries, start):
+                self.check(entry, f"annotations[{i}] (id {entry.id})", image_index, category_index)
+            ids += [entry.id for entry in entries]
+            image = np.array([image_index[entry.image_id] for entry in entries], dtype=np.int64)
+            bare = next((i for i, entry in enumerate(entries) if not entry.segmentation), None)
+            if bare is not None and no_masks_reason is None:
+                where = f"annotations[{start + bare}] (id {entries[bare].id})"
+                no_masks_reason = f"{self.path.name}: {where} has no segmentation"
+            parts.append(
+                Instances(
+                    image,
+                    np.array([category_index[entry.category_id] for entry in entries], dtype=np.int64),
+                    np.array([entry.bbox for entry in entries], dtype=np.float64),
+                    self.masks(entries, image, start, first_parts) if no_masks_reason is None else None,
                 )
-            if not all(math.isfinite(value) for value in entry.bbox) or min(entry.bbox[2:]) < 0:
-                raise self.error(
-                    f"{where} has the box {list(entry.bbox)}; expected finite [x, y, width, height] with sizes >= 0"
-                )
-            if entry.iscrowd:
-                raise self.error(
-                    f"{where} is a crowd region (iscrowd 1), which cannot be counted; "
-                    "split it into instances or remove it"
-                )
-        masks, first_parts, no_masks_reason = self.masks(image_index)
-        instances = Instances(
-            image=np.array([image_index[entry.image_id] for entry in entries], dtype=np.int64),
-            category=np.array([category_index[entry.category_id] for entry in entries], dtype=np.int64),
-            boxes=np.array([entry.bbox for entry in entries], dtype=np.float64).reshape(-1, 4),
-            masks=masks,
-        )
-        return instances, first_parts, no_masks_reason
+            )
+        if len(np.unique(np.array(ids))) < len(ids):  # numbers beyond 64 bits may become equal here
+            self.refuse_repeated(ids, "annotations", "id")
+        instances = Instances.concatenate(parts)
+        masks = instances.masks
+        if masks is None or not first_parts:
+            return instances, masks, no_masks_reason
+        drawn = decode_rles(list(first_parts.values()), "annotations")
+        return instances, masks.replaced(np.array(list(first_parts)), drawn), None
 
-    def masks(self, image_index: dict[ImageId, int]) -> tuple[MaskRuns | None, MaskRuns | None, str | None]:
+    def check(
+        self, entry: _Annotation, where: str, image_index: dict[ImageId, int], category_index: dict[int, int]
+    ) -> None:
+        if entry.image_id not in image_index:
+            raise self.error(f"{where} names image {entry.image_id!r}, which is not in 'images'")
+        if entry.category_id not in category_index:
+            raise self.error(
+                f"{where} names category {entry.category_id}, which is not in 'categories' ({sorted(category_index)})"
+            )
+        if not all(map(math.isfinite, entry.bbox)) or min(entry.bbox[2:]) < 0:
+            raise self.error(
+                f"{where} has the box {list(entry.bbox)}; expected finite [x, y, width, height] with sizes >= 0"
+            )
+        if entry.iscrowd:
+            raise self.error(
+                f"{where} is a crowd region (iscrowd 1), which cannot be counted; split it into instances or remove it"
+            )
+
+    def masks(
+        self, entries: list[_Annotation], image_index: NDArray[np.int64], start: int, first_parts: dict[int, RLE]
+    ) -> MaskRuns:
+        """The masks of some entries, the first of them annotation `start`; `first_parts` gets those that differ."""
         whole: list[RLE] = []
-        first: dict[int, RLE] = {}
-        for i, entry in enumerate(self.file.annotations):
-            image = self.file.images[image_index[entry.image_id]]
+        for i, (entry, index) in enumerate(zip(entries, image_index.tolist(), strict=True), start):
+            image = self.file.images[index]
             where = f"annotations[{i}] (id {entry.id})"
-            if not entry.segmentation:
-                return None, None, f"{self.path.name}: {where} has no segmentation"
             if isinstance(entry.segmentation, dict):
                 whole.append(self.mask_of_rle(entry.segmentation, (image.height, image.width), where))
-                continue
-            whole.append(self.mask_of_polygons(entry.segmentation, image, where))
-            if len(entry.segmentation) > 1:
-                first[i] = self.mask_of_polygons(entry.segmentation[:1], image, where)
+            elif entry.segmentation:
+                whole.append(self.mask_of_polygons(entry.segmentation, image, where))
+                if len(entry.segmentation) > 1:
+                    first_parts[i] = self.mask_of_polygons(entry.segmentation[:1], image, where)
         try:
-            masks = decode_rles(whole, "annotations")
-            first_parts = masks
-            if first:
-                first_parts = masks.replaced(np.array(list(first)), decode_rles(list(first.values()), "annotations"))
+            return decode_rles(whole, "annotations", before=start)
         except ContractError as error:
             raise self.error(f"segmentation of {error}") from error
-        return masks, first_parts, None
 
     def mask_of_rle(self, value: dict[str, Any], size: tuple[int, int], where: str) -> RLE:
         try:

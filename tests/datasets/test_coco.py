@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from earthinstruct.datasets import coco as coco_reader
 from earthinstruct.datasets import load_dataset, read_coco
 from earthinstruct.errors import DataError
 from earthinstruct.masks import decode_mask
@@ -170,3 +171,41 @@ def test_a_picture_that_is_turned_says_so(coco, write_coco):
     Image.new("RGB", (20, 30)).save(dataset.image_root / "a.png")
     with pytest.raises(DataError, match="20x30 pixels, the annotation file says 30x20; an orientation in its EXIF"):
         dataset.read_image(0)
+
+
+def test_annotations_read_in_parts_are_those_read_at_once(coco, write_coco, monkeypatch):
+    path = str(write_coco(coco))
+    whole = load_dataset(path)
+    monkeypatch.setattr(coco_reader, "_ANNOTATIONS_AT_ONCE", 1)
+    parts = load_dataset(path)
+    for name in ("image", "category", "boxes"):
+        assert np.array_equal(getattr(parts.annotations, name), getattr(whole.annotations, name))
+    assert parts.annotations.masks.encode() == whole.annotations.masks.encode()
+    assert parts.first_part_masks.encode() == whole.first_part_masks.encode()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text.replace(b'"bbox"', b'"box"'), r"missing required field `bbox` - at `\$\.annotations\[0\]`"),
+        (lambda text: text.replace(b'"id": 2,', b'"id": "2",'), r"`\$\.annotations\[2\]\.id`"),
+        (lambda text: text.replace(b'"image_id": 7', b'"image_id": "\xff"'), "utf-8"),
+    ],
+)
+def test_a_malformed_annotation_is_named_by_its_place_in_the_file(coco, write_coco, monkeypatch, damage, message):
+    monkeypatch.setattr(coco_reader, "_ANNOTATIONS_AT_ONCE", 1)
+    path = write_coco(coco)
+    content = path.read_bytes()
+    path.write_bytes(damage(content))
+    assert path.read_bytes() != content
+    with pytest.raises(DataError, match=message):
+        load_dataset(str(path))
+
+
+def test_a_malformed_mask_is_named_by_its_place_in_the_file(coco, write_coco, monkeypatch):
+    monkeypatch.setattr(coco_reader, "_ANNOTATIONS_AT_ONCE", 1)
+    image = coco["images"][0]
+    bad = {"size": [image["height"], image["width"]], "counts": "0"}
+    coco["annotations"][1] |= {"image_id": image["id"], "segmentation": bad}
+    with pytest.raises(DataError, match=r"segmentation of annotations\[1\]: the run lengths do not add up"):
+        load_dataset(str(write_coco(coco)))
