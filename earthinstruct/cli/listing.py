@@ -8,6 +8,23 @@ from typing import Any
 
 from earthinstruct.cli import options
 
+METRICS = {
+    "counting.f1": "F1 of object counts, mean over categories (Cnt F1); also precision, recall",
+    "counting.mae": "objects between predicted and actual count, mean over images, then categories; also rmse",
+    "counting_from_instances": "as counting, from the instances, where a method also gives counts",
+    "box.f1": "F1 of boxes at IoU 0.5, mean over categories (Box F1); also precision, recall",
+    "box.f1_5095": "mean of F1 at IoU 0.50, 0.55, ..., 0.95; each is in f1_at_iou",
+    "box.ap_nc50": "average precision without confidence: one operating point",
+    "box.ap50": "average precision at IoU 0.5, for methods with scores",
+    "mask.f1": "from masks (Mask F1); also precision, recall, f1_5095, ap_nc50, ap50",
+    "mask.miou": "IoU of united masks, mean over categories",
+    "proposals.recall": "ground truth that proposals cover at IoU 0.5, mean over categories; mask: by masks",
+    "proposals.at": "recall of the first 10, 50, 100, 200 proposals of each image",
+    "proposals.by_size": "recall of small, medium and large objects",
+    "sweep": "box scores at 50 score thresholds, and the best of them (an oracle)",
+    "adherence": "open_subclass: share of instances whose label maps to a member of the parent",
+    "errors": "what went wrong, by type: of counts, boxes and masks",
+}
 KINDS = ("methods", "datasets", "tasks", "metrics")
 
 
@@ -88,27 +105,5 @@ def tasks() -> list[dict[str, str | None]]:
 
 
 def metrics() -> list[dict[str, str | None]]:
-    """Every score in a result file."""
-    return [
-        {
-            "name": "counting.f1",
-            "meaning": "mean over categories of the F1 of object counts (Cnt F1); also precision, recall",
-        },
-        {
-            "name": "box.f1",
-            "meaning": "mean over categories of the F1 of boxes at IoU 0.5 (Box F1); also precision, recall",
-        },
-        {"name": "box.ap_nc50", "meaning": "average precision without confidence: one operating point"},
-        {"name": "box.ap50", "meaning": "average precision at IoU 0.5, for methods with scores"},
-        {"name": "mask.f1", "meaning": "as box.f1, from masks (Mask F1); also precision, recall, ap_nc50, ap50"},
-        {"name": "mask.miou", "meaning": "mean over categories of the IoU of united masks"},
-        {
-            "name": "proposals.recall",
-            "meaning": "mean over categories of the ground truth that proposals cover at IoU 0.5",
-        },
-        {"name": "sweep", "meaning": "box scores at 50 score thresholds, and the best of them (an oracle)"},
-        {
-            "name": "adherence",
-            "meaning": "open_subclass: share of instances whose label maps to a member of the parent",
-        },
-    ]
+    """Every score in a result file, by its path in `metrics` there."""
+    return [{"name": name, "meaning": meaning} for name, meaning in METRICS.items()]
