@@ -1,10 +1,14 @@
+import hashlib
 import json
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 
 from earthinstruct.datasets import dataset_sources, load_dataset
-from earthinstruct.datasets.scenes import cached_test_split
+from earthinstruct.datasets.scenes import cache, cached_test_split, write_split
 from earthinstruct.errors import DataError, UnknownNameError
 
 
@@ -43,7 +47,17 @@ def test_dior_mini_is_read_with_its_images(reference):
     assert dataset_sources()["dior-mini"].missing(reference) is None
 
 
-def test_scenes_are_made_once_and_made_again_when_damaged(tmp_path):
+@pytest.fixture
+def small_split(monkeypatch):
+    """The test split has two images, and its hash is that of them."""
+    monkeypatch.setattr(cache, "write_split", partial(write_split, n_images=2))
+    with TemporaryDirectory() as folder:
+        write_split(Path(folder) / "test", "test", n_images=2)
+        content = (Path(folder) / "test" / "annotations.json").read_bytes()
+    monkeypatch.setattr(cache, "TEST_SHA256", hashlib.sha256(content).hexdigest())
+
+
+def test_scenes_are_made_once_and_made_again_when_damaged(small_split, tmp_path):
     folder = cached_test_split(tmp_path)
     file = folder / "annotations.json"
     made = file.stat().st_mtime_ns
@@ -51,4 +65,21 @@ def test_scenes_are_made_once_and_made_again_when_damaged(tmp_path):
     assert file.stat().st_mtime_ns == made
     file.write_text("{}")
     cached_test_split(tmp_path)
-    assert len(json.loads(file.read_text())["images"]) == 48
+    assert len(json.loads(file.read_text())["images"]) == 2
+
+
+def test_two_processes_may_make_the_scenes_at_once(small_split, tmp_path, monkeypatch):
+    ours = cache.write_split
+
+    def theirs_first(folder, split):
+        ours(folder, split)
+        return ours(folder, split)
+
+    monkeypatch.setattr(cache, "write_split", theirs_first)
+    assert (cached_test_split(tmp_path) / "annotations.json").is_file()
+
+
+def test_scenes_of_another_ground_truth_are_refused(small_split, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "TEST_SHA256", "0" * 64)
+    with pytest.raises(DataError, match=r"have another ground truth .* Please report"):
+        cached_test_split(tmp_path)

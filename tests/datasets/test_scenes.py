@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from earthinstruct.datasets.scenes import CATEGORIES, SPLITS, Scene, generate_scene, write_split
+from earthinstruct.datasets.scenes import CATEGORIES, SPLITS, Scene, generate, generate_scene, write_split
+from earthinstruct.datasets.scenes.cache import TEST_SHA256
 from earthinstruct.datasets.scenes.canvas import (
     LEAST_VISIBLE_PIXELS,
     Canvas,
@@ -40,6 +41,12 @@ def ground_truth(scene: Scene) -> list[object]:
 def test_the_ground_truth_of_the_test_split_is_pinned(scenes):
     text = json.dumps([ground_truth(scene) for scene in scenes], separators=(",", ":"))
     assert hashlib.sha256(text.encode()).hexdigest() == TEST_SPLIT
+
+
+def test_the_file_of_the_test_split_is_pinned(scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr(generate, "generate_scene", lambda split, index, **_: scenes[index])
+    content = (write_split(tmp_path / "test", "test") / "annotations.json").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == TEST_SHA256
 
 
 def test_every_category_has_enough_instances_in_enough_images(scenes):
