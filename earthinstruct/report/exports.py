@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,10 @@ def coco_of(found: Sequence[Found]) -> dict[str, Any]:
     """Predictions as one COCO object; ids from 1, labels as categories in alphabetical order.
 
     Args:
-        found: one entry an image. An annotation has a `score` where the method gave one.
+        found: one entry an image. An annotation has a `score` where the method gave one. File names are relative to
+            the folder that all images have in common.
     """
+    folder = os.path.commonpath([image.path.absolute().parent for image in found]) if found else ""
     names = sorted({label for image in found for label in image.prediction.labels})
     ids = {name: i for i, name in enumerate(names, start=1)}
     annotations: list[dict[str, Any]] = []
@@ -55,7 +58,12 @@ def coco_of(found: Sequence[Found]) -> dict[str, Any]:
             annotations.append(annotation)
     return {
         "images": [
-            {"id": image_id, "file_name": image.path.name, "width": image.width, "height": image.height}
+            {
+                "id": image_id,
+                "file_name": image.path.absolute().relative_to(folder).as_posix(),
+                "width": image.width,
+                "height": image.height,
+            }
             for image_id, image in enumerate(found, start=1)
         ],
         "categories": [{"id": i, "name": name} for name, i in ids.items()],
