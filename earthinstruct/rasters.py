@@ -2,8 +2,8 @@
 
 Pillow reads JPEG, PNG and BMP; rasterio, where it is installed, reads TIFF and GeoTIFF, images of more than 8 bits, and
 chosen bands. The rule for what is not 8-bit RGB: the chosen bands, else the first three (the first alone where there
-are fewer); 8-bit values as they are; any other type stretched band by band, so that the 2nd percentile of the valid
-pixels is black and the 98th is white; pixels without data are black.
+are fewer, a palette as its colours); 8-bit values as they are; any other type stretched band by band, so that the 2nd
+percentile of the valid pixels is black and the 98th is white; pixels without data are black.
 """
 
 from __future__ import annotations
@@ -132,8 +132,11 @@ def _read_with_rasterio(path: Path, bands: Sequence[int] | None) -> Raster:
                 if any(source.dtypes[band - 1] != "uint8" for band in chosen):
                     kind = source.dtypes[chosen[0] - 1]
                     notes.append(f"{kind} stretched to 8 bits, percentiles {_LOW} to {_HIGH} of each band")
-                layers = {band: _eight_bits(source, band) for band in set(chosen)}
-                pixels = np.stack([layers[band] for band in chosen], axis=-1)
+                if bands is None and source.colorinterp[0].name == "palette":
+                    pixels = _of_palette(source)
+                else:
+                    layers = {band: _eight_bits(source, band) for band in set(chosen)}
+                    pixels = np.stack([layers[band] for band in chosen], axis=-1)
                 place = None
                 if not source.transform.is_identity:
                     a, b, c, d, e, f = tuple(source.transform)[:6]
@@ -175,6 +178,16 @@ def _eight_bits(source: DatasetReader, band: int) -> NDArray[np.uint8]:
         values = np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0).clip(0, 255).round().astype(np.uint8)
     values[~valid] = 0
     return np.asarray(values, dtype=np.uint8)
+
+
+def _of_palette(source: DatasetReader) -> NDArray[np.uint8]:
+    """The colours that the numbers of the first band stand for."""
+    colours = np.zeros((1 << 16, 3), dtype=np.uint8)
+    for number, colour in source.colormap(1).items():
+        colours[number] = colour[:3]
+    pixels: NDArray[np.uint8] = colours[source.read(1)]
+    pixels[source.read_masks(1) == 0] = 0
+    return pixels
 
 
 def _crs_name(crs: Any) -> str:

@@ -209,6 +209,21 @@ def test_pixels_without_data_are_black_and_do_not_count_in_the_stretch(tmp_path)
     assert not flat.pixels.any()
 
 
+def test_a_palette_is_seen_in_its_colours(tmp_path):
+    from earthinstruct.rasters import read_raster
+
+    picture = Image.fromarray(np.array([[0, 1], [1, 0]], dtype=np.uint8), "P")
+    picture.putpalette([10, 20, 30, 200, 100, 50])
+    for name in ("a.tif", "a.png"):
+        picture.save(tmp_path / name)
+        assert read_raster(tmp_path / name).pixels.tolist() == [
+            [[10, 20, 30], [200, 100, 50]],
+            [[200, 100, 50], [10, 20, 30]],
+        ]
+    Image.fromarray(np.array([[False, True]])).save(tmp_path / "bit.tif")
+    assert read_raster(tmp_path / "bit.tif").pixels[0].tolist() == [[0, 0, 0], [255, 255, 255]]
+
+
 def test_a_png_of_16_bits_is_stretched_and_one_of_8_bits_is_as_it_is(tmp_path):
     from earthinstruct.rasters import read_raster
 
