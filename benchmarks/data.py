@@ -1,9 +1,9 @@
 """Data for the benchmarks: the real annotation of NWPU VHR-10, replicated, and predictions made from it.
 
 `python -m benchmarks.data COPIES FOLDER` writes `annotations.json`, `results.json` (COCO results) and
-`predictions-*.jsonl` (a shard a copy, or fewer with `--shards`); 1 copy is NWPU (650 images, 3,921 objects, about
-9,000 predictions), 9 copies have the size of DIOR val. The annotation is read from
-`$EARTHINSTRUCT_REFERENCE/nwpu/annotations.json`.
+`predictions-*.jsonl` (as many shards as `--shards` says); 1 copy is NWPU (650 images, 3,921 objects, 10,000
+predictions), 9 copies have the size of DIOR val (5,850 images, 35,289 objects, 90,000 predictions). The annotation is read
+from `$EARTHINSTRUCT_REFERENCE/nwpu/annotations.json`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from earthinstruct.running.importers import read_predictions
 from earthinstruct.running.score import Prepared, prepare
 from earthinstruct.tasks import tasks_of
 
-PREDICTIONS_AN_OBJECT = 2.55
+PREDICTIONS = 10_000  # of a copy
 FAR = 0.6  # share of the predictions that lie on no object
 
 
@@ -40,7 +40,7 @@ def annotation() -> dict[str, Any]:
     return msgspec.json.decode((Path(root) / "nwpu" / "annotations.json").read_bytes())
 
 
-def records(coco: dict[str, Any], seed: int = 0) -> list[dict[str, Any]]:
+def records(coco: dict[str, Any], predictions: int = PREDICTIONS, seed: int = 0) -> list[dict[str, Any]]:
     """One record an image: polygons of its objects moved a little (or far), as masks with their boxes and scores."""
     chance = np.random.default_rng(seed)
     names = {category["id"]: category["name"] for category in coco["categories"]}
@@ -48,9 +48,9 @@ def records(coco: dict[str, Any], seed: int = 0) -> list[dict[str, Any]]:
     found: dict[Any, dict[str, Any]] = {
         image: {"image_id": image, "labels": [], "boxes": [], "masks": [], "scores": []} for image in images
     }
-    n = len(coco["annotations"])
-    for i in chance.integers(0, n, round(PREDICTIONS_AN_OBJECT * n)).tolist():
-        entry = coco["annotations"][i]
+    made = 0
+    while made < predictions:
+        entry = coco["annotations"][int(chance.integers(len(coco["annotations"])))]
         image = images[entry["image_id"]]
         far = chance.random() < FAR
         points = np.array(entry["segmentation"][0]).reshape(-1, 2)
@@ -62,6 +62,7 @@ def records(coco: dict[str, Any], seed: int = 0) -> list[dict[str, Any]]:
         )
         if not coco_mask.area(mask):
             continue
+        made += 1
         record = found[entry["image_id"]]
         record["labels"].append(names[entry["category_id"]])
         record["boxes"].append(coco_mask.toBbox(mask).tolist())
@@ -70,11 +71,28 @@ def records(coco: dict[str, Any], seed: int = 0) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def write(folder: Path, copies: int, *, shards: int = 1, results: bool = True) -> None:
-    """Write the three kinds of files; images and objects of copy k have their ids raised by a multiple of k."""
+def write(
+    folder: Path,
+    copies: int,
+    *,
+    coco: dict[str, Any] | None = None,
+    predictions: int = PREDICTIONS,
+    shards: int = 1,
+    results: bool = True,
+) -> None:
+    """Write the three kinds of files; images and objects of copy k have their ids raised by a multiple of k.
+
+    Args:
+        folder: where.
+        copies: of the annotation and of the predictions.
+        coco: the annotation; None: NWPU.
+        predictions: of one copy.
+        shards: files of predictions.
+        results: also as COCO results.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    coco = annotation()
-    own = records(coco)
+    coco = annotation() if coco is None else coco
+    own = records(coco, predictions)
     n_images = max(image["id"] for image in coco["images"]) + 1
     n_objects = max(entry["id"] for entry in coco["annotations"]) + 1
     images, entries, flat = [], [], []

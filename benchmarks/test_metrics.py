@@ -21,12 +21,10 @@ from pycocotools.cocoeval import COCOeval
 from benchmarks import reference
 from benchmarks.data import Scenes
 from earthinstruct.metrics import PROTOCOLS, SWEEP_THRESHOLDS, measure
-from earthinstruct.metrics.average_precision import ap_over_scores
 from earthinstruct.metrics.bootstrap import image_weights, resampled_totals
 from earthinstruct.metrics.detection import Detection
+from earthinstruct.metrics.measure import choose_threshold
 from earthinstruct.metrics.scores import ap_nc, f1
-from earthinstruct.metrics.summary import Summary
-from earthinstruct.metrics.sweep import sweep_thresholds
 
 GEOMETRIES = ("box", "mask")
 
@@ -45,11 +43,11 @@ def grouped(benchmark: Any, request: pytest.FixtureRequest, scenes: Scenes) -> N
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_sweep__ours(benchmark: Any, scenes: Scenes, geometry: Any, protocol: str) -> None:
     ready = scenes.prepared
-    summary = Summary(ready.truth, 0)
+    rules = PROTOCOLS[protocol]
 
     def sweep() -> list[float]:
-        detection = Detection.of(ready.truth, ready.predicted, PROTOCOLS[protocol], geometry)
-        return [point.f1 for point in sweep_thresholds(summary, detection).curve]
+        outcomes = Detection.of(ready.truth, ready.predicted, rules, geometry).outcomes(rules.rule)
+        return [point.f1 for point in choose_threshold([outcomes], ready.truth, rules).curve]
 
     curve = benchmark.pedantic(sweep, rounds=5, warmup_rounds=1)
     if protocol == "paper" and scenes.name == "nwpu" and geometry == "box":
@@ -67,14 +65,13 @@ def test_sweep__plain_python(benchmark: Any, scenes: Scenes, geometry: str) -> N
 
 def test_ap50__ours_box_and_mask_with_mf1_and_ap_nc50(benchmark: Any, scenes: Scenes) -> None:
     ready = scenes.prepared
-    n_targets = np.bincount(ready.truth.instances.category, minlength=len(ready.truth.categories))
 
     def scores() -> list[Any]:
         found = []
         for geometry in GEOMETRIES:
             detection = Detection.of(ready.truth, ready.predicted, PROTOCOLS["standard"], geometry)
             totals = detection.tally(np.ones(len(detection.predictions), dtype=bool)).totals
-            found += [f1(totals), ap_nc(totals), ap_over_scores(detection.predictions, detection.pairs, n_targets)]
+            found += [f1(totals), ap_nc(totals), detection.outcomes("maximum").average_precision()]
         return found
 
     benchmark.pedantic(scores, rounds=5, warmup_rounds=1)
