@@ -2,8 +2,8 @@
 
 `python -m benchmarks.data COPIES FOLDER` writes `annotations.json`, `results.json` (COCO results) and
 `predictions-*.jsonl` (as many shards as `--shards` says); 1 copy is NWPU (650 images, 3,921 objects, 10,000
-predictions), 9 copies have the size of DIOR val (5,850 images, 35,289 objects, 90,000 predictions). The annotation is read
-from `$EARTHINSTRUCT_REFERENCE/nwpu/annotations.json`.
+predictions), 9 copies have the size of DIOR val (5,850 images, 35,289 objects, 90,000 predictions). The annotation is
+read from `$EARTHINSTRUCT_REFERENCE/nwpu/annotations.json`.
 """
 
 from __future__ import annotations
