@@ -98,11 +98,15 @@ def read_raster(path: Path, bands: Sequence[int] | None = None) -> Raster:
 
 def _is_eight_bits(path: Path) -> bool:
     """Whether Pillow reads the file whole: 8 bits and four channels at most."""
+    import warnings
+
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
-            return image.mode in _EIGHT_BITS
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the head alone is read here
+            with Image.open(path) as image:
+                return image.mode in _EIGHT_BITS
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return path.suffix.lower() not in _TIFF  # its error is raised when it is read
 

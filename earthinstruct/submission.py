@@ -9,7 +9,6 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from earthinstruct.datasets import Dataset, load_dataset
-from earthinstruct.errors import EarthInstructError
 from earthinstruct.instances import ImageId
 from earthinstruct.metrics import protocol_named
 from earthinstruct.metrics.bootstrap import RESAMPLES
@@ -178,14 +177,3 @@ def _bounds(*results: Mapping[str, float | None]) -> Iterator[tuple[str, float, 
         value, least, most = (values.get(name) for values in results)
         if value is not None and least is not None and most is not None:
             yield name, value, least, most
-
-
-def require_valid(findings: list[Finding]) -> None:
-    """Raise when a check does not hold.
-
-    Raises:
-        EarthInstructError: names every check that does not.
-    """
-    problems = [f"{finding.check}: {finding.problem}" for finding in findings if finding.problem]
-    if problems:
-        raise EarthInstructError("the submission does not hold: " + "; ".join(problems))

@@ -1,15 +1,15 @@
 """What a result says must follow from its predictions."""
 
 import pytest
+import zstandard
 from msgspec.structs import replace
 
 from earthinstruct import evaluate
 from earthinstruct.cli import main
-from earthinstruct.errors import EarthInstructError
 from earthinstruct.files import as_json
 from earthinstruct.metrics import Value
 from earthinstruct.results import read_result
-from earthinstruct.submission import Finding, require_valid, validate_submission
+from earthinstruct.submission import validate_submission
 
 CHECKS = [
     "schema",
@@ -121,10 +121,10 @@ def test_the_command_prints_every_check(run, tmp_path, capsys):
     assert "cannot be read" in capsys.readouterr().err
 
 
-def test_what_fails_is_one_error_for_the_leaderboard(run, tmp_path):
-    findings = validate_submission(
-        run / "predictions.jsonl", run / "result.json", dataset=str(tmp_path / "set/annotations.json")
-    )
-    require_valid(findings)
-    with pytest.raises(EarthInstructError, match="does not hold: schema: bad"):
-        require_valid([Finding("schema", problem="bad"), *findings[1:]])
+def test_the_folder_of_a_run_is_filed_in_shards_too(run, tmp_path):
+    first, *rest = (run / "predictions.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "predictions.jsonl").unlink()
+    (run / "predictions-0.jsonl").write_bytes(first)
+    (run / "predictions-1.jsonl.zst").write_bytes(zstandard.compress(b"".join(rest)))
+    findings = validate_submission(run, run / "result.json", dataset=str(tmp_path / "set" / "annotations.json"))
+    assert [finding.problem for finding in findings] == [None] * len(CHECKS)

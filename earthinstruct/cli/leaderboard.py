@@ -28,7 +28,7 @@ def register(verbs: Any) -> None:
         description="Validate a result against its predictions, file it under results/, and build the tables.",
     )
     add.add_argument("result", type=Path, metavar="RUN|RESULT", help="a run folder, or the result file")
-    add.add_argument("--predictions", type=Path, metavar="FILE", help="default: predictions.jsonl beside the result")
+    add.add_argument("--predictions", type=Path, metavar="PATH", help="default: those beside the result")
     add.add_argument("--data", type=Path, metavar="DIR", help="the folder of your datasets")
     add.set_defaults(run=run_add)
     for parser in (build, check, add):
@@ -66,7 +66,7 @@ def run_add(arguments: argparse.Namespace) -> int:
     from earthinstruct.submission import validate_submission
 
     result = arguments.result / "result.json" if arguments.result.is_dir() else arguments.result
-    predictions = arguments.predictions or result.with_name("predictions.jsonl")
+    predictions = arguments.predictions or result.parent
     findings = validate_submission(predictions, result, data=arguments.data)
     filed = None
     if print_findings(findings) == 0:
