@@ -19,6 +19,11 @@ from earthinstruct.errors import EarthInstructError, UnknownNameError
 METHODS = "earthinstruct.methods"
 DATASETS = "earthinstruct.datasets"
 LABEL_MAPPERS = "earthinstruct.label_mappers"
+OWN_METHOD = "A method of your own is given as package.module:Class or path/file.py:Class."
+NO_METHODS = (
+    "No method is installed: in a clone, pip install -e methods/models -e methods/instructsam -e methods/baselines. "
+    + OWN_METHOD
+)
 
 
 class PluginError(EarthInstructError):
@@ -84,9 +89,7 @@ def method_factory(name: str) -> Callable[..., Any]:
         if name.endswith(".py"):
             raise PluginError(f"method {name!r} is a file, without a class; give {name}:Class")
         if name not in known:
-            raise UnknownNameError(
-                "method", name, known, "A method of your own is given as package.module:Class or path/file.py:Class."
-            )
+            raise UnknownNameError("method", name, known, OWN_METHOD if known else NO_METHODS)
         factory: Callable[..., Any] = known[name].load()
         return factory
     try:

@@ -30,22 +30,22 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the verb: 1 when a plug-in is broken, or the method asked for misses something.
 
     Raises:
-        EarthInstructError: parameters without a method, or for a method that does not tell what they need.
+        EarthInstructError: parameters without a method.
     """
     import platform
     from importlib.metadata import version
 
     from earthinstruct.cli import listing
     from earthinstruct.errors import EarthInstructError
-    from earthinstruct.registry import parse_parameters
+    from earthinstruct.registry import NO_METHODS, parse_parameters
 
     parameters = parse_parameters(arguments.parameters)
     if arguments.method is not None:
-        problems = _missing(arguments.method, parameters)
+        problems, told = _missing(arguments.method, parameters)
         for problem in problems:
             print(f"missing  {problem}")
         if not problems:
-            print(f"ok       method {arguments.method}")
+            print(f"ok       method {arguments.method}{'' if told else ', as far as it tells'}")
         options.write_json(arguments, {"method": arguments.method, "missing": problems})
         return 1 if problems else 0
     if parameters:
@@ -63,10 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"missing  method {row['name']}: {row['missing']}" if row["missing"] else f"ok       method {row['name']}"
         )
     if not methods:
-        print(
-            "missing  methods: none is installed; in a clone, pip install -e methods/baselines -e methods/instructsam, "
-            "or give one of your own as path/file.py:Class"
-        )
+        print(f"missing  methods: {NO_METHODS}")
     options.write_json(
         arguments,
         {
@@ -80,16 +77,16 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if any(str(row["missing"]).startswith("warning:") for row in (*datasets, *methods)) else 0
 
 
-def _missing(name: str, parameters: dict[str, Any]) -> list[str]:
-    """What a method says it lacks when it is run with these parameters."""
+def _missing(name: str, parameters: dict[str, Any]) -> tuple[list[str], bool]:
+    """What a method lacks when it is run with these parameters, and whether it tells what they need."""
     import inspect
 
-    from earthinstruct.errors import EarthInstructError
     from earthinstruct.registry import method_factory, parameters_needed
 
     factory = method_factory(name)
     needed = [f"parameter {key}: give it with -M {key}=VALUE" for key in parameters_needed(factory, parameters)]
     missing = getattr(factory, "missing", None)
-    if parameters and (missing is None or not inspect.signature(missing).parameters):
-        raise EarthInstructError(f"method {name!r} does not tell what its parameters need: leave -M out")
-    return needed + (list(missing(**parameters)) if callable(missing) else [])
+    if not callable(missing):
+        return needed, False
+    told = bool(inspect.signature(missing).parameters) or not parameters
+    return needed + list(missing(**parameters) if inspect.signature(missing).parameters else missing()), told

@@ -52,8 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from earthinstruct.registry import NO_METHODS
+
+    if not rows:  # of methods alone: the others are never none
+        print(NO_METHODS)
+        return 0
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for key in rows[0] if rows else ("nothing",):
+    for key in rows[0]:
         table.add_column(key, overflow="fold")
     for row in rows:
         table.add_row(*(str(value or "") for value in row.values()))

@@ -190,6 +190,8 @@ def load_dataset(name: str, root: Path | None = None, images: Path | None = None
         UnknownNameError: no such dataset.
         DataError: it is not on this machine, or its files are malformed.
     """
+    if images is not None and not images.is_dir():
+        raise DataError(f"image folder {images} does not exist; give --images DIR, or leave it out")
     if name.endswith(".json"):
         path = Path(name)
         beside = path.parent if path.name.startswith(PREFIX) else path.parent / "images"

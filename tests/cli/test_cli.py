@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from earthinstruct import cli
+from earthinstruct import cli, registry
 from earthinstruct.metrics.values import Metrics, PartScores, ProposalScores
 from earthinstruct.results import read_result
 
@@ -70,6 +70,10 @@ def test_failed_images_are_a_finding(call, method, file):
         (["evaluate", "--method", "{method}:Finds", "--dataset", "scene"], "did you mean 'scenes'"),
         (["evaluate", "--method", "{method}:Finds", "--dataset", "NPWU"], "did you mean 'nwpu'"),
         (["evaluate", "--method", "{method}:Finds", "--dataset", "none.json"], "none.json cannot be read"),
+        (
+            ["evaluate", "--method", "{method}:Finds", "--dataset", "{file}", "--images", "no"],
+            "image folder no does not exist",
+        ),
         (
             ["evaluate", "--method", "{method}:Finds", "--dataset", "{file}", "--setting", "open"],
             "unknown setting 'open'",
@@ -210,6 +214,30 @@ def test_the_listed_metrics_are_those_of_a_result(call):
     of = {"counting": PartScores, "box": PartScores, "mask": PartScores, "proposals": ProposalScores}
     for part, _, score in (name.partition(".") for name in listed):
         assert not score or score in of[part].__struct_fields__
+
+
+def test_without_methods_the_way_to_get_them_is_said(call, monkeypatch):
+    monkeypatch.setattr(registry, "entry_points", lambda group: [])
+    for arguments in (("list", "methods"), ("doctor",), ("evaluate", "--method", "instructsam")):
+        _, out, err = call(*arguments)
+        assert "pip install -e methods/models -e methods/instructsam" in out + err
+
+
+def test_doctor_says_what_one_method_lacks(call, method, tmp_path):
+    (tmp_path / "needy.py").write_text(
+        "class Needy:\n    name = 'needy'\n    def __init__(self, weights): ...\n"
+        "    def predict(self, image, instruction): ...\n"
+        "class Telling(Needy):\n    @staticmethod\n    def missing(weights='none'): return [f'weights {weights}']\n"
+    )
+    assert call("doctor", "--method", "needy.py:Needy")[:2] == (
+        1,
+        "missing  parameter weights: give it with -M weights=VALUE\n",
+    )
+    assert call("doctor", "--method", "needy.py:Needy", "-M", "weights=a")[:2] == (
+        0,
+        "ok       method needy.py:Needy, as far as it tells\n",
+    )
+    assert call("doctor", "--method", "needy.py:Telling", "-M", "weights=a")[:2] == (1, "missing  weights a\n")
 
 
 def test_doctor_says_what_is_missing_and_where_it_looked(call, tmp_path, monkeypatch):
