@@ -196,7 +196,7 @@ def test_it_runs_from_the_command_line_over_a_server(name, run_on_scenes, lvlm_s
         return '[{"bbox_2d": [0, 0, 100, 50], "label": "ships"}, {"bbox_2d": [0, 0', "length"
 
     lvlm_server.answer = answer
-    records, result = run_on_scenes(name, "lvlm=openai", "lvlm.model=tiny")
+    records, result = run_on_scenes(name, "lvlm=openai", "lvlm.model=tiny", "lvlm.concurrency=1")
     assert [record["labels"] for record in records] == [["ship"], ["ship"]]
     height, width = sizes[0]
     extent = (width, height) if name == "qwen2.5-vl" else (1000, 1000)

@@ -1,9 +1,15 @@
-"""Listing methods, or importing one, loads no torch."""
+"""Importing a method loads no torch; what it lacks on this machine is said, with where to get it."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from earthinstruct_baselines.owlv2 import OWLv2
+
+from earthinstruct.cli import main
+from earthinstruct.errors import DataError
 from earthinstruct.registry import METHODS, plugins
 
 
@@ -14,6 +20,48 @@ def test_no_entry_point_imports_torch():
     heavy = "[m for m in ('torch', 'transformers', 'torchvision', 'open_clip', 'openai') if m in sys.modules]"
     done = subprocess.run([sys.executable, "-c", f"{code}print({heavy})"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("EARTHINSTRUCT_WEIGHTS", str(tmp_path))
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "said"),
+    [
+        ("grounding-dino", [], ["grounding-dino-base from https://huggingface.co/IDEA-Research/grounding-dino-base"]),
+        ("mm-grounding-dino", [], ["mm_grounding_dino_tiny_o365v1_goldg_v3det"]),
+        ("owlv2", [], ["google/owlv2-large-patch14-ensemble"]),
+        ("sam3", [], ["facebook/sam3"]),
+        ("qwen2.5-vl", [], ["Qwen/Qwen2.5-VL-7B-Instruct"]),
+        ("qwen3-vl", [], ["Qwen/Qwen3-VL-8B-Instruct"]),
+        ("qwen3-vl", ["lvlm=openai"], ["OPENAI_API_KEY (the key) or OPENAI_BASE_URL", "-M lvlm.model=VALUE"]),
+        ("lae-label", [], ["sam2_hiera_l", "OPENAI_API_KEY", "-M lvlm.model=VALUE"]),
+        ("lvlm-owl", ["weights=own", "model=m"], ["OPENAI_API_KEY"]),
+        ("clip-threshold", ["proposer=segments"], ["georsclip-l14"]),
+    ],
+)
+def test_doctor_says_what_a_method_lacks_and_where_it_goes(method, parameters, said, folder, capsys):
+    options = [option for pair in parameters for option in ("-M", pair)]
+    assert main(["doctor", "--method", method, *options]) == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("missing")]
+    assert len(lines) == len(said)
+    assert all(words in line for words, line in zip(said, lines, strict=True))
+    if "huggingface" in said[0]:
+        assert str(folder) in lines[0]
+
+
+def test_weights_are_found_in_the_weights_folder(folder, owlv2_weights, image):
+    with pytest.raises(DataError, match=r"the weights owlv2-large are not at .*owlv2-large-patch14-ensemble"):
+        OWLv2(device="cpu")
+    shutil.copytree(owlv2_weights, folder / "owlv2-large-patch14-ensemble")
+    found, given = OWLv2(device="cpu"), OWLv2(owlv2_weights, device="cpu")
+    assert found.describe() == given.describe()
+    assert OWLv2.missing() == []
 
 
 def test_the_table_of_the_readme_names_every_method():

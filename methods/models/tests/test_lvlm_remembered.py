@@ -57,6 +57,16 @@ def file(tmp_path):
     return tmp_path / "deep" / "replies.jsonl"
 
 
+def test_without_a_file_the_last_replies_are_kept(monkeypatch):
+    monkeypatch.setattr("earthinstruct_models.lvlm.remembered._IN_MEMORY", 2)
+    scripted = Scripted()
+    lvlm = RememberedLvlm(scripted)
+    for n in (1, 2, 3, 3, 2, 1):
+        assert lvlm.ask(image(n), "count").input_tokens == n
+    assert scripted.asked == [1, 2, 3, 1]
+    assert [reply.input_tokens for reply in lvlm.ask_many([image(n) for n in (4, 5, 6)], "count")] == [4, 5, 6]
+
+
 def test_asked_once_and_also_after_a_restart(file):
     first = Scripted()
     lvlm = RememberedLvlm(first, file)

@@ -1,4 +1,4 @@
-"""Models of transformers from a folder on this machine: safetensors only, never from a hub."""
+"""Detectors of transformers from a folder on this machine."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from earthinstruct_models.devices import best_device
+from earthinstruct_models.pretrained import load_model, load_processor, weight_files
 from earthinstruct_models.weights import WEIGHTS, file_sha256, find_weights
 
 from earthinstruct.errors import DataError
@@ -103,9 +104,8 @@ def load_pretrained(folder: Path | str, published: Published, device: str | None
         DataError: the folder is missing, holds another model, no safetensors, or weights that do not fit.
     """
     folder = Path(folder)
+    files = weight_files(folder, published.page)
     config = folder / "config.json"
-    if not config.is_file():
-        raise DataError(f"{folder} holds no model (no config.json); put the files of {published.page} there")
     try:
         found = json.loads(config.read_text(encoding="utf-8")).get("model_type")
     except (ValueError, AttributeError) as error:
@@ -113,28 +113,7 @@ def load_pretrained(folder: Path | str, published: Published, device: str | None
     if found not in published.model_types:
         expected = " or ".join(map(repr, published.model_types))
         raise DataError(f"{folder} holds a model of type {found!r}, expected {expected}; see {published.page}")
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise DataError(
-            f"{folder} holds no *.safetensors; other formats may run code and are not loaded; see {published.page}"
-        )
-
-    import torch
-    import transformers
-
     device = device or best_device()
-    try:
-        model, report = getattr(transformers, published.model_class).from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
-        )
-        processor = getattr(transformers, published.processor_class).from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # transformers, tokenizers and safetensors each raise their own
-        problem = f"{type(error).__name__}: {str(error)[:300]}"
-        raise DataError(f"{folder} does not load as {found}: {problem}") from error
-    lacking = sorted(report["missing_keys"])
-    if lacking:
-        raise DataError(
-            f"{folder} lacks {len(lacking)} of the model's weights, {lacking[0]} first; are all its files there?"
-        )
-    weights = [{"name": file.name, "sha256": file_sha256(file)} for file in files]
-    return Pretrained(model.to(device).eval(), processor, device, weights)
+    model = load_model(folder, published.model_class, found, dtype="float32").to(device)
+    processor = load_processor(folder, published.processor_class)
+    return Pretrained(model, processor, device, [{"name": file.name, "sha256": file_sha256(file)} for file in files])

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct_models.lvlm import LvlmError, Reply
+from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply
 from earthinstruct_models.lvlm.interface import Arrived
 
 
-class ScriptedLvlm:
+class ScriptedLvlm(Lvlm):
     """Subclass it and say in `answer` what it replies.
 
     Attributes:
@@ -33,17 +33,6 @@ class ScriptedLvlm:
     def answer(self, image: NDArray[np.uint8]) -> Reply | LvlmError:
         """The reply about one RGB image, uint8 (height, width, 3), or why there is none."""
         raise NotImplementedError
-
-    def ask(self, image: NDArray[np.uint8], text: str, schema: Mapping[str, Any] | None = None) -> Reply:
-        """As any language model.
-
-        Raises:
-            LvlmError: the answer is one.
-        """
-        (outcome,) = self.ask_many([image], text, schema)
-        if isinstance(outcome, LvlmError):
-            raise outcome
-        return outcome
 
     def ask_many(
         self,

@@ -71,8 +71,7 @@ class Weights:
         source = Path(urlsplit(self.url).path)
         place = f"its checkpoint at {self.path}" if source.suffix == ".zip" else f"it at {self.path}"
         return (
-            f"python -m earthinstruct_instructsam.weights fetch {self.name}, "
-            f"or get {source.name} from {self.page} and put {place}"
+            f"python -m earthinstruct_models fetch {self.name}, or get {source.name} from {self.page} and put {place}"
         )
 
 

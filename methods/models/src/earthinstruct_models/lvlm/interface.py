@@ -60,7 +60,7 @@ Arrived = Callable[[int, Reply], None]
 
 
 class Lvlm(Protocol):
-    """A language model that sees. Calls may come from several threads."""
+    """A language model that sees. Calls may come from several threads. A subclass has `ask` from its `ask_many`."""
 
     def ask(self, image: NDArray[np.uint8], text: str, schema: Mapping[str, Any] | None = None) -> Reply:
         """One reply.
@@ -73,7 +73,10 @@ class Lvlm(Protocol):
         Raises:
             LvlmError: no reply came. One that is refused or truncated is returned, for it is paid for: see `checked`.
         """
-        ...
+        (outcome,) = self.ask_many([image], text, schema)
+        if isinstance(outcome, LvlmError):
+            raise outcome
+        return outcome
 
     def ask_many(
         self,

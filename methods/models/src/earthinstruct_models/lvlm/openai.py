@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.errors import EarthInstructError, UnknownNameError
-from earthinstruct_models.lvlm.interface import Arrived, LvlmError, Reply, shortened
+from earthinstruct_models.lvlm.interface import Arrived, Lvlm, LvlmError, Reply, shortened
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -37,7 +37,7 @@ _JPEG_QUALITY = 95
 _REDACTED = "[redacted]"
 
 
-class OpenAiLvlm:
+class OpenAiLvlm(Lvlm):
     """A model behind an OpenAI-compatible server.
 
     Requests are asynchronous on a thread of their own, at most `concurrency` at once whoever calls. 408, 409, 429, 5xx,
@@ -91,17 +91,6 @@ class OpenAiLvlm:
         self._client, self.server, self._secrets = _client(timeout, max_retries)
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-
-    def ask(self, image: NDArray[np.uint8], text: str, schema: Mapping[str, Any] | None = None) -> Reply:
-        """One reply about one RGB image, uint8 (height, width, 3).
-
-        Raises:
-            LvlmError: the server gave none, within the retries and the deadline.
-        """
-        outcome = self._run(self._outcome(image, text, schema))
-        if isinstance(outcome, LvlmError):
-            raise outcome
-        return outcome
 
     def ask_many(
         self,

@@ -32,7 +32,7 @@ class _Line(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(_Line)
 
 
-class RememberedLvlm:
+class RememberedLvlm(Lvlm):
     """A language model whose replies are kept, by image, prompt, schema and parameters (but the device).
 
     Every reply that came is kept, also a refusal or one that cannot be read: nearly the same would come again. Delete
@@ -60,17 +60,6 @@ class RememberedLvlm:
                 self._read(self.file)
         except OSError as error:
             raise DataError(f"replies {self.file} cannot be read or written: {error.strerror}") from error
-
-    def ask(self, image: NDArray[np.uint8], text: str, schema: Mapping[str, Any] | None = None) -> Reply:
-        """The kept reply about one image, or a new one.
-
-        Raises:
-            LvlmError: no reply came.
-        """
-        (outcome,) = self.ask_many([image], text, schema)
-        if isinstance(outcome, LvlmError):
-            raise outcome
-        return outcome
 
     def ask_many(
         self,

@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
+from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct_models.devices import best_device
-from earthinstruct_models.lvlm.interface import Arrived, LvlmError, Reply
+from earthinstruct_models.lvlm.interface import Arrived, Lvlm, LvlmError, Reply
+from earthinstruct_models.pretrained import load_model, load_processor, weight_files
 from earthinstruct_models.weights import file_sha256
 
 _EDGES = {"min_pixels": "shortest_edge", "max_pixels": "longest_edge"}  # as Qwen's image processors call them
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 
-class TransformersLvlm:
+class TransformersLvlm(Lvlm):
     """A model in a local folder, decoded greedily.
 
     Only safetensors are read, no code of the folder is run, and nothing is fetched. A schema is not enforced.
@@ -60,23 +61,18 @@ class TransformersLvlm:
         self.max_new_tokens = max_new_tokens
         self.batch_size = batch_size
         self._pixels = {"min_pixels": min_pixels, "max_pixels": max_pixels}
-        self._files = _weight_files(self.folder)
-        self._model = _load_model(self.folder, dtype, device_map)
-        self._processor = _load_processor(self.folder, self._pixels)
+        self._files = weight_files(self.folder)
+        self._model = load_model(
+            self.folder,
+            "AutoModelForImageTextToText",
+            "a language model that sees",
+            dtype=dtype,
+            device_map=device_map,
+        )
+        self._processor = _processor(self.folder, self._pixels)
         if device_map is None:
             self._model.to(device or best_device())
         self._turn = threading.Lock()
-
-    def ask(self, image: NDArray[np.uint8], text: str, schema: Mapping[str, Any] | None = None) -> Reply:
-        """One reply about one RGB image, uint8 (height, width, 3).
-
-        Raises:
-            LvlmError: the model cannot take the image, or has no memory for it.
-        """
-        (outcome,) = self.ask_many([image], text, schema)
-        if isinstance(outcome, LvlmError):
-            raise outcome
-        return outcome
 
     def ask_many(
         self,
@@ -170,52 +166,9 @@ class TransformersLvlm:
         )
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    if not (folder / "config.json").is_file():
-        raise DataError(f"{folder} holds no model (no config.json); put the files of the model's repository there")
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise DataError(f"{folder} holds no *.safetensors; other formats may run code and are not loaded")
-    return files
-
-
-def _load_model(folder: Path, dtype: str, device_map: str | None) -> Any:
-    try:
-        from transformers import AutoModelForImageTextToText
-    except ModuleNotFoundError as error:
-        raise EarthInstructError("a language model on this machine needs transformers: pip install transformers") from (
-            error
-        )
-    try:
-        model, report = AutoModelForImageTextToText.from_pretrained(
-            folder,
-            dtype=dtype,
-            device_map=device_map,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except Exception as error:  # transformers, tokenizers and safetensors each raise their own
-        problem = f"{type(error).__name__}: {str(error)[:300]}"
-        raise DataError(f"{folder} does not load as a language model that sees: {problem}") from error
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise DataError(
-            f"{folder} lacks {len(missing)} of the model's weights, {missing[0]} first; are all its files there?"
-        )
-    return model.eval()
-
-
-def _load_processor(folder: Path, pixels: Mapping[str, int | None]) -> Any:
+def _processor(folder: Path, pixels: Mapping[str, int | None]) -> Any:
     """The processor; prompts are padded on the left, so that every reply begins right behind its prompt."""
-    from transformers import AutoProcessor
-
-    try:
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # as above
-        problem = f"{type(error).__name__}: {str(error)[:300]}"
-        raise DataError(f"the processor in {folder} does not load: {problem}") from error
+    processor = load_processor(folder, "AutoProcessor")
     limits = {_EDGES[name]: value for name, value in pixels.items() if value is not None}
     if limits and not hasattr(processor.image_processor, "merge_size"):  # elsewhere these edges are lengths
         raise EarthInstructError(f"the image processor in {folder} takes neither min_pixels nor max_pixels")

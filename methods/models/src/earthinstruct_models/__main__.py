@@ -1,4 +1,4 @@
-"""`python -m earthinstruct_instructsam.weights list | fetch NAME`: what weights there are, and fetching them."""
+"""`python -m earthinstruct_models list | fetch NAME`: what weights there are, and fetching them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from earthinstruct_models.weights import FOLDER_VARIABLE, WEIGHTS, fetch, weights_folder
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
 from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct_models.weights import FOLDER_VARIABLE, WEIGHTS, fetch, weights_folder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command: 0, or 2 when it cannot be done."""
-    parser = argparse.ArgumentParser(prog="python -m earthinstruct_instructsam.weights", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m earthinstruct_models", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="list|fetch")
     verbs.add_parser("list", help="every weights, where they are published, and whether they are here")
     fetching = verbs.add_parser("fetch", help="download weights into the weights folder; a broken download goes on")
