@@ -26,6 +26,11 @@ class MappedLabel(msgspec.Struct, frozen=True):
     similarity: float | None = None
 
 
+_NEXT_STEP = (
+    "A map of your own is given by its path (*.json); clip:<encoder> comes with earthinstruct-instructsam, in a clone: "
+    "pip install -e methods/models -e methods/instructsam. Predictions are kept: --label-map exact scores them without."
+)
+
 LabelMap = Mapping[str, MappedLabel]
 
 
@@ -163,6 +168,6 @@ def named_mapper(name: str) -> LabelMapper:
     kind, _, argument = name.partition(":")
     known = plugins(LABEL_MAPPERS)
     if kind not in known:
-        raise UnknownNameError("label map", name, ("exact", *known), "A map of your own is given by its path (*.json).")
+        raise UnknownNameError("label map", name, ("exact", *known), _NEXT_STEP)
     mapper: LabelMapper = known[kind].load()(argument)
     return mapper

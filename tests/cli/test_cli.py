@@ -216,11 +216,14 @@ def test_the_listed_metrics_are_those_of_a_result(call):
         assert not score or score in of[part].__struct_fields__
 
 
-def test_without_methods_the_way_to_get_them_is_said(call, monkeypatch):
+def test_without_methods_the_way_to_get_them_is_said(call, method, file, monkeypatch):
     monkeypatch.setattr(registry, "entry_points", lambda group: [])
     for arguments in (("list", "methods"), ("doctor",), ("evaluate", "--method", "instructsam")):
         _, out, err = call(*arguments)
         assert "pip install -e methods/models -e methods/instructsam" in out + err
+    asked = ("--dataset", file, "--setting", "open_ended", "--label-map", "clip:small")
+    _, _, err = call("evaluate", "--method", f"{method}:Finds", *asked)
+    assert "comes with earthinstruct-instructsam" in err
 
 
 def test_doctor_says_what_one_method_lacks(call, method, tmp_path):

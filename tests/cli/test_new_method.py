@@ -3,6 +3,7 @@ from importlib import import_module
 
 import pytest
 
+from earthinstruct import registry
 from earthinstruct.cli import main
 
 
@@ -22,6 +23,8 @@ def test_the_template_keeps_the_contract(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(folder / "src")
     assert main(["check-method", registered["my-method"]]) == 0
     assert import_module("my_method").MyMethod.name == "my-method"
+    monkeypatch.setattr(registry, "entry_points", lambda group: [])  # the core alone
+    assert main(["evaluate", "--method", registered["my-method"], "--limit", "1"]) == 0
     assert main(["new-method", "my-method"]) == 2
     assert "exists" in capsys.readouterr().err
 
