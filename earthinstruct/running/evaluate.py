@@ -26,6 +26,7 @@ from earthinstruct.running.engines import engine as open_engine
 from earthinstruct.running.engines.worker import MethodSource
 from earthinstruct.running.importers import read_predictions
 from earthinstruct.running.lock import folder_lock
+from earthinstruct.running.parallel import in_order
 from earthinstruct.running.predictions import hash_predictions, prediction_files
 from earthinstruct.running.run import Progress, Run, read_manifest, task_info
 from earthinstruct.running.score import Scored, score_records
@@ -127,6 +128,7 @@ def evaluate(
                     sweep=sweep,
                     resamples=resamples,
                     images=run.image_ids,
+                    spread=ready.spread(),
                 )
                 result = _result(task, dataset, ready.method, scored, protocol, mapper, [run.file])
                 run.keep(result)
@@ -195,7 +197,7 @@ def score(
         mapper=mapper,
         sweep=sweep,
         resamples=resamples,
-        workers=workers,
+        spread=in_order(workers),
     )
     manifest_path = (path if path.is_dir() else path.parent) / "run.json"
     described = MethodInfo(name or path.stem)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
@@ -22,6 +22,23 @@ class Each(Protocol):
     def __call__(self, work: Callable[[_Piece], _Result], pieces: Iterable[_Piece]) -> Iterator[_Result]:
         """The results, in the order of the pieces."""
         ...
+
+
+def ahead(start: Callable[[_Piece], Callable[[], _Result]], pieces: Iterable[_Piece], limit: int) -> Iterator[_Result]:
+    """The results of work on pieces, in their order, with at most `limit` pieces begun and not yet done.
+
+    Args:
+        start: begins the work on a piece, and returns what waits for its result.
+        pieces: made as they are needed.
+        limit: at least 1.
+    """
+    waiting: deque[Callable[[], _Result]] = deque()
+    for piece in pieces:
+        waiting.append(start(piece))
+        if len(waiting) >= limit:
+            yield waiting.popleft()()
+    while waiting:
+        yield waiting.popleft()()
 
 
 @contextmanager
@@ -42,13 +59,7 @@ def in_order(workers: int) -> Iterator[Each]:
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
 
         def each(work: Callable[[_Piece], _Result], pieces: Iterable[_Piece]) -> Iterator[_Result]:
-            waiting: deque[Future[_Result]] = deque()
-            for piece in pieces:
-                waiting.append(pool.submit(work, piece))
-                if len(waiting) >= 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            return ahead(lambda piece: pool.submit(work, piece).result, pieces, 2 * workers)
 
         try:
             yield each

@@ -343,17 +343,3 @@ class RecordWriter:
         if keep != end:
             self._file.truncate(keep)
         self._file.seek(0, os.SEEK_END)
-
-
-def records_by_image(records: Sequence[Record] | Iterator[Record], where: str) -> dict[ImageId, Record]:
-    """The records by image.
-
-    Raises:
-        DataError: two records of one image.
-    """
-    found: dict[ImageId, Record] = {}
-    for record in records:
-        if record.image_id in found:
-            raise DataError(f"{where}: image {record.image_id!r} has two predictions; every image must be there once")
-        found[record.image_id] = record
-    return found

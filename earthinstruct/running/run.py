@@ -18,7 +18,7 @@ from earthinstruct.files import as_json, decode_json, read_bytes, replace_file
 from earthinstruct.instances import ImageId
 from earthinstruct.results import SCHEMA_VERSION, DatasetInfo, MethodInfo, Result, TaskInfo
 from earthinstruct.running.lock import LOCK
-from earthinstruct.running.predictions import Record, RecordWriter, read_records, records_by_image
+from earthinstruct.running.predictions import RecordWriter, StoredRecords
 from earthinstruct.tasks import Task
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Run:
 
     def predictions(
         self, engine: Engine, overwrite: bool, progress: Progress | None, stopping: Callable[[], bool]
-    ) -> dict[ImageId, Record]:
+    ) -> StoredRecords:
         """Predict the images that have no answer yet, and return all records.
 
         Raises:
@@ -62,8 +62,7 @@ class Run:
         with self._written():
             self._predict(engine, overwrite, progress, stopping)
             self._sort()
-        wanted = set(self.image_ids)
-        return records_by_image((r for r in read_records(self.file) if r.image_id in wanted), str(self.file))
+        return StoredRecords([self.file])
 
     def keep(self, result: Result) -> None:
         """Write `result.json`.

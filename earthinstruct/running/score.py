@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import msgspec
@@ -19,7 +20,7 @@ from earthinstruct.metrics.measure import Part, boxes_of_part, choose_threshold,
 from earthinstruct.metrics.outcomes import Outcomes
 from earthinstruct.metrics.protocols import STANDARD
 from earthinstruct.running.columns import Columns, Survey
-from earthinstruct.running.parallel import in_order
+from earthinstruct.running.parallel import Each, in_order
 from earthinstruct.running.predictions import Record, StoredRecords
 from earthinstruct.tasks import ExactMapper, LabelMapper, MappedLabel, Task
 
@@ -55,7 +56,7 @@ def score_records(
     sweep: bool = False,
     resamples: int = RESAMPLES,
     images: Sequence[ImageId] | None = None,
-    workers: int = 1,
+    spread: AbstractContextManager[Each] | None = None,
 ) -> Scored:
     """Score predictions of one task.
 
@@ -68,7 +69,8 @@ def score_records(
         sweep: choose the score threshold first.
         resamples: bootstrap resamples; 0: no intervals.
         images: score these images only; None: all of the dataset.
-        workers: processes that match and tally; the result is the same for any number.
+        spread: where images are matched and tallied, some hundred at a time; None: in this process. Scores are the
+            same anywhere.
 
     Raises:
         DataError: a record is malformed, or a label maps to nothing where the categories were given.
@@ -79,7 +81,7 @@ def score_records(
         raise EarthInstructError(
             "--sweep needs predictions with scores, and these have none (they are confidence-free)"
         )
-    with in_order(workers) as each:
+    with spread or in_order(1) as each:
         chosen = None
         if sweep:
             boxes = list(each(_Piece.boxes, known.pieces(boxes_only=True)))

@@ -8,8 +8,9 @@ import signal
 import pytest
 
 from earthinstruct import evaluate
-from earthinstruct.errors import EarthInstructError
+from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.running.engines import EngineOptions
+from earthinstruct.running.engines.worker import MethodSource
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.timeout(300)  # on a busy machine, Ray alone takes a minute to start
@@ -64,3 +65,18 @@ def test_a_cluster_that_cannot_do_it_is_an_error_and_not_a_wait(numbered, faulty
     with pytest.raises(EarthInstructError, match=message):
         run(f"{faulty}:Faulty", numbered, tmp_path, engine=EngineOptions("ray", **options))
     assert not ray.is_initialized()
+
+
+def half(number):
+    if number % 2:
+        raise DataError(f"{number} is odd")
+    return number // 2
+
+
+def test_scoring_tasks_keep_the_order_and_raise_what_the_work_raised(numbered, faulty):
+    from earthinstruct.running.engines.ray import RayPool
+
+    with RayPool(TWO, MethodSource(f"{faulty}:Faulty"), numbered) as pool, pool.spread() as each:
+        assert list(each(half, range(0, 20, 2))) == list(range(10))
+        with pytest.raises(DataError, match=r"^3 is odd$"):
+            list(each(half, [2, 3]))

@@ -36,7 +36,7 @@ def scored(
     task = tasks_of(dataset.name, dataset.vocabulary, "open_vocabulary")[0]
     found = {r.image_id: r for r in records}
     rules = PROTOCOLS[protocol]
-    return score_records(task, dataset, found, protocol=rules, sweep=sweep, resamples=20, workers=workers)
+    return score_records(task, dataset, found, protocol=rules, sweep=sweep, resamples=20, spread=in_order(workers))
 
 
 @pytest.fixture

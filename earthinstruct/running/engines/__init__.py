@@ -12,6 +12,7 @@ from earthinstruct.datasets import Dataset
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.results import MethodInfo
 from earthinstruct.running.engines.worker import MethodSource
+from earthinstruct.running.parallel import Each
 from earthinstruct.running.predictions import Record
 from earthinstruct.tasks import Task
 
@@ -79,6 +80,10 @@ class Engine(Protocol):
             images: positions in the dataset.
             stopping: once it says yes, the images in hand are finished and no other is begun.
         """
+        ...
+
+    def spread(self) -> AbstractContextManager[Each]:
+        """Where the answers are scored."""
         ...
 
 

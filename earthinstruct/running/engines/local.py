@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from types import TracebackType
 
 from earthinstruct.datasets import Dataset
@@ -12,6 +13,7 @@ from earthinstruct.errors import EarthInstructError
 from earthinstruct.results import MethodInfo
 from earthinstruct.running.engines import Stopping
 from earthinstruct.running.engines.worker import MethodSource, Pixels, Ready, Worker, batches
+from earthinstruct.running.parallel import Each, in_order
 from earthinstruct.running.predictions import Record
 from earthinstruct.tasks import Task
 
@@ -61,6 +63,10 @@ class InProcess:
                     yield from self._worker.records(task, batch, read.result())
             finally:
                 reader.shutdown(wait=False, cancel_futures=True)
+
+    def spread(self) -> AbstractContextManager[Each]:
+        """Answers are scored in this process."""
+        return in_order(1)
 
     def _read(self, batch: Sequence[int]) -> list[Pixels | str]:
         return [self._worker.read(image) for image in batch]

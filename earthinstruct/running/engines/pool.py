@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,7 @@ from earthinstruct.errors import EarthInstructError
 from earthinstruct.results import MethodInfo
 from earthinstruct.running.engines import EngineOptions, Stopping
 from earthinstruct.running.engines.worker import Answers, Ready, batches
+from earthinstruct.running.parallel import Each, in_order
 from earthinstruct.running.predictions import Record
 from earthinstruct.tasks import Task
 
@@ -134,6 +136,10 @@ class Pool(ABC):
                         yield Record(self._dataset.images[batch[0]].id, error=str(outcome))
                     else:
                         todo.appendleft(batch)
+
+    def spread(self) -> AbstractContextManager[Each]:
+        """Answers are scored in this process."""
+        return in_order(1)
 
     @property
     def _described(self) -> Ready:

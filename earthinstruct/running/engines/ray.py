@@ -7,21 +7,25 @@ can stand still for ever.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.running.engines import EngineOptions
 from earthinstruct.running.engines.pool import Pool, RemoteWorker, WorkerLostError
 from earthinstruct.running.engines.worker import MethodSource, Worker
+from earthinstruct.running.parallel import Each, ahead
 
 try:
     import ray
 except ImportError as error:
     raise EarthInstructError("--engine ray needs Ray; install it: pip install 'earthinstruct[ray]'") from error
+
+_Piece = TypeVar("_Piece")
+_Result = TypeVar("_Result")
 
 _SECONDS_TO_CLOSE = 10.0
 _OBJECT_STORE = 150_000_000  # bytes, of a Ray of our own: it holds the dataset and the answers on their way
@@ -65,6 +69,19 @@ class RayPool(Pool):
         done, _ = ray.wait(list(by_answer), timeout=seconds)
         return [by_answer[answer] for answer in done]
 
+    def spread(self) -> AbstractContextManager[Each]:
+        """Answers are scored as tasks of the cluster; their tallies add up here."""
+        return nullcontext(self._each)
+
+    def _each(self, work: Callable[[_Piece], _Result], pieces: Iterable[_Piece]) -> Iterator[_Result]:
+        task = ray.remote(num_cpus=0)(work)  # the actors hold the CPUs, and rest meanwhile
+
+        def start(piece: _Piece) -> Callable[[], _Result]:
+            result = task.remote(piece)
+            return lambda: _result_of(result)
+
+        return ahead(start, pieces, 2 * self._options.workers)
+
     def _connect(self) -> None:
         if ray.is_initialized():
             return
@@ -94,6 +111,15 @@ class RayPool(Pool):
         if self._owner:
             ray.shutdown()
             self._owner = False
+
+
+def _result_of(task: Any) -> Any:
+    try:
+        return ray.get(task)
+    except ray.exceptions.RayTaskError as error:  # wraps what the work raised
+        raise error.cause from None
+    except ray.exceptions.RayError as error:
+        raise EarthInstructError(f"a scoring task was lost: {type(error).__name__}: {error}") from error
 
 
 class _Actor(RemoteWorker):
