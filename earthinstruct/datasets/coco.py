@@ -119,13 +119,13 @@ def parse_coco(
     reader = _Reader(path, content, renamed or {})
     vocabulary = reader.vocabulary(vocabulary)
     reader.check_images()
-    annotations, first_part_masks, no_masks_reason = reader.annotations(vocabulary)
+    annotations, first_parts, no_masks_reason = reader.annotations(vocabulary)
     return Dataset(
         name=name,
         vocabulary=vocabulary,
         images=tuple(ImageRecord(i.id, i.file_name, i.width, i.height) for i in reader.file.images),
         annotations=annotations,
-        first_part_masks=first_part_masks,
+        first_parts=first_parts,
         no_masks_reason=no_masks_reason,
         image_root=image_root,
         sha256=hashlib.sha256(content).hexdigest(),
@@ -231,8 +231,8 @@ class _Reader:
             if image.width * image.height > _MOST_PIXELS:
                 raise self.error(f"images[{i}] has size {image.width}x{image.height}; expected at most 2^32 - 1 pixels")
 
-    def annotations(self, vocabulary: Vocabulary) -> tuple[Instances, MaskRuns | None, str | None]:
-        """The ground truth, the masks of first parts, and why there are no masks."""
+    def annotations(self, vocabulary: Vocabulary) -> tuple[Instances, dict[int, RLE], str | None]:
+        """The ground truth, `Dataset.first_parts`, and why there are no masks."""
         image_index = {image.id: i for i, image in enumerate(self.file.images)}
         category_index = {category.id: vocabulary.categories.index(category.name) for category in self.file.categories}
         ids: list[int] = []
@@ -259,12 +259,7 @@ class _Reader:
             )
         if len(np.unique(np.array(ids))) < len(ids):  # numbers beyond 64 bits may become equal here
             self.refuse_repeated(ids, "annotations", "id")
-        instances = Instances.concatenate(parts)
-        masks = instances.masks
-        if masks is None or not first_parts:
-            return instances, masks, no_masks_reason
-        drawn = decode_rles(list(first_parts.values()), "annotations")
-        return instances, masks.replaced(np.array(list(first_parts)), drawn), None
+        return Instances.concatenate(parts), first_parts, no_masks_reason
 
     def check(
         self, entry: _Annotation, where: str, image_index: dict[ImageId, int], category_index: dict[int, int]

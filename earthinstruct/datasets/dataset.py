@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError
 from earthinstruct.instances import ImageId, Instances
-from earthinstruct.masks import MaskRuns
+from earthinstruct.masks import RLE, MaskRuns, decode_rles
 from earthinstruct.tasks import ExactMapper, ExactThenMapper, LabelMapper, Vocabulary
 
 
@@ -33,8 +35,7 @@ class Dataset:
         vocabulary: the categories, in the order of their ids.
         images: the images, in the order of the file.
         annotations: the ground truth; `image` indexes `images`, `category` indexes the vocabulary's categories.
-        first_part_masks: the masks when only the first polygon of each object counts (protocol `paper`);
-            the same object as `annotations.masks` where no object has several polygons.
+        first_parts: index of an annotation with several polygons -> the mask of the first one alone.
         no_masks_reason: why there are no masks, or None.
         image_root: the folder of the images, or None when only annotations are at hand.
         sha256: hash of the annotation file.
@@ -46,12 +47,20 @@ class Dataset:
     vocabulary: Vocabulary
     images: tuple[ImageRecord, ...]
     annotations: Instances
-    first_part_masks: MaskRuns | None
+    first_parts: Mapping[int, RLE]
     no_masks_reason: str | None
     image_root: Path | None
     sha256: str
     category_ids: tuple[int, ...]
     label_map: str | None = None
+
+    @cached_property
+    def first_part_masks(self) -> MaskRuns | None:
+        """The masks when only the first polygon of each object counts (protocol `paper`)."""
+        masks = self.annotations.masks
+        if masks is None or not self.first_parts:
+            return masks
+        return masks.replaced(np.array(list(self.first_parts)), decode_rles(list(self.first_parts.values())))
 
     @property
     def mapper(self) -> LabelMapper:
