@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Iterable
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,3 +75,31 @@ def replace_file(path: Path, content: bytes | Iterable[bytes]) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def new_folder(folder: Path, next_step: str) -> Iterator[Path]:
+    """A folder to fill, which gets its name when it is whole; when it does not come to that, nothing is left behind.
+
+    Args:
+        folder: its name; must not exist, or be empty.
+        next_step: what an error says to do where it is not empty.
+
+    Raises:
+        DataError: `folder` is not empty or cannot be written.
+    """
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise DataError(f"{folder} exists already; {next_step}")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            yield part
+            part.chmod(0o755)  # mkdtemp makes folders that only the owner can read
+            if folder.exists():
+                folder.rmdir()
+            part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written: {error}") from error

@@ -5,13 +5,12 @@ The commit is pinned, and every file is checked against its sha256 before any is
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from earthinstruct.datasets.coco import check_file_name
 from earthinstruct.errors import DataError
+from earthinstruct.files import new_folder
 
 COMMIT = "1e746a7e079d8d4a53ea479f1409ba2b29fd080a"
 URL = f"https://raw.githubusercontent.com/VoyagerXvoyagerx/InstructSAM/{COMMIT}/"
@@ -143,12 +142,8 @@ def fetch(
 
     for name in files:
         check_file_name(name, "list of files to fetch")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder} exists already; remove it to fetch it again, or name another place with --data DIR")
     pooch.get_logger().setLevel("ERROR")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with new_folder(folder, "remove it to fetch it again, or name another place with --data DIR") as part:
         for done, (name, (source, sha256)) in enumerate(files.items(), start=1):
             target = part / name
             try:
@@ -168,12 +163,4 @@ def fetch(
                 raise DataError(f"{url + source} is not the pinned file: {error}") from error
             if progress is not None:
                 progress(done, len(files))
-        part.chmod(0o755)  # mkdtemp makes folders that only the owner can read
-        if folder.exists():
-            folder.rmdir()
-        part.rename(folder)
-    except OSError as error:
-        raise DataError(f"{folder} cannot be written: {error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return folder

@@ -79,6 +79,12 @@ def test_two_processes_may_make_the_scenes_at_once(small_split, tmp_path, monkey
     assert (cached_test_split(tmp_path) / "annotations.json").is_file()
 
 
+def test_a_cache_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(DataError, match=r"test cannot be written: .*cache"):
+        cached_test_split(tmp_path / "cache")
+
+
 def test_scenes_of_another_ground_truth_are_refused(small_split, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "TEST_SHA256", "0" * 64)
     with pytest.raises(DataError, match=r"have another ground truth .* Please report"):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,22 +14,13 @@ from PIL import Image
 
 from earthinstruct.datasets.scenes import grounds, layouts
 from earthinstruct.datasets.scenes.canvas import Canvas, Dice, Frame
-from earthinstruct.errors import ContractError, DataError, UnknownNameError
+from earthinstruct.errors import ContractError, UnknownNameError
+from earthinstruct.files import new_folder
 from earthinstruct.masks import RLE, decode_rles
+from earthinstruct.tasks import NWPU
 
 VERSION = "1"
-CATEGORIES: tuple[str, ...] = (
-    "airplane",
-    "ship",
-    "storage_tank",
-    "baseball_field",
-    "tennis_court",
-    "basketball_court",
-    "track_field",
-    "harbor",
-    "bridge",
-    "vehicle",
-)
+CATEGORIES: tuple[str, ...] = NWPU.categories
 SPLITS: dict[str, int] = {"train": 600, "val": 48, "test": 48}
 
 _SUPERCATEGORIES = {
@@ -158,7 +147,7 @@ def write_split(
         The folder.
 
     Raises:
-        DataError: `folder` exists and is not empty.
+        DataError: `folder` exists and is not empty, or cannot be written.
         ContractError: `n_images` is less than 1, or as in `generate_scene`.
         UnknownNameError: there is no such split.
     """
@@ -166,21 +155,8 @@ def write_split(
         raise UnknownNameError("split", split, SPLITS)
     if n_images is not None and n_images < 1:
         raise ContractError(f"n_images must be at least 1, got {n_images}")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder} exists already; remove it or name another folder for the {split} split of scenes")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    total = SPLITS[split] if n_images is None else n_images
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        _write(part, split, total, size, objects, progress)
-        part.chmod(0o755)  # mkdtemp makes folders that only the owner can read
-        if folder.exists():
-            folder.rmdir()
-        part.rename(folder)
-    except OSError as error:
-        raise DataError(f"could not write the {split} split of scenes to {folder}: {error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with new_folder(folder, f"remove it or name another folder for the {split} split of scenes") as part:
+        _write(part, split, SPLITS[split] if n_images is None else n_images, size, objects, progress)
     return folder
 
 
