@@ -262,11 +262,11 @@ def test_similarities_are_drawn():
         ({"assignment": "count"}, UnknownNameError, "did you mean 'counts'"),
         ({"preset": "recorded"}, EarthInstructError, r"-M counter\.counts=DIR"),
         ({"preset": "recorded", "counts": "."}, EarthInstructError, "-M images=DIR"),
-        ({"counter": Counts({}), "proposer": "recorded"}, EarthInstructError, "-M proposals=FILE"),
+        ({"counter": Counts({}), "proposer": "recorded"}, EarthInstructError, r"-M proposer\.proposals=FILE"),
         (
             {"counter": Counts({}), "proposer": Regions([]), "encoder": "open_clip"},
             EarthInstructError,
-            "-M checkpoint=FILE",
+            r"-M encoder\.checkpoint=FILE",
         ),
         ({"score": "best"}, UnknownNameError, "unknown score 'best'"),
         ({"assignment": "threshold"}, EarthInstructError, "-M threshold=NUMBER"),
