@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from earthinstruct.files import as_json
 from earthinstruct.metrics import PROTOCOLS, SWEEP_THRESHOLDS, Metrics, measure
+from earthinstruct.metrics.measure import Part, boxes_of_part, choose_threshold, metrics_of
 from earthinstruct.metrics.measure import tallies as box_tallies
 from earthinstruct.metrics.scores import f1
 from earthinstruct.metrics.tally import count_per_image
@@ -332,3 +334,36 @@ def test_inputs_are_not_changed(build) -> None:
 
 def test_f1_of_nothing_is_zero() -> None:
     assert f1({"tp": np.array([0]), "fp": np.array([0]), "fn": np.array([0])}).tolist() == [0]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
+@given(seed=st.integers(0, 2**32 - 1), with_counts=st.booleans())
+@settings(max_examples=15, deadline=None)
+def test_parts_of_images_score_as_the_whole(build, protocol, seed, with_counts) -> None:
+    generator = np.random.default_rng(seed)
+    truth = build.truth(build.random(generator, 25))
+    counts = generator.integers(0, 4, (3, 3)) if with_counts else None
+    predicted = build.predicted(build.random(generator, 30, scores=True), truth, counts, build.random(generator, 20))
+    whole = measure(truth, predicted, protocol, sweep=True, resamples=20)
+
+    def only(instances, image):
+        part = instances.take(instances.image == image)
+        return replace(part, image=part.image - image)
+
+    parts = [
+        (
+            replace(truth, images=truth.images[i : i + 1], instances=only(truth.instances, i)),
+            replace(
+                predicted,
+                instances=only(predicted.instances, i),
+                counts=predicted.counts[i : i + 1],
+                has_counts=predicted.has_counts[i : i + 1],
+                proposals=only(predicted.proposals, i),
+            ),
+        )
+        for i in range(3)
+    ]
+    sweep = choose_threshold([boxes_of_part(*part, protocol) for part in parts], truth, protocol)
+    tallied = [Part.of(*part, protocol, threshold=sweep.threshold, any_counts=with_counts) for part in parts]
+    found = metrics_of(tallied, truth.groups, protocol, sweep, resamples=20, no_masks_reason=None)
+    assert as_json(found) == as_json(whole)
