@@ -20,6 +20,9 @@ from earthinstruct.masks import RLE, check_rle, decode_rles
 
 Setting = Literal["open_vocabulary", "open_ended", "open_subclass"]
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
+MOST_OBJECTS = 1 << 31  # of a label in an image: sums and squares over images stay within int64
+_MOST_TOKENS = (1 << 63) - 1  # more does not fit into a file
+_FARTHEST = 1e9  # pixels, of a box: areas and their sums stay exact enough to compare
 
 
 @dataclass(frozen=True)
@@ -85,14 +88,16 @@ class Usage:
     events: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.seconds, Mapping):
+            raise ContractError(f"usage.seconds must be a mapping of stages to seconds, got {self.seconds!r}")
         for stage, value in self.seconds.items():
             if not _is_number(value) or value < 0:
                 raise ContractError(f"usage.seconds[{stage!r}] must be a finite number >= 0, got {value!r}")
         for name in ("input_tokens", "output_tokens"):
             value = getattr(self, name)
-            if not _is_whole(value):
+            if not _is_whole(value, _MOST_TOKENS):
                 raise ContractError(f"usage.{name} must be an integer >= 0, got {value!r}")
-        events = _whole_numbers(self.events, "usage.events", "names")
+        events = _whole_numbers(self.events, "usage.events", "names", _MOST_TOKENS)
         object.__setattr__(self, "seconds", MappingProxyType({str(k): float(v) for k, v in self.seconds.items()}))
         object.__setattr__(self, "events", MappingProxyType({name: n for name, n in events.items() if n}))
 
@@ -171,7 +176,9 @@ class Prediction:
         if len(self.labels) != len(self.boxes):
             raise ContractError(f"{len(self.labels)} labels for {len(self.boxes)} boxes")
         if self.counts is not None:
-            object.__setattr__(self, "counts", MappingProxyType(_whole_numbers(self.counts, "counts", "labels")))
+            object.__setattr__(
+                self, "counts", MappingProxyType(_whole_numbers(self.counts, "counts", "labels", MOST_OBJECTS))
+            )
         if self.proposals is not None and not isinstance(self.proposals, Proposals):
             raise ContractError(f"proposals must be a Proposals or None, got {type(self.proposals).__name__}")
         if not isinstance(self.usage, Usage):
@@ -234,17 +241,28 @@ def _is_number(value: object) -> bool:
 
 
 def _labels(values: object, where: str) -> tuple[str, ...]:
-    if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
+    values = values.tolist() if isinstance(values, np.ndarray) else values
+    if isinstance(values, str) or not isinstance(values, Sequence):
         raise ContractError(f"{where} must be a sequence of strings, got {values!r}")
     for i, value in enumerate(values):
-        if not isinstance(value, str) or not value.strip():
-            raise ContractError(f"{where}[{i}] must be a non-empty string, got {value!r}")
+        if not _is_text(value):
+            raise ContractError(f"{where}[{i}] must be a non-empty string{_NO_SURROGATES}, got {value!r}")
     return tuple(str(value) for value in values)
+
+
+_NO_SURROGATES = " without half characters (surrogates)"
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is text that says something and that a file can hold: JSON may bring halves of characters."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    return value.isascii() or not any("\ud800" <= part <= "\udfff" for part in value)
 
 
 def _floats(values: ArrayLike, where: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
     try:
-        array = np.array(values, dtype=np.float64)
+        array = np.array(values, dtype=np.float64) if np.asarray(values).dtype.kind in "fiubO" else None
     except (TypeError, ValueError):
         array = None
     if array is None:
@@ -278,8 +296,14 @@ def _set_regions(value: Any, prefix: str) -> None:
     if negative.any():
         i = int(np.argmax(negative))
         raise ContractError(f"{prefix}boxes[{i}] must have a width and height >= 0, got {boxes[i].tolist()}")
+    far = (np.abs(boxes) > _FARTHEST).any(axis=1)
+    if far.any():
+        i = int(np.argmax(far))
+        raise ContractError(f"{prefix}boxes[{i}] must lie within {_FARTHEST:g} pixels, got {boxes[i].tolist()}")
     object.__setattr__(value, "boxes", boxes)
     if value.masks is not None:
+        if isinstance(value.masks, Mapping) or not isinstance(value.masks, Iterable):
+            raise ContractError(f"{prefix}masks must be a sequence of COCO RLEs or None, got {value.masks!r}")
         masks = tuple(check_rle(mask, f"{prefix}masks[{i}]") for i, mask in enumerate(value.masks))
         if len(masks) != len(boxes):
             raise ContractError(f"{prefix}masks has {len(masks)} entries for {len(boxes)} boxes")
@@ -292,16 +316,16 @@ def _set_regions(value: Any, prefix: str) -> None:
         object.__setattr__(value, "scores", scores)
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 0)
+def _is_whole(value: object, most: int) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(0 <= value <= most)
 
 
-def _whole_numbers(numbers: Mapping[str, int], where: str, keys: str) -> dict[str, int]:
+def _whole_numbers(numbers: Mapping[str, int], where: str, keys: str, most: int) -> dict[str, int]:
     if not isinstance(numbers, Mapping):
         raise ContractError(f"{where} must be a mapping of {keys} to integers, got {numbers!r}")
     for key, number in numbers.items():
-        if not isinstance(key, str) or not key.strip():
-            raise ContractError(f"{where} has the key {key!r}; {keys} are non-empty strings")
-        if not _is_whole(number):
-            raise ContractError(f"{where}[{key!r}] must be an integer >= 0, got {number!r}")
+        if not _is_text(key):
+            raise ContractError(f"{where} has the key {key!r}; {keys} are non-empty strings{_NO_SURROGATES}")
+        if not _is_whole(number, most):
+            raise ContractError(f"{where}[{key!r}] must be an integer >= 0 and at most {most}, got {number!r}")
     return {key: int(number) for key, number in numbers.items()}
