@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.contract import Usage
+from earthinstruct.contract import MOST_OBJECTS, Usage
 from earthinstruct.datasets import ImageRecord
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.instances import ImageId, Instances
@@ -17,7 +17,6 @@ from earthinstruct.masks import RLE, MaskRuns, decode_rles
 from earthinstruct.metrics import Predicted
 from earthinstruct.running.predictions import ProposalRecord, Record
 
-_MOST_OBJECTS = 1 << 31  # of a category in an image: sums and squares over images stay within int64
 _NO_PROPOSALS = ProposalRecord([])
 
 
@@ -103,8 +102,8 @@ class Survey:
         if len(record.labels) != len(record.boxes):
             raise DataError(f"image {image!r}: {len(record.labels)} labels for {len(record.boxes)} boxes")
         for label, count in (record.counts or {}).items():
-            if not 0 <= count <= _MOST_OBJECTS:
-                raise DataError(f"image {image!r}: the count of {label!r} is {count}; expected 0 to {_MOST_OBJECTS}")
+            if not 0 <= count <= MOST_OBJECTS:
+                raise DataError(f"image {image!r}: the count of {label!r} is {count}; expected 0 to {MOST_OBJECTS}")
         self.labels.update(record.labels)
         for label in (*record.labels, *(record.counts or {})):
             if label not in self.first_image:

@@ -158,6 +158,14 @@ def test_garbage_is_a_failure_of_its_image(constant, dataset, tmp_path):
     assert failed["0"] == "ContractError: predict must return a Prediction, got dict"
 
 
+def test_a_reason_that_no_file_could_hold_is_kept(constant, dataset, tmp_path):
+    def fail(image, instruction):
+        raise ValueError("no JSON: \ud83d")
+
+    constant.predict = fail
+    assert set(run(constant, dataset, tmp_path).results[0].run.failed.values()) == {"ValueError: no JSON: \\ud83d"}
+
+
 def test_a_missing_image_is_a_failure_of_that_image(constant, dataset, tmp_path):
     (dataset.image_root / "b.png").unlink()
     failed = run(constant, dataset, tmp_path).results[0].run.failed

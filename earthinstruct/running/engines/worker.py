@@ -154,7 +154,7 @@ class Worker:
 
     def _reason(self, error: BaseException) -> str:
         """An error in words. What a server or a library quotes of a request may hold a key."""
-        text = f"{type(error).__name__}: {error}"
+        text = f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()  # no half characters
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return _CREDENTIALS.sub("://***@", text)
