@@ -22,7 +22,7 @@ Setting = Literal["open_vocabulary", "open_ended", "open_subclass"]
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
 MOST_OBJECTS = 1 << 31  # of a label in an image: sums and squares over images stay within int64
 _MOST_TOKENS = (1 << 63) - 1  # more does not fit into a file
-_FARTHEST = 1e9  # pixels, of a box: areas and their sums stay exact enough to compare
+FARTHEST = 1e9  # pixels, of a box: areas and their sums stay exact enough to compare
 
 
 @dataclass(frozen=True)
@@ -296,10 +296,10 @@ def _set_regions(value: Any, prefix: str) -> None:
     if negative.any():
         i = int(np.argmax(negative))
         raise ContractError(f"{prefix}boxes[{i}] must have a width and height >= 0, got {boxes[i].tolist()}")
-    far = (np.abs(boxes) > _FARTHEST).any(axis=1)
+    far = (np.abs(boxes) > FARTHEST).any(axis=1)
     if far.any():
         i = int(np.argmax(far))
-        raise ContractError(f"{prefix}boxes[{i}] must lie within {_FARTHEST:g} pixels, got {boxes[i].tolist()}")
+        raise ContractError(f"{prefix}boxes[{i}] must lie within {FARTHEST:g} pixels, got {boxes[i].tolist()}")
     object.__setattr__(value, "boxes", boxes)
     if value.masks is not None:
         if isinstance(value.masks, Mapping) or not isinstance(value.masks, Iterable):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -13,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from earthinstruct.contract import FARTHEST
 from earthinstruct.datasets.dataset import Dataset, ImageRecord
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import decode_json, read_bytes
@@ -270,9 +270,10 @@ class _Reader:
             raise self.error(
                 f"{where} names category {entry.category_id}, which is not in 'categories' ({sorted(category_index)})"
             )
-        if not all(map(math.isfinite, entry.bbox)) or min(entry.bbox[2:]) < 0:
+        if max(map(abs, entry.bbox)) > FARTHEST or min(entry.bbox[2:]) < 0:
             raise self.error(
-                f"{where} has the box {list(entry.bbox)}; expected finite [x, y, width, height] with sizes >= 0"
+                f"{where} has the box {list(entry.bbox)}; expected [x, y, width, height] within "
+                f"{FARTHEST:g} pixels, with sizes >= 0"
             )
         if entry.iscrowd:
             raise self.error(

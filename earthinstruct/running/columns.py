@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.contract import MOST_OBJECTS, Usage
+from earthinstruct.contract import FARTHEST, MOST_OBJECTS, Usage
 from earthinstruct.datasets import ImageRecord
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.instances import ImageId, Instances
@@ -206,8 +206,8 @@ class _Part:
         n = np.array([len(part.boxes) for part in regions], dtype=np.int64)
         image = np.repeat(np.arange(len(regions)), n)
         boxes = np.array([box for part in regions for box in part.boxes], dtype=np.float64).reshape(-1, 4)
-        bad = np.asarray(~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1))
-        self.refuse(bad, image, n, f"{prefix}boxes", boxes)
+        bad = np.asarray(~(np.abs(boxes) <= FARTHEST).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1))
+        self.refuse(bad, image, n, f"{prefix}boxes", boxes, f"within {FARTHEST:g} pixels, width and height >= 0")
         scores, masks = None, None
         if scored:
             scores = np.array([value for part in regions for value in part.scores or ()], dtype=np.float64)
@@ -243,7 +243,7 @@ class _Part:
         n: NDArray[np.int64],
         what: str,
         values: NDArray[np.float64] | list[list[int]],
-        expected: str = "finite numbers, width and height >= 0",
+        expected: str = "finite numbers",
     ) -> None:
         if bad.any():
             i = int(np.argmax(bad))

@@ -80,6 +80,7 @@ def damaged(path, value):
         (damaged(["annotations", 3, "category_id"], 2), r"names category 2, which is not in 'categories' \(\[1, 4\]\)"),
         (damaged(["annotations", 3, "bbox"], [1, 1, -2, 3]), r"box \[1.0, 1.0, -2.0, 3.0\]"),
         (damaged(["annotations", 3, "bbox"], [1, 1, 2]), r"annotations\[3\]\.bbox"),
+        (damaged(["annotations", 3, "bbox"], [1, 1, 2, 1e300]), r"has the box .*e\+300\]; expected"),
         (damaged(["annotations", 3, "bbox"], [1, 1, 2, 1e999]), r"box \[1.0, 1.0, 2.0, inf\]|out of range|JSON"),
         (damaged(["annotations", 3, "iscrowd"], 1), "crowd region"),
         (damaged(["annotations", 3, "segmentation"], [[1, 1, 2, 2]]), "polygon of 4 numbers"),

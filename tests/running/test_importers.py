@@ -64,6 +64,7 @@ def test_malformed_results_are_named(results, dataset, content, message):
     ("change", "message"),
     [
         ({"bbox": [1, 1, -4, 4]}, r"image 0: boxes\[0\] is \[1.0, 1.0, -4.0, 4.0\]"),
+        ({"bbox": [1, 1, 1e300, 4]}, r"image 0: boxes\[0\] is \[1\.0, 1\.0, 1e\+300, 4\.0\]"),
         ({"segmentation": {"size": [20, 30], "counts": "~"}}, r"image 0: masks\[0\]: .*alphabet"),
         ({"segmentation": {"size": [30, 20], "counts": "hb0"}}, r"image 0.*size of its image"),
         ({"label": "boat"}, "label 'boat' is not one of the categories.*--label-map"),
