@@ -120,12 +120,17 @@ def _made_in(module: Any) -> list[str]:
 def _module_from_file(path: Path) -> Any:
     if not path.is_file():
         raise PluginError(f"method file {path} does not exist")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # a name of its own: a file `statistics.py` must not become everybody's `statistics`
+    spec = importlib.util.spec_from_file_location(f"method_file_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise PluginError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
     return module
 
 

@@ -1,3 +1,4 @@
+import statistics
 import sys
 from importlib.metadata import EntryPoint
 from types import SimpleNamespace
@@ -83,6 +84,16 @@ def test_an_unknown_method_gets_a_suggestion(registered):
 def test_a_method_can_be_given_by_file(file):
     method = make_method(f"{file}:Found", {"size": 3})
     assert (method.name, method.size, method.seed) == ("found", 3, 0)
+
+
+def test_a_file_does_not_take_the_place_of_a_module_of_its_name(file):
+    file = file.rename(file.with_name("statistics.py"))
+    assert make_method(f"{file}:Found", {"size": 3}).name == "found"
+    assert sys.modules["statistics"] is statistics
+    file.write_text("1 / 0")
+    with pytest.raises(PluginError, match="ZeroDivisionError"):
+        make_method(f"{file}:Found")
+    assert "method_file_statistics" not in sys.modules
 
 
 def test_a_method_can_be_given_by_module(file, monkeypatch):
