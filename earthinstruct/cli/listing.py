@@ -57,13 +57,28 @@ def run(arguments: argparse.Namespace) -> int:
     if not rows:  # of methods alone: the others are never none
         print(NO_METHODS)
         return 0
+    if arguments.what == "methods":
+        rows = [row | {"missing": _in_brief(row["missing"] or "")} for row in rows]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for key in rows[0]:
         table.add_column(key, overflow="fold")
     for row in rows:
         table.add_row(*(str(value or "") for value in row.values()))
     Console().print(table)
+    if arguments.what == "methods" and any(row["missing"] for row in rows):
+        print("earthinstruct doctor --method NAME says how to get what is missing")
     return 0
+
+
+def _in_brief(missing: str) -> str:
+    """What is missing, without how to get it.
+
+    >>> _in_brief("weights sam3: get the folder; lvlm 'openai' needs model: give -M lvlm.model=VALUE")
+    "weights sam3, lvlm 'openai' needs model"
+    """
+    if missing.startswith("warning:"):
+        return missing
+    return ", ".join(problem.partition(": ")[0] for problem in missing.split("; "))
 
 
 def methods() -> list[dict[str, str | None]]:

@@ -39,7 +39,7 @@ def folder(tmp_path, monkeypatch):
         ("sam3", [], ["facebook/sam3"]),
         ("qwen2.5-vl", [], ["Qwen/Qwen2.5-VL-7B-Instruct"]),
         ("qwen3-vl", [], ["Qwen/Qwen3-VL-8B-Instruct"]),
-        ("qwen3-vl", ["lvlm=openai"], ["OPENAI_API_KEY (the key) or OPENAI_BASE_URL", "-M lvlm.model=VALUE"]),
+        ("qwen3-vl", ["lvlm=openai"], ["OPENAI_API_KEY or OPENAI_BASE_URL", "-M lvlm.model=VALUE"]),
         ("lae-label", [], ["sam2_hiera_l", "OPENAI_API_KEY", "-M lvlm.model=VALUE"]),
         ("lvlm-owl", ["weights=own", "model=m"], ["OPENAI_API_KEY"]),
         ("clip-threshold", ["proposer=segments"], ["georsclip-l14"]),

@@ -53,7 +53,7 @@ def test_parameters_of_what_is_inside_a_part_are_the_parts(monkeypatch, tmp_path
 
 def test_a_server_needs_a_key_or_an_address(monkeypatch):
     (lacking,) = REMEMBERED.lacks({})
-    assert lacking.startswith("environment variable OPENAI_API_KEY (the key) or OPENAI_BASE_URL")
+    assert lacking.startswith("environment variable OPENAI_API_KEY or OPENAI_BASE_URL: set the key, or the address of")
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
         with monkeypatch.context() as patch:
             patch.setenv(name, "something")

@@ -78,8 +78,8 @@ class Choice:
         """What is missing on this machine, and how to get it."""
         absent = missing_packages(self.packages)
         if self.environment and not any(os.environ.get(name, "").strip() for name in self.environment):
-            variables = " or ".join(f"{name} ({what})" for name, what in self.environment.items())
-            absent.append(f"environment variable {variables}: set it")
+            variables, values = " or ".join(self.environment), ", or ".join(self.environment.values())
+            absent.append(f"environment variable {variables}: set {values}")
         needed = self._named_weights(given)
         if needed is not None and not WEIGHTS[needed].here:
             absent.append(f"weights {needed}: {WEIGHTS[needed].how_to_get}")
