@@ -88,7 +88,7 @@ def read_raster(path: Path, bands: Sequence[int] | None = None) -> Raster:
         raise DataError(f"bands {list(bands)}: expected one band or three (red, green, blue), such as 4,3,2")
     plain = bands is None and _is_eight_bits(path)
     if plain and path.suffix.lower() not in _TIFF:
-        return Raster(read_image(path))
+        return Raster(read_image(path), notes=_turned(path))
     if importlib.util.find_spec("rasterio") is not None:
         return _read_with_rasterio(path, bands)
     if plain and not _has_place(path):
@@ -109,6 +109,20 @@ def _is_eight_bits(path: Path) -> bool:
                 return image.mode in _EIGHT_BITS
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return path.suffix.lower() not in _TIFF  # its error is raised when it is read
+
+
+def _turned(path: Path) -> tuple[str, ...]:
+    """A note where EXIF data say that the picture is to be shown turned, as cameras write it."""
+    from PIL import ExifTags, Image
+
+    try:
+        with Image.open(path) as image:
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (SyntaxError, ValueError):  # damaged EXIF data beside good pixels
+        return ()
+    if orientation in range(2, 9):
+        return (f"pixels as stored; the orientation in its EXIF data ({orientation}) is not applied",)
+    return ()
 
 
 def _has_place(path: Path) -> bool:

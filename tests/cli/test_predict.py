@@ -224,6 +224,18 @@ def test_a_palette_is_seen_in_its_colours(tmp_path):
     assert read_raster(tmp_path / "bit.tif").pixels[0].tolist() == [[0, 0, 0], [255, 255, 255]]
 
 
+def test_a_picture_that_a_viewer_would_turn_is_noted(tmp_path):
+    from earthinstruct.rasters import read_raster
+
+    exif = Image.Exif()
+    for orientation, noted in ((1, False), (6, True)):
+        exif[274] = orientation
+        Image.new("RGB", (4, 2)).save(tmp_path / "a.jpg", exif=exif)
+        raster = read_raster(tmp_path / "a.jpg")
+        assert raster.pixels.shape == (2, 4, 3)
+        assert any("orientation in its EXIF data (6) is not applied" in note for note in raster.notes) is noted
+
+
 def test_a_png_of_16_bits_is_stretched_and_one_of_8_bits_is_as_it_is(tmp_path):
     from earthinstruct.rasters import read_raster
 
