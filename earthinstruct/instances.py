@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,13 +62,3 @@ class Instances:
             None if self.masks is None else self.masks.take(indices),
             None if self.scores is None else self.scores[indices],
         )
-
-    def relabelled(self, mapping: NDArray[np.int64]) -> Instances:
-        """The instances with category c replaced by mapping[c]; those that get -1, and those without one, are left out.
-
-        Args:
-            mapping: int64 (categories,), the new index of each category or -1.
-        """
-        extended = np.append(mapping, -1)  # index -1 stays -1
-        category = extended[self.category]
-        return replace(self, category=category).take(category >= 0)
