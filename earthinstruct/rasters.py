@@ -35,6 +35,8 @@ _DRIVERS = {
     b"BM": "BMP",
 }
 _LOW, _HIGH = 2, 98  # percentiles
+_MOST_PIXELS = 2**32 - 1  # of an image: what masks can have, and 13 GB of RGB
+_CUT = "cut it first, for example with gdal_translate -srcwin"
 _SAMPLE = 2048  # percentiles are taken from an image reduced to this longest side
 
 
@@ -143,6 +145,8 @@ def _read_with_rasterio(path: Path, bands: Sequence[int] | None) -> Raster:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said by `transform` None
             with rasterio.open(path, driver=_driver(path)) as source:
+                if source.width * source.height > _MOST_PIXELS:
+                    raise DataError(f"image {path} has {source.width}x{source.height} pixels; {_CUT}")
                 chosen = _chosen(path, source.count, bands)
                 notes = []
                 if source.count > 3 and bands is None and source.colorinterp[3].name != "alpha":
@@ -162,6 +166,8 @@ def _read_with_rasterio(path: Path, bands: Sequence[int] | None) -> Raster:
                 return Raster(pixels, place, tuple(notes))
     except RasterioError as error:
         raise DataError(f"image {path} cannot be read: {error}") from error
+    except MemoryError as error:
+        raise DataError(f"image {path} does not fit into memory; {_CUT}") from error
 
 
 def _driver(path: Path) -> str:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from earthinstruct.datasets import load_dataset
+from earthinstruct.errors import DataError
 from earthinstruct.free_instruction import read_instruction
 
 rasterio = pytest.importorskip("rasterio")
@@ -234,6 +235,17 @@ def test_a_picture_that_a_viewer_would_turn_is_noted(tmp_path):
         raster = read_raster(tmp_path / "a.jpg")
         assert raster.pixels.shape == (2, 4, 3)
         assert any("orientation in its EXIF data (6) is not applied" in note for note in raster.notes) is noted
+
+
+def test_a_raster_that_is_small_on_disk_and_too_large_in_memory_is_refused(tmp_path):
+    from earthinstruct.rasters import read_raster
+
+    profile = {"driver": "GTiff", "count": 1, "height": 70_000, "width": 70_000, "dtype": "uint8"}
+    place = {"transform": TRANSFORM, "crs": "EPSG:32631"}
+    with rasterio.open(tmp_path / "a.tif", "w", sparse_ok=True, tiled=True, **profile, **place):
+        pass
+    with pytest.raises(DataError, match=r"a\.tif has 70000x70000 pixels; cut it first"):
+        read_raster(tmp_path / "a.tif")
 
 
 def test_a_png_of_16_bits_is_stretched_and_one_of_8_bits_is_as_it_is(tmp_path):
