@@ -207,12 +207,23 @@ with folder_lock(Path({str(folder)!r})):
 # ---------------------------------------------------------------- interrupts and kills
 
 
+def heed_interrupts():
+    """A process that a shell started in the background ignores interrupts, and hands that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(numbered, faulty, output, *more):
     """The command line at work; it has answered two images."""
     command = [sys.executable, "-m", "earthinstruct", "evaluate", "--method", f"{faulty}:Faulty", "-M", "pause=0.3"]
     command += ["--dataset", str(numbered.image_root.parent / "annotations.json"), "--setting", SETTING]
     command += ["--output", str(output), "--resamples", "0", *more]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=heed_interrupts if os.name == "posix" else None,
+    )
     file = predictions_file(output)
     deadline = time.monotonic() + 40
     while not (file.exists() and file.read_bytes().count(b"\n") >= 2):
