@@ -84,6 +84,7 @@ def test_labels_are_given_under_the_counts():
 def test_what_was_not_asked_for_is_left_out():
     prediction = method({"ship": 1, "tree": 4}, ROWS).predict(IMAGE, ASK)
     assert dict(prediction.counts) == {"ship": 1}
+    assert dict(prediction.usage.events) == {"labels not asked for": 1}
 
 
 @pytest.mark.parametrize(("counts", "rows"), [({}, ROWS), ({"ship": 0}, ROWS), ({"ship": 2}, [])])

@@ -3,15 +3,16 @@
 import inspect
 
 import pytest
-from earthinstruct_instructsam.choices import CHOICES, PARTS, choice_of, distributed
+from earthinstruct_instructsam.choices import CHOICES, PARTS
 from earthinstruct_instructsam.method import InstructSAM
 from earthinstruct_instructsam.presets import PRESETS
+from earthinstruct_models.choices import distributed
 
 from earthinstruct.cli import main as earthinstruct
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
 from earthinstruct.registry import make_method, parse_parameters
 
-PAPER = {"counter": choice_of("counter", "openai"), "proposer": choice_of("proposer", "sam2")}
+PAPER = {"counter": CHOICES["counter"]["openai"], "proposer": CHOICES["proposer"]["sam2"]}
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +25,9 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_names_choices_and_parameters_that_exist(preset):
-    chosen = {part: choice_of(part, PRESETS[preset][part]) for part in PARTS}
+    chosen = {part: CHOICES[part][PRESETS[preset][part]] for part in PARTS}
     given = {key: value for key, value in PRESETS[preset].items() if "." in key}
-    assert sum(map(len, distributed(chosen, given).values())) == len(given)
+    assert sum(map(len, distributed("instructsam", chosen, given).values())) == len(given)
 
 
 @pytest.mark.parametrize(("part", "name"), [(part, name) for part in PARTS for name in CHOICES[part]])
@@ -37,18 +38,21 @@ def test_every_choice_can_be_imported_and_tells_its_parameters(part, name):
 
 
 def test_a_parameter_goes_to_the_part_that_takes_it():
-    assert distributed(PAPER, {"points_per_side": 32, "counter.model": "m", "device": "cpu"}) == {
+    assert distributed("instructsam", PAPER, {"points_per_side": 32, "counter.model": "m", "device": "cpu"}) == {
         "counter": {"model": "m"},
         "proposer": {"points_per_side": 32, "device": "cpu"},
     }
-    local = {**PAPER, "counter": choice_of("counter", "transformers")}
-    assert distributed(local, {"device": "cuda"}) == {"counter": {"device": "cuda"}, "proposer": {"device": "cuda"}}
-    assert distributed(local, {"proposer.device": "cpu"})["counter"] == {}
+    local = {**PAPER, "counter": CHOICES["counter"]["transformers"]}
+    assert distributed("instructsam", local, {"device": "cuda"}) == {
+        "counter": {"device": "cuda"},
+        "proposer": {"device": "cuda"},
+    }
+    assert distributed("instructsam", local, {"proposer.device": "cpu"})["counter"] == {}
 
 
 def test_a_parameter_that_two_parts_take_must_say_whose_it_is():
     with pytest.raises(EarthInstructError, match=r"-M counter\.model=VALUE or -M proposer\.model=VALUE"):
-        distributed(PAPER, {"model": "x"})
+        distributed("instructsam", PAPER, {"model": "x"})
 
 
 @pytest.mark.parametrize(

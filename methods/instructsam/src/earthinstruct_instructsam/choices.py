@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-from earthinstruct_models import choices
-from earthinstruct_models.choices import ENCODERS, LVLMS, PROPOSERS, Choice, still_needed
-
-__all__ = ["CHOICES", "PARTS", "Choice", "choice_of", "distributed", "still_needed"]
+from earthinstruct_models.choices import ENCODERS, LVLMS, PROPOSERS, Choice
 
 CHOICES: Mapping[str, Mapping[str, Choice]] = {
     "counter": {
@@ -23,15 +19,3 @@ CHOICES: Mapping[str, Mapping[str, Choice]] = {
     "encoder": {**ENCODERS, "small": Choice("earthinstruct_instructsam.small:small_encoder")},
 }
 PARTS = tuple(CHOICES)
-
-
-def choice_of(part: str, name: str) -> Choice:
-    """The choice of that name, as `earthinstruct_models.choices.choice_of` finds it."""
-    return choices.choice_of(part, name, CHOICES[part])
-
-
-def distributed(
-    chosen: Mapping[str, Choice], given: Mapping[str, Any], own: Iterable[str] = ()
-) -> dict[str, dict[str, Any]]:
-    """Which parameters go to which part, as `earthinstruct_models.choices.distributed` says it."""
-    return choices.distributed("instructsam", chosen, given, own)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import threading
 import time
 from collections import OrderedDict
@@ -16,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 from earthinstruct_models.cache import CachedEncoder, CachedProposer, StageCache
+from earthinstruct_models.choices import Choice, choice_of, close_parts, described, distributed, still_needed
 from earthinstruct_models.parts import Encoder, Proposer, propose_together
 from earthinstruct_models.recorded import fingerprint
 from numpy.typing import NDArray
@@ -24,19 +24,19 @@ from earthinstruct.contract import Instruction, Prediction, Proposals, Usage
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.tasks import Task
 from earthinstruct_instructsam.assignment import assign_above, assign_nearest, assign_under_counts
-from earthinstruct_instructsam.choices import PARTS, Choice, choice_of, distributed, still_needed
+from earthinstruct_instructsam.choices import CHOICES, PARTS
 from earthinstruct_instructsam.counters.cached import CachedCounter
 from earthinstruct_instructsam.duplicates import without_duplicates
 from earthinstruct_instructsam.parts import Answer, Counter, count_together
 from earthinstruct_instructsam.presets import PRESETS, SMALL_NOTE
 
 _T = TypeVar("_T")
-_LOG = logging.getLogger(__name__)
 _IMAGES_REMEMBERED = 256
 
 ASSIGNMENTS = ("counts", "nearest", "threshold")
 SCORES = ("assigned", "largest")
 _OWN = ("preset", *PARTS, "assignment", "score", "threshold", "deduplicate", "cache", "name")
+_NOT_ASKED = "labels not asked for"
 _CACHE_NOTE = "a stage read from the cache shows the seconds of reading it"
 
 
@@ -148,7 +148,12 @@ class InstructSAM:
             else similar[np.arange(len(chosen)), found.assigned[chosen]],
             counts=found.counts if self.assignment == "counts" else None,
             proposals=proposals,
-            usage=Usage(seconds, found.answer.input_tokens, found.answer.output_tokens),
+            usage=Usage(
+                seconds,
+                found.answer.input_tokens,
+                found.answer.output_tokens,
+                {_NOT_ASKED: found.not_asked},
+            ),
         )
 
     def explain(self, image: NDArray[np.uint8], instruction: Instruction, /) -> NDArray[np.uint8]:
@@ -167,9 +172,7 @@ class InstructSAM:
 
     def close(self) -> None:
         """Release what the counter holds."""
-        close = getattr(self.counter, "close", None)
-        if callable(close):
-            close()
+        close_parts([self.counter])
 
     def describe(self) -> dict[str, Any]:
         """Parameters, weights and devices of every part; `part.key` is a parameter of a part."""
@@ -182,23 +185,15 @@ class InstructSAM:
             "threshold": self.threshold,
             "deduplicate": self.deduplicate,
         }
-        weights: list[dict[str, str]] = []
-        devices: dict[str, str] = {}
-        for part in PARTS:
-            described = dict(getattr(self, part).describe())
-            weights += described.pop("weights", ())
-            if "device" in described:
-                devices[part] = str(described.pop("device"))
-            own_name = described.pop(part, type(getattr(self, part)).__name__)
-            parameters[part] = self._names.get(part, own_name)
-            parameters.update({f"{part}.{key}": value for key, value in described.items()})
+        of_parts = described({part: getattr(self, part) for part in PARTS}, self._names)
+        parameters |= of_parts["parameters"]
         small = "small" in (parameters["counter"], parameters["encoder"])
         notes = [SMALL_NOTE] * small + [_CACHE_NOTE] * self._cached
         return {
             "version": version("earthinstruct-instructsam"),
             "parameters": parameters,
-            "weights": weights,
-            "device": _devices(devices),
+            "weights": of_parts["weights"],
+            "device": of_parts["device"] or "cpu",
             "packages": {name: version(name) for name in ("earthinstruct-instructsam", "torch", "open_clip_torch")},
             "notes": notes,
             "made_for": ["scenes"] if small else None,
@@ -242,7 +237,8 @@ class InstructSAM:
             similarities = self._similarities(key, image, proposals, labels)
         with _timed(seconds, "assignment"):
             assigned = self._assign(similarities, [counts.get(label, 0) for label in labels])
-        return _Found(answer, counts, proposals, labels, similarities, assigned)
+        not_asked = len(answer.counts) - len(counts)
+        return _Found(answer, counts, not_asked, proposals, labels, similarities, assigned)
 
     def _asks(self, instruction: Instruction) -> bool:
         """Whether the counter has a say: under free labels it names them, whatever the assignment."""
@@ -315,6 +311,7 @@ class _Found:
 
     answer: Answer
     counts: dict[str, int]
+    not_asked: int
     proposals: Proposals
     labels: list[str]
     similarities: NDArray[np.float64]
@@ -330,14 +327,14 @@ def _plan(
     of_preset = PRESETS[preset]
     wanted = {part: of_preset[part] if given[part] is None else given[part] for part in PARTS}
     names = {part: name for part, name in wanted.items() if isinstance(name, str)}
-    chosen = {part: choice_of(part, name) for part, name in names.items()}
+    chosen = {part: choice_of(part, name, CHOICES[part]) for part, name in names.items()}
     kept = {  # a preset's parameters go with its choices
         key: value
         for key, value in of_preset.items()
         if (part := key.partition(".")[0]) != key and names.get(part) == of_preset[part]
     }
-    for_part = distributed(chosen, kept)
-    for part, own in distributed(chosen, parameters, _OWN).items():
+    for_part = distributed("instructsam", chosen, kept)
+    for part, own in distributed("instructsam", chosen, parameters, _OWN).items():
         for_part[part].update(own)
     return names, chosen, for_part
 
@@ -346,17 +343,7 @@ def _asked_for(counts: Any, instruction: Instruction) -> dict[str, int]:
     """The counts; under open_vocabulary only of the categories asked for, which a language model may overstep."""
     if instruction.setting != "open_vocabulary":
         return dict(counts)
-    beyond = [label for label in counts if label not in instruction.categories]
-    if beyond:
-        _LOG.warning("the counter also answered %s, which was not asked for and is left out", beyond)
     return {label: count for label, count in counts.items() if label in instruction.categories}
-
-
-def _devices(devices: Mapping[str, str]) -> str:
-    """`cpu`, or, where the parts differ, `proposer cuda, encoder cpu`."""
-    if len(set(devices.values())) > 1:
-        return ", ".join(f"{part} {device}" for part, device in devices.items())
-    return next(iter(devices.values()), "cpu")
 
 
 def _installed(module: str) -> bool:
