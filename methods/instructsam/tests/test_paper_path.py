@@ -4,6 +4,7 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
+from typing import ClassVar
 
 import pytest
 
@@ -26,10 +27,10 @@ SMALL_SAM2 = {
 
 
 class Counts(BaseHTTPRequestHandler):
-    asked = ()
+    asked: ClassVar[list] = []  # requests come at the same time, and appending to a list is one step
 
     def do_POST(self):
-        type(self).asked += (json.loads(self.rfile.read(int(self.headers["content-length"]))),)
+        self.asked.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
         message = {"role": "assistant", "content": '{"ship": 2, "vehicle": 1}'}
         answer = {
             "id": "1",
@@ -56,7 +57,7 @@ def server(monkeypatch):
         threading.Thread(target=running.serve_forever, daemon=True).start()
         monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{running.server_address[1]}/v1")
         monkeypatch.setenv("OPENAI_API_KEY", "not-a-key")
-        Counts.asked = ()
+        Counts.asked.clear()
         yield Counts
         running.shutdown()
 
