@@ -158,6 +158,7 @@ def _result_rows(root: Path) -> Iterable[dict[str, object]]:
             "annotations": result.task.dataset.annotations_sha256,
             "images": result.task.dataset.n_images,
             "failed": result.run.n_failed,
+            "oracle threshold": None if result.metrics.sweep is None else result.metrics.sweep.threshold,
             "seconds": result.run.seconds.get("total"),
             "tokens": tokens or None,
             "protocol": result.protocol,

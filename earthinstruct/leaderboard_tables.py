@@ -132,6 +132,8 @@ def _shown(section: pd.DataFrame) -> pd.DataFrame:
             )
         elif name in ("images", "failed", "tokens"):
             column = column.map(lambda value: "-" if pd.isna(value) else str(int(value)))
+        elif name == "oracle threshold":
+            column = column.map(lambda value: "-" if pd.isna(value) else f"{value:.2f}")
         elif name == "seconds":
             column = column.map(lambda value: "-" if pd.isna(value) else f"{value:.1f}")
         shown[name] = column.fillna("-")

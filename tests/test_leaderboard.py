@@ -10,6 +10,7 @@ from earthinstruct.errors import DataError
 from earthinstruct.files import as_json
 from earthinstruct.leaderboard import add, build, check
 from earthinstruct.leaderboard_tables import ranks
+from earthinstruct.metrics.values import Sweep
 from earthinstruct.results import result_schema
 
 STORED = Path(__file__).parent.parent / "leaderboards"
@@ -48,6 +49,17 @@ def test_tables_keep_recomputed_and_published_rows_apart(root, result):
     assert "<b>Other" not in html + markdown
     assert "&lt;b&gt;Other" in html
     assert "constant,1.0" in (root / "tables" / "set" / "open_ended.csv").read_text()
+
+
+def test_a_threshold_chosen_on_the_images_themselves_is_shown(root, result):
+    swept = replace(result, metrics=replace(result.metrics, sweep=Sweep(0.52, [], None, None)))
+    add(root, replace(swept, method=replace(result.method, name="swept")))
+    add(root, result)
+    build(root)
+    lines = (root / "tables" / "set" / "open_ended.md").read_text().splitlines()
+    column = next(line for line in lines if "oracle threshold" in line).split("|").index(" oracle threshold   ")
+    shown = {line.split("|")[2].strip(): line.split("|")[column].strip() for line in lines if line.startswith("| 1")}
+    assert shown == {"constant": "-", "swept": "0.52"}
 
 
 def test_check_names_what_is_not_what_the_results_give(root, result):

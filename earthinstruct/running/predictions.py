@@ -26,7 +26,7 @@ from earthinstruct.masks import RLE
 Box = tuple[float, float, float, float]
 
 
-class ProposalRecord(msgspec.Struct, omit_defaults=True):
+class ProposalRecord(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     """Class-agnostic regions of one image, best first."""
 
     boxes: list[Box]
@@ -55,7 +55,7 @@ class ProposalRecord(msgspec.Struct, omit_defaults=True):
         )
 
 
-class Record(msgspec.Struct, omit_defaults=True):
+class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     """One line of `predictions.jsonl`: what a method answered for one image, or why it did not.
 
     The fields are those of `Prediction` and its usage; `error` is the reason of a failure, and the image then counts as
@@ -108,26 +108,6 @@ def _cost(usage: Usage) -> dict[str, Any]:
 
 def _boxes(boxes: NDArray[np.float64]) -> list[Box]:
     return [(x, y, width, height) for x, y, width, height in boxes.tolist()]
-
-
-def read_records(path: Path, *, drop_torn_line: bool = False) -> Iterator[Record]:
-    """The records of a predictions file, one by one.
-
-    Args:
-        path: a `.jsonl` file.
-        drop_torn_line: leave out a last line that does not end with a line break (a run killed while writing).
-
-    Raises:
-        DataError: the file cannot be read or a line is malformed; the message names the line.
-    """
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip() or (drop_torn_line and not line.endswith(b"\n")):
-                    continue
-                yield decode_json(line, _DECODER, _problem(path, number))
-    except OSError as error:
-        raise DataError(f"predictions {path} cannot be read: {error.strerror}") from error
 
 
 def prediction_files(path: Path) -> list[Path]:

@@ -134,6 +134,7 @@ def test_malformed_proposals_are_named(results, dataset, tmp_path, content, mess
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        ('{"image_id": 0, "lables": ["ship"]}', "unknown field `lables`"),
         ("{", "line 1"),
         ('{"image_id": 8}', "image 8, which dataset 'set' does not have"),
         ('{"image_id": 0}\n{"image_id": 0}', "image 0 has two predictions"),

@@ -11,7 +11,7 @@ import zstandard
 
 from earthinstruct import Prediction, Proposals, Usage, evaluate, load_dataset, score
 from earthinstruct.errors import ContractError, EarthInstructError, PredictionError
-from earthinstruct.running.predictions import Record, read_records
+from earthinstruct.running.predictions import Record, StoredRecords
 from earthinstruct.running.run import check_prediction
 from earthinstruct.tasks import NWPU, tasks_of
 
@@ -177,7 +177,7 @@ def test_a_torn_last_line_is_dropped(constant, dataset, tmp_path):
     file = run(constant, dataset, tmp_path).folders[0] / "predictions.jsonl"
     whole = file.read_bytes()
     file.write_bytes(whole[:-20])
-    assert [record.image_id for record in read_records(file, drop_torn_line=True)] == [0, 7]
+    assert list(StoredRecords([file])) == [0, 7]
     run(constant, dataset, tmp_path)
     assert [json.loads(line)["image_id"] for line in file.read_text().splitlines()] == [0, 7, 9]
     file.write_bytes(whole[:10])  # nothing but a torn line

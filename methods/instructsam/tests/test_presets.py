@@ -1,6 +1,8 @@
 """Which parameter reaches which part; what presets choose; what they lack on this machine."""
 
 import inspect
+import subprocess
+import sys
 
 import pytest
 from earthinstruct_instructsam.choices import CHOICES, PARTS
@@ -129,3 +131,8 @@ def test_doctor_says_where_weights_come_from_and_where_they_go(folder, capsys):
 def test_a_method_made_without_its_weights_says_the_same():
     with pytest.raises(DataError, match="fetch sam2_hiera_l"):
         InstructSAM(proposer="sam2")
+
+
+def test_weights_are_listed_from_here_too():
+    command = [sys.executable, "-m", "earthinstruct_instructsam.weights", "list"]
+    assert "georsclip-l14" in subprocess.run(command, capture_output=True, text=True, check=True).stdout

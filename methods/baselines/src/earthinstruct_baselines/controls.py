@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,10 @@ class Oracle:
     ) -> Prediction:
         """The targets, and their counts."""
         return Prediction(targets.labels, targets.boxes, targets.masks, counts=Counter(targets.labels))
+
+    def describe(self) -> dict[str, Any]:
+        """Version."""
+        return _described()
 
 
 class JitteredOracle:
@@ -60,8 +65,8 @@ class JitteredOracle:
         return Prediction(targets.labels, boxes, masks, counts=Counter(targets.labels))
 
     def describe(self) -> dict[str, Any]:
-        """Its parameters."""
-        return {"parameters": {"shift": self.shift, "seed": self.seed}}
+        """Version and parameters."""
+        return _described(shift=self.shift, seed=self.seed)
 
 
 class Empty:
@@ -74,6 +79,10 @@ class Empty:
     ) -> Prediction:
         """Nothing."""
         return Prediction(masks=(), counts={})
+
+    def describe(self) -> dict[str, Any]:
+        """Version."""
+        return _described()
 
 
 class Random:
@@ -105,8 +114,12 @@ class Random:
         )
 
     def describe(self) -> dict[str, Any]:
-        """Its parameters."""
-        return {"parameters": {"seed": self.seed}}
+        """Version and parameters."""
+        return _described(seed=self.seed)
+
+
+def _described(**parameters: Any) -> dict[str, Any]:
+    return {"version": version("earthinstruct-baselines"), "parameters": parameters}
 
 
 def _generator(image: NDArray[np.uint8], seed: int) -> np.random.Generator:
