@@ -1,4 +1,4 @@
-"""`python -m earthinstruct_instructsam.weights list | fetch NAME`: the command of `earthinstruct_models`, from here too."""
+"""`python -m earthinstruct_instructsam.weights list | fetch NAME`: the command of `earthinstruct_models`."""
 
 from __future__ import annotations
 
