@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pandas as pd
@@ -14,7 +15,6 @@ import pandas as pd
 from earthinstruct.errors import DataError
 from earthinstruct.files import as_json, decode_json, read_bytes
 from earthinstruct.leaderboard_tables import SCORES, write_tables
-from earthinstruct.metrics.values import Value
 from earthinstruct.results import Result, read_result, result_schema
 
 _PLAIN = re.compile(r"\w[\w .+()-]*")
@@ -147,12 +147,11 @@ def _result_rows(root: Path) -> Iterable[dict[str, object]]:
             "method": result.method.name,
             "version": result.method.version,
         }
-        for heading, (part, score) in SCORES.items():
-            value: Value | None = getattr(getattr(result.metrics, part), score)
-            if value is not None and value.value is not None:
-                row[heading] = value.value
-                if value.ci95 is not None:
-                    row[f"{heading} low"], row[f"{heading} high"] = value.ci95
+        metrics = msgspec.to_builtins(result.metrics)
+        for heading, score in SCORES.items():
+            row[heading], interval = _at(metrics, score)
+            if interval is not None:
+                row[f"{heading} low"], row[f"{heading} high"] = interval
         tokens = result.run.input_tokens + result.run.output_tokens
         row |= {
             "annotations": result.task.dataset.annotations_sha256,
@@ -168,6 +167,13 @@ def _result_rows(root: Path) -> Iterable[dict[str, object]]:
         yield row
 
 
+def _at(metrics: Any, path: str) -> tuple[float | None, Any]:
+    """The score at a dotted path of metrics as JSON holds them, and its interval; None where there is none."""
+    for key in path.split("."):
+        metrics = None if metrics is None else metrics.get(key)
+    return (metrics.get("value"), metrics.get("ci95")) if isinstance(metrics, dict) else (metrics, None)
+
+
 def _published_rows(root: Path) -> Iterable[dict[str, object]]:
     path = root / "published.json"
     if not path.is_file():
@@ -175,7 +181,7 @@ def _published_rows(root: Path) -> Iterable[dict[str, object]]:
     content = read_bytes(path, "published rows")
     published = decode_json(content, msgspec.json.Decoder(Published), f"{path} is malformed: {{error}}")
     for entry in published.rows:
-        scores = {heading: entry.metrics.get(f"{part}.{score}") for heading, (part, score) in SCORES.items()}
+        scores = {heading: entry.metrics.get(score) for heading, score in SCORES.items()}
         yield {
             "task": entry.task,
             "kind": "published",

@@ -7,13 +7,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-SCORES = {
-    "Cnt F1": ("counting", "f1"),
-    "Box F1": ("box", "f1"),
-    "Mask F1": ("mask", "f1"),
-    "mIoU": ("mask", "miou"),
-    "AP_nc box": ("box", "ap_nc50"),
-    "AP_nc mask": ("mask", "ap_nc50"),
+SCORES = {  # heading -> path in a result's metrics
+    "Cnt F1": "counting.f1",
+    "Box F1": "box.f1",
+    "Mask F1": "mask.f1",
+    "mIoU": "mask.miou",
+    "AP_nc box": "box.ap_nc50",
+    "AP_nc mask": "mask.ap_nc50",
+    "AP_nc box, novel": "box.groups.novel.ap_nc50",
+    "AP_nc mask, novel": "mask.groups.novel.ap_nc50",
+    "proposal recall": "proposals.recall",
+    "Cnt P": "counting.precision",
+    "Cnt R": "counting.recall",
 }
 RANKED_BY = "Box F1"
 # only rows that agree on these are ranked against each other
