@@ -1,9 +1,13 @@
 """What the tests of all three distributions share."""
 
+import importlib.util
 import os
 from pathlib import Path
 
 import pytest
+
+# a module that needs an extra is collected for its examples where the extra is installed
+collect_ignore = [] if importlib.util.find_spec("ray") else ["earthinstruct/running/engines/ray.py"]
 
 
 @pytest.fixture(scope="session")

@@ -94,8 +94,12 @@ def engine(options: EngineOptions, source: MethodSource, dataset: Dataset) -> Ab
         EarthInstructError: Ray is asked for and not installed.
     """
     if options.name == "ray":
-        from earthinstruct.running.engines.ray import RayPool
-
+        try:
+            from earthinstruct.running.engines.ray import RayPool
+        except ModuleNotFoundError as error:
+            if error.name != "ray":
+                raise
+            raise EarthInstructError("--engine ray needs Ray; install it: pip install 'earthinstruct[ray]'") from error
         return RayPool(options, source, dataset)
     if options.workers > 1 or options.timeout is not None or options.worker_memory is not None:
         from earthinstruct.running.engines.processes import ProcessPool

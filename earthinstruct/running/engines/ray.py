@@ -12,17 +12,14 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
+import ray
+
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.running.engines import EngineOptions
 from earthinstruct.running.engines.pool import Pool, RemoteWorker, WorkerLostError
 from earthinstruct.running.engines.worker import MethodSource, Worker
 from earthinstruct.running.parallel import Each, ahead
-
-try:
-    import ray
-except ImportError as error:
-    raise EarthInstructError("--engine ray needs Ray; install it: pip install 'earthinstruct[ray]'") from error
 
 _Piece = TypeVar("_Piece")
 _Result = TypeVar("_Result")
