@@ -2,13 +2,14 @@
 
 All crops of several images go through the image encoder together. Masks stay at the decoder's resolution, on the
 device, while they are filtered: only their stability and boxes are taken from enlarged masks, a few at a time. What is
-left in the end is enlarged once more and leaves the device as run boundaries.
+left in the end is enlarged once more and leaves the device as run boundaries, which a thread of their own encodes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
@@ -157,10 +158,12 @@ class Sam2Proposer:
         """The regions of several images, whatever their sizes; the same as one by one, up to rounding."""
         import torch
 
-        with torch.inference_mode():
+        with torch.inference_mode(), ThreadPoolExecutor(1, "masks") as encoding:
             crops = [crop for i, image in enumerate(images) for crop in self._crops(image, i)]
             by_image = groupby(self._regions(crops), key=lambda regions: regions.crop.image)
-            return [self._proposals(list(regions)) for _, regions in by_image]
+            # filled and encoded while the next image is segmented
+            begun = [encoding.submit(self._encoded, *self._best(list(regions))) for _, regions in by_image]
+            return [proposals.result() for proposals in begun]
 
     def describe(self) -> dict[str, Any]:
         """Model, device, parameters and weights."""
@@ -317,8 +320,11 @@ class Sam2Proposer:
             part = logits[None, start : start + at_once].float()
             yield interpolate(part, (height, width), mode="bilinear", align_corners=False)[0]
 
-    def _proposals(self, found: list[_Regions]) -> Proposals:
-        """The best of what was found in the crops of one image; of duplicates, that of the smaller crop."""
+    def _encoded(self, boxes: NDArray[np.float64], masks: MaskRuns, scores: NDArray[np.float64]) -> Proposals:
+        return Proposals(boxes, tuple((fill_holes(masks) if self.fill_holes else masks).encode()), scores)
+
+    def _best(self, found: list[_Regions]) -> tuple[NDArray[np.float64], MaskRuns, NDArray[np.float64]]:
+        """Boxes, masks and scores of the best of one image; of duplicates in its crops, that of the smaller crop."""
         import torch
         from torchvision.ops import nms
 
@@ -339,8 +345,7 @@ class Sam2Proposer:
         kept = kept[torch.tensor(best, device=self.device)]
         boxes = corners[kept].cpu().numpy().astype(np.float64)
         boxes[:, 2:] -= boxes[:, :2]
-        masks = self._masks(found, kept.cpu().numpy())
-        return Proposals(boxes, tuple((fill_holes(masks) if self.fill_holes else masks).encode()), score[best])
+        return boxes, self._masks(found, kept.cpu().numpy()), score[best]
 
     def _masks(self, found: list[_Regions], chosen: NDArray[np.int64]) -> MaskRuns:
         """The chosen ones of all regions found in one image, drawn at its size, in the given order."""
