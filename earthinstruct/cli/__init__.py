@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -86,10 +87,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser().parse_args(arguments)
     try:
         with options.output(parsed):
-            return int(parsed.run(parsed))
+            code = int(parsed.run(parsed))
+        sys.stdout.flush()
+        return code
     except EarthInstructError as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE
+    except BrokenPipeError:  # whoever read the output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to fail when Python ends
+        return FINDING
     except KeyboardInterrupt:
         print("\nstopped; what was predicted is kept, and the same command goes on from there", file=sys.stderr)
         return INTERRUPTED

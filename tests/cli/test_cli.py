@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -265,3 +267,12 @@ def test_the_reference_predictions_give_the_published_values(call, reference, tm
     assert round(metrics["mask"]["miou"]["value"], 3) == 0.587
     assert round(100 * metrics["counting"]["f1"]["value"], 1) == 23.3
     assert round(100 * metrics["proposals"]["recall"]["value"], 1) == 22.5
+
+
+@pytest.mark.parametrize("arguments", [["list", "metrics"], ["list", "metrics", "--json"]])
+def test_a_reader_that_has_seen_enough_is_no_error(arguments):
+    command = [sys.executable, "-m", "earthinstruct", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
