@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from earthinstruct_models.lvlm import LvlmError, RememberedLvlm, Reply
+from earthinstruct_models.lvlm import Lvlm, LvlmError, RememberedLvlm, Reply
 
 from earthinstruct.errors import DataError
 
@@ -13,7 +13,7 @@ def image(n):
     return np.full((2, 3, 3), n, dtype=np.uint8)
 
 
-class Scripted:
+class Scripted(Lvlm):
     """A language model that replies with the image's value, fails where told to, and counts how often it is asked."""
 
     def __init__(self, temperature=0.0, failing=(), device="cpu"):
@@ -24,9 +24,6 @@ class Scripted:
         self.closed = False
         self.gate = threading.Event()
         self.gate.set()
-
-    def ask(self, image, text, schema=None):
-        raise NotImplementedError
 
     def ask_many(self, images, text, schema=None, *, arrived=None):
         outcomes = []

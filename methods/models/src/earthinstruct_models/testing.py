@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,9 +31,9 @@ class ScriptedLvlm(Lvlm):
         self.requests: list[int] = []
         self.texts: list[str] = []
 
+    @abstractmethod
     def answer(self, image: NDArray[np.uint8]) -> Reply | LvlmError:
         """The reply about one RGB image, uint8 (height, width, 3), or why there is none."""
-        raise NotImplementedError
 
     def ask_many(
         self,
