@@ -1,4 +1,4 @@
-"""A small CLIP and small Qwen-VLs with random weights, on disk: they show that the path works, not how good it is."""
+"""A small CLIP, SAM2 and Qwen-VLs with random weights, on disk: they show that the path works, not how good it is."""
 
 import functools
 import json
@@ -22,6 +22,23 @@ CONFIG = {
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16},
     "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
 }
+
+
+SMALL_SAM2 = {
+    "image_size": 128,
+    "image_encoder.trunk.embed_dim": 16,
+    "image_encoder.trunk.num_heads": 1,
+    "image_encoder.trunk.stages": [1, 1, 2, 1],
+    "image_encoder.trunk.global_att_blocks": [3],
+    "image_encoder.neck.backbone_channel_list": [128, 64, 32, 16],
+    "memory_attention.num_layers": 1,
+}
+
+
+@pytest.fixture(scope="session")
+def small_sam2():
+    """What makes the package's config sam2.1_hiera_t small: name in its `model` -> value."""
+    return SMALL_SAM2
 
 
 @pytest.fixture(scope="session")

@@ -15,16 +15,6 @@ from earthinstruct.registry import parse_parameters
 sam2 = pytest.importorskip("sam2", reason="the package sam2 is not installed")
 pytest.importorskip("openai", reason="the package openai is not installed")
 
-SMALL_SAM2 = {
-    "image_size": 128,
-    "image_encoder.trunk.embed_dim": 16,
-    "image_encoder.trunk.num_heads": 1,
-    "image_encoder.trunk.stages": [1, 1, 2, 1],
-    "image_encoder.trunk.global_att_blocks": [3],
-    "image_encoder.neck.backbone_channel_list": [128, 64, 32, 16],
-    "memory_attention.num_layers": 1,
-}
-
 
 class Counts(BaseHTTPRequestHandler):
     asked: ClassVar[list] = []  # requests come at the same time, and appending to a list is one step
@@ -63,14 +53,14 @@ def server(monkeypatch):
 
 
 @pytest.fixture
-def small_sam2(tmp_path):
+def random_sam2(small_sam2, tmp_path):
     """(checkpoint, config) of a random SAM2."""
     import torch
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
     config = OmegaConf.load(files(sam2) / "configs/sam2.1/sam2.1_hiera_t.yaml")
-    for name, value in SMALL_SAM2.items():
+    for name, value in small_sam2.items():
         OmegaConf.update(config, f"model.{name}", value)
     OmegaConf.save(config, tmp_path / "small.yaml")
     torch.manual_seed(0)
@@ -78,9 +68,9 @@ def small_sam2(tmp_path):
     return tmp_path / "small.pt", tmp_path / "small.yaml"
 
 
-def test_the_papers_preset_runs_from_parameters_to_scores(server, small_sam2, tiny_clip, tiny_checkpoint, tmp_path):
+def test_the_papers_preset_runs_from_parameters_to_scores(server, random_sam2, tiny_clip, tiny_checkpoint, tmp_path):
     write_split(tmp_path / "few", "val", 2)
-    checkpoint, config = small_sam2
+    checkpoint, config = random_sam2
     pairs = [
         "preset=paper-gpt4o",
         f"proposer.checkpoint={checkpoint}",

@@ -20,15 +20,6 @@ from earthinstruct.masks import decode_mask, encode_masks
 pytest.importorskip("sam2", reason="the package sam2 is not installed")
 
 NAMED = "configs/sam2.1/sam2.1_hiera_t.yaml"
-SMALL = {
-    "image_size": 128,
-    "image_encoder.trunk.embed_dim": 16,
-    "image_encoder.trunk.num_heads": 1,
-    "image_encoder.trunk.stages": [1, 1, 2, 1],
-    "image_encoder.trunk.global_att_blocks": [3],
-    "image_encoder.neck.backbone_channel_list": [128, 64, 32, 16],
-    "memory_attention.num_layers": 1,
-}
 GRID = {"points_per_side": 5, "points_per_batch": 10}  # a batch that is not full, and one that is
 FILTERS = {  # with these weights each of them drops some masks and leaves some
     "pred_iou_thresh": 0.7,
@@ -49,11 +40,11 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def network():
+def network(small_sam2):
     """A small SAM2 built by the package, its random weights scaled until masks differ between points."""
     from sam2.build_sam import build_sam2
 
-    overrides = [f"++model.{name}={value}".replace(" ", "") for name, value in SMALL.items()]
+    overrides = [f"++model.{name}={value}".replace(" ", "") for name, value in small_sam2.items()]
     torch.manual_seed(3)
     built = build_sam2(NAMED, None, device="cpu", apply_postprocessing=False, hydra_overrides_extra=overrides)
     decoder = built.sam_mask_decoder
@@ -68,7 +59,7 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def weights(network, tmp_path_factory):
+def weights(network, small_sam2, tmp_path_factory):
     """(checkpoint in the official format, config) of the small SAM2."""
     import sam2
     from omegaconf import OmegaConf
@@ -76,7 +67,7 @@ def weights(network, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sam2")
     torch.save({"model": network.state_dict()}, folder / "small.pt")
     config = OmegaConf.load(files(sam2) / NAMED)
-    for name, value in SMALL.items():
+    for name, value in small_sam2.items():
         OmegaConf.update(config, f"model.{name}", value)
     OmegaConf.save(config, folder / "small.yaml")
     return folder / "small.pt", str(folder / "small.yaml")
