@@ -12,14 +12,7 @@ def register(verbs: Any) -> None:
     """Add the verb."""
     parser = verbs.add_parser("check-method", help="check that a method keeps the contract", description=__doc__)
     parser.add_argument("method", metavar="NAME", help="a method by name, package.module:Class or path/file.py:Class")
-    parser.add_argument(
-        "-M",
-        dest="parameters",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a parameter of the method; may be repeated",
-    )
+    options.add_parameters(parser)
     options.add_json_flag(parser)
     parser.set_defaults(run=run)
 

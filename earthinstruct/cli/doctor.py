@@ -13,14 +13,7 @@ def register(verbs: Any) -> None:
     """Add the verb."""
     parser = verbs.add_parser("doctor", help="what is missing on this machine, and how to get it", description=__doc__)
     parser.add_argument("--method", metavar="NAME", help="look at this method only")
-    parser.add_argument(
-        "-M",
-        dest="parameters",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="with --method: a parameter it would be run with; may be repeated",
-    )
+    options.add_parameters(parser, "with --method: a parameter it would be run with; may be repeated")
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of your datasets")
     options.add_json_flag(parser)
     parser.set_defaults(run=run)

@@ -109,14 +109,14 @@ def add_method(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method", required=True, metavar="NAME", help="a method by name, package.module:Class or path/file.py:Class"
     )
-    parser.add_argument(
-        "-M",
-        dest="parameters",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a parameter of the method; may be repeated",
-    )
+    add_parameters(parser)
+
+
+def add_parameters(
+    parser: argparse.ArgumentParser, description: str = "a parameter of the method; may be repeated"
+) -> None:
+    """-M."""
+    parser.add_argument("-M", dest="parameters", action="append", default=[], metavar="KEY=VALUE", help=description)
 
 
 def add_dataset(parser: argparse.ArgumentParser, default: str | None = None) -> None:
