@@ -18,6 +18,7 @@ from earthinstruct.errors import EarthInstructError, UnknownNameError
 
 METHODS = "earthinstruct.methods"
 DATASETS = "earthinstruct.datasets"
+METRICS = "earthinstruct.metrics"
 LABEL_MAPPERS = "earthinstruct.label_mappers"
 OWN_METHOD = "A method of your own is given as package.module:Class or path/file.py:Class."
 NO_METHODS = (
@@ -48,7 +49,7 @@ class Plugin:
             return self.entry_point.load()
         except Exception as error:
             raise PluginError(
-                f"{self.entry_point.group.rpartition('.')[2].rstrip('s')} {self.name!r} of distribution "
+                f"{_kind(self.entry_point.group)} {self.name!r} of distribution "
                 f"{self.distribution!r} cannot be loaded: {type(error).__name__}: {error}"
             ) from error
 
@@ -83,18 +84,34 @@ def method_factory(name: str) -> Callable[..., Any]:
         UnknownNameError: no such method.
         PluginError: it cannot be imported.
     """
+    factory: Callable[..., Any] = load_named(METHODS, name, OWN_METHOD if plugins(METHODS) else NO_METHODS)
+    return factory
+
+
+def load_named(group: str, name: str, own: str) -> Any:
+    """What a name stands for.
+
+    Args:
+        group: the group of entry points that has the registered names.
+        name: a registered name, `package.module:Class` or `path/file.py:Class`.
+        own: how one gives one's own, for who asks for a name that there is not.
+
+    Raises:
+        UnknownNameError: no such name.
+        PluginError: it cannot be imported.
+    """
+    kind = _kind(group)
     module_name, _, attribute = name.rpartition(":")
     if not module_name:
-        known = plugins(METHODS)
+        known = plugins(group)
         if name.endswith(".py"):
-            raise PluginError(f"method {name!r} is a file, without a class; give {name}:Class")
+            raise PluginError(f"{kind} {name!r} is a file, without a class; give {name}:Class")
         if name not in known:
-            raise UnknownNameError("method", name, known, OWN_METHOD if known else NO_METHODS)
-        factory: Callable[..., Any] = known[name].load()
-        return factory
+            raise UnknownNameError(kind, name, known, own)
+        return known[name].load()
     try:
         if module_name.endswith(".py"):
-            module = _module_from_file(Path(module_name))
+            module = _module_from_file(Path(module_name), kind)
         else:
             module = importlib.import_module(module_name)
     except PluginError:
@@ -102,14 +119,19 @@ def method_factory(name: str) -> Callable[..., Any]:
     except Exception as error:
         file = Path(*module_name.split(".")).with_suffix(".py")
         hint = f"; a file is given as {file}:{attribute}" if file.is_file() else ""
-        raise PluginError(f"method {name!r} cannot be loaded: {type(error).__name__}: {error}{hint}") from error
+        raise PluginError(f"{kind} {name!r} cannot be loaded: {type(error).__name__}: {error}{hint}") from error
     if not hasattr(module, attribute):
         raise UnknownNameError(f"name in {module_name}:", attribute, _made_in(module))
-    return getattr(module, attribute)  # type: ignore[no-any-return]
+    return getattr(module, attribute)
+
+
+def _kind(group: str) -> str:
+    """What a group has, in the singular: "method"."""
+    return group.rpartition(".")[2].rstrip("s")
 
 
 def _made_in(module: Any) -> list[str]:
-    """The classes and functions that a module defines itself: what may make a method."""
+    """The classes and functions that a module defines itself: what may have been meant."""
     return [
         name
         for name, value in vars(module).items()
@@ -117,11 +139,11 @@ def _made_in(module: Any) -> list[str]:
     ]
 
 
-def _module_from_file(path: Path) -> Any:
+def _module_from_file(path: Path, kind: str) -> Any:
     if not path.is_file():
-        raise PluginError(f"method file {path} does not exist")
+        raise PluginError(f"{kind} file {path} does not exist")
     # a name of its own: a file `statistics.py` must not become everybody's `statistics`
-    spec = importlib.util.spec_from_file_location(f"method_file_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"{kind}_file_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise PluginError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)

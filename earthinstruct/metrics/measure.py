@@ -4,13 +4,13 @@ A set is scored in parts of some images: `boxes_of_part` is what the sweep needs
 both add up, so that instances and masks need not stay in memory. `measure` does all of it for a set that is small.
 
 Each kind of score has a module of its own: `counting`, `detection` (boxes and masks), `average_precision`, `regions`
-(mIoU), `proposals`, `sweep`; `summary` turns their tallies into means, groups and intervals.
+(mIoU), `proposals`, `sweep`, `extra` (plug-ins); `summary` turns their tallies into means, groups and intervals.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from earthinstruct.metrics.bootstrap import RESAMPLES
 from earthinstruct.metrics.counting import counting_scores, counting_tally
 from earthinstruct.metrics.detection import Detection, DetectionPart, detection_scores, no_mask_scores
 from earthinstruct.metrics.error_types import ErrorSums, counting_errors, detection_errors, tally_errors
+from earthinstruct.metrics.extra import ExtraMetric
 from earthinstruct.metrics.inputs import Predicted, Truth, geometries, proposal_geometries
 from earthinstruct.metrics.matching import Geometry
 from earthinstruct.metrics.outcomes import Outcomes
@@ -38,6 +39,7 @@ def measure(
     sweep: bool = False,
     resamples: int = RESAMPLES,
     errors: bool = True,
+    extra: Sequence[ExtraMetric] = (),
 ) -> Metrics:
     """All scores of a set of predictions.
 
@@ -48,16 +50,18 @@ def measure(
         sweep: choose the score threshold with the largest box mF1 first, and score what reaches it.
         resamples: bootstrap resamples for the 95 % intervals; 0: no intervals.
         errors: also the error types.
+        extra: also these metric plug-ins.
 
     Raises:
         ValueError: a sweep of predictions without scores.
+        MetricError: a plug-in raised, or returned what cannot be a score.
     """
     chosen = choose_threshold([boxes_of_part(truth, predicted, protocol)], truth, protocol) if sweep else None
     threshold = None if chosen is None else chosen.threshold
     any_counts = bool(predicted.has_counts.any())
-    part = Part.of(truth, predicted, protocol, threshold=threshold, any_counts=any_counts, errors=errors)
-    no_masks_reason = truth.no_masks_reason or predicted.no_masks_reason
-    return metrics_of([part], truth.groups, protocol, chosen, resamples=resamples, no_masks_reason=no_masks_reason)
+    part = Part.of(truth, predicted, protocol, threshold=threshold, any_counts=any_counts, errors=errors, extra=extra)
+    reason = truth.no_masks_reason or predicted.no_masks_reason
+    return metrics_of([part], truth.groups, protocol, chosen, resamples=resamples, no_masks_reason=reason, extra=extra)
 
 
 def boxes_of_part(truth: Truth, predicted: Predicted, protocol: Protocol) -> Outcomes:
@@ -92,6 +96,7 @@ class Part:
         detections: of boxes and, where both sides have them, of masks.
         errors: likewise; empty where they are not asked for.
         proposals: likewise; empty where there are none.
+        extra: of each metric plug-in, or why its score is undefined.
     """
 
     counting: Tally
@@ -102,6 +107,7 @@ class Part:
     detections: Mapping[Geometry, DetectionPart]
     errors: Mapping[Geometry, ErrorSums]
     proposals: Mapping[Geometry, ProposalPart]
+    extra: Mapping[str, Tally | str]
 
     @classmethod
     def of(
@@ -113,6 +119,7 @@ class Part:
         threshold: float | None,
         any_counts: bool,
         errors: bool = True,
+        extra: Sequence[ExtraMetric] = (),
     ) -> Part:
         """Match and tally some images.
 
@@ -123,6 +130,7 @@ class Part:
             threshold: the least score of a prediction that is there; None: all are.
             any_counts: whether any image of the whole set has counts given.
             errors: also the error types.
+            extra: also these metric plug-ins.
         """
         kept, given = predicted.reaching(threshold), predicted.has_counts
         detections, error_sums = {}, {}
@@ -146,7 +154,15 @@ class Part:
             detections,
             error_sums,
             proposals,
+            _extra_tallies(truth, predicted, kept, extra),
         )
+
+
+def _extra_tallies(
+    truth: Truth, predicted: Predicted, kept: NDArray[np.bool_], extra: Sequence[ExtraMetric]
+) -> dict[str, Tally | str]:
+    there = predicted if kept.all() else replace(predicted, instances=predicted.instances.take(kept))
+    return {metric.name: metric.tally(truth, there) for metric in extra}
 
 
 def metrics_of(
@@ -157,6 +173,7 @@ def metrics_of(
     *,
     resamples: int,
     no_masks_reason: str | None,
+    extra: Sequence[ExtraMetric] = (),
 ) -> Metrics:
     """All scores of a set from its parts; at least one.
 
@@ -167,6 +184,7 @@ def metrics_of(
         sweep: how their threshold was chosen, or None.
         resamples: bootstrap resamples for the 95 % intervals; 0: no intervals.
         no_masks_reason: why there are no masks, where there are none.
+        extra: the metric plug-ins of the parts.
     """
     first = parts[0]
     counting = Tally.join([part.counting for part in parts])
@@ -207,6 +225,10 @@ def metrics_of(
             if errors
             else None
         ),
+        extra={
+            metric.name: metric.scores(summary, metric.join([part.extra[metric.name] for part in parts]))
+            for metric in extra
+        },
     )
 
 

@@ -1,4 +1,4 @@
-"""`Tally`: integers per image and category, from which every score is computed."""
+"""`Tally`: numbers per image and category, from which every score is computed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from earthinstruct.instances import ImageId, Instances
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """Integers per image and category. Tallies of disjoint sets of images add up to the tally of the whole.
+    """Numbers per image and category. Tallies of disjoint sets of images add up to the tally of the whole.
 
     Attributes:
         images: the ids of n images.
         categories: the names of c categories.
         columns: name -> integers >= 0 (n, c); `tp`, `fp`, `fn` for what is matched, `intersection`, `union` (pixels)
-            and `targets` for mIoU.
+            and `targets` for mIoU. Those of a metric plug-in may be any finite numbers.
     """
 
     images: tuple[ImageId, ...]
@@ -49,18 +49,22 @@ class Tally:
         return Tally(images, first.categories, columns)
 
     def compact(self) -> Tally:
-        """The same integers in the smallest type that holds each column, for keeping."""
+        """The same numbers, integers in the smallest type that holds each column, for keeping."""
         return replace(self, columns={name: compact(column) for name, column in self.columns.items()})
 
     @property
-    def totals(self) -> dict[str, NDArray[np.int64]]:
-        """Sums over the images: name -> int64 (c,)."""
-        return {name: column.sum(axis=0, dtype=np.int64) for name, column in self.columns.items()}
+    def totals(self) -> dict[str, NDArray[Any]]:
+        """Sums over the images: name -> int64 (c,), or float64 of fractions."""
+        return {
+            name: column.sum(axis=0, dtype=np.result_type(column, np.int64)) for name, column in self.columns.items()
+        }
 
 
-def compact(column: NDArray[np.int64]) -> NDArray[Any]:
-    """The same integers >= 0 in the smallest signed type that holds them."""
-    return column.astype(np.min_scalar_type(-1 - int(column.max(initial=0))))
+def compact(column: NDArray[Any]) -> NDArray[Any]:
+    """The same integers in the smallest signed type that holds them; fractions as they are."""
+    if column.dtype.kind == "f":
+        return column
+    return column.astype(np.min_scalar_type(min(int(column.min(initial=0)), -1 - int(column.max(initial=0)))))
 
 
 def count_per_image(

@@ -9,7 +9,8 @@ class Value(msgspec.Struct, frozen=True):
     """One score.
 
     Attributes:
-        value: a fraction in [0, 1] (objects, for `mae` and `rmse`), or None where the score is undefined.
+        value: a fraction in [0, 1] (objects, for `mae` and `rmse`; what a metric plug-in says), or None where the score
+            is undefined.
         ci95: bootstrap interval (low, high) over images, or None.
         reason: why the value is None.
     """
@@ -208,6 +209,24 @@ class ErrorTypes(msgspec.Struct, frozen=True):
     mask: DetectionErrors | None = None
 
 
+class ExtraScores(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The scores of a metric plug-in.
+
+    Attributes:
+        mean: over the categories with ground truth.
+        per_category: category -> its score.
+        groups: group -> mean over the group's categories.
+        unit: what it is measured in; None: a fraction.
+        distribution: whose metric it is; None: it was given as a file, a module or an object.
+    """
+
+    mean: Value
+    per_category: dict[str, Value]
+    groups: dict[str, float | None]
+    unit: str | None = None
+    distribution: str | None = None
+
+
 class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
     """Every score of one run.
 
@@ -220,6 +239,7 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
         sweep: None unless asked for.
         adherence: share of predicted instances whose label maps to a member of the parent; open_subclass only.
         errors: error types, of the predictions that were scored.
+        extra: name -> scores of the metric plug-ins that were asked for.
     """
 
     counting: PartScores
@@ -230,3 +250,4 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
     adherence: Value | None = None
     counting_from_instances: PartScores | None = None
     errors: ErrorTypes | None = None
+    extra: dict[str, ExtraScores] = {}

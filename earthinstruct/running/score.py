@@ -16,6 +16,7 @@ from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.instances import ImageId, Instances
 from earthinstruct.metrics import Metrics, Predicted, Protocol, Truth, Value
 from earthinstruct.metrics.bootstrap import RESAMPLES
+from earthinstruct.metrics.extra import ExtraMetric
 from earthinstruct.metrics.measure import Part, boxes_of_part, choose_threshold, metrics_of
 from earthinstruct.metrics.outcomes import Outcomes
 from earthinstruct.metrics.protocols import STANDARD
@@ -57,6 +58,7 @@ def score_records(
     resamples: int = RESAMPLES,
     images: Sequence[ImageId] | None = None,
     spread: AbstractContextManager[Each] | None = None,
+    extra: Sequence[ExtraMetric] = (),
 ) -> Scored:
     """Score predictions of one task.
 
@@ -71,10 +73,12 @@ def score_records(
         images: score these images only; None: all of the dataset.
         spread: where images are matched and tallied, some hundred at a time; None: in this process. Scores are the
             same anywhere.
+        extra: also these metric plug-ins.
 
     Raises:
         DataError: a record is malformed, or a label maps to nothing where the categories were given.
-        EarthInstructError: a sweep of predictions without scores, or a process that died.
+        EarthInstructError: a sweep of predictions without scores, a metric plug-in that gives no score, or a process
+            that died.
     """
     known = _Set(task, dataset, records, protocol, mapper, images)
     if sweep and known.survey.instances.scored is None:
@@ -87,7 +91,7 @@ def score_records(
             boxes = list(each(_Piece.boxes, known.pieces(boxes_only=True)))
             chosen = choose_threshold(boxes, known.truth(range(0)), protocol)
         threshold = None if chosen is None else chosen.threshold
-        parts = list(each(_Piece.part, known.pieces(threshold=threshold)))
+        parts = list(each(_Piece.part, known.pieces(threshold=threshold, extra=extra)))
     metrics = metrics_of(
         parts,
         task.groups,
@@ -95,6 +99,7 @@ def score_records(
         chosen,
         resamples=resamples,
         no_masks_reason=dataset.no_masks_reason or known.survey.no_masks_reason,
+        extra=extra,
     )
     if task.setting == "open_subclass":
         metrics = msgspec.structs.replace(metrics, adherence=known.adherence)
@@ -149,6 +154,7 @@ class _Piece:
         protocol: the rules.
         any_counts: whether any image of the whole set has counts given.
         threshold: the least score of a prediction that is there, or None.
+        extra: the metric plug-ins.
     """
 
     images: Sequence[ImageRecord]
@@ -158,6 +164,7 @@ class _Piece:
     protocol: Protocol
     any_counts: bool
     threshold: float | None
+    extra: Sequence[ExtraMetric] = ()
 
     def predicted(self) -> Predicted:
         return self.columns.predicted(self.images, self.records)
@@ -169,8 +176,14 @@ class _Piece:
 
     def part(self) -> Part:
         """What the scores need."""
-        predicted, threshold = self.predicted(), self.threshold
-        return Part.of(self.truth, predicted, self.protocol, threshold=threshold, any_counts=self.any_counts)
+        return Part.of(
+            self.truth,
+            self.predicted(),
+            self.protocol,
+            threshold=self.threshold,
+            any_counts=self.any_counts,
+            extra=self.extra,
+        )
 
 
 class _Set:
@@ -244,7 +257,9 @@ class _Set:
             no_masks_reason=self.dataset.no_masks_reason,
         )
 
-    def pieces(self, *, threshold: float | None = None, boxes_only: bool = False) -> Iterator[_Piece]:
+    def pieces(
+        self, *, threshold: float | None = None, boxes_only: bool = False, extra: Sequence[ExtraMetric] = ()
+    ) -> Iterator[_Piece]:
         """The set, some hundred images at a time; one piece without images where there are none."""
         n = len(self.images)
         for start in range(0, max(n, 1), _IMAGES_AT_ONCE):
@@ -258,6 +273,7 @@ class _Set:
                 self.protocol,
                 self.survey.any_counts,
                 threshold,
+                extra,
             )
 
 

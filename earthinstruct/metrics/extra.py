@@ -1,0 +1,245 @@
+"""Scores that others add: what a metric plug-in is, how it is found by name, and what is checked of what it returns."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from earthinstruct.errors import EarthInstructError
+from earthinstruct.metrics.inputs import Predicted, Truth
+from earthinstruct.metrics.scores import Columns
+from earthinstruct.metrics.summary import Summary
+from earthinstruct.metrics.tally import Tally, count_per_image
+from earthinstruct.metrics.values import ExtraScores, Value
+from earthinstruct.registry import METRICS, PluginError, load_named, plugins
+
+OWN_METRIC = "A metric of your own is given as package.module:Class or path/file.py:Class."
+TARGETS = "targets"
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class MetricError(EarthInstructError):
+    """A metric plug-in raised, or returned what cannot be a score."""
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A score of one's own. Its first line of documentation is what `list metrics` shows.
+
+    A member `unit`, such as "objects", says what the score is measured in; without it, it is a fraction, shown in
+    percent.
+
+    Attributes:
+        name: letters, digits, `-` and `_`; results hold the score under it.
+    """
+
+    name: str
+
+    def tally(self, truth: Truth, predicted: Predicted, /) -> Mapping[str, ArrayLike] | str:
+        """What the score needs of some images, in a form that adds up over images.
+
+        Args:
+            truth: what is there, in n images and c categories.
+            predicted: what was predicted; after a sweep, what reaches its threshold.
+
+        Returns:
+            Column name -> finite numbers (n, c). Or a sentence: why the score is undefined for such predictions.
+        """
+        ...
+
+    def score(self, sums: Mapping[str, NDArray[np.float64]], /) -> ArrayLike:
+        """The score of each category.
+
+        Args:
+            sums: the columns summed over images, float64 (..., c): (c,) of all images, (resamples, c) for intervals.
+                The column `targets` is added: how many objects there are.
+
+        Returns:
+            (..., c); finite where there are objects of the category. Elsewhere it is not looked at.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ExtraMetric:
+    """A metric plug-in, found; what it returns is checked.
+
+    Attributes:
+        metric: the plug-in.
+        source: the name it was found by, by which another process finds it too; None: it was given as an object.
+        distribution: whose it is, where it is registered.
+    """
+
+    metric: Metric
+    source: str | None = None
+    distribution: str | None = None
+
+    def __reduce__(self) -> tuple[Callable[..., ExtraMetric], tuple[Any, ...]]:
+        # a class from a file cannot be pickled, but can be loaded again
+        return (ExtraMetric, (self.metric,)) if self.source is None else (extra_metric, (self.source,))
+
+    @property
+    def name(self) -> str:
+        """Under which results hold it."""
+        return self.metric.name
+
+    def tally(self, truth: Truth, predicted: Predicted) -> Tally | str:
+        """The columns of some images, with `targets`; or why the score is undefined.
+
+        Raises:
+            MetricError: the plug-in raised, or its columns are none.
+        """
+        found = self._call("tally", truth, predicted)
+        if isinstance(found, str):
+            return found
+        if not isinstance(found, Mapping) or not found or TARGETS in found:
+            shown = sorted(found) if isinstance(found, Mapping) else type(found).__name__
+            raise self._error(
+                f"tally() returned {shown}; expected column name -> numbers (images, categories), without {TARGETS!r}, "
+                "which is added"
+            )
+        columns = {name: self._numbers(f"tally() column {name!r}", column) for name, column in found.items()}
+        for name, column in columns.items():
+            if column.shape != truth.shape:
+                raise self._error(
+                    f"tally() column {name!r} has shape {column.shape}; expected {truth.shape}, (images, categories)"
+                )
+            self._refuse(
+                ~np.isfinite(column), column, f"tally() column {name!r}", truth.categories, "of an image of category"
+            )
+        targets = count_per_image(truth.instances, *truth.shape)
+        return Tally(truth.images, truth.categories, {**columns, TARGETS: targets}).compact()
+
+    def join(self, parts: Sequence[Tally | str]) -> Tally | str:
+        """The tally of all parts; why the score is undefined where any part says so."""
+        reason = next((part for part in parts if isinstance(part, str)), None)
+        if reason is not None:
+            return reason
+        tallies = [part for part in parts if isinstance(part, Tally)]
+        for other in tallies:
+            if other.columns.keys() != tallies[0].columns.keys():
+                raise self._error(
+                    f"tally() returned the columns {', '.join(tallies[0].columns)} for some images, and "
+                    f"{', '.join(other.columns)} for others; expected the same for all"
+                )
+        return Tally.join(tallies)
+
+    def scores(self, summary: Summary, tally: Tally | str) -> ExtraScores:
+        """What a result holds of it.
+
+        Raises:
+            MetricError: the plug-in raised, or its scores are none.
+        """
+        unit, distribution = getattr(self.metric, "unit", None), self.distribution
+        if isinstance(tally, str):
+            return ExtraScores(Value(None, reason=tally), {}, {}, unit, distribution)
+        of = {self.name: lambda sums: self._score(sums, tally.categories)}
+        over, values = summary.has_truth, of[self.name](tally.totals)
+        intervals = summary.intervals(of, tally, over).get(self.name)
+        groups = {group: mean[self.name] for group, mean in summary.group_means({self.name: values}, over).items()}
+        per_category = {
+            name: Value(float(values[c]), None if intervals is None else intervals.per_category[c])
+            if over[c]
+            else Value(None, reason="no ground truth")
+            for c, name in enumerate(tally.categories)
+        }
+        return ExtraScores(summary.value(groups["all"], intervals), per_category, groups, unit, distribution)
+
+    def _score(self, sums: Columns, categories: tuple[str, ...]) -> NDArray[np.float64]:
+        given = {name: column.astype(np.float64) for name, column in sums.items()}
+        values = self._numbers("score()", self._call("score", given)).astype(np.float64)
+        expected = sums[TARGETS].shape
+        if values.shape != expected:
+            raise self._error(
+                f"score() of sums of shape {expected} returned shape {values.shape}; expected the same shape: the last "
+                "axis is the category, and before it there may be resamples"
+            )
+        self._refuse((sums[TARGETS] > 0) & ~np.isfinite(values), values, "score()", categories, "for category")
+        return values
+
+    def _call(self, what: str, *arguments: Any) -> Any:
+        try:
+            with np.errstate(divide="ignore", invalid="ignore"):  # where there are no objects, 0 / 0 is not looked at
+                return getattr(self.metric, what)(*arguments)
+        except Exception as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(frame.filename).name}, line {frame.lineno}"
+            raise self._error(f"{what}() raised {type(error).__name__}: {error} ({where})") from error
+
+    def _numbers(self, what: str, values: Any) -> NDArray[Any]:
+        try:
+            numbers = np.asarray(values)
+        except ValueError as error:  # rows of different lengths
+            raise self._error(f"{what} is no array of numbers: {error}") from error
+        if numbers.dtype.kind not in "biuf":
+            raise self._error(f"{what} is an array of {numbers.dtype}; expected numbers")
+        return numbers.astype(np.int64) if numbers.dtype.kind in "bu" else numbers
+
+    def _refuse(
+        self, bad: NDArray[np.bool_], values: NDArray[Any], what: str, categories: tuple[str, ...], of: str
+    ) -> None:
+        if bad.any():
+            at = tuple(np.argwhere(bad)[0])
+            raise self._error(f"{what} is {values[at]} {of} {categories[at[-1]]!r}; expected finite numbers")
+
+    def _error(self, problem: str) -> MetricError:
+        return MetricError(f"metric {self.name!r}: {problem}")
+
+
+def extra_metrics(given: Sequence[str | Metric]) -> tuple[ExtraMetric, ...]:
+    """The metrics that are asked for, by name or as objects.
+
+    Raises:
+        UnknownNameError: there is none of a name.
+        PluginError: one cannot be loaded or made, is no metric, or two have one name.
+    """
+    found: dict[str, ExtraMetric] = {}
+    for one in given:
+        extra = extra_metric(one)
+        if extra.name in found:
+            raise PluginError(f"metric {extra.name!r} is given twice; give each name once")
+        found[extra.name] = extra
+    return tuple(found.values())
+
+
+def extra_metric(given: str | Metric) -> ExtraMetric:
+    """One metric: by a registered name, `package.module:Class`, `path/file.py:Class`, or as an object.
+
+    Raises:
+        UnknownNameError: there is none of that name.
+        PluginError: it cannot be loaded or made, or is no metric.
+    """
+    if not isinstance(given, str):
+        return ExtraMetric(_checked(given, f"metric {type(given).__name__}"))
+    where, what = f"metric {given!r}", load_named(METRICS, given, OWN_METRIC)
+    try:
+        metric = what() if isinstance(what, type) else what
+    except Exception as error:
+        raise PluginError(f"{where} cannot be made: {type(error).__name__}: {error}") from error
+    registered = plugins(METRICS).get(given)
+    if registered is None:  # of a file or module; another process may be elsewhere
+        path, separator, name = given.rpartition(".py:")
+        return ExtraMetric(_checked(metric, where), f"{Path(path).absolute()}.py:{name}" if separator else given)
+    if _checked(metric, where).name != given:
+        raise PluginError(
+            f"{where} of distribution {registered.distribution!r} has the name {metric.name!r}; "
+            "its entry point and its `name` must be the same"
+        )
+    return ExtraMetric(metric, given, registered.distribution)
+
+
+def _checked(metric: object, where: str) -> Metric:
+    if not isinstance(metric, Metric):
+        raise PluginError(
+            f"{where} has no `name`, `tally(truth, predicted)` and `score(sums)`; see earthinstruct.metrics.Metric"
+        )
+    if not isinstance(metric.name, str) or not _NAME.fullmatch(metric.name):
+        raise PluginError(f"{where} has the name {metric.name!r}; expected letters, digits, `-` and `_`")
+    return metric
