@@ -1,16 +1,17 @@
 """Predicts scenes too large for a method in overlapping tiles, and merges what two tiles saw of one object.
 
 Two instances of one label, from two tiles that overlap, are one object where their parts inside the overlap coincide
-(IoU 0.5 or more, of masks where there are masks, else of boxes); pairs are taken from the largest IoU down, one to one.
-The merged instance is the union of both, with the larger score. Counts of a label are added over the tiles, less one
-for every instance that merged into another, and never below 0: an object that two tiles counted but only one drew is
-counted twice. Proposals of tiles are not kept.
+(IoU 0.5 or more, of masks where there are masks, else of boxes). Pairs of all tiles are joined from the largest IoU
+down, but for those that would put two instances of one tile together, directly or over other tiles: these are two
+objects. The merged instance is the union of its parts, with the largest score. Counts of a label are added over the
+tiles, less one for every instance that merged into another, and never below 0: an object that two tiles counted but
+only one drew is counted twice. Proposals of tiles are not kept.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,14 +113,15 @@ def merge_tiles(predictions: Sequence[Prediction], windows: Sequence[Window], he
     with_masks = all(p.masks is not None for p in predictions if len(p))
     with_scores = all(p.scores is not None for p in predictions if len(p))
     parts = [_parts(prediction, window, with_masks) for prediction, window in zip(predictions, windows, strict=True)]
+    pairs = [
+        (iou, (a, i), (b, j))
+        for a, b, shared in overlapping(windows)
+        for iou, i, j in _same_objects(parts[a], parts[b], shared)
+    ]
     groups = _Groups(parts)
-    for a in range(len(windows)):
-        for b in range(a + 1, len(windows)):
-            shared = _intersection(windows[a], windows[b])
-            if shared is not None:
-                for i, j in _same_objects(parts[a], parts[b], shared):
-                    groups.join((a, i), (b, j))
-    merged = [_union([parts[a][i] for a, i in group]) for group in groups.all()]
+    for _, one, other in sorted(pairs, key=lambda pair: (-pair[0], *pair[1:])):
+        groups.join(one, other)
+    merged = [_union([parts[a][i] for a, i in group.items()]) for group in groups.all()]
     drawn, kept = Counter(part.label for tile in parts for part in tile), Counter(part.label for part in merged)
     return Prediction(
         labels=tuple(part.label for part in merged),
@@ -169,21 +171,31 @@ def _intersection(a: Window, b: Window) -> Window | None:
     return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
 
-def _same_objects(a: Sequence[_Part], b: Sequence[_Part], shared: Window) -> list[tuple[int, int]]:
-    """The pairs of instances of two tiles that are one object: one to one, the largest IoU first."""
+def overlapping(windows: Sequence[Window]) -> Iterator[tuple[int, int, Window]]:
+    """Each two windows that overlap, by their places in the list, with what they share."""
+    from scipy.spatial import KDTree
+
+    corners = np.array(windows, dtype=np.float64)
+    largest = (corners[:, 2:] - corners[:, :2]).max(axis=0)
+    near = KDTree(corners[:, :2] / largest)  # windows that start more than 1 apart share nothing
+    for a, b in near.query_pairs(1, p=np.inf, output_type="ndarray").tolist():
+        shared = _intersection(windows[a], windows[b])
+        if shared is not None:
+            yield a, b, shared
+
+
+def _same_objects(a: Sequence[_Part], b: Sequence[_Part], shared: Window) -> list[tuple[float, int, int]]:
+    """The instances of two tiles that may be one object: the IoU of what they share, and their places."""
     inside_a = [(i, part) for i, part in enumerate(a) if _touches(part, shared)]
     inside_b = [(j, part) for j, part in enumerate(b) if _touches(part, shared)]
-    candidates = [
-        (_shared_iou(part, other, shared), i, j)
+    return [
+        (iou, i, j)
         for i, part in inside_a
         for j, other in inside_b
-        if part.label == other.label and _touches(part, _corners(other))
+        if part.label == other.label
+        and _touches(part, _corners(other))
+        and (iou := _shared_iou(part, other, shared)) >= _SAME
     ]
-    pairs: list[tuple[int, int]] = []
-    for iou, i, j in sorted(candidates, key=lambda candidate: (-candidate[0], *candidate[1:])):
-        if iou >= _SAME and all(i != taken and j != other for taken, other in pairs):
-            pairs.append((i, j))
-    return pairs
 
 
 def _corners(part: _Part) -> tuple[float, float, float, float]:
@@ -248,21 +260,22 @@ def _draw(
 
 
 class _Groups:
-    """The parts in groups, each group one object."""
+    """The parts in groups, each group one object: tile -> the one part of that tile."""
 
     def __init__(self, parts: Sequence[Sequence[_Part]]) -> None:
-        self._group = {(a, i): [(a, i)] for a, tile in enumerate(parts) for i in range(len(tile))}
+        self._group = {(a, i): {a: i} for a, tile in enumerate(parts) for i in range(len(tile))}
 
     def join(self, one: tuple[int, int], other: tuple[int, int]) -> None:
-        ours, theirs = self._group[one], self._group[other]
-        if ours is not theirs:
-            ours += theirs
-            for member in theirs:
-                self._group[member] = ours
+        """Make the groups of two parts one, unless both have a part of the same tile."""
+        large, small = sorted((self._group[one], self._group[other]), key=len, reverse=True)
+        if large.keys().isdisjoint(small):
+            large |= small
+            for member in small.items():
+                self._group[member] = large
 
-    def all(self) -> list[list[tuple[int, int]]]:
-        """The groups, in the order of their first members."""
-        return [group for member, group in self._group.items() if group[0] == member]
+    def all(self) -> list[dict[int, int]]:
+        """The groups, in the order of their first parts."""
+        return list({id(group): group for group in self._group.values()}.values())
 
 
 def _union(parts: Sequence[_Part]) -> _Part:

@@ -7,7 +7,7 @@ from earthinstruct import Instruction, Prediction
 from earthinstruct.contract import Usage
 from earthinstruct.errors import ContractError, EarthInstructError
 from earthinstruct.masks import decode_mask, decode_rles, encode_masks
-from earthinstruct.running.tiles import merge_tiles, predict_tiled, tile_windows
+from earthinstruct.running.tiles import merge_tiles, overlapping, predict_tiled, tile_windows
 
 EVERYTHING = Instruction("open_ended", "find everything")
 
@@ -164,3 +164,45 @@ def test_a_method_that_breaks_the_contract_is_named():
 
     with pytest.raises(ContractError, match="label 'boat' is not one of the instruction's categories"):
         predict_tiled(Rude(), scene(), Instruction("open_vocabulary", "ships", ("ship",)), tile=100, overlap=20)
+
+
+def test_two_instances_of_a_tile_are_two_objects_over_whatever_other_tiles():
+    # three tiles that see the same 40 columns; boxes 10 wide, each 3 further on: 7 / 13 = 0.54 from one to the next
+    windows = [(0, 0, 60, 10), (10, 0, 70, 10), (20, 0, 80, 10)]
+    seen = [[20, 29], [23], [26]]  # 20 - 23 - 26 - 29 is a chain from the first tile to the first tile
+    predictions = [
+        Prediction(
+            labels=["ship"] * len(starts),
+            boxes=[[start - window[0], 0, 10, 10] for start in starts],
+            counts={"ship": len(starts)},
+        )
+        for starts, window in zip(seen, windows, strict=True)
+    ]
+    for order in itertools.permutations(range(3)):
+        merged = merge_tiles([predictions[i] for i in order], [windows[i] for i in order], 10, 80)
+        assert len(merged) == merged.counts["ship"] == 2
+        assert {box[0] for box in merged.boxes.tolist()} == {20, 26} or order[0] != 0
+
+
+def test_the_windows_that_overlap_are_found():
+    random = np.random.default_rng(0)
+    start, size = random.integers(0, 200, (300, 2)), random.integers(1, 40, (300, 2))
+    windows = [tuple(window) for window in np.hstack([start, start + size]).tolist()]
+    expected = [
+        (a, b, (max(x0, u0), max(y0, v0), min(x1, u1), min(y1, v1)))
+        for (a, (x0, y0, x1, y1)), (b, (u0, v0, u1, v1)) in itertools.combinations(enumerate(windows), 2)
+        if max(x0, u0) < min(x1, u1) and max(y0, v0) < min(y1, v1)
+    ]
+    assert sorted(overlapping(windows)) == expected
+    assert len(expected) > 300
+
+
+def test_only_neighbours_are_compared(monkeypatch):
+    from earthinstruct.running import tiles
+
+    windows = tile_windows(2000, 2000, 40, 5)
+    compared = []
+    monkeypatch.setattr(tiles, "_intersection", lambda *pair: compared.append(pair))
+    list(overlapping(windows))
+    assert len(windows) == 57 * 57
+    assert len(compared) <= 4 * len(windows)  # of 57**4 / 2
