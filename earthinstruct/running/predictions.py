@@ -8,6 +8,7 @@ import tempfile
 import weakref
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -143,15 +144,17 @@ def hash_predictions(files: Sequence[Path]) -> str:
 
 
 def _content(path: Path) -> Iterator[bytes]:
-    """The content of a predictions file in chunks, decompressed.
+    """The content of a predictions file in chunks of at most 32 MiB, decompressed.
 
     Raises:
         DataError: the file cannot be read, or is not the whole Zstandard file that its name says it is.
     """
     try:
         with path.open("rb") as file:
-            chunks = iter(partial(file.read, _BUFFER), b"")
-            yield from chunks if path.suffix != _COMPRESSED else _decompressed(chunks, path)
+            if path.suffix == _COMPRESSED:
+                yield from _decompressed(iter(partial(file.read, _PIECE), b""), path)
+            else:
+                yield from iter(partial(file.read, _BUFFER), b"")
     except OSError as error:
         raise DataError(f"predictions {path} cannot be read: {error.strerror}") from error
 
@@ -159,13 +162,13 @@ def _content(path: Path) -> Iterator[bytes]:
 def _decompressed(chunks: Iterator[bytes], path: Path) -> Iterator[bytes]:
     import zstandard
 
-    frame = zstandard.ZstdDecompressor().decompressobj()
-    whole = False
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW)
+    frame, whole = decompressor.decompressobj(), False
     try:
         for chunk in chunks:
             while chunk:
                 if whole:
-                    frame = zstandard.ZstdDecompressor().decompressobj()
+                    frame = decompressor.decompressobj()
                 yield frame.decompress(chunk)
                 whole = frame.eof
                 chunk = frame.unused_data if whole else b""
@@ -202,10 +205,13 @@ class StoredRecords(Mapping[ImageId, Record]):
             raise DataError(f"predictions {path} cannot be read: {error.strerror}") from error
         self._opened.append(stored)
         if path.suffix == _COMPRESSED:
-            stored.writelines(_content(path))
-            stored.seek(0)
+            _fill(stored, path)
         offset = 0
-        for line_number, line in enumerate(stored, start=1):
+        for line_number, line in enumerate(iter(partial(stored.readline, _LONGEST_LINE), b""), start=1):
+            if len(line) == _LONGEST_LINE:
+                raise DataError(
+                    f"{path}, line {line_number}: longer than {_LONGEST_LINE >> 20} MiB; expected one prediction a line"
+                )
             if line.strip() and line.endswith(b"\n"):  # a run that was killed while writing leaves a torn last line
                 image = decode_json(line, _HEAD_DECODER, _problem(path, line_number)).image_id
                 if image in self._row:
@@ -268,9 +274,22 @@ def _read_line(image: ImageId, line: bytes, path: Path, line_number: int) -> Rec
     return record
 
 
+def _fill(stored: BinaryIO, path: Path) -> None:
+    """Decompress a file into a temporary one."""
+    try:
+        stored.writelines(_content(path))
+        stored.seek(0)
+    except OSError as error:
+        raise DataError(
+            f"predictions {path} cannot be decompressed into a temporary file in {tempfile.gettempdir()}: "
+            f"{error.strerror}; make room there, or set TMPDIR to a folder that has it"
+        ) from error
+
+
 def _close(files: Sequence[BinaryIO]) -> None:
     for file in files:
-        file.close()
+        with suppress(OSError):  # nothing is lost: they were read, or are temporary
+            file.close()
 
 
 class _Head(msgspec.Struct):
@@ -283,6 +302,9 @@ def _problem(path: Path, line_number: int) -> str:
 
 _COMPRESSED = ".zst"
 _BUFFER = 1 << 20
+_PIECE = 1 << 10  # of compressed bytes; four of them give 128 KiB at most
+_LARGEST_WINDOW = 1 << 27  # bytes, as the program zstd takes without being told
+_LONGEST_LINE = 1 << 28  # bytes
 _HEAD_DECODER: msgspec.json.Decoder[_Head] = msgspec.json.Decoder(_Head)
 _DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 

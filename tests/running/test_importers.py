@@ -1,4 +1,6 @@
+import hashlib
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError
 from earthinstruct.files import as_json
 from earthinstruct.running.importers import read_predictions
+from earthinstruct.running.predictions import hash_predictions
 
 RESULT = {"image_id": 0, "category_id": 1, "bbox": [1, 1, 4, 4], "score": 0.5}
 
@@ -189,11 +192,54 @@ def test_records_are_read_when_asked_for(tmp_path: Path, dataset: Dataset) -> No
     assert 4 not in records
 
 
+def frame(n_blocks: int, window: int = 17, last: bool = True) -> bytes:
+    """A Zstandard frame of blocks that each stand for 128 KiB of line ends: 4 bytes a block (RFC 8878, 3.1.1)."""
+    magic, descriptor = b"\x28\xb5\x2f\xfd\x00", bytes([(window - 10) << 3])
+    block = (1 << 20 | 1 << 1).to_bytes(3, "little") + b"\n"
+    return magic + descriptor + block * (n_blocks - 1) + bytes([block[0] | last]) + block[1:]
+
+
+def test_a_shard_that_grows_a_thousandfold_is_not_held_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.jsonl.zst"
+    path.write_bytes(frame(1024) + frame(512))  # 192 MiB in 6 kB
+    tracemalloc.start()
+    try:
+        found = hash_predictions([path])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    digest = hashlib.sha256()
+    for _ in range(1536):
+        digest.update(b"\n" * (1 << 17))
+    assert found == digest.hexdigest()
+    assert peak < 1 << 27  # pieces of 32 MiB, at most three at a time
+    path.write_bytes(frame(1024) + frame(512, last=False))
+    with pytest.raises(DataError, match="it ends in the middle"):
+        hash_predictions([path])
+
+
+def test_a_line_without_an_end_is_refused(tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("earthinstruct.running.predictions._LONGEST_LINE", 1 << 20)
+    path = tmp_path / "predictions.jsonl.zst"
+    path.write_bytes(zstandard.compress(b'{"image_id": 0}\n' + b" " * (1 << 21)))
+    with pytest.raises(DataError, match=r"predictions.jsonl.zst, line 2: longer than 1 MiB"):
+        score(path, dataset, "open_vocabulary")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_temporary_folder_is_named(tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored(tmp_path / "shards", compressed=True)
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda: open("/dev/full", "w+b"))  # noqa: PTH123, SIM115
+    with pytest.raises(DataError, match=r"\.zst cannot be decompressed into .*: No space left on device; .*TMPDIR"):
+        score(tmp_path / "shards", dataset, "open_vocabulary")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
         ("predictions-0.jsonl.zst", b"no frame", "predictions-0.jsonl.zst cannot be decompressed"),
         ("predictions-0.jsonl.zst", zstandard.compress(b"x" * 1000)[:-8], "predictions-0.jsonl.zst"),
+        ("predictions-0.jsonl.zst", frame(1, window=28), "cannot be decompressed: .*requires too much memory"),
         ("predictions-1.jsonl", b'{"image_id": 0}\n', r"predictions-1.jsonl, line 1: image 0 has two predictions"),
         ("predictions-0.jsonl.zst", zstandard.compress(b"{}\n"), "each once"),
         ("predictions.jsonl", b'{"image_id": 7}\n', "each once"),
