@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from earthinstruct import Instruction, Prediction, evaluate
+from earthinstruct.contract import Usage
 from earthinstruct.datasets import load_dataset
 from earthinstruct.masks import encode_mask
 
@@ -45,6 +46,7 @@ class Hostile:
             mask[y : y + height, x : x + width] = True
             masks.append(encode_mask(mask))
         return Prediction(
+            usage=Usage(events={f"replies {CLOSING}": 2, f"asked again {SCRIPT}": 700}),
             labels=["ship", "ship", CLOSING],
             boxes=boxes,
             masks=masks if self.masks else None,

@@ -157,6 +157,14 @@ def test_scores_come_with_intervals_and_provenance(make_run, report):
     assert f"{100 * result.metrics.box.f1.value:.1f}" in page.text
 
 
+def test_events_stand_with_seconds_and_tokens(make_run, report):
+    page = report(make_run("run"))  # three images of which one fails
+    events = f"1,400 asked again {SCRIPT}, 4 replies {CLOSING}"
+    assert f"tokens What happened, over all images: {events} Every score" in page.sentences
+    assert f"Tokens0 in, 0 out Events{events}" in page.sentences
+    assert "Eventsnone" in report(make_run("counts", counts_only=True)).sentences
+
+
 def test_failures_are_listed_with_their_reasons(make_run, report):
     page = report(make_run(fails_on=1))
     assert "2 images without an answer" in page.sentences
