@@ -9,20 +9,25 @@ whose decoder trusts its input.
 from __future__ import annotations
 
 import itertools
+import mmap
+import tempfile
+import weakref
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypedDict
+from typing import BinaryIO, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.errors import ContractError
+from earthinstruct.errors import ContractError, DataError
 
 _LONGEST_TOKEN = 7  # characters of one run length: 35 bits, more than any image has pixels
 _MOST_PIXELS = 1 << 34  # of one mask: beyond it positions of many masks would leave int64
 _RUNS_AT_ONCE = 200_000
 _CHARACTERS_AT_ONCE = 100_000  # the arrays of one chunk stay in the cache of a core
+_STORED_IN_MEMORY = 16 << 20  # bytes of stored masks that need no file
 
 
 class RLE(TypedDict):
@@ -137,6 +142,93 @@ class MaskRuns:
         offsets = np.concatenate([[0], np.cumsum(kept)])[np.concatenate([[0], last + 1])]
         sizes = zip(self.heights.tolist(), self.widths.tolist(), strict=True)
         return [RLE(size=size, counts=text) for size, text in zip(sizes, _compress(counts[kept], offsets), strict=True)]
+
+
+class StoredMasks:
+    """The masks of many images, of fewer than 2^32 pixels each: in memory while they are few, else in a temporary file.
+
+    A mask takes 8 bytes of memory, and 8 bytes and 8 bytes a run where it is stored. A pickle holds all of them.
+    """
+
+    def __init__(self) -> None:
+        self._ends = array("q", [0])  # mask i is stored in the bytes from _ends[i] to _ends[i + 1]
+        self._memory = bytearray()
+        self._file: BinaryIO | None = None
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def append(self, masks: MaskRuns) -> None:
+        """Store these masks behind the others.
+
+        Raises:
+            DataError: the temporary folder cannot be written.
+        """
+        # a mask is pairs of uint32: its height and width, then the start and end of each run
+        sizes = np.stack([masks.heights, masks.widths], axis=1)
+        pairs = np.insert(
+            np.stack([masks.starts, masks.ends], axis=1, dtype=np.int64), masks.offsets[:-1], sizes, axis=0
+        )
+        ends = self._ends[-1] + _PAIR.itemsize * 2 * (masks.offsets[1:] + np.arange(1, len(masks) + 1))
+        self._write(pairs.astype(_PAIR).tobytes())
+        self._ends.frombytes(ends.tobytes())
+
+    def take(self, indices: NDArray[np.int64]) -> MaskRuns:
+        """The masks at `indices`, in that order."""
+        if not len(indices):
+            return MaskRuns.concatenate([])
+        ends = np.frombuffer(self._ends, dtype=np.int64)
+        start, end = ends[indices], ends[indices + 1]
+        breaks = np.flatnonzero(start[1:] != end[:-1]) + 1  # neighbours are read at once
+        content = self._read(start[[0, *breaks]].tolist(), end[[*(breaks - 1), -1]].tolist())
+        pairs = np.frombuffer(content, dtype=_PAIR).reshape(-1, 2)
+        lengths = (end - start) // (2 * _PAIR.itemsize)
+        first = np.cumsum(lengths) - lengths
+        heights, widths = pairs[first].astype(np.int64).T
+        runs = np.delete(pairs, first, axis=0)
+        offsets = np.concatenate([[0], np.cumsum(lengths - 1)])
+        if runs.max(initial=0) < 1 << 31:
+            return MaskRuns(heights, widths, offsets, runs[:, 0].astype(np.int32), runs[:, 1].astype(np.int32))
+        return MaskRuns(heights, widths, offsets, runs[:, 0].astype(np.int64), runs[:, 1].astype(np.int64))
+
+    def _write(self, content: bytes) -> None:
+        if self._file is None and self._ends[-1] + len(content) <= _STORED_IN_MEMORY:
+            self._memory += content
+            return
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115
+                weakref.finalize(self, self._file.close)
+                self._file.write(self._memory)
+                self._memory = bytearray()
+            self._file.write(content)
+            self._file.flush()
+        except OSError as error:
+            raise DataError(
+                f"masks cannot be written to the temporary folder {tempfile.gettempdir()}: {error.strerror}; make room "
+                "there, or name another folder with the variable TMPDIR"
+            ) from error
+
+    def _read(self, starts: Sequence[int], ends: Sequence[int]) -> bytes:
+        """What is stored from each start to its end."""
+        spans = zip(starts, ends, strict=True)
+        if self._file is None:
+            return b"".join(self._memory[start:end] for start, end in spans)
+        # mapped for this call only: no position that threads or forks would share, and no pages that stay in memory
+        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return b"".join(content[start:end] for start, end in spans)
+
+    def __getstate__(self) -> tuple[array[int], bytes]:
+        return self._ends, self._read([0], self._ends[-1:].tolist())
+
+    def __setstate__(self, state: tuple[array[int], bytes]) -> None:
+        self.__init__()  # type: ignore[misc]
+        ends, content = state
+        self._write(content)
+        self._ends = ends
+
+
+_PAIR = np.dtype(np.uint32)  # of what a mask is stored as
 
 
 def check_rle(value: object, where: str) -> RLE:

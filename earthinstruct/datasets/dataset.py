@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +10,11 @@ from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError
 from earthinstruct.instances import ImageId, Instances
-from earthinstruct.masks import RLE, MaskRuns, decode_rles
+from earthinstruct.masks import MaskRuns, StoredMasks
 from earthinstruct.tasks import ExactMapper, ExactThenMapper, LabelMapper, Vocabulary
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageRecord:
     """One image of a dataset. `file_name` is relative to the image folder and never leaves it."""
 
@@ -27,6 +25,39 @@ class ImageRecord:
 
 
 @dataclass(frozen=True, eq=False)
+class AnnotationMasks:
+    """The masks of n annotations, which are not kept in memory.
+
+    Attributes:
+        whole: n masks.
+        several: int64 (k,), increasing: the annotations with several polygons.
+        first: k masks, of the first polygon of each of them alone.
+    """
+
+    whole: StoredMasks
+    several: NDArray[np.int64]
+    first: StoredMasks
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def take(self, indices: NDArray[np.int64] | None = None, *, first_polygon_only: bool = False) -> MaskRuns:
+        """The masks of some annotations.
+
+        Args:
+            indices: which, in any order; None: all.
+            first_polygon_only: only the first polygon of each counts (protocol `paper`).
+        """
+        indices = np.arange(len(self)) if indices is None else indices
+        masks = self.whole.take(indices)
+        if first_polygon_only:
+            place = np.searchsorted(self.several, indices)
+            there = np.flatnonzero(np.append(self.several, -1)[place] == indices)
+            masks = masks.replaced(there, self.first.take(place[there]))
+        return masks
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Images with ground truth.
 
@@ -34,11 +65,12 @@ class Dataset:
         name: for example "dior-mini".
         vocabulary: the categories, in the order of their ids.
         images: the images, in the order of the file.
-        annotations: the ground truth; `image` indexes `images`, `category` indexes the vocabulary's categories.
-        first_parts: index of an annotation with several polygons -> the mask of the first one alone.
+        annotations: the ground truth; `image` indexes `images`, `category` indexes the vocabulary's categories. It has
+            no `masks` of its own.
+        masks: the masks of the annotations, or None.
         no_masks_reason: why there are no masks, or None.
         image_root: the folder of the images, or None when only annotations are at hand.
-        sha256: hash of the annotation file.
+        sha256: hash of the annotation file; of the bytes of all in turn, where it comes in shards.
         category_ids: the id of each category in the annotation file.
         label_map: the label map that free labels are scored with unless another is given; None: `exact` alone.
     """
@@ -47,20 +79,12 @@ class Dataset:
     vocabulary: Vocabulary
     images: tuple[ImageRecord, ...]
     annotations: Instances
-    first_parts: Mapping[int, RLE]
+    masks: AnnotationMasks | None
     no_masks_reason: str | None
     image_root: Path | None
     sha256: str
     category_ids: tuple[int, ...]
     label_map: str | None = None
-
-    @cached_property
-    def first_part_masks(self) -> MaskRuns | None:
-        """The masks when only the first polygon of each object counts (protocol `paper`)."""
-        masks = self.annotations.masks
-        if masks is None or not self.first_parts:
-            return masks
-        return masks.replaced(np.array(list(self.first_parts)), decode_rles(list(self.first_parts.values())))
 
     @property
     def mapper(self) -> LabelMapper:

@@ -147,9 +147,9 @@ def _of_coco(
     dataset = parse_coco(content, path, name="nwpu", image_root=None, vocabulary=NWPU, renamed=dict(RENAMED))
     boxes = dataset.annotations.boxes
     if gt_boxes == "mask":
-        if dataset.annotations.masks is None:
+        if dataset.masks is None:
             raise DataError(f"boxes of masks need masks: {dataset.no_masks_reason}")
-        boxes = dataset.annotations.masks.boxes
+        boxes = dataset.masks.take().boxes
     folder = next((name for name in ("positive image set", "images") if (root / name).is_dir()), None)
     if folder is None:
         notes.append(

@@ -140,6 +140,6 @@ def write_prepared(
         counts={category: found[category] for category in vocabulary.categories},
         known=known,
         known_images=known_images,
-        masks=dataset.annotations.masks is not None,
+        masks=dataset.masks is not None,
         notes=tuple(notes),
     )

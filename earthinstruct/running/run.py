@@ -197,11 +197,11 @@ def targets_of(dataset: Dataset, task: Task, index: int) -> Prediction:
     names = dataset.vocabulary.categories
     annotations = dataset.annotations
     scored = np.array([name in task.categories for name in names])
-    here = annotations.take((annotations.image == index) & scored[annotations.category])
+    here = np.flatnonzero((annotations.image == index) & scored[annotations.category])
     return Prediction(
-        labels=tuple(names[c] for c in here.category),
-        boxes=here.boxes,
-        masks=None if here.masks is None else tuple(here.masks.encode()),
+        labels=tuple(names[c] for c in annotations.category[here]),
+        boxes=annotations.boxes[here],
+        masks=None if dataset.masks is None else tuple(dataset.masks.take(here).encode()),
     )
 
 

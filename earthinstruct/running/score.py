@@ -242,8 +242,8 @@ class _Set:
     def truth(self, images: range, *, boxes_only: bool = False) -> Truth:
         """The ground truth of consecutive images."""
         chosen = np.sort(self._by_image[self._bounds[images.start] : self._bounds[images.stop]])
-        found = self.dataset.annotations
-        masks = self.dataset.first_part_masks if self.protocol.first_polygon_only else found.masks
+        found, stored = self.dataset.annotations, None if boxes_only else self.dataset.masks
+        first_polygon_only = self.protocol.first_polygon_only
         return Truth(
             images=tuple(image.id for image in self.images[images.start : images.stop]),
             categories=self.task.categories,
@@ -252,7 +252,7 @@ class _Set:
                 self._image[chosen] - images.start,
                 self._category[chosen],
                 found.boxes[chosen],
-                None if masks is None or boxes_only else masks.take(chosen),
+                None if stored is None else stored.take(chosen, first_polygon_only=first_polygon_only),
             ),
             no_masks_reason=self.dataset.no_masks_reason,
         )

@@ -18,7 +18,7 @@ def test_a_small_file_is_read_whole(dataset):
     assert dataset.annotations.image.tolist() == [0, 0, 0, 1]
     assert dataset.annotations.category.tolist() == [0, 0, 1, 0]
     assert dataset.annotations.boxes[1].tolist() == [10, 2, 5, 3]
-    assert dataset.annotations.masks.areas.tolist() == [16, 15, 36, 64]
+    assert dataset.masks.take().areas.tolist() == [16, 15, 36, 64]
     assert dataset.read_image(0).shape == (20, 30, 3)
 
 
@@ -26,7 +26,7 @@ def test_rle_compressed_and_not_are_the_same_mask(coco, write_coco):
     coco["annotations"] = coco["annotations"][:2]
     coco["annotations"][0]["segmentation"] = {"size": [20, 30], "counts": [21, 4, 575]}
     coco["annotations"][1]["segmentation"] = {"size": [20, 30], "counts": "e04oa0"}
-    masks = load_dataset(str(write_coco(coco))).annotations.masks
+    masks = load_dataset(str(write_coco(coco))).masks.take()
     assert masks.starts.tolist() == [21, 21]
     assert masks.ends.tolist() == [25, 25]
 
@@ -34,15 +34,15 @@ def test_rle_compressed_and_not_are_the_same_mask(coco, write_coco):
 def test_the_first_of_several_polygons_is_kept_for_protocol_paper(coco, write_coco):
     coco["annotations"][0]["segmentation"].append([20, 1, 22, 1, 22, 3, 20, 3])
     dataset = load_dataset(str(write_coco(coco)))
-    assert dataset.annotations.masks.areas[0] == 20
-    assert dataset.first_part_masks.areas[0] == 16
-    assert dataset.first_part_masks.areas[1:].tolist() == dataset.annotations.masks.areas[1:].tolist()
+    assert dataset.masks.take().areas[0] == 20
+    assert dataset.masks.take(first_polygon_only=True).areas[0] == 16
+    assert dataset.masks.take(first_polygon_only=True).areas[1:].tolist() == dataset.masks.take().areas[1:].tolist()
 
 
 def test_a_missing_segmentation_leaves_no_masks_and_says_why(coco, write_coco):
     del coco["annotations"][2]["segmentation"]
     dataset = load_dataset(str(write_coco(coco)))
-    assert dataset.annotations.masks is None
+    assert dataset.masks is None
     assert "annotations[2] (id 2) has no segmentation" in dataset.no_masks_reason
 
 
@@ -138,7 +138,7 @@ def test_without_an_image_folder_only_reading_images_fails(coco, write_coco):
 
 
 def test_masks_are_those_of_the_polygons(dataset):
-    drawn = decode_mask(dataset.annotations.masks.encode()[2])
+    drawn = decode_mask(dataset.masks.take().encode()[2])
     expected = np.zeros((20, 30), dtype=bool)
     expected[10:16, 20:26] = True
     assert np.array_equal(drawn, expected)
@@ -181,8 +181,8 @@ def test_annotations_read_in_parts_are_those_read_at_once(coco, write_coco, monk
     parts = load_dataset(path)
     for name in ("image", "category", "boxes"):
         assert np.array_equal(getattr(parts.annotations, name), getattr(whole.annotations, name))
-    assert parts.annotations.masks.encode() == whole.annotations.masks.encode()
-    assert parts.first_part_masks.encode() == whole.first_part_masks.encode()
+    assert parts.masks.take().encode() == whole.masks.take().encode()
+    assert parts.masks.take(first_polygon_only=True).encode() == whole.masks.take(first_polygon_only=True).encode()
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_masks_are_those_of_samrs_and_may_give_the_boxes(tmp_path, protocol):
     assert prepared.masks
     dataset = load_dataset("dior", root)
     assert dataset.annotations.boxes[0].tolist() == [1, 1, 4, 3]
-    assert dataset.annotations.masks.areas.tolist() == [9, 6, 28]
+    assert dataset.masks.take().areas.tolist() == [9, 6, 28]
     prepare_dior(root, masks=masks, gt_boxes="mask")
     dataset = load_dataset("dior", root)
     assert dataset.annotations.boxes[0].tolist() == [1, 1, 3, 3]

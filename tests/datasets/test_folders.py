@@ -54,14 +54,14 @@ def test_a_yolo_folder_is_a_dataset(yolo):
     assert dataset.annotations.image.tolist() == [1, 1]
     assert dataset.annotations.category.tolist() == [1, 0]
     assert dataset.annotations.boxes.tolist() == [[4, 9, 2, 2], [0, 1, 2, 2]]
-    assert dataset.annotations.masks is None
+    assert dataset.masks is None
 
 
 def test_yolo_polygons_are_masks(yolo):
     (yolo / "labels" / "train" / "a.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.3 0.1 0.3\n")
     dataset = load_dataset(str(yolo))
     assert dataset.annotations.boxes.tolist() == [[1, 2, 4, 4]]
-    assert dataset.annotations.masks.areas.tolist() == [16]
+    assert dataset.masks.take().areas.tolist() == [16]
 
 
 def test_a_folder_with_a_coco_file_is_read_by_it(coco, write_coco):

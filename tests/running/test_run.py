@@ -258,7 +258,7 @@ def test_secrets_never_reach_a_file(constant, dataset, tmp_path):
 
 
 def test_every_field_of_a_prediction_survives_the_file(dataset):
-    rle = dataset.annotations.masks.encode()[0]
+    rle = dataset.masks.take().encode()[0]
     prediction = Prediction(
         ["ship"],
         [[1, 1, 4, 4]],
