@@ -24,6 +24,7 @@ METRICS = {
     "sweep": "box scores at 50 score thresholds, and the best of them (an oracle)",
     "adherence": "open_subclass: share of instances whose label maps to a member of the parent",
     "errors": "what went wrong, by type: of counts, boxes and masks",
+    "extra": "scores of the metric plug-ins that --metric asks for",
 }
 KINDS = ("methods", "datasets", "tasks", "metrics")
 
@@ -91,7 +92,7 @@ def methods() -> list[dict[str, str | None]]:
             factory = plugin.load()
             missing = getattr(factory, "missing", None)
             problems = missing() if callable(missing) else []
-            summary = (factory.__doc__ or "").strip().partition("\n")[0]
+            summary = _first_line(factory)
             rows.append(
                 {"name": plugin.name, "from": plugin.distribution, "summary": summary, "missing": "; ".join(problems)}
             )
@@ -125,5 +126,22 @@ def tasks() -> list[dict[str, str | None]]:
 
 
 def metrics() -> list[dict[str, str | None]]:
-    """Every score in a result file, by its path in `metrics` there."""
-    return [{"name": name, "meaning": meaning} for name, meaning in METRICS.items()]
+    """Every score in a result file, by its path in `metrics` there: ours, then those of plug-ins, for --metric."""
+    from earthinstruct.metrics.extra import extra_metric
+    from earthinstruct.registry import METRICS as PLUGINS
+    from earthinstruct.registry import PluginError, plugins
+
+    rows: list[dict[str, str | None]] = [
+        {"name": name, "from": "earthinstruct", "meaning": meaning} for name, meaning in METRICS.items()
+    ]
+    for plugin in plugins(PLUGINS).values():
+        try:
+            meaning = _first_line(extra_metric(plugin.name).metric)
+        except PluginError as error:
+            meaning = f"warning: {error}"
+        rows.append({"name": f"extra.{plugin.name}", "from": plugin.distribution, "meaning": meaning})
+    return rows
+
+
+def _first_line(described: object) -> str:
+    return (described.__doc__ or "").strip().partition("\n")[0]

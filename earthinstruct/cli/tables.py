@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from earthinstruct.metrics.values import Value
@@ -40,6 +41,9 @@ def print_results(results: Sequence[Result], skipped: Iterable[Skipped] = (), co
         )
         console.print(_table(results))
         console.print("percent; Cnt, Box, Mask: F1; AP: AP_nc50; ±: half of the 95 % interval over images", style="dim")
+        if any(result.metrics.extra for result in results):
+            console.print(_extra_table(results))
+            console.print("metric plug-ins: in percent, or in the unit that is given", style="dim")
         if any(result.metrics.errors is not None for result in results):
             console.print(_error_table(results))
             console.print("boxes and counts, in objects over all images; docs/protocol.md defines them", style="dim")
@@ -64,6 +68,9 @@ def _remarks(results: Sequence[Result]) -> Iterator[str]:
             yield f"{task}: scored at threshold {result.metrics.sweep.threshold:.2f}, on these images (an oracle)"
         if result.metrics.mask.f1.reason:
             yield f"{task}: no mask scores: {result.metrics.mask.f1.reason}"
+        for name, extra in result.metrics.extra.items():
+            if extra.mean.reason:
+                yield f"{task}: no {name}: {extra.mean.reason}"
     for result in results[:1]:
         method, dataset = result.method, result.task.dataset.name
         if method.control:
@@ -100,6 +107,25 @@ def _table(results: Sequence[Result]) -> Table:
     return table
 
 
+def _extra_table(results: Sequence[Result]) -> Table:
+    """Metric plug-ins: a row for each and for its groups, a column for each task."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("metric", no_wrap=True)
+    for result in results:
+        table.add_column(result.task.name.rpartition("/")[2], justify="right", no_wrap=True)
+    for name, one in {name: one for result in results for name, one in result.metrics.extra.items()}.items():
+        of = [result.metrics.extra.get(name) for result in results]
+        show, heading = (_percent, name) if one.unit is None else (_plain, escape(f"{name}, {one.unit}"))
+        for group in _GROUPS:
+            if group == "all" or group in one.groups:
+                cells = [show(scored and scored.groups.get(group)) for scored in of]
+                table.add_row(heading if group == "all" else f"  {group}", *cells)
+            half = [_half_interval(scored and scored.mean, show) for scored in of]
+            if group == "all" and any(half):
+                table.add_row("  ±", *half, style="dim")
+    return table
+
+
 def _error_table(results: Sequence[Result]) -> Table:
     """Error types: a row for each, a column for each task."""
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -123,8 +149,12 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
 
-def _half_interval(value: Value | None) -> str:
-    return "" if value is None or value.ci95 is None else f"{50 * (value.ci95[1] - value.ci95[0]):.1f}"
+def _plain(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _half_interval(value: Value | None, show: Callable[[float | None], str] = _percent) -> str:
+    return "" if value is None or value.ci95 is None else show((value.ci95[1] - value.ci95[0]) / 2)
 
 
 def _cost(result: Result) -> dict[str, int | float]:

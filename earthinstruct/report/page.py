@@ -17,7 +17,7 @@ from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.files import replace_file
 from earthinstruct.metrics import PREDICTION_VERDICTS, TARGET_VERDICTS
-from earthinstruct.metrics.values import Metrics, PartScores, ProposalScores, Value
+from earthinstruct.metrics.values import ExtraScores, Metrics, PartScores, ProposalScores, Value
 from earthinstruct.report import MAX_IMAGES
 from earthinstruct.report.charts import (
     INSTALL,
@@ -174,6 +174,8 @@ def score_rows(metrics: Metrics) -> dict[str, list[Row]]:
             found[title] = [_row(title, field.name, part)]
         elif isinstance(part, PartScores | ProposalScores):
             found[title] = list(_part_rows(part))
+    if metrics.extra:
+        found["metric plug-ins"] = [_extra_row(name, extra) for name, extra in metrics.extra.items()]
     return found
 
 
@@ -188,13 +190,24 @@ def _part_rows(part: PartScores | ProposalScores) -> Iterator[Row]:
                 yield Row(f"recall {what} {name}", percent(recall), "", "" if recall is not None else "no such object")
 
 
+def _extra_row(name: str, extra: ExtraScores) -> Row:
+    return (
+        _row_of(name, extra.mean, percent)
+        if extra.unit is None
+        else _row_of(f"{name}, {extra.unit}", extra.mean, _plain)
+    )
+
+
 def _row(name: str, field: str, value: Value) -> Row:
-    show = _objects if field in _IN_OBJECTS else percent
+    return _row_of(name, value, _plain if field in _IN_OBJECTS else percent)
+
+
+def _row_of(name: str, value: Value, show: Callable[[float | None], str]) -> Row:
     interval = "" if value.ci95 is None else f"{show(value.ci95[0])} to {show(value.ci95[1])}"
     return Row(name, show(value.value), interval, value.reason or "")
 
 
-def _objects(value: float | None) -> str:
+def _plain(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 

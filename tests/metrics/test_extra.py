@@ -1,0 +1,230 @@
+"""Metrics of others: those of the page that describes them, and everything that a plug-in can do wrong."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from dataclasses import replace
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from earthinstruct import registry
+from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.files import as_json
+from earthinstruct.metrics import measure
+from earthinstruct.metrics.extra import ExtraMetric, MetricError, extra_metric, extra_metrics
+from earthinstruct.metrics.measure import Part, metrics_of
+from earthinstruct.metrics.protocols import STANDARD
+from earthinstruct.metrics.tally import compact
+from earthinstruct.registry import METRICS, PluginError
+
+PAGE = Path(__file__).parents[2] / "docs" / "add-a-metric.md"
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """The classes of the page in one file."""
+    path = tmp_path_factory.mktemp("metrics") / "mine.py"
+    path.write_text("\n".join(re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)))
+    return path
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Replaces the installed entry points."""
+
+    class Named(EntryPoint):
+        dist = SimpleNamespace(name="theirs")
+
+    def register(**entries):
+        found = [Named(name.replace("_", "-"), value, METRICS) for name, value in entries.items()]
+        monkeypatch.setattr(registry, "entry_points", lambda group: found if group == METRICS else [])
+
+    return register
+
+
+class Off:
+    """How far counts are off."""
+
+    name = "off"
+    unit = "objects"
+
+    def tally(self, truth, predicted):
+        return {"off": predicted.counts - 2, "half": np.full(truth.shape, 0.5)}
+
+    def score(self, sums):
+        return sums["off"] * sums["half"]
+
+
+def test_the_metrics_of_the_page_by_hand(build, file) -> None:
+    truth = build.truth(
+        build.instances([(0, 0, 0, 0, 10, 10), (0, 0, 20, 0, 10, 10), (1, 0, 0, 0, 10, 10), (1, 1, 0, 20, 10, 10)])
+    )
+    found = build.instances([(0, 0, 0, 0, 10, 8), (1, 0, 0, 0, 10, 10), (2, 0, 0, 0, 10, 10), (1, 1, 20, 20, 5, 5)])
+    predicted = build.predicted(found, truth)
+    extra = extra_metrics([f"{file}:ExactCount", f"{file}:PanopticQuality"])
+    exact, quality = measure(truth, predicted, resamples=50, extra=extra).extra.values()
+    # a: 2 in image 0, found 1; 1 in image 1, found 1: 1 / 2. b: 1 in image 1, found 1: 1 / 1. c: nowhere
+    assert [exact.per_category[name].value for name in "abc"] == [0.5, 1, None]
+    assert exact.per_category["c"].reason == "no ground truth"
+    assert (exact.mean.value, exact.groups) == (0.75, {"all": 0.75, "first": 0.5})
+    assert exact.mean.ci95[0] < 0.75 < exact.mean.ci95[1]
+    assert exact.per_category["a"].ci95 == (0, 1)
+    # a: IoU 80 / 100 and 1; 2 TP, 1 FP, 1 FN: 1.8 / (2 + 1). b: 0 / 1
+    assert [quality.per_category[name].value for name in "ab"] == pytest.approx([0.6, 0])
+    assert (quality.unit, quality.distribution) == (None, None)
+
+
+def test_a_score_that_needs_masks_is_undefined_without_them(build, file) -> None:
+    truth = build.truth(build.instances([(0, 0, 0, 0, 10, 10)]))
+    predicted = build.predicted(build.instances([(0, 0, 0, 0, 10, 10)], masks=False), truth)
+    quality = measure(truth, predicted, extra=extra_metrics([f"{file}:PanopticQuality"])).extra["panoptic-quality"]
+    assert (quality.mean.value, quality.mean.reason, quality.groups) == (None, "no masks", {})
+
+
+def test_without_metrics_nothing_is_added(build) -> None:
+    truth = build.truth(build.instances([(0, 0, 0, 0, 10, 10)]))
+    assert b"extra" not in as_json(measure(truth, build.predicted(build.instances([]), truth)))
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=10, deadline=None)
+def test_parts_of_images_score_as_the_whole(build, file, seed) -> None:
+    generator = np.random.default_rng(seed)
+    truth = build.truth(build.random(generator, 20))
+    predicted = build.predicted(build.random(generator, 20, scores=True), truth, generator.integers(0, 5, (3, 3)))
+    extra = (*extra_metrics([f"{file}:ExactCount", f"{file}:PanopticQuality"]), ExtraMetric(Off()))
+    whole = measure(truth, predicted, resamples=20, extra=extra)
+
+    def only(instances, image):
+        part = instances.take(instances.image == image)
+        return replace(part, image=part.image - image)
+
+    parts = [
+        Part.of(
+            replace(truth, images=truth.images[i : i + 1], instances=only(truth.instances, i)),
+            replace(
+                predicted,
+                instances=only(predicted.instances, i),
+                counts=predicted.counts[i : i + 1],
+                has_counts=predicted.has_counts[i : i + 1],
+            ),
+            STANDARD,
+            threshold=None,
+            any_counts=True,
+            extra=pickle.loads(pickle.dumps(extra)),  # as to another process
+        )
+        for i in range(3)
+    ]
+    found = metrics_of(parts, truth.groups, STANDARD, None, resamples=20, no_masks_reason=None, extra=extra)
+    assert as_json(found) == as_json(whole)
+
+
+def test_after_a_sweep_only_what_reaches_the_threshold_is_given(build, file) -> None:
+    truth = build.truth(build.instances([(0, 0, 0, 0, 10, 10)]))
+    found = build.instances([(0, 0, 0, 0, 10, 10), (0, 0, 20, 20, 10, 10)], scores=[0.9, 0.1])
+    extra = extra_metrics([f"{file}:ExactCount"])
+    unswept, swept = (
+        measure(truth, build.predicted(found, truth), sweep=sweep, extra=extra).extra["exact-count"].mean.value
+        for sweep in (False, True)
+    )
+    assert (unswept, swept) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (None, "tally.. returned NoneType; expected column name -> numbers"),
+        ({}, r"tally.. returned \[\]; expected"),
+        ({"targets": np.zeros((3, 3))}, r"returned \['targets'\]; expected .* without 'targets', which is added"),
+        ({"n": np.zeros(3)}, r"column 'n' has shape \(3,\); expected \(3, 3\), \(images, categories\)"),
+        ({"n": [[1], [1, 2]]}, "column 'n' is no array of numbers"),
+        ({"n": np.full((3, 3), "x")}, "column 'n' is an array of <U1; expected numbers"),
+        ({"n": np.full((3, 3), np.nan)}, "column 'n' is nan of an image of category 'a'; expected finite"),
+    ],
+)
+def test_a_tally_that_is_none_is_an_error_that_names_it(build, columns, message) -> None:
+    refused(build, message, tally=lambda truth, predicted: columns)
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        (lambda sums: None, "score.. is an array of object; expected numbers"),
+        (lambda sums: sums["half"].sum(), r"of shape \(3,\) returned shape \(\); expected the same shape"),
+        # right for all images, wrong for the resamples
+        (lambda sums: sums["half"].reshape(-1)[:3], r"of shape \(20, 3\) returned shape \(3,\)"),
+        (lambda sums: sums["half"] / 0, "score.. is inf for category 'a'; expected finite numbers"),
+        (lambda sums: sums["none"], r"score.. raised KeyError: 'none' \(test_extra.py, line \d+\)"),
+    ],
+)
+def test_a_score_that_is_none_is_an_error_that_names_it(build, score, message) -> None:
+    refused(build, message, score=score)
+
+
+def refused(build, message, **members) -> None:
+    metric = Off()
+    for name, member in members.items():
+        setattr(metric, name, member)
+    truth = build.truth(build.instances([(0, 0, 0, 0, 10, 10)]))
+    with pytest.raises(MetricError, match=f"metric 'off': .*{message}"):
+        measure(truth, build.predicted(build.instances([]), truth), resamples=20, extra=[ExtraMetric(metric)])
+
+
+def test_columns_are_the_same_for_all_images(build) -> None:
+    truth = build.truth(build.instances([]))
+    extra = ExtraMetric(Off())
+    tally = extra.tally(truth, build.predicted(build.instances([]), truth))
+    with pytest.raises(
+        MetricError, match=r"metric 'off': .*columns off, half, targets for some images, and off, targets"
+    ):
+        extra.join([tally, replace(tally, columns={name: tally.columns[name] for name in ("off", "targets")})])
+    assert extra.join([tally, "no masks"]) == "no masks"
+
+
+def test_integers_are_kept_small_whatever_their_sign() -> None:
+    for low, high, kept in ((-128, 127, "int8"), (-129, 0, "int16"), (0, 128, "int16"), (0, 0, "int8")):
+        column = np.array([low, high])
+        assert (compact(column).dtype, compact(column).tolist()) == (kept, [low, high])
+
+
+def test_a_registered_metric_is_found_by_its_name(registered, file, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(file.parent)
+    registered(exact_count="mine:ExactCount", other="mine:ExactCount", gone="no_such_module:Thing")
+    found = extra_metric("exact-count")
+    assert (found.name, found.distribution) == ("exact-count", "theirs")
+    assert pickle.loads(pickle.dumps(found)).distribution == "theirs"
+    with pytest.raises(PluginError, match=r"'other' of distribution 'theirs' has the name 'exact-count'; .* the same"):
+        extra_metric("other")
+    with pytest.raises(PluginError, match="metric 'gone' of distribution 'theirs' cannot be loaded: ModuleNotFound"):
+        extra_metric("gone")
+    with pytest.raises(
+        UnknownNameError, match=r"unknown metric 'exact-cuont'; did you mean 'exact-count'.*own is given"
+    ):
+        extra_metric("exact-cuont")
+    with pytest.raises(PluginError, match="metric 'exact-count' is given twice"):
+        extra_metrics(["exact-count", f"{file}:ExactCount"])
+
+
+def test_what_is_no_metric_says_so(tmp_path) -> None:
+    file = tmp_path / "wrong.py"
+    file.write_text("class Needs:\n    def __init__(self, size): ...\nclass Bare: ...\n")
+    for name, message in (
+        ("Needs", "cannot be made: TypeError"),
+        ("Bare", "has no `name`, `tally.truth, predicted.` and `score.sums.`"),
+        ("Bear", "did you mean 'Bare'"),
+    ):
+        with pytest.raises(EarthInstructError, match=message):
+            extra_metric(f"{file}:{name}")
+    with pytest.raises(PluginError, match=r"metric file .*none\.py does not exist"):
+        extra_metric(f"{tmp_path}/none.py:Thing")
+    metric = Off()
+    metric.name = "../off"
+    with pytest.raises(PluginError, match=r"metric Off has the name '\.\./off'; expected letters"):
+        extra_metric(metric)
