@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from earthinstruct.running.compare import Compared
 
+_HEADLINES = (".f1", ".miou", ".ap_nc50")
+
 
 def register(verbs: Any) -> None:
     """Add the verb."""
@@ -24,6 +26,9 @@ def register(verbs: Any) -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of your datasets")
     parser.add_argument(
         "--resamples", type=options.at_least(1), default=1000, metavar="N", help="bootstrap resamples (default: 1000)"
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="every category (default: those whose 95 %% interval excludes 0)"
     )
     options.add_json(parser, "every difference")
     parser.set_defaults(run=run)
@@ -45,17 +50,33 @@ def run(arguments: argparse.Namespace) -> int:
     options.write_json(arguments, compared)
     console = Console()
     console.print(f"A: {arguments.first}", f"B: {arguments.second}", sep="\n", markup=False, soft_wrap=True)
-    scores = [row for row in compared if row.score.endswith((".f1", ".miou", ".ap_nc50"))]
-    console.print(_table(scores, percent=True))
+    scores = [row for row in compared if row.score.endswith(_HEADLINES)]
+    console.print(_table([row for row in scores if row.is_group], percent=True))
     console.print("percent; precision and recall are in --json", style="dim")
-    errors = [row for row in compared if row.score.startswith("errors.") and row.over == "all"]
+    categories = [row for row in scores if not row.is_group]
+    shown = [row for row in categories if arguments.all or _differs(row)]
+    if shown:
+        console.print(_table(shown, percent=True))
+    if len(shown) < len(categories):
+        console.print(
+            f"{len(categories) - len(shown)} of {len(categories)} rows of single categories are left out: their 95 % "
+            "interval includes 0; --all shows them",
+            style="dim",
+        )
+    errors = [row for row in compared if row.score.startswith("errors.") and row.is_group and row.over == "all"]
     console.print(_table(errors, percent=False))
     console.print(
         "objects over all images, by category in --json; fewer are better, more are better of `correct`\n"
-        "p of each row by itself, < 0.05 in bold; of 20 rows without a difference one is bold by chance",
+        "p of each row by itself, < 0.05 in bold; of 20 rows without a difference one is bold by chance, those left out "
+        "included",
         style="dim",
     )
     return 0
+
+
+def _differs(row: Compared) -> bool:
+    low, high = row.difference.ci95
+    return low > 0 or high < 0
 
 
 def _table(rows: Sequence[Compared], *, percent: bool) -> Table:

@@ -26,6 +26,8 @@ _SCORES = {
     "regions": {"miou": iou},
 }
 _COUNTING_ERRORS = {"over": "fp", "under": "fn"}
+# (name, whether it is a group) -> categories
+_Over = Mapping[tuple[str, bool], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,13 @@ class Compared:
     Attributes:
         score: its path in the metrics of a result, for example `box.f1` or `errors.box.missed`.
         over: a group of categories, or one category.
+        is_group: whether it is a group.
         difference: second minus first; of error types in objects, summed over images and categories.
     """
 
     score: str
     over: str
+    is_group: bool
     difference: Difference
 
 
@@ -82,7 +86,8 @@ def compare_runs(
         pairs = {name: Paired(of_a[name], of_b[name], resamples) for name in of_a if name in of_b}
     except ValueError as error:
         raise DataError(f"the runs do not compare: {error}") from error
-    over = {**a.task.groups, **{name: (name,) for name in a.task.categories}}
+    over = {(name, True): members for name, members in a.task.groups.items()}
+    over |= {(name, False): (name,) for name in a.task.categories}
     closed_ap = a.protocol.constant_score_ap is None
     return [*_scores(pairs, over, closed_ap), *_errors(pairs, over)]
 
@@ -99,19 +104,19 @@ def _tallies(run: StoredRun) -> dict[str, Tally]:
     return found
 
 
-def _scores(pairs: Mapping[str, Paired], over: Mapping[str, Sequence[str]], closed_ap: bool) -> Iterator[Compared]:
+def _scores(pairs: Mapping[str, Paired], over: _Over, closed_ap: bool) -> Iterator[Compared]:
     for part, scores in _SCORES.items():
         for score, function in scores.items():
             if part not in pairs or (score == "ap_nc50" and not closed_ap):
                 continue
             path = f"{'mask' if part == 'regions' else part}.{score}"
-            for name, categories in over.items():
+            for which, categories in over.items():
                 difference = pairs[part].of_mean(function, categories)
                 if difference is not None:
-                    yield Compared(path, name, difference)
+                    yield Compared(path, *which, difference)
 
 
-def _errors(pairs: Mapping[str, Paired], over: Mapping[str, Sequence[str]]) -> Iterator[Compared]:
+def _errors(pairs: Mapping[str, Paired], over: _Over) -> Iterator[Compared]:
     for part, paired in pairs.items():
         if part == "counting":
             columns = {f"errors.counting.{name}": column for name, column in _COUNTING_ERRORS.items()}
@@ -120,5 +125,5 @@ def _errors(pairs: Mapping[str, Paired], over: Mapping[str, Sequence[str]]) -> I
         else:
             continue
         for path, column in columns.items():
-            for name, categories in over.items():
-                yield Compared(path, name, paired.of_sum(column, categories))
+            for which, categories in over.items():
+                yield Compared(path, *which, paired.of_sum(column, categories))

@@ -59,6 +59,31 @@ def test_the_command_prints_a_table_and_writes_every_difference(runs, dataset, t
     printed = capsys.readouterr().out
     assert "counting.f1" in printed
     assert "box.missed" in printed
+    assert printed.index(" all ") < printed.index(" ship ")
     rows = json.loads((tmp_path / "d.json").read_text())
     assert {row["score"] for row in rows} >= {"counting.f1", "box.f1", "box.precision", "errors.box.background"}
+    groups = {row["over"]: row["is_group"] for row in rows}
+    assert groups == {"all": True, "transport": True, "ship": False, "harbor": False}
     assert set(rows[0]["difference"]) == {"first", "second", "value", "ci95", "p"}
+
+
+def test_the_command_leaves_out_categories_whose_interval_includes_0(runs, dataset, tmp_path, capsys):
+    file = str(tmp_path / "set" / "annotations.json")
+    arguments = ["compare", *map(str, runs), "--dataset", file, "--json", str(tmp_path / "d.json")]
+    scores = [row for row in compare_runs(*runs, dataset=dataset) if row.score.endswith((".f1", ".ap_nc50"))]
+    single = [row for row in scores if not row.is_group]
+    sure = [row for row in single if not row.difference.ci95[0] <= 0 <= row.difference.ci95[1]]
+    assert 0 < len(sure) < len(single)
+    assert {row.over for row in sure} == {"ship"}  # no harbor is found by either
+
+    assert main(arguments) == 0
+    printed, complete = capsys.readouterr().out, (tmp_path / "d.json").read_bytes()
+    assert printed.count(" ship ") == len(sure)
+    assert " harbor " not in printed
+    assert f"{len(single) - len(sure)} of {len(single)} rows of single categories are left out" in printed
+
+    assert main([*arguments, "--all"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count(" ship ") + printed.count(" harbor ") == len(single)
+    assert "left out:" not in printed
+    assert (tmp_path / "d.json").read_bytes() == complete
