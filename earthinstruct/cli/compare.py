@@ -67,8 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     console.print(_table(errors, percent=False))
     console.print(
         "objects over all images, by category in --json; fewer are better, more are better of `correct`\n"
-        "p of each row by itself, < 0.05 in bold; of 20 rows without a difference one is bold by chance, those left out "
-        "included",
+        "p of each row by itself, < 0.05 in bold; of 20 without a difference, shown or not, one is bold by chance",
         style="dim",
     )
     return 0
