@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,6 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json not in (None, "-"):
         Path(arguments.json).unlink(missing_ok=True)
     found: list[Found] = []
+    events: Counter[str] = Counter()
     failed = 0
     with _progress(len(images)) as progress:
         for number, path in enumerate(images):
@@ -105,6 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{path}: {_counted(prediction)}")
             for note in raster.notes:
                 print(f"note: {path}: {note}")
+            events.update(prediction.usage.events)
             for target in pictures:
                 _save_picture(draw_overlay(raster.pixels, prediction), target, path)
             if explanation is not None:
@@ -115,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
                 found.append(Found(path, height, width, raster.place, prediction))
     for target in files:
         _save_file(target, found)
-    for note in method_info(method).notes:
+    for note in (*(f"{n} {event}" for event, n in events.items()), *method_info(method).notes):
         print(f"note: {note}")
     if failed:
         print(f"{failed} of {len(images)} images failed")

@@ -15,6 +15,7 @@ rasterio = pytest.importorskip("rasterio")
 BRIGHT = """
 import numpy as np
 from earthinstruct import Prediction
+from earthinstruct.contract import Usage
 from earthinstruct.masks import decode_rles, encode_masks
 
 class Bright:
@@ -33,6 +34,12 @@ class Boxes(Bright):
     def predict(self, image, instruction):
         found = super().predict(image, instruction)
         return Prediction(found.labels, found.boxes)
+
+class Cuts(Bright):
+    name = "cuts"
+
+    def predict(self, image, instruction):
+        return Prediction(usage=Usage(events={"truncated replies": 1}))
 """
 
 
@@ -89,6 +96,14 @@ def test_predict_saves_an_overlay_and_the_answer(call, method, file, tmp_path):
     code, _, err = call("predict", "--method", f"{method}:Finds", "--open-ended", "--explain", "x.png", image)
     assert code == 2
     assert "draws no explanation" in err
+
+
+@pytest.mark.parametrize(("tile", "times"), [("0", 1), ("32", 4)])
+def test_events_are_notes(call, bright, tmp_path, tile, times):
+    scene = write_raster(tmp_path / "scene.tif", two_ships())
+    code, out, _ = call("predict", "--method", f"{bright}:Cuts", "--open-ended", "--tile", tile, scene)
+    assert code == 0
+    assert out.endswith(f"scene.tif: nothing found\nnote: {times} truncated replies\n")
 
 
 def test_several_images_are_saved_into_a_folder(call, method, file, tmp_path):

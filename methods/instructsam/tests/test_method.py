@@ -87,6 +87,11 @@ def test_what_was_not_asked_for_is_left_out():
     assert dict(prediction.usage.events) == {"labels not asked for": 1}
 
 
+def test_events_of_the_answer_are_those_of_the_prediction():
+    prediction = InstructSAM().predict(IMAGE, Instruction("open_vocabulary", "count", ("ship", "spaceship")))
+    assert dict(prediction.usage.events) == {"answers without 'spaceship' (unknown to the small counter)": 1}
+
+
 @pytest.mark.parametrize(("counts", "rows"), [({}, ROWS), ({"ship": 0}, ROWS), ({"ship": 2}, [])])
 def test_nothing_counted_or_nothing_proposed_is_an_answer(counts, rows):
     assert len(method(counts, rows).predict(IMAGE, ASK)) == 0

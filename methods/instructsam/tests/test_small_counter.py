@@ -31,6 +31,15 @@ def test_open_vocabulary_answers_each_category(counter):
     assert dior["ground track field"] == counts["track_field"]
 
 
+def test_words_that_it_does_not_know_are_events(counter):
+    answer = counter.count(FLAT, ask("open_vocabulary", categories=("boats", "spaceship", "car", "windmill")))
+    unknown = "answers without {!r} (unknown to the small counter)"
+    assert answer.events == {unknown.format("spaceship"): 1, unknown.format("windmill"): 1}
+    assert counter.count(FLAT, ask("open_subclass", parent="furniture")).events == {unknown.format("furniture"): 1}
+    assert not counter.count(FLAT, ask("open_subclass", parent="sports field")).events
+    assert not counter.count(FLAT, ask("open_ended")).events
+
+
 def test_open_ended_answers_what_there_is(counter):
     answers = [counter.count(generate_scene("val", i).image, ask("open_ended")).counts for i in range(3)]
     named = set().union(*answers)

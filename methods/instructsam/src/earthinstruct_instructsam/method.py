@@ -152,7 +152,7 @@ class InstructSAM:
                 seconds,
                 found.answer.input_tokens,
                 found.answer.output_tokens,
-                {_NOT_ASKED: found.not_asked},
+                {_NOT_ASKED: found.not_asked, **found.answer.events},
             ),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,12 +22,14 @@ class Answer:
         input_tokens: tokens sent to a language model.
         output_tokens: tokens it wrote.
         seconds: wall time of the answer when it was given, also where it is only remembered now; None: not known.
+        events: what a reader should know of the answer, in words -> how often, as in `Usage`.
     """
 
     counts: Mapping[str, int]
     input_tokens: int = 0
     output_tokens: int = 0
     seconds: float | None = None
+    events: Mapping[str, int] = field(default_factory=dict)
 
 
 class Counter(Protocol):

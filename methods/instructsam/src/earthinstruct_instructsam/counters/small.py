@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ class SmallCounter:
 
     Answers an open_vocabulary instruction with a count for each of its categories (0 for one it does not know), an
     open_ended one with what it found, in everyday names, and an open_subclass one with what it found below the parent.
+    A category or a parent that it does not know is an event of the answer.
 
     Args:
         weights: a `.safetensors` file written by `earthinstruct_instructsam.small.train`; None: the one of the package.
@@ -57,10 +59,11 @@ class SmallCounter:
     def count(self, image: NDArray[np.uint8], instruction: Instruction) -> Answer:
         """Count in one RGB image, uint8 (height, width, 3)."""
         if instruction.setting == "open_subclass" and members_of(str(instruction.parent)) is None:
-            return Answer({})
+            return Answer({}, events=_without([str(instruction.parent)]))
         found = self.count_known(image)
         if instruction.setting == "open_vocabulary":
-            return Answer({name: found.get(str(category_of(name)), 0) for name in instruction.categories})
+            counts = {name: found.get(str(category_of(name)), 0) for name in instruction.categories}
+            return Answer(counts, events=_without([name for name in counts if category_of(name) is None]))
         wanted = members_of(instruction.parent) if instruction.parent else CATEGORIES
         return Answer({EVERYDAY[name]: found[name] for name in wanted or () if found[name]})
 
@@ -90,6 +93,11 @@ class SmallCounter:
             batch = torch.from_numpy(padded).permute(2, 0, 1)[None].float() / 255
             counts = self._network.counts(batch.contiguous(memory_format=torch.channels_last))[0].tolist()
         return dict(zip(CATEGORIES, counts, strict=True))
+
+
+def _without(words: Sequence[str]) -> dict[str, int]:
+    """An event for each of the words, which are not known."""
+    return {f"answers without {word!r} (unknown to the small counter)": 1 for word in words}
 
 
 def reduced(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
