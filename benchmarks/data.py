@@ -1,9 +1,9 @@
 """Data for the benchmarks: the real annotation of NWPU VHR-10, replicated, and predictions made from it.
 
-`python -m benchmarks.data COPIES FOLDER` writes `annotations.json`, `results.json` (COCO results) and
-`predictions-*.jsonl` (as many shards as `--shards` says); 1 copy is NWPU (650 images, 3,921 objects, 10,000
-predictions), 9 copies have the size of DIOR val (5,850 images, 35,289 objects, 90,000 predictions). The annotation is
-read from `$EARTHINSTRUCT_REFERENCE/nwpu/annotations.json`.
+`python -m benchmarks.data COPIES FOLDER` writes `annotations.json` (or as many shards as `--annotation-shards` says),
+`results.json` (COCO results) and `predictions-*.jsonl` (as many as `--shards` says); 1 copy is NWPU (650 images, 3,921
+objects, 10,000 predictions), 9 copies have the size of DIOR val (5,850 images, 35,289 objects, 90,000 predictions). The
+annotation is read from `$EARTHINSTRUCT_REFERENCE/nwpu/annotations.json`.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ def write(
     coco: dict[str, Any] | None = None,
     predictions: int = PREDICTIONS,
     shards: int = 1,
+    annotation_shards: int = 1,
     results: bool = True,
 ) -> None:
     """Write the three kinds of files; images and objects of copy k have their ids raised by a multiple of k.
@@ -88,6 +89,7 @@ def write(
         coco: the annotation; None: NWPU.
         predictions: of one copy.
         shards: files of predictions.
+        annotation_shards: files of annotations, at most one a copy.
         results: also as COCO results.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,15 +97,11 @@ def write(
     own = records(coco, predictions)
     n_images = max(image["id"] for image in coco["images"]) + 1
     n_objects = max(entry["id"] for entry in coco["annotations"]) + 1
-    images, entries, flat = [], [], []
+    flat = []
     ids = {category["name"]: category["id"] for category in coco["categories"]}
     chance = np.random.default_rng(1)
     files = [(folder / f"predictions-{k:03}.jsonl").open("wb") for k in range(shards)]
     for k in range(copies):
-        images += [{**i, "id": i["id"] + k * n_images, "file_name": f"{k:04}-{i['file_name']}"} for i in coco["images"]]
-        entries += [
-            {**e, "id": e["id"] + k * n_objects, "image_id": e["image_id"] + k * n_images} for e in coco["annotations"]
-        ]
         for record in own:
             scores = np.clip(np.array(record["scores"]) + chance.normal(0, 0.02, len(record["scores"])), 0, 1)
             copied = {**record, "image_id": record["image_id"] + k * n_images, "scores": scores.round(4).tolist()}
@@ -122,8 +120,20 @@ def write(
                 ]
     for file in files:
         file.close()
-    whole = {"images": images, "annotations": entries, "categories": coco["categories"]}
-    (folder / "annotations.json").write_bytes(msgspec.json.encode(whole))
+    for shard in range(annotation_shards):
+        images, entries = [], []
+        for k in range(copies * shard // annotation_shards, copies * (shard + 1) // annotation_shards):
+            first_image, first_object = k * n_images, k * n_objects
+            images += [
+                {**i, "id": i["id"] + first_image, "file_name": f"{k:04}-{i['file_name']}"} for i in coco["images"]
+            ]
+            entries += [
+                {**e, "id": e["id"] + first_object, "image_id": e["image_id"] + first_image}
+                for e in coco["annotations"]
+            ]
+        whole = {"images": images, "annotations": entries, "categories": coco["categories"]}
+        name = "annotations.json" if annotation_shards == 1 else f"annotations-{shard:03}.json"
+        (folder / name).write_bytes(msgspec.json.encode(whole))
     if results:
         (folder / "results.json").write_bytes(msgspec.json.encode(flat))
 
@@ -158,6 +168,13 @@ if __name__ == "__main__":
     parser.add_argument("copies", type=int)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--annotation-shards", type=int, default=1)
     parser.add_argument("--no-results", action="store_true")
     given = parser.parse_args()
-    write(given.folder, given.copies, shards=given.shards, results=not given.no_results)
+    write(
+        given.folder,
+        given.copies,
+        shards=given.shards,
+        annotation_shards=given.annotation_shards,
+        results=not given.no_results,
+    )
