@@ -47,7 +47,7 @@ class Plugin:
         """
         try:
             return self.entry_point.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(
                 f"{_kind(self.entry_point.group)} {self.name!r} of distribution "
                 f"{self.distribution!r} cannot be loaded: {type(error).__name__}: {error}"
@@ -116,7 +116,7 @@ def load_named(group: str, name: str, own: str) -> Any:
             module = importlib.import_module(module_name)
     except PluginError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit() would end the command as if all were done
         file = Path(*module_name.split(".")).with_suffix(".py")
         hint = f"; a file is given as {file}:{attribute}" if file.is_file() else ""
         raise PluginError(f"{kind} {name!r} cannot be loaded: {type(error).__name__}: {error}{hint}") from error
@@ -185,7 +185,7 @@ def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Metho
         method = factory(**parameters)
     except EarthInstructError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(f"method {name!r} cannot be made: {type(error).__name__}: {error}") from error
     if isinstance(method, Method | ControlMethod):
         return method

@@ -170,15 +170,21 @@ def method_info(method: object, *, control: bool = False) -> MethodInfo:
     """What a method says of itself through `name` and `describe()`, without secrets.
 
     Raises:
-        DataError: `describe()` returns something else than the fields of `MethodInfo`.
+        DataError: `describe()` raises, or returns something else than the fields of `MethodInfo`, or what JSON cannot
+            hold.
     """
     name = str(getattr(method, "name", type(method).__name__))
     describe = getattr(method, "describe", None)
-    described = dict(describe()) if callable(describe) else {}
-    described["parameters"] = without_secrets(described.get("parameters") or {})
     try:
-        return msgspec.convert({**described, "name": name, "control": control}, type=MethodInfo)
-    except msgspec.ValidationError as error:
+        described = dict(describe()) if callable(describe) else {}
+    except (Exception, SystemExit) as error:
+        raise DataError(f"method {name!r}: describe() failed: {type(error).__name__}: {error}") from error
+    try:
+        described["parameters"] = without_secrets(described.get("parameters") or {})
+        info = msgspec.convert({**described, "name": name, "control": control}, type=MethodInfo)
+        msgspec.json.encode(info)
+        return info
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:  # msgspec's are ValueErrors
         raise DataError(f"method {name!r}: describe() is malformed: {error}") from error
 
 

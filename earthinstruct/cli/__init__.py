@@ -94,8 +94,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return USAGE
     except BrokenPipeError:  # whoever read the output has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to fail when Python ends
+        _print_no_more()
         return FINDING
+    except (OSError, ValueError) as error:
+        if not _is_of_printing(error):
+            raise
+        _print_no_more()
+        print(f"error: standard output cannot be written: {error}; what went into files is there", file=sys.stderr)
+        return USAGE
     except KeyboardInterrupt:
         print("\nstopped; what was predicted is kept, and the same command goes on from there", file=sys.stderr)
         return INTERRUPTED
+
+
+def _is_of_printing(error: Exception) -> bool:
+    """Whether it was raised where text is written: a full disk behind standard output, or a method closed it."""
+    return sys.stdout.closed or (isinstance(error, OSError) and error.filename is None)
+
+
+def _print_no_more() -> None:
+    """Nothing is left to fail when Python ends."""
+    if not sys.stdout.closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

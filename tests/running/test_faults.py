@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,151 @@ def test_images_that_raise_exit_or_give_garbage_are_named_and_the_run_ends(numbe
     assert (result.run.n_done, result.run.n_failed) == (9, 3)
     # ships: one in each of 100, 101 and 105; 101 counts as answered with none, the others have at least one
     assert result.metrics.counting.tally["ship"].fn == 1
+
+
+ROUGH = """
+import os
+import sys
+import time
+
+from earthinstruct import Prediction
+
+
+class Panic(BaseException):
+    pass
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise ValueError("no words")
+
+
+class Rough:
+    name = "rough"
+
+    def __init__(self, where="", what="raise"):
+        self.where, self.what = where, what
+        self.go_wrong("__init__")
+
+    def go_wrong(self, where):
+        if where == self.where:
+            if self.what == "exit":
+                sys.exit(0)
+            raise RuntimeError("that was wrong")
+
+    def predict(self, image, instruction):
+        number = int(image[0, 0, 0])
+        if self.where == "predict":
+            if number == 1:
+                raise Panic("at the disco")
+            if number == 2:
+                raise Mute
+            if number == 3:
+                raise GeneratorExit
+            if number == 4:
+                return Prediction(counts={"ship": 10**30})
+        if self.where == "interrupt" and number == 5:
+            raise KeyboardInterrupt
+        if self.where == "streams":
+            sys.stdout.close()
+        if self.where == "loud":
+            print("x" * 1_000_000)
+        if self.where == "fork" and number in (2, 6) and os.fork() == 0:
+            if number == 2:
+                raise RuntimeError("in the child")
+            time.sleep(0.1)
+        return Prediction(labels=["ship"], boxes=[[number, 1, 4, 4]])
+
+    def describe(self):
+        self.go_wrong("describe")
+        return {"parameters": {"of": object()}} if self.where == "json" else {}
+
+    def skip(self, task):
+        self.go_wrong("skip")
+
+    def close(self):
+        self.go_wrong("close")
+"""
+
+
+@pytest.fixture
+def rough(tmp_path):
+    """A method that goes wrong in ways that are no exceptions of a usual kind, and in other places than predict."""
+    (tmp_path / "rough.py").write_text(ROUGH)
+    return f"{tmp_path / 'rough.py'}:Rough"
+
+
+def test_whatever_an_image_makes_of_the_method_is_the_reason_of_that_image(numbered, rough, tmp_path):
+    failed = run(rough, numbered, tmp_path, parameters={"where": "predict"}).results[0].run.failed
+    assert failed.pop("104").startswith("ContractError: counts['ship'] must be an integer >= 0 and at most")
+    assert failed == {"101": "Panic: at the disco", "102": "Mute", "103": "GeneratorExit: "}
+
+
+@pytest.mark.parametrize("what", ["raise", "exit"])
+@pytest.mark.parametrize("where", ["__init__", "describe", "skip"])
+def test_a_method_that_fails_before_the_first_image_is_an_error(numbered, rough, tmp_path, where, what):
+    reason = "SystemExit: 0" if what == "exit" else "RuntimeError: that was wrong"
+    step = "cannot be made" if where == "__init__" else rf"{where}\(\)"
+    with pytest.raises(EarthInstructError, match=rf"method.* {step}.*{reason}|{step} of the method .*{reason}"):
+        run(rough, numbered, tmp_path, parameters={"where": where, "what": what})
+
+
+def test_a_module_that_ends_the_program_is_an_error(numbered, tmp_path):
+    (tmp_path / "ends.py").write_text("import sys\nsys.exit(0)\n")
+    with pytest.raises(EarthInstructError, match="cannot be loaded: SystemExit: 0"):
+        run(f"{tmp_path / 'ends.py'}:Ends", numbered, tmp_path)
+
+
+def test_what_no_file_can_hold_of_a_method_is_said_before_the_first_image(numbered, rough, tmp_path):
+    with pytest.raises(EarthInstructError, match=r"'rough': describe\(\) is malformed: .*object"):
+        run(rough, numbered, tmp_path, parameters={"where": "json"})
+
+
+@pytest.mark.parametrize("what", ["raise", "exit"])
+def test_a_method_that_fails_at_its_end_keeps_its_answers(numbered, rough, tmp_path, caplog, what):
+    result = run(rough, numbered, tmp_path, parameters={"where": "close", "what": what}).results[0]
+    assert result.run.n_done == 12
+    assert "close() of the method failed" in caplog.text
+
+
+def test_an_interrupt_that_the_method_makes_itself_stops_the_run_and_keeps_what_is_there(numbered, rough, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(rough, numbered, tmp_path, parameters={"where": "interrupt"})
+    assert predictions_file(tmp_path, "rough").read_bytes().count(b"\n") == 5
+
+
+@POSIX
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of Python, on forks beside threads
+def test_a_copy_of_the_process_that_a_method_makes_answers_nothing(numbered, rough, tmp_path):
+    result = run(rough, numbered, tmp_path, parameters={"where": "fork"}).results[0]
+    assert (result.run.n_done, result.run.n_failed) == (12, 0)
+    lines = predictions_file(tmp_path, "rough").read_text().splitlines()
+    assert [json.loads(line)["image_id"] for line in lines] == list(range(100, 112))
+
+
+def command(method, numbered, output, *more):
+    words = [sys.executable, "-m", "earthinstruct", "evaluate", "--method", method, "--setting", SETTING]
+    words += ["--dataset", str(numbered.image_root.parent / "annotations.json")]
+    return [*words, "--output", str(output), "--resamples", "0", *more]
+
+
+def test_a_method_that_prints_much_leaves_the_json_alone(numbered, rough, tmp_path):
+    words = command(rough, numbered, tmp_path, "--json", "-", "-M", "where=loud")
+    done = subprocess.run(words, capture_output=True, check=True, timeout=60)
+    assert json.loads(done.stdout)[0]["run"]["n_done"] == 12
+    assert done.stderr.count(b"x") > 12_000_000
+
+
+@POSIX
+@pytest.mark.parametrize("where", ["streams", "full"])
+def test_a_standard_output_that_takes_nothing_is_one_error_and_the_run_is_kept(numbered, rough, tmp_path, where):
+    with Path("/dev/full" if where == "full" else os.devnull).open("wb") as output:
+        words = command(rough, numbered, tmp_path, "-M", f"where={where}")
+        done = subprocess.run(words, stdout=output, stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == 2
+    assert b"error: standard output cannot be written" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert predictions_file(tmp_path, "rough").with_name("result.json").exists()
 
 
 @POSIX
@@ -167,6 +313,14 @@ def test_seconds_do_not_come_from_a_clock_that_can_go_back(numbered, faulty, tmp
         assert 0 <= json.loads(line)["seconds"]["total"] < 10
 
 
+@POSIX
+def test_a_clock_that_jumps_is_no_time_out(numbered, faulty, tmp_path, monkeypatch):
+    now = iter(range(10**6, 10**9, 10_000))
+    monkeypatch.setattr(time, "time", lambda: float(next(now)))
+    options = EngineOptions(timeout=30)
+    assert run(f"{faulty}:Faulty", numbered, tmp_path, engine=options, limit=4).results[0].run.n_failed == 0
+
+
 # ---------------------------------------------------------------- two runs in one folder
 
 
@@ -214,11 +368,8 @@ def heed_interrupts():
 
 def start(numbered, faulty, output, *more):
     """The command line at work; it has answered two images."""
-    command = [sys.executable, "-m", "earthinstruct", "evaluate", "--method", f"{faulty}:Faulty", "-M", "pause=0.3"]
-    command += ["--dataset", str(numbered.image_root.parent / "annotations.json"), "--setting", SETTING]
-    command += ["--output", str(output), "--resamples", "0", *more]
     process = subprocess.Popen(
-        command,
+        command(f"{faulty}:Faulty", numbered, output, "-M", "pause=0.3", *more),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -267,12 +418,33 @@ def test_a_second_interrupt_stops_at_once(numbered, faulty, tmp_path):
     assert b"the same command without --overwrite goes on from there" in said
 
 
+@POSIX
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_terminated_run_leaves_no_process_and_goes_on_later(numbered, faulty, tmp_path, workers):
+    process, file = start(numbered, faulty, tmp_path / "runs", "--workers", workers)
+    before = file.read_bytes()
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGTERM
+    deadline = time.monotonic() + 20
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)  # the workers are of its group
+            time.sleep(0.05)
+    assert file.read_bytes().startswith(before)
+    run(f"{faulty}:Faulty", numbered, tmp_path / "runs", parameters={"pause": 0.3})
+    run(f"{faulty}:Faulty", numbered, tmp_path / "whole", parameters={"pause": 0.0})
+    assert answers(file) == answers(predictions_file(tmp_path / "whole"))
+
+
 KILLED = """
 import json, os, random, re, signal, sys, time
 from pathlib import Path
 from earthinstruct import evaluate, load_dataset
+from earthinstruct.running.engines import EngineOptions
 
 method, annotations, output, kills = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
+spread = EngineOptions(workers=int(sys.argv[5]))
 dataset = load_dataset(annotations)
 options = dict(setting="open_ended", resamples=0, parameters={"pause": 0.01})
 
@@ -283,7 +455,7 @@ def state(evaluation):
 
 evaluate(method, dataset, output=output / "warm", **options)
 started = time.monotonic()
-expected = state(evaluate(method, dataset, output=output / "whole", **options))
+expected = state(evaluate(method, dataset, output=output / "whole", engine=spread, **options))
 seconds = time.monotonic() - started
 generator = random.Random(20)
 found = {"kills": 0, "in the middle": 0, "same": 0}
@@ -291,11 +463,21 @@ while found["kills"] < kills:
     folder = output / str(found["kills"])
     child = os.fork()
     if child == 0:
-        evaluate(method, dataset, output=folder, **options)
+        os.setpgid(0, 0)
+        evaluate(method, dataset, output=folder, engine=spread, **options)
         os._exit(0)
     time.sleep(generator.uniform(0, seconds))
     os.kill(child, signal.SIGKILL)
     killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(child, 0)  # its workers are of its group
+            time.sleep(0.02)
+        except ProcessLookupError:
+            break
+    else:
+        raise RuntimeError("a process is left over")
     file = folder / "set/open_ended/faulty/predictions.jsonl"
     lines = file.read_bytes().count(b"\\n") if file.exists() else 0
     found["kills"] += 1
@@ -307,9 +489,10 @@ print(json.dumps(found))
 
 @POSIX
 @pytest.mark.timeout(600)
-def test_killed_at_random_moments_a_run_gives_what_it_would_have_given(numbered, faulty, tmp_path):
+@pytest.mark.parametrize(("workers", "kills"), [(1, KILLS), (2, (KILLS + 3) // 4)])
+def test_killed_at_random_moments_a_run_gives_what_it_would_have_given(numbered, faulty, tmp_path, workers, kills):
     annotations = numbered.image_root.parent / "annotations.json"
-    command = [sys.executable, "-c", KILLED, f"{faulty}:Faulty", str(annotations), str(tmp_path / "runs"), str(KILLS)]
-    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    words = [sys.executable, "-c", KILLED, f"{faulty}:Faulty", str(annotations), str(tmp_path / "runs"), str(kills)]
+    found = json.loads(subprocess.run([*words, str(workers)], check=True, capture_output=True, text=True).stdout)
     logging.getLogger(__name__).info(found)  # see docs/reliability.md
-    assert found["kills"] == found["same"] == KILLS
+    assert found["kills"] == found["same"] == kills

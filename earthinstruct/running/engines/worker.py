@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
@@ -26,8 +27,7 @@ from earthinstruct.tasks import Task
 BATCH = 8
 Pixels = NDArray[np.uint8]
 _CREDENTIALS = re.compile(r"://[^/\s@]+@")
-# a method may call sys.exit(), which is no Exception
-_FAILURES = (Exception, SystemExit)
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class Worker:
         self._source = source
         self._dataset = dataset
         self._secrets = secret_values(source.parameters or {})
+        self._process = os.getpid()
 
     @cached_property
     def _method(self) -> Method | ControlMethod:
@@ -83,9 +84,16 @@ class Worker:
         return Ready(info, BATCH if callable(getattr(self._method, "predict_batch", None)) else 1)
 
     def skip(self, task: Task) -> str | None:
-        """The method's reason not to run a task, or None."""
+        """The method's reason not to run a task, or None.
+
+        Raises:
+            EarthInstructError: the method raised.
+        """
         skip = getattr(self._method, "skip", None)
-        reason = skip(task) if callable(skip) else None
+        try:
+            reason = skip(task) if callable(skip) else None
+        except (Exception, SystemExit) as error:
+            raise EarthInstructError(f"skip() of the method failed for {task.name}: {self._reason(error)}") from error
         return None if reason is None else str(reason)
 
     def answers(self, task: Task, images: Sequence[int]) -> Answers:
@@ -106,15 +114,22 @@ class Worker:
             started = time.perf_counter()
             try:
                 return self._batch(task, images, read)
-            except _FAILURES:  # one image of the batch is at fault: alone, each is answered or named
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # one image of the batch is at fault: alone, each is answered or named
                 spent = (time.perf_counter() - started) / len(images)
+            finally:
+                self._end_copies()
         return [self._one(task, image, pixels, spent) for image, pixels in zip(images, read, strict=True)]
 
     def close(self) -> None:
         """Release what the method holds, where it was made here."""
         close = getattr(self.__dict__.get("_method"), "close", None)
         if isinstance(self._source.method, str) and callable(close):
-            close()
+            try:
+                close()
+            except (Exception, SystemExit) as error:  # every answer is there
+                _LOG.warning("close() of the method failed: %s", self._reason(error))
 
     def _one(self, task: Task, image: int, pixels: Pixels | str, spent: float) -> Record:
         """Answer one image, on which some seconds were spent before."""
@@ -129,10 +144,14 @@ class Worker:
             else:
                 prediction = self._method.predict(pixels, task.instruction)
             return self._record(task, image, prediction, time.perf_counter() - started)
-        except _FAILURES as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit(), a panic of a library in Rust: those are no Exceptions
             known = error.usage if isinstance(error, PredictionError) else None
             total = Usage({"total": time.perf_counter() - started})
             return Record.of_failure(image_id, self._reason(error), Usage.total([known or Usage(), total]))
+        finally:
+            self._end_copies()
 
     def _batch(self, task: Task, images: Sequence[int], read: Sequence[Pixels | str]) -> list[Record]:
         started = time.perf_counter()
@@ -152,9 +171,18 @@ class Worker:
         record.seconds = {**record.seconds, "total": elapsed}
         return record
 
+    def _end_copies(self) -> None:
+        """End a copy of this process that a method forked and let go on: it would answer, and write, a second time."""
+        if os.getpid() != self._process:
+            os._exit(1)
+
     def _reason(self, error: BaseException) -> str:
         """An error in words. What a server or a library quotes of a request may hold a key."""
-        text = f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()  # no half characters
+        try:
+            text = f"{type(error).__name__}: {error}"
+        except Exception:  # an error that cannot say what it is
+            text = type(error).__name__
+        text = text.encode(errors="backslashreplace").decode()  # no half characters
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return _CREDENTIALS.sub("://***@", text)
