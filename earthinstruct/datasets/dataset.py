@@ -13,6 +13,9 @@ from earthinstruct.instances import ImageId, Instances
 from earthinstruct.masks import MaskRuns, StoredMasks
 from earthinstruct.tasks import ExactMapper, ExactThenMapper, LabelMapper, Vocabulary
 
+# what Pillow may decode, whatever a file is called: of its other readers, that of EPS starts Ghostscript, a program
+IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
@@ -122,7 +125,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
             if image.mode.startswith(("I", "F")):  # Pillow would cut the values off at 255
                 raise DataError(
                     f"image {path} has more than 8 bits a channel (mode {image.mode}); stretch it to 8-bit RGB first, "

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from earthinstruct.datasets.dataset import IMAGE_FORMATS
 from earthinstruct.errors import DataError
 from earthinstruct.instances import ImageId
 from earthinstruct.masks import RLE
@@ -110,7 +111,7 @@ def image_size(path: Path) -> tuple[int, int]:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
             return image.width, image.height
     except FileNotFoundError as error:
         raise DataError(f"image {path} does not exist") from error

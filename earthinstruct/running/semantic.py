@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from earthinstruct.datasets import Dataset
+from earthinstruct.datasets.dataset import IMAGE_FORMATS
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.instances import ImageId
@@ -141,7 +142,7 @@ def _read_map(file: Path) -> NDArray[np.integer]:
     from PIL import Image
 
     try:
-        with Image.open(file) as picture:
+        with Image.open(file, formats=IMAGE_FORMATS) as picture:
             drawn = np.array(picture)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"semantic map {file} cannot be read: {error}") from error
