@@ -9,19 +9,17 @@ whose decoder trusts its input.
 from __future__ import annotations
 
 import itertools
-import mmap
-import tempfile
-import weakref
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import BinaryIO, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.errors import ContractError, DataError
+from earthinstruct.errors import ContractError
+from earthinstruct.spill import Spill
 
 _LONGEST_TOKEN = 7  # characters of one run length: 35 bits, more than any image has pixels
 _MOST_PIXELS = 1 << 34  # of one mask: beyond it positions of many masks would leave int64
@@ -152,8 +150,7 @@ class StoredMasks:
 
     def __init__(self) -> None:
         self._ends = array("q", [0])  # mask i is stored in the bytes from _ends[i] to _ends[i + 1]
-        self._memory = bytearray()
-        self._file: BinaryIO | None = None
+        self._content = Spill(_STORED_IN_MEMORY)
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -170,7 +167,7 @@ class StoredMasks:
             np.stack([masks.starts, masks.ends], axis=1, dtype=np.int64), masks.offsets[:-1], sizes, axis=0
         )
         ends = self._ends[-1] + _PAIR.itemsize * 2 * (masks.offsets[1:] + np.arange(1, len(masks) + 1))
-        self._write(pairs.astype(_PAIR).tobytes())
+        self._content.append(pairs.astype(_PAIR).tobytes())
         self._ends.frombytes(ends.tobytes())
 
     def take(self, indices: NDArray[np.int64]) -> MaskRuns:
@@ -180,8 +177,8 @@ class StoredMasks:
         ends = np.frombuffer(self._ends, dtype=np.int64)
         start, end = ends[indices], ends[indices + 1]
         breaks = np.flatnonzero(start[1:] != end[:-1]) + 1  # neighbours are read at once
-        content = self._read(start[[0, *breaks]].tolist(), end[[*(breaks - 1), -1]].tolist())
-        pairs = np.frombuffer(content, dtype=_PAIR).reshape(-1, 2)
+        spans = zip(start[[0, *breaks]].tolist(), end[[*(breaks - 1), -1]].tolist(), strict=True)
+        pairs = np.frombuffer(self._content.read(spans), dtype=_PAIR).reshape(-1, 2)
         lengths = (end - start) // (2 * _PAIR.itemsize)
         first = np.cumsum(lengths) - lengths
         heights, widths = pairs[first].astype(np.int64).T
@@ -190,42 +187,6 @@ class StoredMasks:
         if runs.max(initial=0) < 1 << 31:
             return MaskRuns(heights, widths, offsets, runs[:, 0].astype(np.int32), runs[:, 1].astype(np.int32))
         return MaskRuns(heights, widths, offsets, runs[:, 0].astype(np.int64), runs[:, 1].astype(np.int64))
-
-    def _write(self, content: bytes) -> None:
-        if self._file is None and self._ends[-1] + len(content) <= _STORED_IN_MEMORY:
-            self._memory += content
-            return
-        try:
-            if self._file is None:
-                self._file = tempfile.TemporaryFile()  # noqa: SIM115
-                weakref.finalize(self, self._file.close)
-                self._file.write(self._memory)
-                self._memory = bytearray()
-            self._file.write(content)
-            self._file.flush()
-        except OSError as error:
-            raise DataError(
-                f"masks cannot be written to the temporary folder {tempfile.gettempdir()}: {error.strerror}; make room "
-                "there, or name another folder with the variable TMPDIR"
-            ) from error
-
-    def _read(self, starts: Sequence[int], ends: Sequence[int]) -> bytes:
-        """What is stored from each start to its end."""
-        spans = zip(starts, ends, strict=True)
-        if self._file is None:
-            return b"".join(self._memory[start:end] for start, end in spans)
-        # mapped for this call only: no position that threads or forks would share, and no pages that stay in memory
-        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return b"".join(content[start:end] for start, end in spans)
-
-    def __getstate__(self) -> tuple[array[int], bytes]:
-        return self._ends, self._read([0], self._ends[-1:].tolist())
-
-    def __setstate__(self, state: tuple[array[int], bytes]) -> None:
-        self.__init__()  # type: ignore[misc]
-        ends, content = state
-        self._write(content)
-        self._ends = ends
 
 
 _PAIR = np.dtype(np.uint32)  # of what a mask is stored as

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
-from earthinstruct import masks
+from earthinstruct import masks, spill
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.masks import (
     StoredMasks,
@@ -190,6 +190,6 @@ def test_a_full_temporary_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(masks, "_STORED_IN_MEMORY", 0)
-    monkeypatch.setattr(masks.tempfile, "TemporaryFile", full)
-    with pytest.raises(DataError, match=r"temporary folder /.*: No space left on device; .*TMPDIR"):
+    monkeypatch.setattr(spill.tempfile, "TemporaryFile", full)
+    with pytest.raises(DataError, match=r"temporary folder /.* cannot be written: No space left on device; .*TMPDIR"):
         StoredMasks().append(decode_rles(encode_masks(np.ones((1, 2, 2), dtype=bool))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -10,42 +11,67 @@ from numpy.typing import NDArray
 
 from earthinstruct.instances import ImageId, by_id
 from earthinstruct.metrics.tally import Tally
+from earthinstruct.spill import Spill
 
 RESAMPLES = 1_000
 _DRAWS_AT_ONCE = 2_000_000
+_WEIGHTS_IN_MEMORY = 32 << 20  # bytes
 _LEVEL = (2.5, 97.5)
 
 
+class ImageWeights:
+    """How often each of n images is drawn in each resample. Those of many images lie in a temporary file."""
+
+    def __init__(self, resamples: int, n: int) -> None:
+        """Without draws."""
+        self.resamples, self.n = resamples, n
+        self._content = Spill(_WEIGHTS_IN_MEMORY)
+
+    def append(self, weights: NDArray[np.uint8]) -> None:
+        """Keep the weights (rows, n) of the next resamples."""
+        self._content.append(weights.tobytes())
+
+    def blocks(self) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
+        """Some resamples after others: which, and their weights, uint8 (rows, n)."""
+        step = max(1, _WEIGHTS_IN_MEMORY // max(self.n, 1))
+        for start in range(0, self.resamples, step):
+            rows = slice(start, min(start + step, self.resamples))
+            content = self._content.read([(rows.start * self.n, rows.stop * self.n)])
+            yield rows, np.frombuffer(content, dtype=np.uint8).reshape(-1, self.n)
+
+
 @lru_cache(maxsize=2)
-def image_weights(images: tuple[ImageId, ...], resamples: int = RESAMPLES) -> NDArray[np.uint8]:
-    """How often each image is drawn in each resample: uint8 (resamples, n).
+def image_weights(images: tuple[ImageId, ...], resamples: int = RESAMPLES) -> ImageWeights:
+    """How often each image is drawn in each resample.
 
     The draws are seeded, and given to the images in the order of their ids, so the weights of an image do not depend
     on the order of the file. One byte is enough: of n >= 256 images, one is drawn 256 times with a probability
     below 1e-500.
+
+    Raises:
+        DataError: the temporary folder cannot be written.
     """
     n = len(images)
-    place = by_id(images)
+    place = np.argsort(by_id(images))  # of each image in the order of their ids
     generator = np.random.Generator(np.random.PCG64(zlib.crc32(b"earthinstruct")))
-    weights = np.empty((resamples, n), dtype=np.uint8)
+    weights = ImageWeights(resamples, n)
     step = max(1, _DRAWS_AT_ONCE // max(n, 1))  # how the resamples are cut changes no draw
     for start in range(0, resamples, step):
         count = min(step, resamples - start)
         drawn = generator.integers(n, size=(count, n)) + n * np.arange(count)[:, None]
-        weights[start : start + count, place] = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n)
-    weights.flags.writeable = False  # shared by all who ask
+        weights.append(np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n).astype(np.uint8)[:, place])
     return weights
 
 
-def resampled_totals(tally: Tally, weights: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
+def resampled_totals(tally: Tally, weights: ImageWeights) -> dict[str, NDArray[np.float64]]:
     """The sums over the images of every resample: name -> float64 (resamples, c)."""
-    resamples, n = weights.shape
-    totals = np.zeros((resamples, len(tally.columns) * len(tally.categories)))
-    step = max(1, _DRAWS_AT_ONCE // resamples)
-    for start in range(0, n, step):  # sums of integers below 2^53 are exact, however they are cut
-        part = slice(start, start + step)
-        columns = np.concatenate([column[part] for column in tally.columns.values()], axis=1)
-        totals += weights[:, part].astype(np.float64) @ columns.astype(np.float64)
+    totals = np.zeros((weights.resamples, len(tally.columns) * len(tally.categories)))
+    step = max(1, _DRAWS_AT_ONCE // weights.resamples)
+    for rows, drawn in weights.blocks():
+        for start in range(0, weights.n, step):  # sums of integers below 2^53 are exact, however they are cut
+            part = slice(start, start + step)
+            columns = np.concatenate([column[part] for column in tally.columns.values()], axis=1)
+            totals[rows] += drawn[:, part].astype(np.float64) @ columns.astype(np.float64)
     return dict(zip(tally.columns, np.split(totals, len(tally.columns), axis=1), strict=True))
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+import zlib
 
+import numpy as np
+import pytest
+
+from earthinstruct.metrics import bootstrap
 from earthinstruct.metrics.bootstrap import image_weights, interval, resampled_totals
 from earthinstruct.metrics.scores import recall
 from earthinstruct.metrics.tally import Tally
@@ -18,11 +22,28 @@ def recall_interval(whole: Tally) -> tuple[float, float] | None:
     return interval(recall(totals), totals["tp"] + totals["fn"] > 0)
 
 
+def drawn(images: tuple[str, ...]) -> np.ndarray:
+    return np.concatenate([weights for _, weights in image_weights(images, 200).blocks()])
+
+
 def test_weights_draw_as_many_images_as_there_are_and_follow_the_id() -> None:
-    weights = image_weights(("a", "c", "b"), 200)
-    assert (weights.sum(axis=1) == 3).all()
-    np.testing.assert_array_equal(image_weights(("b", "a", "c"), 200), weights[:, [2, 0, 1]])
-    np.testing.assert_array_equal(weights, image_weights(("a", "c", "b"), 200))
+    weights = drawn(("a", "d", "c", "b"))
+    assert weights.shape == (200, 4)
+    assert (weights.sum(axis=1) == 4).all()
+    np.testing.assert_array_equal(drawn(("b", "a", "c", "d")), weights[:, [3, 0, 2, 1]])
+    expected = np.random.Generator(np.random.PCG64(zlib.crc32(b"earthinstruct"))).integers(4, size=(200, 4))
+    np.testing.assert_array_equal(weights[:, [0, 3, 2, 1]], [np.bincount(row, minlength=4) for row in expected])
+
+
+@pytest.mark.parametrize("in_memory", [0, 7, 100])
+def test_weights_in_a_file_give_the_same_totals(monkeypatch: pytest.MonkeyPatch, in_memory: int) -> None:
+    whole = tally(np.arange(11) % 3, np.arange(11) % 2)
+    totals = resampled_totals(whole, image_weights(whole.images, 20))
+    monkeypatch.setattr(bootstrap, "_WEIGHTS_IN_MEMORY", in_memory)
+    monkeypatch.setattr(bootstrap, "_DRAWS_AT_ONCE", 30)
+    again = resampled_totals(whole, image_weights.__wrapped__(whole.images, 20))
+    for name, values in totals.items():
+        np.testing.assert_array_equal(again[name], values)
 
 
 def test_an_interval_is_about_two_standard_errors_each_side() -> None:
