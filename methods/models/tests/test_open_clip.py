@@ -137,6 +137,22 @@ def test_a_siglip_runs_with_its_tokenizer_and_downloads_nothing(siglip):
     assert encoder.describe()["preprocess"]["resize_mode"] == "squash"
 
 
+@pytest.mark.parametrize("given", [True, False], ids=["tokenizer given", "tokenizer named by the config"])
+def test_a_config_does_not_make_the_code_of_a_tokenizer_run(siglip, tmp_path, given):
+    parameters, tokenizer = siglip
+    own = json.loads((tokenizer / "tokenizer_config.json").read_text())
+    own |= {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", None]}}
+    (tokenizer / "tokenizer_config.json").write_text(json.dumps(own))
+    (tokenizer / "own.py").write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n")
+    config = json.loads(parameters["config"].read_text())
+    config["text_cfg"] |= {"tokenizer_kwargs": {"trust_remote_code": True}}
+    config["text_cfg"] |= {} if given else {"hf_tokenizer_name": str(tokenizer)}
+    parameters["config"].write_text(json.dumps(config))
+    with pytest.raises(DataError, match=r"tokenizer .* does not load"):
+        OpenClipEncoder(**parameters, tokenizer=tokenizer if given else None)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_preprocessing_is_what_the_weights_of_an_architecture_share():
     from earthinstruct_models.encoders.open_clip import _preprocess
 

@@ -290,6 +290,9 @@ def test_weights_of_another_shape_and_missing_files_are_refused(network, weights
     [
         ("model:\n  _target_: os.system\n  command: 'true'\n", "os.system"),
         ("model:\n  part:\n    - _target_: builtins.eval\n", "builtins.eval"),
+        ("model:\n  _target_: sam2.modeling.sam2_base.torch.os.system\n  command: 'true'\n", r"only classes of sam2"),
+        ("model:\n  _target_: sam2.modeling.sam2_base.get_1d_sine_pe\n", "only classes of sam2"),
+        ("model:\n  _target_: sam2.modeling.nothing.Here\n", "only classes of sam2"),
         ("other: 1\n", "no 'model'"),
         ("model: [\n", "cannot be read"),
     ],

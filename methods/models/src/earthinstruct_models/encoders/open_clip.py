@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 TEMPLATE = "a satellite image of a {category}"
 ACTIVATIONS = ("gelu", "quickgelu")
 CROPS = ("pil", "device")
+_NO_CODE = {"trust_remote_code": False}  # whatever a config asks for
 _PREPROCESS = ("mean", "std", "interpolation", "resize_mode")
 
 
@@ -277,18 +278,29 @@ def _tokenizer(architecture: str, folder: Path | str | None) -> Any:
     if folder is not None:
         if not Path(folder).is_dir():
             raise DataError(f"tokenizer {folder} is not a folder")
-        return open_clip.tokenizer.HFTokenizer(
-            str(folder),
-            context_length=text.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH),
-            tokenizer_mode=text.get("tokenizer_mode"),
-            **text.get("tokenizer_kwargs", {}),
-        )
+        return _tokenizer_of_folder(folder, text)
     for key, step in (("hf_tokenizer_name", "give its folder as tokenizer"), ("hf_model_name", "use a config of it")):
         if key in text and not Path(text[key]).is_dir():
             raise EarthInstructError(
                 f"open_clip would download {key} {text[key]} of architecture {architecture}: get it yourself and {step}"
             )
+    if "hf_tokenizer_name" in text:
+        return _tokenizer_of_folder(text["hf_tokenizer_name"], text)
     return open_clip.get_tokenizer(architecture)
+
+
+def _tokenizer_of_folder(folder: Path | str, text: Mapping[str, Any]) -> Any:
+    from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
+
+    try:
+        return HFTokenizer(
+            str(folder),
+            context_length=text.get("context_length", DEFAULT_CONTEXT_LENGTH),
+            tokenizer_mode=text.get("tokenizer_mode"),
+            **(text.get("tokenizer_kwargs", {}) | _NO_CODE),
+        )
+    except Exception as error:  # transformers and tokenizers each raise their own
+        raise DataError(f"tokenizer {folder} does not load: {type(error).__name__}: {str(error)[:300]}") from error
 
 
 def _loaded(checkpoint: Path, architecture: str, activation: str, preprocess: Mapping[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
 MODELS = tuple(f"{release}_hiera_{size}" for release in ("sam2", "sam2.1") for size in ("t", "s", "b+", "l"))
 
 _INSTALL = 'SAM2_BUILD_CUDA=0 pip install --no-build-isolation "sam2>=1.1.0"'
-_TRUSTED = "sam2.modeling."  # a config builds what it names: nothing else may be named
+_TRUSTED = "sam2.modeling."  # a config builds what it names: no other module's classes may be named
 _KEYS_SHOWN = 3
 
 
@@ -74,10 +75,22 @@ def _read_config(path: Path) -> Any:
         raise DataError(f"SAM2 config {path} cannot be read: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise DataError(f"SAM2 config {path} has no 'model'; expected a config in the format of the package sam2")
-    foreign = [target for target in _targets(content["model"]) if not str(target).startswith(_TRUSTED)]
+    foreign = [target for target in _targets(content["model"]) if not _is_trusted(str(target))]
     if foreign:
         raise DataError(f"SAM2 config {path} names {foreign[0]!r}; only classes of {_TRUSTED}* are built")
     return content["model"]
+
+
+def _is_trusted(target: str) -> bool:
+    """Whether it is a class made there, and not a name that leads out: each module there has imports of its own."""
+    module, _, name = target.rpartition(".")
+    if not module.startswith(_TRUSTED):
+        return False
+    try:
+        named = getattr(import_module(module), name, None)
+    except ImportError:
+        return False
+    return isinstance(named, type) and named.__module__ == module
 
 
 def _targets(node: Any) -> Iterator[Any]:
