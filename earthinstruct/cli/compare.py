@@ -30,6 +30,7 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "--all", action="store_true", help="every category (default: those whose 95 %% interval excludes 0)"
     )
+    options.add_metric(parser)
     options.add_json(parser, "every difference")
     parser.set_defaults(run=run)
 
@@ -46,25 +47,30 @@ def run(arguments: argparse.Namespace) -> int:
         dataset=arguments.dataset,
         data=arguments.data,
         resamples=arguments.resamples,
+        metrics=arguments.metrics,
     )
     options.write_json(arguments, compared)
     console = Console()
     console.print(f"A: {arguments.first}", f"B: {arguments.second}", sep="\n", markup=False, soft_wrap=True)
     scores = [row for row in compared if row.score.endswith(_HEADLINES)]
-    console.print(_table([row for row in scores if row.is_group], percent=True))
+    console.print(_table([row for row in scores if row.is_group], times=100, digits=1))
     console.print("percent; precision and recall are in --json", style="dim")
     categories = [row for row in scores if not row.is_group]
     shown = [row for row in categories if arguments.all or _differs(row)]
     if shown:
-        console.print(_table(shown, percent=True))
+        console.print(_table(shown, times=100, digits=1))
     if len(shown) < len(categories):
         console.print(
             f"{len(categories) - len(shown)} of {len(categories)} rows of single categories are left out: their 95 % "
             "interval includes 0; --all shows them",
             style="dim",
         )
+    extra = [row for row in compared if row.score.startswith("extra.") and row.is_group]
+    if extra:
+        console.print(_table(extra, digits=3))
+        console.print("metric plug-ins, in their own units; by category in --json", style="dim")
     errors = [row for row in compared if row.score.startswith("errors.") and row.is_group and row.over == "all"]
-    console.print(_table(errors, percent=False))
+    console.print(_table(errors))
     console.print(
         "objects over all images, by category in --json; fewer are better, more are better of `correct`\n"
         "p of each row by itself, < 0.05 in bold; of 20 without a difference, shown or not, one is bold by chance",
@@ -78,19 +84,18 @@ def _differs(row: Compared) -> bool:
     return low > 0 or high < 0
 
 
-def _table(rows: Sequence[Compared], *, percent: bool) -> Table:
+def _table(rows: Sequence[Compared], *, times: int = 1, digits: int = 0) -> Table:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("score", "over", "A", "B", "B - A", "95 % interval", "p"):
         table.add_column(heading, justify="left" if heading in ("score", "over") else "right")
-    plain, signed = ("{:.1f}", "{:+.1f}") if percent else ("{:.0f}", "{:+.0f}")
-    times = 100 if percent else 1
+    plain, signed = f"{{:.{digits}f}}", f"{{:+.{digits}f}}"
     for row in rows:
         off = row.difference
         low, high = (signed.format(times * bound) for bound in off.ci95)
         table.add_row(
-            row.score.removeprefix("errors."),
+            row.score.removeprefix("errors.").removeprefix("extra.").removesuffix(".mean"),
             row.over,
             plain.format(times * off.first),
             plain.format(times * off.second),

@@ -137,9 +137,22 @@ def add_dataset(parser: argparse.ArgumentParser, default: str | None = None) -> 
     )
 
 
+def add_metric(parser: argparse.ArgumentParser) -> None:
+    """--metric."""
+    parser.add_argument(
+        "--metric",
+        dest="metrics",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also this metric: a plug-in's name, package.module:Class or path/file.py:Class; may be repeated",
+    )
+
+
 def add_scoring(parser: argparse.ArgumentParser) -> None:
-    """--protocol, --label-map, --sweep, --resamples and --json FILE."""
+    """--protocol, --metric, --label-map, --sweep, --resamples and --json FILE."""
     parser.add_argument("--protocol", default="standard", metavar="NAME", help="standard or paper (default: standard)")
+    add_metric(parser)
     parser.add_argument(
         "--label-map",
         metavar="MAP",

@@ -6,6 +6,7 @@ import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.metrics.inputs import Predicted, Truth
 from earthinstruct.metrics.scores import Columns
-from earthinstruct.metrics.summary import Summary
+from earthinstruct.metrics.summary import Score, Summary
 from earthinstruct.metrics.tally import Tally, count_per_image
 from earthinstruct.metrics.values import ExtraScores, Value
 from earthinstruct.registry import METRICS, PluginError, load_named, plugins
@@ -140,9 +141,9 @@ class ExtraMetric:
         unit, distribution = getattr(self.metric, "unit", None), self.distribution
         if isinstance(tally, str):
             return ExtraScores(Value(None, reason=tally), {}, {}, unit, distribution)
-        of = {self.name: lambda sums: self._score(sums, tally.categories)}
-        over, values = summary.has_truth, of[self.name](tally.totals)
-        intervals = summary.intervals(of, tally, over).get(self.name)
+        function, over = self.function(tally.categories), summary.has_truth
+        values = function(tally.totals)
+        intervals = summary.intervals({self.name: function}, tally, over).get(self.name)
         groups = {group: mean[self.name] for group, mean in summary.group_means({self.name: values}, over).items()}
         per_category = {
             name: Value(float(values[c]), None if intervals is None else intervals.per_category[c])
@@ -152,7 +153,14 @@ class ExtraMetric:
         }
         return ExtraScores(summary.value(groups["all"], intervals), per_category, groups, unit, distribution)
 
-    def _score(self, sums: Columns, categories: tuple[str, ...]) -> NDArray[np.float64]:
+    def function(self, categories: tuple[str, ...]) -> Score:
+        """From the sums of its tallies to the score of each category: (..., c), finite where there are objects.
+
+        The function raises `MetricError` where the plug-in does, or where its scores are none.
+        """
+        return partial(self._score, categories)
+
+    def _score(self, categories: tuple[str, ...], sums: Columns) -> NDArray[np.float64]:
         given = {name: column.astype(np.float64) for name, column in sums.items()}
         values = self._numbers("score()", self._call("score", given)).astype(np.float64)
         expected = sums[TARGETS].shape

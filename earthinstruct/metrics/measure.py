@@ -154,15 +154,8 @@ class Part:
             detections,
             error_sums,
             proposals,
-            _extra_tallies(truth, predicted, kept, extra),
+            extra_tallies(truth, predicted, extra, threshold=threshold),
         )
-
-
-def _extra_tallies(
-    truth: Truth, predicted: Predicted, kept: NDArray[np.bool_], extra: Sequence[ExtraMetric]
-) -> dict[str, Tally | str]:
-    there = predicted if kept.all() else replace(predicted, instances=predicted.instances.take(kept))
-    return {metric.name: metric.tally(truth, there) for metric in extra}
 
 
 def metrics_of(
@@ -266,3 +259,16 @@ def error_tallies(
         geometry: tally_errors(Detection.of(truth, predicted, protocol, geometry), kept)
         for geometry in geometries(truth, predicted)
     }
+
+
+def extra_tallies(
+    truth: Truth, predicted: Predicted, extra: Sequence[ExtraMetric], *, threshold: float | None = None
+) -> dict[str, Tally | str]:
+    """The tallies of metric plug-ins by name, or why a score is undefined; the arguments are those of `tallies`.
+
+    Raises:
+        MetricError: a plug-in raised, or returned no tally.
+    """
+    if threshold is not None:
+        predicted = replace(predicted, instances=predicted.instances.take(predicted.reaching(threshold)))
+    return {metric.name: metric.tally(truth, predicted) for metric in extra}

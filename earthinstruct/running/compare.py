@@ -8,12 +8,15 @@ from pathlib import Path
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError
-from earthinstruct.metrics import Tally, error_tallies
+from earthinstruct.metrics import Metric, Tally, error_tallies
 from earthinstruct.metrics.bootstrap import RESAMPLES
 from earthinstruct.metrics.compare import Difference, Paired
+from earthinstruct.metrics.extra import ExtraMetric, extra_metrics
 from earthinstruct.metrics.inputs import geometries
+from earthinstruct.metrics.measure import extra_tallies
 from earthinstruct.metrics.regions import tally_regions
 from earthinstruct.metrics.scores import ap_nc, f1, iou, precision, recall
+from earthinstruct.metrics.summary import Score
 from earthinstruct.results import read_result
 from earthinstruct.running.stored import StoredRun, dataset_of, read_stored
 
@@ -54,6 +57,7 @@ def compare_runs(
     dataset: str | Dataset | None = None,
     data: Path | None = None,
     resamples: int = RESAMPLES,
+    metrics: Sequence[str | Metric] = (),
 ) -> list[Compared]:
     """The scores and the error types of two run folders, their difference and how sure it is.
 
@@ -68,9 +72,11 @@ def compare_runs(
         dataset: where the dataset has no name here; None: the one the results name.
         data: the folder of the user's data.
         resamples: bootstrap resamples of the images, the same for both runs.
+        metrics: metric plug-ins to compare besides, by name or as objects.
 
     Raises:
-        DataError: a folder is incomplete, or the runs are of different tasks, protocols or ground truth.
+        DataError: a folder is incomplete, the runs are of different tasks, protocols or ground truth, or a metric is
+            undefined for one of them.
     """
     results = [read_result(folder / "result.json") for folder in (first, second)]
     for what in ("name", "version", "dataset"):
@@ -81,7 +87,8 @@ def compare_runs(
         raise DataError(f"the runs do not compare: protocol {results[0].protocol!r} against {results[1].protocol!r}")
     dataset = dataset_of(results[0], dataset, data)
     a, b = (read_stored(folder, result, dataset) for folder, result in zip((first, second), results, strict=True))
-    of_a, of_b = _tallies(a), _tallies(b)
+    extra = extra_metrics(metrics)
+    of_a, of_b = _tallies(a, extra), _tallies(b, extra)
     try:  # masks only where both runs have them
         pairs = {name: Paired(of_a[name], of_b[name], resamples) for name in of_a if name in of_b}
     except ValueError as error:
@@ -89,11 +96,12 @@ def compare_runs(
     over = {(name, True): members for name, members in a.task.groups.items()}
     over |= {(name, False): (name,) for name in a.task.categories}
     closed_ap = a.protocol.constant_score_ap is None
-    return [*_scores(pairs, over, closed_ap), *_errors(pairs, over)]
+    scores = {**_SCORES, **{f"extra.{metric.name}": {"mean": metric.function(a.task.categories)} for metric in extra}}
+    return [*_scores(scores, pairs, over, closed_ap), *_errors(pairs, over)]
 
 
-def _tallies(run: StoredRun) -> dict[str, Tally]:
-    """`counting`, `box`, `mask`, `regions`, `errors.box`, `errors.mask`; those of masks where there are masks."""
+def _tallies(run: StoredRun, extra: Sequence[ExtraMetric]) -> dict[str, Tally]:
+    """`counting`, `box`, `mask`, `regions`, `errors.<geometry>`, `extra.<name>`; masks where there are some."""
     truth, predicted = run.prepared.truth, run.prepared.predicted
     found = run.tallies()
     for geometry, tally in error_tallies(truth, predicted, run.protocol, threshold=run.threshold).items():
@@ -101,11 +109,17 @@ def _tallies(run: StoredRun) -> dict[str, Tally]:
     if "mask" in geometries(truth, predicted):
         kept = predicted.instances.take(predicted.reaching(run.threshold))
         found["regions"] = tally_regions(truth.images, truth.categories, kept, truth.instances)
+    for name, tally_or_reason in extra_tallies(truth, predicted, extra, threshold=run.threshold).items():
+        if isinstance(tally_or_reason, str):
+            raise DataError(f"metric {name!r} is undefined for {run.folder}: {tally_or_reason}")
+        found[f"extra.{name}"] = tally_or_reason
     return found
 
 
-def _scores(pairs: Mapping[str, Paired], over: _Over, closed_ap: bool) -> Iterator[Compared]:
-    for part, scores in _SCORES.items():
+def _scores(
+    of_parts: Mapping[str, Mapping[str, Score]], pairs: Mapping[str, Paired], over: _Over, closed_ap: bool
+) -> Iterator[Compared]:
+    for part, scores in of_parts.items():
         for score, function in scores.items():
             if part not in pairs or (score == "ap_nc50" and not closed_ap):
                 continue

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -6,6 +7,8 @@ from earthinstruct import Prediction, evaluate
 from earthinstruct.cli import main
 from earthinstruct.errors import DataError
 from earthinstruct.running.compare import compare_runs
+
+COUNT_BIAS = f"{Path(__file__).parents[1]}/plugin_fixture/src/bright_spots/count_bias.py:CountBias"
 
 
 @pytest.fixture
@@ -29,6 +32,19 @@ def test_the_difference_is_that_of_the_scores(runs, dataset):
     # one or two of three ships are found; then three are missed
     assert found["errors.box.correct", "all"].value == -found["errors.box.correct", "all"].first < 0
     assert found["errors.box.missed", "ship"].second == found["errors.counting.under", "ship"].second == 3
+
+
+def test_a_metric_plug_in_is_compared(runs, dataset, tmp_path, capsys):
+    found = {
+        (row.score, row.over): row.difference for row in compare_runs(*runs, dataset=dataset, metrics=[COUNT_BIAS])
+    }
+    # ships 2, 1, 0: counted 1, 1, 1 and 0, 0, 0. Harbors 1, 0, 0: counted 0 by both
+    ships, both = found["extra.count-bias.mean", "ship"], found["extra.count-bias.mean", "all"]
+    assert (ships.first, ships.second) == (0, -1)
+    assert (both.first, both.second) == pytest.approx((-1 / 6, -4 / 6))
+    arguments = ["compare", *map(str, runs), "--dataset", str(tmp_path / "set" / "annotations.json")]
+    assert main([*arguments, "--metric", COUNT_BIAS]) == 0
+    assert "count-bias" in capsys.readouterr().out
 
 
 def test_a_run_does_not_differ_from_itself(runs, dataset):
