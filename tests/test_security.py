@@ -4,13 +4,14 @@ import ast
 import json
 import logging
 import pickle
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 from PIL import Image
 
-from earthinstruct import evaluate, load_dataset, score
+from earthinstruct import Prediction, Usage, evaluate, load_dataset, score
 from earthinstruct.cli import main
 from earthinstruct.datasets.samrs import parse_samrs
 from earthinstruct.datasets.voc import parse_voc
@@ -22,7 +23,6 @@ from earthinstruct.running.engines import EngineOptions
 ROOT = Path(__file__).parent.parent
 SOURCES = [*(ROOT / "earthinstruct").rglob("*.py"), *(ROOT / "methods").glob("*/src/**/*.py")]
 KEY = "sk-live-8c1f2e"
-HOSTILE = "</script><img src=x onerror=alert(1)>"
 
 
 class Payload:
@@ -104,7 +104,7 @@ def test_a_pickle_payload_in_a_folder_of_transformers_is_refused(tmp_path, file,
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 1}))
     for name in {file, *beside}:
         torch.save({"weight": Payload(tmp_path / "ran")}, tmp_path / name)
-    with pytest.raises(DataError, match="may run code|does not load"):
+    with pytest.raises(DataError, match=r"may run code|does not load"):
         loading.weight_files(tmp_path)
         loading.load_model(tmp_path, "BertModel", "a model")
     assert not (tmp_path / "ran").exists()
@@ -218,28 +218,76 @@ def test_the_name_of_a_method_does_not_leave_the_output(constant, dataset, tmp_p
 # ---------------------------------------------------------------- pages
 
 
-def test_names_that_are_markup_stay_text_in_report_and_leaderboard(coco, write_coco, constant, tmp_path):
+class Elements(HTMLParser):
+    """The elements of a page with their attributes, and its text."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.text = [], ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def assert_no_markup_of(page, hostile):
+    """What was written stands in the text, and made no element and no attribute."""
+    elements = Elements(page)
+    assert [text for text in hostile if text not in elements.text] == []
+    for tag, attributes in elements.found:
+        assert tag not in {"img", "b", "iframe", "object", "embed", "base"}
+        assert not [name for name in attributes if name.startswith("on")]
+        assert not str(attributes.get("href", "")).lower().startswith("javascript:")
+
+
+def test_names_that_are_markup_stay_text_in_report_and_leaderboard(coco, write_coco, tmp_path):
     pytest.importorskip("jinja2")
     from earthinstruct.report.page import write_report
 
-    coco["images"][1]["file_name"] = "<script>alert(1)<!--.png"
-    coco["categories"][1]["name"] = HOSTILE
+    def hostile(what):
+        return f"{what}'\"</script></textarea><img src=x onerror=alert(1)><b onclick=alert(2)>"
+
+    class Method:
+        name = hostile("name")
+
+        def predict(self, image, instruction):
+            if image[0, 0, 0] == 1:
+                raise RuntimeError(hostile("reason"))
+            counted = Usage(events={hostile("event"): 1})
+            return Prediction(labels=[hostile("label"), "ship"], boxes=[[1, 1, 4, 4]] * 2, usage=counted)
+
+        def describe(self):
+            return {"version": "1", "notes": [hostile("note")], "parameters": {hostile("key"): hostile("value")}}
+
+    coco["images"][1] |= {"id": hostile("id"), "file_name": "<script>alert(1)<!--.png"}
+    coco["annotations"][3]["image_id"] = hostile("id")
+    coco["categories"][1]["name"] = hostile("category")
+    coco["categories"][1]["supercategory"] = hostile("parent")
     file = write_coco(coco)
-    constant.name = HOSTILE
-    constant.describe = lambda: {"version": "1", "notes": [HOSTILE], "parameters": {"text": HOSTILE}}
-    run = evaluate(constant, load_dataset(str(file)), setting="open_ended", output=tmp_path / "runs", resamples=20)
+    failing = file.parent / "images" / coco["images"][1]["file_name"]
+    for image in coco["images"]:
+        with Image.open(file.parent / "images" / image["file_name"]) as picture:
+            picture.putpixel((0, 0), (int(image["file_name"] == failing.name), 0, 0))
+            picture.save(file.parent / "images" / image["file_name"])
+    run = evaluate(Method(), load_dataset(str(file)), setting="open_ended", output=tmp_path / "runs", resamples=20)
+    assert list(run.results[0].run.failed) == [hostile("id")]
     page = write_report(run.folders[0], tmp_path / "page.html", dataset=str(file)).read_text()
+    shown = ("name", "reason", "event", "label", "note", "key", "category")  # the value is written as JSON
+    assert_no_markup_of(page, [hostile(what) for what in shown])
+    assert "<script>alert(1)" not in page
     root = tmp_path / "boards"
     root.mkdir()
-    row = {"task": "set/open_ended", "method": HOSTILE, "table": HOSTILE, "metrics": {"box.f1": 0.5}}
-    (root / "published.json").write_text(json.dumps({"source": "", "url": "", "protocol": "paper", "rows": [row]}))
-    add(root, replace(run.results[0], method=replace(run.results[0].method, name="constant", version="1")))
+    row = {"task": "set/open_ended", "method": hostile("row"), "table": hostile("table"), "metrics": {"box.f1": 0.5}}
+    published = {"source": hostile("source"), "url": "javascript:alert(1)", "protocol": "paper", "rows": [row]}
+    (root / "published.json").write_text(json.dumps(published))
+    described = replace(run.results[0].method, name="constant", version="1")
+    add(root, replace(run.results[0], method=described))
     build(root)
-    table = (root / "tables/set/open_ended.html").read_text()
-    assert "onerror" in page
-    assert "&lt;img src=x" in table
-    for text in (page, table):
-        assert not any(markup in text for markup in ("<img src=x", "<script>alert"))
+    for table in root.rglob("*.html"):
+        assert_no_markup_of(table.read_text(), [hostile("row")] if table.stem == "open_ended" else [])
 
 
 # ---------------------------------------------------------------- secrets
