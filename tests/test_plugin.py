@@ -1,4 +1,4 @@
-"""A real third-party distribution, built and installed for this test alone, is a method by its name."""
+"""A real third-party distribution, built and installed for this test alone, is a method and a metric by its names."""
 
 import json
 import os
@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from earthinstruct.submission import validate_submission
 
 SOURCE = Path(__file__).parent / "plugin_fixture"
 INSTALL = ("-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check")
@@ -38,13 +40,29 @@ def earthinstruct(tmp_path):
 def test_an_installed_plugin_is_listed_checked_and_evaluated(earthinstruct, coco, write_coco, tmp_path):
     listed = {entry["name"]: entry for entry in json.loads(earthinstruct("list", "methods", "--json"))}
     assert listed["bright-spots"]["from"] == "bright-spots"
+    metrics = {entry["name"]: entry for entry in json.loads(earthinstruct("list", "metrics", "--json"))}
+    assert metrics["extra.count-bias"]["from"] == "bright-spots"
+    assert metrics["extra.count-bias"]["meaning"].startswith("Predicted minus actual count, mean over images")
 
     assert "FAILED" not in earthinstruct("check-method", "bright-spots", "-M", "least_pixels=1")
 
     file = write_coco(coco)
     options = ("--dataset", file, "--setting", "open_vocabulary", "-M", "least_pixels=1")
-    assert "bright-spots on set" in earthinstruct("evaluate", "--method", "bright-spots", *options)
-    result = json.loads((tmp_path / "runs" / "set" / "open_vocabulary" / "bright-spots" / "result.json").read_text())
+    shown = earthinstruct("evaluate", "--method", "bright-spots", "--metric", "count-bias", *options)
+    assert "bright-spots on set" in shown
+    assert "count-bias, objects" in shown
+    folder = tmp_path / "runs" / "set" / "open_vocabulary" / "bright-spots"
+    result = json.loads((folder / "result.json").read_text())
     assert result["method"]["version"] == "1.2.0"
     assert result["method"]["parameters"] == {"deviations": 1.5, "least_pixels": 1}
     assert result["run"]["n_done"] == 3
+
+    bias, counted = result["metrics"]["extra"]["count-bias"], result["metrics"]["counting"]["tally"]
+    assert (bias["unit"], bias["distribution"]) == ("objects", "bright-spots")
+    for category, tally in counted.items():
+        assert bias["per_category"][category]["value"] == pytest.approx((tally["fp"] - tally["fn"]) / 3)
+    assert "ok       metric plug-ins: count-bias" in earthinstruct("validate", folder, "--dataset", file)
+    # where the plug-in is not installed, everything else is checked all the same
+    findings = {f.check: f for f in validate_submission(folder, folder / "result.json", dataset=str(file))}
+    assert [check for check, finding in findings.items() if finding.problem] == ["metric plug-ins"]
+    assert findings["metric plug-ins"].problem.startswith("'count-bias' (of bright-spots): not registered here")

@@ -122,6 +122,7 @@ def _evaluate(arguments: argparse.Namespace, text: str | None) -> Evaluation:
             sweep=arguments.sweep,
             instruction_text=text,
             resamples=arguments.resamples,
+            metrics=arguments.metrics,
             progress=lambda task, done, total, failed: update(task.name, done, total, failed),
             engine=_engine(arguments),
             stopping=stopping,

@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         mapper=options.label_mapper(arguments.label_map),
         sweep=arguments.sweep,
         resamples=arguments.resamples,
+        metrics=arguments.metrics,
         name=arguments.name,
         workers=arguments.workers,
     )

@@ -10,8 +10,9 @@ from typing import Any
 from earthinstruct.contract import ControlMethod, Method
 from earthinstruct.datasets import Dataset, load_dataset
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.metrics import protocol_named
+from earthinstruct.metrics import Metric, protocol_named
 from earthinstruct.metrics.bootstrap import RESAMPLES
+from earthinstruct.metrics.extra import extra_metrics
 from earthinstruct.results import (
     SCHEMA_VERSION,
     MethodInfo,
@@ -69,6 +70,7 @@ def evaluate(
     sweep: bool = False,
     instruction_text: str | None = None,
     resamples: int = RESAMPLES,
+    metrics: Sequence[str | Metric] = (),
     progress: Progress | None = None,
     engine: EngineOptions = IN_PROCESS,
     stopping: Callable[[], bool] = lambda: False,
@@ -91,6 +93,7 @@ def evaluate(
         sweep: choose the score threshold first (methods with scores).
         instruction_text: a text to use in place of ours; one task only.
         resamples: bootstrap resamples for intervals; 0: none.
+        metrics: metric plug-ins to score besides, by name or as objects.
         progress: called after every image.
         engine: how the run is spread; the default is this process.
         stopping: asked before an image is begun; once it says yes, the images in hand are finished and kept, and
@@ -100,7 +103,7 @@ def evaluate(
         EarthInstructError: anything a user can mend; predictions made so far stay on disk.
         KeyboardInterrupt: see `stopping`.
     """
-    rules = protocol_named(protocol)
+    rules, extra = protocol_named(protocol), extra_metrics(metrics)
     if limit is not None and limit < 1:
         raise EarthInstructError(f"limit must be at least 1, got {limit}")
     _check_resamples(resamples)
@@ -127,6 +130,7 @@ def evaluate(
                     mapper=mapper,
                     sweep=sweep,
                     resamples=resamples,
+                    extra=extra,
                     images=run.image_ids,
                     spread=ready.spread(),
                 )
@@ -150,6 +154,7 @@ def score(
     mapper: LabelMapper | None = None,
     sweep: bool = False,
     resamples: int = RESAMPLES,
+    metrics: Sequence[str | Metric] = (),
     name: str | None = None,
     workers: int = 1,
 ) -> Result:
@@ -167,6 +172,7 @@ def score(
         mapper: from labels to categories; None: the dataset's own.
         sweep: choose the score threshold first.
         resamples: bootstrap resamples for intervals; 0: none.
+        metrics: metric plug-ins to score besides, by name or as objects.
         name: the method's name in the result; None: from the run folder, else the file's name.
         workers: processes that match and tally; the result is the same for any number. A script that asks for several
             must call this under `if __name__ == "__main__":`.
@@ -175,7 +181,7 @@ def score(
         EarthInstructError: anything a user can mend.
     """
     _check_resamples(resamples)
-    rules = protocol_named(protocol)
+    rules, extra = protocol_named(protocol), extra_metrics(metrics)
     path = Path(predictions)
     if isinstance(dataset, str):
         dataset = load_dataset(dataset, _path(data))
@@ -197,6 +203,7 @@ def score(
         mapper=mapper,
         sweep=sweep,
         resamples=resamples,
+        extra=extra,
         spread=in_order(workers),
     )
     manifest_path = (path if path.is_dir() else path.parent) / "run.json"
