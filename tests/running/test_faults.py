@@ -418,6 +418,25 @@ def test_a_second_interrupt_stops_at_once(numbered, faulty, tmp_path):
     assert b"the same command without --overwrite goes on from there" in said
 
 
+def wait_for_the_end_of_group(group):
+    """The workers of a run are of its process group."""
+    deadline = time.monotonic() + 20
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(group, 0)
+            time.sleep(0.05)
+
+
+@POSIX
+def test_a_worker_that_hangs_ends_with_a_run_that_is_killed(numbered, faulty, tmp_path):
+    faults = json.dumps({str(i): "hang" for i in range(3, 12)})
+    process, _ = start(numbered, faulty, tmp_path, "--workers", "2", "-M", f"faults={faults}")
+    time.sleep(1)  # both hang
+    process.kill()
+    process.communicate(timeout=30)
+    wait_for_the_end_of_group(process.pid)
+
+
 @POSIX
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_terminated_run_leaves_no_process_and_goes_on_later(numbered, faulty, tmp_path, workers):
@@ -426,11 +445,7 @@ def test_a_terminated_run_leaves_no_process_and_goes_on_later(numbered, faulty, 
     process.terminate()
     process.communicate(timeout=30)
     assert process.returncode == -signal.SIGTERM
-    deadline = time.monotonic() + 20
-    with pytest.raises(ProcessLookupError):
-        while time.monotonic() < deadline:
-            os.killpg(process.pid, 0)  # the workers are of its group
-            time.sleep(0.05)
+    wait_for_the_end_of_group(process.pid)
     assert file.read_bytes().startswith(before)
     run(f"{faulty}:Faulty", numbered, tmp_path / "runs", parameters={"pause": 0.3})
     run(f"{faulty}:Faulty", numbered, tmp_path / "whole", parameters={"pause": 0.0})
