@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from earthinstruct import evaluate
 from earthinstruct.cli import main
 from earthinstruct.files import as_json
-from earthinstruct.metrics import Value
+from earthinstruct.metrics.values import ExtraScores, Value
 from earthinstruct.results import read_result
 from earthinstruct.submission import validate_submission
 
@@ -128,3 +128,19 @@ def test_the_folder_of_a_run_is_filed_in_shards_too(run, tmp_path):
     (run / "predictions-1.jsonl.zst").write_bytes(zstandard.compress(b"".join(rest)))
     findings = validate_submission(run, run / "result.json", dataset=str(tmp_path / "set" / "annotations.json"))
     assert [finding.problem for finding in findings] == [None] * len(CHECKS)
+
+
+def test_a_metric_that_a_result_names_is_never_loaded_from_a_file(run, tmp_path):
+    file = tmp_path / "theirs.py"
+    file.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    result = read_result(run / "result.json")
+    named = ExtraScores(Value(1.0), {}, {})
+    result = replace(result, metrics=replace(result.metrics, extra={f"{file}:Thing": named}))
+    (run / "result.json").write_bytes(as_json(result))
+    findings = validate_submission(run, run / "result.json", dataset=str(tmp_path / "set/annotations.json"))
+    (problem,) = (finding.problem for finding in findings if finding.problem)
+    assert problem.endswith(
+        "(given as a file or object): not registered here, so not scored again; "
+        "install the distribution, or score again without --metric"
+    )
+    assert not (tmp_path / "ran").exists()

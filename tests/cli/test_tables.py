@@ -4,11 +4,39 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 from msgspec.structs import replace
 from rich.console import Console
 
 from earthinstruct import evaluate
 from earthinstruct.cli.tables import print_results
+from earthinstruct.metrics import count_per_image
+from earthinstruct.regression import metric_intervals, metric_values, moved_values
+from earthinstruct.report.page import score_rows
+
+
+class Found:
+    """How many instances an image has."""
+
+    name = "found"
+    unit = "objects [k]"
+
+    def tally(self, truth, predicted):
+        found = count_per_image(predicted.instances, *truth.shape)
+        return {"found": found, "images": np.ones_like(found)}
+
+    def score(self, sums):
+        return sums["found"] / sums["images"]
+
+
+class ByMasks(Found):
+    """Undefined here."""
+
+    name = "by-masks"
+    unit = None
+
+    def tally(self, truth, predicted):
+        return predicted.no_masks_reason
 
 
 def printed(results) -> list[str]:
@@ -33,3 +61,22 @@ def test_error_types_follow_the_scores(constant, dataset, tmp_path):
     assert "set/open_vocabulary: 1 labels lost, 2 truncated replies" in printed([happened])
     without = replace(results[0], metrics=replace(results[0].metrics, errors=None))
     assert not any(line.startswith("errors") for line in printed([without]))
+
+
+def test_metric_plug_ins_are_shown_where_the_built_in_scores_are(constant, dataset, tmp_path):
+    options = {"setting": "open_vocabulary", "output": tmp_path, "metrics": [Found(), ByMasks()]}
+    (result,) = evaluate(constant, dataset, **options).results
+    lines = printed([result])
+    at = next(i for i, line in enumerate(lines) if line.startswith("metric "))
+    # one ship in each image, no harbor: (1 + 0) / 2; 1 in a resample without the image of the harbor
+    assert [line.split() for line in lines[at + 1 : at + 3]] == [["found,", "objects", "[k]", "0.50"], ["±", "0.25"]]
+    assert ["by-masks", "-"] in [line.split() for line in lines]
+    reason = "the prediction of image 0 has no masks"
+    assert f"set/open_vocabulary: no by-masks: {reason}" in lines
+    rows = {row.name: row for row in score_rows(result.metrics)["metric plug-ins"]}
+    assert rows["found, objects [k]"].value == "0.50"
+    assert rows["by-masks"].reason == reason
+    assert dict(metric_values(result))["extra.found.per_category.ship"] == 1
+    assert dict(metric_intervals(result))["extra.found.mean"] == (0.5, 1)
+    (without,) = evaluate(constant, dataset, **options | {"metrics": []}).results
+    assert "extra.found.mean" in [moved.name for moved in moved_values(without, result)]

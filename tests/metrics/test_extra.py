@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earthinstruct import registry
+from earthinstruct.cli import listing
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.files import as_json
 from earthinstruct.metrics import measure
@@ -210,6 +211,17 @@ def test_a_registered_metric_is_found_by_its_name(registered, file, monkeypatch)
         extra_metric("exact-cuont")
     with pytest.raises(PluginError, match="metric 'exact-count' is given twice"):
         extra_metrics(["exact-count", f"{file}:ExactCount"])
+
+
+def test_a_broken_metric_is_one_line_of_the_list(registered, file, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(file.parent)
+    registered(exact_count="mine:ExactCount", gone="no_such_module:Thing")
+    rows = {row["name"]: row for row in listing.metrics()}
+    assert (
+        rows["extra.exact-count"]["meaning"] == "Share of the images with objects of a category whose count is right."
+    )
+    assert rows["extra.gone"]["meaning"].startswith("warning: metric 'gone' of distribution 'theirs' cannot be loaded")
+    assert rows["box.f1"]["from"] == "earthinstruct"
 
 
 def test_what_is_no_metric_says_so(tmp_path) -> None:

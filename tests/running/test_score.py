@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.files import as_json
 from earthinstruct.masks import encode_runs
 from earthinstruct.metrics import PROTOCOLS, bootstrap, measure, outcomes, regions
+from earthinstruct.metrics.extra import extra_metrics
 from earthinstruct.running.parallel import in_order
 from earthinstruct.running.predictions import ProposalRecord, Record
 from earthinstruct.running.score import Scored, prepare, score_records
@@ -70,6 +72,18 @@ def test_parts_are_what_measure_finds_in_all_at_once(dataset: Dataset) -> None:
     ready = prepare(task, dataset, {r.image_id: r for r in RECORDS})
     found = measure(ready.truth, ready.predicted, sweep=True, resamples=20)
     assert as_json(scored(dataset, RECORDS, sweep=True).metrics) == as_json(found)
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+def test_processes_find_a_metric_in_its_file(dataset: Dataset) -> None:
+    file = Path(__file__).parents[1] / "plugin_fixture" / "src" / "bright_spots" / "count_bias.py"
+    extra = extra_metrics([f"{file}:CountBias"])
+    task = tasks_of(dataset.name, dataset.vocabulary, "open_vocabulary")[0]
+    found = score_records(
+        task, dataset, {r.image_id: r for r in RECORDS}, spread=in_order(2), extra=extra, resamples=0
+    ).metrics.extra["count-bias"]
+    # `full` counts one more than it finds. Ships 2, 1, 0: 3, 2, 0. Harbors 1, 0, 0: 2, 0, 0
+    assert [value.value for value in found.per_category.values()] == pytest.approx([2 / 3, 1 / 3])
 
 
 @pytest.mark.usefixtures("one_at_a_time")
