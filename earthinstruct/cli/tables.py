@@ -118,9 +118,9 @@ def _extra_table(results: Sequence[Result]) -> Table:
         show, heading = (_percent, name) if one.unit is None else (_plain, escape(f"{name}, {one.unit}"))
         for group in _GROUPS:
             if group == "all" or group in one.groups:
-                cells = [show(scored and scored.groups.get(group)) for scored in of]
+                cells = [show(None if scored is None else scored.groups.get(group)) for scored in of]
                 table.add_row(heading if group == "all" else f"  {group}", *cells)
-            half = [_half_interval(scored and scored.mean, show) for scored in of]
+            half = [_half_interval(None if scored is None else scored.mean, show) for scored in of]
             if group == "all" and any(half):
                 table.add_row("  ±", *half, style="dim")
     return table

@@ -20,9 +20,9 @@ from earthinstruct.metrics.summary import Score
 from earthinstruct.results import read_result
 from earthinstruct.running.stored import StoredRun, dataset_of, read_stored
 
-_F1 = {"f1": f1, "precision": precision, "recall": recall}
+_F1: dict[str, Score] = {"f1": f1, "precision": precision, "recall": recall}
 # tally -> scores that are functions of it
-_SCORES = {
+_SCORES: dict[str, dict[str, Score]] = {
     "counting": _F1,
     "box": {**_F1, "ap_nc50": ap_nc},
     "mask": {**_F1, "ap_nc50": ap_nc},
@@ -96,8 +96,8 @@ def compare_runs(
     over = {(name, True): members for name, members in a.task.groups.items()}
     over |= {(name, False): (name,) for name in a.task.categories}
     closed_ap = a.protocol.constant_score_ap is None
-    scores = {**_SCORES, **{f"extra.{metric.name}": {"mean": metric.function(a.task.categories)} for metric in extra}}
-    return [*_scores(scores, pairs, over, closed_ap), *_errors(pairs, over)]
+    of_extra = {f"extra.{metric.name}": {"mean": metric.function(a.task.categories)} for metric in extra}
+    return [*_scores(_SCORES | of_extra, pairs, over, closed_ap), *_errors(pairs, over)]
 
 
 def _tallies(run: StoredRun, extra: Sequence[ExtraMetric]) -> dict[str, Tally]:
