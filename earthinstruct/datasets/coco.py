@@ -247,7 +247,7 @@ class _GroundTruth:
             ),
             masks=masks if self.no_masks_reason is None else None,
             no_masks_reason=self.no_masks_reason,
-            image_root=image_root,
+            image_root=None if image_root is None else image_root.absolute(),  # a method may change where it is
             sha256=self._digest.hexdigest(),
             category_ids=tuple(ids[category] for category in self.vocabulary.categories),
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from earthinstruct import evaluate
+from earthinstruct import evaluate, load_dataset
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.running.engines import EngineOptions
 from earthinstruct.running.lock import LOCK, folder_lock
@@ -99,6 +99,8 @@ class Rough:
             raise KeyboardInterrupt
         if self.where == "streams":
             sys.stdout.close()
+        if self.where == "moves":
+            os.chdir("/")
         if self.where == "loud":
             print("x" * 1_000_000)
         if self.where == "fork" and number in (2, 6) and os.fork() == 0:
@@ -163,6 +165,13 @@ def test_an_interrupt_that_the_method_makes_itself_stops_the_run_and_keeps_what_
     with pytest.raises(KeyboardInterrupt):
         run(rough, numbered, tmp_path, parameters={"where": "interrupt"})
     assert predictions_file(tmp_path, "rough").read_bytes().count(b"\n") == 5
+
+
+def test_a_method_that_changes_the_working_directory_changes_nothing_else(numbered, rough, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dataset = load_dataset("set/annotations.json")
+    result = run(rough, dataset, tmp_path / "runs", parameters={"where": "moves"}).results[0]
+    assert (result.run.n_done, result.run.n_failed) == (12, 0)
 
 
 @POSIX
