@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     extra = [row for row in compared if row.score.startswith("extra.") and row.is_group]
     if extra:
         console.print(_table(extra, digits=3))
-        console.print("metric plug-ins, in their own units; by category in --json", style="dim")
+        console.print("metric plug-ins: fractions, or in the unit of each; by category in --json", style="dim")
     errors = [row for row in compared if row.score.startswith("errors.") and row.is_group and row.over == "all"]
     console.print(_table(errors))
     console.print(

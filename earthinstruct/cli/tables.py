@@ -29,7 +29,7 @@ def print_results(results: Sequence[Result], skipped: Iterable[Skipped] = (), co
     """One table: a row for each task and group of categories, then what a reader must know about it.
 
     Args:
-        results: scored runs of one method.
+        results: runs of one method, scored with the same metric plug-ins.
         skipped: tasks the method declined.
         console: where to print; None: standard output.
     """
@@ -41,7 +41,7 @@ def print_results(results: Sequence[Result], skipped: Iterable[Skipped] = (), co
         )
         console.print(_table(results))
         console.print("percent; Cnt, Box, Mask: F1; AP: AP_nc50; ±: half of the 95 % interval over images", style="dim")
-        if any(result.metrics.extra for result in results):
+        if first.metrics.extra:
             console.print(_extra_table(results))
             console.print("metric plug-ins: in percent, or in the unit that is given", style="dim")
         if any(result.metrics.errors is not None for result in results):
@@ -113,16 +113,16 @@ def _extra_table(results: Sequence[Result]) -> Table:
     table.add_column("metric", no_wrap=True)
     for result in results:
         table.add_column(result.task.name.rpartition("/")[2], justify="right", no_wrap=True)
-    for name, one in {name: one for result in results for name, one in result.metrics.extra.items()}.items():
-        of = [result.metrics.extra.get(name) for result in results]
-        show, heading = (_percent, name) if one.unit is None else (_plain, escape(f"{name}, {one.unit}"))
-        for group in _GROUPS:
-            if group == "all" or group in one.groups:
-                cells = [show(None if scored is None else scored.groups.get(group)) for scored in of]
-                table.add_row(heading if group == "all" else f"  {group}", *cells)
-            half = [_half_interval(None if scored is None else scored.mean, show) for scored in of]
-            if group == "all" and any(half):
-                table.add_row("  ±", *half, style="dim")
+    for name, first in results[0].metrics.extra.items():
+        scored = [result.metrics.extra[name] for result in results]
+        show, heading = (_percent, name) if first.unit is None else (_plain, escape(f"{name}, {first.unit}"))
+        table.add_row(heading, *(show(extra.mean.value) for extra in scored))
+        half = [_half_interval(extra.mean, show) for extra in scored]
+        if any(half):
+            table.add_row("  ±", *half, style="dim")
+        for group in _GROUPS[1:]:
+            if any(group in extra.groups for extra in scored):
+                table.add_row(f"  {group}", *(show(extra.groups.get(group)) for extra in scored))
     return table
 
 
