@@ -201,8 +201,8 @@ class ExtraMetric:
         return MetricError(f"metric {self.name!r}: {problem}")
 
 
-def extra_metrics(given: Sequence[str | Metric]) -> tuple[ExtraMetric, ...]:
-    """The metrics that are asked for, by name or as objects.
+def extra_metrics(given: Sequence[str | Metric | type[Metric]]) -> tuple[ExtraMetric, ...]:
+    """The metrics that are asked for, by name, as objects or as classes.
 
     Raises:
         UnknownNameError: there is none of a name.
@@ -217,25 +217,22 @@ def extra_metrics(given: Sequence[str | Metric]) -> tuple[ExtraMetric, ...]:
     return tuple(found.values())
 
 
-def extra_metric(given: str | Metric) -> ExtraMetric:
-    """One metric: by a registered name, `package.module:Class`, `path/file.py:Class`, or as an object.
+def extra_metric(given: str | Metric | type[Metric]) -> ExtraMetric:
+    """One metric: by a registered name, `package.module:Class`, `path/file.py:Class`, or itself.
 
     Raises:
         UnknownNameError: there is none of that name.
         PluginError: it cannot be loaded or made, or is no metric.
     """
     if not isinstance(given, str):
-        return ExtraMetric(_checked(given, f"metric {type(given).__name__}"))
-    where, what = f"metric {given!r}", load_named(METRICS, given, OWN_METRIC)
-    try:
-        metric = what() if isinstance(what, type) else what
-    except Exception as error:
-        raise PluginError(f"{where} cannot be made: {type(error).__name__}: {error}") from error
+        return ExtraMetric(_made(given, f"metric {getattr(given, '__name__', type(given).__name__)}"))
+    where = f"metric {given!r}"
+    metric = _made(load_named(METRICS, given, OWN_METRIC), where)
     registered = plugins(METRICS).get(given)
     if registered is None:  # of a file or module; another process may be elsewhere
         path, separator, name = given.rpartition(".py:")
-        return ExtraMetric(_checked(metric, where), f"{Path(path).absolute()}.py:{name}" if separator else given)
-    if _checked(metric, where).name != given:
+        return ExtraMetric(metric, f"{Path(path).absolute()}.py:{name}" if separator else given)
+    if metric.name != given:
         raise PluginError(
             f"{where} of distribution {registered.distribution!r} has the name {metric.name!r}; "
             "its entry point and its `name` must be the same"
@@ -243,11 +240,19 @@ def extra_metric(given: str | Metric) -> ExtraMetric:
     return ExtraMetric(metric, given, registered.distribution)
 
 
-def _checked(metric: object, where: str) -> Metric:
+def _made(what: object, where: str) -> Metric:
+    """The metric that something is, or that a class makes."""
+    try:
+        metric = what() if isinstance(what, type) else what
+    except Exception as error:
+        raise PluginError(f"{where} cannot be made: {type(error).__name__}: {error}") from error
     if not isinstance(metric, Metric):
         raise PluginError(
             f"{where} has no `name`, `tally(truth, predicted)` and `score(sums)`; see earthinstruct.metrics.Metric"
         )
     if not isinstance(metric.name, str) or not _NAME.fullmatch(metric.name):
         raise PluginError(f"{where} has the name {metric.name!r}; expected letters, digits, `-` and `_`")
+    unit = getattr(metric, "unit", None)
+    if not isinstance(unit, str | None):
+        raise PluginError(f"{where} has the unit {unit!r}; expected text such as 'objects', or None for a fraction")
     return metric

@@ -236,7 +236,11 @@ def test_what_is_no_metric_says_so(tmp_path) -> None:
             extra_metric(f"{file}:{name}")
     with pytest.raises(PluginError, match=r"metric file .*none\.py does not exist"):
         extra_metric(f"{tmp_path}/none.py:Thing")
+    assert extra_metric(Off).name == "off"
     metric = Off()
+    metric.unit = 3
+    with pytest.raises(PluginError, match="metric Off has the unit 3; expected text"):
+        extra_metric(metric)
     metric.name = "../off"
     with pytest.raises(PluginError, match=r"metric Off has the name '\.\./off'; expected letters"):
         extra_metric(metric)
