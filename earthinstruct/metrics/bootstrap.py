@@ -14,8 +14,9 @@ from earthinstruct.metrics.tally import Tally
 from earthinstruct.spill import Spill
 
 RESAMPLES = 1_000
-_DRAWS_AT_ONCE = 2_000_000
-_WEIGHTS_IN_MEMORY = 32 << 20  # bytes
+_DRAWS_AT_ONCE = 500_000
+_WEIGHTS_AT_ONCE = 2_000_000
+_WEIGHTS_IN_MEMORY = 8 << 20  # bytes
 _LEVEL = (2.5, 97.5)
 
 
@@ -25,19 +26,27 @@ class ImageWeights:
     def __init__(self, resamples: int, n: int) -> None:
         """Without draws."""
         self.resamples, self.n = resamples, n
+        self._rows: list[int] = []  # resamples of each call of `append`
         self._content = Spill(_WEIGHTS_IN_MEMORY)
+        step = max(1, _WEIGHTS_AT_ONCE // resamples)
+        self._parts = [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
     def append(self, weights: NDArray[np.uint8]) -> None:
         """Keep the weights (rows, n) of the next resamples."""
-        self._content.append(weights.tobytes())
+        self._rows.append(len(weights))
+        for part in self._parts:
+            self._content.append(weights[:, part].tobytes())
 
     def blocks(self) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
-        """Some resamples after others: which, and their weights, uint8 (rows, n)."""
-        step = max(1, _WEIGHTS_IN_MEMORY // max(self.n, 1))
-        for start in range(0, self.resamples, step):
-            rows = slice(start, min(start + step, self.resamples))
-            content = self._content.read([(rows.start * self.n, rows.stop * self.n)])
-            yield rows, np.frombuffer(content, dtype=np.uint8).reshape(-1, self.n)
+        """Some images after others: which, and their weights, uint8 (resamples, images)."""
+        starts = [self.n * sum(self._rows[:i]) for i in range(len(self._rows))]
+        for part in self._parts:
+            spans = [
+                (start + rows * part.start, start + rows * part.stop)
+                for start, rows in zip(starts, self._rows, strict=True)
+            ]
+            weights = np.frombuffer(self._content.read(spans), dtype=np.uint8)
+            yield part, weights.reshape(self.resamples, part.stop - part.start)
 
 
 @lru_cache(maxsize=2)
@@ -66,12 +75,9 @@ def image_weights(images: tuple[ImageId, ...], resamples: int = RESAMPLES) -> Im
 def resampled_totals(tally: Tally, weights: ImageWeights) -> dict[str, NDArray[np.float64]]:
     """The sums over the images of every resample: name -> float64 (resamples, c)."""
     totals = np.zeros((weights.resamples, len(tally.columns) * len(tally.categories)))
-    step = max(1, _DRAWS_AT_ONCE // weights.resamples)
-    for rows, drawn in weights.blocks():
-        for start in range(0, weights.n, step):  # sums of integers below 2^53 are exact, however they are cut
-            part = slice(start, start + step)
-            columns = np.concatenate([column[part] for column in tally.columns.values()], axis=1)
-            totals[rows] += drawn[:, part].astype(np.float64) @ columns.astype(np.float64)
+    for part, drawn in weights.blocks():  # sums of integers below 2^53 are exact, however they are cut
+        columns = np.concatenate([column[part] for column in tally.columns.values()], axis=1)
+        totals += drawn.astype(np.float64) @ columns.astype(np.float64)
     return dict(zip(tally.columns, np.split(totals, len(tally.columns), axis=1), strict=True))
 
 

@@ -23,7 +23,7 @@ def recall_interval(whole: Tally) -> tuple[float, float] | None:
 
 
 def drawn(images: tuple[str, ...]) -> np.ndarray:
-    return np.concatenate([weights for _, weights in image_weights(images, 200).blocks()])
+    return np.concatenate([weights for _, weights in image_weights(images, 200).blocks()], axis=1)
 
 
 def test_weights_draw_as_many_images_as_there_are_and_follow_the_id() -> None:
@@ -41,6 +41,7 @@ def test_weights_in_a_file_give_the_same_totals(monkeypatch: pytest.MonkeyPatch,
     totals = resampled_totals(whole, image_weights(whole.images, 20))
     monkeypatch.setattr(bootstrap, "_WEIGHTS_IN_MEMORY", in_memory)
     monkeypatch.setattr(bootstrap, "_DRAWS_AT_ONCE", 30)
+    monkeypatch.setattr(bootstrap, "_WEIGHTS_AT_ONCE", 60)
     again = resampled_totals(whole, image_weights.__wrapped__(whole.images, 20))
     for name, values in totals.items():
         np.testing.assert_array_equal(again[name], values)

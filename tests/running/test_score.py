@@ -48,6 +48,7 @@ def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regions, "_IMAGES_AT_ONCE", 1)
     monkeypatch.setattr(outcomes, "_SCORES_AT_ONCE", 1)
     monkeypatch.setattr(bootstrap, "_DRAWS_AT_ONCE", 1)
+    monkeypatch.setattr(bootstrap, "_WEIGHTS_AT_ONCE", 1)
 
 
 RECORDS = [full(0, ["ship", "harbor", "ship"]), full(7, ["ship"]), Record(9, error="out of memory")]
