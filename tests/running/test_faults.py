@@ -167,6 +167,14 @@ def test_an_interrupt_that_the_method_makes_itself_stops_the_run_and_keeps_what_
     assert predictions_file(tmp_path, "rough").read_bytes().count(b"\n") == 5
 
 
+@POSIX
+def test_in_a_worker_an_interrupt_that_the_method_makes_itself_fails_its_image_alone(numbered, rough, tmp_path):
+    options = EngineOptions(workers=2)
+    result = run(rough, numbered, tmp_path, parameters={"where": "interrupt"}, engine=options).results[0]
+    assert list(result.run.failed) == ["105"]
+    assert "the worker process ended with exit code 1" in result.run.failed["105"]
+
+
 def test_a_method_that_changes_the_working_directory_changes_nothing_else(numbered, rough, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     dataset = load_dataset("set/annotations.json")
