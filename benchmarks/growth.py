@@ -1,13 +1,14 @@
 """How the time and memory of `earthinstruct score --sweep` grow with the number of images.
 
-`python -m benchmarks.growth COPIES ... [--workers N] [--runs N] [--output FILE.svg]` writes copies of NWPU VHR-10 (650
-images each) into a temporary folder, scores them in a process of its own, prints a row of a table for each size (the
-least of the runs) and draws the two curves.
+`python -m benchmarks.growth COPIES ... [--copies-a-shard N] [--workers N] [--runs N] [--output FILE.svg]` writes copies
+of NWPU VHR-10 (650 images each) into a temporary folder, scores them in a process of its own, prints a row of a table
+for each size (the least of the runs) with the bound of the memory, and draws the curves.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import subprocess
 import sys
@@ -19,23 +20,50 @@ from pathlib import Path
 
 from benchmarks.data import write
 
-IMAGES_OF_A_COPY, PREDICTIONS_OF_A_COPY = 650, 10_000
+IMAGES_OF_A_COPY, OBJECTS_OF_A_COPY, PREDICTIONS_OF_A_COPY = 650, 3_921, 10_000
+BASE = 110e6  # program and libraries, 500 images at work, and what is kept in memory before a file is used for it
+BYTES_AN_IMAGE = 900  # its record, where its predictions are, and its tallies, for 10 categories
+BYTES_AN_OBJECT = 100  # image, category, box, where its mask is stored, and its order
+BYTES_A_PREDICTION = 50  # score, category and verdict, for boxes and masks, twice while parts are put together
+COPIES_OF_TEXT = 2  # of the largest annotation file: its text, and where its entries are
+
+
+def bound(images: int, objects: int, predictions: int, largest_file: int) -> float:
+    """The most MB that scoring takes.
+
+    Args:
+        images: of the dataset.
+        objects: of the dataset.
+        predictions: with scores and masks.
+        largest_file: bytes of the annotation file, or of its largest shard.
+    """
+    grows = BYTES_AN_IMAGE * images + BYTES_AN_OBJECT * objects + BYTES_A_PREDICTION * predictions
+    return (BASE + grows + COPIES_OF_TEXT * largest_file) / 2**20
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What scoring one size took: seconds of wall time and of CPU time (children included), peak MB of one process."""
+    """What scoring one size took.
+
+    Attributes:
+        images: how many there are.
+        seconds: of wall time.
+        cpu_seconds: of CPU time, children included.
+        megabytes: peak of one process.
+        bound: MB that it may take.
+    """
 
     images: int
     seconds: float
     cpu_seconds: float
     megabytes: float
+    bound: float
 
 
 def cost(folder: Path, images: int, workers: int = 1) -> Cost:
     """Score what `write` has written; `megabytes` is of the largest process."""
     command = [sys.executable, "-m", "earthinstruct", "score", str(folder), "--sweep", "--workers", str(workers)]
-    command += ["--dataset", str(folder / "annotations.json"), "--setting", "open_vocabulary"]
+    command += ["--dataset", str(folder), "--setting", "open_vocabulary"]
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
@@ -43,7 +71,10 @@ def cost(folder: Path, images: int, workers: int = 1) -> Cost:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return Cost(images, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    copies = images / IMAGES_OF_A_COPY
+    largest = max(path.stat().st_size for path in folder.glob("annotations*.json"))
+    most = bound(images, round(copies * OBJECTS_OF_A_COPY), round(copies * PREDICTIONS_OF_A_COPY), largest)
+    return Cost(images, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, most)
 
 
 def row(cost: Cost) -> str:
@@ -51,28 +82,34 @@ def row(cost: Cost) -> str:
     predictions = cost.images * PREDICTIONS_OF_A_COPY // IMAGES_OF_A_COPY
     return (
         f"| {cost.images:,} | {predictions:,} | {cost.seconds:.1f} s | {cost.cpu_seconds:.1f} s | "
-        f"{1000 * cost.cpu_seconds / cost.images:.2f} ms | {cost.megabytes:,.0f} MB |"
+        f"{1000 * cost.cpu_seconds / cost.images:.2f} ms | {cost.megabytes:,.0f} MB | {cost.bound:,.0f} MB |"
     )
 
 
 def draw(costs: Sequence[Cost]) -> str:
-    """Both curves as SVG: CPU seconds and peak MB against images, axes from 0."""
+    """CPU seconds, and peak MB with its bound, against images, as SVG; axes from 0."""
     width, height, left, top = 320, 200, 60, 30
     most = max(c.images for c in costs)
     panels = []
-    for k, (title, values) in enumerate(
-        {"CPU time, s": [c.cpu_seconds for c in costs], "peak memory, MB": [c.megabytes for c in costs]}.items()
+    for k, (title, curves) in enumerate(
+        {
+            "CPU time, s": [[c.cpu_seconds for c in costs]],
+            "peak memory and (dashed) its bound, MB": [[c.megabytes for c in costs], [c.bound for c in costs]],
+        }.items()
     ):
-        x0, highest = left + k * (width + left + 20), max(values)
-        points = [
-            (x0 + width * c.images / most, top + height * (1 - value / highest))
-            for c, value in zip(costs, values, strict=True)
-        ]
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points)
+        x0, highest = left + k * (width + left + 20), max(map(max, curves))
+        lines = ""
+        for values, dashes in zip(curves, ("", ' stroke-dasharray="5 4"'), strict=False):
+            points = [
+                (x0 + width * c.images / most, top + height * (1 - value / highest))
+                for c, value in zip(costs, values, strict=True)
+            ]
+            line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+            lines += f'<polyline points="{line}" fill="none" stroke="#1f77b4" stroke-width="2"{dashes}/>'
+            dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points)
+            lines += f'<g fill="#1f77b4">{dots}</g>'
         panels.append(
-            f'<path d="M{x0},{top}v{height}h{width}" fill="none" stroke="#888"/>'
-            f'<polyline points="{line}" fill="none" stroke="#1f77b4" stroke-width="2"/><g fill="#1f77b4">{dots}</g>'
+            f'<path d="M{x0},{top}v{height}h{width}" fill="none" stroke="#888"/>{lines}'
             f'<text x="{x0}" y="{top - 10}">{title}</text>'
             f'<text x="{x0 - 6}" y="{top + 10}" text-anchor="end">{highest:,.0f}</text>'
             f'<text x="{x0 - 6}" y="{top + height}" text-anchor="end">0</text>'
@@ -87,16 +124,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("copies", type=int, nargs="+")
+    parser.add_argument("--copies-a-shard", type=int, help="write the annotation in shards")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--output", type=Path, metavar="FILE.svg")
     given = parser.parse_args(arguments)
     costs = []
     say = sys.stdout.write
-    say("| images | predictions | wall time | CPU time | CPU time an image | peak memory |\n|-|-|-|-|-|-|\n")
+    say("| images | predictions | wall time | CPU time | CPU time an image | peak memory | bound |\n|-|-|-|-|-|-|-|\n")
     for copies in given.copies:
         with tempfile.TemporaryDirectory() as folder:
-            write(Path(folder), copies, results=False)
+            shards = math.ceil(copies / (given.copies_a_shard or copies))
+            write(Path(folder), copies, annotation_shards=shards, results=False)
             runs = [cost(Path(folder), copies * IMAGES_OF_A_COPY, given.workers) for _ in range(given.runs)]
         costs.append(min(runs, key=lambda run: run.seconds))
         say(row(costs[-1]) + "\n")

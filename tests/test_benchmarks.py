@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -10,7 +11,8 @@ import pytest
 
 from benchmarks import reference
 from benchmarks.data import Scenes, write
-from benchmarks.growth import Cost, cost, draw, row
+from benchmarks.growth import Cost, bound, cost, draw, row
+from earthinstruct.datasets import load_dataset
 from earthinstruct.metrics import PROTOCOLS, SWEEP_THRESHOLDS, measure
 
 
@@ -38,10 +40,25 @@ def test_the_plain_sweep_is_that_of_protocol_paper(scenes: Scenes) -> None:
 def test_the_cost_of_a_command_is_measured(scenes: Scenes) -> None:
     found = cost(scenes.folder, 6)
     assert found.seconds > 0
-    assert found.megabytes > 1
+    assert 1 < found.megabytes < found.bound
 
 
 def test_growth_is_a_row_and_a_curve() -> None:
-    costs = [Cost(650, 1.0, 1.3, 100.0), Cost(5850, 5.0, 5.2, 200.0)]
-    assert row(costs[0]) == "| 650 | 10,000 | 1.0 s | 1.3 s | 2.00 ms | 100 MB |"
+    costs = [Cost(650, 1.0, 1.3, 100.0, 120.0), Cost(5850, 5.0, 5.2, 200.0, 230.0)]
+    assert row(costs[0]) == "| 650 | 10,000 | 1.0 s | 1.3 s | 2.00 ms | 100 MB | 120 MB |"
     ElementTree.fromstring(draw(costs))
+
+
+def test_the_bound_is_the_sum_of_what_is_in_memory() -> None:
+    before, after = bound(0, 0, 0, 0), bound(10_000, 60_000, 150_000, 1 << 20)
+    # 900 x 10,000 + 100 x 60,000 + 50 x 150,000 bytes, and the text twice
+    assert after - before == pytest.approx(22_500_000 / 2**20 + 2)
+
+
+def test_a_dataset_in_shards_is_that_of_one_file(tmp_path: Path, coco: dict[str, Any]) -> None:
+    write(tmp_path / "whole", 3, coco=coco, predictions=10, results=False)
+    write(tmp_path / "shards", 3, coco=coco, predictions=10, annotation_shards=2, results=False)
+    whole, shards = load_dataset(str(tmp_path / "whole")), load_dataset(str(tmp_path / "shards"))
+    assert len(list((tmp_path / "shards").glob("annotations-*.json"))) == 2
+    assert shards.images == whole.images
+    assert shards.annotations.boxes.tolist() == whole.annotations.boxes.tolist()
