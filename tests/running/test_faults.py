@@ -476,9 +476,14 @@ from earthinstruct import evaluate, load_dataset
 from earthinstruct.running.engines import EngineOptions
 
 method, annotations, output, kills = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
-spread = EngineOptions(workers=int(sys.argv[5]))
+workers = int(sys.argv[5])
+spread = EngineOptions(workers=workers)
+pause = 0.01 if workers == 1 else 0.1
 dataset = load_dataset(annotations)
-options = dict(setting="open_ended", resamples=0, parameters={"pause": 0.01})
+options = dict(setting="open_ended", resamples=0, parameters={"pause": pause})
+
+def lines(file):
+    return file.read_bytes().count(b"\\n") if file.exists() else 0
 
 def state(evaluation):
     folder = evaluation.folders[0]
@@ -493,11 +498,16 @@ generator = random.Random(20)
 found = {"kills": 0, "in the middle": 0, "same": 0}
 while found["kills"] < kills:
     folder = output / str(found["kills"])
+    file = folder / "set/open_ended/faulty/predictions.jsonl"
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
         evaluate(method, dataset, output=folder, engine=spread, **options)
         os._exit(0)
+    if workers > 1:  # they take longer to start than to answer
+        while not lines(file):
+            time.sleep(0.01)
+        seconds = 12 * pause / workers
     time.sleep(generator.uniform(0, seconds))
     os.kill(child, signal.SIGKILL)
     killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
@@ -510,10 +520,8 @@ while found["kills"] < kills:
             break
     else:
         raise RuntimeError("a process is left over")
-    file = folder / "set/open_ended/faulty/predictions.jsonl"
-    lines = file.read_bytes().count(b"\\n") if file.exists() else 0
     found["kills"] += 1
-    found["in the middle"] += killed and 0 < lines < 12
+    found["in the middle"] += killed and 0 < lines(file) < 12
     found["same"] += state(evaluate(method, dataset, output=folder, **options)) == expected
 print(json.dumps(found))
 """
