@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,10 @@ from earthinstruct.results import (
     environment_info,
     failed_by_name,
 )
-from earthinstruct.running.engines import EngineOptions
+from earthinstruct.running.engines import Engine, EngineOptions
 from earthinstruct.running.engines import engine as open_engine
 from earthinstruct.running.engines.worker import MethodSource
 from earthinstruct.running.importers import read_predictions
-from earthinstruct.running.lock import folder_lock
 from earthinstruct.running.parallel import in_order
 from earthinstruct.running.predictions import hash_predictions, prediction_files
 from earthinstruct.running.run import Progress, Run, read_manifest, task_info
@@ -34,6 +34,7 @@ from earthinstruct.running.score import Scored, score_records
 from earthinstruct.tasks import LabelMapper, Task, tasks_of
 
 IN_PROCESS = EngineOptions()
+_LONGEST_NAME = 60  # characters, of at most 4 bytes: file systems take 255 bytes
 
 
 @dataclass(frozen=True)
@@ -111,34 +112,55 @@ def evaluate(
         dataset = load_dataset(dataset, _path(data), _path(images))
     tasks = tasks_of(dataset.name, dataset.vocabulary, setting, parent, instruction_text)
     mapper = mapper or dataset.mapper
-    results, skipped, folders = [], [], []
-    with open_engine(engine, MethodSource(method, parameters), dataset) as ready:
+    output = Path(output).absolute()  # a method may change the working directory
+    with open_engine(engine, MethodSource(method, parameters), dataset) as ready, ExitStack() as held:
+        runs, skipped = [], []
         for task in tasks:
             reason = ready.skip(task)
             if reason is not None:
                 skipped.append(Skipped(task, reason))
                 continue
-            folder = Path(output) / task.name / _folder_name(ready.method.name)
+            folder = output / task.name / _folder_name(ready.method.name)
             run = Run(ready.method, task, dataset, folder, limit)
-            with folder_lock(folder):
-                records = run.predictions(ready, overwrite, progress, stopping)
-                scored = score_records(
-                    task,
-                    dataset,
-                    records,
-                    protocol=rules,
-                    mapper=mapper,
-                    sweep=sweep,
-                    resamples=resamples,
-                    extra=extra,
-                    images=run.image_ids,
-                    spread=ready.spread(),
-                )
-                result = _result(task, dataset, ready.method, scored, protocol, mapper, [run.file])
-                run.keep(result)
-            results.append(result)
-            folders.append(folder)
-    return Evaluation(tuple(results), tuple(skipped), tuple(folders))
+            runs.append(held.enter_context(run.open(overwrite)))
+        results = {}
+        for run in _answered(runs, ready, progress, stopping):
+            scored = score_records(
+                run.task,
+                dataset,
+                run.records(),
+                protocol=rules,
+                mapper=mapper,
+                sweep=sweep,
+                resamples=resamples,
+                extra=extra,
+                images=run.image_ids,
+                spread=ready.spread(),
+            )
+            results[run.task.name] = _result(run.task, dataset, ready.method, scored, protocol, mapper, [run.file])
+            run.keep(results[run.task.name])
+    return Evaluation(tuple(results[run.task.name] for run in runs), tuple(skipped), tuple(run.folder for run in runs))
+
+
+def _answered(
+    runs: Sequence[Run], engine: Engine, progress: Progress | None, stopping: Callable[[], bool]
+) -> Iterator[Run]:
+    """Predict what the runs lack; each is handed out as soon as it is whole."""
+    by_task = {run.task.name: run for run in runs}
+    for run in runs:
+        if progress:
+            progress(run.task, run.n_done, run.n_images, 0)
+        if run.n_done == run.n_images:
+            yield run
+    for task, record in engine.answers([(run.task, run.todo) for run in runs], stopping):
+        run = by_task[task.name]
+        run.write(record)
+        if progress:
+            progress(task, run.n_done, run.n_images, run.n_failed)
+        if run.n_done == run.n_images:
+            yield run
+    if stopping():
+        raise KeyboardInterrupt
 
 
 def score(
@@ -224,10 +246,8 @@ def _path(value: Path | str | None) -> Path | None:
 
 
 def _folder_name(name: str) -> str:
-    return (
-        "".join(character if character.isalnum() or character in "-_." else "-" for character in name).strip(".")
-        or "method"
-    )
+    plain = "".join(character if character.isalnum() or character in "-_." else "-" for character in name)
+    return plain[:_LONGEST_NAME].strip(".") or "method"
 
 
 def _result(

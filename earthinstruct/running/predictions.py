@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO
 
 import msgspec
@@ -313,18 +312,11 @@ class RecordWriter:
     """Appends records to a predictions file; a torn last line is removed first."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         self._encoder = msgspec.json.Encoder()
-
-    def __enter__(self) -> RecordWriter:
-        """Open the file for appending."""
-        self._file = self._path.open("a+b")
+        self._file = path.open("a+b")
         self._drop_torn_line()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         """Close the file."""
         self._file.close()
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
@@ -17,12 +16,9 @@ from earthinstruct.errors import ContractError, DataError, EarthInstructError
 from earthinstruct.files import as_json, decode_json, read_bytes, replace_file
 from earthinstruct.instances import ImageId
 from earthinstruct.results import SCHEMA_VERSION, DatasetInfo, MethodInfo, Result, TaskInfo
-from earthinstruct.running.lock import LOCK
-from earthinstruct.running.predictions import RecordWriter, StoredRecords
+from earthinstruct.running.lock import folder_lock
+from earthinstruct.running.predictions import Record, RecordWriter, StoredRecords
 from earthinstruct.tasks import Task
-
-if TYPE_CHECKING:
-    from earthinstruct.running.engines import Engine
 
 Progress = Callable[[Task, int, int, int], None]  # task, images done, images in all, images failed
 
@@ -38,7 +34,7 @@ class Manifest(msgspec.Struct):
 class Run:
     """One method on one task, in one folder: which images are to do, and the file of their answers.
 
-    The caller holds the folder (`lock.folder_lock`).
+    It takes answers while it is open.
     """
 
     def __init__(self, method: MethodInfo, task: Task, dataset: Dataset, folder: Path, limit: int | None) -> None:
@@ -49,18 +45,54 @@ class Run:
         self.n_images = min(limit or len(dataset.images), len(dataset.images))
         self.image_ids = [image.id for image in dataset.images[: self.n_images]]
         self.manifest = Manifest(SCHEMA_VERSION, task_info(task, dataset, self.n_images), method)
+        self.n_failed = 0
+        self._done: set[ImageId] = set()
 
-    def predictions(
-        self, engine: Engine, overwrite: bool, progress: Progress | None, stopping: Callable[[], bool]
-    ) -> StoredRecords:
-        """Predict the images that have no answer yet, and return all records.
+    @contextmanager
+    def open(self, overwrite: bool) -> Iterator[Run]:
+        """Hold the folder, find the answers in it, and take others.
 
         Raises:
-            EarthInstructError: the folder holds another run, or cannot be written; what was written before is kept.
-            KeyboardInterrupt: `stopping` said yes; the images in hand are finished and kept.
+            EarthInstructError: the folder is in use, or holds another run, or cannot be written.
+        """
+        with ExitStack() as held:
+            held.enter_context(folder_lock(self.folder))
+            with self._written():
+                self._prepare_folder(overwrite)
+                self._done = self._answered() & set(self.image_ids)
+                self._writer = RecordWriter(self.file)
+            held.callback(self._close)
+            yield self
+
+    @property
+    def todo(self) -> list[int]:
+        """The positions of the images without an answer."""
+        return [i for i, image in enumerate(self.image_ids) if image not in self._done]
+
+    @property
+    def n_done(self) -> int:
+        """How many of its images have an answer."""
+        return len(self._done)
+
+    def write(self, record: Record) -> None:
+        """Keep an answer.
+
+        Raises:
+            DataError: the folder cannot be written.
         """
         with self._written():
-            self._predict(engine, overwrite, progress, stopping)
+            self._writer.write(record)
+        self._done.add(record.image_id)
+        self.n_failed += record.error is not None
+
+    def records(self) -> StoredRecords:
+        """All answers, in the order of the images.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        self._close()
+        with self._written():
             self._sort()
         return StoredRecords([self.file])
 
@@ -73,6 +105,10 @@ class Run:
         with self._written():
             replace_file(self.folder / "result.json", as_json(result))
 
+    def _close(self) -> None:
+        with self._written():
+            self._writer.close()
+
     @contextmanager
     def _written(self) -> Iterator[None]:
         """A folder that cannot be written is the user's to mend: a full disk, a quota, no permission."""
@@ -84,29 +120,11 @@ class Run:
                 "kept, and the same command without --overwrite goes on from there when it can be written again"
             ) from error
 
-    def _predict(
-        self, engine: Engine, overwrite: bool, progress: Progress | None, stopping: Callable[[], bool]
-    ) -> None:
-        self._prepare_folder(overwrite)
-        done = self._answered()
-        failed = 0
-        todo = [i for i, image in enumerate(self.image_ids) if image not in done]
-        if progress:
-            progress(self.task, len(done), self.n_images, 0)
-        with RecordWriter(self.file) as writer:
-            for record in engine.answers(self.task, todo, stopping):
-                writer.write(record)
-                done.add(record.image_id)
-                failed += record.error is not None
-                if progress:
-                    progress(self.task, len(done), self.n_images, failed)
-        if stopping():
-            raise KeyboardInterrupt
-
     def _prepare_folder(self, overwrite: bool) -> None:
         manifest_file = self.folder / "run.json"
         if overwrite:
-            _empty(self.folder)
+            for path in (manifest_file, self.folder / "result.json", *self.folder.glob("predictions*.jsonl*")):
+                path.unlink(missing_ok=True)
         if manifest_file.is_file():
             differences = _differences(read_manifest(manifest_file), self.manifest)
             if differences:
@@ -163,15 +181,6 @@ _HEADS = msgspec.json.Decoder(_Head)
 def _read_at(file: BinaryIO, start: int, size: int) -> bytes:
     file.seek(start)
     return file.read(size)
-
-
-def _empty(folder: Path) -> None:
-    """Remove what is in a run folder, but the lock."""
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path.name != LOCK:
-            path.unlink()
 
 
 def check_prediction(prediction: Prediction, instruction: Instruction, height: int, width: int) -> None:

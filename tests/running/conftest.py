@@ -43,6 +43,9 @@ class Faulty:
             sys.exit(3)
         if fault == "die":
             os.kill(os.getpid(), 9)
+        if fault == "orphan":  # ends what started this process
+            os.kill(os.getppid(), 9)
+            time.sleep(600)
         if fault == "hang":
             time.sleep(600)
         if fault == "garbage":
@@ -53,7 +56,7 @@ class Faulty:
             labels=["ship"],
             boxes=[[number, 1, 4, 4]],
             counts={"ship": 1 + number % 2},
-            usage=Usage(seconds={"pid": os.getpid()}),
+            usage=Usage(seconds={"pid": os.getpid(), "parent": os.getppid()}),
         )
 
 

@@ -31,20 +31,28 @@ def answers(evaluation):
     return [re.sub(rb',"seconds":{[^}]*}', b"", line) for line in lines(evaluation)]
 
 
+def processes(evaluation, kind="pid"):
+    """The processes of the method, or their parents, the actors."""
+    return {record["seconds"][kind] for record in map(json.loads, lines(evaluation)) if "error" not in record}
+
+
 def test_ray_gives_the_bytes_and_scores_of_one_process_although_workers_are_lost(numbered, faulty, tmp_path):
-    killed = []
+    killed = {}
 
-    def kill_one(task, done, total, failed):
-        if done == 1 and not killed:
-            record = json.loads((tmp_path / "ray/set" / SETTING / "faulty/predictions.jsonl").read_text())
-            killed.append(int(record["seconds"]["pid"]))
-            os.kill(killed[0], signal.SIGKILL)
+    def kill(task, done, total, failed):
+        """First the process of a method, then an actor."""
+        kind = {1: "pid", 4: "parent"}.get(done - failed)
+        if kind is not None and kind not in killed:
+            last = (tmp_path / "ray/set" / SETTING / "faulty/predictions.jsonl").read_text().splitlines()[-1]
+            killed[kind] = int(json.loads(last)["seconds"][kind])
+            os.kill(killed[kind], signal.SIGKILL)
 
-    parameters = {"pause": 0.1, "faults": {"2": "raise", "5": "garbage", "8": "hang"}}
-    on_ray = run(f"{faulty}:Faulty", numbered, tmp_path / "ray", parameters=parameters, engine=TWO, progress=kill_one)
+    parameters = {"pause": 0.2, "faults": {"2": "raise", "5": "garbage", "8": "hang"}}
+    on_ray = run(f"{faulty}:Faulty", numbered, tmp_path / "ray", parameters=parameters, engine=TWO, progress=kill)
     assert not ray.is_initialized()
-    assert killed
-    assert {json.loads(line).get("seconds", {}).get("pid") for line in lines(on_ray)} - {None, *killed}
+    assert set(killed) == {"pid", "parent"}
+    assert processes(on_ray) - {killed["pid"]}
+    assert processes(on_ray, "parent") - {killed["parent"]}
     # in one process nothing ends a hanging image: there, it raises
     parameters["faults"]["8"] = "raise"
     local = run(f"{faulty}:Faulty", numbered, tmp_path / "local", parameters=parameters)
@@ -52,6 +60,40 @@ def test_ray_gives_the_bytes_and_scores_of_one_process_although_workers_are_lost
     assert json.loads(hung) == {"image_id": 108, "error": "no answer within 4 s"}
     assert [line for line in answers(on_ray) if line != hung] == answers(local)[:8] + answers(local)[9:]
     assert on_ray.results[0].metrics == local.results[0].metrics
+
+
+def test_an_actor_makes_the_method_once_for_all_tasks(numbered, faulty, tmp_path):
+    options = {"parameters": {"pause": 0.1}, "resamples": 0, "progress": None}
+    on_ray = evaluate(f"{faulty}:Batched", numbered, output=tmp_path / "ray", engine=TWO, **options)
+    local = evaluate(f"{faulty}:Batched", numbered, output=tmp_path / "local", **options)
+    assert len(local.folders) == 3
+    pids = set()
+    for ours, theirs in zip(on_ray.folders, local.folders, strict=True):
+        ours, theirs = ((folder / "predictions.jsonl").read_text().splitlines() for folder in (ours, theirs))
+        pids |= {json.loads(line)["seconds"]["pid"] for line in ours}
+        assert [re.sub(r',"seconds":{[^}]*}', "", line) for line in ours] == [
+            re.sub(r',"seconds":{[^}]*}', "", line) for line in theirs
+        ]
+    assert len(pids) == 2
+    assert [result.metrics for result in on_ray.results] == [result.metrics for result in local.results]
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
+
+
+def test_a_run_that_is_stopped_keeps_what_was_in_hand_and_goes_on(numbered, faulty, tmp_path):
+    seen = []
+    options = {"parameters": {"pause": 1.0}, "engine": TWO}
+
+    def note(task, done, total, failed):
+        seen.append(done)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(f"{faulty}:Faulty", numbered, tmp_path, progress=note, stopping=lambda: seen[-1:] >= [2], **options)
+    assert 2 <= seen[-1] <= 6  # two, and what the actors had in hand when they heard of it
+    assert not ray.is_initialized()
+    whole = run(f"{faulty}:Faulty", numbered, tmp_path / "whole")
+    assert answers(run(f"{faulty}:Faulty", numbered, tmp_path, **options)) == answers(whole)
 
 
 @pytest.mark.parametrize(
@@ -74,9 +116,31 @@ def half(number):
 
 
 def test_scoring_tasks_keep_the_order_and_raise_what_the_work_raised(numbered, faulty):
-    from earthinstruct.running.engines.ray import RayPool
+    from earthinstruct.running.engines.ray import RayEngine
 
-    with RayPool(TWO, MethodSource(f"{faulty}:Faulty"), numbered) as pool, pool.spread() as each:
+    with RayEngine(TWO, MethodSource(f"{faulty}:Faulty"), numbered) as engine, engine.spread() as each:
         assert list(each(half, range(0, 20, 2))) == list(range(10))
         with pytest.raises(DataError, match=r"^3 is odd$"):
             list(each(half, [2, 3]))
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A Ray that is there before and after a run, with fewer CPUs than a run has workers."""
+    ray.init(address="local", num_cpus=1, include_dashboard=False, object_store_memory=150_000_000)
+    yield
+    ray.shutdown()
+
+
+def test_a_ray_that_is_there_is_used_and_left(cluster, numbered, faulty, tmp_path):
+    on_ray = run(f"{faulty}:Faulty", numbered, tmp_path, engine=TWO)
+    assert ray.is_initialized()
+    assert on_ray.results[0].run.n_done == 12
+    assert len(processes(on_ray)) == 1
+
+
+def test_images_over_which_actors_are_lost_again_and_again_are_listed(cluster, numbered, faulty, tmp_path):
+    one = EngineOptions("ray")
+    result = run(f"{faulty}:Faulty", numbered, tmp_path, parameters={"faults": {"7": "orphan"}}, engine=one).results[0]
+    assert result.run.failed == {"107": "the Ray actor that had it was lost 3 times"}
+    assert result.run.n_done == 11

@@ -107,6 +107,10 @@ class Rough:
             if number == 2:
                 raise RuntimeError("in the child")
             time.sleep(0.1)
+        if self.where == "outlived" and number == 2:
+            if os.fork() == 0:
+                time.sleep(20)
+            os._exit(7)
         return Prediction(labels=["ship"], boxes=[[number, 1, 4, 4]])
 
     def describe(self):
@@ -136,11 +140,12 @@ def test_whatever_an_image_makes_of_the_method_is_the_reason_of_that_image(numbe
 
 @pytest.mark.parametrize("what", ["raise", "exit"])
 @pytest.mark.parametrize("where", ["__init__", "describe", "skip"])
-def test_a_method_that_fails_before_the_first_image_is_an_error(numbered, rough, tmp_path, where, what):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_method_that_fails_before_the_first_image_is_an_error(numbered, rough, tmp_path, where, what, workers):
     reason = "SystemExit: 0" if what == "exit" else "RuntimeError: that was wrong"
     step = "cannot be made" if where == "__init__" else rf"{where}\(\)"
     with pytest.raises(EarthInstructError, match=rf"method.* {step}.*{reason}|{step} of the method .*{reason}"):
-        run(rough, numbered, tmp_path, parameters={"where": where, "what": what})
+        run(rough, numbered, tmp_path, parameters={"where": where, "what": what}, engine=EngineOptions(workers=workers))
 
 
 def test_a_module_that_ends_the_program_is_an_error(numbered, tmp_path):
@@ -178,7 +183,7 @@ def test_in_a_worker_an_interrupt_that_the_method_makes_itself_fails_its_image_a
 def test_a_method_that_changes_the_working_directory_changes_nothing_else(numbered, rough, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     dataset = load_dataset("set/annotations.json")
-    result = run(rough, dataset, tmp_path / "runs", parameters={"where": "moves"}).results[0]
+    result = run(rough, dataset, "runs", parameters={"where": "moves"}).results[0]
     assert (result.run.n_done, result.run.n_failed) == (12, 0)
 
 
@@ -189,6 +194,16 @@ def test_a_copy_of_the_process_that_a_method_makes_answers_nothing(numbered, rou
     assert (result.run.n_done, result.run.n_failed) == (12, 0)
     lines = predictions_file(tmp_path, "rough").read_text().splitlines()
     assert [json.loads(line)["image_id"] for line in lines] == list(range(100, 112))
+
+
+@POSIX
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.timeout(15)
+def test_a_worker_that_a_child_of_its_method_outlives_is_lost_at_once(numbered, rough, tmp_path):
+    options = EngineOptions(workers=2)
+    result = run(rough, numbered, tmp_path, parameters={"where": "outlived"}, engine=options).results[0]
+    assert list(result.run.failed) == ["102"]
+    assert "exit code 7" in result.run.failed["102"]
 
 
 def command(method, numbered, output, *more):

@@ -59,7 +59,24 @@ def test_another_method_version_needs_overwrite(constant, dataset, tmp_path):
         EarthInstructError, match=r"method version was None, is 2; parameter seed was None, is 1.*--overwrite"
     ):
         run(constant, dataset, tmp_path)
+    folder = tmp_path / "runs" / dataset.name / SETTING / "constant"
+    (folder / "notes.txt").write_text("mine")
     assert run(constant, dataset, tmp_path, overwrite=True).results[0].method.version == "2"
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_what_another_run_holds_is_said_before_any_image_is_predicted(constant, dataset, tmp_path, monkeypatch):
+    evaluate(constant, dataset, setting="open_subclass", output=tmp_path / "runs", resamples=0)
+    constant.describe = lambda: {"version": "2"}
+    monkeypatch.setattr(constant, "predict", None)
+    with pytest.raises(EarthInstructError, match=r"open_subclass.* holds the predictions of another run"):
+        evaluate(constant, dataset, output=tmp_path / "runs", resamples=0)
+    assert not (tmp_path / "runs" / dataset.name / "open_vocabulary/constant/result.json").exists()
+
+
+def test_a_long_name_of_a_method_has_a_short_folder(constant, dataset, tmp_path):
+    constant.name = "\N{HIRAGANA LETTER A}" * 300
+    assert run(constant, dataset, tmp_path).results[0].method.name == constant.name
 
 
 def test_a_method_does_not_go_on_with_the_answers_of_another_that_shares_its_folder(constant, dataset, tmp_path):

@@ -18,6 +18,7 @@ from earthinstruct.tasks import Task
 
 ENGINES = ("local", "ray")
 Stopping = Callable[[], bool]
+Work = Sequence[tuple[Task, Sequence[int]]]  # what is asked of which images, by their positions in the dataset
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,11 @@ class Engine(Protocol):
         """The method's reason not to run a task, or None."""
         ...
 
-    def answers(self, task: Task, images: Sequence[int], stopping: Stopping) -> Iterator[Record]:
-        """One record for each image, as they come.
+    def answers(self, work: Work, stopping: Stopping) -> Iterator[tuple[Task, Record]]:
+        """One record for each image of each task, as they come.
 
         Args:
-            task: what is asked.
-            images: positions in the dataset.
+            work: the tasks, and the images of each.
             stopping: once it says yes, the images in hand are finished and no other is begun.
         """
         ...
@@ -95,12 +95,12 @@ def engine(options: EngineOptions, source: MethodSource, dataset: Dataset) -> Ab
     """
     if options.name == "ray":
         try:
-            from earthinstruct.running.engines.ray import RayPool
+            from earthinstruct.running.engines.ray import RayEngine
         except ModuleNotFoundError as error:
             if error.name != "ray":
                 raise
             raise EarthInstructError("--engine ray needs Ray; install it: pip install 'earthinstruct[ray]'") from error
-        return RayPool(options, source, dataset)
+        return RayEngine(options, source, dataset)
     if options.workers > 1 or options.timeout is not None or options.worker_memory is not None:
         from earthinstruct.running.engines.processes import ProcessPool
 

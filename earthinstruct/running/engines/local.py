@@ -9,10 +9,9 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 
 from earthinstruct.datasets import Dataset
-from earthinstruct.errors import EarthInstructError
 from earthinstruct.results import MethodInfo
-from earthinstruct.running.engines import Stopping
-from earthinstruct.running.engines.worker import MethodSource, Pixels, Ready, Worker, batches
+from earthinstruct.running.engines import Stopping, Work
+from earthinstruct.running.engines.worker import Batch, MethodSource, Pixels, Worker, batches
 from earthinstruct.running.parallel import Each, in_order
 from earthinstruct.running.predictions import Record
 from earthinstruct.tasks import Task
@@ -28,10 +27,7 @@ class InProcess:
 
     def __enter__(self) -> InProcess:
         """Make the method."""
-        ready = self._worker.ready()
-        if not isinstance(ready, Ready):
-            raise EarthInstructError(ready)
-        self._ready = ready
+        self._ready = self._worker.ready()
         return self
 
     def __exit__(
@@ -49,18 +45,18 @@ class InProcess:
         """The method's reason not to run a task, or None."""
         return self._worker.skip(task)
 
-    def answers(self, task: Task, images: Sequence[int], stopping: Stopping) -> Iterator[Record]:
+    def answers(self, work: Work, stopping: Stopping) -> Iterator[tuple[Task, Record]]:
         """One record for each image, in their order."""
-        ahead: deque[tuple[tuple[int, ...], Future[list[Pixels | str]]]] = deque()
-        todo = deque(batches(images, self._ready.batch))
+        ahead: deque[tuple[Batch, Future[list[Pixels | str]]]] = deque()
+        todo = deque(batches(work, self._ready.batch))
         with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
             try:
                 while not stopping() and (todo or ahead):
                     while todo and len(ahead) <= READ_AHEAD:
                         batch = todo.popleft()
-                        ahead.append((batch, reader.submit(self._read, batch)))
-                    batch, read = ahead.popleft()
-                    yield from self._worker.records(task, batch, read.result())
+                        ahead.append((batch, reader.submit(self._read, batch[1])))
+                    (task, images), read = ahead.popleft()
+                    yield from ((task, record) for record in self._worker.records(task, images, read.result()))
             finally:
                 reader.shutdown(wait=False, cancel_futures=True)
 

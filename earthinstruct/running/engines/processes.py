@@ -1,51 +1,220 @@
-"""The engine of several processes on this machine."""
+"""The engine of several processes on this machine: workers that may die, hang or grow.
+
+Who does what, until when, and what becomes of the images of a lost worker.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from types import TracebackType
 from typing import Any, cast
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.running.engines import EngineOptions
-from earthinstruct.running.engines.pool import Pool, RemoteWorker, WorkerLostError
-from earthinstruct.running.engines.worker import MethodSource, Worker
+from earthinstruct.results import MethodInfo
+from earthinstruct.running.engines import EngineOptions, Stopping, Work
+from earthinstruct.running.engines.worker import Answers, Batch, MethodSource, Ready, Worker, batches
+from earthinstruct.running.parallel import Each, in_order
+from earthinstruct.running.predictions import Record
+from earthinstruct.tasks import Task
 
+DEATHS = 2  # of a worker over one image, until that image counts as failed
 _SECONDS_TO_CLOSE = 10.0
+_SECONDS_TO_NOTICE = 0.01
 _CONTEXT = multiprocessing.get_context("spawn")  # a forked process would share the state of torch and CUDA
+_LOG = logging.getLogger(__name__)
 
 
-class ProcessPool(Pool):
+@dataclass(frozen=True)
+class _Job:
+    """What a worker is at: this batch, or none while it makes its method."""
+
+    batch: Batch | None = None
+    deadline: float | None = None
+
+
+class ProcessPool:
     """Workers in processes of their own, started anew and not forked."""
 
     def __init__(self, options: EngineOptions, source: MethodSource, dataset: Dataset) -> None:
-        super().__init__(options, dataset)
+        self._options = options
         self._source = source
+        self._dataset = dataset
+        self._idle: list[_Process] = []
+        self._busy: dict[_Process, _Job] = {}
+        self._ready: Ready | None = None
 
-    def start(self) -> RemoteWorker:
-        """Start a process, and hand it the method and the dataset.
+    def __enter__(self) -> ProcessPool:
+        """Start all workers; the first that is ready says what the method is.
 
         Raises:
-            EarthInstructError: there can be no further process, or the method is an object that cannot be sent.
+            EarthInstructError: there can be no further process, or the method is an object that cannot be sent, or
+                cannot be made.
         """
         try:
-            return _Process(self._source, self._dataset)
+            for _ in range(self._options.workers):
+                self._start()
+            self._wait_for_idle()
+        except BaseException:
+            self._kill()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the idle workers, kill the others."""
+        if kind is None:
+            for worker in self._idle:
+                worker.close()
+            self._idle.clear()
+        self._kill()
+
+    @property
+    def method(self) -> MethodInfo:
+        """What the method says of itself."""
+        return self.ready.method
+
+    @property
+    def ready(self) -> Ready:
+        """What a worker says when it has made the method."""
+        if self._ready is None:
+            raise RuntimeError("the engine has not been entered")
+        return self._ready
+
+    def skip(self, task: Task) -> str | None:
+        """The method's reason not to run a task, or None."""
+        self._wait_for_idle()
+        worker = self._idle[-1]
+        worker.request("skip", task)
+        try:
+            reason: str | None = worker.answer()
+        except WorkerLostError as error:
+            raise EarthInstructError(f"method {self.method.name!r}: skip({task.name}) failed: {error}") from error
+        return reason
+
+    def answers(self, work: Work, stopping: Stopping) -> Iterator[tuple[Task, Record]]:
+        """One record for each image, as they come. The images of a lost worker go to another."""
+        todo = deque(batches(work, self.ready.batch))
+        deaths: Counter[tuple[str, int]] = Counter()
+        while True:
+            while todo and self._idle and not stopping():
+                self._begin(todo.popleft())
+            if not any(job.batch for job in self._busy.values()) and (not todo or stopping()):
+                return
+            for (task, images), outcome in self._outcomes():
+                if isinstance(outcome, Answers):
+                    yield from ((task, record) for record in outcome.records)
+                elif len(images) > 1:  # one of them is at fault: alone, each is answered or named
+                    todo.extendleft((task, (image,)) for image in reversed(images))
+                else:
+                    deaths[task.name, images[0]] += 1
+                    if isinstance(outcome, _OverdueError) or deaths[task.name, images[0]] == DEATHS:
+                        yield task, Record(self._dataset.images[images[0]].id, error=str(outcome))
+                    else:
+                        todo.appendleft((task, images))
+
+    def spread(self) -> AbstractContextManager[Each]:
+        """Answers are scored in this process."""
+        return in_order(1)
+
+    def _start(self) -> None:
+        try:
+            worker = _Process(self._source, self._dataset)
         except OSError as error:
             raise EarthInstructError(f"a worker process cannot be started: {error}; give fewer --workers") from error
+        self._busy[worker] = _Job()
+        worker.request("ready")
 
-    def wait(self, workers: Sequence[RemoteWorker], seconds: float | None) -> Sequence[RemoteWorker]:
-        """The workers whose pipe has an answer, or was closed by their end."""
-        by_pipe = {worker.pipe: worker for worker in cast("Sequence[_Process]", workers)}
-        return [by_pipe[cast("Connection", pipe)] for pipe in wait(list(by_pipe), seconds)]
+    def _begin(self, batch: Batch) -> None:
+        seconds = self._options.timeout
+        deadline = None if seconds is None else time.monotonic() + seconds * len(batch[1])
+        worker = self._idle.pop()
+        self._busy[worker] = _Job(batch, deadline)
+        worker.request("answers", *batch)
+
+    def _wait_for_idle(self) -> None:
+        while not self._idle:
+            for _ in self._outcomes():
+                raise RuntimeError("an image was answered outside of answers()")
+
+    def _outcomes(self) -> Iterator[tuple[Batch, Answers | WorkerLostError]]:
+        """Wait for what comes next; what became of each batch of images."""
+        by_pipe = {worker.pipe: worker for worker in self._busy}
+        for pipe in wait(list(by_pipe), self._seconds_left()):  # there is an answer, or the worker's end closed it
+            worker = by_pipe[cast("Connection", pipe)]
+            job = self._busy.pop(worker)
+            try:
+                answer = worker.answer()
+            except WorkerLostError as error:
+                worker.kill()
+                if job.batch is None:
+                    raise EarthInstructError(f"a worker ended while it made the method: {error}") from error
+                yield job.batch, self._replaced(error)
+                continue
+            self._idle.append(worker)
+            if job.batch is None:
+                self._ready = answer
+            else:
+                self._recycle(worker, answer.memory)
+                yield job.batch, answer
+        now = time.monotonic()
+        for worker, job in list(self._busy.items()):
+            if job.batch is not None and job.deadline is not None and job.deadline <= now:
+                del self._busy[worker]
+                worker.kill()
+                yield job.batch, self._replaced(_OverdueError(f"no answer within {self._options.timeout:g} s"))
+
+    def _seconds_left(self) -> float | None:
+        deadlines = [job.deadline for job in self._busy.values() if job.deadline is not None]
+        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+
+    def _replaced(self, error: WorkerLostError) -> WorkerLostError:
+        _LOG.info("a worker is replaced: %s", error)
+        self._start()
+        return error
+
+    def _recycle(self, worker: _Process, memory: int | None) -> None:
+        bound = self._options.worker_memory
+        if bound is None:
+            return
+        if memory is None:
+            raise EarthInstructError("--worker-memory: this platform does not say how much memory a process holds")
+        if memory > bound:
+            _LOG.info("a worker is replaced: it holds %.2f GB", memory / 1e9)
+            self._idle.remove(worker)
+            worker.close()
+            self._start()
+
+    def _kill(self) -> None:
+        for worker in (*self._idle, *self._busy):
+            worker.kill()
+        self._idle.clear()
+        self._busy.clear()
 
 
-class _Process(RemoteWorker):
+class WorkerLostError(Exception):
+    """A worker ended without an answer. The message says how."""
+
+
+class _OverdueError(WorkerLostError):
+    """A worker that took too long. Another try would take as long."""
+
+
+class _Process:
+    """A `Worker` in a process of its own: one request at a time."""
+
     def __init__(self, source: MethodSource, dataset: Dataset) -> None:
         self.pipe, its_end = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(target=_serve, args=(its_end,))
@@ -63,25 +232,43 @@ class _Process(RemoteWorker):
             ) from error
 
     def request(self, name: str, *arguments: Any) -> None:
+        """Call a method of the worker by its name, without waiting for the answer."""
         with contextlib.suppress(OSError):  # it ended; `answer` says how
             self.pipe.send((name, arguments))
 
     def answer(self) -> Any:
+        """Wait for the answer to the last request.
+
+        Raises:
+            WorkerLostError: there will be none.
+            EarthInstructError: the worker raised it.
+        """
         try:
-            return self.pipe.recv()
+            answer = self.pipe.recv()
         except (EOFError, OSError) as error:
-            self._process.join(_SECONDS_TO_CLOSE)
-            raise WorkerLostError(_how_it_ended(self._process.exitcode)) from error
+            raise WorkerLostError(_how_it_ended(self._exit_code())) from error
+        if isinstance(answer, EarthInstructError):
+            raise answer
+        return answer
 
     def close(self) -> None:
+        """End it in an orderly way: the method is closed."""
         self.pipe.close()
-        self._process.join(_SECONDS_TO_CLOSE)
+        self._exit_code()
         self.kill()
 
     def kill(self) -> None:
+        """End it at once."""
         self.pipe.close()
         self._process.kill()
-        self._process.join()
+        self._exit_code()
+
+    def _exit_code(self) -> int | None:
+        """Wait for its end; `join` would also wait for children that the method forked."""
+        ended = time.monotonic() + _SECONDS_TO_CLOSE
+        while self._process.exitcode is None and time.monotonic() < ended:
+            time.sleep(_SECONDS_TO_NOTICE)
+        return self._process.exitcode
 
 
 def _how_it_ended(code: int | None) -> str:
@@ -96,20 +283,27 @@ def _how_it_ended(code: int | None) -> str:
 def _serve(pipe: Connection) -> None:
     """Answer requests until the pipe is closed. An interrupt of the terminal is for the parent to heed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "register_at_fork"):  # else a child that the method forks keeps the pipe open after its end
+        os.register_at_fork(after_in_child=pipe.close)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         worker = Worker(*pipe.recv())
     except Exception as error:  # unpickling raises anything
         pipe.recv()
         pipe.send(
-            f"the method cannot be made again in a process of its own ({type(error).__name__}: {error}); give it by "
-            "name, as package.module:Class or path/file.py:Class"
+            EarthInstructError(
+                f"the method cannot be made again in a process of its own ({type(error).__name__}: {error}); give it "
+                "by name, as package.module:Class or path/file.py:Class"
+            )
         )
         return
     try:
         while (request := _request(pipe)) is not None:
             name, arguments = request
-            answer = getattr(worker, name)(*arguments)
+            try:
+                answer = getattr(worker, name)(*arguments)
+            except EarthInstructError as error:
+                answer = EarthInstructError(str(error))  # those below it may have more than a text
             with contextlib.suppress(ConnectionError):  # the next request says that there is no more
                 pipe.send(answer)
     finally:

@@ -1,47 +1,69 @@
-"""The engine on a Ray cluster: each worker is an actor that holds the method.
+"""The engine on a Ray cluster: Ray Data maps batches of images over actors, each of which holds the method.
 
-Plain actors and not Ray Data: its read tasks wait for the CPUs that its own actors hold, and with few CPUs a run of it
-can stand still for ever.
+An actor keeps the method in a process beside it, a `ProcessPool` of one: a method that hangs, grows or dies ends that
+process, and the actor goes on. Ray Data replaces an actor that is lost, and has its images answered again.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import cached_property
 from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
+import msgspec
 import ray
+import ray.data
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.running.engines import EngineOptions
-from earthinstruct.running.engines.pool import Pool, RemoteWorker, WorkerLostError
-from earthinstruct.running.engines.worker import MethodSource, Worker
+from earthinstruct.results import MethodInfo
+from earthinstruct.running.engines import EngineOptions, Stopping, Work
+from earthinstruct.running.engines.processes import ProcessPool
+from earthinstruct.running.engines.worker import MethodSource, Ready, batches
 from earthinstruct.running.parallel import Each, ahead
+from earthinstruct.running.predictions import Record
+from earthinstruct.tasks import Task
 
 _Piece = TypeVar("_Piece")
 _Result = TypeVar("_Result")
 
-_SECONDS_TO_CLOSE = 10.0
+LOSSES = 3  # of an actor over one batch of images, until these count as failed
+_MOST_BLOCKS = 4_096  # each takes Ray Data some milliseconds, so a larger set has several batches in a block
+_BLOCKS_IN_FLIGHT = 2  # of an actor: the next one is there when one is done
 _OBJECT_STORE = 150_000_000  # bytes, of a Ray of our own: it holds the dataset and the answers on their way
+_SECONDS_TO_CLOSE = 10.0
+_SECONDS_TO_NOTICE = 0.2
+_RECORDS = msgspec.msgpack.Decoder(list[Record])
 
 
-class RayPool(Pool):
-    """Workers as Ray actors. A Ray that was started here is stopped at the end."""
+class RayEngine:
+    """Workers as actors of Ray Data. A Ray that was started here is stopped at the end."""
 
     def __init__(self, options: EngineOptions, source: MethodSource, dataset: Dataset) -> None:
-        super().__init__(options, dataset)
+        self._options = options
         self._source = source
+        self._dataset = dataset
         self._owner = False
+        self._first: Any = None
 
-    def __enter__(self) -> RayPool:
-        """Connect to the cluster, or start one here, then the workers."""
+    def __enter__(self) -> RayEngine:
+        """Connect to the cluster, or start one here; a first actor makes the method and says what it is.
+
+        Raises:
+            EarthInstructError: there is no such cluster, or the method cannot be made.
+        """
         try:
             self._connect()
-            self._parts = (ray.put(self._source), ray.put(self._dataset))
-            super().__enter__()
+            alone = EngineOptions(timeout=self._options.timeout, worker_memory=self._options.worker_memory)
+            self._parts = [ray.put(part) for part in (alone, self._source, self._dataset)]
+            self._first = ray.remote(**self._needs)(_Worker).remote(self._parts)
+            self._ready: Ready = _result_of(self._first.ready.remote())
         except BaseException:
             self._disconnect()
             raise
@@ -50,21 +72,43 @@ class RayPool(Pool):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the workers, and disconnect."""
-        try:
-            super().__exit__(kind, error, trace)
-        finally:
-            self._disconnect()
+        """Disconnect."""
+        self._disconnect()
 
-    def start(self) -> RemoteWorker:
-        """Start an actor; it waits until the cluster has a place for it."""
-        return _Actor(self._parts, self._options.gpus_per_worker or 0)
+    @property
+    def method(self) -> MethodInfo:
+        """What the method says of itself."""
+        return self._ready.method
 
-    def wait(self, workers: Sequence[RemoteWorker], seconds: float | None) -> Sequence[RemoteWorker]:
-        """The workers whose answer is there, or is known never to come."""
-        by_answer = {worker.pending: worker for worker in cast("Sequence[_Actor]", workers)}
-        done, _ = ray.wait(list(by_answer), timeout=seconds)
-        return [by_answer[answer] for answer in done]
+    def skip(self, task: Task) -> str | None:
+        """The method's reason not to run a task, or None."""
+        reason: str | None = _result_of(self._first.skip.remote(task))
+        return reason
+
+    def answers(self, work: Work, stopping: Stopping) -> Iterator[tuple[Task, Record]]:
+        """One record for each image, as they come."""
+        tasks = {task.name: task for task, _ in work}
+        rows = [
+            {"row": i, "task": task.name, "images": list(images)}
+            for i, (task, images) in enumerate(batches(work, self._ready.batch))
+        ]
+        if not rows:
+            return
+        self._end_first()  # what it holds, a GPU perhaps, is for the actors of Ray Data
+        n_blocks = min(len(rows), _MOST_BLOCKS)
+        desk = ray.remote(num_cpus=0)(_Desk).remote()
+        answered = ray.data.from_items(rows, override_num_blocks=n_blocks).map(
+            _Worker,
+            fn_constructor_args=(self._parts, tasks, desk),
+            compute=ray.data.ActorPoolStrategy(
+                size=min(self._n_actors, n_blocks), max_tasks_in_flight_per_actor=_BLOCKS_IN_FLIGHT
+            ),
+            **self._needs,
+        )
+        with _quiet(answered.context), _told(desk, stopping):
+            for table in answered.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                for row in table.to_pylist():
+                    yield from ((tasks[row["task"]], record) for record in _RECORDS.decode(row["records"]))
 
     def spread(self) -> AbstractContextManager[Each]:
         """Answers are scored as tasks of the cluster; their tallies add up here."""
@@ -79,14 +123,33 @@ class RayPool(Pool):
 
         return ahead(start, pieces, 2 * self._options.workers)
 
+    @property
+    def _n_actors(self) -> int:
+        """As many as are asked for and have a place: those that wait for one can keep Ray from placing others."""
+        cluster = ray.cluster_resources()
+        places = [cluster.get(name, 0) / need for name, need in (("CPU", 1), ("GPU", self._needs["num_gpus"])) if need]
+        return max(1, min(self._options.workers, *map(int, places)))
+
+    @property
+    def _needs(self) -> dict[str, float]:
+        """What Ray reserves for an actor."""
+        return {"num_cpus": 1, "num_gpus": self._options.gpus_per_worker or 0}
+
+    def _end_first(self) -> None:
+        if self._first is not None:
+            with suppress(ray.exceptions.RayError):  # it is ended all the same
+                ray.get(self._first.close.remote(), timeout=_SECONDS_TO_CLOSE)
+            ray.kill(self._first)
+            self._first = None
+
     def _connect(self) -> None:
         if ray.is_initialized():
             return
         self._owner = True
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere unasked
-        quiet: dict[str, Any] = {"include_dashboard": False, "logging_level": "warning"}
+        quiet: dict[str, Any] = {"include_dashboard": False, "logging_level": "error"}
         if self._options.address is None:
-            # one virtual CPU for each actor, and some for Ray's own tasks: with fewer it can wait for itself
+            # one virtual CPU for each actor, and some for Ray's own tasks: with too few, Ray can wait for itself
             cpus = max(4, self._options.workers + 2)
             ray.init(address="local", num_cpus=cpus, object_store_memory=_OBJECT_STORE, **quiet)
             here, wanted = ray.cluster_resources().get("GPU", 0), self._options.gpus_per_worker or 0
@@ -105,38 +168,113 @@ class RayPool(Pool):
             ) from error
 
     def _disconnect(self) -> None:
+        self._end_first()
         if self._owner:
             ray.shutdown()
             self._owner = False
 
 
-def _result_of(task: Any) -> Any:
+class _Desk:
+    """Knows for all actors what was begun, and whether to begin more."""
+
+    def __init__(self) -> None:
+        self._lost: Counter[int] = Counter()  # row -> how often it was begun and not ended
+        self._stopped = False
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def begin(self, row: int) -> int | None:
+        """How often the row was begun and lost before; None: it is not to be begun."""
+        if self._stopped:
+            return None
+        self._lost[row] += 1
+        return self._lost[row] - 1
+
+    def end(self, row: int) -> None:
+        self._lost[row] -= 1
+
+
+class _Worker:
+    """An actor: answers rows of images, as the function of a map over them."""
+
+    def __init__(self, parts: list[Any], tasks: Mapping[str, Task] | None = None, desk: Any = None) -> None:
+        self._parts = parts
+        self._tasks = tasks or {}
+        self._desk = desk
+
+    @cached_property
+    def _pool(self) -> ProcessPool:
+        """The method, made on first use: an error then reaches who asked."""
+        return ProcessPool(*ray.get(self._parts)).__enter__()
+
+    def ready(self) -> Ready:
+        """Make the method, and say what it is."""
+        return self._pool.ready
+
+    def skip(self, task: Task) -> str | None:
+        """The method's reason not to run a task, or None."""
+        return self._pool.skip(task)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The records of the images of a row; none where it is not to be begun."""
+        lost = ray.get(self._desk.begin.remote(row["row"]))
+        records = [] if lost is None else self._records(row["task"], [int(i) for i in row["images"]], lost)
+        self._desk.end.remote(row["row"])
+        return {"task": row["task"], "records": msgspec.msgpack.encode(records)}
+
+    def _records(self, task: str, images: list[int], lost: int) -> list[Record]:
+        if lost == LOSSES:
+            dataset: Dataset = ray.get(self._parts[-1])
+            reason = f"the Ray actor that had it was lost {LOSSES} times"
+            return [Record(dataset.images[i].id, error=reason) for i in images]
+        return [record for _, record in self._pool.answers([(self._tasks[task], images)], lambda: False)]
+
+    def close(self) -> None:
+        """End the process of the method."""
+        if "_pool" in self.__dict__:
+            self._pool.__exit__(None, None, None)
+
+    __del__ = close
+
+
+@contextmanager
+def _told(desk: Any, stopping: Stopping) -> Iterator[None]:
+    """The desk hears at once when to stop, and not only when a row comes."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(_SECONDS_TO_NOTICE):
+            if stopping():
+                desk.stop.remote()
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
     try:
-        return ray.get(task)
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+@contextmanager
+def _quiet(context: ray.data.DataContext) -> Iterator[None]:
+    """Ray Data shows no progress of its own."""
+    context.enable_progress_bars = False
+    log = logging.getLogger("ray.data")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _result_of(pending: Any) -> Any:
+    try:
+        return ray.get(pending)
     except ray.exceptions.RayTaskError as error:  # wraps what the work raised
         raise error.cause from None
     except ray.exceptions.RayError as error:
-        raise EarthInstructError(f"a scoring task was lost: {type(error).__name__}: {error}") from error
-
-
-class _Actor(RemoteWorker):
-    def __init__(self, parts: tuple[Any, Any], gpus: float) -> None:
-        remote = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0)(Worker)  # a lost one is replaced by the pool
-        self._actor = remote.remote(*parts)
-
-    def request(self, name: str, *arguments: Any) -> None:
-        self.pending = getattr(self._actor, name).remote(*arguments)
-
-    def answer(self) -> Any:
-        try:
-            return ray.get(self.pending)
-        except ray.exceptions.RayError as error:
-            raise WorkerLostError(f"the Ray worker was lost: {type(error).__name__}: {error}") from error
-
-    def close(self) -> None:
-        with suppress(ray.exceptions.RayError):  # it is ended all the same
-            ray.get(self._actor.close.remote(), timeout=_SECONDS_TO_CLOSE)
-        self.kill()
-
-    def kill(self) -> None:
-        ray.kill(self._actor, no_restart=True)
+        raise EarthInstructError(f"a Ray worker was lost: {type(error).__name__}: {error}") from error

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ from earthinstruct.running.run import check_prediction, targets_of
 from earthinstruct.tasks import Task
 
 BATCH = 8
+Batch = tuple[Task, tuple[int, ...]]  # what is asked of some images
 Pixels = NDArray[np.uint8]
 _CREDENTIALS = re.compile(r"://[^/\s@]+@")
 _LOG = logging.getLogger(__name__)
@@ -75,12 +76,13 @@ class Worker:
     def _method(self) -> Method | ControlMethod:
         return self._source.make()
 
-    def ready(self) -> Ready | str:
-        """Make the method, and say what it is; or in words why it cannot be made."""
-        try:
-            info = method_info(self._method, control=isinstance(self._method, ControlMethod))
-        except EarthInstructError as error:
-            return str(error)
+    def ready(self) -> Ready:
+        """Make the method, and say what it is.
+
+        Raises:
+            EarthInstructError: it cannot be made.
+        """
+        info = method_info(self._method, control=isinstance(self._method, ControlMethod))
         return Ready(info, BATCH if callable(getattr(self._method, "predict_batch", None)) else 1)
 
     def skip(self, task: Task) -> str | None:
@@ -188,13 +190,11 @@ class Worker:
         return _CREDENTIALS.sub("://***@", text)
 
 
-def batches(images: Sequence[int], size: int) -> list[tuple[int, ...]]:
-    """Images in groups of `size`, the last one smaller.
-
-    >>> batches([4, 5, 6], 2)
-    [(4, 5), (6,)]
-    """
-    return [tuple(images[start : start + size]) for start in range(0, len(images), size)]
+def batches(work: Iterable[tuple[Task, Sequence[int]]], size: int) -> list[Batch]:
+    """The images of each task in groups of `size`, the last of a task smaller."""
+    return [
+        (task, tuple(images[start : start + size])) for task, images in work for start in range(0, len(images), size)
+    ]
 
 
 def _resident_memory() -> int | None:
