@@ -52,8 +52,8 @@ def test_growth_is_a_row_and_a_curve() -> None:
 
 def test_the_bound_is_the_sum_of_what_is_in_memory() -> None:
     before, after = bound(0, 0, 0, 0), bound(10_000, 60_000, 150_000, 1 << 20)
-    # 1,000 x 10,000 + 100 x 60,000 + 60 x 150,000 bytes, and the text twice
-    assert after - before == pytest.approx(25_000_000 / 2**20 + 2)
+    # 1,250 x 10,000 + 100 x 60,000 + 60 x 150,000 bytes, and the text twice
+    assert after - before == pytest.approx(27_500_000 / 2**20 + 2)
 
 
 def test_a_dataset_in_shards_is_that_of_one_file(tmp_path: Path, coco: dict[str, Any]) -> None:
