@@ -152,5 +152,5 @@ def test_without_ray_the_line_that_installs_it_is_said_and_local_runs_as_ever(co
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "earthinstruct.running.engines.ray", raising=False)
     assert run(constant, dataset, tmp_path).results[0].run.n_failed == 0
-    with pytest.raises(EarthInstructError, match=r"needs Ray; install it: pip install 'earthinstruct\[ray\]'"):
+    with pytest.raises(EarthInstructError, match=r"needs Ray Data; install it: pip install 'earthinstruct\[ray\]'"):
         run(constant, dataset, tmp_path, engine=EngineOptions("ray"))

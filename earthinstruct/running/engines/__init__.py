@@ -97,9 +97,11 @@ def engine(options: EngineOptions, source: MethodSource, dataset: Dataset) -> Ab
         try:
             from earthinstruct.running.engines.ray import RayEngine
         except ModuleNotFoundError as error:
-            if error.name != "ray":
+            if error.name not in ("ray", "pyarrow"):
                 raise
-            raise EarthInstructError("--engine ray needs Ray; install it: pip install 'earthinstruct[ray]'") from error
+            raise EarthInstructError(
+                "--engine ray needs Ray Data; install it: pip install 'earthinstruct[ray]'"
+            ) from error
         return RayEngine(options, source, dataset)
     if options.workers > 1 or options.timeout is not None or options.worker_memory is not None:
         from earthinstruct.running.engines.processes import ProcessPool
