@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,17 @@ class Dataset:
     def mapper(self) -> LabelMapper:
         """The label mapper that is used unless another is given."""
         return ExactMapper() if self.label_map is None else ExactThenMapper(self.label_map)
+
+    def annotations_of(self, index: int) -> NDArray[np.int64]:
+        """The annotations of one image: increasing int64 (k,)."""
+        order, bounds = self._by_image
+        return order[bounds[index] : bounds[index + 1]]
+
+    @cached_property
+    def _by_image(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The annotations in the order of their images, and where those of each image begin."""
+        image = self.annotations.image
+        return np.argsort(image, kind="stable"), np.searchsorted(np.sort(image), np.arange(len(self.images) + 1))
 
     def read_image(self, index: int) -> NDArray[np.uint8]:
         """The pixels of one image: uint8 RGB (height, width, 3).

@@ -206,7 +206,8 @@ def targets_of(dataset: Dataset, task: Task, index: int) -> Prediction:
     names = dataset.vocabulary.categories
     annotations = dataset.annotations
     scored = np.array([name in task.categories for name in names])
-    here = np.flatnonzero((annotations.image == index) & scored[annotations.category])
+    here = dataset.annotations_of(index)
+    here = here[scored[annotations.category[here]]]
     return Prediction(
         labels=tuple(names[c] for c in annotations.category[here]),
         boxes=annotations.boxes[here],
