@@ -139,6 +139,30 @@ def test_a_ray_that_is_there_is_used_and_left(cluster, numbered, faulty, tmp_pat
     assert len(processes(on_ray)) == 1
 
 
+TWICE = """
+import os
+
+
+class Twice:
+    name = "twice"
+
+    def __init__(self, flag):
+        if os.path.exists(flag):
+            raise RuntimeError("no second time")
+        open(flag, "w").close()
+
+    def predict(self, image, instruction):
+        return None
+"""
+
+
+def test_a_method_that_an_actor_cannot_make_is_one_error(cluster, numbered, tmp_path):
+    (tmp_path / "twice.py").write_text(TWICE)
+    parameters = {"flag": str(tmp_path / "flag")}
+    with pytest.raises(EarthInstructError, match=r"^method '.*:Twice' cannot be made.*no second time$"):
+        run(f"{tmp_path / 'twice.py'}:Twice", numbered, tmp_path, parameters=parameters, engine=TWO)
+
+
 def test_images_over_which_actors_are_lost_again_and_again_are_listed(cluster, numbered, faulty, tmp_path):
     one = EngineOptions("ray")
     result = run(f"{faulty}:Faulty", numbered, tmp_path, parameters={"faults": {"7": "orphan"}}, engine=one).results[0]

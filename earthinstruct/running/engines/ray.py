@@ -86,7 +86,11 @@ class RayEngine:
         return reason
 
     def answers(self, work: Work, stopping: Stopping) -> Iterator[tuple[Task, Record]]:
-        """One record for each image, as they come."""
+        """One record for each image, as they come.
+
+        Raises:
+            EarthInstructError: the method cannot be made in an actor, or Ray was lost.
+        """
         tasks = {task.name: task for task, _ in work}
         rows = [
             {"row": i, "task": task.name, "images": list(images)}
@@ -106,9 +110,10 @@ class RayEngine:
             **self._needs,
         )
         with _quiet(answered.context), _told(desk, stopping):
-            for table in answered.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                for row in table.to_pylist():
-                    yield from ((tasks[row["task"]], record) for record in _RECORDS.decode(row["records"]))
+            for row in _rows(answered):
+                if row["error"]:
+                    raise EarthInstructError(row["error"])
+                yield from ((tasks[row["task"]], record) for record in _RECORDS.decode(row["records"]))
 
     def spread(self) -> AbstractContextManager[Each]:
         """Answers are scored as tasks of the cluster; their tallies add up here."""
@@ -219,9 +224,14 @@ class _Worker:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """The records of the images of a row; none where it is not to be begun."""
         lost = ray.get(self._desk.begin.remote(row["row"]))
-        records = [] if lost is None else self._records(row["task"], [int(i) for i in row["images"]], lost)
+        records, problem = list[Record](), ""
+        try:
+            if lost is not None:
+                records = self._records(row["task"], [int(i) for i in row["images"]], lost)
+        except EarthInstructError as error:
+            problem = str(error)
         self._desk.end.remote(row["row"])
-        return {"task": row["task"], "records": msgspec.msgpack.encode(records)}
+        return {"task": row["task"], "records": msgspec.msgpack.encode(records), "error": problem}
 
     def _records(self, task: str, images: list[int], lost: int) -> list[Record]:
         if lost == LOSSES:
@@ -269,6 +279,18 @@ def _quiet(context: ray.data.DataContext) -> Iterator[None]:
         yield
     finally:
         log.setLevel(level)
+
+
+def _rows(dataset: ray.data.Dataset) -> Iterator[dict[str, Any]]:
+    """The rows of Ray Data, as they come."""
+    try:
+        for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            yield from table.to_pylist()
+    except ray.exceptions.RayError as error:
+        raise EarthInstructError(
+            f"Ray Data was lost: {type(error).__name__}: {error}; what was predicted so far is kept, and the same "
+            "command goes on from there"
+        ) from error
 
 
 def _result_of(pending: Any) -> Any:
