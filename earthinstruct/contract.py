@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
@@ -101,6 +101,9 @@ class Usage:
         object.__setattr__(self, "seconds", MappingProxyType({str(k): float(v) for k, v in self.seconds.items()}))
         object.__setattr__(self, "events", MappingProxyType({name: n for name, n in events.items() if n}))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remade(self)
+
     @staticmethod
     def total(usages: Iterable[Usage]) -> Usage:
         """All of them added up."""
@@ -187,6 +190,9 @@ class Prediction:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remade(self)
+
 
 @runtime_checkable
 class Method(Protocol):
@@ -234,6 +240,12 @@ def check_image_size(prediction: Prediction, height: int, width: int) -> None:
                 raise ContractError(
                     f"{where}masks[{i}] has size {list(rle['size'])}, the image is [{height}, {width}] (height, width)"
                 )
+
+
+def _remade(value: Any) -> tuple[Any, ...]:
+    """A pickle holds the arguments it is made from: its read-only mappings have no pickle of their own."""
+    arguments = (getattr(value, each.name) for each in fields(value))
+    return type(value), tuple(dict(each) if isinstance(each, Mapping) else each for each in arguments)
 
 
 def _is_number(value: object) -> bool:

@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 
@@ -5,6 +7,7 @@ from earthinstruct import Instruction, Prediction, Proposals, Usage
 from earthinstruct.contract import check_image_size
 from earthinstruct.errors import ContractError, UnknownNameError
 from earthinstruct.masks import encode_mask
+from earthinstruct.running.predictions import Record
 
 MASK = encode_mask(np.ones((4, 6), dtype=bool))
 
@@ -135,3 +138,18 @@ def test_a_mask_of_another_size_than_the_image_is_refused():
         check_image_size(Prediction(["a"], [[0, 0, 6, 4]], [MASK]), 6, 4)
     with pytest.raises(ContractError, match=r"^proposals\.masks\[0\]"):
         check_image_size(Prediction(proposals=proposals), 6, 4)
+
+
+def test_a_prediction_travels_between_processes():
+    prediction = Prediction(
+        labels=["ship"],
+        boxes=[[1, 2, 3, 4]],
+        masks=[MASK],
+        counts={"ship": 2},
+        proposals=Proposals([[0, 0, 5, 5]]),
+        usage=Usage({"total": 1.5}, 3, 4, {"retries": 1}),
+    )
+    again = pickle.loads(pickle.dumps(prediction))
+    assert Record.of("image", again) == Record.of("image", prediction)
+    with pytest.raises(TypeError):
+        again.counts["ship"] = 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -94,6 +94,10 @@ class Dataset:
     def mapper(self) -> LabelMapper:
         """The label mapper that is used unless another is given."""
         return ExactMapper() if self.label_map is None else ExactThenMapper(self.label_map)
+
+    def without_truth(self) -> Dataset:
+        """Its images and categories alone: what a method may know of it."""
+        return replace(self, annotations=self.annotations.take(np.zeros(0, dtype=np.int64)), masks=None)
 
     def annotations_of(self, index: int) -> NDArray[np.int64]:
         """The annotations of one image: increasing int64 (k,)."""

@@ -46,6 +46,30 @@ def test_processes_give_the_bytes_and_scores_of_one(numbered, faulty, tmp_path, 
     assert two.results[0].method == one.results[0].method
 
 
+PEEKS = """
+import gc
+
+from earthinstruct import Prediction
+from earthinstruct.datasets import Dataset
+
+
+class Peeks:
+    name = "peeks"
+
+    def predict(self, image, instruction):
+        found = [thing for thing in gc.get_objects() if isinstance(thing, Dataset)]
+        return Prediction(counts={"datasets": len(found), "objects": sum(len(it.annotations) for it in found)})
+"""
+
+
+@pytest.mark.timeout(120)
+def test_the_ground_truth_is_not_in_the_process_of_a_method(numbered, tmp_path):
+    (tmp_path / "peeks.py").write_text(PEEKS)
+    evaluation = run(f"{tmp_path / 'peeks.py'}:Peeks", numbered, tmp_path, engine=TWO)
+    lines = (evaluation.folders[0] / "predictions.jsonl").read_text().splitlines()
+    assert {(line["counts"]["datasets"], line["counts"]["objects"]) for line in map(json.loads, lines)} == {(1, 0)}
+
+
 @pytest.mark.timeout(120)
 def test_both_workers_work_and_are_gone_afterwards(numbered, faulty, tmp_path):
     pids = processes(run(f"{faulty}:Faulty", numbered, tmp_path, engine=TWO, parameters={"pause": 0.2}))

@@ -137,6 +137,8 @@ def test_a_ray_that_is_there_is_used_and_left(cluster, numbered, faulty, tmp_pat
     assert ray.is_initialized()
     assert on_ray.results[0].run.n_done == 12
     assert len(processes(on_ray)) == 1
+    control = run(f"{faulty}:Control", numbered, tmp_path, engine=TWO)
+    assert control.results[0].metrics.box.f1.value == 1
 
 
 TWICE = """

@@ -11,7 +11,7 @@ from types import TracebackType
 from earthinstruct.datasets import Dataset
 from earthinstruct.results import MethodInfo
 from earthinstruct.running.engines import Stopping, Work
-from earthinstruct.running.engines.worker import Batch, MethodSource, Pixels, Worker, batches
+from earthinstruct.running.engines.worker import Batch, MethodSource, Pixels, Worker, batches, targets_for
 from earthinstruct.running.parallel import Each, in_order
 from earthinstruct.running.predictions import Record
 from earthinstruct.tasks import Task
@@ -24,6 +24,7 @@ class InProcess:
 
     def __init__(self, source: MethodSource, dataset: Dataset) -> None:
         self._worker = Worker(source, dataset)
+        self._dataset = dataset
 
     def __enter__(self) -> InProcess:
         """Make the method."""
@@ -56,7 +57,9 @@ class InProcess:
                         batch = todo.popleft()
                         ahead.append((batch, reader.submit(self._read, batch[1])))
                     (task, images), read = ahead.popleft()
-                    yield from ((task, record) for record in self._worker.records(task, images, read.result()))
+                    targets = targets_for(self.method, self._dataset, task, images)
+                    records = self._worker.records(task, images, read.result(), targets)
+                    yield from ((task, record) for record in records)
             finally:
                 reader.shutdown(wait=False, cancel_futures=True)
 

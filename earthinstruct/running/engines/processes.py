@@ -24,7 +24,7 @@ from earthinstruct.datasets import Dataset
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.results import MethodInfo
 from earthinstruct.running.engines import EngineOptions, Stopping, Work
-from earthinstruct.running.engines.worker import Answers, Batch, MethodSource, Ready, Worker, batches
+from earthinstruct.running.engines.worker import Answers, Batch, MethodSource, Ready, Worker, batches, targets_for
 from earthinstruct.running.parallel import Each, in_order
 from earthinstruct.running.predictions import Record
 from earthinstruct.tasks import Task
@@ -45,7 +45,7 @@ class _Job:
 
 
 class ProcessPool:
-    """Workers in processes of their own, started anew and not forked."""
+    """Workers in processes of their own, started anew and not forked. The ground truth stays here."""
 
     def __init__(self, options: EngineOptions, source: MethodSource, dataset: Dataset) -> None:
         self._options = options
@@ -131,7 +131,7 @@ class ProcessPool:
 
     def _start(self) -> None:
         try:
-            worker = _Process(self._source, self._dataset)
+            worker = _Process(self._source, self._dataset.without_truth())
         except OSError as error:
             raise EarthInstructError(f"a worker process cannot be started: {error}; give fewer --workers") from error
         self._busy[worker] = _Job()
@@ -142,7 +142,7 @@ class ProcessPool:
         deadline = None if seconds is None else time.monotonic() + seconds * len(batch[1])
         worker = self._idle.pop()
         self._busy[worker] = _Job(batch, deadline)
-        worker.request("answers", *batch)
+        worker.request("answers", *batch, targets_for(self.method, self._dataset, *batch))
 
     def _wait_for_idle(self) -> None:
         while not self._idle:

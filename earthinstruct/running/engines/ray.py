@@ -61,9 +61,11 @@ class RayEngine:
         try:
             self._connect()
             alone = EngineOptions(timeout=self._options.timeout, worker_memory=self._options.worker_memory)
-            self._parts = [ray.put(part) for part in (alone, self._source, self._dataset)]
+            self._parts = [ray.put(part) for part in (alone, self._source, self._dataset.without_truth())]
             self._first = ray.remote(**self._needs)(_Worker).remote(self._parts)
             self._ready: Ready = _result_of(self._first.ready.remote())
+            if self.method.control:
+                self._parts[-1] = ray.put(self._dataset)
         except BaseException:
             self._disconnect()
             raise

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from earthinstruct.tasks import Task
 BATCH = 8
 Batch = tuple[Task, tuple[int, ...]]  # what is asked of some images
 Pixels = NDArray[np.uint8]
+Targets = Sequence[Prediction | None]  # the ground truth of each image, for controls
 _CREDENTIALS = re.compile(r"://[^/\s@]+@")
 _LOG = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Answers:
 
 
 class Worker:
-    """A method and a dataset in one process. The method is made on first use."""
+    """A method and the images of a dataset in one process. The method is made on first use."""
 
     def __init__(self, source: MethodSource, dataset: Dataset) -> None:
         self._source = source
@@ -98,9 +99,9 @@ class Worker:
             raise EarthInstructError(f"skip() of the method failed for {task.name}: {self._reason(error)}") from error
         return None if reason is None else str(reason)
 
-    def answers(self, task: Task, images: Sequence[int]) -> Answers:
+    def answers(self, task: Task, images: Sequence[int], targets: Targets) -> Answers:
         """Read and answer images, by their positions in the dataset."""
-        return Answers(self.records(task, images, [self.read(i) for i in images]), _resident_memory())
+        return Answers(self.records(task, images, [self.read(i) for i in images], targets), _resident_memory())
 
     def read(self, image: int) -> Pixels | str:
         """The pixels of one image; or in words why there are none."""
@@ -109,7 +110,9 @@ class Worker:
         except Exception as error:  # an image that cannot be read is a failure of that image
             return self._reason(error)
 
-    def records(self, task: Task, images: Sequence[int], read: Sequence[Pixels | str]) -> list[Record]:
+    def records(
+        self, task: Task, images: Sequence[int], read: Sequence[Pixels | str], targets: Targets
+    ) -> list[Record]:
         """Answer images that were read; a failing image is recorded with its reason."""
         spent = 0.0
         if len(images) > 1 and not any(isinstance(pixels, str) for pixels in read):
@@ -122,7 +125,8 @@ class Worker:
                 spent = (time.perf_counter() - started) / len(images)
             finally:
                 self._end_copies()
-        return [self._one(task, image, pixels, spent) for image, pixels in zip(images, read, strict=True)]
+        each = zip(images, read, targets, strict=True)
+        return [self._one(task, image, pixels, target, spent) for image, pixels, target in each]
 
     def close(self) -> None:
         """Release what the method holds, where it was made here."""
@@ -133,7 +137,7 @@ class Worker:
             except (Exception, SystemExit) as error:  # every answer is there
                 _LOG.warning("close() of the method failed: %s", self._reason(error))
 
-    def _one(self, task: Task, image: int, pixels: Pixels | str, spent: float) -> Record:
+    def _one(self, task: Task, image: int, pixels: Pixels | str, target: Prediction | None, spent: float) -> Record:
         """Answer one image, on which some seconds were spent before."""
         image_id = self._dataset.images[image].id
         if isinstance(pixels, str):
@@ -141,8 +145,7 @@ class Worker:
         started = time.perf_counter() - spent
         try:
             if isinstance(self._method, ControlMethod):
-                targets = targets_of(self._dataset, task, image)
-                prediction = self._method.predict_with_targets(pixels, task.instruction, targets)
+                prediction = self._method.predict_with_targets(pixels, task.instruction, cast("Prediction", target))
             else:
                 prediction = self._method.predict(pixels, task.instruction)
             return self._record(task, image, prediction, time.perf_counter() - started)
@@ -188,6 +191,11 @@ class Worker:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return _CREDENTIALS.sub("://***@", text)
+
+
+def targets_for(method: MethodInfo, dataset: Dataset, task: Task, images: Sequence[int]) -> Targets:
+    """What a method is told of the ground truth of each image: a control all, any other nothing."""
+    return [targets_of(dataset, task, image) if method.control else None for image in images]
 
 
 def batches(work: Iterable[tuple[Task, Sequence[int]]], size: int) -> list[Batch]:
