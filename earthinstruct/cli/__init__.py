@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_no_more()
         return FINDING
     except (OSError, ValueError) as error:
-        if not _is_of_printing(error):
+        if not _printing_fails():
             raise
         _print_no_more()
         print(f"error: standard output cannot be written: {error}; what went into files is there", file=sys.stderr)
@@ -107,9 +107,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _is_of_printing(error: Exception) -> bool:
-    """Whether it was raised where text is written: a full disk behind standard output, or a method closed it."""
-    return sys.stdout.closed or (isinstance(error, OSError) and error.filename is None)
+def _printing_fails() -> bool:
+    """Whether text cannot be printed: a full disk behind standard output, or a method closed it."""
+    try:
+        print(flush=True)
+    except (OSError, ValueError):
+        return True
+    return False
 
 
 def _print_no_more() -> None:
