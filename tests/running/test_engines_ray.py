@@ -124,6 +124,30 @@ def test_scoring_tasks_keep_the_order_and_raise_what_the_work_raised(numbered, f
             list(each(half, [2, 3]))
 
 
+def test_a_node_of_the_cluster_that_is_lost_in_the_middle_takes_no_image_with_it(numbered, faulty, tmp_path):
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "object_store_memory": 150_000_000, "include_dashboard": False}
+    nodes = Cluster(initialize_head=True, head_node_args=node)
+    second = nodes.add_node(**node)
+    lost = []
+
+    def lose(task, done, total, failed):
+        if done == 4 and not lost:
+            lost.append(second)
+            nodes.remove_node(second, allow_graceful=False)
+
+    ray.init(address=nodes.address)
+    try:
+        on_ray = run(f"{faulty}:Faulty", numbered, tmp_path, parameters={"pause": 0.3}, engine=TWO, progress=lose)
+    finally:
+        ray.shutdown()
+        nodes.shutdown()
+    assert lost
+    assert len(processes(on_ray, "parent")) >= 2
+    assert answers(on_ray) == answers(run(f"{faulty}:Faulty", numbered, tmp_path / "local"))
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """A Ray that is there before and after a run, with fewer CPUs than a run has workers."""

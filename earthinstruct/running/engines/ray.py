@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import msgspec
 import ray
 import ray.data
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import EarthInstructError
@@ -102,7 +103,7 @@ class RayEngine:
             return
         self._end_first()  # what it holds, a GPU perhaps, is for the actors of Ray Data
         n_blocks = min(len(rows), _MOST_BLOCKS)
-        desk = ray.remote(num_cpus=0)(_Desk).remote()
+        desk = ray.remote(num_cpus=0, scheduling_strategy=_here())(_Desk).remote()
         answered = ray.data.from_items(rows, override_num_blocks=n_blocks).map(
             _Worker,
             fn_constructor_args=(self._parts, tasks, desk),
@@ -248,6 +249,11 @@ class _Worker:
             self._pool.__exit__(None, None, None)
 
     __del__ = close
+
+
+def _here() -> NodeAffinitySchedulingStrategy:
+    """On the machine that started the run: another may be lost."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 @contextmanager
