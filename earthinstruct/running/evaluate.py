@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,7 @@ def evaluate(
             run = Run(ready.method, task, dataset, folder, limit)
             runs.append(held.enter_context(run.open(overwrite)))
         results = {}
-        for run in _answered(runs, ready, progress, stopping):
+        for run in held.enter_context(closing(_answered(runs, ready, progress, stopping))):
             scored = score_records(
                 run.task,
                 dataset,
@@ -144,7 +144,7 @@ def evaluate(
 
 def _answered(
     runs: Sequence[Run], engine: Engine, progress: Progress | None, stopping: Callable[[], bool]
-) -> Iterator[Run]:
+) -> Generator[Run, None, None]:
     """Predict what the runs lack; each is handed out as soon as it is whole."""
     by_task = {run.task.name: run for run in runs}
     for run in runs:
