@@ -95,6 +95,11 @@ class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
         """The record of an image without a prediction, and what was spent on it."""
         return Record(image_id, error=error, **_cost(usage))
 
+    def after(self, spent: Usage) -> Record:
+        """This record, with what was spent on the image before."""
+        own = Usage(self.seconds, self.input_tokens, self.output_tokens, self.events)
+        return msgspec.structs.replace(self, **_cost(Usage.total([spent, own])))
+
 
 def _cost(usage: Usage) -> dict[str, Any]:
     """The usage of an image as the fields of a record."""

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import msgspec
 import numpy as np
 
-from earthinstruct.contract import Instruction, Prediction, check_image_size
+from earthinstruct.contract import Instruction, Prediction, Usage, check_image_size
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import ContractError, DataError, EarthInstructError
 from earthinstruct.files import as_json, decode_json, read_bytes, replace_file
@@ -47,6 +47,7 @@ class Run:
         self.manifest = Manifest(SCHEMA_VERSION, task_info(task, dataset, self.n_images), method)
         self.n_failed = 0
         self._done: set[ImageId] = set()
+        self._spent: dict[ImageId, Usage] = {}  # on images that failed before
 
     @contextmanager
     def open(self, overwrite: bool) -> Iterator[Run]:
@@ -80,8 +81,9 @@ class Run:
         Raises:
             DataError: the folder cannot be written.
         """
+        spent = self._spent.pop(record.image_id, None)
         with self._written():
-            self._writer.write(record)
+            self._writer.write(record if spent is None else record.after(spent))
         self._done.add(record.image_id)
         self.n_failed += record.error is not None
 
@@ -139,13 +141,18 @@ class Run:
         replace_file(manifest_file, as_json(self.manifest))
 
     def _answered(self) -> set[ImageId]:
-        """The images with an answer; failures are taken out of the file, to be tried again."""
+        """The images with an answer; failures are taken out of the file, to be tried again, and their cost is kept."""
         if not self.file.exists():
             return set()
-        heads = [head for head, *_ in self._lines()]
-        if any(head.error is not None for head in heads):
+        done = set()
+        for head, line, _ in self._lines():
+            if head.error is None:
+                done.add(head.image_id)
+            else:
+                self._spent[head.image_id] = decode_json(line, _COSTS, f"{self.file}: {{error}}; {_START_AGAIN}")
+        if self._spent:
             replace_file(self.file, (line for head, line, _ in self._lines() if head.error is None))
-        return {head.image_id for head in heads if head.error is None}
+        return done
 
     def _sort(self) -> None:
         """Bring the lines into the order of the dataset's images: they come as workers finish, failures last."""
@@ -163,7 +170,7 @@ class Run:
         with self.file.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip() and line.endswith(b"\n"):
-                    problem = f"{self.file}, line {number}: {{error}}; give --overwrite to start again"
+                    problem = f"{self.file}, line {number}: {{error}}; {_START_AGAIN}"
                     yield decode_json(line, _HEADS, problem), line, start
                 start += len(line)
 
@@ -176,6 +183,8 @@ class _Head(msgspec.Struct):
 
 
 _HEADS = msgspec.json.Decoder(_Head)
+_COSTS = msgspec.json.Decoder(Usage)
+_START_AGAIN = "give --overwrite to start again"
 
 
 def _read_at(file: BinaryIO, start: int, size: int) -> bytes:
@@ -221,7 +230,7 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         DataError: it is missing or malformed.
     """
-    problem = f"{path} is not a run manifest: {{error}}; give --overwrite to start again"
+    problem = f"{path} is not a run manifest: {{error}}; {_START_AGAIN}"
     return decode_json(read_bytes(path, "run manifest"), msgspec.json.Decoder(Manifest), problem)
 
 

@@ -157,6 +157,10 @@ def test_what_a_failure_cost_and_what_happened_are_kept_and_summed(constant, dat
     spent = evaluation.results[0].run
     assert (spent.input_tokens, spent.output_tokens, spent.seconds["lvlm"]) == (80, 32, 3.0)
     assert spent.events == {"labels not asked for": 3, "truncated replies": 1}
+    constant.predict = lambda image, instruction: Prediction(usage=Usage({"lvlm": 2.0}, 60, 20))
+    resumed = run(constant, dataset, tmp_path).results[0].run
+    assert (resumed.n_failed, resumed.input_tokens, resumed.output_tokens) == (0, 140, 52)
+    assert resumed.seconds["lvlm"] == 5.0
 
 
 def test_the_time_of_a_batch_that_failed_is_that_of_its_images(constant, dataset, tmp_path):
