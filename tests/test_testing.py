@@ -25,4 +25,4 @@ def test_what_an_optional_member_raises_is_reported(member, checks):
     setattr(method, member, fail)
     problems = [check for check in check_method(method) if check.problem]
     assert [check.name.rpartition(", ")[2] for check in problems] == checks
-    assert {check.problem for check in problems} == {"RuntimeError: no weights"}
+    assert all(check.problem.endswith("RuntimeError: no weights") for check in problems)
