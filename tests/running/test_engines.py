@@ -46,6 +46,45 @@ def test_processes_give_the_bytes_and_scores_of_one(numbered, faulty, tmp_path, 
     assert two.results[0].method == one.results[0].method
 
 
+READS = """
+import threading
+
+from earthinstruct import Prediction
+from earthinstruct.datasets import Dataset
+
+read, enough = [], threading.Event()
+read_image = Dataset.read_image
+
+
+def counted(self, index):
+    read.append(index)
+    if len(read) == 2:
+        enough.set()
+    return read_image(self, index)
+
+
+Dataset.read_image = counted
+
+
+class Reads:
+    name = "reads"
+
+    def predict(self, image, instruction):
+        enough.wait(10)  # for the second image, while the method has the first
+        return Prediction(counts={"read": len(read), "different": len(set(read)), "waited": int(not enough.is_set())})
+"""
+
+
+@pytest.mark.timeout(120)
+def test_one_process_reads_the_next_image_while_the_method_works(numbered, tmp_path):
+    (tmp_path / "reads.py").write_text(READS)
+    evaluation = run(f"{tmp_path / 'reads.py'}:Reads", numbered, tmp_path, engine=EngineOptions(timeout=60))
+    counts = [json.loads(line)["counts"] for line in (evaluation.folders[0] / "predictions.jsonl").open()]
+    assert len(counts) == 12
+    assert counts[0] == {"read": 2, "different": 2, "waited": 0}
+    assert counts[-1] == {"read": 12, "different": 12, "waited": 0}  # none twice
+
+
 PEEKS = """
 import gc
 

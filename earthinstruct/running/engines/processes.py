@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -110,7 +110,8 @@ class ProcessPool:
         deaths: Counter[tuple[str, int]] = Counter()
         while True:
             while todo and self._idle and not stopping():
-                self._begin(todo.popleft())
+                batch = todo.popleft()
+                self._begin(batch, todo[0][1] if todo and self._options.workers == 1 else ())
             if not any(job.batch for job in self._busy.values()) and (not todo or stopping()):
                 return
             for (task, images), outcome in self._outcomes():
@@ -137,12 +138,13 @@ class ProcessPool:
         self._busy[worker] = _Job()
         worker.request("ready")
 
-    def _begin(self, batch: Batch) -> None:
+    def _begin(self, batch: Batch, following: Sequence[int]) -> None:
+        """Give a batch to an idle worker, with the images it can read meanwhile, where it is known to get them next."""
         seconds = self._options.timeout
         deadline = None if seconds is None else time.monotonic() + seconds * len(batch[1])
         worker = self._idle.pop()
         self._busy[worker] = _Job(batch, deadline)
-        worker.request("answers", *batch, targets_for(self.method, self._dataset, *batch))
+        worker.request("answers", *batch, targets_for(self.method, self._dataset, *batch), following)
 
     def _wait_for_idle(self) -> None:
         while not self._idle:

@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -72,6 +73,7 @@ class Worker:
         self._dataset = dataset
         self._secrets = secret_values(source.parameters or {})
         self._process = os.getpid()
+        self._ahead: dict[int, Future[Pixels | str]] = {}
 
     @cached_property
     def _method(self) -> Method | ControlMethod:
@@ -99,9 +101,15 @@ class Worker:
             raise EarthInstructError(f"skip() of the method failed for {task.name}: {self._reason(error)}") from error
         return None if reason is None else str(reason)
 
-    def answers(self, task: Task, images: Sequence[int], targets: Targets) -> Answers:
-        """Read and answer images, by their positions in the dataset."""
-        return Answers(self.records(task, images, [self.read(i) for i in images], targets), _resident_memory())
+    def answers(self, task: Task, images: Sequence[int], targets: Targets, following: Sequence[int]) -> Answers:
+        """Read and answer images, by their positions in the dataset; the following ones are read meanwhile."""
+        read = [self._ahead[i].result() if i in self._ahead else self.read(i) for i in images]
+        self._ahead = {i: self._reader.submit(self.read, i) for i in following}
+        return Answers(self.records(task, images, read, targets), _resident_memory())
+
+    @cached_property
+    def _reader(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
 
     def read(self, image: int) -> Pixels | str:
         """The pixels of one image; or in words why there are none."""
