@@ -63,7 +63,7 @@ class RayEngine:
             self._connect()
             alone = EngineOptions(timeout=self._options.timeout, worker_memory=self._options.worker_memory)
             self._parts = [ray.put(part) for part in (alone, self._source, self._dataset.without_truth())]
-            self._first = ray.remote(**self._needs)(_Worker).remote(self._parts)
+            self._first = ray.remote(**self._needs)(_Actor).remote(self._parts)
             self._ready: Ready = _result_of(self._first.ready.remote())
             if self.method.control:
                 self._parts[-1] = ray.put(self._dataset)
@@ -105,7 +105,7 @@ class RayEngine:
         n_blocks = min(len(rows), _MOST_BLOCKS)
         desk = ray.remote(num_cpus=0, scheduling_strategy=_here())(_Desk).remote()
         answered = ray.data.from_items(rows, override_num_blocks=n_blocks).map(
-            _Worker,
+            _Actor,
             fn_constructor_args=(self._parts, tasks, desk),
             compute=ray.data.ActorPoolStrategy(
                 size=min(self._n_actors, n_blocks), max_tasks_in_flight_per_actor=_BLOCKS_IN_FLIGHT
@@ -203,7 +203,7 @@ class _Desk:
         self._lost[row] -= 1
 
 
-class _Worker:
+class _Actor:
     """An actor: answers rows of images, as the function of a map over them."""
 
     def __init__(self, parts: list[Any], tasks: Mapping[str, Task] | None = None, desk: Any = None) -> None:
