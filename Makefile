@@ -4,8 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-SEEDS ?= 20
-
 .PHONY: demo test explore lint clean
 
 demo: $(INSTALLED)
@@ -14,7 +12,8 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
-# new examples for every random test, under SEEDS new seeds
+# `make test` gives random tests the same examples each time; this gives them new ones, under SEEDS new seeds
+SEEDS ?= 20
 EXPLORE := $(BIN)/python -m pytest -m hypothesis --hypothesis-profile=explore --hypothesis-seed
 explore: $(INSTALLED)
 	@failed=; \
