@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from earthinstruct_models.recorded import fingerprint
+from earthinstruct_models.fingerprints import fingerprint
 from earthinstruct_models.weights import file_sha256
 from numpy.typing import NDArray
 

@@ -18,7 +18,7 @@ from earthinstruct_models.encoders.table import ENCODERS as NAMED_ENCODERS
 from earthinstruct_models.lvlm.openai import ADDRESS, KEY
 from earthinstruct_models.weights import WEIGHTS, find_weights
 
-SHARED = ("device", "images")  # given without a part, these go to every part that takes them
+SHARED = ("device", "images", "cache")  # given without a part, these go to every part that takes them
 _PLACES = {"counts": "DIR", "images": "DIR", "folder": "DIR", "proposals": "FILE", "checkpoint": "FILE"}
 
 
@@ -103,36 +103,58 @@ def _of_sam2(given: Mapping[str, Any]) -> str | None:
     return name if name in WEIGHTS else None
 
 
+def transformers_lvlm(weights: str) -> Choice:
+    """A language model on this machine, from these weights unless a folder is given."""
+    lvlm = Choice(
+        "earthinstruct_models.lvlm.transformers:TransformersLvlm",
+        packages={"transformers": "transformers"},
+        weights=always(weights),
+        weights_as="folder",
+    )
+    return Choice("earthinstruct_models.store:KeptLvlm", inner={"lvlm": lvlm})
+
+
+def _encoder(choice: Choice) -> Choice:
+    return Choice("earthinstruct_models.store:KeptEncoder", inner={"encoder": choice})
+
+
+def _proposer(choice: Choice) -> Choice:
+    return Choice("earthinstruct_models.store:KeptProposer", inner={"proposer": choice})
+
+
 PROPOSERS: Mapping[str, Choice] = {
     "recorded": Choice("earthinstruct_models.proposers.recorded:RecordedProposer"),
-    "sam2": Choice(
-        "earthinstruct_models.proposers.sam2:Sam2Proposer",
-        packages={"sam2": "--no-build-isolation sam2"},
-        weights=_of_sam2,
+    "sam2": _proposer(
+        Choice(
+            "earthinstruct_models.proposers.sam2:Sam2Proposer",
+            packages={"sam2": "--no-build-isolation sam2"},
+            weights=_of_sam2,
+        )
     ),
-    "segments": Choice(
-        "earthinstruct_models.proposers.segments:SegmentsProposer", packages={"skimage": "scikit-image"}
+    "segments": _proposer(
+        Choice("earthinstruct_models.proposers.segments:SegmentsProposer", packages={"skimage": "scikit-image"})
     ),
 }
+_OPEN_CLIP = "earthinstruct_models.encoders.open_clip"
 ENCODERS: Mapping[str, Choice] = {
-    "open_clip": Choice("earthinstruct_models.encoders.open_clip:OpenClipEncoder"),
+    "open_clip": _encoder(Choice(f"{_OPEN_CLIP}:OpenClipEncoder")),
     **{
-        name: Choice("earthinstruct_models.encoders.open_clip:named_encoder", {"name": name}, weights=always(name))
+        name: _encoder(Choice(f"{_OPEN_CLIP}:named_encoder", {"name": name}, weights=always(name)))
         for name in NAMED_ENCODERS
     },
 }
 LVLMS: Mapping[str, Choice] = {
     "openai": Choice(
-        "earthinstruct_models.lvlm.openai:OpenAiLvlm",
-        packages={"openai": "openai"},
-        environment={KEY: "the key", ADDRESS: "the address of a server that is not OpenAI's"},
+        "earthinstruct_models.store:KeptLvlm",
+        inner={
+            "lvlm": Choice(
+                "earthinstruct_models.lvlm.openai:OpenAiLvlm",
+                packages={"openai": "openai"},
+                environment={KEY: "the key", ADDRESS: "the address of a server that is not OpenAI's"},
+            )
+        },
     ),
-    "transformers": Choice(
-        "earthinstruct_models.lvlm.transformers:TransformersLvlm",
-        packages={"transformers": "transformers"},
-        weights=always("qwen2.5-vl-7b"),
-        weights_as="folder",
-    ),
+    "transformers": transformers_lvlm("qwen2.5-vl-7b"),
 }
 
 
@@ -207,43 +229,6 @@ def still_needed(part: str, name: str, choice: Choice, given: Mapping[str, Any])
         f"{part} {name!r} needs {key}: give -M {key if key in SHARED else f'{part}.{key}'}={_PLACES.get(key, 'VALUE')}"
         for key in choice.required(given)
     ]
-
-
-def described(parts: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """What parts say of themselves, as a method's `describe` gives it.
-
-    Args:
-        parts: part -> the object.
-        names: part -> the name of its choice, where it has one.
-
-    Returns:
-        `parameters` (a part's as `part.key`), `weights`, and `device`: "cpu", or "proposer cuda, encoder cpu" where
-        the parts differ; None where no part has one.
-    """
-    parameters: dict[str, Any] = {}
-    weights: list[dict[str, str]] = []
-    devices: dict[str, str] = {}
-    for part, made in parts.items():
-        own = dict(made.describe())
-        weights += own.pop("weights", ())
-        if "device" in own:
-            devices[part] = str(own.pop("device"))
-        own_name = own.pop(part, type(made).__name__)
-        parameters[part] = names.get(part, own_name)
-        parameters |= {f"{part}.{key}": value for key, value in own.items()}
-    if len(set(devices.values())) > 1:
-        device: str | None = ", ".join(f"{part} {device}" for part, device in devices.items())
-    else:
-        device = next(iter(devices.values()), None)
-    return {"parameters": parameters, "weights": weights, "device": device}
-
-
-def close_parts(parts: Iterable[Any]) -> None:
-    """Release what parts hold."""
-    for part in parts:
-        close = getattr(part, "close", None)
-        if callable(close):
-            close()
 
 
 def _load(path: str) -> Callable[..., Any]:
