@@ -7,10 +7,7 @@ from earthinstruct_models.choices import (
     ENCODERS,
     LVLMS,
     PROPOSERS,
-    Choice,
     choice_of,
-    close_parts,
-    described,
     distributed,
     still_needed,
 )
@@ -18,7 +15,6 @@ from earthinstruct_models.choices import (
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
 
 TABLES = {"proposer": PROPOSERS, "encoder": ENCODERS, "lvlm": LVLMS}
-REMEMBERED = Choice("earthinstruct_models.lvlm:RememberedLvlm", inner={"lvlm": LVLMS["openai"]})
 
 
 @pytest.fixture(autouse=True)
@@ -42,22 +38,25 @@ def test_an_unknown_choice_is_answered_with_the_closest():
 
 
 def test_parameters_of_what_is_inside_a_part_are_the_parts(monkeypatch, tmp_path):
-    assert {"replies", "model", "concurrency"} <= set(REMEMBERED.parameters())
-    assert REMEMBERED.required({}) == ["model"]
-    assert still_needed("lvlm", "openai", REMEMBERED, {}) == ["lvlm 'openai' needs model: give -M lvlm.model=VALUE"]
+    assert {"replies", "model", "concurrency"} <= set(LVLMS["openai"].parameters())
+    assert LVLMS["openai"].required({}) == ["model"]
+    assert still_needed("lvlm", "openai", LVLMS["openai"], {}) == [
+        "lvlm 'openai' needs model: give -M lvlm.model=VALUE"
+    ]
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1")
-    made = REMEMBERED.make({"model": "tiny", "replies": tmp_path / "r.jsonl"})
-    assert (made.lvlm.model, made.file) == ("tiny", tmp_path / "r.jsonl")
+    made = LVLMS["openai"].make({"model": "tiny", "replies": tmp_path / "r.jsonl"})
+    assert made.model == "tiny"
+    assert (tmp_path / "r.jsonl").parent.is_dir()
     made.close()
 
 
 def test_a_server_needs_a_key_or_an_address(monkeypatch):
-    (lacking,) = REMEMBERED.lacks({})
+    (lacking,) = LVLMS["openai"].lacks({})
     assert lacking.startswith("environment variable OPENAI_API_KEY or OPENAI_BASE_URL: set the key, or the address of")
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
         with monkeypatch.context() as patch:
             patch.setenv(name, "something")
-            assert REMEMBERED.lacks({}) == []
+            assert LVLMS["openai"].lacks({}) == []
 
 
 def test_weights_are_looked_for_unless_they_are_given():
@@ -71,7 +70,7 @@ def test_weights_are_looked_for_unless_they_are_given():
 
 
 def test_a_parameter_goes_to_the_part_that_takes_it():
-    chosen = {"proposer": PROPOSERS["sam2"], "lvlm": REMEMBERED}
+    chosen = {"proposer": PROPOSERS["sam2"], "lvlm": LVLMS["openai"]}
     assert distributed("m", chosen, {"points_per_side": 32, "lvlm.model": "x", "replies": "r", "device": "cpu"}) == {
         "proposer": {"points_per_side": 32, "device": "cpu"},
         "lvlm": {"model": "x", "replies": "r"},
@@ -80,32 +79,3 @@ def test_a_parameter_goes_to_the_part_that_takes_it():
         distributed("m", chosen, {"model": "x"})
     with pytest.raises(UnknownNameError, match=r"parameter of method 'm' 'lvlm\.modle'; did you mean 'lvlm\.model'"):
         distributed("m", chosen, {"lvlm.modle": "x"})
-
-
-class Part:
-    def __init__(self, **described):
-        self.described = described
-        self.closed = False
-
-    def describe(self):
-        return self.described
-
-    def close(self):
-        self.closed = True
-
-
-def test_parts_say_what_they_are():
-    weights = [{"name": "w", "sha256": "0"}]
-    parts = {"proposer": Part(proposer="own", device="cuda", weights=weights), "encoder": Part(device="cpu", side=3)}
-    assert described(parts, {"encoder": "open_clip"}) == {
-        "parameters": {"proposer": "own", "encoder": "open_clip", "encoder.side": 3},
-        "weights": weights,
-        "device": "proposer cuda, encoder cpu",
-    }
-    assert described({"encoder": Part(device="cpu")}, {}) == {
-        "parameters": {"encoder": "Part"},
-        "weights": [],
-        "device": "cpu",
-    }
-    close_parts([*parts.values(), object()])
-    assert all(part.closed for part in parts.values())
