@@ -58,7 +58,7 @@ def test_a_parameter_that_two_parts_take_must_say_whose_it_is():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"limt": 3}, r"did you mean 'limit'.*The proposer takes limit"),
+        ({"limt": 3}, r"did you mean 'limit'.*The proposer takes cache, limit"),
         ({"encoder.limit": 3}, "unknown parameter of method 'instructsam' 'encoder.limit'"),
         ({"assignmnt": "nearest"}, "did you mean 'assignment'"),
         ({"clip.device": "cpu"}, "unknown parameter"),

@@ -12,6 +12,7 @@ import numpy as np
 from earthinstruct_models.choices import missing_packages
 from earthinstruct_models.interfaces import Encoder, Proposer, ask_each, timed
 from earthinstruct_models.parts import Parts, lacking
+from earthinstruct_models.proposers.duplicates import without_duplicates
 from earthinstruct_models.store import answer_or_raise
 from numpy.typing import NDArray
 
@@ -20,7 +21,6 @@ from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.tasks import Task
 from earthinstruct_instructsam.assignment import assign_above, assign_nearest, assign_under_counts
 from earthinstruct_instructsam.choices import CHOICES, KEEPERS, PARTS
-from earthinstruct_instructsam.duplicates import without_duplicates
 from earthinstruct_instructsam.parts import Answer, Counter
 from earthinstruct_instructsam.presets import PRESETS, SMALL_NOTE
 

@@ -56,13 +56,13 @@ def ask_each(part: Any, call: str, images: Sequence[NDArray[np.uint8]], *about: 
 
     Args:
         part: a part.
-        call: the name of its call for one image; where it has `<call>_batch`, images are given together, and their
-            seconds are shared out evenly.
+        call: the name of its call for one image; where it has `<call>_batch`, several images are given together, and
+            their seconds are shared out evenly.
         images: uint8 RGB (height, width, 3).
         *about: further arguments of the call.
     """
     batch = getattr(part, f"{call}_batch", None)
-    if not callable(batch):
+    if len(images) == 1 or not callable(batch):
         return [timed(getattr(part, call), image, *about) for image in images]
     answers, seconds = timed(batch, images, *about)
     return [(answer, seconds / len(images)) for answer in answers]
