@@ -124,7 +124,8 @@ class LvlmOwl:
     @classmethod
     def missing(cls, **parameters: Any) -> list[str]:
         """What it lacks on this machine, and how to get it; parameters as for the class."""
-        return OWLv2.missing(parameters.get("weights")) + lacking(cls, ("lvlm",), parameters)
+        of_owl = {key: parameters[key] for key in ("weights", "device") if key in parameters}
+        return OWLv2.missing(**of_owl) + lacking(cls, ("lvlm",), parameters)
 
 
 def prompt(instruction: Instruction) -> str:

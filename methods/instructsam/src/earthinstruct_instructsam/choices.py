@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from earthinstruct_models.choices import LVLMS, Choice
+from earthinstruct_models.choices import LVLMS, Choice, kept_encoder
 from earthinstruct_models.parts import KEPT, TABLES
 
 from earthinstruct_instructsam.parts import KeptCounter
@@ -24,10 +24,7 @@ CHOICES = {
     "proposer": TABLES["proposer"],
     "encoder": {
         **TABLES["encoder"],
-        "small": Choice(
-            "earthinstruct_models.store:KeptEncoder",
-            inner={"encoder": Choice("earthinstruct_instructsam.small:small_encoder")},
-        ),
+        "small": kept_encoder("earthinstruct_instructsam.small:small_encoder"),
     },
 }
 PARTS = tuple(CHOICES)

@@ -216,9 +216,11 @@ class InstructSAM:
         Raises:
             UnknownNameError: a preset, a choice or a parameter is unknown.
         """
-        absent = missing_packages({"open_clip": "open_clip_torch"})
+        absent = missing_packages({"torch": "torch", "open_clip": "open_clip_torch"})
+        if absent:  # a part that cannot be imported cannot tell its parameters
+            return absent
         chosen, of_preset = _of_preset(preset, {part: parameters.get(part) for part in PARTS})
-        return absent + lacking(cls, PARTS, {**of_preset, **parameters, **chosen}, CHOICES)
+        return lacking(cls, PARTS, {**of_preset, **parameters, **chosen}, CHOICES)
 
 
 @dataclass(frozen=True, eq=False)

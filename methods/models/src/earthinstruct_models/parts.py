@@ -16,6 +16,7 @@ from earthinstruct_models.choices import (
     choice_of,
     distributed,
     missing_packages,
+    missing_parts,
     still_needed,
 )
 from earthinstruct_models.store import Kept, KeptEncoder, KeptLvlm, KeptProposer
@@ -118,12 +119,8 @@ def lacking(method: type, parts: Iterable[str], parameters: Mapping[str, Any], t
         return absent
     own = inspect.signature(method).parameters
     chosen = {part: parameters.get(part, own[part].default) for part in parts}
-    of_parts = {key: value for key, value in parameters.items() if key not in own}
-    names, choices, for_part = _plan(str(getattr(method, "name", "")), chosen, of_parts, tables, own)
-    for part, choice in choices.items():
-        absent += choice.lacks(for_part[part])
-        absent += still_needed(part, names[part], choice, for_part[part])
-    return list(dict.fromkeys(absent))
+    of_parts = {key: value for key, value in parameters.items() if key not in own or key == "cache"}
+    return missing_parts(*_plan(str(getattr(method, "name", "")), chosen, of_parts, tables, own))
 
 
 def _plan(

@@ -9,6 +9,7 @@ scored by a logistic function of a few of them, filled, and freed of duplicates.
 from __future__ import annotations
 
 import heapq
+import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from earthinstruct.contract import Proposals
+from earthinstruct.errors import EarthInstructError
 from earthinstruct.masks import encode_masks
 from earthinstruct_models.proposers.duplicates import distinct
 
@@ -71,9 +73,14 @@ class SegmentsProposer:
 
     Args:
         limit: most proposals for one image.
+
+    Raises:
+        EarthInstructError: scikit-image is not installed.
     """
 
     def __init__(self, limit: int = 200) -> None:
+        if importlib.util.find_spec("skimage") is None:
+            raise EarthInstructError("the proposer segments needs the package skimage: pip install scikit-image")
         self.limit = limit
 
     def propose(self, image: NDArray[np.uint8]) -> Proposals:
