@@ -6,11 +6,11 @@ import codecs
 import os
 import shutil
 import tempfile
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import msgspec
 
@@ -66,7 +66,7 @@ def replace_file(path: Path, content: bytes | Iterable[bytes]) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    beside = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")  # of one writer alone
+    beside = path.with_name(f".{path.name}.{uuid4().hex}.tmp")  # two processes may write the same file
     try:
         with beside.open("wb") as file:
             file.writelines([content] if isinstance(content, bytes) else content)
