@@ -63,7 +63,7 @@ def test_ray_gives_the_bytes_and_scores_of_one_process_although_workers_are_lost
 
 
 def test_an_actor_makes_the_method_once_for_all_tasks(numbered, faulty, tmp_path):
-    options = {"parameters": {"pause": 0.1}, "resamples": 0, "progress": None}
+    options = {"parameters": {"pause": 0.3}, "resamples": 0, "progress": None}
     on_ray = evaluate(f"{faulty}:Batched", numbered, output=tmp_path / "ray", engine=TWO, **options)
     local = evaluate(f"{faulty}:Batched", numbered, output=tmp_path / "local", **options)
     assert len(local.folders) == 3

@@ -103,12 +103,13 @@ class RayEngine:
             return
         self._end_first()  # what it holds, a GPU perhaps, is for the actors of Ray Data
         n_blocks = min(len(rows), _MOST_BLOCKS)
+        n_actors = min(self._n_actors, n_blocks)
         desk = ray.remote(num_cpus=0, scheduling_strategy=_here())(_Desk).remote()
         answered = ray.data.from_items(rows, override_num_blocks=n_blocks).map(
             _Actor,
             fn_constructor_args=(self._parts, tasks, desk),
             compute=ray.data.ActorPoolStrategy(
-                size=min(self._n_actors, n_blocks), max_tasks_in_flight_per_actor=_BLOCKS_IN_FLIGHT
+                size=n_actors, max_tasks_in_flight_per_actor=min(_BLOCKS_IN_FLIGHT, n_blocks // n_actors)
             ),
             **self._needs,
         )

@@ -107,7 +107,7 @@ def test_another_choice_of_a_part_drops_what_the_preset_gave_the_first():
             ["counts b", "images a", "proposals c", "checkpoint d", "-M encoder.architecture=NAME"],
         ),
         ({"device": "gpu"}, ["device gpu: torch knows no such device; give -M device=cpu"]),
-        ({"weights": "w", "cache": __file__}, ["weights w", "it is not a folder; give -M cache=DIR"]),
+        ({"weights": "w", "cache": __file__}, ["it is not a folder; give -M cache=DIR", "weights w"]),
         ({"counter": "recorded"}, ["-M counter.counts=DIR", "-M images=DIR"]),
     ],
 )
