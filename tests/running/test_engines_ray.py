@@ -63,7 +63,7 @@ def test_ray_gives_the_bytes_and_scores_of_one_process_although_workers_are_lost
 
 
 def test_an_actor_makes_the_method_once_for_all_tasks(numbered, faulty, tmp_path):
-    options = {"parameters": {"pause": 0.1}, "resamples": 0, "progress": None}
+    options = {"parameters": {"pause": 0.3}, "resamples": 0, "progress": None}
     on_ray = evaluate(f"{faulty}:Batched", numbered, output=tmp_path / "ray", engine=TWO, **options)
     local = evaluate(f"{faulty}:Batched", numbered, output=tmp_path / "local", **options)
     assert len(local.folders) == 3
@@ -187,6 +187,17 @@ def test_a_method_that_an_actor_cannot_make_is_one_error(cluster, numbered, tmp_
     parameters = {"flag": str(tmp_path / "flag")}
     with pytest.raises(EarthInstructError, match=r"^method '.*:Twice' cannot be made.*no second time$"):
         run(f"{tmp_path / 'twice.py'}:Twice", numbered, tmp_path, parameters=parameters, engine=TWO)
+
+
+def test_what_a_method_misses_where_an_actor_is_is_one_error(cluster, numbered, tmp_path):
+    path = tmp_path / "needy.py"
+    path.write_text(
+        "class Needy:\n    name = 'needy'\n    missing = staticmethod(lambda: ['package a: pip install a'])\n"
+        "    def predict(self, image, instruction): ...\n"
+    )
+    with pytest.raises(EarthInstructError, match=r"Nothing was run. Missing:\n  package a: pip install a$"):
+        run(f"{path}:Needy", numbered, tmp_path / "runs", engine=TWO)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_images_over_which_actors_are_lost_again_and_again_are_listed(cluster, numbered, faulty, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -11,16 +11,16 @@ from types import TracebackType
 from earthinstruct.datasets import Dataset
 from earthinstruct.results import MethodInfo
 from earthinstruct.running.engines import Stopping, Work
-from earthinstruct.running.engines.worker import Batch, MethodSource, Pixels, Worker, batches, targets_for
+from earthinstruct.running.engines.worker import Chunk, MethodSource, Pixels, Worker, chunks, targets_for
 from earthinstruct.running.parallel import Each, in_order
 from earthinstruct.running.predictions import Record
 from earthinstruct.tasks import Task
 
-READ_AHEAD = 2  # batches
+READ_AHEAD = 2  # chunks of images
 
 
 class InProcess:
-    """Answers in this process. A thread reads at most `READ_AHEAD` batches ahead."""
+    """Answers in this process. A thread reads at most `READ_AHEAD` chunks of images ahead."""
 
     def __init__(self, source: MethodSource, dataset: Dataset) -> None:
         self._worker = Worker(source, dataset)
@@ -47,19 +47,23 @@ class InProcess:
         return self._worker.skip(task)
 
     def answers(self, work: Work, stopping: Stopping) -> Iterator[tuple[Task, Record]]:
-        """One record for each image, in their order."""
-        ahead: deque[tuple[Batch, Future[list[Pixels | str]]]] = deque()
-        todo = deque(batches(work, self._ready.batch))
+        """One record for each image of each task, in the order of the images."""
+        ahead: deque[tuple[Chunk, Future[dict[int, Pixels | str]]]] = deque()
+        todo = deque(chunks(work, self._ready.batch))
         with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
             try:
-                while not stopping() and (todo or ahead):
+                while todo or ahead:
                     while todo and len(ahead) <= READ_AHEAD:
-                        batch = todo.popleft()
-                        ahead.append((batch, reader.submit(self._read, batch[1])))
-                    (task, images), read = ahead.popleft()
-                    targets = targets_for(self.method, self._dataset, task, images)
-                    records = self._worker.records(task, images, read.result(), targets)
-                    yield from ((task, record) for record in records)
+                        following = todo.popleft()
+                        ahead.append((following, reader.submit(self._read, following)))
+                    chunk, reading = ahead.popleft()
+                    for task, images in chunk:
+                        if stopping():
+                            return
+                        read = [reading.result()[i] for i in images]
+                        targets = targets_for(self.method, self._dataset, task, images)
+                        records = self._worker.records(task, images, read, targets)
+                        yield from ((task, record) for record in records)
             finally:
                 reader.shutdown(wait=False, cancel_futures=True)
 
@@ -67,5 +71,5 @@ class InProcess:
         """Answers are scored in this process."""
         return in_order(1)
 
-    def _read(self, batch: Sequence[int]) -> list[Pixels | str]:
-        return [self._worker.read(image) for image in batch]
+    def _read(self, chunk: Chunk) -> dict[int, Pixels | str]:
+        return {i: self._worker.read(i) for i in sorted({i for _, images in chunk for i in images})}

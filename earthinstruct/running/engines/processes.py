@@ -24,7 +24,7 @@ from earthinstruct.datasets import Dataset
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.results import MethodInfo
 from earthinstruct.running.engines import EngineOptions, Stopping, Work
-from earthinstruct.running.engines.worker import Answers, Batch, MethodSource, Ready, Worker, batches, targets_for
+from earthinstruct.running.engines.worker import Answers, Batch, MethodSource, Ready, Worker, chunks, targets_for
 from earthinstruct.running.parallel import Each, in_order
 from earthinstruct.running.predictions import Record
 from earthinstruct.tasks import Task
@@ -38,10 +38,11 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Job:
-    """What a worker is at: this batch, or none while it makes its method."""
+    """What a worker is at: this batch, or none while it makes its method. The rest of its chunk is for it as well."""
 
     batch: Batch | None = None
     deadline: float | None = None
+    rest: tuple[Batch, ...] = ()
 
 
 class ProcessPool:
@@ -105,26 +106,34 @@ class ProcessPool:
         return reason
 
     def answers(self, work: Work, stopping: Stopping) -> Iterator[tuple[Task, Record]]:
-        """One record for each image, as they come. The images of a lost worker go to another."""
-        todo = deque(batches(work, self.ready.batch))
+        """One record for each image of each task, as they come. The images of a lost worker go to another.
+
+        A worker gets all that is asked of some images, a batch at a time: the last to be idle goes on with what was put
+        back last.
+        """
+        todo = deque(tuple(chunk) for chunk in chunks(work, self.ready.batch))
         deaths: Counter[tuple[str, int]] = Counter()
         while True:
             while todo and self._idle and not stopping():
-                batch = todo.popleft()
-                self._begin(batch, todo[0][1] if todo and self._options.workers == 1 else ())
+                batch, *more = todo.popleft()
+                following = (*more, *(todo[0] if todo else ()))[:1] if self._options.workers == 1 else ()
+                self._begin(batch, following[0][1] if following else (), tuple(more))
             if not any(job.batch for job in self._busy.values()) and (not todo or stopping()):
                 return
-            for (task, images), outcome in self._outcomes():
+            for (task, images), rest, outcome in self._outcomes():
+                again: list[Batch] = []
                 if isinstance(outcome, Answers):
                     yield from ((task, record) for record in outcome.records)
                 elif len(images) > 1:  # one of them is at fault: alone, each is answered or named
-                    todo.extendleft((task, (image,)) for image in reversed(images))
+                    again = [(task, (image,)) for image in images]
                 else:
                     deaths[task.name, images[0]] += 1
                     if isinstance(outcome, _OverdueError) or deaths[task.name, images[0]] == DEATHS:
                         yield task, Record(self._dataset.images[images[0]].id, error=str(outcome))
                     else:
-                        todo.appendleft((task, images))
+                        again = [(task, images)]
+                if again or rest:
+                    todo.appendleft((*again, *rest))
 
     def spread(self) -> AbstractContextManager[Each]:
         """Answers are scored in this process."""
@@ -138,12 +147,12 @@ class ProcessPool:
         self._busy[worker] = _Job()
         worker.request("ready")
 
-    def _begin(self, batch: Batch, following: Sequence[int]) -> None:
+    def _begin(self, batch: Batch, following: Sequence[int], rest: tuple[Batch, ...]) -> None:
         """Give a batch to an idle worker, with the images it can read meanwhile, where it is known to get them next."""
         seconds = self._options.timeout
         deadline = None if seconds is None else time.monotonic() + seconds * len(batch[1])
         worker = self._idle.pop()
-        self._busy[worker] = _Job(batch, deadline)
+        self._busy[worker] = _Job(batch, deadline, rest)
         worker.request("answers", *batch, targets_for(self.method, self._dataset, *batch), following)
 
     def _wait_for_idle(self) -> None:
@@ -151,8 +160,8 @@ class ProcessPool:
             for _ in self._outcomes():
                 raise RuntimeError("an image was answered outside of answers()")
 
-    def _outcomes(self) -> Iterator[tuple[Batch, Answers | WorkerLostError]]:
-        """Wait for what comes next; what became of each batch of images."""
+    def _outcomes(self) -> Iterator[tuple[Batch, tuple[Batch, ...], Answers | WorkerLostError]]:
+        """Wait for what comes next; what became of each batch of images, and the rest of its chunk."""
         by_pipe = {worker.pipe: worker for worker in self._busy}
         for pipe in wait(list(by_pipe), self._seconds_left()):  # there is an answer, or the worker's end closed it
             worker = by_pipe[cast("Connection", pipe)]
@@ -163,20 +172,21 @@ class ProcessPool:
                 worker.kill()
                 if job.batch is None:
                     raise EarthInstructError(f"a worker ended while it made the method: {error}") from error
-                yield job.batch, self._replaced(error)
+                yield job.batch, job.rest, self._replaced(error)
                 continue
             self._idle.append(worker)
             if job.batch is None:
                 self._ready = answer
             else:
                 self._recycle(worker, answer.memory)
-                yield job.batch, answer
+                yield job.batch, job.rest, answer
         now = time.monotonic()
         for worker, job in list(self._busy.items()):
             if job.batch is not None and job.deadline is not None and job.deadline <= now:
                 del self._busy[worker]
                 worker.kill()
-                yield job.batch, self._replaced(_OverdueError(f"no answer within {self._options.timeout:g} s"))
+                late = _OverdueError(f"no answer within {self._options.timeout:g} s")
+                yield job.batch, job.rest, self._replaced(late)
 
     def _seconds_left(self) -> float | None:
         deadlines = [job.deadline for job in self._busy.values() if job.deadline is not None]

@@ -1,4 +1,4 @@
-"""The engine on a Ray cluster: Ray Data maps batches of images over actors, each of which holds the method.
+"""The engine on a Ray cluster: Ray Data maps chunks of images over actors, each of which holds the method.
 
 An actor keeps the method in a process beside it, a `ProcessPool` of one: a method that hangs, grows or dies ends that
 process, and the actor goes on. Ray Data replaces an actor that is lost, and has its images answered again.
@@ -26,7 +26,7 @@ from earthinstruct.errors import EarthInstructError
 from earthinstruct.results import MethodInfo
 from earthinstruct.running.engines import EngineOptions, Stopping, Work
 from earthinstruct.running.engines.processes import ProcessPool
-from earthinstruct.running.engines.worker import MethodSource, Ready, batches
+from earthinstruct.running.engines.worker import MethodSource, Ready, chunks
 from earthinstruct.running.parallel import Each, ahead
 from earthinstruct.running.predictions import Record
 from earthinstruct.tasks import Task
@@ -34,13 +34,13 @@ from earthinstruct.tasks import Task
 _Piece = TypeVar("_Piece")
 _Result = TypeVar("_Result")
 
-LOSSES = 3  # of an actor over one batch of images, until these count as failed
-_MOST_BLOCKS = 4_096  # each takes Ray Data some milliseconds, so a larger set has several batches in a block
+LOSSES = 3  # of an actor over one chunk of images, until these count as failed
+_MOST_BLOCKS = 4_096  # each takes Ray Data some milliseconds, so a larger set has several chunks in a block
 _BLOCKS_IN_FLIGHT = 2  # of an actor: the next one is there when one is done
 _OBJECT_STORE = 150_000_000  # bytes, of a Ray of our own: it holds the dataset and the answers on their way
 _SECONDS_TO_CLOSE = 10.0
 _SECONDS_TO_NOTICE = 0.2
-_RECORDS = msgspec.msgpack.Decoder(list[Record])
+_RECORDS = msgspec.msgpack.Decoder(list[tuple[str, Record]])  # each with the name of its task
 
 
 class RayEngine:
@@ -96,19 +96,20 @@ class RayEngine:
         """
         tasks = {task.name: task for task, _ in work}
         rows = [
-            {"row": i, "task": task.name, "images": list(images)}
-            for i, (task, images) in enumerate(batches(work, self._ready.batch))
+            {"row": i, "asked": [{"task": task.name, "images": list(images)} for task, images in chunk]}
+            for i, chunk in enumerate(chunks(work, self._ready.batch))
         ]
         if not rows:
             return
         self._end_first()  # what it holds, a GPU perhaps, is for the actors of Ray Data
         n_blocks = min(len(rows), _MOST_BLOCKS)
+        n_actors = min(self._n_actors, n_blocks)
         desk = ray.remote(num_cpus=0, scheduling_strategy=_here())(_Desk).remote()
         answered = ray.data.from_items(rows, override_num_blocks=n_blocks).map(
             _Actor,
             fn_constructor_args=(self._parts, tasks, desk),
             compute=ray.data.ActorPoolStrategy(
-                size=min(self._n_actors, n_blocks), max_tasks_in_flight_per_actor=_BLOCKS_IN_FLIGHT
+                size=n_actors, max_tasks_in_flight_per_actor=min(_BLOCKS_IN_FLIGHT, n_blocks // n_actors)
             ),
             **self._needs,
         )
@@ -116,7 +117,7 @@ class RayEngine:
             for row in _rows(answered):
                 if row["error"]:
                     raise EarthInstructError(row["error"])
-                yield from ((tasks[row["task"]], record) for record in _RECORDS.decode(row["records"]))
+                yield from ((tasks[task], record) for task, record in _RECORDS.decode(row["records"]))
 
     def spread(self) -> AbstractContextManager[Each]:
         """Answers are scored as tasks of the cluster; their tallies add up here."""
@@ -192,6 +193,9 @@ class _Desk:
     def stop(self) -> None:
         self._stopped = True
 
+    def stopped(self) -> bool:
+        return self._stopped
+
     def begin(self, row: int) -> int | None:
         """How often the row was begun and lost before; None: it is not to be begun."""
         if self._stopped:
@@ -227,21 +231,22 @@ class _Actor:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """The records of the images of a row; none where it is not to be begun."""
         lost = ray.get(self._desk.begin.remote(row["row"]))
-        records, problem = list[Record](), ""
+        records, problem = list[tuple[str, Record]](), ""
         try:
             if lost is not None:
-                records = self._records(row["task"], [int(i) for i in row["images"]], lost)
+                asked = [(self._tasks[batch["task"]], [int(i) for i in batch["images"]]) for batch in row["asked"]]
+                records = [(task.name, record) for task, record in self._records(asked, lost)]
         except EarthInstructError as error:
             problem = str(error)
         self._desk.end.remote(row["row"])
-        return {"task": row["task"], "records": msgspec.msgpack.encode(records), "error": problem}
+        return {"records": msgspec.msgpack.encode(records), "error": problem}
 
-    def _records(self, task: str, images: list[int], lost: int) -> list[Record]:
-        if lost == LOSSES:
-            dataset: Dataset = ray.get(self._parts[-1])
-            reason = f"the Ray actor that had it was lost {LOSSES} times"
-            return [Record(dataset.images[i].id, error=reason) for i in images]
-        return [record for _, record in self._pool.answers([(self._tasks[task], images)], lambda: False)]
+    def _records(self, asked: Work, lost: int) -> Iterator[tuple[Task, Record]]:
+        if lost < LOSSES:
+            return self._pool.answers(asked, lambda: bool(ray.get(self._desk.stopped.remote())))
+        dataset: Dataset = ray.get(self._parts[-1])
+        reason = f"the Ray actor that had it was lost {LOSSES} times"
+        return ((task, Record(dataset.images[i].id, error=reason)) for task, images in asked for i in images)
 
     def close(self) -> None:
         """End the process of the method."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from earthinstruct.contract import ControlMethod, Method, Prediction, Usage
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import ContractError, EarthInstructError, PredictionError
-from earthinstruct.registry import make_method
+from earthinstruct.registry import make_method, refuse_incomplete
 from earthinstruct.results import MethodInfo, method_info, secret_values
 from earthinstruct.running.predictions import Record
 from earthinstruct.running.run import check_prediction, targets_of
@@ -27,6 +27,7 @@ from earthinstruct.tasks import Task
 
 BATCH = 8
 Batch = tuple[Task, tuple[int, ...]]  # what is asked of some images
+Chunk = Sequence[Batch]  # all that is asked of some images, one task after another
 Pixels = NDArray[np.uint8]
 Targets = Sequence[Prediction | None]  # the ground truth of each image, for controls
 _CREDENTIALS = re.compile(r"://[^/\s@]+@")
@@ -44,9 +45,12 @@ class MethodSource:
         """The method.
 
         Raises:
-            EarthInstructError: there is none of that name, or it cannot be made.
+            EarthInstructError: there is none of that name, it cannot be made, or something that it needs is missing.
         """
-        return make_method(self.method, self.parameters) if isinstance(self.method, str) else self.method
+        if isinstance(self.method, str):
+            return make_method(self.method, self.parameters)
+        refuse_incomplete(self.method)
+        return self.method
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Worker:
         self._dataset = dataset
         self._secrets = secret_values(source.parameters or {})
         self._process = os.getpid()
-        self._ahead: dict[int, Future[Pixels | str]] = {}
+        self._read: dict[int, Future[Pixels | str]] = {}
 
     @cached_property
     def _method(self) -> Method | ControlMethod:
@@ -102,10 +106,15 @@ class Worker:
         return None if reason is None else str(reason)
 
     def answers(self, task: Task, images: Sequence[int], targets: Targets, following: Sequence[int]) -> Answers:
-        """Read and answer images, by their positions in the dataset; the following ones are read meanwhile."""
-        read = [self._ahead[i].result() if i in self._ahead else self.read(i) for i in images]
-        self._ahead = {i: self._reader.submit(self.read, i) for i in following}
-        return Answers(self.records(task, images, read, targets), _resident_memory())
+        """Read and answer images, by their positions in the dataset; the following ones are read meanwhile.
+
+        What was read is held until the next call, which may ask something else of the same images.
+        """
+        wanted = dict.fromkeys((*images, *following))
+        self._read = {i: self._read.get(i) or self._reader.submit(self.read, i) for i in wanted}
+        return Answers(
+            self.records(task, images, [self._read[i].result() for i in images], targets), _resident_memory()
+        )
 
     @cached_property
     def _reader(self) -> ThreadPoolExecutor:
@@ -121,7 +130,11 @@ class Worker:
     def records(
         self, task: Task, images: Sequence[int], read: Sequence[Pixels | str], targets: Targets
     ) -> list[Record]:
-        """Answer images that were read; a failing image is recorded with its reason."""
+        """Answer images that were read; a failing image is recorded with its reason.
+
+        The method gets copies: other tasks are asked of the same pixels, and it may draw on what it is given.
+        """
+        read = [pixels if isinstance(pixels, str) else pixels.copy() for pixels in read]
         spent = 0.0
         if len(images) > 1 and not any(isinstance(pixels, str) for pixels in read):
             started = time.perf_counter()
@@ -206,10 +219,17 @@ def targets_for(method: MethodInfo, dataset: Dataset, task: Task, images: Sequen
     return [targets_of(dataset, task, image) if method.control else None for image in images]
 
 
-def batches(work: Iterable[tuple[Task, Sequence[int]]], size: int) -> list[Batch]:
-    """The images of each task in groups of `size`, the last of a task smaller."""
+def chunks(work: Iterable[tuple[Task, Sequence[int]]], size: int) -> list[list[Batch]]:
+    """What is asked of `size` images at a time, of each task those that it lacks.
+
+    All tasks of an image stand together: what does not depend on the instruction is then made once.
+    """
+    lacking = [(task, set(images)) for task, images in work]
+    every = sorted(set().union(*(images for _, images in lacking)))
+    groups = [every[start : start + size] for start in range(0, len(every), size)]
     return [
-        (task, tuple(images[start : start + size])) for task, images in work for start in range(0, len(images), size)
+        [(task, tuple(i for i in group if i in images)) for task, images in lacking if not images.isdisjoint(group)]
+        for group in groups
     ]
 
 

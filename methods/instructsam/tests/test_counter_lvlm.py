@@ -8,6 +8,7 @@ import pytest
 from earthinstruct_instructsam.counters.lvlm import ANSWER_FORMAT, LvlmCounter
 from earthinstruct_instructsam.parts import Answer
 from earthinstruct_models.lvlm import LvlmError, Reply
+from earthinstruct_models.store import KeptLvlm
 
 from earthinstruct.contract import Instruction
 from earthinstruct.errors import EarthInstructError
@@ -128,8 +129,8 @@ def test_a_batch_fails_image_by_image():
 def test_nothing_is_asked_twice(tmp_path):
     lvlm = Scripted('{"ship": 1}', "unreadable")
     images = [IMAGE, IMAGE + 1]
-    first = LvlmCounter(lvlm, replies=tmp_path / "replies.jsonl").count_batch(images, VOCABULARY)
-    again = LvlmCounter(lvlm, replies=tmp_path / "replies.jsonl")
+    first = LvlmCounter(KeptLvlm(lvlm, tmp_path / "replies.jsonl")).count_batch(images, VOCABULARY)
+    again = LvlmCounter(KeptLvlm(lvlm, tmp_path / "replies.jsonl"))
     assert again.count(IMAGE, VOCABULARY) == first[0] == Answer({"ship": 1}, 100, 9, 0.5)
     with pytest.raises(LvlmError, match="unreadable"):
         again.count(IMAGE + 1, VOCABULARY)
@@ -154,7 +155,7 @@ def test_threads_share_one_request(tmp_path):
             return super().ask_many(images, text, schema, arrived=arrived)
 
     lvlm = Slow('{"ship": 1}')
-    counter = LvlmCounter(lvlm, replies=tmp_path / "replies.jsonl")
+    counter = LvlmCounter(KeptLvlm(lvlm, tmp_path / "replies.jsonl"))
     together = threading.Barrier(6)
 
     def count(_):
@@ -168,7 +169,7 @@ def test_threads_share_one_request(tmp_path):
 
 def test_description_and_end(tmp_path):
     lvlm = Scripted("{}")
-    counter = LvlmCounter(lvlm, replies=tmp_path / "replies.jsonl")
+    counter = LvlmCounter(KeptLvlm(lvlm, tmp_path / "replies.jsonl"))
     assert counter.describe() == {"counter": "lvlm", "lvlm": "scripted", "model": "tiny"}
     assert [counter.skip(task) for task in tasks_of("any", DIOR)] == [None] * 4
     counter.close()

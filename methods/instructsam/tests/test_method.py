@@ -449,9 +449,12 @@ def test_several_images_are_counted_and_proposed_for_together(tmp_path, cached):
     assert set(first.usage.seconds) == {"counter", "proposer", "encoder", "assignment", "total"}
     sam.predict(grey(2)[0], ASK)
     assert counter.asked == [2]
-    with pytest.raises(EarthInstructError, match="nothing to see"):
+    with pytest.raises(EarthInstructError, match="no"):
         sam.predict_batch(grey(3, 0), ASK)
     sam.predict(grey(3)[0], ASK)
+    assert counter.asked == [2, 2]
+    with pytest.raises(EarthInstructError, match="nothing to see"):
+        sam.predict(grey(0)[0], ASK)
     assert counter.asked == [2, 2, 1]  # the failed one alone is asked about again
 
 
@@ -463,3 +466,83 @@ def test_parts_that_take_one_image_are_timed_by_image(monkeypatch):
     fast, slow = sam.predict_batch(grey(0, 9), ASK)
     assert slow.usage.seconds["proposer"] - fast.usage.seconds["proposer"] > 0.05
     assert slow.usage.seconds["total"] - fast.usage.seconds["total"] > 0.05
+
+
+class Counted(Counts):
+    """Counts by the image's first pixel; remembers every image and setting that it was asked about."""
+
+    def __init__(self):
+        self.asked = []
+
+    def count(self, image, instruction):
+        number = int(image[0, 0, 0]) + 256 * int(image[0, 0, 1])
+        self.asked.append((number, instruction.setting, instruction.parent))
+        return Answer({"ship": 1 + number % 3, "car": number % 2})
+
+
+class RegionsCounted(Regions):
+    def __init__(self):
+        super().__init__([[i, 0, 4, 4] for i in range(3)])
+        self.asked = []
+
+    def propose(self, image):
+        self.asked.append(int(image[0, 0, 0]) + 256 * int(image[0, 0, 1]))
+        return super().propose(image)
+
+
+class Alike(Table):
+    """Embeds any label; the crops at x = 0, 1, 2 are less and less like it."""
+
+    def embed_crops(self, image, boxes):
+        return np.stack([1 - boxes[:, 0] / 4, boxes[:, 0] / 4], axis=1).astype(np.float32)
+
+    def embed_labels(self, labels):
+        return np.array([[1.0, len(label) / 100] for label in labels], dtype=np.float32)
+
+
+@pytest.fixture
+def many(tmp_path):
+    """A dataset of 300 images under four tasks, the first pixel of each its number."""
+    (tmp_path / "images").mkdir()
+    names = {"ship": "means of transport", "car": "means of transport", "tennis court": "sports field"}
+    images = [{"id": i + 1, "file_name": f"{i}.png", "width": 16, "height": 8} for i in range(300)]
+    boxes = [(i + 1, {"id": i + 1, "bbox": [i % 3, 0, 4, 4], "category_id": 1 + i % 3}) for i in range(300)]
+    annotations = [{**box, "image_id": i, "area": 16, "iscrowd": 0} for i, box in boxes]
+    for i in range(300):
+        pixels = np.zeros((8, 16, 3), dtype=np.uint8)
+        pixels[0, 0] = i % 256, i // 256, 0
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{i}.png")
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [
+            {"id": i, "name": name, "supercategory": parent} for i, (name, parent) in enumerate(names.items(), start=1)
+        ],
+    }
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    return str(tmp_path / "annotations.json")
+
+
+@pytest.mark.timeout(300)
+def test_over_four_tasks_the_proposer_is_asked_once_an_image(many, tmp_path):
+    def sam():
+        return InstructSAM(counter=Counted(), proposer=RegionsCounted(), encoder=Alike([], []))
+
+    def answers(evaluation):
+        files = [(folder / "predictions.jsonl").read_text().splitlines() for folder in evaluation.folders]
+        return [[{**json.loads(line), "seconds": None} for line in file] for file in files]
+
+    together = sam()
+    evaluation = evaluate(together, many, output=tmp_path / "together", resamples=0)
+    tasks = [result.task.name for result in evaluation.results]
+    assert len(tasks) == 4
+    assert sorted(together.proposer.asked) == list(range(300))
+    assert len(together.counter.asked) == len(set(together.counter.asked)) == 1200
+    apart = []
+    for task in tasks:
+        setting, _, parent = task.partition("/")[2].partition("/")
+        alone = sam()
+        options = {"setting": setting, "parent": parent.replace("_", " ") or None}
+        apart += answers(evaluate(alone, many, output=tmp_path / "apart", resamples=0, **options))
+        assert len(alone.proposer.asked) == len(alone.counter.asked) == 300
+    assert answers(evaluation) == apart

@@ -60,7 +60,7 @@ def test_a_parameter_that_two_parts_take_must_say_whose_it_is():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"limt": 3}, r"did you mean 'limit'.*The proposer takes limit, basin_area"),
+        ({"limt": 3}, r"did you mean 'limit'.*The proposer takes cache, limit"),
         ({"encoder.limit": 3}, "unknown parameter of method 'instructsam' 'encoder.limit'"),
         ({"assignmnt": "nearest"}, "did you mean 'assignment'"),
         ({"clip.device": "cpu"}, "unknown parameter"),
@@ -101,12 +101,18 @@ def test_another_choice_of_a_part_drops_what_the_preset_gave_the_first():
         ({"preset": "fast"}, ["environment variable OPENAI_API_KEY", "sam2_hiera_s", "skyclip-b32"]),
         ({"preset": "fast", "proposer.model": "sam2.1_hiera_b+"}, ["OPENAI", "sam2.1_hiera_b+", "skyclip-b32"]),
         ({"encoder": "remoteclip-b32"}, ["weights remoteclip-b32"]),
-        ({"encoder": "remoteclip-b32", "checkpoint": "own.pt"}, []),
+        ({"encoder": "remoteclip-b32", "checkpoint": "own.pt"}, ["checkpoint own.pt: it does not exist"]),
+        (
+            {"preset": "recorded", "images": "a", "counts": "b", "proposals": "c", "checkpoint": "d"},
+            ["counts b", "images a", "proposals c", "checkpoint d", "-M encoder.architecture=NAME"],
+        ),
+        ({"device": "gpu"}, ["device gpu: torch knows no such device; give -M device=cpu"]),
+        ({"weights": "w", "cache": __file__}, ["it is not a folder; give -M cache=DIR", "weights w"]),
         ({"counter": "recorded"}, ["-M counter.counts=DIR", "-M images=DIR"]),
     ],
 )
 def test_what_is_missing_is_named(parameters, lacking, monkeypatch):
-    monkeypatch.setattr("earthinstruct_models.choices.importlib.util.find_spec", lambda _: True)
+    monkeypatch.setattr("earthinstruct_models.choices.missing_packages", lambda _: [])
     found = InstructSAM.missing(**parameters)
     assert len(found) == len(lacking)
     assert all(words in line for words, line in zip(lacking, found, strict=True))
@@ -115,6 +121,23 @@ def test_what_is_missing_is_named(parameters, lacking, monkeypatch):
 def test_a_server_that_is_not_openais_needs_no_key(monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:8000/v1")
     assert InstructSAM.missing(counter="openai", model="m") == []
+
+
+def test_a_package_that_is_not_there_is_one_error_before_the_first_image(tmp_path):
+    code = (
+        "import sys\n"
+        "sys.modules['skimage'] = None\n"  # as where it is not installed
+        "from earthinstruct.cli import main\n"
+        "sys.exit(main(['evaluate', '--method', 'instructsam', '-M', 'device=gpu', '--output', 'runs']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: method 'instructsam' cannot run on this machine. Nothing was run. Missing:",
+        "  package skimage: pip install scikit-image",
+        "  device gpu: torch knows no such device; give -M device=cpu, or leave it out",
+    ]
+    assert (done.stdout, list(tmp_path.iterdir())) == ("", [])
 
 
 def test_doctor_says_where_weights_come_from_and_where_they_go(folder, capsys):
@@ -131,8 +154,3 @@ def test_doctor_says_where_weights_come_from_and_where_they_go(folder, capsys):
 def test_a_method_made_without_its_weights_says_the_same():
     with pytest.raises(DataError, match="fetch sam2_hiera_l"):
         InstructSAM(proposer="sam2")
-
-
-def test_weights_are_listed_from_here_too():
-    command = [sys.executable, "-m", "earthinstruct_instructsam.weights", "list"]
-    assert "georsclip-l14" in subprocess.run(command, capture_output=True, text=True, check=True).stdout

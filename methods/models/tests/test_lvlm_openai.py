@@ -15,8 +15,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-from earthinstruct_models.lvlm import LvlmError, RememberedLvlm, Reply, checked, parse_counts
+from earthinstruct_models.lvlm import LvlmError, Reply, checked, parse_counts
 from earthinstruct_models.lvlm.openai import OpenAiLvlm
+from earthinstruct_models.store import KeptLvlm
 from PIL import Image
 
 from earthinstruct.errors import EarthInstructError, UnknownNameError
@@ -438,7 +439,7 @@ def test_the_key_is_nowhere(server, make, caplog, tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", server.address.replace("//", f"//{user}@"))
     server.plan = [fault(500, KEY), fault(429, KEY), fault(400, f"'response_format' for {KEY} {user}")]
     lvlm = make()
-    kept = RememberedLvlm(lvlm, tmp_path / "replies.jsonl")
+    kept = KeptLvlm(lvlm, tmp_path / "replies.jsonl")
     kept.ask(IMAGE, "count", SCHEMA)
     said = []
     for broken in (fault(404, f"{KEY} " * 50), fault(401, f"{KEY} {user}"), reset):

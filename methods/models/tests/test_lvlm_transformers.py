@@ -183,7 +183,7 @@ def test_parameters(folder):
 
 
 def test_importing_imports_no_model_library():
-    modules = ("lvlm", "lvlm.openai", "lvlm.transformers", "lvlm.remembered")
+    modules = ("lvlm", "lvlm.openai", "lvlm.transformers", "parts", "store")
     code = "; ".join(f"import earthinstruct_models.{name}" for name in modules)
     check = "import sys; assert not {'torch', 'transformers', 'openai', 'PIL'} & set(sys.modules), sys.modules.keys()"
     subprocess.run([sys.executable, "-c", f"{code}; {check}"], check=True)

@@ -20,14 +20,11 @@ def test_weights_are_listed(capsys, folder):
     assert "EARTHINSTRUCT_WEIGHTS" in out
 
 
-@pytest.mark.parametrize(
-    ("name", "message"), [("skyclip", "did you mean"), ("qwen2.5-vl-7b", "get the folder Qwen2.5")]
-)
-def test_what_cannot_be_fetched_is_an_error_of_one_line(capsys, name, message):
-    assert main(["fetch", name]) == 2
+def test_what_cannot_be_fetched_is_an_error_of_one_line(capsys):
+    assert main(["fetch", "skyclip"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
-    assert message in error
+    assert "did you mean" in error
 
 
 def test_fetching_shows_the_licence_and_the_hash(capsys, folder, monkeypatch):

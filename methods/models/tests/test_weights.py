@@ -2,9 +2,12 @@
 
 import hashlib
 import io
+import json
+import shutil
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 from earthinstruct_models import weights
@@ -12,7 +15,7 @@ from earthinstruct_models.encoders.table import ENCODERS
 from earthinstruct_models.proposers.sam2_model import MODELS
 from earthinstruct_models.weights import WEIGHTS, Weights, fetch, file_sha256, find_weights
 
-from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
+from earthinstruct.errors import DataError, UnknownNameError
 
 CONTENT = bytes(range(256)) * 5000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -83,6 +86,11 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "weights"
 
 
+def names(folder):
+    """What a user sees of a folder: locks are hidden."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
 def table(url, sha256=None, file="w.pt"):
     return {"w": Weights("w", file, "https://example.org/page", url, sha256=sha256)}
 
@@ -97,7 +105,7 @@ def test_a_file_is_fetched_with_progress_and_its_hash_recorded(server, folder):
     assert file_sha256(path) == SHA256
     fetch("w", table=table(f"{server}/w.pt"))
     assert Handler.ranges == (0,)  # what is here is not fetched again
-    assert sorted(path.name for path in folder.iterdir()) == ["w.pt", "w.pt.sha256"]
+    assert names(folder) == ["w.pt", "w.pt.sha256"]
 
 
 def test_a_broken_download_goes_on_where_it_stopped(server, folder):
@@ -128,7 +136,7 @@ def test_a_file_that_changed_meanwhile_starts_again(server, folder):
 def test_another_file_than_the_known_one_is_not_kept(server, folder):
     with pytest.raises(DataError, match=f"has the sha256 {SHA256}, expected 0000"):
         fetch("w", table=table(f"{server}/w.pt", "0" * 64))
-    assert list(folder.iterdir()) == []
+    assert names(folder) == []
 
 
 def test_the_hash_of_the_first_fetch_binds_the_next(server, folder):
@@ -140,7 +148,7 @@ def test_the_hash_of_the_first_fetch_binds_the_next(server, folder):
 
 def test_the_one_checkpoint_of_an_archive_is_taken_out_under_our_name(server, folder):
     assert fetch("w", table=table(f"{server}/one.zip")).read_bytes() == CONTENT
-    assert sorted(path.name for path in folder.iterdir()) == ["w.pt", "w.pt.sha256"]
+    assert names(folder) == ["w.pt", "w.pt.sha256"]
     assert not (folder.parent / "run").exists()
 
 
@@ -162,11 +170,90 @@ def test_what_the_server_lacks_is_named(server):
         fetch("w", table=table(f"{server}/none.pt"))
 
 
-def test_a_folder_is_taken_from_its_page():
-    with pytest.raises(
-        EarthInstructError, match=r"get the folder Qwen2\.5-VL-7B-Instruct from https://huggingface\.co/Qwen/"
-    ):
-        fetch("qwen2.5-vl-7b")
+class Hub(BaseHTTPRequestHandler):
+    """As much of the Hugging Face Hub as a download asks for: what a repository holds, and its files."""
+
+    repository: ClassVar = {"config.json": b"{}", "model.safetensors": CONTENT, "pytorch_model.bin": b"may run code"}
+    asked = ()
+    broken = None  # a file that does not come
+
+    def do_GET(self):
+        if self.path.startswith("/api/models/me/tiny/revision/") or self.path == "/api/models/me/tiny":
+            files = [{"rfilename": name} for name in self.repository]
+            self.answer(json.dumps({"id": "me/tiny", "sha": "c" * 40, "siblings": files}).encode())
+            return
+        if self.path.startswith("/api/models/me/tiny/tree/"):
+            files = self.repository.items()
+            tree = [{"type": "file", "path": name, "size": len(content), "oid": name} for name, content in files]
+            self.answer(json.dumps(tree).encode())
+            return
+        name = self.path.rpartition("/")[2]
+        if not self.path.startswith("/me/tiny/resolve/") or name not in self.repository or name == self.broken:
+            self.send_error(404)
+            return
+        if self.command == "GET":
+            type(self).asked += (name,)
+        content = self.repository[name]
+        self.answer(content, ETag=f'"{hashlib.sha256(content).hexdigest()}"', **{"X-Repo-Commit": "c" * 40})
+
+    do_HEAD = do_GET
+
+    def answer(self, content, **headers):
+        self.send_response(200)
+        for name, value in {"Content-Length": str(len(content)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as running:
+        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        monkeypatch.setattr(Hub, "asked", ())
+        page = f"http://127.0.0.1:{running.server_address[1]}/me/tiny"
+        yield {"tiny": Weights("tiny", "tiny", page)}
+        running.shutdown()
+
+
+@pytest.mark.timeout(60)
+def test_a_folder_is_fetched_from_its_repository_without_what_may_run_code(hub, folder):
+    path = fetch("tiny", table=hub)
+    assert path == folder / "tiny"
+    assert sorted(file.name for file in path.iterdir() if file.is_file()) == ["config.json", "model.safetensors"]
+    assert (path / "model.safetensors").read_bytes() == CONTENT
+    assert (folder / "tiny.sha256").read_text() == f"{SHA256}  tiny/model.safetensors\n"
+    asked = Hub.asked
+    fetch("tiny", table=hub)
+    assert Hub.asked == asked  # what is here is not fetched again
+
+
+@pytest.mark.timeout(60)
+def test_a_folder_that_did_not_come_whole_is_not_put_in_place_and_goes_on(hub, folder, monkeypatch):
+    monkeypatch.setattr(Hub, "broken", "model.safetensors")
+    with pytest.raises(DataError, match="run the same command to go on"):
+        fetch("tiny", table=hub)
+    assert not (folder / "tiny").exists()
+    monkeypatch.setattr(Hub, "broken", None)
+    assert (fetch("tiny", table=hub) / "model.safetensors").read_bytes() == CONTENT
+    assert Hub.asked.count("config.json") == 1
+
+
+@pytest.mark.timeout(60)
+def test_the_hashes_of_a_folder_bind_the_next_fetch(hub, folder):
+    path = fetch("tiny", table=hub)
+    (path / "model.safetensors").write_bytes(b"changed")
+    with pytest.raises(DataError, match=f"tiny/model.safetensors has the sha256 .*, expected {SHA256}; remove it"):
+        fetch("tiny", table=hub)
+    shutil.rmtree(path)
+    (folder / "tiny.sha256").write_text(f"{'0' * 64}  tiny/model.safetensors\n")
+    with pytest.raises(DataError, match="it is not kept"):
+        fetch("tiny", table=hub)
+    assert not path.exists()
 
 
 def test_missing_weights_say_where_to_get_them_and_where_they_go(folder):

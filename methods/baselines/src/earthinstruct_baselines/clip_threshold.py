@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from earthinstruct_models.parts import Encoder, Proposer
+from earthinstruct_models.interfaces import Encoder, Proposer
+from earthinstruct_models.parts import Parts, lacking
 from numpy.typing import NDArray
 
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct_baselines._boxes import best
 from earthinstruct_baselines._detector import Detections, Detector
-from earthinstruct_baselines._parts import Parts, lacking
 
 SCORES = ("softmax", "cosine")
 
@@ -30,7 +30,8 @@ class ClipThreshold(Detector):
         temperature: of the softmax: the similarities are divided by it first. 0.01 is CLIP's own.
         threshold: the least score of a detection; 0 keeps what a score sweep needs.
         limit: most detections in one image.
-        **parameters: of the parts, as `proposer.key` and `encoder.key`.
+        **parameters: of the parts, as `proposer.key` and `encoder.key`; `cache` is a folder that keeps proposals and
+            embeddings.
 
     Raises:
         EarthInstructError: a part or parameter is unknown, or a part lacks a parameter or a file.
@@ -71,6 +72,11 @@ class ClipThreshold(Detector):
         corners = np.hstack([proposals.boxes[:, :2], proposals.boxes[:, :2] + proposals.boxes[:, 2:]])
         masks = None if proposals.masks is None else [proposals.masks[i] for i in kept]
         return Detections(category[kept], corners[kept], scores[kept], masks, proposals)
+
+    def describe(self) -> dict[str, Any]:
+        """Parameters, weights and versions."""
+        described = super().describe()
+        return {**described, "notes": described["notes"] + self._parts.notes}
 
     def parameters(self) -> dict[str, Any]:
         """The score, and the parts with their parameters."""

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 from earthinstruct_models.encoders.crops import crop_corners
+from earthinstruct_models.interfaces import Proposer, ask_each
 from earthinstruct_models.lvlm import Lvlm, Reply, answered, find_json
-from earthinstruct_models.parts import Proposer, propose_together
+from earthinstruct_models.parts import Parts, lacking
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Proposals, Usage
 from earthinstruct.tasks import ExactMapper, Task
-from earthinstruct_baselines._parts import Parts, lacking
 
 UNRECOGNISED = "unrecognised"
 SCHEMA: Mapping[str, Any] = {
@@ -40,7 +40,8 @@ class LaeLabel:
     Args:
         proposer: `sam2`, `segments`, `recorded`, or a proposer object.
         lvlm: `openai`, `transformers`, or a language model; crops are asked about together, as many as it takes.
-        **parameters: of the parts, as `proposer.key` and `lvlm.key`; `lvlm.replies` is a file that keeps every reply.
+        **parameters: of the parts, as `proposer.key` and `lvlm.key`; `lvlm.replies` is a file that keeps every reply,
+            `cache` a folder that keeps proposals and replies.
 
     Raises:
         EarthInstructError: a parameter is unknown or lacking, or a file is missing.
@@ -63,15 +64,13 @@ class LaeLabel:
     def predict_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction, /) -> list[Prediction]:
         """The same for several images; the language model is asked about the crops of all of them together.
 
-        The seconds of the proposer and of the language model are shared out evenly over images and crops.
+        The seconds of the language model are shared out evenly over the crops.
 
         Raises:
             LvlmError: as for `predict`, for one of the images; the replies about the others are remembered.
         """
-        started = time.perf_counter()
-        regions = propose_together(self._parts["proposer"], images)
-        proposing = (time.perf_counter() - started) / len(images)
-        crops = [_crops(image, proposals) for image, proposals in zip(images, regions, strict=True)]
+        proposed = ask_each(self._parts["proposer"], "propose", images)
+        crops = [_crops(image, proposals) for image, (proposals, _) in zip(images, proposed, strict=True)]
         started = time.perf_counter()
         outcomes = self._parts["lvlm"].ask_many([crop for some in crops for crop in some], prompt(instruction), SCHEMA)
         asking = (time.perf_counter() - started) / max(1, len(outcomes))
@@ -83,7 +82,7 @@ class LaeLabel:
                 instruction,
                 {"proposer": proposing, "lvlm": asking * len(proposals)},
             )
-            for proposals in regions
+            for proposals, proposing in proposed
         ]
 
     def skip(self, task: Task) -> str | None:
@@ -92,7 +91,7 @@ class LaeLabel:
 
     def describe(self) -> dict[str, Any]:
         """The parts."""
-        return {**self._parts.describe(), "version": version("earthinstruct-baselines")}
+        return {**self._parts.describe(), "version": version("earthinstruct-baselines"), "notes": self._parts.notes}
 
     def close(self) -> None:
         """Release the parts."""

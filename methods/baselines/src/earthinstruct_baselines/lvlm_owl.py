@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, answered, checked, find_json
+from earthinstruct_models.parts import Parts, lacking
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Usage
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.tasks import Task
-from earthinstruct_baselines._parts import Parts, lacking
 from earthinstruct_baselines.owlv2 import TEMPLATE, OWLv2
 
 SCHEMA: Mapping[str, Any] = {
@@ -114,6 +114,7 @@ class LvlmOwl:
             "version": version("earthinstruct-baselines"),
             "parameters": {**owl["parameters"], **lvlm["parameters"]},
             "weights": lvlm["weights"] + owl["weights"],
+            "notes": owl["notes"] + self._parts.notes,
         }
 
     def close(self) -> None:
@@ -123,7 +124,8 @@ class LvlmOwl:
     @classmethod
     def missing(cls, **parameters: Any) -> list[str]:
         """What it lacks on this machine, and how to get it; parameters as for the class."""
-        return OWLv2.missing(parameters.get("weights")) + lacking(cls, ("lvlm",), parameters)
+        of_owl = {key: parameters[key] for key in ("weights", "device") if key in parameters}
+        return OWLv2.missing(**of_owl) + lacking(cls, ("lvlm",), parameters)
 
 
 def prompt(instruction: Instruction) -> str:

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, ClassVar
 
 import numpy as np
-from earthinstruct_models.choices import LVLMS, Choice, always
+from earthinstruct_models.choices import LVLMS, transformers_lvlm
 from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, answered, checked, find_json
+from earthinstruct_models.parts import Parts, Tables, lacking
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Usage
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.tasks import ExactMapper, Task
 from earthinstruct_baselines._boxes import Floats, inside_image
-from earthinstruct_baselines._parts import Parts, lacking, remembered
 
 BOX = "bbox_2d"  # what both models were trained to call a box
 _BOXES = (BOX, "bbox", "box_2d", "box")
@@ -133,6 +133,7 @@ class QwenDetector(ABC):
             **about,
             "version": version("earthinstruct-baselines"),
             "parameters": {**self.parameters(), **about["parameters"]},
+            "notes": self._parts.notes,
         }
 
     def parameters(self) -> dict[str, Any]:
@@ -149,10 +150,9 @@ class QwenDetector(ABC):
         return lacking(cls, ("lvlm",), parameters, cls._tables())
 
     @classmethod
-    def _tables(cls) -> Mapping[str, Mapping[str, Choice]]:
+    def _tables(cls) -> Tables:
         """The language models, of which the one on this machine is the one that the method is named after."""
-        own = replace(LVLMS["transformers"], weights=always(cls.known_weights))
-        return {"lvlm": remembered({**LVLMS, "transformers": own})}
+        return {"lvlm": {**LVLMS, "transformers": transformers_lvlm(cls.known_weights)}}
 
 
 class Qwen25VL(QwenDetector):

@@ -1,21 +1,31 @@
-"""The parts of InstructSAM that can be chosen by name: those of `earthinstruct_models.choices`, and its own."""
+"""The parts of InstructSAM that can be chosen by name: those of `earthinstruct_models.parts`, and its own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from earthinstruct_models.choices import LVLMS, Choice, kept_encoder
+from earthinstruct_models.parts import KEPT, TABLES
 
-from earthinstruct_models.choices import ENCODERS, LVLMS, PROPOSERS, Choice
+from earthinstruct_instructsam.parts import KeptCounter
 
-CHOICES: Mapping[str, Mapping[str, Choice]] = {
+
+def _kept(choice: Choice) -> Choice:
+    return Choice("earthinstruct_instructsam.parts:KeptCounter", inner={"counter": choice})
+
+
+CHOICES = {
     "counter": {
         "recorded": Choice("earthinstruct_instructsam.counters.recorded:RecordedCounter"),
-        "small": Choice("earthinstruct_instructsam.counters.small:SmallCounter"),
+        "small": _kept(Choice("earthinstruct_instructsam.counters.small:SmallCounter")),
         **{
-            name: Choice("earthinstruct_instructsam.counters.lvlm:LvlmCounter", inner={"lvlm": lvlm})
+            name: _kept(Choice("earthinstruct_instructsam.counters.lvlm:LvlmCounter", inner={"lvlm": lvlm}))
             for name, lvlm in LVLMS.items()
         },
     },
-    "proposer": PROPOSERS,
-    "encoder": {**ENCODERS, "small": Choice("earthinstruct_instructsam.small:small_encoder")},
+    "proposer": TABLES["proposer"],
+    "encoder": {
+        **TABLES["encoder"],
+        "small": kept_encoder("earthinstruct_instructsam.small:small_encoder"),
+    },
 }
 PARTS = tuple(CHOICES)
+KEEPERS = {**KEPT, "counter": KeptCounter}  # of parts that are given as objects

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from earthinstruct_models.encoders.table import ENCODERS
-from earthinstruct_models.parts import Encoder
+from earthinstruct_models.interfaces import Encoder
 
 from earthinstruct.errors import UnknownNameError
 from earthinstruct.tasks import MappedLabel

@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-import importlib.util
-import threading
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
-from earthinstruct_models.cache import CachedEncoder, CachedProposer, StageCache
-from earthinstruct_models.choices import Choice, choice_of, close_parts, described, distributed, still_needed
-from earthinstruct_models.parts import Encoder, Proposer, propose_together
-from earthinstruct_models.recorded import fingerprint
+from earthinstruct_models.choices import missing_packages
+from earthinstruct_models.interfaces import Encoder, Proposer, ask_each, timed
+from earthinstruct_models.parts import Parts, lacking
+from earthinstruct_models.proposers.duplicates import without_duplicates
+from earthinstruct_models.store import answer_or_raise
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Proposals, Usage
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.tasks import Task
 from earthinstruct_instructsam.assignment import assign_above, assign_nearest, assign_under_counts
-from earthinstruct_instructsam.choices import CHOICES, PARTS
-from earthinstruct_instructsam.counters.cached import CachedCounter
-from earthinstruct_instructsam.duplicates import without_duplicates
-from earthinstruct_instructsam.parts import Answer, Counter, count_together
+from earthinstruct_instructsam.choices import CHOICES, KEEPERS, PARTS
+from earthinstruct_instructsam.parts import Answer, Counter
 from earthinstruct_instructsam.presets import PRESETS, SMALL_NOTE
-
-_T = TypeVar("_T")
-_IMAGES_REMEMBERED = 256
 
 ASSIGNMENTS = ("counts", "nearest", "threshold")
 SCORES = ("assigned", "largest")
 _OWN = ("preset", *PARTS, "assignment", "score", "threshold", "deduplicate", "cache", "name")
 _NOT_ASKED = "labels not asked for"
-_CACHE_NOTE = "a stage read from the cache shows the seconds of reading it"
 
 
 class InstructSAM:
@@ -92,50 +82,77 @@ class InstructSAM:
         self.threshold = threshold
         self.deduplicate = deduplicate
         self.name = name or ("instructsam" if assignment == "counts" else f"instructsam-{assignment}")
-        given = {"counter": counter, "proposer": proposer, "encoder": encoder}
-        self._names, chosen, for_part = _plan(preset, given, parameters)
-        for part, choice in chosen.items():
-            needed = still_needed(part, self._names[part], choice, for_part[part])
-            if needed:
-                raise EarthInstructError(needed[0])
-        made = given | {part: choice.make(for_part[part]) for part, choice in chosen.items()}
-        self.counter: Counter = made["counter"]
-        self.proposer: Proposer = made["proposer"]
-        self.encoder: Encoder = made["encoder"]
-        self._cached = cache is not None
-        if cache is not None:
-            self._keep_in(StageCache(cache))
-        self._answered: _Remembered[Answer] = _Remembered()
-        self._proposed: _Remembered[Proposals] = _Remembered()
-        self._crops: _Remembered[NDArray[np.float32]] = _Remembered()
+        chosen, of_preset = _of_preset(preset, {"counter": counter, "proposer": proposer, "encoder": encoder})
+        parameters = {**of_preset, **parameters, "cache": cache}
+        self._parts = Parts("instructsam", chosen, parameters, CHOICES, KEEPERS, _OWN)
+        self.counter: Counter = self._parts["counter"]
+        self.proposer: Proposer = self._parts["proposer"]
+        self.encoder: Encoder = self._parts["encoder"]
 
     def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
         """Count, propose, compare and assign in one RGB image, uint8 (height, width, 3)."""
-        return self._predicted(image, instruction, {})
+        (prediction,) = self.predict_batch([image], instruction)
+        return prediction
 
     def predict_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction, /) -> list[Prediction]:
         """The same for several images: a counter and a proposer that take several get them together.
 
         The seconds of a stage that took the images together are shared out evenly, unless it knows them.
         """
-        keys = [fingerprint(image) for image in images]
-        together: dict[str, float] = {}
-        with _timed(together, "total"), ThreadPoolExecutor(1, "counter") as beside:
-            counting = beside.submit(self._count_ahead, keys, images, instruction, together)
-            with _timed(together, "proposer"):
-                self._propose_ahead(keys, images)
-            counting.result()
-        shares = {stage: seconds / len(images) for stage, seconds in together.items()}
-        return [self._predicted(image, instruction, shares) for image in images]
+        return [self._prediction(found) for found in self._find(images, instruction)]
 
-    def _predicted(self, image: NDArray[np.uint8], instruction: Instruction, ahead: Mapping[str, float]) -> Prediction:
-        """The prediction for one image; `ahead` are seconds that stages took for it before."""
-        seconds: dict[str, float] = {}
-        with _timed(seconds, "total"):
-            found = self._find(image, instruction, seconds)
-        seconds |= {stage: seconds.get(stage, 0.0) + before for stage, before in ahead.items()}
-        if found.answer.seconds is not None:
-            seconds["counter"] = found.answer.seconds
+    def _find(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction) -> list[_Found]:
+        with ThreadPoolExecutor(1, "counter") as beside:  # the counter works beside the proposer, as in the paper
+            counting = beside.submit(self._count, images, instruction)
+            proposed = self._propose(images)
+            counted = counting.result()
+        found = []
+        for image, (answer, count_s), (proposals, propose_s) in zip(images, counted, proposed, strict=True):
+            counts = _asked_for(answer.counts, instruction)
+            labels = self._labels(counts, instruction)
+            similarities, compare_s = timed(self._compare, image, proposals, labels)
+            assigned, assign_s = timed(self._assign, similarities, [counts.get(label, 0) for label in labels])
+            seconds = {"proposer": propose_s, "encoder": compare_s, "assignment": assign_s}
+            if self._asks(instruction):
+                seconds["counter"] = count_s if answer.seconds is None else answer.seconds
+            seconds["total"] = max(count_s, propose_s) + compare_s + assign_s
+            found.append(_Found(answer, counts, proposals, labels, similarities, assigned, seconds))
+        return found
+
+    def _count(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction) -> list[tuple[Answer, float]]:
+        if not self._asks(instruction):
+            return [(Answer({}), 0.0)] * len(images)
+        return [(answer_or_raise(answer), s) for answer, s in ask_each(self.counter, "count", images, instruction)]
+
+    def _propose(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[Proposals, float]]:
+        proposed = ask_each(self.proposer, "propose", images)
+        if self.deduplicate is None:
+            return proposed
+        return [(without_duplicates(proposals, self.deduplicate), seconds) for proposals, seconds in proposed]
+
+    def _compare(self, image: NDArray[np.uint8], proposals: Proposals, labels: Sequence[str]) -> NDArray[np.float64]:
+        """Cosine of every proposal's crop with every label: (proposals, labels)."""
+        if not len(proposals) or not labels:
+            return np.zeros((len(proposals), len(labels)))
+        crops = self.encoder.embed_crops(image, proposals.boxes)
+        return (crops @ self.encoder.embed_labels(labels).T).astype(np.float64)
+
+    def _assign(self, similarities: NDArray[np.float64], counts: Sequence[int]) -> NDArray[np.int64]:
+        if self.assignment == "counts":
+            return assign_under_counts(similarities, counts)
+        return assign_nearest(similarities) if self.threshold is None else assign_above(similarities, self.threshold)
+
+    def _asks(self, instruction: Instruction) -> bool:
+        """Whether the counter has a say: under free labels it names them, whatever the assignment."""
+        return self.assignment == "counts" or instruction.setting != "open_vocabulary"
+
+    def _labels(self, counts: Mapping[str, int], instruction: Instruction) -> list[str]:
+        """The labels that proposals can get, sorted: the result does not depend on the order of an answer."""
+        if not self._asks(instruction):
+            return sorted(instruction.categories)
+        return sorted(label for label, count in counts.items() if count > 0)
+
+    def _prediction(self, found: _Found) -> Prediction:
         chosen = np.flatnonzero(found.assigned >= 0)
         similar = found.similarities[chosen]
         proposals = found.proposals
@@ -149,21 +166,21 @@ class InstructSAM:
             counts=found.counts if self.assignment == "counts" else None,
             proposals=proposals,
             usage=Usage(
-                seconds,
+                found.seconds,
                 found.answer.input_tokens,
                 found.answer.output_tokens,
-                {_NOT_ASKED: found.not_asked, **found.answer.events},
+                {_NOT_ASKED: len(found.answer.counts) - len(found.counts), **found.answer.events},
             ),
         )
 
     def explain(self, image: NDArray[np.uint8], instruction: Instruction, /) -> NDArray[np.uint8]:
         """A picture of the proposals, each with its similarity to every label and the label it got.
 
-        After `predict` nothing is asked again: the answers for the images seen last are remembered.
+        After `predict` nothing is asked again: the answers for the images seen last are kept.
         """
         from earthinstruct_instructsam.pictures import draw_similarities
 
-        found = self._find(image, instruction, {})
+        (found,) = self._find([image], instruction)
         return draw_similarities(image, found.proposals, found.labels, found.similarities, found.assigned)
 
     def skip(self, task: Task) -> str | None:
@@ -171,138 +188,39 @@ class InstructSAM:
         return self.counter.skip(task)
 
     def close(self) -> None:
-        """Release what the counter holds."""
-        close_parts([self.counter])
+        """Release what the parts hold."""
+        self._parts.close()
 
     def describe(self) -> dict[str, Any]:
         """Parameters, weights and devices of every part; `part.key` is a parameter of a part."""
         from importlib.metadata import version
 
-        parameters: dict[str, Any] = {
-            "preset": self.preset,
-            "assignment": self.assignment,
-            "score": self.score,
-            "threshold": self.threshold,
-            "deduplicate": self.deduplicate,
-        }
-        of_parts = described({part: getattr(self, part) for part in PARTS}, self._names)
-        parameters |= of_parts["parameters"]
+        own = ("preset", "assignment", "score", "threshold", "deduplicate")
+        of_parts = self._parts.describe()
+        parameters = {**{name: getattr(self, name) for name in own}, **of_parts["parameters"]}
         small = "small" in (parameters["counter"], parameters["encoder"])
-        notes = [SMALL_NOTE] * small + [_CACHE_NOTE] * self._cached
         return {
             "version": version("earthinstruct-instructsam"),
             "parameters": parameters,
             "weights": of_parts["weights"],
             "device": of_parts["device"] or "cpu",
             "packages": {name: version(name) for name in ("earthinstruct-instructsam", "torch", "open_clip_torch")},
-            "notes": notes,
+            "notes": [SMALL_NOTE] * small + self._parts.notes,
             "made_for": ["scenes"] if small else None,
         }
 
-    @staticmethod
-    def missing(preset: str = "small", **parameters: Any) -> list[str]:
+    @classmethod
+    def missing(cls, preset: str = "small", **parameters: Any) -> list[str]:
         """What a choice of parts lacks on this machine, and how to get it; parameters as for the class.
 
         Raises:
             UnknownNameError: a preset, a choice or a parameter is unknown.
         """
-        needed = {"torch": "torch", "open_clip": "open_clip_torch"}
-        absent = [f"{package}: pip install {package}" for module, package in needed.items() if not _installed(module)]
-        given = {part: parameters.pop(part, None) for part in PARTS}
-        for own in _OWN:
-            parameters.pop(own, None)
-        if absent:
+        absent = missing_packages({"torch": "torch", "open_clip": "open_clip_torch"})
+        if absent:  # a part that cannot be imported cannot tell its parameters
             return absent
-        names, chosen, for_part = _plan(preset, given, parameters)
-        for part, choice in chosen.items():
-            absent += choice.lacks(for_part[part])
-            absent += still_needed(part, names[part], choice, for_part[part])
-        return list(dict.fromkeys(absent))
-
-    def _find(self, image: NDArray[np.uint8], instruction: Instruction, seconds: dict[str, float]) -> _Found:
-        """Everything about one image. The counter works beside the proposer, as in the paper."""
-        key = fingerprint(image)
-        answer = Answer({})
-        with ThreadPoolExecutor(1, "counter") as beside:
-            asked: Future[Answer] | None = None
-            if self._asks(instruction):
-                asked = beside.submit(self._count, key, image, instruction, seconds)
-            with _timed(seconds, "proposer"):
-                proposals = self._proposed.get(key, lambda: self._kept(self.proposer.propose(image)))
-            if asked is not None:
-                answer = asked.result()
-        counts = _asked_for(answer.counts, instruction)
-        labels = self._labels(counts, instruction)
-        with _timed(seconds, "encoder"):
-            similarities = self._similarities(key, image, proposals, labels)
-        with _timed(seconds, "assignment"):
-            assigned = self._assign(similarities, [counts.get(label, 0) for label in labels])
-        not_asked = len(answer.counts) - len(counts)
-        return _Found(answer, counts, not_asked, proposals, labels, similarities, assigned)
-
-    def _asks(self, instruction: Instruction) -> bool:
-        """Whether the counter has a say: under free labels it names them, whatever the assignment."""
-        return self.assignment == "counts" or instruction.setting != "open_vocabulary"
-
-    def _count(self, key: str, image: NDArray[np.uint8], instruction: Instruction, seconds: dict[str, float]) -> Answer:
-        with _timed(seconds, "counter"):
-            return self._answered.get((key, instruction), lambda: self.counter.count(image, instruction))
-
-    def _count_ahead(
-        self,
-        keys: Sequence[str],
-        images: Sequence[NDArray[np.uint8]],
-        instruction: Instruction,
-        seconds: dict[str, float],
-    ) -> None:
-        """Remember the answers about several images; one that failed is left for its own turn, to be raised there."""
-        if not callable(getattr(self.counter, "count_batch", None)) or not self._asks(instruction):
-            return
-        unknown = self._answered.unknown([(key, instruction) for key in keys])
-        with _timed(seconds, "counter"):
-            answers = count_together(self.counter, [images[i] for i in unknown], instruction)
-        for i, answer in zip(unknown, answers, strict=True):
-            if isinstance(answer, Answer):
-                self._answered.put((keys[i], instruction), answer)
-
-    def _propose_ahead(self, keys: Sequence[str], images: Sequence[NDArray[np.uint8]]) -> None:
-        """Remember the proposals of several images."""
-        if not callable(getattr(self.proposer, "propose_batch", None)):
-            return
-        unknown = self._proposed.unknown(keys)
-        for i, proposals in zip(unknown, propose_together(self.proposer, [images[i] for i in unknown]), strict=True):
-            self._proposed.put(keys[i], self._kept(proposals))
-
-    def _kept(self, proposals: Proposals) -> Proposals:
-        return proposals if self.deduplicate is None else without_duplicates(proposals, self.deduplicate)
-
-    def _labels(self, counts: dict[str, int], instruction: Instruction) -> list[str]:
-        """The labels that proposals can get, sorted: the result does not depend on the order of an answer."""
-        if not self._asks(instruction):
-            return sorted(instruction.categories)
-        return sorted(label for label, count in counts.items() if count > 0)
-
-    def _similarities(
-        self, key: str, image: NDArray[np.uint8], proposals: Proposals, labels: list[str]
-    ) -> NDArray[np.float64]:
-        """Cosine of every proposal's crop with every label: (proposals, labels)."""
-        if not len(proposals) or not labels:
-            return np.zeros((len(proposals), len(labels)))
-        crops = self._crops.get(key, lambda: self.encoder.embed_crops(image, proposals.boxes))
-        return (crops @ self.encoder.embed_labels(labels).T).astype(np.float64)
-
-    def _assign(self, similarities: NDArray[np.float64], counts: list[int]) -> NDArray[np.int64]:
-        if self.assignment == "counts":
-            return assign_under_counts(similarities, counts)
-        return assign_nearest(similarities) if self.threshold is None else assign_above(similarities, self.threshold)
-
-    def _keep_in(self, cache: StageCache) -> None:
-        """Put the cache before every part but recorded ones, which are files already."""
-        if self._names.get("counter") != "recorded":
-            self.counter = CachedCounter(self.counter, cache)
-        if self._names.get("proposer") != "recorded":
-            self.proposer = CachedProposer(self.proposer, cache)
-        self.encoder = CachedEncoder(self.encoder, cache)
+        chosen, of_preset = _of_preset(preset, {part: parameters.get(part) for part in PARTS})
+        return lacking(cls, PARTS, {**of_preset, **parameters, **chosen}, CHOICES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -311,86 +229,25 @@ class _Found:
 
     answer: Answer
     counts: dict[str, int]
-    not_asked: int
     proposals: Proposals
     labels: list[str]
     similarities: NDArray[np.float64]
     assigned: NDArray[np.int64]
+    seconds: dict[str, float]
 
 
-def _plan(
-    preset: str, given: Mapping[str, Any], parameters: Mapping[str, Any]
-) -> tuple[dict[str, str], dict[str, Choice], dict[str, dict[str, Any]]]:
-    """For every part that is chosen by name: the name, the choice, its parameters."""
+def _of_preset(preset: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The choice of every part, and the preset's parameters of those that it chose."""
     if preset not in PRESETS:
         raise UnknownNameError("preset", preset, PRESETS)
     of_preset = PRESETS[preset]
-    wanted = {part: of_preset[part] if given[part] is None else given[part] for part in PARTS}
-    names = {part: name for part, name in wanted.items() if isinstance(name, str)}
-    chosen = {part: choice_of(part, name, CHOICES[part]) for part, name in names.items()}
-    kept = {  # a preset's parameters go with its choices
-        key: value
-        for key, value in of_preset.items()
-        if (part := key.partition(".")[0]) != key and names.get(part) == of_preset[part]
-    }
-    for_part = distributed("instructsam", chosen, kept)
-    for part, own in distributed("instructsam", chosen, parameters, _OWN).items():
-        for_part[part].update(own)
-    return names, chosen, for_part
+    chosen = {part: of_preset[part] if given[part] is None else given[part] for part in PARTS}
+    kept = [part for part in PARTS if isinstance(chosen[part], str) and chosen[part] == of_preset[part]]
+    return chosen, {key: value for key, value in of_preset.items() if key.partition(".")[0] in kept and "." in key}
 
 
-def _asked_for(counts: Any, instruction: Instruction) -> dict[str, int]:
+def _asked_for(counts: Mapping[str, int], instruction: Instruction) -> dict[str, int]:
     """The counts; under open_vocabulary only of the categories asked for, which a language model may overstep."""
     if instruction.setting != "open_vocabulary":
         return dict(counts)
     return {label: count for label, count in counts.items() if label in instruction.categories}
-
-
-def _installed(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    started = time.perf_counter()
-    yield
-    seconds[stage] = time.perf_counter() - started
-
-
-class _Remembered(Generic[_T]):
-    """What a stage gave for the images seen last; made once, also when several threads ask at once.
-
-    The tasks of a dataset share images, and proposals and crops do not depend on the instruction.
-    """
-
-    def __init__(self) -> None:
-        self._values: OrderedDict[Hashable, Future[_T]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def unknown(self, keys: Sequence[Hashable]) -> list[int]:
-        """The positions of the keys that are not remembered, each key once."""
-        with self._lock:
-            return [i for i, key in enumerate(keys) if key not in self._values and key not in keys[:i]]
-
-    def put(self, key: Hashable, value: _T) -> None:
-        """Remember a value."""
-        self.get(key, lambda: value)
-
-    def get(self, key: Hashable, make: Callable[[], _T]) -> _T:
-        """The value of a key, made when it is not remembered. An error is raised and forgotten."""
-        with self._lock:
-            value = self._values.get(key)
-            ours = value is None
-            if value is None:
-                value = self._values[key] = Future()
-                if len(self._values) > _IMAGES_REMEMBERED:
-                    self._values.popitem(last=False)
-            self._values.move_to_end(key)
-        if ours:
-            try:
-                value.set_result(make())
-            except BaseException as error:
-                with self._lock:
-                    self._values.pop(key, None)
-                value.set_exception(error)
-        return value.result()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from earthinstruct_models.fingerprints import fingerprint
+from earthinstruct_models.store import Folder, Form, Kept, Store, answer_or_raise
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction
@@ -52,12 +55,27 @@ class Counter(Protocol):
         ...
 
 
-def count_together(
-    counter: Counter, images: Sequence[NDArray[np.uint8]], instruction: Instruction
-) -> Sequence[Answer | Exception]:
-    """The answers about several images: by the counter's `count_batch` where it has one, else image by image."""
-    batch = getattr(counter, "count_batch", None)
-    if callable(batch):
-        answers: Sequence[Answer | Exception] = batch(images, instruction)
-        return answers
-    return [counter.count(image, instruction) for image in images]
+class KeptCounter(Kept):
+    """A counter whose answers are kept, by image and instruction.
+
+    Args:
+        counter: the counter.
+        cache: a folder that keeps them for the next run; None: they are kept in memory.
+    """
+
+    def __init__(self, counter: Counter, cache: Path | str | None = None) -> None:
+        super().__init__(counter)
+        place = None if cache is None else Folder(cache, Form[Answer]("counts", Answer), counter.describe)
+        self._store: Store[Answer] = Store(place)
+        if callable(getattr(counter, "count_batch", None)):
+            self.count_batch = self._count_batch
+
+    def count(self, image: NDArray[np.uint8], instruction: Instruction) -> Answer:
+        """As the counter."""
+        key = fingerprint(image), instruction
+        (answer,) = self._store.get([key], lambda _new, _keep: [self.part.count(image, instruction)])
+        return answer_or_raise(answer)
+
+    def _count_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction) -> list[Answer | Exception]:
+        keys = [(fingerprint(image), instruction) for image in images]
+        return self._store.get(keys, lambda new, _keep: self.part.count_batch([images[i] for i in new], instruction))

@@ -39,10 +39,7 @@ def _list(console: Console) -> None:
     for column in ("name", "here", "licence", "get it"):
         table.add_column(column, overflow="fold")
     for weights in WEIGHTS.values():
-        by_hand = "" if weights.url else " (by hand: a folder)"
-        table.add_row(
-            weights.name, "yes" if weights.here else "", weights.licence or "see page", weights.page + by_hand
-        )
+        table.add_row(weights.name, "yes" if weights.here else "", weights.licence or "see page", weights.page)
     console.print(table)
     console.print(f"kept in {weights_folder()} (set {FOLDER_VARIABLE} for another folder)", highlight=False)
 
@@ -60,9 +57,7 @@ def _fetch(console: Console, name: str) -> None:
     ) as progress:
         task = progress.add_task(name, total=None)
         path = fetch(name, lambda have, total: progress.update(task, completed=have, total=total))
-    console.print(
-        f"{path} sha256 {path.with_name(path.name + '.sha256').read_text().partition(' ')[0]}", highlight=False
-    )
+    console.print(path, path.with_name(f"{path.name}.sha256").read_text(encoding="utf-8"), sep="\n", highlight=False)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,29 @@ import inspect
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
+from earthinstruct_models.devices import missing_device
 from earthinstruct_models.encoders.table import ENCODERS as NAMED_ENCODERS
-from earthinstruct_models.lvlm.openai import ADDRESS, KEY
+from earthinstruct_models.lvlm.openai import ADDRESS, KEY, server_of_environment
+from earthinstruct_models.pretrained import weight_files
 from earthinstruct_models.weights import WEIGHTS, find_weights
 
-SHARED = ("device", "images")  # given without a part, these go to every part that takes them
-_PLACES = {"counts": "DIR", "images": "DIR", "folder": "DIR", "proposals": "FILE", "checkpoint": "FILE"}
+SHARED = ("device", "images", "cache")  # given without a part, these go to every part that takes them
+_PLACES = {  # parameters that name a file or a folder
+    "counts": "DIR",
+    "images": "DIR",
+    "folder": "DIR",
+    "tokenizer": "DIR",
+    "proposals": "FILE",
+    "checkpoint": "FILE",
+    "config": "FILE",
+    "weights": "FILE",
+    "replies": "NEW FILE",  # made when it is not there
+    "cache": "NEW DIR",  # likewise
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +47,7 @@ class Choice:
         packages: module -> what to give pip, of what the part needs beyond the dependencies.
         weights: from the parameters, the name of the weights that the part takes; None where it takes none by name.
         weights_as: the parameter that their path is, unless it is given.
-        environment: variables of which one must be set -> what it is.
+        also: from the name of the part and its parameters, what else is missing; one line each.
     """
 
     factory: str
@@ -42,7 +56,7 @@ class Choice:
     packages: Mapping[str, str] = field(default_factory=dict)
     weights: Callable[[Mapping[str, Any]], str | None] = lambda _: None
     weights_as: str = "checkpoint"
-    environment: Mapping[str, str] = field(default_factory=dict)
+    also: Callable[[str, Mapping[str, Any]], Iterable[str]] = lambda _part, _given: ()
 
     def parameters(self) -> dict[str, inspect.Parameter]:
         """What can be given, by name."""
@@ -74,16 +88,22 @@ class Choice:
         own = {name: given[name] for name in self._own() if name in given}
         return _load(self.factory)(**own, **self.fixed, **inner)
 
-    def lacks(self, given: Mapping[str, Any]) -> list[str]:
-        """What is missing on this machine, and how to get it."""
-        absent = missing_packages(self.packages)
-        if self.environment and not any(os.environ.get(name, "").strip() for name in self.environment):
-            variables, values = " or ".join(self.environment), ", or ".join(self.environment.values())
-            absent.append(f"environment variable {variables}: set {values}")
+    def missing(self, part: str, given: Mapping[str, Any]) -> list[str]:
+        """What a part with these parameters misses on this machine: one line each, with what to do about it."""
+        lines = missing_packages(self.packages)
         needed = self._named_weights(given)
         if needed is not None and not WEIGHTS[needed].here:
-            absent.append(f"weights {needed}: {WEIGHTS[needed].how_to_get}")
-        return absent + [problem for choice in self.inner.values() for problem in choice.lacks(given)]
+            lines.append(f"weights {needed}: {WEIGHTS[needed].how_to_get}")
+        elif needed is not None:
+            given = {**given, self.weights_as: WEIGHTS[needed].path}
+        for name in self._own():
+            option = name if name in SHARED else f"{part}.{name}"
+            if name == "device":
+                lines += missing_device(given.get(name), option)
+            elif name in _PLACES:
+                lines += missing_place(given.get(name), option, _PLACES[name])
+        lines += self.also(part, given)
+        return lines + [line for choice in self.inner.values() for line in choice.missing(part, given)]
 
     def _own(self) -> dict[str, inspect.Parameter]:
         signature = inspect.signature(_load(self.factory)).parameters
@@ -98,41 +118,98 @@ def always(name: str) -> Callable[[Mapping[str, Any]], str | None]:
     return lambda _: name
 
 
+def _also_of_sam2(part: str, given: Mapping[str, Any]) -> list[str]:
+    model = str(given.get("model", ""))
+    return missing_place(model, f"{part}.model", "FILE") if model.endswith((".yaml", ".yml")) else []
+
+
+def _also_of_open_clip(part: str, given: Mapping[str, Any]) -> list[str]:
+    from earthinstruct_models.encoders.open_clip import missing_of_architecture
+
+    architecture, config, tokenizer = (given.get(name) for name in ("architecture", "config", "tokenizer"))
+    if config is not None and not Path(config).is_file():
+        return []
+    reader = {} if tokenizer is None else {"transformers": "transformers"}
+    return missing_packages(reader) + missing_of_architecture(part, architecture, config, tokenizer)
+
+
+def _also_of_openai(part: str, given: Mapping[str, Any]) -> list[str]:
+    if not any(os.environ.get(name, "").strip() for name in (KEY, ADDRESS)):
+        return [
+            f"environment variable {KEY} or {ADDRESS}: set the key, or the address of a server that is not OpenAI's"
+        ]
+    try:
+        server_of_environment()
+    except EarthInstructError as error:
+        return [str(error)]
+    return []
+
+
+def _also_of_transformers(part: str, given: Mapping[str, Any]) -> list[str]:
+    spread = {} if given.get("device_map") is None else {"accelerate": "accelerate"}
+    return missing_packages(spread) + missing_model(given.get("folder"))
+
+
 def _of_sam2(given: Mapping[str, Any]) -> str | None:
     name = given.get("model", "sam2_hiera_l")
     return name if name in WEIGHTS else None
 
 
+def _kept_proposer(factory: str, **needs: Any) -> Choice:
+    return Choice("earthinstruct_models.store:KeptProposer", inner={"proposer": Choice(factory, **needs)})
+
+
+def kept_encoder(factory: str, **needs: Any) -> Choice:
+    """An encoder whose embeddings are kept.
+
+    Args:
+        factory: that of the encoder.
+        **needs: what else `Choice` says of it.
+    """
+    return Choice("earthinstruct_models.store:KeptEncoder", inner={"encoder": Choice(factory, **needs)})
+
+
+def _kept_lvlm(factory: str, **needs: Any) -> Choice:
+    return Choice("earthinstruct_models.store:KeptLvlm", inner={"lvlm": Choice(factory, **needs)})
+
+
+def transformers_lvlm(weights: str) -> Choice:
+    """A language model on this machine, from these weights unless a folder is given."""
+    return _kept_lvlm(
+        "earthinstruct_models.lvlm.transformers:TransformersLvlm",
+        packages={"transformers": "transformers"},
+        weights=always(weights),
+        weights_as="folder",
+        also=_also_of_transformers,
+    )
+
+
 PROPOSERS: Mapping[str, Choice] = {
     "recorded": Choice("earthinstruct_models.proposers.recorded:RecordedProposer"),
-    "sam2": Choice(
+    "sam2": _kept_proposer(
         "earthinstruct_models.proposers.sam2:Sam2Proposer",
         packages={"sam2": "--no-build-isolation sam2"},
         weights=_of_sam2,
+        also=_also_of_sam2,
     ),
-    "segments": Choice(
+    "segments": _kept_proposer(
         "earthinstruct_models.proposers.segments:SegmentsProposer", packages={"skimage": "scikit-image"}
     ),
 }
 ENCODERS: Mapping[str, Choice] = {
-    "open_clip": Choice("earthinstruct_models.encoders.open_clip:OpenClipEncoder"),
+    "open_clip": kept_encoder("earthinstruct_models.encoders.open_clip:OpenClipEncoder", also=_also_of_open_clip),
     **{
-        name: Choice("earthinstruct_models.encoders.open_clip:named_encoder", {"name": name}, weights=always(name))
+        name: kept_encoder(
+            "earthinstruct_models.encoders.open_clip:named_encoder", fixed={"name": name}, weights=always(name)
+        )
         for name in NAMED_ENCODERS
     },
 }
 LVLMS: Mapping[str, Choice] = {
-    "openai": Choice(
-        "earthinstruct_models.lvlm.openai:OpenAiLvlm",
-        packages={"openai": "openai"},
-        environment={KEY: "the key", ADDRESS: "the address of a server that is not OpenAI's"},
+    "openai": _kept_lvlm(
+        "earthinstruct_models.lvlm.openai:OpenAiLvlm", packages={"openai": "openai"}, also=_also_of_openai
     ),
-    "transformers": Choice(
-        "earthinstruct_models.lvlm.transformers:TransformersLvlm",
-        packages={"transformers": "transformers"},
-        weights=always("qwen2.5-vl-7b"),
-        weights_as="folder",
-    ),
+    "transformers": transformers_lvlm("qwen2.5-vl-7b"),
 }
 
 
@@ -147,6 +224,41 @@ def missing_packages(needed: Mapping[str, str]) -> list[str]:
         for module, to_install in needed.items()
         if importlib.util.find_spec(module) is None
     ]
+
+
+def missing_place(path: object, option: str, kind: str) -> list[str]:
+    """What is wrong with the path of a file or folder; an empty list when nothing is, or when it is None.
+
+    Args:
+        path: what was given.
+        option: the parameter that it is, for the line to type.
+        kind: `FILE`, `DIR` or `PATH` (either), which must be there; `NEW FILE` or `NEW DIR`, which may be.
+    """
+    if path is None:
+        return []
+    place = Path(str(path))
+    plain = kind.removeprefix("NEW ")
+    right = {"FILE": place.is_file(), "DIR": place.is_dir(), "PATH": place.exists()}[plain]
+    if right or (kind != plain and not place.exists()):
+        return []
+    problem = f"is not a {'file' if plain == 'FILE' else 'folder'}" if place.exists() else "does not exist"
+    return [f"{option.rpartition('.')[2]} {path}: it {problem}; give -M {option}={plain}"]
+
+
+def missing_model(folder: object, source: str = "the model's repository") -> list[str]:
+    """What a folder of a model of transformers lacks; nothing when it is None or no folder.
+
+    Args:
+        folder: as `save_pretrained` writes it.
+        source: where its files are published.
+    """
+    if folder is None or not Path(str(folder)).is_dir():
+        return []
+    try:
+        weight_files(Path(str(folder)), source)
+    except DataError as error:
+        return [f"model {folder}: {error}"]
+    return []
 
 
 def choice_of(part: str, name: str, table: Mapping[str, Choice]) -> Choice:
@@ -209,41 +321,21 @@ def still_needed(part: str, name: str, choice: Choice, given: Mapping[str, Any])
     ]
 
 
-def described(parts: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """What parts say of themselves, as a method's `describe` gives it.
+def missing_parts(
+    names: Mapping[str, str], chosen: Mapping[str, Choice], given: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """What parts miss on this machine, and the parameters that they still need; one line each.
 
     Args:
-        parts: part -> the object.
-        names: part -> the name of its choice, where it has one.
-
-    Returns:
-        `parameters` (a part's as `part.key`), `weights`, and `device`: "cpu", or "proposer cuda, encoder cpu" where
-        the parts differ; None where no part has one.
+        names: part -> the name of its choice.
+        chosen: part -> its choice.
+        given: part -> its parameters.
     """
-    parameters: dict[str, Any] = {}
-    weights: list[dict[str, str]] = []
-    devices: dict[str, str] = {}
-    for part, made in parts.items():
-        own = dict(made.describe())
-        weights += own.pop("weights", ())
-        if "device" in own:
-            devices[part] = str(own.pop("device"))
-        own_name = own.pop(part, type(made).__name__)
-        parameters[part] = names.get(part, own_name)
-        parameters |= {f"{part}.{key}": value for key, value in own.items()}
-    if len(set(devices.values())) > 1:
-        device: str | None = ", ".join(f"{part} {device}" for part, device in devices.items())
-    else:
-        device = next(iter(devices.values()), None)
-    return {"parameters": parameters, "weights": weights, "device": device}
-
-
-def close_parts(parts: Iterable[Any]) -> None:
-    """Release what parts hold."""
-    for part in parts:
-        close = getattr(part, "close", None)
-        if callable(close):
-            close()
+    lines = []
+    for part, choice in chosen.items():
+        lines += choice.missing(part, given[part])
+        lines += still_needed(part, names[part], choice, given[part])
+    return list(dict.fromkeys(lines))
 
 
 def _load(path: str) -> Callable[..., Any]:

@@ -1,51 +1,135 @@
-"""What a method asks of its models. Importing this module, or one that defines a part, imports no torch."""
+"""The parts of a method: chosen by name or given as objects, made with their parameters, described and released."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from earthinstruct.errors import EarthInstructError
+from earthinstruct_models.choices import (
+    ENCODERS,
+    LVLMS,
+    PROPOSERS,
+    Choice,
+    choice_of,
+    distributed,
+    missing_packages,
+    missing_parts,
+    still_needed,
+)
+from earthinstruct_models.store import Kept, KeptEncoder, KeptLvlm, KeptProposer
 
-from earthinstruct.contract import Proposals
+Tables = Mapping[str, Mapping[str, Choice]]  # part -> name -> choice
+TABLES: Tables = {"proposer": PROPOSERS, "encoder": ENCODERS, "lvlm": LVLMS}
+KEPT: Mapping[str, Callable[..., Kept]] = {"proposer": KeptProposer, "encoder": KeptEncoder, "lvlm": KeptLvlm}
+CACHE_NOTE = "a stage read from the cache shows the seconds of reading it"
 
 
-class Proposer(Protocol):
-    """Proposes class-agnostic regions of an image (SAM2 in the paper).
+class Parts:
+    """The parts of one method. Their answers are kept: what was asked once is not asked again.
 
-    Optional: `propose_batch(images)`, the same for several at once.
+    Args:
+        method: the name of the method, for errors.
+        chosen: part -> the name of a choice, or an object that is the part already.
+        parameters: of the parts: `key`, or `part.key` where two parts take it; `cache` is a folder that keeps the
+            answers for the next run. Of two values for one parameter the later one holds.
+        tables: the choices.
+        kept: part -> what keeps the answers of an object that is given.
+        own: the names of the method's own parameters, for errors.
+
+    Raises:
+        UnknownNameError: no such choice or parameter.
+        EarthInstructError: a part lacks a parameter or a file.
     """
 
-    def propose(self, image: NDArray[np.uint8]) -> Proposals:
-        """Regions of one RGB image, uint8 (height, width, 3), best first, with masks."""
-        ...
+    def __init__(
+        self,
+        method: str,
+        chosen: Mapping[str, Any],
+        parameters: Mapping[str, Any],
+        tables: Tables = TABLES,
+        kept: Mapping[str, Callable[..., Kept]] = KEPT,
+        own: Iterable[str] = (),
+    ) -> None:
+        self._names, choices, for_part = _plan(method, chosen, parameters, tables, own)
+        for part, choice in choices.items():
+            needed = still_needed(part, self._names[part], choice, for_part[part])
+            if needed:
+                raise EarthInstructError(f"{method}: {needed[0]}")
+        made = {part: choice.make(for_part[part]) for part, choice in choices.items()}
+        cache: str | Path | None = parameters.get("cache")
+        self.notes = [] if cache is None else [CACHE_NOTE]
+        self._made = {
+            part: made[part] if part in made else given if isinstance(given, Kept) else kept[part](given, cache=cache)
+            for part, given in chosen.items()
+        }
+
+    def __getitem__(self, part: str) -> Any:
+        """The part."""
+        return self._made[part]
 
     def describe(self) -> dict[str, Any]:
-        """Parameters, and `weights` [{name, sha256}] where there are any."""
-        ...
+        """What the parts say of themselves.
+
+        Returns:
+            `parameters` (a part's as `part.key`), `weights`, and `device`: "cpu", or "proposer cuda, encoder cpu" where
+            the parts differ; None where no part has one.
+        """
+        parameters: dict[str, Any] = {}
+        weights: list[dict[str, str]] = []
+        devices: dict[str, str] = {}
+        for part, made in self._made.items():
+            described = dict(made.describe())
+            weights += described.pop("weights", ())
+            if "device" in described:
+                devices[part] = str(described.pop("device"))
+            own_name = described.pop(part, type(getattr(made, "part", made)).__name__)
+            parameters[part] = self._names.get(part, own_name)
+            parameters |= {f"{part}.{key}": value for key, value in described.items()}
+        if len(set(devices.values())) > 1:
+            device: str | None = ", ".join(f"{part} {device}" for part, device in devices.items())
+        else:
+            device = next(iter(devices.values()), None)
+        return {"parameters": parameters, "weights": weights, "device": device}
+
+    def close(self) -> None:
+        """Release what the parts hold."""
+        for part in self._made.values():
+            close = getattr(part, "close", None)
+            if callable(close):
+                close()
 
 
-class Encoder(Protocol):
-    """Embeds crops and labels into one space (a remote-sensing CLIP in the paper)."""
+def lacking(method: type, parts: Iterable[str], parameters: Mapping[str, Any], tables: Tables = TABLES) -> list[str]:
+    """What the parts of a method lack on this machine, and how to get it.
 
-    def embed_crops(self, image: NDArray[np.uint8], boxes: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Unit embeddings of the image inside each box: (n, 4) xywh in pixels -> (n, d)."""
-        ...
+    Args:
+        method: its class.
+        parts: their names, which are arguments of the class.
+        parameters: as for the class.
+        tables: the choices.
 
-    def embed_labels(self, labels: Sequence[str]) -> NDArray[np.float32]:
-        """Unit embeddings of labels in the encoder's template: (m, d)."""
-        ...
+    Raises:
+        UnknownNameError: no such choice or parameter.
+    """
+    absent = missing_packages({"torch": "torch"})
+    if absent:  # a part that cannot be imported cannot tell its parameters
+        return absent
+    own = inspect.signature(method).parameters
+    chosen = {part: parameters.get(part, own[part].default) for part in parts}
+    of_parts = {key: value for key, value in parameters.items() if key not in own or key == "cache"}
+    return missing_parts(*_plan(str(getattr(method, "name", "")), chosen, of_parts, tables, own))
 
-    def describe(self) -> dict[str, Any]:
-        """Parameters, and `weights` [{name, sha256}]."""
-        ...
 
-
-def propose_together(proposer: Proposer, images: Sequence[NDArray[np.uint8]]) -> list[Proposals]:
-    """The regions of several images: by the proposer's `propose_batch` where it has one, else image by image."""
-    batch = getattr(proposer, "propose_batch", None)
-    if callable(batch):
-        found: list[Proposals] = batch(images)
-        return found
-    return [proposer.propose(image) for image in images]
+def _plan(
+    method: str, chosen: Mapping[str, Any], parameters: Mapping[str, Any], tables: Tables, own: Iterable[str]
+) -> tuple[dict[str, str], dict[str, Choice], dict[str, dict[str, Any]]]:
+    """For every part that is chosen by name: the name, the choice, its parameters."""
+    names = {part: name for part, name in chosen.items() if isinstance(name, str)}
+    choices = {part: choice_of(part, name, tables[part]) for part, name in names.items()}
+    taken = {key: value for key, value in parameters.items() if value is not None or key != "cache"}
+    if not any("cache" in choice.parameters() for choice in choices.values()):
+        taken.pop("cache", None)  # it is for the parts that are given as objects
+    return names, choices, distributed(method, choices, taken, own)

@@ -13,13 +13,15 @@ import shutil
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
+from filelock import FileLock
 from platformdirs import user_data_path
 
-from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
+from earthinstruct.errors import DataError, UnknownNameError
 
 if TYPE_CHECKING:
     import requests
@@ -28,6 +30,7 @@ FOLDER_VARIABLE = "EARTHINSTRUCT_WEIGHTS"
 _TIMEOUT = 30  # seconds without an answer
 _CHUNK = 1 << 16  # bytes; what a broken connection loses at most
 _SAM2_SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}  # in files -> in names of models
+_OF_FOLDERS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")  # weights, and what prepares input
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 Progress = Callable[[int, int | None], None]  # bytes here, bytes in all where the server says
@@ -41,9 +44,10 @@ class Weights:
         name: what it is asked for by.
         file: its name in the weights folder.
         page: where its authors publish it.
-        url: the file itself, or an archive (`.zip`) that holds it; None: a folder of files, to be taken from the page.
+        url: the file itself, or an archive (`.zip`) that holds it; None: a folder, the repository of the page on the
+            Hugging Face Hub.
         licence: as its authors state it; None: not known here, see the page.
-        sha256: of `file`; None: not known.
+        sha256: of `file`; None: not known, or a folder.
     """
 
     name: str
@@ -66,13 +70,10 @@ class Weights:
     @property
     def how_to_get(self) -> str:
         """One sentence: what to do when it is missing."""
-        if self.url is None:
-            return f"get the folder {self.file} from {self.page} and put it at {self.path}"
-        source = Path(urlsplit(self.url).path)
-        place = f"its checkpoint at {self.path}" if source.suffix == ".zip" else f"it at {self.path}"
-        return (
-            f"python -m earthinstruct_models fetch {self.name}, or get {source.name} from {self.page} and put {place}"
-        )
+        source = Path(urlsplit(self.url or f"/the folder {self.file}").path)
+        what = "its checkpoint" if source.suffix == ".zip" else "it"
+        command = f"python -m earthinstruct_models fetch {self.name}"
+        return f"{command}, or get {source.name} from {self.page} and put {what} at {self.path}"
 
 
 def _hub(name: str, repository: str, file: str, licence: str | None = None) -> Weights:
@@ -156,50 +157,101 @@ def _sha256(path: Path, _size: int, _changed: int) -> str:
 def fetch(name: str, progress: Progress | None = None, table: Mapping[str, Weights] = WEIGHTS) -> Path:
     """Download weights into the weights folder; a broken download goes on where it stopped.
 
-    The file is put in place only whole, and only with the hash that is known: from the table, else from an earlier
-    fetch (`<file>.sha256`, as sha256sum writes it).
+    They are put in place only whole, and only with the hashes that are known: from the table, else from an earlier
+    fetch (`<file>.sha256`, as sha256sum writes it). Of a folder, the safetensors are hashed. One process fetches at a
+    time.
 
     Args:
         name: a name of the table.
-        progress: called with the bytes here and in all.
+        progress: called with the bytes here and in all, for a file; the download of a folder shows its own.
         table: what there is.
 
     Returns:
-        The path of the file.
+        The path of the file or folder.
 
     Raises:
         UnknownNameError: no such weights.
-        EarthInstructError: they are a folder, to be taken from their page.
-        DataError: the server cannot be reached or answers with an error, an address is not https, or the file is not
-            the known one.
+        DataError: the server cannot be reached or answers with an error, an address is not https, or the files are not
+            the known ones.
     """
     weights = _known(name, table)
-    if weights.url is None:
-        raise EarthInstructError(f"{name} is a folder of files, not one file: {weights.how_to_get}")
     target = weights.path
+    part = target.with_name(f"{target.name}.part")
     beside = target.with_name(f"{target.name}.sha256")
-    known = weights.sha256 or (beside.read_text(encoding="utf-8").partition(" ")[0] if beside.is_file() else None)
-    if not target.is_file():
-        part = target.with_name(f"{target.name}.part")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _download(weights.url, part, progress)
-            if urlsplit(weights.url).path.endswith(".zip"):
-                part = _unpack(part)
-        except OSError as error:
-            raise DataError(f"{target} cannot be written: {error}") from error
-        found = file_sha256(part)
-        if known not in (None, found):
-            part.unlink()
-            raise DataError(
-                f"{weights.url} has the sha256 {found}, expected {known}; it is not kept. See {weights.page}"
-            )
-        part.replace(target)
-    found = file_sha256(target)
-    if known not in (None, found):
-        raise DataError(f"{target} has the sha256 {found}, expected {known}; remove it and fetch it again")
-    beside.write_text(f"{found}  {target.name}\n", encoding="utf-8")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f".{target.name}.lock")):
+            if not weights.here:
+                part = _downloaded(weights, part, progress)
+            place = target if weights.here else part
+            known = {target.name: weights.sha256} if weights.sha256 else _read_sums(beside)
+            found = _sums(place, target.name)
+            wrong = next((file for file, known_sum in known.items() if found.get(file) != known_sum), None)
+            if wrong is not None:
+                _refuse(weights, place, f"{wrong} has the sha256 {found.get(wrong)}, expected {known[wrong]}")
+            if place == part:
+                part.replace(target)
+            beside.write_text("".join(f"{sum_}  {file}\n" for file, sum_ in found.items()), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{target} cannot be written: {error}") from error
     return target
+
+
+def _sums(place: Path, name: str) -> dict[str, str]:
+    """The sha256 of a file, under its final name, or of each file of weights in a folder."""
+    if place.is_file():
+        return {name: file_sha256(place)}
+    return {f"{name}/{file.name}": file_sha256(file) for file in sorted(place.glob("*.safetensors"))}
+
+
+def _read_sums(path: Path) -> dict[str, str]:
+    """File -> sha256, as an earlier fetch wrote them."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return {file: known for known, _, file in (line.partition("  ") for line in lines)}
+
+
+def _refuse(weights: Weights, place: Path, problem: str) -> NoReturn:
+    """Raise: weights that were here are the user's to remove, others are not kept."""
+    if place == weights.path:
+        raise DataError(f"{place}: {problem}; remove it and fetch it again")
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink()
+    raise DataError(f"{weights.url or weights.page}: {problem}; it is not kept. See {weights.page}")
+
+
+def _downloaded(weights: Weights, part: Path, progress: Progress | None) -> Path:
+    """What is to be put in place."""
+    if weights.url is None:
+        _download_folder(weights, part)
+        return part
+    _download(weights.url, part, progress)
+    return _unpack(part) if urlsplit(weights.url).path.endswith(".zip") else part
+
+
+def _download_folder(weights: Weights, part: Path) -> None:
+    """Download a repository of the Hub, without weights in formats that may run code; whole files are kept."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    page = urlsplit(weights.page)
+    repository, hub = page.path.strip("/"), f"{page.scheme}://{page.netloc}"
+    go_on = "files that came whole are kept: run the same command to go on"
+    try:
+        published = HfApi(hub).model_info(repository)
+        snapshot_download(
+            repository, revision=published.sha, local_dir=part, endpoint=hub, allow_patterns=list(_OF_FOLDERS)
+        )
+    except Exception as error:  # huggingface_hub and what it connects with each raise their own
+        raise DataError(
+            f"{weights.page} cannot be fetched: {type(error).__name__}: {str(error)[:300]}; {go_on}. Weights that are "
+            "given on request need `hf auth login` first"
+        ) from error
+    files = [file.rfilename for file in published.siblings or ()]
+    wanted = [file for file in files if any(fnmatch(file, pattern) for pattern in _OF_FOLDERS)]
+    lacking = [file for file in wanted if not (part / file).is_file()]
+    if lacking:  # without a connection, huggingface_hub takes what is there for the whole
+        raise DataError(f"{weights.page}: {lacking[0]} did not come; {go_on}")
 
 
 def _known(name: str, table: Mapping[str, Weights] = WEIGHTS) -> Weights:
@@ -209,7 +261,7 @@ def _known(name: str, table: Mapping[str, Weights] = WEIGHTS) -> Weights:
 
 
 def _download(url: str, part: Path, progress: Progress | None) -> None:
-    """Download to `part`, behind what it holds already; pooch, used elsewhere, starts again from nothing."""
+    """Download to `part`, behind what it holds already; pooch and huggingface_hub start a file again from nothing."""
     import requests
 
     have = part.stat().st_size if part.exists() else 0

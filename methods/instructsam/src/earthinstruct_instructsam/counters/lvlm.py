@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from earthinstruct_models.lvlm import Lvlm, LvlmError, RememberedLvlm, Reply, parse_counts
+from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, parse_counts
+from earthinstruct_models.store import KeptLvlm
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction
@@ -27,16 +27,11 @@ class LvlmCounter:
     that category.
 
     Args:
-        lvlm: the language model.
-        replies: a `.jsonl` file that keeps every reply, so that none is asked, and paid, for twice; None: they are kept
-            as long as this object.
-
-    Raises:
-        DataError: the file cannot be read or written, or is malformed.
+        lvlm: the language model; no reply is asked, and paid, for twice.
     """
 
-    def __init__(self, lvlm: Lvlm, replies: Path | str | None = None) -> None:
-        self.lvlm = RememberedLvlm(lvlm, replies)
+    def __init__(self, lvlm: Lvlm) -> None:
+        self.lvlm = lvlm if isinstance(lvlm, KeptLvlm) else KeptLvlm(lvlm)
 
     def count(self, image: NDArray[np.uint8], instruction: Instruction) -> Answer:
         """Count in one RGB image, uint8 (height, width, 3).

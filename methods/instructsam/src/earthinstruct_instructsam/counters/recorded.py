@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from earthinstruct_models.recorded import image_names
+from earthinstruct_models.fingerprints import image_names
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from earthinstruct_models.encoders.crops import crop_corners
-from earthinstruct_models.parts import Proposer
+from earthinstruct_models.interfaces import Proposer
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -37,32 +37,29 @@ class Crops:
         return len(self.category)
 
 
-def crops_of(scenes: Sequence[Scene], proposer: Proposer, side: int, seed: int, *, varied: bool = True) -> Crops:
-    """Crops of all scenes.
+def crops_of(scenes: Sequence[Scene], proposer: Proposer, side: int, seed: int) -> Crops:
+    """Crops of all scenes: of objects, of proposals, of moved, resized and damaged boxes, and of random places.
+
+    At most `_MOST` of a kind are taken from one scene.
 
     Args:
         scenes: where from.
         proposer: its proposals are cropped, each labelled by the object it overlaps most.
         side: of the pictures, pixels.
         seed: of all random choices.
-        varied: moved and resized boxes, halves and pairs of objects and random places as well, and no more than
-            `_MOST` crops of a kind; otherwise every object and every proposal once.
     """
     dice = np.random.default_rng(seed)
     parts = []
     for scene in scenes:
         boxes = [scene.boxes, proposer.propose(scene.image).boxes]
-        if varied:
-            boxes += [_moved(scene.boxes, dice), _moved(scene.boxes, dice), _damaged(scene.boxes, dice)]
-            boxes.append(_anywhere(scene.image.shape[0], scene.image.shape[1], 16, dice))
+        boxes += [_moved(scene.boxes, dice), _moved(scene.boxes, dice), _damaged(scene.boxes, dice)]
+        boxes.append(_anywhere(scene.image.shape[0], scene.image.shape[1], 16, dice))
         every = np.concatenate(boxes)
         category, iou = _shown(every, scene)
-        if varied:
-            kind = category * 2 + (iou >= 0.5)
-            order = dice.permutation(len(every))
-            chosen = np.concatenate([order[kind[order] == k][:_MOST] for k in range(2 * len(CATEGORIES) + 2)])
-            every, category, iou = every[chosen], category[chosen], iou[chosen]
-        parts.append((pictures_of(scene.image, every, side), category, iou))
+        kind = category * 2 + (iou >= 0.5)
+        order = dice.permutation(len(every))
+        chosen = np.concatenate([order[kind[order] == k][:_MOST] for k in range(2 * len(CATEGORIES) + 2)])
+        parts.append((pictures_of(scene.image, every[chosen], side), category[chosen], iou[chosen]))
     return Crops(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 

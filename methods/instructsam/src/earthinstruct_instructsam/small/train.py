@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from earthinstruct_models.encoders.open_clip import OpenClipEncoder
-from earthinstruct_models.parts import Encoder, Proposer
+from earthinstruct_models.interfaces import Encoder, Proposer
 from earthinstruct_models.proposers.segments import SegmentsProposer
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment

@@ -14,27 +14,23 @@ class EncoderEntry:
         architecture: an open_clip model name.
         activation: the one it was trained with: `gelu` or `quickgelu`. A state dict does not show it.
         source: where that is stated.
-        file_format: of what its authors publish; all of them load.
     """
 
     architecture: str
     activation: str
     source: str
-    file_format: str
 
 
-_TRAINING = ".pt, a training checkpoint (`state_dict`, `module.`), in a .zip"
 ENCODERS: Mapping[str, EncoderEntry] = {
     "georsclip-l14": EncoderEntry(
         "ViT-L-14",
         "gelu",
         "the code of InstructSAM; GeoRSCLIP's own recipe starts from OpenAI weights (quickgelu): try both",
-        ".pt",
     ),
-    "georsclip-b32": EncoderEntry("ViT-B-32", "gelu", "as georsclip-l14", ".pt"),
-    "remoteclip-l14": EncoderEntry("ViT-L-14", "gelu", "the loading example of its authors", ".pt, a state dict"),
-    "remoteclip-b32": EncoderEntry("ViT-B-32", "gelu", "the loading example of its authors", ".pt, a state dict"),
-    "skyclip-l14": EncoderEntry("ViT-L-14", "quickgelu", "trained on from OpenAI weights", _TRAINING),
-    "skyclip-b32": EncoderEntry("ViT-B-32", "gelu", "trained on from laion2b_e16", _TRAINING),
-    "dfn2b-l14": EncoderEntry("ViT-L-14", "gelu", "open_clip's entry dfn2b_s39b", ".bin, a state dict"),
+    "georsclip-b32": EncoderEntry("ViT-B-32", "gelu", "as georsclip-l14"),
+    "remoteclip-l14": EncoderEntry("ViT-L-14", "gelu", "the loading example of its authors"),
+    "remoteclip-b32": EncoderEntry("ViT-B-32", "gelu", "the loading example of its authors"),
+    "skyclip-l14": EncoderEntry("ViT-L-14", "quickgelu", "trained on from OpenAI weights"),
+    "skyclip-b32": EncoderEntry("ViT-B-32", "gelu", "trained on from laion2b_e16"),
+    "dfn2b-l14": EncoderEntry("ViT-L-14", "gelu", "open_clip's entry dfn2b_s39b"),
 }

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from earthinstruct.contract import Proposals
 from earthinstruct.errors import DataError
 from earthinstruct.running.importers import read_proposal_file
-from earthinstruct_models.recorded import image_names
+from earthinstruct_models.fingerprints import image_names
 
 
 class RecordedProposer:

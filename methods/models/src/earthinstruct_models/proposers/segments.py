@@ -9,6 +9,7 @@ scored by a logistic function of a few of them, filled, and freed of duplicates.
 from __future__ import annotations
 
 import heapq
+import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from earthinstruct.contract import Proposals
+from earthinstruct.errors import EarthInstructError
 from earthinstruct.masks import encode_masks
+from earthinstruct_models.proposers.duplicates import distinct
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -27,6 +30,10 @@ _OPPONENT = np.array([[1 / 3, 0.75, 0.25], [1 / 3, -0.75, 0.25], [1 / 3, 0.0, -0
 
 _EDGES = (12.0, 20.0, 30.0, 42.0, 60.0)  # gradient, grey levels per pixel, from which a pixel is part of a contour
 _CLEAR_STEP = 30.0  # change of colour, grey levels, that makes a clear border
+_BASIN_AREA = 160.0  # mean area of the regions that the merge trees start from, pixels
+_LEAST_AREA = 40  # of a proposal, pixels
+_LARGEST_SHARE = 0.4  # of the image, that a proposal may cover
+_OVERLAP = 0.6  # of two proposals whose boxes have a larger IoU the lower one is dropped
 _CANDIDATES_PER_IMAGE = 900  # the best go on to be filled and compared
 
 # Logistic regression on scenes train: does a region cover an object with IoU >= 0.5? `_ALONE` knows the region only, in
@@ -66,25 +73,15 @@ class SegmentsProposer:
 
     Args:
         limit: most proposals for one image.
-        basin_area: mean area of the regions that the merge trees start from, pixels.
-        least_area: smallest proposal, pixels.
-        largest_share: largest proposal, share of the image.
-        overlap: of two proposals whose boxes have a larger IoU the lower one is dropped.
+
+    Raises:
+        EarthInstructError: scikit-image is not installed.
     """
 
-    def __init__(
-        self,
-        limit: int = 200,
-        basin_area: float = 160.0,
-        least_area: int = 40,
-        largest_share: float = 0.4,
-        overlap: float = 0.6,
-    ) -> None:
+    def __init__(self, limit: int = 200) -> None:
+        if importlib.util.find_spec("skimage") is None:
+            raise EarthInstructError("the proposer segments needs the package skimage: pip install scikit-image")
         self.limit = limit
-        self.basin_area = basin_area
-        self.least_area = least_area
-        self.largest_share = largest_share
-        self.overlap = overlap
 
     def propose(self, image: NDArray[np.uint8]) -> Proposals:
         """Regions of one RGB image, uint8 (height, width, 3), best first, with masks and scores in (0, 1)."""
@@ -94,7 +91,7 @@ class SegmentsProposer:
         score = np.concatenate([_score(source.features) for source in candidates])
         best = np.argsort(-score, kind="stable")[:_CANDIDATES_PER_IMAGE]
         cuts = [places[i][0].cut(places[i][1]) for i in best.tolist()]
-        kept = _without_duplicates(cuts, self.overlap, self.limit)
+        kept = distinct(np.array([cut.box for cut in cuts], dtype=np.float64), _OVERLAP, self.limit)
         masks = np.zeros((len(kept), height, width), dtype=bool)
         for mask, i in zip(masks, kept, strict=True):
             cuts[i].draw(mask)
@@ -102,13 +99,21 @@ class SegmentsProposer:
         return Proposals(boxes, tuple(encode_masks(masks)), score[best][kept])
 
     def describe(self) -> dict[str, Any]:
-        """Parameters; there are no weights."""
-        return {"proposer": "segments", **vars(self), "weights": []}
+        """Parameters and constants that proposals depend on; there are no weights."""
+        return {
+            "proposer": "segments",
+            "limit": self.limit,
+            "basin_area": _BASIN_AREA,
+            "least_area": _LEAST_AREA,
+            "largest_share": _LARGEST_SHARE,
+            "overlap": _OVERLAP,
+            "weights": [],
+        }
 
     def candidates(self, image: NDArray[np.uint8]) -> list[Candidates]:
         """All regions that are neither too small nor too large, by source; many of them overlap."""
         height, width = image.shape[:2]
-        most = max(2, int(height * width / self.basin_area))
+        most = max(2, int(height * width / _BASIN_AREA))
         closed = ndimage.grey_closing(image, (3, 3, 1))
         opened = ndimage.grey_opening(closed, (3, 3, 1))
         basins = _basins(closed.astype(np.float32) @ _OPPONENT, most)
@@ -116,9 +121,9 @@ class SegmentsProposer:
         pixels = _Pixels.of(image)
         gradient = _gradient(pixels.picture)
         sources += [_contour_candidates(gradient >= edge, pixels) for edge in _EDGES]
-        largest = self.largest_share * height * width
+        largest = _LARGEST_SHARE * height * width
         for source in sources:
-            source.keep((source.areas >= self.least_area) & (source.areas <= largest))
+            source.keep((source.areas >= _LEAST_AREA) & (source.areas <= largest))
         return sources
 
 
@@ -466,19 +471,3 @@ def _score(features: Floats) -> Floats:
 def _logistic(value: Floats) -> Floats:
     result: Floats = 1 / (1 + np.exp(-value))
     return result
-
-
-def _without_duplicates(cuts: list[_Cut], overlap: float, limit: int) -> list[int]:
-    """Indices of the first `limit` regions that have no box IoU above `overlap` with an earlier one."""
-    boxes = np.array([cut.box for cut in cuts], dtype=np.float64).reshape(-1, 4)
-    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-    area = np.prod(boxes[:, 2:], axis=1)
-    kept: list[int] = []
-    for i in range(len(cuts)):
-        if len(kept) == limit:
-            break
-        sides = np.minimum(high[kept], high[i]) - np.maximum(low[kept], low[i])
-        shared = np.prod(np.maximum(sides, 0), axis=1)
-        if not (shared > overlap * (area[kept] + area[i] - shared)).any():
-            kept.append(i)
-    return kept

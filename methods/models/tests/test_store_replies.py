@@ -1,10 +1,13 @@
 import json
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from earthinstruct_models.lvlm import Lvlm, LvlmError, RememberedLvlm, Reply
+from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply
+from earthinstruct_models.store import KeptLvlm
 
 from earthinstruct.errors import DataError
 
@@ -55,9 +58,9 @@ def file(tmp_path):
 
 
 def test_without_a_file_the_last_replies_are_kept(monkeypatch):
-    monkeypatch.setattr("earthinstruct_models.lvlm.remembered._IN_MEMORY", 2)
+    monkeypatch.setattr("earthinstruct_models.store.REPLIES_IN_MEMORY", 2)
     scripted = Scripted()
-    lvlm = RememberedLvlm(scripted)
+    lvlm = KeptLvlm(scripted)
     for n in (1, 2, 3, 3, 2, 1):
         assert lvlm.ask(image(n), "count").input_tokens == n
     assert scripted.asked == [1, 2, 3, 1]
@@ -66,13 +69,13 @@ def test_without_a_file_the_last_replies_are_kept(monkeypatch):
 
 def test_asked_once_and_also_after_a_restart(file):
     first = Scripted()
-    lvlm = RememberedLvlm(first, file)
+    lvlm = KeptLvlm(first, file)
     reply = lvlm.ask(image(3), "count")
     assert reply == Reply("3 count", input_tokens=3)
     assert lvlm.ask(image(3), "count") == reply
     assert first.asked == [3]
     again = Scripted(device="cuda")
-    assert RememberedLvlm(again, file).ask(image(3), "count") == reply
+    assert KeptLvlm(again, file).ask(image(3), "count") == reply
     assert again.asked == []
     assert lvlm.describe() == first.describe()
     lvlm.close()
@@ -81,29 +84,29 @@ def test_asked_once_and_also_after_a_restart(file):
 
 def test_without_a_file():
     scripted = Scripted(failing=[7])
-    lvlm = RememberedLvlm(scripted)
+    lvlm = KeptLvlm(scripted)
     assert lvlm.ask(image(3), "count") == lvlm.ask(image(3), "count")
     assert scripted.asked == [3]
 
 
 def test_anything_else_is_another_question(file):
-    base = RememberedLvlm(Scripted(), file)
+    base = KeptLvlm(Scripted(), file)
     base.ask(image(3), "count")
     other = Scripted()
-    lvlm = RememberedLvlm(other, file)
+    lvlm = KeptLvlm(other, file)
     lvlm.ask(image(4), "count")
     lvlm.ask(image(3), "name")
     lvlm.ask(image(3), "count", {"type": "object"})
     lvlm.ask(image(3).reshape(3, 2, 3), "count")
     assert other.asked == [4, 3, 3, 3]
     warmer = Scripted(temperature=1.0)
-    RememberedLvlm(warmer, file).ask(image(3), "count")
+    KeptLvlm(warmer, file).ask(image(3), "count")
     assert warmer.asked == [3]
 
 
 def test_a_batch_asks_what_is_not_known_each_once(file):
     scripted = Scripted()
-    lvlm = RememberedLvlm(scripted, file)
+    lvlm = KeptLvlm(scripted, file)
     lvlm.ask(image(2), "count")
     arrived = {}
     outcomes = lvlm.ask_many([image(n) for n in (1, 2, 3, 1)], "count", arrived=arrived.__setitem__)
@@ -116,7 +119,7 @@ def test_a_batch_asks_what_is_not_known_each_once(file):
 def test_a_request_under_way_is_not_made_twice(file):
     scripted = Scripted()
     scripted.gate.clear()
-    lvlm = RememberedLvlm(scripted, file)
+    lvlm = KeptLvlm(scripted, file)
     with ThreadPoolExecutor(6) as threads:
         waiting = [threads.submit(lvlm.ask, image(n), "count") for n in (5, 5, 5, 6, 5, 6)]
         scripted.gate.set()
@@ -127,34 +130,34 @@ def test_a_request_under_way_is_not_made_twice(file):
 
 def test_a_failure_is_not_kept_a_refusal_is(file):
     scripted = Scripted(failing=[7])
-    lvlm = RememberedLvlm(scripted, file)
+    lvlm = KeptLvlm(scripted, file)
     outcomes = lvlm.ask_many([image(7), image(8), image(9)], "count")
     assert [type(outcome) for outcome in outcomes] == [LvlmError, Reply, Reply]
     with pytest.raises(LvlmError, match="no connection"):
         lvlm.ask(image(7), "count")
     scripted.failing.clear()
     assert lvlm.ask(image(7), "count").input_tokens == 7
-    assert RememberedLvlm(scripted, file).ask(image(9), "count").finish == "refused"
+    assert KeptLvlm(scripted, file).ask(image(9), "count").finish == "refused"
     assert scripted.asked == [7, 8, 9, 7, 7]
 
 
 def test_an_interruption_keeps_what_arrived(file):
     scripted = Scripted()
-    lvlm = RememberedLvlm(scripted, file)
+    lvlm = KeptLvlm(scripted, file)
     with pytest.raises(KeyboardInterrupt):
         lvlm.ask_many([image(1), image(255), image(2)], "count")
     assert lvlm.ask(image(2), "count").input_tokens == 2  # nobody waits for what was never asked
-    assert RememberedLvlm(Scripted(), file).ask(image(1), "count").input_tokens == 1
+    assert KeptLvlm(Scripted(), file).ask(image(1), "count").input_tokens == 1
     assert scripted.asked == [1, 255, 2]
 
 
-@pytest.mark.parametrize("torn", [b'{"key": "ab', b'{"key":"x","reply":{"text":"a"}}'])
+@pytest.mark.parametrize("torn", [b'{"key": "ab', b'{"key":"x","reply":{"text":"\xc3', b"\xff"])
 def test_a_torn_last_line_is_removed(file, torn):
-    RememberedLvlm(Scripted(), file).ask(image(1), "count")
+    KeptLvlm(Scripted(), file).ask(image(1), "count")
     whole = file.read_bytes()
     file.write_bytes(whole + torn)
     scripted = Scripted()
-    lvlm = RememberedLvlm(scripted, file)
+    lvlm = KeptLvlm(scripted, file)
     assert file.read_bytes() == whole
     lvlm.ask(image(1), "count")
     lvlm.ask(image(2), "count")
@@ -162,20 +165,61 @@ def test_a_torn_last_line_is_removed(file, torn):
     assert [json.loads(line)["reply"]["input_tokens"] for line in file.read_text().splitlines()] == [1, 2]
 
 
+def test_a_last_line_that_lacks_no_more_than_its_end_is_kept(file):
+    KeptLvlm(Scripted(), file).ask_many([image(1), image(2)], "count")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    scripted = Scripted()
+    KeptLvlm(scripted, file).ask(image(2), "count")
+    assert scripted.asked == []
+    assert file.read_bytes() == whole
+
+
+def test_a_line_of_the_first_version_is_found(file):
+    """Keys and lines as they were written from the first version on: replies that are paid for stay readable."""
+    file.parent.mkdir()
+    key = "b44f9d2af562279d9cb52f34ff727bc696709dad7ad536f07e72de88e9e12eec"
+    file.write_text(f'{{"key":"{key}","reply":{{"text":"kept","input_tokens":5}}}}\n')
+    scripted = Scripted()
+    assert KeptLvlm(scripted, file).ask(image(3), "count", {"type": "object"}).text == "kept"
+    assert scripted.asked == []
+
+
+def test_two_processes_that_write_at_once_lose_no_line(file):
+    code = (
+        "import sys, numpy as np\n"
+        "from earthinstruct_models.lvlm import Reply\n"
+        "from earthinstruct_models.store import Replies\n"
+        "for i in range(200):\n"
+        "    Replies(sys.argv[1]).write(sys.argv[2] + str(i), Reply('x' * 9000))\n"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", code, str(file), name]) for name in "ab"]
+    assert [process.wait(120) for process in both] == [0, 0]
+    assert len({json.loads(line)["key"] for line in file.read_text().splitlines()}) == 400
+
+
+def test_replies_lie_in_the_cache_where_no_file_is_named(tmp_path):
+    scripted = Scripted()
+    KeptLvlm(scripted, cache=tmp_path).ask(image(3), "count")
+    assert KeptLvlm(Scripted(), tmp_path / "replies.jsonl").ask(image(3), "count").input_tokens == 3
+    KeptLvlm(scripted, tmp_path / "own.jsonl", cache=tmp_path).ask(image(3), "count")
+    assert scripted.asked == [3, 3]
+
+
 def test_a_malformed_line_is_named(file):
     file.parent.mkdir()
     for line in ("nonsense", '{"key": 3}', ""):
         file.write_text(f'{{"key":"x","reply":{{"text":"a"}}}}\n{line}\n')
         with pytest.raises(DataError, match=r"replies\.jsonl, line 2: .*delete the line"):
-            RememberedLvlm(Scripted(), file)
+            KeptLvlm(Scripted(), file)
 
 
 def test_a_file_that_cannot_be_written(file):
     file.mkdir(parents=True)
     with pytest.raises(DataError, match="cannot be read or written"):
-        RememberedLvlm(Scripted(), file)
+        KeptLvlm(Scripted(), file)
     file.rmdir()
-    lvlm = RememberedLvlm(Scripted(), file)
+    lvlm = KeptLvlm(Scripted(), file)
     file.mkdir()
     with pytest.raises(DataError, match="cannot be written"):
         lvlm.ask(image(1), "count")

@@ -1,0 +1,424 @@
+"""One store for the answers of parts, so that nothing is computed, or paid for, twice.
+
+An answer is found by what its part says of itself, by the content of the image and by what was asked. It is looked for
+in memory first, then in files where a user names a folder. Files hold JSON, never pickles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+import msgspec
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from earthinstruct.contract import Proposals
+from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.files import decode_json, replace_file
+from earthinstruct.running.predictions import ProposalRecord
+from earthinstruct_models.fingerprints import fingerprint
+from earthinstruct_models.interfaces import Encoder, Proposer
+from earthinstruct_models.lvlm.interface import Arrived, Lvlm, LvlmError, Reply
+
+_T = TypeVar("_T")
+_LOG = logging.getLogger(__name__)
+
+IMAGES_IN_MEMORY = 256
+REPLIES_IN_MEMORY = 10_000  # more than any method asks for at once
+
+Keep = Callable[[int, _T], None]
+Make = Callable[[list[int], Keep[_T]], Sequence[_T | Exception]]
+
+
+class Place(Protocol[_T]):
+    """Where answers lie beyond the memory of a process."""
+
+    def read(self, key: Any) -> _T | None:
+        """The answer, or None."""
+        ...
+
+    def write(self, key: Any, answer: _T) -> None:
+        """Keep an answer."""
+        ...
+
+
+class Store(Generic[_T]):
+    """The answers of one part, by key.
+
+    Args:
+        place: files behind the memory; None: none.
+        in_memory: how many answers are held in memory, those used last.
+    """
+
+    def __init__(self, place: Place[_T] | None, in_memory: int = IMAGES_IN_MEMORY) -> None:
+        self._place = place
+        self._in_memory = in_memory
+        self._known: OrderedDict[Hashable, Future[_T]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, keys: Sequence[Hashable], make: Make[_T]) -> list[_T | Exception]:
+        """For each key the kept answer, or a new one, or the error that is the reason for none, in order.
+
+        An answer that another thread is working on is waited for. Errors are not kept.
+
+        Args:
+            keys: what was asked.
+            make: gives the answers at some positions in `keys`; it may also pass an answer on as soon as it arrives,
+                with its number among these positions.
+
+        Raises:
+            DataError: an answer cannot be written.
+            Exception: what `make` raises.
+        """
+        ours: dict[Hashable, int] = {}
+        with self._lock:
+            for i, key in enumerate(keys):
+                if key not in self._known:
+                    self._known[key] = Future()
+                    ours[key] = i
+                self._known.move_to_end(key)
+            futures = [self._known[key] for key in keys]
+        if ours:
+            self._fill(ours, {key: futures[i] for key, i in ours.items()}, make)
+        outcomes = [cast("_T | Exception", future.exception() or future.result()) for future in futures]
+        self._forget_oldest()
+        return outcomes
+
+    def _fill(self, ours: Mapping[Hashable, int], futures: Mapping[Hashable, Future[_T]], make: Make[_T]) -> None:
+        """Read or make answers, and hand each to all who wait for it."""
+        failures: dict[Hashable, Exception] = {}
+        reason: Exception = EarthInstructError("the work was interrupted")
+        try:
+            for key in ours if self._place is not None else ():
+                kept = self._place.read(key)  # type: ignore[union-attr]
+                if kept is not None:
+                    futures[key].set_result(kept)
+            new = [key for key in ours if not futures[key].done()]
+
+            def keep(number: int, answer: _T) -> None:
+                if self._place is not None:
+                    self._place.write(new[number], answer)
+                futures[new[number]].set_result(answer)
+
+            for number, outcome in enumerate(make([ours[key] for key in new], keep) if new else ()):
+                if isinstance(outcome, Exception):
+                    failures[new[number]] = outcome
+                elif not futures[new[number]].done():
+                    keep(number, outcome)
+        except Exception as error:
+            reason = error
+            raise
+        finally:
+            for key, future in futures.items():
+                if not future.done():
+                    with self._lock:
+                        self._known.pop(key, None)  # the next one asks again
+                    future.set_exception(failures.get(key, reason))
+
+    def _forget_oldest(self) -> None:
+        with self._lock:
+            spare = len(self._known) - self._in_memory
+            for key in [key for key, future in self._known.items() if future.done()][: max(0, spare)]:
+                del self._known[key]
+
+
+@dataclass(frozen=True)
+class Form(Generic[_T]):
+    """How one kind of answer lies in a file.
+
+    Attributes:
+        name: of its folder.
+        record: a type that msgspec knows.
+        pack: from an answer to a record.
+        unpack: the way back.
+    """
+
+    name: str
+    record: type
+    pack: Callable[[_T], Any] = lambda answer: answer
+    unpack: Callable[[Any], _T] = lambda record: cast("_T", record)
+
+
+class Folder(Generic[_T]):
+    """A file for each answer: JSON and, on a second line, the sha256 of the file's name and the JSON.
+
+    Files are put in place whole, so several processes may share a folder. A damaged one is made again, with a warning.
+
+    Args:
+        folder: made when it is missing.
+        form: of the answers.
+        describe: what the part says of itself; all but its device belongs to the key.
+
+    Raises:
+        DataError: the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path | str, form: Form[_T], describe: Callable[[], Mapping[str, Any]]) -> None:
+        self._folder = Path(folder) / form.name
+        self._form = form
+        self._describe = describe
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(form.record)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"cache {folder} cannot be made: {error.strerror}") from error
+
+    def read(self, key: tuple[Any, ...]) -> _T | None:
+        """The answer; None where there is none, or it is damaged."""
+        path = self._path(key)
+        try:
+            content, _, checksum = path.read_bytes().partition(b"\n")
+            if checksum and checksum != _checksum(path, content):  # entries of earlier versions have none
+                raise DataError("its content does not have its checksum")
+            return self._form.unpack(self._decoder.decode(content))
+        except FileNotFoundError:
+            return None
+        except (msgspec.MsgspecError, EarthInstructError, ValueError, OSError) as error:
+            _LOG.warning("cache entry %s is damaged and is made again: %s", path, error)
+            return None
+
+    def write(self, key: tuple[Any, ...], answer: _T) -> None:
+        """Keep an answer.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        path = self._path(key)
+        content = msgspec.json.encode(self._form.pack(answer))
+        try:
+            path.parent.mkdir(exist_ok=True)
+            replace_file(path, (content, b"\n", _checksum(path, content)))
+        except OSError as error:
+            raise DataError(f"cache entry {path} cannot be written: {error.strerror}") from error
+
+    def _path(self, key: tuple[Any, ...]) -> Path:
+        name = hashlib.sha256(msgspec.json.encode([self._identity, *key], order="deterministic")).hexdigest()
+        return self._folder / name[:2] / f"{name}.json"
+
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        return {**_but_device(self._describe()), "earthinstruct-models": version("earthinstruct-models")}
+
+
+def _checksum(path: Path, content: bytes) -> bytes:
+    return hashlib.sha256(path.stem.encode() + content).hexdigest().encode()
+
+
+def _but_device(described: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in described.items() if name != "device"}
+
+
+class _Line(msgspec.Struct):
+    """One line of a file of replies."""
+
+    key: str
+    reply: Reply
+
+
+class Replies:
+    """A `.jsonl` file of replies, one line each, made when it is missing.
+
+    Processes may share it on one machine; each knows what was in it when it started. What a killed process left of a
+    last line is removed.
+
+    Raises:
+        DataError: it cannot be read or written, or another line than the last is malformed.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._lines = msgspec.json.Decoder(_Line)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
+            with self._lock:
+                self._end_last_line()
+                content = self.path.read_bytes() if self.path.exists() else b""
+        except OSError as error:
+            raise DataError(f"replies {self.path} cannot be read or written: {error.strerror}") from error
+        self._known = dict(self._read_lines(content.split(b"\n")[:-1]))
+
+    def read(self, key: str) -> Reply | None:
+        """The reply, or None."""
+        return self._known.get(key)
+
+    def write(self, key: str, reply: Reply) -> None:
+        """Append a reply.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        try:
+            with self._lock, self.path.open("ab", buffering=0) as file:
+                file.write(msgspec.json.encode(_Line(key, reply)) + b"\n")
+        except OSError as error:
+            raise DataError(f"replies {self.path} cannot be written: {error.strerror}") from error
+        self._known[key] = reply
+
+    def _read_lines(self, lines: Sequence[bytes]) -> Iterator[tuple[str, Reply]]:
+        for number, line in enumerate(lines, start=1):
+            problem = f"replies {self.path}, line {number}: {{error}}; delete the line to ask about its image again"
+            read = decode_json(line, self._lines, problem)
+            yield read.key, read.reply
+
+    def _end_last_line(self) -> None:
+        """End a last line that is whole, for its reply is paid for; remove one that is not."""
+        if not self.path.exists():
+            return
+        with self.path.open("r+b") as file:
+            content = file.read()
+            last = content[content.rfind(b"\n") + 1 :]
+            try:
+                self._lines.decode(last)
+                file.write(b"\n")
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                file.truncate(len(content) - len(last))
+
+
+class Kept:
+    """A part whose answers are kept. Whatever else it is asked for, its parameters included, the part itself gives."""
+
+    def __init__(self, part: Any) -> None:
+        self.part = part
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "part":  # not made yet: a copy in the making
+            raise AttributeError(name)
+        return getattr(self.part, name)
+
+
+def answer_or_raise(outcome: _T | Exception) -> _T:
+    """The answer, or the error in its place, raised."""
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+PROPOSALS: Form[Proposals] = Form("proposals", ProposalRecord, ProposalRecord.of, ProposalRecord.proposals)
+
+
+class KeptProposer(Kept):
+    """A proposer whose proposals are kept.
+
+    Args:
+        proposer: the proposer.
+        cache: a folder that keeps them for the next run; None: they are kept in memory.
+    """
+
+    def __init__(self, proposer: Proposer, cache: Path | str | None = None) -> None:
+        super().__init__(proposer)
+        self._store = Store(None if cache is None else Folder(cache, PROPOSALS, proposer.describe))
+        if callable(getattr(proposer, "propose_batch", None)):
+            self.propose_batch = self._propose_batch
+
+    def propose(self, image: NDArray[np.uint8]) -> Proposals:
+        """As the proposer."""
+        (outcome,) = self._store.get([(fingerprint(image),)], lambda _new, _keep: [self.part.propose(image)])
+        return answer_or_raise(outcome)
+
+    def _propose_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Proposals]:
+        keys = [(fingerprint(image),) for image in images]
+        outcomes = self._store.get(keys, lambda new, _keep: self.part.propose_batch([images[i] for i in new]))
+        return [answer_or_raise(outcome) for outcome in outcomes]
+
+
+class _Embeddings(msgspec.Struct):
+    """float32 embeddings: (n, d), and their bytes."""
+
+    shape: tuple[int, int]
+    values: bytes
+
+
+EMBEDDINGS: Form[NDArray[np.float32]] = Form(
+    "embeddings",
+    _Embeddings,
+    lambda array: _Embeddings(array.shape, np.ascontiguousarray(array, "<f4").tobytes()),
+    lambda record: np.frombuffer(record.values, "<f4").reshape(record.shape),
+)
+
+
+class KeptEncoder(Kept):
+    """An encoder whose embeddings of crops are kept; it remembers those of labels itself.
+
+    Args:
+        encoder: the encoder.
+        cache: a folder that keeps them for the next run; None: they are kept in memory.
+    """
+
+    def __init__(self, encoder: Encoder, cache: Path | str | None = None) -> None:
+        super().__init__(encoder)
+        self._store = Store(None if cache is None else Folder(cache, EMBEDDINGS, encoder.describe))
+
+    def embed_crops(self, image: NDArray[np.uint8], boxes: NDArray[np.float64]) -> NDArray[np.float32]:
+        """As the encoder."""
+        key = fingerprint(image), hashlib.sha256(np.ascontiguousarray(boxes).tobytes()).hexdigest()
+        (outcome,) = self._store.get([key], lambda _new, _keep: [self.part.embed_crops(image, boxes)])
+        return answer_or_raise(outcome)
+
+
+class KeptLvlm(Kept, Lvlm):
+    """A language model whose replies are kept, by image, prompt, schema and parameters (but the device).
+
+    Every reply that came is kept, also a refusal or one that cannot be read: nearly the same would come again. Delete
+    its line, or the file, to ask anew.
+
+    Args:
+        lvlm: the language model.
+        replies: a `.jsonl` file that keeps them, see `Replies`.
+        cache: a folder; without `replies` they are kept in its `replies.jsonl`. With neither, they are kept in memory.
+
+    Raises:
+        DataError: the file cannot be read or written, or is malformed.
+    """
+
+    def __init__(self, lvlm: Lvlm, replies: Path | str | None = None, cache: Path | str | None = None) -> None:
+        super().__init__(lvlm)
+        if replies is None and cache is not None:
+            replies = Path(cache) / "replies.jsonl"
+        self._parameters = msgspec.json.encode(_but_device(lvlm.describe()), order="deterministic")
+        self._store = Store(None if replies is None else Replies(replies), REPLIES_IN_MEMORY)
+
+    def ask_many(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        text: str,
+        schema: Mapping[str, Any] | None = None,
+        *,
+        arrived: Arrived | None = None,
+    ) -> list[Reply | LvlmError]:
+        """For each image the kept reply, or a new one, or why there is none, in order.
+
+        Raises:
+            DataError: a reply cannot be written.
+        """
+        outcomes = self._store.get(
+            [self._key(image, text, schema) for image in images],
+            lambda new, keep: self.part.ask_many([images[i] for i in new], text, schema, arrived=keep),
+        )
+        for i, outcome in enumerate(outcomes):
+            if isinstance(outcome, Reply):
+                if arrived is not None:
+                    arrived(i, outcome)
+            elif not isinstance(outcome, LvlmError):
+                raise outcome
+        return cast("list[Reply | LvlmError]", outcomes)
+
+    def describe(self) -> dict[str, Any]:
+        """That of the language model: where replies are kept changes none of them."""
+        described: dict[str, Any] = self.part.describe()
+        return described
+
+    def _key(self, image: NDArray[np.uint8], text: str, schema: Mapping[str, Any] | None) -> str:
+        asked = msgspec.json.encode([fingerprint(image), text, schema])
+        return hashlib.sha256(self._parameters + asked).hexdigest()

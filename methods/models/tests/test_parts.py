@@ -1,0 +1,77 @@
+"""The parts of a method: made or given, kept, described, released."""
+
+import numpy as np
+import pytest
+from earthinstruct_models.parts import Parts
+
+from earthinstruct import Proposals
+from earthinstruct.errors import EarthInstructError
+
+IMAGE = np.zeros((20, 30, 3), dtype=np.uint8)
+
+
+class Part:
+    """A proposer and an encoder."""
+
+    def __init__(self, **described):
+        self.described = described
+        self.closed = False
+        self.calls = 0
+
+    def propose(self, image):
+        self.calls += 1
+        return Proposals([[0, 0, 2, 2]])
+
+    def embed_crops(self, image, boxes):
+        self.calls += 1
+        return np.ones((len(boxes), 2), np.float32)
+
+    def describe(self):
+        return self.described
+
+    def close(self):
+        self.closed = True
+
+
+def test_parts_say_what_they_are_and_are_released():
+    weights = [{"name": "w", "sha256": "0"}]
+    proposer, encoder = Part(proposer="own", device="cuda", weights=weights), Part(device="cpu", side=3)
+    parts = Parts("m", {"proposer": proposer, "encoder": encoder}, {})
+    assert parts.describe() == {
+        "parameters": {"proposer": "own", "encoder": "Part", "encoder.side": 3},
+        "weights": weights,
+        "device": "proposer cuda, encoder cpu",
+    }
+    assert Parts("m", {"encoder": Part(device="cpu")}, {}).describe() == {
+        "parameters": {"encoder": "Part"},
+        "weights": [],
+        "device": "cpu",
+    }
+    parts.close()
+    assert proposer.closed
+    assert encoder.closed
+
+
+def test_a_part_by_name_has_its_parameters_and_the_name_of_its_choice():
+    parts = Parts("m", {"proposer": "segments"}, {"limit": 7})
+    assert parts["proposer"].limit == 7
+    described = parts.describe()["parameters"]
+    assert (described["proposer"], described["proposer.limit"]) == ("segments", 7)
+    with pytest.raises(EarthInstructError, match=r"m: encoder 'open_clip' needs checkpoint"):
+        Parts("m", {"encoder": "open_clip"}, {})
+
+
+def test_methods_share_what_their_parts_gave_in_a_cache(tmp_path):
+    first, second = Part(proposer="one"), Part(proposer="one")
+    for method, proposer in (("a", first), ("b", second)):
+        parts = Parts(method, {"proposer": proposer}, {"cache": tmp_path})
+        assert len(parts["proposer"].propose(IMAGE)) == 1
+        assert parts.notes == ["a stage read from the cache shows the seconds of reading it"]
+    assert (first.calls, second.calls) == (1, 0)
+
+
+def test_a_cache_reaches_parts_by_name_and_parts_that_are_given(tmp_path):
+    encoder = Part()
+    parts = Parts("m", {"proposer": "segments", "encoder": encoder}, {"cache": tmp_path})
+    parts["encoder"].embed_crops(IMAGE, parts["proposer"].propose(IMAGE).boxes)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["embeddings", "proposals"]

@@ -1,0 +1,184 @@
+"""Kept answers are exact, are not asked for twice, and are made again when they are damaged."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from earthinstruct_models.store import KeptEncoder, KeptProposer, Store
+
+from earthinstruct import Proposals
+from earthinstruct.errors import DataError
+from earthinstruct.masks import encode_masks
+
+IMAGE = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
+
+
+class Proposer:
+    def __init__(self, threshold=0.1, device="cpu"):
+        self.calls = 0
+        self.described = {"proposer": "test", "threshold": threshold, "device": device, "weights": [{"sha256": "a"}]}
+
+    def propose(self, image):
+        self.calls += 1
+        masks = np.zeros((2, *image.shape[:2]), dtype=bool)
+        masks[0, 1:3, 2:5] = masks[1, 4, 4] = True
+        return Proposals([[2, 1, 3, 2], [1 / 3, 4, 1, 1]], tuple(encode_masks(masks)), [0.1 + 0.2, 1e-17])
+
+    def describe(self):
+        return self.described
+
+
+class Encoder:
+    def __init__(self):
+        self.calls = 0
+
+    def embed_crops(self, image, boxes):
+        self.calls += 1
+        return (boxes / 7).astype(np.float32)
+
+    def embed_labels(self, labels):
+        return np.zeros((len(labels), 4), np.float32)
+
+    def describe(self):
+        return {"encoder": "test", "preprocess": {"mean": (0.5,) * 3}}
+
+
+def test_proposals_come_back_to_the_last_bit(tmp_path):
+    made = Proposer().propose(IMAGE)
+    for _ in range(2):
+        proposer = Proposer()
+        kept = KeptProposer(proposer, tmp_path).propose(IMAGE)
+        assert np.array_equal(kept.boxes, made.boxes)
+        assert np.array_equal(kept.scores, made.scores)
+        assert [dict(mask) for mask in kept.masks] == [{**mask, "size": tuple(mask["size"])} for mask in made.masks]
+    assert proposer.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "calls"),
+    [({}, 0), ({"device": "cuda"}, 0), ({"threshold": 0.2}, 1)],
+)
+def test_another_parameter_is_another_answer_another_device_is_not(tmp_path, change, calls):
+    KeptProposer(Proposer(), tmp_path).propose(IMAGE)
+    proposer = Proposer(**change)
+    KeptProposer(proposer, tmp_path).propose(IMAGE)
+    assert proposer.calls == calls
+    KeptProposer(proposer, tmp_path).propose(IMAGE[:, ::-1])
+    assert proposer.calls == calls + 1  # another image is another answer
+
+
+def test_embeddings_are_kept_by_their_boxes(tmp_path):
+    encoder = Encoder()
+    cached = KeptEncoder(encoder, tmp_path)
+    boxes = np.array([[1.0, 2, 3, 4]])
+    first = cached.embed_crops(IMAGE, boxes)
+    assert np.array_equal(cached.embed_crops(IMAGE, boxes), first)
+    assert first.dtype == np.float32
+    assert encoder.calls == 1
+    cached.embed_crops(IMAGE, boxes + 1)
+    assert encoder.calls == 2
+    assert cached.embed_labels(["a"]).shape == (1, 4)
+    assert cached.describe() == encoder.describe()
+
+
+def flipped(content, at):
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+DAMAGES = {
+    "half": lambda content: content[: len(content) // 2],
+    "empty": lambda _: b"",
+    "a pickle": lambda _: b"\x80\x04.",
+    "a changed digit": lambda content: content.replace(b"1", b"2", 1),
+    "a changed bit": lambda content: flipped(content, len(content) // 3),
+    "a changed checksum": lambda content: flipped(content, len(content) - 1),
+    "half a checksum": lambda content: content[:-32],
+    "another kind": lambda _: b'{"shape":[1]}',
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_entry_is_made_again_with_a_warning(tmp_path, caplog, damage):
+    encoder, proposer = Encoder(), Proposer()
+    made = []
+    for _ in range(3):
+        proposals = KeptProposer(proposer, tmp_path).propose(IMAGE)
+        made.append((KeptEncoder(encoder, tmp_path).embed_crops(IMAGE, np.ones((1, 4))), proposals.boxes))
+        if len(made) == 1:
+            for path in tmp_path.rglob("*.json"):
+                path.write_bytes(damage(path.read_bytes()))
+    assert (encoder.calls, proposer.calls) == (2, 2)
+    assert all(np.array_equal(ours, first) for other in made for ours, first in zip(other, made[0], strict=True))
+    assert len([record for record in caplog.records if "is damaged and is made again" in record.message]) == 2
+    assert not list(tmp_path.rglob("*.tmp"))  # nothing half-written is left
+
+
+def test_the_entry_of_another_image_is_not_taken(tmp_path, caplog):
+    encoder = Encoder()
+    kept = KeptEncoder(encoder, tmp_path)
+    kept.embed_crops(IMAGE, np.ones((1, 4)))
+    kept.embed_crops(IMAGE, np.zeros((1, 4)))
+    first, second = tmp_path.rglob("*.json")
+    second.write_bytes(first.read_bytes())
+    first.write_bytes(b"")
+    assert KeptEncoder(encoder, tmp_path).embed_crops(IMAGE, np.ones((1, 4))).max() > 0
+    assert KeptEncoder(encoder, tmp_path).embed_crops(IMAGE, np.zeros((1, 4))).max() == 0
+    assert encoder.calls == 4
+    assert caplog.text.count("is damaged") == 2
+
+
+def test_an_entry_of_the_first_version_is_read(tmp_path):
+    """Without a checksum: what was paid for stays readable."""
+    proposer = Proposer()
+    KeptProposer(proposer, tmp_path).propose(IMAGE)
+    (entry,) = tmp_path.rglob("*.json")
+    entry.write_bytes(entry.read_bytes().partition(b"\n")[0])
+    KeptProposer(proposer, tmp_path).propose(IMAGE)
+    assert proposer.calls == 1
+
+
+def test_memory_is_asked_before_files_and_has_a_bound():
+    asked, made = [], []
+
+    class Place:
+        def read(self, key):
+            asked.append(key)
+
+        def write(self, key, answer):
+            made.append((key, answer))
+
+    store = Store(Place(), in_memory=2)
+    for key in (1, 2, 1, 3, 1, 2):
+        assert store.get([key], lambda _new, _keep, key=key: [key * 10]) == [key * 10]
+    assert asked == [1, 2, 3, 2]  # 2 was used least when 3 came
+    assert made == [(1, 10), (2, 20), (3, 30), (2, 20)]
+
+
+def test_threads_wait_for_an_answer_under_way_and_hear_why_there_is_none():
+    store, begun, go = Store(None), threading.Event(), threading.Event()
+
+    def work(_new, _keep):
+        begun.set()
+        go.wait(10)
+        return [ValueError("no")]
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(store.get, ["a"], work)
+        begun.wait(10)
+        second = threads.submit(store.get, ["a", "b"], lambda new, _keep: go.set() or list(new))
+        assert [str(outcome) for outcome in first.result()] == ["no"]
+        assert [str(outcome) for outcome in second.result()] == ["no", "1"]
+    assert store.get(["b"], lambda *_: pytest.fail("it is known")) == [1]
+
+
+def test_an_error_of_the_part_is_not_kept(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        KeptProposer(type("Broken", (Proposer,), {"propose": lambda *_: 1 / 0})(), tmp_path).propose(IMAGE)
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be made"):
+        KeptProposer(Proposer(), tmp_path / "file" / "cache")
