@@ -18,13 +18,11 @@ from earthinstruct.regression import metric_intervals, metric_values, moved_valu
 from earthinstruct.results import Result, read_result
 from earthinstruct.running.importers import read_predictions
 from earthinstruct.running.predictions import Record, hash_predictions, prediction_files
-from earthinstruct.running.run import targets_of
 from earthinstruct.running.score import Scored, score_records
 from earthinstruct.running.stored import dataset_of
 from earthinstruct.tasks import FileMapper, Task, task_named
 
 _EXACT = 1e-9
-_BOUNDED = ("counting.f1", "box.f1", "mask.f1", "mask.miou")
 _NOT_DONE = "not done: mend what fails above first"
 
 
@@ -78,7 +76,7 @@ def validate_submission(
         _equal("predictions file", result.predictions.sha256, hash_predictions(files)),
     ]
     if any(finding.problem for finding in findings):
-        left = ("answers and cost", "scores follow from the predictions", "intervals", "between the controls")
+        left = ("answers and cost", "scores follow from the predictions", "intervals")
         return [*findings, *(Finding(check, problem=_NOT_DONE) for check in left)]
     records = read_predictions(predictions, loaded)
     here = plugins(METRICS)
@@ -91,10 +89,9 @@ def validate_submission(
     return [
         *findings,
         *_extra(result, here),
-        _cost(scored, records, result),
+        _cost(scored, result),
         _rescored(again, said),
         _intervals(again, said),
-        _bounded(result, task, loaded),
     ]
 
 
@@ -142,15 +139,15 @@ def _score(
     )
 
 
-def _cost(scored: Scored, records: Mapping[ImageId, Record], result: Result) -> Finding:
+def _cost(scored: Scored, result: Result) -> Finding:
     """Answers, failures and tokens, which tables show beside the scores."""
     run = result.run
     said = (run.n_done, run.n_failed, run.input_tokens, run.output_tokens)
     found = (
         scored.n_done,
         len(scored.failed),
-        sum(record.input_tokens for record in records.values()),
-        sum(record.output_tokens for record in records.values()),
+        scored.usage.input_tokens,
+        scored.usage.output_tokens,
     )
     names = ("answered", "failed", "input tokens", "output tokens")
     problems = [
@@ -189,30 +186,3 @@ def _intervals(again: Result, result: Result) -> Finding:
     return Finding(
         "intervals", detail, f"{', '.join(wrong[:3])} are not those of {RESAMPLES} resamples" if wrong else None
     )
-
-
-def _bounded(result: Result, task: Task, dataset: Dataset) -> Finding:
-    """Between what nothing scores and what the ground truth itself scores."""
-    perfect = {image.id: Record.of(image.id, targets_of(dataset, task, i)) for i, image in enumerate(dataset.images)}
-    nothing = {image.id: Record(image.id, masks=[]) for image in dataset.images}
-    unswept = replace(result, metrics=replace(result.metrics, sweep=None))
-    values = dict(metric_values(result))
-    low, high = (
-        dict(metric_values(replace(result, metrics=_score(task, dataset, records, unswept).metrics)))
-        for records in (nothing, perfect)
-    )
-    details, problems = [], []
-    for name, value, least, most in _bounds(values, low, high):
-        if least - _EXACT <= value <= most + _EXACT:
-            details.append(f"{name} {least:.3f} <= {value:.3f} <= {most:.3f}")
-        else:
-            problems.append(f"{name} is {value}, empty scores {least}, the oracle {most}")
-    return Finding("between the controls", ", ".join(details), "; ".join(problems) or None)
-
-
-def _bounds(*results: Mapping[str, float | None]) -> Iterator[tuple[str, float, float, float]]:
-    """The bounded scores that are defined everywhere: name, value, least, most."""
-    for name in _BOUNDED:
-        value, least, most = (values.get(name) for values in results)
-        if value is not None and least is not None and most is not None:
-            yield name, value, least, most

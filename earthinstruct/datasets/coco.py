@@ -13,12 +13,12 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 import numpy as np
 
-from earthinstruct.contract import FARTHEST
+from earthinstruct.contract import BOX, bad_boxes
 from earthinstruct.datasets.dataset import AnnotationMasks, Dataset, ImageRecord
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.instances import ImageId, Instances
-from earthinstruct.masks import RLE, MaskRuns, StoredMasks, check_rle, decode_rles, encode_runs
+from earthinstruct.masks import MOST_PIXELS, RLE, MaskRuns, StoredMasks, check_rle, decode_rles, encode_runs
 from earthinstruct.tasks import Vocabulary
 
 _T = TypeVar("_T")
@@ -63,7 +63,6 @@ _ANNOTATIONS_DECODER = msgspec.json.Decoder(list[_Annotation])
 _ANNOTATIONS_AT_ONCE = 2_000
 _WHOLE, _SHARDS = "annotations.json", "annotations-*.json"
 _NO_PARENT = ("", "none")  # what tools write as supercategory where there is none
-_MOST_PIXELS = 2**32 - 1  # of an image: run lengths are 32-bit numbers in pycocotools
 _LARGEST_ID = 2**63 - 1  # of an annotation: what a column holds
 
 
@@ -336,7 +335,7 @@ class _Reader:
             check_file_name(image.file_name, f"{self.path}: images[{i}]")
             if image.width <= 0 or image.height <= 0:
                 raise self.error(f"images[{i}] has size {image.width}x{image.height}; both sides must be positive")
-            if image.width * image.height > _MOST_PIXELS:
+            if image.width * image.height > MOST_PIXELS:
                 raise self.error(f"images[{i}] has size {image.width}x{image.height}; expected at most 2^32 - 1 pixels")
 
     def annotations(self, known_categories: Collection[int]) -> Iterator[tuple[int, list[_Annotation], list[int]]]:
@@ -344,6 +343,12 @@ class _Reader:
         image_index = {image.id: i for i, image in enumerate(self.file.images)}
         for start in range(0, len(self.file.annotations), _ANNOTATIONS_AT_ONCE):
             entries = self.entries(start)
+            bad = bad_boxes(np.array([entry.bbox for entry in entries], dtype=np.float64))
+            if bad.any():
+                i = int(np.argmax(bad))
+                raise self.error(
+                    f"annotations[{start + i}] (id {entries[i].id}) has the box {list(entries[i].bbox)}; expected {BOX}"
+                )
             for i, entry in enumerate(entries, start):
                 self.check(entry, f"annotations[{i}] (id {entry.id})", image_index, known_categories)
             yield start, entries, [image_index[entry.image_id] for entry in entries]
@@ -358,11 +363,6 @@ class _Reader:
         if entry.category_id not in known_categories:
             raise self.error(
                 f"{where} names category {entry.category_id}, which is not in 'categories' ({sorted(known_categories)})"
-            )
-        if max(map(abs, entry.bbox)) > FARTHEST or min(entry.bbox[2:]) < 0:
-            raise self.error(
-                f"{where} has the box {list(entry.bbox)}; expected [x, y, width, height] within "
-                f"{FARTHEST:g} pixels, with sizes >= 0"
             )
         if entry.iscrowd:
             raise self.error(

@@ -10,13 +10,11 @@ from typing import Any
 
 import msgspec
 
-from earthinstruct.datasets.dataset import IMAGE_FORMATS
 from earthinstruct.errors import DataError
 from earthinstruct.instances import ImageId
 from earthinstruct.masks import RLE
 
 Box = tuple[float, float, float, float]
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -27,11 +25,15 @@ class TrueObject:
         category: its name.
         box: COCO xywh, pixels.
         segmentation: polygons (x, y, x, y, ... in pixels), an RLE, or None.
+        area: in pixels; None: that of the box.
+        score: of a prediction.
     """
 
     category: str
     box: Box
     segmentation: Sequence[Sequence[float]] | RLE | None = None
+    area: float | None = None
+    score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,17 @@ def coco_bytes(
     parents: Mapping[str, Sequence[str]] | None = None,
     info: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """The images as COCO JSON; category and annotation ids from 1, in the order given.
+    """The images as COCO JSON: `as_coco`, encoded."""
+    return msgspec.json.encode(as_coco(images, categories, parents, info))
+
+
+def as_coco(
+    images: Sequence[TrueImage],
+    categories: Sequence[str],
+    parents: Mapping[str, Sequence[str]] | None = None,
+    info: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The images as one COCO object; category and annotation ids from 1, in the order given.
 
     Args:
         images: the images.
@@ -69,25 +81,23 @@ def coco_bytes(
                 "image_id": image.id,
                 "category_id": ids[found.category],
                 "bbox": found.box,
-                "area": found.box[2] * found.box[3],
+                "area": found.box[2] * found.box[3] if found.area is None else found.area,
                 "iscrowd": 0,
             }
             if found.segmentation is not None:
                 annotation["segmentation"] = found.segmentation
+            if found.score is not None:
+                annotation["score"] = found.score
             annotations.append(annotation)
-    return msgspec.json.encode(
-        {
-            "info": dict(info or {}),
-            "images": [
-                {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
-                for image in images
-            ],
-            "categories": [
-                {"id": i, "name": name, "supercategory": parent_of.get(name, "")} for name, i in ids.items()
-            ],
-            "annotations": annotations,
-        }
-    )
+    return {
+        "info": dict(info or {}),
+        "images": [
+            {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
+            for image in images
+        ],
+        "categories": [{"id": i, "name": name, "supercategory": parent_of.get(name, "")} for name, i in ids.items()],
+        "annotations": annotations,
+    }
 
 
 def box_of_corners(corners: Sequence[float], where: str) -> Box:
@@ -100,42 +110,6 @@ def box_of_corners(corners: Sequence[float], where: str) -> Box:
     if not (x2 > x1 and y2 > y1):
         raise DataError(f"{where} has the corners {list(corners)}; expected x1 < x2 and y1 < y2")
     return x1, y1, x2 - x1, y2 - y1
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels, from the head of the file.
-
-    Raises:
-        DataError: it is missing or is not an image.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path, formats=IMAGE_FORMATS) as image:
-            return image.width, image.height
-    except FileNotFoundError as error:
-        raise DataError(f"image {path} does not exist") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"image {path} cannot be read: {error}") from error
-
-
-def images_below(folder: Path) -> list[Path]:
-    """The image files in a folder and in its subfolders, sorted; hidden ones are left out.
-
-    Raises:
-        DataError: a name is not UTF-8, so that no file could hold it.
-    """
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    for path in found:
-        if any("\ud800" <= character <= "\udfff" for character in str(path)):  # how bytes that are no text are kept
-            raise DataError(f"the name of image {str(path)!r} is not UTF-8; rename it")
-    return found
 
 
 class Sources:
