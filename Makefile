@@ -4,13 +4,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test explore lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m earthinstruct evaluate --method instructsam --output runs/demo --overwrite
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+# `make test` gives random tests the same examples each time; this gives them new ones, under SEEDS new seeds
+SEEDS ?= 20
+EXPLORE := $(BIN)/python -m pytest -m hypothesis --hypothesis-profile=explore --hypothesis-seed
+explore: $(INSTALLED)
+	@failed=; \
+	for seed in $$($(BIN)/python -c 'import random; print(*random.sample(range(10**9), $(SEEDS)))'); do \
+		echo "== seed $$seed"; \
+		$(EXPLORE)=$$seed || failed="$$failed $$seed"; \
+	done; \
+	for seed in $$failed; do echo "To repeat a failure: $(EXPLORE)=$$seed"; done; \
+	test -z "$$failed"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

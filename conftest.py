@@ -5,6 +5,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# the same examples in every run; `make explore` looks for new ones, where a slow test takes its share of the number
+settings.register_profile("test", derandomize=True, database=None, deadline=None)
+settings.register_profile("explore", derandomize=False, database=None, deadline=None, max_examples=500)
+settings.load_profile("test")
 
 # a module that needs an extra is collected for its examples where the extra is installed
 collect_ignore = [] if importlib.util.find_spec("ray") else ["earthinstruct/running/engines/ray.py"]

@@ -59,14 +59,14 @@ def read_instruction(text: str) -> Instruction:
     what = _PLACE.sub("", _ALL.sub("", _VERB.sub("", words)))
     kind = _KIND.match(what)
     parent = normalised(_ALL.sub("", what[kind.end() :])) if kind else normalised(what)
+    names = [parent] if kind else re.split(r"\s*,\s*(?:and )?| and | or ", what)
+    found = tuple(dict.fromkeys(filter(None, (normalised(_ALL.sub("", name)) for name in names))))
+    if not found:
+        raise EarthInstructError(f'instruction {text!r} names nothing to find; say for example "count the ships"')
     if normalised(what) in _EVERYTHING:
         instruction = open_ended()
     elif kind or parent in _PARENTS:
         instruction = open_subclass(_PARENTS.get(parent, parent))
     else:
-        names = [normalised(_ALL.sub("", name)) for name in re.split(r"\s*,\s*(?:and )?| and | or ", what)]
-        categories = tuple(dict.fromkeys(name for name in names if name))
-        if not categories:
-            raise EarthInstructError(f'instruction {text!r} names nothing to find; say for example "count the ships"')
-        instruction = open_vocabulary(categories)
+        instruction = open_vocabulary(found)
     return Instruction(instruction.setting, f"{words}.\n{instruction.text}", instruction.categories, instruction.parent)

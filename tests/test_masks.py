@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
@@ -27,7 +27,6 @@ stacks = st.tuples(st.integers(1, 6), st.integers(1, 9), st.integers(1, 9)).flat
 
 
 @given(stacks)
-@settings(max_examples=200, deadline=None)
 def test_decode_encode_area_and_box_are_those_of_pycocotools(masks: np.ndarray) -> None:
     rles = encode_masks(masks)
     runs = decode_rles(rles)
@@ -41,7 +40,6 @@ def test_decode_encode_area_and_box_are_those_of_pycocotools(masks: np.ndarray) 
 
 
 @given(stacks)
-@settings(max_examples=100, deadline=None)
 def test_intersections_are_those_of_drawn_masks(masks: np.ndarray) -> None:
     runs = decode_rles(encode_masks(masks))
     a, b = (index.ravel() for index in np.indices((len(masks), len(masks))))
@@ -94,7 +92,6 @@ def test_run_lengths_that_do_not_cover_the_mask_are_refused(counts: list[int]) -
 @given(
     st.lists(st.text(st.characters(min_codepoint=40, max_codepoint=120), max_size=12), max_size=4), st.integers(1, 6)
 )
-@settings(max_examples=500, deadline=None)
 def test_any_text_is_either_refused_or_a_mask_of_the_right_size(texts: list[str], side: int) -> None:
     try:
         runs = decode_rles([{"size": (side, side), "counts": text} for text in texts])
@@ -147,7 +144,6 @@ def in_memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 @given(stacks, st.data())
-@settings(max_examples=30, deadline=None)
 def test_stored_masks_are_those_appended_in_any_order(stack: np.ndarray, data: st.DataObject) -> None:
     runs = decode_rles(encode_masks(stack))
     n = len(runs)

@@ -52,15 +52,15 @@ def normalised(label: str) -> str:
 
     >>> normalised("Tennis_Courts"), normalised("dams"), normalised("buses"), normalised("ferries")
     ('tennis court', 'dam', 'bus', 'ferry')
-    >>> normalised("houses"), normalised("sizes")
-    ('house', 'size')
+    >>> normalised("houses"), normalised("sizes"), normalised("Class S")
+    ('house', 'size', 'class s')
     """
     text = " ".join(label.lower().replace("_", " ").replace("-", " ").split())
     if text.endswith("ies") and len(text) > 4:
         return text[:-3] + "y"
     if text.endswith(("ches", "shes", "sses", "uses", "xes")) and not text.endswith(("ouses", "auses")):
         return text[:-2]
-    if text.endswith("s") and not text.endswith(("ss", "us", "is")):
+    if text.endswith("s") and not f" {text}".endswith(("ss", "us", "is", " s")):
         return text[:-1]
     return text
 

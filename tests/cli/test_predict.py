@@ -8,7 +8,6 @@ from PIL import Image
 
 from earthinstruct.datasets import load_dataset
 from earthinstruct.errors import DataError
-from earthinstruct.free_instruction import read_instruction
 
 rasterio = pytest.importorskip("rasterio")
 
@@ -366,24 +365,6 @@ def test_two_images_of_one_name_do_not_overwrite_each_other(call, method, file, 
     image = tmp_path / "set" / "images" / "a.png"
     code, _, err = call("predict", "--method", f"{method}:Finds", "--open-ended", "--save", "drawn", image, image)
     assert (code, "two images are named 'a'" in err) == (2, True)
-
-
-@pytest.mark.parametrize(
-    ("text", "setting", "parent", "categories"),
-    [
-        ("count every sports field", "open_subclass", "sports field", ()),
-        ("Detect all means of transport in this image.", "open_subclass", "means of transport", ()),
-        ("find every kind of building", "open_subclass", "building", ()),
-        ("Segment everything!", "open_ended", None, ()),
-        ("count all the objects", "open_ended", None, ()),
-        ("ships", "open_vocabulary", None, ("ship",)),
-        ("please count the ships, the harbors and ships", "open_vocabulary", None, ("ship", "harbor")),
-    ],
-)
-def test_an_instruction_in_ones_own_words(text, setting, parent, categories):
-    instruction = read_instruction(text)
-    assert (instruction.setting, instruction.parent, instruction.categories) == (setting, parent, categories)
-    assert instruction.text.splitlines()[0] == f"{text.rstrip('.!')}."
 
 
 def test_an_instruction_that_names_nothing_is_refused(call, method, file, tmp_path):

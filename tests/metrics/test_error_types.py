@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from earthinstruct.instances import Instances
@@ -140,7 +140,6 @@ def plain(predictions: Instances, targets: Instances) -> tuple[list[str], list[s
 
 
 @given(seeds)
-@settings(max_examples=40, deadline=None)
 def test_the_definition_holds_object_by_object(build, seed) -> None:
     generator = np.random.default_rng(seed)
     # one object of a category in an image at most overlaps a prediction by half, so the matched ones are unique
@@ -159,7 +158,6 @@ def test_the_definition_holds_object_by_object(build, seed) -> None:
 
 
 @given(seeds, st.sampled_from(list(PROTOCOLS.values())), st.booleans())
-@settings(max_examples=40, deadline=None)
 def test_verdicts_add_up_to_the_tally_and_to_each_other(build, seed, protocol, scored) -> None:
     generator = np.random.default_rng(seed)
     truth = build.truth(build.random(generator, 25))
@@ -193,7 +191,6 @@ def described(truth: Truth, predicted: Predicted, geometry: str) -> list:
 
 
 @given(seeds, st.booleans(), st.sampled_from(["box", "mask"]))
-@settings(max_examples=60, deadline=None)
 def test_no_order_changes_a_verdict(build, seed, scored, geometry) -> None:
     generator = np.random.default_rng(seed)
     targets, predictions = build.random(generator, 30), build.random(generator, 40, scored)
@@ -207,7 +204,6 @@ def test_no_order_changes_a_verdict(build, seed, scored, geometry) -> None:
 
 
 @given(seeds)
-@settings(max_examples=20, deadline=None)
 def test_the_order_of_images_and_categories_changes_no_number(build, seed) -> None:
     generator = np.random.default_rng(seed)
     targets, predictions = build.random(generator, 25), build.random(generator, 30)
@@ -225,7 +221,6 @@ def test_the_order_of_images_and_categories_changes_no_number(build, seed) -> No
 
 
 @given(seeds)
-@settings(max_examples=20, deadline=None)
 def test_parts_add_up_to_the_whole(build, seed) -> None:
     generator = np.random.default_rng(seed)
     truth = build.truth(build.random(generator, 25))

@@ -95,7 +95,7 @@ def test_without_metrics_nothing_is_added(build) -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=settings().max_examples // 10)
 def test_parts_of_images_score_as_the_whole(build, file, seed) -> None:
     generator = np.random.default_rng(seed)
     truth = build.truth(build.random(generator, 20))

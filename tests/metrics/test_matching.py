@@ -6,7 +6,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 from scipy.sparse import csr_array
@@ -46,7 +46,6 @@ def test_no_pairs() -> None:
 
 
 @given(graphs)
-@settings(max_examples=300, deadline=None)
 def test_maximum_equals_scipy_and_is_never_less_than_greedy(pairs: Pairs) -> None:
     graph = csr_array(
         (np.ones(len(pairs.iou)), (pairs.prediction, pairs.target)), shape=(pairs.n_predictions, pairs.n_targets)
@@ -62,7 +61,6 @@ def test_maximum_equals_scipy_and_is_never_less_than_greedy(pairs: Pairs) -> Non
 
 
 @given(graphs, st.randoms(use_true_random=False))
-@settings(max_examples=200, deadline=None)
 def test_every_prefix_of_the_order_is_a_maximum_matching(pairs: Pairs, random: object) -> None:
     order = np.arange(pairs.n_predictions)
     random.shuffle(order)  # type: ignore[attr-defined]
@@ -140,7 +138,6 @@ def test_an_instance_without_a_category_pairs_with_nothing(build) -> None:
 
 
 @given(graphs, st.randoms(use_true_random=False))
-@settings(max_examples=300, deadline=None)
 def test_greedy_grows_by_the_predictions_that_enlarge_it(pairs: Pairs, random: object) -> None:
     entering = np.arange(pairs.n_predictions)
     random.shuffle(entering)  # type: ignore[attr-defined]

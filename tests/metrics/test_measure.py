@@ -205,7 +205,7 @@ def test_a_thousand_objects_of_one_class_in_one_image(build, protocol) -> None:
 
 
 @given(seeds, st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 def test_standard_does_not_depend_on_any_order(build, seed, scored) -> None:
     generator = np.random.default_rng(seed)
     targets, predictions = build.random(generator, 25), build.random(generator, 30, scored)
@@ -245,7 +245,7 @@ def test_standard_does_not_depend_on_any_order(build, seed, scored) -> None:
 
 
 @given(seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 def test_translation_changes_nothing(build, seed) -> None:
     generator = np.random.default_rng(seed)
     targets, predictions = build.random(generator, 20), build.random(generator, 20)
@@ -262,7 +262,7 @@ def test_translation_changes_nothing(build, seed) -> None:
 
 
 @given(seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 def test_recall_never_falls_when_predictions_are_added(build, seed) -> None:
     generator = np.random.default_rng(seed)
     truth = build.truth(build.random(generator, 20))
@@ -275,7 +275,7 @@ def test_recall_never_falls_when_predictions_are_added(build, seed) -> None:
 
 
 @given(seeds)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=settings().max_examples // 10)
 def test_the_sweep_is_what_scoring_the_survivors_gives(build, seed) -> None:
     generator = np.random.default_rng(seed)
     truth = build.truth(build.random(generator, 20))
@@ -299,7 +299,7 @@ def test_the_sweep_is_what_scoring_the_survivors_gives(build, seed) -> None:
 
 
 @given(seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 def test_miou_is_that_of_drawn_masks(build, seed) -> None:
     generator = np.random.default_rng(seed)
     targets, predictions = build.random(generator, 15), build.random(generator, 15)
@@ -338,7 +338,7 @@ def test_f1_of_nothing_is_zero() -> None:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
 @given(seed=st.integers(0, 2**32 - 1), with_counts=st.booleans())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 def test_parts_of_images_score_as_the_whole(build, protocol, seed, with_counts) -> None:
     generator = np.random.default_rng(seed)
     truth = build.truth(build.random(generator, 25))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from earthinstruct.metrics import outcomes
@@ -23,7 +23,6 @@ def random_outcomes(seed: int, n: int) -> Outcomes:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 10))
-@settings(max_examples=60, deadline=None)
 def test_distinct_scores_in_blocks_are_those_at_once(seed: int, n: int, block: int) -> None:
     found = random_outcomes(seed, n)
     with pytest.MonkeyPatch.context() as patch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from earthinstruct.metrics.matching import find_pairs, match
@@ -32,7 +32,6 @@ def both(predictions, targets, images):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=30, deadline=None)
 def test_parts_add_up_to_the_whole(build, seed) -> None:
     generator = np.random.default_rng(seed)
     predictions, targets = build.random(generator, 30), build.random(generator, 25)

@@ -2,6 +2,8 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from earthinstruct import Instruction, Prediction
 from earthinstruct.contract import Usage
@@ -47,8 +49,9 @@ def scene(*objects, height=100, width=180):
     return image
 
 
-@pytest.mark.parametrize(("height", "width", "tile", "overlap"), [(100, 180, 100, 20), (999, 64, 64, 32), (5, 7, 3, 0)])
-def test_windows_cover_the_image_and_share_at_least_the_overlap(height, width, tile, overlap):
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 100), st.data())
+def test_windows_cover_the_image_and_share_at_least_the_overlap(height, width, tile, data):
+    overlap = data.draw(st.integers(0, tile // 2))
     windows = tile_windows(height, width, tile, overlap)
     covered = np.zeros((height, width), dtype=int)
     for x0, y0, x1, y1 in windows:

@@ -1,9 +1,12 @@
 import json
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from earthinstruct.errors import DataError, UnknownNameError
 from earthinstruct.tasks import ExactMapper, ExactThenMapper, FileMapper, MappedLabel, named_mapper
+from earthinstruct.tasks.labels import normalised
 
 CATEGORIES = ("storage tank", "tennis_court", "bus", "ferry", "greenhouse")
 
@@ -24,6 +27,15 @@ CATEGORIES = ("storage tank", "tennis_court", "bus", "ferry", "greenhouse")
 )
 def test_exact_sees_through_case_separators_and_plural(label, category):
     assert ExactMapper().map([label], CATEGORIES) == {label: MappedLabel(category)}
+
+
+@given(st.text(st.sampled_from("aeisuxch _-") | st.characters()))
+@example("s")
+@example("class s")
+def test_no_word_is_lost(label):
+    words = label.replace("_", " ").replace("-", " ").split()
+    assert len(normalised(label).split(" ")) == max(1, len(words))
+    assert bool(normalised(label)) == bool(words)
 
 
 def test_a_category_is_itself_and_what_fits_two_is_refused(tmp_path):

@@ -2,7 +2,7 @@
 
 import numpy as np
 from earthinstruct_models.proposers.holes import fill_holes
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
@@ -13,7 +13,6 @@ stacks = st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 9)).flat
 
 
 @given(stacks)
-@settings(max_examples=200, deadline=None)
 def test_filled_masks_are_those_of_scipy(masks):
     filled = fill_holes(decode_rles(encode_masks(masks)))
     assert filled.encode() == encode_masks(np.stack([ndimage.binary_fill_holes(mask) for mask in masks]))

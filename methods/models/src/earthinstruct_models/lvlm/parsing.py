@@ -1,8 +1,8 @@
 r"""Reads JSON, and counts, out of what a language model wrote. Nothing is guessed: what cannot be read is said.
 
 The reader takes JSON and what language models make of it: text and fences around it, single quotes, comments, trailing
-commas, Python's `True`, `False` and `None`. Where a piece is broken or the text ends early, what is left is kept and
-what is lost is counted.
+commas, Python's `True`, `False`, `None`, `nan` and `inf`. Where a piece is broken or the text ends early, what is left
+is kept and what is lost is counted.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _OPEN = re.compile(r"[\[{]")
 _WORDS: Mapping[str, Any] = {
     **{"true": True, "false": False, "null": None, "True": True, "False": False, "None": None},
     **{"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf},
+    **{"nan": math.nan, "inf": math.inf, "-inf": -math.inf},
 }
 
 _WRAPPERS = ("counts", "count", "object_counts", "answer", "answers", "result", "results", "output", "objects")
