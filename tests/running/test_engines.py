@@ -15,6 +15,7 @@ from earthinstruct.datasets import Dataset
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.running.engines import EngineOptions
 from earthinstruct.running.engines.local import READ_AHEAD
+from earthinstruct.running.engines.worker import chunks
 
 SETTING = "open_ended"
 TWO = EngineOptions(workers=2)
@@ -47,9 +48,10 @@ def test_processes_give_the_bytes_and_scores_of_one(numbered, faulty, tmp_path, 
 
 
 READS = """
+import os
 import threading
 
-from earthinstruct import Prediction
+from earthinstruct import Prediction, Usage
 from earthinstruct.datasets import Dataset
 
 read, enough = [], threading.Event()
@@ -64,6 +66,17 @@ def counted(self, index):
 
 
 Dataset.read_image = counted
+
+
+class Batches:
+    name = "batches"
+
+    def predict(self, image, instruction):
+        return self.predict_batch([image], instruction)[0]
+
+    def predict_batch(self, images, instruction):
+        seen = {"pid": os.getpid(), "again": len(read) - len(set(read))}
+        return [Prediction(usage=Usage(events=seen)) for _ in images]
 
 
 class Reads:
@@ -107,6 +120,45 @@ def test_the_ground_truth_is_not_in_the_process_of_a_method(numbered, tmp_path):
     evaluation = run(f"{tmp_path / 'peeks.py'}:Peeks", numbered, tmp_path, engine=TWO)
     lines = (evaluation.folders[0] / "predictions.jsonl").read_text().splitlines()
     assert {(line["counts"]["datasets"], line["counts"]["objects"]) for line in map(json.loads, lines)} == {(1, 0)}
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_all_that_is_asked_of_an_image_goes_to_one_process_which_reads_it_once(numbered, tmp_path, workers):
+    (tmp_path / "reads.py").write_text(READS)
+    options = EngineOptions(workers=workers, timeout=60)
+    evaluation = evaluate(f"{tmp_path / 'reads.py'}:Batches", numbered, output=tmp_path, resamples=0, engine=options)
+    pids = {}
+    for folder in evaluation.folders:
+        for line in map(json.loads, (folder / "predictions.jsonl").open()):
+            assert "again" not in line["events"]
+            pids.setdefault(line["image_id"], []).append(line["events"]["pid"])
+    assert [len(each) for each in pids.values()] == [3] * 12  # three tasks
+    assert all(len(set(each)) == 1 for each in pids.values())
+
+
+def test_the_tasks_of_an_image_stand_together_also_where_some_are_answered():
+    one, two = "one", "two"
+    assert chunks([(one, [0, 1, 2, 3]), (two, [1, 3])], 2) == [
+        [(one, (0, 1)), (two, (1,))],
+        [(one, (2, 3)), (two, (3,))],
+    ]
+    assert chunks([(one, []), (two, [5])], 2) == [[(two, (5,))]]
+    assert chunks([], 2) == []
+
+
+def test_a_method_that_draws_on_an_image_draws_on_its_own_copy(numbered, constant, tmp_path):
+    seen = []
+
+    def predict(image, instruction):
+        seen.append(image.tobytes())
+        image[:] = 255
+        return Prediction()
+
+    constant.predict = predict
+    evaluate(constant, numbered, output=tmp_path, resamples=0)
+    assert len(seen) == 36
+    assert len(set(seen)) == 12
 
 
 @pytest.mark.timeout(120)

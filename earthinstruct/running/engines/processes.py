@@ -38,11 +38,10 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Job:
-    """What a worker is at: this batch, or none while it makes its method. The rest of its chunk is for it as well."""
+    """What a worker is at: this batch, or none while it makes its method."""
 
     batch: Batch | None = None
     deadline: float | None = None
-    rest: tuple[Batch, ...] = ()
 
 
 class ProcessPool:
@@ -108,19 +107,21 @@ class ProcessPool:
     def answers(self, work: Work, stopping: Stopping) -> Iterator[tuple[Task, Record]]:
         """One record for each image of each task, as they come. The images of a lost worker go to another.
 
-        A worker gets all that is asked of some images, a batch at a time: the last to be idle goes on with what was put
-        back last.
+        A worker gets all that is asked of some images, one batch after another.
         """
         todo = deque(tuple(chunk) for chunk in chunks(work, self.ready.batch))
+        held: dict[_Process, tuple[Batch, ...]] = {}  # what a worker goes on with
         deaths: Counter[tuple[str, int]] = Counter()
         while True:
-            while todo and self._idle and not stopping():
-                batch, *more = todo.popleft()
-                following = (*more, *(todo[0] if todo else ()))[:1] if self._options.workers == 1 else ()
-                self._begin(batch, following[0][1] if following else (), tuple(more))
-            if not any(job.batch for job in self._busy.values()) and (not todo or stopping()):
+            while self._idle and (todo or any(held.get(worker) for worker in self._idle)) and not stopping():
+                worker = next((worker for worker in self._idle if held.get(worker)), self._idle[-1])
+                batch, *rest = held.pop(worker, ()) or todo.popleft()
+                held[worker] = tuple(rest)
+                following = (*rest, *(todo[0] if todo else ()))[:1] if self._options.workers == 1 else ()
+                self._begin(worker, batch, following[0][1] if following else ())
+            if not any(job.batch for job in self._busy.values()) and (stopping() or not (todo or any(held.values()))):
                 return
-            for (task, images), rest, outcome in self._outcomes():
+            for worker, (task, images), outcome in self._outcomes():
                 again: list[Batch] = []
                 if isinstance(outcome, Answers):
                     yield from ((task, record) for record in outcome.records)
@@ -132,8 +133,11 @@ class ProcessPool:
                         yield task, Record(self._dataset.images[images[0]].id, error=str(outcome))
                     else:
                         again = [(task, images)]
-                if again or rest:
-                    todo.appendleft((*again, *rest))
+                left = (*again, *held.pop(worker, ()))
+                if worker in self._idle:
+                    held[worker] = left
+                elif left:
+                    todo.appendleft(left)
 
     def spread(self) -> AbstractContextManager[Each]:
         """Answers are scored in this process."""
@@ -147,12 +151,12 @@ class ProcessPool:
         self._busy[worker] = _Job()
         worker.request("ready")
 
-    def _begin(self, batch: Batch, following: Sequence[int], rest: tuple[Batch, ...]) -> None:
+    def _begin(self, worker: _Process, batch: Batch, following: Sequence[int]) -> None:
         """Give a batch to an idle worker, with the images it can read meanwhile, where it is known to get them next."""
         seconds = self._options.timeout
         deadline = None if seconds is None else time.monotonic() + seconds * len(batch[1])
-        worker = self._idle.pop()
-        self._busy[worker] = _Job(batch, deadline, rest)
+        self._idle.remove(worker)
+        self._busy[worker] = _Job(batch, deadline)
         worker.request("answers", *batch, targets_for(self.method, self._dataset, *batch), following)
 
     def _wait_for_idle(self) -> None:
@@ -160,8 +164,8 @@ class ProcessPool:
             for _ in self._outcomes():
                 raise RuntimeError("an image was answered outside of answers()")
 
-    def _outcomes(self) -> Iterator[tuple[Batch, tuple[Batch, ...], Answers | WorkerLostError]]:
-        """Wait for what comes next; what became of each batch of images, and the rest of its chunk."""
+    def _outcomes(self) -> Iterator[tuple[_Process, Batch, Answers | WorkerLostError]]:
+        """Wait for what comes next; which worker had which batch of images, and what became of it."""
         by_pipe = {worker.pipe: worker for worker in self._busy}
         for pipe in wait(list(by_pipe), self._seconds_left()):  # there is an answer, or the worker's end closed it
             worker = by_pipe[cast("Connection", pipe)]
@@ -172,21 +176,21 @@ class ProcessPool:
                 worker.kill()
                 if job.batch is None:
                     raise EarthInstructError(f"a worker ended while it made the method: {error}") from error
-                yield job.batch, job.rest, self._replaced(error)
+                yield worker, job.batch, self._replaced(error)
                 continue
             self._idle.append(worker)
             if job.batch is None:
                 self._ready = answer
             else:
                 self._recycle(worker, answer.memory)
-                yield job.batch, job.rest, answer
+                yield worker, job.batch, answer
         now = time.monotonic()
         for worker, job in list(self._busy.items()):
             if job.batch is not None and job.deadline is not None and job.deadline <= now:
                 del self._busy[worker]
                 worker.kill()
                 late = _OverdueError(f"no answer within {self._options.timeout:g} s")
-                yield job.batch, job.rest, self._replaced(late)
+                yield worker, job.batch, self._replaced(late)
 
     def _seconds_left(self) -> float | None:
         deadlines = [job.deadline for job in self._busy.values() if job.deadline is not None]
