@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,3 +25,11 @@ def reference() -> Path:
     if not folder:
         pytest.skip("EARTHINSTRUCT_REFERENCE names no folder with reference data")
     return Path(folder)
+
+
+@pytest.fixture
+def no_server() -> Iterator[str]:
+    """The address of a port on which nothing listens: it is taken, so that nothing else can."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
