@@ -14,6 +14,8 @@ settings.register_profile("test", derandomize=True, database=None, deadline=None
 settings.register_profile("explore", derandomize=False, database=None, deadline=None, max_examples=500)
 settings.load_profile("test")
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models: threads of torch would wait for each other, and for tests
+
 # a module that needs an extra is collected for its examples where the extra is installed
 collect_ignore = [] if importlib.util.find_spec("ray") else ["earthinstruct/running/engines/ray.py"]
 

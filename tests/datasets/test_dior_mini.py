@@ -51,7 +51,7 @@ def test_files_are_put_where_they_belong(url, tmp_path):
         ({**FILES, "two.txt": ("two.txt", "0" * 64)}, r"two\.txt is not the pinned file"),
         ({**FILES, "three.txt": ("three.txt", "0" * 64)}, r"three\.txt cannot be fetched: 404"),
         ({**FILES, "../three.txt": ("two.txt", "0" * 64)}, "leaves the image folder"),
-        ({**FILES, "/tmp/three.txt": ("two.txt", "0" * 64)}, "leaves the image folder"),
+        ({**FILES, "/elsewhere/three.txt": ("two.txt", "0" * 64)}, "leaves the image folder"),
     ],
 )
 def test_one_wrong_file_leaves_nothing_behind(url, tmp_path, files, message):

@@ -16,8 +16,7 @@ from earthinstruct.running.engines.worker import MethodSource
 
 ray = pytest.importorskip("ray")
 ray_engine = pytest.importorskip("earthinstruct.running.engines.ray")
-# on a busy machine, Ray alone takes a minute to start; one process has all of it, however many share the tests
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.timeout(600)  # on a busy machine, Ray alone takes a minute to start
 SETTING = "open_ended"
 TWO = EngineOptions("ray", workers=2, timeout=10)
 TWO_PATIENT = EngineOptions("ray", workers=2)
