@@ -44,28 +44,35 @@ NODE = {"object_store_memory": 150_000_000, "include_dashboard": False}
 
 
 @pytest.fixture(scope="module")
-def shared():
-    """A cluster on this machine, which a run finds there and leaves: one node with two CPUs; tests may add others."""
+def clusters():
+    """The cluster that tests share, once one has asked for it."""
+    started = []
+    yield started
+    end(started)
+
+
+def end(clusters):
+    ray.shutdown()
+    while clusters:
+        clusters.pop().shutdown()
+
+
+@pytest.fixture
+def cluster(clusters):
+    """A cluster that a run finds there and leaves, and this process connected to it: one node with two CPUs."""
     from ray.cluster_utils import Cluster
 
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, **NODE})
-    yield nodes
-    ray.shutdown()
-    nodes.shutdown()
-
-
-@pytest.fixture
-def cluster(shared):
-    """The shared cluster, and this process connected to it."""
+    if not clusters:
+        clusters.append(Cluster(initialize_head=True, head_node_args={"num_cpus": 2, **NODE}))
     if not ray.is_initialized():
-        ray.init(address=shared.address, logging_level="error")
-    return shared
+        ray.init(address=clusters[0].address, logging_level="error")
+    return clusters[0]
 
 
 @pytest.fixture
-def no_ray(monkeypatch):
-    """This process is connected to no Ray, whatever test came before; and told of none."""
-    ray.shutdown()
+def no_ray(clusters, monkeypatch):
+    """This process has no Ray, whatever test came before, and is told of none."""
+    end(clusters)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
