@@ -1,5 +1,6 @@
 """The engine on Ray: a Ray of its own, of which workers are killed; and a cluster that all other tests share."""
 
+import functools
 import json
 import os
 import re
@@ -104,7 +105,7 @@ def test_ray_gives_the_bytes_and_scores_of_one_process_although_workers_are_lost
 
 def test_a_cluster_that_is_not_there_is_an_error(no_ray, numbered, faulty, tmp_path, monkeypatch):
     # Ray looks for one among all processes of the machine, and in a folder of all users
-    monkeypatch.setattr("ray._private.services.find_gcs_addresses", set)
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", functools.cache(set))
     monkeypatch.setattr("ray._private.services.find_bootstrap_address", lambda temp_dir: None)
     with pytest.raises(EarthInstructError, match=r"there is no Ray cluster at 'auto'.*`ray start --head`"):
         run(f"{faulty}:Faulty", numbered, tmp_path, engine=EngineOptions("ray", address="auto"))
