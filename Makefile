@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PROCESSES ?= 2
 INSTALLED := $(VENV)/.installed
 
 .PHONY: demo test explore lint clean
@@ -10,7 +11,8 @@ demo: $(INSTALLED)
 	$(BIN)/python -m earthinstruct evaluate --method instructsam --output runs/demo --overwrite
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	# a file stays in one process, so that its fixtures are made once; in the order of the folders, so that Ray is not last
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # `make test` gives random tests the same examples each time; this gives them new ones, under SEEDS new seeds
 SEEDS ?= 20

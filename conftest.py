@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from hypothesis import settings
 settings.register_profile("test", derandomize=True, database=None, deadline=None)
 settings.register_profile("explore", derandomize=False, database=None, deadline=None, max_examples=500)
 settings.load_profile("test")
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models: threads of torch would wait for each other, and for tests
 
 # a module that needs an extra is collected for its examples where the extra is installed
 collect_ignore = [] if importlib.util.find_spec("ray") else ["earthinstruct/running/engines/ray.py"]
@@ -23,3 +27,11 @@ def reference() -> Path:
     if not folder:
         pytest.skip("EARTHINSTRUCT_REFERENCE names no folder with reference data")
     return Path(folder)
+
+
+@pytest.fixture
+def no_server() -> Iterator[str]:
+    """The address of a port on which nothing listens: it is taken, so that nothing else can."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"

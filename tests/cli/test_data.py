@@ -81,8 +81,8 @@ def test_a_mistake_gets_one_line(call, monkeypatch, tmp_path, arguments, message
     assert "Traceback" not in err
 
 
-def test_fetch_shows_the_licence_and_asks_first(call, monkeypatch, tmp_path):
-    monkeypatch.setattr(dior_mini, "URL", "http://127.0.0.1:9/")
+def test_fetch_shows_the_licence_and_asks_first(call, monkeypatch, tmp_path, no_server):
+    monkeypatch.setattr(dior_mini, "URL", f"{no_server}/")
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     code, out, _ = call("data", "fetch", "dior-mini")
     assert code == 2
@@ -90,5 +90,5 @@ def test_fetch_shows_the_licence_and_asks_first(call, monkeypatch, tmp_path):
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     code, out, err = call("data", "fetch", "dior-mini")
     assert code == 2
-    assert "http://127.0.0.1:9/LISCENSE.txt cannot be fetched" in err
+    assert f"{no_server}/LISCENSE.txt cannot be fetched" in err
     assert not list((tmp_path / "data").iterdir())

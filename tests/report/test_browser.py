@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 
 import pytest
 
@@ -17,6 +18,20 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 pytestmark = pytest.mark.skipif(
     not (BROWSER and DRIVER), reason="no chromium: apt-get install chromium chromium-driver"
 )
+ARGUMENTS = (
+    "headless=new",
+    "no-sandbox",
+    "disable-gpu",
+    "disable-dev-shm-usage",
+    "no-first-run",  # this and the rest: nothing of the browser's own
+    "no-default-browser-check",
+    "disable-background-networking",
+    "disable-component-update",
+    "disable-default-apps",
+    "disable-extensions",
+    "disable-sync",
+)
+BROWSER_PAGES = ("chrome:", "chrome-untrusted:", "chrome-extension:", "devtools:")
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +42,24 @@ def browser(tmp_path_factory):
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
     profile = tmp_path_factory.mktemp("profile")
-    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", f"user-data-dir={profile}"):
+    for argument in (*ARGUMENTS, f"user-data-dir={profile}"):
         options.add_argument(f"--{argument}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver.get("about:blank")  # away from the browser's own first page
     yield driver
     driver.quit()
+
+
+def asked(driver):
+    """The addresses that pages and their frames have asked for since this was last looked up, themselves included.
+
+    Not what the browser asks for its own pages, nor what stands in a page itself, as `data:`.
+    """
+    events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    requests = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    urls = [it["request"]["url"] for it in requests if not it["documentURL"].startswith(BROWSER_PAGES)]
+    return [url for url in urls if not url.startswith("data:")]
 
 
 class View:
@@ -42,7 +69,8 @@ class View:
         self.driver = driver
         for log in ("browser", "performance"):
             driver.get_log(log)  # what earlier pages said
-        driver.get(file.as_uri())
+        self.url = file.as_uri()
+        driver.get(self.url)
 
     def one(self, selector):
         return self.driver.find_element("css selector", selector)
@@ -69,11 +97,7 @@ class View:
 
     def assert_quiet(self):
         assert self.driver.get_log("browser") == []
-        events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-        asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-        assert asked
-        assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
-        assert len([url for url in asked if url.startswith("file:")]) == 1
+        assert asked(self.driver) == [self.url]
 
 
 @pytest.fixture
@@ -99,6 +123,32 @@ def test_it_opens_quietly_and_names_stay_names(small):
     assert set(small.files) == {"</script>.png", "<script>alert(1)<!--.png", "b & 'c' \"d\".png"}
     assert len(small.all("svg.scene image")) == 2  # the third has no file
     small.assert_quiet()
+
+
+ASKS = """<title>asks</title>
+<link rel="stylesheet" href="{server}/style.css">
+<img src="{server}/picture.png">
+<iframe src="{server}/frame.html"></iframe>
+<script>fetch("{server}/data.json").catch(() => {{}})</script>
+<img src="data:image/gif;base64,R0lGODlhAQABAAAAACw=">
+"""
+
+
+def test_what_a_page_asks_for_is_counted(browser, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        server = f"http://127.0.0.1:{bound.getsockname()[1]}"  # no answer, now that it is closed
+    (tmp_path / "asks.html").write_text(ASKS.format(server=server))
+    view = View(browser, tmp_path / "asks.html")
+    names = ("style.css", "picture.png", "frame.html", "data.json")
+    assert sorted(asked(browser)) == sorted([view.url, *(f"{server}/{name}" for name in names)])
+    with pytest.raises(AssertionError):
+        view.assert_quiet()
+
+
+def test_what_the_browser_asks_for_its_own_pages_is_not_counted(browser):
+    browser.get_log("performance")
+    browser.get("chrome://version")
+    assert asked(browser) == []
 
 
 def test_filters_by_kind_category_and_change(small):

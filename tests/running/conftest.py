@@ -16,6 +16,7 @@ FAULTY = '''
 import os
 import sys
 import time
+from pathlib import Path
 
 from earthinstruct import Prediction, Usage
 
@@ -23,14 +24,16 @@ from earthinstruct import Prediction, Usage
 class Faulty:
     """Finds one ship in a place that the image decides; on the images of `faults` it does what they say.
 
-    An image is known by its first pixel. Each prediction tells the process it was made in.
+    An image is known by its first pixel. Each prediction tells the process it was made in. `gate` is a path: that of
+    a file for which images can wait, and the start of the names of the files that tell where one waits.
     """
 
     name = "faulty"
 
-    def __init__(self, faults=None, pause=0.0):
+    def __init__(self, faults=None, pause=0.0, gate=None):
         self.faults = faults or {}
         self.pause = pause
+        self.gate = gate
         self.held = []
 
     def predict(self, image, instruction):
@@ -48,16 +51,26 @@ class Faulty:
             time.sleep(600)
         if fault == "hang":
             time.sleep(600)
+        if fault == "wait":  # for the gate
+            self.wait_at(number, lambda: Path(self.gate).exists())
+        if fault == "meet":  # another process that has come to this
+            gate = Path(self.gate)
+            self.wait_at(os.getpid(), lambda: len(list(gate.parent.glob(gate.name + ".*"))) > 1)
         if fault == "garbage":
             return {"ship": 1}
         if fault == "leak":
-            self.held.append(bytearray(os.urandom(1) * 300_000_000))
+            self.held.append(bytearray(os.urandom(1) * 100_000_000))
         return Prediction(
             labels=["ship"],
             boxes=[[number, 1, 4, 4]],
             counts={"ship": 1 + number % 2},
             usage=Usage(seconds={"pid": os.getpid(), "parent": os.getppid()}),
         )
+
+    def wait_at(self, place, until):
+        Path(f"{self.gate}.{place}").touch()
+        while not until():
+            time.sleep(0.01)
 
 
 class Batched(Faulty):

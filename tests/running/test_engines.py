@@ -14,6 +14,7 @@ from earthinstruct import Prediction, evaluate
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.running.engines import EngineOptions
+from earthinstruct.running.engines import processes as processes_engine
 from earthinstruct.running.engines.local import READ_AHEAD
 from earthinstruct.running.engines.worker import chunks
 
@@ -83,7 +84,7 @@ class Reads:
     name = "reads"
 
     def predict(self, image, instruction):
-        enough.wait(10)  # for the second image, while the method has the first
+        enough.wait(100)  # for the second image, while the method has the first
         return Prediction(counts={"read": len(read), "different": len(set(read)), "waited": int(not enough.is_set())})
 """
 
@@ -91,7 +92,7 @@ class Reads:
 @pytest.mark.timeout(120)
 def test_one_process_reads_the_next_image_while_the_method_works(numbered, tmp_path):
     (tmp_path / "reads.py").write_text(READS)
-    evaluation = run(f"{tmp_path / 'reads.py'}:Reads", numbered, tmp_path, engine=EngineOptions(timeout=60))
+    evaluation = run(f"{tmp_path / 'reads.py'}:Reads", numbered, tmp_path, engine=EngineOptions(timeout=600))
     counts = [json.loads(line)["counts"] for line in (evaluation.folders[0] / "predictions.jsonl").open()]
     assert len(counts) == 12
     assert counts[0] == {"read": 2, "different": 2, "waited": 0}
@@ -163,7 +164,8 @@ def test_a_method_that_draws_on_an_image_draws_on_its_own_copy(numbered, constan
 
 @pytest.mark.timeout(120)
 def test_both_workers_work_and_are_gone_afterwards(numbered, faulty, tmp_path):
-    pids = processes(run(f"{faulty}:Faulty", numbered, tmp_path, engine=TWO, parameters={"pause": 0.2}))
+    parameters = {"faults": dict.fromkeys(map(str, range(12)), "meet"), "gate": str(tmp_path / "gate")}
+    pids = processes(run(f"{faulty}:Faulty", numbered, tmp_path, engine=TWO, parameters=parameters))
     assert len(set(pids)) == 2
     assert os.getpid() not in pids
     for pid in set(pids):
@@ -187,6 +189,19 @@ def test_a_worker_killed_in_the_middle_loses_nothing_and_repeats_nothing(numbere
     assert killed
     assert len(set(processes(hurt)) - set(killed)) >= 1
     assert answers(hurt) == answers(whole)
+
+
+@pytest.mark.timeout(120)
+def test_an_answer_is_in_time_although_this_process_looks_at_it_late(numbered, faulty, tmp_path, monkeypatch):
+    def all_have_answered(pipes, timeout):
+        """Where `wait` would say at once that no time is left."""
+        for pipe in pipes:
+            pipe.poll(None)
+        return pipes[:1]
+
+    monkeypatch.setattr(processes_engine, "wait", all_have_answered)
+    options = EngineOptions(workers=2, timeout=1e-9)
+    assert run(f"{faulty}:Faulty", numbered, tmp_path, engine=options).results[0].run.failed == {}
 
 
 @pytest.mark.timeout(120)
@@ -233,7 +248,7 @@ def test_the_next_images_are_read_while_the_method_works_and_no_more_than_that(
     ahead = []
 
     def predict(image, instruction):
-        assert enough.wait(10)
+        assert enough.wait(100)
         ahead.append(len(read) - len(ahead) - 1)
         return Prediction()
 

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -163,14 +164,18 @@ def test_what_a_failure_cost_and_what_happened_are_kept_and_summed(constant, dat
     assert resumed.seconds["lvlm"] == 5.0
 
 
-def test_the_time_of_a_batch_that_failed_is_that_of_its_images(constant, dataset, tmp_path):
+def test_the_time_of_a_batch_that_failed_is_that_of_its_images(constant, dataset, tmp_path, monkeypatch):
+    now = 0
+
     def predict_batch(images, instruction):
-        time.sleep(0.3)
+        nonlocal now
+        now += 6
         raise RuntimeError("one of them")
 
+    monkeypatch.setattr("earthinstruct.running.engines.worker.time", SimpleNamespace(perf_counter=lambda: now))
     constant.predict_batch = predict_batch
     evaluation = run(constant, dataset, tmp_path)
-    assert all(json.loads(line)["seconds"]["total"] >= 0.1 for line in lines(evaluation))
+    assert [json.loads(line)["seconds"]["total"] for line in lines(evaluation)] == [2, 2, 2]
 
 
 def test_garbage_is_a_failure_of_its_image(constant, dataset, tmp_path):
@@ -206,14 +211,18 @@ def test_a_torn_last_line_is_dropped(constant, dataset, tmp_path):
     assert len(file.read_text().splitlines()) == 3
 
 
-SLOW = """
+WAITS = """
 import time
+from pathlib import Path
 from earthinstruct import Prediction
 
-class Slow:
-    name = "slow"
+class Waits:
+    name = "waits"
+    images = 0
     def predict(self, image, instruction):
-        time.sleep(0.2)
+        self.images += 1
+        while self.images > 3 and not Path(__file__).with_name("go").exists():
+            time.sleep(0.01)
         return Prediction(labels=["ship"], boxes=[[1, 1, 4, int(image[0, 0, 0]) % 5]])
 """
 
@@ -221,13 +230,13 @@ class Slow:
 def test_a_killed_run_goes_on_where_it_stopped(coco, write_coco, tmp_path):
     coco["images"] += [{"id": 20 + i, "file_name": f"x{i}.png", "width": 30, "height": 20} for i in range(9)]
     file = write_coco(coco)
-    method = tmp_path / "slow.py"
-    method.write_text(SLOW)
-    command = [sys.executable, "-m", "earthinstruct", "evaluate", "--method", f"{method}:Slow", "--dataset", str(file)]
+    method = tmp_path / "waits.py"
+    method.write_text(WAITS)
+    command = [sys.executable, "-m", "earthinstruct", "evaluate", "--method", f"{method}:Waits", "--dataset", str(file)]
     command += ["--setting", SETTING, "--output", str(tmp_path / "killed")]
-    predictions = tmp_path / "killed" / "set" / SETTING / "slow" / "predictions.jsonl"
+    predictions = tmp_path / "killed" / "set" / SETTING / "waits" / "predictions.jsonl"
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 100
     while not (predictions.exists() and predictions.read_bytes().count(b"\n") >= 3):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -235,10 +244,11 @@ def test_a_killed_run_goes_on_where_it_stopped(coco, write_coco, tmp_path):
     process.wait()
     before = predictions.read_bytes()
     kept = before[: before.rfind(b"\n") + 1]
-    assert kept.count(b"\n") < 12
+    assert kept.count(b"\n") == 3
+    (tmp_path / "go").touch()
     subprocess.run(command, check=True, capture_output=True)
     assert predictions.read_bytes().startswith(kept)
-    never_killed = run(f"{method}:Slow", load_dataset(str(file)), tmp_path).results[0]
+    never_killed = run(f"{method}:Waits", load_dataset(str(file)), tmp_path).results[0]
     resumed = score(predictions, str(file), SETTING, resamples=0)
     assert resumed.metrics == never_killed.metrics
     assert resumed.run.n_done == 12

@@ -186,7 +186,9 @@ class ProcessPool:
                 yield worker, job.batch, answer
         now = time.monotonic()
         for worker, job in list(self._busy.items()):
-            if job.batch is not None and job.deadline is not None and job.deadline <= now:
+            overdue = job.deadline is not None and job.deadline <= now
+            # an answer that waits came in time: this process was busy, perhaps starting another worker
+            if job.batch is not None and overdue and not worker.pipe.poll():
                 del self._busy[worker]
                 worker.kill()
                 late = _OverdueError(f"no answer within {self._options.timeout:g} s")

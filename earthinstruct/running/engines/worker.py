@@ -82,11 +82,14 @@ class Worker:
         return self._source.make()
 
     def ready(self) -> Ready:
-        """Make the method, and say what it is.
+        """Make the method, load the image decoders, and say what the method is.
 
         Raises:
             EarthInstructError: it cannot be made.
         """
+        from PIL import Image
+
+        Image.init()  # else the first image would load the decoders, within its own time limit
         info = method_info(self._method, control=isinstance(self._method, ControlMethod))
         return Ready(info, BATCH if callable(getattr(self._method, "predict_batch", None)) else 1)
 

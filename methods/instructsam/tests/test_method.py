@@ -140,16 +140,35 @@ def test_duplicates_are_dropped_before_labels_are_given():
     assert found.describe()["parameters"]["deduplicate"] == 0.5
 
 
-class Slow(Counts, Regions):
-    """A counter or a proposer that takes a while; `started` and `ended` tell when."""
+class Clock(threading.local):
+    """Time that passes in sleep alone, for each thread on its own, and at once."""
 
-    def __init__(self, answer, seconds=0.0, error=None):
+    now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock that the method looks at."""
+    clock = Clock()
+    monkeypatch.setattr("earthinstruct_instructsam.method.time", clock)
+    return clock
+
+
+class Counted(Counts, Regions):
+    """A counter or a proposer that knows how often it was called, and can fail."""
+
+    def __init__(self, answer):
         self.counts = self.boxes = answer
-        self.seconds, self.error, self.calls = seconds, error, 0
+        self.error, self.calls = None, 0
 
     def _work(self):
         self.calls += 1
-        time.sleep(self.seconds)
         if self.error is not None:
             raise self.error
 
@@ -162,35 +181,38 @@ class Slow(Counts, Regions):
         return super().propose(image)
 
 
-def test_the_counter_works_beside_the_proposer():
-    meeting = threading.Barrier(2, timeout=5)  # neither goes on before the other has begun
+def test_the_counter_works_beside_the_proposer(clock):
+    meeting = threading.Barrier(2, timeout=60)  # neither goes on before the other has begun
 
-    class Meets(Slow):
+    class Meets(Counted):
+        def __init__(self, answer, seconds):
+            super().__init__(answer)
+            self.seconds = seconds
+
         def _work(self):
             meeting.wait()
-            time.sleep(self.seconds)
+            clock.sleep(self.seconds)
 
-    parts = {"counter": Meets({"ship": 1}, 0.15), "proposer": Meets([[0, 0, 2, 2]], 0.05)}
+    parts = {"counter": Meets({"ship": 1}, 3.0), "proposer": Meets([[0, 0, 2, 2]], 2.0)}
     seconds = InstructSAM(**parts, encoder=Table([[0.1, 0.9]], ["harbor", "ship"])).predict(IMAGE, ASK).usage.seconds
-    assert seconds["counter"] >= 0.15
-    assert 0.05 <= seconds["proposer"] < seconds["counter"]
+    assert (seconds["counter"], seconds["proposer"]) == (3.0, 2.0)
 
 
 @pytest.mark.parametrize("part", ["counter", "proposer"])
 def test_an_error_of_either_surfaces_and_is_not_remembered(part):
     answers = {"counter": {"ship": 1}, "proposer": [[0, 0, 2, 2]]}
-    parts = {name: Slow(answer) for name, answer in answers.items()}
+    parts = {name: Counted(answer) for name, answer in answers.items()}
     parts[part].error = ValueError(f"the {part} failed")
     found = InstructSAM(**parts, encoder=Table([[0.1, 0.9]], ["harbor", "ship"]))
     with pytest.raises(ValueError, match=f"the {part} failed"):
         found.predict(IMAGE, ASK)
     parts[part].error = None
     assert len(found.predict(IMAGE, ASK)) == 1
-    assert {name: slow.calls for name, slow in parts.items()} == {"counter": 1, "proposer": 1, part: 2}
+    assert {name: part.calls for name, part in parts.items()} == {"counter": 1, "proposer": 1, part: 2}
 
 
 def test_explaining_asks_nothing_again():
-    parts = {"counter": Slow({"ship": 1}), "proposer": Slow([[0, 0, 2, 2]])}
+    parts = {"counter": Counted({"ship": 1}), "proposer": Counted([[0, 0, 2, 2]])}
     found = InstructSAM(**parts, encoder=Table([[0.1, 0.9]], ["harbor", "ship"]))
     found.predict(IMAGE, ASK)
     found.explain(IMAGE, ASK)
@@ -200,7 +222,12 @@ def test_explaining_asks_nothing_again():
 
 
 def test_threads_that_ask_at_once_share_one_answer():
-    parts = {"counter": Slow({"ship": 1}, 0.1), "proposer": Slow([[0, 0, 2, 2]], 0.1)}
+    class Slow(Counted):
+        def _work(self):
+            super()._work()
+            time.sleep(0.1)  # time for another thread to come
+
+    parts = {"counter": Slow({"ship": 1}), "proposer": Slow([[0, 0, 2, 2]])}
     found = InstructSAM(**parts, encoder=Table([[0.1, 0.9]], ["harbor", "ship"]))
     threads = [threading.Thread(target=found.predict, args=(IMAGE, ASK)) for _ in range(4)]
     for thread in threads:
@@ -220,7 +247,7 @@ def test_the_seconds_of_a_replayed_answer_are_those_it_took():
 
 
 def test_with_a_cache_another_encoder_costs_that_encoder_alone(tmp_path):
-    class Counted(Table):
+    class One(Table):
         calls = 0
 
         def embed_crops(self, image, boxes):
@@ -230,17 +257,17 @@ def test_with_a_cache_another_encoder_costs_that_encoder_alone(tmp_path):
         def describe(self):
             return {"encoder": type(self).__name__}
 
-    class Other(Counted):
+    class Other(One):
         calls = 0
 
     calls = []
-    for encoder in (Counted, Other, Counted):
-        parts = {"counter": Slow({"ship": 1}), "proposer": Slow([[0, 0, 2, 2], [1, 0, 2, 2]])}
+    for encoder in (One, Other, One):
+        parts = {"counter": Counted({"ship": 1}), "proposer": Counted([[0, 0, 2, 2], [1, 0, 2, 2]])}
         found = InstructSAM(**parts, encoder=encoder(ROWS, ["harbor", "ship"]), cache=tmp_path / "cache")
         prediction = found.predict(IMAGE, ASK)
         assert prediction.labels == ("ship",)
         assert prediction.usage.input_tokens == 7
-        calls.append((parts["counter"].calls, parts["proposer"].calls, Counted.calls, Other.calls))
+        calls.append((parts["counter"].calls, parts["proposer"].calls, One.calls, Other.calls))
     assert calls == [(1, 1, 1, 0), (0, 0, 1, 1), (0, 0, 1, 1)]
     assert "a stage read from the cache" in found.describe()["notes"][0]
 
@@ -458,14 +485,12 @@ def test_several_images_are_counted_and_proposed_for_together(tmp_path, cached):
     assert counter.asked == [2, 2, 1]  # the failed one alone is asked about again
 
 
-def test_parts_that_take_one_image_are_timed_by_image(monkeypatch):
+def test_parts_that_take_one_image_are_timed_by_image(clock, monkeypatch):
     sam = method({"ship": 1}, ROWS)
-    monkeypatch.setattr(
-        sam.proposer, "propose", lambda image: time.sleep(image.max() / 100) or Proposals([[0, 0, 2, 2]])
-    )
+    monkeypatch.setattr(sam.proposer, "propose", lambda image: clock.sleep(image.max()) or Proposals([[0, 0, 2, 2]]))
     fast, slow = sam.predict_batch(grey(0, 9), ASK)
-    assert slow.usage.seconds["proposer"] - fast.usage.seconds["proposer"] > 0.05
-    assert slow.usage.seconds["total"] - fast.usage.seconds["total"] > 0.05
+    for stage in ("proposer", "total"):
+        assert slow.usage.seconds[stage] - fast.usage.seconds[stage] == 9
 
 
 class Counted(Counts):

@@ -17,17 +17,6 @@ IMAGES = [RNG.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((56, 84)
 TOO_LONG = np.zeros((1, 900, 3), dtype=np.uint8)  # Qwen takes sides of 1 to 200 at most
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Models this small are slower on several."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module", params=["qwen2.5-vl", "qwen3-vl"])
 def folder(request, tiny_qwen):
     return tiny_qwen(request.param)

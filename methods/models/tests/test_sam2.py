@@ -30,15 +30,6 @@ FILTERS = {  # with these weights each of them drops some masks and leaves some
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """On a busy machine the threads of so small a network mostly wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def network(small_sam2):
     """A small SAM2 built by the package, its random weights scaled until masks differ between points."""
