@@ -493,7 +493,7 @@ def test_parts_that_take_one_image_are_timed_by_image(clock, monkeypatch):
         assert slow.usage.seconds[stage] - fast.usage.seconds[stage] == 9
 
 
-class Counted(Counts):
+class CountedByImage(Counts):
     """Counts by the image's first pixel; remembers every image and setting that it was asked about."""
 
     def __init__(self):
@@ -505,7 +505,7 @@ class Counted(Counts):
         return Answer({"ship": 1 + number % 3, "car": number % 2})
 
 
-class RegionsCounted(Regions):
+class ProposedByImage(Regions):
     def __init__(self):
         super().__init__([[i, 0, 4, 4] for i in range(3)])
         self.asked = []
@@ -551,7 +551,7 @@ def many(tmp_path):
 @pytest.mark.timeout(300)
 def test_over_four_tasks_the_proposer_is_asked_once_an_image(many, tmp_path):
     def sam():
-        return InstructSAM(counter=Counted(), proposer=RegionsCounted(), encoder=Alike([], []))
+        return InstructSAM(counter=CountedByImage(), proposer=ProposedByImage(), encoder=Alike([], []))
 
     def answers(evaluation):
         files = [(folder / "predictions.jsonl").read_text().splitlines() for folder in evaluation.folders]
