@@ -1,6 +1,6 @@
 """How the time and memory of `earthinstruct score --sweep` grow with the number of images.
 
-`python -m benchmarks.growth COPIES ... [--copies-a-shard N] [--workers N] [--runs N] [--output FILE.svg]` writes copies
+`python -m benchmarks.growth COPIES ... [--copies-a-shard N] [--runs N] [--output FILE.svg]` writes copies
 of NWPU VHR-10 (650 images each) into a temporary folder, scores them in a process of its own, prints a row of a table
 for each size (the least of the runs) with the bound of the memory, and draws the curves.
 """
@@ -58,9 +58,9 @@ class Cost:
     bound: float
 
 
-def cost(folder: Path, images: int, workers: int = 1) -> Cost:
+def cost(folder: Path, images: int) -> Cost:
     """Score what `write` has written; `megabytes` is of the largest process."""
-    command = [sys.executable, "-m", "earthinstruct", "score", str(folder), "--sweep", "--workers", str(workers)]
+    command = [sys.executable, "-m", "earthinstruct", "score", str(folder), "--sweep", "--no-output"]
     command += ["--dataset", str(folder), "--setting", "open_vocabulary"]
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -123,7 +123,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("copies", type=int, nargs="+")
     parser.add_argument("--copies-a-shard", type=int, help="write the annotation in shards")
-    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--output", type=Path, metavar="FILE.svg")
     given = parser.parse_args(arguments)
@@ -136,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             command = [sys.executable, "-m", "benchmarks.data", str(copies), folder, "--no-results"]
             # in a process of its own: a peak of this one would count for its children
             subprocess.run([*command, "--annotation-shards", str(shards)], check=True)
-            runs = [cost(Path(folder), copies * IMAGES_OF_A_COPY, given.workers) for _ in range(given.runs)]
+            runs = [cost(Path(folder), copies * IMAGES_OF_A_COPY) for _ in range(given.runs)]
         costs.append(min(runs, key=lambda run: run.seconds))
         say(row(costs[-1]) + "\n")
         sys.stdout.flush()

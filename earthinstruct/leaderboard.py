@@ -98,7 +98,10 @@ def _require(root: Path) -> None:
 
 def _place(result: Result) -> Path:
     if not result.method.version:
-        raise DataError(f"method {result.method.name!r} has no version; let describe() return one")
+        raise DataError(
+            f"method {result.method.name!r} has no version; let describe() return one, or give `earthinstruct score` "
+            "its --method-version"
+        )
     protocol = "" if result.protocol == "standard" else f"-{result.protocol}"
     _require_plain("method name", result.method.name)
     _require_plain("version", result.method.version)

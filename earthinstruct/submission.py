@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from earthinstruct.datasets import Dataset, load_dataset
+from earthinstruct.datasets import Dataset, dataset_sources, load_dataset
 from earthinstruct.instances import ImageId
 from earthinstruct.metrics import protocol_named
 from earthinstruct.metrics.bootstrap import RESAMPLES
@@ -20,6 +20,7 @@ from earthinstruct.running.importers import read_predictions
 from earthinstruct.running.predictions import Record, hash_predictions, prediction_files
 from earthinstruct.running.run import targets_of
 from earthinstruct.running.score import Scored, score_records
+from earthinstruct.running.stored import dataset_of
 from earthinstruct.tasks import FileMapper, Task, task_named
 
 _EXACT = 1e-9
@@ -50,7 +51,8 @@ def validate_submission(
     Args:
         predictions: the predictions file, or the folder of its shards.
         result_file: the result.
-        dataset: a COCO file, where the task's dataset has no name here; None: by the name in the result.
+        dataset: the dataset by name or path; None: by the name in the result, or from where the run had it when that
+            name is not registered here.
         data: the folder of the datasets.
 
     Returns:
@@ -61,7 +63,11 @@ def validate_submission(
     """
     result = read_result(result_file)
     files = prediction_files(predictions) or [predictions]
-    loaded = load_dataset(dataset or result.task.dataset.name, data)
+    name = dataset or result.task.dataset.name
+    if dataset or name in dataset_sources():  # whatever a run folder says: the annotations are ours
+        loaded = load_dataset(name, data)
+    else:
+        loaded = dataset_of(predictions if predictions.is_dir() else predictions.parent, result)
     task = task_named(result.task.name, loaded.name, loaded.vocabulary)
     findings = [
         Finding("schema", f"version {result.schema_version}, every field of the right type"),

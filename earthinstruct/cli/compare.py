@@ -22,7 +22,7 @@ def register(verbs: Any) -> None:
     parser = verbs.add_parser("compare", help="the difference of two runs, and how sure it is", description=__doc__)
     parser.add_argument("first", type=Path, metavar="RUN_A", help="a run folder, or the result file in it")
     parser.add_argument("second", type=Path, metavar="RUN_B", help="a run folder of the same task")
-    parser.add_argument("--dataset", metavar="PATH", help="the dataset, where it has no name here")
+    parser.add_argument("--dataset", metavar="PATH", help="the dataset (default: where run A had it)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of your datasets")
     parser.add_argument(
         "--resamples", type=options.at_least(1), default=1000, metavar="N", help="bootstrap resamples (default: 1000)"

@@ -30,21 +30,13 @@ def register(verbs: Any) -> None:
     options.add_method(parser)
     options.add_dataset(parser, default="scenes")
     parser.add_argument(
-        "--images",
-        type=Path,
-        metavar="DIR",
-        help="the folder of the images, where it is not beside the annotation file",
-    )
-    parser.add_argument(
         "--setting", default="all", metavar="S", help="open_vocabulary, open_ended, open_subclass or all (default: all)"
     )
     parser.add_argument(
         "--instruction-file", type=Path, metavar="FILE", help="an instruction text to use in place of ours (one task)"
     )
     parser.add_argument("--limit", type=options.at_least(1), metavar="N", help="only the first N images")
-    parser.add_argument(
-        "--output", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default: runs)"
-    )
+    options.add_output(parser)
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with an interrupted run (the default)")
     again.add_argument("--overwrite", action="store_true", help="start again, and replace earlier predictions")
@@ -118,11 +110,11 @@ def _evaluate(arguments: argparse.Namespace, text: str | None) -> Evaluation:
             limit=arguments.limit,
             overwrite=arguments.overwrite,
             protocol=arguments.protocol,
-            mapper=options.label_mapper(arguments.label_map),
+            label_map=arguments.label_map,
             sweep=arguments.sweep,
             instruction_text=text,
             resamples=arguments.resamples,
-            metrics=arguments.metrics,
+            metric=arguments.metrics,
             progress=lambda task, done, total, failed: update(task.name, done, total, failed),
             engine=_engine(arguments),
             stopping=stopping,

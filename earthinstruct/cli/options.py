@@ -7,11 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from earthinstruct.tasks import LabelMapper
-
+from typing import Any
 
 _STANDARD_OUTPUT = "-"
 
@@ -120,7 +116,7 @@ def add_parameters(
 
 
 def add_dataset(parser: argparse.ArgumentParser, default: str | None = None) -> None:
-    """--dataset, --data and --parent."""
+    """--dataset, --data, --images and --parent."""
     parser.add_argument(
         "--dataset",
         required=default is None,
@@ -133,8 +129,19 @@ def add_dataset(parser: argparse.ArgumentParser, default: str | None = None) -> 
         "--data", type=Path, metavar="DIR", help="the folder of your datasets (default: $EARTHINSTRUCT_DATA, else data)"
     )
     parser.add_argument(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="the folder of the images, where it is not beside the annotation file",
+    )
+    parser.add_argument(
         "--parent", metavar="CATEGORY", help='the parent category of open_subclass, such as "sports field"'
     )
+
+
+def add_output(parser: argparse._ActionsContainer, help_text: str = "where runs are kept (default: runs)") -> None:
+    """--output."""
+    parser.add_argument("--output", type=Path, default=Path("runs"), metavar="DIR", help=help_text)
 
 
 def add_metric(parser: argparse.ArgumentParser) -> None:
@@ -169,14 +176,3 @@ def add_scoring(parser: argparse.ArgumentParser) -> None:
         help="bootstrap resamples for the 95 %% intervals; 0: none (default: 1000)",
     )
     add_json(parser, "the scores")
-
-
-def label_mapper(name: str | None) -> LabelMapper | None:
-    """The label mapper that --label-map names, or None for the dataset's.
-
-    Raises:
-        EarthInstructError: there is none of that name, or its file is malformed.
-    """
-    from earthinstruct.tasks import named_mapper
-
-    return None if name is None else named_mapper(name)

@@ -18,7 +18,7 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "--against", type=Path, metavar="RUN", help="another run folder of the same task: what became better and worse"
     )
-    parser.add_argument("--dataset", metavar="NAME|PATH", help="the dataset, where the run's has no name here")
+    parser.add_argument("--dataset", metavar="NAME|PATH", help="the dataset (default: where the run had it)")
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="the folder of your datasets (default: $EARTHINSTRUCT_DATA, else data)"
     )

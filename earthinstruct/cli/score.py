@@ -1,4 +1,4 @@
-"""`earthinstruct score`: score stored predictions, without a model."""
+"""`earthinstruct score`: score stored predictions, without a model, and keep them as a run folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def register(verbs: Any) -> None:
         "predictions",
         type=Path,
         help="predictions.jsonl (or .jsonl.zst), a run folder or a folder of shards (predictions-*.jsonl[.zst]), "
-        "a COCO results file (.json), or a folder of count files",
+        "a COCO results file (.json), a folder of count files, or with --classes semantic maps",
     )
     options.add_dataset(parser)
     parser.add_argument("--setting", required=True, metavar="S", help="open_vocabulary, open_ended or open_subclass")
@@ -24,10 +24,22 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "--proposals", type=Path, metavar="FILE", help="a proposals file, image to bboxes, scores, segmentations"
     )
-    parser.add_argument("--name", help="the method's name in the result")
     parser.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="processes that match and tally; same result (default: 1)"
+        "--classes", type=Path, metavar="FILE", help="semantic maps: a JSON file, class number to category or null"
     )
+    parser.add_argument(
+        "--min-area",
+        type=options.at_least(1),
+        default=1,
+        metavar="N",
+        help="semantic maps: regions of fewer pixels are left out (default: 1)",
+    )
+    parser.add_argument("--name", help="the method's name in folders, results and tables (default: that of the file)")
+    parser.add_argument("--method-version", metavar="V", help="the method's version; leaderboards ask for one")
+    kept = parser.add_mutually_exclusive_group()
+    options.add_output(kept, "where run folders are kept (default: runs); a run folder is scored in place")
+    kept.add_argument("--no-output", dest="output", action="store_const", const=None, help="keep nothing")
+    parser.add_argument("--overwrite", action="store_true", help="replace a run or a result of another kind")
     options.add_scoring(parser)
     parser.set_defaults(run=run)
 
@@ -37,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     from earthinstruct.cli.tables import print_results
     from earthinstruct.running import score
 
+    folders: list[Path] = []
     result = score(
         arguments.predictions,
         arguments.dataset,
@@ -44,15 +57,23 @@ def run(arguments: argparse.Namespace) -> int:
         parent=arguments.parent,
         counts=arguments.counts,
         proposals=arguments.proposals,
+        classes=arguments.classes,
+        min_area=arguments.min_area,
         data=arguments.data,
+        images=arguments.images,
         protocol=arguments.protocol,
-        mapper=options.label_mapper(arguments.label_map),
+        label_map=arguments.label_map,
         sweep=arguments.sweep,
         resamples=arguments.resamples,
-        metrics=arguments.metrics,
+        metric=arguments.metrics,
         name=arguments.name,
-        workers=arguments.workers,
+        method_version=arguments.method_version,
+        output=arguments.output,
+        overwrite=arguments.overwrite,
+        kept=folders.append,
     )
     print_results([result])
+    for folder in folders:
+        print(f"kept in {folder}")
     options.write_json(arguments, result)
     return 1 if result.run.n_failed else 0

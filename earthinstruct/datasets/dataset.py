@@ -28,6 +28,21 @@ class ImageRecord:
     height: int
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What `load_dataset` was given, with absolute paths: enough to load a dataset again from any folder.
+
+    Attributes:
+        name: a registered name, or the absolute path of a file or folder.
+        data: the folder of the user's data; None: for a path, which needs none.
+        images: the folder of the images, where one was given.
+    """
+
+    name: str
+    data: str | None = None
+    images: str | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class AnnotationMasks:
     """The masks of n annotations, which are not kept in memory.
@@ -77,6 +92,7 @@ class Dataset:
         sha256: hash of the annotation file; of the bytes of all in turn, where it comes in shards.
         category_ids: the id of each category in the annotation file.
         label_map: the label map that free labels are scored with unless another is given; None: `exact` alone.
+        origin: where it was loaded from; None: it was made in memory.
     """
 
     name: str
@@ -89,6 +105,7 @@ class Dataset:
     sha256: str
     category_ids: tuple[int, ...]
     label_map: str | None = None
+    origin: Origin | None = None
 
     @property
     def mapper(self) -> LabelMapper:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from earthinstruct.datasets import dior, nwpu
 from earthinstruct.datasets.coco import read_coco
-from earthinstruct.datasets.dataset import Dataset
+from earthinstruct.datasets.dataset import Dataset, Origin
 from earthinstruct.datasets.folders import read_folder
 from earthinstruct.datasets.prepare import PREFIX
 from earthinstruct.errors import DataError, UnknownNameError
@@ -192,6 +192,16 @@ def load_dataset(name: str, root: Path | None = None, images: Path | None = None
     """
     if images is not None and not images.is_dir():
         raise DataError(f"image folder {images} does not exist; give --images DIR, or leave it out")
+    registered = not name.endswith(".json") and name in dataset_sources()
+    origin = Origin(
+        name if registered else str(Path(name).absolute()),
+        str(data_root(root).absolute()) if registered else None,
+        None if images is None else str(images.absolute()),
+    )
+    return replace(_load(name, root, images), origin=origin)
+
+
+def _load(name: str, root: Path | None, images: Path | None) -> Dataset:
     if name.endswith(".json"):
         path = Path(name)
         beside = path.parent if path.name.startswith(PREFIX) else path.parent / "images"

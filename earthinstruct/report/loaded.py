@@ -90,8 +90,8 @@ def load_run(folder: Path, dataset: str | Dataset | None = None, data: Path | No
 
     Args:
         folder: with `result.json` and `predictions.jsonl`.
-        dataset: where the dataset has no name here; None: the one that the result names.
-        data: the folder of the user's data.
+        dataset: the dataset, or its name or path; None: from where the run had it.
+        data: the folder of the user's data; None: the one that the run had.
 
     Raises:
         DataError: the folder is incomplete, its predictions are not those that were scored, or the dataset has other
@@ -102,7 +102,7 @@ def load_run(folder: Path, dataset: str | Dataset | None = None, data: Path | No
             f"{folder} has no result.json; give a run folder, as `earthinstruct evaluate` prints it at its end"
         )
     result = read_result(folder / "result.json")
-    stored = read_stored(folder, result, dataset_of(result, dataset, data))
+    stored = read_stored(folder, result, dataset_of(folder, result, dataset, data))
     predicted, failed = stored.prepared.predicted, stored.prepared.failed
     images = stored.prepared.truth.images
     labels = [label for image in images if image not in failed for label in stored.records[image].labels]

@@ -91,7 +91,7 @@ def write_report(
         run: the run folder.
         output: the file; None: `report.html` in the run folder.
         against: another run folder of the same task, to show what became better and worse.
-        dataset: where the dataset has no name here; None: the one that the result names.
+        dataset: the dataset, or its name or path; None: from where the run had it.
         data: the folder of the user's data.
         max_images: how many images the gallery shows, the worst first.
         progress: called with the images done and the images to do.

@@ -69,8 +69,8 @@ def compare_runs(
     Args:
         first: a run folder, with `predictions.jsonl` and `result.json`.
         second: another of the same task.
-        dataset: where the dataset has no name here; None: the one the results name.
-        data: the folder of the user's data.
+        dataset: the dataset, or its name or path; None: from where the first run had it.
+        data: the folder of the user's data; None: the one that the first run had.
         resamples: bootstrap resamples of the images, the same for both runs.
         metrics: metric plug-ins to compare besides, by name or as objects.
 
@@ -85,7 +85,7 @@ def compare_runs(
             raise DataError(f"the runs do not compare: task {what} {values[0]!r} against {values[1]!r}")
     if results[0].protocol != results[1].protocol:
         raise DataError(f"the runs do not compare: protocol {results[0].protocol!r} against {results[1].protocol!r}")
-    dataset = dataset_of(results[0], dataset, data)
+    dataset = dataset_of(first, results[0], dataset, data)
     a, b = (read_stored(folder, result, dataset) for folder, result in zip((first, second), results, strict=True))
     extra = extra_metrics(metrics)
     of_a, of_b = _tallies(a, extra), _tallies(b, extra)

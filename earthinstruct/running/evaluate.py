@@ -11,30 +11,18 @@ from typing import Any
 from earthinstruct.contract import ControlMethod, Method
 from earthinstruct.datasets import Dataset, load_dataset
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.metrics import Metric, protocol_named
+from earthinstruct.metrics import Metric
 from earthinstruct.metrics.bootstrap import RESAMPLES
-from earthinstruct.metrics.extra import extra_metrics
-from earthinstruct.results import (
-    SCHEMA_VERSION,
-    MethodInfo,
-    PredictionsInfo,
-    Result,
-    RunInfo,
-    environment_info,
-    failed_by_name,
-)
+from earthinstruct.results import Result
 from earthinstruct.running.engines import Engine, EngineOptions
 from earthinstruct.running.engines import engine as open_engine
 from earthinstruct.running.engines.worker import MethodSource
-from earthinstruct.running.importers import read_predictions
-from earthinstruct.running.parallel import in_order
-from earthinstruct.running.predictions import hash_predictions, prediction_files
-from earthinstruct.running.run import Progress, Run, read_manifest, task_info
-from earthinstruct.running.score import Scored, score_records
+from earthinstruct.running.run import Progress, Run, place_of_run
+from earthinstruct.running.score import score_records
+from earthinstruct.running.scoring import checked_rules, mapper_for, result_of
 from earthinstruct.tasks import LabelMapper, Task, tasks_of
 
 IN_PROCESS = EngineOptions()
-_LONGEST_NAME = 60  # characters, of at most 4 bytes: file systems take 255 bytes
 
 
 @dataclass(frozen=True)
@@ -67,11 +55,11 @@ def evaluate(
     limit: int | None = None,
     overwrite: bool = False,
     protocol: str = "standard",
-    mapper: LabelMapper | None = None,
+    label_map: str | LabelMapper | None = None,
     sweep: bool = False,
     instruction_text: str | None = None,
     resamples: int = RESAMPLES,
-    metrics: Sequence[str | Metric] = (),
+    metric: str | Metric | Sequence[str | Metric] = (),
     progress: Progress | None = None,
     engine: EngineOptions = IN_PROCESS,
     stopping: Callable[[], bool] = lambda: False,
@@ -90,11 +78,11 @@ def evaluate(
         limit: only the first images.
         overwrite: start again where a run folder holds other predictions.
         protocol: `standard` or `paper`.
-        mapper: from labels to categories; None: the dataset's own.
+        label_map: from labels to categories: `exact`, `clip:<encoder>`, a JSON file, or a mapper; None: the dataset's.
         sweep: choose the score threshold first (methods with scores).
         instruction_text: a text to use in place of ours; one task only.
         resamples: bootstrap resamples for intervals; 0: none.
-        metrics: metric plug-ins to score besides, by name or as objects.
+        metric: metric plug-ins to score besides, by name or as objects.
         progress: called after every image.
         engine: how the run is spread; the default is this process.
         stopping: asked before an image is begun; once it says yes, the images in hand are finished and kept, and
@@ -104,14 +92,13 @@ def evaluate(
         EarthInstructError: anything a user can mend; predictions made so far stay on disk.
         KeyboardInterrupt: see `stopping`.
     """
-    rules, extra = protocol_named(protocol), extra_metrics(metrics)
+    rules, extra = checked_rules(protocol, resamples, metric)
     if limit is not None and limit < 1:
         raise EarthInstructError(f"limit must be at least 1, got {limit}")
-    _check_resamples(resamples)
     if isinstance(dataset, str):
         dataset = load_dataset(dataset, _path(data), _path(images))
     tasks = tasks_of(dataset.name, dataset.vocabulary, setting, parent, instruction_text)
-    mapper = mapper or dataset.mapper
+    mapper = mapper_for(label_map, dataset)
     output = Path(output).absolute()  # a method may change the working directory
     with open_engine(engine, MethodSource(method, parameters), dataset) as ready, ExitStack() as held:
         runs, skipped = [], []
@@ -120,7 +107,7 @@ def evaluate(
             if reason is not None:
                 skipped.append(Skipped(task, reason))
                 continue
-            folder = output / task.name / _folder_name(ready.method.name)
+            folder = place_of_run(output, task, ready.method.name)
             run = Run(ready.method, task, dataset, folder, limit)
             runs.append(held.enter_context(run.open(overwrite)))
         results = {}
@@ -137,7 +124,7 @@ def evaluate(
                 images=run.image_ids,
                 spread=ready.spread(),
             )
-            results[run.task.name] = _result(run.task, dataset, ready.method, scored, protocol, mapper, [run.file])
+            results[run.task.name] = result_of(run.manifest.task, ready.method, scored, protocol, mapper, [run.file])
             run.keep(results[run.task.name])
     return Evaluation(tuple(results[run.task.name] for run in runs), tuple(skipped), tuple(run.folder for run in runs))
 
@@ -163,119 +150,5 @@ def _answered(
         raise KeyboardInterrupt
 
 
-def score(
-    predictions: Path | str,
-    dataset: str | Dataset,
-    setting: str,
-    *,
-    parent: str | None = None,
-    counts: Path | str | None = None,
-    proposals: Path | str | None = None,
-    data: Path | str | None = None,
-    protocol: str = "standard",
-    mapper: LabelMapper | None = None,
-    sweep: bool = False,
-    resamples: int = RESAMPLES,
-    metrics: Sequence[str | Metric] = (),
-    name: str | None = None,
-    workers: int = 1,
-) -> Result:
-    """Score stored predictions, of this project's format or imported.
-
-    Args:
-        predictions: a predictions file, a run folder, a COCO results file, or a folder of count files.
-        dataset: a dataset, the name of one, or the path of a COCO file.
-        setting: the setting the predictions answer.
-        parent: the parent category, for open_subclass.
-        counts: a folder of count files to add.
-        proposals: a proposals file to add.
-        data: the folder of the user's data.
-        protocol: `standard` or `paper`.
-        mapper: from labels to categories; None: the dataset's own.
-        sweep: choose the score threshold first.
-        resamples: bootstrap resamples for intervals; 0: none.
-        metrics: metric plug-ins to score besides, by name or as objects.
-        name: the method's name in the result; None: from the run folder, else the file's name.
-        workers: processes that match and tally; the result is the same for any number. A script that asks for several
-            must call this under `if __name__ == "__main__":`.
-
-    Raises:
-        EarthInstructError: anything a user can mend.
-    """
-    _check_resamples(resamples)
-    rules, extra = protocol_named(protocol), extra_metrics(metrics)
-    path = Path(predictions)
-    if isinstance(dataset, str):
-        dataset = load_dataset(dataset, _path(data))
-    if setting == "all":
-        raise EarthInstructError("predictions answer one setting; give open_vocabulary, open_ended or open_subclass")
-    tasks = tasks_of(dataset.name, dataset.vocabulary, setting, parent)
-    if len(tasks) > 1:
-        parents = ", ".join(repr(task.parent) for task in tasks)
-        raise EarthInstructError(
-            f"dataset {dataset.name!r} has several parent categories; give one with --parent ({parents})"
-        )
-    mapper = mapper or dataset.mapper
-    records = read_predictions(path, dataset, counts=_path(counts), proposals=_path(proposals))
-    scored = score_records(
-        tasks[0],
-        dataset,
-        records,
-        protocol=rules,
-        mapper=mapper,
-        sweep=sweep,
-        resamples=resamples,
-        extra=extra,
-        spread=in_order(workers),
-    )
-    manifest_path = (path if path.is_dir() else path.parent) / "run.json"
-    described = MethodInfo(name or path.stem)
-    if name is None and manifest_path.is_file() and (path.is_dir() or path.name.startswith("predictions")):
-        described = read_manifest(manifest_path).method
-    files = prediction_files(path) or [path]
-    return _result(tasks[0], dataset, described, scored, protocol, mapper, files)
-
-
-def _check_resamples(resamples: int) -> None:
-    if resamples < 0:
-        raise EarthInstructError(f"resamples must be at least 0, got {resamples}")
-
-
 def _path(value: Path | str | None) -> Path | None:
     return None if value is None else Path(value)
-
-
-def _folder_name(name: str) -> str:
-    plain = "".join(character if character.isalnum() or character in "-_." else "-" for character in name)
-    return plain[:_LONGEST_NAME].strip(".") or "method"
-
-
-def _result(
-    task: Task,
-    dataset: Dataset,
-    method: MethodInfo,
-    scored: Scored,
-    protocol: str,
-    mapper: LabelMapper,
-    files: Sequence[Path],
-) -> Result:
-    return Result(
-        schema_version=SCHEMA_VERSION,
-        task=task_info(task, dataset, scored.n_done + len(scored.failed)),
-        protocol=protocol,
-        method=method,
-        environment=environment_info(method),
-        run=RunInfo(
-            seconds=dict(scored.usage.seconds),
-            input_tokens=scored.usage.input_tokens,
-            output_tokens=scored.usage.output_tokens,
-            events=dict(scored.usage.events),
-            n_done=scored.n_done,
-            n_failed=len(scored.failed),
-            failed=failed_by_name(scored.failed),
-        ),
-        metrics=scored.metrics,
-        label_map=scored.label_map,
-        label_mapper=mapper.name,
-        predictions=PredictionsInfo(hash_predictions(files) if all(file.is_file() for file in files) else None),
-    )

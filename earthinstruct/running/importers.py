@@ -154,7 +154,7 @@ def _count_files(folder: Path) -> dict[Path, dict[str, int]]:
     if not paths:
         raise DataError(
             f'{folder} has no count files; expected `<image name>.json`, each {{"category": number}}, '
-            "or predictions of this project, predictions.jsonl"
+            "predictions of this project, predictions.jsonl, or semantic maps with --classes"
         )
     files = {
         path: _decode(path, dict[str, int], "count file (an object of category to whole number)") for path in paths

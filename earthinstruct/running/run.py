@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,7 +12,7 @@ import msgspec
 import numpy as np
 
 from earthinstruct.contract import Instruction, Prediction, Usage, check_image_size
-from earthinstruct.datasets import Dataset
+from earthinstruct.datasets import Dataset, Origin
 from earthinstruct.errors import ContractError, DataError, EarthInstructError
 from earthinstruct.files import as_json, decode_json, read_bytes, replace_file
 from earthinstruct.instances import ImageId
@@ -21,14 +22,23 @@ from earthinstruct.running.predictions import Record, RecordWriter, StoredRecord
 from earthinstruct.tasks import Task
 
 Progress = Callable[[Task, int, int, int], None]  # task, images done, images in all, images failed
+_LONGEST_NAME = 60  # characters, of at most 4 bytes: file systems take 255 bytes
 
 
 class Manifest(msgspec.Struct):
-    """`run.json`: what a run folder holds. Predictions are continued only under an equal manifest."""
+    """`run.json`: what a run folder holds. Predictions are continued only under an equal manifest.
+
+    Attributes:
+        schema_version: of the result file.
+        task: what was asked.
+        method: what answers.
+        dataset: where the dataset was; it may be elsewhere when the run is continued.
+    """
 
     schema_version: int
     task: TaskInfo
     method: MethodInfo
+    dataset: Origin | None = None
 
 
 class Run:
@@ -44,7 +54,7 @@ class Run:
         self.file = folder / "predictions.jsonl"
         self.n_images = min(limit or len(dataset.images), len(dataset.images))
         self.image_ids = [image.id for image in dataset.images[: self.n_images]]
-        self.manifest = Manifest(SCHEMA_VERSION, task_info(task, dataset, self.n_images), method)
+        self.manifest = Manifest(SCHEMA_VERSION, task_info(task, dataset, self.n_images), method, dataset.origin)
         self.n_failed = 0
         self._done: set[ImageId] = set()
         self._spent: dict[ImageId, Usage] = {}  # on images that failed before
@@ -63,6 +73,23 @@ class Run:
                 self._done = self._answered() & set(self.image_ids)
                 self._writer = RecordWriter(self.file)
             held.callback(self._close)
+            yield self
+
+    @contextmanager
+    def hold(self, overwrite: bool) -> Iterator[Run]:
+        """Hold the folder, and leave its predictions as they are.
+
+        Raises:
+            EarthInstructError: the folder is in use, or holds another run, or cannot be written.
+        """
+        if not os.access(self.folder, os.W_OK):
+            raise DataError(
+                f"run folder {self.folder} cannot be written; give --no-output to keep nothing, or a --name to make a "
+                "run of its own in --output"
+            )
+        with folder_lock(self.folder):
+            if not overwrite:
+                self._refuse_another()
             yield self
 
     @property
@@ -87,6 +114,18 @@ class Run:
         self._done.add(record.image_id)
         self.n_failed += record.error is not None
 
+    def replace(self, records: Mapping[ImageId, Record]) -> None:
+        """Keep these answers, and none of those before.
+
+        Raises:
+            DataError: a record is malformed, or the folder cannot be written.
+        """
+        self._close()
+        encoder = msgspec.json.Encoder()
+        lines = (encoder.encode(records[image]) + b"\n" for image in self.image_ids if image in records)
+        with self._written():
+            replace_file(self.file, lines)
+
     def records(self) -> StoredRecords:
         """All answers, in the order of the images.
 
@@ -99,12 +138,13 @@ class Run:
         return StoredRecords([self.file])
 
     def keep(self, result: Result) -> None:
-        """Write `result.json`.
+        """Write `run.json` and `result.json`.
 
         Raises:
             DataError: the folder cannot be written.
         """
         with self._written():
+            replace_file(self.folder / "run.json", as_json(self.manifest))
             replace_file(self.folder / "result.json", as_json(result))
 
     def _close(self) -> None:
@@ -127,18 +167,21 @@ class Run:
         if overwrite:
             for path in (manifest_file, self.folder / "result.json", *self.folder.glob("predictions*.jsonl*")):
                 path.unlink(missing_ok=True)
-        if manifest_file.is_file():
-            differences = _differences(read_manifest(manifest_file), self.manifest)
-            if differences:
-                raise EarthInstructError(
-                    f"{self.folder} holds the predictions of another run ({'; '.join(differences)}); "
-                    "give --overwrite to replace them, or another --output"
-                )
-        elif self.file.exists():
+        self._refuse_another()
+        if self.file.exists() and not manifest_file.is_file():
             raise EarthInstructError(
                 f"{self.folder} has predictions but no run.json; give --overwrite to replace them, or another --output"
             )
         replace_file(manifest_file, as_json(self.manifest))
+
+    def _refuse_another(self) -> None:
+        manifest_file = self.folder / "run.json"
+        differences = _differences(read_manifest(manifest_file), self.manifest) if manifest_file.is_file() else []
+        if differences:
+            raise EarthInstructError(
+                f"{self.folder} holds the predictions of another run ({'; '.join(differences)}); "
+                "give --overwrite to replace them, or another --output"
+            )
 
     def _answered(self) -> set[ImageId]:
         """The images with an answer; failures are taken out of the file, to be tried again, and their cost is kept."""
@@ -237,6 +280,7 @@ def read_manifest(path: Path) -> Manifest:
 def _differences(old: Manifest, new: Manifest) -> list[str]:
     """What differs between two manifests, in words; packages, device and notes may."""
     pairs: dict[str, tuple[Any, Any]] = {
+        "task": (old.task.name, new.task.name),
         "dataset annotations": (old.task.dataset.annotations_sha256, new.task.dataset.annotations_sha256),
         "task version": (old.task.version, new.task.version),
         "instruction": (old.task.instruction_sha256, new.task.instruction_sha256),
@@ -249,6 +293,12 @@ def _differences(old: Manifest, new: Manifest) -> list[str]:
     for name in sorted({*before, *after}):
         pairs[f"parameter {name}"] = (before.get(name), after.get(name))
     return [f"{what} was {str(a)[:80]}, is {str(b)[:80]}" for what, (a, b) in pairs.items() if a != b]
+
+
+def place_of_run(output: Path, task: Task, method: str) -> Path:
+    """The folder of a run: `<output>/<task>/<method>`, the name of the method made fit for a folder."""
+    plain = "".join(character if character.isalnum() or character in "-_." else "-" for character in method)
+    return output / task.name / (plain[:_LONGEST_NAME].strip(".") or "method")
 
 
 def task_info(task: Task, dataset: Dataset, n_images: int) -> TaskInfo:

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from earthinstruct.datasets import Dataset, load_dataset
+from earthinstruct.datasets import Dataset, Origin, dataset_sources, load_dataset
 from earthinstruct.errors import DataError
 from earthinstruct.instances import ImageId
 from earthinstruct.metrics import Protocol, Tally, protocol_named, tallies
 from earthinstruct.results import Result
 from earthinstruct.running.importers import read_predictions
 from earthinstruct.running.predictions import Record, hash_predictions, prediction_files
+from earthinstruct.running.run import read_manifest
 from earthinstruct.running.score import Prepared, prepare
 from earthinstruct.tasks import FileMapper, Task, task_named
 
@@ -52,25 +53,42 @@ class StoredRun:
         return tallies(self.prepared.truth, self.prepared.predicted, self.protocol, threshold=self.threshold)
 
 
-def dataset_of(result: Result, dataset: str | Dataset | None = None, data: Path | None = None) -> Dataset:
-    """The dataset that a result was scored against.
+def dataset_of(folder: Path, result: Result, dataset: str | Dataset | None = None, data: Path | None = None) -> Dataset:
+    """The dataset that a run was scored against.
 
     Args:
-        result: the result.
-        dataset: where the dataset has no name here; None: the one that the result names.
-        data: the folder of the user's data.
+        folder: the run folder.
+        result: its result.
+        dataset: the dataset, or its name or path; None: from where the run had it.
+        data: the folder of the user's data; None: the one that the run had.
 
     Raises:
-        DataError: it is not here, or has other annotations.
+        DataError: it is no longer there, or has other annotations.
     """
-    if dataset is None or isinstance(dataset, str):
-        dataset = load_dataset(dataset or result.task.dataset.name, data)
+    if dataset is None:
+        dataset = _remembered(folder, result, data)
+    elif isinstance(dataset, str):
+        dataset = load_dataset(dataset, data)
     if dataset.sha256 != result.task.dataset.annotations_sha256:
         raise DataError(
             f"dataset {dataset.name!r} here has other annotations than {result.method.name} on {result.task.name} was "
             "scored against"
         )
     return dataset
+
+
+def _remembered(folder: Path, result: Result, data: Path | None) -> Dataset:
+    """The dataset that the manifest of a run names; of a result without a manifest, the one of its name."""
+    manifest = folder / "run.json"
+    origin = read_manifest(manifest).dataset if manifest.is_file() else None
+    origin = origin or Origin(result.task.dataset.name)
+    source = dataset_sources().get(origin.name)
+    if source is None and not Path(origin.name).exists():
+        raise DataError(f"the dataset of {folder} is not at {origin.name}; give its place now with --dataset PATH")
+    if source is not None and data is None and origin.data and source.missing(Path(origin.data)) is None:
+        data = Path(origin.data)
+    images = Path(origin.images) if origin.images and Path(origin.images).is_dir() else None
+    return load_dataset(origin.name, data, images)
 
 
 def read_stored(folder: Path, result: Result, dataset: Dataset) -> StoredRun:
@@ -103,4 +121,4 @@ def _check_predictions(folder: Path, result: Result) -> None:
     if not files:
         raise DataError(f"{folder} has no predictions.jsonl; give a run folder with the predictions that were scored")
     if result.predictions.sha256 not in (None, hash_predictions(files)):
-        raise DataError(f"{files[0]} has changed since it was scored; score it again with `earthinstruct evaluate`")
+        raise DataError(f"{files[0]} has changed since it was scored; score it again with `earthinstruct score`")
