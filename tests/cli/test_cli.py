@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from earthinstruct import cli, registry
 from earthinstruct.metrics.values import Metrics, PartScores, ProposalScores
@@ -30,8 +31,11 @@ def test_evaluate_prints_one_table_and_keeps_the_run(call, method, file, tmp_pat
 def test_score_writes_the_documented_paths(call, method, file, tmp_path):
     call("evaluate", "--method", f"{method}:Finds", "--dataset", file, "--setting", "open_vocabulary")
     run = tmp_path / "runs" / "set" / "open_vocabulary" / "finds"
-    code, out, _ = call("score", run, "--dataset", file, "--setting", "open_vocabulary", "--sweep", "--json", "r.json")
-    assert code == 0
+    asked = ("score", run, "--dataset", file, "--setting", "open_vocabulary", "--sweep", "--json", "r.json")
+    code, _, err = call(*asked)
+    assert (code, "sweep was False, is True" in err, "--no-output" in err) == (2, True, True)
+    code, out, _ = call(*asked, "--no-output")
+    assert (code, "kept in" in out) == (0, False)
     assert "scored at threshold 0.00" in out
     metrics = json.loads((tmp_path / "r.json").read_text())["metrics"]
     for part in ("counting", "box"):
@@ -178,6 +182,36 @@ def test_images_without_a_prediction_are_a_finding_of_score(call, method, file, 
     (tmp_path / "p.jsonl").write_text('{"image_id": 0}\n')
     code, out, _ = call("score", "p.jsonl", "--dataset", file, "--setting", "open_vocabulary")
     assert (code, "no prediction" in out) == (1, True)
+
+
+def test_scored_predictions_are_kept_beside_those_of_evaluate(call, file, tmp_path):
+    (tmp_path / "results.json").write_text('[{"image_id": 0, "category_id": 1, "bbox": [1, 1, 4, 4]}]')
+    asked = ("score", "results.json", "--dataset", file, "--setting", "open_vocabulary")
+    assert call(*asked, "--no-output")[0] == 0
+    assert not (tmp_path / "runs").exists()
+    code, out, _ = call(*asked, "--name", "CASTDet", "--method-version", "1.0")
+    run = tmp_path / "runs" / "set" / "open_vocabulary" / "CASTDet"
+    assert (code, out.splitlines()[-1]) == (0, f"kept in {run}")
+    (tmp_path / "boards").mkdir()
+    assert call("validate", run)[0] == 0
+    assert call("compare", run, run)[0] == 0
+    assert call("report", run)[0] == 0
+    assert call("check", run, "--against", run)[0] == 0
+    code, out, _ = call("leaderboard", "--root", "boards", "add", run)
+    assert (code, "open_vocabulary/CASTDet/1.0.json" in out) == (0, True)
+
+
+def test_semantic_maps_are_scored_with_their_classes(call, file, tmp_path):
+    (tmp_path / "maps").mkdir()
+    Image.new("L", (30, 20), 3).save(tmp_path / "maps" / "a.png")
+    asked = ("score", "maps", "--dataset", file, "--setting", "open_vocabulary")
+    code, _, err = call(*asked)
+    assert (code, "semantic maps with --classes" in err) == (2, True)
+    (tmp_path / "classes.json").write_text('{"3": "ship"}')
+    code, out, _ = call(*asked, "--classes", "classes.json", "--min-area", "600", "--json", "r.json")
+    assert (code, "no prediction" in out) == (1, True)  # of two images there are no maps
+    assert json.loads((tmp_path / "r.json").read_text())["metrics"]["mask"]["tally"]["ship"]["fp"] == 1
+    assert json.loads((tmp_path / "runs/set/open_vocabulary/maps/predictions.jsonl").read_text())["labels"] == ["ship"]
 
 
 def test_every_task_skipped_is_an_error(call, method, file, tmp_path):
