@@ -76,20 +76,24 @@ class Run:
             yield self
 
     @contextmanager
-    def hold(self, overwrite: bool) -> Iterator[Run]:
-        """Hold the folder, and leave its predictions as they are.
+    def hold(self, overwrite: bool, *, in_place: bool) -> Iterator[Run]:
+        """Hold the folder to score it, and leave its predictions as they are.
+
+        Args:
+            overwrite: whatever run it holds.
+            in_place: its own predictions are scored, with or without a manifest.
 
         Raises:
             EarthInstructError: the folder is in use, or holds another run, or cannot be written.
         """
-        if not os.access(self.folder, os.W_OK):
+        if self.folder.exists() and not os.access(self.folder, os.W_OK):
             raise DataError(
                 f"run folder {self.folder} cannot be written; give --no-output to keep nothing, or a --name to make a "
                 "run of its own in --output"
             )
         with folder_lock(self.folder):
             if not overwrite:
-                self._refuse_another()
+                self._refuse_another(in_place=in_place)
             yield self
 
     @property
@@ -114,17 +118,21 @@ class Run:
         self._done.add(record.image_id)
         self.n_failed += record.error is not None
 
-    def replace(self, records: Mapping[ImageId, Record]) -> None:
-        """Keep these answers, and none of those before.
+    def replace(self, records: Mapping[ImageId, Record]) -> StoredRecords:
+        """Keep these answers in place of all that the folder held, and give them back as they are stored.
 
         Raises:
             DataError: a record is malformed, or the folder cannot be written.
         """
-        self._close()
         encoder = msgspec.json.Encoder()
         lines = (encoder.encode(records[image]) + b"\n" for image in self.image_ids if image in records)
         with self._written():
+            (self.folder / "result.json").unlink(missing_ok=True)
+            replace_file(self.folder / "run.json", as_json(self.manifest))
             replace_file(self.file, lines)
+            for path in {*self._predictions()} - {self.file}:
+                path.unlink()
+        return StoredRecords([self.file])
 
     def records(self) -> StoredRecords:
         """All answers, in the order of the images.
@@ -165,18 +173,24 @@ class Run:
     def _prepare_folder(self, overwrite: bool) -> None:
         manifest_file = self.folder / "run.json"
         if overwrite:
-            for path in (manifest_file, self.folder / "result.json", *self.folder.glob("predictions*.jsonl*")):
+            for path in (manifest_file, self.folder / "result.json", *self._predictions()):
                 path.unlink(missing_ok=True)
         self._refuse_another()
-        if self.file.exists() and not manifest_file.is_file():
-            raise EarthInstructError(
-                f"{self.folder} has predictions but no run.json; give --overwrite to replace them, or another --output"
-            )
         replace_file(manifest_file, as_json(self.manifest))
 
-    def _refuse_another(self) -> None:
+    def _predictions(self) -> list[Path]:
+        return list(self.folder.glob("predictions*.jsonl*"))
+
+    def _refuse_another(self, *, in_place: bool = False) -> None:
         manifest_file = self.folder / "run.json"
-        differences = _differences(read_manifest(manifest_file), self.manifest) if manifest_file.is_file() else []
+        if not manifest_file.is_file():
+            if self._predictions() and not in_place:
+                raise EarthInstructError(
+                    f"{self.folder} has predictions but no run.json; give --overwrite to replace them, or another "
+                    "--output"
+                )
+            return
+        differences = _differences(read_manifest(manifest_file), self.manifest)
         if differences:
             raise EarthInstructError(
                 f"{self.folder} holds the predictions of another run ({'; '.join(differences)}); "

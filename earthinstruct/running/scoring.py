@@ -31,7 +31,6 @@ from earthinstruct.running.importers import read_predictions
 from earthinstruct.running.predictions import Record, hash_predictions, prediction_files
 from earthinstruct.running.run import Manifest, Run, place_of_run, read_manifest, task_info
 from earthinstruct.running.score import Scored, score_records
-from earthinstruct.running.semantic import read_semantic_maps
 from earthinstruct.tasks import LabelMapper, Task, named_mapper, tasks_of
 
 
@@ -117,15 +116,12 @@ def score(
     if not in_place and folder.resolve() in (given.path.resolve(), given.folder.resolve()):
         raise EarthInstructError(f"{folder} already holds {given.path}; give another --name or --output")
     records = given.records(dataset)
-    with run.hold(overwrite) if in_place else run.open(overwrite):
+    with run.hold(overwrite, in_place=in_place):
         if not overwrite:
             _refuse_to_replace(folder, info, protocol, mapper, sweep, resamples, extra)
-        if in_place:
-            files = given.files
-        else:
-            run.replace(records)
-            records, files = run.records(), [run.file]
-        result = result_of(info, method, scored(records), protocol, mapper, files)
+        if not in_place:
+            records = run.replace(records)
+        result = result_of(info, method, scored(records), protocol, mapper, prediction_files(folder))
         run.keep(result)
     if kept:
         kept(folder)
@@ -209,6 +205,8 @@ class _Given:
     def records(self, dataset: Dataset) -> Mapping[ImageId, Record]:
         """What they say of each image."""
         if self.classes is not None:
+            from earthinstruct.running.semantic import read_semantic_maps  # SciPy's images: 17 MB that no other needs
+
             return read_semantic_maps(self.path, dataset, self.classes, self.min_area)
         return read_predictions(self.path, dataset, counts=self.counts, proposals=self.proposals)
 

@@ -248,6 +248,41 @@ def test_a_folder_of_the_same_name_is_not_replaced_by_other_predictions(dataset,
     assert [len(record.labels) for record in StoredRecords([folder / "predictions.jsonl"]).values()] == [0, 1, 0]
 
 
+def test_a_refusal_leaves_failures_in_their_place(dataset, tmp_path):
+    file, _ = given("lines", tmp_path / "given")
+    score(file, dataset, SETTING, output=tmp_path / "runs", resamples=0)
+    folder = tmp_path / "runs" / "set" / SETTING / "theirs"
+    before = content(folder)
+    with pytest.raises(EarthInstructError, match="protocol was standard, is paper"):
+        score(file, dataset, SETTING, output=tmp_path / "runs", resamples=0, protocol="paper")
+    assert content(folder) == before
+
+
+def test_predictions_without_a_manifest_are_not_replaced_unasked(dataset, tmp_path):
+    file, _ = given("coco", tmp_path / "given")
+    folder = tmp_path / "runs" / "set" / SETTING / "theirs"
+    folder.mkdir(parents=True)
+    (folder / "predictions-0.jsonl").write_text('{"image_id": 0}\n')
+    before = content(folder)
+    with pytest.raises(EarthInstructError, match=r"has predictions but no run\.json; give --overwrite"):
+        score(file, dataset, SETTING, output=tmp_path / "runs", resamples=0)
+    assert content(folder) == before
+    score(file, dataset, SETTING, output=tmp_path / "runs", resamples=0, overwrite=True)
+    assert sorted(content(folder)) == ["predictions.jsonl", "result.json", "run.json"]
+
+
+def test_a_label_that_is_no_category_can_be_mapped_at_the_next_try(dataset, tmp_path):
+    file = tmp_path / "theirs.json"
+    file.write_text('[{"image_id": 0, "label": "boat", "bbox": [1, 1, 4, 4]}]')
+    asked = {"output": tmp_path / "runs", "resamples": 0}
+    with pytest.raises(DataError, match="give a label map with --label-map"):
+        score(file, dataset, SETTING, **asked)
+    (tmp_path / "map.json").write_text('{"boat": "ship"}')
+    assert (
+        score(file, dataset, SETTING, label_map=str(tmp_path / "map.json"), **asked).metrics.box.tally["ship"].tp == 1
+    )
+
+
 def test_failures_cost_the_same_however_often_they_are_imported(dataset, tmp_path):
     file, _ = given("lines", tmp_path / "given")
     results = [score(file, dataset, SETTING, output=tmp_path / "runs", resamples=0) for _ in range(3)]
