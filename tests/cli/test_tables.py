@@ -64,7 +64,7 @@ def test_error_types_follow_the_scores(constant, dataset, tmp_path):
 
 
 def test_metric_plug_ins_are_shown_where_the_built_in_scores_are(constant, dataset, tmp_path):
-    options = {"setting": "open_vocabulary", "output": tmp_path, "metrics": [Found(), ByMasks()]}
+    options = {"setting": "open_vocabulary", "output": tmp_path, "metric": [Found(), ByMasks()]}
     (result,) = evaluate(constant, dataset, **options).results
     lines = printed([result])
     at = next(i for i, line in enumerate(lines) if line.startswith("metric "))
@@ -78,5 +78,5 @@ def test_metric_plug_ins_are_shown_where_the_built_in_scores_are(constant, datas
     assert rows["by-masks"].reason == reason
     assert dict(metric_values(result))["extra.found.per_category.ship"] == 1
     assert dict(metric_intervals(result))["extra.found.mean"] == (0.5, 1)
-    (without,) = evaluate(constant, dataset, **options | {"metrics": []}).results
+    (without,) = evaluate(constant, dataset, **options | {"metric": []}).results
     assert "extra.found.mean" in [moved.name for moved in moved_values(without, result)]
