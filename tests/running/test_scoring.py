@@ -103,7 +103,7 @@ def test_a_kept_run_is_taken_by_every_verb_with_its_folder_alone(kind, dataset, 
     assert result.run == checked.run
     assert result.method == checked.method
     monkeypatch.chdir("/")
-    assert [finding.problem for finding in validate_submission(folder, folder / "result.json")] == [None] * 10
+    assert not any(finding.problem for finding in validate_submission(folder, folder / "result.json"))
     assert {row.over for row in compare_runs(folder, run, resamples=20)} >= {"all", "ship"}
     assert load_run(folder).result == result
     assert results_in(folder) == [(folder / "result.json", result)]
