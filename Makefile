@@ -35,7 +35,7 @@ clean:
 $(INSTALLED): pyproject.toml methods/models/pyproject.toml methods/instructsam/pyproject.toml methods/baselines/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "EarthInstruct needs Python 3.11 or newer; name one with make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -e ".[test,lint,ray]" -e "methods/models[segments,test]" -e "methods/instructsam[test]" -e "methods/baselines[test]"
+	$(BIN)/python -m pip install -e ".[test,lint,ray]" -e "methods/models[test]" -e "methods/instructsam[test]" -e "methods/baselines[test]"
 	# sam2 comes as source that needs the torch above: without isolation it builds in seconds, not on a second torch
 	SAM2_BUILD_CUDA=0 $(BIN)/python -m pip install --no-build-isolation -e "methods/models[sam2,lvlm]"
 	touch $@

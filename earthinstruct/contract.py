@@ -202,6 +202,10 @@ class Method(Protocol):
         predict_batch(images, instruction) -> list of Prediction: several images at once.
         skip(task) -> str | None: a reason not to run an `earthinstruct.tasks.Task`.
         describe() -> dict: versions, weights and parameters, kept in the result file.
+        missing(**parameters) -> list of str: what this machine lacks (packages, files, devices), one line each: what is
+            missing, a colon, the line to type. It is asked before the first image; all lines are then one error, and
+            nothing is run. A class or static method takes the parameters of the class and is asked before the method
+            is made; a plain method takes none and is asked of the object.
         close() -> None: releases what the method holds.
     """
 

@@ -18,12 +18,13 @@ from earthinstruct.errors import EarthInstructError, UnknownNameError
 
 METHODS = "earthinstruct.methods"
 DATASETS = "earthinstruct.datasets"
+FOLDERS = "earthinstruct.folders"
 METRICS = "earthinstruct.metrics"
 LABEL_MAPPERS = "earthinstruct.label_mappers"
 OWN_METHOD = "A method of your own is given as package.module:Class or path/file.py:Class."
-NO_METHODS = (
-    "No method is installed: in a clone, pip install -e methods/models -e methods/instructsam -e methods/baselines. "
-    + OWN_METHOD
+MORE_METHODS = (
+    "Only the controls are installed. InstructSAM and the baselines, in a clone: "
+    "pip install -e methods/models -e methods/instructsam -e methods/baselines"
 )
 
 
@@ -84,8 +85,14 @@ def method_factory(name: str) -> Callable[..., Any]:
         UnknownNameError: no such method.
         PluginError: it cannot be imported.
     """
-    factory: Callable[..., Any] = load_named(METHODS, name, OWN_METHOD if plugins(METHODS) else NO_METHODS)
+    factory: Callable[..., Any] = load_named(METHODS, name, f"{more}. {OWN_METHOD}" if (more := more_methods()) else OWN_METHOD)
     return factory
+
+
+def more_methods() -> str:
+    """How to get more methods, where there are none but the controls; else nothing."""
+    ours = __name__.partition(".")[0]
+    return "" if any(plugin.distribution != ours for plugin in plugins(METHODS).values()) else MORE_METHODS
 
 
 def load_named(group: str, name: str, own: str) -> Any:
@@ -157,7 +164,7 @@ def _module_from_file(path: Path, kind: str) -> Any:
 
 
 def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Method | ControlMethod:
-    """Make a method.
+    """Make a method, if nothing that it needs is missing.
 
     Args:
         name: as for `method_factory`.
@@ -165,33 +172,118 @@ def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Metho
 
     Raises:
         UnknownNameError: no such method or parameter.
-        PluginError: it cannot be imported, or it refuses its parameters.
+        PluginError: it cannot be imported, something that it needs is missing, or it refuses its parameters.
     """
-    factory = method_factory(name)
     parameters = dict(parameters or {})
-    accepted = inspect.signature(factory).parameters.values()
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted):
-        names = [parameter.name for parameter in accepted]
-        for given in parameters:
-            if given not in names:
-                raise UnknownNameError(f"parameter of method {name!r}:", given, names)
-    missing = parameters_needed(factory, parameters)
-    if missing:
-        raise PluginError(
-            f"method {name!r} needs {', '.join(missing)}; give "
-            + " ".join(f"-M {parameter}=VALUE" for parameter in missing)
-        )
+    factory = method_factory(name)
+    _refuse_missing(name, _missing_before(name, factory, parameters))
     try:
         method = factory(**parameters)
     except EarthInstructError:
         raise
     except (Exception, SystemExit) as error:
         raise PluginError(f"method {name!r} cannot be made: {type(error).__name__}: {error}") from error
-    if isinstance(method, Method | ControlMethod):
-        return method
-    raise PluginError(
-        f"method {name!r} has no `name` and `predict(image, instruction)`; see earthinstruct.contract.Method"
+    if not isinstance(method, Method | ControlMethod):
+        raise PluginError(
+            f"method {name!r} has no `name` and `predict(image, instruction)`; see earthinstruct.contract.Method"
+        )
+    refuse_incomplete(method)
+    return method
+
+
+def missing_for(name: str, parameters: Mapping[str, Any] | None = None) -> list[str]:
+    """What a method that is not made yet would miss on this machine.
+
+    Args:
+        name: as for `method_factory`.
+        parameters: its keyword arguments.
+
+    Returns:
+        One line each: what is missing, a colon, what to do about it. Parameters that must be given are among them.
+
+    Raises:
+        UnknownNameError: no such method or parameter.
+        PluginError: it cannot be imported, or its `missing` fails.
+    """
+    return _missing_before(name, method_factory(name), dict(parameters or {}))
+
+
+def missing_in(method: object) -> list[str]:
+    """What a method that is made misses on this machine, by its plain method `missing()`.
+
+    A `missing` with parameters belongs to the class: it was asked before the method was made.
+
+    Raises:
+        PluginError: `missing` fails.
+    """
+    ask = getattr(method, "missing", None)
+    if not callable(ask) or inspect.signature(ask).parameters:
+        return []
+    return _asked(str(getattr(method, "name", type(method).__name__)), ask, {})
+
+
+def refuse_incomplete(method: object) -> None:
+    """Refuse a method that is made and misses something.
+
+    Raises:
+        PluginError: with all that is missing.
+    """
+    _refuse_missing(str(getattr(method, "name", type(method).__name__)), missing_in(method))
+
+
+def tells_missing(name: str) -> bool:
+    """Whether a method that is not made yet says what it would miss."""
+    return _missing_of_class(method_factory(name)) is not None
+
+
+def _missing_before(name: str, factory: Callable[..., Any], parameters: Mapping[str, Any]) -> list[str]:
+    accepted = _accepted(factory)
+    for given in parameters:
+        if accepted is not None and given not in accepted:
+            raise UnknownNameError(f"parameter of method {name!r}:", given, accepted)
+    needed = parameters_needed(factory, parameters)
+    lines = [f"parameter {key}: give -M {key}=VALUE" for key in needed]
+    ask = _missing_of_class(factory)
+    if ask is None or set(parameters_needed(ask, parameters)) & set(needed):
+        return lines
+    accepted = _accepted(ask)
+    return lines + _asked(
+        name, ask, {key: value for key, value in parameters.items() if accepted is None or key in accepted}
     )
+
+
+def _missing_of_class(factory: Callable[..., Any]) -> Callable[..., Any] | None:
+    """The `missing` that can be asked before a method is made; a plain method of a class needs the object."""
+    if isinstance(factory, type) and inspect.isfunction(inspect.getattr_static(factory, "missing", None)):
+        return None
+    ask = getattr(factory, "missing", None)
+    return ask if callable(ask) else None
+
+
+def _asked(name: str, ask: Callable[..., Any], parameters: Mapping[str, Any]) -> list[str]:
+    try:
+        lines = ask(**parameters)
+    except EarthInstructError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"method {name!r}: missing() failed: {type(error).__name__}: {error}") from error
+    if not isinstance(lines, list | tuple) or not all(isinstance(line, str) for line in lines):
+        raise PluginError(f"method {name!r}: missing() must return a list of strings, got {lines!r}")
+    return list(dict.fromkeys(lines))
+
+
+def _refuse_missing(name: str, lines: Iterable[str]) -> None:
+    listed = "".join(f"\n  {line}" for line in lines)
+    if listed:
+        raise PluginError(f"method {name!r} cannot run on this machine. Nothing was run. Missing:{listed}")
+
+
+def _accepted(factory: Callable[..., Any]) -> list[str] | None:
+    """The names of the parameters that it takes; None: any."""
+    parameters = inspect.signature(factory).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return [parameter.name for parameter in parameters]
 
 
 def parameters_needed(factory: Callable[..., Any], given: Iterable[str]) -> list[str]:

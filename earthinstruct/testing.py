@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction
-from earthinstruct.errors import ContractError, DataError
+from earthinstruct.errors import ContractError, DataError, EarthInstructError
+from earthinstruct.registry import missing_in
 from earthinstruct.results import method_info
 from earthinstruct.running.run import check_prediction
 from earthinstruct.tasks import NWPU, Task, tasks_of
@@ -26,6 +27,8 @@ class Check:
 def check_method(method: Method | ControlMethod) -> list[Check]:
     """Try a method on small synthetic images under every setting, and report what breaks the contract.
 
+    A method that misses something on this machine (`missing`) is not tried any further.
+
     Tried: an image of one colour, a wide one and a tall one of random pixels. The image must not be changed, the answer
     must be a valid `Prediction` of the image's size, and `predict_batch`, where there is one, must answer for each.
 
@@ -39,6 +42,10 @@ def check_method(method: Method | ControlMethod) -> list[Check]:
     checks = [
         Check("name", None if isinstance(name, str) and name else f"name must be a non-empty string, got {name!r}")
     ]
+    missing = _missing(method)
+    checks.append(missing)
+    if missing.problem is not None:
+        return checks
     checks.append(_describe(method))
     generator = np.random.Generator(np.random.PCG64(0))
     images = {
@@ -60,6 +67,14 @@ def check_method(method: Method | ControlMethod) -> list[Check]:
         if callable(getattr(method, "predict_batch", None)):
             checks.append(_predict_batch(method, task, list(images.values())))
     return checks
+
+
+def _missing(method: object) -> Check:
+    try:
+        lines = missing_in(method)
+    except EarthInstructError as error:
+        return Check("missing", str(error))
+    return Check("missing", "; ".join(lines) or None)
 
 
 def _describe(method: object) -> Check:

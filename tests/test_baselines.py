@@ -6,9 +6,6 @@ import pytest
 
 from earthinstruct import evaluate
 
-pytest.importorskip(
-    "earthinstruct_baselines", reason="the controls are not installed: pip install -e methods/baselines"
-)
 BASELINES = Path(__file__).parent / "baselines"
 
 

@@ -25,28 +25,52 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         EarthInstructError: parameters without a method.
     """
+    from earthinstruct.errors import EarthInstructError
+    from earthinstruct.registry import parse_parameters
+
+    parameters = parse_parameters(arguments.parameters)
+    if arguments.method is not None:
+        return _method(arguments, parameters)
+    if parameters:
+        raise EarthInstructError("-M belongs to a method: give --method NAME as well")
+    return _machine(arguments)
+
+
+def _method(arguments: argparse.Namespace, parameters: dict[str, Any]) -> int:
+    """Look at one method with its parameters."""
+    from earthinstruct.registry import missing_for, tells_missing
+
+    lines = missing_for(arguments.method, parameters)
+    for line in lines:
+        print(f"missing  {line}")
+    if not lines:
+        print(f"ok       method {arguments.method}{'' if tells_missing(arguments.method) else ', as far as it tells'}")
+    options.write_json(arguments, {"method": arguments.method, "missing": lines})
+    return 1 if lines else 0
+
+
+def _machine(arguments: argparse.Namespace) -> int:
+    """Look at the machine, the datasets and every method."""
     import platform
     from importlib.metadata import version
 
     from earthinstruct.cli import listing
-    from earthinstruct.errors import EarthInstructError
-    from earthinstruct.registry import NO_METHODS, parse_parameters
+    from earthinstruct.cli.machine import folders, torch_and_devices
+    from earthinstruct.registry import more_methods
 
-    parameters = parse_parameters(arguments.parameters)
-    if arguments.method is not None:
-        problems, told = _missing(arguments.method, parameters)
-        for problem in problems:
-            print(f"missing  {problem}")
-        if not problems:
-            print(f"ok       method {arguments.method}{'' if told else ', as far as it tells'}")
-        options.write_json(arguments, {"method": arguments.method, "missing": problems})
-        return 1 if problems else 0
-    if parameters:
-        raise EarthInstructError("-M belongs to a method: give --method NAME as well")
+    torch, devices = torch_and_devices()
+    places, problems = folders()
+    datasets, methods = listing.datasets(arguments.data), listing.methods()
     print(
         f"ok       earthinstruct {version('earthinstruct')}, Python {platform.python_version()}, {platform.platform()}"
     )
-    datasets, methods = listing.datasets(arguments.data), listing.methods()
+    print(f"ok       torch {torch.version}" if torch.problem is None else f"missing  torch: {torch.problem}")
+    for device in devices:
+        print(f"ok       device {device}")
+    for place in places:
+        print(f"ok       {place}")
+    for problem in problems:
+        print(f"missing  {problem}")
     for row in datasets:
         print(
             f"missing  dataset {row['name']} {row['missing']}" if row["missing"] else f"ok       dataset {row['name']}"
@@ -55,31 +79,20 @@ def run(arguments: argparse.Namespace) -> int:
         print(
             f"missing  method {row['name']}: {row['missing']}" if row["missing"] else f"ok       method {row['name']}"
         )
-    if not methods:
-        print(f"missing  methods: {NO_METHODS}")
+    if more := more_methods():
+        print(f"missing  methods: {more}")
     options.write_json(
         arguments,
         {
             "earthinstruct": version("earthinstruct"),
             "python": platform.python_version(),
             "platform": platform.platform(),
+            "torch": torch.version,
+            "devices": devices,
+            "folders": places,
             "datasets": datasets,
             "methods": methods,
         },
     )
-    return 1 if any(str(row["missing"]).startswith("warning:") for row in (*datasets, *methods)) else 0
-
-
-def _missing(name: str, parameters: dict[str, Any]) -> tuple[list[str], bool]:
-    """What a method lacks when it is run with these parameters, and whether it tells what they need."""
-    import inspect
-
-    from earthinstruct.registry import method_factory, parameters_needed
-
-    factory = method_factory(name)
-    needed = [f"parameter {key}: give it with -M {key}=VALUE" for key in parameters_needed(factory, parameters)]
-    missing = getattr(factory, "missing", None)
-    if not callable(missing):
-        return needed, False
-    told = bool(inspect.signature(missing).parameters) or not parameters
-    return needed + list(missing(**parameters) if inspect.signature(missing).parameters else missing()), told
+    broken = [*problems, *(row for row in (*datasets, *methods) if str(row["missing"]).startswith("warning:"))]
+    return 1 if broken else 0

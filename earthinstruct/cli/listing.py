@@ -53,11 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from earthinstruct.registry import NO_METHODS
+    from earthinstruct.registry import more_methods
 
-    if not rows:  # of methods alone: the others are never none
-        print(NO_METHODS)
-        return 0
     if arguments.what == "methods":
         rows = [row | {"missing": _in_brief(row["missing"] or "")} for row in rows]
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -68,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     Console().print(table)
     if arguments.what == "methods" and any(row["missing"] for row in rows):
         print("earthinstruct doctor --method NAME says how to get what is missing")
+    if arguments.what == "methods" and (more := more_methods()):
+        print(more)
     return 0
 
 
@@ -84,19 +83,15 @@ def _in_brief(missing: str) -> str:
 
 def methods() -> list[dict[str, str | None]]:
     """Every registered method; one that cannot be loaded says why."""
-    from earthinstruct.registry import METHODS, PluginError, plugins
+    from earthinstruct.errors import EarthInstructError
+    from earthinstruct.registry import METHODS, missing_for, plugins
 
     rows: list[dict[str, str | None]] = []
     for plugin in plugins(METHODS).values():
         try:
-            factory = plugin.load()
-            missing = getattr(factory, "missing", None)
-            problems = missing() if callable(missing) else []
-            summary = _first_line(factory)
-            rows.append(
-                {"name": plugin.name, "from": plugin.distribution, "summary": summary, "missing": "; ".join(problems)}
-            )
-        except PluginError as error:
+            summary, missing = _first_line(plugin.load()), "; ".join(missing_for(plugin.name))
+            rows.append({"name": plugin.name, "from": plugin.distribution, "summary": summary, "missing": missing})
+        except EarthInstructError as error:
             rows.append(
                 {"name": plugin.name, "from": plugin.distribution, "summary": "", "missing": f"warning: {error}"}
             )

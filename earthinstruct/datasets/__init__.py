@@ -2,7 +2,7 @@
 
 from earthinstruct.datasets.coco import read_coco
 from earthinstruct.datasets.dataset import Dataset, ImageRecord, read_image
-from earthinstruct.datasets.registry import DatasetSource, dataset_sources, load_dataset, load_task
+from earthinstruct.datasets.registry import DatasetSource, dataset_sources, load_dataset, load_task, missing_dataset
 
 __all__ = [
     "Dataset",
@@ -11,6 +11,7 @@ __all__ = [
     "dataset_sources",
     "load_dataset",
     "load_task",
+    "missing_dataset",
     "read_coco",
     "read_image",
 ]

@@ -197,14 +197,39 @@ def load_dataset(name: str, root: Path | None = None, images: Path | None = None
         beside = path.parent if path.name.startswith(PREFIX) else path.parent / "images"
         own_name = path.parent.resolve().name if path.stem == "annotations" else path.stem
         return read_coco(path, name=own_name, image_root=images or (beside if beside.is_dir() else path.parent))
+    source = _source(name)
+    return read_folder(Path(name), images) if source is None else source.load(root, images)
+
+
+def missing_dataset(name: str, root: Path | None = None) -> list[str]:
+    """What this machine lacks of a dataset; an empty list when it is there.
+
+    Args:
+        name: as for `load_dataset`.
+        root: likewise.
+
+    Raises:
+        UnknownNameError: no such dataset.
+    """
+    if name.endswith(".json"):
+        return [] if Path(name).is_file() else [f"dataset {name}: the file does not exist; give another path"]
+    source = _source(name)
+    problem = None if source is None else source.missing(root)
+    return [] if problem is None else [f"dataset {name}: {problem}"]
+
+
+def _source(name: str) -> DatasetSource | None:
+    """The dataset of that name; None: it is the path of a folder.
+
+    Raises:
+        UnknownNameError: neither.
+    """
     sources = dataset_sources()
-    if name not in sources:
-        if Path(name).is_dir():
-            return read_folder(Path(name), images)
+    if name not in sources and not Path(name).is_dir():
         raise UnknownNameError(
             "dataset", name, sources, "A COCO file of your own (*.json), or a folder, is given by its path."
         )
-    return sources[name].load(root, images)
+    return sources.get(name)
 
 
 def load_task(name: str) -> Task:

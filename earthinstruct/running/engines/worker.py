@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from earthinstruct.contract import ControlMethod, Method, Prediction, Usage
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import ContractError, EarthInstructError, PredictionError
-from earthinstruct.registry import make_method
+from earthinstruct.registry import make_method, refuse_incomplete
 from earthinstruct.results import MethodInfo, method_info, secret_values
 from earthinstruct.running.predictions import Record
 from earthinstruct.running.run import check_prediction, targets_of
@@ -44,9 +44,12 @@ class MethodSource:
         """The method.
 
         Raises:
-            EarthInstructError: there is none of that name, or it cannot be made.
+            EarthInstructError: there is none of that name, it cannot be made, or something that it needs is missing.
         """
-        return make_method(self.method, self.parameters) if isinstance(self.method, str) else self.method
+        if isinstance(self.method, str):
+            return make_method(self.method, self.parameters)
+        refuse_incomplete(self.method)
+        return self.method
 
 
 @dataclass(frozen=True)

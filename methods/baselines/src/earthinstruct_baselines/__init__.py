@@ -1,1 +1,1 @@
-"""Baselines and controls of EarthInstruct."""
+"""Baselines of EarthInstruct: methods to compare with."""

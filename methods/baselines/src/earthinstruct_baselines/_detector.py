@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from earthinstruct_models.choices import missing_packages
+from earthinstruct_models.devices import missing_device
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Proposals, Usage
@@ -125,9 +126,9 @@ class Detector(ABC):
         }
 
     @classmethod
-    def missing(cls, **_: Any) -> list[str]:
+    def missing(cls, device: str | None = None, **_: Any) -> list[str]:
         """What it lacks on this machine, and how to get it; parameters as for the class."""
-        return missing_packages(cls.needs)
+        return missing_packages(cls.needs) or missing_device(device)
 
 
 def _declined(setting: str) -> str:

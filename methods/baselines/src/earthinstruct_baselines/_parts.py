@@ -16,6 +16,7 @@ from earthinstruct_models.choices import (
     described,
     distributed,
     missing_packages,
+    missing_parts,
     still_needed,
 )
 from earthinstruct_models.lvlm import RememberedLvlm
@@ -106,11 +107,7 @@ def lacking(
     own = inspect.signature(method).parameters
     chosen = {part: parameters.get(part, own[part].default) for part in parts}
     of_parts = {key: value for key, value in parameters.items() if key not in own}
-    names, choices, for_part = _plan(str(getattr(method, "name", "")), chosen, of_parts, tables)
-    for part, choice in choices.items():
-        absent += choice.lacks(for_part[part])
-        absent += still_needed(part, names[part], choice, for_part[part])
-    return absent
+    return missing_parts(*_plan(str(getattr(method, "name", "")), chosen, of_parts, tables))
 
 
 def _plan(

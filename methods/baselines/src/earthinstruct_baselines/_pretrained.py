@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from earthinstruct_models.choices import missing_model, missing_place
 from earthinstruct_models.devices import best_device
 from earthinstruct_models.pretrained import load_model, load_processor, weight_files
 from earthinstruct_models.weights import WEIGHTS, file_sha256, find_weights
@@ -75,11 +76,14 @@ class PretrainedDetector(Detector):
         self._loaded = load_pretrained(folder, self.published, device)
 
     @classmethod
-    def missing(cls, weights: str | Path | None = None, **_: Any) -> list[str]:
+    def missing(cls, device: str | None = None, weights: str | Path | None = None, **_: Any) -> list[str]:
         """What it lacks on this machine, and how to get it; parameters as for the class."""
         known = WEIGHTS[cls.published.weights]
-        lacking = [] if weights is not None or known.here else [f"weights {known.name}: {known.how_to_get}"]
-        return super().missing() + lacking
+        if weights is None and not known.here:
+            lacking = [f"weights {known.name}: {known.how_to_get}"]
+        else:
+            lacking = missing_place(weights, "weights", "DIR") + missing_model(weights or known.path, known.page)
+        return super().missing(device) + lacking
 
     @property
     def weights(self) -> list[dict[str, str]]:

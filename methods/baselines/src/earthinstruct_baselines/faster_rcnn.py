@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
+from earthinstruct_models.choices import missing_place
 from earthinstruct_models.devices import best_device
 from earthinstruct_models.weights import file_sha256
 from numpy.typing import NDArray
@@ -78,6 +79,18 @@ class FasterRCNN(Detector):
         self._sizes = {name: size for name, size in sizes.items() if size is not None}
         self._model = _load(self._file, architecture, max(self.classes) + 1, threshold, limit, self._sizes)
         self._model.to(self._device).eval()
+
+    @classmethod
+    def missing(
+        cls,
+        device: str | None = None,
+        weights: str | Path | None = None,
+        classes: str | Path | None = None,
+        **_: Any,
+    ) -> list[str]:
+        """What it lacks on this machine, and how to get it; parameters as for the class."""
+        files = missing_place(weights, "weights", "FILE") + missing_place(classes, "classes", "FILE")
+        return super().missing(device) + files
 
     def detect(self, image: NDArray[np.uint8], names: Sequence[str]) -> Detections:
         """Find objects of these names in one RGB image, uint8 (height, width, 3)."""

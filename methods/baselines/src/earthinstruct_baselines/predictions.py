@@ -10,12 +10,13 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from earthinstruct_models.choices import missing_place
 from earthinstruct_models.recorded import fingerprint
 from earthinstruct_models.weights import file_sha256
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Usage
-from earthinstruct.datasets import load_dataset
+from earthinstruct.datasets import load_dataset, missing_dataset
 from earthinstruct.errors import DataError
 from earthinstruct.instances import ImageId
 from earthinstruct.running.importers import read_predictions
@@ -69,6 +70,33 @@ class Predictions:
             raise DataError("semantic maps take neither counts nor proposals")
         else:
             self._records = read_semantic_maps(self.file, self.dataset, self.classes, min_area)
+
+    @staticmethod
+    def missing(
+        file: str | Path | None = None,
+        dataset: str | None = None,
+        data: str | Path | None = None,
+        images: str | Path | None = None,
+        counts: str | Path | None = None,
+        proposals: str | Path | None = None,
+        classes: str | Path | None = None,
+        **_: Any,
+    ) -> list[str]:
+        """The files and folders that are not there; parameters as for the class.
+
+        Raises:
+            UnknownNameError: no such dataset.
+        """
+        lines = missing_place(file, "file", "PATH")
+        for option, path, kind in (
+            ("data", data, "DIR"),
+            ("images", images, "DIR"),
+            ("counts", counts, "DIR"),
+            ("proposals", proposals, "FILE"),
+            ("classes", classes, "FILE"),
+        ):
+            lines += missing_place(path, option, kind)
+        return lines + ([] if dataset is None else missing_dataset(dataset, _path(data)))
 
     def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
         """What the file says of the image with these pixels.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 import time
 from collections import OrderedDict
@@ -15,7 +14,17 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 from earthinstruct_models.cache import CachedEncoder, CachedProposer, StageCache
-from earthinstruct_models.choices import Choice, choice_of, close_parts, described, distributed, still_needed
+from earthinstruct_models.choices import (
+    Choice,
+    choice_of,
+    close_parts,
+    described,
+    distributed,
+    missing_packages,
+    missing_parts,
+    missing_place,
+    still_needed,
+)
 from earthinstruct_models.parts import Encoder, Proposer, propose_together
 from earthinstruct_models.recorded import fingerprint
 from numpy.typing import NDArray
@@ -200,24 +209,18 @@ class InstructSAM:
         }
 
     @staticmethod
-    def missing(preset: str = "small", **parameters: Any) -> list[str]:
+    def missing(preset: str = "small", cache: str | Path | None = None, **parameters: Any) -> list[str]:
         """What a choice of parts lacks on this machine, and how to get it; parameters as for the class.
 
         Raises:
             UnknownNameError: a preset, a choice or a parameter is unknown.
         """
-        needed = {"torch": "torch", "open_clip": "open_clip_torch"}
-        absent = [f"{package}: pip install {package}" for module, package in needed.items() if not _installed(module)]
-        given = {part: parameters.pop(part, None) for part in PARTS}
-        for own in _OWN:
-            parameters.pop(own, None)
-        if absent:
+        absent = missing_packages({"torch": "torch", "open_clip": "open_clip_torch"})
+        if absent:  # a part that cannot be imported cannot tell its parameters
             return absent
-        names, chosen, for_part = _plan(preset, given, parameters)
-        for part, choice in chosen.items():
-            absent += choice.lacks(for_part[part])
-            absent += still_needed(part, names[part], choice, for_part[part])
-        return list(dict.fromkeys(absent))
+        given = {part: parameters.get(part) for part in PARTS}
+        of_parts = {key: value for key, value in parameters.items() if key not in _OWN}
+        return missing_parts(*_plan(preset, given, of_parts)) + missing_place(cache, "cache", "NEW DIR")
 
     def _find(self, image: NDArray[np.uint8], instruction: Instruction, seconds: dict[str, float]) -> _Found:
         """Everything about one image. The counter works beside the proposer, as in the paper."""
@@ -344,10 +347,6 @@ def _asked_for(counts: Any, instruction: Instruction) -> dict[str, int]:
     if instruction.setting != "open_vocabulary":
         return dict(counts)
     return {label: count for label, count in counts.items() if label in instruction.categories}
-
-
-def _installed(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
 
 
 @contextmanager

@@ -11,15 +11,28 @@ import inspect
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
+from earthinstruct_models.devices import missing_device
 from earthinstruct_models.encoders.table import ENCODERS as NAMED_ENCODERS
-from earthinstruct_models.lvlm.openai import ADDRESS, KEY
+from earthinstruct_models.lvlm.openai import ADDRESS, KEY, server_of_environment
+from earthinstruct_models.pretrained import weight_files
 from earthinstruct_models.weights import WEIGHTS, find_weights
 
 SHARED = ("device", "images")  # given without a part, these go to every part that takes them
-_PLACES = {"counts": "DIR", "images": "DIR", "folder": "DIR", "proposals": "FILE", "checkpoint": "FILE"}
+_PLACES = {  # parameters that name a file or a folder
+    "counts": "DIR",
+    "images": "DIR",
+    "folder": "DIR",
+    "tokenizer": "DIR",
+    "proposals": "FILE",
+    "checkpoint": "FILE",
+    "config": "FILE",
+    "weights": "FILE",
+    "replies": "NEW FILE",  # made when it is not there
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,7 @@ class Choice:
         packages: module -> what to give pip, of what the part needs beyond the dependencies.
         weights: from the parameters, the name of the weights that the part takes; None where it takes none by name.
         weights_as: the parameter that their path is, unless it is given.
-        environment: variables of which one must be set -> what it is.
+        also: from the name of the part and its parameters, what else is missing; one line each.
     """
 
     factory: str
@@ -42,7 +55,7 @@ class Choice:
     packages: Mapping[str, str] = field(default_factory=dict)
     weights: Callable[[Mapping[str, Any]], str | None] = lambda _: None
     weights_as: str = "checkpoint"
-    environment: Mapping[str, str] = field(default_factory=dict)
+    also: Callable[[str, Mapping[str, Any]], Iterable[str]] = lambda _part, _given: ()
 
     def parameters(self) -> dict[str, inspect.Parameter]:
         """What can be given, by name."""
@@ -74,16 +87,22 @@ class Choice:
         own = {name: given[name] for name in self._own() if name in given}
         return _load(self.factory)(**own, **self.fixed, **inner)
 
-    def lacks(self, given: Mapping[str, Any]) -> list[str]:
-        """What is missing on this machine, and how to get it."""
-        absent = missing_packages(self.packages)
-        if self.environment and not any(os.environ.get(name, "").strip() for name in self.environment):
-            variables, values = " or ".join(self.environment), ", or ".join(self.environment.values())
-            absent.append(f"environment variable {variables}: set {values}")
+    def missing(self, part: str, given: Mapping[str, Any]) -> list[str]:
+        """What a part with these parameters misses on this machine: one line each, with what to do about it."""
+        lines = missing_packages(self.packages)
         needed = self._named_weights(given)
         if needed is not None and not WEIGHTS[needed].here:
-            absent.append(f"weights {needed}: {WEIGHTS[needed].how_to_get}")
-        return absent + [problem for choice in self.inner.values() for problem in choice.lacks(given)]
+            lines.append(f"weights {needed}: {WEIGHTS[needed].how_to_get}")
+        elif needed is not None:
+            given = {**given, self.weights_as: WEIGHTS[needed].path}
+        for name in self._own():
+            option = name if name in SHARED else f"{part}.{name}"
+            if name == "device":
+                lines += missing_device(given.get(name), option)
+            elif name in _PLACES:
+                lines += missing_place(given.get(name), option, _PLACES[name])
+        lines += self.also(part, given)
+        return lines + [line for choice in self.inner.values() for line in choice.missing(part, given)]
 
     def _own(self) -> dict[str, inspect.Parameter]:
         signature = inspect.signature(_load(self.factory)).parameters
@@ -98,6 +117,36 @@ def always(name: str) -> Callable[[Mapping[str, Any]], str | None]:
     return lambda _: name
 
 
+def _also_of_sam2(part: str, given: Mapping[str, Any]) -> list[str]:
+    model = str(given.get("model", ""))
+    return missing_place(model, f"{part}.model", "FILE") if model.endswith((".yaml", ".yml")) else []
+
+
+def _also_of_open_clip(part: str, given: Mapping[str, Any]) -> list[str]:
+    from earthinstruct_models.encoders.open_clip import missing_of_architecture
+
+    architecture, config, tokenizer = (given.get(name) for name in ("architecture", "config", "tokenizer"))
+    if config is not None and not Path(config).is_file():
+        return []
+    reader = {} if tokenizer is None else {"transformers": "transformers"}
+    return missing_packages(reader) + missing_of_architecture(part, architecture, config, tokenizer)
+
+
+def _also_of_openai(part: str, given: Mapping[str, Any]) -> list[str]:
+    if not any(os.environ.get(name, "").strip() for name in (KEY, ADDRESS)):
+        return [f"environment variable {KEY} or {ADDRESS}: set the key, or the address of a server that is not OpenAI's"]
+    try:
+        server_of_environment()
+    except EarthInstructError as error:
+        return [str(error)]
+    return []
+
+
+def _also_of_transformers(part: str, given: Mapping[str, Any]) -> list[str]:
+    spread = {} if given.get("device_map") is None else {"accelerate": "accelerate"}
+    return missing_packages(spread) + missing_model(given.get("folder"))
+
+
 def _of_sam2(given: Mapping[str, Any]) -> str | None:
     name = given.get("model", "sam2_hiera_l")
     return name if name in WEIGHTS else None
@@ -109,13 +158,14 @@ PROPOSERS: Mapping[str, Choice] = {
         "earthinstruct_models.proposers.sam2:Sam2Proposer",
         packages={"sam2": "--no-build-isolation sam2"},
         weights=_of_sam2,
+        also=_also_of_sam2,
     ),
     "segments": Choice(
         "earthinstruct_models.proposers.segments:SegmentsProposer", packages={"skimage": "scikit-image"}
     ),
 }
 ENCODERS: Mapping[str, Choice] = {
-    "open_clip": Choice("earthinstruct_models.encoders.open_clip:OpenClipEncoder"),
+    "open_clip": Choice("earthinstruct_models.encoders.open_clip:OpenClipEncoder", also=_also_of_open_clip),
     **{
         name: Choice("earthinstruct_models.encoders.open_clip:named_encoder", {"name": name}, weights=always(name))
         for name in NAMED_ENCODERS
@@ -125,13 +175,14 @@ LVLMS: Mapping[str, Choice] = {
     "openai": Choice(
         "earthinstruct_models.lvlm.openai:OpenAiLvlm",
         packages={"openai": "openai"},
-        environment={KEY: "the key", ADDRESS: "the address of a server that is not OpenAI's"},
+        also=_also_of_openai,
     ),
     "transformers": Choice(
         "earthinstruct_models.lvlm.transformers:TransformersLvlm",
         packages={"transformers": "transformers"},
         weights=always("qwen2.5-vl-7b"),
         weights_as="folder",
+        also=_also_of_transformers,
     ),
 }
 
@@ -147,6 +198,41 @@ def missing_packages(needed: Mapping[str, str]) -> list[str]:
         for module, to_install in needed.items()
         if importlib.util.find_spec(module) is None
     ]
+
+
+def missing_place(path: object, option: str, kind: str) -> list[str]:
+    """What is wrong with the path of a file or folder; an empty list when nothing is, or when it is None.
+
+    Args:
+        path: what was given.
+        option: the parameter that it is, for the line to type.
+        kind: `FILE`, `DIR` or `PATH` (either), which must be there; `NEW FILE` or `NEW DIR`, which may be.
+    """
+    if path is None:
+        return []
+    place = Path(str(path))
+    plain = kind.removeprefix("NEW ")
+    right = {"FILE": place.is_file(), "DIR": place.is_dir(), "PATH": place.exists()}[plain]
+    if right or (kind != plain and not place.exists()):
+        return []
+    problem = f"is not a {'file' if plain == 'FILE' else 'folder'}" if place.exists() else "does not exist"
+    return [f"{option.rpartition('.')[2]} {path}: it {problem}; give -M {option}={plain}"]
+
+
+def missing_model(folder: object, source: str = "the model's repository") -> list[str]:
+    """What a folder of a model of transformers lacks; nothing when it is None or no folder.
+
+    Args:
+        folder: as `save_pretrained` writes it.
+        source: where its files are published.
+    """
+    if folder is None or not Path(str(folder)).is_dir():
+        return []
+    try:
+        weight_files(Path(str(folder)), source)
+    except DataError as error:
+        return [f"model {folder}: {error}"]
+    return []
 
 
 def choice_of(part: str, name: str, table: Mapping[str, Choice]) -> Choice:
@@ -207,6 +293,23 @@ def still_needed(part: str, name: str, choice: Choice, given: Mapping[str, Any])
         f"{part} {name!r} needs {key}: give -M {key if key in SHARED else f'{part}.{key}'}={_PLACES.get(key, 'VALUE')}"
         for key in choice.required(given)
     ]
+
+
+def missing_parts(
+    names: Mapping[str, str], chosen: Mapping[str, Choice], given: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """What parts miss on this machine, and the parameters that they still need; one line each.
+
+    Args:
+        names: part -> the name of its choice.
+        chosen: part -> its choice.
+        given: part -> its parameters.
+    """
+    lines = []
+    for part, choice in chosen.items():
+        lines += choice.missing(part, given[part])
+        lines += still_needed(part, names[part], choice, given[part])
+    return list(dict.fromkeys(lines))
 
 
 def described(parts: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

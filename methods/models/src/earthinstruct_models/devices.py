@@ -1,4 +1,4 @@
-"""Which device a model runs on where the user names none."""
+"""Which device a model runs on where the user names none, and whether one that is named is there."""
 
 from __future__ import annotations
 
@@ -10,3 +10,30 @@ def best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def missing_device(device: object, option: str = "device") -> list[str]:
+    """What keeps torch from using a device, and what to give instead; an empty list when it is there.
+
+    Args:
+        device: as torch names it, such as "cuda:1"; None: the best there is.
+        option: the parameter that it is, for the line to type.
+    """
+    if device is None:
+        return []
+    import torch
+
+    line = f"device {device}: {{}}; give -M {option}={best_device()}, or leave it out"
+    try:
+        wanted = torch.device(str(device))
+        module = torch.get_device_module(wanted)
+    except RuntimeError:  # also of a device that holds no numbers, such as meta
+        return [line.format("torch knows no such device")]
+    if wanted.type == "cpu":
+        return []
+    if not module.is_available():
+        return [line.format(f"torch {torch.__version__} finds no {wanted.type} device on this machine")]
+    count = module.device_count()
+    if (wanted.index or 0) >= count:
+        return [line.format(f"this machine has {count}: {wanted.type}:0 to {wanted.type}:{count - 1}")]
+    return []

@@ -23,6 +23,10 @@ TEMPLATE = "a satellite image of a {category}"
 ACTIVATIONS = ("gelu", "quickgelu")
 CROPS = ("pil", "device")
 _NO_CODE = {"trust_remote_code": False}  # whatever a config asks for
+_DOWNLOADED = {  # what a config may name that is downloaded -> what to do instead
+    "hf_tokenizer_name": "give its folder as tokenizer",
+    "hf_model_name": "use a config of it",
+}
 _PREPROCESS = ("mean", "std", "interpolation", "resize_mode")
 
 
@@ -212,6 +216,38 @@ def _article(name: str) -> str:
     return "an" if name[:1].lower() in "aeiou" else "a"
 
 
+def missing_of_architecture(
+    part: str, architecture: str | None, config: Path | str | None, tokenizer: Path | str | None
+) -> list[str]:
+    """What is still to be given to build the model; one line each, with the parameter of the part.
+
+    Raises:
+        UnknownNameError: no such architecture.
+        DataError: the config is malformed.
+    """
+    import open_clip
+
+    if config is not None:
+        architecture = _register(Path(config))
+    if architecture is None:
+        return [
+            f"architecture of the checkpoint: give -M {part}.architecture=NAME, such as ViT-L-14, or -M "
+            f"{part}.config=FILE"
+        ]
+    content = open_clip.get_model_config(architecture)
+    if content is None:
+        raise UnknownNameError("architecture", architecture, open_clip.list_models())
+    key = None if tokenizer is not None else _downloaded(content["text_cfg"])
+    if key is None:
+        return []
+    return [f"{key} {content['text_cfg'][key]}: open_clip would download it; get it yourself and {_DOWNLOADED[key]}"]
+
+
+def _downloaded(text: Mapping[str, Any]) -> str | None:
+    """What open_clip would download for a text tower: its key in the config."""
+    return next((key for key in _DOWNLOADED if key in text and not Path(text[key]).is_dir()), None)
+
+
 def _register(config: Path) -> str:
     """Make a model config file known to open_clip; its name is that of the file."""
     import open_clip
@@ -279,11 +315,11 @@ def _tokenizer(architecture: str, folder: Path | str | None) -> Any:
         if not Path(folder).is_dir():
             raise DataError(f"tokenizer {folder} is not a folder")
         return _tokenizer_of_folder(folder, text)
-    for key, step in (("hf_tokenizer_name", "give its folder as tokenizer"), ("hf_model_name", "use a config of it")):
-        if key in text and not Path(text[key]).is_dir():
-            raise EarthInstructError(
-                f"open_clip would download {key} {text[key]} of architecture {architecture}: get it yourself and {step}"
-            )
+    if (key := _downloaded(text)) is not None:
+        raise EarthInstructError(
+            f"open_clip would download {key} {text[key]} of architecture {architecture}: get it yourself and "
+            f"{_DOWNLOADED[key]}"
+        )
     if "hf_tokenizer_name" in text:
         return _tokenizer_of_folder(text["hf_tokenizer_name"], text)
     return open_clip.get_tokenizer(architecture)

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -238,12 +239,29 @@ class OpenAiLvlm(Lvlm):
         return text
 
 
-def _client(timeout: float, max_retries: int) -> tuple[AsyncOpenAI, str, tuple[str, ...]]:
-    """A client, the name of its server, and what must never be shown."""
-    try:
-        import openai
-    except ModuleNotFoundError as error:
-        raise EarthInstructError("a language model over a server needs openai: pip install openai") from error
+@dataclass(frozen=True)
+class Server:
+    """Where requests go.
+
+    Attributes:
+        key: what the server knows the user by; empty: none.
+        address: of the server; None: OpenAI's.
+        headers: sent with every request.
+        secrets: what must never be shown, the longest first.
+    """
+
+    key: str
+    address: str | None
+    headers: Mapping[str, str]
+    secrets: tuple[str, ...]
+
+
+def server_of_environment() -> Server:
+    """The server that the environment names.
+
+    Raises:
+        EarthInstructError: a variable is missing or malformed.
+    """
     address = os.environ.get(ADDRESS, "").strip()
     key = os.environ.get(KEY, "").strip()
     if not key and not address:
@@ -255,7 +273,6 @@ def _client(timeout: float, max_retries: int) -> tuple[AsyncOpenAI, str, tuple[s
         raise EarthInstructError(f"the environment variable {KEY} has characters that no key has; set it anew")
     secrets = [key]
     headers = {}
-    base_url = None
     if address:
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
@@ -267,15 +284,25 @@ def _client(timeout: float, max_retries: int) -> tuple[AsyncOpenAI, str, tuple[s
         if user:  # sent as a header, so that no log of addresses shows it
             headers["Authorization"] = "Basic " + base64.b64encode(unquote(user).encode()).decode()
             secrets += [user, unquote(user), unquote(user).partition(":")[2], headers["Authorization"]]
-        base_url = urlunsplit((parts.scheme, host, parts.path, "", ""))
+        address = urlunsplit((parts.scheme, host, parts.path, "", ""))
+    return Server(key, address or None, headers, tuple(sorted(filter(None, secrets), key=len, reverse=True)))
+
+
+def _client(timeout: float, max_retries: int) -> tuple[AsyncOpenAI, str, tuple[str, ...]]:
+    """A client, the name of its server, and what must never be shown."""
+    try:
+        import openai
+    except ModuleNotFoundError as error:
+        raise EarthInstructError("a language model over a server needs openai: pip install openai") from error
+    server = server_of_environment()
     client = openai.AsyncOpenAI(
-        api_key=key or "none",
-        base_url=base_url,
+        api_key=server.key or "none",
+        base_url=server.address,
         timeout=timeout,
         max_retries=max_retries,
-        default_headers=headers,
+        default_headers=server.headers,
     )
-    return client, client.base_url.host, tuple(sorted(filter(None, secrets), key=len, reverse=True))
+    return client, client.base_url.host, server.secrets
 
 
 def _message(image: NDArray[np.uint8], text: str, image_format: str) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ scored by a logistic function of a few of them, filled, and freed of duplicates.
 from __future__ import annotations
 
 import heapq
+import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from earthinstruct.contract import Proposals
+from earthinstruct.errors import EarthInstructError
 from earthinstruct.masks import encode_masks
 
 Floats = NDArray[np.float64]
@@ -70,6 +72,9 @@ class SegmentsProposer:
         least_area: smallest proposal, pixels.
         largest_share: largest proposal, share of the image.
         overlap: of two proposals whose boxes have a larger IoU the lower one is dropped.
+
+    Raises:
+        EarthInstructError: scikit-image is not installed.
     """
 
     def __init__(
@@ -80,6 +85,8 @@ class SegmentsProposer:
         largest_share: float = 0.4,
         overlap: float = 0.6,
     ) -> None:
+        if importlib.util.find_spec("skimage") is None:
+            raise EarthInstructError("the proposer segments needs the package skimage: pip install scikit-image")
         self.limit = limit
         self.basin_area = basin_area
         self.least_area = least_area

@@ -1,4 +1,8 @@
-"""Controls: methods whose scores are known beforehand, to catch a wrong metric. They see the ground truth."""
+"""Controls: methods whose scores are known in advance, to catch a wrong metric. They see the ground truth.
+
+They need the targets and the size of the image. The pixels serve only as a seed: what is drawn then depends neither on
+the order of the images nor on their names.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.masks import encode_masks
+from earthinstruct.masks import decode_mask, encode_masks
 
 
 class Oracle:
@@ -58,8 +62,6 @@ class JitteredOracle:
         boxes[:, :2] += move
         masks = None
         if targets.masks is not None:
-            from earthinstruct.masks import decode_mask
-
             moved = [_moved(decode_mask(rle), *step) for rle, step in zip(targets.masks, move.astype(int), strict=True)]
             masks = tuple(encode_masks(np.stack(moved))) if moved else ()
         return Prediction(targets.labels, boxes, masks, counts=Counter(targets.labels))
@@ -119,7 +121,7 @@ class Random:
 
 
 def _described(**parameters: Any) -> dict[str, Any]:
-    return {"version": version("earthinstruct-baselines"), "parameters": parameters}
+    return {"version": version("earthinstruct"), "parameters": parameters}
 
 
 def _generator(image: NDArray[np.uint8], seed: int) -> np.random.Generator:
