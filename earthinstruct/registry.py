@@ -85,7 +85,9 @@ def method_factory(name: str) -> Callable[..., Any]:
         UnknownNameError: no such method.
         PluginError: it cannot be imported.
     """
-    factory: Callable[..., Any] = load_named(METHODS, name, f"{more}. {OWN_METHOD}" if (more := more_methods()) else OWN_METHOD)
+    factory: Callable[..., Any] = load_named(
+        METHODS, name, f"{more}. {OWN_METHOD}" if (more := more_methods()) else OWN_METHOD
+    )
     return factory
 
 

@@ -1,8 +1,5 @@
 """Controls bound every score: oracle 1, empty 0."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 

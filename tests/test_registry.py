@@ -104,7 +104,7 @@ def test_a_method_can_be_given_by_module(file, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "parameters", "message"),
     [
-        ("Found", {}, "needs size; give -M size=VALUE"),
+        ("Found", {}, "Missing:\n  parameter size: give -M size=VALUE"),
         ("Found", {"sise": 1}, "did you mean 'size'"),
         ("NotAMethod", {}, "has no `name` and `predict"),
         ("Broken", {}, "cannot be made: RuntimeError: no weights"),

@@ -1,13 +1,18 @@
 """The command line as a user meets it: exit codes, one clear line for a mistake, files that are written."""
 
 import argparse
+import importlib.util
 import json
+import shutil
 import subprocess
 import sys
+from importlib.metadata import entry_points
+from types import SimpleNamespace
 
 import pytest
 
 from earthinstruct import cli, registry
+from earthinstruct.cli.machine import torch_and_devices
 from earthinstruct.metrics.values import Metrics, PartScores, ProposalScores
 from earthinstruct.results import read_result
 
@@ -219,7 +224,8 @@ def test_the_listed_metrics_are_those_of_a_result(call):
 
 
 def test_without_methods_the_way_to_get_them_is_said(call, method, file, monkeypatch):
-    monkeypatch.setattr(registry, "entry_points", lambda group: [])
+    controls = [point for point in entry_points(group=registry.METHODS) if point.dist.name == "earthinstruct"]
+    monkeypatch.setattr(registry, "entry_points", lambda group: controls if group == registry.METHODS else [])
     for arguments in (("list", "methods"), ("doctor",), ("evaluate", "--method", "instructsam")):
         _, out, err = call(*arguments)
         assert "pip install -e methods/models -e methods/instructsam" in out + err
@@ -236,7 +242,7 @@ def test_doctor_says_what_one_method_lacks(call, method, tmp_path):
     )
     assert call("doctor", "--method", "needy.py:Needy")[:2] == (
         1,
-        "missing  parameter weights: give it with -M weights=VALUE\n",
+        "missing  parameter weights: give -M weights=VALUE\n",
     )
     assert call("doctor", "--method", "needy.py:Needy", "-M", "weights=a")[:2] == (
         0,
@@ -251,6 +257,49 @@ def test_doctor_says_what_is_missing_and_where_it_looked(call, tmp_path, monkeyp
     assert code == 0
     assert "ok       dataset scenes" in out
     assert "missing  dataset nwpu not found: looked for data/nwpu/annotations.json" in out
+
+
+def test_doctor_shows_the_machine(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "earthinstruct" / "below").mkdir(parents=True)
+    (tmp_path / "cache" / "earthinstruct" / "below" / "file").write_bytes(bytes(1500))
+    code, out, _ = call("doctor")
+    assert code == 0
+    torch = importlib.util.find_spec("torch") is not None
+    assert ("ok       torch " if torch else "missing  torch: not installed; ") in out
+    assert "ok       device cpu: " in out
+    assert f"ok       folder of caches {tmp_path}/cache/earthinstruct: 1.5 kB used, " in out
+    _, out, _ = call("doctor", "--json")
+    shown = json.loads(out)
+    assert (shown["torch"] is not None) == torch
+    assert shown["devices"][-1]["name"] == "cpu"
+    (caches,) = [folder for folder in shown["folders"] if folder["name"] == "caches"]
+    assert (caches["exists"], caches["used"]) == (True, 1500)
+    assert caches["free"] == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.2)
+
+
+def test_doctor_shows_every_gpu_and_its_memory(call, monkeypatch):
+    cuda = SimpleNamespace(
+        is_available=lambda: True,
+        device_count=lambda: 2,
+        mem_get_info=lambda i: (60_000_000_000, 80_000_000_000),
+        get_device_name=lambda i: f"GPU {i}",
+    )
+    mps = SimpleNamespace(mps=SimpleNamespace(is_available=lambda: False))
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(__version__="2.99", cuda=cuda, backends=mps))
+    torch, devices = torch_and_devices()
+    assert torch.version == "2.99"
+    assert [str(device) for device in devices[:2]] == [
+        "cuda:0: GPU 0, 80.0 GB, 60.0 GB free",
+        "cuda:1: GPU 1, 80.0 GB, 60.0 GB free",
+    ]
+
+
+def test_doctor_without_torch_or_with_a_broken_one_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    torch, devices = torch_and_devices()
+    assert (torch.version, [device.name for device in devices]) == (None, ["cpu"])
+    assert "pip install torch" in torch.problem
 
 
 def test_the_reference_predictions_give_the_published_values(call, reference, tmp_path):

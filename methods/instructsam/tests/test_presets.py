@@ -101,7 +101,13 @@ def test_another_choice_of_a_part_drops_what_the_preset_gave_the_first():
         ({"preset": "fast"}, ["environment variable OPENAI_API_KEY", "sam2_hiera_s", "skyclip-b32"]),
         ({"preset": "fast", "proposer.model": "sam2.1_hiera_b+"}, ["OPENAI", "sam2.1_hiera_b+", "skyclip-b32"]),
         ({"encoder": "remoteclip-b32"}, ["weights remoteclip-b32"]),
-        ({"encoder": "remoteclip-b32", "checkpoint": "own.pt"}, []),
+        ({"encoder": "remoteclip-b32", "checkpoint": "own.pt"}, ["checkpoint own.pt: it does not exist"]),
+        (
+            {"preset": "recorded", "images": "a", "counts": "b", "proposals": "c", "checkpoint": "d"},
+            ["counts b", "images a", "proposals c", "checkpoint d", "-M encoder.architecture=NAME"],
+        ),
+        ({"device": "gpu"}, ["device gpu: torch knows no such device; give -M device=cpu"]),
+        ({"weights": "w", "cache": __file__}, ["weights w", "it is not a folder; give -M cache=DIR"]),
         ({"counter": "recorded"}, ["-M counter.counts=DIR", "-M images=DIR"]),
     ],
 )
@@ -115,6 +121,23 @@ def test_what_is_missing_is_named(parameters, lacking, monkeypatch):
 def test_a_server_that_is_not_openais_needs_no_key(monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:8000/v1")
     assert InstructSAM.missing(counter="openai", model="m") == []
+
+
+def test_a_package_that_is_not_there_is_one_error_before_the_first_image(tmp_path):
+    code = (
+        "import sys\n"
+        "sys.modules['skimage'] = None\n"  # as where it is not installed
+        "from earthinstruct.cli import main\n"
+        "sys.exit(main(['evaluate', '--method', 'instructsam', '-M', 'device=gpu', '--output', 'runs']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: method 'instructsam' cannot run on this machine. Nothing was run. Missing:",
+        "  package skimage: pip install scikit-image",
+        "  device gpu: torch knows no such device; give -M device=cpu, or leave it out",
+    ]
+    assert (done.stdout, list(tmp_path.iterdir())) == ("", [])
 
 
 def test_doctor_says_where_weights_come_from_and_where_they_go(folder, capsys):

@@ -126,9 +126,9 @@ class Detector(ABC):
         }
 
     @classmethod
-    def missing(cls, device: str | None = None, **_: Any) -> list[str]:
+    def missing(cls, **parameters: Any) -> list[str]:
         """What it lacks on this machine, and how to get it; parameters as for the class."""
-        return missing_packages(cls.needs) or missing_device(device)
+        return missing_packages(cls.needs) or missing_device(parameters.get("device"))
 
 
 def _declined(setting: str) -> str:

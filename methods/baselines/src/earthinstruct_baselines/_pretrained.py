@@ -76,14 +76,14 @@ class PretrainedDetector(Detector):
         self._loaded = load_pretrained(folder, self.published, device)
 
     @classmethod
-    def missing(cls, device: str | None = None, weights: str | Path | None = None, **_: Any) -> list[str]:
+    def missing(cls, **parameters: Any) -> list[str]:
         """What it lacks on this machine, and how to get it; parameters as for the class."""
-        known = WEIGHTS[cls.published.weights]
+        known, weights = WEIGHTS[cls.published.weights], parameters.get("weights")
         if weights is None and not known.here:
             lacking = [f"weights {known.name}: {known.how_to_get}"]
         else:
             lacking = missing_place(weights, "weights", "DIR") + missing_model(weights or known.path, known.page)
-        return super().missing(device) + lacking
+        return super().missing(**parameters) + lacking
 
     @property
     def weights(self) -> list[dict[str, str]]:

@@ -81,16 +81,12 @@ class FasterRCNN(Detector):
         self._model.to(self._device).eval()
 
     @classmethod
-    def missing(
-        cls,
-        device: str | None = None,
-        weights: str | Path | None = None,
-        classes: str | Path | None = None,
-        **_: Any,
-    ) -> list[str]:
+    def missing(cls, **parameters: Any) -> list[str]:
         """What it lacks on this machine, and how to get it; parameters as for the class."""
-        files = missing_place(weights, "weights", "FILE") + missing_place(classes, "classes", "FILE")
-        return super().missing(device) + files
+        lines = super().missing(**parameters)
+        for file in ("weights", "classes"):
+            lines += missing_place(parameters.get(file), file, "FILE")
+        return lines
 
     def detect(self, image: NDArray[np.uint8], names: Sequence[str]) -> Detections:
         """Find objects of these names in one RGB image, uint8 (height, width, 3)."""

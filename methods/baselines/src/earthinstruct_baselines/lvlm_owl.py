@@ -123,8 +123,8 @@ class LvlmOwl:
     @classmethod
     def missing(cls, **parameters: Any) -> list[str]:
         """What it lacks on this machine, and how to get it; parameters as for the class."""
-        of_owl = OWLv2.missing(parameters.get("device"), parameters.get("weights"))
-        return of_owl + lacking(cls, ("lvlm",), parameters)
+        of_owl = {key: parameters[key] for key in ("weights", "device") if key in parameters}
+        return OWLv2.missing(**of_owl) + lacking(cls, ("lvlm",), parameters)
 
 
 def prompt(instruction: Instruction) -> str:

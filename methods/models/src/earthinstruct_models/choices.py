@@ -134,7 +134,9 @@ def _also_of_open_clip(part: str, given: Mapping[str, Any]) -> list[str]:
 
 def _also_of_openai(part: str, given: Mapping[str, Any]) -> list[str]:
     if not any(os.environ.get(name, "").strip() for name in (KEY, ADDRESS)):
-        return [f"environment variable {KEY} or {ADDRESS}: set the key, or the address of a server that is not OpenAI's"]
+        return [
+            f"environment variable {KEY} or {ADDRESS}: set the key, or the address of a server that is not OpenAI's"
+        ]
     try:
         server_of_environment()
     except EarthInstructError as error:
