@@ -189,6 +189,17 @@ def test_a_method_that_an_actor_cannot_make_is_one_error(cluster, numbered, tmp_
         run(f"{tmp_path / 'twice.py'}:Twice", numbered, tmp_path, parameters=parameters, engine=TWO)
 
 
+def test_what_a_method_misses_where_an_actor_is_is_one_error(cluster, numbered, tmp_path):
+    path = tmp_path / "needy.py"
+    path.write_text(
+        "class Needy:\n    name = 'needy'\n    missing = staticmethod(lambda: ['package a: pip install a'])\n"
+        "    def predict(self, image, instruction): ...\n"
+    )
+    with pytest.raises(EarthInstructError, match=r"Nothing was run. Missing:\n  package a: pip install a$"):
+        run(f"{path}:Needy", numbered, tmp_path / "runs", engine=TWO)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_images_over_which_actors_are_lost_again_and_again_are_listed(cluster, numbered, faulty, tmp_path):
     one = EngineOptions("ray")
     result = run(f"{faulty}:Faulty", numbered, tmp_path, parameters={"faults": {"7": "orphan"}}, engine=one).results[0]
