@@ -198,6 +198,30 @@ def test_two_processes_that_write_at_once_lose_no_line(file):
     assert len({json.loads(line)["key"] for line in file.read_text().splitlines()}) == 400
 
 
+def test_a_write_that_the_system_cuts_short_is_said_and_tears_no_line(file):
+    code = (
+        "import resource, sys\n"
+        "from earthinstruct.errors import DataError\n"
+        "from earthinstruct_models.lvlm import Reply\n"
+        "from earthinstruct_models.store import Replies\n"
+        "replies = Replies(sys.argv[1])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+        "for i in range(100):\n"
+        "    try:\n"
+        "        replies.write(str(i), Reply('x' * 300))\n"
+        "    except DataError as error:\n"
+        "        print(error)\n"
+        "        break\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True)
+    assert "replies.jsonl cannot be written" in done.stdout
+    content = file.read_text()
+    assert content.endswith("\n")
+    keys = [json.loads(line)["key"] for line in content.splitlines()]
+    assert keys == [str(i) for i in range(len(keys))]
+    assert len(content) <= 5000 < len(content) + len(content.splitlines()[-1]) + 1  # all that had room
+
+
 def test_replies_lie_in_the_cache_where_no_file_is_named(tmp_path):
     scripted = Scripted()
     KeptLvlm(scripted, cache=tmp_path).ask(image(3), "count")

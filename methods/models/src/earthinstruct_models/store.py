@@ -6,8 +6,10 @@ in memory first, then in files where a user names a folder. Files hold JSON, nev
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -259,9 +261,13 @@ class Replies:
         Raises:
             DataError: it cannot be written.
         """
+        line = msgspec.json.encode(_Line(key, reply)) + b"\n"
         try:
             with self._lock, self.path.open("ab", buffering=0) as file:
-                file.write(msgspec.json.encode(_Line(key, reply)) + b"\n")
+                end = file.tell()
+                if file.write(line) != len(line):  # the next line would be torn as well
+                    file.truncate(end)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise DataError(f"replies {self.path} cannot be written: {error.strerror}") from error
         self._known[key] = reply
