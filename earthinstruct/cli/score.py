@@ -25,9 +25,6 @@ def register(verbs: Any) -> None:
         "--proposals", type=Path, metavar="FILE", help="a proposals file, image to bboxes, scores, segmentations"
     )
     parser.add_argument("--name", help="the method's name in the result")
-    parser.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="processes that match and tally; same result (default: 1)"
-    )
     options.add_scoring(parser)
     parser.set_defaults(run=run)
 
@@ -51,7 +48,6 @@ def run(arguments: argparse.Namespace) -> int:
         resamples=arguments.resamples,
         metrics=arguments.metrics,
         name=arguments.name,
-        workers=arguments.workers,
     )
     print_results([result])
     options.write_json(arguments, result)

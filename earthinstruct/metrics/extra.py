@@ -118,12 +118,12 @@ class ExtraMetric:
         targets = count_per_image(truth.instances, *truth.shape)
         return Tally(truth.images, truth.categories, {**columns, TARGETS: targets}).compact()
 
-    def join(self, parts: Sequence[Tally | str]) -> Tally | str:
-        """The tally of all parts; why the score is undefined where any part says so."""
-        reason = next((part for part in parts if isinstance(part, str)), None)
+    def join(self, chunks: Sequence[Tally | str]) -> Tally | str:
+        """The tally of all chunks; why the score is undefined where any chunk says so."""
+        reason = next((chunk for chunk in chunks if isinstance(chunk, str)), None)
         if reason is not None:
             return reason
-        tallies = [part for part in parts if isinstance(part, Tally)]
+        tallies = [chunk for chunk in chunks if isinstance(chunk, Tally)]
         for other in tallies:
             if other.columns.keys() != tallies[0].columns.keys():
                 raise self._error(
@@ -143,7 +143,7 @@ class ExtraMetric:
             return ExtraScores(Value(None, reason=tally), {}, {}, unit, distribution)
         function, over = self.function(tally.categories), summary.has_truth
         values = function(tally.totals)
-        intervals = summary.intervals({self.name: function}, tally, over).get(self.name)
+        intervals = summary.intervals({self.name: function}, f"extra.{self.name}", over).get(self.name)
         groups = {group: mean[self.name] for group, mean in summary.group_means({self.name: values}, over).items()}
         per_category = {
             name: Value(float(values[c]), None if intervals is None else intervals.per_category[c])

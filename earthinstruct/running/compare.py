@@ -8,13 +8,10 @@ from pathlib import Path
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError
-from earthinstruct.metrics import Metric, Tally, error_tallies
+from earthinstruct.metrics import Metric, Tally
 from earthinstruct.metrics.bootstrap import RESAMPLES
-from earthinstruct.metrics.compare import Difference, Paired
+from earthinstruct.metrics.compare import Difference, Paired, paired
 from earthinstruct.metrics.extra import ExtraMetric, extra_metrics
-from earthinstruct.metrics.inputs import geometries
-from earthinstruct.metrics.measure import extra_tallies
-from earthinstruct.metrics.regions import tally_regions
 from earthinstruct.metrics.scores import ap_nc, f1, iou, precision, recall
 from earthinstruct.metrics.summary import Score
 from earthinstruct.results import read_result
@@ -88,9 +85,8 @@ def compare_runs(
     dataset = dataset_of(results[0], dataset, data)
     a, b = (read_stored(folder, result, dataset) for folder, result in zip((first, second), results, strict=True))
     extra = extra_metrics(metrics)
-    of_a, of_b = _tallies(a, extra), _tallies(b, extra)
     try:  # masks only where both runs have them
-        pairs = {name: Paired(of_a[name], of_b[name], resamples) for name in of_a if name in of_b}
+        pairs = paired(_tallies(a, extra), _tallies(b, extra), resamples)
     except ValueError as error:
         raise DataError(f"the runs do not compare: {error}") from error
     over = {(name, True): members for name, members in a.task.groups.items()}
@@ -101,43 +97,40 @@ def compare_runs(
 
 
 def _tallies(run: StoredRun, extra: Sequence[ExtraMetric]) -> dict[str, Tally]:
-    """`counting`, `box`, `mask`, `regions`, `errors.<geometry>`, `extra.<name>`; masks where there are some."""
-    truth, predicted = run.prepared.truth, run.prepared.predicted
-    found = run.tallies()
-    for geometry, tally in error_tallies(truth, predicted, run.protocol, threshold=run.threshold).items():
-        found[f"errors.{geometry}"] = tally
-    if "mask" in geometries(truth, predicted):
-        kept = predicted.instances.take(predicted.reaching(run.threshold))
-        found["regions"] = tally_regions(truth.images, truth.categories, kept, truth.instances)
-    for name, tally_or_reason in extra_tallies(truth, predicted, extra, threshold=run.threshold).items():
-        if isinstance(tally_or_reason, str):
-            raise DataError(f"metric {name!r} is undefined for {run.folder}: {tally_or_reason}")
-        found[f"extra.{name}"] = tally_or_reason
-    return found
+    """The tallies of a run that are compared: `counting`, `errors.<geometry>`, `extra.<metric>` and so on."""
+    whole = run.scoring_set().tallied(run.threshold, extra)
+    for name, tally in whole.extra.items():
+        if isinstance(tally, str):
+            raise DataError(f"metric {name!r} is undefined for {run.folder}: {tally}")
+    return {
+        name: tally
+        for name, tally in whole.named_tallies.items()
+        if name in _SCORES or name.startswith(("errors.", "extra."))
+    }
 
 
 def _scores(
-    of_parts: Mapping[str, Mapping[str, Score]], pairs: Mapping[str, Paired], over: _Over, closed_ap: bool
+    functions: Mapping[str, Mapping[str, Score]], pairs: Mapping[str, Paired], over: _Over, closed_ap: bool
 ) -> Iterator[Compared]:
-    for part, scores in of_parts.items():
+    for name, scores in functions.items():
         for score, function in scores.items():
-            if part not in pairs or (score == "ap_nc50" and not closed_ap):
+            if name not in pairs or (score == "ap_nc50" and not closed_ap):
                 continue
-            path = f"{'mask' if part == 'regions' else part}.{score}"
+            path = f"{'mask' if name == 'regions' else name}.{score}"
             for which, categories in over.items():
-                difference = pairs[part].of_mean(function, categories)
+                difference = pairs[name].of_mean(function, categories)
                 if difference is not None:
                     yield Compared(path, *which, difference)
 
 
 def _errors(pairs: Mapping[str, Paired], over: _Over) -> Iterator[Compared]:
-    for part, paired in pairs.items():
-        if part == "counting":
-            columns = {f"errors.counting.{name}": column for name, column in _COUNTING_ERRORS.items()}
-        elif part.startswith("errors."):
-            columns = {f"{part}.{column}": column for column in paired.totals[0]}
+    for name, pair in pairs.items():
+        if name == "counting":
+            columns = {f"errors.counting.{error}": column for error, column in _COUNTING_ERRORS.items()}
+        elif name.startswith("errors."):
+            columns = {f"{name}.{column}": column for column in pair.totals[0]}
         else:
             continue
         for path, column in columns.items():
             for which, categories in over.items():
-                yield Compared(path, *which, paired.of_sum(column, categories))
+                yield Compared(path, *which, pair.of_sum(column, categories))

@@ -27,7 +27,6 @@ from earthinstruct.running.engines import Engine, EngineOptions
 from earthinstruct.running.engines import engine as open_engine
 from earthinstruct.running.engines.worker import MethodSource
 from earthinstruct.running.importers import read_predictions
-from earthinstruct.running.parallel import in_order
 from earthinstruct.running.predictions import hash_predictions, prediction_files
 from earthinstruct.running.run import Progress, Run, read_manifest, task_info
 from earthinstruct.running.score import Scored, score_records
@@ -135,7 +134,6 @@ def evaluate(
                 resamples=resamples,
                 extra=extra,
                 images=run.image_ids,
-                spread=ready.spread(),
             )
             results[run.task.name] = _result(run.task, dataset, ready.method, scored, protocol, mapper, [run.file])
             run.keep(results[run.task.name])
@@ -178,7 +176,6 @@ def score(
     resamples: int = RESAMPLES,
     metrics: Sequence[str | Metric] = (),
     name: str | None = None,
-    workers: int = 1,
 ) -> Result:
     """Score stored predictions, of this project's format or imported.
 
@@ -196,8 +193,6 @@ def score(
         resamples: bootstrap resamples for intervals; 0: none.
         metrics: metric plug-ins to score besides, by name or as objects.
         name: the method's name in the result; None: from the run folder, else the file's name.
-        workers: processes that match and tally; the result is the same for any number. A script that asks for several
-            must call this under `if __name__ == "__main__":`.
 
     Raises:
         EarthInstructError: anything a user can mend.
@@ -226,7 +221,6 @@ def score(
         sweep=sweep,
         resamples=resamples,
         extra=extra,
-        spread=in_order(workers),
     )
     manifest_path = (path if path.is_dir() else path.parent) / "run.json"
     described = MethodInfo(name or path.stem)

@@ -20,7 +20,7 @@ from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.files import as_json
 from earthinstruct.metrics import measure
 from earthinstruct.metrics.extra import ExtraMetric, MetricError, extra_metric, extra_metrics
-from earthinstruct.metrics.measure import Part, metrics_of
+from earthinstruct.metrics.measure import Chunk, metrics_of
 from earthinstruct.metrics.protocols import STANDARD
 from earthinstruct.metrics.tally import compact
 from earthinstruct.registry import METRICS, PluginError
@@ -96,7 +96,7 @@ def test_without_metrics_nothing_is_added(build) -> None:
 
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=settings().max_examples // 10)
-def test_parts_of_images_score_as_the_whole(build, file, seed) -> None:
+def test_chunks_score_as_the_whole(build, file, seed) -> None:
     generator = np.random.default_rng(seed)
     truth = build.truth(build.random(generator, 20))
     predicted = build.predicted(build.random(generator, 20, scores=True), truth, generator.integers(0, 5, (3, 3)))
@@ -107,8 +107,8 @@ def test_parts_of_images_score_as_the_whole(build, file, seed) -> None:
         part = instances.take(instances.image == image)
         return replace(part, image=part.image - image)
 
-    parts = [
-        Part.of(
+    chunks = [
+        Chunk.of(
             replace(truth, images=truth.images[i : i + 1], instances=only(truth.instances, i)),
             replace(
                 predicted,
@@ -119,11 +119,13 @@ def test_parts_of_images_score_as_the_whole(build, file, seed) -> None:
             STANDARD,
             threshold=None,
             any_counts=True,
-            extra=pickle.loads(pickle.dumps(extra)),  # as to another process
+            extra=extra,
         )
         for i in range(3)
     ]
-    found = metrics_of(parts, truth.groups, STANDARD, None, resamples=20, no_masks_reason=None, extra=extra)
+    found = metrics_of(
+        Chunk.join(chunks, extra), truth.groups, STANDARD, None, resamples=20, no_masks_reason=None, extra=extra
+    )
     assert as_json(found) == as_json(whole)
 
 

@@ -8,9 +8,8 @@ import signal
 import pytest
 
 from earthinstruct import evaluate
-from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.errors import EarthInstructError
 from earthinstruct.running.engines import EngineOptions
-from earthinstruct.running.engines.worker import MethodSource
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.timeout(300)  # on a busy machine, Ray alone takes a minute to start
@@ -107,21 +106,6 @@ def test_a_cluster_that_cannot_do_it_is_an_error_and_not_a_wait(numbered, faulty
     with pytest.raises(EarthInstructError, match=message):
         run(f"{faulty}:Faulty", numbered, tmp_path, engine=EngineOptions("ray", **options))
     assert not ray.is_initialized()
-
-
-def half(number):
-    if number % 2:
-        raise DataError(f"{number} is odd")
-    return number // 2
-
-
-def test_scoring_tasks_keep_the_order_and_raise_what_the_work_raised(numbered, faulty):
-    from earthinstruct.running.engines.ray import RayEngine
-
-    with RayEngine(TWO, MethodSource(f"{faulty}:Faulty"), numbered) as engine, engine.spread() as each:
-        assert list(each(half, range(0, 20, 2))) == list(range(10))
-        with pytest.raises(DataError, match=r"^3 is odd$"):
-            list(each(half, [2, 3]))
 
 
 def test_a_node_of_the_cluster_that_is_lost_in_the_middle_takes_no_image_with_it(numbered, faulty, tmp_path):
