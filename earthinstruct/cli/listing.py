@@ -126,21 +126,8 @@ def tasks() -> list[dict[str, str | None]]:
 
 
 def metrics() -> list[dict[str, str | None]]:
-    """Every score in a result file, by its path in `metrics` there: ours, then those of plug-ins, for --metric."""
-    from earthinstruct.metrics.extra import extra_metric
-    from earthinstruct.registry import METRICS as PLUGINS
-    from earthinstruct.registry import PluginError, plugins
-
-    rows: list[dict[str, str | None]] = [
-        {"name": name, "from": "earthinstruct", "meaning": meaning} for name, meaning in METRICS.items()
-    ]
-    for plugin in plugins(PLUGINS).values():
-        try:
-            meaning = _first_line(extra_metric(plugin.name).metric)
-        except PluginError as error:
-            meaning = f"warning: {error}"
-        rows.append({"name": f"extra.{plugin.name}", "from": plugin.distribution, "meaning": meaning})
-    return rows
+    """Every score in a result file, by its path in `metrics` there."""
+    return [{"name": name, "from": "earthinstruct", "meaning": meaning} for name, meaning in METRICS.items()]
 
 
 def _first_line(described: object) -> str:
