@@ -8,7 +8,7 @@ from pathlib import Path
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError
-from earthinstruct.metrics import Metric, Tally
+from earthinstruct.metrics import Metric, protocol_named
 from earthinstruct.metrics.bootstrap import RESAMPLES
 from earthinstruct.metrics.compare import Difference, Paired, paired
 from earthinstruct.metrics.extra import ExtraMetric, extra_metrics
@@ -16,6 +16,7 @@ from earthinstruct.metrics.scores import ap_nc, f1, iou, precision, recall
 from earthinstruct.metrics.summary import Score
 from earthinstruct.results import read_result
 from earthinstruct.running.stored import StoredRun, dataset_of, read_stored
+from earthinstruct.running.tallies import StoredTallies, read_tallies
 
 _F1: dict[str, Score] = {"f1": f1, "precision": precision, "recall": recall}
 # tally -> scores that are functions of it
@@ -60,13 +61,14 @@ def compare_runs(
 
     Scores that are functions of sums over images: F1, precision, recall, AP_nc50 (protocol `standard`), mIoU.
 
-    Predictions are scored again from the folders, each with the label map of its result and, after a sweep, with its
-    score threshold.
+    They are made from `tallies.npz` beside each result. Without that file, and for metrics of one's own, predictions
+    are scored again, with the label map of the result and, after a sweep, with its score threshold.
 
     Args:
-        first: a run folder, with `predictions.jsonl` and `result.json`.
+        first: a run folder, with `result.json` and `tallies.npz`, or `predictions.jsonl`.
         second: another of the same task.
-        dataset: where the dataset has no name here; None: the one the results name.
+        dataset: where the dataset has no name here; None: the one the results name. It is read where predictions are
+            scored again.
         data: the folder of the user's data.
         resamples: bootstrap resamples of the images, the same for both runs.
         metrics: metric plug-ins to compare besides, by name or as objects.
@@ -82,31 +84,33 @@ def compare_runs(
             raise DataError(f"the runs do not compare: task {what} {values[0]!r} against {values[1]!r}")
     if results[0].protocol != results[1].protocol:
         raise DataError(f"the runs do not compare: protocol {results[0].protocol!r} against {results[1].protocol!r}")
-    dataset = dataset_of(results[0], dataset, data)
-    a, b = (read_stored(folder, result, dataset) for folder, result in zip((first, second), results, strict=True))
     extra = extra_metrics(metrics)
+    found: list[StoredTallies] = []
+    for folder, result in zip((first, second), results, strict=True):
+        stored = None if extra else read_tallies(folder, result)
+        if stored is None:
+            dataset = dataset_of(result, dataset, data)
+            stored = _scored_again(read_stored(folder, result, dataset), extra)
+        found.append(stored)
+    functions = _SCORES | {f"extra.{one.name}": {"mean": one.function(found[0].categories)} for one in extra}
+    compared = {*functions, "errors.box", "errors.mask"}
+    of_a, of_b = ({name: tally for name, tally in of.tallies.items() if name in compared} for of in found)
     try:  # masks only where both runs have them
-        pairs = paired(_tallies(a, extra), _tallies(b, extra), resamples)
+        pairs = paired(of_a, of_b, resamples)
     except ValueError as error:
         raise DataError(f"the runs do not compare: {error}") from error
-    over = {(name, True): members for name, members in a.task.groups.items()}
-    over |= {(name, False): (name,) for name in a.task.categories}
-    closed_ap = a.protocol.constant_score_ap is None
-    of_extra = {f"extra.{metric.name}": {"mean": metric.function(a.task.categories)} for metric in extra}
-    return [*_scores(_SCORES | of_extra, pairs, over, closed_ap), *_errors(pairs, over)]
+    over = {(name, True): members for name, members in found[0].groups.items()}
+    over |= {(name, False): (name,) for name in found[0].categories}
+    closed_ap = protocol_named(results[0].protocol).constant_score_ap is None
+    return [*_scores(functions, pairs, over, closed_ap), *_errors(pairs, over)]
 
 
-def _tallies(run: StoredRun, extra: Sequence[ExtraMetric]) -> dict[str, Tally]:
-    """The tallies of a run that are compared: `counting`, `errors.<geometry>`, `extra.<metric>` and so on."""
+def _scored_again(run: StoredRun, extra: Sequence[ExtraMetric]) -> StoredTallies:
     whole = run.scoring_set().tallied(run.threshold, extra)
     for name, tally in whole.extra.items():
         if isinstance(tally, str):
             raise DataError(f"metric {name!r} is undefined for {run.folder}: {tally}")
-    return {
-        name: tally
-        for name, tally in whole.named_tallies.items()
-        if name in _SCORES or name.startswith(("errors.", "extra."))
-    }
+    return StoredTallies(whole.named_tallies, dict(run.task.groups))
 
 
 def _scores(

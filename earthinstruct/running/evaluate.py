@@ -136,7 +136,7 @@ def evaluate(
                 images=run.image_ids,
             )
             results[run.task.name] = _result(run.task, dataset, ready.method, scored, protocol, mapper, [run.file])
-            run.keep(results[run.task.name])
+            run.keep(results[run.task.name], scored.tallies)
     return Evaluation(tuple(results[run.task.name] for run in runs), tuple(skipped), tuple(run.folder for run in runs))
 
 

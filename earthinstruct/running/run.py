@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,9 +15,11 @@ from earthinstruct.datasets import Dataset
 from earthinstruct.errors import ContractError, DataError, EarthInstructError
 from earthinstruct.files import as_json, decode_json, read_bytes, replace_file
 from earthinstruct.instances import ImageId
+from earthinstruct.metrics import Tally
 from earthinstruct.results import SCHEMA_VERSION, DatasetInfo, MethodInfo, Result, TaskInfo
 from earthinstruct.running.lock import folder_lock
 from earthinstruct.running.predictions import Record, RecordWriter, StoredRecords
+from earthinstruct.running.tallies import FILE_NAME, write_tallies
 from earthinstruct.tasks import Task
 
 Progress = Callable[[Task, int, int, int], None]  # task, images done, images in all, images failed
@@ -98,13 +100,14 @@ class Run:
             self._sort()
         return StoredRecords([self.file])
 
-    def keep(self, result: Result) -> None:
-        """Write `result.json`.
+    def keep(self, result: Result, tallies: Mapping[str, Tally]) -> None:
+        """Write `result.json`, and `tallies.npz` beside it.
 
         Raises:
             DataError: the folder cannot be written.
         """
         with self._written():
+            write_tallies(self.folder, result, self.task.groups, tallies)
             replace_file(self.folder / "result.json", as_json(result))
 
     def _close(self) -> None:
@@ -125,7 +128,8 @@ class Run:
     def _prepare_folder(self, overwrite: bool) -> None:
         manifest_file = self.folder / "run.json"
         if overwrite:
-            for path in (manifest_file, self.folder / "result.json", *self.folder.glob("predictions*.jsonl*")):
+            of_a_run = (self.folder / name for name in ("run.json", "result.json", FILE_NAME))
+            for path in (*of_a_run, *self.folder.glob("predictions*.jsonl*")):
                 path.unlink(missing_ok=True)
         if manifest_file.is_file():
             differences = _differences(read_manifest(manifest_file), self.manifest)
