@@ -56,13 +56,13 @@ class MaskRuns:
         return len(self.heights)
 
     @staticmethod
-    def concatenate(parts: Sequence[MaskRuns]) -> MaskRuns:
-        """The masks of all parts, in their order."""
+    def join(chunks: Sequence[MaskRuns]) -> MaskRuns:
+        """The masks of all chunks, in their order."""
         columns = [
-            np.concatenate([np.zeros(0, dtype=kind), *(getattr(part, name) for part in parts)])
+            np.concatenate([np.zeros(0, dtype=kind), *(getattr(chunk, name) for chunk in chunks)])
             for name, kind in (("heights", np.int64), ("widths", np.int64), ("starts", np.int32), ("ends", np.int32))
         ]
-        runs = np.concatenate([np.zeros(1, dtype=np.int64), *(np.diff(part.offsets) for part in parts)])
+        runs = np.concatenate([np.zeros(1, dtype=np.int64), *(np.diff(chunk.offsets) for chunk in chunks)])
         return MaskRuns(columns[0], columns[1], np.cumsum(runs), columns[2], columns[3])
 
     @property
@@ -117,7 +117,7 @@ class MaskRuns:
         """These masks, with the others in the place of those at `indices`."""
         chosen = np.arange(len(self))
         chosen[indices] = len(self) + np.arange(len(others))
-        return MaskRuns.concatenate([self, others]).take(chosen)
+        return MaskRuns.join([self, others]).take(chosen)
 
     def encode(self) -> list[RLE]:
         """The compressed encoding of each mask."""
@@ -219,7 +219,7 @@ def decode_rles(rles: Sequence[RLE], where: str = "masks", *, before: int = 0) -
     length = np.array([len(rle["counts"]) for rle in rles], dtype=np.int64)
     chunk = np.cumsum(length) // _CHARACTERS_AT_ONCE
     bounds = [0, *(np.flatnonzero(np.diff(chunk)) + 1).tolist(), len(rles)]
-    return MaskRuns.concatenate(
+    return MaskRuns.join(
         [_decode(rles[low:high], where, before + low) for low, high in itertools.pairwise(bounds)] if len(rles) else []
     )
 
@@ -245,7 +245,7 @@ def _decode(rles: Sequence[RLE], where: str, before: int) -> MaskRuns:
     too_large = (sizes < 1).any(axis=1) | (sizes[:, 0] > _MOST_PIXELS // np.maximum(sizes[:, 1], 1))
     refuse(too_large, f"size must be two positive integers with at most {_MOST_PIXELS} pixels")
     text = [rle["counts"].encode("utf-8", "surrogatepass") for rle in rles]  # beyond ASCII, every byte is above 127
-    length = np.array([len(part) for part in text], dtype=np.int64)
+    length = np.array([len(counts) for counts in text], dtype=np.int64)
     refuse(length == 0, "counts is empty")
     code = np.frombuffer(b"".join(text), dtype=np.uint8) - np.uint8(48)  # what is below "0" wraps to above 63
     text_end = np.cumsum(length)

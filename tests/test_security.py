@@ -7,6 +7,7 @@ import pickle
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 from PIL import Image

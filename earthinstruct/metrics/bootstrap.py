@@ -65,8 +65,8 @@ def resampled_totals(tallies: Sequence[Tally], resamples: int = RESAMPLES) -> li
                 for i in members:
                     columns = [column[some] for column in tallies[i].columns.values()]
                     sums = factors @ np.concatenate(columns, axis=1).astype(np.float64)
-                    for total, part in zip(found[i].values(), np.split(sums, len(columns), axis=1), strict=True):
-                        total[rows] += part
+                    for total, some_sums in zip(found[i].values(), np.split(sums, len(columns), axis=1), strict=True):
+                        total[rows] += some_sums
             first += len(weights)
     return found
 

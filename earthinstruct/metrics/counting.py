@@ -61,4 +61,4 @@ def counting_scores(
     if len(tally.images):
         off = (tally.columns["fp"] + tally.columns["fn"]).astype(np.int64)  # |predicted - actual|: one of the two is 0
         fixed = {"mae": off.mean(axis=0), "rmse": np.sqrt((off**2).mean(axis=0))}
-    return summary.part(name, F1_AND_PARTS, over, fixed=fixed, source=source)
+    return summary.of_geometry(name, F1_AND_PARTS, over, fixed=fixed, source=source)

@@ -144,7 +144,7 @@ def detection_scores(summary: Summary, geometry: Geometry, chunk: DetectionChunk
     at_iou = scores.f1(chunk.at_iou)
     fixed["f1_5095"] = at_iou.mean(axis=0)
     regions = "regions" if geometry == "mask" else None
-    found = summary.part(geometry, functions, summary.has_truth, fixed=fixed, regions=regions)
+    found = summary.of_geometry(geometry, functions, summary.has_truth, fixed=fixed, regions=regions)
     means = [summary.mean(value, summary.groups["all"], summary.has_truth) for value in at_iou]
     return replace(found, f1_at_iou={f"{at:.2f}": mean for at, mean in zip(IOU_THRESHOLDS, means, strict=True)})
 

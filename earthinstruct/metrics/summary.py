@@ -69,7 +69,7 @@ class Summary:
         totals = resampled_totals([tallies[name] for name in drawn], resamples)
         self._resampled = dict(zip(drawn, totals, strict=True))
 
-    def part(
+    def of_geometry(
         self,
         name: str,
         functions: Mapping[str, Score],
@@ -79,7 +79,7 @@ class Summary:
         regions: str | None = None,
         source: str | None = None,
     ) -> PartScores:
-        """Scores of one tally: per category, means over groups, intervals.
+        """Scores of counting, boxes or masks: per category, means over groups, intervals.
 
         Args:
             name: of the tally, with tp, fp, fn.
