@@ -1,9 +1,9 @@
 """Data for the benchmarks: the real annotation of NWPU VHR-10, replicated, and predictions made from it.
 
-`python -m benchmarks.data COPIES FOLDER` writes `annotations.json` (or as many shards as `--annotation-shards` says),
-`results.json` (COCO results) and `predictions-*.jsonl` (as many as `--shards` says); 1 copy is NWPU (650 images, 3,921
-objects, 10,000 predictions), 9 copies have the size of DIOR val (5,850 images, 35,289 objects, 90,000 predictions). The
-annotation is read from `$EARTHINSTRUCT_REFERENCE/nwpu/annotations.json`.
+`python -m benchmarks.data COPIES FOLDER` writes `annotations.json`, `results.json` (COCO results) and
+`predictions-*.jsonl` (as many as `--shards` says); 1 copy is NWPU (650 images, 3,921 objects, 10,000 predictions), 9
+copies have the size of DIOR val (5,850 images, 35,289 objects, 90,000 predictions). The annotation is read from
+`$EARTHINSTRUCT_REFERENCE/nwpu/annotations.json`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from earthinstruct.datasets import load_dataset
+from earthinstruct.metrics import Predicted, Truth
 from earthinstruct.running.importers import read_predictions
-from earthinstruct.running.score import Prepared, prepare
+from earthinstruct.running.score import ScoringSet
 from earthinstruct.tasks import tasks_of
 
 PREDICTIONS = 10_000  # of a copy
@@ -78,7 +79,6 @@ def write(
     coco: dict[str, Any] | None = None,
     predictions: int = PREDICTIONS,
     shards: int = 1,
-    annotation_shards: int = 1,
     results: bool = True,
 ) -> None:
     """Write the three kinds of files; images and objects of copy k have their ids raised by a multiple of k.
@@ -89,7 +89,6 @@ def write(
         coco: the annotation; None: NWPU.
         predictions: of one copy.
         shards: files of predictions.
-        annotation_shards: files of annotations, at most one a copy.
         results: also as COCO results.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -120,20 +119,15 @@ def write(
                 ]
     for file in files:
         file.close()
-    for shard in range(annotation_shards):
-        images, entries = [], []
-        for k in range(copies * shard // annotation_shards, copies * (shard + 1) // annotation_shards):
-            first_image, first_object = k * n_images, k * n_objects
-            images += [
-                {**i, "id": i["id"] + first_image, "file_name": f"{k:04}-{i['file_name']}"} for i in coco["images"]
-            ]
-            entries += [
-                {**e, "id": e["id"] + first_object, "image_id": e["image_id"] + first_image}
-                for e in coco["annotations"]
-            ]
-        whole = {"images": images, "annotations": entries, "categories": coco["categories"]}
-        name = "annotations.json" if annotation_shards == 1 else f"annotations-{shard:03}.json"
-        (folder / name).write_bytes(msgspec.json.encode(whole))
+    images, entries = [], []
+    for k in range(copies):
+        first_image, first_object = k * n_images, k * n_objects
+        images += [{**i, "id": i["id"] + first_image, "file_name": f"{k:04}-{i['file_name']}"} for i in coco["images"]]
+        entries += [
+            {**e, "id": e["id"] + first_object, "image_id": e["image_id"] + first_image} for e in coco["annotations"]
+        ]
+    whole = {"images": images, "annotations": entries, "categories": coco["categories"]}
+    (folder / "annotations.json").write_bytes(msgspec.json.encode(whole))
     if results:
         (folder / "results.json").write_bytes(msgspec.json.encode(flat))
 
@@ -156,11 +150,20 @@ class Scenes:
         return msgspec.json.decode((self.folder / "results.json").read_bytes())
 
     @cached_property
-    def prepared(self) -> Prepared:
-        """Ground truth and predictions in columns."""
+    def _known(self) -> ScoringSet:
         dataset = load_dataset(str(self.folder / "annotations.json"))
         task = tasks_of(dataset.name, dataset.vocabulary, "open_vocabulary")[0]
-        return prepare(task, dataset, read_predictions(self.folder, dataset))
+        return ScoringSet(task, dataset, read_predictions(self.folder, dataset))
+
+    @cached_property
+    def truth(self) -> Truth:
+        """The ground truth in columns, all of it at once."""
+        return self._known.truth(range(len(self._known.images)))
+
+    @cached_property
+    def predicted(self) -> Predicted:
+        """The predictions in columns, all of them at once."""
+        return self._known.columns.predicted(self._known.images, self._known.records)
 
 
 if __name__ == "__main__":
@@ -168,13 +171,11 @@ if __name__ == "__main__":
     parser.add_argument("copies", type=int)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shards", type=int, default=1)
-    parser.add_argument("--annotation-shards", type=int, default=1)
     parser.add_argument("--no-results", action="store_true")
     given = parser.parse_args()
     write(
         given.folder,
         given.copies,
         shards=given.shards,
-        annotation_shards=given.annotation_shards,
         results=not given.no_results,
     )

@@ -1,6 +1,6 @@
 """How the time and memory of `earthinstruct score --sweep` grow with the number of images.
 
-`python -m benchmarks.growth COPIES ... [--copies-a-shard N] [--runs N] [--output FILE.svg]` writes copies
+`python -m benchmarks.growth COPIES ... [--runs N] [--output FILE.svg]` writes copies
 of NWPU VHR-10 (650 images each) into a temporary folder, scores them in a process of its own, prints a row of a table
 for each size (the least of the runs) with the bound of the memory, and draws the curves.
 """
@@ -8,7 +8,6 @@ for each size (the least of the runs) with the bound of the memory, and draws th
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import subprocess
 import sys
@@ -19,24 +18,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 IMAGES_OF_A_COPY, OBJECTS_OF_A_COPY, PREDICTIONS_OF_A_COPY = 650, 3_921, 10_000
-BASE = 110 << 20  # program and libraries, 500 images at work, and what is kept in memory before a file is used for it
-BYTES_AN_IMAGE = 1_250  # its record, where its predictions are, and its tallies, for 10 categories
-BYTES_AN_OBJECT = 100  # image, category, box, where its mask is stored, and its order
-BYTES_A_PREDICTION = 60  # score, category and verdict, for boxes and masks, twice while parts are put together
-COPIES_OF_TEXT = 2  # of the largest annotation file: its text, and where its entries are
+BASE = 140 << 20  # program and libraries, 500 images at work, and the resamples in hand
+BYTES_AN_IMAGE = 1_450  # its record, where its predictions are, and its tallies, for 10 categories
+BYTES_AN_OBJECT = 331  # image, category, box and order (100), and a mask of 191 characters (16 + 191 x 9 / 8)
+BYTES_A_PREDICTION = 60  # score, category and verdict, for boxes and masks, twice while chunks are joined
+COPIES_OF_TEXT = 2  # of the annotation file: its text, and where its entries are
 
 
-def bound(images: int, objects: int, predictions: int, largest_file: int) -> float:
+def bound(images: int, objects: int, predictions: int, annotation_file: int) -> float:
     """The most MB that scoring takes.
 
     Args:
         images: of the dataset.
         objects: of the dataset.
         predictions: with scores and masks.
-        largest_file: bytes of the annotation file, or of its largest shard.
+        annotation_file: bytes of the annotation file.
     """
     grows = BYTES_AN_IMAGE * images + BYTES_AN_OBJECT * objects + BYTES_A_PREDICTION * predictions
-    return (BASE + grows + COPIES_OF_TEXT * largest_file) / 2**20
+    return (BASE + grows + COPIES_OF_TEXT * annotation_file) / 2**20
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Cost:
 
 
 def cost(folder: Path, images: int) -> Cost:
-    """Score what `write` has written; `megabytes` is of the largest process."""
+    """Score what `write` has written."""
     command = [sys.executable, "-m", "earthinstruct", "score", str(folder), "--sweep", "--no-output"]
     command += ["--dataset", str(folder), "--setting", "open_vocabulary"]
     started = time.perf_counter()
@@ -70,8 +69,8 @@ def cost(folder: Path, images: int) -> Cost:
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
     copies = images / IMAGES_OF_A_COPY
-    largest = max(path.stat().st_size for path in folder.glob("annotations*.json"))
-    most = bound(images, round(copies * OBJECTS_OF_A_COPY), round(copies * PREDICTIONS_OF_A_COPY), largest)
+    text = (folder / "annotations.json").stat().st_size
+    most = bound(images, round(copies * OBJECTS_OF_A_COPY), round(copies * PREDICTIONS_OF_A_COPY), text)
     return Cost(images, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, most)
 
 
@@ -122,7 +121,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("copies", type=int, nargs="+")
-    parser.add_argument("--copies-a-shard", type=int, help="write the annotation in shards")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--output", type=Path, metavar="FILE.svg")
     given = parser.parse_args(arguments)
@@ -131,10 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     say("| images | predictions | wall time | CPU time | CPU time an image | peak memory | bound |\n|-|-|-|-|-|-|-|\n")
     for copies in given.copies:
         with tempfile.TemporaryDirectory() as folder:
-            shards = math.ceil(copies / (given.copies_a_shard or copies))
             command = [sys.executable, "-m", "benchmarks.data", str(copies), folder, "--no-results"]
             # in a process of its own: a peak of this one would count for its children
-            subprocess.run([*command, "--annotation-shards", str(shards)], check=True)
+            subprocess.run(command, check=True)
             runs = [cost(Path(folder), copies * IMAGES_OF_A_COPY) for _ in range(given.runs)]
         costs.append(min(runs, key=lambda run: run.seconds))
         say(row(costs[-1]) + "\n")

@@ -21,7 +21,7 @@ from pycocotools.cocoeval import COCOeval
 from benchmarks import reference
 from benchmarks.data import Scenes
 from earthinstruct.metrics import PROTOCOLS, SWEEP_THRESHOLDS, measure
-from earthinstruct.metrics.bootstrap import image_weights, resampled_totals
+from earthinstruct.metrics.bootstrap import resampled_totals
 from earthinstruct.metrics.detection import Detection
 from earthinstruct.metrics.measure import choose_threshold
 from earthinstruct.metrics.scores import ap_nc, f1
@@ -42,34 +42,31 @@ def grouped(benchmark: Any, request: pytest.FixtureRequest, scenes: Scenes) -> N
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_sweep__ours(benchmark: Any, scenes: Scenes, geometry: Any, protocol: str) -> None:
-    ready = scenes.prepared
     rules = PROTOCOLS[protocol]
 
     def sweep() -> list[float]:
-        outcomes = Detection.of(ready.truth, ready.predicted, rules, geometry).outcomes(rules.rule)
-        return [point.f1 for point in choose_threshold([outcomes], ready.truth, rules).curve]
+        outcomes = Detection.of(scenes.truth, scenes.predicted, rules, geometry).outcomes(rules.rule)
+        return [point.f1 for point in choose_threshold([outcomes], scenes.truth, rules).curve]
 
     curve = benchmark.pedantic(sweep, rounds=5, warmup_rounds=1)
     if protocol == "paper" and scenes.name == "nwpu" and geometry == "box":
-        plain = reference.sweep(ready.predicted.instances, ready.truth.instances, SWEEP_THRESHOLDS, geometry)
+        plain = reference.sweep(scenes.predicted.instances, scenes.truth.instances, SWEEP_THRESHOLDS, geometry)
         np.testing.assert_allclose(curve, plain, rtol=1e-12)
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_sweep__plain_python(benchmark: Any, scenes: Scenes, geometry: str) -> None:
-    ready = scenes.prepared
     benchmark.pedantic(
-        reference.sweep, (ready.predicted.instances, ready.truth.instances, SWEEP_THRESHOLDS, geometry), rounds=1
+        reference.sweep, (scenes.predicted.instances, scenes.truth.instances, SWEEP_THRESHOLDS, geometry), rounds=1
     )
 
 
 def test_ap50__ours_box_and_mask_with_mf1_and_ap_nc50(benchmark: Any, scenes: Scenes) -> None:
-    ready = scenes.prepared
 
     def scores() -> list[Any]:
         found = []
         for geometry in GEOMETRIES:
-            detection = Detection.of(ready.truth, ready.predicted, PROTOCOLS["standard"], geometry)
+            detection = Detection.of(scenes.truth, scenes.predicted, PROTOCOLS["standard"], geometry)
             totals = detection.tally(np.ones(len(detection.predictions), dtype=bool)).totals
             found += [f1(totals), ap_nc(totals), detection.outcomes("maximum").average_precision()]
         return found
@@ -108,20 +105,18 @@ def _coco_objects(kind: Callable[..., Any], scenes: Scenes) -> tuple[Any, Any]:
 
 
 def test_bootstrap__1000_resamples(benchmark: Any, scenes: Scenes) -> None:
-    truth, predicted = scenes.prepared.truth, scenes.prepared.predicted
+    truth, predicted = scenes.truth, scenes.predicted
     detection = Detection.of(truth, predicted, PROTOCOLS["standard"], "box")
     tally = detection.tally(np.ones(len(predicted.instances), dtype=bool))
 
     def resample() -> Any:
-        image_weights.cache_clear()
-        return f1(resampled_totals(tally, image_weights(tally.images, 1000))).mean(axis=1)
+        return f1(resampled_totals([tally], 1000)[0]).mean(axis=1)
 
     benchmark.pedantic(resample, rounds=3)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_every_score__in_memory(benchmark: Any, scenes: Scenes, protocol: str) -> None:
-    ready = scenes.prepared
     benchmark.pedantic(
-        measure, (ready.truth, ready.predicted, PROTOCOLS[protocol]), {"sweep": True}, rounds=3, warmup_rounds=0
+        measure, (scenes.truth, scenes.predicted, PROTOCOLS[protocol]), {"sweep": True}, rounds=3, warmup_rounds=0
     )

@@ -36,19 +36,6 @@ class Instances:
     masks: MaskRuns | None = None
     scores: NDArray[np.float64] | None = None
 
-    @staticmethod
-    def concatenate(parts: Sequence[Instances]) -> Instances:
-        """The instances of all parts, in their order; masks and scores where all parts have some. At least one part."""
-        masks = [part.masks for part in parts if part.masks is not None]
-        scores = [part.scores for part in parts if part.scores is not None]
-        return Instances(
-            np.concatenate([part.image for part in parts]),
-            np.concatenate([part.category for part in parts]),
-            np.concatenate([part.boxes for part in parts]),
-            MaskRuns.concatenate(masks) if len(masks) == len(parts) else None,
-            np.concatenate(scores) if len(scores) == len(parts) else None,
-        )
-
     def __len__(self) -> int:
         return len(self.image)
 

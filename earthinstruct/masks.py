@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypedDict
@@ -19,13 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.errors import ContractError
-from earthinstruct.spill import Spill
 
 _LONGEST_TOKEN = 7  # characters of one run length: 35 bits, more than any image has pixels
 MOST_PIXELS = (1 << 32) - 1  # of an image and of a mask: run lengths are 32-bit numbers in pycocotools
 _RUNS_AT_ONCE = 200_000
 _CHARACTERS_AT_ONCE = 100_000  # the arrays of one chunk stay in the cache of a core
-_STORED_IN_MEMORY = 16 << 20  # bytes of stored masks that need no file
 
 
 class RLE(TypedDict):
@@ -58,13 +56,13 @@ class MaskRuns:
         return len(self.heights)
 
     @staticmethod
-    def concatenate(parts: Sequence[MaskRuns]) -> MaskRuns:
-        """The masks of all parts, in their order."""
+    def join(chunks: Sequence[MaskRuns]) -> MaskRuns:
+        """The masks of all chunks, in their order."""
         columns = [
-            np.concatenate([np.zeros(0, dtype=kind), *(getattr(part, name) for part in parts)])
+            np.concatenate([np.zeros(0, dtype=kind), *(getattr(chunk, name) for chunk in chunks)])
             for name, kind in (("heights", np.int64), ("widths", np.int64), ("starts", np.int32), ("ends", np.int32))
         ]
-        runs = np.concatenate([np.zeros(1, dtype=np.int64), *(np.diff(part.offsets) for part in parts)])
+        runs = np.concatenate([np.zeros(1, dtype=np.int64), *(np.diff(chunk.offsets) for chunk in chunks)])
         return MaskRuns(columns[0], columns[1], np.cumsum(runs), columns[2], columns[3])
 
     @property
@@ -119,7 +117,7 @@ class MaskRuns:
         """These masks, with the others in the place of those at `indices`."""
         chosen = np.arange(len(self))
         chosen[indices] = len(self) + np.arange(len(others))
-        return MaskRuns.concatenate([self, others]).take(chosen)
+        return MaskRuns.join([self, others]).take(chosen)
 
     def encode(self) -> list[RLE]:
         """The compressed encoding of each mask."""
@@ -143,53 +141,34 @@ class MaskRuns:
 
 
 class StoredMasks:
-    """The masks of many images, of fewer than 2^32 pixels each: in memory while they are few, else in a temporary file.
-
-    A mask takes 8 bytes of memory, and 8 bytes and 8 bytes a run where it is stored. A pickle holds all of them.
-    """
+    """The masks of many images as compressed text, decoded when they are taken: the text and 16 bytes a mask."""
 
     def __init__(self) -> None:
-        self._ends = array("q", [0])  # mask i is stored in the bytes from _ends[i] to _ends[i + 1]
-        self._content = Spill(_STORED_IN_MEMORY)
+        self._sizes = array("I")  # height and width of each mask
+        self._ends = array("q", [0])  # mask i has the characters from _ends[i] to _ends[i + 1]
+        self._text = bytearray()
 
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    def append(self, masks: MaskRuns) -> None:
-        """Store these masks behind the others.
-
-        Raises:
-            DataError: the temporary folder cannot be written.
-        """
-        # a mask is pairs of uint32: its height and width, then the start and end of each run
-        sizes = np.stack([masks.heights, masks.widths], axis=1)
-        pairs = np.insert(
-            np.stack([masks.starts, masks.ends], axis=1, dtype=np.int64), masks.offsets[:-1], sizes, axis=0
-        )
-        ends = self._ends[-1] + _PAIR.itemsize * 2 * (masks.offsets[1:] + np.arange(1, len(masks) + 1))
-        self._content.append(pairs.astype(_PAIR).tobytes())
-        self._ends.frombytes(ends.tobytes())
+    def append(self, rles: Iterable[RLE]) -> None:
+        """Store valid masks of fewer than 2^32 pixels behind the others."""
+        for rle in rles:
+            self._sizes.extend(rle["size"])
+            self._text += rle["counts"].encode("ascii")
+            self._ends.append(len(self._text))
 
     def take(self, indices: NDArray[np.int64]) -> MaskRuns:
         """The masks at `indices`, in that order."""
-        if not len(indices):
-            return MaskRuns.concatenate([])
+        sizes = np.frombuffer(self._sizes, dtype=np.uintc).reshape(-1, 2)[indices].tolist()
         ends = np.frombuffer(self._ends, dtype=np.int64)
-        start, end = ends[indices], ends[indices + 1]
-        breaks = np.flatnonzero(start[1:] != end[:-1]) + 1  # neighbours are read at once
-        spans = zip(start[[0, *breaks]].tolist(), end[[*(breaks - 1), -1]].tolist(), strict=True)
-        pairs = np.frombuffer(self._content.read(spans), dtype=_PAIR).reshape(-1, 2)
-        lengths = (end - start) // (2 * _PAIR.itemsize)
-        first = np.cumsum(lengths) - lengths
-        heights, widths = pairs[first].astype(np.int64).T
-        runs = np.delete(pairs, first, axis=0)
-        offsets = np.concatenate([[0], np.cumsum(lengths - 1)])
-        if runs.max(initial=0) < 1 << 31:
-            return MaskRuns(heights, widths, offsets, runs[:, 0].astype(np.int32), runs[:, 1].astype(np.int32))
-        return MaskRuns(heights, widths, offsets, runs[:, 0].astype(np.int64), runs[:, 1].astype(np.int64))
-
-
-_PAIR = np.dtype(np.uint32)  # of what a mask is stored as
+        spans = zip(ends[indices].tolist(), ends[indices + 1].tolist(), strict=True)
+        return decode_rles(
+            [
+                RLE(size=(height, width), counts=self._text[start:end].decode("ascii"))
+                for (height, width), (start, end) in zip(sizes, spans, strict=True)
+            ]
+        )
 
 
 def check_rle(value: object, where: str) -> RLE:
@@ -240,7 +219,7 @@ def decode_rles(rles: Sequence[RLE], where: str = "masks", *, before: int = 0) -
     length = np.array([len(rle["counts"]) for rle in rles], dtype=np.int64)
     chunk = np.cumsum(length) // _CHARACTERS_AT_ONCE
     bounds = [0, *(np.flatnonzero(np.diff(chunk)) + 1).tolist(), len(rles)]
-    return MaskRuns.concatenate(
+    return MaskRuns.join(
         [_decode(rles[low:high], where, before + low) for low, high in itertools.pairwise(bounds)] if len(rles) else []
     )
 
@@ -265,8 +244,8 @@ def _decode(rles: Sequence[RLE], where: str, before: int) -> MaskRuns:
     # divided, because the product of two large sides could leave int64
     too_large = (sizes < 1).any(axis=1) | (sizes[:, 0] > MOST_PIXELS // np.maximum(sizes[:, 1], 1))
     refuse(too_large, f"size must be two positive integers with at most {MOST_PIXELS} pixels")
-    text = [rle["counts"].encode("ascii", errors="replace") for rle in rles]
-    length = np.array([len(part) for part in text], dtype=np.int64)
+    text = [rle["counts"].encode("utf-8", "surrogatepass") for rle in rles]  # beyond ASCII, every byte is above 127
+    length = np.array([len(counts) for counts in text], dtype=np.int64)
     refuse(length == 0, "counts is empty")
     code = np.frombuffer(b"".join(text), dtype=np.uint8) - np.uint8(48)  # what is below "0" wraps to above 63
     text_end = np.cumsum(length)

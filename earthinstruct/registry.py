@@ -19,7 +19,6 @@ from earthinstruct.errors import EarthInstructError, UnknownNameError
 METHODS = "earthinstruct.methods"
 DATASETS = "earthinstruct.datasets"
 FOLDERS = "earthinstruct.folders"
-METRICS = "earthinstruct.metrics"
 LABEL_MAPPERS = "earthinstruct.label_mappers"
 OWN_METHOD = "A method of your own is given as package.module:Class or path/file.py:Class."
 MORE_METHODS = (
@@ -109,15 +108,30 @@ def load_named(group: str, name: str, own: str) -> Any:
         UnknownNameError: no such name.
         PluginError: it cannot be imported.
     """
-    kind = _kind(group)
+    if ":" in name or name.endswith(".py"):
+        return load_class(_kind(group), name)
+    known = plugins(group)
+    if name not in known:
+        raise UnknownNameError(_kind(group), name, known, own)
+    return known[name].load()
+
+
+def load_class(kind: str, name: str) -> Any:
+    """A class, or a function, by where it is.
+
+    Args:
+        kind: what it is for, such as "method".
+        name: `package.module:Class` or `path/file.py:Class`.
+
+    Raises:
+        UnknownNameError: the module or file has no such class.
+        PluginError: it cannot be imported, or `name` is of neither form.
+    """
     module_name, _, attribute = name.rpartition(":")
     if not module_name:
-        known = plugins(group)
         if name.endswith(".py"):
             raise PluginError(f"{kind} {name!r} is a file, without a class; give {name}:Class")
-        if name not in known:
-            raise UnknownNameError(kind, name, known, own)
-        return known[name].load()
+        raise PluginError(f"{kind} {name!r} has no class; give package.module:Class or path/file.py:Class")
     try:
         if module_name.endswith(".py"):
             module = _module_from_file(Path(module_name), kind)

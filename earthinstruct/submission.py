@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,6 @@ from earthinstruct.datasets import Dataset, dataset_sources, load_dataset
 from earthinstruct.instances import ImageId
 from earthinstruct.metrics import protocol_named
 from earthinstruct.metrics.bootstrap import RESAMPLES
-from earthinstruct.metrics.extra import ExtraMetric, extra_metrics
-from earthinstruct.registry import METRICS, plugins
 from earthinstruct.regression import metric_intervals, metric_values, moved_values, new_values
 from earthinstruct.results import Result, read_result
 from earthinstruct.running.importers import read_predictions
@@ -79,16 +77,12 @@ def validate_submission(
         left = ("answers and cost", "scores follow from the predictions", "intervals")
         return [*findings, *(Finding(check, problem=_NOT_DONE) for check in left)]
     records = read_predictions(predictions, loaded)
-    here = plugins(METRICS)
-    # by registered names alone: a result that names a file must not run it
-    extra = extra_metrics([name for name in result.metrics.extra if name in here])
-    scored = _score(task, loaded, records, result, RESAMPLES if dict(metric_intervals(result)) else 0, extra)
+    scored = _score(task, loaded, records, result, RESAMPLES if dict(metric_intervals(result)) else 0)
     again = replace(result, metrics=scored.metrics)
-    shared = {name: scores for name, scores in result.metrics.extra.items() if name in here}
-    said = replace(result, metrics=replace(result.metrics, extra=shared))
+    said = replace(result, metrics=replace(result.metrics, extra={}))
     return [
         *findings,
-        *_extra(result, here),
+        *_extra(result),
         _cost(scored, result),
         _rescored(again, said),
         _intervals(again, said),
@@ -101,21 +95,14 @@ def _equal(what: str, found: object, expected: object) -> Finding:
     return Finding(what, problem=f"the result says {found}, here it is {expected}")
 
 
-def _extra(result: Result, here: Container[str]) -> Iterator[Finding]:
-    """Whether the metric plug-ins of a result are here to be scored again; nothing to check where it has none."""
-    absent = [
-        f"{name!r} ({f'of {scores.distribution}' if scores.distribution else 'given as a file or object'})"
-        for name, scores in result.metrics.extra.items()
-        if name not in here
-    ]
-    if absent:
+def _extra(result: Result) -> Iterator[Finding]:
+    """Refuse metric plug-ins: a result that names code must not run it."""
+    if result.metrics.extra:
         yield Finding(
             "metric plug-ins",
-            problem=f"{', '.join(absent)}: not registered here, so not scored again; "
-            "install the distribution, or score again without --metric",
+            problem=f"{', '.join(map(repr, result.metrics.extra))}: metrics of your own are not scored again here; "
+            "score again without --metric",
         )
-    elif result.metrics.extra:
-        yield Finding("metric plug-ins", ", ".join(result.metrics.extra))
 
 
 def _score(
@@ -124,7 +111,6 @@ def _score(
     records: Mapping[ImageId, Record],
     like: Result,
     resamples: int = 0,
-    extra: Sequence[ExtraMetric] = (),
 ) -> Scored:
     """Predictions scored under the rules of a result, its label map replayed."""
     return score_records(
@@ -135,7 +121,6 @@ def _score(
         mapper=FileMapper(like.label_mapper, like.label_map),
         sweep=like.metrics.sweep is not None,
         resamples=resamples,
-        extra=extra,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -12,7 +11,6 @@ import pytest
 from benchmarks import reference
 from benchmarks.data import Scenes, write
 from benchmarks.growth import Cost, bound, cost, draw, row
-from earthinstruct.datasets import load_dataset
 from earthinstruct.metrics import PROTOCOLS, SWEEP_THRESHOLDS, measure
 
 
@@ -25,12 +23,12 @@ def scenes(tmp_path: Any, coco: dict[str, Any]) -> Scenes:
 def test_copies_have_the_predictions_asked_for(scenes: Scenes) -> None:
     assert len(scenes.coco["images"]) == 6
     assert len(scenes.results) == 60
-    assert len(scenes.prepared.predicted.instances) == 60
-    assert len(scenes.prepared.truth.instances) == 8
+    assert len(scenes.predicted.instances) == 60
+    assert len(scenes.truth.instances) == 8
 
 
 def test_the_plain_sweep_is_that_of_protocol_paper(scenes: Scenes) -> None:
-    truth, predicted = scenes.prepared.truth, scenes.prepared.predicted
+    truth, predicted = scenes.truth, scenes.predicted
     curve = measure(truth, predicted, PROTOCOLS["paper"], sweep=True, resamples=0).sweep.curve
     plain = reference.sweep(predicted.instances, truth.instances, SWEEP_THRESHOLDS, "box")
     np.testing.assert_allclose([point.f1 for point in curve], plain, rtol=1e-12)
@@ -52,14 +50,5 @@ def test_growth_is_a_row_and_a_curve() -> None:
 
 def test_the_bound_is_the_sum_of_what_is_in_memory() -> None:
     before, after = bound(0, 0, 0, 0), bound(10_000, 60_000, 150_000, 1 << 20)
-    # 1,250 x 10,000 + 100 x 60,000 + 60 x 150,000 bytes, and the text twice
-    assert after - before == pytest.approx(27_500_000 / 2**20 + 2)
-
-
-def test_a_dataset_in_shards_is_that_of_one_file(tmp_path: Path, coco: dict[str, Any]) -> None:
-    write(tmp_path / "whole", 3, coco=coco, predictions=10, results=False)
-    write(tmp_path / "shards", 3, coco=coco, predictions=10, annotation_shards=2, results=False)
-    whole, shards = load_dataset(str(tmp_path / "whole")), load_dataset(str(tmp_path / "shards"))
-    assert len(list((tmp_path / "shards").glob("annotations-*.json"))) == 2
-    assert shards.images == whole.images
-    assert shards.annotations.boxes.tolist() == whole.annotations.boxes.tolist()
+    # 1,450 x 10,000 + 331 x 60,000 + 60 x 150,000 bytes, and the text twice
+    assert after - before == pytest.approx(43_360_000 / 2**20 + 2)

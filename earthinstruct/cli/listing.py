@@ -103,21 +103,10 @@ def tasks() -> list[dict[str, str | None]]:
 
 
 def metrics() -> list[dict[str, str | None]]:
-    """Every score in a result file, by its path in `metrics` there: ours, then those of plug-ins, for --metric."""
+    """Every score in a result file, by its path in `metrics` there."""
     from earthinstruct.metrics.catalogue import CATALOGUE
-    from earthinstruct.metrics.extra import extra_metric
-    from earthinstruct.registry import METRICS, PluginError, plugins
 
-    rows: list[dict[str, str | None]] = [
-        {"name": name, "from": "earthinstruct", "meaning": score.meaning} for name, score in CATALOGUE.items()
-    ]
-    for plugin in plugins(METRICS).values():
-        try:
-            meaning = _first_line(extra_metric(plugin.name).metric)
-        except PluginError as error:
-            meaning = f"warning: {error}"
-        rows.append({"name": f"extra.{plugin.name}", "from": plugin.distribution, "meaning": meaning})
-    return rows
+    return [{"name": name, "from": "earthinstruct", "meaning": score.meaning} for name, score in CATALOGUE.items()]
 
 
 def _first_line(described: object) -> str:

@@ -152,7 +152,7 @@ def add_metric(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="also this metric: a plug-in's name, package.module:Class or path/file.py:Class; may be repeated",
+        help="also this metric of your own: package.module:Class or path/file.py:Class; may be repeated",
     )
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from array import array
-from collections import defaultdict
 from collections.abc import Collection, Container, Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -18,7 +17,7 @@ from earthinstruct.datasets.dataset import AnnotationMasks, Dataset, ImageRecord
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.instances import ImageId, Instances
-from earthinstruct.masks import MOST_PIXELS, RLE, MaskRuns, StoredMasks, check_rle, decode_rles, encode_runs
+from earthinstruct.masks import MOST_PIXELS, RLE, StoredMasks, check_rle, decode_rles, encode_runs
 from earthinstruct.tasks import Vocabulary
 
 _T = TypeVar("_T")
@@ -61,7 +60,6 @@ class _DecodedFile(_File):
 _DECODER = msgspec.json.Decoder(_File)
 _ANNOTATIONS_DECODER = msgspec.json.Decoder(list[_Annotation])
 _ANNOTATIONS_AT_ONCE = 2_000
-_WHOLE, _SHARDS = "annotations.json", "annotations-*.json"
 _NO_PARENT = ("", "none")  # what tools write as supercategory where there is none
 _LARGEST_ID = 2**63 - 1  # of an annotation: what a column holds
 
@@ -74,11 +72,10 @@ def read_coco(
     vocabulary: Vocabulary | None = None,
     renamed: dict[str, str] | None = None,
 ) -> Dataset:
-    """Read a COCO annotation file, or a folder of its shards, as a `Dataset`.
+    """Read a COCO annotation file as a `Dataset`.
 
     Args:
-        path: the JSON file, or a folder (see `annotation_files`). Ids may start at 0; image ids may be numbers or text.
-            Shards are read one at a time, and amount to one file with the images and annotations of all in turn.
+        path: the JSON file. Ids may start at 0; image ids may be numbers or text.
         name: the dataset's name.
         image_root: the folder of the images, or None.
         vocabulary: the categories the file must have; None: the file's own, with its `supercategory` as parents.
@@ -87,32 +84,8 @@ def read_coco(
     Raises:
         DataError: the file is missing, is not COCO, or contradicts itself; the message names the entry.
     """
-    files = annotation_files(path)
-    if not files:
-        raise DataError(f"folder {path} has no annotation file; expected {_WHOLE}, or shards {_SHARDS}")
-    truth = _GroundTruth(vocabulary, renamed or {}, sharded=len(files) > 1)
-    for file in files:
-        truth.add(file, read_bytes(file, "annotation file"))
-    return truth.dataset(name, image_root)
-
-
-def annotation_files(path: Path) -> list[Path]:
-    """The COCO files that a path stands for, in the order of their names; none where a folder has none.
-
-    Args:
-        path: a file, or a folder with `annotations.json`, or with shards `annotations-*.json`.
-
-    Raises:
-        DataError: the folder has both.
-    """
-    if not path.is_dir():
-        return [path]
-    shards, whole = sorted(path.glob(_SHARDS)), path / _WHOLE
-    if not whole.is_file():
-        return shards
-    if shards:
-        raise DataError(f"folder {path} has {_WHOLE} and {shards[0].name}; expected {_WHOLE}, or shards {_SHARDS}")
-    return [whole]
+    content = read_bytes(path, "annotation file")
+    return parse_coco(content, path, name=name, image_root=image_root, vocabulary=vocabulary, renamed=renamed)
 
 
 def parse_coco(
@@ -137,9 +110,22 @@ def parse_coco(
     Raises:
         DataError: it is not COCO, or contradicts itself; the message names the entry.
     """
-    truth = _GroundTruth(vocabulary, renamed or {})
-    truth.add(path, content)
-    return truth.dataset(name, image_root)
+    reader = _Reader(path, content, renamed or {})
+    known = reader.vocabulary(vocabulary)
+    reader.check_images()
+    columns = _Columns(reader, known)
+    ids = {category.name: category.id for category in reader.file.categories}
+    return Dataset(
+        name=name,
+        vocabulary=known,
+        images=tuple(ImageRecord(i.id, i.file_name, i.width, i.height) for i in reader.file.images),
+        annotations=columns.annotations(),
+        masks=columns.masks(),
+        no_masks_reason=columns.no_masks_reason,
+        image_root=None if image_root is None else image_root.absolute(),  # a method may change where it is
+        sha256=hashlib.sha256(content).hexdigest(),
+        category_ids=tuple(ids[category] for category in known.categories),
+    )
 
 
 def check_file_name(file_name: str, where: str) -> None:
@@ -160,109 +146,52 @@ def check_file_name(file_name: str, where: str) -> None:
         raise DataError(f"{where}: file name {file_name!r} leaves the image folder; give a path relative to it")
 
 
-class _Once:
-    """Values of which each may be there once, in one file or in several."""
+class _Columns:
+    """The annotations of a file in columns, read some at a time, so that never all are Python objects."""
 
-    def __init__(self, expected: str) -> None:
-        self.expected = expected
-        self._seen: defaultdict[str, set[object]] = defaultdict(set)
-
-    def refuse_repeated(self, values: Iterable[object], path: Path, where: str, what: str) -> None:
-        seen = self._seen[f"{where} {what}"]
-        for i, value in enumerate(values):
-            if value in seen:
-                self.refuse(value, path, f"{where}[{i}]", what)
-            seen.add(value)
-
-    def refuse(self, value: object, path: Path, where: str, what: str) -> NoReturn:
-        raise DataError(f"{path}: {where} repeats the {what} {value!r}; every {what} must be there {self.expected}")
-
-
-class _GroundTruth:
-    """What the files of a dataset add up to. The text of each is dropped when it is read, and masks are stored."""
-
-    def __init__(self, vocabulary: Vocabulary | None, renamed: dict[str, str], *, sharded: bool = False) -> None:
-        self.expected, self.renamed = vocabulary, renamed
-        self.vocabulary = Vocabulary(())  # known with the first file
-        self.files: list[tuple[Path, int]] = []  # and the annotations before those of each
-        self.categories: list[_Category] = []
-        self.images: list[ImageRecord] = []
-        self.image, self.category, self.id, self.boxes = array("q"), array("q"), array("q"), array("d")
-        self.whole, self.first, self.several = StoredMasks(), StoredMasks(), array("q")
+    def __init__(self, reader: _Reader, vocabulary: Vocabulary) -> None:
         self.no_masks_reason: str | None = None
-        self._digest = hashlib.sha256()
-        self._once = _Once("once, in all shards together" if sharded else "once")
-
-    def add(self, path: Path, content: bytes) -> None:
-        """Read a file."""
-        reader = _Reader(path, content, self.renamed)
-        if not self.files:
-            self.vocabulary = reader.vocabulary(self.expected)
-            self.categories = reader.categories
-        elif reader.categories != self.categories:
-            raise reader.error(
-                f"its categories are {_listed(reader.categories)}, those of {self.files[0][0].name} are "
-                f"{_listed(self.categories)}; expected the same id, name and supercategory in every shard"
-            )
-        self._digest.update(content)
-        self.files.append((path, len(self.id)))
-        reader.check_images(self._once)
-        self._add_annotations(reader)
-        self.images += [ImageRecord(i.id, i.file_name, i.width, i.height) for i in reader.file.images]
-
-    def _add_annotations(self, reader: _Reader) -> None:
-        place = {category.id: self.vocabulary.categories.index(category.name) for category in self.categories}
+        self._image, self._category, self._id, self._boxes = array("q"), array("q"), array("q"), array("d")
+        self._whole, self._first, self._several = StoredMasks(), StoredMasks(), array("q")
+        place = {category.id: vocabulary.categories.index(category.name) for category in reader.file.categories}
         for start, entries, index in reader.annotations(place):
-            before = len(self.id)
-            self.id.extend(entry.id for entry in entries)
-            self.image.extend(len(self.images) + i for i in index)
-            self.category.extend(place[entry.category_id] for entry in entries)
+            self._id.extend(entry.id for entry in entries)
+            self._image.extend(index)
+            self._category.extend(place[entry.category_id] for entry in entries)
             for entry in entries:
-                self.boxes.extend(entry.bbox)
+                self._boxes.extend(entry.bbox)
             bare = next((i for i, entry in enumerate(entries) if not entry.segmentation), None)
             if bare is not None and self.no_masks_reason is None:
                 where = f"annotations[{start + bare}] (id {entries[bare].id})"
                 self.no_masks_reason = f"{reader.path.name}: {where} has no segmentation"
-                self.whole, self.first, self.several = StoredMasks(), StoredMasks(), array("q")
             if self.no_masks_reason is None:
                 whole, first = reader.masks(entries, index, start)
-                self.whole.append(whole)
-                self.first.append(decode_rles(list(first.values())))
-                self.several.extend(before + i for i in first)
+                self._whole.append(whole)
+                self._first.append(first.values())
+                self._several.extend(start + i for i in first)
+        self._refuse_repeated_ids(reader)
 
-    def dataset(self, name: str, image_root: Path | None) -> Dataset:
-        """All that was read."""
-        self._refuse_repeated_ids()
-        ids = {category.name: category.id for category in self.categories}
-        masks = AnnotationMasks(self.whole, np.frombuffer(self.several, dtype=np.int64), self.first)
-        return Dataset(
-            name=name,
-            vocabulary=self.vocabulary,
-            images=tuple(self.images),
-            annotations=Instances(  # views, no copies
-                np.frombuffer(self.image, dtype=np.int64),
-                np.frombuffer(self.category, dtype=np.int64),
-                np.frombuffer(self.boxes, dtype=np.float64).reshape(-1, 4),
-            ),
-            masks=masks if self.no_masks_reason is None else None,
-            no_masks_reason=self.no_masks_reason,
-            image_root=None if image_root is None else image_root.absolute(),  # a method may change where it is
-            sha256=self._digest.hexdigest(),
-            category_ids=tuple(ids[category] for category in self.vocabulary.categories),
+    def annotations(self) -> Instances:
+        """Without masks; views, no copies."""
+        return Instances(
+            np.frombuffer(self._image, dtype=np.int64),
+            np.frombuffer(self._category, dtype=np.int64),
+            np.frombuffer(self._boxes, dtype=np.float64).reshape(-1, 4),
         )
 
-    def _refuse_repeated_ids(self) -> None:
-        ids = np.frombuffer(self.id, dtype=np.int64)
+    def masks(self) -> AnnotationMasks | None:
+        """The masks, where every annotation has one."""
+        if self.no_masks_reason is not None:
+            return None
+        return AnnotationMasks(self._whole, np.frombuffer(self._several, dtype=np.int64), self._first)
+
+    def _refuse_repeated_ids(self, reader: _Reader) -> None:
+        ids = np.frombuffer(self._id, dtype=np.int64)
         order = np.argsort(ids, kind="stable")
         repeated = order[1:][np.diff(ids[order]) == 0]
         if len(repeated):
             i = int(repeated.min())
-            path, before = next((path, before) for path, before in reversed(self.files) if before <= i)
-            self._once.refuse(self.id[i], path, f"annotations[{i - before}]", "id")
-
-
-def _listed(categories: list[_Category]) -> str:
-    return ", ".join(f"{c.id} {c.name!r}" + (f" ({c.supercategory})" if c.supercategory else "") for c in categories)
+            raise reader.repeated(self._id[i], f"annotations[{i}]", "id")
 
 
 class _Reader:
@@ -274,7 +203,6 @@ class _Reader:
         self.file = file = self.decoded(content, _DECODER)
         for category in file.categories:
             category.name = renamed.get(category.name, category.name)
-        self.categories = sorted(file.categories, key=lambda category: category.id)
 
     def decoded(self, content: bytes, decoder: msgspec.json.Decoder[_T]) -> _T:
         problem = (
@@ -294,11 +222,20 @@ class _Reader:
     def error(self, message: str) -> DataError:
         return DataError(f"{self.path}: {message}")
 
+    def repeated(self, value: object, where: str, what: str) -> DataError:
+        return self.error(f"{where} repeats the {what} {value!r}; every {what} must be there once")
+
+    def refuse_repeated(self, values: Iterable[object], where: str, what: str) -> None:
+        seen = set()
+        for i, value in enumerate(values):
+            if value in seen:
+                raise self.repeated(value, f"{where}[{i}]", what)
+            seen.add(value)
+
     def vocabulary(self, expected: Vocabulary | None) -> Vocabulary:
         names = [category.name for category in self.file.categories]
-        once = _Once("once")
-        once.refuse_repeated([category.id for category in self.file.categories], self.path, "categories", "id")
-        once.refuse_repeated(names, self.path, "categories", "name")
+        self.refuse_repeated([category.id for category in self.file.categories], "categories", "id")
+        self.refuse_repeated(names, "categories", "name")
         if not names:
             raise self.error("'categories' is empty")
         if expected is not None:
@@ -311,7 +248,8 @@ class _Reader:
                 )
             return expected
         parents: dict[str, tuple[str, ...]] = {}
-        for category in self.categories:
+        categories = sorted(self.file.categories, key=lambda category: category.id)
+        for category in categories:
             parent = category.supercategory or ""
             if parent.lower() not in _NO_PARENT and parent not in names:
                 parents[parent] = (*parents.get(parent, ()), category.name)
@@ -320,17 +258,17 @@ class _Reader:
                 raise self.error(
                     f"the {'category' if i < len(names) else 'supercategory'} {name!r} has a control character"
                 )
-        once.refuse_repeated([parent.replace("_", " ") for parent in parents], self.path, "supercategories", "name")
-        return Vocabulary(tuple(category.name for category in self.categories), parents=parents)
+        self.refuse_repeated([parent.replace("_", " ") for parent in parents], "supercategories", "name")
+        return Vocabulary(tuple(category.name for category in categories), parents=parents)
 
-    def check_images(self, once: _Once) -> None:
+    def check_images(self) -> None:
         images = self.file.images
         if not images:
             raise self.error("'images' is empty")
-        once.refuse_repeated((image.id for image in images), self.path, "images", "id")
-        once.refuse_repeated((str(image.id) for image in images), self.path, "images", "id as text")
+        self.refuse_repeated((image.id for image in images), "images", "id")
+        self.refuse_repeated((str(image.id) for image in images), "images", "id as text")
         # results and count files may name an image by either, so both must be unique
-        once.refuse_repeated((image.file_name for image in images), self.path, "images", "file_name")
+        self.refuse_repeated((image.file_name for image in images), "images", "file_name")
         for i, image in enumerate(images):
             check_file_name(image.file_name, f"{self.path}: images[{i}]")
             if image.width <= 0 or image.height <= 0:
@@ -369,7 +307,7 @@ class _Reader:
                 f"{where} is a crowd region (iscrowd 1), which cannot be counted; split it into instances or remove it"
             )
 
-    def masks(self, entries: list[_Annotation], image_index: list[int], start: int) -> tuple[MaskRuns, dict[int, RLE]]:
+    def masks(self, entries: list[_Annotation], image_index: list[int], start: int) -> tuple[list[RLE], dict[int, RLE]]:
         """The masks of some entries, the first of them annotation `start`.
 
         Returns:
@@ -386,10 +324,12 @@ class _Reader:
                 whole.append(self.mask_of_polygons(entry.segmentation, image, where))
                 if len(entry.segmentation) > 1:
                     first[i] = self.mask_of_polygons(entry.segmentation[:1], image, where)
-        try:
-            return decode_rles(whole, "annotations", before=start), first
-        except ContractError as error:
-            raise self.error(f"segmentation of {error}") from error
+        if any(isinstance(entry.segmentation, dict) for entry in entries):  # polygons were encoded here
+            try:
+                decode_rles(whole, "annotations", before=start)
+            except ContractError as error:
+                raise self.error(f"segmentation of {error}") from error
+        return whole, first
 
     def mask_of_rle(self, value: dict[str, Any], size: tuple[int, int], where: str) -> RLE:
         try:

@@ -43,7 +43,7 @@ class Origin:
 
 @dataclass(frozen=True, eq=False)
 class AnnotationMasks:
-    """The masks of n annotations, which are not kept in memory.
+    """The masks of n annotations, decoded when they are taken.
 
     Attributes:
         whole: n masks.
@@ -87,7 +87,7 @@ class Dataset:
         masks: the masks of the annotations, or None.
         no_masks_reason: why there are no masks, or None.
         image_root: the folder of the images, or None when only annotations are at hand.
-        sha256: hash of the annotation file; of the bytes of all in turn, where it comes in shards.
+        sha256: hash of the annotation file.
         category_ids: the id of each category in the annotation file.
         label_map: the label map that free labels are scored with unless another is given; None: `exact` alone.
         origin: where it was loaded from; None: it was made in memory.

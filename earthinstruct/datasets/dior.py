@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from earthinstruct.datasets.ground_truth import Box, Sources, TrueImage, TrueObject, box_of_corners
-from earthinstruct.datasets.journal import ImageRead, Progress, read_images
 from earthinstruct.datasets.prepare import (
     PREFIX,
     GtBoxes,
     Prepared,
+    Progress,
     check_gt_boxes,
     check_stem,
     existing,
-    journal_of,
     write_prepared,
 )
 from earthinstruct.datasets.samrs import SamrsObject, parse_samrs
@@ -75,24 +74,18 @@ def prepare_dior(
     stems = _stems(sources.read(list_file, "split list"), list_file)
     annotations = existing(root, _ANNOTATIONS, "DIOR annotations")
     folder = _image_folder(root, _IMAGES[split], stems[0])
-    path = root / file_name(split)
-
-    def files_of(stem: str) -> list[Path]:
-        beside = [] if masks is None else [masks / f"{stem}.pkl"]
-        return [folder / f"{stem}.jpg", annotations / f"{stem}.xml", *beside]
-
-    read = read_images(
-        journal_of(path),
-        {"split": split, "masks": None if masks is None else str(masks.resolve()), "gt_boxes": gt_boxes},
-        stems,
-        files_of,
-        lambda stem, read_from: _image(files_of(stem), root, gt_boxes, read_from),
-        sources,
-        progress,
-    )
+    differences: dict[str, list[str]] = {}
+    images = []
+    for done, stem in enumerate(stems, start=1):
+        mask_file = None if masks is None else masks / f"{stem}.pkl"
+        images.append(
+            _image(folder / f"{stem}.jpg", annotations / f"{stem}.xml", mask_file, gt_boxes, sources, differences)
+        )
+        if progress is not None:
+            progress(done, len(stems))
     return write_prepared(
-        path,
-        [item.image for item in read],
+        root / file_name(split),
+        images,
         DIOR,
         sources,
         name="dior" if split == "val" else f"dior-{split}",
@@ -100,30 +93,38 @@ def prepare_dior(
         settings={"split": split, "masks": None if masks is None else "SAMRS"},
         known=dict(zip(DIOR.categories, _VAL, strict=True)) if split == "val" else None,
         known_images=SPLITS[split],
-        notes=_notes(read, gt_boxes),
+        notes=_notes(differences, gt_boxes),
     )
 
 
-def _image(files: Sequence[Path], root: Path, gt_boxes: GtBoxes, sources: Sources) -> ImageRead:
-    """One image from its picture, its annotations and, where masks were asked for, its mask file."""
-    picture, annotation_file, *mask_files = files
+def _image(
+    picture: Path,
+    annotation_file: Path,
+    mask_file: Path | None,
+    gt_boxes: GtBoxes,
+    sources: Sources,
+    differences: dict[str, list[str]],
+) -> TrueImage:
+    """One image from its picture, its annotations and, where masks are wanted, its mask file, which may be missing.
+
+    `differences` collects what did not fit together: kind -> sentences.
+    """
     size = image_size(picture)
     annotation = parse_voc(sources.read(annotation_file, "annotations"), annotation_file)
-    differences: dict[str, list[str]] = {}
     if annotation.size not in (None, size):
-        differences["sizes"] = [f"{annotation_file.name} says {annotation.size}, the image is {size}"]
+        said = f"{annotation_file.name} says {annotation.size}, the image is {size}"
+        differences.setdefault("sizes", []).append(said)
     segments = None
-    if mask_files:
-        there = mask_files[0].is_file()
-        segments = parse_samrs(sources.read(mask_files[0], "masks"), mask_files[0]) if there else []
+    if mask_file is not None:
+        segments = parse_samrs(sources.read(mask_file, "masks"), mask_file) if mask_file.is_file() else []
     width, height = size
     objects = _objects(annotation.objects, segments, (height, width), annotation_file, gt_boxes, differences)
     stem = picture.stem
-    name = picture.relative_to(root).as_posix()
-    return ImageRead(TrueImage(int(stem) if stem.isdecimal() else stem, name, width, height, objects), differences)
+    name = picture.relative_to(sources.root).as_posix()
+    return TrueImage(int(stem) if stem.isdecimal() else stem, name, width, height, objects)
 
 
-def _notes(read: Sequence[ImageRead], gt_boxes: GtBoxes) -> list[str]:
+def _notes(differences: Mapping[str, list[str]], gt_boxes: GtBoxes) -> list[str]:
     """What did not fit together, in a sentence a kind."""
     fate = "left out" if gt_boxes == "mask" else "kept without one, so that mask scores will be null"
     kinds = {
@@ -134,7 +135,7 @@ def _notes(read: Sequence[ImageRead], gt_boxes: GtBoxes) -> list[str]:
     }
     notes = []
     for kind, what in kinds.items():
-        entries = [entry for item in read for entry in item.differences.get(kind, ())]
+        entries = differences.get(kind)
         if entries:
             more = "; ..." if len(entries) > _NOTES_SHOWN else ""
             notes.append(f"{len(entries)} {what}: {'; '.join(entries[:_NOTES_SHOWN])}{more}")
@@ -205,7 +206,7 @@ def _objects(
             objects.append(TrueObject(category, box, mask))
     left = sum(len(masks) for masks in waiting.values())
     if left:
-        differences["unmatched"] = [f"{path.stem} ({left})"]
+        differences.setdefault("unmatched", []).append(f"{path.stem} ({left})")
     return tuple(objects)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from earthinstruct.datasets.coco import annotation_files, parse_coco, read_coco
+from earthinstruct.datasets.coco import parse_coco, read_coco
 from earthinstruct.datasets.dataset import Dataset
 from earthinstruct.datasets.ground_truth import (
     Box,
@@ -24,10 +24,9 @@ from earthinstruct.images import image_size, images_below
 def read_folder(folder: Path, images: Path | None = None) -> Dataset:
     """Read a folder as a dataset, named after the folder.
 
-    Known are, in this order: `annotations.json`, or its shards `annotations-*.json` (COCO); `Annotations/*.xml` with
-    images in `JPEGImages/` (VOC); `labels/` beside `images/`, with the names in `classes.txt` or `data.yaml` (YOLO).
-    VOC and YOLO categories have no parents, and the dataset's `sha256` is then that of the COCO file that the
-    annotations amount to.
+    Known are, in this order: `annotations.json` (COCO); `Annotations/*.xml` with images in `JPEGImages/` (VOC);
+    `labels/` beside `images/`, with the names in `classes.txt` or `data.yaml` (YOLO). VOC and YOLO categories have no
+    parents, and the dataset's `sha256` is then that of the COCO file that the annotations amount to.
 
     Args:
         folder: the folder.
@@ -36,10 +35,10 @@ def read_folder(folder: Path, images: Path | None = None) -> Dataset:
     Raises:
         DataError: it has none of these, or a file is malformed; a folder of images alone cannot be evaluated.
     """
-    if annotation_files(folder):
+    if (folder / "annotations.json").is_file():
         beside = folder / "images"
         return read_coco(
-            folder,
+            folder / "annotations.json",
             name=folder.resolve().name,
             image_root=images or (beside if beside.is_dir() else folder),
         )
@@ -58,8 +57,8 @@ def read_folder(folder: Path, images: Path | None = None) -> Dataset:
                 "evaluate, add annotations.json (COCO), Annotations/*.xml (VOC) or labels/*.txt (YOLO)"
             )
         raise DataError(
-            f"folder {folder} is no dataset: expected annotations.json or annotations-*.json (COCO), Annotations/ with "
-            "JPEGImages/ (VOC), or labels/ with images/ (YOLO)"
+            f"folder {folder} is no dataset: expected annotations.json (COCO), Annotations/ with JPEGImages/ "
+            "(VOC), or labels/ with images/ (YOLO)"
         )
     return parse_coco(coco_bytes(found, categories), folder, name=folder.resolve().name, image_root=root)
 

@@ -153,11 +153,6 @@ class Sources:
         self.hashes.setdefault(what, {})[name.as_posix()] = hashlib.sha256(content).hexdigest()
         return content
 
-    def add(self, hashes: Mapping[str, Mapping[str, str]]) -> None:
-        """Count files that were read elsewhere."""
-        for what, of_files in hashes.items():
-            self.hashes.setdefault(what, {}).update(of_files)
-
     def info(self) -> list[dict[str, Any]]:
         """For each kind of file: how many, and sha256 of the lines `<sha256>  <name>` of all, sorted by name.
 

@@ -15,14 +15,13 @@ from earthinstruct.datasets.ground_truth import (
     TrueObject,
     box_of_corners,
 )
-from earthinstruct.datasets.journal import ImageRead, Progress, read_images
 from earthinstruct.datasets.prepare import (
     PREFIX,
     GtBoxes,
     Prepared,
+    Progress,
     check_gt_boxes,
     existing,
-    journal_of,
     write_prepared,
 )
 from earthinstruct.errors import DataError
@@ -104,22 +103,15 @@ def _of_text(root: Path, sources: Sources, progress: Progress | None) -> list[Tr
     for path in files:
         if not path.stem.isdecimal():
             raise DataError(f"{path} is not named by a number; expected 001.jpg, 002.jpg, ...")
-
-    def files_of(stem: str) -> list[Path]:
-        return [folder / f"{stem}.jpg", texts / f"{stem}.txt"]
-
-    def read(stem: str, read_from: Sources) -> ImageRead:
-        picture, text = files_of(stem)
-        objects = _text_objects(read_from.read(text, "ground truth"), text)
+    images = []
+    for done, picture in enumerate(files, start=1):
+        text = texts / f"{picture.stem}.txt"
+        objects = _text_objects(sources.read(text, "ground truth"), text)
         name = picture.relative_to(root).as_posix()
-        return ImageRead(TrueImage(int(stem) - 1, name, *image_size(picture), objects))
-
-    stems = [path.stem for path in files]
-    journal = journal_of(root / FILE_NAME)
-    return [
-        item.image
-        for item in read_images(journal, {"annotations": "text files"}, stems, files_of, read, sources, progress)
-    ]
+        images.append(TrueImage(int(picture.stem) - 1, name, *image_size(picture), objects))
+        if progress is not None:
+            progress(done, len(files))
+    return images
 
 
 def _text_objects(content: bytes, path: Path) -> tuple[TrueObject, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from earthinstruct.errors import DataError, UnknownNameError
 from earthinstruct.files import replace_file
 from earthinstruct.tasks import Vocabulary
 
+Progress = Callable[[int, int], None]  # images read, images in all
 GtBoxes = Literal["annotated", "mask"]
 GT_BOXES = ("annotated", "mask")
 PREFIX = "earthinstruct-"  # of the names of prepared files, which name images from their own folder on
@@ -63,11 +64,6 @@ def existing(root: Path, names: Sequence[str], what: str) -> Path:
             return root / name
     looked = " and ".join(str(root / name) for name in names)
     raise DataError(f"{what} not found: looked for {looked}. Unpack the official download there, or name its folder")
-
-
-def journal_of(path: Path) -> Path:
-    """Where a preparer keeps what it has read so far, beside the file it makes."""
-    return path.with_name(f".{path.name}.part")
 
 
 def check_stem(stem: str, where: str) -> None:
@@ -123,7 +119,6 @@ def write_prepared(
     found = Counter(item.category for image in images for item in image.objects)
     try:
         replace_file(path, content)
-        journal_of(path).unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}") from error
     return Prepared(

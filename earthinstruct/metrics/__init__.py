@@ -4,7 +4,7 @@ from earthinstruct.metrics.error_types import PREDICTION_VERDICTS, TARGET_VERDIC
 from earthinstruct.metrics.extra import Metric
 from earthinstruct.metrics.inputs import Predicted, Truth, geometries
 from earthinstruct.metrics.matching import find_pairs, match
-from earthinstruct.metrics.measure import error_tallies, measure, tallies
+from earthinstruct.metrics.measure import measure
 from earthinstruct.metrics.protocols import PROTOCOLS, Protocol, protocol_named
 from earthinstruct.metrics.sweep import SWEEP_THRESHOLDS
 from earthinstruct.metrics.tally import Tally, count_per_image
@@ -25,12 +25,10 @@ __all__ = [
     "Value",
     "Verdicts",
     "count_per_image",
-    "error_tallies",
     "find_pairs",
     "geometries",
     "match",
     "measure",
     "protocol_named",
-    "tallies",
     "verdicts",
 ]

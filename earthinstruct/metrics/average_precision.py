@@ -18,7 +18,7 @@ class InFileOrder:
     """The predictions of some images that enter the curve, in the order of the file within an image.
 
     Attributes:
-        image: int64 (n,), index into the images of the part.
+        image: int64 (n,), index into the images of the chunk.
         category: int64 (n,).
         matched: bool (n,), true positives.
     """
@@ -49,13 +49,13 @@ class InFileOrder:
         return cls(predictions.image[entering], predictions.category[entering], matched[entering])
 
     @staticmethod
-    def join(parts: Sequence[InFileOrder], n_images: Sequence[int]) -> InFileOrder:
-        """Those of all parts, which have these numbers of images."""
+    def join(chunks: Sequence[InFileOrder], n_images: Sequence[int]) -> InFileOrder:
+        """Those of all chunks, which have these numbers of images."""
         before = np.cumsum([0, *n_images]).tolist()
         return InFileOrder(
-            np.concatenate([part.image + start for part, start in zip(parts, before, strict=False)]),
-            np.concatenate([part.category for part in parts]),
-            np.concatenate([part.matched for part in parts]),
+            np.concatenate([chunk.image + start for chunk, start in zip(chunks, before, strict=False)]),
+            np.concatenate([chunk.category for chunk in chunks]),
+            np.concatenate([chunk.matched for chunk in chunks]),
         )
 
     def average_precision(self, images: Sequence[ImageId], n_targets: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.metrics.bootstrap import RESAMPLES, image_weights, resampled_totals
+from earthinstruct.metrics.bootstrap import RESAMPLES, Totals, resampled_totals
 from earthinstruct.metrics.scores import Columns
 from earthinstruct.metrics.tally import Tally
 
@@ -34,32 +34,15 @@ class Difference:
 
 
 class Paired:
-    """Tallies of two runs over the same images, with the same resamples of both.
+    """One tally of two runs over the same images, with the same resamples of both. `paired` makes them."""
 
-    Args:
-        first: tally of one run.
-        second: of another run over the same images and categories, in any order of the images.
-        resamples: number of bootstrap resamples, > 0.
-
-    Raises:
-        ValueError: the runs are over other images, categories or ground truth.
-    """
-
-    def __init__(self, first: Tally, second: Tally, resamples: int = RESAMPLES) -> None:
-        if set(first.images) != set(second.images) or first.categories != second.categories:
-            raise ValueError("only runs over the same images and categories can be compared")
-        position = {image: i for i, image in enumerate(second.images)}
-        order = [position[image] for image in first.images]
-        second = Tally(first.images, second.categories, {name: part[order] for name, part in second.columns.items()})
-        if not np.array_equal(_actual(first.columns), _actual(second.columns)):
-            raise ValueError("the runs were scored against different ground truth")
+    def __init__(self, first: Tally, second: Tally, resampled: Sequence[Totals]) -> None:
+        """Take two tallies over the same images, and their totals in each resample."""
         self.categories = first.categories
-        weights = image_weights(first.images, resamples)
         # row 0 is the whole set, the others are the resamples
         self.totals = [
-            {name: np.concatenate([tally.totals[name][None], drawn]) for name, drawn in drawn_of.items()}
-            for tally in (first, second)
-            for drawn_of in [resampled_totals(tally, weights)]
+            {name: np.concatenate([tally.totals[name][None], drawn]) for name, drawn in of_resamples.items()}
+            for tally, of_resamples in zip((first, second), resampled, strict=True)
         ]
 
     def of_mean(self, score: Callable[[Columns], NDArray[np.float64]], categories: Sequence[str]) -> Difference | None:
@@ -85,6 +68,37 @@ class Paired:
 
     def _members(self, categories: Sequence[str]) -> NDArray[np.int64]:
         return np.array([self.categories.index(name) for name in sorted(categories)], dtype=np.int64)
+
+
+def paired(first: Mapping[str, Tally], second: Mapping[str, Tally], resamples: int = RESAMPLES) -> dict[str, Paired]:
+    """The tallies that two runs both have, by name, in the order of the first run.
+
+    Args:
+        first: name -> tally of one run.
+        second: of another run over the same images and categories, in any order of the images.
+        resamples: number of bootstrap resamples, > 0.
+
+    Raises:
+        ValueError: the runs are over other images, categories or ground truth.
+    """
+    names = [name for name in first if name in second]
+    pairs = [(first[name], _in_order(first[name], second[name])) for name in names]
+    drawn = resampled_totals([tally for pair in pairs for tally in pair], resamples)
+    return {
+        name: Paired(*pair, drawn[2 * i : 2 * i + 2]) for i, (name, pair) in enumerate(zip(names, pairs, strict=True))
+    }
+
+
+def _in_order(first: Tally, second: Tally) -> Tally:
+    """The second tally with its images in the order of the first."""
+    if set(first.images) != set(second.images) or first.categories != second.categories:
+        raise ValueError("only runs over the same images and categories can be compared")
+    position = {image: i for i, image in enumerate(second.images)}
+    order = [position[image] for image in first.images]
+    second = Tally(first.images, second.categories, {name: column[order] for name, column in second.columns.items()})
+    if not np.array_equal(_actual(first.columns), _actual(second.columns)):
+        raise ValueError("the runs were scored against different ground truth")
+    return second
 
 
 def _actual(columns: Columns) -> NDArray[np.float64] | NDArray[np.int64]:

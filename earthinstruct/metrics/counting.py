@@ -43,22 +43,22 @@ def counting_tally(
 
 
 def counting_scores(
-    summary: Summary, tally: Tally, protocol: Protocol, source: str, mentioned: NDArray[np.bool_]
+    summary: Summary, name: str, protocol: Protocol, source: str, mentioned: NDArray[np.bool_]
 ) -> PartScores:
     """Precision, recall, F1, MAE and RMSE of the counts.
 
     Args:
         summary: of the same ground truth.
-        tally: of the counts.
+        name: of the tally of the counts.
         protocol: the rules.
         source: where the counts came from: `counts`, `instances` or `mixed`.
         mentioned: bool (c,), categories that any of the counts given mentions.
     """
-    over = summary.has_truth
+    tally, over = summary.tallies[name], summary.has_truth
     if protocol.counting_over_mentioned:
         over = mentioned | np.any([column.any(axis=0) for column in tally.columns.values()], axis=0)
     fixed = {}
     if len(tally.images):
         off = (tally.columns["fp"] + tally.columns["fn"]).astype(np.int64)  # |predicted - actual|: one of the two is 0
         fixed = {"mae": off.mean(axis=0), "rmse": np.sqrt((off**2).mean(axis=0))}
-    return summary.part(tally, F1_AND_PARTS, over, fixed=fixed, source=source)
+    return summary.of_geometry(name, F1_AND_PARTS, over, fixed=fixed, source=source)

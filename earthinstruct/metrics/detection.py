@@ -17,7 +17,6 @@ from earthinstruct.metrics.inputs import Predicted, Truth
 from earthinstruct.metrics.matching import Geometry, Pairs, Rule, enlarges_greedy, find_pairs, match
 from earthinstruct.metrics.outcomes import Outcomes
 from earthinstruct.metrics.protocols import Protocol
-from earthinstruct.metrics.regions import tally_regions
 from earthinstruct.metrics.summary import F1_AND_PARTS, Summary
 from earthinstruct.metrics.tally import Tally, tally_matches
 from earthinstruct.metrics.values import PartScores, Value
@@ -91,67 +90,61 @@ class Detection:
 
 
 @dataclass(frozen=True, eq=False)
-class DetectionPart:
-    """What the scores of boxes or masks need of some images.
+class DetectionChunk:
+    """What the scores of boxes or masks need of some images, beside tallies.
 
     Attributes:
-        tally: tp, fp, fn of the kept predictions.
         at_iou: column -> int64 (10, c), sums of tp, fp, fn at `IOU_THRESHOLDS`.
         outcomes: of all predictions, kept or not; None without scores.
         in_file_order: where the protocol takes AP_nc50 from COCO.
-        regions: intersection and union of masks, for mIoU; None for boxes.
+        unscored: how many of the kept predictions have no scored category.
     """
 
-    tally: Tally
     at_iou: dict[str, NDArray[np.int64]]
     outcomes: Outcomes | None
     in_file_order: InFileOrder | None
-    regions: Tally | None
+    unscored: int
 
     @classmethod
-    def of(cls, detection: Detection, kept: NDArray[np.bool_]) -> DetectionPart:
-        """Take what the scores need; `kept`: bool (predictions,), which predictions are there (a score threshold)."""
+    def of(cls, detection: Detection, kept: NDArray[np.bool_]) -> DetectionChunk:
+        """Take what the scores need; `kept`: bool (predictions,), which predictions reach the score threshold."""
         truth, predictions, cap = detection.truth, detection.predictions, detection.protocol.constant_score_ap
         at_iou = [detection.totals_at_iou(threshold, kept) for threshold in IOU_THRESHOLDS]
-        regions = None
-        if detection.geometry == "mask":
-            regions = tally_regions(truth.images, truth.categories, predictions.take(kept), truth.instances).compact()
         return cls(
-            detection.tally(kept).compact(),
             {name: np.array([totals[name] for totals in at_iou]) for name in at_iou[0]},
             detection.outcomes("maximum"),
             None if cap is None else InFileOrder.of(predictions, detection.pairs, kept, truth.shape[1], cap),
-            regions,
+            int((kept & (predictions.category < 0)).sum()),
         )
 
     @staticmethod
-    def join(parts: Sequence[DetectionPart]) -> DetectionPart:
-        """That of all parts; at least one."""
-        outcomes = [part.outcomes for part in parts if part.outcomes is not None]
-        ordered = [part.in_file_order for part in parts if part.in_file_order is not None]
-        regions = [part.regions for part in parts if part.regions is not None]
-        return DetectionPart(
-            Tally.join([part.tally for part in parts]),
-            {name: np.sum([part.at_iou[name] for part in parts], axis=0) for name in parts[0].at_iou},
+    def join(chunks: Sequence[DetectionChunk], n_images: Sequence[int]) -> DetectionChunk:
+        """That of all chunks, which have these numbers of images; at least one."""
+        outcomes = [chunk.outcomes for chunk in chunks if chunk.outcomes is not None]
+        ordered = [chunk.in_file_order for chunk in chunks if chunk.in_file_order is not None]
+        return DetectionChunk(
+            {name: np.sum([chunk.at_iou[name] for chunk in chunks], axis=0) for name in chunks[0].at_iou},
             Outcomes.join(outcomes) if outcomes else None,
-            InFileOrder.join(ordered, [len(part.tally.images) for part in parts]) if ordered else None,
-            Tally.join(regions) if regions else None,
+            InFileOrder.join(ordered, n_images) if ordered else None,
+            sum(chunk.unscored for chunk in chunks),
         )
 
 
-def detection_scores(summary: Summary, part: DetectionPart) -> PartScores:
-    """Every score of boxes or masks."""
+def detection_scores(summary: Summary, geometry: Geometry, chunk: DetectionChunk) -> PartScores:
+    """Every score of boxes or masks, of all images."""
     functions = dict(F1_AND_PARTS)
     fixed: dict[str, NDArray[np.float64]] = {}
-    if part.in_file_order is None:
+    if chunk.in_file_order is None:
         functions["ap_nc50"] = scores.ap_nc
     else:
-        fixed["ap_nc50"] = part.in_file_order.average_precision(part.tally.images, summary.n_targets)
-    if part.outcomes is not None:
-        fixed["ap50"] = part.outcomes.average_precision()
-    at_iou = scores.f1(part.at_iou)
+        images = summary.tallies[geometry].images
+        fixed["ap_nc50"] = chunk.in_file_order.average_precision(images, summary.n_targets)
+    if chunk.outcomes is not None:
+        fixed["ap50"] = chunk.outcomes.average_precision()
+    at_iou = scores.f1(chunk.at_iou)
     fixed["f1_5095"] = at_iou.mean(axis=0)
-    found = summary.part(part.tally, functions, summary.has_truth, fixed=fixed, regions=part.regions)
+    regions = "regions" if geometry == "mask" else None
+    found = summary.of_geometry(geometry, functions, summary.has_truth, fixed=fixed, regions=regions)
     means = [summary.mean(value, summary.groups["all"], summary.has_truth) for value in at_iou]
     return replace(found, f1_at_iou={f"{at:.2f}": mean for at, mean in zip(IOU_THRESHOLDS, means, strict=True)})
 

@@ -7,7 +7,6 @@ in file order. Objects that are equal in everything are interchangeable.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -178,40 +177,16 @@ def tally_errors(detection: Detection, kept: NDArray[np.bool_]) -> Tally:
     return Tally(truth.images, truth.categories, columns)
 
 
-@dataclass(frozen=True, eq=False)
-class ErrorSums:
-    """How many of each error there are in some images.
-
-    Attributes:
-        totals: field of `ErrorCounts` -> int64 (c,).
-        unscored: predictions of no scored category.
-    """
-
-    totals: Mapping[str, NDArray[np.int64]]
-    unscored: int
-
-    @classmethod
-    def of(cls, detection: Detection, kept: NDArray[np.bool_]) -> ErrorSums:
-        """Those of boxes or masks."""
-        unscored = int((kept & (detection.predictions.category < 0)).sum())
-        return cls(tally_errors(detection, kept).totals, unscored)
-
-    @staticmethod
-    def join(parts: Sequence[ErrorSums]) -> ErrorSums:
-        """Those of all parts; at least one."""
-        totals = {name: np.sum([part.totals[name] for part in parts], axis=0) for name in parts[0].totals}
-        return ErrorSums(totals, sum(part.unscored for part in parts))
-
-
-def detection_errors(categories: Sequence[str], sums: ErrorSums) -> DetectionErrors:
+def detection_errors(tally: Tally, unscored: int) -> DetectionErrors:
     """Error types of boxes or masks over all images."""
+    totals = tally.totals
     return DetectionErrors(
-        total=ErrorCounts(**{name: int(total.sum()) for name, total in sums.totals.items()}),
+        total=ErrorCounts(**{name: int(total.sum()) for name, total in totals.items()}),
         per_category={
-            category: ErrorCounts(**{name: int(total[c]) for name, total in sums.totals.items()})
-            for c, category in enumerate(categories)
+            category: ErrorCounts(**{name: int(total[c]) for name, total in totals.items()})
+            for c, category in enumerate(tally.categories)
         },
-        unscored=sums.unscored,
+        unscored=unscored,
     )
 
 

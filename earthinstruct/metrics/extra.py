@@ -1,10 +1,10 @@
-"""Scores that others add: what a metric plug-in is, how it is found by name, and what is checked of what it returns."""
+"""Scores that others add: what a metric plug-in is, how it is found, and how its answers are checked."""
 
 from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,9 +19,8 @@ from earthinstruct.metrics.scores import Columns
 from earthinstruct.metrics.summary import Score, Summary
 from earthinstruct.metrics.tally import Tally, count_per_image
 from earthinstruct.metrics.values import ExtraScores, Value
-from earthinstruct.registry import METRICS, PluginError, load_named, plugins
+from earthinstruct.registry import PluginError, load_class
 
-OWN_METRIC = "A metric of your own is given as package.module:Class or path/file.py:Class."
 TARGETS = "targets"
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -74,17 +73,9 @@ class ExtraMetric:
 
     Attributes:
         metric: the plug-in.
-        source: the name it was found by, by which another process finds it too; None: it was given as an object.
-        distribution: whose it is, where it is registered.
     """
 
     metric: Metric
-    source: str | None = None
-    distribution: str | None = None
-
-    def __reduce__(self) -> tuple[Callable[..., ExtraMetric], tuple[Any, ...]]:
-        # a class from a file cannot be pickled, but can be loaded again
-        return (ExtraMetric, (self.metric,)) if self.source is None else (extra_metric, (self.source,))
 
     @property
     def name(self) -> str:
@@ -118,12 +109,12 @@ class ExtraMetric:
         targets = count_per_image(truth.instances, *truth.shape)
         return Tally(truth.images, truth.categories, {**columns, TARGETS: targets}).compact()
 
-    def join(self, parts: Sequence[Tally | str]) -> Tally | str:
-        """The tally of all parts; why the score is undefined where any part says so."""
-        reason = next((part for part in parts if isinstance(part, str)), None)
+    def join(self, chunks: Sequence[Tally | str]) -> Tally | str:
+        """The tally of all chunks; why the score is undefined where any chunk says so."""
+        reason = next((chunk for chunk in chunks if isinstance(chunk, str)), None)
         if reason is not None:
             return reason
-        tallies = [part for part in parts if isinstance(part, Tally)]
+        tallies = [chunk for chunk in chunks if isinstance(chunk, Tally)]
         for other in tallies:
             if other.columns.keys() != tallies[0].columns.keys():
                 raise self._error(
@@ -138,12 +129,12 @@ class ExtraMetric:
         Raises:
             MetricError: the plug-in raised, or its scores are none.
         """
-        unit, distribution = getattr(self.metric, "unit", None), self.distribution
+        unit = getattr(self.metric, "unit", None)
         if isinstance(tally, str):
-            return ExtraScores(Value(None, reason=tally), {}, {}, unit, distribution)
+            return ExtraScores(Value(None, reason=tally), {}, {}, unit)
         function, over = self.function(tally.categories), summary.has_truth
         values = function(tally.totals)
-        intervals = summary.intervals({self.name: function}, tally, over).get(self.name)
+        intervals = summary.intervals({self.name: function}, f"extra.{self.name}", over).get(self.name)
         groups = {group: mean[self.name] for group, mean in summary.group_means({self.name: values}, over).items()}
         per_category = {
             name: Value(float(values[c]), None if intervals is None else intervals.per_category[c])
@@ -151,7 +142,7 @@ class ExtraMetric:
             else Value(None, reason="no ground truth")
             for c, name in enumerate(tally.categories)
         }
-        return ExtraScores(summary.value(groups["all"], intervals), per_category, groups, unit, distribution)
+        return ExtraScores(summary.value(groups["all"], intervals), per_category, groups, unit)
 
     def function(self, categories: tuple[str, ...]) -> Score:
         """From the sums of its tallies to the score of each category: (..., c), finite where there are objects.
@@ -202,10 +193,10 @@ class ExtraMetric:
 
 
 def extra_metrics(given: Sequence[str | Metric | type[Metric]]) -> tuple[ExtraMetric, ...]:
-    """The metrics that are asked for, by name, as objects or as classes.
+    """The metrics that are asked for, by where they are, as objects or as classes.
 
     Raises:
-        UnknownNameError: there is none of a name.
+        UnknownNameError: a module or file has no such class.
         PluginError: one cannot be loaded or made, is no metric, or two have one name.
     """
     found: dict[str, ExtraMetric] = {}
@@ -218,26 +209,15 @@ def extra_metrics(given: Sequence[str | Metric | type[Metric]]) -> tuple[ExtraMe
 
 
 def extra_metric(given: str | Metric | type[Metric]) -> ExtraMetric:
-    """One metric: by a registered name, `package.module:Class`, `path/file.py:Class`, or itself.
+    """One metric: by `package.module:Class` or `path/file.py:Class`, or itself.
 
     Raises:
-        UnknownNameError: there is none of that name.
+        UnknownNameError: the module or file has no such class.
         PluginError: it cannot be loaded or made, or is no metric.
     """
-    if not isinstance(given, str):
-        return ExtraMetric(_made(given, f"metric {getattr(given, '__name__', type(given).__name__)}"))
-    where = f"metric {given!r}"
-    metric = _made(load_named(METRICS, given, OWN_METRIC), where)
-    registered = plugins(METRICS).get(given)
-    if registered is None:  # of a file or module; another process may be elsewhere
-        path, separator, name = given.rpartition(".py:")
-        return ExtraMetric(metric, f"{Path(path).absolute()}.py:{name}" if separator else given)
-    if metric.name != given:
-        raise PluginError(
-            f"{where} of distribution {registered.distribution!r} has the name {metric.name!r}; "
-            "its entry point and its `name` must be the same"
-        )
-    return ExtraMetric(metric, given, registered.distribution)
+    if isinstance(given, str):
+        return ExtraMetric(_made(load_class("metric", given), f"metric {given!r}"))
+    return ExtraMetric(_made(given, f"metric {getattr(given, '__name__', type(given).__name__)}"))
 
 
 def _made(what: object, where: str) -> Metric:

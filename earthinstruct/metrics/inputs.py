@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,25 +55,6 @@ class Predicted:
     mentioned: NDArray[np.bool_]
     proposals: Instances | None = None
     no_masks_reason: str | None = None
-
-    @staticmethod
-    def join(parts: Sequence[Predicted]) -> Predicted:
-        """The predictions of the images of all parts, one after another; at least one part."""
-        before = np.cumsum([0, *(len(part.has_counts) for part in parts)]).tolist()
-
-        def joined(regions: list[Instances]) -> Instances:
-            moved = [replace(r, image=r.image + start) for r, start in zip(regions, before, strict=False)]
-            return Instances.concatenate(moved)
-
-        proposals = [part.proposals for part in parts if part.proposals is not None]
-        return Predicted(
-            joined([part.instances for part in parts]),
-            np.concatenate([part.counts for part in parts]),
-            np.concatenate([part.has_counts for part in parts]),
-            np.any([part.mentioned for part in parts], axis=0),
-            joined(proposals) if len(proposals) == len(parts) else None,
-            parts[0].no_masks_reason,
-        )
 
     def reaching(self, threshold: float | None) -> NDArray[np.bool_]:
         """Which instances are there at a score threshold: bool (instances,); all without scores or a threshold."""

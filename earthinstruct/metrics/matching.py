@@ -66,7 +66,7 @@ def find_pairs(
         for prediction, target in _same_group(*group)
     ]
     empty = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))
-    prediction, target, iou = (np.concatenate(parts) for parts in zip(empty, *found, strict=True))
+    prediction, target, iou = (np.concatenate(column) for column in zip(empty, *found, strict=True))
     return Pairs(prediction, target, iou, len(predictions), len(targets))
 
 
@@ -91,11 +91,11 @@ def _same_group(
     candidates = np.flatnonzero(count)
     chunk = np.cumsum(count[candidates]) // _PAIRS_AT_ONCE
     chunks = []
-    for part in np.split(candidates, np.flatnonzero(np.diff(chunk)) + 1):
-        repeated = count[part]
+    for some in np.split(candidates, np.flatnonzero(np.diff(chunk)) + 1):
+        repeated = count[some]
         first = np.cumsum(repeated) - repeated
-        target = by_group[np.repeat(low[part] - first, repeated) + np.arange(repeated.sum())]
-        chunks.append((np.repeat(part, repeated), target))
+        target = by_group[np.repeat(low[some] - first, repeated) + np.arange(repeated.sum())]
+        chunks.append((np.repeat(some, repeated), target))
     return chunks
 
 

@@ -30,13 +30,13 @@ class Outcomes:
     n_targets: NDArray[np.int64]
 
     @staticmethod
-    def join(parts: Sequence[Outcomes]) -> Outcomes:
-        """Those of all parts; at least one."""
+    def join(chunks: Sequence[Outcomes]) -> Outcomes:
+        """Those of all chunks; at least one."""
         return Outcomes(
-            np.concatenate([part.scores for part in parts]),
-            np.concatenate([part.category for part in parts]),
-            np.concatenate([part.matched for part in parts]),
-            np.sum([part.n_targets for part in parts], axis=0),
+            np.concatenate([chunk.scores for chunk in chunks]),
+            np.concatenate([chunk.category for chunk in chunks]),
+            np.concatenate([chunk.matched for chunk in chunks]),
+            np.sum([chunk.n_targets for chunk in chunks], axis=0),
         )
 
     def totals_at(self, thresholds: NDArray[np.float64]) -> dict[str, NDArray[np.int64]]:

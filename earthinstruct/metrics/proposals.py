@@ -24,72 +24,71 @@ SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**
 
 
 @dataclass(frozen=True, eq=False)
-class ProposalPart:
-    """What proposal recall needs of some images.
+class ProposalChunk:
+    """What proposal recall needs of some images, beside the tally of all proposals.
 
     Attributes:
-        tally: tp and fn of all proposals (fp is 0).
-        n_proposals: how many there are.
+        n_proposals: how many proposals they have.
         covered: restriction ("10" proposals an image, ..., "small" objects, ...) -> `tp` and `fn`, int64 (c,).
     """
 
-    tally: Tally
     n_proposals: int
     covered: Mapping[str, Mapping[str, NDArray[np.int64]]]
 
-    @classmethod
-    def of(cls, truth: Truth, proposals: Instances, geometry: Geometry, protocol: Protocol) -> ProposalPart:
-        """Match proposals by boxes or by masks."""
-        targets = truth.instances
-        pairs = find_pairs(proposals, targets, geometry, agnostic=True)
-        rank = rank_within(proposals.image)
-        area = targets.boxes[:, 2] * targets.boxes[:, 3]
-        every = np.ones(len(targets), dtype=bool)
-        found = _covered(truth, pairs, protocol)
-        tp, fn = (count_per_image(targets, *truth.shape, chosen) for chosen in (found, ~found))
-        restricted = {
-            str(n): (every, _covered(truth, pairs.where(rank[pairs.prediction] < n), protocol)) for n in PROPOSALS_AT
-        } | {size: ((area >= low) & (area < high), found) for size, (low, high) in SIZES.items()}
-        covered = {
-            name: {
-                column: np.bincount(targets.category[there & chosen], minlength=truth.shape[1])
-                for column, chosen in (("tp", found_here), ("fn", ~found_here))
-            }
-            for name, (there, found_here) in restricted.items()
-        }
-        tally = Tally(truth.images, truth.categories, {"tp": tp, "fp": np.zeros_like(tp), "fn": fn})
-        return cls(tally.compact(), len(proposals), covered)
-
     @staticmethod
-    def join(parts: Sequence[ProposalPart]) -> ProposalPart:
-        """That of all parts; at least one."""
+    def join(chunks: Sequence[ProposalChunk]) -> ProposalChunk:
+        """That of all chunks; at least one."""
         covered = {
-            name: {column: np.sum([part.covered[name][column] for part in parts], axis=0) for column in ("tp", "fn")}
-            for name in parts[0].covered
+            name: {column: np.sum([chunk.covered[name][column] for chunk in chunks], axis=0) for column in ("tp", "fn")}
+            for name in chunks[0].covered
         }
-        return ProposalPart(Tally.join([part.tally for part in parts]), sum(p.n_proposals for p in parts), covered)
+        return ProposalChunk(sum(chunk.n_proposals for chunk in chunks), covered)
 
 
-def proposal_scores(
-    summary: Summary, box: ProposalPart, mask: ProposalPart | None, protocol: Protocol
-) -> ProposalScores:
+def tally_proposals(
+    truth: Truth, proposals: Instances, geometry: Geometry, protocol: Protocol
+) -> tuple[Tally, ProposalChunk]:
+    """Match proposals by boxes or by masks: tp and fn of all of them (fp is 0), and those under restrictions."""
+    targets = truth.instances
+    pairs = find_pairs(proposals, targets, geometry, agnostic=True)
+    rank = rank_within(proposals.image)
+    area = targets.boxes[:, 2] * targets.boxes[:, 3]
+    every = np.ones(len(targets), dtype=bool)
+    found = _covered(truth, pairs, protocol)
+    tp, fn = (count_per_image(targets, *truth.shape, chosen) for chosen in (found, ~found))
+    restricted = {
+        str(n): (every, _covered(truth, pairs.where(rank[pairs.prediction] < n), protocol)) for n in PROPOSALS_AT
+    } | {size: ((area >= low) & (area < high), found) for size, (low, high) in SIZES.items()}
+    covered = {
+        name: {
+            column: np.bincount(targets.category[counted & chosen], minlength=truth.shape[1])
+            for column, chosen in (("tp", found_here), ("fn", ~found_here))
+        }
+        for name, (counted, found_here) in restricted.items()
+    }
+    tally = Tally(truth.images, truth.categories, {"tp": tp, "fp": np.zeros_like(tp), "fn": fn})
+    return tally, ProposalChunk(len(proposals), covered)
+
+
+def proposal_scores(summary: Summary, chunks: Mapping[Geometry, ProposalChunk], protocol: Protocol) -> ProposalScores:
     """Recall of the proposals by boxes and, where both sides have them, by masks."""
     return ProposalScores(
-        **msgspec.structs.asdict(_recall(summary, box, protocol)),
-        n_proposals=box.n_proposals,
-        mask=None if mask is None else _recall(summary, mask, protocol),
+        **msgspec.structs.asdict(_recall(summary, "box", chunks["box"], protocol)),
+        n_proposals=chunks["box"].n_proposals,
+        mask=_recall(summary, "mask", chunks["mask"], protocol) if "mask" in chunks else None,
     )
 
 
-def _recall(summary: Summary, part: ProposalPart, protocol: Protocol) -> ProposalRecall:
+def _recall(summary: Summary, geometry: Geometry, chunk: ProposalChunk, protocol: Protocol) -> ProposalRecall:
+    name = f"proposals.{geometry}"
     shared = protocol.proposals_shared_by_categories
     over = np.ones_like(summary.has_truth) if shared else summary.has_truth
-    values = scores.recall(part.tally.totals)
+    values = scores.recall(summary.tallies[name].totals)
     groups = summary.group_means({"recall": values}, over)
-    intervals = summary.intervals({"recall": scores.recall}, part.tally, over)
+    intervals = summary.intervals({"recall": scores.recall}, name, over)
 
     def mean(restriction: str) -> float | None:
-        columns = part.covered[restriction]
+        columns = chunk.covered[restriction]
         there = np.ones_like(over) if shared else columns["tp"] + columns["fn"] > 0
         return summary.mean(scores.recall(columns), summary.groups["all"], there)
 
@@ -111,10 +110,10 @@ def _covered(truth: Truth, pairs: Pairs, protocol: Protocol) -> NDArray[np.bool_
     found = np.zeros(len(targets), dtype=bool)
     of_category = targets.category[pairs.target]
     if protocol.proposals_shared_by_categories:
-        parts = [pairs]
+        matched_alone = [pairs]
     else:
-        parts = [pairs.where(of_category == c) for c in range(truth.shape[1])]
-    for part in parts:
-        matched = match(part, protocol.rule)
+        matched_alone = [pairs.where(of_category == c) for c in range(truth.shape[1])]
+    for some in matched_alone:
+        matched = match(some, protocol.rule)
         found[matched[matched >= 0]] = True
     return found

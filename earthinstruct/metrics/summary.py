@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.metrics import scores
-from earthinstruct.metrics.bootstrap import image_weights, interval, resampled_totals
+from earthinstruct.metrics.bootstrap import interval, resampled_totals
 from earthinstruct.metrics.scores import Columns
 from earthinstruct.metrics.tally import Tally
 from earthinstruct.metrics.values import CategoryScores, Count, PartScores, Value
@@ -34,7 +35,7 @@ class Summary:
         n_targets: int64 (c,), objects of each category.
         has_truth: bool (c,), categories with ground truth.
         groups: group -> int64 (k,), its categories.
-        resamples: bootstrap resamples; 0: no intervals.
+        tallies: name -> tally, what scores are made of.
     """
 
     def __init__(
@@ -42,8 +43,18 @@ class Summary:
         categories: tuple[str, ...],
         groups: Mapping[str, tuple[str, ...]],
         n_targets: NDArray[np.int64],
-        resamples: int,
+        tallies: Mapping[str, Tally] = MappingProxyType({}),
+        resamples: int = 0,
     ) -> None:
+        """Sum up tallies.
+
+        Args:
+            categories: names of the categories.
+            groups: group -> its categories.
+            n_targets: int64 (c,), objects of each category.
+            tallies: name -> tally.
+            resamples: bootstrap resamples for the 95 % intervals; 0: no intervals.
+        """
         self.categories = categories
         self.n_targets = n_targets
         self.has_truth = n_targets > 0
@@ -53,46 +64,49 @@ class Summary:
             group: np.array([index[name] for name in sorted(members)], dtype=np.int64)
             for group, members in groups.items()
         }
-        self.resamples = resamples
+        self.tallies = tallies
+        drawn = [name for name, tally in tallies.items() if tally.images] if resamples else []
+        totals = resampled_totals([tallies[name] for name in drawn], resamples)
+        self._resampled = dict(zip(drawn, totals, strict=True))
 
-    def part(
+    def of_geometry(
         self,
-        tally: Tally,
+        name: str,
         functions: Mapping[str, Score],
         over: NDArray[np.bool_],
         *,
         fixed: Mapping[str, NDArray[np.float64]] | None = None,
-        regions: Tally | None = None,
+        regions: str | None = None,
         source: str | None = None,
     ) -> PartScores:
-        """Scores of one tally: per category, means over groups, intervals.
+        """Scores of counting, boxes or masks: per category, means over groups, intervals.
 
         Args:
-            tally: tp, fp, fn.
+            name: of the tally, with tp, fp, fn.
             functions: score name -> function of the sums of the tally.
             over: bool (c,), the categories that means are over.
             fixed: score name -> float64 (c,), scores that are no function of the tally (and get no interval).
-            regions: intersection and union, for mIoU.
+            regions: name of the tally with intersection and union, for mIoU.
             source: where counts came from.
         """
-        totals = tally.totals
-        values = {name: function(totals) for name, function in functions.items()} | dict(fixed or {})
+        totals = self.tallies[name].totals
+        values = {score: function(totals) for score, function in functions.items()} | dict(fixed or {})
         groups = self.group_means(values, over)
-        intervals = self.intervals(functions, tally, over)
+        intervals = self.intervals(functions, name, over)
         if regions is not None:
-            values["miou"] = scores.iou(regions.totals)
+            values["miou"] = scores.iou(self.tallies[regions].totals)
             intervals |= self.intervals({"miou": scores.iou}, regions, over)
             for group, means in self.group_means({"miou": values["miou"]}, over).items():
                 groups[group] |= means
         per_category = {}
-        for c, name in enumerate(self.categories):
+        for c, category in enumerate(self.categories):
             here = {score: float(value[c]) if over[c] else None for score, value in values.items()}
             sure = {score: known for score, of in intervals.items() if (known := of.per_category[c]) is not None}
             tp, fp, fn = (int(totals[column][c]) for column in ("tp", "fp", "fn"))
-            per_category[name] = CategoryScores(tp, fp, fn, **here, ci95=sure)
-        headline = {name: self.value(groups["all"][name], intervals.get(name)) for name in values}
+            per_category[category] = CategoryScores(tp, fp, fn, **here, ci95=sure)
+        headline = {score: self.value(groups["all"][score], intervals.get(score)) for score in values}
         return PartScores(
-            tally={name: Count(row.tp, row.fp, row.fn) for name, row in per_category.items()},
+            tally={category: Count(row.tp, row.fp, row.fn) for category, row in per_category.items()},
             per_category=per_category,
             groups=groups,
             source=source,
@@ -108,19 +122,19 @@ class Summary:
             for group, members in self.groups.items()
         }
 
-    def intervals(self, functions: Mapping[str, Score], tally: Tally, over: NDArray[np.bool_]) -> dict[str, Intervals]:
+    def intervals(self, functions: Mapping[str, Score], name: str, over: NDArray[np.bool_]) -> dict[str, Intervals]:
         """The 95 % intervals of scores that are functions of a tally; empty without resamples or images."""
-        if not self.resamples or not len(tally.images):
+        totals = self._resampled.get(name)
+        if totals is None:
             return {}
-        totals = resampled_totals(tally, image_weights(tally.images, self.resamples))
         actual = totals["targets"] if "targets" in totals else totals["tp"] + totals["fn"]
         # a category that is mentioned without ground truth is in every resample
         present = np.asarray(over & ((actual > 0) | (over & ~self.has_truth)))
         members = self.groups["all"]
         found = {}
-        for name, function in functions.items():
+        for score, function in functions.items():
             values = function(totals)
-            found[name] = Intervals(
+            found[score] = Intervals(
                 interval(values[:, members], present[:, members]),
                 [interval(values[:, [c]], present[:, [c]]) for c in range(len(over))],
             )

@@ -28,24 +28,23 @@ class Tally:
     categories: tuple[str, ...]
     columns: Mapping[str, NDArray[Any]]
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally.join([self, other])
-
     @staticmethod
-    def join(parts: Sequence[Tally]) -> Tally:
-        """The tally of the whole; at least one part.
+    def join(chunks: Sequence[Tally]) -> Tally:
+        """The tally of the whole; at least one chunk.
 
         Raises:
-            ValueError: the parts differ in categories or columns, or two have an image in common.
+            ValueError: the chunks differ in categories or columns, or two have an image in common.
         """
-        first = parts[0]
-        if any(part.categories != first.categories or part.columns.keys() != first.columns.keys() for part in parts):
+        first = chunks[0]
+        if any(
+            chunk.categories != first.categories or chunk.columns.keys() != first.columns.keys() for chunk in chunks
+        ):
             raise ValueError("only tallies of the same categories and columns add up")
-        images = tuple(image for part in parts for image in part.images)
+        images = tuple(image for chunk in chunks for image in chunk.images)
         if len(set(images)) < len(images):
             twice = next(image for image, n in Counter(images).items() if n > 1)
-            raise ValueError(f"image {twice!r} is in both tallies; parts must be disjoint sets of images")
-        columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in first.columns}
+            raise ValueError(f"image {twice!r} is in two tallies; chunks must be disjoint sets of images")
+        columns = {name: np.concatenate([chunk.columns[name] for chunk in chunks]) for name in first.columns}
         return Tally(images, first.categories, columns)
 
     def compact(self) -> Tally:

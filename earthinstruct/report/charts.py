@@ -197,7 +197,7 @@ def sweep_figure(metrics: Metrics) -> Figure | None:
 
 def time_figure(run: LoadedRun) -> Figure | None:
     """Seconds of each image against its objects."""
-    records = [run.records.get(image) for image in run.truth.images]
+    records = [run.records.get(image) for image in run.images]
     points = sorted(
         (objects, record.seconds["total"])
         for objects, record in zip(run.objects.tolist(), records, strict=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from earthinstruct.errors import DataError
-from earthinstruct.instances import Instances
+from earthinstruct.instances import ImageId, Instances
 from earthinstruct.metrics import PREDICTION_VERDICTS, TARGET_VERDICTS
-from earthinstruct.metrics.tally import count_per_image
 from earthinstruct.report import MAX_IMAGES
-from earthinstruct.report.loaded import LoadedRun
+from earthinstruct.report.loaded import Judged, LoadedRun
 from earthinstruct.report.outlines import mask_path
 
 _LONGEST_SIDE = 480  # of a picture in the page, pixels
@@ -48,7 +48,7 @@ class Gallery:
 
 def worst_first(run: LoadedRun) -> NDArray[np.int64]:
     """The images by failure, then by errors, then by the share of errors, then in the order of the dataset."""
-    failed = np.array([image in run.failed for image in run.truth.images], dtype=bool)
+    failed = np.array([image in run.failed for image in run.images], dtype=bool)
     share = run.errors / np.maximum(run.objects, 1)
     return np.lexsort((-share, -run.errors, ~failed))
 
@@ -67,93 +67,102 @@ def make_gallery(
         max_images: how many to show.
         progress: called with the images done and the images to do.
     """
-    shown = worst_first(run)[:max_images]
-    objects, found = _rows_by_image(run.truth.instances, run), _rows_by_image(run.predicted.instances, run)
-    other = None if against is None else _rows_by_image(against.predicted.instances, run)
-    names, (actual, said) = run.truth.categories, _counts(run)
-    counted = actual + said
+    shown = worst_first(run)[:max_images].tolist()
+    described = _entries(run, against, shown)
     entries: list[dict[str, Any]] = []
     pictures: list[str | None] = []
     unreadable: dict[str, str] = {}
-    for done, index in enumerate(shown.tolist()):
+    for done, index in enumerate(shown):
         if progress:
             progress(done + 1, len(shown))
-        image = run.stored.dataset.images[index]
-        entry = {
-            "id": str(image.id),
-            "file": image.file_name,
-            "width": image.width,
-            "height": image.height,
-            "errors": int(run.errors[index]),
-            "seconds": _seconds(run, index),
-            "failed": run.failed.get(image.id),
-            "counts": [(names[c], int(actual[index, c]), int(said[index, c])) for c in np.flatnonzero(counted[index])],
-            "truth": list(_truth(run, objects[index], index)),
-            "predicted": list(_predicted(run, found[index], index)),
-        }
-        if against is not None and other is not None:
-            entry["before"] = int(against.errors[index])
-            entry["other"] = list(_predicted(against, other[index], index))
-        entries.append(entry)
+        entries.append(described[index])
         try:
             pictures.append(_jpeg(run.stored.dataset.read_image(index)))
         except DataError as error:
-            unreadable[image.file_name] = str(error)
+            unreadable[run.stored.dataset.images[index].file_name] = str(error)
             pictures.append(None)
-    return Gallery(entries, pictures, len(run.truth.images), unreadable)
+    return Gallery(entries, pictures, len(run.images), unreadable)
 
 
-def _rows_by_image(instances: Instances, run: LoadedRun) -> list[NDArray[np.int64]]:
+def _entries(run: LoadedRun, against: LoadedRun | None, shown: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """What the page's script reads of each of these images, by its place in the dataset."""
+    places = sorted(shown)
+    images = [run.images[place] for place in places]
+    others = repeat(None) if against is None else against.judged(images)
+    found: dict[int, dict[str, Any]] = {}
+    for judged, other in zip(run.judged(images), others, strict=False):
+        objects = _rows_by_image(judged.truth.instances, judged)
+        predictions = _rows_by_image(judged.predicted.instances, judged)
+        others_predictions = None if other is None else _rows_by_image(other.predicted.instances, other)
+        actual, said = judged.counts
+        for i in range(len(judged.truth.images)):
+            place = places[len(found)]
+            image = run.stored.dataset.images[place]
+            counted = np.flatnonzero(actual[i] + said[i])
+            finest = max(1.0, max(image.width, image.height) / _LONGEST_SIDE)
+            found[place] = {
+                "id": str(image.id),
+                "file": image.file_name,
+                "width": image.width,
+                "height": image.height,
+                "errors": int(run.errors[place]),
+                "seconds": _seconds(run, image.id),
+                "failed": run.failed.get(image.id),
+                "counts": [(run.categories[c], int(actual[i, c]), int(said[i, c])) for c in counted],
+                "truth": list(_truth(judged, objects[i], finest)),
+                "predicted": list(_predicted(judged, predictions[i], finest)),
+            }
+            if against is not None and other is not None and others_predictions is not None:
+                found[place]["before"] = int(against.errors[place])
+                found[place]["other"] = list(_predicted(other, others_predictions[i], finest))
+    return found
+
+
+def _rows_by_image(instances: Instances, judged: Judged) -> list[NDArray[np.int64]]:
     """The rows of the instances of each image."""
     order = np.argsort(instances.image, kind="stable")
-    return np.split(order, np.searchsorted(instances.image[order], np.arange(1, len(run.truth.images))))
+    return np.split(order, np.searchsorted(instances.image[order], np.arange(1, len(judged.truth.images))))
 
 
-def _truth(run: LoadedRun, rows: NDArray[np.int64], index: int) -> Iterator[dict[str, Any]]:
+def _truth(judged: Judged, rows: NDArray[np.int64], finest: float) -> Iterator[dict[str, Any]]:
+    truth = judged.truth
     for row in rows.tolist():
         yield {
-            "category": run.truth.categories[run.truth.instances.category[row]],
-            "kind": TARGET_VERDICTS[run.verdicts.targets[row]],
-            **_shape(run, run.truth.instances, row, index),
+            "category": truth.categories[truth.instances.category[row]],
+            "kind": TARGET_VERDICTS[judged.verdicts.targets[row]],
+            **_shape(truth.instances, row, finest),
         }
 
 
-def _predicted(run: LoadedRun, rows: NDArray[np.int64], index: int) -> Iterator[dict[str, Any]]:
-    instances = run.predicted.instances
+def _predicted(judged: Judged, rows: NDArray[np.int64], finest: float) -> Iterator[dict[str, Any]]:
+    instances, truth = judged.predicted.instances, judged.truth
     for row in rows.tolist():
         category = int(instances.category[row])
         drawn: dict[str, Any] = {
-            "label": run.labels[row],
-            "category": run.truth.categories[category] if category >= 0 else None,
-            "kind": PREDICTION_VERDICTS[run.verdicts.predictions[row]],
-            **_shape(run, instances, row, index),
+            "label": judged.labels[row],
+            "category": truth.categories[category] if category >= 0 else None,
+            "kind": PREDICTION_VERDICTS[judged.verdicts.predictions[row]],
+            **_shape(instances, row, finest),
         }
-        target = int(run.verdicts.because_of[row])
+        target = int(judged.verdicts.because_of[row])
         if target >= 0:
-            drawn["on"] = run.truth.categories[run.truth.instances.category[target]]
-            drawn["iou"] = round(float(run.verdicts.iou[row]), 2)
+            drawn["on"] = truth.categories[truth.instances.category[target]]
+            drawn["iou"] = round(float(judged.verdicts.iou[row]), 2)
         if instances.scores is not None:
             drawn["score"] = round(float(instances.scores[row]), 3)
         yield drawn
 
 
-def _shape(run: LoadedRun, instances: Instances, row: int, index: int) -> dict[str, Any]:
+def _shape(instances: Instances, row: int, finest: float) -> dict[str, Any]:
+    """The box and the outline of an instance; `finest`: pixels that a detail must have to be drawn."""
     shape: dict[str, Any] = {"box": [round(side, 1) for side in instances.boxes[row].tolist()]}
     if instances.masks is not None:
-        image = run.stored.dataset.images[index]
-        shape["mask"] = mask_path(instances.masks, row, max(1.0, max(image.width, image.height) / _LONGEST_SIDE))
+        shape["mask"] = mask_path(instances.masks, row, finest)
     return shape
 
 
-def _counts(run: LoadedRun) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Objects that are there, and that a method says are there: two int64 (images, categories)."""
-    actual = count_per_image(run.truth.instances, *run.truth.shape)
-    own = count_per_image(run.predicted.instances, *run.truth.shape)
-    return actual, np.where(run.predicted.has_counts[:, None], run.predicted.counts, own)
-
-
-def _seconds(run: LoadedRun, index: int) -> float | None:
-    record = run.records.get(run.truth.images[index])
+def _seconds(run: LoadedRun, image: ImageId) -> float | None:
+    record = run.records.get(image)
     seconds = None if record is None else record.seconds.get("total")
     return None if seconds is None else round(seconds, 3)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -135,7 +134,7 @@ def render(
         _template().render(
             result=run.result,
             n_objects=int(run.objects.sum()),
-            n_predicted=len(run.predicted.instances),
+            n_predicted=run.n_predicted,
             headline=[(part, getattr(metrics, part).f1) for part in PARTS],
             scores=score_rows(metrics),
             groups=group_table(metrics),
@@ -145,7 +144,7 @@ def render(
             failures=list(run.result.run.failed.items())[:_MOST_FAILURES],
             change=None if against is None else change_of(run, against, compared),
             gallery=gallery,
-            verdicts=[PREDICTION_VERDICTS[code] for code in np.unique(run.verdicts.predictions)],
+            verdicts=[PREDICTION_VERDICTS[code] for code in run.kinds],
             gallery_data=script_json(gallery_data(gallery, run)),
             parameters={name: msgspec.json.encode(v).decode() for name, v in run.result.method.parameters.items()},
         )
@@ -215,16 +214,13 @@ def label_rows(run: LoadedRun) -> list[LabelRow]:
     """Where each label of the method went and what lies under it, the most frequent first."""
     if run.stored.task.setting == "open_vocabulary":
         return []
-    under: dict[str, Counter[str]] = {label: Counter() for label in run.result.label_map}
-    for label, target in zip(run.labels, run.lies_on.tolist(), strict=True):
-        under[label][_NOTHING if target < 0 else run.truth.categories[run.truth.instances.category[target]]] += 1
     rows = [
         LabelRow(
             label,
             mapped.category or "",
             "-" if mapped.similarity is None else f"{mapped.similarity:.3f}",
-            under[label].total(),
-            ", ".join(f"{name} {n}" for name, n in under[label].most_common()),
+            run.under[label].total(),
+            ", ".join(f"{name or _NOTHING} {n}" for name, n in run.under[label].most_common()),
         )
         for label, mapped in run.result.label_map.items()
     ]
@@ -246,17 +242,7 @@ class Confusion:
 
 def confusion_of(run: LoadedRun) -> Confusion | None:
     """The confusion of categories by boxes at IoU 0.5; None where there is neither object nor prediction."""
-    categories = run.truth.categories
-    n = len(categories)
-    table = np.zeros(
-        (n + 1, n + 2), dtype=np.int64
-    )  # the last row: nothing there; the last columns: no category, not found
-    on, said = run.lies_on, run.predicted.instances.category
-    there = np.where(on >= 0, run.truth.instances.category[on] if len(run.truth.instances) else n, n)
-    np.add.at(table, (there, np.where(said >= 0, said, n)), 1)
-    alone = np.ones(len(run.truth.instances), dtype=bool)
-    alone[on[on >= 0]] = False
-    np.add.at(table[:, n + 1], run.truth.instances.category[alone], 1)
+    categories, table = run.categories, run.confusion
     rows, columns = np.flatnonzero(table.any(axis=1)), np.flatnonzero(table.any(axis=0))
     if not len(rows):
         return None
@@ -273,7 +259,7 @@ def confusion_of(run: LoadedRun) -> Confusion | None:
 def change_of(run: LoadedRun, against: LoadedRun, compared: Sequence[Compared]) -> Change:
     """What became better and worse from `against` to `run`."""
     off = run.errors - against.errors
-    categories = set(run.truth.categories)
+    categories = set(run.categories)
     rows = [{"score": one.score, "over": one.over, **asdict(one.difference)} for one in compared]
     over_groups = [row for row in rows if row["over"] not in categories]
     errors = [row for row in over_groups if row["score"].startswith("errors.")]
@@ -295,7 +281,7 @@ def gallery_data(gallery: Gallery, run: LoadedRun) -> dict[str, Any]:
     """What the page's script reads."""
     return {
         "images": gallery.entries,
-        "categories": list(run.truth.categories),
+        "categories": list(run.categories),
         "verdicts": {"predicted": PREDICTION_VERDICTS, "truth": TARGET_VERDICTS},
     }
 

@@ -153,25 +153,25 @@ class Columns:
         Raises:
             DataError: a value is malformed; the message names the image.
         """
-        part = _Part(images, [_answer(image.id, records.get(image.id)) for image in images])
+        chunk = _Chunk(images, [_answer(image.id, records.get(image.id)) for image in images])
         shape = (len(images), self.n_categories)
         counts, mentioned = np.zeros(shape, dtype=np.int64), np.zeros(self.n_categories, dtype=bool)
-        for i, record in enumerate(part.records):
+        for i, record in enumerate(chunk.records):
             for label, count in (record.counts or {}).items():
                 if (category := self.category_of_label[label]) >= 0:
                     counts[i, category] += count
                     mentioned[category] = True
         with_masks = self.no_masks_reason is None and not boxes_only
-        labels = [self.category_of_label[label] for record in part.records for label in record.labels]
-        instances = part.regions(part.records, "", scored=self.scored, masked=with_masks)
+        labels = [self.category_of_label[label] for record in chunk.records for label in record.labels]
+        instances = chunk.regions(chunk.records, "", scored=self.scored, masked=with_masks)
         proposals = None
         if self.proposals and not boxes_only:
-            regions = [record.proposals or _NO_PROPOSALS for record in part.records]
-            proposals = part.regions(regions, "proposals.", scored=self.proposals_scored, masked=self.proposals_masked)
+            regions = [record.proposals or _NO_PROPOSALS for record in chunk.records]
+            proposals = chunk.regions(regions, "proposals.", scored=self.proposals_scored, masked=self.proposals_masked)
         return Predicted(
             instances=replace(instances, category=np.array(labels, dtype=np.int64)),
             counts=counts,
-            has_counts=np.array([record.counts is not None for record in part.records], dtype=bool),
+            has_counts=np.array([record.counts is not None for record in chunk.records], dtype=bool),
             mentioned=mentioned,
             proposals=proposals,
             no_masks_reason=self.no_masks_reason,
@@ -182,7 +182,7 @@ def _answer(image: ImageId, record: Record | None) -> Record:
     return Record(image) if record is None or record.error is not None else record
 
 
-class _Part:
+class _Chunk:
     """The records of some images."""
 
     def __init__(self, images: Sequence[ImageRecord], records: Sequence[Record]) -> None:
@@ -193,16 +193,18 @@ class _Part:
         self, regions: Sequence[Record | ProposalRecord], prefix: str, *, scored: bool, masked: bool
     ) -> Instances:
         """The regions of these images in columns, of category 0."""
-        n = np.array([len(part.boxes) for part in regions], dtype=np.int64)
+        n = np.array([len(of_image.boxes) for of_image in regions], dtype=np.int64)
         image = np.repeat(np.arange(len(regions)), n)
-        boxes = np.array([box for part in regions for box in part.boxes], dtype=np.float64).reshape(-1, 4)
+        boxes = np.array([box for of_image in regions for box in of_image.boxes], dtype=np.float64).reshape(-1, 4)
         self.refuse(bad_boxes(boxes), image, n, f"{prefix}boxes", boxes, BOX)
         scores, masks = None, None
         if scored:
-            scores = np.array([value for part in regions for value in part.scores or ()], dtype=np.float64)
+            scores = np.array([value for of_image in regions for value in of_image.scores or ()], dtype=np.float64)
             self.refuse(~np.isfinite(scores), image, n, f"{prefix}scores", scores)
         if masked:
-            masks = self.masks([rle for part in regions for rle in part.masks or ()], image, n, f"{prefix}masks")
+            masks = self.masks(
+                [rle for of_image in regions for rle in of_image.masks or ()], image, n, f"{prefix}masks"
+            )
         return Instances(image, np.zeros(len(image), dtype=np.int64), boxes, masks, scores)
 
     def masks(self, rles: Sequence[RLE], image: NDArray[np.int64], n: NDArray[np.int64], what: str) -> MaskRuns:

@@ -8,17 +8,15 @@ from pathlib import Path
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError
-from earthinstruct.metrics import Metric, Tally, error_tallies
+from earthinstruct.metrics import Metric, protocol_named
 from earthinstruct.metrics.bootstrap import RESAMPLES
 from earthinstruct.metrics.catalogue import CATALOGUE
-from earthinstruct.metrics.compare import Difference, Paired
+from earthinstruct.metrics.compare import Difference, Paired, paired
 from earthinstruct.metrics.extra import ExtraMetric, extra_metrics
-from earthinstruct.metrics.inputs import geometries
-from earthinstruct.metrics.measure import extra_tallies
-from earthinstruct.metrics.regions import tally_regions
 from earthinstruct.metrics.summary import Score
 from earthinstruct.results import read_result
 from earthinstruct.running.stored import StoredRun, dataset_of, read_stored
+from earthinstruct.running.tallies import StoredTallies, read_tallies
 
 _COUNTING_ERRORS = {"over": "fp", "under": "fn"}
 # (name, whether it is a group) -> categories
@@ -55,14 +53,15 @@ def compare_runs(
 
     Scores that are functions of sums over images: F1, precision, recall, AP_nc50 (protocol `standard`), mIoU.
 
-    Predictions are scored again from the folders, each with the label map of its result and, after a sweep, with its
-    score threshold.
+    They are made from `tallies.npz` beside each result. Without that file, and for metrics of one's own, predictions
+    are scored again, with the label map of the result and, after a sweep, with its score threshold.
 
     Args:
-        first: a run folder, with `predictions.jsonl` and `result.json`.
+        first: a run folder, with `result.json` and `tallies.npz`, or `predictions.jsonl`.
         second: another of the same task.
-        dataset: the dataset, or its name or path; None: from where the first run had it.
-        data: the folder of the user's data; None: the one that the first run had.
+        dataset: the dataset, or its name or path; None: from where the run had it. It is read where predictions are
+            scored again.
+        data: the folder of the user's data; None: the one that the run had.
         resamples: bootstrap resamples of the images, the same for both runs.
         metrics: metric plug-ins to compare besides, by name or as objects.
 
@@ -77,39 +76,37 @@ def compare_runs(
             raise DataError(f"the runs do not compare: task {what} {values[0]!r} against {values[1]!r}")
     if results[0].protocol != results[1].protocol:
         raise DataError(f"the runs do not compare: protocol {results[0].protocol!r} against {results[1].protocol!r}")
-    dataset = dataset_of(first, results[0], dataset, data)
-    a, b = (read_stored(folder, result, dataset) for folder, result in zip((first, second), results, strict=True))
     extra = extra_metrics(metrics)
-    of_a, of_b = _tallies(a, extra), _tallies(b, extra)
-    try:  # masks only where both runs have them
-        pairs = {name: Paired(of_a[name], of_b[name], resamples) for name in of_a if name in of_b}
-    except ValueError as error:
-        raise DataError(f"the runs do not compare: {error}") from error
-    over = {(name, True): members for name, members in a.task.groups.items()}
-    over |= {(name, False): (name,) for name in a.task.categories}
-    closed_ap = a.protocol.constant_score_ap is None
+    found: list[StoredTallies] = []
+    for folder, result in zip((first, second), results, strict=True):
+        stored = None if extra else read_tallies(folder, result)
+        if stored is None:
+            dataset = dataset_of(folder, result, dataset, data)
+            stored = _scored_again(read_stored(folder, result, dataset), extra)
+        found.append(stored)
     functions = [(path, score.tally, score.function) for path, score in CATALOGUE.items() if score.function]
     functions += [
-        (f"{path}.mean", path, of.function(a.task.categories))
+        (f"{path}.mean", path, of.function(found[0].categories))
         for path, of in ((f"extra.{metric.name}", metric) for metric in extra)
     ]
+    compared = {tally for _, tally, _ in functions} | {"errors.box", "errors.mask"}
+    of_a, of_b = ({name: tally for name, tally in of.tallies.items() if name in compared} for of in found)
+    try:  # masks only where both runs have them
+        pairs = paired(of_a, of_b, resamples)
+    except ValueError as error:
+        raise DataError(f"the runs do not compare: {error}") from error
+    over = {(name, True): members for name, members in found[0].groups.items()}
+    over |= {(name, False): (name,) for name in found[0].categories}
+    closed_ap = protocol_named(results[0].protocol).constant_score_ap is None
     return [*_scores(functions, pairs, over, closed_ap), *_errors(pairs, over)]
 
 
-def _tallies(run: StoredRun, extra: Sequence[ExtraMetric]) -> dict[str, Tally]:
-    """`counting`, `box`, `mask`, `regions`, `errors.<geometry>`, `extra.<name>`; masks where there are some."""
-    truth, predicted = run.prepared.truth, run.prepared.predicted
-    found = run.tallies()
-    for geometry, tally in error_tallies(truth, predicted, run.protocol, threshold=run.threshold).items():
-        found[f"errors.{geometry}"] = tally
-    if "mask" in geometries(truth, predicted):
-        kept = predicted.instances.take(predicted.reaching(run.threshold))
-        found["regions"] = tally_regions(truth.images, truth.categories, kept, truth.instances)
-    for name, tally_or_reason in extra_tallies(truth, predicted, extra, threshold=run.threshold).items():
-        if isinstance(tally_or_reason, str):
-            raise DataError(f"metric {name!r} is undefined for {run.folder}: {tally_or_reason}")
-        found[f"extra.{name}"] = tally_or_reason
-    return found
+def _scored_again(run: StoredRun, extra: Sequence[ExtraMetric]) -> StoredTallies:
+    whole = run.scoring_set().tallied(run.threshold, extra)
+    for name, tally in whole.extra.items():
+        if isinstance(tally, str):
+            raise DataError(f"metric {name!r} is undefined for {run.folder}: {tally}")
+    return StoredTallies(whole.named_tallies, dict(run.task.groups))
 
 
 def _scores(
@@ -126,13 +123,13 @@ def _scores(
 
 
 def _errors(pairs: Mapping[str, Paired], over: _Over) -> Iterator[Compared]:
-    for part, paired in pairs.items():
-        if part == "counting":
-            columns = {f"errors.counting.{name}": column for name, column in _COUNTING_ERRORS.items()}
-        elif part.startswith("errors."):
-            columns = {f"{part}.{column}": column for column in paired.totals[0]}
+    for name, pair in pairs.items():
+        if name == "counting":
+            columns = {f"errors.counting.{error}": column for error, column in _COUNTING_ERRORS.items()}
+        elif name.startswith("errors."):
+            columns = {f"{name}.{column}": column for column in pair.totals[0]}
         else:
             continue
         for path, column in columns.items():
             for which, categories in over.items():
-                yield Compared(path, *which, paired.of_sum(column, categories))
+                yield Compared(path, *which, pair.of_sum(column, categories))

@@ -122,10 +122,9 @@ def evaluate(
                 resamples=resamples,
                 extra=extra,
                 images=run.image_ids,
-                spread=ready.spread(),
             )
             results[run.task.name] = result_of(run.manifest.task, ready.method, scored, protocol, mapper, [run.file])
-            run.keep(results[run.task.name])
+            run.keep(results[run.task.name], scored.tallies)
     return Evaluation(tuple(results[run.task.name] for run in runs), tuple(skipped), tuple(run.folder for run in runs))
 
 

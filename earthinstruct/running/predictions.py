@@ -7,7 +7,7 @@ import os
 import tempfile
 import weakref
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -233,10 +233,6 @@ class StoredRecords(Mapping[ImageId, Record]):
         """
         return _read_line(image, *self._line(image))
 
-    def some(self, images: Iterable[ImageId]) -> Mapping[ImageId, Record]:
-        """The records of those of the images that have one: their lines are read now, and decoded when asked for."""
-        return _Lines({image: self._line(image) for image in images if image in self._row})
-
     def _line(self, image: ImageId) -> tuple[bytes, Path, int]:
         """The line of an image, its file, and its number there."""
         row = 3 * self._row[image]
@@ -250,22 +246,6 @@ class StoredRecords(Mapping[ImageId, Record]):
 
     def __len__(self) -> int:
         return len(self._row)
-
-
-class _Lines(Mapping[ImageId, Record]):
-    """Lines of predictions files by image, in memory."""
-
-    def __init__(self, lines: Mapping[ImageId, tuple[bytes, Path, int]]) -> None:
-        self._lines = lines
-
-    def __getitem__(self, image: ImageId) -> Record:
-        return _read_line(image, *self._lines[image])
-
-    def __iter__(self) -> Iterator[ImageId]:
-        return iter(self._lines)
-
-    def __len__(self) -> int:
-        return len(self._lines)
 
 
 def _read_line(image: ImageId, line: bytes, path: Path, line_number: int) -> Record:

@@ -16,9 +16,11 @@ from earthinstruct.datasets import Dataset, Origin
 from earthinstruct.errors import ContractError, DataError, EarthInstructError
 from earthinstruct.files import as_json, decode_json, read_bytes, replace_file
 from earthinstruct.instances import ImageId
+from earthinstruct.metrics import Tally
 from earthinstruct.results import SCHEMA_VERSION, DatasetInfo, MethodInfo, Result, TaskInfo
 from earthinstruct.running.lock import folder_lock
 from earthinstruct.running.predictions import Record, RecordWriter, StoredRecords, sort_records, take_out_failures
+from earthinstruct.running.tallies import FILE_NAME, write_tallies
 from earthinstruct.tasks import Task
 
 Progress = Callable[[Task, int, int, int], None]  # task, images done, images in all, images failed
@@ -127,7 +129,8 @@ class Run:
         encoder = msgspec.json.Encoder()
         lines = (encoder.encode(records[image]) + b"\n" for image in self.image_ids if image in records)
         with self._written():
-            (self.folder / "result.json").unlink(missing_ok=True)
+            for name in ("result.json", FILE_NAME):
+                (self.folder / name).unlink(missing_ok=True)
             replace_file(self.folder / "run.json", as_json(self.manifest))
             replace_file(self.file, lines)
             for path in {*self._predictions()} - {self.file}:
@@ -146,14 +149,15 @@ class Run:
             sort_records(self.file, {image.id: place for place, image in enumerate(self.dataset.images)})
         return StoredRecords([self.file])
 
-    def keep(self, result: Result) -> None:
-        """Write `run.json` and `result.json`.
+    def keep(self, result: Result, tallies: Mapping[str, Tally]) -> None:
+        """Write `run.json`, `result.json` and `tallies.npz`.
 
         Raises:
             DataError: the folder cannot be written.
         """
         with self._written():
             replace_file(self.folder / "run.json", as_json(self.manifest))
+            write_tallies(self.folder, result, self.task.groups, tallies)
             replace_file(self.folder / "result.json", as_json(result))
 
     def _find_answers(self) -> None:
@@ -183,7 +187,8 @@ class Run:
     def _prepare_folder(self, overwrite: bool) -> None:
         manifest_file = self.folder / "run.json"
         if overwrite:
-            for path in (manifest_file, self.folder / "result.json", *self._predictions()):
+            of_a_run = (self.folder / name for name in ("run.json", "result.json", FILE_NAME))
+            for path in (*of_a_run, *self._predictions()):
                 path.unlink(missing_ok=True)
         self._refuse_another()
         replace_file(manifest_file, as_json(self.manifest))

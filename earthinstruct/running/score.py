@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import msgspec
@@ -11,18 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Usage
-from earthinstruct.datasets import Dataset, ImageRecord
+from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.instances import ImageId, Instances
-from earthinstruct.metrics import Metrics, Predicted, Protocol, Truth, Value
+from earthinstruct.metrics import Metrics, Predicted, Protocol, Tally, Truth, Value
 from earthinstruct.metrics.bootstrap import RESAMPLES
 from earthinstruct.metrics.extra import ExtraMetric
-from earthinstruct.metrics.measure import Part, boxes_of_part, choose_threshold, metrics_of
-from earthinstruct.metrics.outcomes import Outcomes
+from earthinstruct.metrics.measure import Chunk, boxes_of_chunk, choose_threshold, metrics_of
 from earthinstruct.metrics.protocols import STANDARD
 from earthinstruct.running.columns import Columns, Survey
-from earthinstruct.running.parallel import Each, in_order
-from earthinstruct.running.predictions import Record, StoredRecords
+from earthinstruct.running.predictions import Record
 from earthinstruct.tasks import ExactMapper, LabelMapper, MappedLabel, Task
 
 _IMAGES_AT_ONCE = 500
@@ -34,6 +31,7 @@ class Scored:
 
     Attributes:
         metrics: every score.
+        tallies: name -> numbers per image and category that scores are made of, as `Chunk.named_tallies`.
         label_map: where each label went.
         n_done: images with a prediction.
         failed: image -> reason, for the images that count as predicted empty.
@@ -41,6 +39,7 @@ class Scored:
     """
 
     metrics: Metrics
+    tallies: dict[str, Tally]
     label_map: dict[str, MappedLabel]
     n_done: int
     failed: dict[ImageId, str]
@@ -57,7 +56,6 @@ def score_records(
     sweep: bool = False,
     resamples: int = RESAMPLES,
     images: Sequence[ImageId] | None = None,
-    spread: AbstractContextManager[Each] | None = None,
     extra: Sequence[ExtraMetric] = (),
 ) -> Scored:
     """Score predictions of one task.
@@ -71,29 +69,24 @@ def score_records(
         sweep: choose the score threshold first.
         resamples: bootstrap resamples; 0: no intervals.
         images: score these images only; None: all of the dataset.
-        spread: where images are matched and tallied, some hundred at a time; None: in this process. Scores are the
-            same anywhere.
         extra: also these metric plug-ins.
 
     Raises:
         DataError: a record is malformed, or a label maps to nothing where the categories were given.
-        EarthInstructError: a sweep of predictions without scores, a metric plug-in that gives no score, or a process
-            that died.
+        EarthInstructError: a sweep of predictions without scores, or a metric plug-in that gives no score.
     """
-    known = _Set(task, dataset, records, protocol, mapper, images)
-    if sweep and known.survey.instances.scored is None:
-        raise EarthInstructError(
-            "--sweep needs predictions with scores, and these have none (they are confidence-free)"
-        )
-    with spread or in_order(1) as each:
-        chosen = None
-        if sweep:
-            boxes = list(each(_Piece.boxes, known.pieces(boxes_only=True)))
-            chosen = choose_threshold(boxes, known.truth(range(0)), protocol)
-        threshold = None if chosen is None else chosen.threshold
-        parts = list(each(_Piece.part, known.pieces(threshold=threshold, extra=extra)))
+    known = ScoringSet(task, dataset, records, protocol, mapper, images)
+    chosen = None
+    if sweep:
+        if known.survey.instances.scored is None:
+            raise EarthInstructError(
+                "--sweep needs predictions with scores, and these have none (they are confidence-free)"
+            )
+        boxes = [boxes_of_chunk(*chunk, protocol) for chunk in known.chunks(boxes_only=True)]
+        chosen = choose_threshold(boxes, known.truth(range(0)), protocol)
+    whole = known.tallied(None if chosen is None else chosen.threshold, extra)
     metrics = metrics_of(
-        parts,
+        whole,
         task.groups,
         protocol,
         chosen,
@@ -104,90 +97,12 @@ def score_records(
     if task.setting == "open_subclass":
         metrics = msgspec.structs.replace(metrics, adherence=known.adherence)
     failed = known.survey.failed
-    return Scored(metrics, known.label_map, len(known.images) - len(failed), failed, known.survey.usage)
+    n_done = len(known.images) - len(failed)
+    return Scored(metrics, whole.named_tallies, known.label_map, n_done, failed, known.survey.usage)
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """Predictions and ground truth of one task in the form the metrics take, all images at once.
-
-    Attributes:
-        truth: what is there.
-        predicted: what was predicted.
-        label_map: where each label went.
-        failed: image -> reason, for the images that count as predicted empty.
-        usage: what the predictions cost.
-    """
-
-    truth: Truth
-    predicted: Predicted
-    label_map: dict[str, MappedLabel]
-    failed: dict[ImageId, str]
-    usage: Usage
-
-
-def prepare(
-    task: Task,
-    dataset: Dataset,
-    records: Mapping[ImageId, Record],
-    *,
-    protocol: Protocol = STANDARD,
-    mapper: LabelMapper | None = None,
-    images: Sequence[ImageId] | None = None,
-) -> Prepared:
-    """Check and map predictions; the arguments and errors are those of `score_records`."""
-    known = _Set(task, dataset, records, protocol, mapper, images)
-    predicted = Predicted.join([piece.predicted() for piece in known.pieces()])
-    survey = known.survey
-    return Prepared(known.truth(range(len(known.images))), predicted, known.label_map, survey.failed, survey.usage)
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Some consecutive images of a set, with all that is needed to score them, here or in another process.
-
-    Attributes:
-        images: the images.
-        truth: what is there.
-        records: what was predicted.
-        columns: how the records become columns.
-        protocol: the rules.
-        any_counts: whether any image of the whole set has counts given.
-        threshold: the least score of a prediction that is there, or None.
-        extra: the metric plug-ins.
-    """
-
-    images: Sequence[ImageRecord]
-    truth: Truth
-    records: Mapping[ImageId, Record]
-    columns: Columns
-    protocol: Protocol
-    any_counts: bool
-    threshold: float | None
-    extra: Sequence[ExtraMetric] = ()
-
-    def predicted(self) -> Predicted:
-        return self.columns.predicted(self.images, self.records)
-
-    def boxes(self) -> Outcomes:
-        """What the sweep needs."""
-        predicted = self.columns.predicted(self.images, self.records, boxes_only=True)
-        return boxes_of_part(self.truth, predicted, self.protocol)
-
-    def part(self) -> Part:
-        """What the scores need."""
-        return Part.of(
-            self.truth,
-            self.predicted(),
-            self.protocol,
-            threshold=self.threshold,
-            any_counts=self.any_counts,
-            extra=self.extra,
-        )
-
-
-class _Set:
-    """Ground truth and predictions of one task: read once to know the labels, then handed out in pieces.
+class ScoringSet:
+    """Ground truth and predictions of one task: read once to know the labels, then handed out in chunks.
 
     The arguments and errors are those of `score_records`.
     """
@@ -197,9 +112,9 @@ class _Set:
         task: Task,
         dataset: Dataset,
         records: Mapping[ImageId, Record],
-        protocol: Protocol,
-        mapper: LabelMapper | None,
-        images: Sequence[ImageId] | None,
+        protocol: Protocol = STANDARD,
+        mapper: LabelMapper | None = None,
+        images: Sequence[ImageId] | None = None,
     ) -> None:
         wanted = None if images is None else set(images)
         self.task, self.dataset, self.records, self.protocol = task, dataset, records, protocol
@@ -257,27 +172,19 @@ class _Set:
             no_masks_reason=self.dataset.no_masks_reason,
         )
 
-    def pieces(
-        self, *, threshold: float | None = None, boxes_only: bool = False, extra: Sequence[ExtraMetric] = ()
-    ) -> Iterator[_Piece]:
-        """The set, some hundred images at a time; one piece without images where there are none."""
+    def chunks(self, *, boxes_only: bool = False) -> Iterator[tuple[Truth, Predicted]]:
+        """The set, some hundred images at a time; one chunk without images where the set has none."""
         n = len(self.images)
         for start in range(0, max(n, 1), _IMAGES_AT_ONCE):
             span = range(start, min(start + _IMAGES_AT_ONCE, n))
-            images = self.images[span.start : span.stop]
-            yield _Piece(
-                images,
-                self.truth(span, boxes_only=boxes_only),
-                _those_of(self.records, images),
-                self.columns,
-                self.protocol,
-                self.survey.any_counts,
-                threshold,
-                extra,
-            )
+            predicted = self.columns.predicted(self.images[start : span.stop], self.records, boxes_only=boxes_only)
+            yield self.truth(span, boxes_only=boxes_only), predicted
 
-
-def _those_of(records: Mapping[ImageId, Record], images: Sequence[ImageRecord]) -> Mapping[ImageId, Record]:
-    """The records of these images, in a form that another process can take."""
-    ids = [image.id for image in images]
-    return records.some(ids) if isinstance(records, StoredRecords) else {i: records[i] for i in ids if i in records}
+    def tallied(self, threshold: float | None, extra: Sequence[ExtraMetric] = ()) -> Chunk:
+        """What every score needs of the set; `threshold` is the least score of a prediction that counts."""
+        any_counts = self.survey.any_counts
+        found = [
+            Chunk.of(truth, predicted, self.protocol, threshold=threshold, any_counts=any_counts, extra=extra)
+            for truth, predicted in self.chunks()
+        ]
+        return Chunk.join(found, extra)

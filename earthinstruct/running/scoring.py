@@ -121,8 +121,9 @@ def score(
             _refuse_to_replace(folder, info, protocol, mapper, sweep, resamples, extra)
         if not in_place:
             records = run.replace(records)
-        result = result_of(info, method, scored(records), protocol, mapper, prediction_files(folder))
-        run.keep(result)
+        found = scored(records)
+        result = result_of(info, method, found, protocol, mapper, prediction_files(folder))
+        run.keep(result, found.tallies)
     if kept:
         kept(folder)
     return result

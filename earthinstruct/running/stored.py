@@ -1,26 +1,26 @@
-"""A scored run read back from its folder: what was predicted and what is there, as they were scored."""
+"""A scored run read back from its folder: its predictions and ground truth, as they were scored."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from earthinstruct.datasets import Dataset, Origin, dataset_sources, load_dataset
 from earthinstruct.errors import DataError
 from earthinstruct.instances import ImageId
-from earthinstruct.metrics import Protocol, Tally, protocol_named, tallies
+from earthinstruct.metrics import Protocol, protocol_named
 from earthinstruct.results import Result
 from earthinstruct.running.importers import read_predictions
 from earthinstruct.running.predictions import Record, hash_predictions, prediction_files
 from earthinstruct.running.run import read_manifest
-from earthinstruct.running.score import Prepared, prepare
+from earthinstruct.running.score import ScoringSet
 from earthinstruct.tasks import FileMapper, Task, task_named
 
 
 @dataclass(frozen=True, eq=False)
 class StoredRun:
-    """A run with its predictions mapped by the label map of its result.
+    """A run with its predictions.
 
     Attributes:
         folder: where it lies.
@@ -28,7 +28,6 @@ class StoredRun:
         dataset: what it was scored against.
         task: what it answers.
         records: what was written for each image.
-        prepared: ground truth and predictions.
     """
 
     folder: Path
@@ -36,7 +35,6 @@ class StoredRun:
     dataset: Dataset
     task: Task
     records: Mapping[ImageId, Record]
-    prepared: Prepared
 
     @property
     def protocol(self) -> Protocol:
@@ -48,9 +46,19 @@ class StoredRun:
         """The least score of a prediction that was scored, where a sweep chose one."""
         return None if self.result.metrics.sweep is None else self.result.metrics.sweep.threshold
 
-    def tallies(self) -> dict[str, Tally]:
-        """The tallies behind its F1 scores."""
-        return tallies(self.prepared.truth, self.prepared.predicted, self.protocol, threshold=self.threshold)
+    def scoring_set(self, images: Sequence[ImageId] | None = None) -> ScoringSet:
+        """Its predictions mapped by the label map of its result, beside the ground truth.
+
+        Args:
+            images: these images only; None: all that were scored.
+
+        Raises:
+            DataError: the predictions are malformed.
+        """
+        if images is None:
+            images = [image.id for image in self.dataset.images[: self.result.task.dataset.n_images]]
+        mapper = FileMapper(self.result.label_mapper, self.result.label_map)
+        return ScoringSet(self.task, self.dataset, self.records, self.protocol, mapper, images)
 
 
 def dataset_of(folder: Path, result: Result, dataset: str | Dataset | None = None, data: Path | None = None) -> Dataset:
@@ -92,7 +100,7 @@ def _remembered(folder: Path, result: Result, data: Path | None) -> Dataset:
 
 
 def read_stored(folder: Path, result: Result, dataset: Dataset) -> StoredRun:
-    """Read the predictions of a run, limited to the images that were scored.
+    """Find the predictions of a run.
 
     Args:
         folder: with `predictions.jsonl`.
@@ -104,16 +112,7 @@ def read_stored(folder: Path, result: Result, dataset: Dataset) -> StoredRun:
     """
     _check_predictions(folder, result)
     task = task_named(result.task.name, dataset.name, dataset.vocabulary)
-    records = read_predictions(folder, dataset)
-    prepared = prepare(
-        task,
-        dataset,
-        records,
-        protocol=protocol_named(result.protocol),
-        mapper=FileMapper(result.label_mapper, result.label_map),
-        images=[image.id for image in dataset.images[: result.task.dataset.n_images]],
-    )
-    return StoredRun(folder, result, dataset, task, records, prepared)
+    return StoredRun(folder, result, dataset, task, read_predictions(folder, dataset))
 
 
 def _check_predictions(folder: Path, result: Result) -> None:

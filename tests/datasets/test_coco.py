@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -210,3 +211,26 @@ def test_a_malformed_mask_is_named_by_its_place_in_the_file(coco, write_coco, mo
     coco["annotations"][1] |= {"image_id": image["id"], "segmentation": bad}
     with pytest.raises(DataError, match=r"segmentation of annotations\[1\]: the run lengths do not add up"):
         load_dataset(str(write_coco(coco)))
+
+
+def test_an_object_of_several_polygons_counts_whole_or_with_its_first(coco, write_coco):
+    coco["annotations"][3]["segmentation"].append([20, 1, 22, 1, 22, 3, 20, 3])
+    masks = load_dataset(str(write_coco(coco))).masks
+    assert masks.take(first_polygon_only=True).areas.tolist() == [16, 15, 36, 64]
+    assert masks.take(np.array([3, 0]), first_polygon_only=True).areas.tolist() == [64, 16]
+    assert masks.take(np.array([3, 0])).areas.tolist() == [68, 16]
+
+
+def test_masks_are_held_as_text(coco, write_coco):
+    entry = {**coco["annotations"][0], "segmentation": [[1, 1, 26, 1, 26, 15, 1, 15]]}
+    coco["annotations"] = [{**entry, "id": i} for i in range(8_000)]
+    path = str(write_coco(coco))
+    load_dataset(path)  # what is imported on first use is not counted
+    tracemalloc.start()
+    dataset = load_dataset(path)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(dataset.masks) == 8_000
+    # beside its text: 16 bytes for the place of a mask, and 56 for its columns; as runs it would take 8 bytes a column
+    text = len(dataset.masks.take(np.array([0])).encode()[0]["counts"])
+    assert held < 8_000 * 1.2 * (text + 16 + 8 * 7) + 100_000 < 8_000 * 25 * 8

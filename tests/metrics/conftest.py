@@ -9,7 +9,9 @@ import pytest
 
 from earthinstruct.instances import Instances
 from earthinstruct.masks import decode_rles, encode_masks
-from earthinstruct.metrics import Predicted, Truth
+from earthinstruct.metrics import Predicted, Protocol, Tally, Truth
+from earthinstruct.metrics.measure import Chunk
+from earthinstruct.metrics.protocols import STANDARD
 
 SIDE = 40
 
@@ -53,6 +55,13 @@ class Build:
             proposals,
             None if instances.masks is not None else "no masks",
         )
+
+    def tallies(
+        self, truth: Truth, predicted: Predicted, protocol: Protocol = STANDARD, threshold: float | None = None
+    ) -> dict[str, Tally]:
+        """Every tally by name."""
+        counted = bool(predicted.has_counts.any())
+        return Chunk.of(truth, predicted, protocol, threshold=threshold, any_counts=counted).named_tallies
 
     def random(self, generator: np.random.Generator, n: int, scores: bool = False) -> Instances:
         """Boxes on a coarse grid, so that many overlap and many scores are equal."""

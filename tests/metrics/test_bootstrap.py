@@ -18,12 +18,12 @@ def tally(tp: np.ndarray, fn: np.ndarray) -> Tally:
 
 
 def recall_interval(whole: Tally) -> tuple[float, float] | None:
-    totals = resampled_totals(whole, image_weights(whole.images))
+    (totals,) = resampled_totals([whole])
     return interval(recall(totals), totals["tp"] + totals["fn"] > 0)
 
 
 def drawn(images: tuple[str, ...]) -> np.ndarray:
-    return np.concatenate([weights for _, weights in image_weights(images, 200).blocks()], axis=1)
+    return np.concatenate(list(image_weights(images, 200)))
 
 
 def test_weights_draw_as_many_images_as_there_are_and_follow_the_id() -> None:
@@ -35,16 +35,17 @@ def test_weights_draw_as_many_images_as_there_are_and_follow_the_id() -> None:
     np.testing.assert_array_equal(weights[:, [0, 3, 2, 1]], [np.bincount(row, minlength=4) for row in expected])
 
 
-@pytest.mark.parametrize("in_memory", [0, 7, 100])
-def test_weights_in_a_file_give_the_same_totals(monkeypatch: pytest.MonkeyPatch, in_memory: int) -> None:
-    whole = tally(np.arange(11) % 3, np.arange(11) % 2)
-    totals = resampled_totals(whole, image_weights(whole.images, 20))
-    monkeypatch.setattr(bootstrap, "_WEIGHTS_IN_MEMORY", in_memory)
+def test_how_the_work_is_cut_changes_no_total(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, other = (tally(np.arange(n) % 3, np.arange(n) % 2) for n in (11, 7))
+    totals = resampled_totals([whole, other, whole], 20)
     monkeypatch.setattr(bootstrap, "_DRAWS_AT_ONCE", 30)
-    monkeypatch.setattr(bootstrap, "_WEIGHTS_AT_ONCE", 60)
-    again = resampled_totals(whole, image_weights.__wrapped__(whole.images, 20))
-    for name, values in totals.items():
-        np.testing.assert_array_equal(again[name], values)
+    monkeypatch.setattr(bootstrap, "_WEIGHTS_AT_ONCE", 70)  # 6 and 10 resamples
+    monkeypatch.setattr(bootstrap, "_FACTORS_AT_ONCE", 18)  # 3 and 1 images
+    for before, after in zip(totals, resampled_totals([whole, other, whole], 20), strict=True):
+        for name, values in before.items():
+            np.testing.assert_array_equal(after[name], values)
+    weights = np.concatenate(list(image_weights(other.images, 20))).astype(np.int64)
+    np.testing.assert_array_equal(totals[1]["tp"], weights @ other.columns["tp"])
 
 
 def test_an_interval_is_about_two_standard_errors_each_side() -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from earthinstruct.metrics import error_tallies
-from earthinstruct.metrics.compare import Paired
+from earthinstruct.metrics.compare import Paired, paired
 from earthinstruct.metrics.scores import f1, recall
 from earthinstruct.metrics.tally import Tally
 
@@ -17,9 +16,13 @@ def run(found: np.ndarray) -> Tally:
     return Tally(tuple(range(len(found))), ("a",), {"tp": tp, "fp": 0 * tp, "fn": 1 - tp})
 
 
+def pair(first: Tally, second: Tally, resamples: int = 1_000) -> Paired:
+    return paired({"box": first}, {"box": second}, resamples)["box"]
+
+
 def test_equal_runs_do_not_differ() -> None:
     half = run(np.arange(100) % 2)
-    difference = Paired(half, half).of_mean(recall, ["a"])
+    difference = pair(half, half).of_mean(recall, ["a"])
     assert (difference.first, difference.second) == (0.5, 0.5)
     assert (difference.value, difference.ci95, difference.p) == (0, (0, 0), 1)
 
@@ -27,11 +30,11 @@ def test_equal_runs_do_not_differ() -> None:
 def test_a_run_that_finds_more_in_every_resample() -> None:
     # 50 of 100 found, then 90: a difference of 0.4
     first, second = run(np.arange(100) % 2), run(np.arange(100) >= 10)
-    difference = Paired(first, second).of_mean(recall, ["a"])
+    difference = pair(first, second).of_mean(recall, ["a"])
     assert difference.value == pytest.approx(0.4)
     assert 0 < difference.ci95[0] < 0.4 < difference.ci95[1]
     assert difference.p == pytest.approx(2 / 1001)  # no resample of 1,000 on the other side
-    assert Paired(second, first).of_mean(recall, ["a"]).value == pytest.approx(-0.4)
+    assert pair(second, first).of_mean(recall, ["a"]).value == pytest.approx(-0.4)
 
 
 def test_runs_that_err_on_the_same_images_differ_more_surely_than_runs_that_do_not() -> None:
@@ -39,10 +42,10 @@ def test_runs_that_err_on_the_same_images_differ_more_surely_than_runs_that_do_n
     nested, apart = half.copy(), half[::-1].copy()
     nested[:20] = 1
     apart[:20] = 1  # ten more found than `half`, both
-    paired = Paired(run(half), run(nested)).of_mean(recall, ["a"])
-    unrelated = Paired(run(half), run(apart)).of_mean(recall, ["a"])
-    assert paired.value == unrelated.value == pytest.approx(0.05)
-    assert paired.p < 0.05 < unrelated.p
+    related = pair(run(half), run(nested)).of_mean(recall, ["a"])
+    unrelated = pair(run(half), run(apart)).of_mean(recall, ["a"])
+    assert related.value == unrelated.value == pytest.approx(0.05)
+    assert related.p < 0.05 < unrelated.p
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
@@ -51,7 +54,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     outside = 0
     for _ in range(200):
         low, high = (
-            Paired(run(generator.random(100) < 0.6), run(generator.random(100) < 0.6), 300).of_mean(recall, ["a"]).ci95
+            pair(run(generator.random(100) < 0.6), run(generator.random(100) < 0.6), 300).of_mean(recall, ["a"]).ci95
         )
         outside += not low <= 0 <= high
     assert 2 <= outside <= 20
@@ -60,32 +63,39 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
 def test_the_order_of_the_images_has_no_say() -> None:
     first, second = run(np.arange(30) % 2), run(np.arange(30) >= 7)
     backwards = Tally(second.images[::-1], ("a",), {n: c[::-1] for n, c in second.columns.items()})
-    assert Paired(first, second).of_mean(recall, ["a"]) == Paired(first, backwards).of_mean(recall, ["a"])
+    assert pair(first, second).of_mean(recall, ["a"]) == pair(first, backwards).of_mean(recall, ["a"])
 
 
 def test_error_types_are_compared_in_objects(build) -> None:
     targets = build.instances([(i, 0, 0, 0, 10, 10) for i in range(3)] + [(0, 1, 20, 20, 10, 10)])
     truth = build.truth(targets)
-    empty = error_tallies(truth, build.predicted(build.instances([]), truth))["box"]
+    empty = build.tallies(truth, build.predicted(build.instances([]), truth))["errors.box"]
     beside = build.instances([(i, 0, 6, 0, 10, 10) for i in range(3)])
-    placed = error_tallies(truth, build.predicted(beside, truth))["box"]
-    paired = Paired(empty, placed)
-    missed = paired.of_sum("missed", truth.categories)
+    placed = build.tallies(truth, build.predicted(beside, truth))["errors.box"]
+    errors = pair(empty, placed)
+    missed = errors.of_sum("missed", truth.categories)
     assert (missed.first, missed.second, missed.value) == (4, 1, -3)
     assert missed.ci95 == (-3, -3)  # one less in each image, whichever are drawn
-    assert paired.of_sum("localisation", ["a"]).value == 3
-    assert paired.of_sum("localisation", ["b"]).value == 0
+    assert errors.of_sum("localisation", ["a"]).value == 3
+    assert errors.of_sum("localisation", ["b"]).value == 0
 
 
 def test_only_the_same_images_and_ground_truth_compare() -> None:
     with pytest.raises(ValueError, match="same images"):
-        Paired(run(np.ones(3)), run(np.ones(4)))
+        pair(run(np.ones(3)), run(np.ones(4)))
     other = run(np.ones(3))
     other.columns["fn"][0] = 5
     with pytest.raises(ValueError, match="different ground truth"):
-        Paired(run(np.ones(3)), other)
+        pair(run(np.ones(3)), other)
 
 
 def test_no_ground_truth() -> None:
     nothing = Tally((0,), ("a",), {name: np.zeros((1, 1), dtype=np.int64) for name in ("tp", "fp", "fn")})
-    assert Paired(nothing, nothing).of_mean(f1, ["a"]) is None
+    assert pair(nothing, nothing).of_mean(f1, ["a"]) is None
+
+
+def test_tallies_of_the_same_images_share_their_resamples() -> None:
+    half, most = run(np.arange(40) % 2), run(np.arange(40) >= 4)
+    together = paired({"box": half, "mask": most, "alone": half}, {"mask": most, "box": most}, 50)
+    assert list(together) == ["box", "mask"]
+    assert together["box"].of_mean(recall, ["a"]) == pair(half, most, 50).of_mean(recall, ["a"])

@@ -17,9 +17,7 @@ from earthinstruct.metrics import (
     TARGET_VERDICTS,
     Predicted,
     Truth,
-    error_tallies,
     measure,
-    tallies,
     verdicts,
 )
 from earthinstruct.metrics.matching import box_iou, find_pairs, match
@@ -177,9 +175,9 @@ def test_verdicts_add_up_to_the_tally_and_to_each_other(build, seed, protocol, s
     truth = build.truth(build.random(generator, 25))
     predicted = build.predicted(build.random(generator, 40, scored), truth)
     threshold = 0.4 if scored else None
-    whole = tallies(truth, predicted, protocol, threshold=threshold)
-    for geometry, errors in error_tallies(truth, predicted, protocol, threshold=threshold).items():
-        column, tally = errors.columns, whole[geometry].columns
+    whole = build.tallies(truth, predicted, protocol, threshold)
+    for geometry in ("box", "mask"):
+        column, tally = whole[f"errors.{geometry}"].columns, whole[geometry].columns
         np.testing.assert_array_equal(column["correct"], tally["tp"])
         wrong = ("duplicate", "classification", "localisation", "both", "background")
         np.testing.assert_array_equal(sum(column[name] for name in wrong), tally["fp"])
@@ -248,7 +246,7 @@ def test_parts_add_up_to_the_whole(build, seed) -> None:
 
     def of(images: list[int]) -> dict[str, np.ndarray]:
         kept = replace(truth, instances=truth.instances.take(np.isin(truth.instances.image, images)))
-        return error_tallies(kept, part(images))["box"].totals
+        return build.tallies(kept, part(images))["errors.box"].totals
 
     whole, first, second = of([0, 1, 2]), of([0]), of([1, 2])
     for name, total in whole.items():

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from dataclasses import replace
-from importlib.metadata import EntryPoint
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earthinstruct import registry
-from earthinstruct.cli import listing
-from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.errors import EarthInstructError
 from earthinstruct.files import as_json
 from earthinstruct.metrics import measure
 from earthinstruct.metrics.extra import ExtraMetric, MetricError, extra_metric, extra_metrics
-from earthinstruct.metrics.measure import Part, metrics_of
+from earthinstruct.metrics.measure import Chunk, metrics_of
 from earthinstruct.metrics.protocols import STANDARD
 from earthinstruct.metrics.tally import compact
-from earthinstruct.registry import METRICS, PluginError
+from earthinstruct.registry import PluginError
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-metric.md"
 
@@ -34,20 +29,6 @@ def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("metrics") / "mine.py"
     path.write_text("\n".join(re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)))
     return path
-
-
-@pytest.fixture
-def registered(monkeypatch):
-    """Replaces the installed entry points."""
-
-    class Named(EntryPoint):
-        dist = SimpleNamespace(name="theirs")
-
-    def register(**entries):
-        found = [Named(name.replace("_", "-"), value, METRICS) for name, value in entries.items()]
-        monkeypatch.setattr(registry, "entry_points", lambda group: found if group == METRICS else [])
-
-    return register
 
 
 class Off:
@@ -96,7 +77,7 @@ def test_without_metrics_nothing_is_added(build) -> None:
 
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=settings().max_examples // 10)
-def test_parts_of_images_score_as_the_whole(build, file, seed) -> None:
+def test_chunks_score_as_the_whole(build, file, seed) -> None:
     generator = np.random.default_rng(seed)
     truth = build.truth(build.random(generator, 20))
     predicted = build.predicted(build.random(generator, 20, scores=True), truth, generator.integers(0, 5, (3, 3)))
@@ -107,8 +88,8 @@ def test_parts_of_images_score_as_the_whole(build, file, seed) -> None:
         part = instances.take(instances.image == image)
         return replace(part, image=part.image - image)
 
-    parts = [
-        Part.of(
+    chunks = [
+        Chunk.of(
             replace(truth, images=truth.images[i : i + 1], instances=only(truth.instances, i)),
             replace(
                 predicted,
@@ -119,11 +100,13 @@ def test_parts_of_images_score_as_the_whole(build, file, seed) -> None:
             STANDARD,
             threshold=None,
             any_counts=True,
-            extra=pickle.loads(pickle.dumps(extra)),  # as to another process
+            extra=extra,
         )
         for i in range(3)
     ]
-    found = metrics_of(parts, truth.groups, STANDARD, None, resamples=20, no_masks_reason=None, extra=extra)
+    found = metrics_of(
+        Chunk.join(chunks, extra), truth.groups, STANDARD, None, resamples=20, no_masks_reason=None, extra=extra
+    )
     assert as_json(found) == as_json(whole)
 
 
@@ -195,33 +178,15 @@ def test_integers_are_kept_small_whatever_their_sign() -> None:
         assert (compact(column).dtype, compact(column).tolist()) == (kept, [low, high])
 
 
-def test_a_registered_metric_is_found_by_its_name(registered, file, monkeypatch) -> None:
+def test_a_metric_is_found_in_a_module_and_in_a_file(file, monkeypatch) -> None:
     monkeypatch.syspath_prepend(file.parent)
-    registered(exact_count="mine:ExactCount", other="mine:ExactCount", gone="no_such_module:Thing")
-    found = extra_metric("exact-count")
-    assert (found.name, found.distribution) == ("exact-count", "theirs")
-    assert pickle.loads(pickle.dumps(found)).distribution == "theirs"
-    with pytest.raises(PluginError, match=r"'other' of distribution 'theirs' has the name 'exact-count'; .* the same"):
-        extra_metric("other")
-    with pytest.raises(PluginError, match="metric 'gone' of distribution 'theirs' cannot be loaded: ModuleNotFound"):
-        extra_metric("gone")
-    with pytest.raises(
-        UnknownNameError, match=r"unknown metric 'exact-cuont'; did you mean 'exact-count'.*own is given"
-    ):
-        extra_metric("exact-cuont")
+    assert extra_metric("mine:ExactCount").name == "exact-count"
+    with pytest.raises(PluginError, match="metric 'no_such_module:Thing' cannot be loaded: ModuleNotFoundError"):
+        extra_metric("no_such_module:Thing")
+    with pytest.raises(PluginError, match=r"metric 'exact-count' has no class; give package\.module:Class"):
+        extra_metric("exact-count")
     with pytest.raises(PluginError, match="metric 'exact-count' is given twice"):
-        extra_metrics(["exact-count", f"{file}:ExactCount"])
-
-
-def test_a_broken_metric_is_one_line_of_the_list(registered, file, monkeypatch) -> None:
-    monkeypatch.syspath_prepend(file.parent)
-    registered(exact_count="mine:ExactCount", gone="no_such_module:Thing")
-    rows = {row["name"]: row for row in listing.metrics()}
-    assert (
-        rows["extra.exact-count"]["meaning"] == "Share of the images with objects of a category whose count is right."
-    )
-    assert rows["extra.gone"]["meaning"].startswith("warning: metric 'gone' of distribution 'theirs' cannot be loaded")
-    assert rows["box.f1"]["from"] == "earthinstruct"
+        extra_metrics(["mine:ExactCount", f"{file}:ExactCount"])
 
 
 def test_what_is_no_metric_says_so(tmp_path) -> None:

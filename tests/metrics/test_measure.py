@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from earthinstruct.files import as_json
 from earthinstruct.metrics import PROTOCOLS, SWEEP_THRESHOLDS, Metrics, measure
-from earthinstruct.metrics.measure import Part, boxes_of_part, choose_threshold, metrics_of
-from earthinstruct.metrics.measure import tallies as box_tallies
+from earthinstruct.metrics.measure import Chunk, boxes_of_chunk, choose_threshold, metrics_of
 from earthinstruct.metrics.scores import f1
 from earthinstruct.metrics.tally import count_per_image
 
@@ -285,7 +284,7 @@ def test_the_sweep_is_what_scoring_the_survivors_gives(build, seed) -> None:
 
         def value(threshold, protocol=protocol):
             survivors = replace(predictions.take(predictions.scores >= threshold), masks=None)
-            totals = box_tallies(truth, build.predicted(survivors, truth), protocol)["box"].totals
+            totals = build.tallies(truth, build.predicted(survivors, truth), protocol)["box"].totals
             return f1(totals)[totals["tp"] + totals["fn"] > 0].mean()
 
         expected = [value(threshold) for threshold in SWEEP_THRESHOLDS]
@@ -339,7 +338,7 @@ def test_f1_of_nothing_is_zero() -> None:
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
 @given(seed=st.integers(0, 2**32 - 1), with_counts=st.booleans())
 @settings(max_examples=settings().max_examples // 5)
-def test_parts_of_images_score_as_the_whole(build, protocol, seed, with_counts) -> None:
+def test_chunks_score_as_the_whole(build, protocol, seed, with_counts) -> None:
     generator = np.random.default_rng(seed)
     truth = build.truth(build.random(generator, 25))
     counts = generator.integers(0, 4, (3, 3)) if with_counts else None
@@ -350,7 +349,7 @@ def test_parts_of_images_score_as_the_whole(build, protocol, seed, with_counts) 
         part = instances.take(instances.image == image)
         return replace(part, image=part.image - image)
 
-    parts = [
+    chunks = [
         (
             replace(truth, images=truth.images[i : i + 1], instances=only(truth.instances, i)),
             replace(
@@ -363,7 +362,7 @@ def test_parts_of_images_score_as_the_whole(build, protocol, seed, with_counts) 
         )
         for i in range(3)
     ]
-    sweep = choose_threshold([boxes_of_part(*part, protocol) for part in parts], truth, protocol)
-    tallied = [Part.of(*part, protocol, threshold=sweep.threshold, any_counts=with_counts) for part in parts]
-    found = metrics_of(tallied, truth.groups, protocol, sweep, resamples=20, no_masks_reason=None)
+    sweep = choose_threshold([boxes_of_chunk(*chunk, protocol) for chunk in chunks], truth, protocol)
+    tallied = [Chunk.of(*chunk, protocol, threshold=sweep.threshold, any_counts=with_counts) for chunk in chunks]
+    found = metrics_of(Chunk.join(tallied), truth.groups, protocol, sweep, resamples=20, no_masks_reason=None)
     assert as_json(found) == as_json(whole)

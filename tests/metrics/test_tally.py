@@ -38,7 +38,7 @@ def test_parts_add_up_to_the_whole(build, seed) -> None:
     whole = both(predictions, targets, [0, 1, 2])
     parts = both(predictions, targets, [0]), both(predictions, targets, [1, 2])
     for together, first, second in zip(whole, *parts, strict=True):
-        added = first + second
+        added = Tally.join([first, second])
         assert added.images == together.images
         for name, column in together.columns.items():
             np.testing.assert_array_equal(added.columns[name], column)
@@ -56,10 +56,10 @@ def test_counting() -> None:
 def test_refuses_what_does_not_add_up() -> None:
     column = {"tp": np.zeros((1, 1), dtype=np.int64)}
     tally = Tally((1,), ("a",), column)
-    with pytest.raises(ValueError, match="image 1 is in both"):
-        tally + tally
+    with pytest.raises(ValueError, match="image 1 is in two"):
+        Tally.join([tally, tally])
     with pytest.raises(ValueError, match="same categories"):
-        tally + Tally((2,), ("b",), column)
+        Tally.join([tally, Tally((2,), ("b",), column)])
 
 
 @pytest.mark.parametrize(("largest", "kind"), [(0, "int8"), (127, "int8"), (128, "int16"), (2**31, "int64")])

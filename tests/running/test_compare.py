@@ -59,6 +59,7 @@ def test_runs_of_other_tasks_do_not_compare(runs, constant, dataset, tmp_path):
 
 
 def test_predictions_that_are_not_those_of_the_result_do_not_compare(runs, dataset):
+    (runs[1] / "tallies.npz").unlink()
     file = runs[1] / "predictions.jsonl"
     file.write_bytes(file.read_bytes().replace(b'"labels":[]', b'"labels": []') + b'{"image_id":5}\n')
     with pytest.raises(DataError, match=r"predictions\.jsonl has changed since it was scored; score it again"):

@@ -11,9 +11,8 @@ import time
 import pytest
 
 from earthinstruct import evaluate
-from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.errors import EarthInstructError
 from earthinstruct.running.engines import EngineOptions
-from earthinstruct.running.engines.worker import MethodSource
 
 ray = pytest.importorskip("ray")
 ray_engine = pytest.importorskip("earthinstruct.running.engines.ray")
@@ -169,19 +168,6 @@ def test_a_run_that_is_stopped_keeps_what_was_in_hand_and_goes_on(cluster, numbe
     assert 2 <= seen[-1] <= 6  # four that waited for nothing, and one in the hand of each actor
     whole = run(f"{faulty}:Faulty", numbered, tmp_path / "whole")
     assert answers(run(f"{faulty}:Faulty", numbered, tmp_path, **options)) == answers(whole)
-
-
-def half(number):
-    if number % 2:
-        raise DataError(f"{number} is odd")
-    return number // 2
-
-
-def test_scoring_tasks_keep_the_order_and_raise_what_the_work_raised(cluster, numbered, faulty):
-    with ray_engine.RayEngine(TWO, MethodSource(f"{faulty}:Faulty"), numbered) as engine, engine.spread() as each:
-        assert list(each(half, range(0, 20, 2))) == list(range(10))
-        with pytest.raises(DataError, match=r"^3 is odd$"):
-            list(each(half, [2, 3]))
 
 
 def test_a_node_of_the_cluster_that_is_lost_in_the_middle_takes_no_image_with_it(cluster, numbered, faulty, tmp_path):

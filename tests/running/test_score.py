@@ -1,23 +1,21 @@
-"""Records in parts: nothing depends on how many images are turned into columns at a time."""
+"""Records in chunks: nothing depends on how many images are turned into columns at a time."""
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from earthinstruct.datasets import Dataset
-from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.errors import DataError
 from earthinstruct.files import as_json
 from earthinstruct.masks import encode_runs
 from earthinstruct.metrics import PROTOCOLS, bootstrap, measure, outcomes, regions
 from earthinstruct.metrics.extra import extra_metrics
-from earthinstruct.running.parallel import in_order
 from earthinstruct.running.predictions import ProposalRecord, Record
-from earthinstruct.running.score import Scored, prepare, score_records
-from earthinstruct.tasks import tasks_of
+from earthinstruct.running.score import Scored, ScoringSet, score_records
+from earthinstruct.tasks import Task, tasks_of
 
 MASK = encode_runs([21, 4, 16, 4, 16, 4, 16, 4, 515], (20, 30))
 BOX = (1.0, 1.0, 4.0, 4.0)
@@ -32,13 +30,14 @@ def full(image: int, labels: list[str]) -> Record:
     )
 
 
-def scored(
-    dataset: Dataset, records: list[Record], sweep: bool = False, protocol: str = "standard", workers: int = 1
-) -> Scored:
-    task = tasks_of(dataset.name, dataset.vocabulary, "open_vocabulary")[0]
+def task_of(dataset: Dataset) -> Task:
+    return tasks_of(dataset.name, dataset.vocabulary, "open_vocabulary")[0]
+
+
+def scored(dataset: Dataset, records: list[Record], sweep: bool = False, protocol: str = "standard") -> Scored:
     found = {r.image_id: r for r in records}
     rules = PROTOCOLS[protocol]
-    return score_records(task, dataset, found, protocol=rules, sweep=sweep, resamples=20, spread=in_order(workers))
+    return score_records(task_of(dataset), dataset, found, protocol=rules, sweep=sweep, resamples=20)
 
 
 @pytest.fixture
@@ -49,68 +48,50 @@ def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outcomes, "_SCORES_AT_ONCE", 1)
     monkeypatch.setattr(bootstrap, "_DRAWS_AT_ONCE", 1)
     monkeypatch.setattr(bootstrap, "_WEIGHTS_AT_ONCE", 1)
+    monkeypatch.setattr(bootstrap, "_FACTORS_AT_ONCE", 1)
 
 
 RECORDS = [full(0, ["ship", "harbor", "ship"]), full(7, ["ship"]), Record(9, error="out of memory")]
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_parts_score_as_the_whole(dataset: Dataset, protocol: str, request: pytest.FixtureRequest) -> None:
+def test_chunks_score_as_the_whole(dataset: Dataset, protocol: str, request: pytest.FixtureRequest) -> None:
     whole = scored(dataset, RECORDS, sweep=True, protocol=protocol)
     request.getfixturevalue("one_at_a_time")
-    bootstrap.image_weights.cache_clear()
-    parts = scored(dataset, RECORDS, sweep=True, protocol=protocol)
-    assert as_json(parts.metrics) == as_json(whole.metrics)
+    chunks = scored(dataset, RECORDS, sweep=True, protocol=protocol)
+    assert as_json(chunks.metrics) == as_json(whole.metrics)
     assert whole.metrics.mask.miou.value > 0
-    assert (parts.failed, parts.n_done, parts.label_map) == (whole.failed, whole.n_done, whole.label_map)
-    assert parts.usage == whole.usage
+    assert (chunks.failed, chunks.n_done, chunks.label_map) == (whole.failed, whole.n_done, whole.label_map)
+    assert chunks.usage == whole.usage
     assert whole.usage.seconds == {"all": 4}
 
 
 @pytest.mark.usefixtures("one_at_a_time")
-def test_parts_are_what_measure_finds_in_all_at_once(dataset: Dataset) -> None:
-    task = tasks_of(dataset.name, dataset.vocabulary, "open_vocabulary")[0]
-    ready = prepare(task, dataset, {r.image_id: r for r in RECORDS})
-    found = measure(ready.truth, ready.predicted, sweep=True, resamples=20)
+def test_chunks_are_what_measure_finds_in_all_at_once(dataset: Dataset) -> None:
+    known = ScoringSet(task_of(dataset), dataset, {r.image_id: r for r in RECORDS})
+    predicted = known.columns.predicted(known.images, known.records)
+    found = measure(known.truth(range(len(known.images))), predicted, sweep=True, resamples=20)
     assert as_json(scored(dataset, RECORDS, sweep=True).metrics) == as_json(found)
 
 
 @pytest.mark.usefixtures("one_at_a_time")
-def test_processes_find_a_metric_in_its_file(dataset: Dataset) -> None:
+def test_a_metric_from_a_file(dataset: Dataset) -> None:
     file = Path(__file__).parents[1] / "plugin_fixture" / "src" / "bright_spots" / "count_bias.py"
     extra = extra_metrics([f"{file}:CountBias"])
-    task = tasks_of(dataset.name, dataset.vocabulary, "open_vocabulary")[0]
-    found = score_records(
-        task, dataset, {r.image_id: r for r in RECORDS}, spread=in_order(2), extra=extra, resamples=0
-    ).metrics.extra["count-bias"]
+    records = {r.image_id: r for r in RECORDS}
+    found = score_records(task_of(dataset), dataset, records, extra=extra, resamples=0).metrics.extra["count-bias"]
     # `full` counts one more than it finds. Ships 2, 1, 0: 3, 2, 0. Harbors 1, 0, 0: 2, 0, 0
     assert [value.value for value in found.per_category.values()] == pytest.approx([2 / 3, 1 / 3])
 
 
 @pytest.mark.usefixtures("one_at_a_time")
-def test_processes_score_as_one(dataset: Dataset) -> None:
-    one, two = (scored(dataset, RECORDS, sweep=True, workers=workers) for workers in (1, 2))
-    assert as_json(two.metrics) == as_json(one.metrics)
-
-
-@pytest.mark.usefixtures("one_at_a_time")
-def test_an_error_in_a_process_names_the_image(dataset: Dataset) -> None:
+def test_an_error_names_the_image(dataset: Dataset) -> None:
     with pytest.raises(DataError, match=r"image 7: boxes\[0\] is"):
-        scored(dataset, [full(0, ["ship"]), Record(7, ["ship"], [(0.0, 0.0, -1.0, 1.0)], [MASK], [0.5])], workers=2)
-
-
-def test_a_process_that_dies_is_an_error_of_ours() -> None:
-    with pytest.raises(EarthInstructError, match="a scoring process died"), in_order(2) as each:
-        list(each(os._exit, [1]))
-
-
-def test_at_least_one_process(dataset: Dataset) -> None:
-    with pytest.raises(EarthInstructError, match="workers must be at least 1, got 0"):
-        scored(dataset, RECORDS, workers=0)
+        scored(dataset, [full(0, ["ship"]), Record(7, ["ship"], [(0.0, 0.0, -1.0, 1.0)], [MASK], [0.5])])
 
 
 @pytest.mark.usefixtures("one_at_a_time")
-def test_what_only_some_parts_have(dataset: Dataset) -> None:
+def test_what_only_some_chunks_have(dataset: Dataset) -> None:
     bare = Record(7, ["ship"], [BOX], [MASK])
     with pytest.raises(DataError, match="image 7 has no scores, and other images have"):
         scored(dataset, [full(0, ["ship"]), bare])

@@ -12,7 +12,6 @@ from earthinstruct.datasets import Dataset
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.results import MethodInfo
 from earthinstruct.running.engines.worker import MethodSource
-from earthinstruct.running.parallel import Each
 from earthinstruct.running.predictions import Record
 from earthinstruct.tasks import Task
 
@@ -81,10 +80,6 @@ class Engine(Protocol):
             work: the tasks, and the images of each.
             stopping: once it says yes, the images in hand are finished and no other is begun.
         """
-        ...
-
-    def spread(self) -> AbstractContextManager[Each]:
-        """Where the answers are scored."""
         ...
 
 

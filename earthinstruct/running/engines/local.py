@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from types import TracebackType
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.results import MethodInfo
 from earthinstruct.running.engines import Stopping, Work
 from earthinstruct.running.engines.worker import Chunk, MethodSource, Pixels, Worker, chunks, targets_for
-from earthinstruct.running.parallel import Each, in_order
 from earthinstruct.running.predictions import Record
 from earthinstruct.tasks import Task
 
@@ -66,10 +64,6 @@ class InProcess:
                         yield from ((task, record) for record in records)
             finally:
                 reader.shutdown(wait=False, cancel_futures=True)
-
-    def spread(self) -> AbstractContextManager[Each]:
-        """Answers are scored in this process."""
-        return in_order(1)
 
     def _read(self, chunk: Chunk) -> dict[int, Pixels | str]:
         return {i: self._worker.read(i) for i in sorted({i for _, images in chunk for i in images})}

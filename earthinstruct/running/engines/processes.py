@@ -14,7 +14,6 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
@@ -25,7 +24,6 @@ from earthinstruct.errors import EarthInstructError
 from earthinstruct.results import MethodInfo
 from earthinstruct.running.engines import EngineOptions, Stopping, Work
 from earthinstruct.running.engines.worker import Answers, Batch, MethodSource, Ready, Worker, chunks, targets_for
-from earthinstruct.running.parallel import Each, in_order
 from earthinstruct.running.predictions import Record
 from earthinstruct.tasks import Task
 
@@ -138,10 +136,6 @@ class ProcessPool:
                     held[worker] = left
                 elif left:
                     todo.appendleft(left)
-
-    def spread(self) -> AbstractContextManager[Each]:
-        """Answers are scored in this process."""
-        return in_order(1)
 
     def _start(self) -> None:
         try:

@@ -10,11 +10,11 @@ import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import ray
@@ -27,12 +27,8 @@ from earthinstruct.results import MethodInfo
 from earthinstruct.running.engines import EngineOptions, Stopping, Work
 from earthinstruct.running.engines.processes import ProcessPool
 from earthinstruct.running.engines.worker import MethodSource, Ready, chunks
-from earthinstruct.running.parallel import Each, ahead
 from earthinstruct.running.predictions import Record
 from earthinstruct.tasks import Task
-
-_Piece = TypeVar("_Piece")
-_Result = TypeVar("_Result")
 
 LOSSES = 3  # of an actor over one chunk of images, until these count as failed
 _MOST_BLOCKS = 4_096  # each takes Ray Data some milliseconds, so a larger set has several chunks in a block
@@ -118,19 +114,6 @@ class RayEngine:
                 if row["error"]:
                     raise EarthInstructError(row["error"])
                 yield from ((tasks[task], record) for task, record in _RECORDS.decode(row["records"]))
-
-    def spread(self) -> AbstractContextManager[Each]:
-        """Answers are scored as tasks of the cluster; their tallies add up here."""
-        return nullcontext(self._each)
-
-    def _each(self, work: Callable[[_Piece], _Result], pieces: Iterable[_Piece]) -> Iterator[_Result]:
-        task = ray.remote(num_cpus=0)(work)  # the actors hold the CPUs, and rest meanwhile
-
-        def start(piece: _Piece) -> Callable[[], _Result]:
-            result = task.remote(piece)
-            return lambda: _result_of(result)
-
-        return ahead(start, pieces, 2 * self._options.workers)
 
     @property
     def _n_actors(self) -> int:

@@ -1,0 +1,98 @@
+"""`tallies.npz`: what a comparison reads in place of predictions and ground truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from earthinstruct import evaluate
+from earthinstruct.errors import DataError
+from earthinstruct.metrics import Tally
+from earthinstruct.results import read_result
+from earthinstruct.running.compare import compare_runs
+from earthinstruct.running.tallies import FILE_NAME, read_tallies, write_tallies
+
+
+@pytest.fixture
+def run(constant, dataset, tmp_path) -> Path:
+    """One ship in each image."""
+    return evaluate(constant, dataset, setting="open_ended", output=tmp_path, resamples=0).folders[0]
+
+
+def test_they_add_up_to_the_result(run):
+    result = read_result(run / "result.json")
+    stored = read_tallies(run, result)
+    assert stored.groups == {"all": ("ship", "harbor"), "transport": ("ship",)}
+    for name in ("counting", "box"):
+        totals = stored.tallies[name].totals
+        for c, category in enumerate(stored.categories):
+            row = getattr(result.metrics, name).per_category[category]
+            assert [totals[column][c] for column in ("tp", "fp", "fn")] == [row.tp, row.fp, row.fn]
+    assert set(stored.tallies) == {"counting", "counting_from_instances", "box", "errors.box"}
+
+
+def test_runs_compare_by_them_alone(run, dataset):
+    again = compare_runs(run, run, dataset=dataset, resamples=20)
+    (run / "predictions.jsonl").rename(run / "moved.jsonl")
+    assert compare_runs(run, run, resamples=20) == again  # the dataset `set` has no name here
+    (run / FILE_NAME).unlink()
+    (run / "moved.jsonl").rename(run / "predictions.jsonl")
+    assert compare_runs(run, run, dataset=dataset, resamples=20) == again
+
+
+def test_the_same_tallies_are_the_same_bytes(run, tmp_path):
+    result = read_result(run / "result.json")
+    stored = read_tallies(run, result)
+    write_tallies(tmp_path, result, stored.groups, stored.tallies)
+    assert (tmp_path / FILE_NAME).read_bytes() == (run / FILE_NAME).read_bytes()
+
+
+def test_a_tally_of_some_images_and_one_of_fractions(run, tmp_path):
+    result = read_result(run / "result.json")
+    stored = read_tallies(run, result)
+    box = stored.tallies["box"]
+    some = Tally(box.images[::2], box.categories, {name: column[::2] for name, column in box.columns.items()})
+    share = Tally(box.images, box.categories, {"share": np.full((3, 2), 0.1)})
+    write_tallies(tmp_path, result, stored.groups, {"counting": some, "box": box, "extra.share": share})
+    found = read_tallies(tmp_path, result).tallies
+    assert found["counting"].images == box.images[::2]
+    np.testing.assert_array_equal(found["counting"].columns["fn"], some.columns["fn"])
+    np.testing.assert_array_equal(found["extra.share"].columns["share"], share.columns["share"])
+
+
+def test_those_of_another_result_are_refused(run, constant, dataset, tmp_path):
+    constant.name = "other"
+    other = evaluate(constant, dataset, setting="open_vocabulary", output=tmp_path, resamples=0).folders[0]
+    (run / FILE_NAME).write_bytes((other / FILE_NAME).read_bytes())
+    with pytest.raises(DataError, match=r"tallies\.npz cannot be used: it belongs to another result; delete it"):
+        compare_runs(run, run, dataset=dataset)
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:200], lambda content: b"", lambda content: b"{}" * 99])
+def test_a_damaged_file_is_named(run, damage):
+    file = run / FILE_NAME
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(DataError, match=r"tallies\.npz cannot be used: .*; delete it to compare the predictions"):
+        compare_runs(run, run)
+
+
+def test_arrays_that_do_not_fit_are_refused(run):
+    for bad in (np.zeros((3, 3)), np.full((3, 2), "x"), np.full((3, 2), None)):
+        with np.load(run / FILE_NAME) as stored:
+            arrays = dict(stored)
+        np.savez(run / "bad.npz", allow_pickle=True, **{**arrays, "box/tp": bad})
+        folder = run / "bad"
+        folder.mkdir(exist_ok=True)
+        (run / "bad.npz").rename(folder / FILE_NAME)
+        with pytest.raises(DataError, match=r"tallies\.npz cannot be used: (box/tp|Object arrays cannot be loaded)"):
+            read_tallies(folder, read_result(run / "result.json"))
+
+
+def test_a_column_that_would_fill_the_memory_is_not_read(run, tmp_path):
+    with np.load(run / FILE_NAME) as stored:
+        arrays = dict(stored)
+    np.savez_compressed(tmp_path / FILE_NAME, **{**arrays, "box/tp": np.zeros((3, 10_000), dtype=np.int8)})
+    with pytest.raises(DataError, match=r"box/tp\.npy has 30128 bytes; expected at most 1072"):
+        read_tallies(tmp_path, read_result(run / "result.json"))
