@@ -7,7 +7,6 @@ import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pandas as pd
@@ -15,6 +14,8 @@ import pandas as pd
 from earthinstruct.errors import DataError
 from earthinstruct.files import as_json, decode_json, read_bytes
 from earthinstruct.leaderboard_tables import SCORES, write_tables
+from earthinstruct.metrics.catalogue import value_at
+from earthinstruct.metrics.values import Value
 from earthinstruct.results import Result, read_result, result_schema
 
 _PLAIN = re.compile(r"\w[\w .+()-]*")
@@ -147,11 +148,11 @@ def _result_rows(root: Path) -> Iterable[dict[str, object]]:
             "method": result.method.name,
             "version": result.method.version,
         }
-        metrics = msgspec.to_builtins(result.metrics)
-        for heading, score in SCORES.items():
-            row[heading], interval = _at(metrics, score)
-            if interval is not None:
-                row[f"{heading} low"], row[f"{heading} high"] = interval
+        for heading, place in SCORES.items():
+            score = value_at(result.metrics, place)
+            row[heading] = score.value if isinstance(score, Value) else score
+            if isinstance(score, Value) and score.ci95 is not None:
+                row[f"{heading} low"], row[f"{heading} high"] = score.ci95
         tokens = result.run.input_tokens + result.run.output_tokens
         row |= {
             "annotations": result.task.dataset.annotations_sha256,
@@ -165,13 +166,6 @@ def _result_rows(root: Path) -> Iterable[dict[str, object]]:
             "source": f"{path.relative_to(root).as_posix()}",
         }
         yield row
-
-
-def _at(metrics: Any, path: str) -> tuple[float | None, Any]:
-    """The score at a dotted path of metrics as JSON holds them, and its interval; None where there is none."""
-    for key in path.split("."):
-        metrics = None if metrics is None else metrics.get(key)
-    return (metrics.get("value"), metrics.get("ci95")) if isinstance(metrics, dict) else (metrics, None)
 
 
 def _published_rows(root: Path) -> Iterable[dict[str, object]]:

@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from earthinstruct.metrics.catalogue import HEADLINES, PERCENT, title_of
+
 SCORES = {  # heading -> path in a result's metrics
-    "Cnt F1": "counting.f1",
-    "Box F1": "box.f1",
-    "Mask F1": "mask.f1",
-    "mIoU": "mask.miou",
-    "AP_nc box": "box.ap_nc50",
-    "AP_nc mask": "mask.ap_nc50",
-    "AP_nc box, novel": "box.groups.novel.ap_nc50",
-    "AP_nc mask, novel": "mask.groups.novel.ap_nc50",
-    "proposal recall": "proposals.recall",
-    "Cnt P": "counting.precision",
-    "Cnt R": "counting.recall",
+    title_of(path): path
+    for path in (
+        *HEADLINES,
+        "box.groups.novel.ap_nc50",
+        "mask.groups.novel.ap_nc50",
+        "proposals.recall",
+        "counting.precision",
+        "counting.recall",
+    )
 }
-RANKED_BY = "Box F1"
+RANKED_BY = title_of("box.f1")
 # only rows that agree on these are ranked against each other
 _COMPARABLE = ("task version", "protocol", "annotations", "images")
 KINDS = ("recomputed", "published", "control")
@@ -104,7 +104,7 @@ def ranks(rows: pd.DataFrame) -> pd.DataFrame:
 def _section(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
     """The rows of one kind, best box F1 (then counting F1) first, without the columns that none of them has."""
     chosen = rows[rows["kind"] == kind].drop(columns=["task", "kind", "annotations"], errors="ignore")
-    order = [name for name in ("Box F1", "Cnt F1") if name in chosen]
+    order = [name for name in (RANKED_BY, title_of("counting.f1")) if name in chosen]
     chosen = chosen.sort_values([*order, "method"], ascending=[False] * len(order) + [True], na_position="last")
     chosen = chosen.dropna(axis=1, how="all")
     first = [name for name in ("rank best", "rank worst") if name in chosen]
@@ -125,13 +125,14 @@ def _shown(section: pd.DataFrame) -> pd.DataFrame:
             ]
             continue
         if name in SCORES:
-            half = [float("nan")] * len(section)
-            if f"{name} low" in section:
-                half = list(50 * (section[f"{name} high"] - section[f"{name} low"]))
+            bounds = [
+                section.get(f"{name} {end}", pd.Series(index=section.index, dtype=float)) for end in ("low", "high")
+            ]
             column = pd.Series(
                 [
-                    "-" if pd.isna(value) else f"{100 * value:.1f}" + ("" if pd.isna(h) else f" ±{h:.1f}")
-                    for value, h in zip(column, half, strict=True)
+                    PERCENT.text(None if pd.isna(value) else value)
+                    + ("" if pd.isna(low) else f" ±{PERCENT.half((low, high))}")
+                    for value, low, high in zip(column, *bounds, strict=True)
                 ],
                 index=section.index,
             )

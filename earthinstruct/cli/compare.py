@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from earthinstruct.running.compare import Compared
 
-_HEADLINES = (".f1", ".miou", ".ap_nc50")
-
 
 def register(verbs: Any) -> None:
     """Add the verb."""
@@ -39,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the verb."""
     from rich.console import Console
 
+    from earthinstruct.metrics.catalogue import HEADLINES
     from earthinstruct.running.compare import compare_runs
 
     compared = compare_runs(
@@ -52,13 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
     options.write_json(arguments, compared)
     console = Console()
     console.print(f"A: {arguments.first}", f"B: {arguments.second}", sep="\n", markup=False, soft_wrap=True)
-    scores = [row for row in compared if row.score.endswith(_HEADLINES)]
-    console.print(_table([row for row in scores if row.is_group], times=100, digits=1))
+    scores = [row for row in compared if row.score in HEADLINES]
+    console.print(_table([row for row in scores if row.is_group]))
     console.print("percent; precision and recall are in --json", style="dim")
     categories = [row for row in scores if not row.is_group]
     shown = [row for row in categories if arguments.all or _differs(row)]
     if shown:
-        console.print(_table(shown, times=100, digits=1))
+        console.print(_table(shown))
     if len(shown) < len(categories):
         console.print(
             f"{len(categories) - len(shown)} of {len(categories)} rows of single categories are left out: their 95 % "
@@ -67,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     extra = [row for row in compared if row.score.startswith("extra.") and row.is_group]
     if extra:
-        console.print(_table(extra, digits=3))
+        console.print(_table(extra))
         console.print("metric plug-ins: fractions, or in the unit of each; by category in --json", style="dim")
     errors = [row for row in compared if row.score.startswith("errors.") and row.is_group and row.over == "all"]
     console.print(_table(errors))
@@ -84,23 +83,23 @@ def _differs(row: Compared) -> bool:
     return low > 0 or high < 0
 
 
-def _table(rows: Sequence[Compared], *, times: int = 1, digits: int = 0) -> Table:
+def _table(rows: Sequence[Compared]) -> Table:
     from rich.table import Table
+
+    from earthinstruct.metrics.catalogue import listed
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("score", "over", "A", "B", "B - A", "95 % interval", "p"):
         table.add_column(heading, justify="left" if heading in ("score", "over") else "right")
-    plain, signed = f"{{:.{digits}f}}", f"{{:+.{digits}f}}"
     for row in rows:
-        off = row.difference
-        low, high = (signed.format(times * bound) for bound in off.ci95)
+        off, unit = row.difference, listed(row.score).unit
         table.add_row(
             row.score.removeprefix("errors.").removeprefix("extra.").removesuffix(".mean"),
             row.over,
-            plain.format(times * off.first),
-            plain.format(times * off.second),
-            signed.format(times * off.value),
-            f"{low} to {high}",
+            unit.text(off.first),
+            unit.text(off.second),
+            unit.text(off.value, signed=True),
+            " to ".join(unit.text(bound, signed=True) for bound in off.ci95),
             f"{off.p:.3f}",
             style="bold" if off.p < 0.05 else "",
         )

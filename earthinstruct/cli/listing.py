@@ -8,24 +8,6 @@ from typing import Any
 
 from earthinstruct.cli import options
 
-METRICS = {
-    "counting.f1": "F1 of object counts, mean over categories (Cnt F1); also precision, recall",
-    "counting.mae": "objects between predicted and actual count, mean over images, then categories; also rmse",
-    "counting_from_instances": "as counting, from the instances, where a method also gives counts",
-    "box.f1": "F1 of boxes at IoU 0.5, mean over categories (Box F1); also precision, recall",
-    "box.f1_5095": "mean of F1 at IoU 0.50, 0.55, ..., 0.95; each is in f1_at_iou",
-    "box.ap_nc50": "average precision without confidence: one operating point",
-    "box.ap50": "average precision at IoU 0.5, for methods with scores",
-    "mask.f1": "from masks (Mask F1); also precision, recall, f1_5095, ap_nc50, ap50",
-    "mask.miou": "IoU of united masks, mean over categories",
-    "proposals.recall": "ground truth that proposals cover at IoU 0.5, mean over categories; mask: by masks",
-    "proposals.at": "recall of the first 10, 50, 100, 200 proposals of each image",
-    "proposals.by_size": "recall of small, medium and large objects",
-    "sweep": "box scores at 50 score thresholds, and the best of them (an oracle)",
-    "adherence": "open_subclass: share of instances whose label maps to a member of the parent",
-    "errors": "what went wrong, by type: of counts, boxes and masks",
-    "extra": "scores of the metric plug-ins that --metric asks for",
-}
 KINDS = ("methods", "datasets", "tasks", "metrics")
 
 
@@ -127,14 +109,14 @@ def tasks() -> list[dict[str, str | None]]:
 
 def metrics() -> list[dict[str, str | None]]:
     """Every score in a result file, by its path in `metrics` there: ours, then those of plug-ins, for --metric."""
+    from earthinstruct.metrics.catalogue import CATALOGUE
     from earthinstruct.metrics.extra import extra_metric
-    from earthinstruct.registry import METRICS as PLUGINS
-    from earthinstruct.registry import PluginError, plugins
+    from earthinstruct.registry import METRICS, PluginError, plugins
 
     rows: list[dict[str, str | None]] = [
-        {"name": name, "from": "earthinstruct", "meaning": meaning} for name, meaning in METRICS.items()
+        {"name": name, "from": "earthinstruct", "meaning": score.meaning} for name, score in CATALOGUE.items()
     ]
-    for plugin in plugins(PLUGINS).values():
+    for plugin in plugins(METRICS).values():
         try:
             meaning = _first_line(extra_metric(plugin.name).metric)
         except PluginError as error:

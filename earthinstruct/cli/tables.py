@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from earthinstruct.metrics.catalogue import HEADLINES, PERCENT, Unit, in_group, value_at
 from earthinstruct.metrics.values import Value
 from earthinstruct.results import Result
 from earthinstruct.running import Skipped
 
 _FAILURES_SHOWN = 5
 _GROUPS = ("all", "base", "novel")
-_COLUMNS = (
-    ("counting", "f1"),
-    ("box", "f1"),
-    ("mask", "f1"),
-    ("mask", "miou"),
-    ("box", "ap_nc50"),
-    ("mask", "ap_nc50"),
-)
 
 
 def print_results(results: Sequence[Result], skipped: Iterable[Skipped] = (), console: Console | None = None) -> None:
@@ -88,20 +81,18 @@ def _table(results: Sequence[Result]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     costs = [_cost(result) for result in results]
     shown = [name for name in costs[0] if any(cost[name] for cost in costs)]
-    for heading in ("task", "Cnt", "Box", "Mask", "mIoU", "APbox", "APmask", *shown):
+    for heading in ("task", *HEADLINES.values(), *shown):
         table.add_column(heading, justify="left" if heading == "task" else "right", no_wrap=True)
     for result, cost in zip(results, costs, strict=True):
         for group in _GROUPS:
             if group not in result.metrics.counting.groups:
                 continue
-            cells = [
-                _percent(getattr(result.metrics, part).groups.get(group, {}).get(score)) for part, score in _COLUMNS
-            ]
+            cells = [PERCENT.text(value_at(result.metrics, in_group(path, group))) for path in HEADLINES]
             if group != "all":
                 table.add_row(f"  {group}", *cells)
                 continue
             table.add_row(result.task.name.rpartition("/")[2], *cells, *(str(cost[name]) for name in shown))
-            half = [_half_interval(getattr(getattr(result.metrics, part), score)) for part, score in _COLUMNS]
+            half = [_half(value_at(result.metrics, path), PERCENT) for path in HEADLINES]
             if any(half):
                 table.add_row("  ±", *half, style="dim")
     return table
@@ -115,14 +106,14 @@ def _extra_table(results: Sequence[Result]) -> Table:
         table.add_column(result.task.name.rpartition("/")[2], justify="right", no_wrap=True)
     for name, first in results[0].metrics.extra.items():
         scored = [result.metrics.extra[name] for result in results]
-        show, heading = (_percent, name) if first.unit is None else (_plain, escape(f"{name}, {first.unit}"))
-        table.add_row(heading, *(show(extra.mean.value) for extra in scored))
-        half = [_half_interval(extra.mean, show) for extra in scored]
+        unit, heading = Unit.of_extra(first.unit), name if first.unit is None else escape(f"{name}, {first.unit}")
+        table.add_row(heading, *(unit.text(extra.mean.value) for extra in scored))
+        half = [_half(extra.mean, unit) for extra in scored]
         if any(half):
             table.add_row("  ±", *half, style="dim")
         for group in _GROUPS[1:]:
             if any(group in extra.groups for extra in scored):
-                table.add_row(f"  {group}", *(show(extra.groups.get(group)) for extra in scored))
+                table.add_row(f"  {group}", *(unit.text(extra.groups.get(group)) for extra in scored))
     return table
 
 
@@ -145,16 +136,8 @@ def _error_table(results: Sequence[Result]) -> Table:
     return table
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
-def _plain(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def _half_interval(value: Value | None, show: Callable[[float | None], str] = _percent) -> str:
-    return "" if value is None or value.ci95 is None else show((value.ci95[1] - value.ci95[0]) / 2)
+def _half(value: Value | None, unit: Unit) -> str:
+    return "" if value is None else unit.half(value.ci95)
 
 
 def _cost(result: Result) -> dict[str, int | float]:

@@ -15,11 +15,11 @@ from defusedxml.ElementTree import fromstring
 
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.metrics import PREDICTION_VERDICTS, TARGET_VERDICTS
+from earthinstruct.metrics.catalogue import PARTS, PERCENT
 from earthinstruct.metrics.values import Metrics, PartScores
 from earthinstruct.report.loaded import LoadedRun
 
 INSTALL = "pip install 'earthinstruct[report]'"
-PARTS = ("counting", "box", "mask")
 MOST_POINTS = 400  # of a scatter; the table under it sums up all
 _WIDTH = 480  # drawn for a phone, and a little larger on a wide screen
 
@@ -45,15 +45,6 @@ class Figure:
     svg: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-
-
-def percent(value: float | None) -> str:
-    """A fraction as text.
-
-    >>> percent(0.6383), percent(None)
-    ('63.8', '-')
-    """
-    return "-" if value is None else f"{100 * value:.1f}"
 
 
 def category_figure(metrics: Metrics) -> Figure:
@@ -143,7 +134,7 @@ def iou_figure(metrics: Metrics) -> Figure | None:
         tuple(curves),
         _lines(points, "IoU"),
         ("IoU", *curves),
-        tuple((at, *(percent(curve.get(at)) for curve in curves.values())) for at in thresholds),
+        tuple((at, *(PERCENT.text(curve.get(at)) for curve in curves.values())) for at in thresholds),
     )
 
 
@@ -162,7 +153,7 @@ def sweep_figure(metrics: Metrics) -> Figure | None:
         scores,
         _lines(points, "threshold"),
         ("threshold", *scores),
-        tuple((f"{p.threshold:.2f}", *(percent(getattr(p, name)) for name in scores)) for p in sweep.curve),
+        tuple((f"{p.threshold:.2f}", *(PERCENT.text(getattr(p, name)) for name in scores)) for p in sweep.curve),
     )
 
 
@@ -217,7 +208,7 @@ def _f1(part: PartScores, category: str) -> float | None:
 
 def _cell(scores: object, what: str) -> str:
     value = getattr(scores, what)
-    return percent(value) if what == "f1" else str(value)
+    return PERCENT.text(value) if what == "f1" else str(value)
 
 
 def _hundred(value: float | None) -> float | None:

@@ -17,15 +17,14 @@ from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.files import replace_file
 from earthinstruct.metrics import PREDICTION_VERDICTS, TARGET_VERDICTS
-from earthinstruct.metrics.values import ExtraScores, Metrics, PartScores, ProposalScores, Value
+from earthinstruct.metrics.catalogue import PARTS, PERCENT, WHOLE_OBJECTS, Unit, listed
+from earthinstruct.metrics.values import Metrics, PartScores, ProposalScores, Value
 from earthinstruct.report import MAX_IMAGES
 from earthinstruct.report.charts import (
     INSTALL,
-    PARTS,
     category_figure,
     iou_figure,
     object_figure,
-    percent,
     prediction_figure,
     sweep_figure,
     time_figure,
@@ -34,17 +33,7 @@ from earthinstruct.report.gallery import Gallery, make_gallery
 from earthinstruct.report.loaded import LoadedRun, load_run
 from earthinstruct.running.compare import Compared, compare_runs
 
-_NAMES = {
-    "f1": "F1",
-    "ap_nc50": "AP without confidence, IoU 0.5",
-    "ap50": "AP, IoU 0.5",
-    "miou": "mIoU",
-    "f1_5095": "F1, mean of IoU 0.50 to 0.95",
-    "mae": "mean absolute error, objects",
-    "rmse": "root mean square error, objects",
-}
 _NOTHING = "nothing"
-_IN_OBJECTS = {"mae", "rmse"}
 _MOST_FAILURES = 200  # listed; the rest is counted
 # what would end the script element, or begin a comment in it
 _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
@@ -165,56 +154,49 @@ def render(
 
 
 def score_rows(metrics: Metrics) -> dict[str, list[Row]]:
-    """Every score of a result with its interval, by part; a score that is undefined has its reason."""
+    """Every score of a result with its interval, by part; an undefined score has its reason."""
     found: dict[str, list[Row]] = {}
     for field in msgspec.structs.fields(Metrics):
         part = getattr(metrics, field.name)
         title = field.name.replace("_", " ")
         if isinstance(part, Value):
-            found[title] = [_row(title, field.name, part)]
+            found[title] = [_row(field.name, part)]
         elif isinstance(part, PartScores | ProposalScores):
-            found[title] = list(_part_rows(part))
+            found[title] = list(_part_rows(field.name, part))
     if metrics.extra:
-        found["metric plug-ins"] = [_extra_row(name, extra) for name, extra in metrics.extra.items()]
+        found["metric plug-ins"] = [
+            _named_row(name, extra.mean, Unit.of_extra(extra.unit)) for name, extra in metrics.extra.items()
+        ]
     return found
 
 
-def _part_rows(part: PartScores | ProposalScores) -> Iterator[Row]:
+def _part_rows(name: str, part: PartScores | ProposalScores) -> Iterator[Row]:
     for field in msgspec.structs.fields(part):
         value = getattr(part, field.name)
         if isinstance(value, Value):
-            yield _row(_NAMES.get(field.name, field.name.replace("_", " ")), field.name, value)
+            yield _row(f"{name}.{field.name}", value)
     if isinstance(part, ProposalScores):
-        for what, recalls in (("of the first", part.at), ("of objects:", part.by_size)):
-            for name, recall in recalls.items():
-                yield Row(f"recall {what} {name}", percent(recall), "", "" if recall is not None else "no such object")
+        for kind in ("at", "by_size"):
+            for key, recall in getattr(part, kind).items():
+                reason = None if recall is not None else "no such object"
+                yield _named_row(f"{listed(f'{name}.{kind}').name} {key}", Value(recall, reason=reason), PERCENT)
 
 
-def _extra_row(name: str, extra: ExtraScores) -> Row:
-    return (
-        _row_of(name, extra.mean, percent)
-        if extra.unit is None
-        else _row_of(f"{name}, {extra.unit}", extra.mean, _plain)
-    )
+def _row(path: str, value: Value) -> Row:
+    score = listed(path)
+    return _named_row(score.name, value, score.unit)
 
 
-def _row(name: str, field: str, value: Value) -> Row:
-    return _row_of(name, value, _plain if field in _IN_OBJECTS else percent)
-
-
-def _row_of(name: str, value: Value, show: Callable[[float | None], str]) -> Row:
-    interval = "" if value.ci95 is None else f"{show(value.ci95[0])} to {show(value.ci95[1])}"
-    return Row(name, show(value.value), interval, value.reason or "")
-
-
-def _plain(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+def _named_row(name: str, value: Value, unit: Unit) -> Row:
+    name = name if unit is PERCENT else f"{name}, {unit.name}"
+    interval = "" if value.ci95 is None else " to ".join(map(unit.text, value.ci95))
+    return Row(name, unit.text(value.value), interval, value.reason or "")
 
 
 def group_table(metrics: Metrics) -> list[tuple[str, ...]]:
     """F1 of each group of categories: group, counting, box, mask."""
     return [
-        (group, *(percent(getattr(metrics, part).groups.get(group, {}).get("f1")) for part in PARTS))
+        (group, *(PERCENT.text(getattr(metrics, part).groups.get(group, {}).get("f1")) for part in PARTS))
         for group in metrics.counting.groups
     ]
 
@@ -347,7 +329,8 @@ def _template() -> Any:
         lstrip_blocks=True,
     )
     script = (folder / "page.js").read_text(encoding="utf-8")
-    environment.filters["percent"] = percent
+    environment.filters["percent"] = PERCENT.text
+    environment.globals.update(PERCENT=PERCENT, OBJECTS=WHOLE_OBJECTS)
     environment.globals.update(
         style=Markup((folder / "page.css").read_text(encoding="utf-8")),  # noqa: S704  (our own file)
         script=Markup(script),  # noqa: S704  (our own file)

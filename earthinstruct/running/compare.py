@@ -10,24 +10,16 @@ from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError
 from earthinstruct.metrics import Metric, Tally, error_tallies
 from earthinstruct.metrics.bootstrap import RESAMPLES
+from earthinstruct.metrics.catalogue import CATALOGUE
 from earthinstruct.metrics.compare import Difference, Paired
 from earthinstruct.metrics.extra import ExtraMetric, extra_metrics
 from earthinstruct.metrics.inputs import geometries
 from earthinstruct.metrics.measure import extra_tallies
 from earthinstruct.metrics.regions import tally_regions
-from earthinstruct.metrics.scores import ap_nc, f1, iou, precision, recall
 from earthinstruct.metrics.summary import Score
 from earthinstruct.results import read_result
 from earthinstruct.running.stored import StoredRun, dataset_of, read_stored
 
-_F1: dict[str, Score] = {"f1": f1, "precision": precision, "recall": recall}
-# tally -> scores that are functions of it
-_SCORES: dict[str, dict[str, Score]] = {
-    "counting": _F1,
-    "box": {**_F1, "ap_nc50": ap_nc},
-    "mask": {**_F1, "ap_nc50": ap_nc},
-    "regions": {"miou": iou},
-}
 _COUNTING_ERRORS = {"over": "fp", "under": "fn"}
 # (name, whether it is a group) -> categories
 _Over = Mapping[tuple[str, bool], Sequence[str]]
@@ -96,8 +88,12 @@ def compare_runs(
     over = {(name, True): members for name, members in a.task.groups.items()}
     over |= {(name, False): (name,) for name in a.task.categories}
     closed_ap = a.protocol.constant_score_ap is None
-    of_extra = {f"extra.{metric.name}": {"mean": metric.function(a.task.categories)} for metric in extra}
-    return [*_scores(_SCORES | of_extra, pairs, over, closed_ap), *_errors(pairs, over)]
+    functions = [(path, score.tally, score.function) for path, score in CATALOGUE.items() if score.function]
+    functions += [
+        (f"{path}.mean", path, of.function(a.task.categories))
+        for path, of in ((f"extra.{metric.name}", metric) for metric in extra)
+    ]
+    return [*_scores(functions, pairs, over, closed_ap), *_errors(pairs, over)]
 
 
 def _tallies(run: StoredRun, extra: Sequence[ExtraMetric]) -> dict[str, Tally]:
@@ -117,17 +113,16 @@ def _tallies(run: StoredRun, extra: Sequence[ExtraMetric]) -> dict[str, Tally]:
 
 
 def _scores(
-    of_parts: Mapping[str, Mapping[str, Score]], pairs: Mapping[str, Paired], over: _Over, closed_ap: bool
+    functions: Sequence[tuple[str, str, Score]], pairs: Mapping[str, Paired], over: _Over, closed_ap: bool
 ) -> Iterator[Compared]:
-    for part, scores in of_parts.items():
-        for score, function in scores.items():
-            if part not in pairs or (score == "ap_nc50" and not closed_ap):
-                continue
-            path = f"{'mask' if part == 'regions' else part}.{score}"
-            for which, categories in over.items():
-                difference = pairs[part].of_mean(function, categories)
-                if difference is not None:
-                    yield Compared(path, *which, difference)
+    """The differences of scores: path, tally, and the function of the tally."""
+    for path, tally, function in functions:
+        if tally not in pairs or (path.endswith(".ap_nc50") and not closed_ap):
+            continue
+        for which, categories in over.items():
+            difference = pairs[tally].of_mean(function, categories)
+            if difference is not None:
+                yield Compared(path, *which, difference)
 
 
 def _errors(pairs: Mapping[str, Paired], over: _Over) -> Iterator[Compared]:

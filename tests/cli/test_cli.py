@@ -8,7 +8,6 @@ import sys
 import pytest
 
 from earthinstruct import cli, registry
-from earthinstruct.metrics.values import Metrics, PartScores, ProposalScores
 from earthinstruct.results import read_result
 
 
@@ -208,14 +207,6 @@ def test_list_prints_a_table_or_json(call, what):
     code, out, _ = call("list", what)
     assert code == 0
     assert out
-
-
-def test_the_listed_metrics_are_those_of_a_result(call):
-    listed = [row["name"] for row in json.loads(call("list", "metrics", "--json")[1])]
-    assert {name.partition(".")[0] for name in listed} == set(Metrics.__struct_fields__)
-    of = {"counting": PartScores, "box": PartScores, "mask": PartScores, "proposals": ProposalScores}
-    for part, _, score in (name.partition(".") for name in listed):
-        assert not score or score in of[part].__struct_fields__
 
 
 def test_without_methods_the_way_to_get_them_is_said(call, method, file, monkeypatch):

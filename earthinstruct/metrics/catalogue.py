@@ -1,0 +1,234 @@
+"""Every score of a result: its path in `metrics` there, its names, its meaning, and how its values are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.metrics import scores
+from earthinstruct.metrics.scores import Columns
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a score is measured in.
+
+    Attributes:
+        name: in words; empty where the reader knows it from elsewhere.
+        factor: what a stored value is multiplied by to be shown.
+        digits: after the point.
+    """
+
+    name: str
+    factor: int = 1
+    digits: int = 2
+
+    def text(self, value: float | None, *, signed: bool = False) -> str:
+        """A stored value as tables show it.
+
+        >>> PERCENT.text(0.6383), PERCENT.text(0.6383, signed=True), PERCENT.text(None)
+        ('63.8', '+63.8', '-')
+        """
+        sign = "+" if signed else ""
+        return "-" if value is None else f"{self.factor * value:{sign}.{self.digits}f}"
+
+    def half(self, interval: tuple[float, float] | None) -> str:
+        """Half the width of an interval; empty where there is none."""
+        return "" if interval is None else self.text((interval[1] - interval[0]) / 2)
+
+    @staticmethod
+    def of_extra(name: str | None) -> Unit:
+        """The unit of a metric plug-in; None is a fraction."""
+        return PERCENT if name is None else Unit(name)
+
+
+PERCENT = Unit("percent", 100, 1)
+FRACTION = Unit("", 1, 3)
+OBJECTS = Unit("objects")
+WHOLE_OBJECTS = Unit("objects", digits=0)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One score, or several of a kind.
+
+    Attributes:
+        path: where it is in `metrics` of a result.
+        title: its name in a table of many scores; empty where none has it.
+        name: its name among the scores of its part.
+        meaning: one sentence.
+        function: of the sums of `tally`, where the score is one; two runs can be compared by it.
+        unit: of its values.
+    """
+
+    path: str
+    title: str
+    name: str
+    meaning: str
+    function: Callable[[Columns], NDArray[np.float64]] | None = None
+    unit: Unit = PERCENT
+
+    @property
+    def part(self) -> str:
+        """What it is a score of: `counting`, `box`, ..."""
+        return self.path.partition(".")[0]
+
+    @property
+    def tally(self) -> str:
+        """What `function` is a function of: `counting`, `box`, `mask` or `regions`."""
+        return "regions" if self.function is scores.iou else self.part
+
+
+_COUNTING = [
+    Listed("counting.f1", "Cnt F1", "F1", "F1 of object counts, mean over categories", scores.f1),
+    Listed(
+        "counting.precision", "Cnt P", "precision", "precision of object counts, mean over categories", scores.precision
+    ),
+    Listed("counting.recall", "Cnt R", "recall", "recall of object counts, mean over categories", scores.recall),
+    Listed(
+        "counting.mae",
+        "Cnt MAE",
+        "mean absolute error",
+        "mean absolute error of object counts over images, then the mean over categories",
+        unit=OBJECTS,
+    ),
+    Listed(
+        "counting.rmse",
+        "Cnt RMSE",
+        "root mean square error",
+        "root mean square error of object counts over images, then the mean over categories",
+        unit=OBJECTS,
+    ),
+]
+
+
+def _regions(part: str, plural: str) -> list[Listed]:
+    title = part.capitalize()
+    return [
+        Listed(f"{part}.f1", f"{title} F1", "F1", f"F1 of {plural} at IoU 0.5, mean over categories", scores.f1),
+        Listed(
+            f"{part}.precision",
+            f"{title} P",
+            "precision",
+            f"precision of {plural} at IoU 0.5, mean over categories",
+            scores.precision,
+        ),
+        Listed(
+            f"{part}.recall",
+            f"{title} R",
+            "recall",
+            f"recall of {plural} at IoU 0.5, mean over categories",
+            scores.recall,
+        ),
+        Listed(
+            f"{part}.ap_nc50",
+            f"AP_nc {part}",
+            "AP without confidence, IoU 0.5",
+            f"average precision of {plural} without confidence: one operating point",
+            scores.ap_nc,
+        ),
+        Listed(
+            f"{part}.ap50", f"AP {part}", "AP, IoU 0.5", "average precision at IoU 0.5, of methods that give scores"
+        ),
+        Listed(
+            f"{part}.f1_5095",
+            f"{title} F1 50-95",
+            "F1, mean of IoU 0.50 to 0.95",
+            "mean of F1 at IoU 0.50, 0.55, ..., 0.95; each is in f1_at_iou",
+        ),
+    ]
+
+
+PARTS = ("counting", "box", "mask")  # each has an F1, the headline
+
+CATALOGUE: Mapping[str, Listed] = {
+    score.path: score
+    for score in (
+        *_COUNTING,
+        Listed(
+            "counting_from_instances",
+            "",
+            "",
+            "the scores of counting, from the instances of a method that gives counts too",
+        ),
+        *_regions("box", "boxes"),
+        *_regions("mask", "masks"),
+        Listed("mask.miou", "mIoU", "mIoU", "IoU of the united masks of a category, mean over categories", scores.iou),
+        Listed(
+            "proposals.recall",
+            "proposal recall",
+            "recall",
+            "ground truth that proposals cover at IoU 0.5, mean over categories; proposals.mask: by masks",
+        ),
+        Listed("proposals.at", "", "recall of the first", "recall of the first 10, 50, 100, 200 proposals an image"),
+        Listed("proposals.by_size", "", "recall of objects:", "recall of small, medium and large objects"),
+        Listed("sweep", "", "", "box scores at 50 score thresholds, and the best of them (an oracle)"),
+        Listed(
+            "adherence",
+            "adherence",
+            "adherence",
+            "open_subclass: share of instances whose label maps to a member of the parent",
+        ),
+        Listed("errors", "", "", "what went wrong, by type: of counts, boxes and masks", unit=WHOLE_OBJECTS),
+        Listed("extra", "", "", "scores of the metric plug-ins that --metric asks for", unit=FRACTION),
+    )
+}
+# the headlines, with headings for a table of 80 columns
+HEADLINES: Mapping[str, str] = {
+    "counting.f1": "Cnt",
+    "box.f1": "Box",
+    "mask.f1": "Mask",
+    "mask.miou": "mIoU",
+    "box.ap_nc50": "APbox",
+    "mask.ap_nc50": "APmask",
+}
+
+
+def listed(path: str) -> Listed:
+    """The entry of a score, or of the kind of scores that it belongs to.
+
+    Raises:
+        KeyError: there is none.
+
+    >>> listed("errors.box.missed").unit.name
+    'objects'
+    """
+    path = path.replace("counting_from_instances.", "counting.")
+    while path not in CATALOGUE and "." in path:
+        path = path.rpartition(".")[0]
+    return CATALOGUE[path]
+
+
+def title_of(path: str) -> str:
+    """The name of a score in a table of many, also of its mean over a group.
+
+    >>> title_of("box.f1"), title_of("box.groups.novel.ap_nc50")
+    ('Box F1', 'AP_nc box, novel')
+    """
+    part, groups, rest = path.partition(".groups.")
+    group, _, score = rest.rpartition(".")
+    return f"{CATALOGUE[f'{part}.{score}'].title}, {group}" if groups else CATALOGUE[path].title
+
+
+def value_at(metrics: Any, path: str) -> Any:
+    """What stands at a path of the metrics of a result; None where nothing does.
+
+    A path that runs through a group gives a number, any other score a `Value`.
+    """
+    for key in path.split("."):
+        metrics = metrics.get(key) if isinstance(metrics, Mapping) else getattr(metrics, key, None)
+    return metrics
+
+
+def in_group(path: str, group: str) -> str:
+    """The path of the mean of a score over a group of categories.
+
+    >>> in_group("box.f1", "novel")
+    'box.groups.novel.f1'
+    """
+    part, _, score = path.rpartition(".")
+    return f"{part}.groups.{group}.{score}"

@@ -1,0 +1,50 @@
+"""The catalogue has every score of a result, under a path where the result has it."""
+
+from typing import get_args, get_type_hints
+
+import pytest
+
+from earthinstruct.metrics.catalogue import CATALOGUE, HEADLINES, OBJECTS, PERCENT, Unit, listed, title_of
+from earthinstruct.metrics.values import Metrics, PartScores, ProposalScores, Value
+
+# scores that one kind of part does not have
+ABSENT = {"counting": {"ap_nc50", "ap50", "miou", "f1_5095"}, "box": {"mae", "rmse", "miou"}, "mask": {"mae", "rmse"}}
+
+
+def scores(part: type) -> set[str]:
+    return {name for name, kind in get_type_hints(part).items() if Value in (kind, *get_args(kind))}
+
+
+def test_every_score_of_a_result_is_in_the_catalogue_and_no_other():
+    of_part = {"proposals": ProposalScores, **dict.fromkeys(ABSENT, PartScores)}
+    expected = {f"{part}.{name}" for part, kind in of_part.items() for name in scores(kind) - ABSENT.get(part, set())}
+    several = {"counting_from_instances", "proposals.at", "proposals.by_size", "sweep", "errors", "extra"}
+    expected |= scores(Metrics) | several
+    assert set(CATALOGUE) == expected
+    assert {path.partition(".")[0] for path in CATALOGUE} == set(Metrics.__struct_fields__)
+
+
+def test_no_two_scores_have_one_title():
+    titles = [score.title for score in CATALOGUE.values() if score.title]
+    assert len(set(titles)) == len(titles)
+    assert all(title_of(path) for path in HEADLINES)
+
+
+@pytest.mark.parametrize(
+    ("path", "unit"),
+    [("box.f1", "percent"), ("counting_from_instances.mae", "objects"), ("errors.mask.both", "objects")],
+)
+def test_a_score_has_its_unit(path, unit):
+    assert listed(path).unit.name == unit
+
+
+def test_a_path_that_is_no_score_is_refused():
+    with pytest.raises(KeyError, match="boxes"):
+        listed("boxes.f1")
+
+
+def test_values_are_written_in_their_unit():
+    assert [PERCENT.text(value) for value in (1, 0.6383, 0, None)] == ["100.0", "63.8", "0.0", "-"]
+    assert [PERCENT.text(value, signed=True) for value in (0.125, 0, -1)] == ["+12.5", "+0.0", "-100.0"]
+    assert [OBJECTS.text(2.5), Unit.of_extra("m").text(2), Unit.of_extra(None).text(0.5)] == ["2.50", "2.00", "50.0"]
+    assert (PERCENT.half((0.25, 0.5)), PERCENT.half(None)) == ("12.5", "")
