@@ -18,12 +18,10 @@ from earthinstruct.regression import metric_intervals, metric_values, moved_valu
 from earthinstruct.results import Result, read_result
 from earthinstruct.running.importers import read_predictions
 from earthinstruct.running.predictions import Record, hash_predictions, prediction_files
-from earthinstruct.running.run import targets_of
 from earthinstruct.running.score import Scored, score_records
 from earthinstruct.tasks import FileMapper, Task, task_named
 
 _EXACT = 1e-9
-_BOUNDED = ("counting.f1", "box.f1", "mask.f1", "mask.miou")
 _NOT_DONE = "not done: mend what fails above first"
 
 
@@ -72,7 +70,7 @@ def validate_submission(
         _equal("predictions file", result.predictions.sha256, hash_predictions(files)),
     ]
     if any(finding.problem for finding in findings):
-        left = ("answers and cost", "scores follow from the predictions", "intervals", "between the controls")
+        left = ("answers and cost", "scores follow from the predictions", "intervals")
         return [*findings, *(Finding(check, problem=_NOT_DONE) for check in left)]
     records = read_predictions(predictions, loaded)
     here = plugins(METRICS)
@@ -88,7 +86,6 @@ def validate_submission(
         _cost(scored, records, result),
         _rescored(again, said),
         _intervals(again, said),
-        _bounded(result, task, loaded),
     ]
 
 
@@ -183,30 +180,3 @@ def _intervals(again: Result, result: Result) -> Finding:
     return Finding(
         "intervals", detail, f"{', '.join(wrong[:3])} are not those of {RESAMPLES} resamples" if wrong else None
     )
-
-
-def _bounded(result: Result, task: Task, dataset: Dataset) -> Finding:
-    """Between what nothing scores and what the ground truth itself scores."""
-    perfect = {image.id: Record.of(image.id, targets_of(dataset, task, i)) for i, image in enumerate(dataset.images)}
-    nothing = {image.id: Record(image.id, masks=[]) for image in dataset.images}
-    unswept = replace(result, metrics=replace(result.metrics, sweep=None))
-    values = dict(metric_values(result))
-    low, high = (
-        dict(metric_values(replace(result, metrics=_score(task, dataset, records, unswept).metrics)))
-        for records in (nothing, perfect)
-    )
-    details, problems = [], []
-    for name, value, least, most in _bounds(values, low, high):
-        if least - _EXACT <= value <= most + _EXACT:
-            details.append(f"{name} {least:.3f} <= {value:.3f} <= {most:.3f}")
-        else:
-            problems.append(f"{name} is {value}, empty scores {least}, the oracle {most}")
-    return Finding("between the controls", ", ".join(details), "; ".join(problems) or None)
-
-
-def _bounds(*results: Mapping[str, float | None]) -> Iterator[tuple[str, float, float, float]]:
-    """The bounded scores that are defined everywhere: name, value, least, most."""
-    for name in _BOUNDED:
-        value, least, most = (values.get(name) for values in results)
-        if value is not None and least is not None and most is not None:
-            yield name, value, least, most

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
-import re
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from earthinstruct.cli import (
     check,
@@ -26,7 +24,7 @@ from earthinstruct.cli import (
     score,
     validate,
 )
-from earthinstruct.errors import EarthInstructError
+from earthinstruct.errors import EarthInstructError, UnknownNameError
 
 VERBS = (
     evaluate,
@@ -50,16 +48,12 @@ class _Parser(argparse.ArgumentParser):
     """Argument errors in one line, with a suggestion for a misspelt verb."""
 
     def error(self, message: str) -> NoReturn:
-        choice = re.match(r"argument \S+: invalid choice: '(.*)' \(choose from (.*)\)", message)
-        if choice:
-            known = re.findall(r"[\w-]+", choice[2])
-            close = difflib.get_close_matches(choice[1], known, n=1)
-            message = (
-                f"unknown verb {choice[1]!r}"
-                + (f"; did you mean {close[0]!r}?" if close else "")
-                + f" Known: {', '.join(known)}."
-            )
         self.exit(USAGE, f"error: {message}\nFor help: {self.prog} --help\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """The one place where argparse holds a word against the words that it may be."""
+        if action.choices is not None and value not in action.choices:
+            self.error(str(UnknownNameError(str(action.metavar or action.dest).lower(), value, action.choices)))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after the program's name; None: those of this process.
 
     Returns:
-        0: done; 1: a finding (failed images, a check that does not hold); 2: something to mend in what was given;
+        0: done; 1: a finding (failed images, a check that does not hold); 2: invalid input;
         130: stopped by the user.
     """
     parsed = parser().parse_args(arguments)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def register(verbs: Any) -> None:
     """Add the verb."""
     parser = verbs.add_parser("data", help="make datasets on disk", description=__doc__)
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="WHAT")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="VERB")
     _register_scenes(kinds)
     _register_prepare(kinds)
     _register_fetch(kinds)

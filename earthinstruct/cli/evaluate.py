@@ -45,9 +45,11 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default: runs)"
     )
-    again = parser.add_mutually_exclusive_group()
-    again.add_argument("--resume", action="store_true", help="go on with an interrupted run (the default)")
-    again.add_argument("--overwrite", action="store_true", help="start again, and replace earlier predictions")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="start again, and replace earlier predictions (default: go on with an interrupted run)",
+    )
     _add_engine(parser)
     options.add_scoring(parser)
     parser.set_defaults(run=run)

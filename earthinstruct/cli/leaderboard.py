@@ -13,7 +13,7 @@ def register(verbs: Any) -> None:
     """Add the verb."""
     parser = verbs.add_parser("leaderboard", help="tables from stored results: build, check, add", description=__doc__)
     parser.add_argument("--root", type=Path, default=Path("leaderboards"), metavar="DIR", help="default: leaderboards")
-    acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
+    acts = parser.add_subparsers(dest="act", required=True, metavar="VERB")
     build = acts.add_parser("build", help="write every table", description="Write every table.")
     build.set_defaults(run=run_build)
     check = acts.add_parser(

@@ -184,18 +184,19 @@ def _names(folder: Path) -> list[str]:
     """The category names of a YOLO folder.
 
     Raises:
-        DataError: there is neither `classes.txt` nor a `data.yaml` with names that are understood, or a name is
-            missing between others or there twice: classes are numbered by their lines.
+        DataError: there is neither `classes.txt` nor a `data.yaml` with names, or a name is empty or repeated.
     """
     next_step = f"write {folder / 'classes.txt'}, a name a line"
     for path in (folder / "classes.txt", folder / "labels" / "classes.txt", folder / "data.yaml"):
         if path.is_file():
             text = _text(path, "names file")
             names = (
-                _yaml_names(text) if path.suffix == ".yaml" else [line.strip() for line in text.rstrip().splitlines()]
+                _yaml_names(text, path, next_step)
+                if path.suffix == ".yaml"
+                else [line.strip() for line in text.rstrip().splitlines()]
             )
             if not any(names):
-                raise DataError(f"{path} gives no names that are understood; {next_step}")
+                raise DataError(f"{path} has no names of classes; {next_step}")
             for number, name in enumerate(names):
                 if not name or name in names[:number]:
                     what = f"the name {name!r} again" if name else "no name"
@@ -204,32 +205,26 @@ def _names(folder: Path) -> list[str]:
     raise DataError(f"YOLO folder {folder} has no names of its classes; {next_step}")
 
 
-def _yaml_names(text: str) -> list[str]:
-    r"""The entry `names` of a `data.yaml`: a list on one line, a list of lines, or lines `0: name` in order.
+def _yaml_names(text: str, path: Path, next_step: str) -> list[str]:
+    """The entry `names` of a `data.yaml`: a list, or a mapping of the class numbers 0, 1, ... to names.
 
-    >>> _yaml_names("nc: 2\nnames: ['ship', harbor]\n"), _yaml_names("names:\n  0: ship\n  1: harbor # piers\n")
-    (['ship', 'harbor'], ['ship', 'harbor'])
+    Raises:
+        DataError: it is neither, or `nc` is not the number of names.
     """
-    lines = [line.partition(" #")[0].rstrip() for line in text.splitlines()]
-    start = next((i for i, line in enumerate(lines) if line.startswith("names:")), None)
-    if start is None:
-        return []
-    inline = lines[start].removeprefix("names:").strip()
-    if inline:
-        entries = inline.strip("[]").split(",") if inline.startswith("[") and inline.endswith("]") else []
-        return [entry.strip().strip("'\"") for entry in entries]
-    names: list[str] = []
-    for line in lines[start + 1 :]:
-        entry = line.strip()
-        if not entry:
-            continue
-        key, colon, value = entry.partition(":")
-        if entry.startswith("- "):
-            names.append(entry[2:].strip().strip("'\""))
-        elif colon and key == str(len(names)):
-            names.append(value.strip().strip("'\""))
-        elif line[0].isspace():
-            return []  # numbers out of order, or something else: not understood
-        else:
-            break
-    return names
+    import yaml
+
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise DataError(f"{path} is not YAML: {error}; {next_step}") from error
+    content = content if isinstance(content, dict) else {}
+    names = content.get("names")
+    if isinstance(names, dict):
+        if set(names) != set(range(len(names))):
+            raise DataError(f"{path} names the classes {list(names)}; expected 0 to {len(names) - 1}, each once")
+        names = [names[number] for number in range(len(names))]
+    if not isinstance(names, list) or any(isinstance(name, list | dict) or name is None for name in names):
+        raise DataError(f"{path} has no names of classes; {next_step}")
+    if content.get("nc", len(names)) != len(names):
+        raise DataError(f"{path} says nc: {content['nc']}, but names {len(names)} classes; mend one of them")
+    return [str(name).strip() for name in names]

@@ -47,16 +47,6 @@ class Verdicts:
     because_of: NDArray[np.int64]
     iou: NDArray[np.float64]
 
-    @property
-    def prediction_names(self) -> list[str]:
-        """The verdict of each prediction."""
-        return [PREDICTION_VERDICTS[code] for code in self.predictions.tolist()]
-
-    @property
-    def target_names(self) -> list[str]:
-        """The verdict of each ground truth."""
-        return [TARGET_VERDICTS[code] for code in self.targets.tolist()]
-
 
 def verdicts(
     truth: Truth,

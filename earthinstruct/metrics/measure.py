@@ -38,7 +38,6 @@ def measure(
     *,
     sweep: bool = False,
     resamples: int = RESAMPLES,
-    errors: bool = True,
     extra: Sequence[ExtraMetric] = (),
 ) -> Metrics:
     """All scores of a set of predictions.
@@ -49,7 +48,6 @@ def measure(
         protocol: the rules.
         sweep: choose the score threshold with the largest box mF1 first, and score what reaches it.
         resamples: bootstrap resamples for the 95 % intervals; 0: no intervals.
-        errors: also the error types.
         extra: also these metric plug-ins.
 
     Raises:
@@ -59,7 +57,7 @@ def measure(
     chosen = choose_threshold([boxes_of_part(truth, predicted, protocol)], truth, protocol) if sweep else None
     threshold = None if chosen is None else chosen.threshold
     any_counts = bool(predicted.has_counts.any())
-    part = Part.of(truth, predicted, protocol, threshold=threshold, any_counts=any_counts, errors=errors, extra=extra)
+    part = Part.of(truth, predicted, protocol, threshold=threshold, any_counts=any_counts, extra=extra)
     reason = truth.no_masks_reason or predicted.no_masks_reason
     return metrics_of([part], truth.groups, protocol, chosen, resamples=resamples, no_masks_reason=reason, extra=extra)
 
@@ -94,7 +92,7 @@ class Part:
         n_counted: how many of them have counts given.
         mentioned: bool (c,), categories that the counts given mention.
         detections: of boxes and, where both sides have them, of masks.
-        errors: likewise; empty where they are not asked for.
+        errors: likewise.
         proposals: likewise; empty where there are none.
         extra: of each metric plug-in, or why its score is undefined.
     """
@@ -118,7 +116,6 @@ class Part:
         *,
         threshold: float | None,
         any_counts: bool,
-        errors: bool = True,
         extra: Sequence[ExtraMetric] = (),
     ) -> Part:
         """Match and tally some images.
@@ -129,7 +126,6 @@ class Part:
             protocol: the rules.
             threshold: the least score of a prediction that is there; None: all are.
             any_counts: whether any image of the whole set has counts given.
-            errors: also the error types.
             extra: also these metric plug-ins.
         """
         kept, given = predicted.reaching(threshold), predicted.has_counts
@@ -137,8 +133,7 @@ class Part:
         for geometry in geometries(truth, predicted):
             detection = Detection.of(truth, predicted, protocol, geometry)
             detections[geometry] = DetectionPart.of(detection, kept)
-            if errors:
-                error_sums[geometry] = ErrorSums.of(detection, kept)
+            error_sums[geometry] = ErrorSums.of(detection, kept)
         proposals: dict[Geometry, ProposalPart] = {}
         if predicted.proposals is not None:
             for geometry in proposal_geometries(truth, predicted.proposals):

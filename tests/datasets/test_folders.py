@@ -102,24 +102,44 @@ def test_a_malformed_label_is_named(yolo, line, message):
 
 
 @pytest.mark.parametrize(
-    ("text", "understood"),
+    ("text", "names"),
     [
-        ("names: ['ship', \"harbor\"]", True),
-        ("names:\n- ship\n- harbor\nnc: 2", True),
-        ("names: {0: ship, 1: harbor}", False),
-        ("names:\n  1: ship\n  0: harbor", False),
-        ("nc: 2", False),
+        ("names: ['ship', \"harbor\"]", ("ship", "harbor")),
+        ("names:\n- ship # large\n- harbor\nnc: 2", ("ship", "harbor")),
+        ("names: {0: ship, 1: harbor}", ("ship", "harbor")),
+        ("names:\n  1: ship\n  0: harbor", ("harbor", "ship")),
+        ("names: ['tank, storage', 'pier #1']", ("tank, storage", "pier #1")),
+        ('names: ["it\'s", "a: b"]', ("it's", "a: b")),
+        ("names: [\n  ship,\n  harbor,\n]", ("ship", "harbor")),
+        ("names: [1, 2]", ("1", "2")),
     ],
 )
-def test_the_names_of_a_yolo_folder(yolo, text, understood):
+def test_the_names_of_a_yolo_folder(yolo, text, names):
     (yolo / "data.yaml").write_text(text)
-    if understood:
-        assert load_dataset(str(yolo)).vocabulary.categories == ("ship", "harbor")
-    else:
-        with pytest.raises(DataError, match=r"data\.yaml gives no names that are understood; write .*classes\.txt"):
-            load_dataset(str(yolo))
+    assert load_dataset(str(yolo)).vocabulary.categories == names
     (yolo / "classes.txt").write_text("boat\npier\n")
     assert load_dataset(str(yolo)).vocabulary.categories == ("boat", "pier")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nc: 2", r"data\.yaml has no names of classes; write .*classes\.txt, a name a line"),
+        ("names: ship", "has no names of classes"),
+        ("names: []", "has no names of classes"),
+        ("names: [ship, [harbor]]", "has no names of classes"),
+        ("- ship", "has no names of classes"),
+        ("names: {0: ship, 2: harbor}", r"names the classes \[0, 2\]; expected 0 to 1, each once"),
+        ("nc: 3\nnames: [ship, harbor]", "says nc: 3, but names 2 classes"),
+        ("names: ['ship", r"data\.yaml is not YAML"),
+        ("names: !!python/object/apply:os.system [exit]", r"data\.yaml is not YAML"),
+        ("names: [ship, ship]", "has the name 'ship' again for class 1"),
+    ],
+)
+def test_names_that_are_none_are_refused(yolo, text, message):
+    (yolo / "data.yaml").write_text(text)
+    with pytest.raises(DataError, match=message):
+        load_dataset(str(yolo))
 
 
 def test_annotations_without_their_image_are_refused(yolo, voc):

@@ -11,11 +11,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earthinstruct.instances import Instances
-from earthinstruct.metrics import PROTOCOLS, Predicted, Truth, error_tallies, measure, tallies, verdicts
+from earthinstruct.metrics import (
+    PREDICTION_VERDICTS,
+    PROTOCOLS,
+    TARGET_VERDICTS,
+    Predicted,
+    Truth,
+    error_tallies,
+    measure,
+    tallies,
+    verdicts,
+)
 from earthinstruct.metrics.matching import box_iou, find_pairs, match
 from earthinstruct.metrics.values import ErrorCounts
 
 seeds = st.integers(0, 2**32 - 1)
+
+
+def names(verdicts, codes) -> list[str]:
+    return [verdicts[code] for code in codes]
 
 
 @pytest.mark.parametrize("geometry", ["box", "mask"])
@@ -43,7 +57,7 @@ def test_one_of_each_by_hand(build, geometry) -> None:
     truth = build.truth(targets)
     predicted = build.predicted(predictions, truth)
     judged = verdicts(truth, predicted, geometry=geometry)
-    assert judged.prediction_names == [
+    assert names(PREDICTION_VERDICTS, judged.predictions) == [
         "duplicate",
         "correct",
         "classification",
@@ -52,7 +66,7 @@ def test_one_of_each_by_hand(build, geometry) -> None:
         "background",
         "unscored",
     ]
-    assert judged.target_names == ["correct", "misclassified", "mislocated", "missed", "missed"]
+    assert names(TARGET_VERDICTS, judged.targets) == ["correct", "misclassified", "mislocated", "missed", "missed"]
     assert judged.because_of.tolist() == [0, 0, 1, 2, 3, -1, -1]
     assert judged.iou.tolist() == [0.9, 1, 1, 0.25, 0.25, 0, 0]
     errors = getattr(measure(truth, predicted).errors, geometry)
@@ -74,16 +88,16 @@ def test_a_box_around_two_objects_is_behind_both(build) -> None:
     targets = build.instances([(0, 0, 0, 0, 10, 10), (0, 0, 12, 0, 10, 10)])
     truth = build.truth(targets)
     judged = verdicts(truth, build.predicted(build.instances([(0, 0, 0, 0, 22, 10)]), truth))  # IoU 100 / 220 each
-    assert judged.prediction_names == ["localisation"]
-    assert judged.target_names == ["mislocated", "mislocated"]
+    assert names(PREDICTION_VERDICTS, judged.predictions) == ["localisation"]
+    assert names(TARGET_VERDICTS, judged.targets) == ["mislocated", "mislocated"]
 
 
 def test_below_the_threshold_a_prediction_is_not_there(build) -> None:
     targets = build.instances([(0, 0, 0, 0, 10, 10)])
     truth = build.truth(targets)
     predicted = build.predicted(build.instances([(0, 0, 0, 0, 10, 10)] * 2, [0.9, 0.3]), truth)
-    assert verdicts(truth, predicted).prediction_names == ["correct", "duplicate"]
-    assert verdicts(truth, predicted, threshold=0.5).prediction_names == ["correct", "unscored"]
+    assert names(PREDICTION_VERDICTS, verdicts(truth, predicted).predictions) == ["correct", "duplicate"]
+    assert names(PREDICTION_VERDICTS, verdicts(truth, predicted, threshold=0.5).predictions) == ["correct", "unscored"]
 
 
 def test_no_masks_no_verdicts_of_masks(build) -> None:
@@ -153,8 +167,8 @@ def test_the_definition_holds_object_by_object(build, seed) -> None:
     truth = build.truth(targets)
     judged = verdicts(truth, build.predicted(predictions, truth))
     of_predictions, of_targets = plain(predictions, targets)
-    assert judged.prediction_names == of_predictions
-    assert judged.target_names == of_targets
+    assert names(PREDICTION_VERDICTS, judged.predictions) == of_predictions
+    assert names(TARGET_VERDICTS, judged.targets) == of_targets
 
 
 @given(seeds, st.sampled_from(list(PROTOCOLS.values())), st.booleans())
@@ -186,7 +200,10 @@ def one(instances: Instances, i: int) -> tuple:
 
 def described(truth: Truth, predicted: Predicted, geometry: str) -> list:
     judged = verdicts(truth, predicted, geometry=geometry)
-    sides = ((predicted.instances, judged.prediction_names), (truth.instances, judged.target_names))
+    sides = (
+        (predicted.instances, names(PREDICTION_VERDICTS, judged.predictions)),
+        (truth.instances, names(TARGET_VERDICTS, judged.targets)),
+    )
     return [sorted((one(side, i), name) for i, name in enumerate(names)) for side, names in sides]
 
 

@@ -11,13 +11,28 @@ import numpy as np
 import pytest
 
 from earthinstruct.datasets import load_dataset
-from earthinstruct.metrics import PROTOCOLS, Metrics, Protocol, Truth, measure, verdicts
+from earthinstruct.metrics import (
+    PREDICTION_VERDICTS,
+    PROTOCOLS,
+    TARGET_VERDICTS,
+    Metrics,
+    Protocol,
+    Truth,
+    measure,
+    verdicts,
+)
 from earthinstruct.running.importers import read_predictions
 from earthinstruct.running.score import score_records
 from earthinstruct.tasks import tasks_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
 STANDARD, PAPER = PROTOCOLS["standard"], PROTOCOLS["paper"]
+
+
+def names(verdicts, codes) -> list[str]:
+    return [verdicts[code] for code in codes]
+
+
 NAMES = ("ship", "harbor", "plane")
 
 
@@ -53,8 +68,8 @@ def example(build):
 def test_verdicts_of_the_example(example) -> None:
     truth, predicted, of_targets, of_predictions = example
     judged = verdicts(truth, predicted)
-    assert judged.target_names == of_targets
-    assert judged.prediction_names == of_predictions
+    assert names(TARGET_VERDICTS, judged.targets) == of_targets
+    assert names(PREDICTION_VERDICTS, judged.predictions) == of_predictions
     overlaps = [cells[2] for cells in table("prediction")]
     for stated, target, iou in zip(overlaps, judged.because_of, judged.iou, strict=True):
         if target < 0:

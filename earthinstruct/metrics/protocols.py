@@ -1,9 +1,18 @@
-"""What a protocol decides."""
+"""The rules under which a set is scored. Two sets of rules, by name: `standard` and `paper`.
+
+`standard`: scores do not depend on the order of predictions, images or categories. A true positive is an edge of a
+maximum one-to-one matching. Means are over the categories that have ground truth. An image without a prediction counts
+as predicted empty. Detections are not capped.
+
+`paper`: what the code of Zheng et al. (arXiv 2505.15818, May 2025) computes, to reproduce its numbers. Each choice
+differs from `standard`, and some of the numbers depend on the order of the file.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from earthinstruct.errors import UnknownNameError
 from earthinstruct.metrics.matching import Rule
 
 
@@ -33,3 +42,39 @@ class Protocol:
     least_counted_score: float | None
     constant_score_ap: int | None
     proposals_shared_by_categories: bool
+
+
+STANDARD = Protocol(
+    name="standard",
+    rule="maximum",
+    first_polygon_only=False,
+    counting_over_mentioned=False,
+    skips_images_without_counts=False,
+    least_counted_score=None,
+    constant_score_ap=None,
+    proposals_shared_by_categories=False,
+)
+
+PAPER = Protocol(
+    name="paper",
+    rule="greedy",
+    first_polygon_only=True,
+    counting_over_mentioned=True,
+    skips_images_without_counts=True,
+    least_counted_score=0.01,
+    constant_score_ap=100,
+    proposals_shared_by_categories=True,
+)
+
+PROTOCOLS = {protocol.name: protocol for protocol in (STANDARD, PAPER)}
+
+
+def protocol_named(name: str) -> Protocol:
+    """The protocol of that name.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    if name not in PROTOCOLS:
+        raise UnknownNameError("protocol", name, PROTOCOLS)
+    return PROTOCOLS[name]
