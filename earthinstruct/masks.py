@@ -22,7 +22,7 @@ from earthinstruct.errors import ContractError
 from earthinstruct.spill import Spill
 
 _LONGEST_TOKEN = 7  # characters of one run length: 35 bits, more than any image has pixels
-_MOST_PIXELS = 1 << 34  # of one mask: beyond it positions of many masks would leave int64
+MOST_PIXELS = (1 << 32) - 1  # of an image and of a mask: run lengths are 32-bit numbers in pycocotools
 _RUNS_AT_ONCE = 200_000
 _CHARACTERS_AT_ONCE = 100_000  # the arrays of one chunk stay in the cache of a core
 _STORED_IN_MEMORY = 16 << 20  # bytes of stored masks that need no file
@@ -212,8 +212,8 @@ def check_rle(value: object, where: str) -> RLE:
         or not all(isinstance(side, int | np.integer) and not isinstance(side, bool) and side > 0 for side in size)
     ):
         raise ContractError(f"{where}: size must be two positive integers (height, width), got {_short(size)}")
-    if int(size[0]) * int(size[1]) > _MOST_PIXELS:
-        raise ContractError(f"{where}: size {_short(size)} has more than {_MOST_PIXELS} pixels")
+    if int(size[0]) * int(size[1]) > MOST_PIXELS:
+        raise ContractError(f"{where}: size {_short(size)} has more than {MOST_PIXELS} pixels")
     if isinstance(counts, bytes):
         counts = counts.decode("ascii", errors="replace")
     if not isinstance(counts, str):
@@ -251,7 +251,7 @@ def _decode(rles: Sequence[RLE], where: str, before: int) -> MaskRuns:
     try:
         sizes = np.array([rle["size"] for rle in rles], dtype=np.int64).reshape(n, 2)
     except OverflowError:
-        sizes = np.array([[min(max(side, 0), _MOST_PIXELS) for side in rle["size"]] for rle in rles]).reshape(n, 2)
+        sizes = np.array([[min(max(side, 0), MOST_PIXELS) for side in rle["size"]] for rle in rles]).reshape(n, 2)
 
     def refuse(bad: NDArray[np.bool_], why: str, lengths: NDArray[np.int64] | None = None) -> None:
         """Name the first mask that is bad, or that owns something bad of what it has `lengths` of."""
@@ -263,8 +263,8 @@ def _decode(rles: Sequence[RLE], where: str, before: int) -> MaskRuns:
             )
 
     # divided, because the product of two large sides could leave int64
-    too_large = (sizes < 1).any(axis=1) | (sizes[:, 0] > _MOST_PIXELS // np.maximum(sizes[:, 1], 1))
-    refuse(too_large, f"size must be two positive integers with at most {_MOST_PIXELS} pixels")
+    too_large = (sizes < 1).any(axis=1) | (sizes[:, 0] > MOST_PIXELS // np.maximum(sizes[:, 1], 1))
+    refuse(too_large, f"size must be two positive integers with at most {MOST_PIXELS} pixels")
     text = [rle["counts"].encode("ascii", errors="replace") for rle in rles]
     length = np.array([len(part) for part in text], dtype=np.int64)
     refuse(length == 0, "counts is empty")

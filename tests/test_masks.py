@@ -124,12 +124,16 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         decode_rles([*rles[:31], {"size": (9, 11), "counts": "P"}, *rles[31:]])
 
 
-def test_runs_beyond_32_bits() -> None:
-    size = (1 << 16, 1 << 16)
-    runs = decode_rles([encode_runs([(1 << 32) - 5, 3, 2], size), encode_runs([1, (1 << 32) - 1], size)])
-    assert runs.starts.tolist() == [(1 << 32) - 5, 1]
-    assert runs.areas.tolist() == [3, (1 << 32) - 1]
-    assert intersections(runs, runs, np.array([0, 1]), np.array([1, 1])).tolist() == [3, (1 << 32) - 1]
+def test_the_largest_mask_has_as_many_pixels_as_the_largest_image() -> None:
+    size = (3, masks.MOST_PIXELS // 3)
+    most = size[0] * size[1]
+    assert most == masks.MOST_PIXELS
+    runs = decode_rles([encode_runs([most - 5, 3, 2], size), encode_runs([1, most - 1], size)])
+    assert runs.starts.tolist() == [most - 5, 1]
+    assert runs.areas.tolist() == [3, most - 1]
+    assert intersections(runs, runs, np.array([0, 1]), np.array([1, 1])).tolist() == [3, most - 1]
+    with pytest.raises(ContractError, match="more than 4294967295 pixels"):
+        encode_runs([most + 1], (1 << 16, 1 << 16))
 
 
 def test_replaced_masks() -> None:

@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     from PIL.Image import fromarray
 
     from earthinstruct.errors import EarthInstructError
-    from earthinstruct.rasters import read_raster
+    from earthinstruct.images import read_raster
     from earthinstruct.report.exports import Found, check_places
     from earthinstruct.report.overlay import draw_overlay
     from earthinstruct.results import method_info
@@ -210,8 +210,8 @@ def _images(given: Sequence[Path]) -> list[Path]:
     Raises:
         DataError: a folder has no images.
     """
-    from earthinstruct.datasets.ground_truth import images_below
     from earthinstruct.errors import DataError
+    from earthinstruct.images import images_below
 
     images: list[Path] = []
     for path in given:

@@ -1,7 +1,7 @@
 """Readers of datasets: any COCO file, and the named datasets of the benchmark."""
 
 from earthinstruct.datasets.coco import read_coco
-from earthinstruct.datasets.dataset import Dataset, ImageRecord, read_image
+from earthinstruct.datasets.dataset import Dataset, ImageRecord
 from earthinstruct.datasets.registry import DatasetSource, dataset_sources, load_dataset, load_task
 
 __all__ = [
@@ -12,5 +12,4 @@ __all__ = [
     "load_dataset",
     "load_task",
     "read_coco",
-    "read_image",
 ]

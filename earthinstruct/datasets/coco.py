@@ -18,7 +18,7 @@ from earthinstruct.datasets.dataset import AnnotationMasks, Dataset, ImageRecord
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.instances import ImageId, Instances
-from earthinstruct.masks import RLE, MaskRuns, StoredMasks, check_rle, decode_rles, encode_runs
+from earthinstruct.masks import MOST_PIXELS, RLE, MaskRuns, StoredMasks, check_rle, decode_rles, encode_runs
 from earthinstruct.tasks import Vocabulary
 
 _T = TypeVar("_T")
@@ -63,7 +63,6 @@ _ANNOTATIONS_DECODER = msgspec.json.Decoder(list[_Annotation])
 _ANNOTATIONS_AT_ONCE = 2_000
 _WHOLE, _SHARDS = "annotations.json", "annotations-*.json"
 _NO_PARENT = ("", "none")  # what tools write as supercategory where there is none
-_MOST_PIXELS = 2**32 - 1  # of an image: run lengths are 32-bit numbers in pycocotools
 _LARGEST_ID = 2**63 - 1  # of an annotation: what a column holds
 
 
@@ -336,7 +335,7 @@ class _Reader:
             check_file_name(image.file_name, f"{self.path}: images[{i}]")
             if image.width <= 0 or image.height <= 0:
                 raise self.error(f"images[{i}] has size {image.width}x{image.height}; both sides must be positive")
-            if image.width * image.height > _MOST_PIXELS:
+            if image.width * image.height > MOST_PIXELS:
                 raise self.error(f"images[{i}] has size {image.width}x{image.height}; expected at most 2^32 - 1 pixels")
 
     def annotations(self, known_categories: Collection[int]) -> Iterator[tuple[int, list[_Annotation], list[int]]]:

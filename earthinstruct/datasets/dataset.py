@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError
+from earthinstruct.images import read_image
 from earthinstruct.instances import ImageId, Instances
 from earthinstruct.masks import MaskRuns, StoredMasks
 from earthinstruct.tasks import ExactMapper, ExactThenMapper, LabelMapper, Vocabulary
-
-# what Pillow may decode, whatever a file is called: of its other readers, that of EPS starts Ghostscript, a program
-IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,27 +126,3 @@ class Dataset:
                 + ("; an orientation in its EXIF data is not applied: save the picture turned" if turned else "")
             )
         return image
-
-
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read an image file as uint8 RGB (height, width, 3).
-
-    Palettes are resolved, transparency is dropped, an orientation in EXIF data is not applied.
-
-    Raises:
-        DataError: the file is missing, is not an image or has more than 8 bits a channel.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path, formats=IMAGE_FORMATS) as image:
-            if image.mode.startswith(("I", "F")):  # Pillow would cut the values off at 255
-                raise DataError(
-                    f"image {path} has more than 8 bits a channel (mode {image.mode}); stretch it to 8-bit RGB first, "
-                    "for example with earthinstruct.rasters.read_raster"
-                )
-            return np.array(image.convert("RGB"), dtype=np.uint8)
-    except FileNotFoundError as error:
-        raise DataError(f"image {path} does not exist") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"image {path} cannot be read: {error}") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from earthinstruct.datasets.ground_truth import Box, Sources, TrueImage, TrueObject, box_of_corners, image_size
+from earthinstruct.datasets.ground_truth import Box, Sources, TrueImage, TrueObject, box_of_corners
 from earthinstruct.datasets.journal import ImageRead, Progress, read_images
 from earthinstruct.datasets.prepare import (
     PREFIX,
@@ -23,6 +23,7 @@ from earthinstruct.datasets.prepare import (
 from earthinstruct.datasets.samrs import SamrsObject, parse_samrs
 from earthinstruct.datasets.voc import VocObject, parse_voc
 from earthinstruct.errors import DataError, UnknownNameError
+from earthinstruct.images import image_size
 from earthinstruct.masks import RLE, decode_rles
 from earthinstruct.tasks import DIOR
 

@@ -14,12 +14,11 @@ from earthinstruct.datasets.ground_truth import (
     TrueObject,
     box_of_corners,
     coco_bytes,
-    image_size,
-    images_below,
 )
 from earthinstruct.datasets.voc import parse_voc
 from earthinstruct.errors import DataError
 from earthinstruct.files import read_bytes
+from earthinstruct.images import image_size, images_below
 
 
 def read_folder(folder: Path, images: Path | None = None) -> Dataset:

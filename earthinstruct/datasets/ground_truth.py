@@ -10,13 +10,11 @@ from typing import Any
 
 import msgspec
 
-from earthinstruct.datasets.dataset import IMAGE_FORMATS
 from earthinstruct.errors import DataError
 from earthinstruct.instances import ImageId
 from earthinstruct.masks import RLE
 
 Box = tuple[float, float, float, float]
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -100,42 +98,6 @@ def box_of_corners(corners: Sequence[float], where: str) -> Box:
     if not (x2 > x1 and y2 > y1):
         raise DataError(f"{where} has the corners {list(corners)}; expected x1 < x2 and y1 < y2")
     return x1, y1, x2 - x1, y2 - y1
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels, from the head of the file.
-
-    Raises:
-        DataError: it is missing or is not an image.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path, formats=IMAGE_FORMATS) as image:
-            return image.width, image.height
-    except FileNotFoundError as error:
-        raise DataError(f"image {path} does not exist") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"image {path} cannot be read: {error}") from error
-
-
-def images_below(folder: Path) -> list[Path]:
-    """The image files in a folder and in its subfolders, sorted; hidden ones are left out.
-
-    Raises:
-        DataError: a name is not UTF-8, so that no file could hold it.
-    """
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    for path in found:
-        if any("\ud800" <= character <= "\udfff" for character in str(path)):  # how bytes that are no text are kept
-            raise DataError(f"the name of image {str(path)!r} is not UTF-8; rename it")
-    return found
 
 
 class Sources:

@@ -14,7 +14,6 @@ from earthinstruct.datasets.ground_truth import (
     TrueImage,
     TrueObject,
     box_of_corners,
-    image_size,
 )
 from earthinstruct.datasets.journal import ImageRead, Progress, read_images
 from earthinstruct.datasets.prepare import (
@@ -28,6 +27,7 @@ from earthinstruct.datasets.prepare import (
 )
 from earthinstruct.errors import DataError
 from earthinstruct.files import decode_json
+from earthinstruct.images import image_size
 from earthinstruct.tasks import NWPU
 
 FILE_NAME = f"{PREFIX}nwpu.json"

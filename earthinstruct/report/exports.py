@@ -12,8 +12,8 @@ import numpy as np
 
 from earthinstruct.contract import Prediction
 from earthinstruct.errors import DataError
+from earthinstruct.images import INSTALL, Place
 from earthinstruct.masks import RLE, decode_rles
-from earthinstruct.rasters import INSTALL, Place
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,9 +10,9 @@ import msgspec
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.datasets.dataset import ImageRecord
-from earthinstruct.datasets.ground_truth import IMAGE_SUFFIXES
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import decode_json, read_bytes
+from earthinstruct.images import IMAGE_SUFFIXES
 from earthinstruct.instances import ImageId
 from earthinstruct.masks import RLE, check_rle, encode_runs
 from earthinstruct.running.predictions import Box, ProposalRecord, Record, StoredRecords, prediction_files

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from earthinstruct.datasets import Dataset
-from earthinstruct.datasets.dataset import IMAGE_FORMATS
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import decode_json, read_bytes
+from earthinstruct.images import open_image
 from earthinstruct.instances import ImageId
 from earthinstruct.masks import check_rle, decode_mask, encode_mask
 from earthinstruct.running.importers import ImagesByName
@@ -139,13 +139,8 @@ def _maps(path: Path) -> Iterator[tuple[str, str, NDArray[np.integer]]]:
 
 
 def _read_map(file: Path) -> NDArray[np.integer]:
-    from PIL import Image
-
-    try:
-        with Image.open(file, formats=IMAGE_FORMATS) as picture:
-            drawn = np.array(picture)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"semantic map {file} cannot be read: {error}") from error
+    with open_image(file, "semantic map") as picture:
+        drawn = np.array(picture)
     if drawn.dtype == bool:  # a picture of one bit
         return drawn.astype(np.uint8)
     if drawn.ndim != 2 or not np.issubdtype(drawn.dtype, np.integer):

@@ -166,8 +166,8 @@ def test_tile_options_are_checked_where_they_matter(call, bright, tmp_path):
 
 def test_holes_rotation_and_several_parts_are_kept(tmp_path):
     from earthinstruct import Prediction
+    from earthinstruct.images import Place
     from earthinstruct.masks import encode_mask
-    from earthinstruct.rasters import Place
     from earthinstruct.report.exports import Found, geojson_of
 
     mask = np.zeros((8, 12), dtype=bool)
@@ -210,7 +210,7 @@ def test_16_bits_are_stretched_and_bands_chosen(call, bright, tmp_path):
 
 
 def test_pixels_without_data_are_black_and_do_not_count_in_the_stretch(tmp_path):
-    from earthinstruct.rasters import read_raster
+    from earthinstruct.images import read_raster
 
     pixels = np.full((1, 10, 10), 60_000, dtype=np.uint16)
     pixels[0, :, :5] = np.arange(100, 150).reshape(10, 5)
@@ -225,7 +225,7 @@ def test_pixels_without_data_are_black_and_do_not_count_in_the_stretch(tmp_path)
 
 
 def test_a_palette_is_seen_in_its_colours(tmp_path):
-    from earthinstruct.rasters import read_raster
+    from earthinstruct.images import read_raster
 
     picture = Image.fromarray(np.array([[0, 1], [1, 0]], dtype=np.uint8), "P")
     picture.putpalette([10, 20, 30, 200, 100, 50])
@@ -240,7 +240,7 @@ def test_a_palette_is_seen_in_its_colours(tmp_path):
 
 
 def test_a_picture_that_a_viewer_would_turn_is_noted(tmp_path):
-    from earthinstruct.rasters import read_raster
+    from earthinstruct.images import read_raster
 
     exif = Image.Exif()
     for orientation, noted in ((1, False), (6, True)):
@@ -252,7 +252,7 @@ def test_a_picture_that_a_viewer_would_turn_is_noted(tmp_path):
 
 
 def test_a_raster_that_is_small_on_disk_and_too_large_in_memory_is_refused(tmp_path):
-    from earthinstruct.rasters import read_raster
+    from earthinstruct.images import read_raster
 
     profile = {"driver": "GTiff", "count": 1, "height": 70_000, "width": 70_000, "dtype": "uint8"}
     place = {"transform": TRANSFORM, "crs": "EPSG:32631"}
@@ -263,7 +263,7 @@ def test_a_raster_that_is_small_on_disk_and_too_large_in_memory_is_refused(tmp_p
 
 
 def test_a_png_of_16_bits_is_stretched_and_one_of_8_bits_is_as_it_is(tmp_path):
-    from earthinstruct.rasters import read_raster
+    from earthinstruct.images import read_raster
 
     values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
     Image.fromarray(values).save(tmp_path / "deep.png")
@@ -276,7 +276,7 @@ def test_a_png_of_16_bits_is_stretched_and_one_of_8_bits_is_as_it_is(tmp_path):
 def test_without_rasterio_a_plain_tiff_is_read_and_a_geotiff_refused(tmp_path, monkeypatch, call, bright):
     scene = write_raster(tmp_path / "scene.tif", two_ships())
     Image.fromarray(two_ships().transpose(1, 2, 0)).save(tmp_path / "plain.tif")
-    monkeypatch.setattr("earthinstruct.rasters.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("earthinstruct.images.rasters.importlib.util.find_spec", lambda name: None)
     base = ("predict", "--method", f"{bright}:Bright", "--open-ended")
     code, out, _ = call(*base, tmp_path / "plain.tif")
     assert code == 0

@@ -9,9 +9,9 @@ from earthinstruct_models.encoders.crops import crop_corners, resized_crops
 from earthinstruct_models.encoders.open_clip import OpenClipEncoder
 from PIL import Image
 
-from earthinstruct.datasets import read_image
 from earthinstruct.datasets.scenes import generate_scene
 from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.images import read_image
 
 
 def by_pillow(image, corners, side, mode, kernel):

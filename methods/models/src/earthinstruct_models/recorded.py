@@ -9,10 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.datasets import read_image
 from earthinstruct.errors import DataError
-
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"}
+from earthinstruct.images import images_below, read_image
 
 
 class ImageNames:
@@ -49,13 +47,12 @@ class ImageNames:
     @cached_property
     def _names(self) -> dict[str, str]:
         names: dict[str, str] = {}
-        for path in sorted(self.folder.rglob("*")):
-            if path.suffix.lower() in _SUFFIXES:
-                key = fingerprint(read_image(path))
-                if names.setdefault(key, path.stem) != path.stem:
-                    raise DataError(
-                        f"{path} shows the same pixels as image {names[key]!r}; recorded answers cannot tell them apart"
-                    )
+        for path in images_below(self.folder):
+            key = fingerprint(read_image(path))
+            if names.setdefault(key, path.stem) != path.stem:
+                raise DataError(
+                    f"{path} shows the same pixels as image {names[key]!r}; recorded answers cannot tell them apart"
+                )
         return names
 
 

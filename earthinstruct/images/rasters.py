@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.datasets.dataset import read_image
 from earthinstruct.errors import DataError
+from earthinstruct.images.files import open_image, read_image
+from earthinstruct.masks import MOST_PIXELS
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
@@ -35,7 +36,6 @@ _DRIVERS = {
     b"BM": "BMP",
 }
 _LOW, _HIGH = 2, 98  # percentiles
-_MOST_PIXELS = 2**32 - 1  # of an image: what masks can have, and 13 GB of RGB
 _CUT = "cut it first, for example with gdal_translate -srcwin"
 _SAMPLE = 2048  # percentiles are taken from an image reduced to this longest side
 
@@ -102,25 +102,25 @@ def _is_eight_bits(path: Path) -> bool:
     """Whether Pillow reads the file whole: 8 bits and four channels at most."""
     import warnings
 
-    from PIL import Image
+    from PIL.Image import DecompressionBombWarning
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the head alone is read here
-            with Image.open(path) as image:
+            warnings.simplefilter("ignore", DecompressionBombWarning)  # the head alone is read here
+            with open_image(path) as image:
                 return image.mode in _EIGHT_BITS
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except DataError:
         return path.suffix.lower() not in _TIFF  # its error is raised when it is read
 
 
 def _turned(path: Path) -> tuple[str, ...]:
     """A note where EXIF data say that the picture is to be shown turned, as cameras write it."""
-    from PIL import ExifTags, Image
+    from PIL.ExifTags import Base
 
     try:
-        with Image.open(path) as image:
-            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (SyntaxError, ValueError):  # damaged EXIF data beside good pixels
+        with open_image(path) as image:
+            orientation = image.getexif().get(Base.Orientation, 1)
+    except DataError:  # damaged EXIF data beside good pixels
         return ()
     if orientation in range(2, 9):
         return (f"pixels as stored; the orientation in its EXIF data ({orientation}) is not applied",)
@@ -128,10 +128,9 @@ def _turned(path: Path) -> tuple[str, ...]:
 
 
 def _has_place(path: Path) -> bool:
-    from PIL import Image
     from PIL.TiffImagePlugin import TiffImageFile
 
-    with Image.open(path) as image:
+    with open_image(path) as image:
         return isinstance(image, TiffImageFile) and any(tag in image.tag_v2 for tag in _GEO_TAGS)
 
 
@@ -145,7 +144,7 @@ def _read_with_rasterio(path: Path, bands: Sequence[int] | None) -> Raster:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said by `transform` None
             with rasterio.open(path, driver=_driver(path)) as source:
-                if source.width * source.height > _MOST_PIXELS:
+                if source.width * source.height > MOST_PIXELS:
                     raise DataError(f"image {path} has {source.width}x{source.height} pixels; {_CUT}")
                 chosen = _chosen(path, source.count, bands)
                 notes = []
