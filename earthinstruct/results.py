@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,11 @@ _SECRET_NAME = re.compile(
     r"((^|[_\-.]|api|access|private)key|token|secret|password|passwd|passphrase|authorization|credentials?)$",
     re.IGNORECASE,
 )
-_USER_IN_ADDRESS = re.compile(r"(?<=://)[^/\s?#]*@")
+# user and password before a host: all up to the last @ of the authority; beyond a slash only after a colon that begins
+# no port, and without a scheme only where there is a password
+_CREDENTIALS = re.compile(
+    r"(?<=://)(?:[^/\s?#]*@|[^/\s?#@:]*:(?!\d+(?:[/?#]|$))[^\s,;]*@)|(?<![\w/@.:-])[\w.+-]+:[^\s/@,;]+(?:@[^\s/@,;]+)*@(?=[\w\[])"
+)
 _QUERY_OF_ADDRESS = re.compile(r"(\w://[^\s?#]*)[?#]\S*")
 _SHORTEST_SECRET = 6  # a shorter text stands in too many others
 _RECORDED_PACKAGES = ("earthinstruct", "numpy", "scipy", "pycocotools", "pillow")
@@ -211,6 +215,21 @@ def secret_values(parameters: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
+def redacted(text: str, secrets: Sequence[str]) -> str:
+    """A text as it may be shown: `***` for each secret, for user and password in an address, and for its query.
+
+    Args:
+        text: for example what a server or a library quotes of a request.
+        secrets: texts that it must not hold, the longest first.
+
+    >>> redacted("401: sk-12345 at https://me:p@ss@host/v1?sig=1", ["sk-12345"])
+    '401: *** at https://***@host/v1?***'
+    """
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return _QUERY_OF_ADDRESS.sub(r"\1?***", _CREDENTIALS.sub("***@", text))
+
+
 def _named_like_secrets(value: Any, name: str = "") -> Iterator[str]:
     if isinstance(value, Mapping):
         for key, part in value.items():
@@ -226,7 +245,7 @@ def _without_credentials(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, str):
-        return _QUERY_OF_ADDRESS.sub(r"\1", _USER_IN_ADDRESS.sub("", value))
+        return _QUERY_OF_ADDRESS.sub(r"\1", _CREDENTIALS.sub("", value))
     if isinstance(value, Mapping):
         return without_secrets(value)
     if isinstance(value, list | tuple):

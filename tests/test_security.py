@@ -17,7 +17,7 @@ from earthinstruct.datasets.samrs import parse_samrs
 from earthinstruct.datasets.voc import parse_voc
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.leaderboard import add, build
-from earthinstruct.results import secret_values, without_secrets
+from earthinstruct.results import redacted, secret_values, without_secrets
 from earthinstruct.running.engines import EngineOptions
 
 ROOT = Path(__file__).parent.parent
@@ -385,3 +385,33 @@ def test_a_secret_that_begins_with_another_is_replaced_whole():
     found = secret_values({"a_key": "secret", "b_key": "secret-and-more", "keys": [{"token": ["in-a-list"]}]})
     assert found.index("secret-and-more") < found.index("secret")
     assert "in-a-list" in found
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("at http://me:hunter2@host/v1", "at http://***@host/v1"),
+        ("at http://me:p@ss@host:8000/v1", "at http://***@host:8000/v1"),
+        ("at http://token@host", "at http://***@host"),
+        ("at http://:pass@host", "at http://***@host"),
+        ("at http://me:p/ss@host/v1", "at http://***@host/v1"),
+        ("at http://me:p#s?s@host/v1", "at http://***@host/v1"),
+        ("http://a:b@c and ftp://d:e@f/g", "http://***@c and ftp://***@f/g"),
+        ("http://a:b@c/x,http://d:e@f", "http://***@c/x,http://***@f"),
+        ("['http://a:b@c', 'http://d:e@f']", "['http://***@c', 'http://***@f']"),
+        ("cannot reach me:p@ss@host:8000", "cannot reach ***@host:8000"),
+        ("proxy=me:hunter2@[::1]:8000", "proxy=***@[::1]:8000"),
+        ("at http://host/v1?key=sk-1#top", "at http://host/v1?***"),
+        # nothing secret in these
+        ("at http://host:8000/models/a@b", "at http://host:8000/models/a@b"),
+        ("http://host/a@b is not there", "http://host/a@b is not there"),
+        ("write to someone@example.org", "write to someone@example.org"),
+        ("git@host:group/project", "git@host:group/project"),
+        ("line 3: unexpected @", "line 3: unexpected @"),
+        ("box[0]: a, b@c", "box[0]: a, b@c"),
+    ],
+)
+def test_credentials_in_an_address_are_not_shown(said, shown):
+    assert redacted(said, ()) == shown
+    secrets = ("hunter2", "p@ss", "p/ss", "p#s?s", "a:b", "d:e", "sk-1")
+    assert not [secret for secret in secrets if secret in without_secrets({"text": said})["text"]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,13 +16,13 @@ LOCK, HOLDER = "run.lock", "run.pid"
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Hold a folder. The number of the process is in it meanwhile; the empty lock file stays, and holds nothing.
+    """Hold a folder; meanwhile it has the lock, and a file with the number of the process. Both are removed at the end.
 
     Raises:
         EarthInstructError: another process holds it, or the folder cannot be written.
     """
-    lock = FileLock(folder / LOCK, timeout=0, thread_local=False)
-    holder = folder / HOLDER
+    lock_file, holder = folder / LOCK, folder / HOLDER
+    lock = FileLock(lock_file, timeout=0, thread_local=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -41,4 +41,6 @@ def folder_lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         holder.unlink(missing_ok=True)
+        with suppress(OSError):  # Windows removes no open file; there, releasing removes it
+            lock_file.unlink()  # before the release: a run that opened it sees that it is gone, and makes another
         lock.release()

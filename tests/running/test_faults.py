@@ -16,7 +16,7 @@ import pytest
 from earthinstruct import evaluate, load_dataset
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.running.engines import EngineOptions
-from earthinstruct.running.lock import HOLDER, folder_lock
+from earthinstruct.running.lock import HOLDER, LOCK, folder_lock
 from earthinstruct.running.predictions import RecordWriter
 
 SETTING = "open_ended"
@@ -363,6 +363,7 @@ def test_a_folder_in_use_is_refused(numbered, faulty, tmp_path):
         pytest.raises(EarthInstructError, match=rf"in use by another run \(process {os.getpid()}\)"),
     ):
         run(f"{faulty}:Faulty", numbered, tmp_path, overwrite=True)
+    assert not (folder / LOCK).exists()
     assert not (folder / HOLDER).exists()
     assert run(f"{faulty}:Faulty", numbered, tmp_path).results[0].run.n_failed == 0
 
@@ -387,6 +388,7 @@ with folder_lock(Path({str(folder)!r})):
     process.stdout.close()
     assert (folder / HOLDER).exists()
     assert run(f"{faulty}:Faulty", numbered, tmp_path).results[0].run.n_failed == 0
+    assert not (folder / LOCK).exists()
     assert not (folder / HOLDER).exists()
 
 

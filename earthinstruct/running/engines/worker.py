@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +19,7 @@ from earthinstruct.contract import ControlMethod, Method, Prediction, Usage
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import ContractError, EarthInstructError, PredictionError
 from earthinstruct.registry import make_method
-from earthinstruct.results import MethodInfo, method_info, secret_values
+from earthinstruct.results import MethodInfo, method_info, redacted, secret_values
 from earthinstruct.running.predictions import Record
 from earthinstruct.running.run import check_prediction, targets_of
 from earthinstruct.tasks import Task
@@ -29,7 +28,6 @@ BATCH = 8
 Batch = tuple[Task, tuple[int, ...]]  # what is asked of some images
 Pixels = NDArray[np.uint8]
 Targets = Sequence[Prediction | None]  # the ground truth of each image, for controls
-_CREDENTIALS = re.compile(r"://[^/\s@]+@")
 _LOG = logging.getLogger(__name__)
 
 
@@ -196,9 +194,7 @@ class Worker:
         except Exception:  # an error that cannot say what it is
             text = type(error).__name__
         text = text.encode(errors="backslashreplace").decode()  # no half characters
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return _CREDENTIALS.sub("://***@", text)
+        return redacted(text, self._secrets)
 
 
 def targets_for(method: MethodInfo, dataset: Dataset, task: Task, images: Sequence[int]) -> Targets:

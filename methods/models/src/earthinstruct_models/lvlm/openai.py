@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.results import redacted
 from earthinstruct_models.lvlm.interface import Arrived, Lvlm, LvlmError, Reply, shortened
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ IMAGE_FORMATS = ("png", "jpeg")
 REPLY_FORMATS = ("schema", "json_object", "plain")  # from the strictest; a server that lacks one is asked with the next
 _CALLED = {"schema": "JSON schema", "json_object": "JSON mode", "max_tokens": "max_tokens (but max_completion_tokens)"}
 _JPEG_QUALITY = 95
-_REDACTED = "[redacted]"
 
 
 class OpenAiLvlm(Lvlm):
@@ -175,7 +175,9 @@ class OpenAiLvlm(Lvlm):
                 self._refusal = f"{self._where}: the key was refused (401); check the environment variable {KEY}"
                 return LvlmError(self._refusal)
             except openai.APIStatusError as error:
-                return LvlmError(f"{self._where}: {error.status_code} {shortened(self._redacted(_said(error)))}")
+                return LvlmError(
+                    f"{self._where}: {error.status_code} {shortened(redacted(_said(error), self._secrets))}"
+                )
             except openai.APIConnectionError:
                 return LvlmError(f"{self._where}: no connection; check the environment variable {ADDRESS}")
             except (openai.OpenAIError, ValueError) as error:  # not JSON, or not a chat completion
@@ -231,11 +233,6 @@ class OpenAiLvlm(Lvlm):
     @property
     def _where(self) -> str:
         return f"model {self.model!r} at {self.server}"
-
-    def _redacted(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, _REDACTED)
-        return text
 
 
 def _client(timeout: float, max_retries: int) -> tuple[AsyncOpenAI, str, tuple[str, ...]]:
