@@ -22,7 +22,8 @@ Setting = Literal["open_vocabulary", "open_ended", "open_subclass"]
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
 MOST_OBJECTS = 1 << 31  # of a label in an image: sums and squares over images stay within int64
 _MOST_TOKENS = (1 << 63) - 1  # more does not fit into a file
-FARTHEST = 1e9  # pixels, of a box: areas and their sums stay exact enough to compare
+_FARTHEST = 1e9  # pixels, of a box: areas and their sums stay exact enough to compare
+BOX = f"[x, y, width, height] within {_FARTHEST:g} pixels, width and height >= 0"  # what a box must be
 
 
 @dataclass(frozen=True)
@@ -159,10 +160,10 @@ class Prediction:
     Raises:
         ContractError: lengths differ or a value is malformed; the message gives index and value.
 
-    >>> Prediction(labels=["ship"], boxes=[[10, 20, 30, -1]])
+    >>> Prediction(labels=["ship"], boxes=[[10, 20, 30, -1]])  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    earthinstruct.errors.ContractError: boxes[0] must have a width and height >= 0, got [10.0, 20.0, 30.0, -1.0]
+    earthinstruct.errors.ContractError: boxes[0] must be ..., width and height >= 0, got [10.0, 20.0, 30.0, -1.0]
     """
 
     labels: tuple[str, ...] = ()
@@ -226,6 +227,11 @@ class ControlMethod(Protocol):
     ) -> Prediction:
         """Answer from the targets."""
         ...
+
+
+def bad_boxes(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of n boxes (n, 4) are none: not finite, too far away, or with a negative size. `BOX` says it in words."""
+    return np.asarray(~(np.abs(boxes) <= _FARTHEST).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1))
 
 
 def check_image_size(prediction: Prediction, height: int, width: int) -> None:
@@ -304,14 +310,10 @@ def _shape(shape: tuple[int, ...]) -> str:
 def _set_regions(value: Any, prefix: str) -> None:
     """Check and freeze the boxes, masks and scores of a prediction or of proposals."""
     boxes = _floats(value.boxes, f"{prefix}boxes", (0, 4))
-    negative = (boxes[:, 2:] < 0).any(axis=1)
-    if negative.any():
-        i = int(np.argmax(negative))
-        raise ContractError(f"{prefix}boxes[{i}] must have a width and height >= 0, got {boxes[i].tolist()}")
-    far = (np.abs(boxes) > FARTHEST).any(axis=1)
-    if far.any():
-        i = int(np.argmax(far))
-        raise ContractError(f"{prefix}boxes[{i}] must lie within {FARTHEST:g} pixels, got {boxes[i].tolist()}")
+    bad = bad_boxes(boxes)
+    if bad.any():
+        i = int(np.argmax(bad))
+        raise ContractError(f"{prefix}boxes[{i}] must be {BOX}, got {boxes[i].tolist()}")
     object.__setattr__(value, "boxes", boxes)
     if value.masks is not None:
         if isinstance(value.masks, Mapping) or not isinstance(value.masks, Iterable):

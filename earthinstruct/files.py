@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import msgspec
 
@@ -65,7 +66,7 @@ def replace_file(path: Path, content: bytes | Iterable[bytes]) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    beside = path.with_name(path.name + ".tmp")
+    beside = path.with_name(f".{path.name}.{uuid4().hex}.tmp")  # two processes may write the same file
     try:
         with beside.open("wb") as file:
             file.writelines([content] if isinstance(content, bytes) else content)

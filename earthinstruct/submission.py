@@ -83,7 +83,7 @@ def validate_submission(
     return [
         *findings,
         *_extra(result, here),
-        _cost(scored, records, result),
+        _cost(scored, result),
         _rescored(again, said),
         _intervals(again, said),
     ]
@@ -133,15 +133,15 @@ def _score(
     )
 
 
-def _cost(scored: Scored, records: Mapping[ImageId, Record], result: Result) -> Finding:
+def _cost(scored: Scored, result: Result) -> Finding:
     """Answers, failures and tokens, which tables show beside the scores."""
     run = result.run
     said = (run.n_done, run.n_failed, run.input_tokens, run.output_tokens)
     found = (
         scored.n_done,
         len(scored.failed),
-        sum(record.input_tokens for record in records.values()),
-        sum(record.output_tokens for record in records.values()),
+        scored.usage.input_tokens,
+        scored.usage.output_tokens,
     )
     names = ("answered", "failed", "input tokens", "output tokens")
     problems = [

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 import numpy as np
 
-from earthinstruct.contract import FARTHEST
+from earthinstruct.contract import BOX, bad_boxes
 from earthinstruct.datasets.dataset import AnnotationMasks, Dataset, ImageRecord
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import decode_json, read_bytes
@@ -343,6 +343,12 @@ class _Reader:
         image_index = {image.id: i for i, image in enumerate(self.file.images)}
         for start in range(0, len(self.file.annotations), _ANNOTATIONS_AT_ONCE):
             entries = self.entries(start)
+            bad = bad_boxes(np.array([entry.bbox for entry in entries], dtype=np.float64))
+            if bad.any():
+                i = int(np.argmax(bad))
+                raise self.error(
+                    f"annotations[{start + i}] (id {entries[i].id}) has the box {list(entries[i].bbox)}; expected {BOX}"
+                )
             for i, entry in enumerate(entries, start):
                 self.check(entry, f"annotations[{i}] (id {entry.id})", image_index, known_categories)
             yield start, entries, [image_index[entry.image_id] for entry in entries]
@@ -357,11 +363,6 @@ class _Reader:
         if entry.category_id not in known_categories:
             raise self.error(
                 f"{where} names category {entry.category_id}, which is not in 'categories' ({sorted(known_categories)})"
-            )
-        if max(map(abs, entry.bbox)) > FARTHEST or min(entry.bbox[2:]) < 0:
-            raise self.error(
-                f"{where} has the box {list(entry.bbox)}; expected [x, y, width, height] within "
-                f"{FARTHEST:g} pixels, with sizes >= 0"
             )
         if entry.iscrowd:
             raise self.error(

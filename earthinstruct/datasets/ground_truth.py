@@ -25,11 +25,15 @@ class TrueObject:
         category: its name.
         box: COCO xywh, pixels.
         segmentation: polygons (x, y, x, y, ... in pixels), an RLE, or None.
+        area: in pixels; None: that of the box.
+        score: of a prediction.
     """
 
     category: str
     box: Box
     segmentation: Sequence[Sequence[float]] | RLE | None = None
+    area: float | None = None
+    score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,17 @@ def coco_bytes(
     parents: Mapping[str, Sequence[str]] | None = None,
     info: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """The images as COCO JSON; category and annotation ids from 1, in the order given.
+    """The images as COCO JSON: `as_coco`, encoded."""
+    return msgspec.json.encode(as_coco(images, categories, parents, info))
+
+
+def as_coco(
+    images: Sequence[TrueImage],
+    categories: Sequence[str],
+    parents: Mapping[str, Sequence[str]] | None = None,
+    info: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The images as one COCO object; category and annotation ids from 1, in the order given.
 
     Args:
         images: the images.
@@ -67,25 +81,23 @@ def coco_bytes(
                 "image_id": image.id,
                 "category_id": ids[found.category],
                 "bbox": found.box,
-                "area": found.box[2] * found.box[3],
+                "area": found.box[2] * found.box[3] if found.area is None else found.area,
                 "iscrowd": 0,
             }
             if found.segmentation is not None:
                 annotation["segmentation"] = found.segmentation
+            if found.score is not None:
+                annotation["score"] = found.score
             annotations.append(annotation)
-    return msgspec.json.encode(
-        {
-            "info": dict(info or {}),
-            "images": [
-                {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
-                for image in images
-            ],
-            "categories": [
-                {"id": i, "name": name, "supercategory": parent_of.get(name, "")} for name, i in ids.items()
-            ],
-            "annotations": annotations,
-        }
-    )
+    return {
+        "info": dict(info or {}),
+        "images": [
+            {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
+            for image in images
+        ],
+        "categories": [{"id": i, "name": name, "supercategory": parent_of.get(name, "")} for name, i in ids.items()],
+        "annotations": annotations,
+    }
 
 
 def box_of_corners(corners: Sequence[float], where: str) -> Box:

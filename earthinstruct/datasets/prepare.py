@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from typing import Any, Literal
 from earthinstruct.datasets.coco import check_file_name, parse_coco
 from earthinstruct.datasets.ground_truth import Sources, TrueImage, coco_bytes
 from earthinstruct.errors import DataError, UnknownNameError
+from earthinstruct.files import replace_file
 from earthinstruct.tasks import Vocabulary
 
 GtBoxes = Literal["annotated", "mask"]
@@ -123,15 +122,8 @@ def write_prepared(
     dataset = parse_coco(content, path, name=name, image_root=path.parent, vocabulary=vocabulary)
     found = Counter(item.category for image in images for item in image.objects)
     try:
-        handle, part = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            Path(part).chmod(0o644)
-            Path(part).replace(path)
-            journal_of(path).unlink(missing_ok=True)
-        finally:
-            Path(part).unlink(missing_ok=True)
+        replace_file(path, content)
+        journal_of(path).unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}") from error
     return Prepared(

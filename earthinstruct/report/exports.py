@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from earthinstruct.contract import Prediction
+from earthinstruct.datasets.ground_truth import TrueImage, TrueObject, as_coco
 from earthinstruct.errors import DataError
-from earthinstruct.images import INSTALL, Place
+from earthinstruct.images import Place
 from earthinstruct.masks import RLE, decode_rles
+from earthinstruct.report.outlines import polygons
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,39 +36,29 @@ def coco_of(found: Sequence[Found]) -> dict[str, Any]:
     """
     folder = os.path.commonpath([image.path.absolute().parent for image in found]) if found else ""
     names = sorted({label for image in found for label in image.prediction.labels})
-    ids = {name: i for i, name in enumerate(names, start=1)}
-    annotations: list[dict[str, Any]] = []
-    for image_id, image in enumerate(found, start=1):
-        prediction = image.prediction
-        areas = None if prediction.masks is None else decode_rles(prediction.masks).areas
-        for i, label in enumerate(prediction.labels):
-            x, y, width, height = prediction.boxes[i].tolist()
-            annotation: dict[str, Any] = {
-                "id": len(annotations) + 1,
-                "image_id": image_id,
-                "category_id": ids[label],
-                "bbox": [x, y, width, height],
-                "area": width * height if areas is None else int(areas[i]),
-                "iscrowd": 0,
-            }
-            if prediction.masks is not None:
-                annotation["segmentation"] = prediction.masks[i]
-            if prediction.scores is not None:
-                annotation["score"] = float(prediction.scores[i])
-            annotations.append(annotation)
-    return {
-        "images": [
-            {
-                "id": image_id,
-                "file_name": image.path.absolute().relative_to(folder).as_posix(),
-                "width": image.width,
-                "height": image.height,
-            }
-            for image_id, image in enumerate(found, start=1)
-        ],
-        "categories": [{"id": i, "name": name} for name, i in ids.items()],
-        "annotations": annotations,
-    }
+    images = [
+        TrueImage(
+            number,
+            image.path.absolute().relative_to(folder).as_posix(),
+            image.width,
+            image.height,
+            tuple(_objects(image.prediction)),
+        )
+        for number, image in enumerate(found, start=1)
+    ]
+    return as_coco(images, names)
+
+
+def _objects(prediction: Prediction) -> Iterator[TrueObject]:
+    areas = None if prediction.masks is None else decode_rles(prediction.masks).areas.tolist()
+    for i, label in enumerate(prediction.labels):
+        yield TrueObject(
+            label,
+            tuple(prediction.boxes[i].tolist()),
+            None if prediction.masks is None else prediction.masks[i],
+            area=None if areas is None else areas[i],
+            score=None if prediction.scores is None else float(prediction.scores[i]),
+        )
 
 
 def check_places(places: Sequence[tuple[Path, Place | None]]) -> None:
@@ -105,7 +95,7 @@ def geojson_of(found: Sequence[Found]) -> dict[str, Any]:
         found: one entry an image.
 
     Raises:
-        DataError: as `check_places`, or masks are to be outlined and rasterio is missing.
+        DataError: as `check_places`.
     """
     check_places([(image.path, image.place) for image in found])
     collection: dict[str, Any] = {"type": "FeatureCollection"}
@@ -123,10 +113,10 @@ def _features(image: Found) -> Iterator[dict[str, Any]]:
     prediction = image.prediction
     for i, label in enumerate(prediction.labels):
         if prediction.masks is None:
-            polygons = [[_box_ring(prediction.boxes[i].tolist())]]
+            rings = [[_box_ring(prediction.boxes[i].tolist())]]
         else:
-            polygons = _outlines(prediction.masks[i])
-        on_ground = [[[image.place.at(*point) for point in ring] for ring in polygon] for polygon in polygons]
+            rings = list(_outlines(prediction.masks[i]))
+        on_ground = [[[image.place.at(*point) for point in ring] for ring in polygon] for polygon in rings]
         if not on_ground:  # an empty mask has no outline
             continue
         properties: dict[str, Any] = {"label": label, "image": image.path.name}
@@ -149,15 +139,8 @@ def _box_ring(box: Sequence[float]) -> Ring:
     return [(x, y), (x, y + height), (x + width, y + height), (x + width, y), (x, y)]
 
 
-def _outlines(rle: RLE) -> list[list[Ring]]:
+def _outlines(rle: RLE) -> Iterator[list[Ring]]:
     """The polygons of a mask along the edges of its pixels; each is its outer ring, then its holes."""
-    try:
-        from rasterio.features import shapes
-    except ImportError as error:
-        raise DataError(f"outlines of masks need rasterio: {INSTALL}") from error
-
     mask, x, y = decode_rles([rle]).drawn(0)
-    if not mask.any():
-        return []
-    polygons = shapes(mask.astype(np.uint8), mask=mask, connectivity=8)
-    return [[[(x + column, y + row) for column, row in ring] for ring in shape["coordinates"]] for shape, _ in polygons]
+    for outline in polygons(mask):
+        yield [[(x + column, y + row) for column, row in ring[::-1].tolist()] for ring in outline]

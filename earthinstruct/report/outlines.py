@@ -1,11 +1,13 @@
-"""Masks as SVG paths: the edges between a mask's pixels and the rest, joined to rings and freed of their stairs."""
+"""Outlines of masks: the edges between a mask's pixels and the rest, joined to rings, as polygons and SVG paths."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from earthinstruct.masks import MaskRuns
 
@@ -31,25 +33,49 @@ def rings(mask: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
     [[0, 0], [2, 0], [2, 1], [0, 1], [0, 0]]
     """
     following = _edges(mask)
+    touching = {point for point, onward in following.items() if len(onward) == 2}  # where two corners of the mask meet
     found = []
-    while following:
-        start = at = min(following)
-        ring = [start]
+    for start in sorted(following):
+        at, ring = start, [start]
         heading: Point | None = None
-        while True:
-            to = following[at].pop()
-            if not following[at]:
-                del following[at]
+        while at in following:
+            onward = following[at]
+            if len(onward) == 2 and heading is not None:
+                to = (at[0] - heading[1], at[1] + heading[0])  # to the right, around the same pixel
+                onward.remove(to)
+            else:
+                (to,) = following.pop(at)
             step = (to[0] - at[0], to[1] - at[1])
             if step == heading:
                 ring[-1] = to  # straight on
             else:
                 ring.append(to)
             at, heading = to, step
-            if at == start:
-                break
-        found.append(np.array(ring, dtype=np.int64))
-    return found
+            if at in touching and at in ring[:-1]:  # what lies between is a ring of its own: none touches itself
+                found.append(ring[ring.index(at) :])
+                ring, heading = ring[: ring.index(at) + 1], None
+        if len(ring) > 1:
+            found.append(ring)
+    return [np.array(ring, dtype=np.int64) for ring in found]
+
+
+def polygons(mask: NDArray[np.bool_]) -> Iterator[list[NDArray[np.int64]]]:
+    """The parts of a mask whose pixels share sides, each as the rings of its outline: the outer one, then its holes."""
+    labelled, _ = ndimage.label(mask)
+    for number, (rows, columns) in enumerate(ndimage.find_objects(labelled), start=1):
+        found = rings(labelled[rows, columns] == number)
+        outer_first = sorted(found, key=signed_area, reverse=True)
+        yield [ring + np.array([columns.start, rows.start]) for ring in outer_first]
+
+
+def signed_area(ring: NDArray[np.int64]) -> int:
+    """The pixels that a ring encloses; negative for a hole.
+
+    >>> signed_area(np.array([[0, 0], [2, 0], [2, 1], [0, 1], [0, 0]]))
+    2
+    """
+    (x, y), (to_x, to_y) = ring[:-1].T, ring[1:].T
+    return int((x * to_y - to_x * y).sum()) // 2
 
 
 def _edges(mask: NDArray[np.bool_]) -> dict[Point, list[Point]]:

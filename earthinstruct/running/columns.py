@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.contract import FARTHEST, MOST_OBJECTS, Usage
+from earthinstruct.contract import BOX, MOST_OBJECTS, Usage, bad_boxes
 from earthinstruct.datasets import ImageRecord
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.instances import ImageId, Instances
@@ -60,6 +60,7 @@ class Survey:
         any_proposals: whether any record gives proposals.
         instances: which of them have scores and masks.
         proposals: likewise.
+        usage: what the predictions cost.
     """
 
     labels: Counter[str] = field(default_factory=Counter)
@@ -69,14 +70,7 @@ class Survey:
     any_proposals: bool = False
     instances: _Regions = field(default_factory=lambda: _Regions(""))
     proposals: _Regions = field(default_factory=lambda: _Regions("proposals."))
-    _seconds: dict[str, float] = field(default_factory=dict)
-    _tokens: list[int] = field(default_factory=lambda: [0, 0])
-    _events: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def usage(self) -> Usage:
-        """What the predictions cost."""
-        return Usage(self._seconds, self._tokens[0], self._tokens[1], self._events)
+    usage: Usage = field(default_factory=Usage)
 
     @property
     def no_masks_reason(self) -> str | None:
@@ -91,11 +85,7 @@ class Survey:
             DataError: lengths differ, a count is out of range, or some images have scores and others none.
         """
         if record is not None:
-            for stage, value in record.seconds.items():
-                self._seconds[stage] = self._seconds.get(stage, 0.0) + value
-            self._tokens[0] += record.input_tokens
-            self._tokens[1] += record.output_tokens
-            self._events.update(record.events)
+            self.usage = Usage.total([self.usage, record.usage])
         if record is None or record.error is not None:
             self.failed[image] = "no prediction" if record is None or record.error is None else record.error
             return
@@ -206,8 +196,7 @@ class _Part:
         n = np.array([len(part.boxes) for part in regions], dtype=np.int64)
         image = np.repeat(np.arange(len(regions)), n)
         boxes = np.array([box for part in regions for box in part.boxes], dtype=np.float64).reshape(-1, 4)
-        bad = np.asarray(~(np.abs(boxes) <= FARTHEST).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1))
-        self.refuse(bad, image, n, f"{prefix}boxes", boxes, f"within {FARTHEST:g} pixels, width and height >= 0")
+        self.refuse(bad_boxes(boxes), image, n, f"{prefix}boxes", boxes, BOX)
         scores, masks = None, None
         if scored:
             scores = np.array([value for part in regions for value in part.scores or ()], dtype=np.float64)

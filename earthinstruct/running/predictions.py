@@ -9,6 +9,7 @@ import weakref
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import Prediction, Proposals, Usage
 from earthinstruct.errors import DataError
-from earthinstruct.files import decode_json
+from earthinstruct.files import decode_json, replace_file
 from earthinstruct.instances import ImageId
 from earthinstruct.masks import RLE
 
@@ -95,10 +96,14 @@ class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
         """The record of an image without a prediction, and what was spent on it."""
         return Record(image_id, error=error, **_cost(usage))
 
+    @property
+    def usage(self) -> Usage:
+        """What was spent on the image."""
+        return Usage(self.seconds, self.input_tokens, self.output_tokens, self.events)
+
     def after(self, spent: Usage) -> Record:
         """This record, with what was spent on the image before."""
-        own = Usage(self.seconds, self.input_tokens, self.output_tokens, self.events)
-        return msgspec.structs.replace(self, **_cost(Usage.total([spent, own])))
+        return msgspec.structs.replace(self, **_cost(Usage.total([spent, self.usage])))
 
 
 def _cost(usage: Usage) -> dict[str, Any]:
@@ -210,22 +215,14 @@ class StoredRecords(Mapping[ImageId, Record]):
         self._opened.append(stored)
         if path.suffix == _COMPRESSED:
             _fill(stored, path)
-        offset = 0
-        for line_number, line in enumerate(iter(partial(stored.readline, _LONGEST_LINE), b""), start=1):
-            if len(line) == _LONGEST_LINE:
+        for line in _lines(stored, path):
+            if line.image_id in self._row:
                 raise DataError(
-                    f"{path}, line {line_number}: longer than {_LONGEST_LINE >> 20} MiB; expected one prediction a line"
+                    f"{path}, line {line.number}: image {line.image_id!r} has two predictions; "
+                    "every image must be there once"
                 )
-            if line.strip() and line.endswith(b"\n"):  # a run that was killed while writing leaves a torn last line
-                image = decode_json(line, _HEAD_DECODER, _problem(path, line_number)).image_id
-                if image in self._row:
-                    raise DataError(
-                        f"{path}, line {line_number}: image {image!r} has two predictions; "
-                        "every image must be there once"
-                    )
-                self._row[image] = len(self._row)
-                self._place.extend((number, line_number, offset))
-            offset += len(line)
+            self._row[line.image_id] = len(self._row)
+            self._place.extend((number, line.number, line.offset))
 
     def __getitem__(self, image: ImageId) -> Record:
         """The record of an image.
@@ -298,6 +295,71 @@ def _close(files: Sequence[BinaryIO]) -> None:
 
 class _Head(msgspec.Struct):
     image_id: ImageId
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line of a predictions file: where it stands, what it is of, and whether it is of a failure."""
+
+    number: int
+    offset: int
+    content: bytes
+    image_id: ImageId
+    failed: bool
+
+
+def _lines(file: BinaryIO, path: Path) -> Iterator[_Line]:
+    """The lines of a predictions file, without blank ones and the torn one that a killed run leaves at the end.
+
+    Raises:
+        DataError: a line is too long or names no image.
+    """
+    offset = 0
+    for number, content in enumerate(iter(partial(file.readline, _LONGEST_LINE), b""), start=1):
+        if len(content) == _LONGEST_LINE:
+            raise DataError(
+                f"{path}, line {number}: longer than {_LONGEST_LINE >> 20} MiB; expected one prediction a line"
+            )
+        if content.strip() and content.endswith(b"\n"):
+            head = decode_json(content, _HEADS, _problem(path, number))
+            yield _Line(number, offset, content, head.image_id, head.error is not None)
+        offset += len(content)
+
+
+def take_out_failures(path: Path) -> tuple[set[ImageId], dict[ImageId, Usage]]:
+    """Take the failures out of a predictions file, to be tried again.
+
+    Returns:
+        The images with an answer, and what was spent on each of the others.
+    """
+    done: set[ImageId] = set()
+    spent: dict[ImageId, Usage] = {}
+    with path.open("rb") as file:
+        for line in _lines(file, path):
+            if line.failed:
+                spent[line.image_id] = decode_json(line.content, _COSTS, _problem(path, line.number))
+            else:
+                done.add(line.image_id)
+        if spent:
+            file.seek(0)
+            replace_file(path, (line.content for line in _lines(file, path) if not line.failed))
+    return done, spent
+
+
+def sort_records(path: Path, places: Mapping[ImageId, int]) -> None:
+    """Bring the lines of a predictions file into the order of the places of their images, others last."""
+    with path.open("rb") as file:
+        order = [
+            (places.get(line.image_id, len(places)), line.offset, len(line.content)) for line in _lines(file, path)
+        ]
+        if order != sorted(order):
+            replace_file(path, (_read_at(file, offset, size) for _, offset, size in sorted(order)))
+
+
+def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)
 
 
 def _problem(path: Path, line_number: int) -> str:
@@ -309,7 +371,8 @@ _BUFFER = 1 << 20
 _PIECE = 1 << 10  # of compressed bytes; four of them give 128 KiB at most
 _LARGEST_WINDOW = 1 << 27  # bytes, as the program zstd takes without being told
 _LONGEST_LINE = 1 << 28  # bytes
-_HEAD_DECODER: msgspec.json.Decoder[_Head] = msgspec.json.Decoder(_Head)
+_HEADS = msgspec.json.Decoder(_Head)
+_COSTS = msgspec.json.Decoder(Usage)
 _DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,7 +17,7 @@ from earthinstruct.files import as_json, decode_json, read_bytes, replace_file
 from earthinstruct.instances import ImageId
 from earthinstruct.results import SCHEMA_VERSION, DatasetInfo, MethodInfo, Result, TaskInfo
 from earthinstruct.running.lock import folder_lock
-from earthinstruct.running.predictions import Record, RecordWriter, StoredRecords
+from earthinstruct.running.predictions import Record, RecordWriter, StoredRecords, sort_records, take_out_failures
 from earthinstruct.tasks import Task
 
 Progress = Callable[[Task, int, int, int], None]  # task, images done, images in all, images failed
@@ -60,7 +60,7 @@ class Run:
             held.enter_context(folder_lock(self.folder))
             with self._written():
                 self._prepare_folder(overwrite)
-                self._done = self._answered() & set(self.image_ids)
+                self._find_answers()
                 self._writer = RecordWriter(self.file)
             held.callback(self._close)
             yield self
@@ -95,7 +95,8 @@ class Run:
         """
         self._close()
         with self._written():
-            self._sort()
+            # they come as workers finish, failures last
+            sort_records(self.file, {image.id: place for place, image in enumerate(self.dataset.images)})
         return StoredRecords([self.file])
 
     def keep(self, result: Result) -> None:
@@ -106,6 +107,15 @@ class Run:
         """
         with self._written():
             replace_file(self.folder / "result.json", as_json(result))
+
+    def _find_answers(self) -> None:
+        """What is done, and what was spent on images that failed; these are tried again."""
+        if self.file.exists():
+            try:
+                answered, self._spent = take_out_failures(self.file)
+            except DataError as error:
+                raise DataError(f"{error}; {_START_AGAIN}") from error
+            self._done = answered & set(self.image_ids)
 
     def _close(self) -> None:
         with self._written():
@@ -140,56 +150,8 @@ class Run:
             )
         replace_file(manifest_file, as_json(self.manifest))
 
-    def _answered(self) -> set[ImageId]:
-        """The images with an answer; failures are taken out of the file, to be tried again, and their cost is kept."""
-        if not self.file.exists():
-            return set()
-        done = set()
-        for head, line, _ in self._lines():
-            if head.error is None:
-                done.add(head.image_id)
-            else:
-                self._spent[head.image_id] = decode_json(line, _COSTS, f"{self.file}: {{error}}; {_START_AGAIN}")
-        if self._spent:
-            replace_file(self.file, (line for head, line, _ in self._lines() if head.error is None))
-        return done
 
-    def _sort(self) -> None:
-        """Bring the lines into the order of the dataset's images: they come as workers finish, failures last."""
-        places = {image.id: place for place, image in enumerate(self.dataset.images)}
-        order = [  # place, first byte, bytes
-            (places.get(head.image_id, len(places)), start, len(line)) for head, line, start in self._lines()
-        ]
-        if order != sorted(order):
-            with self.file.open("rb") as file:
-                replace_file(self.file, (_read_at(file, start, size) for _, start, size in sorted(order)))
-
-    def _lines(self) -> Iterator[tuple[_Head, bytes, int]]:
-        """Every whole line of the predictions file that is not blank: what must be known of it, itself, its place."""
-        start = 0
-        with self.file.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip() and line.endswith(b"\n"):
-                    problem = f"{self.file}, line {number}: {{error}}; {_START_AGAIN}"
-                    yield decode_json(line, _HEADS, problem), line, start
-                start += len(line)
-
-
-class _Head(msgspec.Struct):
-    """Of a record, what a run must know to go on."""
-
-    image_id: ImageId
-    error: str | None = None
-
-
-_HEADS = msgspec.json.Decoder(_Head)
-_COSTS = msgspec.json.Decoder(Usage)
 _START_AGAIN = "give --overwrite to start again"
-
-
-def _read_at(file: BinaryIO, start: int, size: int) -> bytes:
-    file.seek(start)
-    return file.read(size)
 
 
 def check_prediction(prediction: Prediction, instruction: Instruction, height: int, width: int) -> None:
