@@ -1,27 +1,67 @@
-"""The charts of a report: SVG in the colours of the page, each with the table that says the same."""
+"""The charts of a report: what the page draws in its colours, each with the table that says the same."""
 
 from __future__ import annotations
 
-import importlib
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
-from defusedxml.ElementTree import fromstring
 
-from earthinstruct.errors import EarthInstructError
 from earthinstruct.metrics import PREDICTION_VERDICTS, TARGET_VERDICTS
 from earthinstruct.metrics.catalogue import PARTS, PERCENT
 from earthinstruct.metrics.values import Metrics, PartScores
 from earthinstruct.report.loaded import LoadedRun
 
-INSTALL = "pip install 'earthinstruct[report]'"
 MOST_POINTS = 400  # of a scatter; the table under it sums up all
-_WIDTH = 480  # drawn for a phone, and a little larger on a wide screen
+_TICKS = 5  # at most, beside the first
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar from 0 to `value`, in percent, with an interval or None."""
+
+    value: float
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Horizontal bars.
+
+    Attributes:
+        rows: a name and a bar of each series, or None.
+        stacked: the bars of a name follow each other in one line; else each has its own.
+    """
+
+    rows: tuple[tuple[str, tuple[Bar | None, ...]], ...]
+    stacked: bool = False
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A title, and places from 0 to 100 with what stands there."""
+
+    title: str
+    ticks: tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Lines or dots.
+
+    Attributes:
+        across: the horizontal axis.
+        up: the vertical axis.
+        paths: each series as the `d` of an SVG path, in places from 0 to 100 across and down.
+        dots: whether points are drawn, not lines.
+    """
+
+    across: Axis
+    up: Axis
+    paths: tuple[str, ...]
+    dots: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,7 +73,7 @@ class Figure:
         title: its heading.
         note: what it shows, in one or two sentences.
         legend: the names of its series, in the order of the page's colours.
-        svg: the chart.
+        chart: what is drawn.
         header: of the table.
         rows: of the table.
     """
@@ -42,7 +82,7 @@ class Figure:
     title: str
     note: str
     legend: tuple[str, ...]
-    svg: str
+    chart: Bars | Plot
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
@@ -51,10 +91,8 @@ def category_figure(metrics: Metrics) -> Figure:
     """F1 of each category; the mean over them first, with its interval."""
     parts = {name: part for name in PARTS if (part := getattr(metrics, name)).per_category}
     names = [name for name in metrics.counting.per_category if any(_f1(p, name) is not None for p in parts.values())]
-    series = {
-        name: [_with_interval(part), *(_hundred(_f1(part, category)) for category in names)]
-        for name, part in parts.items()
-    }
+    bars = [("all", tuple(_bar(part.f1.value, part.f1.ci95) for part in parts.values()))]
+    bars += [(name, tuple(_bar(_f1(part, name)) for part in parts.values())) for name in names]
     columns = [(f"{name} {what}", part, what) for name, part in parts.items() for what in ("f1", "tp", "fp", "fn")]
     rows = tuple(
         (name, *(_cell(part.per_category[name], what) for _, part, what in columns if name in part.per_category))
@@ -66,7 +104,7 @@ def category_figure(metrics: Metrics) -> Figure:
         "Percent. The first row is the mean over the categories with ground truth, with its 95 % interval over images. "
         "Categories without ground truth are left out.",
         tuple(parts),
-        _bars(["all", *names], series, 100),
+        Bars(tuple(bars)),
         ("category", *(heading for heading, _, _ in columns)),
         rows,
     )
@@ -103,16 +141,16 @@ def _verdict_figure(metrics: Metrics, name: str, title: str, note: str, verdicts
     errors = {"all": metrics.errors.box.total, **metrics.errors.box.per_category}
     counts = {category: [getattr(row, verdict) for verdict in verdicts] for category, row in errors.items()}
     counts = {category: row for category, row in counts.items() if any(row)}
-    shares = [[100 * n / sum(row) for n in row] for row in counts.values()]
     return Figure(
         name,
         title,
         note,
         verdicts,
-        _bars(
-            [f"{category} ({sum(row):,})" for category, row in counts.items()],
-            {verdict: [row[i] for row in shares] for i, verdict in enumerate(verdicts)},
-            100,
+        Bars(
+            tuple(
+                (f"{category} ({sum(row):,})", tuple(_bar(n / sum(row)) for n in row))
+                for category, row in counts.items()
+            ),
             stacked=True,
         ),
         ("category", *verdicts),
@@ -126,7 +164,7 @@ def iou_figure(metrics: Metrics) -> Figure | None:
     if not curves:
         return None
     thresholds = list(next(iter(curves.values())))
-    points = {name: [(float(at), _hundred(at_iou.get(at))) for at in thresholds] for name, at_iou in curves.items()}
+    points = [[(float(at), curve.get(at)) for at in thresholds] for curve in curves.values()]
     return Figure(
         "iou",
         "F1 against IoU",
@@ -144,7 +182,7 @@ def sweep_figure(metrics: Metrics) -> Figure | None:
     if sweep is None:
         return None
     scores = ("f1", "precision", "recall")
-    points = {name: [(p.threshold, _hundred(getattr(p, name))) for p in sweep.curve] for name in scores}
+    points = [[(p.threshold, getattr(p, name)) for p in sweep.curve] for name in scores]
     return Figure(
         "sweep",
         "Score threshold",
@@ -175,7 +213,7 @@ def time_figure(run: LoadedRun) -> Figure | None:
         "Time against objects",
         f"One point an image: seconds of prediction, and objects in the ground truth.{_line_through(points)}{left_out}",
         (),
-        _scatter(shown, "objects", "seconds"),
+        _dots(shown, "objects", "seconds"),
         ("objects", "images", "seconds, mean", "least", "most"),
         tuple(_time_rows(points)),
     )
@@ -211,112 +249,46 @@ def _cell(scores: object, what: str) -> str:
     return PERCENT.text(value) if what == "f1" else str(value)
 
 
-def _hundred(value: float | None) -> float | None:
-    return None if value is None else round(100 * value, 2)
+def _bar(value: float | None, interval: tuple[float, float] | None = None) -> Bar | None:
+    if value is None:
+        return None
+    return Bar(100 * value, None if interval is None else (100 * interval[0], 100 * interval[1]))
 
 
-def _with_interval(part: PartScores) -> Any:
-    value = _hundred(part.f1.value)
-    if value is None or part.f1.ci95 is None:
-        return value
-    low, high = part.f1.ci95
-    return {"value": value, "ci": {"low": 100 * low, "high": 100 * high}}
-
-
-def _library() -> Any:
-    try:
-        return importlib.import_module("pygal")
-    except ImportError as error:
-        raise EarthInstructError(f"a report needs pygal and Jinja2: {INSTALL}") from error
-
-
-def _chart(kind: str, height: int, **options: Any) -> Any:
-    """A chart without scripts, styles and fonts of its own: the page's style sheet is the only one."""
-    pygal = _library()
-    return getattr(pygal, kind)(
-        width=_WIDTH,
-        height=height,
-        css=[],
-        js=[],
-        no_prefix=True,
-        disable_xml_declaration=True,
-        show_legend=False,
-        truncate_label=-1,
-        margin=8,
-        max_scale=6,
-        style=pygal.style.Style(
-            label_font_size=12, major_label_font_size=12, title_font_size=12, font_family="sans-serif"
-        ),
-        **options,
+def _lines(series: Sequence[Sequence[tuple[float, float | None]]], across: str) -> Plot:
+    """Lines through fractions, shown in percent; a point without a value is left out."""
+    x_ticks = _ticks(min(x for points in series for x, _ in points), max(x for points in series for x, _ in points))
+    paths = (
+        " ".join(f"{_place(x, x_ticks):.4g},{100 - 100 * y:.4g}" for x, y in points if y is not None)
+        for points in series
+    )
+    return Plot(
+        _axis(across, x_ticks), _axis("percent", _ticks(0, 100)), tuple(f"M{path}" if path else "" for path in paths)
     )
 
 
-def _bars(
-    names: Sequence[str], series: Mapping[str, Sequence[Any]], most: float | None, *, stacked: bool = False
-) -> str:
-    """Horizontal bars, the first name at the top."""
-    thickness = 22 if stacked else 10 * len(series) + 12
-    chart = _chart(
-        "HorizontalStackedBar" if stacked else "HorizontalBar",
-        50 + thickness * len(names),
-        range=None if most is None else (0, most),
-        include_x_axis=True,
-        order_min=0,
-    )
-    chart.x_labels = list(reversed(names))
-    for name, values in series.items():
-        chart.add(name, list(reversed(values)))
-    return _svg(chart)
+def _dots(points: Sequence[tuple[int, float]], across: str, up: str) -> Plot:
+    x_ticks, y_ticks = _ticks(0, max(x for x, _ in points)), _ticks(0, max(y for _, y in points))
+    path = "".join(f"M{_place(x, x_ticks):.4g},{100 - _place(y, y_ticks):.4g}h0" for x, y in points)
+    return Plot(_axis(across, x_ticks), _axis(up, y_ticks), (path,), dots=True)
 
 
-def _lines(points: Mapping[str, Sequence[tuple[float, float | None]]], across: str) -> str:
-    chart = _chart("XY", 240, range=(0, 100), x_title=across, show_dots=False)
-    for name, values in points.items():
-        chart.add(name, [value for value in values if value[1] is not None])
-    return _svg(chart)
+def _ticks(least: float, most: float) -> list[float]:
+    """Round numbers in equal steps, from `least` or less to `most` or more.
+
+    >>> _ticks(0, 37), _ticks(0.5, 0.95)
+    ([0.0, 10.0, 20.0, 30.0, 40.0], [0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    """
+    span = most - least or abs(most) or 1
+    power = 10.0 ** math.floor(math.log10(span / _TICKS))
+    step = next(power * factor for factor in (1, 2, 5, 10, 20) if span <= _TICKS * power * factor * (1 + 1e-9))
+    first, last = math.floor(least / step + 1e-9), math.ceil(most / step - 1e-9)
+    return [float(f"{number * step:.12g}") for number in range(first, max(last, first + 1) + 1)]
 
 
-def _scatter(points: Sequence[tuple[int, float]], across: str, up: str) -> str:
-    chart = _chart("XY", 240, stroke=False, x_title=across, y_title=up, dots_size=3, include_x_axis=True)
-    chart.add("images", list(points))
-    return _svg(chart)
+def _place(value: float, ticks: Sequence[float]) -> float:
+    return 100 * (value - ticks[0]) / (ticks[-1] - ticks[0])
 
 
-def _svg(chart: Any) -> str:
-    """The chart as light SVG: what only the library's own script and style sheet read is left out."""
-    root: ElementTree.Element = fromstring(chart.render(is_unicode=True))
-    _prune(root, _is_for_the_library)
-    _prune(root, lambda element: _kind(element) == "g" and not len(element))
-    for element in root.iter():
-        element.tag = _kind(element)
-        for name, value in list(element.attrib.items()):
-            if name in ("id", "rx", "ry") or not value:
-                del element.attrib[name]
-            elif name != "class":
-                element.set(name, _rounded(value))
-        if element.get("class", "").startswith("series "):
-            element.set("class", element.get("class", "").replace("color-", "colour-"))
-    root.set("aria-hidden", "true")  # the figure around it has the name, the table the values
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _is_for_the_library(element: ElementTree.Element) -> bool:
-    return _kind(element) in {"defs", "title", "desc"} or bool(
-        {"tooltip", "tooltip-overlay"} & set(element.get("class", "").split())
-    )
-
-
-def _kind(element: ElementTree.Element) -> str:
-    return element.tag.rpartition("}")[2]
-
-
-def _prune(element: ElementTree.Element, unwanted: Callable[[ElementTree.Element], bool]) -> None:
-    for child in list(element):
-        _prune(child, unwanted)
-        if unwanted(child):
-            element.remove(child)
-
-
-def _rounded(value: str) -> str:
-    """Numbers in an attribute to a tenth of a pixel."""
-    return re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), value)
+def _axis(title: str, ticks: Sequence[float]) -> Axis:
+    return Axis(title, tuple((_place(tick, ticks), f"{tick:g}") for tick in ticks))

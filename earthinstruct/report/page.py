@@ -21,7 +21,6 @@ from earthinstruct.metrics.catalogue import PARTS, PERCENT, WHOLE_OBJECTS, Unit,
 from earthinstruct.metrics.values import Metrics, PartScores, ProposalScores, Value
 from earthinstruct.report import MAX_IMAGES
 from earthinstruct.report.charts import (
-    INSTALL,
     category_figure,
     iou_figure,
     object_figure,
@@ -319,7 +318,7 @@ def _template() -> Any:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
         from markupsafe import Markup
     except ImportError as error:
-        raise EarthInstructError(f"a report needs pygal and Jinja2: {INSTALL}") from error
+        raise EarthInstructError("a report needs Jinja2: pip install 'earthinstruct[report]'") from error
     folder = Path(__file__).parent
     environment = Environment(
         loader=FileSystemLoader(folder),
