@@ -1,4 +1,4 @@
-"""A pytest plug-in, active where EarthInstruct is installed: holds a result against a stored baseline."""
+"""A pytest plug-in, active where EarthInstruct is installed: holds a result against a guarded one."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import pytest
 
 @pytest.fixture(scope="session")
 def assert_result_unchanged() -> Callable[..., None]:
-    """A function `(result_file, baseline, tolerance=0.001)` that fails when a metric value moved.
+    """A function `(result_file, guarded, tolerance=0.001)` that fails when a metric value moved.
 
-    `baseline` is a result file, or a folder that holds one of the same task, method and protocol.
+    `guarded` is a result file, or a folder that holds one of the same task, method and protocol.
     """
 
-    def check(result_file: Path | str, baseline: Path | str, tolerance: float = 0.001) -> None:
-        from earthinstruct.regression import baseline_for, moved_values
+    def check(result_file: Path | str, guarded: Path | str, tolerance: float = 0.001) -> None:
+        from earthinstruct.regression import guarded_for, moved_values
         from earthinstruct.results import read_result
 
         result = read_result(Path(result_file))
-        moved = moved_values(result, baseline_for(result, Path(baseline)), tolerance)
+        moved = moved_values(result, guarded_for(result, Path(guarded)), tolerance)
         assert not moved, "metric values moved:\n" + "\n".join(map(str, moved))  # noqa: S101
 
     return check

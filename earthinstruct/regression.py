@@ -1,4 +1,4 @@
-"""Did a metric value move? For CI: compares results with stored ones, the baselines, value by value."""
+"""Did a metric value move? For CI: compares results with stored ones, the guarded results, value by value."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Moved:
 
     Attributes:
         name: path of the value in the metrics, such as `box.f1`.
-        before: the baseline's value; None: undefined or absent.
+        before: the guarded value; None: undefined or absent.
         after: the new value; None: undefined or absent.
-        within_interval: the new value lies in the baseline's 95 % interval; None: it has none.
+        within_interval: the new value lies in the 95 % interval of the guarded one; None: it has none.
     """
 
     name: str
@@ -41,33 +41,33 @@ class Moved:
         return f"{self.name}: {show(self.before)} -> {show(self.after)}{by}{within[self.within_interval]}"
 
 
-def moved_values(result: Result, baseline: Result, tolerance: float = TOLERANCE) -> list[Moved]:
-    """The values of a result that differ from a baseline by more than `tolerance`, in the order of the file.
+def moved_values(result: Result, guarded: Result, tolerance: float = TOLERANCE) -> list[Moved]:
+    """The values of a result that differ from a guarded result by more than `tolerance`, in the order of the file.
 
     Intervals are not compared. A value that is defined in one of the two alone has moved, and so has one that the new
-    result lacks; one that the baseline lacks is new (`new_values`).
+    result lacks; one that the guarded result lacks is new (`new_values`).
 
     Args:
         result: the new result.
-        baseline: what it is held against.
+        guarded: what it is held against.
         tolerance: largest difference that is no difference.
 
     Raises:
         DataError: the two are not of the same task, task version, protocol and ground truth.
     """
     for what, new, old in (
-        ("task", result.task.name, baseline.task.name),
-        ("task version", result.task.version, baseline.task.version),
-        ("protocol", result.protocol, baseline.protocol),
-        ("annotations", result.task.dataset.annotations_sha256, baseline.task.dataset.annotations_sha256),
-        ("number of images", result.task.dataset.n_images, baseline.task.dataset.n_images),
+        ("task", result.task.name, guarded.task.name),
+        ("task version", result.task.version, guarded.task.version),
+        ("protocol", result.protocol, guarded.protocol),
+        ("annotations", result.task.dataset.annotations_sha256, guarded.task.dataset.annotations_sha256),
+        ("number of images", result.task.dataset.n_images, guarded.task.dataset.n_images),
     ):
         if new != old:
             raise DataError(f"the results do not compare: {what} {new!r} against {old!r}")
     after = dict(metric_values(result))
-    intervals = dict(metric_intervals(baseline))
+    intervals = dict(metric_intervals(guarded))
     moved = []
-    for name, old_value in metric_values(baseline):
+    for name, old_value in metric_values(guarded):
         new_value = after.get(name)
         if old_value is None and new_value is None:
             continue
@@ -78,9 +78,9 @@ def moved_values(result: Result, baseline: Result, tolerance: float = TOLERANCE)
     return moved
 
 
-def new_values(result: Result, baseline: Result) -> list[str]:
-    """The values that a baseline does not have, such as those of a metric added since: nothing to hold them against."""
-    before = dict(metric_values(baseline))
+def new_values(result: Result, guarded: Result) -> list[str]:
+    """The values that a guarded result does not have, such as those of a metric added since."""
+    before = dict(metric_values(guarded))
     return [name for name, value in metric_values(result) if value is not None and name not in before]
 
 
@@ -110,45 +110,43 @@ def results_in(path: Path) -> list[tuple[Path, Result]]:
     return [(file, read_result(file)) for file in files]
 
 
-def baseline_for(result: Result, against: Path) -> Result:
-    """The baseline of a result: the file itself, or the one in a folder with the same task, method and protocol.
+def guarded_for(result: Result, against: Path) -> Result:
+    """The guarded result of a result: the file itself, or the one in a folder with the same task, method and protocol.
 
     Raises:
         DataError: there is none, or several.
     """
     if against.is_file():
         return read_result(against)
-    found = [(file, baseline) for file, baseline in _stored(against) if identity(baseline) == identity(result)]
+    found = [(file, guarded) for file, guarded in _stored(against) if identity(guarded) == identity(result)]
     if len(found) != 1:
         task, method, protocol = identity(result)
         names = ", ".join(str(file) for file, _ in found) or "none"
         raise DataError(
             f"{against}: expected one result of {method} on {task}, protocol {protocol}; found {names}. "
-            "Give the file itself, or file the result as the baseline with --update"
+            "Give the file itself, or guard the result with --update"
         )
     return found[0][1]
 
 
 def identity(result: Result) -> tuple[str, str, str]:
-    """What a result and its baseline have in common: task, method, protocol."""
+    """What a result and its guarded result have in common: task, method, protocol."""
     return result.task.name, result.method.name, result.protocol
 
 
 def not_run(results: Sequence[Result], against: Path) -> list[Path]:
-    """The baselines of the methods in `results` that have no result among them: a task that is now skipped."""
+    """The guarded results of the methods in `results` that have no result among them: a task that is now skipped."""
     if against.is_file():
         return []
     methods = {(result.method.name, result.protocol) for result in results}
     done = {identity(result) for result in results}
     return [
-        file
-        for file, baseline in _stored(against)
-        if identity(baseline)[1:] in methods and identity(baseline) not in done
+        file for file, guarded in _stored(against) if identity(guarded)[1:] in methods and identity(guarded) not in done
     ]
 
 
-def update_baseline(file: Path, result: Result, against: Path) -> Path:
-    """Make a result the baseline: in place of the one there is, else as `<task>/<method>.json` in the folder.
+def guard(file: Path, result: Result, against: Path) -> Path:
+    """Guard a result: in place of the one guarded so far, else as `<task>/<method>.json` in the folder.
 
     Returns:
         The file written.
@@ -156,7 +154,7 @@ def update_baseline(file: Path, result: Result, against: Path) -> Path:
     Raises:
         DataError: the task's name would leave the folder.
     """
-    same = [path for path, baseline in _stored(against) if identity(baseline) == identity(result)]
+    same = [path for path, guarded in _stored(against) if identity(guarded) == identity(result)]
     target = against if against.suffix == ".json" else same[0] if same else against / _place(file, result)
     target.parent.mkdir(parents=True, exist_ok=True)
     replace_file(target, read_bytes(file, "result"))
@@ -168,7 +166,7 @@ def _place(file: Path, result: Result) -> Path:
     method = file.parent.name if file.name == "result.json" else file.stem
     place = Path(*result.task.name.split("/"), f"{method}{protocol}.json")
     if place.is_absolute() or ".." in place.parts:
-        raise DataError(f"{file}: the task {result.task.name!r} leaves the folder of the baselines")
+        raise DataError(f"{file}: the task {result.task.name!r} leaves the folder of the guarded results")
     return place
 
 

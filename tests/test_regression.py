@@ -6,7 +6,7 @@ from earthinstruct.cli import main
 from earthinstruct.errors import DataError
 from earthinstruct.files import as_json
 from earthinstruct.metrics import Value
-from earthinstruct.regression import baseline_for, metric_values, moved_values, new_values
+from earthinstruct.regression import guarded_for, metric_values, moved_values, new_values
 from earthinstruct.results import read_result
 
 
@@ -39,7 +39,7 @@ def test_what_moved_is_named_with_its_interval(run):
     assert str(moved) == "box.f1: 0.2500 -> undefined"
 
 
-def test_a_value_the_result_lacks_has_moved_and_one_the_baseline_lacks_is_new(run):
+def test_a_value_the_result_lacks_has_moved_and_one_that_is_not_guarded_is_new(run):
     result = run[1]
     without = replace(result, metrics=replace(result.metrics, counting_from_instances=None))
     lost = moved_values(without, result)
@@ -56,79 +56,79 @@ def test_results_of_different_tasks_do_not_compare(run):
         moved_values(other, run[1])
 
 
-def test_a_baseline_is_found_in_a_folder(run, tmp_path):
-    folder = tmp_path / "baselines"
+def test_a_guarded_result_is_found_in_a_folder(run, tmp_path):
+    folder = tmp_path / "guarded"
     folder.mkdir()
     with pytest.raises(DataError, match="found none"):
-        baseline_for(run[1], folder)
+        guarded_for(run[1], folder)
     (folder / "a.json").write_bytes(as_json(run[1]))
     (folder / "b.json").write_bytes(as_json(replace(run[1], protocol="paper")))
-    assert baseline_for(run[1], folder) == run[1]
+    assert guarded_for(run[1], folder) == run[1]
     (folder / "c.json").write_bytes(as_json(run[1]))
     with pytest.raises(DataError, match=r"a\.json, .*c\.json"):
-        baseline_for(run[1], folder)
+        guarded_for(run[1], folder)
 
 
-def test_the_folder_of_earlier_runs_is_one_of_baselines(run, tmp_path):
-    assert baseline_for(run[1], tmp_path / "runs") == run[1]
+def test_the_folder_of_earlier_runs_is_one_of_guarded_results(run, tmp_path):
+    assert guarded_for(run[1], tmp_path / "runs") == run[1]
     with pytest.raises(DataError, match="found none"):
-        baseline_for(replace(run[1], protocol="paper"), tmp_path / "runs")
+        guarded_for(replace(run[1], protocol="paper"), tmp_path / "runs")
     (tmp_path / "runs" / "paper.json").write_bytes(as_json(replace(run[1], protocol="paper")))
-    assert baseline_for(replace(run[1], protocol="paper"), tmp_path / "runs").protocol == "paper"
+    assert guarded_for(replace(run[1], protocol="paper"), tmp_path / "runs").protocol == "paper"
 
 
 def test_check_exits_with_1_when_a_value_moved(run, tmp_path, capsys):
-    baseline = tmp_path / "baseline.json"
-    baseline.write_bytes(as_json(run[1]))
-    assert main(["check", str(run[0]), "--against", str(baseline)]) == 0
-    baseline.write_bytes(as_json(with_f1(run[1], 0.9)))
-    assert main(["check", str(run[0]), "--against", str(baseline)]) == 1
+    guarded = tmp_path / "guarded.json"
+    guarded.write_bytes(as_json(run[1]))
+    assert main(["check", str(run[0]), "--against", str(guarded)]) == 0
+    guarded.write_bytes(as_json(with_f1(run[1], 0.9)))
+    assert main(["check", str(run[0]), "--against", str(guarded)]) == 1
     assert "moved    box.f1: 0.9000" in capsys.readouterr().out
-    assert main(["check", str(tmp_path / "none.json"), "--against", str(baseline)]) == 2
+    assert main(["check", str(tmp_path / "none.json"), "--against", str(guarded)]) == 2
 
 
-def test_a_folder_of_runs_is_held_against_a_folder_of_baselines(constant, dataset, tmp_path, capsys):
-    runs, baselines = tmp_path / "runs", tmp_path / "baselines"
+def test_a_folder_of_runs_is_held_against_a_folder_of_guarded_results(constant, dataset, tmp_path, capsys):
+    runs, guarded = tmp_path / "runs", tmp_path / "guarded"
     evaluate(constant, dataset, output=runs, resamples=0)
-    assert main(["check", str(runs), "--against", str(baselines)]) == 2
+    assert main(["check", str(runs), "--against", str(guarded)]) == 2
     assert "found none" in capsys.readouterr().err
-    assert main(["check", str(runs), "--against", str(baselines), "--update"]) == 0
-    stored = [path.relative_to(baselines).as_posix() for path in sorted(baselines.rglob("*.json"))]
+    assert main(["check", str(runs), "--against", str(guarded), "--update"]) == 0
+    stored = [path.relative_to(guarded).as_posix() for path in sorted(guarded.rglob("*.json"))]
     assert stored == [
         "set/open_ended/constant.json",
         "set/open_subclass/transport/constant.json",
         "set/open_vocabulary/constant.json",
     ]
-    assert main(["check", str(runs), "--against", str(baselines)]) == 0
+    assert main(["check", str(runs), "--against", str(guarded)]) == 0
     assert capsys.readouterr().out.count("ok       constant on set/") == 3
 
-    file = baselines / stored[0]
+    file = guarded / stored[0]
     file.write_bytes(as_json(with_f1(read_result(file), 0.9)))
-    assert main(["check", str(runs), "--against", str(baselines)]) == 1
+    assert main(["check", str(runs), "--against", str(guarded)]) == 1
     assert "FAILED   constant on set/open_ended" in capsys.readouterr().out
-    assert main(["check", str(runs), "--against", str(baselines), "--update"]) == 0
-    assert main(["check", str(runs), "--against", str(baselines)]) == 0
+    assert main(["check", str(runs), "--against", str(guarded), "--update"]) == 0
+    assert main(["check", str(runs), "--against", str(guarded)]) == 0
     capsys.readouterr()
 
     (runs / "set" / "open_ended" / "constant" / "result.json").unlink()
-    assert main(["check", str(runs), "--against", str(baselines)]) == 1
-    assert f"FAILED   {file} is a baseline that {runs} has no result for" in capsys.readouterr().out
-    assert main(["check", str(tmp_path / "set" / "images"), "--against", str(baselines)]) == 2
+    assert main(["check", str(runs), "--against", str(guarded)]) == 1
+    assert f"FAILED   {file} is guarded, and {runs} has no result for it" in capsys.readouterr().out
+    assert main(["check", str(tmp_path / "set" / "images"), "--against", str(guarded)]) == 2
     assert "holds no result" in capsys.readouterr().err
 
 
-def test_a_task_name_does_not_leave_the_folder_of_the_baselines(run, tmp_path):
+def test_a_task_name_does_not_leave_the_folder_of_guarded_results(run, tmp_path):
     hostile = replace(run[1], task=replace(run[1].task, name="../outside"))
     file = tmp_path / "hostile.json"
     file.write_bytes(as_json(hostile))
-    assert main(["check", str(file), "--against", str(tmp_path / "baselines"), "--update"]) == 2
+    assert main(["check", str(file), "--against", str(tmp_path / "guarded"), "--update"]) == 2
     assert not (tmp_path / "outside").exists()
 
 
 def test_the_pytest_fixture_fails_when_a_value_moved(run, tmp_path, assert_result_unchanged):
-    file, baseline = run[0] / "result.json", tmp_path / "baseline.json"
-    baseline.write_bytes(as_json(read_result(file)))
-    assert_result_unchanged(file, baseline)
-    baseline.write_bytes(as_json(with_f1(run[1], 0.9)))
+    file, guarded = run[0] / "result.json", tmp_path / "guarded.json"
+    guarded.write_bytes(as_json(read_result(file)))
+    assert_result_unchanged(file, guarded)
+    guarded.write_bytes(as_json(with_f1(run[1], 0.9)))
     with pytest.raises(AssertionError, match="metric values moved"):
-        assert_result_unchanged(file, baseline)
+        assert_result_unchanged(file, guarded)

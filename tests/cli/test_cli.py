@@ -146,8 +146,8 @@ def test_json_stands_alone_on_standard_output(call, method, file, tmp_path):
         ("score", run, *asked, "--json", "-"),
         ("compare", run, run / "result.json", "--dataset", file, "--json", "-"),
         ("report", run, "--dataset", file, "--json"),
-        ("check", "runs", "--against", "baselines", "--update", "--json"),
-        ("check", "runs", "--against", "baselines", "--json"),
+        ("check", "runs", "--against", "guarded", "--update", "--json"),
+        ("check", "runs", "--against", "guarded", "--json"),
         ("validate", run, "--dataset", file, "--json"),
         ("predict", "--method", name, "--open-ended", "set/images/a.png", "--json", "-"),
         ("check-method", name, "--json"),
@@ -161,7 +161,7 @@ def test_json_stands_alone_on_standard_output(call, method, file, tmp_path):
         assert code in (0, 1), (arguments, err)
         assert json.loads(out), arguments
         assert err, arguments
-    (checked,) = json.loads(call("check", "runs", "--against", "baselines", "--json")[1])["results"]
+    (checked,) = json.loads(call("check", "runs", "--against", "guarded", "--json")[1])["results"]
     assert (checked["method"], checked["moved"], checked["new"]) == ("finds", [], [])
 
 

@@ -9,10 +9,10 @@ from earthinstruct import evaluate
 pytest.importorskip(
     "earthinstruct_baselines", reason="the controls are not installed: pip install -e methods/baselines"
 )
-BASELINES = Path(__file__).parent / "baselines"
+GUARDED = Path(__file__).parent / "guarded"
 
 
 @pytest.mark.parametrize("control", ["oracle", "oracle-jittered", "empty", "random"])
 def test_the_controls_score_what_they_did(control, tmp_path, assert_result_unchanged):
     done = evaluate(control, "scenes", setting="open_vocabulary", output=tmp_path, resamples=0)
-    assert_result_unchanged(done.folders[0] / "result.json", BASELINES)
+    assert_result_unchanged(done.folders[0] / "result.json", GUARDED)
