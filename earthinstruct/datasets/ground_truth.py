@@ -71,33 +71,49 @@ def as_coco(
         parents: parent category -> members, written as `supercategory`.
         info: what the file says of itself.
     """
-    parent_of = {member: parent for parent, members in (parents or {}).items() for member in members}
     ids = {name: i for i, name in enumerate(categories, start=1)}
-    annotations: list[dict[str, Any]] = []
-    for image in images:
-        for found in image.objects:
-            annotation: dict[str, Any] = {
-                "id": len(annotations) + 1,
-                "image_id": image.id,
-                "category_id": ids[found.category],
-                "bbox": found.box,
-                "area": found.box[2] * found.box[3] if found.area is None else found.area,
-                "iscrowd": 0,
-            }
-            if found.segmentation is not None:
-                annotation["segmentation"] = found.segmentation
-            if found.score is not None:
-                annotation["score"] = found.score
-            annotations.append(annotation)
+    objects = [(image, found) for image in images for found in image.objects]
     return {
         "info": dict(info or {}),
-        "images": [
-            {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
-            for image in images
+        "images": [coco_image(image) for image in images],
+        "categories": coco_categories(categories, parents),
+        "annotations": [
+            coco_annotation(number, image.id, ids[found.category], found)
+            for number, (image, found) in enumerate(objects, start=1)
         ],
-        "categories": [{"id": i, "name": name, "supercategory": parent_of.get(name, "")} for name, i in ids.items()],
-        "annotations": annotations,
     }
+
+
+def coco_image(image: TrueImage) -> dict[str, Any]:
+    """The entry of an image."""
+    return {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
+
+
+def coco_categories(
+    categories: Sequence[str], parents: Mapping[str, Sequence[str]] | None = None
+) -> list[dict[str, Any]]:
+    """The entries of all categories, with ids from 1."""
+    parent_of = {member: parent for parent, members in (parents or {}).items() for member in members}
+    return [
+        {"id": i, "name": name, "supercategory": parent_of.get(name, "")} for i, name in enumerate(categories, start=1)
+    ]
+
+
+def coco_annotation(number: int, image_id: ImageId, category_id: int, found: TrueObject) -> dict[str, Any]:
+    """The entry of an object."""
+    entry: dict[str, Any] = {
+        "id": number,
+        "image_id": image_id,
+        "category_id": category_id,
+        "bbox": found.box,
+        "area": found.box[2] * found.box[3] if found.area is None else found.area,
+        "iscrowd": 0,
+    }
+    if found.segmentation is not None:
+        entry["segmentation"] = found.segmentation
+    if found.score is not None:
+        entry["score"] = found.score
+    return entry
 
 
 def box_of_corners(corners: Sequence[float], where: str) -> Box:

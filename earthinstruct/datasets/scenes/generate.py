@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from earthinstruct.datasets.ground_truth import TrueImage, TrueObject, coco_annotation, coco_categories, coco_image
 from earthinstruct.datasets.scenes import grounds, layouts
 from earthinstruct.datasets.scenes.canvas import Canvas, Dice, Frame
 from earthinstruct.errors import ContractError, UnknownNameError
@@ -23,10 +24,6 @@ VERSION = "1"
 CATEGORIES: tuple[str, ...] = NWPU.categories
 SPLITS: dict[str, int] = {"train": 600, "val": 48, "test": 48}
 
-_SUPERCATEGORIES = {
-    **dict.fromkeys(("baseball_field", "tennis_court", "basketball_court", "track_field"), "sports field"),
-    **dict.fromkeys(("airplane", "ship", "vehicle"), "means of transport"),
-}
 _SPLIT_SEEDS = {"train": 0, "val": 1, "test": 2}
 
 # how many of every 48 images are of a kind: chosen so that each category has enough instances in a test split
@@ -178,26 +175,18 @@ def _write(
             name = f"{split}_{index:05d}.png"
             Image.fromarray(scene.image).save(folder / "images" / name, compress_level=3)
             height, width = scene.image.shape[:2]
-            images.append({"id": index + 1, "file_name": name, "width": width, "height": height})
+            images.append(coco_image(TrueImage(index + 1, name, width, height, ())))
             areas = decode_rles(scene.masks).areas
             for label, mask, box, area in zip(scene.labels, scene.masks, scene.boxes, areas, strict=True):
                 number += 1
-                annotation = {
-                    "id": number,
-                    "image_id": index + 1,
-                    "category_id": CATEGORIES.index(label) + 1,
-                    "bbox": box.tolist(),
-                    "area": int(area),
-                    "segmentation": {"size": list(mask["size"]), "counts": mask["counts"]},
-                    "iscrowd": 0,
-                }
+                found = TrueObject(label, tuple(box.tolist()), mask, int(area))
+                annotation = coco_annotation(number, index + 1, CATEGORIES.index(label) + 1, found)
+                # last, as in every copy of the scenes: results name them by the hash of this file
+                annotation["iscrowd"] = annotation.pop("iscrowd")
                 file.write((",\n" if number > 1 else "\n") + json.dumps(annotation))
             if progress is not None:
                 progress(index + 1, total)
-        categories = [
-            {"id": i + 1, "name": name, "supercategory": _SUPERCATEGORIES.get(name, "")}
-            for i, name in enumerate(CATEGORIES)
-        ]
+        categories = coco_categories(CATEGORIES, NWPU.parents)
         info = {"description": f"EarthInstruct scenes, {split} split", "version": VERSION}
         rest = json.dumps({"categories": categories, "images": images, "info": info})
         file.write("],\n" + rest[1:] + "\n")
