@@ -53,7 +53,7 @@ distributions: $(INSTALLED)
 wheels: distributions
 	$(PYTHON) -m venv --clear $(WHEELS)
 	$(WHEELS)/bin/python -m pip install dist/*.whl
-	sh .ci/demo $(abspath $(WHEELS)/bin/earthinstruct) $(abspath tests/baselines)
+	sh .ci/demo $(abspath $(WHEELS)/bin/earthinstruct) $(abspath tests/guarded)
 
 # every test with the oldest releases that the bounds allow; sam2 last, as below
 lowest:
@@ -62,7 +62,7 @@ lowest:
 	$(LOWEST)/bin/uv pip install --python $(LOWEST) --resolution lowest-direct -e ".[geo,ray,test]" -e "methods/models[test]" \
 		-e "methods/instructsam[test]" -e "methods/baselines[test]"
 	SAM2_BUILD_CUDA=0 $(LOWEST)/bin/uv pip install --python $(LOWEST) --resolution lowest-direct -e "methods/models[sam2]"
-	$(LOWEST)/bin/python -m pytest
+	$(LOWEST)/bin/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 clean:
 	rm -rf $(VENV) $(WHEELS) $(LOWEST) dist runs
