@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 PROCESSES ?= 2
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test explore lint clean
+LOWEST := .venv-lowest
+WHEELS := .venv-wheels
+
+.PHONY: demo test explore lint leaderboards distributions wheels lowest clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m earthinstruct evaluate --method instructsam --output runs/demo --overwrite
@@ -30,14 +33,44 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	for folder in . methods/models methods/instructsam methods/baselines; do (cd $$folder && \
+		$(abspath $(BIN)/deptry) . && \
+		$(abspath $(BIN)/deptry) . --extend-exclude tests --optional-dependencies-dev-groups test --ignore DEP002) || exit; done
+
+# the stored tables and the schema are what the stored results give
+leaderboards: $(INSTALLED)
+	$(BIN)/earthinstruct leaderboard check
+
+# the sdist and the wheel of each distribution, in dist/, and whether their contents are right
+distributions: $(INSTALLED)
+	rm -rf dist
+	for folder in . methods/models methods/instructsam methods/baselines; do \
+		$(BIN)/python -m build --no-isolation --outdir dist $$folder || exit; done
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m pytest .ci/test_distributions.py
+
+# the demo from the wheels alone, in an empty folder; its scores are the known ones
+wheels: distributions
+	$(PYTHON) -m venv --clear $(WHEELS)
+	$(WHEELS)/bin/python -m pip install dist/*.whl
+	sh .ci/demo $(abspath $(WHEELS)/bin/earthinstruct) $(abspath tests/guarded)
+
+# every test with the oldest releases that the bounds allow; sam2 last, as below
+lowest:
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install uv
+	$(LOWEST)/bin/uv pip install --python $(LOWEST) --resolution lowest-direct -e ".[geo,ray,test]" -e "methods/models[test]" \
+		-e "methods/instructsam[test]" -e "methods/baselines[test]"
+	SAM2_BUILD_CUDA=0 $(LOWEST)/bin/uv pip install --python $(LOWEST) --resolution lowest-direct -e "methods/models[sam2]"
+	$(LOWEST)/bin/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(WHEELS) $(LOWEST) dist runs
 
 $(INSTALLED): pyproject.toml methods/models/pyproject.toml methods/instructsam/pyproject.toml methods/baselines/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "EarthInstruct needs Python 3.11 or newer; name one with make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -e ".[test,lint,ray]" -e "methods/models[test]" -e "methods/instructsam[test]" -e "methods/baselines[test]"
+	$(BIN)/python -m pip install -e ".[test,lint,package,ray]" -e "methods/models[test]" -e "methods/instructsam[test]" -e "methods/baselines[test]"
 	# sam2 comes as source that needs the torch above: without isolation it builds in seconds, not on a second torch
 	SAM2_BUILD_CUDA=0 $(BIN)/python -m pip install --no-build-isolation -e "methods/models[sam2,lvlm]"
 	touch $@

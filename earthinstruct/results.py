@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import os
 import platform
 import re
@@ -150,8 +151,22 @@ def read_result(path: Path) -> Result:
 
 
 def result_schema() -> dict[str, Any]:
-    """The JSON Schema of a result file, generated from `Result`."""
-    return msgspec.json.schema(Result)
+    """The JSON Schema of a result file, generated from `Result`: the same on every Python and msgspec."""
+    return {name: _canonical(part) for name, part in msgspec.json.schema(Result).items()}
+
+
+def _canonical(part: Any) -> Any:
+    """A part of a schema in one form: Python 3.13 dedents docstrings, msgspec 0.22 reversed the order of `anyOf`."""
+    if isinstance(part, list):
+        return [_canonical(element) for element in part]
+    if not isinstance(part, dict):
+        return part
+    whole = {name: _canonical(value) for name, value in part.items()}
+    if isinstance(text := whole.get("description"), str):
+        whole["description"] = inspect.cleandoc(text)
+    if isinstance(choices := whole.get("anyOf"), list):
+        whole["anyOf"] = sorted(choices, key=lambda choice: (choice == {"type": "null"}, str(choice)))
+    return whole
 
 
 def environment_info(method: MethodInfo) -> EnvironmentInfo:
