@@ -21,8 +21,8 @@ from pycocotools import mask as coco_mask
 
 from earthinstruct.datasets import load_dataset
 from earthinstruct.metrics import Predicted, Truth
-from earthinstruct.running.importers import read_predictions
-from earthinstruct.running.score import ScoringSet
+from earthinstruct.predictions import read_predictions
+from earthinstruct.scoring import ScoringSet
 from earthinstruct.tasks import tasks_of
 
 PREDICTIONS = 10_000  # of a copy

@@ -7,7 +7,7 @@ from collections import defaultdict
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from earthinstruct.instances import Instances
+from earthinstruct.regions import Instances
 
 
 def _box_iou(a: list[float], b: list[float]) -> float:

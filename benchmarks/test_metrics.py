@@ -20,10 +20,9 @@ from pycocotools.cocoeval import COCOeval
 
 from benchmarks import reference
 from benchmarks.data import Scenes
-from earthinstruct.metrics import PROTOCOLS, SWEEP_THRESHOLDS, measure
+from earthinstruct.metrics import PROTOCOLS, SWEEP_THRESHOLDS, choose_threshold, measure
 from earthinstruct.metrics.bootstrap import resampled_totals
 from earthinstruct.metrics.detection import Detection
-from earthinstruct.metrics.measure import choose_threshold
 from earthinstruct.metrics.scores import ap_nc, f1
 
 GEOMETRIES = ("box", "mask")

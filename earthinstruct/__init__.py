@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, Proposals, Usage
     from earthinstruct.datasets import load_dataset, load_task
-    from earthinstruct.running import evaluate, score
+    from earthinstruct.running import evaluate
+    from earthinstruct.scoring import score
 
 _HOME = {
     "ControlMethod": "contract",
@@ -20,7 +21,7 @@ _HOME = {
     "evaluate": "running",
     "load_dataset": "datasets",
     "load_task": "datasets",
-    "score": "running",
+    "score": "scoring",
 }
 
 __all__ = [

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from earthinstruct.errors import ContractError, UnknownNameError
-from earthinstruct.masks import RLE, check_rle, decode_rles
+from earthinstruct.regions import RLE, check_rle, decode_rles
 
 Setting = Literal["open_vocabulary", "open_ended", "open_subclass"]
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
@@ -249,6 +249,24 @@ def check_image_size(prediction: Prediction, height: int, width: int) -> None:
             if tuple(rle["size"]) != (height, width):
                 raise ContractError(
                     f"{where}masks[{i}] has size {list(rle['size'])}, the image is [{height}, {width}] (height, width)"
+                )
+
+
+def check_prediction(prediction: Prediction, instruction: Instruction, height: int, width: int) -> None:
+    """Check what a method returned against what it was given.
+
+    Raises:
+        ContractError: not a `Prediction`, a mask of another size than the image, or, for open_vocabulary, a label that
+            is not one of the categories.
+    """
+    if not isinstance(prediction, Prediction):
+        raise ContractError(f"predict must return a Prediction, got {type(prediction).__name__}")
+    check_image_size(prediction, height, width)
+    if instruction.setting == "open_vocabulary":
+        for label in (*prediction.labels, *(prediction.counts or ())):
+            if label not in instruction.categories:
+                raise ContractError(
+                    f"label {label!r} is not one of the instruction's categories {list(instruction.categories)}"
                 )
 
 

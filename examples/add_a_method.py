@@ -4,7 +4,7 @@ import numpy as np
 from scipy.ndimage import label
 
 from earthinstruct import Instruction, Prediction, evaluate
-from earthinstruct.masks import decode_rles, encode_masks
+from earthinstruct.regions import decode_rles, encode_masks
 
 
 class WhiteTanks:

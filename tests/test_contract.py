@@ -6,8 +6,8 @@ import pytest
 from earthinstruct import Instruction, Prediction, Proposals, Usage
 from earthinstruct.contract import check_image_size
 from earthinstruct.errors import ContractError, UnknownNameError
-from earthinstruct.masks import encode_mask
-from earthinstruct.running.predictions import Record
+from earthinstruct.predictions import Record
+from earthinstruct.regions import encode_mask
 
 MASK = encode_mask(np.ones((4, 6), dtype=bool))
 

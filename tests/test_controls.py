@@ -5,11 +5,11 @@ import pytest
 
 from earthinstruct import Instruction, Prediction, evaluate
 from earthinstruct.contract import ControlMethod
-from earthinstruct.controls import JitteredOracle
-from earthinstruct.datasets.scenes import write_split
+from earthinstruct.datasets import write_split
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.registry import make_method
 from earthinstruct.testing import check_method
+from earthinstruct.testing.controls import JitteredOracle
 
 CONTROLS = ("oracle", "oracle-jittered", "empty", "random")
 

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.free_instruction import read_instruction
+from earthinstruct.tasks.free import read_instruction
 
 WORDS = (
     "please",

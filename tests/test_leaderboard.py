@@ -10,10 +10,10 @@ from msgspec.structs import replace
 from earthinstruct import evaluate
 from earthinstruct.errors import DataError
 from earthinstruct.files import as_json
-from earthinstruct.leaderboard import add, build, check
-from earthinstruct.leaderboard_tables import ranks
 from earthinstruct.metrics.values import Sweep
-from earthinstruct.results import result_schema
+from earthinstruct.results import add_to_leaderboard, build_leaderboards, check_leaderboards
+from earthinstruct.results.leaderboard_tables import ranks
+from earthinstruct.results.result import result_schema
 
 STORED = Path(__file__).parent.parent / "leaderboards"
 PUBLISHED = {
@@ -39,8 +39,8 @@ def root(tmp_path):
 
 
 def test_tables_keep_recomputed_and_published_rows_apart(root, result):
-    assert add(root, result) == root / "results" / "set" / "open_ended" / "constant" / "1.0.json"
-    build(root)
+    assert add_to_leaderboard(root, result) == root / "results" / "set" / "open_ended" / "constant" / "1.0.json"
+    build_leaderboards(root)
     markdown = (root / "tables" / "set" / "open_ended.md").read_text()
     recomputed, published = markdown.split("## ")[1:]
     assert recomputed.startswith("Recomputed from predictions")
@@ -55,9 +55,9 @@ def test_tables_keep_recomputed_and_published_rows_apart(root, result):
 
 def test_a_threshold_chosen_on_the_images_themselves_is_shown(root, result):
     swept = replace(result, metrics=replace(result.metrics, sweep=Sweep(0.52, [], None, None)))
-    add(root, replace(swept, method=replace(result.method, name="swept")))
-    add(root, result)
-    build(root)
+    add_to_leaderboard(root, replace(swept, method=replace(result.method, name="swept")))
+    add_to_leaderboard(root, result)
+    build_leaderboards(root)
     lines = (root / "tables" / "set" / "open_ended.md").read_text().splitlines()
     column = next(line for line in lines if "oracle threshold" in line).split("|").index(" oracle threshold   ")
     shown = {line.split("|")[2].strip(): line.split("|")[column].strip() for line in lines if line.startswith("| 1")}
@@ -65,27 +65,30 @@ def test_a_threshold_chosen_on_the_images_themselves_is_shown(root, result):
 
 
 def test_check_names_what_is_not_what_the_results_give(root, result):
-    add(root, result)
-    assert check(root) != []
-    build(root)
-    assert check(root) == []
+    add_to_leaderboard(root, result)
+    assert check_leaderboards(root) != []
+    build_leaderboards(root)
+    assert check_leaderboards(root) == []
     table = root / "tables" / "set" / "open_ended.md"
     table.write_text(table.read_text().replace("50.0", "60.0"))
     (root / "tables" / "old.md").write_text("")
-    assert check(root) == ["tables/old.md is left over", "tables/set/open_ended.md is not what the results give"]
+    assert check_leaderboards(root) == [
+        "tables/old.md is left over",
+        "tables/set/open_ended.md is not what the results give",
+    ]
 
 
 def test_a_result_is_never_replaced_and_lies_where_it_belongs(root, result):
-    path = add(root, result)
+    path = add_to_leaderboard(root, result)
     with pytest.raises(DataError, match="never replaced"):
-        add(root, result)
+        add_to_leaderboard(root, result)
     path.rename(path.with_name("2.0.json"))
     with pytest.raises(DataError, match=r"belongs to results/set/open_ended/constant/1\.0\.json"):
-        build(root)
+        build_leaderboards(root)
 
 
 def test_a_folder_that_is_not_there_is_not_made(tmp_path, result):
-    for act in (build, check, lambda root: add(root, result)):
+    for act in (build_leaderboards, check_leaderboards, lambda root: add_to_leaderboard(root, result)):
         with pytest.raises(DataError, match=r"there is no folder .*nowhere; name that of the leaderboards with --root"):
             act(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
@@ -94,18 +97,18 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path, result):
 @pytest.mark.parametrize("version", [None, "../../../x", "1\n2"])
 def test_a_version_that_cannot_be_a_file_name_is_refused(root, result, version):
     with pytest.raises(DataError, match=r"no version|version '.*' cannot be filed"):
-        add(root, replace(result, method=replace(result.method, version=version)))
+        add_to_leaderboard(root, replace(result, method=replace(result.method, version=version)))
 
 
 @pytest.mark.parametrize("name", ["", "..", "/etc", "a | b", "=SUM(A1)", "<b>a</b>", "[a](javascript:x)", "-1", "a\n"])
 def test_a_name_that_is_a_path_or_markup_or_a_formula_is_refused(root, result, name):
     with pytest.raises(DataError, match=r"method name '.*' cannot be filed: expected letters"):
-        add(root, replace(result, method=replace(result.method, name=name)))
+        add_to_leaderboard(root, replace(result, method=replace(result.method, name=name)))
     with pytest.raises(DataError, match=r"task name '.*' cannot be filed"):
-        add(root, replace(result, task=replace(result.task, name=f"set/{name}")))
+        add_to_leaderboard(root, replace(result, task=replace(result.task, name=f"set/{name}")))
     (root / "published.json").write_text(json.dumps({**PUBLISHED, "rows": [{**PUBLISHED["rows"][0], "task": name}]}))
     with pytest.raises(DataError, match=r"task name '.*' cannot be filed"):
-        build(root)
+        build_leaderboards(root)
     assert not (root / "results").exists()
     assert not (root / "tables").exists()
 
@@ -113,9 +116,9 @@ def test_a_name_that_is_a_path_or_markup_or_a_formula_is_refused(root, result, n
 def test_tasks_that_differ_behind_a_dot_have_tables_of_their_own(root, result):
     rows = [{**PUBLISHED["rows"][0], "task": f"set/open_subclass/class_1.{i}"} for i in (5, 7)]
     (root / "published.json").write_text(json.dumps({**PUBLISHED, "rows": rows}))
-    build(root)
+    build_leaderboards(root)
     assert len(list((root / "tables").rglob("*.md"))) == 2
-    assert check(root) == []
+    assert check_leaderboards(root) == []
 
 
 def rows(*f1: tuple[float, float], **columns: object) -> pd.DataFrame:
@@ -151,8 +154,8 @@ def test_rows_are_ranked_only_against_rows_of_the_same_images_and_rules():
 
 def test_the_tables_show_the_ranks(root, result):
     for version in ("1.0", "1.1"):
-        add(root, replace(result, method=replace(result.method, version=version)))
-    build(root)
+        add_to_leaderboard(root, replace(result, method=replace(result.method, version=version)))
+    build_leaderboards(root)
     table = root / "tables" / "set" / "open_ended"
     recomputed, published = table.with_suffix(".md").read_text().split("## ")[1:]
     assert recomputed.count("| 1-2 ") == 2
@@ -164,13 +167,13 @@ def test_the_tables_show_the_ranks(root, result):
 
 
 def test_controls_have_their_own_section(root, result):
-    add(root, replace(result, method=replace(result.method, control=True)))
-    build(root)
+    add_to_leaderboard(root, replace(result, method=replace(result.method, control=True)))
+    build_leaderboards(root)
     assert "Controls (they see the ground truth)" in (root / "tables" / "set" / "open_ended.md").read_text()
 
 
 def test_the_stored_tables_are_what_the_stored_results_give():
-    assert check(STORED) == []
+    assert check_leaderboards(STORED) == []
 
 
 def test_the_stored_schema_is_that_of_the_model():

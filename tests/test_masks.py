@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
-from earthinstruct import masks
 from earthinstruct.errors import ContractError
-from earthinstruct.masks import (
+from earthinstruct.regions import (
     StoredMasks,
     check_rle,
     decode_mask,
@@ -19,6 +18,7 @@ from earthinstruct.masks import (
     encode_masks,
     encode_runs,
     intersections,
+    masks,
 )
 
 stacks = st.tuples(st.integers(1, 6), st.integers(1, 9), st.integers(1, 9)).flatmap(lambda shape: arrays(bool, shape))

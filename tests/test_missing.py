@@ -10,7 +10,7 @@ from PIL import Image
 from earthinstruct import Prediction, evaluate
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.registry import PluginError, make_method, missing_for, missing_in
-from earthinstruct.running.engines import EngineOptions
+from earthinstruct.running import EngineOptions
 from earthinstruct.testing import check_method
 
 METHODS = '''

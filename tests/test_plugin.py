@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from earthinstruct.submission import validate_submission
+from earthinstruct.scoring import validate_submission
 
 SOURCE = Path(__file__).parent / "plugin_fixture"
 BUILD = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"  # as an installer does

@@ -6,8 +6,7 @@ from earthinstruct.cli import main
 from earthinstruct.errors import DataError
 from earthinstruct.files import as_json
 from earthinstruct.metrics import Value
-from earthinstruct.regression import guarded_for, metric_values, moved_values, new_values
-from earthinstruct.results import read_result
+from earthinstruct.results import guarded_for, metric_values, moved_values, new_values, read_result
 
 
 @pytest.fixture

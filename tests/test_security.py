@@ -17,9 +17,9 @@ from earthinstruct.cli import main
 from earthinstruct.datasets.samrs import parse_samrs
 from earthinstruct.datasets.voc import parse_voc
 from earthinstruct.errors import DataError, EarthInstructError
-from earthinstruct.leaderboard import add, build
-from earthinstruct.results import redacted, secret_values, without_secrets
-from earthinstruct.running.engines import EngineOptions
+from earthinstruct.results import add_to_leaderboard, build_leaderboards, redacted, secret_values
+from earthinstruct.results.result import without_secrets
+from earthinstruct.running import EngineOptions
 
 ROOT = Path(__file__).parent.parent
 SOURCES = [*(ROOT / "earthinstruct").rglob("*.py"), *(ROOT / "methods").glob("*/src/**/*.py")]
@@ -246,7 +246,7 @@ def assert_no_markup_of(page, hostile):
 
 def test_names_that_are_markup_stay_text_in_report_and_leaderboard(coco, write_coco, tmp_path):
     pytest.importorskip("jinja2")
-    from earthinstruct.report.page import write_report
+    from earthinstruct.reporting import write_report
 
     def hostile(what):
         return f"{what}'\"</script></textarea><img src=x onerror=alert(1)><b onclick=alert(2)>"
@@ -285,8 +285,8 @@ def test_names_that_are_markup_stay_text_in_report_and_leaderboard(coco, write_c
     published = {"source": hostile("source"), "url": "javascript:alert(1)", "protocol": "paper", "rows": [row]}
     (root / "published.json").write_text(json.dumps(published))
     described = replace(run.results[0].method, name="constant", version="1")
-    add(root, replace(run.results[0], method=described))
-    build(root)
+    add_to_leaderboard(root, replace(run.results[0], method=described))
+    build_leaderboards(root)
     for table in root.rglob("*.html"):
         assert_no_markup_of(table.read_text(), [hostile("row")] if table.stem == "open_ended" else [])
 

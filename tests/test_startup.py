@@ -24,7 +24,7 @@ def run_probe(code, heavy):
         "earthinstruct.contract",
         "earthinstruct.running",
         "earthinstruct.testing",
-        "earthinstruct.report.overlay",
+        "earthinstruct.images.overlay",
     ],
 )
 def test_importing_the_core_imports_neither_torch_nor_a_plugin(module):

@@ -7,9 +7,10 @@ from msgspec.structs import replace
 from earthinstruct import evaluate
 from earthinstruct.cli import main
 from earthinstruct.files import as_json
-from earthinstruct.metrics.values import ExtraScores, Value
+from earthinstruct.metrics import Value
+from earthinstruct.metrics.values import ExtraScores
 from earthinstruct.results import read_result
-from earthinstruct.submission import validate_submission
+from earthinstruct.scoring import validate_submission
 
 CHECKS = [
     "schema",

@@ -38,15 +38,7 @@ def _tolerance(text: str) -> float:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb: 1 when a value moved, or a guarded result of these methods was not run."""
-    from earthinstruct.regression import (
-        guard,
-        guarded_for,
-        metric_values,
-        moved_values,
-        new_values,
-        not_run,
-        results_in,
-    )
+    from earthinstruct.results import guard, guarded_for, metric_values, moved_values, new_values, not_run, results_in
 
     found = results_in(arguments.result)
     if arguments.update:

@@ -12,7 +12,7 @@ from earthinstruct.cli import options
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from earthinstruct.running.compare import Compared
+    from earthinstruct.scoring import Compared
 
 
 def register(verbs: Any) -> None:
@@ -37,8 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the verb."""
     from rich.console import Console
 
-    from earthinstruct.metrics.catalogue import HEADLINES
-    from earthinstruct.running.compare import compare_runs
+    from earthinstruct.metrics import HEADLINES
+    from earthinstruct.scoring import compare_runs
 
     compared = compare_runs(
         options.run_folder(arguments.first),
@@ -86,7 +86,7 @@ def _differs(row: Compared) -> bool:
 def _table(rows: Sequence[Compared]) -> Table:
     from rich.table import Table
 
-    from earthinstruct.metrics.catalogue import listed
+    from earthinstruct.metrics import listed
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("score", "over", "A", "B", "B - A", "95 % interval", "p"):

@@ -12,7 +12,7 @@ from earthinstruct.cli import options
 from earthinstruct.cli.progress import progress_bars
 
 if TYPE_CHECKING:
-    from earthinstruct.datasets.prepare import Prepared
+    from earthinstruct.datasets import Prepared
 
 
 def register(verbs: Any) -> None:
@@ -86,7 +86,7 @@ def _register_fetch(kinds: Any) -> None:
 
 def run_scenes(arguments: argparse.Namespace) -> int:
     """Run `data scenes`."""
-    from earthinstruct.datasets.scenes import write_split
+    from earthinstruct.datasets import write_split
 
     with _progress("drawing scenes") as progress:
         folder = write_split(
@@ -99,7 +99,7 @@ def run_scenes(arguments: argparse.Namespace) -> int:
 
 def run_prepare_dior(arguments: argparse.Namespace) -> int:
     """Run `data prepare dior`."""
-    from earthinstruct.datasets.dior import prepare_dior
+    from earthinstruct.datasets import prepare_dior
 
     with _progress("reading DIOR") as progress:
         prepared = prepare_dior(
@@ -117,7 +117,7 @@ def run_prepare_dior(arguments: argparse.Namespace) -> int:
 
 def run_prepare_nwpu(arguments: argparse.Namespace) -> int:
     """Run `data prepare nwpu`."""
-    from earthinstruct.datasets.nwpu import prepare_nwpu
+    from earthinstruct.datasets import prepare_nwpu
 
     with _progress("reading NWPU VHR-10") as progress:
         prepared = prepare_nwpu(
@@ -130,8 +130,7 @@ def run_prepare_nwpu(arguments: argparse.Namespace) -> int:
 
 def run_fetch(arguments: argparse.Namespace) -> int:
     """Run `data fetch`."""
-    from earthinstruct.datasets import dior_mini
-    from earthinstruct.datasets.registry import data_root
+    from earthinstruct.datasets import data_root, dior_mini
     from earthinstruct.errors import EarthInstructError, UnknownNameError
 
     if arguments.dataset != "dior-mini":

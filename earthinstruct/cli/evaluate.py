@@ -16,8 +16,7 @@ from earthinstruct.cli import options
 from earthinstruct.cli.progress import progress_bars
 
 if TYPE_CHECKING:
-    from earthinstruct.running import Evaluation
-    from earthinstruct.running.engines import EngineOptions
+    from earthinstruct.running import EngineOptions, Evaluation
 
 _FOLLOWS_SIGINT = 130
 
@@ -124,7 +123,7 @@ def _evaluate(arguments: argparse.Namespace, text: str | None) -> Evaluation:
 
 
 def _engine(arguments: argparse.Namespace) -> EngineOptions:
-    from earthinstruct.running.engines import EngineOptions
+    from earthinstruct.running import EngineOptions
 
     return EngineOptions(
         arguments.engine,

@@ -37,9 +37,9 @@ def register(verbs: Any) -> None:
 
 def run_build(arguments: argparse.Namespace) -> int:
     """Run `leaderboard build`."""
-    from earthinstruct.leaderboard import build
+    from earthinstruct.results import build_leaderboards
 
-    written = build(arguments.root)
+    written = build_leaderboards(arguments.root)
     for path in written:
         print(f"written  {path}")
     options.write_json(arguments, {"written": [str(path) for path in written]})
@@ -48,9 +48,9 @@ def run_build(arguments: argparse.Namespace) -> int:
 
 def run_check(arguments: argparse.Namespace) -> int:
     """Run `leaderboard check`: 1 when a file differs."""
-    from earthinstruct.leaderboard import check
+    from earthinstruct.results import check_leaderboards
 
-    findings = check(arguments.root)
+    findings = check_leaderboards(arguments.root)
     for finding in findings:
         print(f"FAILED   {finding}")
     print("run `earthinstruct leaderboard build`" if findings else "ok       every table is what the results give")
@@ -61,17 +61,16 @@ def run_check(arguments: argparse.Namespace) -> int:
 def run_add(arguments: argparse.Namespace) -> int:
     """Run `leaderboard add`: 1 when the submission does not hold."""
     from earthinstruct.cli.validate import print_findings
-    from earthinstruct.leaderboard import add, build
-    from earthinstruct.results import read_result
-    from earthinstruct.submission import validate_submission
+    from earthinstruct.results import add_to_leaderboard, build_leaderboards, read_result
+    from earthinstruct.scoring import validate_submission
 
     result = arguments.result / "result.json" if arguments.result.is_dir() else arguments.result
     predictions = arguments.predictions or result.parent
     findings = validate_submission(predictions, result, data=arguments.data)
     filed = None
     if print_findings(findings) == 0:
-        filed = add(arguments.root, read_result(result))
-        build(arguments.root)
+        filed = add_to_leaderboard(arguments.root, read_result(result))
+        build_leaderboards(arguments.root)
         print(f"filed    {filed}")
     options.write_json(arguments, {"findings": findings, "filed": None if filed is None else str(filed)})
     return 0 if filed else 1

@@ -104,7 +104,7 @@ def tasks() -> list[dict[str, str | None]]:
 
 def metrics() -> list[dict[str, str | None]]:
     """Every score in a result file, by its path in `metrics` there."""
-    from earthinstruct.metrics.catalogue import CATALOGUE
+    from earthinstruct.metrics import CATALOGUE
 
     return [{"name": name, "from": "earthinstruct", "meaning": score.meaning} for name, score in CATALOGUE.items()]
 

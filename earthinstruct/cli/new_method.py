@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise DataError(f"{folder} exists; give another name, or another place with --output")
     package = name.replace("-", "_")
     values = {"name": name, "package": package, "class_name": "".join(part.capitalize() for part in name.split("-"))}
-    templates = files("earthinstruct") / "templates" / "method"
+    templates = files("earthinstruct.testing") / "templates" / "method"
     for source, target in (
         ("pyproject.toml.txt", "pyproject.toml"),
         ("src/__init__.py.txt", f"src/{package}/__init__.py"),

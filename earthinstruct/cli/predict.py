@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from earthinstruct.contract import Instruction, Method, Prediction
-    from earthinstruct.report.exports import Found
+    from earthinstruct.predictions import Found
 
 _PICTURES = (".png", ".jpg", ".jpeg")
 
@@ -68,11 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
     from PIL.Image import fromarray
 
     from earthinstruct.errors import EarthInstructError
-    from earthinstruct.images import read_raster
-    from earthinstruct.report.exports import Found, check_places
-    from earthinstruct.report.overlay import draw_overlay
+    from earthinstruct.images import draw_overlay, read_raster
+    from earthinstruct.predictions import Found, Record, check_places
     from earthinstruct.results import method_info
-    from earthinstruct.running.predictions import Record
 
     instruction = _instruction(arguments)
     bands = _bands(arguments.bands)
@@ -149,7 +147,7 @@ def _predict(
     progress: Callable[[int, int], None],
 ) -> Prediction:
     """The answer for one image, cut into tiles where that is asked for, or where it is large."""
-    from earthinstruct.running.tiles import TILE, TILED_ABOVE, predict_tiled
+    from earthinstruct.running import TILE, TILED_ABOVE, predict_tiled
 
     longest = max(pixels.shape[:2])
     tile = arguments.tile
@@ -173,8 +171,7 @@ def _save_picture(picture: Image, target: Path, path: Path) -> None:
 def _save_file(target: Path, found: Sequence[Found]) -> None:
     """Save what was found in all images, in the format of the target's suffix."""
     from earthinstruct.files import as_json
-    from earthinstruct.report.exports import coco_of, geojson_of
-    from earthinstruct.running.predictions import Record
+    from earthinstruct.predictions import Record, coco_of, geojson_of
 
     content: Any
     match _kind(target):
@@ -276,7 +273,7 @@ def _is_picture(target: Path) -> bool:
 
 
 def _instruction(arguments: argparse.Namespace) -> Instruction:
-    from earthinstruct import free_instruction
+    from earthinstruct.tasks import free as free_instruction
 
     if arguments.instruction is not None:
         instruction = free_instruction.read_instruction(arguments.instruction)

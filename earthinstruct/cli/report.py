@@ -8,7 +8,6 @@ from typing import Any
 
 from earthinstruct.cli import options
 from earthinstruct.cli.progress import progress_bars
-from earthinstruct.report import MAX_IMAGES
 
 
 def register(verbs: Any) -> None:
@@ -26,9 +25,8 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "--max-images",
         type=options.at_least(0),
-        default=MAX_IMAGES,
         metavar="N",
-        help=f"images to show, the worst first (default: {MAX_IMAGES})",
+        help="images to show, the worst first (default: 200)",
     )
     options.add_json_flag(parser)
     parser.set_defaults(run=run)
@@ -36,8 +34,9 @@ def register(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb."""
-    from earthinstruct.report.page import write_report
+    from earthinstruct.reporting import write_report
 
+    shown = {} if arguments.max_images is None else {"max_images": arguments.max_images}
     with progress_bars() as update:
         file = write_report(
             options.run_folder(arguments.folder),
@@ -45,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
             against=None if arguments.against is None else options.run_folder(arguments.against),
             dataset=arguments.dataset,
             data=arguments.data,
-            max_images=arguments.max_images,
+            **shown,
             progress=lambda done, total: update("images", done, total, 0),
         )
     print(f"report   {file} ({file.stat().st_size / 1e6:.1f} MB)")

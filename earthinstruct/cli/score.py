@@ -47,7 +47,7 @@ def register(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb: 1 when images failed or have no prediction."""
     from earthinstruct.cli.tables import print_results
-    from earthinstruct.running import score
+    from earthinstruct.scoring import score
 
     folders: list[Path] = []
     result = score(

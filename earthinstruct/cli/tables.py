@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from earthinstruct.metrics.catalogue import HEADLINES, PERCENT, Unit, in_group, value_at
-from earthinstruct.metrics.values import Value
+from earthinstruct.metrics import HEADLINES, PERCENT, Unit, Value, in_group, value_at
 from earthinstruct.results import Result
 from earthinstruct.running import Skipped
 

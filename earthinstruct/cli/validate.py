@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from earthinstruct.cli import options
 
 if TYPE_CHECKING:
-    from earthinstruct.submission import Finding
+    from earthinstruct.scoring import Finding
 
 
 def register(verbs: Any) -> None:
@@ -32,7 +32,7 @@ def register(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb: 1 when a check does not hold."""
-    from earthinstruct.submission import validate_submission
+    from earthinstruct.scoring import validate_submission
 
     predictions = arguments.predictions
     folder = predictions if predictions.is_dir() else predictions.parent

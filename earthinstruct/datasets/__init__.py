@@ -1,16 +1,34 @@
 """Readers of datasets: any COCO file, and the named datasets of the benchmark."""
 
 from earthinstruct.datasets.coco import read_coco
-from earthinstruct.datasets.dataset import Dataset, ImageRecord, Origin
-from earthinstruct.datasets.registry import DatasetSource, dataset_sources, load_dataset, load_task
+from earthinstruct.datasets.dataset import Dataset, ImageRecord, Origin, targets_of
+from earthinstruct.datasets.dior import prepare_dior
+from earthinstruct.datasets.ground_truth import TrueImage, TrueObject, as_coco
+from earthinstruct.datasets.nwpu import prepare_nwpu
+from earthinstruct.datasets.prepare import Prepared
+from earthinstruct.datasets.registry import DatasetSource, data_root, dataset_sources, load_dataset, load_task
+from earthinstruct.datasets.scenes import VERSION as SCENES_VERSION
+from earthinstruct.datasets.scenes.generate import Scene, generate_scene, write_split
 
 __all__ = [
+    "SCENES_VERSION",
     "Dataset",
     "DatasetSource",
     "ImageRecord",
     "Origin",
+    "Prepared",
+    "Scene",
+    "TrueImage",
+    "TrueObject",
+    "as_coco",
+    "data_root",
     "dataset_sources",
+    "generate_scene",
     "load_dataset",
     "load_task",
+    "prepare_dior",
+    "prepare_nwpu",
     "read_coco",
+    "targets_of",
+    "write_split",
 ]

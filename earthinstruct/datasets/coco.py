@@ -16,8 +16,7 @@ from earthinstruct.contract import BOX, bad_boxes
 from earthinstruct.datasets.dataset import AnnotationMasks, Dataset, ImageRecord
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import decode_json, read_bytes
-from earthinstruct.instances import ImageId, Instances
-from earthinstruct.masks import MOST_PIXELS, RLE, StoredMasks, check_rle, decode_rles, encode_runs
+from earthinstruct.regions import MOST_PIXELS, RLE, ImageId, Instances, StoredMasks, check_rle, decode_rles, encode_runs
 from earthinstruct.tasks import Vocabulary
 
 _T = TypeVar("_T")

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from earthinstruct.contract import Prediction
 from earthinstruct.errors import DataError
 from earthinstruct.images import read_image
-from earthinstruct.instances import ImageId, Instances
-from earthinstruct.masks import MaskRuns, StoredMasks
-from earthinstruct.tasks import ExactMapper, ExactThenMapper, LabelMapper, Vocabulary
+from earthinstruct.regions import ImageId, Instances, MaskRuns, StoredMasks
+from earthinstruct.tasks import ExactMapper, ExactThenMapper, LabelMapper, Task, Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +143,17 @@ class Dataset:
                 + ("; an orientation in its EXIF data is not applied: save the picture turned" if turned else "")
             )
         return image
+
+
+def targets_of(dataset: Dataset, task: Task, index: int) -> Prediction:
+    """The ground truth of one image as a prediction, limited to the scored categories."""
+    names = dataset.vocabulary.categories
+    annotations = dataset.annotations
+    scored = np.array([name in task.categories for name in names])
+    here = dataset.annotations_of(index)
+    here = here[scored[annotations.category[here]]]
+    return Prediction(
+        labels=tuple(names[c] for c in annotations.category[here]),
+        boxes=annotations.boxes[here],
+        masks=None if dataset.masks is None else tuple(dataset.masks.take(here).encode()),
+    )

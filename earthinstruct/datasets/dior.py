@@ -23,7 +23,7 @@ from earthinstruct.datasets.samrs import SamrsObject, parse_samrs
 from earthinstruct.datasets.voc import VocObject, parse_voc
 from earthinstruct.errors import DataError, UnknownNameError
 from earthinstruct.images import image_size
-from earthinstruct.masks import RLE, decode_rles
+from earthinstruct.regions import RLE, decode_rles
 from earthinstruct.tasks import DIOR
 
 SPLITS = {"train": 5862, "val": 5863, "test": 11738}  # images

@@ -8,13 +8,7 @@ from pathlib import Path
 
 from earthinstruct.datasets.coco import parse_coco, read_coco
 from earthinstruct.datasets.dataset import Dataset
-from earthinstruct.datasets.ground_truth import (
-    Box,
-    TrueImage,
-    TrueObject,
-    box_of_corners,
-    coco_bytes,
-)
+from earthinstruct.datasets.ground_truth import Box, TrueImage, TrueObject, box_of_corners, coco_bytes
 from earthinstruct.datasets.voc import parse_voc
 from earthinstruct.errors import DataError
 from earthinstruct.files import read_bytes

@@ -11,8 +11,7 @@ from typing import Any
 import msgspec
 
 from earthinstruct.errors import DataError
-from earthinstruct.instances import ImageId
-from earthinstruct.masks import RLE
+from earthinstruct.regions import RLE, ImageId
 
 Box = tuple[float, float, float, float]
 

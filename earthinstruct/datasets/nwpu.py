@@ -9,21 +9,8 @@ from typing import Any
 import msgspec
 
 from earthinstruct.datasets.coco import parse_coco
-from earthinstruct.datasets.ground_truth import (
-    Sources,
-    TrueImage,
-    TrueObject,
-    box_of_corners,
-)
-from earthinstruct.datasets.prepare import (
-    PREFIX,
-    GtBoxes,
-    Prepared,
-    Progress,
-    check_gt_boxes,
-    existing,
-    write_prepared,
-)
+from earthinstruct.datasets.ground_truth import Sources, TrueImage, TrueObject, box_of_corners
+from earthinstruct.datasets.prepare import PREFIX, GtBoxes, Prepared, Progress, check_gt_boxes, existing, write_prepared
 from earthinstruct.errors import DataError
 from earthinstruct.files import decode_json
 from earthinstruct.images import image_size

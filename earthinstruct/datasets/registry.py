@@ -132,7 +132,7 @@ _FOLDERS = (
 
 def _load_scenes(root: Path | None, images: Path | None) -> Dataset:
     """The test split of the embedded dataset, made on first use and kept in the user's cache folder."""
-    from earthinstruct.datasets.scenes import cached_test_split
+    from earthinstruct.datasets.scenes.cache import cached_test_split
 
     folder = cached_test_split()
     dataset = read_coco(

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from earthinstruct.errors import ContractError, DataError
-from earthinstruct.masks import RLE, check_rle
+from earthinstruct.regions import RLE, check_rle
 
 _NUMBERS = {"f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
 

@@ -1,15 +1,18 @@
-"""Image files as 8-bit RGB arrays, with their place on the ground where they have one."""
+"""Image files in, 8-bit RGB out, with their place on the ground; and predictions drawn over them."""
 
 from earthinstruct.images.files import IMAGE_SUFFIXES, image_size, images_below, open_image, read_image
-from earthinstruct.images.rasters import INSTALL, Place, Raster, read_raster
+from earthinstruct.images.overlay import draw_overlay, label_colours
+from earthinstruct.images.rasters import INSTALL_GEO, Place, Raster, read_raster
 
 __all__ = [
     "IMAGE_SUFFIXES",
-    "INSTALL",
+    "INSTALL_GEO",
     "Place",
     "Raster",
+    "draw_overlay",
     "image_size",
     "images_below",
+    "label_colours",
     "open_image",
     "read_image",
     "read_raster",

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError
 from earthinstruct.images.files import open_image, read_image
-from earthinstruct.masks import MOST_PIXELS
+from earthinstruct.regions import MOST_PIXELS
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
-INSTALL = "pip install 'earthinstruct[geo]'"
+INSTALL_GEO = "pip install 'earthinstruct[geo]'"
 _TIFF = (".tif", ".tiff")
 _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")  # modes of Pillow
 _GEO_TAGS = (33550, 33922, 34264, 34735)  # pixel scale, tie points, transformation, geo keys
@@ -94,8 +94,10 @@ def read_raster(path: Path, bands: Sequence[int] | None = None) -> Raster:
     if importlib.util.find_spec("rasterio") is not None:
         return _read_with_rasterio(path, bands)
     if plain and not _has_place(path):
-        return Raster(read_image(path), notes=(f"read without rasterio, as a plain image ({INSTALL})",))
-    raise DataError(f"image {path} has coordinates, chosen bands or more than 8 bits, which needs rasterio: {INSTALL}")
+        return Raster(read_image(path), notes=(f"read without rasterio, as a plain image ({INSTALL_GEO})",))
+    raise DataError(
+        f"image {path} has coordinates, chosen bands or more than 8 bits, which needs rasterio: {INSTALL_GEO}"
+    )
 
 
 def _is_eight_bits(path: Path) -> bool:

@@ -1,34 +1,72 @@
 """Every score: pairs, matching, tallies, and the scores that are reductions of them."""
 
+from earthinstruct.metrics.bootstrap import RESAMPLES
+from earthinstruct.metrics.catalogue import (
+    CATALOGUE,
+    HEADLINES,
+    PARTS,
+    PERCENT,
+    WHOLE_OBJECTS,
+    Unit,
+    in_group,
+    listed,
+    title_of,
+    value_at,
+)
+from earthinstruct.metrics.compare import Difference, Paired, paired
 from earthinstruct.metrics.error_types import PREDICTION_VERDICTS, TARGET_VERDICTS, Verdicts, verdicts
-from earthinstruct.metrics.extra import Metric
+from earthinstruct.metrics.extra import ExtraMetric, Metric, extra_metrics
 from earthinstruct.metrics.inputs import Predicted, Truth, geometries
 from earthinstruct.metrics.matching import find_pairs, match
-from earthinstruct.metrics.measure import measure
-from earthinstruct.metrics.protocols import PROTOCOLS, Protocol, protocol_named
+from earthinstruct.metrics.measuring import Chunk, boxes_of_chunk, choose_threshold, measure, metrics_of
+from earthinstruct.metrics.protocols import PROTOCOLS, STANDARD, Protocol, protocol_named
+from earthinstruct.metrics.summary import Score
 from earthinstruct.metrics.sweep import SWEEP_THRESHOLDS
 from earthinstruct.metrics.tally import Tally, count_per_image
-from earthinstruct.metrics.values import Metrics, PartScores, Value
+from earthinstruct.metrics.values import Metrics, PartScores, ProposalScores, Value
 
 __all__ = [
+    "CATALOGUE",
+    "HEADLINES",
+    "PARTS",
+    "PERCENT",
     "PREDICTION_VERDICTS",
     "PROTOCOLS",
+    "RESAMPLES",
+    "STANDARD",
     "SWEEP_THRESHOLDS",
     "TARGET_VERDICTS",
+    "WHOLE_OBJECTS",
+    "Chunk",
+    "Difference",
+    "ExtraMetric",
     "Metric",
     "Metrics",
+    "Paired",
     "PartScores",
     "Predicted",
+    "ProposalScores",
     "Protocol",
+    "Score",
     "Tally",
     "Truth",
+    "Unit",
     "Value",
     "Verdicts",
+    "boxes_of_chunk",
+    "choose_threshold",
     "count_per_image",
+    "extra_metrics",
     "find_pairs",
     "geometries",
+    "in_group",
+    "listed",
     "match",
     "measure",
+    "metrics_of",
+    "paired",
     "protocol_named",
+    "title_of",
+    "value_at",
     "verdicts",
 ]

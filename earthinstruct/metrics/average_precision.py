@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.instances import ImageId, Instances, by_id
 from earthinstruct.metrics.matching import Pairs, match
 from earthinstruct.metrics.scores import average_precision
+from earthinstruct.regions import ImageId, Instances, by_id
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.instances import ImageId, by_id
 from earthinstruct.metrics.tally import Tally
+from earthinstruct.regions import ImageId, by_id
 
 RESAMPLES = 1_000
 _DRAWS_AT_ONCE = 500_000

@@ -10,7 +10,6 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from earthinstruct.instances import Instances
 from earthinstruct.metrics import scores
 from earthinstruct.metrics.average_precision import InFileOrder
 from earthinstruct.metrics.inputs import Predicted, Truth
@@ -20,6 +19,7 @@ from earthinstruct.metrics.protocols import Protocol
 from earthinstruct.metrics.summary import F1_AND_PARTS, Summary
 from earthinstruct.metrics.tally import Tally, tally_matches
 from earthinstruct.metrics.values import PartScores, Value
+from earthinstruct.regions import Instances
 
 IOU_THRESHOLDS = np.arange(50, 100, 5) / 100  # 0.50, 0.55, ..., 0.95
 

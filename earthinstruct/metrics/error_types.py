@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.instances import Instances
 from earthinstruct.metrics.detection import Detection
 from earthinstruct.metrics.inputs import Predicted, Truth
 from earthinstruct.metrics.matching import Geometry, Pairs, Rule, find_pairs, match
 from earthinstruct.metrics.protocols import STANDARD, Protocol
 from earthinstruct.metrics.tally import Tally, count_per_image
 from earthinstruct.metrics.values import CountErrors, CountingErrors, DetectionErrors, ErrorCounts
+from earthinstruct.regions import Instances
 
 # the earlier one holds where several would
 PREDICTION_VERDICTS = ("correct", "duplicate", "classification", "localisation", "both", "background", "unscored")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.instances import ImageId, Instances
 from earthinstruct.metrics.matching import Geometry
+from earthinstruct.regions import ImageId, Instances
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.instances import Instances
-from earthinstruct.masks import intersections
+from earthinstruct.regions import Instances, intersections
 
 Geometry = Literal["box", "mask"]
 Rule = Literal["maximum", "greedy", "coco"]

@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.instances import Instances
 from earthinstruct.metrics import scores
 from earthinstruct.metrics.average_precision import rank_within
 from earthinstruct.metrics.inputs import Truth
@@ -18,6 +17,7 @@ from earthinstruct.metrics.protocols import Protocol
 from earthinstruct.metrics.summary import Summary
 from earthinstruct.metrics.tally import Tally, count_per_image
 from earthinstruct.metrics.values import ProposalRecall, ProposalScores
+from earthinstruct.regions import Instances
 
 PROPOSALS_AT = (10, 50, 100, 200)
 SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}  # COCO, box area in pixels

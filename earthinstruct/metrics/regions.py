@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.instances import ImageId, Instances
 from earthinstruct.metrics.tally import Tally, count_per_image
+from earthinstruct.regions import ImageId, Instances
 
 _IMAGES_AT_ONCE = 100
 

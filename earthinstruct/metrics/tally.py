@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.instances import ImageId, Instances
+from earthinstruct.regions import ImageId, Instances
 
 
 @dataclass(frozen=True, eq=False)

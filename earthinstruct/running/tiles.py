@@ -17,10 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.contract import Instruction, Method, Prediction, Usage
+from earthinstruct.contract import Instruction, Method, Prediction, Usage, check_prediction
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.masks import RLE, MaskRuns, decode_rles
-from earthinstruct.running.run import check_prediction
+from earthinstruct.regions import RLE, MaskRuns, decode_rles
 
 TILE = 1024  # pixels a side
 OVERLAP = TILE // 8

@@ -10,6 +10,7 @@ from earthinstruct.tasks.labels import (
     LabelMapper,
     MappedLabel,
     named_mapper,
+    normalised,
 )
 from earthinstruct.tasks.task import TASK_VERSION, Task, task_named, tasks_of
 
@@ -27,6 +28,7 @@ __all__ = [
     "Vocabulary",
     "instruction_text",
     "named_mapper",
+    "normalised",
     "task_named",
     "tasks_of",
 ]

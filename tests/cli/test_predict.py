@@ -15,7 +15,7 @@ BRIGHT = """
 import numpy as np
 from earthinstruct import Prediction
 from earthinstruct.contract import Usage
-from earthinstruct.masks import decode_rles, encode_masks
+from earthinstruct.regions.masks import decode_rles, encode_masks
 
 class Bright:
     \"\"\"Finds connected regions that are brighter than half.\"\"\"
@@ -167,8 +167,8 @@ def test_tile_options_are_checked_where_they_matter(call, bright, tmp_path):
 def test_holes_rotation_and_several_parts_are_kept(tmp_path):
     from earthinstruct import Prediction
     from earthinstruct.images import Place
-    from earthinstruct.masks import encode_mask
-    from earthinstruct.report.exports import Found, geojson_of
+    from earthinstruct.predictions import Found, geojson_of
+    from earthinstruct.regions import encode_mask
 
     mask = np.zeros((8, 12), dtype=bool)
     mask[1:6, 1:6] = True

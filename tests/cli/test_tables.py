@@ -11,8 +11,8 @@ from rich.console import Console
 from earthinstruct import evaluate
 from earthinstruct.cli.tables import print_results
 from earthinstruct.metrics import count_per_image
-from earthinstruct.regression import metric_intervals, metric_values, moved_values
-from earthinstruct.report.page import score_rows
+from earthinstruct.reporting.page import score_rows
+from earthinstruct.results import metric_intervals, metric_values, moved_values
 
 
 class Found:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from earthinstruct.masks import encode_mask
+from earthinstruct.regions import encode_mask
 
 # image -> objects: name as in the XML files, corners
 OBJECTS = {

@@ -8,7 +8,7 @@ from PIL import Image
 from earthinstruct.datasets import coco as coco_reader
 from earthinstruct.datasets import load_dataset, read_coco
 from earthinstruct.errors import DataError
-from earthinstruct.masks import decode_mask
+from earthinstruct.regions import decode_mask
 
 
 def test_a_small_file_is_read_whole(dataset):

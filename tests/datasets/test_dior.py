@@ -4,8 +4,7 @@ import pickle
 import numpy as np
 import pytest
 
-from earthinstruct.datasets import dataset_sources, load_dataset
-from earthinstruct.datasets.dior import prepare_dior
+from earthinstruct.datasets import dataset_sources, load_dataset, prepare_dior
 from earthinstruct.errors import DataError, UnknownNameError
 
 from .fake_dior import make_dior, make_samrs, xml

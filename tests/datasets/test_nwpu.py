@@ -3,8 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from earthinstruct.datasets import load_dataset
-from earthinstruct.datasets.nwpu import prepare_nwpu
+from earthinstruct.datasets import load_dataset, prepare_nwpu
 from earthinstruct.errors import DataError
 
 from .fake_nwpu import make_nwpu, reannotation

@@ -7,8 +7,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 
-from earthinstruct.datasets import dataset_sources, load_dataset
-from earthinstruct.datasets.scenes import cache, cached_test_split, write_split
+from earthinstruct.datasets import dataset_sources, load_dataset, write_split
+from earthinstruct.datasets.scenes import cache
+from earthinstruct.datasets.scenes.cache import cached_test_split
 from earthinstruct.errors import DataError, UnknownNameError
 
 

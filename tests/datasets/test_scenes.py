@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from earthinstruct.datasets.scenes import CATEGORIES, SPLITS, Scene, generate, generate_scene, write_split
+from earthinstruct.datasets import Scene, generate_scene, write_split
+from earthinstruct.datasets.scenes import generate
 from earthinstruct.datasets.scenes.cache import TEST_SHA256
 from earthinstruct.datasets.scenes.canvas import (
     LEAST_VISIBLE_PIXELS,
@@ -21,8 +22,9 @@ from earthinstruct.datasets.scenes.canvas import (
     rasterise,
     rectangle,
 )
+from earthinstruct.datasets.scenes.generate import CATEGORIES, SPLITS
 from earthinstruct.errors import ContractError, DataError, UnknownNameError
-from earthinstruct.masks import decode_mask, decode_rles
+from earthinstruct.regions import decode_mask, decode_rles
 
 # Changes with the ground truth of the scenes and with nothing else. If it must, raise VERSION: old results no longer
 # compare with new ones.

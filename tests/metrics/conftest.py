@@ -7,11 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from earthinstruct.instances import Instances
-from earthinstruct.masks import decode_rles, encode_masks
-from earthinstruct.metrics import Predicted, Protocol, Tally, Truth
-from earthinstruct.metrics.measure import Chunk
-from earthinstruct.metrics.protocols import STANDARD
+from earthinstruct.metrics import STANDARD, Chunk, Predicted, Protocol, Tally, Truth
+from earthinstruct.regions import Instances, decode_rles, encode_masks
 
 SIDE = 40
 

@@ -7,10 +7,9 @@ import zlib
 import numpy as np
 import pytest
 
-from earthinstruct.metrics import bootstrap
+from earthinstruct.metrics import Tally, bootstrap
 from earthinstruct.metrics.bootstrap import image_weights, interval, resampled_totals
 from earthinstruct.metrics.scores import recall
-from earthinstruct.metrics.tally import Tally
 
 
 def tally(tp: np.ndarray, fn: np.ndarray) -> Tally:

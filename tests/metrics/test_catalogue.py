@@ -4,8 +4,19 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from earthinstruct.metrics.catalogue import CATALOGUE, HEADLINES, OBJECTS, PERCENT, Unit, listed, title_of
-from earthinstruct.metrics.values import Metrics, PartScores, ProposalScores, Value
+from earthinstruct.metrics import (
+    CATALOGUE,
+    HEADLINES,
+    PERCENT,
+    Metrics,
+    PartScores,
+    ProposalScores,
+    Unit,
+    Value,
+    listed,
+    title_of,
+)
+from earthinstruct.metrics.catalogue import OBJECTS
 
 # scores that one kind of part does not have
 ABSENT = {"counting": {"ap_nc50", "ap50", "miou", "f1_5095"}, "box": {"mae", "rmse", "miou"}, "mask": {"mae", "rmse"}}

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from earthinstruct.metrics.compare import Paired, paired
+from earthinstruct.metrics import Paired, Tally, paired
 from earthinstruct.metrics.scores import f1, recall
-from earthinstruct.metrics.tally import Tally
 
 
 def run(found: np.ndarray) -> Tally:

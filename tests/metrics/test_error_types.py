@@ -10,18 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earthinstruct.instances import Instances
 from earthinstruct.metrics import (
     PREDICTION_VERDICTS,
     PROTOCOLS,
     TARGET_VERDICTS,
     Predicted,
     Truth,
+    find_pairs,
+    match,
     measure,
     verdicts,
 )
-from earthinstruct.metrics.matching import box_iou, find_pairs, match
+from earthinstruct.metrics.matching import box_iou
 from earthinstruct.metrics.values import ErrorCounts
+from earthinstruct.regions import Instances
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -13,10 +13,8 @@ from hypothesis import strategies as st
 
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.files import as_json
-from earthinstruct.metrics import measure
-from earthinstruct.metrics.extra import ExtraMetric, MetricError, extra_metric, extra_metrics
-from earthinstruct.metrics.measure import Chunk, metrics_of
-from earthinstruct.metrics.protocols import STANDARD
+from earthinstruct.metrics import STANDARD, Chunk, ExtraMetric, extra_metrics, measure, metrics_of
+from earthinstruct.metrics.extra import MetricError, extra_metric
 from earthinstruct.metrics.tally import compact
 from earthinstruct.registry import PluginError
 

@@ -8,8 +8,8 @@ import pytest
 
 from earthinstruct.datasets import load_dataset
 from earthinstruct.metrics import PROTOCOLS, Metrics
-from earthinstruct.running.importers import read_predictions
-from earthinstruct.running.score import score_records
+from earthinstruct.predictions import read_predictions
+from earthinstruct.scoring import score_records
 from earthinstruct.tasks import tasks_of
 
 ZERO = (0, 0, 0)

@@ -12,8 +12,8 @@ from pycocotools import mask as coco_mask
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from earthinstruct.metrics import SWEEP_THRESHOLDS
-from earthinstruct.metrics.matching import Pairs, box_iou, enlarges_greedy, find_pairs, match
+from earthinstruct.metrics import SWEEP_THRESHOLDS, find_pairs, match
+from earthinstruct.metrics.matching import Pairs, box_iou, enlarges_greedy
 
 
 def pairs_of(edges: list[tuple[int, int, float]], n: int, m: int) -> Pairs:

@@ -11,10 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earthinstruct.files import as_json
-from earthinstruct.metrics import PROTOCOLS, SWEEP_THRESHOLDS, Metrics, measure
-from earthinstruct.metrics.measure import Chunk, boxes_of_chunk, choose_threshold, metrics_of
+from earthinstruct.metrics import (
+    PROTOCOLS,
+    SWEEP_THRESHOLDS,
+    Chunk,
+    Metrics,
+    boxes_of_chunk,
+    choose_threshold,
+    count_per_image,
+    measure,
+    metrics_of,
+)
 from earthinstruct.metrics.scores import f1
-from earthinstruct.metrics.tally import count_per_image
 
 PARTS = ("counting", "box", "mask")
 seeds = st.integers(0, 2**32 - 1)

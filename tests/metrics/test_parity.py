@@ -13,13 +13,11 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from earthinstruct.datasets import load_dataset
-from earthinstruct.instances import Instances
-from earthinstruct.masks import MaskRuns, decode_rles, encode_masks
-from earthinstruct.metrics import PROTOCOLS, measure
-from earthinstruct.metrics.matching import find_pairs, match
+from earthinstruct.metrics import PROTOCOLS, find_pairs, match, measure
 from earthinstruct.metrics.scores import average_precision
-from earthinstruct.running.predictions import Record
-from earthinstruct.running.score import score_records
+from earthinstruct.predictions import Record
+from earthinstruct.regions import Instances, MaskRuns, decode_rles, encode_masks
+from earthinstruct.scoring import score_records
 from earthinstruct.tasks import tasks_of
 
 SIDE = 40

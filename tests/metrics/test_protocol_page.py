@@ -21,8 +21,8 @@ from earthinstruct.metrics import (
     measure,
     verdicts,
 )
-from earthinstruct.running.importers import read_predictions
-from earthinstruct.running.score import score_records
+from earthinstruct.predictions import read_predictions
+from earthinstruct.scoring import score_records
 from earthinstruct.tasks import tasks_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")

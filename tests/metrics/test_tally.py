@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earthinstruct.metrics.matching import find_pairs, match
+from earthinstruct.metrics import Tally, find_pairs, match
 from earthinstruct.metrics.regions import tally_regions
-from earthinstruct.metrics.tally import Tally, tally_counts, tally_matches
+from earthinstruct.metrics.tally import tally_counts, tally_matches
 
 NAMES = ("a", "b", "c")
 

@@ -10,7 +10,7 @@ import pytest
 from earthinstruct import Instruction, Prediction, evaluate
 from earthinstruct.contract import Usage
 from earthinstruct.datasets import load_dataset
-from earthinstruct.masks import encode_mask
+from earthinstruct.regions import encode_mask
 
 SCRIPT = "<script>alert(1)</script>"
 CLOSING = "</script><img src=x onerror=alert(2)>"

@@ -8,7 +8,7 @@ import pytest
 
 from earthinstruct import evaluate
 from earthinstruct.datasets import load_dataset
-from earthinstruct.report.page import write_report
+from earthinstruct.reporting import write_report
 
 from .conftest import Hostile
 

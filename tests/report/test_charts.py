@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earthinstruct.report.charts import Bars, Plot, _dots, _lines, _ticks, category_figure, iou_figure
-from earthinstruct.report.page import write_report
+from earthinstruct.reporting import write_report
+from earthinstruct.reporting.charts import Bars, Plot, _dots, _lines, _ticks, category_figure, iou_figure
 from earthinstruct.results import read_result
 
 numbers = st.floats(0, 1e9, allow_nan=False).map(lambda value: round(value, 6))

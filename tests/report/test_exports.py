@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from earthinstruct import Prediction
-from earthinstruct.report.exports import Found, coco_of
+from earthinstruct.predictions import Found, coco_of
 
 
 @pytest.mark.parametrize(

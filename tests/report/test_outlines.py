@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from earthinstruct.masks import decode_rles, encode_mask
-from earthinstruct.report.outlines import mask_path, polygons, rings, signed_area, simplified
+from earthinstruct.regions import decode_rles, encode_mask, mask_path, polygons
+from earthinstruct.regions.outlines import rings, signed_area, simplified
 
 masks = arrays(bool, st.tuples(st.integers(1, 8), st.integers(1, 8)))
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from earthinstruct import Prediction
-from earthinstruct.masks import encode_mask
-from earthinstruct.report.overlay import draw_overlay, label_colours
+from earthinstruct.images import draw_overlay, label_colours
+from earthinstruct.regions import encode_mask
 
 
 def test_an_overlay_shows_masks_and_a_legend():

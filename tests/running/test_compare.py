@@ -6,7 +6,7 @@ import pytest
 from earthinstruct import Prediction, evaluate
 from earthinstruct.cli import main
 from earthinstruct.errors import DataError
-from earthinstruct.running.compare import compare_runs
+from earthinstruct.scoring import compare_runs
 
 COUNT_BIAS = f"{Path(__file__).parents[1]}/plugin_fixture/src/bright_spots/count_bias.py:CountBias"
 

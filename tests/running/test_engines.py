@@ -13,7 +13,7 @@ import pytest
 from earthinstruct import Prediction, evaluate
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.running.engines import EngineOptions
+from earthinstruct.running import EngineOptions
 from earthinstruct.running.engines import processes as processes_engine
 from earthinstruct.running.engines.local import READ_AHEAD
 from earthinstruct.running.engines.worker import chunks

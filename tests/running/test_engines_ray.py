@@ -12,7 +12,7 @@ import pytest
 
 from earthinstruct import evaluate
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.running.engines import EngineOptions
+from earthinstruct.running import EngineOptions
 
 ray = pytest.importorskip("ray")
 ray_engine = pytest.importorskip("earthinstruct.running.engines.ray")

@@ -15,9 +15,9 @@ import pytest
 
 from earthinstruct import evaluate, load_dataset
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.running.engines import EngineOptions
-from earthinstruct.running.lock import HOLDER, LOCK, folder_lock
-from earthinstruct.running.predictions import RecordWriter
+from earthinstruct.predictions.file import RecordWriter
+from earthinstruct.predictions.lock import HOLDER, LOCK, folder_lock
+from earthinstruct.running import EngineOptions
 
 SETTING = "open_ended"
 KILLS = int(os.environ.get("EARTHINSTRUCT_KILLS", "5"))
@@ -382,7 +382,7 @@ def test_the_lock_of_a_dead_process_is_no_obstacle(numbered, faulty, tmp_path):
     code = f"""
 import time
 from pathlib import Path
-from earthinstruct.running.lock import folder_lock
+from earthinstruct.predictions.lock import folder_lock
 with folder_lock(Path({str(folder)!r})):
     print("held", flush=True)
     time.sleep(60)

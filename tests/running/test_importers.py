@@ -10,8 +10,7 @@ from earthinstruct import score
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError
 from earthinstruct.files import as_json
-from earthinstruct.running.importers import read_predictions
-from earthinstruct.running.predictions import hash_predictions
+from earthinstruct.predictions import hash_predictions, read_predictions
 
 RESULT = {"image_id": 0, "category_id": 1, "bbox": [1, 1, 4, 4], "score": 0.5}
 
@@ -219,7 +218,7 @@ def test_a_shard_that_grows_a_thousandfold_is_not_held_in_memory(tmp_path: Path)
 
 
 def test_a_line_without_an_end_is_refused(tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("earthinstruct.running.predictions._LONGEST_LINE", 1 << 20)
+    monkeypatch.setattr("earthinstruct.predictions.file._LONGEST_LINE", 1 << 20)
     path = tmp_path / "predictions.jsonl.zst"
     path.write_bytes(zstandard.compress(b'{"image_id": 0}\n' + b" " * (1 << 21)))
     with pytest.raises(DataError, match=r"predictions.jsonl.zst, line 2: longer than 1 MiB"):

@@ -17,8 +17,9 @@ import pytest
 from earthinstruct.datasets import Dataset
 from earthinstruct.datasets.coco import parse_coco
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.running.importers import read_predictions, read_proposals
-from earthinstruct.running.score import score_records
+from earthinstruct.predictions import read_predictions
+from earthinstruct.predictions.importers import read_proposals
+from earthinstruct.scoring import score_records
 from earthinstruct.tasks import tasks_of
 
 INPUTS = int(os.environ.get("EARTHINSTRUCT_FUZZ", "2000"))
@@ -121,7 +122,7 @@ def test_malformed_files(kind: str, tmp_path: Path, dataset: Dataset, coco: dict
 
 def read_predictions_of(path: Path, dataset: Dataset) -> Any:
     """A record that has the proposals of the file only."""
-    from earthinstruct.running.predictions import Record
+    from earthinstruct.predictions import Record
 
     return Record(0, proposals=read_proposals(path, dataset).get(0))
 

@@ -11,9 +11,10 @@ import pytest
 import zstandard
 
 from earthinstruct import Prediction, Proposals, Usage, evaluate, load_dataset, score
+from earthinstruct.contract import check_prediction
 from earthinstruct.errors import ContractError, EarthInstructError, PredictionError
-from earthinstruct.running.predictions import Record, StoredRecords
-from earthinstruct.running.run import check_prediction
+from earthinstruct.predictions import Record
+from earthinstruct.predictions.file import StoredRecords
 from earthinstruct.tasks import NWPU, tasks_of
 
 SETTING = "open_ended"

@@ -10,11 +10,11 @@ import pytest
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError
 from earthinstruct.files import as_json
-from earthinstruct.masks import encode_runs
-from earthinstruct.metrics import PROTOCOLS, bootstrap, measure, outcomes, regions
-from earthinstruct.metrics.extra import extra_metrics
-from earthinstruct.running.predictions import ProposalRecord, Record
-from earthinstruct.running.score import Scored, ScoringSet, score_records
+from earthinstruct.metrics import PROTOCOLS, bootstrap, extra_metrics, measure, outcomes, regions
+from earthinstruct.predictions import ProposalRecord, Record
+from earthinstruct.regions import encode_runs
+from earthinstruct.scoring import ScoringSet, score_records
+from earthinstruct.scoring.records import Scored
 from earthinstruct.tasks import Task, tasks_of
 
 MASK = encode_runs([21, 4, 16, 4, 16, 4, 16, 4, 515], (20, 30))
@@ -43,7 +43,7 @@ def scored(dataset: Dataset, records: list[Record], sweep: bool = False, protoco
 @pytest.fixture
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     # the package has a function of the same name
-    monkeypatch.setattr(sys.modules["earthinstruct.running.score"], "_IMAGES_AT_ONCE", 1)
+    monkeypatch.setattr(sys.modules["earthinstruct.scoring.records"], "_IMAGES_AT_ONCE", 1)
     monkeypatch.setattr(regions, "_IMAGES_AT_ONCE", 1)
     monkeypatch.setattr(outcomes, "_SCORES_AT_ONCE", 1)
     monkeypatch.setattr(bootstrap, "_DRAWS_AT_ONCE", 1)

@@ -11,18 +11,15 @@ import zstandard
 from PIL import Image
 
 from earthinstruct import Prediction, evaluate, load_dataset, score
-from earthinstruct.datasets.scenes import cached_test_split
+from earthinstruct.datasets.scenes.cache import cached_test_split
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.files import as_json
-from earthinstruct.leaderboard import add
-from earthinstruct.masks import encode_mask
-from earthinstruct.regression import results_in
-from earthinstruct.report.loaded import load_run
-from earthinstruct.results import read_result
-from earthinstruct.running.compare import compare_runs
-from earthinstruct.running.predictions import StoredRecords
-from earthinstruct.running.run import read_manifest
-from earthinstruct.submission import validate_submission
+from earthinstruct.predictions import read_manifest
+from earthinstruct.predictions.file import StoredRecords
+from earthinstruct.regions import encode_mask
+from earthinstruct.reporting.loaded import load_run
+from earthinstruct.results import add_to_leaderboard, read_result, results_in
+from earthinstruct.scoring import compare_runs, validate_submission
 
 SETTING = "open_vocabulary"
 COCO = [
@@ -108,7 +105,7 @@ def test_a_kept_run_is_taken_by_every_verb_with_its_folder_alone(kind, dataset, 
     assert load_run(folder).result == result
     assert results_in(folder) == [(folder / "result.json", result)]
     (tmp_path / "boards").mkdir()
-    assert add(tmp_path / "boards", result).name == "1.0.json"
+    assert add_to_leaderboard(tmp_path / "boards", result).name == "1.0.json"
 
 
 def test_the_method_of_an_imported_file_is_its_name_and_its_hashes(dataset, tmp_path):

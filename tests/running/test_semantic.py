@@ -8,8 +8,9 @@ from PIL import Image
 
 from earthinstruct.datasets import load_dataset
 from earthinstruct.errors import DataError
-from earthinstruct.masks import decode_mask, encode_mask
-from earthinstruct.running.semantic import instances_of_map, read_semantic_maps
+from earthinstruct.predictions import read_semantic_maps
+from earthinstruct.predictions.semantic import instances_of_map
+from earthinstruct.regions import decode_mask, encode_mask
 
 CLASSES = {"0": None, "3": "ship", "5": "harbor"}
 

@@ -10,9 +10,8 @@ import pytest
 from earthinstruct import evaluate
 from earthinstruct.errors import DataError
 from earthinstruct.metrics import Tally
-from earthinstruct.results import read_result
-from earthinstruct.running.compare import compare_runs
-from earthinstruct.running.tallies import FILE_NAME, read_tallies, write_tallies
+from earthinstruct.results import TALLIES_FILE, read_result, read_tallies, write_tallies
+from earthinstruct.scoring import compare_runs
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def test_runs_compare_by_them_alone(run, dataset):
     again = compare_runs(run, run, dataset=dataset, resamples=20)
     (run / "predictions.jsonl").rename(run / "moved.jsonl")
     assert compare_runs(run, run, resamples=20) == again  # the dataset `set` has no name here
-    (run / FILE_NAME).unlink()
+    (run / TALLIES_FILE).unlink()
     (run / "moved.jsonl").rename(run / "predictions.jsonl")
     assert compare_runs(run, run, dataset=dataset, resamples=20) == again
 
@@ -46,7 +45,7 @@ def test_the_same_tallies_are_the_same_bytes(run, tmp_path):
     result = read_result(run / "result.json")
     stored = read_tallies(run, result)
     write_tallies(tmp_path, result, stored.groups, stored.tallies)
-    assert (tmp_path / FILE_NAME).read_bytes() == (run / FILE_NAME).read_bytes()
+    assert (tmp_path / TALLIES_FILE).read_bytes() == (run / TALLIES_FILE).read_bytes()
 
 
 def test_a_tally_of_some_images_and_one_of_fractions(run, tmp_path):
@@ -65,14 +64,14 @@ def test_a_tally_of_some_images_and_one_of_fractions(run, tmp_path):
 def test_those_of_another_result_are_refused(run, constant, dataset, tmp_path):
     constant.name = "other"
     other = evaluate(constant, dataset, setting="open_vocabulary", output=tmp_path, resamples=0).folders[0]
-    (run / FILE_NAME).write_bytes((other / FILE_NAME).read_bytes())
+    (run / TALLIES_FILE).write_bytes((other / TALLIES_FILE).read_bytes())
     with pytest.raises(DataError, match=r"tallies\.npz cannot be used: it belongs to another result; delete it"):
         compare_runs(run, run, dataset=dataset)
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:200], lambda content: b"", lambda content: b"{}" * 99])
 def test_a_damaged_file_is_named(run, damage):
-    file = run / FILE_NAME
+    file = run / TALLIES_FILE
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(DataError, match=r"tallies\.npz cannot be used: .*; delete it to compare the predictions"):
         compare_runs(run, run)
@@ -80,19 +79,19 @@ def test_a_damaged_file_is_named(run, damage):
 
 def test_arrays_that_do_not_fit_are_refused(run):
     for bad in (np.zeros((3, 3)), np.full((3, 2), "x"), np.full((3, 2), None)):
-        with np.load(run / FILE_NAME) as stored:
+        with np.load(run / TALLIES_FILE) as stored:
             arrays = dict(stored)
         np.savez(run / "bad.npz", allow_pickle=True, **{**arrays, "box/tp": bad})
         folder = run / "bad"
         folder.mkdir(exist_ok=True)
-        (run / "bad.npz").rename(folder / FILE_NAME)
+        (run / "bad.npz").rename(folder / TALLIES_FILE)
         with pytest.raises(DataError, match=r"tallies\.npz cannot be used: (box/tp|Object arrays cannot be loaded)"):
             read_tallies(folder, read_result(run / "result.json"))
 
 
 def test_a_column_that_would_fill_the_memory_is_not_read(run, tmp_path):
-    with np.load(run / FILE_NAME) as stored:
+    with np.load(run / TALLIES_FILE) as stored:
         arrays = dict(stored)
-    np.savez_compressed(tmp_path / FILE_NAME, **{**arrays, "box/tp": np.zeros((3, 10_000), dtype=np.int8)})
+    np.savez_compressed(tmp_path / TALLIES_FILE, **{**arrays, "box/tp": np.zeros((3, 10_000), dtype=np.int8)})
     with pytest.raises(DataError, match=r"box/tp\.npy has 30128 bytes; expected at most 1072"):
         read_tallies(tmp_path, read_result(run / "result.json"))

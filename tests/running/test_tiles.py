@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from earthinstruct import Instruction, Prediction
 from earthinstruct.contract import Usage
 from earthinstruct.errors import ContractError, EarthInstructError
-from earthinstruct.masks import decode_mask, decode_rles, encode_masks
-from earthinstruct.running.tiles import merge_tiles, overlapping, predict_tiled, tile_windows
+from earthinstruct.regions import decode_mask, decode_rles, encode_masks
+from earthinstruct.running import predict_tiled
+from earthinstruct.running.tiles import merge_tiles, overlapping, tile_windows
 
 EVERYTHING = Instruction("open_ended", "find everything")
 

@@ -5,8 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from earthinstruct.errors import DataError, UnknownNameError
-from earthinstruct.tasks import ExactMapper, ExactThenMapper, FileMapper, MappedLabel, named_mapper
-from earthinstruct.tasks.labels import normalised
+from earthinstruct.tasks import ExactMapper, ExactThenMapper, FileMapper, MappedLabel, named_mapper, normalised
 
 CATEGORIES = ("storage tank", "tennis_court", "bus", "ferry", "greenhouse")
 

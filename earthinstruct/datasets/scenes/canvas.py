@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from earthinstruct.datasets.scenes.colours import Colour
-from earthinstruct.masks import RLE, encode_runs
+from earthinstruct.regions import RLE, encode_runs
 
 Point = tuple[float, float]
 Polygon = Sequence[Point]

@@ -17,7 +17,7 @@ from earthinstruct.datasets.scenes import grounds, layouts
 from earthinstruct.datasets.scenes.canvas import Canvas, Dice, Frame
 from earthinstruct.errors import ContractError, UnknownNameError
 from earthinstruct.files import new_folder
-from earthinstruct.masks import RLE, decode_rles
+from earthinstruct.regions import RLE, decode_rles
 from earthinstruct.tasks import NWPU
 
 VERSION = "1"

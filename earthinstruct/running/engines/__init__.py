@@ -10,9 +10,9 @@ from typing import Protocol
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.predictions import Record
 from earthinstruct.results import MethodInfo
 from earthinstruct.running.engines.worker import MethodSource
-from earthinstruct.running.predictions import Record
 from earthinstruct.tasks import Task
 
 ENGINES = ("local", "ray")

@@ -8,10 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
 from earthinstruct.datasets import Dataset
+from earthinstruct.predictions import Record
 from earthinstruct.results import MethodInfo
 from earthinstruct.running.engines import Stopping, Work
 from earthinstruct.running.engines.worker import Chunk, MethodSource, Pixels, Worker, chunks, targets_for
-from earthinstruct.running.predictions import Record
 from earthinstruct.tasks import Task
 
 READ_AHEAD = 2  # chunks of images

@@ -21,10 +21,10 @@ from typing import Any, cast
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import EarthInstructError
+from earthinstruct.predictions import Record
 from earthinstruct.results import MethodInfo
 from earthinstruct.running.engines import EngineOptions, Stopping, Work
 from earthinstruct.running.engines.worker import Answers, Batch, MethodSource, Ready, Worker, chunks, targets_for
-from earthinstruct.running.predictions import Record
 from earthinstruct.tasks import Task
 
 DEATHS = 2  # of a worker over one image, until that image counts as failed

@@ -23,11 +23,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import EarthInstructError
+from earthinstruct.predictions import Record
 from earthinstruct.results import MethodInfo
 from earthinstruct.running.engines import EngineOptions, Stopping, Work
 from earthinstruct.running.engines.processes import ProcessPool
 from earthinstruct.running.engines.worker import MethodSource, Ready, chunks
-from earthinstruct.running.predictions import Record
 from earthinstruct.tasks import Task
 
 LOSSES = 3  # of an actor over one chunk of images, until these count as failed

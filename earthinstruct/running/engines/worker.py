@@ -15,13 +15,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.contract import ControlMethod, Method, Prediction, Usage
-from earthinstruct.datasets import Dataset
+from earthinstruct.contract import ControlMethod, Method, Prediction, Usage, check_prediction
+from earthinstruct.datasets import Dataset, targets_of
 from earthinstruct.errors import ContractError, EarthInstructError, PredictionError
+from earthinstruct.predictions import Record
 from earthinstruct.registry import make_method, refuse_incomplete
 from earthinstruct.results import MethodInfo, method_info, redacted, secret_values
-from earthinstruct.running.predictions import Record
-from earthinstruct.running.run import check_prediction, targets_of
 from earthinstruct.tasks import Task
 
 BATCH = 8

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from earthinstruct.cli import main
-from earthinstruct.datasets.scenes import write_split
+from earthinstruct.datasets import write_split
 
 WORDS = ["airplane", "ship", "storage", "tank", "harbor", "bridge", "vehicle", "tennis", "court", "golf", "field"]
 

@@ -7,7 +7,7 @@ from earthinstruct_baselines.clip_threshold import ClipThreshold
 from earthinstruct import Instruction
 from earthinstruct.contract import Proposals
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
-from earthinstruct.masks import encode_mask
+from earthinstruct.regions import encode_mask
 from earthinstruct.testing import check_method
 
 IMAGE = np.zeros((20, 30, 3), dtype=np.uint8)

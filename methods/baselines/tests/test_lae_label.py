@@ -8,7 +8,7 @@ from earthinstruct_models.testing import ScriptedLvlm
 
 from earthinstruct import Instruction
 from earthinstruct.contract import Proposals
-from earthinstruct.masks import encode_mask
+from earthinstruct.regions import encode_mask
 from earthinstruct.testing import check_method
 
 BOXES = np.array([[10.0, 10, 10, 10], [40, 10, 10, 10], [10, 40, 10, 10], [40, 40, 10, 10]])

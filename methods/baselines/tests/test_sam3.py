@@ -8,7 +8,7 @@ import pytest
 from earthinstruct_baselines.sam3 import SAM3, mask_of_image
 
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.masks import decode_mask
+from earthinstruct.regions import decode_mask
 from earthinstruct.testing import check_method
 
 NAMES = ("airplane", "storage_tank")

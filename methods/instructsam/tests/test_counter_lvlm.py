@@ -13,8 +13,7 @@ from earthinstruct_models.store import KeptLvlm
 from earthinstruct.contract import Instruction
 from earthinstruct.datasets import dior_mini
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.tasks import DIOR, NWPU, instruction_text
-from earthinstruct.tasks.task import tasks_of
+from earthinstruct.tasks import DIOR, NWPU, instruction_text, tasks_of
 
 IMAGE = np.zeros((4, 5, 3), dtype=np.uint8)
 CATEGORIES = ("ship", "storage tank", "harbor")

@@ -12,7 +12,7 @@ from earthinstruct_instructsam.pictures import draw_similarities
 from PIL import Image
 
 from earthinstruct import Instruction, Proposals, evaluate
-from earthinstruct.datasets.scenes import generate_scene, write_split
+from earthinstruct.datasets import generate_scene, write_split
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 
 IMAGE = np.zeros((20, 30, 3), dtype=np.uint8)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 
 from earthinstruct import evaluate
-from earthinstruct.datasets.scenes import write_split
+from earthinstruct.datasets import write_split
 from earthinstruct.registry import parse_parameters
 
 sam2 = pytest.importorskip("sam2", reason="the package sam2 is not installed")

@@ -4,7 +4,7 @@ from earthinstruct_instructsam.small import CLIP_CONFIG, CLIP_WEIGHTS, COUNTER_W
 from earthinstruct_instructsam.small.words import BACKGROUND, CATEGORIES, OTHER_OBJECTS, SYNONYMS
 from earthinstruct_models.encoders.open_clip import OpenClipEncoder
 
-from earthinstruct.datasets.scenes import generate_scene
+from earthinstruct.datasets import generate_scene
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,10 @@ import pytest
 from earthinstruct_instructsam.counters.small import SmallCounter
 
 from earthinstruct.contract import Instruction
-from earthinstruct.datasets.scenes import CATEGORIES, generate_scene
+from earthinstruct.datasets import generate_scene
+from earthinstruct.datasets.scenes.generate import CATEGORIES
 from earthinstruct.errors import DataError
-from earthinstruct.tasks.categories import DIOR, NWPU
-from earthinstruct.tasks.task import tasks_of
+from earthinstruct.tasks import DIOR, NWPU, tasks_of
 
 FLAT = np.full((100, 130, 3), 120, dtype=np.uint8)
 

@@ -9,7 +9,7 @@ from earthinstruct_models.encoders.crops import crop_corners, resized_crops
 from earthinstruct_models.encoders.open_clip import OpenClipEncoder
 from PIL import Image
 
-from earthinstruct.datasets.scenes import generate_scene
+from earthinstruct.datasets import generate_scene
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.images import read_image
 

@@ -15,7 +15,7 @@ from earthinstruct_models.proposers.sam2_model import MODELS, load_model
 from scipy import ndimage
 
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
-from earthinstruct.masks import decode_mask, encode_masks
+from earthinstruct.regions import decode_mask, encode_masks
 
 pytest.importorskip("sam2", reason="the package sam2 is not installed")
 

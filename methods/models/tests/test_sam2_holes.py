@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from earthinstruct.masks import decode_rles, encode_masks
+from earthinstruct.regions import decode_rles, encode_masks
 
 stacks = st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 9)).flatmap(lambda shape: arrays(bool, shape))
 

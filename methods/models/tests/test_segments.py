@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from earthinstruct_models.proposers.segments import SegmentsProposer
 
-from earthinstruct.masks import decode_rles
+from earthinstruct.regions import decode_rles
 
 RECTANGLES = {(20, 30, 40, 24): (200, 40, 40), (90, 20, 18, 50): (240, 240, 240), (60, 100, 60, 30): (30, 60, 200)}
 

@@ -9,7 +9,7 @@ from earthinstruct_models.store import KeptEncoder, KeptProposer, Store
 
 from earthinstruct import Proposals
 from earthinstruct.errors import DataError
-from earthinstruct.masks import encode_masks
+from earthinstruct.regions import encode_masks
 
 IMAGE = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
 

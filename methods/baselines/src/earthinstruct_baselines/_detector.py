@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Proposals, Usage
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.masks import RLE
+from earthinstruct.regions import RLE
 from earthinstruct.tasks import Task
 from earthinstruct_baselines._boxes import Floats, Integers, inside_image
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.masks import RLE, encode_mask
+from earthinstruct.regions import RLE, encode_mask
 from earthinstruct_baselines._boxes import best
 from earthinstruct_baselines._detector import Detections
 from earthinstruct_baselines._pretrained import PretrainedDetector, Published

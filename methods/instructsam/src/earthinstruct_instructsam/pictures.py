@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from earthinstruct.contract import Proposals
-from earthinstruct.report.overlay import label_colours
+from earthinstruct.images import label_colours
 
 _CROP = 48  # pixels a side
 _CELL = 84

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from earthinstruct.contract import Proposals
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.files import decode_json, replace_file
-from earthinstruct.running.predictions import ProposalRecord
+from earthinstruct.predictions import ProposalRecord
 from earthinstruct_models.fingerprints import fingerprint
 from earthinstruct_models.interfaces import Encoder, Proposer
 from earthinstruct_models.lvlm.interface import Arrived, Lvlm, LvlmError, Reply

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from earthinstruct import Instruction, Prediction
-from earthinstruct.masks import encode_masks
+from earthinstruct.regions import encode_masks
 
 
 class BrightSpots:

@@ -11,8 +11,7 @@ from earthinstruct_models.store import KeptLvlm
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction
-from earthinstruct.tasks import Task
-from earthinstruct.tasks.labels import normalised
+from earthinstruct.tasks import Task, normalised
 from earthinstruct_instructsam.parts import Answer
 
 ANSWER_FORMAT = "Answer with one JSON object of names and whole numbers, and nothing else."

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction
 from earthinstruct.errors import DataError
-from earthinstruct.running.importers import read_count_files
+from earthinstruct.predictions import read_count_files
 from earthinstruct.tasks import Task
 from earthinstruct_instructsam.parts import Answer
 

@@ -11,7 +11,7 @@ from earthinstruct_models.interfaces import Proposer
 from numpy.typing import NDArray
 from PIL import Image
 
-from earthinstruct.datasets.scenes import Scene
+from earthinstruct.datasets import Scene
 from earthinstruct_instructsam.small.words import CATEGORIES
 
 BACKGROUND = len(CATEGORIES)  # the number of crops that show no object in `Crops.category`

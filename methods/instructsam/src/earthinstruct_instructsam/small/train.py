@@ -21,7 +21,7 @@ from earthinstruct_models.proposers.segments import SegmentsProposer
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from earthinstruct.datasets.scenes import VERSION, Scene, generate_scene
+from earthinstruct.datasets import SCENES_VERSION, Scene, generate_scene
 from earthinstruct_instructsam.counters.small import SmallCounter
 from earthinstruct_instructsam.small import CLIP_CONFIG, CLIP_WEIGHTS, COUNTER_WEIGHTS
 from earthinstruct_instructsam.small.crops import box_ious, crops_of
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--val-scenes", type=int, default=48, help="images to measure on")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(arguments)
-    figures: dict[str, Any] = {"scenes_version": VERSION, "split": "val", "images": chosen.val_scenes}
+    figures: dict[str, Any] = {"scenes_version": SCENES_VERSION, "split": "val", "images": chosen.val_scenes}
     path = chosen.output / FIGURES
     if path.is_file():
         figures = json.loads(path.read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from earthinstruct.datasets.scenes import Scene
+from earthinstruct.datasets import Scene
 from earthinstruct_instructsam.counters.small import pad
 from earthinstruct_instructsam.small.network import MULTIPLE, STRIDE, PeakNetwork
 from earthinstruct_instructsam.small.words import CATEGORIES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from earthinstruct.tasks.labels import normalised
+from earthinstruct.tasks import normalised
 
 # category -> names of the same thing
 SYNONYMS: dict[str, tuple[str, ...]] = {

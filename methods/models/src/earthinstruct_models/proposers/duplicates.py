@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from earthinstruct.contract import Proposals
-from earthinstruct.masks import RLE
+from earthinstruct.regions import RLE
 
 
 def distinct(regions: NDArray[np.float64] | list[RLE], overlap: float, limit: int | None = None) -> list[int]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from earthinstruct.masks import MaskRuns
+from earthinstruct.regions import MaskRuns
 
 Integers = NDArray[np.int64]
 
@@ -34,7 +34,7 @@ def column_masks(owners: Integers, starts: Integers, ends: Integers, n: int, siz
 def fill_holes(masks: MaskRuns) -> MaskRuns:
     """The masks of one image with their holes: background that no path of side-by-side pixels joins to the border.
 
-    >>> from earthinstruct.masks import decode_rles, encode_mask
+    >>> from earthinstruct.regions.masks import decode_rles, encode_mask
     >>> ring = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=bool)
     >>> fill_holes(decode_rles([encode_mask(ring)])).areas.tolist()
     [9]

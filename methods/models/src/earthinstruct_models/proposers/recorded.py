@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import Proposals
 from earthinstruct.errors import DataError
-from earthinstruct.running.importers import read_proposal_file
+from earthinstruct.predictions import read_proposal_file
 from earthinstruct_models.fingerprints import image_names
 
 

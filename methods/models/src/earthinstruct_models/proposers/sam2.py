@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import Proposals
 from earthinstruct.errors import EarthInstructError, UnknownNameError
-from earthinstruct.masks import MaskRuns
+from earthinstruct.regions import MaskRuns
 from earthinstruct_models.devices import best_device
 from earthinstruct_models.proposers.holes import column_masks, fill_holes
 from earthinstruct_models.proposers.sam2_model import load_model

@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from earthinstruct.contract import Proposals
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.masks import encode_masks
+from earthinstruct.regions import encode_masks
 from earthinstruct_models.proposers.duplicates import distinct
 
 Floats = NDArray[np.float64]

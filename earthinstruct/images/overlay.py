@@ -1,0 +1,92 @@
+"""A prediction drawn over its image: masks, boxes, labels, and a line of counts."""
+
+from __future__ import annotations
+
+import colorsys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from earthinstruct.contract import Prediction
+from earthinstruct.regions import decode_rles
+
+_MASK_OPACITY = 0.4
+_SHORTEST_SIDE = 640  # small images are enlarged to it, so that labels can be read,
+_LONGEST_SIDE = 4096  # but not beyond this side
+
+
+def label_colours(labels: Sequence[str]) -> dict[str, tuple[int, int, int]]:
+    """A colour for each label: hues far apart, the same for the same set of labels."""
+    names = sorted(set(labels))
+    hues = [(0.61803 * i) % 1 for i in range(len(names))]
+    rgb = [colorsys.hsv_to_rgb(hue, 0.85, 1.0) for hue in hues]
+    return {name: (round(255 * r), round(255 * g), round(255 * b)) for name, (r, g, b) in zip(names, rgb, strict=True)}
+
+
+def draw_overlay(image: NDArray[np.uint8], prediction: Prediction) -> Image.Image:
+    """Draw a prediction.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+        prediction: its instances are drawn; the legend gives the number drawn and, where the method counted, its count.
+
+    Returns:
+        The picture, with a legend under it.
+    """
+    counts = dict(prediction.counts) if prediction.counts is not None else {}
+    drawn = Counter(prediction.labels)
+    colours = label_colours([*prediction.labels, *(label for label, count in counts.items() if count)])
+    picture = Image.fromarray(_with_masks(image, prediction, colours))
+    factor = max(1, min(-(-_SHORTEST_SIDE // min(picture.size)), _LONGEST_SIDE // max(picture.size)))
+    if factor > 1:
+        picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.LANCZOS)
+    draw = ImageDraw.Draw(picture)
+    small = ImageFont.load_default(size=12)
+    crowded = len(prediction) > 60
+    for label, (x, y, width, height) in zip(prediction.labels, prediction.boxes * factor, strict=True):
+        last = (x + max(0, width - 1), y + max(0, height - 1))  # a box thinner than a pixel is drawn as a line
+        draw.rectangle((x, y, *last), outline=colours[label], width=2)
+        if not crowded:
+            place = draw.textbbox((x, max(0, y - 14)), label, font=small)
+            draw.rectangle((place[0] - 1, place[1] - 1, place[2] + 1, place[3] + 1), fill=(0, 0, 0))
+            draw.text((x, max(0, y - 14)), label, fill=colours[label], font=small)
+    lines = [
+        (
+            label,
+            f"{label}: {drawn[label]}"
+            + (f" drawn, {counts[label]} counted" if counts.get(label, drawn[label]) != drawn[label] else ""),
+        )
+        for label in sorted(colours)
+    ] or [("", "nothing found")]
+    return _with_legend(picture, [(colours.get(label, (255, 255, 255)), text) for label, text in lines])
+
+
+def _with_masks(
+    image: NDArray[np.uint8], prediction: Prediction, colours: Mapping[str, tuple[int, int, int]]
+) -> NDArray[np.uint8]:
+    pixels = image.copy()
+    masks = decode_rles(prediction.masks or ())
+    for i, label in enumerate(prediction.labels if prediction.masks is not None else ()):
+        inside, x, y = masks.drawn(i)
+        part = pixels[y : y + inside.shape[0], x : x + inside.shape[1]]
+        blend = (1 - _MASK_OPACITY) * part[inside] + _MASK_OPACITY * np.array(colours[label])
+        part[inside] = blend.round().astype(np.uint8)
+    return pixels
+
+
+def _with_legend(picture: Image.Image, lines: Sequence[tuple[tuple[int, int, int], str]]) -> Image.Image:
+    font = ImageFont.load_default(size=16)
+    column = 260
+    columns = max(1, picture.width // column)
+    rows = -(-len(lines) // columns)
+    whole = Image.new("RGB", (picture.width, picture.height + 24 * rows + 8), (24, 24, 24))
+    whole.paste(picture)
+    draw = ImageDraw.Draw(whole)
+    for i, (colour, text) in enumerate(lines):
+        x, y = 8 + column * (i % columns), picture.height + 6 + 24 * (i // columns)
+        draw.rectangle((x, y + 4, x + 12, y + 16), fill=colour)
+        draw.text((x + 20, y), text, fill=(235, 235, 235), font=font)
+    return whole

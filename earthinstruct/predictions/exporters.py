@@ -1,0 +1,145 @@
+"""Predictions as files for other tools: COCO with images and annotations, and GeoJSON on the ground."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earthinstruct.contract import Prediction
+from earthinstruct.datasets import TrueImage, TrueObject, as_coco
+from earthinstruct.errors import DataError
+from earthinstruct.images import Place
+from earthinstruct.regions import RLE, decode_rles, polygons
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What was found in one image; sizes in pixels, `place` None where the image has none on the ground."""
+
+    path: Path
+    height: int
+    width: int
+    place: Place | None
+    prediction: Prediction
+
+
+def coco_of(found: Sequence[Found]) -> dict[str, Any]:
+    """Predictions as one COCO object; ids from 1, labels as categories in alphabetical order.
+
+    Args:
+        found: one entry an image. An annotation has a `score` where the method gave one. File names are relative to
+            the folder that all images have in common.
+    """
+    folder = os.path.commonpath([image.path.absolute().parent for image in found]) if found else ""
+    names = sorted({label for image in found for label in image.prediction.labels})
+    images = [
+        TrueImage(
+            number,
+            image.path.absolute().relative_to(folder).as_posix(),
+            image.width,
+            image.height,
+            tuple(_objects(image.prediction)),
+        )
+        for number, image in enumerate(found, start=1)
+    ]
+    return as_coco(images, names)
+
+
+def _objects(prediction: Prediction) -> Iterator[TrueObject]:
+    areas = None if prediction.masks is None else decode_rles(prediction.masks).areas.tolist()
+    for i, label in enumerate(prediction.labels):
+        yield TrueObject(
+            label,
+            tuple(prediction.boxes[i].tolist()),
+            None if prediction.masks is None else prediction.masks[i],
+            area=None if areas is None else areas[i],
+            score=None if prediction.scores is None else float(prediction.scores[i]),
+        )
+
+
+def check_places(places: Sequence[tuple[Path, Place | None]]) -> None:
+    """Refuse images that one GeoJSON file cannot hold.
+
+    Args:
+        places: each image with where it lies.
+
+    Raises:
+        DataError: an image has no coordinates, or two have different reference systems.
+    """
+    for path, place in places:
+        if place is None:
+            raise DataError(
+                f"image {path} has no coordinates on the ground, so it has no GeoJSON; give a GeoTIFF, or save "
+                "pixel coordinates as NAME.coco.json"
+            )
+    systems = sorted({str(place.crs) for _, place in places if place is not None})
+    if len(systems) > 1:
+        raise DataError(
+            f"{places[-1][0]} has another coordinate reference system than the images before it "
+            f"({' and '.join(systems)}); save it to a GeoJSON file of its own"
+        )
+
+
+def geojson_of(found: Sequence[Found]) -> dict[str, Any]:
+    """Predictions as one GeoJSON FeatureCollection, in the coordinates of the rasters.
+
+    A feature is one instance: the outline of its mask, else its box. Where the reference system is not WGS 84 longitude
+    and latitude, the collection names it in the member `crs` of GeoJSON 2008, which RFC 7946 left out and GIS programs
+    read.
+
+    Args:
+        found: one entry an image.
+
+    Raises:
+        DataError: as `check_places`.
+    """
+    check_places([(image.path, image.place) for image in found])
+    collection: dict[str, Any] = {"type": "FeatureCollection"}
+    crs = next((image.place.crs for image in found if image.place is not None), None)
+    if crs not in (None, "EPSG:4326"):
+        name = crs.replace("EPSG:", "urn:ogc:def:crs:EPSG::", 1) if crs.startswith("EPSG:") else crs
+        collection["crs"] = {"type": "name", "properties": {"name": name}}
+    collection["features"] = [feature for image in found for feature in _features(image)]
+    return collection
+
+
+def _features(image: Found) -> Iterator[dict[str, Any]]:
+    if image.place is None:
+        return
+    prediction = image.prediction
+    for i, label in enumerate(prediction.labels):
+        if prediction.masks is None:
+            rings = [[_box_ring(prediction.boxes[i].tolist())]]
+        else:
+            rings = list(_outlines(prediction.masks[i]))
+        on_ground = [[[image.place.at(*point) for point in ring] for ring in polygon] for polygon in rings]
+        if not on_ground:  # an empty mask has no outline
+            continue
+        properties: dict[str, Any] = {"label": label, "image": image.path.name}
+        if prediction.scores is not None:
+            properties["score"] = float(prediction.scores[i])
+        geometry = (
+            {"type": "Polygon", "coordinates": on_ground[0]}
+            if len(on_ground) == 1
+            else {"type": "MultiPolygon", "coordinates": on_ground}
+        )
+        yield {"type": "Feature", "properties": properties, "geometry": geometry}
+
+
+Ring = list[tuple[float, float]]  # points (column, row) in pixels, the first again at the end
+
+
+def _box_ring(box: Sequence[float]) -> Ring:
+    """The corners of a box, counter-clockwise on a map with north up."""
+    x, y, width, height = box
+    return [(x, y), (x, y + height), (x + width, y + height), (x + width, y), (x, y)]
+
+
+def _outlines(rle: RLE) -> Iterator[list[Ring]]:
+    """The polygons of a mask along the edges of its pixels; each is its outer ring, then its holes."""
+    mask, x, y = decode_rles([rle]).drawn(0)
+    for outline in polygons(mask):
+        yield [[(x + column, y + row) for column, row in ring[::-1].tolist()] for ring in outline]

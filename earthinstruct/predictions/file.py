@@ -1,0 +1,386 @@
+"""The predictions file: one JSON line an image, appended and flushed, so that a killed run loses one image at most."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import weakref
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.contract import Prediction, Proposals, Usage
+from earthinstruct.errors import DataError
+from earthinstruct.files import decode_json, replace_file
+from earthinstruct.regions import RLE, ImageId
+
+Box = tuple[float, float, float, float]
+
+
+class ProposalRecord(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """Class-agnostic regions of one image, best first."""
+
+    boxes: list[Box]
+    masks: list[RLE] | None = None
+    scores: list[float] | None = None
+
+    @staticmethod
+    def of(proposals: Proposals) -> ProposalRecord:
+        """The record of proposals."""
+        return ProposalRecord(
+            _boxes(proposals.boxes),
+            None if proposals.masks is None else list(proposals.masks),
+            None if proposals.scores is None else proposals.scores.tolist(),
+        )
+
+    def proposals(self) -> Proposals:
+        """The proposals, checked by the contract.
+
+        Raises:
+            ContractError: a value is malformed.
+        """
+        return Proposals(
+            np.array(self.boxes, dtype=np.float64).reshape(-1, 4),
+            None if self.masks is None else tuple(self.masks),
+            None if self.scores is None else np.array(self.scores),
+        )
+
+
+class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """One line of `predictions.jsonl`: what a method answered for one image, or why it did not.
+
+    The fields are those of `Prediction` and its usage; `error` is the reason of a failure, and the image then counts as
+    predicted empty.
+    """
+
+    image_id: ImageId
+    labels: list[str] = []
+    boxes: list[Box] = []
+    masks: list[RLE] | None = None
+    scores: list[float] | None = None
+    counts: dict[str, int] | None = None
+    proposals: ProposalRecord | None = None
+    seconds: dict[str, float] = {}
+    input_tokens: int = 0
+    output_tokens: int = 0
+    events: dict[str, int] = {}
+    error: str | None = None
+
+    @staticmethod
+    def of(image_id: ImageId, prediction: Prediction) -> Record:
+        """The record of a prediction."""
+        proposals = prediction.proposals
+        return Record(
+            image_id=image_id,
+            labels=list(prediction.labels),
+            boxes=_boxes(prediction.boxes),
+            masks=None if prediction.masks is None else list(prediction.masks),
+            scores=None if prediction.scores is None else prediction.scores.tolist(),
+            counts=None if prediction.counts is None else dict(prediction.counts),
+            proposals=None if proposals is None else ProposalRecord.of(proposals),
+            **_cost(prediction.usage),
+        )
+
+    @staticmethod
+    def of_failure(image_id: ImageId, error: str, usage: Usage) -> Record:
+        """The record of an image without a prediction, and what was spent on it."""
+        return Record(image_id, error=error, **_cost(usage))
+
+    @property
+    def usage(self) -> Usage:
+        """What was spent on the image."""
+        return Usage(self.seconds, self.input_tokens, self.output_tokens, self.events)
+
+    def after(self, spent: Usage) -> Record:
+        """This record, with what was spent on the image before."""
+        return msgspec.structs.replace(self, **_cost(Usage.total([spent, self.usage])))
+
+
+def _cost(usage: Usage) -> dict[str, Any]:
+    """The usage of an image as the fields of a record."""
+    return {
+        "seconds": dict(usage.seconds),
+        "input_tokens": int(usage.input_tokens),
+        "output_tokens": int(usage.output_tokens),
+        "events": dict(usage.events),
+    }
+
+
+def _boxes(boxes: NDArray[np.float64]) -> list[Box]:
+    return [(x, y, width, height) for x, y, width, height in boxes.tolist()]
+
+
+def prediction_files(path: Path) -> list[Path]:
+    """The predictions files that a path stands for, in the order of their names; none where it is no such path.
+
+    Args:
+        path: a file `*.jsonl` or `*.jsonl.zst`, or a folder with `predictions.jsonl`, or with shards
+            `predictions-*.jsonl`; each of them may be compressed, with `.zst` after its name.
+
+    Raises:
+        DataError: the folder has both shards and a whole, or one of them twice.
+    """
+    if not path.is_dir():
+        return [path] if path.name.endswith((".jsonl", f".jsonl{_COMPRESSED}")) else []
+    files = sorted({*path.glob("predictions.jsonl*"), *path.glob("predictions-*.jsonl*")})
+    files = [file for file in files if file.name.endswith((".jsonl", f".jsonl{_COMPRESSED}"))]
+    stems = [file.name.removesuffix(_COMPRESSED) for file in files]
+    if len(set(stems)) < len(stems) or ("predictions.jsonl" in stems and len(stems) > 1):
+        raise DataError(
+            f"{path} holds {', '.join(file.name for file in files)}; expected predictions.jsonl or shards "
+            "predictions-*.jsonl, each once"
+        )
+    return files
+
+
+def hash_predictions(files: Sequence[Path]) -> str:
+    """SHA-256 of the lines of all files in turn: the same for a whole, its shards, and compressed ones."""
+    digest = hashlib.sha256()
+    for file in files:
+        for chunk in _content(file):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _content(path: Path) -> Iterator[bytes]:
+    """The content of a predictions file in chunks of at most 32 MiB, decompressed.
+
+    Raises:
+        DataError: the file cannot be read, or is not the whole Zstandard file that its name says it is.
+    """
+    try:
+        with path.open("rb") as file:
+            if path.suffix == _COMPRESSED:
+                yield from _decompressed(iter(partial(file.read, _PIECE), b""), path)
+            else:
+                yield from iter(partial(file.read, _BUFFER), b"")
+    except OSError as error:
+        raise DataError(f"predictions {path} cannot be read: {error.strerror}") from error
+
+
+def _decompressed(chunks: Iterator[bytes], path: Path) -> Iterator[bytes]:
+    import zstandard
+
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW)
+    frame, whole = decompressor.decompressobj(), False
+    try:
+        for chunk in chunks:
+            while chunk:
+                if whole:
+                    frame = decompressor.decompressobj()
+                yield frame.decompress(chunk)
+                whole = frame.eof
+                chunk = frame.unused_data if whole else b""
+    except zstandard.ZstdError as error:
+        raise DataError(f"predictions {path} cannot be decompressed: {error}") from error
+    if not whole:
+        raise DataError(f"predictions {path} cannot be decompressed: it ends in the middle; copy it again")
+
+
+class StoredRecords(Mapping[ImageId, Record]):
+    """The records in predictions files, by image. Each is read when it is asked for; only its place is in memory.
+
+    A compressed file is decompressed into a temporary one first.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        """Find the records.
+
+        Raises:
+            DataError: a file cannot be read, a line names no image, or two name the same.
+        """
+        self._files = list(files)
+        self._opened: list[BinaryIO] = []
+        weakref.finalize(self, _close, self._opened)
+        self._row: dict[ImageId, int] = {}
+        self._place = array("q")  # file, line number, offset, of each row in turn
+        for number, path in enumerate(files):
+            self._index(number, path)
+
+    def _index(self, number: int, path: Path) -> None:
+        try:
+            stored = tempfile.TemporaryFile() if path.suffix == _COMPRESSED else path.open("rb")  # noqa: SIM115
+        except OSError as error:
+            raise DataError(f"predictions {path} cannot be read: {error.strerror}") from error
+        self._opened.append(stored)
+        if path.suffix == _COMPRESSED:
+            _fill(stored, path)
+        for line in _lines(stored, path):
+            if line.image_id in self._row:
+                raise DataError(
+                    f"{path}, line {line.number}: image {line.image_id!r} has two predictions; "
+                    "every image must be there once"
+                )
+            self._row[line.image_id] = len(self._row)
+            self._place.extend((number, line.number, line.offset))
+
+    def __getitem__(self, image: ImageId) -> Record:
+        """The record of an image.
+
+        Raises:
+            KeyError: there is none.
+            DataError: its line is malformed.
+        """
+        return _read_line(image, *self._line(image))
+
+    def _line(self, image: ImageId) -> tuple[bytes, Path, int]:
+        """The line of an image, its file, and its number there."""
+        row = 3 * self._row[image]
+        number, line_number, offset = self._place[row : row + 3]
+        self._opened[number].seek(offset)
+        return self._opened[number].readline(), self._files[number], line_number
+
+    def __iter__(self) -> Iterator[ImageId]:
+        """The images, in the order of the files."""
+        return iter(self._row)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+
+def _read_line(image: ImageId, line: bytes, path: Path, line_number: int) -> Record:
+    record = decode_json(line, _DECODER, _problem(path, line_number))
+    if record.image_id != image:
+        raise DataError(f"{path} changed while it was read")
+    return record
+
+
+def _fill(stored: BinaryIO, path: Path) -> None:
+    """Decompress a file into a temporary one."""
+    try:
+        stored.writelines(_content(path))
+        stored.seek(0)
+    except OSError as error:
+        raise DataError(
+            f"predictions {path} cannot be decompressed into a temporary file in {tempfile.gettempdir()}: "
+            f"{error.strerror}; make room there, or set TMPDIR to a folder that has it"
+        ) from error
+
+
+def _close(files: Sequence[BinaryIO]) -> None:
+    for file in files:
+        with suppress(OSError):  # nothing is lost: they were read, or are temporary
+            file.close()
+
+
+class _Head(msgspec.Struct):
+    image_id: ImageId
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line of a predictions file: where it stands, what it is of, and whether it is of a failure."""
+
+    number: int
+    offset: int
+    content: bytes
+    image_id: ImageId
+    failed: bool
+
+
+def _lines(file: BinaryIO, path: Path) -> Iterator[_Line]:
+    """The lines of a predictions file, without blank ones and the torn one that a killed run leaves at the end.
+
+    Raises:
+        DataError: a line is too long or names no image.
+    """
+    offset = 0
+    for number, content in enumerate(iter(partial(file.readline, _LONGEST_LINE), b""), start=1):
+        if len(content) == _LONGEST_LINE:
+            raise DataError(
+                f"{path}, line {number}: longer than {_LONGEST_LINE >> 20} MiB; expected one prediction a line"
+            )
+        if content.strip() and content.endswith(b"\n"):
+            head = decode_json(content, _HEADS, _problem(path, number))
+            yield _Line(number, offset, content, head.image_id, head.error is not None)
+        offset += len(content)
+
+
+def take_out_failures(path: Path) -> tuple[set[ImageId], dict[ImageId, Usage]]:
+    """Take the failures out of a predictions file, to be tried again.
+
+    Returns:
+        The images with an answer, and what was spent on each of the others.
+    """
+    done: set[ImageId] = set()
+    spent: dict[ImageId, Usage] = {}
+    with path.open("rb") as file:
+        for line in _lines(file, path):
+            if line.failed:
+                spent[line.image_id] = decode_json(line.content, _COSTS, _problem(path, line.number))
+            else:
+                done.add(line.image_id)
+        if spent:
+            file.seek(0)
+            replace_file(path, (line.content for line in _lines(file, path) if not line.failed))
+    return done, spent
+
+
+def sort_records(path: Path, places: Mapping[ImageId, int]) -> None:
+    """Bring the lines of a predictions file into the order of the places of their images, others last."""
+    with path.open("rb") as file:
+        order = [
+            (places.get(line.image_id, len(places)), line.offset, len(line.content)) for line in _lines(file, path)
+        ]
+        if order != sorted(order):
+            replace_file(path, (_read_at(file, offset, size) for _, offset, size in sorted(order)))
+
+
+def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)
+
+
+def _problem(path: Path, line_number: int) -> str:
+    return f"{path}, line {line_number}: {{error}}; expected one prediction as a JSON object"
+
+
+_COMPRESSED = ".zst"
+_BUFFER = 1 << 20
+_PIECE = 1 << 10  # of compressed bytes; four of them give 128 KiB at most
+_LARGEST_WINDOW = 1 << 27  # bytes, as the program zstd takes without being told
+_LONGEST_LINE = 1 << 28  # bytes
+_HEADS = msgspec.json.Decoder(_Head)
+_COSTS = msgspec.json.Decoder(Usage)
+_DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+
+
+class RecordWriter:
+    """Appends records to a predictions file; a torn last line is removed first."""
+
+    def __init__(self, path: Path) -> None:
+        self._encoder = msgspec.json.Encoder()
+        self._file = path.open("a+b")
+        self._drop_torn_line()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def write(self, record: Record) -> None:
+        """Append one record and hand it to the operating system."""
+        self._file.write(self._encoder.encode(record) + b"\n")
+        self._file.flush()
+
+    def _drop_torn_line(self) -> None:
+        end = self._file.seek(0, os.SEEK_END)
+        position, keep = end, 0
+        while position > 0 and not keep:
+            start = max(0, position - (1 << 16))
+            self._file.seek(start)
+            keep = self._file.read(position - start).rfind(b"\n") + 1
+            keep += start if keep else 0
+            position = start
+        if keep != end:
+            self._file.truncate(keep)
+        self._file.seek(0, os.SEEK_END)

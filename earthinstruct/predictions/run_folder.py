@@ -1,0 +1,255 @@
+"""The run folder of one method on one task: its manifest, which images are to do, and the answers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from earthinstruct.contract import Usage
+from earthinstruct.datasets import Dataset, Origin
+from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.files import as_json, decode_json, read_bytes, replace_file
+from earthinstruct.metrics import Tally
+from earthinstruct.predictions.file import Record, RecordWriter, StoredRecords, sort_records, take_out_failures
+from earthinstruct.predictions.lock import folder_lock
+from earthinstruct.regions import ImageId
+from earthinstruct.results import SCHEMA_VERSION, TALLIES_FILE, DatasetInfo, MethodInfo, Result, TaskInfo, write_tallies
+from earthinstruct.tasks import Task
+
+Progress = Callable[[Task, int, int, int], None]  # task, images done, images in all, images failed
+_LONGEST_NAME = 60  # characters, of at most 4 bytes: file systems take 255 bytes
+
+
+class Manifest(msgspec.Struct):
+    """`run.json`: what a run folder holds. Predictions are continued only under an equal manifest.
+
+    Attributes:
+        schema_version: of the result file.
+        task: what was asked.
+        method: what answers.
+        dataset: where the dataset was; it may be elsewhere when the run is continued.
+    """
+
+    schema_version: int
+    task: TaskInfo
+    method: MethodInfo
+    dataset: Origin | None = None
+
+
+class Run:
+    """One method on one task, in one folder: which images are to do, and the file of their answers.
+
+    It takes answers while it is open.
+    """
+
+    def __init__(self, method: MethodInfo, task: Task, dataset: Dataset, folder: Path, limit: int | None) -> None:
+        self.task = task
+        self.dataset = dataset
+        self.folder = folder
+        self.file = folder / "predictions.jsonl"
+        self.n_images = min(limit or len(dataset.images), len(dataset.images))
+        self.image_ids = [image.id for image in dataset.images[: self.n_images]]
+        self.manifest = Manifest(SCHEMA_VERSION, task_info(task, dataset, self.n_images), method, dataset.origin)
+        self.n_failed = 0
+        self._done: set[ImageId] = set()
+        self._spent: dict[ImageId, Usage] = {}  # on images that failed before
+
+    @contextmanager
+    def open(self, overwrite: bool) -> Iterator[Run]:
+        """Hold the folder, find the answers in it, and take others.
+
+        Raises:
+            EarthInstructError: the folder is in use, or holds another run, or cannot be written.
+        """
+        with ExitStack() as held:
+            held.enter_context(folder_lock(self.folder))
+            with self._written():
+                self._prepare_folder(overwrite)
+                self._find_answers()
+                self._writer = RecordWriter(self.file)
+            held.callback(self._close)
+            yield self
+
+    @contextmanager
+    def hold(self, overwrite: bool, *, in_place: bool) -> Iterator[Run]:
+        """Hold the folder to score it, and leave its predictions as they are.
+
+        Args:
+            overwrite: whatever run it holds.
+            in_place: its own predictions are scored, with or without a manifest.
+
+        Raises:
+            EarthInstructError: the folder is in use, or holds another run, or cannot be written.
+        """
+        if self.folder.exists() and not os.access(self.folder, os.W_OK):
+            raise DataError(
+                f"run folder {self.folder} cannot be written; give --no-output to keep nothing, or a --name to make a "
+                "run of its own in --output"
+            )
+        with folder_lock(self.folder):
+            if not overwrite:
+                self._refuse_another(in_place=in_place)
+            yield self
+
+    @property
+    def todo(self) -> list[int]:
+        """The positions of the images without an answer."""
+        return [i for i, image in enumerate(self.image_ids) if image not in self._done]
+
+    @property
+    def n_done(self) -> int:
+        """How many of its images have an answer."""
+        return len(self._done)
+
+    def write(self, record: Record) -> None:
+        """Keep an answer.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        spent = self._spent.pop(record.image_id, None)
+        with self._written():
+            self._writer.write(record if spent is None else record.after(spent))
+        self._done.add(record.image_id)
+        self.n_failed += record.error is not None
+
+    def replace(self, records: Mapping[ImageId, Record]) -> StoredRecords:
+        """Keep these answers in place of all that the folder held, and give them back as they are stored.
+
+        Raises:
+            DataError: a record is malformed, or the folder cannot be written.
+        """
+        encoder = msgspec.json.Encoder()
+        lines = (encoder.encode(records[image]) + b"\n" for image in self.image_ids if image in records)
+        with self._written():
+            for name in ("result.json", TALLIES_FILE):
+                (self.folder / name).unlink(missing_ok=True)
+            replace_file(self.folder / "run.json", as_json(self.manifest))
+            replace_file(self.file, lines)
+            for path in {*self._predictions()} - {self.file}:
+                path.unlink()
+        return StoredRecords([self.file])
+
+    def records(self) -> StoredRecords:
+        """All answers, in the order of the images.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        self._close()
+        with self._written():
+            # they come as workers finish, failures last
+            sort_records(self.file, {image.id: place for place, image in enumerate(self.dataset.images)})
+        return StoredRecords([self.file])
+
+    def keep(self, result: Result, tallies: Mapping[str, Tally]) -> None:
+        """Write `run.json`, `result.json` and `tallies.npz`.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        with self._written():
+            replace_file(self.folder / "run.json", as_json(self.manifest))
+            write_tallies(self.folder, result, self.task.groups, tallies)
+            replace_file(self.folder / "result.json", as_json(result))
+
+    def _find_answers(self) -> None:
+        """What is done, and what was spent on images that failed; these are tried again."""
+        if self.file.exists():
+            try:
+                answered, self._spent = take_out_failures(self.file)
+            except DataError as error:
+                raise DataError(f"{error}; {_START_AGAIN}") from error
+            self._done = answered & set(self.image_ids)
+
+    def _close(self) -> None:
+        with self._written():
+            self._writer.close()
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        """A folder that cannot be written is the user's to mend: a full disk, a quota, no permission."""
+        try:
+            yield
+        except OSError as error:
+            raise DataError(
+                f"run folder {self.folder} cannot be written: {error.strerror or error}; what was predicted so far is "
+                "kept, and the same command without --overwrite goes on from there when it can be written again"
+            ) from error
+
+    def _prepare_folder(self, overwrite: bool) -> None:
+        manifest_file = self.folder / "run.json"
+        if overwrite:
+            of_a_run = (self.folder / name for name in ("run.json", "result.json", TALLIES_FILE))
+            for path in (*of_a_run, *self._predictions()):
+                path.unlink(missing_ok=True)
+        self._refuse_another()
+        replace_file(manifest_file, as_json(self.manifest))
+
+    def _predictions(self) -> list[Path]:
+        return list(self.folder.glob("predictions*.jsonl*"))
+
+    def _refuse_another(self, *, in_place: bool = False) -> None:
+        manifest_file = self.folder / "run.json"
+        if not manifest_file.is_file():
+            if self._predictions() and not in_place:
+                raise EarthInstructError(
+                    f"{self.folder} has predictions but no run.json; give --overwrite to replace them, or another "
+                    "--output"
+                )
+            return
+        differences = _differences(read_manifest(manifest_file), self.manifest)
+        if differences:
+            raise EarthInstructError(
+                f"{self.folder} holds the predictions of another run ({'; '.join(differences)}); "
+                "give --overwrite to replace them, or another --output"
+            )
+
+
+_START_AGAIN = "give --overwrite to start again"
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a `run.json`.
+
+    Raises:
+        DataError: it is missing or malformed.
+    """
+    problem = f"{path} is not a run manifest: {{error}}; {_START_AGAIN}"
+    return decode_json(read_bytes(path, "run manifest"), msgspec.json.Decoder(Manifest), problem)
+
+
+def _differences(old: Manifest, new: Manifest) -> list[str]:
+    """What differs between two manifests, in words; packages, device and notes may."""
+    pairs: dict[str, tuple[Any, Any]] = {
+        "task": (old.task.name, new.task.name),
+        "dataset annotations": (old.task.dataset.annotations_sha256, new.task.dataset.annotations_sha256),
+        "task version": (old.task.version, new.task.version),
+        "instruction": (old.task.instruction_sha256, new.task.instruction_sha256),
+        "method": (old.method.name, new.method.name),  # two names may have one folder
+        "method version": (old.method.version, new.method.version),
+        "weights": (old.method.weights, new.method.weights),
+    }
+    before = old.method.parameters
+    after = msgspec.json.decode(msgspec.json.encode(new.method.parameters))
+    for name in sorted({*before, *after}):
+        pairs[f"parameter {name}"] = (before.get(name), after.get(name))
+    return [f"{what} was {str(a)[:80]}, is {str(b)[:80]}" for what, (a, b) in pairs.items() if a != b]
+
+
+def place_of_run(output: Path, task: Task, method: str) -> Path:
+    """The folder of a run: `<output>/<task>/<method>`, the name of the method made fit for a folder."""
+    plain = "".join(character if character.isalnum() or character in "-_." else "-" for character in method)
+    return output / task.name / (plain[:_LONGEST_NAME].strip(".") or "method")
+
+
+def task_info(task: Task, dataset: Dataset, n_images: int) -> TaskInfo:
+    """What a result file says of a task."""
+    return TaskInfo(
+        task.name, task.version, DatasetInfo(dataset.name, dataset.sha256, n_images), task.instruction_sha256
+    )

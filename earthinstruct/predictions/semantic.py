@@ -1,0 +1,160 @@
+"""Reads semantic maps, a class for every pixel, as instances: each connected region of a class is one.
+
+For systems that segment without telling objects apart, such as SegEarth-OV and GSNet. Objects that touch become one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from earthinstruct.datasets import Dataset
+from earthinstruct.errors import ContractError, DataError
+from earthinstruct.files import decode_json, read_bytes
+from earthinstruct.images import open_image
+from earthinstruct.predictions.file import Record
+from earthinstruct.predictions.importers import ImagesByName
+from earthinstruct.regions import ImageId, check_rle, decode_mask, encode_mask
+
+_NEIGHBOURS = np.ones((3, 3), dtype=bool)  # pixels that touch at a corner are connected
+Classes = Mapping[int, str | None]
+
+
+class _Rle(msgspec.Struct):
+    size: tuple[int, int]
+    counts: str
+
+
+class _Region(msgspec.Struct):
+    """All pixels of one class in one image, as detectron2's SemSegEvaluator writes them."""
+
+    file_name: str
+    category_id: int
+    segmentation: _Rle
+
+
+def read_semantic_maps(path: Path, dataset: Dataset, classes: Path, min_area: int = 1) -> dict[ImageId, Record]:
+    """Semantic maps as instances, by image. There are no scores.
+
+    Args:
+        path: a folder of `<image name>.png`, each of the size of its image and of one channel, the number of a pixel's
+            class; or the `sem_seg_predictions.json` of detectron2, `[{"file_name", "category_id", "segmentation"}]`.
+        dataset: the dataset predicted on.
+        classes: a JSON file, class number -> category, or null for what is no object: `{"0": null, "1": "ship"}`.
+        min_area: regions with fewer pixels are left out; 1: none is.
+
+    Raises:
+        DataError: something is missing or malformed, a map has another size than its image or a class without a name,
+            or a file belongs to no image of the dataset.
+    """
+    names = read_semantic_classes(classes, dataset)
+    records: dict[ImageId, Record] = {}
+    images = ImagesByName(dataset)
+    for where, name, drawn in _maps(path):
+        image = images.take(name, where)
+        if drawn.shape != (image.height, image.width):
+            raise DataError(
+                f"{where} is {drawn.shape[1]}x{drawn.shape[0]} pixels, its image is {image.width}x{image.height}"
+            )
+        unknown = sorted(set(np.unique(drawn).tolist()) - set(names) - {_NOTHING})
+        if unknown:
+            raise DataError(f"{where} has the class {unknown[0]}, which {classes} does not name (null: no object)")
+        records[image.id] = instances_of_map(image.id, drawn, names, min_area)
+    return records
+
+
+def read_semantic_classes(path: Path, dataset: Dataset) -> Classes:
+    """Class number -> category of the dataset or None.
+
+    Raises:
+        DataError: the file is missing or malformed, or names no category of the dataset.
+    """
+    problem = f"{path} is not a map of class number -> category or null: {{error}}"
+    classes = decode_json(read_bytes(path, "class map"), msgspec.json.Decoder(dict[int, str | None]), problem)
+    for number, name in classes.items():
+        if name is not None and name not in dataset.vocabulary.categories:
+            raise DataError(
+                f"{path}: class {number} is {name!r}, which is no category of dataset {dataset.name!r}: "
+                f"{', '.join(dataset.vocabulary.categories)}"
+            )
+    return classes
+
+
+def instances_of_map(image: ImageId, drawn: NDArray[np.integer], classes: Classes, min_area: int = 1) -> Record:
+    """The connected regions of each class that has a name.
+
+    Args:
+        image: the id of the image.
+        drawn: (height, width), the class of each pixel.
+        classes: class number -> label or None.
+        min_area: regions with fewer pixels are left out.
+
+    >>> record = instances_of_map(7, np.array([[1, 1, 0], [0, 0, 2], [0, 1, 1]]), {0: None, 1: "ship", 2: "dam"})
+    >>> list(zip(record.labels, record.boxes, strict=True))
+    [('ship', (0, 0, 2, 1)), ('ship', (1, 2, 2, 1)), ('dam', (2, 1, 1, 1))]
+    """
+    record = Record(image, masks=[])
+    for number, name in sorted(classes.items()):
+        if name is None:
+            continue
+        regions, _ = ndimage.label(drawn == number, structure=_NEIGHBOURS)
+        for i, (rows, columns) in enumerate(ndimage.find_objects(regions), start=1):
+            inside = regions[rows, columns] == i
+            if inside.sum() < min_area:
+                continue
+            mask = np.zeros(drawn.shape, dtype=bool)
+            mask[rows, columns] = inside
+            record.labels.append(name)
+            record.boxes.append((columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start))
+            if record.masks is not None:
+                record.masks.append(encode_mask(mask))
+    return record
+
+
+_NOTHING = -1  # in a map drawn from regions, pixels of no class
+
+
+def _maps(path: Path) -> Iterator[tuple[str, str, NDArray[np.integer]]]:
+    """Where a map stands, the name of its image, and the class of each pixel."""
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".png")
+        if not files:
+            raise DataError(f"{path} has no semantic maps; expected `<image name>.png`, class numbers in one channel")
+        for file in files:
+            yield str(file), file.name, _read_map(file)
+        return
+    problem = f"{path} is not a list of regions with file_name, category_id and segmentation: {{error}}"
+    regions = decode_json(read_bytes(path, "semantic predictions"), msgspec.json.Decoder(list[_Region]), problem)
+    by_image: dict[str, list[_Region]] = {}
+    for region in regions:
+        by_image.setdefault(region.file_name, []).append(region)
+    for name, parts in by_image.items():
+        yield f"{path}, {name}", name, _draw(parts, f"{path}, {name}")
+
+
+def _read_map(file: Path) -> NDArray[np.integer]:
+    with open_image(file, "semantic map") as picture:
+        drawn = np.array(picture)
+    if drawn.dtype == bool:  # a picture of one bit
+        return drawn.astype(np.uint8)
+    if drawn.ndim != 2 or not np.issubdtype(drawn.dtype, np.integer):
+        raise DataError(f"semantic map {file} must have one channel of class numbers, not colours; it is {drawn.shape}")
+    return drawn
+
+
+def _draw(parts: list[_Region], where: str) -> NDArray[np.integer]:
+    drawn = np.full(parts[0].segmentation.size, _NOTHING, dtype=np.int64)
+    for part in parts:
+        if part.segmentation.size != drawn.shape:
+            raise DataError(f"{where}: its regions have different sizes")
+        try:
+            rle = check_rle({"size": part.segmentation.size, "counts": part.segmentation.counts}, "segmentation")
+            drawn[decode_mask(rle)] = part.category_id
+        except ContractError as error:
+            raise DataError(f"{where}: {error}") from error
+    return drawn

@@ -1,0 +1,36 @@
+"""Boxes and masks: run-length encodings, instances in columns, outlines."""
+
+from earthinstruct.regions.instances import ImageId, Instances, by_id
+from earthinstruct.regions.masks import (
+    MOST_PIXELS,
+    RLE,
+    MaskRuns,
+    StoredMasks,
+    check_rle,
+    decode_mask,
+    decode_rles,
+    encode_mask,
+    encode_masks,
+    encode_runs,
+    intersections,
+)
+from earthinstruct.regions.outlines import mask_path, polygons
+
+__all__ = [
+    "MOST_PIXELS",
+    "RLE",
+    "ImageId",
+    "Instances",
+    "MaskRuns",
+    "StoredMasks",
+    "by_id",
+    "check_rle",
+    "decode_mask",
+    "decode_rles",
+    "encode_mask",
+    "encode_masks",
+    "encode_runs",
+    "intersections",
+    "mask_path",
+    "polygons",
+]

@@ -1,0 +1,51 @@
+"""Many instances of many images in columns: the form in which ground truth and predictions are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.regions.masks import MaskRuns
+
+ImageId = int | str
+
+
+def by_id(images: Sequence[ImageId]) -> list[int]:
+    """The places of the images in the order of their ids, numbers before text."""
+    return sorted(range(len(images)), key=lambda i: (isinstance(images[i], str), images[i]))
+
+
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """n instances.
+
+    Attributes:
+        image: int64 (n,), index into a list of images.
+        category: int64 (n,), index into a list of categories; -1 belongs to none.
+        boxes: float64 (n, 4), COCO xywh, absolute pixels.
+        masks: n masks, or None.
+        scores: float64 (n,), or None.
+    """
+
+    image: NDArray[np.int64]
+    category: NDArray[np.int64]
+    boxes: NDArray[np.float64]
+    masks: MaskRuns | None = None
+    scores: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> Instances:
+        """The instances at these indices (or where true), in that order."""
+        indices = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
+        return Instances(
+            self.image[indices],
+            self.category[indices],
+            self.boxes[indices],
+            None if self.masks is None else self.masks.take(indices),
+            None if self.scores is None else self.scores[indices],
+        )

@@ -1,0 +1,122 @@
+"""Outlines of masks: the edges between a mask's pixels and the rest, joined to rings, as polygons and SVG paths."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from earthinstruct.regions.masks import MaskRuns
+
+Point = tuple[int, int]  # (column, row) of a corner of a pixel
+
+
+def mask_path(masks: MaskRuns, index: int, tolerance: float = 0.0) -> str:
+    """One mask as the `d` of an SVG path, in pixels of the image, for `fill-rule: evenodd`; empty for an empty mask.
+
+    Args:
+        masks: the masks.
+        index: which of them.
+        tolerance: how far, in pixels, the outline may be from the edges of the pixels.
+    """
+    drawn, x, y = masks.drawn(index)
+    return "".join(_path(simplified(ring + np.array([x, y]), tolerance)) for ring in rings(drawn))
+
+
+def rings(mask: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    """The closed outlines of a mask and its holes: int64 (points, 2), column and row, the first point again at the end.
+
+    >>> rings(np.array([[True, True]]))[0].tolist()
+    [[0, 0], [2, 0], [2, 1], [0, 1], [0, 0]]
+    """
+    following = _edges(mask)
+    touching = {point for point, onward in following.items() if len(onward) == 2}  # where two corners of the mask meet
+    found = []
+    for start in sorted(following):
+        at, ring = start, [start]
+        heading: Point | None = None
+        while at in following:
+            onward = following[at]
+            if len(onward) == 2 and heading is not None:
+                to = (at[0] - heading[1], at[1] + heading[0])  # to the right, around the same pixel
+                onward.remove(to)
+            else:
+                (to,) = following.pop(at)
+            step = (to[0] - at[0], to[1] - at[1])
+            if step == heading:
+                ring[-1] = to  # straight on
+            else:
+                ring.append(to)
+            at, heading = to, step
+            if at in touching and at in ring[:-1]:  # what lies between is a ring of its own: none touches itself
+                found.append(ring[ring.index(at) :])
+                ring, heading = ring[: ring.index(at) + 1], None
+        if len(ring) > 1:
+            found.append(ring)
+    return [np.array(ring, dtype=np.int64) for ring in found]
+
+
+def polygons(mask: NDArray[np.bool_]) -> Iterator[list[NDArray[np.int64]]]:
+    """The parts of a mask whose pixels share sides, each as the rings of its outline: the outer one, then its holes."""
+    labelled, _ = ndimage.label(mask)
+    for number, (rows, columns) in enumerate(ndimage.find_objects(labelled), start=1):
+        found = rings(labelled[rows, columns] == number)
+        outer_first = sorted(found, key=signed_area, reverse=True)
+        yield [ring + np.array([columns.start, rows.start]) for ring in outer_first]
+
+
+def signed_area(ring: NDArray[np.int64]) -> int:
+    """The pixels that a ring encloses; negative for a hole.
+
+    >>> signed_area(np.array([[0, 0], [2, 0], [2, 1], [0, 1], [0, 0]]))
+    2
+    """
+    (x, y), (to_x, to_y) = ring[:-1].T, ring[1:].T
+    return int((x * to_y - to_x * y).sum()) // 2
+
+
+def _edges(mask: NDArray[np.bool_]) -> dict[Point, list[Point]]:
+    """Every edge between inside and outside, from corner to corner, with the inside at its right hand."""
+    padded = np.pad(mask, 1)
+    above, left = padded[:-1, 1:-1], padded[1:-1, :-1]
+    below, right = padded[1:, 1:-1], padded[1:-1, 1:]
+    following: dict[Point, list[Point]] = defaultdict(list)
+    for where, begin, end in (
+        (below & ~above, (0, 0), (1, 0)),
+        (above & ~below, (1, 0), (0, 0)),
+        (left & ~right, (0, 0), (0, 1)),
+        (right & ~left, (0, 1), (0, 0)),
+    ):
+        for row, column in np.argwhere(where).tolist():
+            following[column + begin[0], row + begin[1]].append((column + end[0], row + end[1]))
+    return dict(following)
+
+
+def simplified(points: NDArray[np.int64], tolerance: float) -> NDArray[np.int64]:
+    """The points of a line that keep it within `tolerance` pixels of what it was (Douglas and Peucker)."""
+    keep = np.zeros(len(points), dtype=bool)
+    keep[[0, -1]] = True
+    parts = [(0, len(points) - 1)]
+    while parts:
+        first, last = parts.pop()
+        if last - first < 2:
+            continue
+        chord, offset = points[last] - points[first], points[first + 1 : last] - points[first]
+        length = float(np.hypot(*chord))
+        across = np.abs(chord[0] * offset[:, 1] - chord[1] * offset[:, 0]) / length if length else np.hypot(*offset.T)
+        middle = int(np.argmax(across))
+        if across[middle] > tolerance:
+            middle += first + 1
+            keep[middle] = True
+            parts += [(first, middle), (middle, last)]
+    return points[keep]
+
+
+def _path(ring: NDArray[np.int64]) -> str:
+    if len(ring) < 4:  # simplified to nothing: a line
+        return ""
+    steps = np.diff(ring[:-1], axis=0).tolist()
+    return f"M{ring[0][0]} {ring[0][1]}l" + " ".join(f"{x} {y}" for x, y in steps) + "z"

@@ -1,0 +1,292 @@
+"""The charts of a report: what the page draws in its colours, each with the table that says the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from earthinstruct.metrics import PARTS, PERCENT, PREDICTION_VERDICTS, TARGET_VERDICTS, Metrics, PartScores
+from earthinstruct.reporting.loaded import LoadedRun
+
+MOST_POINTS = 400  # of a scatter; the table under it sums up all
+_TICKS = 5  # at most, beside the first
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar from 0 to `value`, in percent, with an interval or None."""
+
+    value: float
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Horizontal bars.
+
+    Attributes:
+        rows: a name and a bar of each series, or None.
+        stacked: the bars of a name follow each other in one line; else each has its own.
+    """
+
+    rows: tuple[tuple[str, tuple[Bar | None, ...]], ...]
+    stacked: bool = False
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A title, and places from 0 to 100 with what stands there."""
+
+    title: str
+    ticks: tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Lines or dots.
+
+    Attributes:
+        across: the horizontal axis.
+        up: the vertical axis.
+        paths: each series as the `d` of an SVG path, in places from 0 to 100 across and down.
+        dots: whether points are drawn, not lines.
+    """
+
+    across: Axis
+    up: Axis
+    paths: tuple[str, ...]
+    dots: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart with its text alternative.
+
+    Attributes:
+        name: what it is called in the page, for links and tests.
+        title: its heading.
+        note: what it shows, in one or two sentences.
+        legend: the names of its series, in the order of the page's colours.
+        chart: what is drawn.
+        header: of the table.
+        rows: of the table.
+    """
+
+    name: str
+    title: str
+    note: str
+    legend: tuple[str, ...]
+    chart: Bars | Plot
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def category_figure(metrics: Metrics) -> Figure:
+    """F1 of each category; the mean over them first, with its interval."""
+    parts = {name: part for name in PARTS if (part := getattr(metrics, name)).per_category}
+    names = [name for name in metrics.counting.per_category if any(_f1(p, name) is not None for p in parts.values())]
+    bars = [("all", tuple(_bar(part.f1.value, part.f1.ci95) for part in parts.values()))]
+    bars += [(name, tuple(_bar(_f1(part, name)) for part in parts.values())) for name in names]
+    columns = [(f"{name} {what}", part, what) for name, part in parts.items() for what in ("f1", "tp", "fp", "fn")]
+    rows = tuple(
+        (name, *(_cell(part.per_category[name], what) for _, part, what in columns if name in part.per_category))
+        for name in names
+    )
+    return Figure(
+        "categories",
+        "F1 by category",
+        "Percent. The first row is the mean over the categories with ground truth, with its 95 % interval over images. "
+        "Categories without ground truth are left out.",
+        tuple(parts),
+        Bars(tuple(bars)),
+        ("category", *(heading for heading, _, _ in columns)),
+        rows,
+    )
+
+
+def prediction_figure(metrics: Metrics) -> Figure | None:
+    """What is wrong with the predictions of each category."""
+    return _verdict_figure(
+        metrics,
+        "predictions",
+        "Predictions by error type",
+        "Percent of the boxes, by the category predicted. Correct: matched to an object at IoU 0.5. Duplicate: on an "
+        "object that another prediction has. Classification: on an object of another category. Localisation: near an "
+        "object of its category (IoU 0.1 to 0.5); both: near one of another category. Background: near nothing.",
+        PREDICTION_VERDICTS[:-1],
+    )
+
+
+def object_figure(metrics: Metrics) -> Figure | None:
+    """What became of the objects of each category."""
+    return _verdict_figure(
+        metrics,
+        "objects",
+        "Objects by what became of them",
+        "Percent of the objects, by boxes. Correct: found at IoU 0.5. Misclassified: a prediction of another category "
+        "lies on it. Mislocated: a prediction of its category is near it. Missed: neither.",
+        TARGET_VERDICTS,
+    )
+
+
+def _verdict_figure(metrics: Metrics, name: str, title: str, note: str, verdicts: tuple[str, ...]) -> Figure | None:
+    if metrics.errors is None:  # a result of an earlier release
+        return None
+    errors = {"all": metrics.errors.box.total, **metrics.errors.box.per_category}
+    counts = {category: [getattr(row, verdict) for verdict in verdicts] for category, row in errors.items()}
+    counts = {category: row for category, row in counts.items() if any(row)}
+    return Figure(
+        name,
+        title,
+        note,
+        verdicts,
+        Bars(
+            tuple(
+                (f"{category} ({sum(row):,})", tuple(_bar(n / sum(row)) for n in row))
+                for category, row in counts.items()
+            ),
+            stacked=True,
+        ),
+        ("category", *verdicts),
+        tuple((category, *map(str, row)) for category, row in counts.items()),
+    )
+
+
+def iou_figure(metrics: Metrics) -> Figure | None:
+    """F1 against the IoU that counts as found."""
+    curves = {name: at for name in ("box", "mask") if (at := getattr(metrics, name).f1_at_iou)}
+    if not curves:
+        return None
+    thresholds = list(next(iter(curves.values())))
+    points = [[(float(at), curve.get(at)) for at in thresholds] for curve in curves.values()]
+    return Figure(
+        "iou",
+        "F1 against IoU",
+        "Mean over categories, in percent, where a prediction has to overlap an object by at least this IoU.",
+        tuple(curves),
+        _lines(points, "IoU"),
+        ("IoU", *curves),
+        tuple((at, *(PERCENT.text(curve.get(at)) for curve in curves.values())) for at in thresholds),
+    )
+
+
+def sweep_figure(metrics: Metrics) -> Figure | None:
+    """Precision, recall and F1 against the score threshold."""
+    sweep = metrics.sweep
+    if sweep is None:
+        return None
+    scores = ("f1", "precision", "recall")
+    points = [[(p.threshold, getattr(p, name)) for p in sweep.curve] for name in scores]
+    return Figure(
+        "sweep",
+        "Score threshold",
+        f"Box scores, mean over categories, in percent. The threshold {sweep.threshold:.2f} has the largest F1 on "
+        "these very images (an oracle); everything in this report is at that threshold.",
+        scores,
+        _lines(points, "threshold"),
+        ("threshold", *scores),
+        tuple((f"{p.threshold:.2f}", *(PERCENT.text(getattr(p, name)) for name in scores)) for p in sweep.curve),
+    )
+
+
+def time_figure(run: LoadedRun) -> Figure | None:
+    """Seconds of each image against its objects."""
+    records = [run.records.get(image) for image in run.images]
+    points = sorted(
+        (objects, record.seconds["total"])
+        for objects, record in zip(run.objects.tolist(), records, strict=True)
+        if record is not None and "total" in record.seconds
+    )
+    if not points:
+        return None
+    every = -(-len(points) // MOST_POINTS)
+    shown = points[::every]
+    left_out = f" {len(shown)} of {len(points)} images are drawn; the table is of all." if every > 1 else ""
+    return Figure(
+        "time",
+        "Time against objects",
+        f"One point an image: seconds of prediction, and objects in the ground truth.{_line_through(points)}{left_out}",
+        (),
+        _dots(shown, "objects", "seconds"),
+        ("objects", "images", "seconds, mean", "least", "most"),
+        tuple(_time_rows(points)),
+    )
+
+
+def _line_through(points: Sequence[tuple[int, float]]) -> str:
+    """How time grows with the objects: least squares, in words; empty where no line is determined."""
+    objects, seconds = np.array(points).T
+    if len(points) < 3 or not objects.std() or not seconds.std():
+        return ""
+    slope = np.polyfit(objects, seconds, 1)[0]
+    explained = np.corrcoef(objects, seconds)[0, 1] ** 2
+    return f" The best line: {1000 * slope:+.3g} ms an object, R2 {explained:.2f}."
+
+
+def _time_rows(points: Sequence[tuple[int, float]]) -> Iterable[tuple[str, ...]]:
+    bounds = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1 << 31)
+    for low, high in pairwise(bounds):
+        seconds = [value for objects, value in points if low <= objects < high]
+        if seconds:
+            span = str(low) if high == low + 1 else f"{low} or more" if high == bounds[-1] else f"{low} to {high - 1}"
+            numbers = (sum(seconds) / len(seconds), min(seconds), max(seconds))
+            yield span, str(len(seconds)), *(f"{value:.3g}" for value in numbers)
+
+
+def _f1(part: PartScores, category: str) -> float | None:
+    scores = part.per_category.get(category)
+    return None if scores is None else scores.f1
+
+
+def _cell(scores: object, what: str) -> str:
+    value = getattr(scores, what)
+    return PERCENT.text(value) if what == "f1" else str(value)
+
+
+def _bar(value: float | None, interval: tuple[float, float] | None = None) -> Bar | None:
+    if value is None:
+        return None
+    return Bar(100 * value, None if interval is None else (100 * interval[0], 100 * interval[1]))
+
+
+def _lines(series: Sequence[Sequence[tuple[float, float | None]]], across: str) -> Plot:
+    """Lines through fractions, shown in percent; a point without a value is left out."""
+    x_ticks = _ticks(min(x for points in series for x, _ in points), max(x for points in series for x, _ in points))
+    paths = (
+        " ".join(f"{_place(x, x_ticks):.4g},{100 - 100 * y:.4g}" for x, y in points if y is not None)
+        for points in series
+    )
+    return Plot(
+        _axis(across, x_ticks), _axis("percent", _ticks(0, 100)), tuple(f"M{path}" if path else "" for path in paths)
+    )
+
+
+def _dots(points: Sequence[tuple[int, float]], across: str, up: str) -> Plot:
+    x_ticks, y_ticks = _ticks(0, max(x for x, _ in points)), _ticks(0, max(y for _, y in points))
+    path = "".join(f"M{_place(x, x_ticks):.4g},{100 - _place(y, y_ticks):.4g}h0" for x, y in points)
+    return Plot(_axis(across, x_ticks), _axis(up, y_ticks), (path,), dots=True)
+
+
+def _ticks(least: float, most: float) -> list[float]:
+    """Round numbers in equal steps, from `least` or less to `most` or more.
+
+    >>> _ticks(0, 37), _ticks(0.5, 0.95)
+    ([0.0, 10.0, 20.0, 30.0, 40.0], [0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    """
+    span = most - least or abs(most) or 1
+    power = 10.0 ** math.floor(math.log10(span / _TICKS))
+    step = next(power * factor for factor in (1, 2, 5, 10, 20) if span <= _TICKS * power * factor * (1 + 1e-9))
+    first, last = math.floor(least / step + 1e-9), math.ceil(most / step - 1e-9)
+    return [float(f"{number * step:.12g}") for number in range(first, max(last, first + 1) + 1)]
+
+
+def _place(value: float, ticks: Sequence[float]) -> float:
+    return 100 * (value - ticks[0]) / (ticks[-1] - ticks[0])
+
+
+def _axis(title: str, ticks: Sequence[float]) -> Axis:
+    return Axis(title, tuple((_place(tick, ticks), f"{tick:g}") for tick in ticks))

@@ -1,0 +1,174 @@
+"""The images of a report, worst first: a small picture, and what is there and was found as outlines over it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from earthinstruct.errors import DataError
+from earthinstruct.metrics import PREDICTION_VERDICTS, TARGET_VERDICTS
+from earthinstruct.regions import ImageId, Instances, mask_path
+from earthinstruct.reporting.loaded import Judged, LoadedRun
+
+MAX_IMAGES = 200  # that a page shows, the worst first
+_LONGEST_SIDE = 480  # of a picture in the page, pixels
+_QUALITY = 60  # of its JPEG
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The shown images.
+
+    Attributes:
+        entries: what the page's script reads, one an image, worst first.
+        pictures: a JPEG as base64 for each entry, or None.
+        n_images: how many images were scored.
+        unreadable: file name -> why its picture is missing.
+    """
+
+    entries: list[dict[str, Any]]
+    pictures: list[str | None]
+    n_images: int
+    unreadable: dict[str, str]
+
+    @property
+    def left_out(self) -> int:
+        """Images that are scored and not shown."""
+        return self.n_images - len(self.entries)
+
+
+def worst_first(run: LoadedRun) -> NDArray[np.int64]:
+    """The images by failure, then by errors, then by the share of errors, then in the order of the dataset."""
+    failed = np.array([image in run.failed for image in run.images], dtype=bool)
+    share = run.errors / np.maximum(run.objects, 1)
+    return np.lexsort((-share, -run.errors, ~failed))
+
+
+def make_gallery(
+    run: LoadedRun,
+    against: LoadedRun | None = None,
+    max_images: int = MAX_IMAGES,
+    progress: Callable[[int, int], None] | None = None,
+) -> Gallery:
+    """Choose, shrink and outline the worst images.
+
+    Args:
+        run: the run.
+        against: another run of the same images, shown behind it.
+        max_images: how many to show.
+        progress: called with the images done and the images to do.
+    """
+    shown = worst_first(run)[:max_images].tolist()
+    described = _entries(run, against, shown)
+    entries: list[dict[str, Any]] = []
+    pictures: list[str | None] = []
+    unreadable: dict[str, str] = {}
+    for done, index in enumerate(shown):
+        if progress:
+            progress(done + 1, len(shown))
+        entries.append(described[index])
+        try:
+            pictures.append(_jpeg(run.stored.dataset.read_image(index)))
+        except DataError as error:
+            unreadable[run.stored.dataset.images[index].file_name] = str(error)
+            pictures.append(None)
+    return Gallery(entries, pictures, len(run.images), unreadable)
+
+
+def _entries(run: LoadedRun, against: LoadedRun | None, shown: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """What the page's script reads of each of these images, by its place in the dataset."""
+    places = sorted(shown)
+    images = [run.images[place] for place in places]
+    others = repeat(None) if against is None else against.judged(images)
+    found: dict[int, dict[str, Any]] = {}
+    for judged, other in zip(run.judged(images), others, strict=False):
+        objects = _rows_by_image(judged.truth.instances, judged)
+        predictions = _rows_by_image(judged.predicted.instances, judged)
+        others_predictions = None if other is None else _rows_by_image(other.predicted.instances, other)
+        actual, said = judged.counts
+        for i in range(len(judged.truth.images)):
+            place = places[len(found)]
+            image = run.stored.dataset.images[place]
+            counted = np.flatnonzero(actual[i] + said[i])
+            finest = max(1.0, max(image.width, image.height) / _LONGEST_SIDE)
+            found[place] = {
+                "id": str(image.id),
+                "file": image.file_name,
+                "width": image.width,
+                "height": image.height,
+                "errors": int(run.errors[place]),
+                "seconds": _seconds(run, image.id),
+                "failed": run.failed.get(image.id),
+                "counts": [(run.categories[c], int(actual[i, c]), int(said[i, c])) for c in counted],
+                "truth": list(_truth(judged, objects[i], finest)),
+                "predicted": list(_predicted(judged, predictions[i], finest)),
+            }
+            if against is not None and other is not None and others_predictions is not None:
+                found[place]["before"] = int(against.errors[place])
+                found[place]["other"] = list(_predicted(other, others_predictions[i], finest))
+    return found
+
+
+def _rows_by_image(instances: Instances, judged: Judged) -> list[NDArray[np.int64]]:
+    """The rows of the instances of each image."""
+    order = np.argsort(instances.image, kind="stable")
+    return np.split(order, np.searchsorted(instances.image[order], np.arange(1, len(judged.truth.images))))
+
+
+def _truth(judged: Judged, rows: NDArray[np.int64], finest: float) -> Iterator[dict[str, Any]]:
+    truth = judged.truth
+    for row in rows.tolist():
+        yield {
+            "category": truth.categories[truth.instances.category[row]],
+            "kind": TARGET_VERDICTS[judged.verdicts.targets[row]],
+            **_shape(truth.instances, row, finest),
+        }
+
+
+def _predicted(judged: Judged, rows: NDArray[np.int64], finest: float) -> Iterator[dict[str, Any]]:
+    instances, truth = judged.predicted.instances, judged.truth
+    for row in rows.tolist():
+        category = int(instances.category[row])
+        drawn: dict[str, Any] = {
+            "label": judged.labels[row],
+            "category": truth.categories[category] if category >= 0 else None,
+            "kind": PREDICTION_VERDICTS[judged.verdicts.predictions[row]],
+            **_shape(instances, row, finest),
+        }
+        target = int(judged.verdicts.because_of[row])
+        if target >= 0:
+            drawn["on"] = truth.categories[truth.instances.category[target]]
+            drawn["iou"] = round(float(judged.verdicts.iou[row]), 2)
+        if instances.scores is not None:
+            drawn["score"] = round(float(instances.scores[row]), 3)
+        yield drawn
+
+
+def _shape(instances: Instances, row: int, finest: float) -> dict[str, Any]:
+    """The box and the outline of an instance; `finest`: pixels that a detail must have to be drawn."""
+    shape: dict[str, Any] = {"box": [round(side, 1) for side in instances.boxes[row].tolist()]}
+    if instances.masks is not None:
+        shape["mask"] = mask_path(instances.masks, row, finest)
+    return shape
+
+
+def _seconds(run: LoadedRun, image: ImageId) -> float | None:
+    record = run.records.get(image)
+    seconds = None if record is None else record.seconds.get("total")
+    return None if seconds is None else round(seconds, 3)
+
+
+def _jpeg(pixels: NDArray[np.uint8]) -> str:
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    stored = io.BytesIO()
+    picture.save(stored, "JPEG", quality=_QUALITY, optimize=True)
+    return base64.b64encode(stored.getvalue()).decode("ascii")

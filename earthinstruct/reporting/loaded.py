@@ -1,0 +1,212 @@
+"""A run folder as the report shows it: what its images add up to, and the verdicts on the images that are looked at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.datasets import Dataset
+from earthinstruct.errors import DataError
+from earthinstruct.metrics import (
+    PREDICTION_VERDICTS,
+    TARGET_VERDICTS,
+    Predicted,
+    Protocol,
+    Truth,
+    Verdicts,
+    count_per_image,
+    find_pairs,
+    verdicts,
+)
+from earthinstruct.predictions import Record
+from earthinstruct.regions import ImageId
+from earthinstruct.results import Result, read_result
+from earthinstruct.scoring import ScoringSet, StoredRun, dataset_of, read_stored
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Some images with their predictions and the verdict on each, by boxes.
+
+    Attributes:
+        truth: their ground truth.
+        predicted: their predictions; after a sweep those that reach the threshold.
+        labels: the method's own word for each prediction.
+        protocol: the rules.
+    """
+
+    truth: Truth
+    predicted: Predicted
+    labels: tuple[str, ...]
+    protocol: Protocol
+
+    @cached_property
+    def verdicts(self) -> Verdicts:
+        """The verdict on each prediction and each object."""
+        return verdicts(self.truth, self.predicted, self.protocol)
+
+    @cached_property
+    def lies_on(self) -> NDArray[np.int64]:
+        """The object that each prediction lies on, of whatever category: IoU >= 0.5, the largest; -1: none."""
+        pairs = find_pairs(self.predicted.instances, self.truth.instances, "box", agnostic=True)
+        on = np.full(len(self.predicted.instances), -1)
+        order = np.argsort(pairs.iou, kind="stable")  # the largest is written last
+        on[pairs.prediction[order]] = pairs.target[order]
+        correct = self.verdicts.predictions == 0
+        on[correct] = self.verdicts.because_of[correct]
+        return on
+
+    @cached_property
+    def confusion(self) -> NDArray[np.int64]:
+        """Objects by predictions: int64 (c + 1, c + 2).
+
+        Rows are the categories of the objects, and nothing; columns are the categories predicted, no category, and
+        objects that no prediction lies on.
+        """
+        n, categories = self.truth.shape[1], self.truth.instances.category
+        table = np.zeros((n + 1, n + 2), dtype=np.int64)
+        on, said = self.lies_on, self.predicted.instances.category
+        actual = np.where(on >= 0, categories[on] if len(categories) else n, n)
+        np.add.at(table, (actual, np.where(said >= 0, said, n)), 1)
+        alone = np.ones(len(categories), dtype=bool)
+        alone[on[on >= 0]] = False
+        np.add.at(table[:, n + 1], categories[alone], 1)
+        return table
+
+    @cached_property
+    def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Objects in the ground truth, and objects that the method counts: two int64 (images, categories)."""
+        own = count_per_image(self.predicted.instances, *self.truth.shape)
+        given = self.predicted.has_counts[:, None]
+        return count_per_image(self.truth.instances, *self.truth.shape), np.where(given, self.predicted.counts, own)
+
+    @property
+    def wrong(self) -> NDArray[np.int64]:
+        """Wrong predictions and objects that were not found: int64 (images,)."""
+        n, names = len(self.truth.images), PREDICTION_VERDICTS
+        predictions, targets = self.verdicts.predictions, self.verdicts.targets
+        counted = (predictions != names.index("correct")) & (predictions != names.index("unscored"))
+        missed = targets != TARGET_VERDICTS.index("correct")
+        return np.bincount(self.predicted.instances.image[counted], minlength=n) + np.bincount(
+            self.truth.instances.image[missed], minlength=n
+        )
+
+    @property
+    def miscounted(self) -> NDArray[np.int64]:
+        """Objects counted too many or too few: int64 (images,)."""
+        actual, said = self.counts
+        entering = self.predicted.has_counts | (not self.protocol.skips_images_without_counts)
+        return np.where(entering, np.abs(said - actual).sum(axis=1), 0)
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedRun:
+    """One scored run, read some hundred images at a time.
+
+    Attributes:
+        stored: the run.
+        images: the scored images.
+        failed: image -> reason.
+        objects: int64 (images,), objects in the ground truth.
+        errors: int64 (images,), wrong and missing objects: by boxes, or by counts where there are no boxes.
+        n_predicted: predictions that were scored.
+        kinds: the verdicts on predictions that occur, indices into `PREDICTION_VERDICTS`.
+        confusion: as in `Judged`, of all images.
+        under: label of the method -> category (None: nothing) -> how many of its predictions lie on such an object.
+    """
+
+    stored: StoredRun
+    images: tuple[ImageId, ...]
+    failed: Mapping[ImageId, str]
+    objects: NDArray[np.int64]
+    errors: NDArray[np.int64]
+    n_predicted: int
+    kinds: tuple[int, ...]
+    confusion: NDArray[np.int64]
+    under: Mapping[str, Counter[str | None]]
+
+    @property
+    def result(self) -> Result:
+        """Its scores."""
+        return self.stored.result
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The scored categories."""
+        return self.stored.task.categories
+
+    @property
+    def records(self) -> Mapping[ImageId, Record]:
+        """What was written for each image."""
+        return self.stored.records
+
+    def judged(self, images: Sequence[ImageId]) -> Iterator[Judged]:
+        """These images in the order of the dataset, some hundred at a time."""
+        return _judged(self.stored, self.stored.scoring_set(images))
+
+
+def load_run(folder: Path, dataset: str | Dataset | None = None, data: Path | None = None) -> LoadedRun:
+    """Read a run folder and its dataset.
+
+    Args:
+        folder: with `result.json` and `predictions.jsonl`.
+        dataset: the dataset, or its name or path; None: from where the run had it.
+        data: the folder of the user's data; None: the one that the run had.
+
+    Raises:
+        DataError: the folder is incomplete, its predictions are not those that were scored, or the dataset has other
+            annotations.
+    """
+    if not (folder / "result.json").is_file():
+        raise DataError(
+            f"{folder} has no result.json; give a run folder, as `earthinstruct evaluate` prints it at its end"
+        )
+    result = read_result(folder / "result.json")
+    stored = read_stored(folder, result, dataset_of(folder, result, dataset, data))
+    known = stored.scoring_set()
+    objects, wrong, miscounted = [], [], []
+    n_predicted, n = 0, len(stored.task.categories)
+    kinds: set[int] = set()
+    confusion = np.zeros((n + 1, n + 2), dtype=np.int64)
+    under: dict[str, Counter[str | None]] = {label: Counter() for label in result.label_map}
+    for judged in _judged(stored, known):
+        n_predicted += len(judged.predicted.instances)
+        objects.append(judged.counts[0].sum(axis=1))
+        wrong.append(judged.wrong)
+        miscounted.append(judged.miscounted)
+        kinds.update(np.unique(judged.verdicts.predictions).tolist())
+        confusion += judged.confusion
+        for label, target in zip(judged.labels, judged.lies_on.tolist(), strict=True):
+            category = None if target < 0 else stored.task.categories[judged.truth.instances.category[target]]
+            under[label][category] += 1
+    by_counts = not n_predicted and known.survey.any_counts
+    return LoadedRun(
+        stored,
+        tuple(image.id for image in known.images),
+        known.survey.failed,
+        np.concatenate(objects),
+        np.concatenate(miscounted if by_counts else wrong),
+        n_predicted,
+        tuple(sorted(kinds)),
+        confusion,
+        under,
+    )
+
+
+def _judged(stored: StoredRun, known: ScoringSet) -> Iterator[Judged]:
+    for truth, predicted in known.chunks():
+        answered = (stored.records[image] for image in truth.images if image not in known.survey.failed)
+        labels = [label for record in answered for label in record.labels]
+        kept = predicted.reaching(stored.threshold)
+        yield Judged(
+            truth,
+            replace(predicted, instances=predicted.instances.take(kept), proposals=None),
+            tuple(label for label, there in zip(labels, kept.tolist(), strict=True) if there),
+            stored.protocol,
+        )

@@ -1,0 +1,334 @@
+"""The report of a run: one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from earthinstruct.datasets import Dataset
+from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.files import replace_file
+from earthinstruct.metrics import (
+    PARTS,
+    PERCENT,
+    PREDICTION_VERDICTS,
+    TARGET_VERDICTS,
+    WHOLE_OBJECTS,
+    Metrics,
+    PartScores,
+    ProposalScores,
+    Unit,
+    Value,
+    listed,
+)
+from earthinstruct.reporting.charts import (
+    category_figure,
+    iou_figure,
+    object_figure,
+    prediction_figure,
+    sweep_figure,
+    time_figure,
+)
+from earthinstruct.reporting.gallery import MAX_IMAGES, Gallery, make_gallery
+from earthinstruct.reporting.loaded import LoadedRun, load_run
+from earthinstruct.scoring import Compared, compare_runs
+
+_NOTHING = "nothing"
+_MOST_FAILURES = 200  # listed; the rest is counted
+# what would end the script element, or begin a comment in it
+_UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One score in words."""
+
+    name: str
+    value: str
+    interval: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """A run against another: F1 over groups and categories, the other scores over groups, error types, and images."""
+
+    folder: str
+    method: str
+    over_groups: list[dict[str, Any]]
+    over_categories: list[dict[str, Any]]
+    rest: list[dict[str, Any]]
+    errors: list[dict[str, Any]]
+    n_fixed: int
+    n_broken: int
+    n_same: int
+
+
+def write_report(
+    run: Path,
+    output: Path | None = None,
+    *,
+    against: Path | None = None,
+    dataset: str | Dataset | None = None,
+    data: Path | None = None,
+    max_images: int = MAX_IMAGES,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write the report of a run folder.
+
+    Args:
+        run: the run folder.
+        output: the file; None: `report.html` in the run folder.
+        against: another run folder of the same task, to show what became better and worse.
+        dataset: the dataset, or its name or path; None: from where the run had it.
+        data: the folder of the user's data.
+        max_images: how many images the gallery shows, the worst first.
+        progress: called with the images done and the images to do.
+
+    Returns:
+        The file.
+
+    Raises:
+        EarthInstructError: a folder is incomplete, the runs do not compare, a package is missing, or the file cannot be
+            written.
+    """
+    if max_images < 0:
+        raise EarthInstructError(f"the number of images must be 0 or more, got {max_images}")
+    loaded = load_run(run, dataset, data)
+    other = None if against is None else load_run(against, loaded.stored.dataset, data)
+    compared = [] if against is None else compare_runs(against, run, dataset=loaded.stored.dataset, data=data)
+    page = render(loaded, other, compared, max_images, progress)
+    output = output or run / "report.html"
+    try:
+        replace_file(output, page.encode())
+    except OSError as error:
+        raise DataError(f"report {output} cannot be written: {error.strerror}") from error
+    return output
+
+
+def render(
+    run: LoadedRun,
+    against: LoadedRun | None = None,
+    compared: Sequence[Compared] = (),
+    max_images: int = MAX_IMAGES,
+    progress: Callable[[int, int], None] | None = None,
+) -> str:
+    """The page of a run.
+
+    Args:
+        run: the run.
+        against: the run it is shown against.
+        compared: the differences from `against` to `run`.
+        max_images: how many images the gallery shows.
+        progress: called with the images done and the images to do.
+    """
+    gallery = make_gallery(run, against, max_images, progress)
+    metrics = run.result.metrics
+    figures = [
+        category_figure(metrics),
+        prediction_figure(metrics),
+        object_figure(metrics),
+        iou_figure(metrics),
+        sweep_figure(metrics),
+        time_figure(run),
+    ]
+    return str(
+        _template().render(
+            result=run.result,
+            n_objects=int(run.objects.sum()),
+            n_predicted=run.n_predicted,
+            headline=[(part, getattr(metrics, part).f1) for part in PARTS],
+            scores=score_rows(metrics),
+            groups=group_table(metrics),
+            figures=[figure for figure in figures if figure is not None],
+            labels=label_rows(run),
+            confusion=confusion_of(run),
+            failures=list(run.result.run.failed.items())[:_MOST_FAILURES],
+            change=None if against is None else change_of(run, against, compared),
+            gallery=gallery,
+            verdicts=[PREDICTION_VERDICTS[code] for code in run.kinds],
+            gallery_data=script_json(gallery_data(gallery, run)),
+            parameters={name: msgspec.json.encode(v).decode() for name, v in run.result.method.parameters.items()},
+        )
+    )
+
+
+def score_rows(metrics: Metrics) -> dict[str, list[Row]]:
+    """Every score of a result with its interval, by part; an undefined score has its reason."""
+    found: dict[str, list[Row]] = {}
+    for field in msgspec.structs.fields(Metrics):
+        part = getattr(metrics, field.name)
+        title = field.name.replace("_", " ")
+        if isinstance(part, Value):
+            found[title] = [_row(field.name, part)]
+        elif isinstance(part, PartScores | ProposalScores):
+            found[title] = list(_part_rows(field.name, part))
+    if metrics.extra:
+        found["metric plug-ins"] = [
+            _named_row(name, extra.mean, Unit.of_extra(extra.unit)) for name, extra in metrics.extra.items()
+        ]
+    return found
+
+
+def _part_rows(name: str, part: PartScores | ProposalScores) -> Iterator[Row]:
+    for field in msgspec.structs.fields(part):
+        value = getattr(part, field.name)
+        if isinstance(value, Value):
+            yield _row(f"{name}.{field.name}", value)
+    if isinstance(part, ProposalScores):
+        for kind in ("at", "by_size"):
+            for key, recall in getattr(part, kind).items():
+                reason = None if recall is not None else "no such object"
+                yield _named_row(f"{listed(f'{name}.{kind}').name} {key}", Value(recall, reason=reason), PERCENT)
+
+
+def _row(path: str, value: Value) -> Row:
+    score = listed(path)
+    return _named_row(score.name, value, score.unit)
+
+
+def _named_row(name: str, value: Value, unit: Unit) -> Row:
+    name = name if unit is PERCENT else f"{name}, {unit.name}"
+    interval = "" if value.ci95 is None else " to ".join(map(unit.text, value.ci95))
+    return Row(name, unit.text(value.value), interval, value.reason or "")
+
+
+def group_table(metrics: Metrics) -> list[tuple[str, ...]]:
+    """F1 of each group of categories: group, counting, box, mask."""
+    return [
+        (group, *(PERCENT.text(getattr(metrics, part).groups.get(group, {}).get("f1")) for part in PARTS))
+        for group in metrics.counting.groups
+    ]
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """One of the method's own labels: where it was mapped, and what its predictions lie on."""
+
+    label: str
+    category: str
+    similarity: str
+    instances: int
+    lies_on: str
+
+
+def label_rows(run: LoadedRun) -> list[LabelRow]:
+    """Where each label of the method went and what lies under it, the most frequent first."""
+    if run.stored.task.setting == "open_vocabulary":
+        return []
+    rows = [
+        LabelRow(
+            label,
+            mapped.category or "",
+            "-" if mapped.similarity is None else f"{mapped.similarity:.3f}",
+            run.under[label].total(),
+            ", ".join(f"{name or _NOTHING} {n}" for name, n in run.under[label].most_common()),
+        )
+        for label, mapped in run.result.label_map.items()
+    ]
+    return sorted(rows, key=lambda row: (-row.instances, row.label))
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Which objects were taken for what: rows are what is there, columns what was predicted.
+
+    Attributes:
+        predicted: the names of the columns; the last is for objects that no prediction lies on.
+        rows: what is there (the last: nothing), with how many and which share of the row in each column.
+    """
+
+    predicted: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[tuple[int, float], ...]], ...]
+
+
+def confusion_of(run: LoadedRun) -> Confusion | None:
+    """The confusion of categories by boxes at IoU 0.5; None where there is neither object nor prediction."""
+    categories, table = run.categories, run.confusion
+    rows, columns = np.flatnonzero(table.any(axis=1)), np.flatnonzero(table.any(axis=0))
+    if not len(rows):
+        return None
+    headings = (*categories, "no category", "not found")
+    share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    return Confusion(
+        tuple(headings[c] for c in columns),
+        tuple(
+            ((*categories, _NOTHING)[r], tuple((int(table[r, c]), float(share[r, c])) for c in columns)) for r in rows
+        ),
+    )
+
+
+def change_of(run: LoadedRun, against: LoadedRun, compared: Sequence[Compared]) -> Change:
+    """What became better and worse from `against` to `run`."""
+    off = run.errors - against.errors
+    categories = set(run.categories)
+    rows = [{"score": one.score, "over": one.over, **asdict(one.difference)} for one in compared]
+    over_groups = [row for row in rows if row["over"] not in categories]
+    errors = [row for row in over_groups if row["score"].startswith("errors.")]
+    f1 = [row for row in over_groups if row["score"].endswith(".f1")]
+    return Change(
+        folder=str(against.stored.folder),
+        method=against.result.method.name,
+        over_groups=f1,
+        over_categories=[row for row in rows if row["score"].endswith(".f1") and row["over"] in categories],
+        rest=[row for row in over_groups if row not in f1 and row not in errors],
+        errors=[row for row in errors if row["over"] == "all"],
+        n_fixed=int((off < 0).sum()),
+        n_broken=int((off > 0).sum()),
+        n_same=int((off == 0).sum()),
+    )
+
+
+def gallery_data(gallery: Gallery, run: LoadedRun) -> dict[str, Any]:
+    """What the page's script reads."""
+    return {
+        "images": gallery.entries,
+        "categories": list(run.categories),
+        "verdicts": {"predicted": PREDICTION_VERDICTS, "truth": TARGET_VERDICTS},
+    }
+
+
+def script_json(value: Any) -> str:
+    r"""JSON that cannot leave the script element it stands in.
+
+    >>> script_json("</script>")
+    '"\\u003c/script\\u003e"'
+    """
+    text = msgspec.json.encode(value).decode()
+    for character, escaped in _UNSAFE.items():
+        text = text.replace(character, escaped)
+    return text
+
+
+def _template() -> Any:
+    """The page's template, which escapes whatever it is given."""
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+        from markupsafe import Markup
+    except ImportError as error:
+        raise EarthInstructError("a report needs Jinja2: pip install 'earthinstruct[report]'") from error
+    folder = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = (folder / "page.js").read_text(encoding="utf-8")
+    environment.filters["percent"] = PERCENT.text
+    environment.globals.update(PERCENT=PERCENT, OBJECTS=WHOLE_OBJECTS)
+    environment.globals.update(
+        style=Markup((folder / "page.css").read_text(encoding="utf-8")),  # noqa: S704  (our own file)
+        script=Markup(script),  # noqa: S704  (our own file)
+        # the one script that the page's policy lets run, whatever a label or a file name may hold
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    return environment.get_template("page.html")

@@ -1,0 +1,60 @@
+"""The result file, the check for moved values, and leaderboards. Nothing here runs or scores."""
+
+from earthinstruct.results.leaderboard import add_to_leaderboard, build_leaderboards, check_leaderboards
+from earthinstruct.results.regression import (
+    guard,
+    guarded_for,
+    metric_intervals,
+    metric_values,
+    moved_values,
+    new_values,
+    not_run,
+    results_in,
+)
+from earthinstruct.results.result import (
+    SCHEMA_VERSION,
+    DatasetInfo,
+    MethodInfo,
+    PredictionsInfo,
+    Result,
+    RunInfo,
+    TaskInfo,
+    environment_info,
+    failed_by_name,
+    method_info,
+    read_result,
+    redacted,
+    secret_values,
+)
+from earthinstruct.results.tallies import TALLIES_FILE, StoredTallies, read_tallies, write_tallies
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "TALLIES_FILE",
+    "DatasetInfo",
+    "MethodInfo",
+    "PredictionsInfo",
+    "Result",
+    "RunInfo",
+    "StoredTallies",
+    "TaskInfo",
+    "add_to_leaderboard",
+    "build_leaderboards",
+    "check_leaderboards",
+    "environment_info",
+    "failed_by_name",
+    "guard",
+    "guarded_for",
+    "method_info",
+    "metric_intervals",
+    "metric_values",
+    "moved_values",
+    "new_values",
+    "not_run",
+    "read_result",
+    "read_tallies",
+    "redacted",
+    "results_in",
+    "secret_values",
+    "write_tallies",
+]

@@ -1,0 +1,188 @@
+"""Leaderboards: stored results and published numbers with their source, filed, and made into tables."""
+
+from __future__ import annotations
+
+import filecmp
+import re
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import pandas as pd
+
+from earthinstruct.errors import DataError
+from earthinstruct.files import as_json, decode_json, read_bytes
+from earthinstruct.metrics import Value, value_at
+from earthinstruct.results.leaderboard_tables import SCORES, write_tables
+from earthinstruct.results.result import Result, read_result, result_schema
+
+_PLAIN = re.compile(r"\w[\w .+()-]*")
+
+
+class PublishedRow(msgspec.Struct, frozen=True):
+    """Numbers of one method on one task as somebody printed them: fractions, by their path in a result's metrics."""
+
+    task: str
+    method: str
+    table: str
+    metrics: dict[str, float]
+
+
+class Published(msgspec.Struct, frozen=True):
+    """Rows of one source."""
+
+    source: str
+    url: str
+    protocol: str
+    rows: list[PublishedRow]
+
+
+def build_leaderboards(root: Path) -> list[Path]:
+    """Write the tables of every task, `tables/<task>.{md,csv,html}`, and the JSON Schema of results.
+
+    Args:
+        root: the folder with `results/` and `published.json`.
+
+    Returns:
+        The files written.
+
+    Raises:
+        DataError: there is no such folder, or a stored file is malformed or does not lie where its content says.
+    """
+    return _write(root, root)
+
+
+def check_leaderboards(root: Path) -> list[str]:
+    """What `build` would change: a line for each file that is missing, left over or different."""
+    with tempfile.TemporaryDirectory() as scratch:
+        fresh = Path(scratch)
+        expected = {path.relative_to(fresh) for path in _write(root, fresh)}
+        there = {path.relative_to(root) for path in (root / "tables").rglob("*") if path.is_file()}
+        findings = [f"{path} is left over" for path in sorted(there - expected)]
+        for path in sorted(expected):
+            if not (root / path).is_file():
+                findings.append(f"{path} is missing")
+            elif not filecmp.cmp(root / path, fresh / path, shallow=False):
+                findings.append(f"{path} is not what the results give")
+    return findings
+
+
+def add_to_leaderboard(root: Path, result: Result) -> Path:
+    """File a result under `results/<task>/<method>/<version>.json`.
+
+    Raises:
+        DataError: there is no such folder, there is such a result already, or the method has no version or no name
+            for a file.
+    """
+    _require(root)
+    target = root / _place(result)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with target.open("xb") as file:
+            file.write(as_json(result))
+    except FileExistsError as error:
+        raise DataError(
+            f"{target} exists; results are never replaced: raise the method's version, or give a variant a name of its "
+            "own (InstructSAM: -M name=NAME)"
+        ) from error
+    return target
+
+
+def _require(root: Path) -> None:
+    if not root.is_dir():
+        raise DataError(
+            f"there is no folder {root}; name that of the leaderboards with --root DIR, or make an empty one"
+        )
+
+
+def _place(result: Result) -> Path:
+    if not result.method.version:
+        raise DataError(
+            f"method {result.method.name!r} has no version; let describe() return one, or give `earthinstruct score` "
+            "its --method-version"
+        )
+    protocol = "" if result.protocol == "standard" else f"-{result.protocol}"
+    _require_plain("method name", result.method.name)
+    _require_plain("version", result.method.version)
+    _require_plain("protocol", result.protocol)
+    return (
+        Path("results") / _task_place(result.task.name) / result.method.name / f"{result.method.version}{protocol}.json"
+    )
+
+
+def _task_place(task: str) -> Path:
+    parts = task.split("/")
+    for part in parts:
+        _require_plain("task name", part)
+    return Path(*parts)
+
+
+def _require_plain(what: str, name: str) -> None:
+    """Names become paths and cells of tables: they are no path of their own, no markup and no formula."""
+    if not _PLAIN.fullmatch(name):
+        raise DataError(
+            f"{what} {name!r} cannot be filed: expected letters, digits, spaces and ._+-(), a letter or digit first"
+        )
+
+
+def _write(root: Path, target: Path) -> list[Path]:
+    _require(root)
+    rows = pd.DataFrame([*_result_rows(root), *_published_rows(root)])
+    written = [target / "result.schema.json"]
+    written[0].parent.mkdir(parents=True, exist_ok=True)
+    written[0].write_bytes(as_json(result_schema()))
+    if rows.empty:
+        return written
+    for task, group in rows.groupby("task", sort=True):
+        written += write_tables(group, target / "tables" / _task_place(str(task)))
+    return written
+
+
+def _result_rows(root: Path) -> Iterable[dict[str, object]]:
+    for path in sorted((root / "results").rglob("*.json")):
+        result = read_result(path)
+        if path.relative_to(root) != _place(result):
+            raise DataError(f"{path} holds a result that belongs to {_place(result)}")
+        row: dict[str, object] = {
+            "task": result.task.name,
+            "kind": "control" if result.method.control else "recomputed",
+            "method": result.method.name,
+            "version": result.method.version,
+        }
+        for heading, place in SCORES.items():
+            score = value_at(result.metrics, place)
+            row[heading] = score.value if isinstance(score, Value) else score
+            if isinstance(score, Value) and score.ci95 is not None:
+                row[f"{heading} low"], row[f"{heading} high"] = score.ci95
+        tokens = result.run.input_tokens + result.run.output_tokens
+        row |= {
+            "annotations": result.task.dataset.annotations_sha256,
+            "images": result.task.dataset.n_images,
+            "failed": result.run.n_failed,
+            "oracle threshold": None if result.metrics.sweep is None else result.metrics.sweep.threshold,
+            "seconds": result.run.seconds.get("total"),
+            "tokens": tokens or None,
+            "protocol": result.protocol,
+            "task version": result.task.version,
+            "source": f"{path.relative_to(root).as_posix()}",
+        }
+        yield row
+
+
+def _published_rows(root: Path) -> Iterable[dict[str, object]]:
+    path = root / "published.json"
+    if not path.is_file():
+        return
+    content = read_bytes(path, "published rows")
+    published = decode_json(content, msgspec.json.Decoder(Published), f"{path} is malformed: {{error}}")
+    for entry in published.rows:
+        scores = {heading: entry.metrics.get(score) for heading, score in SCORES.items()}
+        yield {
+            "task": entry.task,
+            "kind": "published",
+            "method": entry.method,
+            **scores,
+            "protocol": published.protocol,
+            "source": f"{published.source}, {entry.table}",
+        }

@@ -1,0 +1,181 @@
+"""The tables of a leaderboard: rows of scores ranked, and written as Markdown, HTML and CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from earthinstruct.metrics import HEADLINES, PERCENT, title_of
+
+SCORES = {  # heading -> path in a result's metrics
+    title_of(path): path
+    for path in (
+        *HEADLINES,
+        "box.groups.novel.ap_nc50",
+        "mask.groups.novel.ap_nc50",
+        "proposals.recall",
+        "counting.precision",
+        "counting.recall",
+    )
+}
+RANKED_BY = title_of("box.f1")
+# only rows that agree on these are ranked against each other
+_COMPARABLE = ("task version", "protocol", "annotations", "images")
+KINDS = ("recomputed", "published", "control")
+_RANK_NOTE = (
+    f"Rank by {RANKED_BY}: rows of one range cannot be told apart. Two rows differ where their difference exceeds the "
+    "root of the summed squares of their half intervals, as if they were scored on images of their own; they share "
+    "them, so this ties rather too many. Only rows of one task version, protocol, annotation file and number of images "
+    "are ranked against each other."
+)
+_STYLE = (
+    "body{font:15px system-ui,sans-serif;margin:2rem;color:#1a202c}"
+    "table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
+    "th,td{padding:.3rem .7rem;border-bottom:1px solid #d8dee6;text-align:left;white-space:nowrap}"
+    "td:last-child{white-space:normal;min-width:16rem}p{max-width:60rem;color:#4a5568}"
+)
+_HEADINGS = {
+    "recomputed": "Recomputed from predictions",
+    "published": "Published (not recomputed)",
+    "control": "Controls (they see the ground truth)",
+}
+
+
+def write_tables(rows: pd.DataFrame, base: Path) -> list[Path]:
+    """Write the rows of one task as `<base>.md`, `<base>.html` and `<base>.csv`.
+
+    Args:
+        rows: with `kind`, one of `KINDS`, and the columns of `SCORES` where they have these scores.
+        base: the path of the files without their suffixes.
+
+    Returns:
+        The files written.
+    """
+    task = str(rows["task"].iloc[0])
+    rows = rows.join(ranks(rows[rows["kind"] == "recomputed"]))
+    sections = {kind: _section(rows, kind) for kind in KINDS if (rows["kind"] == kind).any()}
+    table = pd.concat(part.assign(kind=kind) for kind, part in sections.items())
+    base.parent.mkdir(parents=True, exist_ok=True)
+    written = []
+    for suffix, content in (
+        (".md", _markdown(task, sections)),
+        (".html", _html(task, sections)),
+        (".csv", table.to_csv(index=False, lineterminator="\n")),
+    ):
+        written.append(base.with_name(base.name + suffix))  # a task may have a dot in its name
+        written[-1].write_text(content, encoding="utf-8", newline="\n")
+    return written
+
+
+def ranks(rows: pd.DataFrame) -> pd.DataFrame:
+    """The best and the worst rank that each row can claim by box F1, where rows may tie.
+
+    A result holds no scores of single images, so two rows are told apart by their stored 95 % intervals alone. Each is
+    read as that of a normal distribution of standard error width / (2 x 1.96), the errors are taken as independent, and
+    one row is better where the 95 % interval of the difference lies above 0. Rows over the same images mostly err
+    alike, which makes their difference surer than this says: there are rather too many ties. `compare` pairs two runs.
+
+    The best rank is 1 + the number of rows that are better, the worst is n - the number of rows that are worse. Ties
+    are not transitive: A may tie with B, and B with C, where A is better than C.
+
+    Args:
+        rows: of one task; ranked within equal task version, protocol, annotations and number of images.
+
+    Returns:
+        `rank best` and `rank worst`, by the index of `rows`; rows without a score or an interval have none.
+    """
+    bounds = [f"{RANKED_BY} low", f"{RANKED_BY} high"]
+    empty = pd.DataFrame(columns=["rank best", "rank worst"], dtype=float)
+    if not {RANKED_BY, *bounds} <= set(rows.columns):
+        return empty
+    found = [empty]
+    for _, group in rows.dropna(subset=[RANKED_BY, *bounds]).groupby(list(_COMPARABLE), sort=True):
+        value = group[RANKED_BY].to_numpy(dtype=float)
+        half = (group[bounds[1]] - group[bounds[0]]).to_numpy(dtype=float) / 2
+        surely_better = value[:, None] - value[None, :] > np.hypot(half[:, None], half[None, :])
+        best = 1 + surely_better.sum(axis=0)
+        worst = len(group) - surely_better.sum(axis=1)
+        found.append(pd.DataFrame({"rank best": best, "rank worst": worst}, index=group.index, dtype=float))
+    return pd.concat(found) if len(found) > 1 else empty
+
+
+def _section(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """The rows of one kind, best box F1 (then counting F1) first, without the columns that none of them has."""
+    chosen = rows[rows["kind"] == kind].drop(columns=["task", "kind", "annotations"], errors="ignore")
+    order = [name for name in (RANKED_BY, title_of("counting.f1")) if name in chosen]
+    chosen = chosen.sort_values([*order, "method"], ascending=[False] * len(order) + [True], na_position="last")
+    chosen = chosen.dropna(axis=1, how="all")
+    first = [name for name in ("rank best", "rank worst") if name in chosen]
+    return chosen[[*first, *(name for name in chosen if name not in first)]].astype(dict.fromkeys(first, "Int64"))
+
+
+def _shown(section: pd.DataFrame) -> pd.DataFrame:
+    """Percent with half intervals, as people read it."""
+    shown = pd.DataFrame(index=section.index)
+    for name in section.columns:
+        if name.endswith((" low", " high", " worst")):
+            continue
+        column = section[name]
+        if name == "rank best":
+            shown["rank"] = [
+                "-" if pd.isna(best) else str(best) if best == worst else f"{best}-{worst}"
+                for best, worst in zip(column, section["rank worst"], strict=True)
+            ]
+            continue
+        if name in SCORES:
+            bounds = [
+                section.get(f"{name} {end}", pd.Series(index=section.index, dtype=float)) for end in ("low", "high")
+            ]
+            column = pd.Series(
+                [
+                    PERCENT.text(None if pd.isna(value) else value)
+                    + ("" if pd.isna(low) else f" ±{PERCENT.half((low, high))}")
+                    for value, low, high in zip(column, *bounds, strict=True)
+                ],
+                index=section.index,
+            )
+        elif name in ("images", "failed", "tokens"):
+            column = column.map(lambda value: "-" if pd.isna(value) else str(int(value)))
+        elif name == "oracle threshold":
+            column = column.map(lambda value: "-" if pd.isna(value) else f"{value:.2f}")
+        elif name == "seconds":
+            column = column.map(lambda value: "-" if pd.isna(value) else f"{value:.1f}")
+        shown[name] = column.fillna("-")
+    return shown
+
+
+def _markdown(task: str, sections: dict[str, pd.DataFrame]) -> str:
+    from html import escape
+
+    def plain(text: str) -> str:
+        """Text that is neither markup nor the end of its cell."""
+        return escape(text, quote=False).replace("|", "\\|")
+
+    parts = [
+        f"# {task}",
+        "Percent; ± is half of the 95 % bootstrap interval over images. Generated: edit nothing here.",
+    ]
+    if any("rank best" in section for section in sections.values()):
+        parts.append(_RANK_NOTE)
+    for kind, section in sections.items():
+        shown = _shown(section).map(plain)
+        parts += [f"## {_HEADINGS[kind]}", shown.to_markdown(index=False, disable_numparse=True)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _html(task: str, sections: dict[str, pd.DataFrame]) -> str:
+    from html import escape
+
+    parts = [
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(task)}</title>",
+        f"<style>{_STYLE}</style><h1>{escape(task)}</h1>",
+        "<p>Percent; ± is half of the 95 % bootstrap interval over images.</p>",
+    ]
+    for kind, section in sections.items():
+        parts.append(f"<h2>{_HEADINGS[kind]}</h2>")
+        parts.append(_shown(section).to_html(index=False, escape=True, border=0))
+        if "rank best" in section:
+            parts.append(f"<p>{escape(_RANK_NOTE)}</p>")
+    return "\n".join(parts) + "\n"

@@ -1,0 +1,201 @@
+"""Did a metric value move? For CI: compares results with stored ones, the guarded results, value by value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from earthinstruct.errors import DataError
+from earthinstruct.files import read_bytes, replace_file
+from earthinstruct.results.result import Result, read_result
+
+TOLERANCE = 0.001
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A value that differs by more than the tolerance.
+
+    Attributes:
+        name: path of the value in the metrics, such as `box.f1`.
+        before: the guarded value; None: undefined or absent.
+        after: the new value; None: undefined or absent.
+        within_interval: the new value lies in the 95 % interval of the guarded one; None: it has none.
+    """
+
+    name: str
+    before: float | None
+    after: float | None
+    within_interval: bool | None
+
+    def __str__(self) -> str:
+        def show(value: float | None) -> str:
+            return "undefined" if value is None else f"{value:.4f}"
+
+        by = "" if self.before is None or self.after is None else f" ({self.after - self.before:+.4f})"
+        within = {True: ", within the 95 % interval", False: ", outside the 95 % interval", None: ""}
+        return f"{self.name}: {show(self.before)} -> {show(self.after)}{by}{within[self.within_interval]}"
+
+
+def moved_values(result: Result, guarded: Result, tolerance: float = TOLERANCE) -> list[Moved]:
+    """The values of a result that differ from a guarded result by more than `tolerance`, in the order of the file.
+
+    Intervals are not compared. A value that is defined in one of the two alone has moved, and so has one that the new
+    result lacks; one that the guarded result lacks is new (`new_values`).
+
+    Args:
+        result: the new result.
+        guarded: what it is held against.
+        tolerance: largest difference that is no difference.
+
+    Raises:
+        DataError: the two are not of the same task, task version, protocol and ground truth.
+    """
+    for what, new, old in (
+        ("task", result.task.name, guarded.task.name),
+        ("task version", result.task.version, guarded.task.version),
+        ("protocol", result.protocol, guarded.protocol),
+        ("annotations", result.task.dataset.annotations_sha256, guarded.task.dataset.annotations_sha256),
+        ("number of images", result.task.dataset.n_images, guarded.task.dataset.n_images),
+    ):
+        if new != old:
+            raise DataError(f"the results do not compare: {what} {new!r} against {old!r}")
+    after = dict(metric_values(result))
+    intervals = dict(metric_intervals(guarded))
+    moved = []
+    for name, old_value in metric_values(guarded):
+        new_value = after.get(name)
+        if old_value is None and new_value is None:
+            continue
+        if old_value is None or new_value is None or abs(new_value - old_value) > tolerance:
+            bounds = intervals.get(name)
+            within = None if bounds is None or new_value is None else bounds[0] <= new_value <= bounds[1]
+            moved.append(Moved(name, old_value, new_value, within))
+    return moved
+
+
+def new_values(result: Result, guarded: Result) -> list[str]:
+    """The values that a guarded result does not have, such as those of a metric added since."""
+    before = dict(metric_values(guarded))
+    return [name for name, value in metric_values(result) if value is not None and name not in before]
+
+
+def metric_values(result: Result) -> Iterator[tuple[str, float | None]]:
+    """Every number in the metrics of a result by its path; `.value` is left off, intervals are left out."""
+    return _leaves(msgspec.to_builtins(result.metrics))
+
+
+def metric_intervals(result: Result) -> Iterator[tuple[str, tuple[float, float]]]:
+    """The 95 % interval of every value that has one, by the same paths."""
+    return _intervals(msgspec.to_builtins(result.metrics))
+
+
+def results_in(path: Path) -> list[tuple[Path, Result]]:
+    """The result file itself, or every result under a folder: `result.json` of run folders, else any JSON file.
+
+    Raises:
+        DataError: there is none, or one is malformed.
+    """
+    if not path.is_dir():
+        return [(path, read_result(path))]
+    files = sorted(path.rglob("result.json")) or sorted(path.rglob("*.json"))
+    if not files:
+        raise DataError(
+            f"{path} holds no result; give a result file, or a folder such as `earthinstruct evaluate` prints"
+        )
+    return [(file, read_result(file)) for file in files]
+
+
+def guarded_for(result: Result, against: Path) -> Result:
+    """The guarded result of a result: the file itself, or the one in a folder with the same task, method and protocol.
+
+    Raises:
+        DataError: there is none, or several.
+    """
+    if against.is_file():
+        return read_result(against)
+    found = [(file, guarded) for file, guarded in _stored(against) if identity(guarded) == identity(result)]
+    if len(found) != 1:
+        task, method, protocol = identity(result)
+        names = ", ".join(str(file) for file, _ in found) or "none"
+        raise DataError(
+            f"{against}: expected one result of {method} on {task}, protocol {protocol}; found {names}. "
+            "Give the file itself, or guard the result with --update"
+        )
+    return found[0][1]
+
+
+def identity(result: Result) -> tuple[str, str, str]:
+    """What a result and its guarded result have in common: task, method, protocol."""
+    return result.task.name, result.method.name, result.protocol
+
+
+def not_run(results: Sequence[Result], against: Path) -> list[Path]:
+    """The guarded results of the methods in `results` that have no result among them: a task that is now skipped."""
+    if against.is_file():
+        return []
+    methods = {(result.method.name, result.protocol) for result in results}
+    done = {identity(result) for result in results}
+    return [
+        file for file, guarded in _stored(against) if identity(guarded)[1:] in methods and identity(guarded) not in done
+    ]
+
+
+def guard(file: Path, result: Result, against: Path) -> Path:
+    """Guard a result: in place of the one guarded so far, else as `<task>/<method>.json` in the folder.
+
+    Returns:
+        The file written.
+
+    Raises:
+        DataError: the task's name would leave the folder.
+    """
+    same = [path for path, guarded in _stored(against) if identity(guarded) == identity(result)]
+    target = against if against.suffix == ".json" else same[0] if same else against / _place(file, result)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(target, read_bytes(file, "result"))
+    return target
+
+
+def _place(file: Path, result: Result) -> Path:
+    protocol = "" if result.protocol == "standard" else f"-{result.protocol}"
+    method = file.parent.name if file.name == "result.json" else file.stem
+    place = Path(*result.task.name.split("/"), f"{method}{protocol}.json")
+    if place.is_absolute() or ".." in place.parts:
+        raise DataError(f"{file}: the task {result.task.name!r} leaves the folder of the guarded results")
+    return place
+
+
+def _stored(folder: Path) -> list[tuple[Path, Result]]:
+    """Every JSON file in a folder; of run folders `result.json` alone."""
+    runs = {file.parent for file in folder.rglob("result.json")}
+    files = [file for file in folder.rglob("*.json") if file.name == "result.json" or file.parent not in runs]
+    return [(file, read_result(file)) for file in sorted(files)]
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, float | None]]:
+    if isinstance(value, dict):
+        for key, part in value.items():
+            if key in ("ci95", "reason"):
+                continue
+            yield from _leaves(part, path if key == "value" else f"{path}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for i, part in enumerate(value):
+            yield from _leaves(part, f"{path}[{i}]")
+    elif value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        yield path, value
+
+
+def _intervals(value: Any, path: str = "") -> Iterator[tuple[str, tuple[float, float]]]:
+    if isinstance(value, dict):
+        known = value.get("ci95")
+        if isinstance(known, dict):  # of the scores of a category
+            yield from ((f"{path}.{score}", tuple(of)) for score, of in known.items())
+        elif known is not None:
+            yield path, tuple(known)
+        for key, part in value.items():
+            yield from _intervals(part, f"{path}.{key}".lstrip("."))

@@ -1,0 +1,273 @@
+"""The result file: a versioned schema that says what was run, on what, under which rules, and what came out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import os
+import platform
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from earthinstruct.errors import DataError
+from earthinstruct.files import decode_json, read_bytes
+from earthinstruct.metrics import Metrics
+from earthinstruct.regions import ImageId
+from earthinstruct.tasks import MappedLabel
+
+SCHEMA_VERSION = 1
+
+_SECRET_NAME = re.compile(
+    r"((^|[_\-.]|api|access|private)key|token|secret|password|passwd|passphrase|authorization|credentials?)$",
+    re.IGNORECASE,
+)
+# user and password before a host: all up to the last @ of the authority; beyond a slash only after a colon that begins
+# no port, and without a scheme only where there is a password
+_CREDENTIALS = re.compile(
+    r"(?<=://)(?:[^/\s?#]*@|[^/\s?#@:]*:(?!\d+(?:[/?#]|$))[^\s,;]*@)|(?<![\w/@.:-])[\w.+-]+:[^\s/@,;]+(?:@[^\s/@,;]+)*@(?=[\w\[])"
+)
+_QUERY_OF_ADDRESS = re.compile(r"(\w://[^\s?#]*)[?#]\S*")
+_SHORTEST_SECRET = 6  # a shorter text stands in too many others
+_RECORDED_PACKAGES = ("earthinstruct", "numpy", "scipy", "pycocotools", "pillow")
+
+
+class DatasetInfo(msgspec.Struct, frozen=True):
+    """The annotation file that was scored against. `n_images` is what was scored, fewer than all under a limit."""
+
+    name: str
+    annotations_sha256: str
+    n_images: int
+
+
+class TaskInfo(msgspec.Struct, frozen=True):
+    """The task, and the hash of the instruction text that was given."""
+
+    name: str
+    version: str
+    dataset: DatasetInfo
+    instruction_sha256: str
+
+
+class WeightsInfo(msgspec.Struct, frozen=True):
+    """One weights file."""
+
+    name: str
+    sha256: str
+
+
+class MethodInfo(msgspec.Struct, frozen=True):
+    """What a method says of itself.
+
+    Attributes:
+        name: the method's name.
+        version: its version.
+        parameters: every parameter, given or default.
+        weights: the files it loaded.
+        device: the device it ran on.
+        packages: versions of packages that matter to it.
+        notes: sentences shown under the table.
+        made_for: the datasets its weights are made for; on others its scores are marked out of domain. None: any.
+        control: it sees the ground truth.
+    """
+
+    name: str
+    version: str | None = None
+    parameters: dict[str, Any] = {}
+    weights: list[WeightsInfo] = []
+    device: str | None = None
+    packages: dict[str, str] = {}
+    notes: list[str] = []
+    made_for: list[str] | None = None
+    control: bool = False
+
+
+class EnvironmentInfo(msgspec.Struct, frozen=True):
+    """Where it ran."""
+
+    python: str
+    platform: str
+    device: str
+    packages: dict[str, str]
+
+
+class RunInfo(msgspec.Struct, frozen=True):
+    """What it cost, and what failed.
+
+    Attributes:
+        seconds: wall time per stage, summed over images; `total` is the time inside `predict`.
+        input_tokens: tokens sent to a language model.
+        output_tokens: tokens it wrote.
+        n_done: images with a prediction.
+        n_failed: images that count as predicted empty.
+        failed: image id -> reason.
+        events: what happened to predictions, in words -> how often, summed over images.
+    """
+
+    seconds: dict[str, float]
+    input_tokens: int
+    output_tokens: int
+    n_done: int
+    n_failed: int
+    failed: dict[str, str]
+    events: dict[str, int] = {}
+
+
+class PredictionsInfo(msgspec.Struct, frozen=True):
+    """The predictions file that was scored; None for a folder."""
+
+    sha256: str | None
+
+
+class Result(msgspec.Struct, frozen=True):
+    """One scored run of one method on one task."""
+
+    schema_version: int
+    task: TaskInfo
+    protocol: str
+    method: MethodInfo
+    environment: EnvironmentInfo
+    run: RunInfo
+    metrics: Metrics
+    label_map: dict[str, MappedLabel]
+    label_mapper: str
+    predictions: PredictionsInfo
+
+
+def read_result(path: Path) -> Result:
+    """Read a result file.
+
+    Raises:
+        DataError: it is missing, malformed, or of another schema version.
+    """
+    content = read_bytes(path, "result")
+    result = decode_json(content, msgspec.json.Decoder(Result), f"{path} is not a result file: {{error}}")
+    if result.schema_version != SCHEMA_VERSION:
+        raise DataError(f"{path} has schema version {result.schema_version}; this release reads {SCHEMA_VERSION}")
+    return result
+
+
+def result_schema() -> dict[str, Any]:
+    """The JSON Schema of a result file, generated from `Result`: the same on every Python and msgspec."""
+    return {name: _canonical(part) for name, part in msgspec.json.schema(Result).items()}
+
+
+def _canonical(part: Any) -> Any:
+    """A part of a schema in one form: Python 3.13 dedents docstrings, msgspec 0.22 reversed the order of `anyOf`."""
+    if isinstance(part, list):
+        return [_canonical(element) for element in part]
+    if not isinstance(part, dict):
+        return part
+    whole = {name: _canonical(value) for name, value in part.items()}
+    if isinstance(text := whole.get("description"), str):
+        whole["description"] = inspect.cleandoc(text)
+    if isinstance(choices := whole.get("anyOf"), list):
+        whole["anyOf"] = sorted(choices, key=lambda choice: (choice == {"type": "null"}, str(choice)))
+    return whole
+
+
+def environment_info(method: MethodInfo) -> EnvironmentInfo:
+    """This machine, and the versions of the packages that matter."""
+    packages = {}
+    for name in _RECORDED_PACKAGES:
+        try:
+            packages[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            packages[name] = "not installed"
+    return EnvironmentInfo(
+        python=platform.python_version(),
+        platform=f"{platform.system()}-{platform.machine()}",
+        device=method.device or "cpu",
+        packages=packages | method.packages,
+    )
+
+
+def method_info(method: object, *, control: bool = False) -> MethodInfo:
+    """What a method says of itself through `name` and `describe()`, without secrets.
+
+    Raises:
+        DataError: `describe()` raises, or returns something else than the fields of `MethodInfo`, or what JSON cannot
+            hold.
+    """
+    name = str(getattr(method, "name", type(method).__name__))
+    describe = getattr(method, "describe", None)
+    try:
+        described = dict(describe()) if callable(describe) else {}
+    except (Exception, SystemExit) as error:
+        raise DataError(f"method {name!r}: describe() failed: {type(error).__name__}: {error}") from error
+    try:
+        described["parameters"] = without_secrets(described.get("parameters") or {})
+        info = msgspec.convert({**described, "name": name, "control": control}, type=MethodInfo)
+        msgspec.json.encode(info)
+        return info
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:  # msgspec's are ValueErrors
+        raise DataError(f"method {name!r}: describe() is malformed: {error}") from error
+
+
+def without_secrets(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as they may be written: no keys or tokens, no user or password in an address."""
+    return {
+        str(key): _without_credentials(value) for key, value in parameters.items() if not _SECRET_NAME.search(str(key))
+    }
+
+
+def secret_values(parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """The texts that no file may hold: values of parameters and environment variables that are named like a secret.
+
+    The longest first, so that none is half replaced by another that it begins with.
+
+    >>> found = secret_values({"api_key": "sk-12345", "hubs": [{"token": "hf_1234"}], "key": "", "size": 3})
+    >>> [text for text in found if text not in secret_values({})]
+    ['sk-12345', 'hf_1234']
+    """
+    found = {str(value) for name, value in os.environ.items() if _SECRET_NAME.search(name)}
+    found |= set(_named_like_secrets(parameters))
+    return tuple(
+        sorted((value for value in found if len(value) >= _SHORTEST_SECRET), key=lambda text: (-len(text), text))
+    )
+
+
+def redacted(text: str, secrets: Sequence[str]) -> str:
+    """A text as it may be shown: `***` for each secret, for user and password in an address, and for its query.
+
+    Args:
+        text: for example what a server or a library quotes of a request.
+        secrets: texts that it must not hold, the longest first.
+
+    >>> redacted("401: sk-12345 at https://me:p@ss@host/v1?sig=1", ["sk-12345"])
+    '401: *** at https://***@host/v1?***'
+    """
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return _QUERY_OF_ADDRESS.sub(r"\1?***", _CREDENTIALS.sub("***@", text))
+
+
+def _named_like_secrets(value: Any, name: str = "") -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _named_like_secrets(part, str(key))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _named_like_secrets(part, name)
+    elif _SECRET_NAME.search(name):
+        yield str(value)
+
+
+def _without_credentials(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, str):
+        return _QUERY_OF_ADDRESS.sub(r"\1", _CREDENTIALS.sub("", value))
+    if isinstance(value, Mapping):
+        return without_secrets(value)
+    if isinstance(value, list | tuple):
+        return [_without_credentials(part) for part in value]
+    return value
+
+
+def failed_by_name(failed: Mapping[ImageId, str]) -> dict[str, str]:
+    """Failures with image ids as text, for JSON."""
+    return {str(image): reason for image, reason in failed.items()}

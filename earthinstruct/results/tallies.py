@@ -1,0 +1,150 @@
+"""`tallies.npz`: the numbers per image and category beside a result, from which two runs are compared."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.errors import DataError
+from earthinstruct.files import decode_json, replace_file
+from earthinstruct.metrics import Tally
+from earthinstruct.regions import ImageId
+from earthinstruct.results.result import Result
+
+TALLIES_FILE = "tallies.npz"
+_HEAD, _IMAGES = "head", "images"
+_HEADER_OF_ARRAY = 1 << 10  # bytes, at most
+
+
+class _Head(msgspec.Struct):
+    """What the arrays of a file are about, and the result that they belong to."""
+
+    task: str
+    task_version: str
+    annotations_sha256: str
+    predictions_sha256: str | None
+    protocol: str
+    threshold: float | None
+    images: list[ImageId]
+    categories: list[str]
+    groups: dict[str, list[str]]
+
+
+@dataclass(frozen=True, eq=False)
+class StoredTallies:
+    """What a `tallies.npz` holds.
+
+    Attributes:
+        tallies: name -> tally, as `earthinstruct.metrics.measuring.Chunk.named_tallies`.
+        groups: group -> its categories.
+    """
+
+    tallies: dict[str, Tally]
+    groups: dict[str, tuple[str, ...]]
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The scored categories."""
+        return self.tallies["box"].categories
+
+
+def write_tallies(
+    folder: Path, result: Result, groups: Mapping[str, tuple[str, ...]], tallies: Mapping[str, Tally]
+) -> None:
+    """Write the tallies of a result into its folder; the same tallies are the same bytes.
+
+    Args:
+        folder: where the result is.
+        result: the result.
+        groups: group -> its categories.
+        tallies: name -> tally; that of boxes has every image.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    box = tallies["box"]
+    head = _head(result, list(box.images), list(box.categories), {name: list(of) for name, of in groups.items()})
+    arrays: dict[str, NDArray[Any]] = {_HEAD: np.frombuffer(msgspec.json.encode(head), dtype=np.uint8)}
+    place = {image: i for i, image in enumerate(box.images)}
+    for name, tally in tallies.items():
+        if tally.images != box.images:  # protocol `paper` counts in some images alone
+            arrays[f"{name}/{_IMAGES}"] = np.array([place[image] for image in tally.images], dtype=np.int32)
+        arrays |= {f"{name}/{column}": values for column, values in tally.compact().columns.items()}
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    replace_file(folder / TALLIES_FILE, content.getvalue())
+
+
+def read_tallies(folder: Path, result: Result) -> StoredTallies | None:
+    """The tallies of a result; None where its folder has none, as those of earlier releases.
+
+    Raises:
+        DataError: the file is malformed, or belongs to another result.
+    """
+    path = folder / TALLIES_FILE
+    if not path.is_file():
+        return None
+    try:
+        with zipfile.ZipFile(path) as file:
+            content = file.read(f"{_HEAD}.npy")
+            head = decode_json(_array(content).tobytes(), msgspec.json.Decoder(_Head), "{error}")
+            if head != _head(result, head.images, head.categories, head.groups):
+                raise DataError("it belongs to another result")
+            stored = _tallies(file, head)
+    except (DataError, KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path} cannot be used: {error}; delete it to compare the predictions themselves, or score them again"
+        ) from error
+    return StoredTallies(stored, {name: tuple(of) for name, of in head.groups.items()})
+
+
+def _head(result: Result, images: list[ImageId], categories: list[str], groups: dict[str, list[str]]) -> _Head:
+    sweep = result.metrics.sweep
+    return _Head(
+        task=result.task.name,
+        task_version=result.task.version,
+        annotations_sha256=result.task.dataset.annotations_sha256,
+        predictions_sha256=result.predictions.sha256,
+        protocol=result.protocol,
+        threshold=None if sweep is None else sweep.threshold,
+        images=images,
+        categories=categories,
+        groups=groups,
+    )
+
+
+def _tallies(file: zipfile.ZipFile, head: _Head) -> dict[str, Tally]:
+    shape = (len(head.images), len(head.categories))
+    most = shape[0] * max(shape[1], 1) * 8 + _HEADER_OF_ARRAY
+    columns: dict[str, dict[str, NDArray[Any]]] = {}
+    for entry in file.infolist():
+        name, _, column = entry.filename.removesuffix(".npy").rpartition("/")
+        if name:
+            if entry.file_size > most:  # before it is decompressed
+                raise DataError(f"{entry.filename} has {entry.file_size} bytes; expected at most {most}")
+            columns.setdefault(name, {})[column] = _array(file.read(entry))
+    images, categories = tuple(head.images), tuple(head.categories)
+    found = {}
+    for name, of_tally in columns.items():
+        chosen = of_tally.pop(_IMAGES, None)
+        own = images if chosen is None else tuple(images[i] for i in chosen.tolist())
+        for column, values in of_tally.items():
+            if values.shape != (len(own), shape[1]) or values.dtype.kind not in "if":
+                raise DataError(
+                    f"{name}/{column} is {values.dtype} of shape {values.shape}; expected numbers of {shape}"
+                )
+        found[name] = Tally(own, categories, of_tally)
+    return found
+
+
+def _array(content: bytes) -> NDArray[Any]:
+    array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    return array

@@ -1,0 +1,140 @@
+"""Compares two runs of one task on the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from earthinstruct.datasets import Dataset
+from earthinstruct.errors import DataError
+from earthinstruct.metrics import (
+    CATALOGUE,
+    RESAMPLES,
+    Difference,
+    ExtraMetric,
+    Metric,
+    Paired,
+    Score,
+    extra_metrics,
+    paired,
+    protocol_named,
+)
+from earthinstruct.results import StoredTallies, read_result, read_tallies
+from earthinstruct.scoring.stored import StoredRun, dataset_of, read_stored
+
+_COUNTING_ERRORS = {"over": "fp", "under": "fn"}
+# (name, whether it is a group) -> categories
+_Over = Mapping[tuple[str, bool], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One score of two runs.
+
+    Attributes:
+        score: its path in the metrics of a result, for example `box.f1` or `errors.box.missed`.
+        over: a group of categories, or one category.
+        is_group: whether it is a group.
+        difference: second minus first; of error types in objects, summed over images and categories.
+    """
+
+    score: str
+    over: str
+    is_group: bool
+    difference: Difference
+
+
+def compare_runs(
+    first: Path,
+    second: Path,
+    *,
+    dataset: str | Dataset | None = None,
+    data: Path | None = None,
+    resamples: int = RESAMPLES,
+    metrics: Sequence[str | Metric] = (),
+) -> list[Compared]:
+    """The scores and the error types of two run folders, their difference and how sure it is.
+
+    Scores that are functions of sums over images: F1, precision, recall, AP_nc50 (protocol `standard`), mIoU.
+
+    They are made from `tallies.npz` beside each result. Without that file, and for metrics of one's own, predictions
+    are scored again, with the label map of the result and, after a sweep, with its score threshold.
+
+    Args:
+        first: a run folder, with `result.json` and `tallies.npz`, or `predictions.jsonl`.
+        second: another of the same task.
+        dataset: the dataset, or its name or path; None: from where the run had it. It is read where predictions are
+            scored again.
+        data: the folder of the user's data; None: the one that the run had.
+        resamples: bootstrap resamples of the images, the same for both runs.
+        metrics: metric plug-ins to compare besides, by name or as objects.
+
+    Raises:
+        DataError: a folder is incomplete, the runs are of different tasks, protocols or ground truth, or a metric is
+            undefined for one of them.
+    """
+    results = [read_result(folder / "result.json") for folder in (first, second)]
+    for what in ("name", "version", "dataset"):
+        values = [getattr(result.task, what) for result in results]
+        if values[0] != values[1]:
+            raise DataError(f"the runs do not compare: task {what} {values[0]!r} against {values[1]!r}")
+    if results[0].protocol != results[1].protocol:
+        raise DataError(f"the runs do not compare: protocol {results[0].protocol!r} against {results[1].protocol!r}")
+    extra = extra_metrics(metrics)
+    found: list[StoredTallies] = []
+    for folder, result in zip((first, second), results, strict=True):
+        stored = None if extra else read_tallies(folder, result)
+        if stored is None:
+            dataset = dataset_of(folder, result, dataset, data)
+            stored = _scored_again(read_stored(folder, result, dataset), extra)
+        found.append(stored)
+    functions = [(path, score.tally, score.function) for path, score in CATALOGUE.items() if score.function]
+    functions += [
+        (f"{path}.mean", path, of.function(found[0].categories))
+        for path, of in ((f"extra.{metric.name}", metric) for metric in extra)
+    ]
+    compared = {tally for _, tally, _ in functions} | {"errors.box", "errors.mask"}
+    of_a, of_b = ({name: tally for name, tally in of.tallies.items() if name in compared} for of in found)
+    try:  # masks only where both runs have them
+        pairs = paired(of_a, of_b, resamples)
+    except ValueError as error:
+        raise DataError(f"the runs do not compare: {error}") from error
+    over = {(name, True): members for name, members in found[0].groups.items()}
+    over |= {(name, False): (name,) for name in found[0].categories}
+    closed_ap = protocol_named(results[0].protocol).constant_score_ap is None
+    return [*_scores(functions, pairs, over, closed_ap), *_errors(pairs, over)]
+
+
+def _scored_again(run: StoredRun, extra: Sequence[ExtraMetric]) -> StoredTallies:
+    whole = run.scoring_set().tallied(run.threshold, extra)
+    for name, tally in whole.extra.items():
+        if isinstance(tally, str):
+            raise DataError(f"metric {name!r} is undefined for {run.folder}: {tally}")
+    return StoredTallies(whole.named_tallies, dict(run.task.groups))
+
+
+def _scores(
+    functions: Sequence[tuple[str, str, Score]], pairs: Mapping[str, Paired], over: _Over, closed_ap: bool
+) -> Iterator[Compared]:
+    """The differences of scores: path, tally, and the function of the tally."""
+    for path, tally, function in functions:
+        if tally not in pairs or (path.endswith(".ap_nc50") and not closed_ap):
+            continue
+        for which, categories in over.items():
+            difference = pairs[tally].of_mean(function, categories)
+            if difference is not None:
+                yield Compared(path, *which, difference)
+
+
+def _errors(pairs: Mapping[str, Paired], over: _Over) -> Iterator[Compared]:
+    for name, pair in pairs.items():
+        if name == "counting":
+            columns = {f"errors.counting.{error}": column for error, column in _COUNTING_ERRORS.items()}
+        elif name.startswith("errors."):
+            columns = {f"{name}.{column}": column for column in pair.totals[0]}
+        else:
+            continue
+        for path, column in columns.items():
+            for which, categories in over.items():
+                yield Compared(path, *which, pair.of_sum(column, categories))

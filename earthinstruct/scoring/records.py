@@ -1,0 +1,200 @@
+"""Scores stored predictions: maps labels, and hands images to the metrics, some hundred at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.contract import Usage
+from earthinstruct.datasets import Dataset
+from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.metrics import (
+    RESAMPLES,
+    STANDARD,
+    Chunk,
+    ExtraMetric,
+    Metrics,
+    Predicted,
+    Protocol,
+    Tally,
+    Truth,
+    Value,
+    boxes_of_chunk,
+    choose_threshold,
+    metrics_of,
+)
+from earthinstruct.predictions import Record
+from earthinstruct.regions import ImageId, Instances
+from earthinstruct.scoring.columns import Columns, Survey
+from earthinstruct.tasks import ExactMapper, LabelMapper, MappedLabel, Task
+
+_IMAGES_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores, and what they rest on.
+
+    Attributes:
+        metrics: every score.
+        tallies: name -> numbers per image and category that scores are made of, as `Chunk.named_tallies`.
+        label_map: where each label went.
+        n_done: images with a prediction.
+        failed: image -> reason, for the images that count as predicted empty.
+        usage: what the predictions of the scored images cost.
+    """
+
+    metrics: Metrics
+    tallies: dict[str, Tally]
+    label_map: dict[str, MappedLabel]
+    n_done: int
+    failed: dict[ImageId, str]
+    usage: Usage
+
+
+def score_records(
+    task: Task,
+    dataset: Dataset,
+    records: Mapping[ImageId, Record],
+    *,
+    protocol: Protocol = STANDARD,
+    mapper: LabelMapper | None = None,
+    sweep: bool = False,
+    resamples: int = RESAMPLES,
+    images: Sequence[ImageId] | None = None,
+    extra: Sequence[ExtraMetric] = (),
+) -> Scored:
+    """Score predictions of one task.
+
+    Args:
+        task: the task.
+        dataset: its images and ground truth.
+        records: predictions by image.
+        protocol: the rules.
+        mapper: from labels to categories; None: `exact`.
+        sweep: choose the score threshold first.
+        resamples: bootstrap resamples; 0: no intervals.
+        images: score these images only; None: all of the dataset.
+        extra: also these metric plug-ins.
+
+    Raises:
+        DataError: a record is malformed, or a label maps to nothing where the categories were given.
+        EarthInstructError: a sweep of predictions without scores, or a metric plug-in that gives no score.
+    """
+    known = ScoringSet(task, dataset, records, protocol, mapper, images)
+    chosen = None
+    if sweep:
+        if known.survey.instances.scored is None:
+            raise EarthInstructError(
+                "--sweep needs predictions with scores, and these have none (they are confidence-free)"
+            )
+        boxes = [boxes_of_chunk(*chunk, protocol) for chunk in known.chunks(boxes_only=True)]
+        chosen = choose_threshold(boxes, known.truth(range(0)), protocol)
+    whole = known.tallied(None if chosen is None else chosen.threshold, extra)
+    metrics = metrics_of(
+        whole,
+        task.groups,
+        protocol,
+        chosen,
+        resamples=resamples,
+        no_masks_reason=dataset.no_masks_reason or known.survey.no_masks_reason,
+        extra=extra,
+    )
+    if task.setting == "open_subclass":
+        metrics = msgspec.structs.replace(metrics, adherence=known.adherence)
+    failed = known.survey.failed
+    n_done = len(known.images) - len(failed)
+    return Scored(metrics, whole.named_tallies, known.label_map, n_done, failed, known.survey.usage)
+
+
+class ScoringSet:
+    """Ground truth and predictions of one task: read once to know the labels, then handed out in chunks.
+
+    The arguments and errors are those of `score_records`.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        dataset: Dataset,
+        records: Mapping[ImageId, Record],
+        protocol: Protocol = STANDARD,
+        mapper: LabelMapper | None = None,
+        images: Sequence[ImageId] | None = None,
+    ) -> None:
+        wanted = None if images is None else set(images)
+        self.task, self.dataset, self.records, self.protocol = task, dataset, records, protocol
+        self.images = [image for image in dataset.images if wanted is None or image.id in wanted]
+        self.survey = Survey()
+        for image in self.images:
+            self.survey.add(image.id, records.get(image.id))
+        self.label_map = (mapper or ExactMapper()).map(sorted(self.survey.first_image), task.vocabulary.categories)
+        if task.setting == "open_vocabulary":
+            for label, mapped in self.label_map.items():
+                if mapped.category is None:
+                    raise DataError(
+                        f"image {self.survey.first_image[label]!r}: label {label!r} is not one of the categories "
+                        f"({', '.join(task.categories)}); give a label map with --label-map"
+                    )
+        category = {name: i for i, name in enumerate(task.categories)}
+        of_label = {label: category.get(mapped.category or "", -1) for label, mapped in self.label_map.items()}
+        self.columns = Columns.of(self.survey, of_label, len(category))
+        self._index_truth()
+
+    def _index_truth(self) -> None:
+        """Where each image's ground truth is, and the category of each."""
+        found = self.dataset.annotations
+        names = self.dataset.vocabulary.categories
+        scored = [self.task.categories.index(name) if name in self.task.categories else -1 for name in names]
+        place = {image.id: i for i, image in enumerate(self.images)}
+        of_image = np.array([place.get(image.id, -1) for image in self.dataset.images], dtype=np.int64)
+        self._category = np.array([*scored, -1], dtype=np.int64)[found.category]
+        self._image = np.where(self._category >= 0, of_image[found.image], -1)
+        self._by_image: NDArray[np.int64] = np.argsort(self._image, kind="stable")
+        self._bounds = np.searchsorted(self._image, np.arange(len(self.images) + 1), sorter=self._by_image)
+
+    @property
+    def adherence(self) -> Value:
+        """Share of the instances whose label maps to a category."""
+        n = self.survey.labels.total()
+        mapped = sum(k for label, k in self.survey.labels.items() if self.columns.category_of_label[label] >= 0)
+        return Value(mapped / n) if n else Value(None, reason="no instances")
+
+    def truth(self, images: range, *, boxes_only: bool = False) -> Truth:
+        """The ground truth of consecutive images."""
+        chosen = np.sort(self._by_image[self._bounds[images.start] : self._bounds[images.stop]])
+        found, stored = self.dataset.annotations, None if boxes_only else self.dataset.masks
+        first_polygon_only = self.protocol.first_polygon_only
+        return Truth(
+            images=tuple(image.id for image in self.images[images.start : images.stop]),
+            categories=self.task.categories,
+            groups=self.task.groups,
+            instances=Instances(
+                self._image[chosen] - images.start,
+                self._category[chosen],
+                found.boxes[chosen],
+                None if stored is None else stored.take(chosen, first_polygon_only=first_polygon_only),
+            ),
+            no_masks_reason=self.dataset.no_masks_reason,
+        )
+
+    def chunks(self, *, boxes_only: bool = False) -> Iterator[tuple[Truth, Predicted]]:
+        """The set, some hundred images at a time; one chunk without images where the set has none."""
+        n = len(self.images)
+        for start in range(0, max(n, 1), _IMAGES_AT_ONCE):
+            span = range(start, min(start + _IMAGES_AT_ONCE, n))
+            predicted = self.columns.predicted(self.images[start : span.stop], self.records, boxes_only=boxes_only)
+            yield self.truth(span, boxes_only=boxes_only), predicted
+
+    def tallied(self, threshold: float | None, extra: Sequence[ExtraMetric] = ()) -> Chunk:
+        """What every score needs of the set; `threshold` is the least score of a prediction that counts."""
+        any_counts = self.survey.any_counts
+        found = [
+            Chunk.of(truth, predicted, self.protocol, threshold=threshold, any_counts=any_counts, extra=extra)
+            for truth, predicted in self.chunks()
+        ]
+        return Chunk.join(found, extra)

@@ -1,0 +1,339 @@
+"""The public `score`: stored predictions of any format are scored and, where asked, kept as a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from earthinstruct.datasets import Dataset, load_dataset
+from earthinstruct.errors import EarthInstructError
+from earthinstruct.metrics import RESAMPLES, ExtraMetric, Metric, Protocol, extra_metrics, protocol_named
+from earthinstruct.predictions import (
+    Manifest,
+    Record,
+    Run,
+    hash_predictions,
+    place_of_run,
+    prediction_files,
+    read_manifest,
+    read_predictions,
+    task_info,
+)
+from earthinstruct.regions import ImageId
+from earthinstruct.results import (
+    SCHEMA_VERSION,
+    MethodInfo,
+    PredictionsInfo,
+    Result,
+    RunInfo,
+    TaskInfo,
+    environment_info,
+    failed_by_name,
+    read_result,
+)
+from earthinstruct.scoring.records import Scored, score_records
+from earthinstruct.tasks import LabelMapper, Task, named_mapper, tasks_of
+
+
+def score(
+    predictions: Path | str,
+    dataset: str | Dataset,
+    setting: str,
+    *,
+    parent: str | None = None,
+    counts: Path | str | None = None,
+    proposals: Path | str | None = None,
+    classes: Path | str | None = None,
+    min_area: int = 1,
+    data: Path | str | None = None,
+    images: Path | str | None = None,
+    protocol: str = "standard",
+    label_map: str | LabelMapper | None = None,
+    sweep: bool = False,
+    resamples: int = RESAMPLES,
+    metric: str | Metric | Sequence[str | Metric] = (),
+    name: str | None = None,
+    method_version: str | None = None,
+    output: Path | str | None = None,
+    overwrite: bool = False,
+    kept: Callable[[Path], None] | None = None,
+) -> Result:
+    """Score stored predictions, of this project's format or imported.
+
+    With `output`, the predictions become a run folder, as `evaluate` makes it. A run folder is scored in place: its
+    result is written beside its predictions, which stay as they are. Under another `name`, or with `counts` or
+    `proposals` added, it becomes a run of its own.
+
+    Args:
+        predictions: a predictions file, a run folder, a COCO results file, or a folder of count files; with `classes`,
+            semantic maps (see `earthinstruct.predictions.semantic`).
+        dataset: a dataset, the name of one, or the path of a COCO file.
+        setting: the setting the predictions answer.
+        parent: the parent category, for open_subclass.
+        counts: a folder of count files to add.
+        proposals: a proposals file to add.
+        classes: for semantic maps, a JSON file: class number -> category or null.
+        min_area: for semantic maps, the pixels of the smallest region that is an instance.
+        data: the folder of the user's data.
+        images: the folder of the images; scores need none, a report shows them.
+        protocol: `standard` or `paper`.
+        label_map: from labels to categories: `exact`, `clip:<encoder>`, a JSON file, or a mapper; None: the dataset's.
+        sweep: choose the score threshold first.
+        resamples: bootstrap resamples for intervals; 0: none.
+        metric: metric plug-ins to score besides, by name or as objects.
+        name: the method's name; None: from the run folder, else the name of the file.
+        method_version: the method's version; None: from the run folder, else none.
+        output: where run folders go, `<output>/<task>/<name>/`; None: nothing is written.
+        overwrite: replace what a run folder holds of another run or another scoring.
+        kept: called with the run folder once the result is in it.
+
+    Raises:
+        EarthInstructError: invalid input.
+    """
+    rules, extra = checked_rules(protocol, resamples, metric)
+    if isinstance(dataset, str):
+        dataset = load_dataset(dataset, _path(data), _path(images))
+    task = _one_task(dataset, setting, parent)
+    mapper = mapper_for(label_map, dataset)
+    given = _Given(Path(predictions), _path(counts), _path(proposals), _path(classes), min_area)
+    method = given.method(name, method_version)
+    info = given.task_info(task, dataset)
+    scored = partial(
+        score_records,
+        task,
+        dataset,
+        protocol=rules,
+        mapper=mapper,
+        sweep=sweep,
+        resamples=resamples,
+        extra=extra,
+    )
+    if output is None:
+        return result_of(info, method, scored(given.records(dataset)), protocol, mapper, given.files)
+    in_place = given.is_run_of(method.name)
+    folder = given.folder if in_place else place_of_run(Path(output).absolute(), task, method.name)
+    run = Run(method, task, dataset, folder, None)
+    run.manifest.task = info
+    if not in_place and folder.resolve() in (given.path.resolve(), given.folder.resolve()):
+        raise EarthInstructError(f"{folder} already holds {given.path}; give another --name or --output")
+    records = given.records(dataset)
+    with run.hold(overwrite, in_place=in_place):
+        if not overwrite:
+            _refuse_to_replace(folder, info, protocol, mapper, sweep, resamples, extra)
+        if not in_place:
+            records = run.replace(records)
+        found = scored(records)
+        result = result_of(info, method, found, protocol, mapper, prediction_files(folder))
+        run.keep(result, found.tallies)
+    if kept:
+        kept(folder)
+    return result
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The predictions that a user gives: their files, what they are and where they come from."""
+
+    path: Path
+    counts: Path | None
+    proposals: Path | None
+    classes: Path | None
+    min_area: int
+
+    def __post_init__(self) -> None:
+        if self.classes is None and self.min_area != 1:
+            raise EarthInstructError("min_area is for semantic maps; give their --classes too, or leave it out")
+        if self.classes is not None and self.added:
+            raise EarthInstructError("semantic maps take neither counts nor proposals; leave out --classes, or these")
+
+    @cached_property
+    def files(self) -> list[Path]:
+        """The predictions files of this project, else the file or folder itself."""
+        return ([] if self.classes else prediction_files(self.path)) or [self.path]
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the predictions."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    @property
+    def added(self) -> dict[str, Path]:
+        """What is added to the predictions."""
+        given = {"counts": self.counts, "proposals": self.proposals}
+        return {name: path for name, path in given.items() if path is not None}
+
+    @cached_property
+    def manifest(self) -> Manifest | None:
+        """The manifest of the run folder that the predictions lie in, if they do."""
+        if self.classes or not prediction_files(self.path):
+            return None
+        named = self.path.is_dir() or self.path.name.startswith("predictions")
+        file = self.folder / "run.json"
+        return read_manifest(file) if named and file.is_file() else None
+
+    def is_run_of(self, name: str) -> bool:
+        """Whether this is a whole run folder of the method, with nothing added."""
+        if self.classes or self.added or not prediction_files(self.path):
+            return False
+        if self.manifest is None:
+            return self.path.is_dir()
+        return self.manifest.method.name == name and self.files == prediction_files(self.folder)
+
+    def method(self, name: str | None, version: str | None) -> MethodInfo:
+        """What made the predictions; of another system, its name and the hashes of what was given."""
+        known = self.manifest.method if self.manifest else MethodInfo(name or self._name())
+        method = msgspec.structs.replace(known, name=name or known.name, version=version or known.version)
+        if self.is_run_of(method.name):
+            return method
+        given = {"predictions": self.path, **self.added}
+        if self.classes is not None:
+            given["classes"] = self.classes
+        imported: dict[str, Any] = {what: _fingerprint(path) for what, path in given.items()}
+        if self.classes is not None:
+            imported["min_area"] = self.min_area
+        return msgspec.structs.replace(method, parameters=method.parameters | {"imported": imported})
+
+    def _name(self) -> str:
+        path = self.path.resolve()
+        return path.name if path.is_dir() else Path(path.name.removesuffix(".zst")).stem
+
+    def task_info(self, task: Task, dataset: Dataset) -> TaskInfo:
+        """The task; a run may have had an instruction text of its own."""
+        info = task_info(task, dataset, len(dataset.images))
+        if self.manifest is None or self.manifest.task.name != task.name:
+            return info
+        return msgspec.structs.replace(info, instruction_sha256=self.manifest.task.instruction_sha256)
+
+    def records(self, dataset: Dataset) -> Mapping[ImageId, Record]:
+        """What they say of each image."""
+        if self.classes is not None:
+            from earthinstruct.predictions import read_semantic_maps  # SciPy's images: 17 MB that no other needs
+
+            return read_semantic_maps(self.path, dataset, self.classes, self.min_area)
+        return read_predictions(self.path, dataset, counts=self.counts, proposals=self.proposals)
+
+
+def _fingerprint(path: Path) -> dict[str, str]:
+    """The name and the SHA-256 of a file, or of the files of a folder in the order of their names."""
+    files = prediction_files(path)
+    if not files:
+        files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    return {"name": path.resolve().name, "sha256": hash_predictions(files)}
+
+
+def _one_task(dataset: Dataset, setting: str, parent: str | None) -> Task:
+    if setting == "all":
+        raise EarthInstructError("predictions answer one setting; give open_vocabulary, open_ended or open_subclass")
+    tasks = tasks_of(dataset.name, dataset.vocabulary, setting, parent)
+    if len(tasks) > 1:
+        parents = ", ".join(repr(task.parent) for task in tasks)
+        raise EarthInstructError(
+            f"dataset {dataset.name!r} has several parent categories; give one with --parent ({parents})"
+        )
+    return tasks[0]
+
+
+def _refuse_to_replace(
+    folder: Path,
+    task: TaskInfo,
+    protocol: str,
+    mapper: LabelMapper,
+    sweep: bool,
+    resamples: int,
+    extra: Sequence[ExtraMetric],
+) -> None:
+    """A result is replaced by a newer one of the same kind alone.
+
+    Raises:
+        EarthInstructError: the folder holds a result of other images or rules, or one with more scores.
+    """
+    if not (folder / "result.json").is_file():
+        return
+    old = read_result(folder / "result.json")
+    metrics = old.metrics
+    pairs: dict[str, tuple[Any, Any]] = {
+        "number of images": (old.task.dataset.n_images, task.dataset.n_images),
+        "protocol": (old.protocol, protocol),
+        "label map": (old.label_mapper, mapper.name),
+        "sweep": (metrics.sweep is not None, sweep),
+    }
+    differences = [f"{what} was {before}, is {after}" for what, (before, after) in pairs.items() if before != after]
+    lost = sorted(set(metrics.extra) - {one.name for one in extra})
+    if metrics.counting.f1.ci95 is not None and resamples == 0:
+        lost.append("intervals")
+    differences += [f"{what} would be lost" for what in lost]
+    if differences:
+        raise EarthInstructError(
+            f"{folder} holds a result that this one would not renew ({'; '.join(differences)}); give --overwrite to "
+            "replace it, --no-output to keep nothing, or another --name to keep both"
+        )
+
+
+def checked_rules(
+    protocol: str, resamples: int, metric: str | Metric | Sequence[str | Metric]
+) -> tuple[Protocol, tuple[ExtraMetric, ...]]:
+    """The protocol and the metric plug-ins that are named.
+
+    Raises:
+        EarthInstructError: an unknown name, or resamples below 0.
+    """
+    if resamples < 0:
+        raise EarthInstructError(f"resamples must be at least 0, got {resamples}")
+    several = [metric] if isinstance(metric, str) or not isinstance(metric, Sequence) else metric
+    return protocol_named(protocol), extra_metrics(several)
+
+
+def mapper_for(label_map: str | LabelMapper | None, dataset: Dataset) -> LabelMapper:
+    """The label mapper that is given, by name or as an object; None: the dataset's.
+
+    Raises:
+        EarthInstructError: no mapper has the name, or its file is malformed.
+    """
+    if label_map is None:
+        return dataset.mapper
+    return named_mapper(label_map) if isinstance(label_map, str) else label_map
+
+
+def result_of(
+    task: TaskInfo, method: MethodInfo, scored: Scored, protocol: str, mapper: LabelMapper, files: Sequence[Path]
+) -> Result:
+    """The result file of scored predictions.
+
+    Args:
+        task: the task, with the number of images of the dataset or of a limited run.
+        method: what made the predictions.
+        scored: the scores.
+        protocol: the name of the rules.
+        mapper: from labels to categories.
+        files: the predictions files that were scored; a folder of imported ones has no hash.
+    """
+    n_images = scored.n_done + len(scored.failed)
+    return Result(
+        schema_version=SCHEMA_VERSION,
+        task=msgspec.structs.replace(task, dataset=msgspec.structs.replace(task.dataset, n_images=n_images)),
+        protocol=protocol,
+        method=method,
+        environment=environment_info(method),
+        run=RunInfo(
+            seconds=dict(scored.usage.seconds),
+            input_tokens=scored.usage.input_tokens,
+            output_tokens=scored.usage.output_tokens,
+            events=dict(scored.usage.events),
+            n_done=scored.n_done,
+            n_failed=len(scored.failed),
+            failed=failed_by_name(scored.failed),
+        ),
+        metrics=scored.metrics,
+        label_map=scored.label_map,
+        label_mapper=mapper.name,
+        predictions=PredictionsInfo(hash_predictions(files) if all(file.is_file() for file in files) else None),
+    )
+
+
+def _path(value: Path | str | None) -> Path | None:
+    return None if value is None else Path(value)

@@ -1,0 +1,121 @@
+"""A scored run read back from its folder: its predictions and ground truth, as they were scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from earthinstruct.datasets import Dataset, Origin, dataset_sources, load_dataset
+from earthinstruct.errors import DataError
+from earthinstruct.metrics import Protocol, protocol_named
+from earthinstruct.predictions import Record, hash_predictions, prediction_files, read_manifest, read_predictions
+from earthinstruct.regions import ImageId
+from earthinstruct.results import Result
+from earthinstruct.scoring.records import ScoringSet
+from earthinstruct.tasks import FileMapper, Task, task_named
+
+
+@dataclass(frozen=True, eq=False)
+class StoredRun:
+    """A run with its predictions.
+
+    Attributes:
+        folder: where it lies.
+        result: its scores.
+        dataset: what it was scored against.
+        task: what it answers.
+        records: what was written for each image.
+    """
+
+    folder: Path
+    result: Result
+    dataset: Dataset
+    task: Task
+    records: Mapping[ImageId, Record]
+
+    @property
+    def protocol(self) -> Protocol:
+        """The rules it was scored under."""
+        return protocol_named(self.result.protocol)
+
+    @property
+    def threshold(self) -> float | None:
+        """The least score of a prediction that was scored, where a sweep chose one."""
+        return None if self.result.metrics.sweep is None else self.result.metrics.sweep.threshold
+
+    def scoring_set(self, images: Sequence[ImageId] | None = None) -> ScoringSet:
+        """Its predictions mapped by the label map of its result, beside the ground truth.
+
+        Args:
+            images: these images only; None: all that were scored.
+
+        Raises:
+            DataError: the predictions are malformed.
+        """
+        if images is None:
+            images = [image.id for image in self.dataset.images[: self.result.task.dataset.n_images]]
+        mapper = FileMapper(self.result.label_mapper, self.result.label_map)
+        return ScoringSet(self.task, self.dataset, self.records, self.protocol, mapper, images)
+
+
+def dataset_of(folder: Path, result: Result, dataset: str | Dataset | None = None, data: Path | None = None) -> Dataset:
+    """The dataset that a run was scored against.
+
+    Args:
+        folder: the run folder.
+        result: its result.
+        dataset: the dataset, or its name or path; None: from where the run had it.
+        data: the folder of the user's data; None: the one that the run had.
+
+    Raises:
+        DataError: it is no longer there, or has other annotations.
+    """
+    if dataset is None:
+        dataset = _remembered(folder, result, data)
+    elif isinstance(dataset, str):
+        dataset = load_dataset(dataset, data)
+    if dataset.sha256 != result.task.dataset.annotations_sha256:
+        raise DataError(
+            f"dataset {dataset.name!r} here has other annotations than {result.method.name} on {result.task.name} was "
+            "scored against"
+        )
+    return dataset
+
+
+def _remembered(folder: Path, result: Result, data: Path | None) -> Dataset:
+    """The dataset that the manifest of a run names; of a result without a manifest, the one of its name."""
+    manifest = folder / "run.json"
+    origin = read_manifest(manifest).dataset if manifest.is_file() else None
+    origin = origin or Origin(result.task.dataset.name)
+    source = dataset_sources().get(origin.name)
+    if source is None and not Path(origin.name).exists():
+        raise DataError(f"the dataset of {folder} is not at {origin.name}; give its place now with --dataset PATH")
+    if source is not None and data is None and origin.data and source.missing(Path(origin.data)) is None:
+        data = Path(origin.data)
+    images = Path(origin.images) if origin.images and Path(origin.images).is_dir() else None
+    return load_dataset(origin.name, data, images)
+
+
+def read_stored(folder: Path, result: Result, dataset: Dataset) -> StoredRun:
+    """Find the predictions of a run.
+
+    Args:
+        folder: with `predictions.jsonl`.
+        result: its result.
+        dataset: as `dataset_of` gives it.
+
+    Raises:
+        DataError: the predictions are missing, are not those that were scored, or are malformed.
+    """
+    _check_predictions(folder, result)
+    task = task_named(result.task.name, dataset.name, dataset.vocabulary)
+    return StoredRun(folder, result, dataset, task, read_predictions(folder, dataset))
+
+
+def _check_predictions(folder: Path, result: Result) -> None:
+    files = prediction_files(folder)
+    if not files:
+        raise DataError(f"{folder} has no predictions.jsonl; give a run folder with the predictions that were scored")
+    if result.predictions.sha256 not in (None, hash_predictions(files)):
+        raise DataError(f"{files[0]} has changed since it was scored; score it again with `earthinstruct score`")

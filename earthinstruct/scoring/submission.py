@@ -1,0 +1,170 @@
+"""Does a result follow from its predictions? What a maintainer runs before a result enters a leaderboard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from earthinstruct.datasets import Dataset, dataset_sources, load_dataset
+from earthinstruct.metrics import RESAMPLES, protocol_named
+from earthinstruct.predictions import Record, hash_predictions, prediction_files, read_predictions
+from earthinstruct.regions import ImageId
+from earthinstruct.results import Result, metric_intervals, metric_values, moved_values, new_values, read_result
+from earthinstruct.scoring.records import Scored, score_records
+from earthinstruct.scoring.stored import dataset_of
+from earthinstruct.tasks import FileMapper, Task, task_named
+
+_EXACT = 1e-9
+_NOT_DONE = "not done: mend what fails above first"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check of a submission.
+
+    Attributes:
+        check: what is checked.
+        detail: what was found.
+        problem: why it does not hold; None where it does.
+    """
+
+    check: str
+    detail: str = ""
+    problem: str | None = None
+
+
+def validate_submission(
+    predictions: Path, result_file: Path, *, dataset: str | None = None, data: Path | None = None
+) -> list[Finding]:
+    """Check a result against the predictions it claims to come from.
+
+    Args:
+        predictions: the predictions file, or the folder of its shards.
+        result_file: the result.
+        dataset: the dataset by name or path; None: by the name in the result, or from where the run had it when that
+            name is not registered here.
+        data: the folder of the datasets.
+
+    Returns:
+        Every check in turn; the submission holds when none has a problem.
+
+    Raises:
+        DataError: a file cannot be read at all, or the dataset is not here.
+    """
+    result = read_result(result_file)
+    files = prediction_files(predictions) or [predictions]
+    name = dataset or result.task.dataset.name
+    if dataset or name in dataset_sources():  # whatever a run folder says: the annotations are ours
+        loaded = load_dataset(name, data)
+    else:
+        loaded = dataset_of(predictions if predictions.is_dir() else predictions.parent, result)
+    task = task_named(result.task.name, loaded.name, loaded.vocabulary)
+    findings = [
+        Finding("schema", f"version {result.schema_version}, every field of the right type"),
+        _equal("task version", result.task.version, task.version),
+        _equal("annotations", result.task.dataset.annotations_sha256, loaded.sha256),
+        _equal("whole dataset", result.task.dataset.n_images, len(loaded.images)),
+        _equal("instruction", result.task.instruction_sha256, task.instruction_sha256),
+        _equal("predictions file", result.predictions.sha256, hash_predictions(files)),
+    ]
+    if any(finding.problem for finding in findings):
+        left = ("answers and cost", "scores follow from the predictions", "intervals")
+        return [*findings, *(Finding(check, problem=_NOT_DONE) for check in left)]
+    records = read_predictions(predictions, loaded)
+    scored = _score(task, loaded, records, result, RESAMPLES if dict(metric_intervals(result)) else 0)
+    again = replace(result, metrics=scored.metrics)
+    said = replace(result, metrics=replace(result.metrics, extra={}))
+    return [
+        *findings,
+        *_extra(result),
+        _cost(scored, result),
+        _rescored(again, said),
+        _intervals(again, said),
+    ]
+
+
+def _equal(what: str, found: object, expected: object) -> Finding:
+    if found == expected:
+        return Finding(what, str(found))
+    return Finding(what, problem=f"the result says {found}, here it is {expected}")
+
+
+def _extra(result: Result) -> Iterator[Finding]:
+    """Refuse metric plug-ins: a result that names code must not run it."""
+    if result.metrics.extra:
+        yield Finding(
+            "metric plug-ins",
+            problem=f"{', '.join(map(repr, result.metrics.extra))}: metrics of your own are not scored again here; "
+            "score again without --metric",
+        )
+
+
+def _score(
+    task: Task,
+    dataset: Dataset,
+    records: Mapping[ImageId, Record],
+    like: Result,
+    resamples: int = 0,
+) -> Scored:
+    """Predictions scored under the rules of a result, its label map replayed."""
+    return score_records(
+        task,
+        dataset,
+        records,
+        protocol=protocol_named(like.protocol),
+        mapper=FileMapper(like.label_mapper, like.label_map),
+        sweep=like.metrics.sweep is not None,
+        resamples=resamples,
+    )
+
+
+def _cost(scored: Scored, result: Result) -> Finding:
+    """Answers, failures and tokens, which tables show beside the scores."""
+    run = result.run
+    said = (run.n_done, run.n_failed, run.input_tokens, run.output_tokens)
+    found = (
+        scored.n_done,
+        len(scored.failed),
+        scored.usage.input_tokens,
+        scored.usage.output_tokens,
+    )
+    names = ("answered", "failed", "input tokens", "output tokens")
+    problems = [
+        f"{name}: the result says {a}, the predictions give {b}"
+        for name, a, b in zip(names, said, found, strict=True)
+        if a != b
+    ]
+    if run.events != scored.usage.events:
+        problems.append(f"events: the result says {run.events}, the predictions give {dict(scored.usage.events)}")
+    detail = ", ".join(f"{value} {name}" for name, value in zip(names, found, strict=True))
+    return Finding("answers and cost", detail, "; ".join(problems) or None)
+
+
+def _rescored(again: Result, result: Result) -> Finding:
+    moved = moved_values(again, result, _EXACT)
+    new = new_values(again, result)
+    problems = [f"{len(moved)} values differ: {'; '.join(map(str, moved[:3]))}"] if moved else []
+    if new:
+        problems.append(f"it lacks {len(new)} values of this release, such as {new[0]}; score it again")
+    n = sum(1 for _ in metric_values(again))
+    return Finding("scores follow from the predictions", f"{n} values scored again", "; ".join(problems) or None)
+
+
+def _intervals(again: Result, result: Result) -> Finding:
+    said, found = dict(metric_intervals(result)), dict(metric_intervals(again))
+    if not said:
+        return Finding("intervals", "the result has none")
+    wrong = [
+        name
+        for name in {**said, **found}
+        if name not in said
+        or name not in found
+        or any(abs(a - b) > _EXACT for a, b in zip(said[name], found[name], strict=True))
+    ]
+    detail = f"{len(found)} drawn again with {RESAMPLES} resamples"
+    return Finding(
+        "intervals", detail, f"{', '.join(wrong[:3])} are not those of {RESAMPLES} resamples" if wrong else None
+    )

@@ -1,0 +1,73 @@
+"""Reads an instruction in a person's own words, such as "count every sports field", as one of the three settings."""
+
+from __future__ import annotations
+
+import re
+
+from earthinstruct.contract import Instruction
+from earthinstruct.errors import EarthInstructError
+from earthinstruct.tasks.categories import DIOR, NWPU, Vocabulary
+from earthinstruct.tasks.instructions import instruction_text
+from earthinstruct.tasks.labels import normalised
+
+_VERB = re.compile(
+    r"^(?:please )?(?:count|find|detect|segment|locate|show|mark|outline|map|identify|list|label)(?: me)? ",
+    re.IGNORECASE,
+)
+_ALL = re.compile(r"^(?:all |every |each |any |both )?(?:of )?(?:the |a |an )?", re.IGNORECASE)
+_KIND = re.compile(r"^(?:kinds?|types?|sorts?|classes|subclass(?:es)?) of ", re.IGNORECASE)
+_PLACE = re.compile(r" (?:in|on|of|from) (?:this|the) (?:image|picture|scene|photo|map)$", re.IGNORECASE)
+_EVERYTHING = ("everything", "all", "object", "thing", "visible object", "object you can see", "thing you can see")
+_PARENTS = {normalised(parent): parent for vocabulary in (DIOR, NWPU) for parent in vocabulary.parents}
+
+
+def open_vocabulary(categories: tuple[str, ...]) -> Instruction:
+    """Find these categories."""
+    return Instruction("open_vocabulary", instruction_text(Vocabulary(categories), "open_vocabulary"), categories)
+
+
+def open_ended() -> Instruction:
+    """Find everything."""
+    return Instruction("open_ended", instruction_text(Vocabulary(()), "open_ended"))
+
+
+def open_subclass(parent: str) -> Instruction:
+    """Find every kind of one parent category."""
+    return Instruction("open_subclass", instruction_text(Vocabulary(()), "open_subclass", parent), parent=parent)
+
+
+def read_instruction(text: str) -> Instruction:
+    """An instruction in a person's own words.
+
+    "everything" and "all objects" are open_ended; a parent category of the benchmark ("sports field", "means of
+    transport"), or "every kind of ..." anything, is open_subclass; a list of names is open_vocabulary, in the singular.
+    The person's words are the first line of the text that a language model is given.
+
+    Args:
+        text: what to find, with or without a verb: "count the ships and harbors".
+
+    Raises:
+        EarthInstructError: nothing to find is left after the verb.
+
+    >>> read_instruction("Count all ships, storage tanks and harbors.").categories
+    ('ship', 'storage tank', 'harbor')
+    >>> read_instruction("count every sports field").parent, read_instruction("find everything").setting
+    ('sports field', 'open_ended')
+    >>> read_instruction("outline every kind of roof").parent
+    'roof'
+    """
+    words = " ".join(text.split()).rstrip(".!?")
+    what = _PLACE.sub("", _ALL.sub("", _VERB.sub("", words)))
+    kind = _KIND.match(what)
+    parent = normalised(_ALL.sub("", what[kind.end() :])) if kind else normalised(what)
+    names = [parent] if kind else re.split(r"\s*,\s*(?:and )?| and | or ", what)
+    found = tuple(dict.fromkeys(filter(None, (normalised(_ALL.sub("", name)) for name in names))))
+    if not found:
+        raise EarthInstructError(f'instruction {text!r} names nothing to find; say for example "count the ships"')
+    if normalised(what) in _EVERYTHING:
+        instruction = open_ended()
+    elif kind or parent in _PARENTS:
+        instruction = open_subclass(_PARENTS.get(parent, parent))
+    else:
+        instruction = open_vocabulary(found)
+    return Instruction(instruction.setting, f"{words}.\n{instruction.text}", instruction.categories, instruction.parent)

@@ -1,0 +1,115 @@
+"""The conformance kit: does a method keep the contract? For authors, in a test of theirs or as `check-method`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, check_prediction
+from earthinstruct.errors import ContractError, DataError, EarthInstructError
+from earthinstruct.registry import missing_in
+from earthinstruct.results import method_info
+from earthinstruct.tasks import NWPU, Task, tasks_of
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was tried. `problem` is None when it went well; `skipped` when the method declined it."""
+
+    name: str
+    problem: str | None = None
+    skipped: str | None = None
+
+
+def check_method(method: Method | ControlMethod) -> list[Check]:
+    """Try a method on small synthetic images under every setting, and report what breaks the contract.
+
+    A method that misses something on this machine (`missing`) is not tried any further.
+
+    Tried: an image of one colour, a wide one and a tall one of random pixels. The image must not be changed, the answer
+    must be a valid `Prediction` of the image's size, and `predict_batch`, where there is one, must answer for each.
+
+    Args:
+        method: the method, ready to predict.
+
+    Returns:
+        One entry a check. A method conforms when no entry has a problem.
+    """
+    name = getattr(method, "name", None)
+    checks = [
+        Check("name", None if isinstance(name, str) and name else f"name must be a non-empty string, got {name!r}")
+    ]
+    missing = _missing(method)
+    checks.append(missing)
+    if missing.problem is not None:
+        return checks
+    checks.append(_describe(method))
+    generator = np.random.Generator(np.random.PCG64(0))
+    images = {
+        "flat 64x64": np.full((64, 64, 3), 127, dtype=np.uint8),
+        "wide 96x48": generator.integers(0, 256, (48, 96, 3), dtype=np.uint8),
+        "tall 40x80": generator.integers(0, 256, (80, 40, 3), dtype=np.uint8),
+    }
+    for task in tasks_of("check", NWPU):
+        skip = getattr(method, "skip", None)
+        try:
+            reason = skip(task) if callable(skip) else None
+        except Exception as error:  # whatever a method raises is what its author wants to read
+            checks.append(Check(f"{task.name}, skip", f"{type(error).__name__}: {error}"))
+            continue
+        if reason is not None:
+            checks.append(Check(task.name, skipped=str(reason)))
+            continue
+        checks += [_predict(method, task, image, f"{task.name}, {label}") for label, image in images.items()]
+        if callable(getattr(method, "predict_batch", None)):
+            checks.append(_predict_batch(method, task, list(images.values())))
+    return checks
+
+
+def _missing(method: object) -> Check:
+    try:
+        lines = missing_in(method)
+    except EarthInstructError as error:
+        return Check("missing", str(error))
+    return Check("missing", "; ".join(lines) or None)
+
+
+def _describe(method: object) -> Check:
+    try:
+        method_info(method)
+    except DataError as error:
+        return Check("describe", str(error))
+    except Exception as error:  # as below
+        return Check("describe", f"{type(error).__name__}: {error}")
+    return Check("describe")
+
+
+def _predict(method: Method | ControlMethod, task: Task, image: NDArray[np.uint8], label: str) -> Check:
+    before = image.copy()
+    try:
+        prediction = _answer(method, image, task.instruction)
+        check_prediction(prediction, task.instruction, *image.shape[:2])
+    except Exception as error:  # whatever a method raises is what its author wants to read
+        return Check(label, f"{type(error).__name__}: {error}")
+    return Check(label, None if np.array_equal(before, image) else "predict changed the image in place")
+
+
+def _answer(method: Method | ControlMethod, image: NDArray[np.uint8], instruction: Instruction) -> Prediction:
+    if isinstance(method, ControlMethod):
+        return method.predict_with_targets(image, instruction, Prediction())
+    return method.predict(image, instruction)
+
+
+def _predict_batch(method: Method | ControlMethod, task: Task, images: list[NDArray[np.uint8]]) -> Check:
+    label = f"{task.name}, predict_batch"
+    try:
+        predictions = method.predict_batch(images, task.instruction)  # type: ignore[union-attr]
+        if len(predictions) != len(images):
+            raise ContractError(f"{len(predictions)} predictions for {len(images)} images")
+        for prediction, image in zip(predictions, images, strict=True):
+            check_prediction(prediction, task.instruction, *image.shape[:2])
+    except Exception as error:  # as above
+        return Check(label, f"{type(error).__name__}: {error}")
+    return Check(label)

@@ -1,0 +1,138 @@
+"""Controls: methods whose scores are known in advance, to catch a wrong metric. They see the ground truth.
+
+They need the targets and the size of the image. The pixels serve only as a seed: what is drawn then depends neither on
+the order of the images nor on their names.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.contract import Instruction, Prediction
+from earthinstruct.errors import EarthInstructError
+from earthinstruct.regions import decode_mask, encode_masks
+
+
+class Oracle:
+    """Control: answers the ground truth. Every F1 must be 1."""
+
+    name = "oracle"
+
+    def predict_with_targets(
+        self, image: NDArray[np.uint8], instruction: Instruction, targets: Prediction, /
+    ) -> Prediction:
+        """The targets, and their counts."""
+        return Prediction(targets.labels, targets.boxes, targets.masks, counts=Counter(targets.labels))
+
+    def describe(self) -> dict[str, Any]:
+        """Version."""
+        return _described()
+
+
+class JitteredOracle:
+    """Control: the ground truth with boxes and masks moved by a share of their size. Counting F1 must be 1.
+
+    Args:
+        shift: largest move, as a share of the box's width and height; at 1/3 an IoU of boxes falls below 0.5.
+        seed: of the moves; they depend on the image's pixels besides, not on the order of the images.
+    """
+
+    name = "oracle-jittered"
+
+    def __init__(self, shift: float = 0.25, seed: int = 0) -> None:
+        if not 0 <= shift <= 10:
+            raise EarthInstructError(f"shift must be between 0 and 10, got {shift!r}")
+        self.shift = shift
+        self.seed = seed
+
+    def predict_with_targets(
+        self, image: NDArray[np.uint8], instruction: Instruction, targets: Prediction, /
+    ) -> Prediction:
+        """The targets, moved."""
+        generator = _generator(image, self.seed)
+        share = generator.uniform(-self.shift, self.shift, (len(targets), 2))
+        move = np.rint(share * targets.boxes[:, 2:])
+        boxes = targets.boxes.copy()
+        boxes[:, :2] += move
+        masks = None
+        if targets.masks is not None:
+            moved = [_moved(decode_mask(rle), *step) for rle, step in zip(targets.masks, move.astype(int), strict=True)]
+            masks = tuple(encode_masks(np.stack(moved))) if moved else ()
+        return Prediction(targets.labels, boxes, masks, counts=Counter(targets.labels))
+
+    def describe(self) -> dict[str, Any]:
+        """Version and parameters."""
+        return _described(shift=self.shift, seed=self.seed)
+
+
+class Empty:
+    """Control: finds nothing, ever. Every F1 must be 0."""
+
+    name = "empty"
+
+    def predict_with_targets(
+        self, image: NDArray[np.uint8], instruction: Instruction, targets: Prediction, /
+    ) -> Prediction:
+        """Nothing."""
+        return Prediction(masks=(), counts={})
+
+    def describe(self) -> dict[str, Any]:
+        """Version."""
+        return _described()
+
+
+class Random:
+    """Control: as many boxes of each label as there are, in random places. Counting F1 must be 1, box F1 near 0.
+
+    Args:
+        seed: of the places; they depend on the image's pixels besides, not on the order of the images.
+    """
+
+    name = "random"
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def predict_with_targets(
+        self, image: NDArray[np.uint8], instruction: Instruction, targets: Prediction, /
+    ) -> Prediction:
+        """Boxes that fill their masks, anywhere in the image."""
+        generator = _generator(image, self.seed)
+        height, width = image.shape[:2]
+        corners = np.sort(generator.random((len(targets), 2, 2)), axis=1) * [width, height]
+        low = np.floor(corners[:, 0]).astype(int)
+        high = np.maximum(np.ceil(corners[:, 1]).astype(int), low + 1)
+        masks = np.zeros((len(targets), height, width), dtype=bool)
+        for mask, (x0, y0), (x1, y1) in zip(masks, low, high, strict=True):
+            mask[y0:y1, x0:x1] = True
+        return Prediction(
+            targets.labels, np.hstack([low, high - low]), tuple(encode_masks(masks)), counts=Counter(targets.labels)
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Version and parameters."""
+        return _described(seed=self.seed)
+
+
+def _described(**parameters: Any) -> dict[str, Any]:
+    return {"version": version("earthinstruct"), "parameters": parameters}
+
+
+def _generator(image: NDArray[np.uint8], seed: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64([seed, zlib.crc32(np.ascontiguousarray(image).tobytes())]))
+
+
+def _moved(mask: NDArray[np.bool_], dx: int, dy: int) -> NDArray[np.bool_]:
+    """The mask moved by whole pixels; what leaves the image is cut off."""
+    height, width = mask.shape
+    moved = np.zeros_like(mask)
+    rows = slice(max(0, dy), min(height, height + dy))
+    columns = slice(max(0, dx), min(width, width + dx))
+    moved[rows, columns] = mask[max(0, -dy) : height - max(0, dy), max(0, -dx) : width - max(0, dx)]
+    return moved
