@@ -33,6 +33,8 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/typos
 	for folder in . methods/models methods/instructsam methods/baselines; do (cd $$folder && \
 		$(abspath $(BIN)/deptry) . && \
 		$(abspath $(BIN)/deptry) . --extend-exclude tests --optional-dependencies-dev-groups test --ignore DEP002) || exit; done
