@@ -46,8 +46,6 @@ def folder(tmp_path, monkeypatch):
         ("qwen2.5-vl", ["lvlm.folder=own"], ["folder own: it does not exist; give -M lvlm.folder=DIR"]),
         ("faster-rcnn", [], ["-M weights=VALUE", "-M classes=VALUE"]),
         ("faster-rcnn", ["weights=w", "classes=c"], ["weights w: it does not exist", "classes c: it does not exist"]),
-        ("predictions", ["file=f", "dataset=scenes", "counts=c"], ["file f: it does not exist", "give -M counts=DIR"]),
-        ("predictions", ["file=.", "dataset=own.json"], ["dataset own.json: the file does not exist"]),
         ("clip-threshold", ["proposer=segments"], ["georsclip-l14"]),
     ],
 )

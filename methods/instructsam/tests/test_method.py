@@ -154,9 +154,9 @@ class Clock(threading.local):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The clock that the method looks at."""
+    """The clock that stages are timed by."""
     clock = Clock()
-    monkeypatch.setattr("earthinstruct_instructsam.method.time", clock)
+    monkeypatch.setattr("earthinstruct_models.interfaces.time", clock)
     return clock
 
 
