@@ -47,9 +47,8 @@ def test_no_pairs() -> None:
 
 @given(graphs)
 def test_maximum_equals_scipy_and_is_never_less_than_greedy(pairs: Pairs) -> None:
-    graph = csr_array(
-        (np.ones(len(pairs.iou)), (pairs.prediction, pairs.target)), shape=(pairs.n_predictions, pairs.n_targets)
-    )
+    places = (pairs.prediction.astype(np.int32), pairs.target.astype(np.int32))  # the only width that older SciPy takes
+    graph = csr_array((np.ones(len(pairs.iou)), places), shape=(pairs.n_predictions, pairs.n_targets))
     largest = int((maximum_bipartite_matching(graph, perm_type="column") >= 0).sum())
     edges = set(zip(pairs.prediction.tolist(), pairs.target.tolist(), strict=True))
     for rule in ("maximum", "greedy"):
