@@ -1,11 +1,11 @@
-"""Predicts scenes too large for a method in overlapping tiles, and merges what two tiles saw of one object.
+"""Predicts large scenes in overlapping tiles, and merges the parts of one object that two tiles found.
 
-Two instances of one label, from two tiles that overlap, are one object where their parts inside the overlap coincide
-(IoU 0.5 or more, of masks where there are masks, else of boxes). Pairs of all tiles are joined from the largest IoU
-down, but for those that would put two instances of one tile together, directly or over other tiles: these are two
-objects. The merged instance is the union of its parts, with the largest score. Counts of a label are added over the
-tiles, less one for every instance that merged into another, and never below 0: an object that two tiles counted but
-only one drew is counted twice. Proposals of tiles are not kept.
+Two instances with the same label, from two overlapping tiles, are one object where their parts inside the overlap
+coincide (IoU at least 0.5, of masks where present, else of boxes). Pairs are joined in order of decreasing IoU. A pair
+that would join two instances of one tile, directly or through other tiles, is skipped: these are two objects. The
+merged instance is the union of its parts, with the largest score. Counts of a label are summed over the tiles, minus
+one for every instance that was merged into another, and are never below 0. An object that two tiles count but only one
+draws is therefore counted twice. Proposals of tiles are not kept.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels; x1 and y1 are on
 
 
 def tile_windows(height: int, width: int, tile: int, overlap: int) -> list[Window]:
-    """Windows of one size that cover an image, row by row; the last of a row or column ends at the image's edge.
+    """Windows of one size that cover an image, row by row. The last one of a row or column ends at the image's edge.
 
     Args:
         height: of the image, pixels.
         width: of the image, pixels.
         tile: side of a window, pixels.
-        overlap: what neighbours share at least, pixels; at most half a tile.
+        overlap: least overlap of neighbours, pixels; at most half a tile.
 
     Raises:
         EarthInstructError: `tile` or `overlap` is out of range.
@@ -69,15 +69,15 @@ def predict_tiled(
     overlap: int = OVERLAP,
     progress: Callable[[int, int], None] | None = None,
 ) -> Prediction:
-    """Predict each tile, and merge the answers into one of the whole image.
+    """Predict each tile, and merge the predictions into one for the whole image.
 
     Args:
         method: a method.
         image: uint8 RGB (height, width, 3).
         instruction: what to find, the same for every tile.
         tile: side of a tile, pixels.
-        overlap: what neighbours share at least, pixels. Objects that are cut can only be joined where tiles overlap.
-        progress: called after each tile with the number done and the total.
+        overlap: least overlap of neighbours, pixels. A cut object can only be joined where tiles overlap.
+        progress: a callback `(done, total)`, called after each tile.
 
     Raises:
         EarthInstructError: `tile` or `overlap` is out of range, or the method breaks the contract.
@@ -101,11 +101,11 @@ def _answer(method: Method, image: NDArray[np.uint8], instruction: Instruction) 
 
 
 def merge_tiles(predictions: Sequence[Prediction], windows: Sequence[Window], height: int, width: int) -> Prediction:
-    """The prediction of an image from those of its tiles; the rules are in the module's docstring.
+    """Merge the predictions of tiles into one for the image; the module's docstring has the rules.
 
     Args:
         predictions: one for each window, in pixels of its tile.
-        windows: where the tiles are.
+        windows: the tiles, in pixels of the image.
         height: of the image, pixels.
         width: of the image, pixels.
     """
@@ -134,12 +134,12 @@ def merge_tiles(predictions: Sequence[Prediction], windows: Sequence[Window], he
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """What one tile saw of an object, in pixels of the whole image.
+    """The part of an object that one tile found, in pixels of the whole image.
 
     Attributes:
         label: its label.
         box: float64 (4,), xywh.
-        score: its score; 0 where there is none.
+        score: its score; 0 without scores.
         mask: bool (height, width) of the pixels from `corner` on, or None.
         corner: x, y of the first pixel of `mask`.
     """
@@ -171,12 +171,12 @@ def _intersection(a: Window, b: Window) -> Window | None:
 
 
 def overlapping(windows: Sequence[Window]) -> Iterator[tuple[int, int, Window]]:
-    """Each two windows that overlap, by their places in the list, with what they share."""
+    """Each pair of overlapping windows, as indices, with their overlap."""
     from scipy.spatial import KDTree
 
     corners = np.array(windows, dtype=np.float64)
     largest = (corners[:, 2:] - corners[:, :2]).max(axis=0)
-    near = KDTree(corners[:, :2] / largest)  # windows that start more than 1 apart share nothing
+    near = KDTree(corners[:, :2] / largest)  # windows whose grid places differ by more than 1 do not overlap
     for a, b in near.query_pairs(1, p=np.inf, output_type="ndarray").tolist():
         shared = _intersection(windows[a], windows[b])
         if shared is not None:
@@ -184,7 +184,7 @@ def overlapping(windows: Sequence[Window]) -> Iterator[tuple[int, int, Window]]:
 
 
 def _same_objects(a: Sequence[_Part], b: Sequence[_Part], shared: Window) -> list[tuple[float, int, int]]:
-    """The instances of two tiles that may be one object: the IoU of what they share, and their places."""
+    """Pairs of instances of two tiles that may be one object: the IoU inside the overlap, and their indices."""
     inside_a = [(i, part) for i, part in enumerate(a) if _touches(part, shared)]
     inside_b = [(j, part) for j, part in enumerate(b) if _touches(part, shared)]
     return [
@@ -208,7 +208,7 @@ def _touches(part: _Part, window: tuple[float, float, float, float]) -> bool:
 
 
 def _shared_iou(a: _Part, b: _Part, window: Window) -> float:
-    """IoU of two instances, of what lies inside the window alone."""
+    """IoU of the parts of two instances inside a window."""
     if a.mask is not None and b.mask is not None:
         both = _hull([(a.mask, a.corner), (b.mask, b.corner)])
         looked_at = _intersection(window, both)
@@ -229,7 +229,7 @@ def _shared_iou(a: _Part, b: _Part, window: Window) -> float:
 
 
 def _hull(drawn: Sequence[tuple[NDArray[np.bool_], tuple[int, int]]]) -> Window:
-    """The smallest window that holds masks, given with their first pixels."""
+    """The smallest window that contains all masks, which are given with their first pixels."""
     return (
         min(corner[0] for _, corner in drawn),
         min(corner[1] for _, corner in drawn),
@@ -249,7 +249,7 @@ def _cut(mask: NDArray[np.bool_], corner: tuple[int, int], window: Window) -> ND
 def _draw(
     mask: NDArray[np.bool_], corner: tuple[int, int], canvas: NDArray[np.bool_], canvas_corner: tuple[int, int]
 ) -> None:
-    """Add a mask to a canvas, given the first pixel of both; what lies outside is left out."""
+    """Add a mask to a canvas, given the first pixel of both. Pixels outside the canvas are dropped."""
     height, width = mask.shape
     x, y = corner[0] - canvas_corner[0], corner[1] - canvas_corner[1]
     left, top = max(0, -x), max(0, -y)
@@ -259,13 +259,13 @@ def _draw(
 
 
 class _Groups:
-    """The parts in groups, each group one object: tile -> the one part of that tile."""
+    """Groups of parts, one for each object: tile -> its part in that tile."""
 
     def __init__(self, parts: Sequence[Sequence[_Part]]) -> None:
         self._group = {(a, i): {a: i} for a, tile in enumerate(parts) for i in range(len(tile))}
 
     def join(self, one: tuple[int, int], other: tuple[int, int]) -> None:
-        """Make the groups of two parts one, unless both have a part of the same tile."""
+        """Join the groups of two parts, unless both groups have a part of the same tile."""
         large, small = sorted((self._group[one], self._group[other]), key=len, reverse=True)
         if large.keys().isdisjoint(small):
             large |= small
@@ -308,7 +308,7 @@ def _placed(part: _Part, height: int, width: int) -> RLE:
 
 
 def _added_counts(predictions: Sequence[Prediction], duplicates: dict[str, int]) -> dict[str, int] | None:
-    """Counts added over tiles, less the instances that merged into another; None where no tile has counts."""
+    """Counts summed over tiles, minus the merged instances; None if no tile has counts."""
     if all(prediction.counts is None for prediction in predictions):
         return None
     total: Counter[str] = Counter()

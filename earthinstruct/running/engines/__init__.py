@@ -1,4 +1,4 @@
-"""Where a method works: in this process, in several, or on the machines of a Ray cluster. All give the same answers."""
+"""Where a method runs: in this process, in several processes, or on a Ray cluster. The answers are the same."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from earthinstruct.tasks import Task
 
 ENGINES = ("local", "ray")
 Stopping = Callable[[], bool]
-Work = Sequence[tuple[Task, Sequence[int]]]  # what is asked of which images, by their positions in the dataset
+Work = Sequence[tuple[Task, Sequence[int]]]  # tasks, and the images of each, as positions in the dataset
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class EngineOptions:
     Attributes:
         name: `local`, this machine, or `ray`, a Ray cluster.
         workers: processes, each of which makes the method once.
-        timeout: seconds an image may take in a worker that has made the method; the worker is then replaced, and the
-            image counts as failed. None: no end.
-        worker_memory: bytes; a worker that holds more after an image is replaced. None: no bound.
+        timeout: most seconds for an image, without the start of the worker. After that the image counts as failed and
+            the worker is replaced. None: no limit.
+        worker_memory: bytes; a worker that holds more after an image is replaced. None: no limit.
         gpus_per_worker: GPUs that Ray reserves for each worker.
-        address: of a running Ray cluster; `auto` finds the one this machine belongs to. None: a Ray of its own.
+        address: of a running Ray cluster; `auto` finds the cluster of this machine. None: Ray is started here.
 
     Raises:
         UnknownNameError: no such engine.
@@ -62,7 +62,7 @@ class EngineOptions:
 
 
 class Engine(Protocol):
-    """Something that answers for images. `method` is what the method says of itself."""
+    """Runs a method on images. `method` is the method's description of itself."""
 
     @property
     def method(self) -> MethodInfo:
@@ -78,13 +78,13 @@ class Engine(Protocol):
 
         Args:
             work: the tasks, and the images of each.
-            stopping: once it says yes, the images in hand are finished and no other is begun.
+            stopping: once it returns true, the current images are finished and no other is started.
         """
         ...
 
 
 def engine(options: EngineOptions, source: MethodSource, dataset: Dataset) -> AbstractContextManager[Engine]:
-    """The engine that options ask for; it makes the method on entry and closes it on exit.
+    """The engine that the options name. It makes the method on entry and closes it on exit.
 
     Raises:
         EarthInstructError: Ray is asked for and not installed.

@@ -1,4 +1,4 @@
-"""The plain engine: the method in this process, and the next images read while it works."""
+"""The default engine: the method runs in this process, and a thread reads the next images meanwhile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ READ_AHEAD = 2  # chunks of images
 
 
 class InProcess:
-    """Answers in this process. A thread reads at most `READ_AHEAD` chunks of images ahead."""
+    """Runs the method in this process. A thread reads at most `READ_AHEAD` chunks of images ahead."""
 
     def __init__(self, source: MethodSource, dataset: Dataset) -> None:
         self._worker = Worker(source, dataset)
@@ -32,7 +32,7 @@ class InProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the method, where it was made here."""
+        """Close the method if it was made here."""
         self._worker.close()
 
     @property

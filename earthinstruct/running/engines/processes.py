@@ -1,6 +1,6 @@
-"""The engine of several processes on this machine: workers that may die, hang or grow.
+"""The engine with several processes on this machine, whose workers may die, hang or use too much memory.
 
-Who does what, until when, and what becomes of the images of a lost worker.
+It gives batches to workers, enforces the time limits, and gives the images of a lost worker to another one.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Job:
-    """What a worker is at: this batch, or none while it makes its method."""
+    """The current work of a worker: a batch, or None while it makes its method."""
 
     batch: Batch | None = None
     deadline: float | None = None
 
 
 class ProcessPool:
-    """Workers in processes of their own, started anew and not forked. The ground truth stays here."""
+    """Workers in separate processes, spawned and not forked. The ground truth stays in this process."""
 
     def __init__(self, options: EngineOptions, source: MethodSource, dataset: Dataset) -> None:
         self._options = options
@@ -54,11 +54,11 @@ class ProcessPool:
         self._ready: Ready | None = None
 
     def __enter__(self) -> ProcessPool:
-        """Start all workers; the first that is ready says what the method is.
+        """Start all workers; the first one that is ready describes the method.
 
         Raises:
-            EarthInstructError: there can be no further process, or the method is an object that cannot be sent, or
-                cannot be made.
+            EarthInstructError: a process cannot be started, or the method is an object that cannot be sent, or cannot
+                be made.
         """
         try:
             for _ in range(self._options.workers):
@@ -86,7 +86,7 @@ class ProcessPool:
 
     @property
     def ready(self) -> Ready:
-        """What a worker says when it has made the method."""
+        """The description of the method, from the first worker that made it."""
         if self._ready is None:
             raise RuntimeError("the engine has not been entered")
         return self._ready
@@ -103,12 +103,12 @@ class ProcessPool:
         return reason
 
     def answers(self, work: Work, stopping: Stopping) -> Iterator[tuple[Task, Record]]:
-        """One record for each image of each task, as they come. The images of a lost worker go to another.
+        """One record for each image of each task, as they come. The images of a lost worker go to another worker.
 
-        A worker gets all that is asked of some images, one batch after another.
+        A worker gets all tasks of some images, one batch after another.
         """
         todo = deque(tuple(chunk) for chunk in chunks(work, self.ready.batch))
-        held: dict[_Process, tuple[Batch, ...]] = {}  # what a worker goes on with
+        held: dict[_Process, tuple[Batch, ...]] = {}  # the batches that each worker does next
         deaths: Counter[tuple[str, int]] = Counter()
         while True:
             while self._idle and (todo or any(held.get(worker) for worker in self._idle)) and not stopping():
@@ -123,7 +123,7 @@ class ProcessPool:
                 again: list[Batch] = []
                 if isinstance(outcome, Answers):
                     yield from ((task, record) for record in outcome.records)
-                elif len(images) > 1:  # one of them is at fault: alone, each is answered or named
+                elif len(images) > 1:  # one image is the cause: each is tried alone
                     again = [(task, (image,)) for image in images]
                 else:
                     deaths[task.name, images[0]] += 1
@@ -146,7 +146,7 @@ class ProcessPool:
         worker.request("ready")
 
     def _begin(self, worker: _Process, batch: Batch, following: Sequence[int]) -> None:
-        """Give a batch to an idle worker, with the images it can read meanwhile, where it is known to get them next."""
+        """Give a batch to an idle worker, with the images that it can read meanwhile if its next batch is known."""
         seconds = self._options.timeout
         deadline = None if seconds is None else time.monotonic() + seconds * len(batch[1])
         self._idle.remove(worker)
@@ -159,9 +159,9 @@ class ProcessPool:
                 raise RuntimeError("an image was answered outside of answers()")
 
     def _outcomes(self) -> Iterator[tuple[_Process, Batch, Answers | WorkerLostError]]:
-        """Wait for what comes next; which worker had which batch of images, and what became of it."""
+        """Wait for the next outcomes: the worker, its batch of images, and the answer or the error."""
         by_pipe = {worker.pipe: worker for worker in self._busy}
-        for pipe in wait(list(by_pipe), self._seconds_left()):  # there is an answer, or the worker's end closed it
+        for pipe in wait(list(by_pipe), self._seconds_left()):  # an answer, or the worker ended
             worker = by_pipe[cast("Connection", pipe)]
             job = self._busy.pop(worker)
             try:
@@ -181,7 +181,7 @@ class ProcessPool:
         now = time.monotonic()
         for worker, job in list(self._busy.items()):
             overdue = job.deadline is not None and job.deadline <= now
-            # an answer that waits came in time: this process was busy, perhaps starting another worker
+            # an answer that is waiting came in time: this process was busy, perhaps starting another worker
             if job.batch is not None and overdue and not worker.pipe.poll():
                 del self._busy[worker]
                 worker.kill()
@@ -221,11 +221,11 @@ class WorkerLostError(Exception):
 
 
 class _OverdueError(WorkerLostError):
-    """A worker that took too long. Another try would take as long."""
+    """A worker took too long. Another try would take as long."""
 
 
 class _Process:
-    """A `Worker` in a process of its own: one request at a time."""
+    """A `Worker` in a separate process: one request at a time."""
 
     def __init__(self, source: MethodSource, dataset: Dataset) -> None:
         self.pipe, its_end = _CONTEXT.Pipe()
@@ -235,7 +235,7 @@ class _Process:
         try:
             self.pipe.send((source, dataset))
         except OSError:
-            pass  # it ended already; the first answer says how
+            pass  # it ended already; the first answer says why
         except Exception as error:  # pickling raises anything
             self.kill()
             raise EarthInstructError(
@@ -245,7 +245,7 @@ class _Process:
 
     def request(self, name: str, *arguments: Any) -> None:
         """Call a method of the worker by its name, without waiting for the answer."""
-        with contextlib.suppress(OSError):  # it ended; `answer` says how
+        with contextlib.suppress(OSError):  # it ended; `answer` says why
             self.pipe.send((name, arguments))
 
     def answer(self) -> Any:
@@ -264,19 +264,19 @@ class _Process:
         return answer
 
     def close(self) -> None:
-        """End it in an orderly way: the method is closed."""
+        """End the process after closing the method."""
         self.pipe.close()
         self._exit_code()
         self.kill()
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the process."""
         self.pipe.close()
         self._process.kill()
         self._exit_code()
 
     def _exit_code(self) -> int | None:
-        """Wait for its end; `join` would also wait for children that the method forked."""
+        """Wait for the end of the process; `join` would also wait for children that the method forked."""
         ended = time.monotonic() + _SECONDS_TO_CLOSE
         while self._process.exitcode is None and time.monotonic() < ended:
             time.sleep(_SECONDS_TO_NOTICE)
@@ -293,9 +293,9 @@ def _how_it_ended(code: int | None) -> str:
 
 
 def _serve(pipe: Connection) -> None:
-    """Answer requests until the pipe is closed. An interrupt of the terminal is for the parent to heed."""
+    """Answer requests until the pipe is closed. The parent handles Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(os, "register_at_fork"):  # else a child that the method forks keeps the pipe open after its end
+    if hasattr(os, "register_at_fork"):  # else a forked child keeps the pipe open after this process ends
         os.register_at_fork(after_in_child=pipe.close)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -315,15 +315,15 @@ def _serve(pipe: Connection) -> None:
             try:
                 answer = getattr(worker, name)(*arguments)
             except EarthInstructError as error:
-                answer = EarthInstructError(str(error))  # those below it may have more than a text
-            with contextlib.suppress(ConnectionError):  # the next request says that there is no more
+                answer = EarthInstructError(str(error))  # subclasses may hold more than a text
+            with contextlib.suppress(ConnectionError):  # the next request shows that the pipe is closed
                 pipe.send(answer)
     finally:
         worker.close()
 
 
 def _request(pipe: Connection) -> tuple[str, tuple[Any, ...]] | None:
-    """The next request; None when the other end was closed, or is no more."""
+    """The next request; None when the other end was closed or has died."""
     try:
         request: tuple[str, tuple[Any, ...]] = pipe.recv()
     except (EOFError, ConnectionError):
@@ -332,7 +332,7 @@ def _request(pipe: Connection) -> tuple[str, tuple[Any, ...]] | None:
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed tells nobody, and this process may hang in its method."""
+    """End this process with its parent: a killed parent sends nothing, and the method here may hang."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,7 +1,7 @@
 """The engine on a Ray cluster: Ray Data maps chunks of images over actors, each of which holds the method.
 
-An actor keeps the method in a process beside it, a `ProcessPool` of one: a method that hangs, grows or dies ends that
-process, and the actor goes on. Ray Data replaces an actor that is lost, and has its images answered again.
+An actor runs the method in a separate process, a `ProcessPool` of one. If the method hangs, dies or uses too much
+memory, only that process ends. Ray Data replaces a lost actor, and its images are answered again.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from earthinstruct.running.engines.processes import ProcessPool
 from earthinstruct.running.engines.worker import MethodSource, Ready, chunks
 from earthinstruct.tasks import Task
 
-LOSSES = 3  # of an actor over one chunk of images, until these count as failed
-_MOST_BLOCKS = 4_096  # each takes Ray Data some milliseconds, so a larger set has several chunks in a block
-_BLOCKS_IN_FLIGHT = 2  # of an actor: the next one is there when one is done
-_OBJECT_STORE = 150_000_000  # bytes, of a Ray of our own: it holds the dataset and the answers on their way
+LOSSES = 3  # lost actors over one chunk of images, until these count as failed
+_MOST_BLOCKS = 4_096  # each costs Ray Data some milliseconds, so a larger dataset has several chunks in a block
+_BLOCKS_IN_FLIGHT = 2  # tasks of an actor: the next one waits there when one is done
+_OBJECT_STORE = 150_000_000  # bytes, if Ray is started here: it holds the dataset and the answers in transit
 _SECONDS_TO_CLOSE = 10.0
 _SECONDS_TO_NOTICE = 0.2
 _RECORDS = msgspec.msgpack.Decoder(list[tuple[str, Record]])  # each with the name of its task
 
 
 class RayEngine:
-    """Workers as actors of Ray Data. A Ray that was started here is stopped at the end."""
+    """Workers as actors of Ray Data. If Ray was started here, it is stopped at the end."""
 
     def __init__(self, options: EngineOptions, source: MethodSource, dataset: Dataset) -> None:
         self._options = options
@@ -50,7 +50,7 @@ class RayEngine:
         self._first: Any = None
 
     def __enter__(self) -> RayEngine:
-        """Connect to the cluster, or start one here; a first actor makes the method and says what it is.
+        """Connect to the cluster, or start Ray here. A first actor makes the method and describes it.
 
         Raises:
             EarthInstructError: there is no such cluster, or the method cannot be made.
@@ -97,7 +97,7 @@ class RayEngine:
         ]
         if not rows:
             return
-        self._end_first()  # what it holds, a GPU perhaps, is for the actors of Ray Data
+        self._end_first()  # its resources, perhaps a GPU, are for the actors of Ray Data
         n_blocks = min(len(rows), _MOST_BLOCKS)
         n_actors = min(self._n_actors, n_blocks)
         desk = ray.remote(num_cpus=0, scheduling_strategy=_here())(_Desk).remote()
@@ -117,7 +117,7 @@ class RayEngine:
 
     @property
     def _n_actors(self) -> int:
-        """As many as are asked for and have a place: those that wait for one can keep Ray from placing others."""
+        """The requested number, at most what the cluster has room for: waiting actors can block the others."""
         cluster = ray.cluster_resources()
         places = [cluster.get(name, 0) / need for name, need in (("CPU", 1), ("GPU", self._needs["num_gpus"])) if need]
         return max(1, min(self._options.workers, *map(int, places)))
@@ -129,7 +129,7 @@ class RayEngine:
 
     def _end_first(self) -> None:
         if self._first is not None:
-            with suppress(ray.exceptions.RayError):  # it is ended all the same
+            with suppress(ray.exceptions.RayError):  # it is killed in any case
                 ray.get(self._first.close.remote(), timeout=_SECONDS_TO_CLOSE)
             ray.kill(self._first)
             self._first = None
@@ -138,7 +138,7 @@ class RayEngine:
         if ray.is_initialized():
             return
         self._owner = True
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere unasked
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports unless the user wants them
         quiet: dict[str, Any] = {"include_dashboard": False, "logging_level": "error"}
         if self._options.address is None:
             # one virtual CPU for each actor, and some for Ray's own tasks: with too few, Ray can wait for itself
@@ -167,10 +167,10 @@ class RayEngine:
 
 
 class _Desk:
-    """Knows for all actors what was begun, and whether to begin more."""
+    """Keeps for all actors which rows were started, and whether to start more."""
 
     def __init__(self) -> None:
-        self._lost: Counter[int] = Counter()  # row -> how often it was begun and not ended
+        self._lost: Counter[int] = Counter()  # row -> how often it was started and not finished
         self._stopped = False
 
     def stop(self) -> None:
@@ -180,7 +180,7 @@ class _Desk:
         return self._stopped
 
     def begin(self, row: int) -> int | None:
-        """How often the row was begun and lost before; None: it is not to be begun."""
+        """How often the row was started and lost before; None: do not start it."""
         if self._stopped:
             return None
         self._lost[row] += 1
@@ -200,11 +200,11 @@ class _Actor:
 
     @cached_property
     def _pool(self) -> ProcessPool:
-        """The method, made on first use: an error then reaches who asked."""
+        """The method, made on first use, so that an error reaches the caller."""
         return ProcessPool(*ray.get(self._parts)).__enter__()
 
     def ready(self) -> Ready:
-        """Make the method, and say what it is."""
+        """Make the method, and describe it."""
         return self._pool.ready
 
     def skip(self, task: Task) -> str | None:
@@ -212,7 +212,7 @@ class _Actor:
         return self._pool.skip(task)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The records of the images of a row; none where it is not to be begun."""
+        """The records of the images of a row; none if the row must not be started."""
         lost = ray.get(self._desk.begin.remote(row["row"]))
         records, problem = list[tuple[str, Record]](), ""
         try:
@@ -240,13 +240,13 @@ class _Actor:
 
 
 def _here() -> NodeAffinitySchedulingStrategy:
-    """On the machine that started the run: another may be lost."""
+    """Placement on the machine that started the run: another machine may be lost."""
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 @contextmanager
 def _told(desk: Any, stopping: Stopping) -> Iterator[None]:
-    """The desk hears at once when to stop, and not only when a row comes."""
+    """Tell the desk at once when to stop, and not only when the next row comes."""
     ended = threading.Event()
 
     def watch() -> None:
@@ -266,7 +266,7 @@ def _told(desk: Any, stopping: Stopping) -> Iterator[None]:
 
 @contextmanager
 def _quiet(context: ray.data.DataContext) -> Iterator[None]:
-    """Ray Data shows no progress of its own."""
+    """Turn off the progress bars of Ray Data."""
     context.enable_progress_bars = False
     log = logging.getLogger("ray.data")
     level = log.level

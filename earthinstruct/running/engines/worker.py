@@ -1,4 +1,4 @@
-"""What happens where the method is: it is made once, and answers for images. Every engine runs this."""
+"""A worker makes the method once and runs it on images. Every engine uses it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from earthinstruct.results import MethodInfo, method_info, redacted, secret_valu
 from earthinstruct.tasks import Task
 
 BATCH = 8
-Batch = tuple[Task, tuple[int, ...]]  # what is asked of some images
-Chunk = Sequence[Batch]  # all that is asked of some images, one task after another
+Batch = tuple[Task, tuple[int, ...]]  # a task, and some images
+Chunk = Sequence[Batch]  # all tasks of some images, one after another
 Pixels = NDArray[np.uint8]
 Targets = Sequence[Prediction | None]  # the ground truth of each image, for controls
 _LOG = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class MethodSource:
-    """A method, or what it is made from."""
+    """A method object, or the name and parameters to make it from."""
 
     method: str | Method | ControlMethod
     parameters: Mapping[str, Any] | None = None
@@ -42,7 +42,7 @@ class MethodSource:
         """The method.
 
         Raises:
-            EarthInstructError: there is none of that name, it cannot be made, or something that it needs is missing.
+            EarthInstructError: the name is unknown, the method cannot be made, or something that it needs is missing.
         """
         if isinstance(self.method, str):
             return make_method(self.method, self.parameters)
@@ -52,7 +52,7 @@ class MethodSource:
 
 @dataclass(frozen=True)
 class Ready:
-    """What a worker says when it has made its method: what that is, and how many images it takes at once."""
+    """The message of a worker that has made its method: the description, and how many images it takes at once."""
 
     method: MethodInfo
     batch: int
@@ -60,7 +60,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Answers:
-    """One record for each image, and the bytes that the worker then held (None: not known on this platform)."""
+    """One record for each image, and the memory of the worker afterwards in bytes (None: unknown on this platform)."""
 
     records: list[Record]
     memory: int | None
@@ -81,14 +81,14 @@ class Worker:
         return self._source.make()
 
     def ready(self) -> Ready:
-        """Make the method, load the image decoders, and say what the method is.
+        """Make the method, load the image decoders, and describe the method.
 
         Raises:
             EarthInstructError: it cannot be made.
         """
         from PIL import Image
 
-        Image.init()  # else the first image would load the decoders, within its own time limit
+        Image.init()  # otherwise the first image would load the decoders, within its time limit
         info = method_info(self._method, control=isinstance(self._method, ControlMethod))
         return Ready(info, BATCH if callable(getattr(self._method, "predict_batch", None)) else 1)
 
@@ -106,9 +106,9 @@ class Worker:
         return None if reason is None else str(reason)
 
     def answers(self, task: Task, images: Sequence[int], targets: Targets, following: Sequence[int]) -> Answers:
-        """Read and answer images, by their positions in the dataset; the following ones are read meanwhile.
+        """Read and answer images, given by their positions in the dataset; the next ones are read meanwhile.
 
-        What was read is held until the next call, which may ask something else of the same images.
+        The images are held until the next call, which may be another task of the same images.
         """
         wanted = dict.fromkeys((*images, *following))
         self._read = {i: self._read.get(i) or self._reader.submit(self.read, i) for i in wanted}
@@ -121,18 +121,18 @@ class Worker:
         return ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
 
     def read(self, image: int) -> Pixels | str:
-        """The pixels of one image; or in words why there are none."""
+        """The pixels of one image, or the reason why it cannot be read."""
         try:
             return self._dataset.read_image(image)
-        except Exception as error:  # an image that cannot be read is a failure of that image
+        except Exception as error:  # an image that cannot be read is a failed image
             return self._reason(error)
 
     def records(
         self, task: Task, images: Sequence[int], read: Sequence[Pixels | str], targets: Targets
     ) -> list[Record]:
-        """Answer images that were read; a failing image is recorded with its reason.
+        """Answer images that were read; a failed image is recorded with its reason.
 
-        The method gets copies: other tasks are asked of the same pixels, and it may draw on what it is given.
+        The method gets copies: it may change them, and other tasks use the same pixels.
         """
         read = [pixels if isinstance(pixels, str) else pixels.copy() for pixels in read]
         spent = 0.0
@@ -142,7 +142,7 @@ class Worker:
                 return self._batch(task, images, read)
             except KeyboardInterrupt:
                 raise
-            except BaseException:  # one image of the batch is at fault: alone, each is answered or named
+            except BaseException:  # one image of the batch is the cause: each is tried alone
                 spent = (time.perf_counter() - started) / len(images)
             finally:
                 self._end_copies()
@@ -150,16 +150,16 @@ class Worker:
         return [self._one(task, image, pixels, target, spent) for image, pixels, target in each]
 
     def close(self) -> None:
-        """Release what the method holds, where it was made here."""
+        """Close the method if it was made here."""
         close = getattr(self.__dict__.get("_method"), "close", None)
         if isinstance(self._source.method, str) and callable(close):
             try:
                 close()
-            except (Exception, SystemExit) as error:  # every answer is there
+            except (Exception, SystemExit) as error:  # all answers are kept
                 _LOG.warning("close() of the method failed: %s", self._reason(error))
 
     def _one(self, task: Task, image: int, pixels: Pixels | str, target: Prediction | None, spent: float) -> Record:
-        """Answer one image, on which some seconds were spent before."""
+        """Answer one image, for which some seconds were spent before."""
         image_id = self._dataset.images[image].id
         if isinstance(pixels, str):
             return Record(image_id, error=pixels)
@@ -172,7 +172,7 @@ class Worker:
             return self._record(task, image, prediction, time.perf_counter() - started)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # sys.exit(), a panic of a library in Rust: those are no Exceptions
+        except BaseException as error:  # also sys.exit() and a panic of a Rust library, which are not Exceptions
             known = error.usage if isinstance(error, PredictionError) else None
             total = Usage({"total": time.perf_counter() - started})
             return Record.of_failure(image_id, self._reason(error), Usage.total([known or Usage(), total]))
@@ -198,29 +198,29 @@ class Worker:
         return record
 
     def _end_copies(self) -> None:
-        """End a copy of this process that a method forked and let go on: it would answer, and write, a second time."""
+        """End a copy of this process that a method forked: it would answer, and write, a second time."""
         if os.getpid() != self._process:
             os._exit(1)
 
     def _reason(self, error: BaseException) -> str:
-        """An error in words. What a server or a library quotes of a request may hold a key."""
+        """The text of an error, redacted: a server or a library may quote a key from a request."""
         try:
             text = f"{type(error).__name__}: {error}"
-        except Exception:  # an error that cannot say what it is
+        except Exception:  # an error whose text cannot be read
             text = type(error).__name__
-        text = text.encode(errors="backslashreplace").decode()  # no half characters
+        text = text.encode(errors="backslashreplace").decode()  # no lone surrogates
         return redacted(text, self._secrets)
 
 
 def targets_for(method: MethodInfo, dataset: Dataset, task: Task, images: Sequence[int]) -> Targets:
-    """What a method is told of the ground truth of each image: a control all, any other nothing."""
+    """The ground truth of each image for a control; None for any other method."""
     return [targets_of(dataset, task, image) if method.control else None for image in images]
 
 
 def chunks(work: Iterable[tuple[Task, Sequence[int]]], size: int) -> list[list[Batch]]:
-    """What is asked of `size` images at a time, of each task those that it lacks.
+    """Chunks of `size` images with all their tasks, for each task the images that it still lacks.
 
-    All tasks of an image stand together: what does not depend on the instruction is then made once.
+    All tasks of an image are together, so that what does not depend on the instruction is computed once.
     """
     lacking = [(task, set(images)) for task, images in work]
     every = sorted(set().union(*(images for _, images in lacking)))
@@ -232,7 +232,7 @@ def chunks(work: Iterable[tuple[Task, Sequence[int]]], size: int) -> list[list[B
 
 
 def _resident_memory() -> int | None:
-    """Bytes of this process in memory; where only the peak is known, the peak."""
+    """Memory of this process in bytes; its peak where only the peak is known."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
