@@ -1,4 +1,4 @@
-"""`python -m earthinstruct_models list | fetch NAME`: what weights there are, and fetching them."""
+"""`python -m earthinstruct_models list | fetch NAME`: lists the known weights and downloads them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from earthinstruct_models.weights import FOLDER_VARIABLE, WEIGHTS, fetch, weight
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command: 0, or 2 when it cannot be done."""
+    """Run the command; return 0, or 2 after an error."""
     parser = argparse.ArgumentParser(prog="python -m earthinstruct_models", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="list|fetch")
-    verbs.add_parser("list", help="every weights, where they are published, and whether they are here")
-    fetching = verbs.add_parser("fetch", help="download weights into the weights folder; a broken download goes on")
+    verbs.add_parser("list", help="list the weights, where they are published, and whether they are on this machine")
+    fetching = verbs.add_parser("fetch", help="download weights into the weights folder; continues a broken download")
     fetching.add_argument("name", metavar="NAME")
     options = parser.parse_args(arguments)
     console = Console()

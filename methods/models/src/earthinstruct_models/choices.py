@@ -1,6 +1,6 @@
-"""The parts that methods choose by name, and which parameter goes to which. A part is imported when it is chosen.
+"""The parts that methods choose by name, and the parameters of each part. A part is imported when it is chosen.
 
-A method adds the parts that it alone has, and composes its own table from these.
+A method composes its own table from these, and adds the parts that only it has.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from earthinstruct_models.lvlm.openai import ADDRESS, KEY, server_of_environment
 from earthinstruct_models.pretrained import weight_files
 from earthinstruct_models.weights import WEIGHTS, find_weights
 
-SHARED = ("device", "images", "cache")  # given without a part, these go to every part that takes them
+SHARED = ("device", "images", "cache")  # without a prefix, these go to every part that takes them
 _PLACES = {  # parameters that name a file or a folder
     "counts": "DIR",
     "images": "DIR",
@@ -31,7 +31,7 @@ _PLACES = {  # parameters that name a file or a folder
     "checkpoint": "FILE",
     "config": "FILE",
     "weights": "FILE",
-    "replies": "NEW FILE",  # made when it is not there
+    "replies": "NEW FILE",  # made if missing
     "cache": "NEW DIR",  # likewise
 }
 
@@ -42,12 +42,12 @@ class Choice:
 
     Attributes:
         factory: the class or function that makes it, as `module:name`; its keyword arguments are the parameters.
-        fixed: arguments that the name settles.
+        fixed: arguments that the name fixes.
         inner: argument -> the choice of an object that is made first; its parameters are parameters of the part.
-        packages: module -> what to give pip, of what the part needs beyond the dependencies.
-        weights: from the parameters, the name of the weights that the part takes; None where it takes none by name.
-        weights_as: the parameter that their path is, unless it is given.
-        also: from the name of the part and its parameters, what else is missing; one line each.
+        packages: module -> the name for pip, of packages that the part needs beyond the dependencies.
+        weights: a function from the parameters to the name of the weights; None if the part takes no weights by name.
+        weights_as: the parameter that gets the path of the weights, unless it is given.
+        also: a function from the name of the part and its parameters to what else is missing, one line each.
     """
 
     factory: str
@@ -59,14 +59,14 @@ class Choice:
     also: Callable[[str, Mapping[str, Any]], Iterable[str]] = lambda _part, _given: ()
 
     def parameters(self) -> dict[str, inspect.Parameter]:
-        """What can be given, by name."""
+        """The parameters by name."""
         found = self._own()
         for choice in self.inner.values():
             found |= choice.parameters()
         return found
 
     def required(self, given: Mapping[str, Any]) -> list[str]:
-        """The parameters that are still to be given."""
+        """The required parameters that are not yet given."""
         found = None if self._named_weights(given) is None else self.weights_as
         names = [
             name
@@ -76,10 +76,10 @@ class Choice:
         return names + [name for choice in self.inner.values() for name in choice.required(given)]
 
     def make(self, given: Mapping[str, Any]) -> Any:
-        """The part, from parameters that it takes, and its weights from the weights folder.
+        """Make the part from its parameters, with its weights from the weights folder.
 
         Raises:
-            DataError: they are not there; says where to get them and where they go.
+            DataError: the weights are missing; says where to get them and where they go.
         """
         needed = self._named_weights(given)
         if needed is not None:
@@ -89,7 +89,7 @@ class Choice:
         return _load(self.factory)(**own, **self.fixed, **inner)
 
     def missing(self, part: str, given: Mapping[str, Any]) -> list[str]:
-        """What a part with these parameters misses on this machine: one line each, with what to do about it."""
+        """What the part with these parameters lacks on this machine, one line each, with what to do."""
         lines = missing_packages(self.packages)
         needed = self._named_weights(given)
         if needed is not None and not WEIGHTS[needed].here:
@@ -114,7 +114,7 @@ class Choice:
 
 
 def always(name: str) -> Callable[[Mapping[str, Any]], str | None]:
-    """The weights of a choice that takes the same whatever its parameters."""
+    """Weights that do not depend on the parameters."""
     return lambda _: name
 
 
@@ -160,11 +160,11 @@ def _kept_proposer(factory: str, **needs: Any) -> Choice:
 
 
 def kept_encoder(factory: str, **needs: Any) -> Choice:
-    """An encoder whose embeddings are kept.
+    """The choice of an encoder whose embeddings are kept.
 
     Args:
-        factory: that of the encoder.
-        **needs: what else `Choice` says of it.
+        factory: the factory of the encoder.
+        **needs: other fields of `Choice`.
     """
     return Choice("earthinstruct_models.store:KeptEncoder", inner={"encoder": Choice(factory, **needs)})
 
@@ -174,7 +174,7 @@ def _kept_lvlm(factory: str, **needs: Any) -> Choice:
 
 
 def transformers_lvlm(weights: str) -> Choice:
-    """A language model on this machine, from these weights unless a folder is given."""
+    """The choice of a language model on this machine: these weights, unless a folder is given."""
     return _kept_lvlm(
         "earthinstruct_models.lvlm.transformers:TransformersLvlm",
         packages={"transformers": "transformers"},
@@ -217,7 +217,7 @@ def missing_packages(needed: Mapping[str, str]) -> list[str]:
     """Which packages are not installed, and how to get them.
 
     Args:
-        needed: module -> what to give pip.
+        needed: module -> the name for pip.
     """
     return [
         f"package {module}: pip install {to_install}"
@@ -227,12 +227,12 @@ def missing_packages(needed: Mapping[str, str]) -> list[str]:
 
 
 def missing_place(path: object, option: str, kind: str) -> list[str]:
-    """What is wrong with the path of a file or folder; an empty list when nothing is, or when it is None.
+    """What is wrong with the path of a file or folder; an empty list if nothing is wrong or the path is None.
 
     Args:
-        path: what was given.
-        option: the parameter that it is, for the line to type.
-        kind: `FILE`, `DIR` or `PATH` (either), which must be there; `NEW FILE` or `NEW DIR`, which may be.
+        path: the path.
+        option: the name of the parameter, for the message.
+        kind: `FILE`, `DIR` or `PATH` (either), which must exist; `NEW FILE` or `NEW DIR`, which may exist.
     """
     if path is None:
         return []
@@ -246,7 +246,7 @@ def missing_place(path: object, option: str, kind: str) -> list[str]:
 
 
 def missing_model(folder: object, source: str = "the model's repository") -> list[str]:
-    """What a folder of a model of transformers lacks; nothing when it is None or no folder.
+    """What the folder of a transformers model lacks; an empty list if it is None or not a folder.
 
     Args:
         folder: as `save_pretrained` writes it.
@@ -262,10 +262,10 @@ def missing_model(folder: object, source: str = "the model's repository") -> lis
 
 
 def choice_of(part: str, name: str, table: Mapping[str, Choice]) -> Choice:
-    """The choice of that name.
+    """The choice with this name.
 
     Raises:
-        UnknownNameError: there is none.
+        UnknownNameError: no choice has it.
     """
     if name not in table:
         raise UnknownNameError(part, name, table)
@@ -275,19 +275,19 @@ def choice_of(part: str, name: str, table: Mapping[str, Choice]) -> Choice:
 def distributed(
     method: str, chosen: Mapping[str, Choice], given: Mapping[str, Any], own: Iterable[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """Which parameters go to which part.
+    """Distribute parameters to the parts.
 
-    `part.key` goes to that part; `key` goes to the one part that takes it, or, where it is one of `SHARED`, to all.
+    `part.key` goes to that part. `key` goes to the only part that takes it; a key in `SHARED` goes to all parts.
 
     Args:
         method: the name of the method, for the message.
         chosen: part -> its choice.
         given: the parameters.
-        own: the names of parameters that are no part's, for the message.
+        own: the names of the method's own parameters, for the message.
 
     Raises:
         UnknownNameError: no chosen part takes a parameter.
-        EarthInstructError: two parts take it, and it does not say which is meant.
+        EarthInstructError: two parts take a parameter that has no prefix.
     """
     accepted = {part: tuple(choice.parameters()) for part, choice in chosen.items()}
     parameters: dict[str, dict[str, Any]] = {part: {} for part in chosen}
@@ -314,7 +314,7 @@ def _unknown_parameter(
 
 
 def still_needed(part: str, name: str, choice: Choice, given: Mapping[str, Any]) -> list[str]:
-    """The parameters that a part cannot do without and that are not given, in words."""
+    """The required parameters of a part that are not given, as messages."""
     return [
         f"{part} {name!r} needs {key}: give -M {key if key in SHARED else f'{part}.{key}'}={_PLACES.get(key, 'VALUE')}"
         for key in choice.required(given)
@@ -324,7 +324,7 @@ def still_needed(part: str, name: str, choice: Choice, given: Mapping[str, Any])
 def missing_parts(
     names: Mapping[str, str], chosen: Mapping[str, Choice], given: Mapping[str, Mapping[str, Any]]
 ) -> list[str]:
-    """What parts miss on this machine, and the parameters that they still need; one line each.
+    """What the parts lack on this machine, and the parameters that they still need, one line each.
 
     Args:
         names: part -> the name of its choice.

@@ -1,10 +1,10 @@
-"""Which device a model runs on where the user names none, and whether one that is named is there."""
+"""The default device of a model, and whether a named device is available."""
 
 from __future__ import annotations
 
 
 def best_device() -> str:
-    """`cuda`, `mps` or `cpu`, the first there is."""
+    """`cuda`, `mps` or `cpu`, the first available."""
     import torch
 
     if torch.cuda.is_available():
@@ -13,11 +13,11 @@ def best_device() -> str:
 
 
 def missing_device(device: object, option: str = "device") -> list[str]:
-    """What keeps torch from using a device, and what to give instead; an empty list when it is there.
+    """Why torch cannot use a device, and what to give instead; an empty list if it is available.
 
     Args:
-        device: as torch names it, such as "cuda:1"; None: the best there is.
-        option: the parameter that it is, for the line to type.
+        device: torch's name, such as "cuda:1"; None: the best available.
+        option: the name of the parameter, for the message.
     """
     if device is None:
         return []
@@ -27,7 +27,7 @@ def missing_device(device: object, option: str = "device") -> list[str]:
     try:
         wanted = torch.device(str(device))
         module = torch.get_device_module(wanted)
-    except RuntimeError:  # also of a device that holds no numbers, such as meta
+    except RuntimeError:  # also for a device without data, such as meta
         return [line.format("torch knows no such device")]
     if wanted.type == "cpu":
         return []

@@ -1,4 +1,4 @@
-"""Recorded answers are kept by image name, but a method is given pixels alone: images are known by their content."""
+"""Finds the name of an image by its pixels: recorded answers are stored by name, but a method gets only pixels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ImageNames:
         """The file name, without extension, of the image with these pixels.
 
         Raises:
-            DataError: there is none.
+            DataError: no image has these pixels.
         """
         name = self._names.get(fingerprint(image))
         if name is None:
@@ -58,7 +58,7 @@ class ImageNames:
 
 @cache
 def image_names(folder: Path) -> ImageNames:
-    """The names of the images in a folder, read once for all parts that ask."""
+    """The names of the images in a folder, read once for all parts."""
     return ImageNames(folder)
 
 

@@ -1,4 +1,4 @@
-"""What a method asks of its models. Importing this module, or one that defines a part, imports no torch."""
+"""The interfaces of the models. Importing this module, or one that defines a part, imports no torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 class Proposer(Protocol):
     """Proposes class-agnostic regions of an image (SAM2 in the paper).
 
-    Optional: `propose_batch(images)`, the same for several at once.
+    Optional: `propose_batch(images)`, the same for several images at once.
     """
 
     def propose(self, image: NDArray[np.uint8]) -> Proposals:
@@ -25,7 +25,7 @@ class Proposer(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Parameters, and `weights` [{name, sha256}] where there are any."""
+        """Parameters, and `weights` [{name, sha256}] if it has any."""
         ...
 
 
@@ -46,18 +46,18 @@ class Encoder(Protocol):
 
 
 def timed(work: Callable[..., _T], *arguments: Any) -> tuple[_T, float]:
-    """What a call returns, and the seconds it took."""
+    """The result of a call, and its seconds."""
     started = time.perf_counter()
     return work(*arguments), time.perf_counter() - started
 
 
 def ask_each(part: Any, call: str, images: Sequence[NDArray[np.uint8]], *about: Any) -> list[tuple[Any, float]]:
-    """What a part answers for each image, and the seconds it took.
+    """The answer of a part for each image, and its seconds.
 
     Args:
         part: a part.
-        call: the name of its call for one image; where it has `<call>_batch`, several images are given together, and
-            their seconds are shared out evenly.
+        call: the name of its method for one image. If it also has `<call>_batch`, all images are given together, and
+            the seconds are divided evenly.
         images: uint8 RGB (height, width, 3).
         *about: further arguments of the call.
     """

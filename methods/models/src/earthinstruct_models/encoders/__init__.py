@@ -1,1 +1,1 @@
-"""Encoders: who says how much a region looks like a label."""
+"""Encoders: they embed image regions and labels into one space."""

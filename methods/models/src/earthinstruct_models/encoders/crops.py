@@ -1,4 +1,4 @@
-"""What an encoder sees of a box: where the image is cut, and how cuts are resized on a device."""
+"""Crops for an encoder: where the image is cut around a box, and how crops are resized on a device."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def crop_corners(boxes: NDArray[np.float64], width: int, height: int) -> list[Co
 def resized_crops(
     picture: Tensor, corners: Sequence[Corners], side: int, *, mode: str = "shortest", kernel: str = "bicubic"
 ) -> Tensor:
-    """Cut and resize with antialiasing where the picture is; what Pillow makes of it, within one or two grey levels.
+    """Crop and resize with antialiasing on the picture's device; equal to Pillow within one or two grey levels.
 
     Args:
         picture: (3, height, width), grey levels 0 to 255: uint8 or float on a CPU, float elsewhere.
-        corners: n cuts inside the picture.
+        corners: n crops inside the picture.
         side: of the results, pixels.
-        mode: `shortest`: the shorter side becomes `side`, and the middle is kept; `squash`: both sides become `side`.
+        mode: `shortest`: the shorter side becomes `side`, and the centre is kept; `squash`: both sides become `side`.
         kernel: `bicubic` or `bilinear`.
 
     Returns:
-        (n, 3, side, side), whole grey levels, of the type and on the device of the picture.
+        (n, 3, side, side), integer grey levels, with the dtype and device of the picture.
     """
     from torch.nn.functional import interpolate
 

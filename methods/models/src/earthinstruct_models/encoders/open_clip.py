@@ -1,4 +1,4 @@
-"""Any model of the open_clip family from a local checkpoint: GeoRSCLIP, RemoteCLIP, SkyCLIP, DFN2B, or one's own."""
+"""Any model of the open_clip family from a local checkpoint: GeoRSCLIP, RemoteCLIP, SkyCLIP, DFN2B, or your own."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 TEMPLATE = "a satellite image of a {category}"
 ACTIVATIONS = ("gelu", "quickgelu")
 CROPS = ("pil", "device")
-_NO_CODE = {"trust_remote_code": False}  # whatever a config asks for
-_DOWNLOADED = {  # what a config may name that is downloaded -> what to do instead
+_NO_CODE = {"trust_remote_code": False}  # whatever a config says
+_DOWNLOADED = {  # key of a config that would be downloaded -> what to do instead
     "hf_tokenizer_name": "give its folder as tokenizer",
     "hf_model_name": "use a config of it",
 }
@@ -31,26 +31,26 @@ _PREPROCESS = ("mean", "std", "interpolation", "resize_mode")
 
 
 class OpenClipEncoder:
-    """A CLIP built by open_clip and filled from a file.
+    """A CLIP that open_clip builds, with weights from a file.
 
     Args:
         checkpoint: a state dict or training checkpoint (`.pt`; loaded with weights_only, a `module.` prefix is removed)
             or `.safetensors`.
         architecture: an open_clip model name, such as "ViT-L-14" or "ViT-B-16-SigLIP"; None: the name of `config`.
         config: a model config file in open_clip's format, for an architecture that open_clip does not know.
-        activation: `gelu` or `quickgelu`, which a state dict does not show; None: the one of the architecture.
-        template: the sentence a label is put into; `{category}` stands for it, and `{article}` for a or an.
+        activation: `gelu` or `quickgelu`, which a state dict does not contain; None: that of the architecture.
+        template: the sentence around a label; `{category}` stands for the label, and `{article}` for a or an.
         batch_size: crops at once.
-        crops: `pil`: cut and resized by Pillow, one by one; `device`: on the device, without a way back.
-        preprocess: `mean`, `std` (three numbers each), `interpolation`, `resize_mode` in open_clip's words, where the
-            weights were trained with others than open_clip's for the architecture.
+        crops: `pil`: cropped and resized by Pillow, one by one; `device`: all on the device.
+        preprocess: `mean`, `std` (three numbers each), `interpolation` and `resize_mode`, as open_clip names them, if
+            the weights were trained with other values than open_clip has for the architecture.
         tokenizer: a folder with the tokenizer, for an architecture whose tokenizer open_clip would download (SigLIP).
-        device: a torch device; None: cuda, mps or cpu, the first there is.
+        device: a torch device; None: cuda, mps or cpu, the first available.
 
     Raises:
         DataError: a file is missing or malformed, or its weights do not fit the architecture.
-        EarthInstructError: the template or the preprocessing is malformed, the activation is not of the architecture,
-            or something would have to be downloaded.
+        EarthInstructError: the template or the preprocessing is malformed, the activation does not fit the
+            architecture, or something would have to be downloaded.
         UnknownNameError: no such architecture, activation or way of cropping.
     """
 
@@ -182,7 +182,7 @@ def named_encoder(
     Args:
         name: an entry of `earthinstruct_models.encoders.table.ENCODERS`.
         checkpoint: its weights; None: those of this name in the weights folder.
-        activation: another one than the table states.
+        activation: replaces the activation of the table.
         template: as for `OpenClipEncoder`.
         batch_size: likewise.
         crops: likewise.
@@ -219,7 +219,7 @@ def _article(name: str) -> str:
 def missing_of_architecture(
     part: str, architecture: str | None, config: Path | str | None, tokenizer: Path | str | None
 ) -> list[str]:
-    """What is still to be given to build the model; one line each, with the parameter of the part.
+    """What is still needed to build the model, one line each, with the parameter of the part.
 
     Raises:
         UnknownNameError: no such architecture.
@@ -244,12 +244,12 @@ def missing_of_architecture(
 
 
 def _downloaded(text: Mapping[str, Any]) -> str | None:
-    """What open_clip would download for a text tower: its key in the config."""
+    """The key in the config of what open_clip would download for a text tower."""
     return next((key for key in _DOWNLOADED if key in text and not Path(text[key]).is_dir()), None)
 
 
 def _register(config: Path) -> str:
-    """Make a model config file known to open_clip; its name is that of the file."""
+    """Register a model config file with open_clip, under the name of the file."""
     import open_clip
 
     try:
@@ -264,7 +264,7 @@ def _register(config: Path) -> str:
 
 
 def _activation(architecture: str, activation: str | None) -> str:
-    """The activation that the model will have."""
+    """The activation of the model."""
     import open_clip
 
     config = open_clip.get_model_config(architecture)
@@ -280,7 +280,7 @@ def _activation(architecture: str, activation: str | None) -> str:
 
 
 def _preprocess(architecture: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Preprocessing as given; else what all published weights of the architecture share; else open_clip's own."""
+    """The given preprocessing; else the one that all published weights of the architecture share; else open_clip's."""
     import open_clip
 
     if given is not None:
@@ -295,7 +295,7 @@ def _preprocess(architecture: str, given: Mapping[str, Any] | None) -> dict[str,
 
 
 def _square(preprocess: Mapping[str, Any]) -> int:
-    """The side of what the model is given, where cutting on the device can make it."""
+    """The side of the model's input, if cropping on the device supports it."""
     size = preprocess["size"]
     height, width = (size, size) if isinstance(size, int) else size
     if height != width or preprocess["resize_mode"] not in RESIZE_MODES:
@@ -307,7 +307,7 @@ def _square(preprocess: Mapping[str, Any]) -> int:
 
 
 def _tokenizer(architecture: str, folder: Path | str | None) -> Any:
-    """The tokenizer of an architecture; nothing is downloaded."""
+    """The tokenizer of an architecture. Nothing is downloaded."""
     import open_clip
 
     text = open_clip.get_model_config(architecture)["text_cfg"]
@@ -362,7 +362,7 @@ def _loaded(checkpoint: Path, architecture: str, activation: str, preprocess: Ma
 
 
 def _check_positions(state: Mapping[str, Tensor], model: nn.Module) -> None:
-    """Refuse what open_clip would silently resize: position embeddings for another image size or text length."""
+    """Refuse position embeddings of another image size or text length: open_clip would resize them silently."""
     own = model.state_dict()
     for key in ("visual.positional_embedding", "positional_embedding", "text.positional_embedding"):
         if key in state and key in own and state[key].shape != own[key].shape:

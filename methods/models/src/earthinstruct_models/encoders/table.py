@@ -1,4 +1,4 @@
-"""The encoders known by name: what a checkpoint does not say of itself. Their weights are in the table of weights."""
+"""The encoders known by name, with what a checkpoint does not contain. Their weights are in the table of weights."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class EncoderEntry:
 
     Attributes:
         architecture: an open_clip model name.
-        activation: the one it was trained with: `gelu` or `quickgelu`. A state dict does not show it.
-        source: where that is stated.
+        activation: the activation it was trained with: `gelu` or `quickgelu`. A state dict does not contain it.
+        source: where this is stated.
     """
 
     architecture: str

@@ -1,4 +1,4 @@
-"""Language models that see: asked about an image, over a server or on this machine; their replies read.
+"""Vision-language models, on a server or on this machine, and the parsing of their replies.
 
 Importing this package imports neither openai nor transformers nor torch.
 """

@@ -1,4 +1,4 @@
-"""What a language model is asked and what it replies."""
+"""The interface of a vision-language model: requests, replies and errors."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Reply:
     """What a language model wrote about one image.
 
     Attributes:
-        text: its words, those of the refusal where it refuses; halves of characters (lone surrogates) become "?".
-        input_tokens: tokens it was sent, those of the image included.
+        text: its words, or its refusal; lone surrogates become "?".
+        input_tokens: tokens it was sent, including those of the image.
         output_tokens: tokens it wrote.
         seconds: wall time of the request, retries included; for a batch on this machine, an equal share of it.
-        finish: `complete`; `truncated` when it ran into the limit of tokens; `refused` when it declined to answer or a
+        finish: `complete`; `truncated` if it reached the limit of tokens; `refused` if it declined to answer or a
             content filter stopped it.
-        model: the model that says it answered: "gpt-4o-2024-11-20" where "gpt-4o" was asked.
+        model: the model named in the reply: "gpt-4o-2024-11-20" where "gpt-4o" was requested.
     """
 
     text: str
@@ -45,7 +45,7 @@ class LvlmError(PredictionError):
 
     Args:
         message: why.
-        reply: what it wrote, where it did: the text and the tokens are paid for, and are its `usage`.
+        reply: its reply, if one came; the tokens of the reply are the error's `usage`.
     """
 
     def __init__(self, message: str, reply: Reply | None = None) -> None:
@@ -60,7 +60,7 @@ Arrived = Callable[[int, Reply], None]
 
 
 class Lvlm(Protocol):
-    """A language model that sees. Calls may come from several threads. A subclass has `ask` from its `ask_many`."""
+    """A vision-language model. Calls may come from several threads. A subclass defines `ask_many`; `ask` calls it."""
 
     def ask(self, image: NDArray[np.uint8], text: str, schema: Mapping[str, Any] | None = None) -> Reply:
         """One reply.
@@ -68,10 +68,10 @@ class Lvlm(Protocol):
         Args:
             image: RGB, uint8 (height, width, 3).
             text: the prompt.
-            schema: the JSON Schema of the wanted reply, for models that can be held to one; others ignore it.
+            schema: the JSON Schema of the wanted reply, for models that can enforce one; others ignore it.
 
         Raises:
-            LvlmError: no reply came. One that is refused or truncated is returned, for it is paid for: see `checked`.
+            LvlmError: no reply came. A refused or truncated reply is returned, because it was paid for: see `checked`.
         """
         (outcome,) = self.ask_many([image], text, schema)
         if isinstance(outcome, LvlmError):
@@ -86,23 +86,23 @@ class Lvlm(Protocol):
         *,
         arrived: Arrived | None = None,
     ) -> list[Reply | LvlmError]:
-        """A reply, or why there is none, for each image, in order.
+        """A reply, or the error, for each image, in order.
 
         Args:
             images: RGB, uint8 (height, width, 3), of any sizes.
             text: the prompt, the same for all.
             schema: as for `ask`.
-            arrived: called with the index of an image and its reply as soon as there is one, in any order and thread.
+            arrived: a callback `(index, reply)`, called as soon as a reply arrives, in any order and thread.
         """
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Parameters that replies depend on, `device` and `weights` [{name, sha256}] where there are; no credential."""
+        """Parameters that replies depend on, `device` and `weights` [{name, sha256}] if it has any; no credentials."""
         ...
 
 
 def checked(reply: Reply) -> Reply:
-    """The reply, if it is complete.
+    """Return the reply if it is complete.
 
     Raises:
         LvlmError: it is a refusal or was cut off.
@@ -117,10 +117,10 @@ def checked(reply: Reply) -> Reply:
 
 
 def answered(outcomes: Sequence[Reply | LvlmError]) -> list[Reply]:
-    """The replies, where all came.
+    """Return the replies if all came.
 
     Raises:
-        LvlmError: one did not, the first of them; its `usage` is then that of all of them.
+        LvlmError: the first error; its `usage` is the sum over all replies.
     """
     replies = [outcome for outcome in outcomes if isinstance(outcome, Reply)]
     for outcome in outcomes:
