@@ -28,15 +28,15 @@ CACHE_NOTE = "a stage read from the cache shows the seconds of reading it"
 
 
 class Parts:
-    """The parts of one method. Their answers are kept: what was asked once is not asked again.
+    """The parts of one method. Their answers are kept, so that each is computed once.
 
     Args:
         method: the name of the method, for errors.
-        chosen: part -> the name of a choice, or an object that is the part already.
-        parameters: of the parts: `key`, or `part.key` where two parts take it; `cache` is a folder that keeps the
-            answers for the next run. Of two values for one parameter the later one holds.
+        chosen: part -> the name of a choice, or a part object.
+        parameters: of the parts: `key`, or `part.key` if two parts take it; `cache` is a folder that keeps the answers
+            for the next run. Of two values for one parameter the later one holds.
         tables: the choices.
-        kept: part -> what keeps the answers of an object that is given.
+        kept: part -> the wrapper that keeps the answers of a part object.
         own: the names of the method's own parameters, for errors.
 
     Raises:
@@ -71,11 +71,11 @@ class Parts:
         return self._made[part]
 
     def describe(self) -> dict[str, Any]:
-        """What the parts say of themselves.
+        """The descriptions of the parts, together.
 
         Returns:
-            `parameters` (a part's as `part.key`), `weights`, and `device`: "cpu", or "proposer cuda, encoder cpu" where
-            the parts differ; None where no part has one.
+            `parameters` (named `part.key`), `weights`, and `device`: "cpu", or "proposer cuda, encoder cpu" if the
+            parts differ; None if no part has one.
         """
         parameters: dict[str, Any] = {}
         weights: list[dict[str, str]] = []
@@ -95,7 +95,7 @@ class Parts:
         return {"parameters": parameters, "weights": weights, "device": device}
 
     def close(self) -> None:
-        """Release what the parts hold."""
+        """Close the parts."""
         for part in self._made.values():
             close = getattr(part, "close", None)
             if callable(close):
@@ -106,8 +106,8 @@ def lacking(method: type, parts: Iterable[str], parameters: Mapping[str, Any], t
     """What the parts of a method lack on this machine, and how to get it.
 
     Args:
-        method: its class.
-        parts: their names, which are arguments of the class.
+        method: the class of the method.
+        parts: the names of the parts, which are arguments of the class.
         parameters: as for the class.
         tables: the choices.
 
@@ -115,7 +115,7 @@ def lacking(method: type, parts: Iterable[str], parameters: Mapping[str, Any], t
         UnknownNameError: no such choice or parameter.
     """
     absent = missing_packages({"torch": "torch"})
-    if absent:  # a part that cannot be imported cannot tell its parameters
+    if absent:  # the parameters of a part are unknown if it cannot be imported
         return absent
     own = inspect.signature(method).parameters
     chosen = {part: parameters.get(part, own[part].default) for part in parts}
@@ -126,10 +126,10 @@ def lacking(method: type, parts: Iterable[str], parameters: Mapping[str, Any], t
 def _plan(
     method: str, chosen: Mapping[str, Any], parameters: Mapping[str, Any], tables: Tables, own: Iterable[str]
 ) -> tuple[dict[str, str], dict[str, Choice], dict[str, dict[str, Any]]]:
-    """For every part that is chosen by name: the name, the choice, its parameters."""
+    """The name, the choice and the parameters of every part that is chosen by name."""
     names = {part: name for part, name in chosen.items() if isinstance(name, str)}
     choices = {part: choice_of(part, name, tables[part]) for part, name in names.items()}
     taken = {key: value for key, value in parameters.items() if value is not None or key != "cache"}
     if not any("cache" in choice.parameters() for choice in choices.values()):
-        taken.pop("cache", None)  # it is for the parts that are given as objects
+        taken.pop("cache", None)  # it belongs to the parts that are given as objects
     return names, choices, distributed(method, choices, taken, own)

@@ -1,4 +1,4 @@
-"""Models of transformers from a folder on this machine: safetensors only, no code of the folder, nothing from a hub."""
+"""Transformers models from a folder on this machine: safetensors only, without running code of the folder."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from earthinstruct.errors import DataError, EarthInstructError
 
 
 def weight_files(folder: Path, source: str = "the model's repository") -> list[Path]:
-    """The safetensors of a model.
+    """The safetensors files of a model.
 
     Args:
         folder: as `save_pretrained` writes it, or a download of the model's repository.
-        source: where its files are to be had, for errors.
+        source: where its files are published, for errors.
 
     Raises:
         DataError: the folder is missing or holds no model, or no safetensors.
@@ -27,12 +27,12 @@ def weight_files(folder: Path, source: str = "the model's repository") -> list[P
 
 
 def load_model(folder: Path, model_class: str, kind: str, **options: Any) -> Any:
-    """A model with all of its weights, in evaluation mode.
+    """Load a model with all of its weights, in evaluation mode.
 
     Args:
-        folder: where it is.
+        folder: the folder of the model.
         model_class: the class of transformers that loads it.
-        kind: what it is to be, for errors.
+        kind: the expected kind of model, for errors.
         **options: of `from_pretrained`.
 
     Raises:
@@ -50,7 +50,7 @@ def load_model(folder: Path, model_class: str, kind: str, **options: Any) -> Any
 
 
 def load_processor(folder: Path, processor_class: str) -> Any:
-    """What prepares a model's input, from the same folder.
+    """Load the processor, which prepares a model's input, from the same folder.
 
     Raises:
         DataError: it does not load.

@@ -132,7 +132,7 @@ def answered(outcomes: Sequence[Reply | LvlmError]) -> list[Reply]:
 
 
 def shortened(text: str) -> str:
-    r"""A text in quotes on one line, without its middle when it is long.
+    r"""A text in quotes on one line, without its middle if it is long.
 
     >>> print(shortened("two\nlines"))
     'two\nlines'

@@ -1,6 +1,6 @@
-"""Any server that speaks OpenAI's chat completions: OpenAI itself, vLLM, SGLang, Ollama.
+"""Any server with OpenAI's chat completions: OpenAI itself, vLLM, SGLang, Ollama.
 
-Key and address come from the environment alone (OPENAI_API_KEY, OPENAI_BASE_URL) and go nowhere but to the server.
+Key and address come only from the environment (OPENAI_API_KEY, OPENAI_BASE_URL) and are sent only to the server.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LOG = logging.getLogger(__name__)
 KEY = "OPENAI_API_KEY"
 ADDRESS = "OPENAI_BASE_URL"
 IMAGE_FORMATS = ("png", "jpeg")
-REPLY_FORMATS = ("schema", "json_object", "plain")  # from the strictest; a server that lacks one is asked with the next
+REPLY_FORMATS = ("schema", "json_object", "plain")  # strictest first; the server may only support later ones
 _CALLED = {"schema": "JSON schema", "json_object": "JSON mode", "max_tokens": "max_tokens (but max_completion_tokens)"}
 _JPEG_QUALITY = 95
 
@@ -41,21 +41,21 @@ _JPEG_QUALITY = 95
 class OpenAiLvlm(Lvlm):
     """A model behind an OpenAI-compatible server.
 
-    Requests are asynchronous on a thread of their own, at most `concurrency` at once whoever calls. 408, 409, 429, 5xx,
-    time-outs and lost connections are tried again by the openai package, which waits longer each time or as long as the
-    server says (Retry-After).
+    Requests are asynchronous on a separate thread, at most `concurrency` at once over all callers. The openai package
+    retries 408, 409, 429, 5xx, time-outs and lost connections; it waits longer each time, or as long as the server says
+    (Retry-After).
 
     Args:
         model: the model's name on the server, such as "gpt-4o-2024-11-20".
         temperature: of sampling; None: the server's own, for models that refuse the parameter.
         top_p: of sampling; None: the server's own.
         max_tokens: the longest reply.
-        image_format: `png` (as it is) or `jpeg` (quality 95, smaller).
-        reply_format: the strictest of `schema`, `json_object` and `plain` to ask for where a call gives a schema.
-        concurrency: requests at once.
+        image_format: `png` (lossless) or `jpeg` (quality 95, smaller).
+        reply_format: the strictest of `schema`, `json_object` and `plain` that is tried when a call gives a schema.
+        concurrency: most requests at once.
         timeout: seconds until one try is given up.
         max_retries: tries after the first.
-        deadline: seconds for one reply, all tries and waits together.
+        deadline: most seconds for one reply, with all tries and waits.
 
     Raises:
         EarthInstructError: the openai package or the key is missing, or a parameter is out of range.
@@ -87,8 +87,8 @@ class OpenAiLvlm(Lvlm):
         self.deadline = deadline
         self.concurrency = concurrency
         self._sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
-        self._lacking: set[str] = set()  # what the server was found to lack
-        self._refusal: str | None = None  # of the key: said once, it is not asked again
+        self._lacking: set[str] = set()  # features that the server does not support
+        self._refusal: str | None = None  # the key was refused: no further request is sent
         self._client, self.server, self._secrets = _client(timeout, max_retries)
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -101,7 +101,7 @@ class OpenAiLvlm(Lvlm):
         *,
         arrived: Arrived | None = None,
     ) -> list[Reply | LvlmError]:
-        """A reply, or why there is none, for each image, in order; `concurrency` requests at once."""
+        """A reply, or the error, for each image, in order; at most `concurrency` requests at once."""
 
         async def one(i: int, image: NDArray[np.uint8]) -> Reply | LvlmError:
             outcome = await self._outcome(image, text, schema)
@@ -113,14 +113,14 @@ class OpenAiLvlm(Lvlm):
             tasks = [asyncio.ensure_future(one(i, image)) for i, image in enumerate(images)]
             try:
                 return list(await asyncio.gather(*tasks))
-            finally:  # after an error of the caller's: nothing more is asked for
+            finally:  # after an error of the caller, no further request is sent
                 for task in tasks:
                     task.cancel()
 
         return self._run(all_outcomes())
 
     def describe(self) -> dict[str, Any]:
-        """What replies depend on; of the server, its name."""
+        """Parameters that replies depend on, and the name of the server."""
         return {
             "lvlm": "openai",
             "model": self.model,
@@ -141,7 +141,7 @@ class OpenAiLvlm(Lvlm):
             loop.close()
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Do asynchronous work on the thread of this object, whatever loop the caller may be in."""
+        """Run a coroutine on the thread of this object, also if the caller has a running event loop."""
         with self._starting:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
@@ -151,7 +151,7 @@ class OpenAiLvlm(Lvlm):
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
-        except BaseException:  # interrupted: nothing more is asked for
+        except BaseException:  # interrupted: no further request is sent
             future.cancel()
             raise
 
@@ -186,7 +186,7 @@ class OpenAiLvlm(Lvlm):
             return self._reply(completion, time.perf_counter() - started)
 
     async def _completion(self, content: list[dict[str, Any]], schema: Mapping[str, Any] | None) -> Any:
-        """The server's answer; what it says it lacks is done without, from then on."""
+        """The server's answer. A feature that the server refuses is left out, also in later requests."""
         import openai
 
         messages: Any = [{"role": "user", "content": content}]
@@ -198,7 +198,7 @@ class OpenAiLvlm(Lvlm):
                 lack = _lack(_said(error), options)
                 if lack is None:
                     raise
-                _LOG.warning("%s takes no %s; it is asked without from now on", self._where, _CALLED[lack])
+                _LOG.warning("%s does not support %s; later requests leave it out", self._where, _CALLED[lack])
                 self._lacking.add(lack)
 
     def _options(self, schema: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -210,7 +210,7 @@ class OpenAiLvlm(Lvlm):
         if schema is not None and usable == "json_object":
             options["response_format"] = {"type": "json_object"}
         elif schema is not None and usable == "schema":
-            strict = schema.get("additionalProperties") is False  # OpenAI's strict mode takes closed objects alone
+            strict = schema.get("additionalProperties") is False  # OpenAI's strict mode accepts only closed objects
             wanted = {"name": "answer", "schema": dict(schema), "strict": strict}
             options["response_format"] = {"type": "json_schema", "json_schema": wanted}
         return options
@@ -228,7 +228,7 @@ class OpenAiLvlm(Lvlm):
                 finish="refused" if refused else "truncated" if finish == "length" else "complete",
                 model=_words(completion.model),
             )
-        except (AttributeError, IndexError, KeyError, TypeError):  # the openai package takes any JSON for one
+        except (AttributeError, IndexError, KeyError, TypeError):  # the openai package accepts any JSON
             return LvlmError(f"{self._where}: not a chat completion (it has no choices)")
 
     @property
@@ -241,10 +241,10 @@ class Server:
     """Where requests go.
 
     Attributes:
-        key: what the server knows the user by; empty: none.
+        key: the API key; empty: none.
         address: of the server; None: OpenAI's.
         headers: sent with every request.
-        secrets: what must never be shown, the longest first.
+        secrets: texts that must never be shown, the longest first.
     """
 
     key: str
@@ -254,7 +254,7 @@ class Server:
 
 
 def server_of_environment() -> Server:
-    """The server that the environment names.
+    """The server that the environment variables name.
 
     Raises:
         EarthInstructError: a variable is missing or malformed.
@@ -278,7 +278,7 @@ def server_of_environment() -> Server:
                 f"query; a key goes into {KEY}"
             )
         user, _, host = parts.netloc.rpartition("@")
-        if user:  # sent as a header, so that no log of addresses shows it
+        if user:  # sent as a header, so that it does not appear in logs of addresses
             headers["Authorization"] = "Basic " + base64.b64encode(unquote(user).encode()).decode()
             secrets += [user, unquote(user), unquote(user).partition(":")[2], headers["Authorization"]]
         address = urlunsplit((parts.scheme, host, parts.path, "", ""))
@@ -286,7 +286,7 @@ def server_of_environment() -> Server:
 
 
 def _client(timeout: float, max_retries: int) -> tuple[AsyncOpenAI, str, tuple[str, ...]]:
-    """A client, the name of its server, and what must never be shown."""
+    """A client, the name of its server, and the secrets."""
     try:
         import openai
     except ModuleNotFoundError as error:
@@ -316,7 +316,7 @@ def _message(image: NDArray[np.uint8], text: str, image_format: str) -> list[dic
 
 
 def _lack(said: str, options: Mapping[str, Any]) -> str | None:
-    """What a server that refused a request lacks, of what the request used."""
+    """The feature of a refused request that the server does not support."""
     if "max_tokens" in options and "max_completion_tokens" in said:
         return "max_tokens"
     wanted = options.get("response_format")
@@ -332,7 +332,7 @@ def _said(error: Any) -> str:
 
 
 def _words(value: Any) -> str:
-    """Text, whatever a server put in its place."""
+    """A value of a server as text, whatever its type."""
     return "" if value is None else str(value)
 
 

@@ -1,8 +1,8 @@
-r"""Reads JSON, and counts, out of what a language model wrote. Nothing is guessed: what cannot be read is said.
+r"""Reads JSON and counts from the reply of a language model. Nothing is guessed: unreadable pieces are reported.
 
-The reader takes JSON and what language models make of it: text and fences around it, single quotes, comments, trailing
-commas, Python's `True`, `False`, `None`, `nan` and `inf`. Where a piece is broken or the text ends early, what is left
-is kept and what is lost is counted.
+The reader accepts JSON and its variants in replies: text and fences around it, single quotes, comments, trailing
+commas, Python's `True`, `False`, `None`, `nan` and `inf`. If a piece is broken or the text ends early, the rest is kept
+and the lost pieces are counted.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 
 from earthinstruct_models.lvlm.interface import LvlmError, Reply, checked
 
-LARGEST_COUNT = 100_000  # of one kind in one image; more is a mistake of the model
+LARGEST_COUNT = 100_000  # objects of one kind in one image; more is a mistake of the model
 _DEEPEST = 64  # levels of nesting
-_LONGEST_INTEGER = 300  # digits; longer ones become infinite, as floats do
+_LONGEST_INTEGER = 300  # digits; longer numbers become infinite, like floats
 
 _SPACE = re.compile(r"(?:\s|//[^\n]*|\#[^\n]*|/\*.*?\*/)*", re.DOTALL)
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|\'[^\'\\]*(?:\\.[^\'\\]*)*\'', re.DOTALL)
@@ -46,10 +46,10 @@ class Found:
     """JSON found in a text.
 
     Attributes:
-        value: an object or an array, as Python has it.
-        dropped: elements and members that could not be read and were left out; a torn last one is one of them.
+        value: the object or array in Python.
+        dropped: number of elements and members that could not be read and were left out, including a torn last one.
         truncated: the text ends before the value does.
-        repeated: keys that an object has more than once with different values (the last one is in `value`).
+        repeated: keys that an object has more than once, with different values (`value` holds the last one).
     """
 
     value: dict[str, Any] | list[Any]
@@ -64,7 +64,7 @@ class Found:
 
 
 def find_json(text: str) -> Found | None:
-    r"""The JSON that a text ends up with: its last object, or array of objects or arrays; else its last array.
+    r"""The final JSON of a text: its last object, or array of objects or arrays; otherwise its last array.
 
     >>> find_json('There are two.\n```json\n{"ship": 2}\n``` as [1] says').value
     {'ship': 2}
@@ -83,14 +83,14 @@ def find_json(text: str) -> Found | None:
 def parse_counts(reply: Reply) -> dict[str, int]:
     r"""The counts in a reply: label -> whole number >= 0.
 
-    Taken: an object of labels and numbers; an array of objects with a label and a count (a label that comes twice is
-    summed) or of one label and number each; either inside an object under a name such as "counts". A number may be a
-    float without a fraction, digits in a string ("3", "1,200"), or an English word up to twenty; null is 0, the model
-    counting none.
+    Accepted are an object of labels and numbers, an array of objects with a label and a count (a repeated label is
+    summed) or with one label and number each, and either of these inside an object under a name such as "counts". A
+    number may be a float without a fraction, digits in a string ("3", "1,200"), or an English word up to twenty; null
+    is 0.
 
     Raises:
-        LvlmError: the reply is a refusal, is cut off, or holds no such JSON: a fraction, a negative number, anything
-            that is not a number, one label with two counts, or a piece that cannot be read. The error keeps the reply.
+        LvlmError: the reply is a refusal, is cut off, or has no such JSON: it has a fraction, a negative number, a
+            value that is not a number, one label with two counts, or an unreadable piece. The error keeps the reply.
 
     >>> parse_counts(Reply('Sure!\n```json\n{"counts": {"ship": "3", "harbor": 2.0, "dam": null}}\n```'))
     {'ship': 3, 'harbor': 2, 'dam': 0}
@@ -111,7 +111,7 @@ def parse_counts(reply: Reply) -> dict[str, int]:
 
 
 class _NoCountError(ValueError):
-    """A value that is not a count, or not counts."""
+    """A value is not a count."""
 
 
 def _counts(value: Any, depth: int = 0) -> dict[str, int]:
@@ -146,7 +146,7 @@ def _summed(entries: list[Any]) -> dict[str, int]:
 
 
 def _entry(entry: dict[str, Any]) -> tuple[str, int]:
-    """Of {"label": "ship", "count": 3} or {"ship": 3}."""
+    """The label and the count of {"label": "ship", "count": 3} or {"ship": 3}."""
     fields = {key.lower(): part for key, part in entry.items()}
     label = next((fields[key] for key in _NAME_KEYS if isinstance(fields.get(key), str)), None)
     if label is not None and set(fields) & set(_COUNT_KEYS):
@@ -158,7 +158,7 @@ def _entry(entry: dict[str, Any]) -> tuple[str, int]:
 
 
 def _is_entry(value: Any) -> bool:
-    """Whether a value is an object that says a count, such as {"count": 3, "confidence": "high"}."""
+    """Whether a value is an object with a count, such as {"count": 3, "confidence": "high"}."""
     return isinstance(value, dict) and any(
         key.lower() in _COUNT_KEYS and not isinstance(part, dict | list) for key, part in value.items()
     )
@@ -202,7 +202,7 @@ def _is_structure(value: Any) -> bool:
 
 
 def _containers(text: str) -> Iterator[Found]:
-    """Every outermost object and array of a text."""
+    """The outermost objects and arrays of a text."""
     at = 0
     while opening := _OPEN.search(text, at):
         reader = _Reader(text, opening.start())
@@ -217,11 +217,11 @@ def _containers(text: str) -> Iterator[Found]:
         if value or not (reader.dropped or reader.ended):
             yield Found(value, reader.dropped, reader.ended, tuple(reader.repeated))
         if reader.ended:
-            return  # what is left is inside the torn value
+            return  # the rest is inside the torn value
 
 
 class _NotJsonError(Exception):
-    """What is read is not JSON."""
+    """The text here is not JSON."""
 
 
 class _EndError(Exception):
@@ -229,11 +229,11 @@ class _EndError(Exception):
 
 
 class _TooDeepError(Exception):
-    """Nothing sensible is nested this deep."""
+    """The value is nested too deep."""
 
 
 class _Reader:
-    """Reads one object or array from a place in a text."""
+    """Reads one object or array from a position in a text."""
 
     def __init__(self, text: str, at: int) -> None:
         self.text = text
@@ -243,10 +243,10 @@ class _Reader:
         self.repeated: list[str] = []
 
     def container(self, depth: int) -> dict[str, Any] | list[Any]:
-        """The object or array that begins here; when it is torn or a piece is broken, what is left of it.
+        """The object or array that begins here; if it is torn or a piece is broken, the rest of it.
 
         Raises:
-            _NotJsonError: already its first piece is not JSON: a bracket in prose.
+            _NotJsonError: its first piece is not JSON: it is a bracket in prose.
         """
         if depth >= _DEEPEST:
             raise _TooDeepError
@@ -295,7 +295,7 @@ class _Reader:
         for pattern, read in ((_NUMBER, _number), (_WORD, _word)):
             if match := pattern.match(self.text, self.at):
                 if match.end() == len(self.text):
-                    raise _EndError  # more of it may be missing
+                    raise _EndError  # more may be missing
                 self.at = match.end()
                 return read(match[0])
         raise _NotJsonError
@@ -317,7 +317,7 @@ class _Reader:
         return _unquoted(match[0])
 
     def _next(self) -> str:
-        """The next character that is neither space nor comment."""
+        """The next character after spaces and comments."""
         space = _SPACE.match(self.text, self.at)
         self.at = space.end() if space else self.at
         if self.at >= len(self.text):
@@ -325,7 +325,7 @@ class _Reader:
         return self.text[self.at]
 
     def _closed(self, closer: str) -> bool:
-        """Go past the closing bracket if it is here; the bracket of another container is left to that one."""
+        """Skip the closing bracket if it is here; the bracket of another container is left to that container."""
         try:
             here = self._next()
         except _EndError:
@@ -338,7 +338,7 @@ class _Reader:
         return here in "]}"
 
     def _separated(self) -> None:
-        """Go past the comma behind a piece."""
+        """Skip the comma after a piece."""
         try:
             here = self._next()
         except _EndError:
@@ -350,7 +350,7 @@ class _Reader:
             raise _NotJsonError
 
     def _skip_piece(self) -> None:
-        """Go past a broken piece: behind the next comma of this level, or to its closing bracket."""
+        """Skip a broken piece: to after the next comma of this level, or to the closing bracket."""
         level = 0
         while self.at < len(self.text):
             here = self.text[self.at]
@@ -381,7 +381,7 @@ def _word(text: str) -> Any:
 
 
 def _unquoted(quoted: str) -> str:
-    """The content of a string in double or single quotes; escapes that JSON does not have are left as they are."""
+    """The content of a string in double or single quotes. Escapes that JSON does not have are kept unchanged."""
     inside = quoted[1:-1]
     if quoted[0] == "'":
         inside = re.sub(r'\\(.)|(")', lambda m: "'" if m[1] == "'" else f"\\{m[1] or m[2]}", inside, flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""A language model that sees, on this machine: Qwen2.5-VL, Qwen3-VL, or any other that transformers loads by itself."""
+"""A vision-language model on this machine: Qwen2.5-VL, Qwen3-VL, or any other that transformers itself can load."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from earthinstruct_models.lvlm.interface import Arrived, Lvlm, LvlmError, Reply
 from earthinstruct_models.pretrained import load_model, load_processor, weight_files
 from earthinstruct_models.weights import file_sha256
 
-_EDGES = {"min_pixels": "shortest_edge", "max_pixels": "longest_edge"}  # as Qwen's image processors call them
+_EDGES = {"min_pixels": "shortest_edge", "max_pixels": "longest_edge"}  # the names in Qwen's image processors
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 
 class TransformersLvlm(Lvlm):
-    """A model in a local folder, decoded greedily.
+    """A model in a local folder, with greedy decoding.
 
-    Only safetensors are read, no code of the folder is run, and nothing is fetched. A schema is not enforced.
+    Only safetensors are read, no code of the folder is run, and nothing is downloaded. A schema is not enforced.
 
     Args:
         folder: as `save_pretrained` writes it, or a download of the model's repository.
         max_new_tokens: the longest reply.
-        min_pixels: an image with fewer is enlarged; None: as the folder says. For models of the Qwen-VL family.
-        max_pixels: an image with more is reduced; likewise.
+        min_pixels: a smaller image is enlarged; None: the value of the folder. For models of the Qwen-VL family.
+        max_pixels: a larger image is reduced; likewise.
         batch_size: images at once.
         dtype: `auto` (that of the weights), `bfloat16`, `float16` or `float32`.
-        device: a torch device; None: cuda, mps or cpu, the first there is.
-        device_map: how accelerate spreads the model over devices, such as "auto"; in place of `device`.
+        device: a torch device; None: cuda, mps or cpu, the first available.
+        device_map: how accelerate spreads the model over devices, such as "auto"; replaces `device`.
 
     Raises:
-        DataError: the folder is missing, is no such model, or lacks some of its weights.
-        EarthInstructError: transformers is missing, or a parameter does not go with the model.
+        DataError: the folder is missing, holds another kind of model, or lacks some of its weights.
+        EarthInstructError: transformers is missing, or a parameter does not fit the model.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class TransformersLvlm(Lvlm):
         *,
         arrived: Arrived | None = None,
     ) -> list[Reply | LvlmError]:
-        """A reply, or why there is none, for each image, in order; `batch_size` at once."""
+        """A reply, or the error, for each image, in order; `batch_size` images at once."""
         outcomes: list[Reply | LvlmError] = []
         for start in range(0, len(images), self.batch_size):
             for outcome in self._outcomes(images[start : start + self.batch_size], text):
@@ -107,7 +107,7 @@ class TransformersLvlm(Lvlm):
         }
 
     def _outcomes(self, images: Sequence[NDArray[np.uint8]], text: str) -> list[Reply | LvlmError]:
-        """Replies to a batch; where it fails, to its halves: one image may be at fault, or memory short."""
+        """The replies to a batch. If it fails, its halves are tried: one image or lack of memory may be the cause."""
         try:
             with self._turn:
                 return list(self._generate(images, text))
@@ -152,7 +152,7 @@ class TransformersLvlm(Lvlm):
         ).to(self._model.device, dtype=self._model.dtype)
 
     def _reply(self, tokens: list[int], sent: int, seconds: float) -> Reply:
-        """The reply in what a row of a batch has behind its prompt, which ends with padding."""
+        """The reply in the tokens of a row after its prompt; padding at the end is dropped."""
         ends = self._model.generation_config.eos_token_id
         stops = {ends} if isinstance(ends, int) else set(ends or ())
         end = next((i for i, token in enumerate(tokens) if token in stops), None)
@@ -167,10 +167,10 @@ class TransformersLvlm(Lvlm):
 
 
 def _processor(folder: Path, pixels: Mapping[str, int | None]) -> Any:
-    """The processor; prompts are padded on the left, so that every reply begins right behind its prompt."""
+    """The processor. Prompts are padded on the left, so that every reply begins right after its prompt."""
     processor = load_processor(folder, "AutoProcessor")
     limits = {_EDGES[name]: value for name, value in pixels.items() if value is not None}
-    if limits and not hasattr(processor.image_processor, "merge_size"):  # elsewhere these edges are lengths
+    if limits and not hasattr(processor.image_processor, "merge_size"):  # in other models these edges are lengths
         raise EarthInstructError(f"the image processor in {folder} takes neither min_pixels nor max_pixels")
     if limits:
         size = processor.image_processor.size

@@ -1,1 +1,1 @@
-"""Proposers: who says where something is."""
+"""Proposers: they propose class-agnostic regions of an image."""

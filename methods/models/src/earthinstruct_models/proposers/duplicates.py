@@ -1,4 +1,4 @@
-"""Of proposals of the same thing only the best is kept."""
+"""Removes duplicate proposals: of several for the same object only the best is kept."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from earthinstruct.regions import RLE
 
 
 def distinct(regions: NDArray[np.float64] | list[RLE], overlap: float, limit: int | None = None) -> list[int]:
-    """Which regions have no IoU above `overlap` with a better one that is kept.
+    """Select the regions whose IoU with every better selected region is at most `overlap`.
 
     Args:
         regions: best first: boxes (n, 4) xywh, or masks.
-        overlap: in [0, 1].
-        limit: how many are kept at most; None: all.
+        overlap: an IoU in [0, 1].
+        limit: most regions to select; None: all.
     """
     if not len(regions):
         return []
@@ -31,14 +31,14 @@ def distinct(regions: NDArray[np.float64] | list[RLE], overlap: float, limit: in
 
 
 def without_duplicates(proposals: Proposals, overlap: float) -> Proposals:
-    """Drop every proposal whose IoU with a better one that is kept is larger than `overlap`.
+    """Drop every proposal whose IoU with a better kept proposal is larger than `overlap`.
 
     Args:
-        proposals: best first; compared by their masks, or by their boxes where there are none.
-        overlap: in [0, 1].
+        proposals: best first; compared by their masks if present, else by their boxes.
+        overlap: an IoU in [0, 1].
 
     Returns:
-        The kept ones, in order.
+        The kept proposals, in order.
 
     >>> without_duplicates(Proposals([[0, 0, 10, 10], [0, 0, 10, 9], [5, 5, 9, 9]]), 0.5).boxes.tolist()
     [[0.0, 0.0, 10.0, 10.0], [5.0, 5.0, 9.0, 9.0]]

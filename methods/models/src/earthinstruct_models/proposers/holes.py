@@ -1,4 +1,4 @@
-"""Holes of masks, filled on their runs: all masks of an image at once, no mask is drawn."""
+"""Fills the holes of masks on their runs, for all masks of an image at once and without drawing a mask."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Integers = NDArray[np.int64]
 
 
 def column_masks(owners: Integers, starts: Integers, ends: Integers, n: int, size: tuple[int, int]) -> MaskRuns:
-    """Masks from foreground runs that may touch, as runs of one column do those of the next; those become one run.
+    """Masks from foreground runs. Runs that touch, as at the end of one column and the start of the next, are joined.
 
     Args:
-        owners: int64 (runs,), the mask in [0, n) that each run belongs to.
+        owners: int64 (runs,), the index in [0, n) of the mask of each run.
         starts: int64 (runs,), first pixel, in column-major order.
         ends: int64 (runs,), one past the last pixel; the runs of a mask do not overlap.
         n: number of masks.
@@ -32,9 +32,9 @@ def column_masks(owners: Integers, starts: Integers, ends: Integers, n: int, siz
 
 
 def fill_holes(masks: MaskRuns) -> MaskRuns:
-    """The masks of one image with their holes: background that no path of side-by-side pixels joins to the border.
+    """Fill the holes of the masks of one image. A hole is background that is not 4-connected to the border.
 
-    >>> from earthinstruct.regions.masks import decode_rles, encode_mask
+    >>> from earthinstruct.regions import decode_rles, encode_mask
     >>> ring = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=bool)
     >>> fill_holes(decode_rles([encode_mask(ring)])).areas.tolist()
     [9]
@@ -44,7 +44,7 @@ def fill_holes(masks: MaskRuns) -> MaskRuns:
         return masks
     height, width = int(masks.heights[0]), int(masks.widths[0])
     owners, starts, ends = _by_column(masks, height)
-    # One row and column of background is put around every image, and the padded images are laid side by side.
+    # Every image is padded with one row and column of background, and the padded images are laid side by side.
     tall, columns = height + 2, width + 2
     column, row = np.divmod(starts, height)
     above = (owners * columns + column + 1) * tall + row + 1

@@ -1,4 +1,4 @@
-"""Proposals from a file: a segmenter's masks, replayed."""
+"""Replays the proposals of a segmenter from a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RecordedProposer:
 
     Args:
         proposals: the file.
-        images: the folder of the images the proposals belong to.
+        images: the folder of the images that the proposals belong to.
 
     Raises:
         DataError: the file is missing or malformed, or the folder is missing.
@@ -34,7 +34,7 @@ class RecordedProposer:
         """The recorded proposals for the image with these pixels, in the order of the file.
 
         Raises:
-            DataError: there are none.
+            DataError: the file has none for it.
         """
         name = self._names.name_of(image)
         if name not in self._records:
@@ -42,5 +42,5 @@ class RecordedProposer:
         return self._records[name].proposals()
 
     def describe(self) -> dict[str, Any]:
-        """Where the proposals come from."""
+        """The source of the proposals."""
         return {"proposer": "recorded", "proposals": self.path.name}

@@ -1,8 +1,8 @@
 """SAM2's automatic masks: the algorithm of the package's own generator, with less work.
 
 All crops of several images go through the image encoder together. Masks stay at the decoder's resolution, on the
-device, while they are filtered: only their stability and boxes are taken from enlarged masks, a few at a time. What is
-left in the end is enlarged once more and leaves the device as run boundaries, which a thread of their own encodes.
+device, while they are filtered; only their stability and boxes come from enlarged masks, a few at a time. The remaining
+masks are enlarged again and leave the device as run boundaries, which a separate thread encodes.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ DTYPES = ("float32", "bfloat16")
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
-_LOW_RES_LIMIT = 32.0  # logits given back to the decoder are clipped to it
+_LOW_RES_LIMIT = 32.0  # bound of the logits that are returned to the decoder
 _PIXELS_AT_ONCE = {
     "cpu": 1 << 22,
     "cuda": 1 << 27,
     "mps": 1 << 25,
-}  # of enlarged masks; on a CPU they stay in its cache
+}  # bytes of enlarged masks at once; on a CPU they stay in its cache
 
 _WHOLE = {
     "points_per_side": 1,
@@ -64,32 +64,32 @@ class Sam2Proposer:
     """Proposes what SAM2 segments from a grid of points, in the image and in crops of it.
 
     Parameters have the names and meaning of `sam2.automatic_mask_generator.SAM2AutomaticMaskGenerator`; the defaults
-    are those of InstructSAM. As there, a threshold of 0 or less filters nothing. An image on which nothing survives has
-    no proposals.
+    are those of InstructSAM. As in the generator, a threshold of 0 or less filters nothing. An image without surviving
+    masks has no proposals.
 
     Args:
         checkpoint: an official checkpoint (`.pt`), SAM 2.0 or 2.1, any size.
-        model: the one it was trained as: `sam2_hiera_l`, `sam2.1_hiera_t`, ... (see `MODELS`), or a `.yaml` config.
-        device: a torch device; None: cuda, mps or cpu, the first there is.
-        dtype: `float32`, or `bfloat16` for encoder and decoder (autocast); None: bfloat16 on a CUDA card that has it.
+        model: the model of the checkpoint: `sam2_hiera_l`, `sam2.1_hiera_t`, ... (see `MODELS`), or a `.yaml` config.
+        device: a torch device; None: cuda, mps or cpu, the first available.
+        dtype: `float32`, or `bfloat16` for encoder and decoder (autocast); None: bfloat16 on a CUDA GPU that has it.
         points_per_side: points along each side of the grid.
         points_per_batch: points decoded at once; changes memory and speed only.
         crops_per_batch: crops encoded at once, of one or several images; changes memory and speed only.
-        pred_iou_thresh: masks the model itself rates lower are dropped.
-        stability_score_thresh: so are masks that change more when the logits' threshold moves.
-        stability_score_offset: by how much it is moved up and down, logits.
+        pred_iou_thresh: masks with a lower predicted IoU are dropped.
+        stability_score_thresh: masks with a lower stability are dropped; it falls as the logits' threshold moves.
+        stability_score_offset: how far the threshold is moved up and down, logits.
         box_nms_thresh: box IoU above which the lower rated of two masks of a crop is dropped.
-        crop_n_layers: layers of crops, the i-th with 2**i crops a side; 0: the image alone.
-        crop_nms_thresh: box IoU above which of two masks of different crops the one of the larger crop is dropped.
-        crop_overlap_ratio: overlap of crops, share of the shorter side of the image.
+        crop_n_layers: layers of crops, the i-th with 2**i crops a side; 0: only the image.
+        crop_nms_thresh: box IoU above which, of two masks of different crops, that of the larger crop is dropped.
+        crop_overlap_ratio: overlap of crops, as a share of the shorter side of the image.
         crop_n_points_downscale_factor: divides points_per_side from layer to layer.
-        use_m2m: refine each mask by giving it to the decoder once more.
+        use_m2m: refine each mask by a second pass through the decoder.
         fill_holes: fill background that a mask encloses.
-        max_proposals: the best are kept, by the mean of predicted IoU and stability.
+        max_proposals: most proposals; the best by the mean of predicted IoU and stability are kept.
 
     Raises:
-        DataError: a file is missing or malformed, or the weights are not those of the model.
-        EarthInstructError: a parameter is out of its range, or the package sam2 is not installed.
+        DataError: a file is missing or malformed, or the weights do not fit the model.
+        EarthInstructError: a parameter is out of range, or the package sam2 is not installed.
         UnknownNameError: no such model or dtype.
     """
 
@@ -149,13 +149,13 @@ class Sam2Proposer:
     def propose(self, image: NDArray[np.uint8]) -> Proposals:
         """Regions of one RGB image, uint8 (height, width, 3), best first, with masks and scores.
 
-        A box is the official generator's: from the first to the last pixel of the mask before holes are filled, so one
-        pixel narrower and lower than the mask. A score is the mean of predicted IoU and stability.
+        As in the official generator, a box goes from the first to the last pixel of the mask before holes are filled,
+        so it is one pixel narrower and lower than the mask. A score is the mean of predicted IoU and stability.
         """
         return self.propose_batch([image])[0]
 
     def propose_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Proposals]:
-        """The regions of several images, whatever their sizes; the same as one by one, up to rounding."""
+        """The regions of several images of any sizes; equal to those of single images, up to rounding."""
         import torch
 
         with torch.inference_mode(), ThreadPoolExecutor(1, "masks") as encoding:
@@ -197,7 +197,7 @@ class Sam2Proposer:
             )
 
     def _crops(self, image: NDArray[np.uint8], index: int) -> list[_Crop]:
-        """The image and its crops, without those that are empty because the image has too few pixels."""
+        """The image and its crops, without crops that are empty because the image has too few pixels."""
         import torch
         from sam2.utils.amg import generate_crop_boxes
 
@@ -211,7 +211,7 @@ class Sam2Proposer:
         ]
 
     def _regions(self, crops: list[_Crop]) -> Iterator[_Regions]:
-        """What is found in each crop, in their order."""
+        """The regions of each crop, in order."""
         for start in range(0, len(crops), self.crops_per_batch):
             batch = crops[start : start + self.crops_per_batch]
             levels = self._encode([crop.pixels for crop in batch])
@@ -234,11 +234,11 @@ class Sam2Proposer:
         return [*finer, coarsest]
 
     def _crop_regions(self, crop: _Crop, levels: list[Tensor]) -> _Regions:
-        """What passes the filters in one crop, freed of duplicates."""
+        """The masks of one crop that pass the filters, without duplicates."""
         import torch
         from torchvision.ops import nms
 
-        # Divided by the sides again, in single precision: the official generator rounds there
+        # divided by the sides again, in single precision: the official generator rounds here
         absolute = torch.tensor(self._grids[crop.layer] * crop.sides, dtype=torch.float32, device=self.device)
         sides = torch.tensor(crop.sides, dtype=torch.float32, device=self.device)
         points = absolute / sides * self._network.image_size
@@ -285,7 +285,7 @@ class Sam2Proposer:
         return logits, predicted_iou
 
     def _filtered(self, crop: _Crop, logits: Tensor, predicted_iou: Tensor) -> _Regions:
-        """The masks that are rated well, stable, and not cut off by the border of the crop."""
+        """The masks with a high predicted IoU and stability that the border of the crop does not cut off."""
         from sam2.utils.amg import is_box_near_crop_edge
 
         if self.pred_iou_thresh > 0:
@@ -311,7 +311,7 @@ class Sam2Proposer:
         return torch.cat(stability), torch.cat(boxes)
 
     def _enlarged(self, crop: _Crop, logits: Tensor) -> Iterator[Tensor]:
-        """Logits at the size of the crop, a few masks at a time: float32 (masks, height, width)."""
+        """Logits enlarged to the crop, a few masks at a time: float32 (masks, height, width)."""
         from torch.nn.functional import interpolate
 
         width, height = crop.sides
@@ -324,7 +324,7 @@ class Sam2Proposer:
         return Proposals(boxes, tuple((fill_holes(masks) if self.fill_holes else masks).encode()), scores)
 
     def _best(self, found: list[_Regions]) -> tuple[NDArray[np.float64], MaskRuns, NDArray[np.float64]]:
-        """Boxes, masks and scores of the best of one image; of duplicates in its crops, that of the smaller crop."""
+        """Boxes, masks and scores of the best regions of one image. Of duplicates, that of the smaller crop is kept."""
         import torch
         from torchvision.ops import nms
 
@@ -340,7 +340,7 @@ class Sam2Proposer:
             ],
             axis=0,
         )
-        score = np.nan_to_num(score)  # an empty mask has no stability
+        score = np.nan_to_num(score)  # the stability of an empty mask is undefined
         best = np.argsort(-score, kind="stable")[: self.max_proposals]
         kept = kept[torch.tensor(best, device=self.device)]
         boxes = corners[kept].cpu().numpy().astype(np.float64)
@@ -348,7 +348,7 @@ class Sam2Proposer:
         return boxes, self._masks(found, kept.cpu().numpy()), score[best]
 
     def _masks(self, found: list[_Regions], chosen: NDArray[np.int64]) -> MaskRuns:
-        """The chosen ones of all regions found in one image, drawn at its size, in the given order."""
+        """The masks of the chosen regions of one image, at its size, in the given order."""
         import torch
 
         owners, starts, ends = [], [], []
@@ -391,7 +391,7 @@ class Sam2Proposer:
 
 @dataclass(frozen=True, eq=False)
 class _Crop:
-    """A part of an image.
+    """A crop of an image.
 
     Attributes:
         image: index of the image.
@@ -420,7 +420,7 @@ class _Crop:
 
     @property
     def offset(self) -> tuple[int, int, int, int]:
-        """What turns corners in the crop into corners in the image."""
+        """The offset from corners in the crop to corners in the image."""
         return self.box[:2] * 2
 
 
@@ -446,12 +446,12 @@ class _Regions:
         return len(self.boxes)
 
     def take(self, which: Tensor) -> _Regions:
-        """Those at indices, or those for which a mask is true."""
+        """The regions at indices, or where a mask is true."""
         return _Regions(self.crop, *(getattr(self, name)[which] for name in _TENSORS))
 
     @staticmethod
     def joined(parts: Sequence[_Regions]) -> _Regions:
-        """All regions of parts of one crop."""
+        """Join regions of one crop."""
         import torch
 
         return _Regions(parts[0].crop, *(torch.cat([getattr(part, name) for part in parts]) for name in _TENSORS))

@@ -1,4 +1,4 @@
-"""SAM2 networks: their names, built from a config, filled from an official checkpoint."""
+"""SAM2 networks by name, built from a config, with weights from an official checkpoint."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
 MODELS = tuple(f"{release}_hiera_{size}" for release in ("sam2", "sam2.1") for size in ("t", "s", "b+", "l"))
 
 _INSTALL = 'SAM2_BUILD_CUDA=0 pip install --no-build-isolation "sam2>=1.1.0"'
-_TRUSTED = "sam2.modeling."  # a config builds what it names: no other module's classes may be named
+_TRUSTED = "sam2.modeling."  # a config builds the classes that it names: only those of this module are allowed
 _KEYS_SHOWN = 3
 
 
 def load_model(checkpoint: Path, model: str) -> Any:
     """A SAM2 image model on the CPU, in evaluation mode, with every weight from a checkpoint.
 
-    Importing the package initialises Hydra for the whole process; nothing of it is used here.
+    Importing the package initialises Hydra for the whole process; Hydra is not used here.
 
     Args:
         checkpoint: an official checkpoint, `{"model": state dict}`; loaded with weights_only.
@@ -30,7 +30,7 @@ def load_model(checkpoint: Path, model: str) -> Any:
         A `sam2.modeling.sam2_base.SAM2Base`.
 
     Raises:
-        DataError: a file is missing or malformed, or the weights are not those of the model.
+        DataError: a file is missing or malformed, or the weights do not fit the model.
         EarthInstructError: the package sam2 is not installed.
         UnknownNameError: no such model.
     """
@@ -64,7 +64,7 @@ def load_model(checkpoint: Path, model: str) -> Any:
 
 
 def _read_config(path: Path) -> Any:
-    """What to build, every class in it the package's own."""
+    """The model part of a config, in which every class is the package's own."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
@@ -82,7 +82,7 @@ def _read_config(path: Path) -> Any:
 
 
 def _is_trusted(target: str) -> bool:
-    """Whether it is a class made there, and not a name that leads out: each module there has imports of its own."""
+    """Whether the package defines the class itself: a module of the package also has imported names."""
     module, _, name = target.rpartition(".")
     if not module.startswith(_TRUSTED):
         return False
@@ -94,7 +94,7 @@ def _is_trusted(target: str) -> bool:
 
 
 def _targets(node: Any) -> Iterator[Any]:
-    """Every class that a config names."""
+    """The names of all classes in a config."""
     if isinstance(node, dict):
         if "_target_" in node:
             yield node["_target_"]

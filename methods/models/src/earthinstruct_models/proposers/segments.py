@@ -1,9 +1,9 @@
 """A proposer without weights: regions of merge trees and closed contours, ranked by how much they look like objects.
 
-Two trees, of two smoothed versions of the image, are grown from small watershed basins by merging neighbours of like
-colour (Ward's criterion); every node is a candidate. What strong contours enclose is a candidate as well: a car with
-its dark windows, which no merging by colour would keep together. Candidates are described by sums over their pixels,
-scored by a logistic function of a few of them, filled, and freed of duplicates.
+Two trees, for two smoothed versions of the image, are grown from small watershed basins by merging neighbours of
+similar colour (Ward's criterion); every node is a candidate. Regions inside strong contours are candidates as well,
+such as a car with dark windows, which merging by colour does not keep together. The features of a candidate are sums
+over its pixels; a logistic function of a few of them is its score. Candidates are filled, and duplicates are removed.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from earthinstruct_models.proposers.duplicates import distinct
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-# brightness and two colour differences of an RGB picture; the first difference counts more
+# brightness and two colour differences of an RGB picture; the first difference has more weight
 _OPPONENT = np.array([[1 / 3, 0.75, 0.25], [1 / 3, -0.75, 0.25], [1 / 3, 0.0, -0.5]], dtype=np.float32)
 
-_EDGES = (12.0, 20.0, 30.0, 42.0, 60.0)  # gradient, grey levels per pixel, from which a pixel is part of a contour
-_CLEAR_STEP = 30.0  # change of colour, grey levels, that makes a clear border
-_BASIN_AREA = 160.0  # mean area of the regions that the merge trees start from, pixels
+_EDGES = (12.0, 20.0, 30.0, 42.0, 60.0)  # least gradient of a contour, grey levels per pixel
+_CLEAR_STEP = 30.0  # least change of colour at a clear border, grey levels
+_BASIN_AREA = 160.0  # mean area of the basins, from which the merge trees start, pixels
 _LEAST_AREA = 40  # of a proposal, pixels
-_LARGEST_SHARE = 0.4  # of the image, that a proposal may cover
-_OVERLAP = 0.6  # of two proposals whose boxes have a larger IoU the lower one is dropped
-_CANDIDATES_PER_IMAGE = 900  # the best go on to be filled and compared
+_LARGEST_SHARE = 0.4  # of the image, the largest share that a proposal may cover
+_OVERLAP = 0.6  # of two proposals with a larger box IoU, the lower ranked one is dropped
+_CANDIDATES_PER_IMAGE = 900  # best candidates that are filled and compared
 
-# Logistic regression on scenes train: does a region cover an object with IoU >= 0.5? `_ALONE` knows the region only, in
-# the order of `_features`; `_TOGETHER` how many likely regions of its shape there are as well, see `_score`.
+# Logistic regression on scenes train: does a region cover an object with IoU >= 0.5? `_ALONE` uses only the region, in
+# the order of `_features`; `_TOGETHER` also the number of likely regions of its shape, see `_score`.
 _ALONE = np.array(
     [-5.291, 2.363, 1.32, -0.725, -0.745, 0.664, 0.421, 1.985, 0.205, -0.732, 0.112, 0.119, 0.543, 0.391, 2.219]
 )
@@ -69,7 +69,7 @@ _SHAPE_SCALES = np.array([5.0, 8.0, 5.0])
 
 
 class SegmentsProposer:
-    """Class-agnostic regions from the pixels of one image alone.
+    """Proposes class-agnostic regions from the pixels of one image, without a trained network.
 
     Args:
         limit: most proposals for one image.
@@ -99,7 +99,7 @@ class SegmentsProposer:
         return Proposals(boxes, tuple(encode_masks(masks)), score[best][kept])
 
     def describe(self) -> dict[str, Any]:
-        """Parameters and constants that proposals depend on; there are no weights."""
+        """Parameters and constants that proposals depend on. It has no weights."""
         return {
             "proposer": "segments",
             "limit": self.limit,
@@ -111,7 +111,7 @@ class SegmentsProposer:
         }
 
     def candidates(self, image: NDArray[np.uint8]) -> list[Candidates]:
-        """All regions that are neither too small nor too large, by source; many of them overlap."""
+        """All regions of acceptable size, by source; many of them overlap."""
         height, width = image.shape[:2]
         most = max(2, int(height * width / _BASIN_AREA))
         closed = ndimage.grey_closing(image, (3, 3, 1))
@@ -129,7 +129,7 @@ class SegmentsProposer:
 
 @dataclass(frozen=True)
 class _Cut:
-    """One region: `inside` is bool (rows, columns), its upper left pixel at (top, left) of the image."""
+    """One region: `inside` is bool (rows, columns), with its upper left pixel at (top, left) of the image."""
 
     top: int
     left: int
@@ -146,7 +146,7 @@ class _Cut:
 
 @dataclass(eq=False)
 class Candidates:
-    """Regions from one source: each is the pixels whose number in `labels` is in [first, last).
+    """Regions from one source: each consists of the pixels whose number in `labels` is in [first, last).
 
     Attributes:
         labels: int64 (height, width).
@@ -168,7 +168,7 @@ class Candidates:
         return len(self.areas)
 
     def keep(self, which: NDArray[np.bool_]) -> None:
-        """Forget all others."""
+        """Drop all other candidates."""
         for name in ("first", "last", "bounds", "areas", "features"):
             setattr(self, name, getattr(self, name)[which])
 
@@ -179,7 +179,7 @@ class Candidates:
         outside = np.ones((bottom - top + 2, right - left + 2), dtype=bool)
         outside[1:-1, 1:-1] = (part < self.first[index]) | (part >= self.last[index])
         around, pieces = ndimage.label(outside)
-        inside = ~outside if pieces == 1 else around != 1  # the first piece found is the one at the corner
+        inside = ~outside if pieces == 1 else around != 1  # the first piece is the one at the corner
         return _Cut(top, left, inside[1:-1, 1:-1])
 
 
@@ -193,9 +193,9 @@ def _gradient(picture: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _basins(picture: NDArray[np.float32], most: int) -> Integers:
-    """Number of the watershed basin of each pixel, after neighbours of like colour were merged until `most` are left.
+    """The watershed basin of each pixel, after neighbours of similar colour were merged until `most` basins remain.
 
-    Pairs of regions that are each other's most similar neighbour are merged, the better half of them at a time.
+    Pairs of regions that are each other's most similar neighbours are merged, the better half of the pairs at a time.
     """
     from skimage.segmentation import watershed
 
@@ -228,7 +228,7 @@ def _basins(picture: NDArray[np.float32], most: int) -> Integers:
 
 
 def _neighbours(labels: Integers, n: int) -> tuple[Integers, Integers]:
-    """The pairs of labels in [0, n) that touch, each once, the smaller first."""
+    """The pairs of touching labels in [0, n), each once, the smaller label first."""
     a = np.concatenate([labels[:-1].ravel(), labels[:, :-1].ravel()])
     b = np.concatenate([labels[1:].ravel(), labels[:, 1:].ravel()])
     return _distinct(a, b, n)
@@ -256,7 +256,7 @@ def _grow(size: Floats, mean: Floats, a: Integers, b: Integers) -> tuple[Integer
         b: int64 (pairs,).
 
     Returns:
-        int64 (n - 1, 2), the two parts of node n, n + 1, ..., and float64 (n - 1,), what each merge cost.
+        int64 (n - 1, 2), the two parts of nodes n, n + 1, ..., and float64 (n - 1,), the cost of each merge.
     """
     n = len(size)
     sizes = size.tolist() + [0.0] * (n - 1)
@@ -301,7 +301,7 @@ def _tree_candidates(basins: Integers, pixels: _Pixels) -> Candidates:
     nodes = n + len(parts)
     parent = np.full(nodes, nodes - 1)
     parent[parts] = np.arange(n, nodes)[:, None]
-    # a border between two basins is no border of the nodes that hold both: take it away where they meet
+    # a border between two basins is not a border of the nodes that contain both: subtract it where they meet
     x, y = a.copy(), b.copy()
     while len(apart := np.flatnonzero(x != y)):
         x[apart], y[apart] = np.maximum(x, y)[apart], parent[np.minimum(x, y)[apart]]
@@ -329,7 +329,7 @@ def _tree_candidates(basins: Integers, pixels: _Pixels) -> Candidates:
 
 
 def _contour_candidates(contour: NDArray[np.bool_], pixels: _Pixels) -> Candidates:
-    """What contours enclose, the contours included; threads of a pixel or two are cut."""
+    """Regions inside contours, with the contours; strips of one or two pixels are cut off."""
     filled = ndimage.binary_opening(ndimage.binary_fill_holes(contour), iterations=1)
     found, n = ndimage.label(filled)
     labels = found.astype(np.int64)
@@ -346,7 +346,7 @@ def _contour_candidates(contour: NDArray[np.bool_], pixels: _Pixels) -> Candidat
 
 @dataclass(frozen=True, eq=False)
 class _Pixels:
-    """What is summed over the pixels of a region.
+    """The values that are summed over the pixels of a region.
 
     Attributes:
         picture: float32 (height, width, 3), brightness and two colour differences.
@@ -361,7 +361,7 @@ class _Pixels:
 
     @staticmethod
     def of(image: NDArray[np.uint8]) -> _Pixels:
-        """The sums' terms for an RGB image, uint8 (height, width, 3)."""
+        """The values for an RGB image, uint8 (height, width, 3)."""
         picture = image.astype(np.float32) @ _OPPONENT
         height, width = picture.shape[:2]
         y, x = (grid.ravel() for grid in np.mgrid[0:height, 0:width].astype(np.float64))
@@ -378,12 +378,12 @@ class _Pixels:
         """Sums for each label in [0, n) of an array of the image's shape.
 
         Returns:
-            float64 (n, 14): the sums of `columns`, and of the border to other labels its length, the steps across it
-            and the number of clear ones; then, for each place where two labels meet, the smaller and the larger one,
-            and float64 (places, 3), what it adds to a border.
+            float64 (n, 14): the sums of `columns`, and for the border to other labels its length, the steps across it
+            and the number of clear steps. Then, for each place where two labels meet, the smaller and the larger
+            label, and float64 (places, 3), what the place adds to a border.
         """
         flat = labels.ravel()
-        if skip_zero:  # most of the image, and no one asks for its sums
+        if skip_zero:  # most of the image, and its sums are not needed
             inside = np.flatnonzero(flat)
             sums = [np.bincount(flat[inside], column[inside], n) for column in self.columns]
         else:
@@ -408,11 +408,11 @@ def _bounds(labels: Integers, n: int) -> Integers:
 
 
 def _features(sums: Floats, stability: Floats, *, contour: bool) -> Floats:
-    """What the score is made of, each about within [-3, 3].
+    """The features of the score, each about within [-3, 3].
 
     Args:
         sums: float64 (n, 14), see `_Pixels.sums`.
-        stability: float64 (n,), how much more the next merge costs than the last one, logarithmic.
+        stability: float64 (n,), the logarithm of the cost of the next merge over that of the last one.
         contour: whether the regions come from contours.
     """
     area = np.maximum(sums[:, 0], 1)
@@ -454,9 +454,9 @@ def _features(sums: Floats, stability: Floats, *, contour: bool) -> Floats:
 
 
 def _score(features: Floats) -> Floats:
-    """How likely each of the regions of an image is an object: float64 (n,) in (0, 1).
+    """The probability of each region of an image to be an object: float64 (n,) in (0, 1).
 
-    Objects come in numbers: a region counts for more where many likely ones have its size, fill and elongation.
+    Objects often come in groups: a region scores higher if many likely regions have its size, fill and elongation.
     """
     alone = _logistic(features @ _ALONE)
     likely = np.argsort(-alone, kind="stable")[:_COMPANY]
