@@ -110,7 +110,7 @@ def test_a_file_is_fetched_with_progress_and_its_hash_recorded(server, folder):
 
 def test_a_broken_download_goes_on_where_it_stopped(server, folder):
     Handler.cut = 700_000
-    with pytest.raises(DataError, match="run the same command to go on"):
+    with pytest.raises(DataError, match="run the same command to continue"):
         fetch("w", table=table(f"{server}/w.pt"))
     assert not (folder / "w.pt").exists()
     kept = (folder / "w.pt.part").stat().st_size
@@ -235,7 +235,7 @@ def test_a_folder_is_fetched_from_its_repository_without_what_may_run_code(hub, 
 @pytest.mark.timeout(60)
 def test_a_folder_that_did_not_come_whole_is_not_put_in_place_and_goes_on(hub, folder, monkeypatch):
     monkeypatch.setattr(Hub, "broken", "model.safetensors")
-    with pytest.raises(DataError, match="run the same command to go on"):
+    with pytest.raises(DataError, match="run the same command to continue"):
         fetch("tiny", table=hub)
     assert not (folder / "tiny").exists()
     monkeypatch.setattr(Hub, "broken", None)

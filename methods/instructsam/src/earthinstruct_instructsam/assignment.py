@@ -1,4 +1,4 @@
-"""Which proposal gets which label: exact, under the counts (paper, section 3.4), or without counts."""
+"""Assigns labels to proposals: exactly under the counts (paper, section 3.4), or without counts."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ STEPS = 1_000_000  # similarities are compared in steps of 1e-6
 
 
 def assign_under_counts(similarities: NDArray[np.floating], counts: Sequence[int]) -> NDArray[np.int64]:
-    """Give labels to proposals so that the sum of (1 - similarity) is least.
+    """Assign labels to proposals so that the sum of (1 - similarity) is minimal.
 
-    Each proposal gets one label at most. Where there are at least as many proposals as objects counted, each label is
-    given exactly as often as it was counted; otherwise every proposal gets a label, and no label more than its count.
+    Each proposal gets at most one label. With at least as many proposals as counted objects, each label is used exactly
+    as often as it was counted; otherwise every proposal gets a label, and no label is used more often than its count.
     The constraints are totally unimodular, so the assignment problem on columns repeated by their counts is exact.
 
-    Ties: among the best assignments, one with the proposals ranked best (smallest sum of indices). Costs are whole
-    numbers small enough for exact arithmetic, so that what remains equal is settled alike on every machine.
+    Ties: among the best assignments, one with the best-ranked proposals (smallest sum of indices) is taken. Costs are
+    integers small enough for exact arithmetic, so remaining ties are broken alike on every machine.
 
     Args:
         similarities: (n proposals, m labels), in [-1, 1], proposals best first.
@@ -45,13 +45,13 @@ def assign_under_counts(similarities: NDArray[np.floating], counts: Sequence[int
 
 
 def assign_nearest(similarities: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Give every proposal its most similar label (the first of equals), whatever the counts.
+    """Assign to every proposal its most similar label (the first of equals), without counts.
 
     Args:
         similarities: (n proposals, m labels).
 
     Returns:
-        int64 (n,): the index of the label, or -1 where there are no labels.
+        int64 (n,): the index of the label, or -1 if m is 0.
     """
     if not similarities.shape[1]:
         return np.full(len(similarities), -1, dtype=np.int64)
@@ -60,7 +60,7 @@ def assign_nearest(similarities: NDArray[np.floating]) -> NDArray[np.int64]:
 
 
 def assign_above(similarities: NDArray[np.floating], threshold: float) -> NDArray[np.int64]:
-    """Give every proposal its most similar label where the similarity reaches a threshold, whatever the counts.
+    """Assign to every proposal its most similar label if the similarity reaches a threshold, without counts.
 
     Args:
         similarities: (n proposals, m labels).

@@ -1,4 +1,4 @@
-"""The parts of InstructSAM that can be chosen by name: those of `earthinstruct_models.parts`, and its own."""
+"""The parts of InstructSAM that can be chosen by name: those of `earthinstruct_models.choices`, and its own."""
 
 from __future__ import annotations
 
@@ -28,4 +28,4 @@ CHOICES = {
     },
 }
 PARTS = tuple(CHOICES)
-KEEPERS = {**KEPT, "counter": KeptCounter}  # of parts that are given as objects
+KEEPERS = {**KEPT, "counter": KeptCounter}  # for parts that are given as objects

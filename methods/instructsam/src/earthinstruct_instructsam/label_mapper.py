@@ -1,4 +1,4 @@
-"""`--label-map clip:<encoder>`: a label goes to the category whose sentence means the same to a CLIP."""
+"""`--label-map clip:<encoder>`: maps a label to the category with the most similar CLIP text embedding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEAST_SIMILARITY = 0.95  # paper, section 4.1
 
 
 class ClipMapper:
-    """Maps a label to the category of largest cosine between text embeddings, where it exceeds 0.95.
+    """Maps a label to the category with the largest cosine between text embeddings, if it exceeds 0.95.
 
     Args:
         encoder: `small`, an encoder of the table such as `georsclip-l14` (from the weights folder), or
@@ -25,7 +25,7 @@ class ClipMapper:
 
     Raises:
         UnknownNameError: none of these.
-        DataError: the weights are not there or do not load.
+        DataError: the weights are missing or do not load.
     """
 
     def __init__(self, encoder: str) -> None:

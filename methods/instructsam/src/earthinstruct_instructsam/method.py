@@ -34,20 +34,20 @@ class InstructSAM:
     """InstructSAM: a counter, a proposer, a CLIP and an exact assignment under the counts (arXiv 2505.15818).
 
     Args:
-        preset: a named choice of all parts and their parameters; what is given beside it replaces the preset's.
+        preset: a named choice of all parts and their parameters; other arguments replace those of the preset.
         counter: the name of a choice, see `earthinstruct_instructsam.choices`, or a counter object.
         proposer: likewise.
         encoder: likewise.
-        assignment: `counts` (the method); or, to compare it with, `nearest`: every proposal gets its most similar
-            label, whatever the counts; or `threshold`: only where that similarity reaches `threshold`. Without
-            `counts` an open_vocabulary instruction does not ask the counter.
-        score: `assigned`: the similarity of the label that a proposal got; `largest`: that of its most similar label.
+        assignment: `counts` (the method of the paper). For comparison: `nearest`: every proposal gets its most similar
+            label, without counts; `threshold`: only if the similarity reaches `threshold`. Except with `counts`, the
+            counter is not called under open_vocabulary.
+        score: `assigned`: the similarity of the assigned label; `largest`: that of the most similar label.
         threshold: of assignment `threshold`.
-        deduplicate: of two proposals with a larger IoU than this the lower one is dropped; None: all are kept.
-        cache: a folder where the answers of the parts are kept, for the next run; None: none.
-        name: what run folders, results and tables call it, where several variants stand beside each other; None:
-            `instructsam`, or for example `instructsam-nearest`.
-        **parameters: of the parts: `key`, or `part.key` where two parts take it.
+        deduplicate: of two proposals with a larger IoU than this, the lower ranked one is dropped; None: all are kept.
+        cache: a folder that keeps the answers of the parts for the next run; None: memory only.
+        name: the name of this variant in run folders, results and tables; None: `instructsam`, or for example
+            `instructsam-nearest`.
+        **parameters: of the parts: `key`, or `part.key` if two parts take it.
 
     Raises:
         UnknownNameError: a preset, a choice or a parameter is unknown.
@@ -95,14 +95,14 @@ class InstructSAM:
         return prediction
 
     def predict_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction, /) -> list[Prediction]:
-        """The same for several images: a counter and a proposer that take several get them together.
+        """Predict several images: a counter and a proposer with a batch call get them together.
 
-        The seconds of a stage that took the images together are shared out evenly, unless it knows them.
+        The seconds of a batch are divided evenly among its images, unless the part reports them.
         """
         return [self._prediction(found) for found in self._find(images, instruction)]
 
     def _find(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction) -> list[_Found]:
-        with ThreadPoolExecutor(1, "counter") as beside:  # the counter works beside the proposer, as in the paper
+        with ThreadPoolExecutor(1, "counter") as beside:  # it runs beside the proposer, as in the paper
             counting = beside.submit(self._count, images, instruction)
             proposed = self._propose(images)
             counted = counting.result()
@@ -131,7 +131,7 @@ class InstructSAM:
         return [(without_duplicates(proposals, self.deduplicate), seconds) for proposals, seconds in proposed]
 
     def _compare(self, image: NDArray[np.uint8], proposals: Proposals, labels: Sequence[str]) -> NDArray[np.float64]:
-        """Cosine of every proposal's crop with every label: (proposals, labels)."""
+        """The cosine of every proposal's crop with every label: (proposals, labels)."""
         if not len(proposals) or not labels:
             return np.zeros((len(proposals), len(labels)))
         crops = self.encoder.embed_crops(image, proposals.boxes)
@@ -143,11 +143,11 @@ class InstructSAM:
         return assign_nearest(similarities) if self.threshold is None else assign_above(similarities, self.threshold)
 
     def _asks(self, instruction: Instruction) -> bool:
-        """Whether the counter has a say: under free labels it names them, whatever the assignment."""
+        """Whether the counter is needed: it also names the labels of open_ended and open_subclass instructions."""
         return self.assignment == "counts" or instruction.setting != "open_vocabulary"
 
     def _labels(self, counts: Mapping[str, int], instruction: Instruction) -> list[str]:
-        """The labels that proposals can get, sorted: the result does not depend on the order of an answer."""
+        """The labels that proposals can get, sorted, so that the result does not depend on the order of an answer."""
         if not self._asks(instruction):
             return sorted(instruction.categories)
         return sorted(label for label, count in counts.items() if count > 0)
@@ -174,9 +174,9 @@ class InstructSAM:
         )
 
     def explain(self, image: NDArray[np.uint8], instruction: Instruction, /) -> NDArray[np.uint8]:
-        """A picture of the proposals, each with its similarity to every label and the label it got.
+        """A picture of the proposals, each with its similarity to every label and its assigned label.
 
-        After `predict` nothing is asked again: the answers for the images seen last are kept.
+        After `predict` nothing is computed again: the answers for the most recent images are kept.
         """
         from earthinstruct_instructsam.pictures import draw_similarities
 
@@ -184,11 +184,11 @@ class InstructSAM:
         return draw_similarities(image, found.proposals, found.labels, found.similarities, found.assigned)
 
     def skip(self, task: Task) -> str | None:
-        """What the counter declines."""
+        """The counter's reason to decline a task, or None."""
         return self.counter.skip(task)
 
     def close(self) -> None:
-        """Release what the parts hold."""
+        """Close the parts."""
         self._parts.close()
 
     def describe(self) -> dict[str, Any]:
@@ -211,13 +211,13 @@ class InstructSAM:
 
     @classmethod
     def missing(cls, preset: str = "small", **parameters: Any) -> list[str]:
-        """What a choice of parts lacks on this machine, and how to get it; parameters as for the class.
+        """What the chosen parts lack on this machine, and how to get it; parameters as for the class.
 
         Raises:
             UnknownNameError: a preset, a choice or a parameter is unknown.
         """
         absent = missing_packages({"torch": "torch", "open_clip": "open_clip_torch"})
-        if absent:  # a part that cannot be imported cannot tell its parameters
+        if absent:  # the parameters of a part are unknown if it cannot be imported
             return absent
         chosen, of_preset = _of_preset(preset, {part: parameters.get(part) for part in PARTS})
         return lacking(cls, PARTS, {**of_preset, **parameters, **chosen}, CHOICES)
@@ -225,7 +225,7 @@ class InstructSAM:
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """What the stages gave for one image."""
+    """The results of the stages for one image."""
 
     answer: Answer
     counts: dict[str, int]
@@ -237,7 +237,7 @@ class _Found:
 
 
 def _of_preset(preset: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The choice of every part, and the preset's parameters of those that it chose."""
+    """The choice of every part, and the preset's parameters of the parts that it chose."""
     if preset not in PRESETS:
         raise UnknownNameError("preset", preset, PRESETS)
     of_preset = PRESETS[preset]
@@ -247,7 +247,7 @@ def _of_preset(preset: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], d
 
 
 def _asked_for(counts: Mapping[str, int], instruction: Instruction) -> dict[str, int]:
-    """The counts; under open_vocabulary only of the categories asked for, which a language model may overstep."""
+    """The counts; under open_vocabulary only those of its categories, because a language model may add others."""
     if instruction.setting != "open_vocabulary":
         return dict(counts)
     return {label: count for label, count in counts.items() if label in instruction.categories}

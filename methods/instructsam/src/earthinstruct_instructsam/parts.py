@@ -1,4 +1,4 @@
-"""The part that only InstructSAM has. Importing this module, or one that defines a part, imports no torch."""
+"""The counter, the part that only InstructSAM has. Importing this module, or a counter, imports no torch."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from earthinstruct.tasks import Task
 
 @dataclass(frozen=True)
 class Answer:
-    """What a counter says of one image.
+    """A counter's answer for one image.
 
     Attributes:
         counts: label -> number of objects >= 0, in the counter's own words.
         input_tokens: tokens sent to a language model.
         output_tokens: tokens it wrote.
-        seconds: wall time of the answer when it was given, also where it is only remembered now; None: not known.
-        events: what a reader should know of the answer, in words -> how often, as in `Usage`.
+        seconds: wall time when the answer was computed, also if it now comes from the cache; None: unknown.
+        events: events that a reader should know of -> how often, as in `Usage`.
     """
 
     counts: Mapping[str, int]
@@ -36,10 +36,9 @@ class Answer:
 
 
 class Counter(Protocol):
-    """Counts objects of an image under an instruction (the LVLM of the paper).
+    """Counts the objects of an image under an instruction (the LVLM of the paper).
 
-    Optional: `count_batch(images, instruction)`, for each of several images the answer or the error that is the reason
-    for none; `close()`.
+    Optional: `count_batch(images, instruction)`, which returns the answer or the error for each image; `close()`.
     """
 
     def count(self, image: NDArray[np.uint8], instruction: Instruction) -> Answer:
@@ -51,7 +50,7 @@ class Counter(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Parameters, and `weights` [{name, sha256}] where there are any."""
+        """Parameters, and `weights` [{name, sha256}] if it has any."""
         ...
 
 
@@ -60,7 +59,7 @@ class KeptCounter(Kept):
 
     Args:
         counter: the counter.
-        cache: a folder that keeps them for the next run; None: they are kept in memory.
+        cache: a folder that keeps them for the next run; None: in memory only.
     """
 
     def __init__(self, counter: Counter, cache: Path | str | None = None) -> None:

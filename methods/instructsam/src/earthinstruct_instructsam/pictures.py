@@ -1,4 +1,4 @@
-"""A picture of how labels were given: every proposal's crop beside its similarity to every label."""
+"""Draws how labels were assigned: every proposal's crop beside its similarity to every label."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from earthinstruct.images import label_colours
 
 _CROP = 48  # pixels a side
 _CELL = 84
-_SHOWN = 30  # proposals with a label first, then those nearest to one
+_SHOWN = 30  # proposals: those with a label first, then the most similar ones
 
 
 def draw_similarities(
@@ -24,17 +24,17 @@ def draw_similarities(
     similarities: NDArray[np.float64],
     assigned: NDArray[np.int64],
 ) -> NDArray[np.uint8]:
-    """Draw a table: a row a proposal, a column a label, the label that was given framed.
+    """Draw a table with a row for each proposal and a column for each label; the assigned label is framed.
 
     Args:
         image: uint8 RGB (height, width, 3).
         proposals: n proposals.
         labels: m labels.
         similarities: (n, m), cosines.
-        assigned: int64 (n,), index of the label given, or -1.
+        assigned: int64 (n,), index of the assigned label, or -1.
 
     Returns:
-        uint8 RGB; at most `_SHOWN` proposals, and a line that says how many there are.
+        uint8 RGB; at most `_SHOWN` proposals, and a line with their total number.
     """
     font, colours = ImageFont.load_default(size=12), label_colours(labels)
     best = similarities.max(axis=1) if similarities.size else np.zeros(len(proposals))

@@ -1,6 +1,6 @@
 """Named choices of all parts and of their parameters, as `-M` takes them.
 
-What is given beside a preset replaces the preset's. A preset's parameters of a part go with its choice of that part.
+Arguments beside a preset replace those of the preset. If another choice replaces a part, its parameters go as well.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ SMALL_NOTE = (
     "-M preset=paper-gpt4o for example (see methods/instructsam/README.md)"
 )
 
-# The paper's section on implementation details. Left unnamed, a parameter has the default of its part.
+# From the paper's section on implementation details. A parameter that is not listed has the default of its part.
 _PAPER_SAM2: Mapping[str, Any] = {
     "proposer": "sam2",
     "proposer.model": "sam2_hiera_l",

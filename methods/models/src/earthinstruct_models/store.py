@@ -1,7 +1,7 @@
 """One store for the answers of parts, so that nothing is computed, or paid for, twice.
 
-An answer is found by what its part says of itself, by the content of the image and by what was asked. It is looked for
-in memory first, then in files where a user names a folder. Files hold JSON, never pickles.
+The key of an answer is the description of its part, the content of the image and the question. An answer is looked up
+in memory first, then in files if the user names a folder. Files hold JSON, never pickles.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ _T = TypeVar("_T")
 _LOG = logging.getLogger(__name__)
 
 IMAGES_IN_MEMORY = 256
-REPLIES_IN_MEMORY = 10_000  # more than any method asks for at once
+REPLIES_IN_MEMORY = 10_000  # more than any method requests at once
 
 Keep = Callable[[int, _T], None]
 Make = Callable[[list[int], Keep[_T]], Sequence[_T | Exception]]
 
 
 class Place(Protocol[_T]):
-    """Where answers lie beyond the memory of a process."""
+    """A place for answers beyond the memory of a process."""
 
     def read(self, key: Any) -> _T | None:
-        """The answer, or None."""
+        """Return the answer, or None."""
         ...
 
     def write(self, key: Any, answer: _T) -> None:
@@ -59,8 +59,8 @@ class Store(Generic[_T]):
     """The answers of one part, by key.
 
     Args:
-        place: files behind the memory; None: none.
-        in_memory: how many answers are held in memory, those used last.
+        place: files behind the memory; None: memory only.
+        in_memory: how many answers are held in memory, the most recently used.
     """
 
     def __init__(self, place: Place[_T] | None, in_memory: int = IMAGES_IN_MEMORY) -> None:
@@ -70,14 +70,14 @@ class Store(Generic[_T]):
         self._lock = threading.Lock()
 
     def get(self, keys: Sequence[Hashable], make: Make[_T]) -> list[_T | Exception]:
-        """For each key the kept answer, or a new one, or the error that is the reason for none, in order.
+        """For each key the kept answer, a new answer, or the error, in order.
 
-        An answer that another thread is working on is waited for. Errors are not kept.
+        If another thread already computes an answer, this call waits for it. Errors are not kept.
 
         Args:
-            keys: what was asked.
-            make: gives the answers at some positions in `keys`; it may also pass an answer on as soon as it arrives,
-                with its number among these positions.
+            keys: the keys of the answers.
+            make: computes the answers at some positions in `keys`; it may also pass an answer on as soon as it arrives,
+                with its index among these positions.
 
         Raises:
             DataError: an answer cannot be written.
@@ -98,7 +98,7 @@ class Store(Generic[_T]):
         return outcomes
 
     def _fill(self, ours: Mapping[Hashable, int], futures: Mapping[Hashable, Future[_T]], make: Make[_T]) -> None:
-        """Read or make answers, and hand each to all who wait for it."""
+        """Read or make answers, and give each to all threads that wait for it."""
         failures: dict[Hashable, Exception] = {}
         reason: Exception = EarthInstructError("the work was interrupted")
         try:
@@ -125,7 +125,7 @@ class Store(Generic[_T]):
             for key, future in futures.items():
                 if not future.done():
                     with self._lock:
-                        self._known.pop(key, None)  # the next one asks again
+                        self._known.pop(key, None)  # the next caller tries again
                     future.set_exception(failures.get(key, reason))
 
     def _forget_oldest(self) -> None:
@@ -137,13 +137,13 @@ class Store(Generic[_T]):
 
 @dataclass(frozen=True)
 class Form(Generic[_T]):
-    """How one kind of answer lies in a file.
+    """How one kind of answer is stored in a file.
 
     Attributes:
         name: of its folder.
-        record: a type that msgspec knows.
-        pack: from an answer to a record.
-        unpack: the way back.
+        record: a type that msgspec can encode.
+        pack: turns an answer into a record.
+        unpack: turns a record into an answer.
     """
 
     name: str
@@ -155,12 +155,13 @@ class Form(Generic[_T]):
 class Folder(Generic[_T]):
     """A file for each answer: JSON and, on a second line, the sha256 of the file's name and the JSON.
 
-    Files are put in place whole, so several processes may share a folder. A damaged one is made again, with a warning.
+    Files are put in place as a whole, so several processes may share a folder. A damaged file is made again, with a
+    warning.
 
     Args:
-        folder: made when it is missing.
+        folder: made if it is missing.
         form: of the answers.
-        describe: what the part says of itself; all but its device belongs to the key.
+        describe: the description of the part; all of it except the device belongs to the key.
 
     Raises:
         DataError: the folder cannot be made.
@@ -177,7 +178,7 @@ class Folder(Generic[_T]):
             raise DataError(f"cache {folder} cannot be made: {error.strerror}") from error
 
     def read(self, key: tuple[Any, ...]) -> _T | None:
-        """The answer; None where there is none, or it is damaged."""
+        """The answer; None if it is missing or damaged."""
         path = self._path(key)
         try:
             content, _, checksum = path.read_bytes().partition(b"\n")
@@ -229,13 +230,13 @@ class _Line(msgspec.Struct):
 
 
 class Replies:
-    """A `.jsonl` file of replies, one line each, made when it is missing.
+    """A `.jsonl` file of replies, one line each, made if it is missing.
 
-    Processes may share it on one machine; each knows what was in it when it started. What a killed process left of a
-    last line is removed.
+    Processes on one machine may share it; each knows the replies that were in it when it started. An incomplete last
+    line of a killed process is removed.
 
     Raises:
-        DataError: it cannot be read or written, or another line than the last is malformed.
+        DataError: it cannot be read or written, or a line before the last is malformed.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -252,7 +253,7 @@ class Replies:
         self._known = dict(self._read_lines(content.split(b"\n")[:-1]))
 
     def read(self, key: str) -> Reply | None:
-        """The reply, or None."""
+        """Return the reply, or None."""
         return self._known.get(key)
 
     def write(self, key: str, reply: Reply) -> None:
@@ -265,7 +266,7 @@ class Replies:
         try:
             with self._lock, self.path.open("ab", buffering=0) as file:
                 end = file.tell()
-                if file.write(line) != len(line):  # the next line would be torn as well
+                if file.write(line) != len(line):  # otherwise the next line would be torn as well
                     file.truncate(end)
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
@@ -279,7 +280,7 @@ class Replies:
             yield read.key, read.reply
 
     def _end_last_line(self) -> None:
-        """End a last line that is whole, for its reply is paid for; remove one that is not."""
+        """End a complete last line, because its reply was paid for; remove an incomplete one."""
         if not self.path.exists():
             return
         with self.path.open("r+b") as file:
@@ -293,19 +294,19 @@ class Replies:
 
 
 class Kept:
-    """A part whose answers are kept. Whatever else it is asked for, its parameters included, the part itself gives."""
+    """A part whose answers are kept. All other attributes, including its parameters, are those of the part."""
 
     def __init__(self, part: Any) -> None:
         self.part = part
 
     def __getattr__(self, name: str) -> Any:
-        if name == "part":  # not made yet: a copy in the making
+        if name == "part":  # not initialised yet: copy or pickle is making it
             raise AttributeError(name)
         return getattr(self.part, name)
 
 
 def answer_or_raise(outcome: _T | Exception) -> _T:
-    """The answer, or the error in its place, raised."""
+    """Return the answer, or raise the error in its place."""
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
@@ -319,7 +320,7 @@ class KeptProposer(Kept):
 
     Args:
         proposer: the proposer.
-        cache: a folder that keeps them for the next run; None: they are kept in memory.
+        cache: a folder that keeps them for the next run; None: in memory only.
     """
 
     def __init__(self, proposer: Proposer, cache: Path | str | None = None) -> None:
@@ -340,7 +341,7 @@ class KeptProposer(Kept):
 
 
 class _Embeddings(msgspec.Struct):
-    """float32 embeddings: (n, d), and their bytes."""
+    """float32 embeddings: the shape (n, d), and the bytes."""
 
     shape: tuple[int, int]
     values: bytes
@@ -355,11 +356,11 @@ EMBEDDINGS: Form[NDArray[np.float32]] = Form(
 
 
 class KeptEncoder(Kept):
-    """An encoder whose embeddings of crops are kept; it remembers those of labels itself.
+    """An encoder whose embeddings of crops are kept; the encoder itself keeps those of labels.
 
     Args:
         encoder: the encoder.
-        cache: a folder that keeps them for the next run; None: they are kept in memory.
+        cache: a folder that keeps them for the next run; None: in memory only.
     """
 
     def __init__(self, encoder: Encoder, cache: Path | str | None = None) -> None:
@@ -374,15 +375,15 @@ class KeptEncoder(Kept):
 
 
 class KeptLvlm(Kept, Lvlm):
-    """A language model whose replies are kept, by image, prompt, schema and parameters (but the device).
+    """A language model whose replies are kept, by image, prompt, schema and parameters (except the device).
 
-    Every reply that came is kept, also a refusal or one that cannot be read: nearly the same would come again. Delete
-    its line, or the file, to ask anew.
+    Every reply is kept, also a refusal or an unreadable one, because nearly the same would come again. Delete its line,
+    or the file, to ask again.
 
     Args:
         lvlm: the language model.
         replies: a `.jsonl` file that keeps them, see `Replies`.
-        cache: a folder; without `replies` they are kept in its `replies.jsonl`. With neither, they are kept in memory.
+        cache: a folder; without `replies` they are kept in its `replies.jsonl`. With neither: in memory only.
 
     Raises:
         DataError: the file cannot be read or written, or is malformed.
@@ -403,7 +404,7 @@ class KeptLvlm(Kept, Lvlm):
         *,
         arrived: Arrived | None = None,
     ) -> list[Reply | LvlmError]:
-        """For each image the kept reply, or a new one, or why there is none, in order.
+        """For each image the kept reply, a new reply, or the error, in order.
 
         Raises:
             DataError: a reply cannot be written.
@@ -421,7 +422,7 @@ class KeptLvlm(Kept, Lvlm):
         return cast("list[Reply | LvlmError]", outcomes)
 
     def describe(self) -> dict[str, Any]:
-        """That of the language model: where replies are kept changes none of them."""
+        """The description of the language model: where replies are kept does not change them."""
         described: dict[str, Any] = self.part.describe()
         return described
 

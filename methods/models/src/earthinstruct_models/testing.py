@@ -1,4 +1,4 @@
-"""A language model for the tests of a method: it replies what it is told to, and keeps what it was asked."""
+"""A language model for the tests of a method: its replies are scripted, and it records the requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from earthinstruct_models.lvlm.interface import Arrived
 
 
 class ScriptedLvlm(Lvlm):
-    """Subclass it and say in `answer` what it replies.
+    """A language model with scripted replies: subclass it and return the reply in `answer`.
 
     Attributes:
         requests: how many images each call asked about.
@@ -33,7 +33,7 @@ class ScriptedLvlm(Lvlm):
 
     @abstractmethod
     def answer(self, image: NDArray[np.uint8]) -> Reply | LvlmError:
-        """The reply about one RGB image, uint8 (height, width, 3), or why there is none."""
+        """The reply about one RGB image, uint8 (height, width, 3), or the error."""
 
     def ask_many(
         self,

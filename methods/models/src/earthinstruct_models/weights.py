@@ -1,7 +1,7 @@
-"""Weights of models: which there are, where they are published, where they lie on this machine, how they get there.
+"""Weights of models: where they are published, where they are on this machine, and how to download them.
 
-Nothing here is fetched unless `fetch` is called. A hash that is not known is None: the first fetch writes the one it
-saw beside the file, and later fetches are held against it.
+Only `fetch` downloads. An unknown hash is None: the first fetch writes the hash beside the file, and later fetches are
+compared with it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 FOLDER_VARIABLE = "EARTHINSTRUCT_WEIGHTS"
 _TIMEOUT = 30  # seconds without an answer
-_CHUNK = 1 << 16  # bytes; what a broken connection loses at most
-_SAM2_SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}  # in files -> in names of models
-_OF_FOLDERS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")  # weights, and what prepares input
+_CHUNK = 1 << 16  # bytes; the most that a broken connection loses
+_SAM2_SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}  # suffix of files -> in names of models
+_OF_FOLDERS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")  # weights, and the files of the processor
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
-Progress = Callable[[int, int | None], None]  # bytes here, bytes in all where the server says
+Progress = Callable[[int, int | None], None]  # bytes so far, and in total if the server says so
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Weights:
     """A file, or a folder of files, of one trained model.
 
     Attributes:
-        name: what it is asked for by.
+        name: its name in `WEIGHTS`.
         file: its name in the weights folder.
         page: where its authors publish it.
-        url: the file itself, or an archive (`.zip`) that holds it; None: a folder, the repository of the page on the
-            Hugging Face Hub.
-        licence: as its authors state it; None: not known here, see the page.
-        sha256: of `file`; None: not known, or a folder.
+        url: the file itself, or an archive (`.zip`) that contains it; None: a folder, the repository of the page on
+            the Hugging Face Hub.
+        licence: as its authors state it; None: unknown, see the page.
+        sha256: of `file`; None: unknown, or a folder.
     """
 
     name: str
@@ -59,17 +59,17 @@ class Weights:
 
     @property
     def path(self) -> Path:
-        """Where it lies on this machine, whether it is there or not."""
+        """Its path on this machine, whether it exists or not."""
         return weights_folder() / self.file
 
     @property
     def here(self) -> bool:
-        """Whether it is there."""
+        """Whether it is on this machine."""
         return self.path.exists()
 
     @property
     def how_to_get(self) -> str:
-        """One sentence: what to do when it is missing."""
+        """What to do if it is missing, in one sentence."""
         source = Path(urlsplit(self.url or f"/the folder {self.file}").path)
         what = "its checkpoint" if source.suffix == ".zip" else "it"
         command = f"python -m earthinstruct_models fetch {self.name}"
@@ -124,7 +124,7 @@ WEIGHTS: Mapping[str, Weights] = {
 
 
 def weights_folder() -> Path:
-    """Where weights lie: the folder that EARTHINSTRUCT_WEIGHTS names, else the user's data folder."""
+    """The folder of weights: the one that EARTHINSTRUCT_WEIGHTS names, else one in the user's data folder."""
     given = os.environ.get(FOLDER_VARIABLE)
     return Path(given).expanduser() if given else user_data_path("earthinstruct") / "weights"
 
@@ -143,7 +143,7 @@ def find_weights(name: str) -> Path:
 
 
 def file_sha256(path: Path) -> str:
-    """The sha256 of a file; computed once for a file that does not change."""
+    """The sha256 of a file, computed once if the file does not change."""
     state = path.stat()
     return _sha256(path.resolve(), state.st_size, state.st_mtime_ns)
 
@@ -155,24 +155,24 @@ def _sha256(path: Path, _size: int, _changed: int) -> str:
 
 
 def fetch(name: str, progress: Progress | None = None, table: Mapping[str, Weights] = WEIGHTS) -> Path:
-    """Download weights into the weights folder; a broken download goes on where it stopped.
+    """Download weights into the weights folder; a broken download continues where it stopped.
 
-    They are put in place only whole, and only with the hashes that are known: from the table, else from an earlier
-    fetch (`<file>.sha256`, as sha256sum writes it). Of a folder, the safetensors are hashed. One process fetches at a
-    time.
+    The weights are put in place only when complete, and only if their hashes are the known ones: those of the table,
+    else those of an earlier fetch (`<file>.sha256`, as sha256sum writes it). In a folder, the safetensors are hashed.
+    One process downloads at a time.
 
     Args:
         name: a name of the table.
-        progress: called with the bytes here and in all, for a file; the download of a folder shows its own.
-        table: what there is.
+        progress: a callback `(done, total)` in bytes, for a file; the download of a folder shows its own progress.
+        table: the known weights.
 
     Returns:
         The path of the file or folder.
 
     Raises:
         UnknownNameError: no such weights.
-        DataError: the server cannot be reached or answers with an error, an address is not https, or the files are not
-            the known ones.
+        DataError: the server cannot be reached or answers with an error, an address is not https, or a hash differs
+            from the known one.
     """
     weights = _known(name, table)
     target = weights.path
@@ -198,20 +198,20 @@ def fetch(name: str, progress: Progress | None = None, table: Mapping[str, Weigh
 
 
 def _sums(place: Path, name: str) -> dict[str, str]:
-    """The sha256 of a file, under its final name, or of each file of weights in a folder."""
+    """The sha256 of a file, under its final name, or of each weights file in a folder."""
     if place.is_file():
         return {name: file_sha256(place)}
     return {f"{name}/{file.name}": file_sha256(file) for file in sorted(place.glob("*.safetensors"))}
 
 
 def _read_sums(path: Path) -> dict[str, str]:
-    """File -> sha256, as an earlier fetch wrote them."""
+    """File -> sha256, from an earlier fetch."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return {file: known for known, _, file in (line.partition("  ") for line in lines)}
 
 
 def _refuse(weights: Weights, place: Path, problem: str) -> NoReturn:
-    """Raise: weights that were here are the user's to remove, others are not kept."""
+    """Raise an error. Weights that were here before are left for the user to remove; new ones are not kept."""
     if place == weights.path:
         raise DataError(f"{place}: {problem}; remove it and fetch it again")
     if place.is_dir():
@@ -222,7 +222,7 @@ def _refuse(weights: Weights, place: Path, problem: str) -> NoReturn:
 
 
 def _downloaded(weights: Weights, part: Path, progress: Progress | None) -> Path:
-    """What is to be put in place."""
+    """Download a file or folder; return the path of what is to be put in place."""
     if weights.url is None:
         _download_folder(weights, part)
         return part
@@ -231,27 +231,27 @@ def _downloaded(weights: Weights, part: Path, progress: Progress | None) -> Path
 
 
 def _download_folder(weights: Weights, part: Path) -> None:
-    """Download a repository of the Hub, without weights in formats that may run code; whole files are kept."""
+    """Download a repository of the Hub, without file formats that may run code. Complete files are kept."""
     from huggingface_hub import HfApi, snapshot_download
 
     page = urlsplit(weights.page)
     repository, hub = page.path.strip("/"), f"{page.scheme}://{page.netloc}"
-    go_on = "files that came whole are kept: run the same command to go on"
+    go_on = "complete files are kept: run the same command to continue"
     try:
         published = HfApi(hub).model_info(repository)
         snapshot_download(
             repository, revision=published.sha, local_dir=part, endpoint=hub, allow_patterns=list(_OF_FOLDERS)
         )
-    except Exception as error:  # huggingface_hub and what it connects with each raise their own
+    except Exception as error:  # huggingface_hub and its network libraries each raise their own errors
         raise DataError(
-            f"{weights.page} cannot be fetched: {type(error).__name__}: {str(error)[:300]}; {go_on}. Weights that are "
-            "given on request need `hf auth login` first"
+            f"{weights.page} cannot be fetched: {type(error).__name__}: {str(error)[:300]}; {go_on}. Gated weights "
+            "need `hf auth login` first"
         ) from error
     files = [file.rfilename for file in published.siblings or ()]
     wanted = [file for file in files if any(fnmatch(file, pattern) for pattern in _OF_FOLDERS)]
     lacking = [file for file in wanted if not (part / file).is_file()]
-    if lacking:  # without a connection, huggingface_hub takes what is there for the whole
-        raise DataError(f"{weights.page}: {lacking[0]} did not come; {go_on}")
+    if lacking:  # without a connection, huggingface_hub treats an incomplete folder as complete
+        raise DataError(f"{weights.page}: {lacking[0]} was not downloaded; {go_on}")
 
 
 def _known(name: str, table: Mapping[str, Weights] = WEIGHTS) -> Weights:
@@ -261,7 +261,7 @@ def _known(name: str, table: Mapping[str, Weights] = WEIGHTS) -> Weights:
 
 
 def _download(url: str, part: Path, progress: Progress | None) -> None:
-    """Download to `part`, behind what it holds already; pooch and huggingface_hub start a file again from nothing."""
+    """Download to `part` and continue after its last byte; pooch and huggingface_hub start a file again."""
     import requests
 
     have = part.stat().st_size if part.exists() else 0
@@ -269,7 +269,7 @@ def _download(url: str, part: Path, progress: Progress | None) -> None:
     try:
         with _session() as session, session.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
             if answer.status_code == requests.codes.requested_range_not_satisfiable:
-                if answer.headers.get("Content-Range") == f"bytes */{have}":  # it is whole
+                if answer.headers.get("Content-Range") == f"bytes */{have}":  # it is complete
                     return
                 part.unlink()
                 raise DataError(f"{url} has changed since its download began; run the same command to start again")
@@ -285,28 +285,28 @@ def _download(url: str, part: Path, progress: Progress | None) -> None:
                         progress(have, total)
     except requests.RequestException as error:
         raise DataError(
-            f"{url} cannot be fetched: {error}. What came is kept: run the same command to go on"
+            f"{url} cannot be fetched: {error}. The downloaded part is kept: run the same command to continue"
         ) from error
     if total not in (None, have):
-        raise DataError(f"{url} ended after {have} of {total} bytes; run the same command to go on")
+        raise DataError(f"{url} ended after {have} of {total} bytes; run the same command to continue")
 
 
 def _session() -> requests.Session:
-    """A session that goes, redirected or not, to https addresses only, and to this machine."""
+    """A session that only connects to https addresses and to this machine, also after a redirect."""
     import requests
 
     class HttpsSession(requests.Session):
         def get_adapter(self, url: str) -> Any:
             parts = urlsplit(url)
             if parts.scheme != "https" and parts.hostname not in _LOCAL:
-                raise DataError(f"{parts.scheme}://{parts.hostname} is not fetched from: only https is")
+                raise DataError(f"{parts.scheme}://{parts.hostname} is not allowed: only https addresses are")
             return super().get_adapter(url)
 
     return HttpsSession()
 
 
 def _unpack(archive: Path) -> Path:
-    """The one checkpoint of an archive, beside it; the archive is removed."""
+    """Unpack the only checkpoint of an archive beside it, and remove the archive."""
     unpacked = archive.with_suffix(".unpacked")
     try:
         with zipfile.ZipFile(archive) as content:

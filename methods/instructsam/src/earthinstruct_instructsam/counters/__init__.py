@@ -1,1 +1,1 @@
-"""Counters: who says how many objects of each kind there are."""
+"""Counters: they count the objects of each kind in an image."""

@@ -1,4 +1,4 @@
-"""Counts from a language model that sees: the counter of the paper."""
+"""Counts from a vision-language model: the counter of the paper."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ ANSWER_FORMAT = "Answer with one JSON object of names and whole numbers, and not
 
 
 class LvlmCounter:
-    """Asks a language model the text of the instruction, and reads counts out of its reply.
+    """Sends the text of the instruction to a language model, and reads the counts from its reply.
 
-    A text that does not speak of JSON gets one more line that asks for it. A model that can be held to a schema is held
-    to whole numbers, of the categories of an open_vocabulary instruction or of any names. Labels stay in the model's
-    words; under open_vocabulary, one that differs from a category by case, underscores, hyphens or the plural alone is
-    that category.
+    If the text does not mention JSON, a line that asks for JSON is added. A model that supports a schema must answer
+    with integers, for the categories of an open_vocabulary instruction or for any names. Labels stay in the model's
+    words. Under open_vocabulary, a label that differs from a category only in case, underscores, hyphens or the plural
+    becomes that category.
 
     Args:
-        lvlm: the language model; no reply is asked, and paid, for twice.
+        lvlm: the language model. Its replies are kept, so that none is paid for twice.
     """
 
     def __init__(self, lvlm: Lvlm) -> None:
@@ -36,22 +36,22 @@ class LvlmCounter:
         """Count in one RGB image, uint8 (height, width, 3).
 
         Raises:
-            LvlmError: no reply came, or none that holds counts; the message shows the reply, shortened, and `reply` is
-                all of it, with its tokens.
+            LvlmError: no reply came, or it has no counts. The message shows the shortened reply; `reply` is the whole
+                reply, with its tokens.
         """
         return _answer(self.lvlm.ask(image, _prompt(instruction), _schema(instruction)), instruction)
 
     def count_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction) -> list[Answer | LvlmError]:
-        """Count in several images at once; for each the answer, or why there is none, in order."""
+        """Count in several images at once; the answer, or the error, for each image, in order."""
         outcomes = self.lvlm.ask_many(images, _prompt(instruction), _schema(instruction))
         return [_answer_or_error(outcome, instruction) for outcome in outcomes]
 
     def skip(self, task: Task) -> str | None:
-        """A language model takes every task."""
+        """None: a language model takes every task."""
         return None
 
     def describe(self) -> dict[str, Any]:
-        """That of the language model."""
+        """The description of the language model."""
         return {"counter": "lvlm", **self.lvlm.describe()}
 
     def close(self) -> None:
@@ -65,7 +65,7 @@ def _prompt(instruction: Instruction) -> str:
 
 
 def _schema(instruction: Instruction) -> dict[str, Any]:
-    """Whole numbers: of every category, or, where names are free, of any."""
+    """The schema: an integer for every category, or for any names if the instruction names no categories."""
     number = {"type": "integer"}
     if not instruction.categories:
         return {"type": "object", "additionalProperties": number}
@@ -94,7 +94,7 @@ def _answer_or_error(outcome: Reply | LvlmError, instruction: Instruction) -> An
 
 
 def _in_categories(counts: dict[str, int], categories: Sequence[str], reply: Reply) -> dict[str, int]:
-    """The counts under the names of the categories that they spell; other labels stay as they are."""
+    """The counts, with labels that spell a category replaced by its name; other labels are unchanged."""
     known = {normalised(category): category for category in categories}
     named: dict[str, int] = {}
     for label, count in counts.items():

@@ -1,4 +1,4 @@
-"""Counts from a folder of files, one an image: an LVLM's answers, replayed."""
+"""Replays the counts of a language model from a folder with one file an image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RecordedCounter:
 
     Args:
         counts: the folder that holds the folders of the tasks.
-        images: the folder of the images the answers belong to.
+        images: the folder of the images that the answers belong to.
 
     Raises:
         DataError: a folder is missing.
@@ -40,7 +40,7 @@ class RecordedCounter:
         """The recorded answer for the image with these pixels.
 
         Raises:
-            DataError: there is none.
+            DataError: the image has no recorded answer.
         """
         task = _folder_name(instruction.setting, instruction.parent)
         if task not in self._answers:
@@ -51,12 +51,12 @@ class RecordedCounter:
         return Answer(self._answers[task][name])
 
     def skip(self, task: Task) -> str | None:
-        """Tasks without a folder of answers are declined."""
+        """The reason to decline a task that has no folder of answers."""
         folder = self.folder / _folder_name(task.setting, task.parent)
         return None if folder.is_dir() else f"there are no recorded counts for it ({folder} does not exist)"
 
     def describe(self) -> dict[str, Any]:
-        """Where the answers come from."""
+        """The source of the answers."""
         return {"counter": "recorded", "counts": self.folder.name}
 
 

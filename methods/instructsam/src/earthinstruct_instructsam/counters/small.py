@@ -23,12 +23,12 @@ LONGEST_SIDE = 1024  # pixels; a larger image is reduced
 class SmallCounter:
     """Counts the ten categories of the embedded scenes.
 
-    Answers an open_vocabulary instruction with a count for each of its categories (0 for one it does not know), an
-    open_ended one with what it found, in everyday names, and an open_subclass one with what it found below the parent.
-    A category or a parent that it does not know is an event of the answer.
+    An open_vocabulary instruction gets a count for each of its categories (0 for an unknown one), an open_ended
+    instruction the objects found, in everyday names, and an open_subclass instruction the objects found that belong to
+    the parent. An unknown category or parent is an event of the answer.
 
     Args:
-        weights: a `.safetensors` file written by `earthinstruct_instructsam.small.train`; None: the one of the package.
+        weights: a `.safetensors` file written by `earthinstruct_instructsam.small.train`; None: that of the package.
 
     Raises:
         DataError: the file is missing or does not fit the network.
@@ -68,7 +68,7 @@ class SmallCounter:
         return Answer({EVERYDAY[name]: found[name] for name in wanted or () if found[name]})
 
     def skip(self, task: Task) -> str | None:
-        """Why this counter cannot answer a task: its parent category is not known."""
+        """The reason to decline a task: its parent category is unknown."""
         if task.parent is not None and members_of(task.parent) is None:
             return f"the small counter does not know which of its categories are a {task.parent}"
         return None
@@ -83,7 +83,7 @@ class SmallCounter:
         }
 
     def count_known(self, image: NDArray[np.uint8]) -> dict[str, int]:
-        """Count of each of the ten categories."""
+        """The count of each of the ten categories."""
         import torch
 
         from earthinstruct_instructsam.small.network import MULTIPLE
@@ -96,7 +96,7 @@ class SmallCounter:
 
 
 def _without(words: Sequence[str]) -> dict[str, int]:
-    """An event for each of the words, which are not known."""
+    """An event for each unknown word."""
     return {f"answers without {word!r} (unknown to the small counter)": 1 for word in words}
 
 
@@ -113,7 +113,7 @@ def reduced(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
 
 
 def pad(image: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
-    """The image with grey added below and to the right until both sides are a multiple.
+    """The image, padded with grey below and to the right until both sides are a multiple.
 
     >>> pad(np.zeros((3, 5, 3), np.uint8), 4).shape
     (4, 8, 3)

@@ -1,4 +1,4 @@
-"""The small models: trained on dataset `scenes`, so that the whole method runs where there are no weights."""
+"""The small models, trained on the dataset `scenes`, so that the whole method runs without downloaded weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Crops of scenes to teach the small CLIP with: objects, parts and mergers of objects, and background."""
+"""Crops of scenes to train the small CLIP on: objects, parts of objects, merged objects, and background."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from PIL import Image
 from earthinstruct.datasets import Scene
 from earthinstruct_instructsam.small.words import CATEGORIES
 
-BACKGROUND = len(CATEGORIES)  # the number of crops that show no object in `Crops.category`
-_MOST = 24  # crops of one category and origin from one scene: car parks would drown the rest
-_BACKGROUND_IOU = 0.1  # below it a crop shows background, from it on a part of the object
+BACKGROUND = len(CATEGORIES)  # the value in `Crops.category` of crops that show no object
+_MOST = 24  # crops of one category and origin from one scene: car parks would otherwise dominate
+_BACKGROUND_IOU = 0.1  # least IoU of a crop that shows a part of the object; below it, background
 
 
 @dataclass(frozen=True, eq=False)
 class Crops:
-    """Pictures with what they show.
+    """Pictures and their labels.
 
     Attributes:
         pictures: uint8 (n, side, side, 3), RGB.
@@ -43,8 +43,8 @@ def crops_of(scenes: Sequence[Scene], proposer: Proposer, side: int, seed: int) 
     At most `_MOST` of a kind are taken from one scene.
 
     Args:
-        scenes: where from.
-        proposer: its proposals are cropped, each labelled by the object it overlaps most.
+        scenes: the scenes to crop.
+        proposer: its proposals are cropped, each labelled by the object that it overlaps most.
         side: of the pictures, pixels.
         seed: of all random choices.
     """
@@ -64,7 +64,7 @@ def crops_of(scenes: Sequence[Scene], proposer: Proposer, side: int, seed: int) 
 
 
 def pictures_of(image: NDArray[np.uint8], boxes: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
-    """What `OpenClipEncoder` sees of boxes before it normalises colours: uint8 (n, side, side, 3)."""
+    """The crops of boxes, as `OpenClipEncoder` makes them before it normalises colours: uint8 (n, side, side, 3)."""
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
     resize, cut = image_transform_v2(PreprocessCfg(size=side), is_train=False).transforms[:2]

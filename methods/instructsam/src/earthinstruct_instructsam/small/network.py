@@ -1,7 +1,7 @@
 """The counting network. This module imports torch: import it late.
 
-An image goes in, one heat map for each category comes out at a quarter of its resolution; an object is a peak in it.
-Peaks rather than a density: sums over a whole image drift by a few objects, peaks of well separated objects do not.
+The network turns an image into one heat map for each category, at a quarter of the resolution; an object is a peak. It
+uses peaks rather than a density, because the sum of a density over an image drifts by a few objects.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class PeakNetwork(nn.Module):
         self.lift = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(_WIDTHS))
         self.mix = nn.ModuleList(_convolution(a, a) for a in _WIDTHS[:-1])
         self.head = nn.Conv2d(first, categories, 1)
-        nn.init.constant_(self.head.get_parameter("bias"), -4.0)  # objects are rare: start from a heat of 0.02
+        nn.init.constant_(self.head.get_parameter("bias"), -4.0)  # objects are rare: the initial heat is 0.02
         self.register_buffer("windows", torch.full((categories,), 3))
         self.register_buffer("thresholds", torch.full((categories,), 0.4))
 
@@ -66,7 +66,7 @@ class PeakNetwork(nn.Module):
         return logits
 
     def peaks(self, logits: Tensor) -> Tensor:
-        """The heat at each peak and 0 elsewhere; shapes as `forward`."""
+        """The heat at each peak, and 0 elsewhere; shapes as for `forward`."""
         heat = logits.sigmoid()
         kept = torch.zeros_like(heat)
         for window in sorted(set(self.windows.tolist())):
@@ -77,7 +77,7 @@ class PeakNetwork(nn.Module):
         return kept
 
     def counts(self, images: Tensor) -> Tensor:
-        """Number of peaks from `thresholds` on: int64 (n, categories)."""
+        """The number of peaks that reach `thresholds`: int64 (n, categories)."""
         found = self.peaks(self(images)) >= self.thresholds[:, None, None]
         return found.sum(dim=(2, 3))
 

@@ -1,7 +1,7 @@
-"""Retrains the small models from nothing: `python -m earthinstruct_instructsam.small.train [clip|counter|figures]`.
+"""Retrains the small models from scratch: `python -m earthinstruct_instructsam.small.train [clip|counter|figures]`.
 
-Everything is seeded and made of generated scenes; the number of CPU threads may still change the last digits. Both
-trainings take about ten minutes on two cores. `figures` measures the weights that are there and trains nothing.
+Training is seeded and uses generated scenes; the number of CPU threads may still change the last digits. Each training
+takes about ten minutes on two cores. `figures` measures the existing weights and trains nothing.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ def train(
         output: folder, made if missing.
         steps: batches.
         scenes: images of split train, from index 0.
-        val_scenes: images of split val, from index 0, that the figures (and the counter's thresholds) come from.
-        seed: of everything random.
-        progress: told how far it is.
+        val_scenes: images of split val, from index 0, for the figures and the counter's thresholds.
+        seed: of all random choices.
+        progress: called with progress messages.
 
     Returns:
-        The figures reached on split val.
+        The figures on split val.
     """
     output.mkdir(parents=True, exist_ok=True)
     progress(f"{model}: drawing {scenes} scenes")
@@ -69,14 +69,14 @@ def train(
 
 
 def counter_figures(counter: SmallCounter, scenes: Sequence[Scene]) -> dict[str, Any]:
-    """Counting F1, by category and as mean."""
+    """Counting F1, for each category and as the mean."""
     counts = np.array([list(counter.count_known(scene.image).values()) for scene in scenes])
     truth = np.array([[scene.labels.count(name) for name in CATEGORIES] for scene in scenes])
     return {"counting_f1": _by_category(counting_f1(counts, truth))}
 
 
 def clip_figures(encoder: Encoder, scenes: Sequence[Scene]) -> dict[str, Any]:
-    """Share of objects that are most similar to their own category, by category and as mean; text cosines."""
+    """Share of objects that are most similar to their own category, for each category and as the mean; text cosines."""
     labels = encoder.embed_labels(CATEGORIES)
     right, total = np.zeros(len(CATEGORIES)), np.zeros(len(CATEGORIES))
     for scene in scenes:
@@ -89,7 +89,7 @@ def clip_figures(encoder: Encoder, scenes: Sequence[Scene]) -> dict[str, Any]:
 
 
 def proposer_figures(proposer: Proposer, scenes: Sequence[Scene]) -> dict[str, Any]:
-    """Share of objects that have a proposal of their own with a box IoU of at least 0.5."""
+    """Share of objects that are matched one-to-one to a proposal with a box IoU of at least 0.5."""
     hits, total = np.zeros(len(CATEGORIES)), np.zeros(len(CATEGORIES))
     for scene in scenes:
         truth = np.array([CATEGORIES.index(label) for label in scene.labels], dtype=np.int64)
@@ -146,7 +146,7 @@ def _by_category(values: NDArray[np.float64]) -> dict[str, float]:
 
 
 def _save(model: torch.nn.Module, path: Path) -> None:
-    """Write the weights in half precision; whole numbers stay as they are."""
+    """Write the weights in half precision; integers are unchanged."""
     from safetensors.torch import save_file
 
     state = model.state_dict().items()

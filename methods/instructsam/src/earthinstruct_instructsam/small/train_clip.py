@@ -1,8 +1,8 @@
 """Trains the small CLIP on crops of scenes. This module imports torch; the command line is in `train`.
 
-Text and image towers learn together: a crop is to be nearest to a name of its category, a crop that fits its object
-badly to "part of a ...", names of one category are drawn together and all others pushed apart, words that mean
-nothing here included: the latter by sentences about random tokens.
+The text and image towers are trained together. A crop should be nearest to a name of its category, and a crop that fits
+its object badly nearest to "part of a ...". Names of one category are pulled together, and all others are pushed apart,
+also words without a meaning here, by sentences about random tokens.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ TEMPLATES = (
     "a {category}",
 )
 PART = "part of a {category}"
-CLOSE = 0.99  # cosine from which names of one category are near enough
-APART = 0.6  # cosine up to which names of different things are far enough
+CLOSE = 0.99  # least cosine of names of one category
+APART = 0.6  # largest cosine of names of different things
 _RANDOM_SENTENCES = 48
 _TOKENS = 49405  # byte pairs, without the start and end signs
 
 
 def train_clip(config: Path, crops: Crops, steps: int, seed: int, progress: Callable[[str], None]) -> torch.nn.Module:
-    """A CLIP trained from nothing.
+    """Train a CLIP from scratch.
 
     Args:
         config: model config in open_clip's format.
-        crops: what to learn from.
+        crops: the training data.
         steps: batches.
-        seed: of the weights at the start, the order and all random changes.
-        progress: told the losses now and then.
+        seed: of the initial weights, the order and all random changes.
+        progress: called with the losses from time to time.
     """
     import open_clip
 
@@ -90,14 +90,14 @@ def train_clip(config: Path, crops: Crops, steps: int, seed: int, progress: Call
 
 
 def text_margins(embed_labels: Callable[[Sequence[str]], NDArray[np.float32]]) -> dict[str, float]:
-    """How near names of one category are, and how far all others.
+    """The cosines between names of one category, and between all others.
 
     Args:
         embed_labels: unit embeddings of labels, as `OpenClipEncoder.embed_labels`.
 
     Returns:
         `lowest_synonym`: the smallest cosine of a synonym and its own category; `highest_category`: the largest of two
-        categories; `highest_other`: the largest of a category and a word that means none.
+        categories; `highest_other`: the largest of a category and a word that is no category.
     """
     categories = embed_labels(CATEGORIES)
     same = [float((embed_labels(names) @ row).min()) for row, names in zip(categories, SYNONYMS.values(), strict=True)]
@@ -144,7 +144,7 @@ class _Sampler:
         return np.array([self._dice.choice(filled[k]) for k in self._dice.integers(len(filled), size=n)])
 
     def _vary(self, pictures: Tensor) -> Tensor:
-        """Turn and mirror by quarters of the batch; change brightness, contrast and colour of each picture."""
+        """Rotate and mirror quarters of the batch; change brightness, contrast and colour of each picture."""
         order = self._dice.permutation(len(pictures))
         parts = []
         for turns, part in enumerate(np.array_split(order, 8)):
@@ -158,7 +158,7 @@ class _Sampler:
 
 
 def normalise(pictures: Tensor) -> Tensor:
-    """Colours in [0, 1] as the towers of open_clip expect them: (n, 3, height, width)."""
+    """Normalise colours in [0, 1] as open_clip's towers expect them: (n, 3, height, width)."""
     from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
     mean, deviation = torch.tensor(OPENAI_DATASET_MEAN), torch.tensor(OPENAI_DATASET_STD)
@@ -166,7 +166,7 @@ def normalise(pictures: Tensor) -> Tensor:
 
 
 class _Texts:
-    """The sentences of one step. All names of a category form a group; so do the backgrounds, and each other word."""
+    """The sentences of one step. All names of a category form a group, all backgrounds one, each other word one."""
 
     def __init__(self, tokenizer: Any, dice: np.random.Generator) -> None:
         self._tokenizer, self._dice = tokenizer, dice
@@ -226,9 +226,9 @@ class _Texts:
 
 
 def _image_loss(images: Tensor, category: Tensor, fit: Tensor, embedded: dict[str, Tensor], scale: Tensor) -> Tensor:
-    """Cross entropy over categories, their parts and background, and, less, over the parents.
+    """Cross entropy over categories, their parts and background and, with less weight, over the parents.
 
-    A crop that fits its object is to be called by its category, one that fits badly a part of it, shared out by `fit`.
+    The target of a crop that fits its object is the category, that of one that fits badly a part; `fit` mixes the two.
     """
     n = len(CATEGORIES)
     target = torch.zeros(len(images), 2 * n + 1)
@@ -252,7 +252,7 @@ def _image_loss(images: Tensor, category: Tensor, fit: Tensor, embedded: dict[st
 
 
 def _text_loss(embedded: dict[str, Tensor]) -> Tensor:
-    """Names of a category near its plain name, all other names away from it."""
+    """The loss that pulls names of a category to its plain name and pushes all other names away."""
     cosine = embedded["plain"] @ embedded["names"].T
     same = embedded["group"][None] == torch.arange(len(CATEGORIES))[:, None]
     near = functional.relu(CLOSE - cosine[same])

@@ -18,18 +18,18 @@ from earthinstruct_instructsam.small.words import CATEGORIES
 BATCH = 8
 LEARNING_RATE = 3e-3
 SIDE = 512  # pixels; scenes are no larger
-SMALL = ("ship", "storage_tank", "vehicle")  # may stand a few pixels apart, so that peaks are close
+SMALL = ("ship", "storage_tank", "vehicle")  # their peaks may be only a few pixels apart
 THRESHOLDS = np.arange(4, 17) * 0.05
 
 
 def train_counter(scenes: Sequence[Scene], steps: int, seed: int, progress: Callable[[str], None]) -> PeakNetwork:
-    """A network trained from nothing.
+    """Train a network from scratch.
 
     Args:
-        scenes: what to learn from.
+        scenes: the training data.
         steps: batches.
-        seed: of the weights at the start, the order and the changes made to the images.
-        progress: told the loss now and then.
+        seed: of the initial weights, the order and the changes of the images.
+        progress: called with the loss from time to time.
     """
     torch.manual_seed(seed)
     dice = np.random.default_rng(seed)
@@ -64,7 +64,7 @@ def tune_thresholds(network: PeakNetwork, scenes: Sequence[Scene]) -> dict[str, 
     """Set the threshold of each category to the one with the best counting F1 on these scenes.
 
     Returns:
-        Category -> the F1 reached, in [0, 1].
+        Category -> the resulting F1, in [0, 1].
     """
     table = np.zeros((len(THRESHOLDS), len(scenes), len(CATEGORIES)), dtype=np.int64)
     truth = np.zeros((len(scenes), len(CATEGORIES)), dtype=np.int64)
@@ -76,7 +76,7 @@ def tune_thresholds(network: PeakNetwork, scenes: Sequence[Scene]) -> dict[str, 
         for t, threshold in enumerate(THRESHOLDS):
             table[t, i] = (peaks >= threshold).sum(dim=(1, 2)).numpy()
     f1 = np.stack([counting_f1(counts, truth) for counts in table])
-    # of equally good thresholds the middle one
+    # the middle one of equally good thresholds
     best = [int(np.median(np.flatnonzero(column == column.max()))) for column in f1.T]
     network.thresholds = torch.tensor(THRESHOLDS[best], dtype=torch.float32)
     return {name: float(f1[best[c], c]) for c, name in enumerate(CATEGORIES)}
@@ -90,7 +90,7 @@ def counting_f1(counts: NDArray[np.int64], truth: NDArray[np.int64]) -> NDArray[
         truth: int64 (images, categories).
 
     Returns:
-        float64 (categories,) in [0, 1]; 0 where there is neither.
+        float64 (categories,) in [0, 1]; 0 for a category that is neither counted nor present.
     """
     total = counts.sum(axis=0) + truth.sum(axis=0)
     f1: NDArray[np.float64] = 2 * np.minimum(counts, truth).sum(axis=0) / np.maximum(total, 1)
@@ -120,7 +120,7 @@ def _sample(scene: Scene) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 def _varied(
     image: NDArray[np.float32], heat: NDArray[np.float32], dice: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Turned, mirrored, brighter or darker, with more or less contrast, in slightly other colours."""
+    """Rotate and mirror an image; change its brightness, contrast and colours."""
     turns = int(dice.integers(4))
     image, heat = np.rot90(image, turns), np.rot90(heat, turns, axes=(1, 2))
     if dice.random() < 0.5:
@@ -131,7 +131,7 @@ def _varied(
 
 
 def _loss(logits: Tensor, heats: Tensor) -> Tensor:
-    """The focal loss for peaks (Law and Deng, CornerNet, ECCV 2018, section 3.2), categories weighing the same."""
+    """The focal loss for peaks (Law and Deng, CornerNet, ECCV 2018, section 3.2), with equal weights for categories."""
     heat = logits.sigmoid()
     peak = heats == 1
     found = -functional.logsigmoid(logits) * (1 - heat) ** 2 * peak

@@ -1,4 +1,4 @@
-"""The words of the small CLIP and the small counter: ten categories, their synonyms, parents, and what is no object."""
+"""The words of the small CLIP and the small counter: ten categories, their synonyms, their parents, and background."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ BACKGROUND: tuple[str, ...] = (
     "concrete",
 )
 
-# neighbours in meaning that are none of the ten: each is kept apart from every category
+# related words that are none of the ten categories: each is kept apart from every category
 OTHER_OBJECTS: tuple[str, ...] = (
     "airport",
     "chimney",
@@ -116,7 +116,7 @@ def category_of(name: str) -> str | None:
 
 
 def members_of(parent: str) -> tuple[str, ...] | None:
-    """The categories below a parent category, or None for a parent that is not known.
+    """The categories of a parent category, or None for an unknown parent.
 
     >>> members_of("means_of_transport")
     ('airplane', 'ship', 'vehicle')

@@ -39,7 +39,7 @@ _PIXELS_AT_ONCE = {
     "cpu": 1 << 22,
     "cuda": 1 << 27,
     "mps": 1 << 25,
-}  # bytes of enlarged masks at once; on a CPU they stay in its cache
+}  # of enlarged masks; on a CPU they stay in its cache
 
 _WHOLE = {
     "points_per_side": 1,
