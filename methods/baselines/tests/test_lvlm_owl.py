@@ -55,7 +55,7 @@ def test_a_reply_without_names_is_a_failure(text):
 
 def test_named_categories_are_for_owlv2_alone(owlv2_weights, image):
     method = LvlmOwl(owlv2_weights, Names("[]"), device="cpu")
-    with pytest.raises(EarthInstructError, match="lvlm-owl: the categories are named already"):
+    with pytest.raises(EarthInstructError, match="lvlm-owl: the categories are already named"):
         method.predict(image, Instruction("open_vocabulary", "Find.", ("ship",)))
 
 
@@ -68,7 +68,7 @@ def test_it_keeps_the_contract(owlv2_weights):
     method = LvlmOwl(owlv2_weights, Names('{"names": ["ship"]}'), device="cpu")
     checks = check_method(method)
     assert [check for check in checks if check.problem] == []
-    assert next(check for check in checks if check.skipped).skipped.endswith("owlv2 finds them alone")
+    assert next(check for check in checks if check.skipped).skipped.endswith("use owlv2, which needs no language model")
     assert [entry["name"] for entry in method.describe()["weights"]] == ["names.bin", "model.safetensors"]
 
 

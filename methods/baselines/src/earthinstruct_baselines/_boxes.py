@@ -1,4 +1,4 @@
-"""From what detectors answer to the contract's boxes: COCO xywh in absolute pixels of the image that was given."""
+"""Converts the boxes of detectors to those of the contract: COCO xywh in absolute pixels of the input image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def corners_of_centres(boxes: ArrayLike) -> Floats:
 
 
 def inside_image(corners: ArrayLike, height: int, width: int) -> tuple[Floats, Integers]:
-    """Boxes clipped to the image; those with no area in it are left out.
+    """Boxes clipped to the image; boxes without area inside it are dropped.
 
     Args:
         corners: (n, 4), x0, y0, x1, y1 in pixels of the image.
@@ -29,7 +29,7 @@ def inside_image(corners: ArrayLike, height: int, width: int) -> tuple[Floats, I
         width: of the image, pixels.
 
     Returns:
-        Boxes (m, 4) as xywh in pixels, and int64 (m,), which of the n they are.
+        Boxes (m, 4) as xywh in pixels, and int64 (m,), their indices among the n.
 
     >>> inside_image([[-5, 2, 10, 30], [40, 0, 50, 9], [3, 3, 2, 9]], height=20, width=40)
     (array([[ 0.,  2., 10., 18.]]), array([0]))
@@ -42,7 +42,7 @@ def inside_image(corners: ArrayLike, height: int, width: int) -> tuple[Floats, I
 
 
 def best(scores: ArrayLike, threshold: float, limit: int) -> Integers:
-    """Which scores reach the threshold, the largest first, `limit` at most; equal scores keep their order.
+    """Indices of scores that reach the threshold, the largest first, at most `limit`; equal scores keep their order.
 
     >>> best([0.2, 0.9, 0.2, 0.1], threshold=0.2, limit=2)
     array([1, 0])

@@ -1,4 +1,4 @@
-"""What detectors that are told the names of what they look for have in common. No model lives here."""
+"""The common base of detectors that look for named categories. It contains no model."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Detections:
     """What a detector found in one image.
 
     Attributes:
-        category: int64 (n,), index into the names it was given.
+        category: int64 (n,), index into the given names.
         corners: float64 (n, 4), x0, y0, x1, y1 in pixels of the image.
         scores: float64 (n,), in [0, 1].
         masks: n COCO RLEs of the image's size, or None.
-        proposals: the class-agnostic regions it chose from, or None.
+        proposals: the class-agnostic regions that it chose from, or None.
     """
 
     category: Integers
@@ -42,12 +42,12 @@ class Detections:
     proposals: Proposals | None = None
 
     def prediction(self, names: Sequence[str], shape: tuple[int, ...], usage: Usage) -> Prediction:
-        """The detections by the contract; a box with no area inside the image is no detection.
+        """The detections as a prediction; a box without area inside the image is dropped.
 
         Args:
-            names: what `category` points into.
+            names: the names that `category` indexes.
             shape: of the image, (height, width, 3).
-            usage: what it cost.
+            usage: the cost.
         """
         boxes, kept = inside_image(self.corners, shape[0], shape[1])
         return Prediction(
@@ -64,7 +64,7 @@ class Detector(ABC):
     """A detector of named categories: it answers open_vocabulary instructions and declines the others.
 
     Args:
-        threshold: the least score of a detection.
+        threshold: the lowest score of a detection.
         limit: most detections in one image; the best are kept.
     """
 
@@ -81,16 +81,16 @@ class Detector(ABC):
 
     @abstractmethod
     def detect(self, image: NDArray[np.uint8], names: Sequence[str]) -> Detections:
-        """Find objects of these names in one RGB image, uint8 (height, width, 3)."""
+        """Find objects with these names in one RGB image, uint8 (height, width, 3)."""
 
     @abstractmethod
     def parameters(self) -> dict[str, Any]:
-        """What was chosen beside threshold and limit."""
+        """The parameters besides threshold and limit."""
 
     @property
     @abstractmethod
     def weights(self) -> list[dict[str, str]]:
-        """The files it loaded, [{name, sha256}]."""
+        """The loaded files, [{name, sha256}]."""
 
     @property
     @abstractmethod
@@ -111,7 +111,7 @@ class Detector(ABC):
         return found.prediction(instruction.categories, image.shape, usage)
 
     def skip(self, task: Task) -> str | None:
-        """Everything but open_vocabulary: it needs names."""
+        """The reason to decline every setting but open_vocabulary: the others name no categories."""
         return None if task.setting == "open_vocabulary" else _declined(task.setting)
 
     def describe(self) -> dict[str, Any]:
@@ -127,9 +127,9 @@ class Detector(ABC):
 
     @classmethod
     def missing(cls, **parameters: Any) -> list[str]:
-        """What it lacks on this machine, and how to get it; parameters as for the class."""
+        """What the method lacks on this machine, and how to get it; parameters as for the class."""
         return missing_packages(cls.needs) or missing_device(parameters.get("device"))
 
 
 def _declined(setting: str) -> str:
-    return f"a detector of named categories has none to look for under {setting}; lvlm-owl names them first"
+    return f"a detector of named categories gets no names under {setting}; use lvlm-owl, which names them first"

@@ -1,4 +1,4 @@
-"""Detectors of transformers from a folder on this machine."""
+"""Transformers detectors from a folder on this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Pretrained:
         model: in evaluation mode, on `device`.
         processor: made from the same folder.
         device: a torch device.
-        weights: [{name, sha256}], the safetensors files.
+        weights: the safetensors files, [{name, sha256}].
     """
 
     model: Any
@@ -38,9 +38,9 @@ class Published:
     """A kind of model, and where it is published.
 
     Attributes:
-        model_types: what its `config.json` may call it.
+        model_types: the accepted model types in `config.json`.
         model_class: the class of transformers that loads it.
-        processor_class: likewise.
+        processor_class: the class of its processor.
         weights: its weights, by their name in `earthinstruct_models.weights.WEIGHTS`.
     """
 
@@ -56,13 +56,13 @@ class Published:
 
 
 class PretrainedDetector(Detector):
-    """A detector of transformers.
+    """A transformers detector.
 
     Args:
         weights: the folder of the model; None: the one in the weights folder.
-        threshold: the least score of a detection.
+        threshold: the lowest score of a detection.
         limit: most detections in one image.
-        device: a torch device; None: the best there is.
+        device: a torch device; None: the best available.
 
     Raises:
         DataError: the folder is missing or does not hold the model.
@@ -77,7 +77,7 @@ class PretrainedDetector(Detector):
 
     @classmethod
     def missing(cls, **parameters: Any) -> list[str]:
-        """What it lacks on this machine, and how to get it; parameters as for the class."""
+        """What the method lacks on this machine, and how to get it; parameters as for the class."""
         known, weights = WEIGHTS[cls.published.weights], parameters.get("weights")
         if weights is None and not known.here:
             lacking = [f"weights {known.name}: {known.how_to_get}"]
@@ -87,12 +87,12 @@ class PretrainedDetector(Detector):
 
     @property
     def weights(self) -> list[dict[str, str]]:
-        """The files it loaded, [{name, sha256}]."""
+        """The loaded files, [{name, sha256}]."""
         return self._loaded.weights
 
     @property
     def device(self) -> str:
-        """The torch device it runs on."""
+        """The torch device that the model runs on."""
         return self._loaded.device
 
 
@@ -101,11 +101,11 @@ def load_pretrained(folder: Path | str, published: Published, device: str | None
 
     Args:
         folder: as `save_pretrained` writes it: `config.json`, `*.safetensors`, the processor's files.
-        published: what must be in it.
-        device: a torch device; None: cuda, mps or cpu, the first there is.
+        published: the expected model.
+        device: a torch device; None: cuda, mps or cpu, the first available.
 
     Raises:
-        DataError: the folder is missing, holds another model, no safetensors, or weights that do not fit.
+        DataError: the folder is missing, or holds another model, no safetensors, or weights that do not fit.
     """
     folder = Path(folder)
     files = weight_files(folder, published.page)

@@ -1,6 +1,6 @@
-"""InstructSAM without counts: every proposal gets its most similar category, where it is similar enough.
+"""InstructSAM without counts: every proposal gets its most similar category, if it is similar enough.
 
-It is what the paper's counts are compared with (Zheng et al., InstructSAM, arXiv 2505.15818).
+The paper compares its counts with this method (Zheng et al., InstructSAM, arXiv 2505.15818).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class ClipThreshold(Detector):
     Args:
         proposer: `sam2`, `segments`, `recorded`, or a proposer object.
         encoder: `open_clip`, the name of an encoder such as `georsclip-l14`, or an encoder object.
-        score: `softmax`: the share of the category among all that the instruction names; `cosine`: the similarity.
-        temperature: of the softmax: the similarities are divided by it first. 0.01 is CLIP's own.
-        threshold: the least score of a detection; 0 keeps what a score sweep needs.
+        score: `softmax`: over the similarities of all categories of the instruction; `cosine`: the similarity.
+        temperature: of the softmax, which divides the similarities by it; 0.01 is CLIP's value.
+        threshold: the lowest score of a detection; 0 keeps what a score sweep needs.
         limit: most detections in one image.
         **parameters: of the parts, as `proposer.key` and `encoder.key`; `cache` is a folder that keeps proposals and
             embeddings.
@@ -84,7 +84,7 @@ class ClipThreshold(Detector):
 
     @classmethod
     def missing(cls, **parameters: Any) -> list[str]:
-        """What it and its parts lack on this machine, and how to get it; parameters as for the class."""
+        """What the method and its parts lack on this machine, and how to get it; parameters as for the class."""
         return super().missing() or lacking(cls, ("proposer", "encoder"), parameters)
 
     @property

@@ -1,4 +1,4 @@
-"""Faster R-CNN, trained on the categories of a dataset: the closed-set detector that others are compared with.
+"""Faster R-CNN, trained on the categories of a dataset: the closed-set detector for comparison.
 
 Source: Ren et al., Faster R-CNN (arXiv 1506.01497), as torchvision builds it.
 """
@@ -28,26 +28,26 @@ ARCHITECTURES = (
     "fasterrcnn_mobilenet_v3_large_fpn",
     "fasterrcnn_mobilenet_v3_large_320_fpn",
 )
-_COUNTED = ".num_batches_tracked"  # torchvision's frozen batch norms have none, and nothing depends on it
+_COUNTED = ".num_batches_tracked"  # torchvision's frozen batch norms do not have it, and no result depends on it
 
 
 class FasterRCNN(Detector):
-    """Faster R-CNN of torchvision: detects, and counts what reaches the threshold.
+    """Faster R-CNN of torchvision: finds objects, and counts those that reach the threshold.
 
-    It finds the classes it was trained on. A class is the category of the same name, apart from case, underscores and
-    the plural; classes that the instruction does not name are left out, and categories that it has no class for are not
-    found.
+    It finds the classes that it was trained on. A class is matched to the category of the same name, ignoring case,
+    underscores and the plural. Classes that the instruction does not name are left out, and categories without a class
+    are not found.
 
     Args:
         weights: the checkpoint: a state dict, or one under `model` or `state_dict`; `.safetensors`, or anything that
             torch loads with weights_only.
         classes: a JSON file, class number (from 1; 0 is the background) -> category name: `{"1": "airplane"}`.
-        architecture: what torchvision calls the model.
-        threshold: the least score of a detection.
+        architecture: torchvision's name of the model.
+        threshold: the lowest score of a detection.
         limit: most detections in one image.
-        min_size: the shorter side that an image is resized to, pixels; None: torchvision's choice.
-        max_size: the longer side it may have then, pixels; None: torchvision's choice.
-        device: a torch device; None: the best there is.
+        min_size: the shorter side of the resized image, pixels; None: torchvision's default.
+        max_size: the largest longer side of the resized image, pixels; None: torchvision's default.
+        device: a torch device; None: the best available.
 
     Raises:
         DataError: a file is missing or malformed, or the weights do not fit the model.
@@ -82,14 +82,14 @@ class FasterRCNN(Detector):
 
     @classmethod
     def missing(cls, **parameters: Any) -> list[str]:
-        """What it lacks on this machine, and how to get it; parameters as for the class."""
+        """What the method lacks on this machine, and how to get it; parameters as for the class."""
         lines = super().missing(**parameters)
         for file in ("weights", "classes"):
             lines += missing_place(parameters.get(file), file, "FILE")
         return lines
 
     def detect(self, image: NDArray[np.uint8], names: Sequence[str]) -> Detections:
-        """Find objects of these names in one RGB image, uint8 (height, width, 3)."""
+        """Find objects with these names in one RGB image, uint8 (height, width, 3)."""
         import torch
 
         pixels = torch.from_numpy(image.copy()).to(self._device).permute(2, 0, 1) / 255
@@ -124,10 +124,10 @@ class FasterRCNN(Detector):
 
 
 def read_classes(path: Path) -> dict[int, str]:
-    """The category map of a detector: class number -> name.
+    """Read the category map of a detector: class number -> name.
 
     Raises:
-        DataError: it is missing or malformed, or two classes have one name.
+        DataError: it is missing or malformed, or two classes have the same name.
     """
     problem = f"{path} is not a category map, class number -> name: {{error}}"
     classes = decode_json(read_bytes(path, "category map"), msgspec.json.Decoder(dict[int, str]), problem)
@@ -141,7 +141,7 @@ def read_classes(path: Path) -> dict[int, str]:
 
 
 def _load(file: Path, architecture: str, n_classes: int, threshold: float, limit: int, sizes: dict[str, int]) -> Any:
-    """The model with its weights; torchvision alone would keep 100 detections."""
+    """Load the model with its weights; torchvision's default would keep only 100 detections."""
     try:
         from torchvision.models import get_model
     except ModuleNotFoundError as error:

@@ -24,17 +24,17 @@ _DELIMITERS = re.compile(r"[._?\s]+")  # "." and "?" end a phrase for the model
 
 
 class GroundingDino(PretrainedDetector):
-    """Grounding DINO: the category names as one text, labels through the tokens of each name.
+    """Grounding DINO: reads the category names as one text, and labels a box through the tokens of each name.
 
-    A query scores a category by the mean of its tokens' probabilities; every pair of a query and a category is a
-    candidate, and the `limit` best are kept, as its authors evaluate. There are as many pairs as queries (900 in the
-    published models) times categories. Names that do not fit into one text go into several, each a pass of the model.
+    The score of a query and a category is the mean probability of the category's tokens. Every pair is a candidate, and
+    the `limit` best are kept, as its authors evaluate. The number of pairs is that of queries (900 in the published
+    models) times that of categories. Names that do not fit into one text are divided into several, with one pass each.
 
     Args:
         weights: the folder of the model; None: the one in the weights folder.
-        threshold: the least score of a detection; 0 keeps what a score sweep needs.
+        threshold: the lowest score of a detection; 0 keeps what a score sweep needs.
         limit: most detections in one image.
-        device: a torch device; None: the best there is.
+        device: a torch device; None: the best available.
 
     Raises:
         DataError: the folder is missing or does not hold the model.
@@ -54,7 +54,7 @@ class GroundingDino(PretrainedDetector):
         super().__init__(weights, threshold, limit, device)
 
     def detect(self, image: NDArray[np.uint8], names: Sequence[str]) -> Detections:
-        """Find objects of these names in one RGB image, uint8 (height, width, 3)."""
+        """Find objects with these names in one RGB image, uint8 (height, width, 3)."""
         import torch
 
         model, processor, device = self._loaded.model, self._loaded.processor, self._loaded.device
@@ -81,7 +81,7 @@ class GroundingDino(PretrainedDetector):
         return Detections(np.concatenate(categories)[kept], np.concatenate(corners)[kept] * scale, merged[kept])
 
     def parameters(self) -> dict[str, Any]:
-        """How names become a text, and its length."""
+        """The form of the text, its length, and the score."""
         return {
             "text": "lower-case names, each followed by a full stop",
             "score": "mean over the tokens of a name",
@@ -91,7 +91,7 @@ class GroundingDino(PretrainedDetector):
 
 
 class MMGroundingDino(GroundingDino):
-    """MM-Grounding-DINO: Grounding DINO trained anew on open data by MMDetection; used in the same way."""
+    """MM-Grounding-DINO: Grounding DINO, retrained on open data by MMDetection and used in the same way."""
 
     name = "mm-grounding-dino"
     published = Published(
@@ -108,7 +108,7 @@ class JoinedNames:
 
     Attributes:
         text: "airplane. storage tank."
-        spans: of each name its first character and the one after its last.
+        spans: the first character of each name, and the one after its last.
     """
 
     text: str
@@ -116,7 +116,7 @@ class JoinedNames:
 
 
 def phrase(name: str) -> str:
-    """A name as it stands in the text: lower case, nothing in it that would end the phrase.
+    """A name in the form of the text: lower case, without characters that end a phrase.
 
     >>> phrase("Storage_Tank"), phrase("St. Mary's ")
     ('storage tank', "st mary's")
@@ -139,12 +139,12 @@ def join_names(names: Sequence[str]) -> JoinedNames:
 
 
 def split_names(names: Sequence[str], count_tokens: Callable[[str], int], limit: int) -> list[list[int]]:
-    """Divide names, in their order, into as few texts as fit into `limit` tokens each.
+    """Divide names, in order, into as few texts as possible, each of at most `limit` tokens.
 
     Args:
         names: category names.
-        count_tokens: the number of tokens of a text, those around it not counted.
-        limit: most tokens of a text, those around it counted.
+        count_tokens: returns the number of tokens of a text, without those around it.
+        limit: most tokens of a text, including those around it.
 
     Returns:
         Indices of the names of each text.
@@ -160,7 +160,7 @@ def split_names(names: Sequence[str], count_tokens: Callable[[str], int], limit:
     for i, name in enumerate(names):
         length = count_tokens(f"{phrase(name)}.")
         if length < 2:  # the full stop alone
-            raise EarthInstructError(f"category {name!r} has nothing to look for")
+            raise EarthInstructError(f"category {name!r} has no text to look for")
         if length > limit - _FRAME:
             raise EarthInstructError(f"category {name!r} has {length} tokens, the model reads {limit - _FRAME} at most")
         if length > room:
@@ -172,11 +172,11 @@ def split_names(names: Sequence[str], count_tokens: Callable[[str], int], limit:
 
 
 def token_map(spans: Sequence[tuple[int, int]], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Which tokens each name consists of, as weights that add up to 1.
+    """The tokens of each name, as weights that sum to 1.
 
     Args:
-        spans: m names, by their first character and the one after their last.
-        offsets: (t, 2), the same of t tokens; (0, 0) for tokens that stand for no characters.
+        spans: m names, as their first character and the one after their last.
+        offsets: (t, 2), the same for t tokens; (0, 0) for tokens without characters.
 
     Returns:
         float64 (m, t).

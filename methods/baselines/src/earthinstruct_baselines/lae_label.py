@@ -1,6 +1,6 @@
-"""Proposals whose crops are named by a language model, one by one: the paper's "LAE-Label".
+"""A language model names the crop of each proposal: the paper's "LAE-Label".
 
-The idea is that of the label engine of LAE-DINO (Pan et al., arXiv 2408.09110); prompts are ours.
+The idea comes from the label engine of LAE-DINO (Pan et al., arXiv 2408.09110); the prompts are ours.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _FORMAT = f'Answer with JSON and nothing else: {{"label": "name"}}. If you canno
 
 
 class LaeLabel:
-    """Proposals, each named by an LVLM that sees its crop alone. It has no scores: it is confidence-free.
+    """Proposals, each named by an LVLM that sees only its crop. It gives no scores.
 
-    Crops that the model does not recognise, answers that cannot be read and, under open_vocabulary, names that were not
-    asked for are left out: events of the prediction.
+    Crops that the model does not recognise, unreadable answers and, under open_vocabulary, names that are not in the
+    instruction are left out and recorded as events of the prediction.
 
     Args:
         proposer: `sam2`, `segments`, `recorded`, or a proposer object.
-        lvlm: `openai`, `transformers`, or a language model; crops are asked about together, as many as it takes.
+        lvlm: `openai`, `transformers`, or a language model; it gets as many crops at once as it takes.
         **parameters: of the parts, as `proposer.key` and `lvlm.key`; `lvlm.replies` is a file that keeps every reply,
             `cache` a folder that keeps proposals and replies.
 
@@ -53,7 +53,7 @@ class LaeLabel:
         self._parts = Parts(self.name, {"proposer": proposer, "lvlm": lvlm}, parameters)
 
     def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
-        """Propose and name, in one RGB image, uint8 (height, width, 3).
+        """Propose and name regions in one RGB image, uint8 (height, width, 3).
 
         Raises:
             LvlmError: no reply came for a crop.
@@ -62,12 +62,12 @@ class LaeLabel:
         return prediction
 
     def predict_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction, /) -> list[Prediction]:
-        """The same for several images; the language model is asked about the crops of all of them together.
+        """Predict several images; the language model gets the crops of all of them together.
 
-        The seconds of the language model are shared out evenly over the crops.
+        The seconds of the language model are divided evenly among the crops.
 
         Raises:
-            LvlmError: as for `predict`, for one of the images; the replies about the others are remembered.
+            LvlmError: as for `predict`, for one of the images; the replies about the others are kept.
         """
         proposed = ask_each(self._parts["proposer"], "propose", images)
         crops = [_crops(image, proposals) for image, (proposals, _) in zip(images, proposed, strict=True)]
@@ -86,20 +86,20 @@ class LaeLabel:
         ]
 
     def skip(self, task: Task) -> str | None:
-        """Nothing: a language model takes every task."""
+        """None: a language model takes every task."""
         return None
 
     def describe(self) -> dict[str, Any]:
-        """The parts."""
+        """The descriptions of the parts."""
         return {**self._parts.describe(), "version": version("earthinstruct-baselines"), "notes": self._parts.notes}
 
     def close(self) -> None:
-        """Release the parts."""
+        """Close the parts."""
         self._parts.close()
 
     @classmethod
     def missing(cls, **parameters: Any) -> list[str]:
-        """What it lacks on this machine, and how to get it; parameters as for the class."""
+        """What the method lacks on this machine, and how to get it; parameters as for the class."""
         return lacking(cls, ("proposer", "lvlm"), parameters)
 
 
@@ -139,7 +139,7 @@ def _named(
 
 
 def prompt(instruction: Instruction) -> str:
-    """What the language model is asked about a crop."""
+    """The prompt about a crop."""
     if instruction.setting == "open_vocabulary":
         what = f"Which of these is it: {', '.join(instruction.categories)}? Use one of these names."
     elif instruction.setting == "open_subclass":
@@ -150,7 +150,7 @@ def prompt(instruction: Instruction) -> str:
 
 
 def read_label(reply: Reply) -> str | None:
-    """The name in a reply; None: it is a refusal, was cut off, or holds none.
+    """The name in a reply; None if it is a refusal, was cut off, or has no name.
 
     >>> [read_label(Reply(text)) for text in ('{"label": "Ship"}', "A ship.", '{"label": "Unrecognized"}')]
     ['Ship', None, 'unrecognised']

@@ -1,4 +1,4 @@
-"""A language model names what is in an image, and OWLv2 finds it: the paper's "GPT-4o + OWL"."""
+"""A language model names the kinds of objects in an image, and OWLv2 finds them: the paper's "GPT-4o + OWL"."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ SCHEMA: Mapping[str, Any] = {
 _FORMAT = (
     'Answer with JSON and nothing else: {"names": ["name", ...]}, each name once, in the singular, or [] for nothing.'
 )
-_NAMED = "the categories are named already: owlv2 finds them alone"
+_NAMED = "the categories are already named: use owlv2, which needs no language model"
 
 
 class LvlmOwl:
     """An LVLM that names the kinds of objects in an image, and OWLv2 that looks for those names.
 
-    It answers open_ended and open_subclass instructions. Names too long for OWLv2 are left out: an event of
-    the prediction.
+    It answers open_ended and open_subclass instructions. Names too long for OWLv2 are left out and recorded as events
+    of the prediction.
 
     Args:
         weights: the folder of OWLv2; None: the one in the weights folder.
         lvlm: `openai`, `transformers`, or a language model.
-        template: of OWLv2: the sentence a name is put into.
-        threshold: of OWLv2: the least score of a detection; 0 keeps what a score sweep needs.
+        template: of OWLv2: the sentence around a name.
+        threshold: of OWLv2: the lowest score of a detection; 0 keeps what a score sweep needs.
         limit: of OWLv2: most detections in one image.
-        device: of OWLv2: a torch device; None: the best there is.
+        device: of OWLv2: a torch device; None: the best available.
         **parameters: of the language model, as `lvlm.key`; `lvlm.replies` is a file that keeps every reply.
 
     Raises:
@@ -65,26 +65,26 @@ class LvlmOwl:
         self._detector = OWLv2(weights, template, threshold, limit, device)
 
     def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
-        """Name and find, in one RGB image, uint8 (height, width, 3).
+        """Name and find objects in one RGB image, uint8 (height, width, 3).
 
         Raises:
             EarthInstructError: the instruction names its categories.
-            LvlmError: no reply came, or none that holds names.
+            LvlmError: no reply came, or it has no names.
         """
         (prediction,) = self.predict_batch([image], instruction)
         return prediction
 
     def predict_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction, /) -> list[Prediction]:
-        """The same for several images; the language model is asked about them together.
+        """Predict several images; the language model gets them together.
 
         Raises:
             EarthInstructError: the instruction names its categories.
-            LvlmError: as for `predict`, for one of the images; the replies about the others are remembered.
+            LvlmError: as for `predict`, for one of the images; the replies about the others are kept.
         """
         if instruction.setting == "open_vocabulary":
             raise EarthInstructError(f"{self.name}: {_NAMED}")
         replies = answered(self._parts["lvlm"].ask_many(images, prompt(instruction), SCHEMA))
-        named = [read_names(reply) for reply in replies]  # before the detector works, which remembers nothing
+        named = [read_names(reply) for reply in replies]  # before the detector runs, because its work is not kept
         return [self._find(*about) for about in zip(images, replies, named, strict=True)]
 
     def _find(self, image: NDArray[np.uint8], reply: Reply, named: Sequence[str]) -> Prediction:
@@ -103,11 +103,11 @@ class LvlmOwl:
         return found.prediction(names, image.shape, usage)
 
     def skip(self, task: Task) -> str | None:
-        """Open_vocabulary: it names its categories itself."""
+        """The reason to decline open_vocabulary: its instructions name the categories."""
         return _NAMED if task.setting == "open_vocabulary" else None
 
     def describe(self) -> dict[str, Any]:
-        """The language model and the detector."""
+        """The descriptions of the language model and the detector."""
         lvlm, owl = self._parts.describe(), self._detector.describe()
         return {
             **owl,
@@ -118,18 +118,18 @@ class LvlmOwl:
         }
 
     def close(self) -> None:
-        """Release the language model."""
+        """Close the language model."""
         self._parts.close()
 
     @classmethod
     def missing(cls, **parameters: Any) -> list[str]:
-        """What it lacks on this machine, and how to get it; parameters as for the class."""
+        """What the method lacks on this machine, and how to get it; parameters as for the class."""
         of_owl = {key: parameters[key] for key in ("weights", "device") if key in parameters}
         return OWLv2.missing(**of_owl) + lacking(cls, ("lvlm",), parameters)
 
 
 def prompt(instruction: Instruction) -> str:
-    """What the language model is asked."""
+    """The prompt about an image."""
     if instruction.setting == "open_subclass":
         what = f"Which kinds of {instruction.parent} can be seen in it? Name each kind."
     else:
@@ -141,7 +141,7 @@ def read_names(reply: Reply) -> list[str]:
     """The names in a reply, each once, in order: an object with `names`, or an array.
 
     Raises:
-        LvlmError: the reply is a refusal, was cut off, or holds no such JSON.
+        LvlmError: the reply is a refusal, was cut off, or has no such JSON.
 
     >>> read_names(Reply('{"names": ["ship", "harbor", "ship"]}'))
     ['ship', 'harbor']

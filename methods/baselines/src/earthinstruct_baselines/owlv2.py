@@ -1,4 +1,4 @@
-"""OWLv2: a detector that takes each category name as a query of its own.
+"""OWLv2: a detector that takes each category name as a separate query.
 
 Source: Minderer et al., Scaling Open-Vocabulary Object Detection (arXiv 2306.09683).
 """
@@ -21,16 +21,16 @@ TEMPLATE = "a photo of a {category}"
 
 
 class OWLv2(PretrainedDetector):
-    """OWLv2: one query a category, in a template; each image patch gives one box and its best category.
+    """OWLv2: one query for each category, in a template; each image patch gives one box and its best category.
 
     The model sees the image padded below and to the right to a square of its longer side.
 
     Args:
         weights: the folder of the model; None: the one in the weights folder.
-        template: the sentence a name is put into; `{category}` stands for it.
-        threshold: the least score of a detection; 0 keeps what a score sweep needs.
+        template: the sentence around a name; `{category}` stands for the name.
+        threshold: the lowest score of a detection; 0 keeps what a score sweep needs.
         limit: most detections in one image.
-        device: a torch device; None: the best there is.
+        device: a torch device; None: the best available.
 
     Raises:
         DataError: the folder is missing or does not hold the model.
@@ -59,7 +59,7 @@ class OWLv2(PretrainedDetector):
         self.template = template
 
     def detect(self, image: NDArray[np.uint8], names: Sequence[str]) -> Detections:
-        """Find objects of these names in one RGB image, uint8 (height, width, 3).
+        """Find objects with these names in one RGB image, uint8 (height, width, 3).
 
         Raises:
             EarthInstructError: a name is too long for the model.

@@ -1,4 +1,4 @@
-"""Qwen2.5-VL and Qwen3-VL asked for boxes: language models as detectors.
+"""Qwen2.5-VL and Qwen3-VL as detectors: vision-language models that are asked for boxes.
 
 Sources: Bai et al., Qwen2.5-VL (arXiv 2502.13923); Qwen3-VL (arXiv 2511.21631). The prompts are ours.
 """
@@ -23,7 +23,7 @@ from earthinstruct.errors import EarthInstructError
 from earthinstruct.tasks import ExactMapper, Task
 from earthinstruct_baselines._boxes import Floats, inside_image
 
-BOX = "bbox_2d"  # what both models were trained to call a box
+BOX = "bbox_2d"  # the name of a box that both models were trained with
 _BOXES = (BOX, "bbox", "box_2d", "box")
 _LABELS = ("label", "category", "name")
 _FORMAT = (
@@ -34,12 +34,12 @@ _FORMAT = (
 
 @dataclass(frozen=True)
 class Boxes:
-    """What a reply says.
+    """The boxes in a reply.
 
     Attributes:
         labels: n labels, in the model's words.
         corners: float64 (n, 4), x1, y1, x2, y2 in the model's own coordinates.
-        unreadable: elements without a label or without four numbers, and pieces that are no JSON.
+        unreadable: number of elements without a label or four numbers, and of pieces that are not JSON.
         truncated: the reply ended before its JSON did.
     """
 
@@ -50,10 +50,10 @@ class Boxes:
 
 
 class QwenDetector(ABC):
-    """A language model that is asked for boxes. It has no scores: it is confidence-free.
+    """A language model that is asked for boxes. It gives no scores.
 
-    A reply that was cut off is read as far as it goes. What is lost is an event of the prediction: torn or unreadable
-    elements, boxes outside the image and, under open_vocabulary, labels that were not asked for.
+    A reply that was cut off is read up to its end. Losses are recorded as events of the prediction: torn or unreadable
+    elements, boxes outside the image and, under open_vocabulary, labels that are not in the instruction.
 
     Args:
         lvlm: `transformers` (a folder on this machine), `openai` (an OpenAI-compatible server), or a language model.
@@ -71,26 +71,26 @@ class QwenDetector(ABC):
 
     @abstractmethod
     def shown(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """What the model is sent of an image."""
+        """The image that is sent to the model."""
 
     @abstractmethod
     def extent(self, shown: NDArray[np.uint8]) -> tuple[float, float]:
-        """The width and height of what it is sent, in the coordinates that it answers in."""
+        """Width and height of the image that is sent, in the coordinates of the answer."""
 
     def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
-        """Ask for the boxes of what the instruction asks for, in one RGB image, uint8 (height, width, 3).
+        """Ask for the boxes of the objects in one RGB image, uint8 (height, width, 3).
 
         Raises:
-            LvlmError: no reply came, or one that is a refusal or holds no JSON.
+            LvlmError: no reply came, or it is a refusal or has no JSON.
         """
         (prediction,) = self.predict_batch([image], instruction)
         return prediction
 
     def predict_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction, /) -> list[Prediction]:
-        """The same for several images, asked about together.
+        """Predict several images; the language model gets them together.
 
         Raises:
-            LvlmError: as for `predict`, for one of the images; the replies about the others are remembered.
+            LvlmError: as for `predict`, for one of the images; the replies about the others are kept.
         """
         shown = [self.shown(image) for image in images]
         replies = answered(self._parts["lvlm"].ask_many(shown, prompt(instruction)))
@@ -123,11 +123,11 @@ class QwenDetector(ABC):
         )
 
     def skip(self, task: Task) -> str | None:
-        """Nothing: a language model takes every task."""
+        """None: a language model takes every task."""
         return None
 
     def describe(self) -> dict[str, Any]:
-        """The language model."""
+        """The description of the language model."""
         about = self._parts.describe()
         return {
             **about,
@@ -137,35 +137,35 @@ class QwenDetector(ABC):
         }
 
     def parameters(self) -> dict[str, Any]:
-        """What was chosen beside the language model."""
+        """The parameters besides those of the language model."""
         return {}
 
     def close(self) -> None:
-        """Release the language model."""
+        """Close the language model."""
         self._parts.close()
 
     @classmethod
     def missing(cls, **parameters: Any) -> list[str]:
-        """What it lacks on this machine, and how to get it; parameters as for the class."""
+        """What the method lacks on this machine, and how to get it; parameters as for the class."""
         return lacking(cls, ("lvlm",), parameters, cls._tables())
 
     @classmethod
     def _tables(cls) -> Tables:
-        """The language models, of which the one on this machine is the one that the method is named after."""
+        """The language models; on this machine, the one that the method is named after."""
         return {"lvlm": {**LVLMS, "transformers": transformers_lvlm(cls.known_weights)}}
 
 
 class Qwen25VL(QwenDetector):
     """Qwen2.5-VL: answers in pixels of the image as it was resized for the model.
 
-    The image is resized here, to multiples of 28 pixels within the limits, so that its size is known: the model's
-    processor, on this machine or on a server, leaves an image of such a size as it is. A server must allow as many
-    pixels as `max_pixels` and may not ask for more than `min_pixels`, or it resizes again and all boxes are off.
+    The image is resized here, to multiples of 28 pixels within the limits, so that its size is known. The model's
+    processor, on this machine or on a server, does not resize an image of such a size. The limits of a server must
+    include `min_pixels` and `max_pixels`; otherwise it resizes again, and all boxes are wrong.
 
     Args:
         lvlm: `transformers`, `openai`, or a language model.
-        min_pixels: an image with fewer is enlarged.
-        max_pixels: an image with more is reduced.
+        min_pixels: a smaller image is enlarged.
+        max_pixels: a larger image is reduced.
         **parameters: of the language model, as `lvlm.key`.
 
     Raises:
@@ -196,7 +196,7 @@ class Qwen25VL(QwenDetector):
         self.min_pixels, self.max_pixels = min_pixels, max_pixels
 
     def shown(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The image at the size that the model sees."""
+        """The image, resized for the model."""
         from PIL import Image
         from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
@@ -210,7 +210,7 @@ class Qwen25VL(QwenDetector):
         return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
 
     def extent(self, shown: NDArray[np.uint8]) -> tuple[float, float]:
-        """Its size in pixels."""
+        """The size in pixels."""
         return float(shown.shape[1]), float(shown.shape[0])
 
     def parameters(self) -> dict[str, Any]:
@@ -223,13 +223,13 @@ class Qwen25VL(QwenDetector):
 
 
 class Qwen3VL(QwenDetector):
-    """Qwen3-VL: answers in thousandths of the width and height, however the image was resized."""
+    """Qwen3-VL: answers in thousandths of the width and height, whatever the size of the image."""
 
     name = "qwen3-vl"
     known_weights = "qwen3-vl-8b"
 
     def shown(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The image itself."""
+        """The unchanged image."""
         return image
 
     def extent(self, shown: NDArray[np.uint8]) -> tuple[float, float]:
@@ -242,7 +242,7 @@ class Qwen3VL(QwenDetector):
 
 
 def prompt(instruction: Instruction) -> str:
-    """What the model is asked. The rules of a dataset, which the instruction's own text carries, are not in it."""
+    """The prompt. It does not contain the rules of the dataset, unlike the instruction's own text."""
     if instruction.setting == "open_vocabulary":
         what = f"Find every object of these categories: {', '.join(instruction.categories)}. Use these names as labels."
     elif instruction.setting == "open_subclass":
@@ -253,10 +253,10 @@ def prompt(instruction: Instruction) -> str:
 
 
 def read_boxes(reply: Reply) -> Boxes:
-    """The boxes in a reply, as far as it goes.
+    """The boxes in a reply, also in one that was cut off.
 
     Raises:
-        LvlmError: the reply is a refusal, or holds no JSON.
+        LvlmError: the reply is a refusal, or has no JSON.
 
     >>> read_boxes(Reply('[{"bbox_2d": [1, 2, 3, 4], "label": "ship"}, {"bbox_2d": [5, 6', finish="truncated"))
     Boxes(labels=['ship'], corners=array([[1., 2., 3., 4.]]), unreadable=1, truncated=True)
@@ -282,7 +282,7 @@ def read_boxes(reply: Reply) -> Boxes:
 
 
 def _elements(value: Any) -> list[Any]:
-    """The objects of a reply: an array of them, one alone, or an array under some name."""
+    """The objects of a reply: an array of objects, a single object, or an array under any name."""
     if isinstance(value, list):
         return value
     if any(key in value for key in _BOXES):

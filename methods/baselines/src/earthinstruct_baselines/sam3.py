@@ -18,19 +18,19 @@ from earthinstruct_baselines._boxes import best
 from earthinstruct_baselines._detector import Detections
 from earthinstruct_baselines._pretrained import PretrainedDetector, Published
 
-_INSIDE = 0.5  # probability from which a pixel belongs to a mask
+_INSIDE = 0.5  # least probability of a pixel of a mask
 
 
 class SAM3(PretrainedDetector):
-    """SAM 3: one text prompt a category, boxes and masks; the image is encoded once for all of them.
+    """SAM 3: one text prompt for each category, boxes and masks; the image is encoded once for all categories.
 
-    A score is the probability that the query is an instance times the one that the category is in the image at all.
+    A score is the probability that the query is an instance times the probability that the category is in the image.
 
     Args:
         weights: the folder of the model; None: the one in the weights folder.
-        threshold: the least score of a detection. The masks of low scores are many and large: 0.05 keeps a sweep small.
+        threshold: the lowest score of a detection; 0.05 leaves out the many large masks with low scores.
         limit: most detections in one image.
-        device: a torch device; None: the best there is.
+        device: a torch device; None: the best available.
 
     Raises:
         DataError: the folder is missing or does not hold the model.
@@ -45,7 +45,7 @@ class SAM3(PretrainedDetector):
         super().__init__(weights, threshold, limit, device)
 
     def detect(self, image: NDArray[np.uint8], names: Sequence[str]) -> Detections:
-        """Find objects of these names in one RGB image, uint8 (height, width, 3).
+        """Find objects with these names in one RGB image, uint8 (height, width, 3).
 
         Raises:
             EarthInstructError: a name is too long for the model.
@@ -90,10 +90,10 @@ class SAM3(PretrainedDetector):
 
 
 def mask_of_image(probabilities: Any, height: int, width: int) -> RLE:
-    """A mask as the model gives it, of the image squeezed into a square, at the size of the image.
+    """Resize a mask of the model, which sees the image as a square, to the size of the image.
 
     Args:
-        probabilities: torch tensor (h, w), of each pixel to belong to the mask.
+        probabilities: torch tensor (h, w), the probability of each pixel to belong to the mask.
         height: of the image, pixels.
         width: of the image, pixels.
     """

@@ -36,8 +36,8 @@ class InstructSAM:
     Args:
         preset: a named choice of all parts and their parameters; other arguments replace those of the preset.
         counter: the name of a choice, see `earthinstruct_instructsam.choices`, or a counter object.
-        proposer: likewise.
-        encoder: likewise.
+        proposer: the same for the proposer.
+        encoder: the same for the encoder.
         assignment: `counts` (the method of the paper). For comparison: `nearest`: every proposal gets its most similar
             label, without counts; `threshold`: only if the similarity reaches `threshold`. Except with `counts`, the
             counter is not called under open_vocabulary.
