@@ -1,4 +1,4 @@
-"""Ground truth and predictions in memory, at the size of NWPU VHR-10 and at that of DIOR val."""
+"""Ground truth and predictions in memory, at the sizes of NWPU VHR-10 and DIOR val."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIZES = {"nwpu": 1, "dior_val": 9}  # copies of the NWPU annotation
 
 @pytest.fixture(scope="session", params=SIZES)
 def scenes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Scenes:
-    """The files of one size, and what is in them."""
+    """The files of one size, and their contents."""
     if not os.environ.get("EARTHINSTRUCT_REFERENCE"):
         pytest.skip("EARTHINSTRUCT_REFERENCE names no folder with reference data")
     folder: Path = tmp_path_factory.mktemp(request.param)

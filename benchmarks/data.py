@@ -1,9 +1,9 @@
 """Data for the benchmarks: the real annotation of NWPU VHR-10, replicated, and predictions made from it.
 
 `python -m benchmarks.data COPIES FOLDER` writes `annotations.json`, `results.json` (COCO results) and
-`predictions-*.jsonl` (as many as `--shards` says); 1 copy is NWPU (650 images, 3,921 objects, 10,000 predictions), 9
-copies have the size of DIOR val (5,850 images, 35,289 objects, 90,000 predictions). The annotation is read from
-`$EARTHINSTRUCT_REFERENCE/nwpu/annotations.json`.
+`predictions-*.jsonl` (`--shards` gives the number of files). 1 copy is NWPU (650 images, 3,921 objects, 10,000
+predictions); 9 copies have the size of DIOR val (5,850 images, 35,289 objects, 90,000 predictions). The annotation is
+read from `$EARTHINSTRUCT_REFERENCE/nwpu/annotations.json`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FAR = 0.6  # share of the predictions that lie on no object
 
 
 def annotation() -> dict[str, Any]:
-    """The NWPU annotation, as it is.
+    """The NWPU annotation, unchanged.
 
     Raises:
         FileNotFoundError: EARTHINSTRUCT_REFERENCE does not name a folder that holds it.
@@ -42,7 +42,7 @@ def annotation() -> dict[str, Any]:
 
 
 def records(coco: dict[str, Any], predictions: int = PREDICTIONS, seed: int = 0) -> list[dict[str, Any]]:
-    """One record an image: polygons of its objects moved a little (or far), as masks with their boxes and scores."""
+    """One record for each image: its objects' polygons, moved a little (or far), as masks with boxes and scores."""
     chance = np.random.default_rng(seed)
     names = {category["id"]: category["name"] for category in coco["categories"]}
     images = {image["id"]: image for image in coco["images"]}
@@ -84,12 +84,12 @@ def write(
     """Write the three kinds of files; images and objects of copy k have their ids raised by a multiple of k.
 
     Args:
-        folder: where.
+        folder: the folder to write to.
         copies: of the annotation and of the predictions.
         coco: the annotation; None: NWPU.
         predictions: of one copy.
-        shards: files of predictions.
-        results: also as COCO results.
+        shards: number of files of predictions.
+        results: write COCO results as well.
     """
     folder.mkdir(parents=True, exist_ok=True)
     coco = annotation() if coco is None else coco
@@ -134,7 +134,7 @@ def write(
 
 @dataclass(frozen=True)
 class Scenes:
-    """The files of one size, and what is in them."""
+    """The files of one size, and their contents."""
 
     name: str
     folder: Path

@@ -1,8 +1,8 @@
 """How the time and memory of `earthinstruct score --sweep` grow with the number of images.
 
 `python -m benchmarks.growth COPIES ... [--runs N] [--output FILE.svg]` writes copies
-of NWPU VHR-10 (650 images each) into a temporary folder, scores them in a process of its own, prints a row of a table
-for each size (the least of the runs) with the bound of the memory, and draws the curves.
+of NWPU VHR-10 (650 images each) into a temporary folder, scores them in a separate process, prints a row of a table
+for each size (the lowest of the runs) with the bound of the memory, and draws the curves.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Cost:
 
 
 def cost(folder: Path, images: int) -> Cost:
-    """Score what `write` has written."""
+    """Score the files of `write`."""
     command = [sys.executable, "-m", "earthinstruct", "score", str(folder), "--sweep", "--no-output"]
     command += ["--dataset", str(folder), "--setting", "open_vocabulary"]
     started = time.perf_counter()
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for copies in given.copies:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "benchmarks.data", str(copies), folder, "--no-results"]
-            # in a process of its own: a peak of this one would count for its children
+            # in a separate process: the peak of this process would count for its children
             subprocess.run(command, check=True)
             runs = [cost(Path(folder), copies * IMAGES_OF_A_COPY) for _ in range(given.runs)]
         costs.append(min(runs, key=lambda run: run.seconds))

@@ -2,10 +2,10 @@
 
 `python -m benchmarks.proposer_sam2 [--checkpoint FILE] [--model sam2_hiera_l] [--device cuda] [--images FILE ...]`
 
-Without a checkpoint the weights are random, and so are the masks: by default (the thresholds of the paper) none
-survives, which times the model and the filters; `--keep-all` keeps all, noise, which times how masks are drawn as well.
-Prints one line of JSON. The generator runs under the same autocast as the proposer; on a GPU one image is run
-first by both. Times are wall times there, on a CPU processor times of all threads.
+Without a checkpoint the weights are random, and so are the masks. By default (the thresholds of the paper) no mask
+survives, so only the model and the filters are timed; `--keep-all` keeps all masks, so that drawing them is timed too.
+The benchmark prints one line of JSON. The generator runs under the same autocast as the proposer. On a GPU both run one
+image first, and times are wall times; on a CPU they are processor times of all threads.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def compare(proposer: Sam2Proposer, images: Sequence[np.ndarray]) -> dict[str, f
         with proposer._autocast():
             try:
                 generator.generate(image)
-            except IndexError:  # nothing survived: raised at its very end
+            except IndexError:  # no mask survived: the generator raises this at its end
                 if proposer.crop_n_layers == 0:
                     raise
 

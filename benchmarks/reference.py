@@ -1,4 +1,4 @@
-"""The sweep of the paper's protocol in plain Python, pair by pair: what the speed of the metrics is held against."""
+"""The sweep of the paper's protocol in plain Python, pair by pair: the reference for the speed of the metrics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _box_iou(a: list[float], b: list[float]) -> float:
 
 
 def sweep(predictions: Instances, targets: Instances, thresholds: np.ndarray, geometry: str) -> list[float]:
-    """Mean F1 over the categories with ground truth at each threshold, every IoU computed again at each."""
+    """Mean F1 over the categories with ground truth at each threshold; every IoU is computed again each time."""
     if geometry == "mask":
         ours, theirs = predictions.masks.encode(), targets.masks.encode()
     else:

@@ -1,4 +1,4 @@
-"""Whole commands in a process of their own, files read."""
+"""Whole commands in a separate process, including reading the files."""
 
 from __future__ import annotations
 

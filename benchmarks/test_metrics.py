@@ -1,7 +1,7 @@
 """The metrics against plain Python, pycocotools and faster-coco-eval: `python -m pytest benchmarks`.
 
-Each group of the table compares one task; its ratios are what counts. All start from data in memory: ours from
-`Instances`, the others from the COCO objects they have made of the same data.
+Each group of the table compares one task; the ratios in a group matter. All start from data in memory: ours from
+`Instances`, the others from COCO objects made from the same data.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GEOMETRIES = ("box", "mask")
 
 @pytest.fixture(autouse=True)
 def grouped(benchmark: Any, request: pytest.FixtureRequest, scenes: Scenes) -> None:
-    """One group a task, geometry and size."""
+    """One group for each task, geometry and size."""
     values = request.node.callspec.params
     subject = request.node.originalname.removeprefix("test_").partition("__")[0]
     benchmark.group = " ".join(
@@ -93,7 +93,7 @@ def test_ap50__others(benchmark: Any, scenes: Scenes, tool: str, geometries: tup
 
 
 def _coco_objects(kind: Callable[..., Any], scenes: Scenes) -> tuple[Any, Any]:
-    """Ground truth and predictions as the evaluator takes them; ids from 1, since 0 means unmatched there."""
+    """Ground truth and predictions for the COCO evaluators; ids start at 1, because 0 means unmatched there."""
     coco = dict(scenes.coco)
     coco["annotations"] = [{**entry, "id": i} for i, entry in enumerate(coco["annotations"], start=1)]
     with contextlib.redirect_stdout(io.StringIO()):

@@ -8,7 +8,7 @@ from earthinstruct.regions import decode_rles, encode_masks
 
 
 class WhiteTanks:
-    """Takes every white region of 100 to 5,000 pixels for a storage tank."""
+    """Labels every white region of 100 to 5,000 pixels as a storage tank."""
 
     name = "white-tanks"
 
