@@ -66,7 +66,7 @@ class Engine(Protocol):
 
     @property
     def method(self) -> MethodInfo:
-        """What the method says of itself."""
+        """The method's description of itself."""
         ...
 
     def skip(self, task: Task) -> str | None:

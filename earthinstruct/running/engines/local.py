@@ -37,7 +37,7 @@ class InProcess:
 
     @property
     def method(self) -> MethodInfo:
-        """What the method says of itself."""
+        """The method's description of itself."""
         return self._ready.method
 
     def skip(self, task: Task) -> str | None:

@@ -81,7 +81,7 @@ class ProcessPool:
 
     @property
     def method(self) -> MethodInfo:
-        """What the method says of itself."""
+        """The method's description of itself."""
         return self.ready.method
 
     @property
@@ -217,7 +217,7 @@ class ProcessPool:
 
 
 class WorkerLostError(Exception):
-    """A worker ended without an answer. The message says how."""
+    """A worker ended without an answer. The message says why."""
 
 
 class _OverdueError(WorkerLostError):

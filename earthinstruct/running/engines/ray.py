@@ -53,7 +53,7 @@ class RayEngine:
         """Connect to the cluster, or start Ray here. A first actor makes the method and describes it.
 
         Raises:
-            EarthInstructError: there is no such cluster, or the method cannot be made.
+            EarthInstructError: the cluster does not exist, or the method cannot be made.
         """
         try:
             self._connect()
@@ -76,7 +76,7 @@ class RayEngine:
 
     @property
     def method(self) -> MethodInfo:
-        """What the method says of itself."""
+        """The method's description of itself."""
         return self._ready.method
 
     def skip(self, task: Task) -> str | None:
@@ -156,7 +156,7 @@ class RayEngine:
         except ConnectionError as error:
             raise EarthInstructError(
                 f"there is no Ray cluster at {self._options.address!r}: {error}; start one with `ray start --head`, "
-                "or leave out --address for a Ray of its own"
+                "or leave out --address to start Ray here"
             ) from error
 
     def _disconnect(self) -> None:
@@ -284,15 +284,15 @@ def _rows(dataset: ray.data.Dataset) -> Iterator[dict[str, Any]]:
             yield from table.to_pylist()
     except ray.exceptions.RayError as error:
         raise EarthInstructError(
-            f"Ray Data was lost: {type(error).__name__}: {error}; what was predicted so far is kept, and the same "
-            "command goes on from there"
+            f"Ray Data was lost: {type(error).__name__}: {error}; the predictions so far are kept, and the same "
+            "command continues from there"
         ) from error
 
 
 def _result_of(pending: Any) -> Any:
     try:
         return ray.get(pending)
-    except ray.exceptions.RayTaskError as error:  # wraps what the work raised
+    except ray.exceptions.RayTaskError as error:  # Ray wraps the error of the work
         raise error.cause from None
     except ray.exceptions.RayError as error:
         raise EarthInstructError(f"a Ray worker was lost: {type(error).__name__}: {error}") from error

@@ -189,7 +189,7 @@ class Qwen25VL(QwenDetector):
             )
         for limit in ("min_pixels", "max_pixels"):
             if f"lvlm.{limit}" in parameters:
-                raise EarthInstructError(f"give {limit} without 'lvlm.': the image is resized before the model has it")
+                raise EarthInstructError(f"give {limit} without 'lvlm.': the image is resized before the model gets it")
         if lvlm == "transformers":
             parameters |= {"lvlm.min_pixels": min_pixels, "lvlm.max_pixels": max_pixels}
         super().__init__(lvlm, **parameters)

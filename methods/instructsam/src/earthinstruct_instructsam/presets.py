@@ -1,6 +1,7 @@
 """Named choices of all parts and of their parameters, as `-M` takes them.
 
-Arguments beside a preset replace those of the preset. If another choice replaces a part, its parameters go as well.
+Other arguments replace those of the preset. If another choice replaces a part, the preset's parameters of the part are
+dropped.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ _PLACES = {  # parameters that name a file or a folder
     "config": "FILE",
     "weights": "FILE",
     "replies": "NEW FILE",  # made if missing
-    "cache": "NEW DIR",  # likewise
+    "cache": "NEW DIR",  # made if missing
 }
 
 

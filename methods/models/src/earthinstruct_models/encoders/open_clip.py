@@ -184,9 +184,9 @@ def named_encoder(
         checkpoint: its weights; None: those of this name in the weights folder.
         activation: replaces the activation of the table.
         template: as for `OpenClipEncoder`.
-        batch_size: likewise.
-        crops: likewise.
-        device: likewise.
+        batch_size: as for `OpenClipEncoder`.
+        crops: as for `OpenClipEncoder`.
+        device: as for `OpenClipEncoder`.
 
     Raises:
         UnknownNameError: no such encoder.

@@ -30,7 +30,7 @@ class TransformersLvlm(Lvlm):
         folder: as `save_pretrained` writes it, or a download of the model's repository.
         max_new_tokens: the longest reply.
         min_pixels: a smaller image is enlarged; None: the value of the folder. For models of the Qwen-VL family.
-        max_pixels: a larger image is reduced; likewise.
+        max_pixels: a larger image is reduced; None: the value of the folder. For models of the Qwen-VL family.
         batch_size: images at once.
         dtype: `auto` (that of the weights), `bfloat16`, `float16` or `float32`.
         device: a torch device; None: cuda, mps or cpu, the first available.
