@@ -34,7 +34,7 @@ KEY = "OPENAI_API_KEY"
 ADDRESS = "OPENAI_BASE_URL"
 IMAGE_FORMATS = ("png", "jpeg")
 REPLY_FORMATS = ("schema", "json_object", "plain")  # strictest first; the server may only support later ones
-_CALLED = {"schema": "JSON schema", "json_object": "JSON mode", "max_tokens": "max_tokens (but max_completion_tokens)"}
+_CALLED = {"schema": "JSON schema", "json_object": "JSON mode", "max_tokens": "max_tokens, only max_completion_tokens"}
 _JPEG_QUALITY = 95
 
 
