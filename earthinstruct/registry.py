@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from earthinstruct.contract import ControlMethod, Method
+from earthinstruct.contract import ControlMethod, Method, optional_member
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 
 METHODS = "earthinstruct.methods"
@@ -232,8 +232,8 @@ def missing_in(method: object) -> list[str]:
     Raises:
         PluginError: `missing` fails.
     """
-    ask = getattr(method, "missing", None)
-    if not callable(ask) or inspect.signature(ask).parameters:
+    ask = optional_member(method, "missing")
+    if inspect.signature(ask).parameters:
         return []
     return _asked(str(getattr(method, "name", type(method).__name__)), ask, {})
 
@@ -245,6 +245,22 @@ def refuse_incomplete(method: object) -> None:
         PluginError: with all that is missing.
     """
     _refuse_missing(str(getattr(method, "name", type(method).__name__)), missing_in(method))
+
+
+def list_methods() -> list[dict[str, str]]:
+    """Every registered method: `name`, `from` (its distribution), `summary` and what is `missing` on this machine.
+
+    One that cannot be loaded says why in `missing`, after "warning:".
+    """
+    rows = []
+    for plugin in plugins(METHODS).values():
+        try:
+            summary = (plugin.load().__doc__ or "").strip().partition("\n")[0]
+            missing = "; ".join(missing_for(plugin.name))
+        except EarthInstructError as error:
+            summary, missing = "", f"warning: {error}"
+        rows.append({"name": plugin.name, "from": plugin.distribution, "summary": summary, "missing": missing})
+    return rows
 
 
 def tells_missing(name: str) -> bool:

@@ -95,11 +95,6 @@ def _write(arguments: argparse.Namespace, content: bytes, mode: str) -> None:
         raise DataError(f"{path} cannot be written: {error.strerror or error}; give another --json FILE") from error
 
 
-def run_folder(path: Path) -> Path:
-    """The run folder that is meant: itself, or the one that a result file lies in."""
-    return path.parent if path.name == "result.json" else path
-
-
 def add_method(parser: argparse.ArgumentParser) -> None:
     """--method and -M."""
     parser.add_argument(

@@ -32,13 +32,9 @@ def register(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb: 1 when a check does not hold."""
-    from earthinstruct.scoring import validate_submission
+    from earthinstruct.scoring import validate
 
-    predictions = arguments.predictions
-    folder = predictions if predictions.is_dir() else predictions.parent
-    findings = validate_submission(
-        predictions, arguments.result or folder / "result.json", dataset=arguments.dataset, data=arguments.data
-    )
+    findings = validate(arguments.predictions, arguments.result, dataset=arguments.dataset, data=arguments.data)
     failed = print_findings(findings)
     options.write_json(arguments, findings)
     return 1 if failed else 0
@@ -47,8 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 def print_findings(findings: Sequence[Finding]) -> int:
     """One line a check, and a last one that sums up; returns how many fail."""
     for finding in findings:
-        verdict = f"ok       {finding.check}: {finding.detail}"
-        print(verdict if finding.problem is None else f"FAILED   {finding.check}: {finding.problem}")
+        print(finding)
     failed = sum(finding.problem is not None for finding in findings)
     print(f"{len(findings) - failed} checks hold, {failed} fail")
     return failed

@@ -177,6 +177,28 @@ def _plugged(plugin: Plugin) -> DatasetSource:
     return replace(source, name=plugin.name)
 
 
+def list_datasets(data: Path | str | None = None) -> list[dict[str, str | None]]:
+    """Every named dataset: `name`, `summary` and what is `missing` on this machine.
+
+    Args:
+        data: the folder of the user's data; None: see `data_root`.
+    """
+    root = None if data is None else Path(data)
+    return [
+        {"name": source.name, "summary": source.summary, "missing": source.missing(root)}
+        for source in dataset_sources().values()
+    ]
+
+
+def list_tasks() -> list[dict[str, str]]:
+    """Every task of the named datasets: `name`, `version` and `scored categories`."""
+    return [
+        {"name": task.name, "version": task.version, "scored categories": ", ".join(task.categories)}
+        for source in dataset_sources().values()
+        for task in tasks_of(source.name, source.vocabulary)
+    ]
+
+
 def load_dataset(name: str, root: Path | None = None, images: Path | None = None) -> Dataset:
     """Load a dataset by name, or a COCO file or a folder by path.
 
