@@ -86,7 +86,11 @@ def checked_arguments(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @functools.wraps(function)
     def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        for name, value in signature.bind(*args, **kwargs).arguments.items():
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError:
+            return function(*args, **kwargs)  # raises it in Python's own words
+        for name, value in given.items():
             if not _fits(value, hints()[name]):
                 kind = f"the class {value.__name__}" if isinstance(value, type) else f"{type(value).__name__} {value!r}"
                 raise EarthInstructError(

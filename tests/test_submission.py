@@ -35,7 +35,7 @@ def run(constant, dataset, tmp_path):
 def verdicts(run, tmp_path):
     """Validates the run after a change of its result; returns what fails: check -> problem."""
 
-    def validate(change=lambda result: result):
+    def verdict(change=lambda result: result):
         result = change(read_result(run / "result.json"))
         file = tmp_path / "changed.json"
         file.write_bytes(as_json(result))
@@ -43,7 +43,7 @@ def verdicts(run, tmp_path):
         assert [finding.check for finding in findings] == CHECKS
         return {finding.check: finding.problem for finding in findings if finding.problem}
 
-    return validate
+    return verdict
 
 
 def changed(part, **values):

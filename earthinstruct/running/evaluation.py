@@ -213,7 +213,7 @@ def _spread(
         engine,
         workers=1 if workers is None else workers,
         timeout=timeout,
-        worker_memory=None if worker_memory is None else worker_memory * 1e9,
+        worker_memory=worker_memory,
         gpus_per_worker=gpus_per_worker,
         address=address,
     )

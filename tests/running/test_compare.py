@@ -35,7 +35,7 @@ def test_the_difference_is_that_of_the_scores(runs, dataset):
 
 
 def test_a_metric_plug_in_is_compared(runs, dataset, tmp_path, capsys):
-    found = {(row.score, row.over): row.difference for row in compare(*runs, dataset=dataset, metrics=[COUNT_BIAS])}
+    found = {(row.score, row.over): row.difference for row in compare(*runs, dataset=dataset, metric=COUNT_BIAS)}
     # ships 2, 1, 0: counted 1, 1, 1 and 0, 0, 0. Harbors 1, 0, 0: counted 0 by both
     ships, both = found["extra.count-bias.mean", "ship"], found["extra.count-bias.mean", "all"]
     assert (ships.first, ships.second) == (0, -1)

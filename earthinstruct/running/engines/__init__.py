@@ -29,7 +29,7 @@ class EngineOptions:
         workers: processes, each of which makes the method once.
         timeout: seconds an image may take in a worker that has made the method; the worker is then replaced, and the
             image counts as failed. None: no end.
-        worker_memory: bytes; a worker that holds more after an image is replaced. None: no bound.
+        worker_memory: GB; a worker that holds more after an image is replaced. None: no bound.
         gpus_per_worker: GPUs that Ray reserves for each worker.
         address: of a running Ray cluster; `auto` finds the one this machine belongs to. None: a Ray of its own.
 
