@@ -60,13 +60,12 @@ def run_check(arguments: argparse.Namespace) -> int:
 
 def run_add(arguments: argparse.Namespace) -> int:
     """Run `leaderboard add`: 1 when the submission does not hold."""
-    from earthinstruct.cli.validate import print_findings
     from earthinstruct.scoring import add_to_leaderboard
 
     added = add_to_leaderboard(
         arguments.result, root=arguments.root, predictions=arguments.predictions, data=arguments.data
     )
-    print_findings(added.findings)
+    options.print_findings(added.findings)
     if added.filed:
         print(f"filed    {added.filed}")
     options.write_json(arguments, added)

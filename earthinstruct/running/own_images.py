@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from earthinstruct import tasks
 from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, optional_member
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
 from earthinstruct.files import as_json
@@ -20,7 +21,6 @@ from earthinstruct.predictions import Found, Record, check_places, coco_of, geoj
 from earthinstruct.results import Shown, method_info
 from earthinstruct.running.engines.worker import MethodSource
 from earthinstruct.running.tiles import TILE, TILED_ABOVE, predict_tiled
-from earthinstruct.tasks import free
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -203,12 +203,12 @@ def asked_instruction(
         raise EarthInstructError(f"give one of {', '.join(ways)}; given: {', '.join(given) or 'none'}")
     if categories is not None:
         names = categories.split(",") if isinstance(categories, str) else categories
-        return free.open_vocabulary(tuple(name.strip() for name in names if name.strip()))
+        return tasks.open_vocabulary(tuple(name.strip() for name in names if name.strip()))
     if parent is not None:
-        return free.open_subclass(parent)
+        return tasks.open_subclass(parent)
     if instruction is None:
-        return free.open_ended()
-    return free.read_instruction(instruction) if isinstance(instruction, str) else instruction
+        return tasks.open_ended()
+    return tasks.read_instruction(instruction) if isinstance(instruction, str) else instruction
 
 
 def images_given(images: Path | str | Sequence[Path | str]) -> list[Path]:
