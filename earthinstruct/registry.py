@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from earthinstruct.contract import ControlMethod, Method, optional_member
-from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.errors import EarthInstructError, UnknownNameError, checked_arguments
 
 METHODS = "earthinstruct.methods"
 DATASETS = "earthinstruct.datasets"
@@ -207,6 +207,7 @@ def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Metho
     return method
 
 
+@checked_arguments
 def missing_for(name: str, parameters: Mapping[str, Any] | None = None) -> list[str]:
     """What a method that is not made yet would miss on this machine.
 

@@ -22,6 +22,8 @@ from earthinstruct import (
     doctor,
     evaluate,
     guard_results,
+    load_dataset,
+    load_task,
     new_method,
     predict,
     report,
@@ -162,6 +164,7 @@ class Own:
         (lambda: predict("empty", "a.png"), "give one of categories, open_ended, parent, instruction; given: none"),
         (lambda: predict("empty", "a.png", parent="x", open_ended=True), "given: open_ended, parent"),
         (lambda: check("a", "b", tolerance=-1), "tolerance must be a number >= 0, got -1"),
+        (lambda: load_task(None), "load_task: name must be str, got NoneType None"),
         (lambda: new_method(3), "new_method: name must be str, got int 3"),
     ],
 )
@@ -171,6 +174,14 @@ def test_a_wrong_argument_is_refused_in_words(call, message, tmp_path, monkeypat
         call()
     assert message in str(refused.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_paths_are_text_or_paths(constant, dataset, tmp_path):
+    file = dataset.image_root.parent / "annotations.json"
+    for kind in (str, Path):
+        assert load_dataset(kind(file), images=kind(dataset.image_root)).sha256 == dataset.sha256
+        run = evaluate(constant, kind(file), setting=SETTING, output=kind(tmp_path / "runs"), limit=1, resamples=0)
+        assert score(kind(run.folders[0]), kind(file), SETTING, resamples=0).run.n_done == 1
 
 
 # ---------------------------------------------------------------- what is returned

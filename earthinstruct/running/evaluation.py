@@ -136,7 +136,7 @@ def evaluate(
     spread = _spread(engine, workers, timeout, worker_memory, gpus_per_worker, address)
     text = _instruction_text(instruction_text, instruction_file)
     if not isinstance(dataset, Dataset):
-        dataset = load_dataset(str(dataset), _path(data), _path(images))
+        dataset = load_dataset(dataset, data, images)
     tasks = tasks_of(dataset.name, dataset.vocabulary, setting, parent, text)
     mapper = mapper_for(label_map, dataset)
     output = Path(output).absolute()  # a method may change the working directory
@@ -228,7 +228,3 @@ def _instruction_text(text: str | None, file: Path | str | None) -> str | None:
         return Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"instruction file {file} cannot be read: {error}") from error
-
-
-def _path(value: Path | str | None) -> Path | None:
-    return None if value is None else Path(value)

@@ -98,7 +98,7 @@ def score(
     """
     rules, extra = checked_rules(protocol, resamples, metric)
     if not isinstance(dataset, Dataset):
-        dataset = load_dataset(str(dataset), _path(data), _path(images))
+        dataset = load_dataset(dataset, data, images)
     task = _one_task(dataset, setting, parent)
     mapper = mapper_for(label_map, dataset)
     given = _Given(Path(predictions), _path(counts), _path(proposals), _path(classes), min_area)

@@ -82,7 +82,7 @@ def dataset_of(
     if dataset is None:
         dataset = _remembered(folder, result, data)
     elif not isinstance(dataset, Dataset):
-        dataset = load_dataset(str(dataset), data)
+        dataset = load_dataset(dataset, data)
     if dataset.sha256 != result.task.dataset.annotations_sha256:
         raise DataError(
             f"dataset {dataset.name!r} here has other annotations than {result.method.name} on {result.task.name} was "
