@@ -155,6 +155,8 @@ class Own:
         (lambda: evaluate("empty", limit=True), "limit must be int or None, got bool True"),
         (lambda: evaluate("empty", metric=7), "metric must be str, Metric, a class or a sequence of"),
         (lambda: evaluate("empty", parameters=["seed=1"]), "parameters must be a mapping or None, got list"),
+        (lambda: evaluate(Own(), parameters={"x": 1}), "parameters ['x'] are for a method given by name"),
+        (lambda: predict(Own(), "a.png", open_ended=True, parameters={"x": 1}), "are for a method given by name"),
         (lambda: score(None, "scenes", SETTING), "score: predictions must be Path or str, got NoneType None"),
         (lambda: score("p.jsonl", "scenes", "open_ended", label_map=["exact"]), "label_map must be"),
         (lambda: compare("a", 1), "compare: second must be Path or str, got int 1"),

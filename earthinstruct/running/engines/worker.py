@@ -33,10 +33,20 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class MethodSource:
-    """A method, or what it is made from."""
+    """A method, or what it is made from.
+
+    Raises:
+        EarthInstructError: parameters for a method that is made already.
+    """
 
     method: str | Method | ControlMethod
     parameters: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.parameters and not isinstance(self.method, str):
+            raise EarthInstructError(
+                f"parameters {sorted(self.parameters)} are for a method given by name; this one is made already"
+            )
 
     def make(self) -> Method | ControlMethod:
         """The method.
