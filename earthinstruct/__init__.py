@@ -2,44 +2,99 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+import importlib as _importlib
+import typing as _typing
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, Proposals, Usage
-    from earthinstruct.datasets import load_dataset, load_task
-    from earthinstruct.running import evaluate
-    from earthinstruct.scoring import score
-
-_HOME = {
-    "ControlMethod": "contract",
-    "Instruction": "contract",
-    "Method": "contract",
-    "Prediction": "contract",
-    "Proposals": "contract",
-    "Usage": "contract",
-    "evaluate": "running",
-    "load_dataset": "datasets",
-    "load_task": "datasets",
-    "score": "scoring",
-}
+    from earthinstruct.datasets import (
+        draw_scenes,
+        fetch_dataset,
+        list_datasets,
+        list_tasks,
+        load_dataset,
+        load_task,
+        prepare_dior,
+        prepare_nwpu,
+    )
+    from earthinstruct.errors import EarthInstructError, PredictionError
+    from earthinstruct.metrics import Value, list_metrics
+    from earthinstruct.registry import list_methods, missing_for
+    from earthinstruct.reporting import report
+    from earthinstruct.results import Result, build_leaderboards, check, check_leaderboards, guard_results
+    from earthinstruct.running import EngineOptions, doctor, evaluate, predict
+    from earthinstruct.scoring import add_to_leaderboard, compare, score, validate
+    from earthinstruct.testing import check_method, new_method
 
 __all__ = [
     "ControlMethod",
+    "EarthInstructError",
+    "EngineOptions",
     "Instruction",
     "Method",
     "Prediction",
+    "PredictionError",
     "Proposals",
+    "Result",
     "Usage",
+    "Value",
+    "add_to_leaderboard",
+    "build_leaderboards",
+    "check",
+    "check_leaderboards",
+    "check_method",
+    "compare",
+    "doctor",
+    "draw_scenes",
     "evaluate",
+    "fetch_dataset",
+    "guard_results",
+    "list_datasets",
+    "list_methods",
+    "list_metrics",
+    "list_tasks",
     "load_dataset",
     "load_task",
+    "missing_for",
+    "new_method",
+    "predict",
+    "prepare_dior",
+    "prepare_nwpu",
+    "report",
     "score",
+    "validate",
 ]
 
+_ROOMS = {
+    "contract": ("ControlMethod", "Instruction", "Method", "Prediction", "Proposals", "Usage"),
+    "datasets": (
+        "draw_scenes",
+        "fetch_dataset",
+        "list_datasets",
+        "list_tasks",
+        "load_dataset",
+        "load_task",
+        "prepare_dior",
+        "prepare_nwpu",
+    ),
+    "errors": ("EarthInstructError", "PredictionError"),
+    "metrics": ("Value", "list_metrics"),
+    "registry": ("list_methods", "missing_for"),
+    "reporting": ("report",),
+    "results": ("Result", "build_leaderboards", "check", "check_leaderboards", "guard_results"),
+    "running": ("EngineOptions", "doctor", "evaluate", "predict"),
+    "scoring": ("add_to_leaderboard", "compare", "score", "validate"),
+    "testing": ("check_method", "new_method"),
+}
+_ROOM = {name: room for room, names in _ROOMS.items() for name in names}
 
-def __getattr__(name: str) -> Any:
+
+def __getattr__(name: str) -> _typing.Any:
     """Public names are imported on first use: `python -m earthinstruct --help` needs none of them."""
-    if name not in _HOME:
+    if name not in _ROOM:
         raise AttributeError(f"module 'earthinstruct' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"earthinstruct.{_HOME[name]}"), name)
+    return getattr(_importlib.import_module(f"earthinstruct.{_ROOM[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,7 +7,7 @@ made, so what reaches the benchmark is sound.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
@@ -197,17 +197,28 @@ class Prediction:
 
 @runtime_checkable
 class Method(Protocol):
-    """A system under evaluation.
+    """A system under evaluation: a name and `predict`.
 
-    Optional members, used when they exist:
-        predict_batch(images, instruction) -> list of Prediction: several images at once.
-        skip(task) -> str | None: a reason not to run an `earthinstruct.tasks.Task`.
-        describe() -> dict: versions, weights and parameters, kept in the result file.
-        missing(**parameters) -> list of str: what this machine lacks (packages, files, devices), one line each: what is
-            missing, a colon, the line to type. It is asked before the first image; all lines are then one error, and
-            nothing is run. A class or static method takes the parameters of the class and is asked before the method
-            is made; a plain method takes none and is asked of the object.
-        close() -> None: releases what the method holds.
+    A method may also have the members below. The core uses them when they exist, and `optional_member` has the default
+    of each. They are not declared, because a class would then need all of them to be a `Method`.
+
+    `predict_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction, /) -> Sequence[Prediction]`
+        Answers several images in one call, in their order. Default: images are answered one by one.
+    `skip(self, task: Task, /) -> str | None`
+        The reason not to run an `earthinstruct.tasks.Task`. None, the default: the task is run.
+    `describe(self) -> Mapping[str, Any]`
+        What goes into the result file: any of `version`, `parameters`, `weights`, `device`, `packages`, `notes` and
+        `made_for`. Default: nothing but the name.
+    `missing(**parameters) -> list[str]`
+        What this machine lacks (packages, files, devices), one line each: what is missing, a colon, the command that
+        provides it. It is asked before the first image; if it returns any line, nothing is run, and one error lists
+        all lines. A class or static method takes the parameters of the class and is asked before the method is made; a
+        plain method takes none and is asked of the object. Default: nothing is missing.
+    `explain(self, image: NDArray[np.uint8], instruction: Instruction, /) -> NDArray[np.uint8]`
+        A picture, uint8 RGB, of how the method decided on an image. Default: `predict --explain` is refused.
+    `close(self) -> None`
+        Releases what the method holds. It is called at the end of a run on a method that the run has made. Default:
+        nothing is done.
     """
 
     name: str
@@ -215,6 +226,30 @@ class Method(Protocol):
     def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
         """Find what the instruction asks for in one RGB image, uint8 (height, width, 3)."""
         ...
+
+
+_DEFAULTS: Mapping[str, Callable[..., Any] | None] = {
+    "predict_batch": None,
+    "skip": lambda task: None,
+    "describe": dict,
+    "missing": lambda: [],
+    "explain": None,
+    "close": lambda: None,
+}
+
+
+def optional_member(method: object, name: str) -> Any:
+    """An optional member of a method, or its default; `Method` describes them.
+
+    Args:
+        method: a method, or the class or function that makes one.
+        name: the name of the member.
+
+    Returns:
+        Something to call. None: the method has no `predict_batch` or `explain`.
+    """
+    member = getattr(method, name, None)
+    return member if callable(member) else _DEFAULTS[name]
 
 
 @runtime_checkable

@@ -1,15 +1,25 @@
-"""The errors that a user can cause and mend. The command line prints them as one line and exits with 2."""
+"""The errors that a user can cause and mend. The command line prints them as one line and exits with 2.
+
+`checked_arguments` gives public functions such an error for an argument of a wrong type.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+import functools
+import inspect
+import numbers
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from earthinstruct.contract import Usage
 
 _NAMES_SHOWN = 25
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 class EarthInstructError(Exception):
@@ -57,3 +67,77 @@ class UnknownNameError(EarthInstructError):
         else:
             listed = ", ".join(names) or "none"
         super().__init__(f"unknown {kind} {name!r}{hint} Known: {listed}. {next_step}".rstrip())
+
+
+def checked_arguments(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Make a public function refuse arguments that do not have the annotated type, before it does anything.
+
+    Only the outer type, the items of sequences and the choices of unions are checked. A class given where an object is
+    expected is refused too.
+
+    Raises:
+        EarthInstructError: by the decorated function; it names the argument, the expected type and the given value.
+    """
+    signature = inspect.signature(function)
+
+    @functools.cache
+    def hints() -> dict[str, Any]:
+        return typing.get_type_hints(function)
+
+    @functools.wraps(function)
+    def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError:
+            return function(*args, **kwargs)  # raises it in Python's own words
+        for name, value in given.items():
+            if not _fits(value, hints()[name]):
+                kind = f"the class {value.__name__}" if isinstance(value, type) else f"{type(value).__name__} {value!r}"
+                raise EarthInstructError(
+                    f"{function.__name__}: {name} must be {_in_words(hints()[name])}, got {kind[:200]}"
+                )
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def _fits(value: object, hint: Any) -> bool:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if origin in (types.UnionType, typing.Union):
+        return any(_fits(value, choice) for choice in arguments)
+    if origin is typing.Literal:
+        return isinstance(value, tuple(map(type, arguments)))  # the function knows which words it takes
+    if origin is type:
+        return isinstance(value, type)
+    if origin is Sequence:
+        return (
+            isinstance(value, Sequence)
+            and not isinstance(value, str)
+            and all(_fits(item, arguments[0]) for item in value)
+        )
+    if origin is not None:
+        return isinstance(value, origin)
+    if hint in (int, float):
+        number = numbers.Integral if hint is int else numbers.Real  # NumPy's too
+        return isinstance(value, number) and not isinstance(value, bool)
+    return isinstance(value, hint) and not (isinstance(value, type) and hint is not type)
+
+
+def _in_words(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        words = list(dict.fromkeys(_in_words(choice) for choice in arguments))
+        return f"{', '.join(words[:-1])} or {words[-1]}"
+    if origin is typing.Literal:
+        return " or ".join(map(repr, arguments))
+    if origin is Sequence:
+        return f"a sequence of ({_in_words(arguments[0])})"
+    if origin is Mapping:
+        return "a mapping"
+    if hint is type(None):
+        return "None"
+    if origin is not None:
+        return "a class" if origin is type else "a function"
+    return str(getattr(hint, "__name__", hint))

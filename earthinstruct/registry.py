@@ -13,8 +13,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from earthinstruct.contract import ControlMethod, Method
-from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.contract import ControlMethod, Method, optional_member
+from earthinstruct.errors import EarthInstructError, UnknownNameError, checked_arguments
 
 METHODS = "earthinstruct.methods"
 DATASETS = "earthinstruct.datasets"
@@ -207,6 +207,7 @@ def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Metho
     return method
 
 
+@checked_arguments
 def missing_for(name: str, parameters: Mapping[str, Any] | None = None) -> list[str]:
     """What a method that is not made yet would miss on this machine.
 
@@ -232,8 +233,8 @@ def missing_in(method: object) -> list[str]:
     Raises:
         PluginError: `missing` fails.
     """
-    ask = getattr(method, "missing", None)
-    if not callable(ask) or inspect.signature(ask).parameters:
+    ask = optional_member(method, "missing")
+    if inspect.signature(ask).parameters:
         return []
     return _asked(str(getattr(method, "name", type(method).__name__)), ask, {})
 
@@ -245,6 +246,22 @@ def refuse_incomplete(method: object) -> None:
         PluginError: with all that is missing.
     """
     _refuse_missing(str(getattr(method, "name", type(method).__name__)), missing_in(method))
+
+
+def list_methods() -> list[dict[str, str]]:
+    """Every registered method: `name`, `from` (its distribution), `summary` and what is `missing` on this machine.
+
+    One that cannot be loaded says why in `missing`, after "warning:".
+    """
+    rows = []
+    for plugin in plugins(METHODS).values():
+        try:
+            summary = (plugin.load().__doc__ or "").strip().partition("\n")[0]
+            missing = "; ".join(missing_for(plugin.name))
+        except EarthInstructError as error:
+            summary, missing = "", f"warning: {error}"
+        rows.append({"name": plugin.name, "from": plugin.distribution, "summary": summary, "missing": missing})
+    return rows
 
 
 def tells_missing(name: str) -> bool:

@@ -5,7 +5,7 @@ import pytest
 
 from earthinstruct import Instruction, Prediction, evaluate
 from earthinstruct.contract import ControlMethod
-from earthinstruct.datasets import write_split
+from earthinstruct.datasets import draw_scenes
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.registry import make_method
 from earthinstruct.testing import check_method
@@ -17,7 +17,7 @@ CONTROLS = ("oracle", "oracle-jittered", "empty", "random")
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "few"
-    write_split(folder, "val", 6)
+    draw_scenes(folder, "val", 6)
     return str(folder / "annotations.json")
 
 

@@ -2,13 +2,15 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
 NOTEBOOK = EXAMPLES / "instructsam_on_scenes.ipynb"
 
 
@@ -18,6 +20,23 @@ def test_a_method_is_added_and_evaluated(tmp_path):
     assert done.stdout.startswith("Count(tp=")
     (result,) = (json.loads(path.read_text()) for path in tmp_path.rglob("result.json"))
     assert (result["method"]["name"], result["run"]["n_failed"]) == ("white-tanks", 0)
+
+
+def python_of(page):
+    """The first block of Python in a page."""
+    return re.search(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)[1]
+
+
+def printed(code, folder):
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_the_readme_evaluates_a_method(tmp_path):
+    lines = printed(python_of("README.md"), tmp_path)
+    assert lines[0] == "mine on scenes, protocol standard"
+    assert lines[1].split()[:4] == ["task", "Cnt", "Box", "Mask"]
+    assert len([line for line in lines if line.startswith("kept in ")]) == 4
 
 
 def test_the_notebook_is_kept_without_output():
@@ -34,6 +53,14 @@ def small_preset_is_missing():
 
     absent = [path.name for path in (small.CLIP_WEIGHTS, small.COUNTER_WEIGHTS) if not path.is_file()]
     return "; ".join(InstructSAM.missing()) or (f"the small preset lacks {', '.join(absent)}" if absent else "")
+
+
+@pytest.mark.skipif(bool(small_preset_is_missing()), reason=small_preset_is_missing() or "runs")
+def test_the_page_of_the_command_line_does_the_same_in_python(tmp_path):
+    lines = printed(python_of("docs/command-line.md"), tmp_path)
+    assert lines[0] == "instructsam on scenes, protocol standard"
+    runs = tmp_path / "runs" / "scenes" / "open_vocabulary"
+    assert lines.index(f"A: {runs / 'empty'}") + 1 == lines.index(f"B: {runs / 'instructsam'}")
 
 
 @pytest.mark.skipif(bool(small_preset_is_missing()), reason=small_preset_is_missing() or "runs")

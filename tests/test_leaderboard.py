@@ -11,7 +11,7 @@ from earthinstruct import evaluate
 from earthinstruct.errors import DataError
 from earthinstruct.files import as_json
 from earthinstruct.metrics.values import Sweep
-from earthinstruct.results import add_to_leaderboard, build_leaderboards, check_leaderboards
+from earthinstruct.results import build_leaderboards, check_leaderboards, file_result
 from earthinstruct.results.leaderboard_tables import ranks
 from earthinstruct.results.result import result_schema
 
@@ -39,7 +39,7 @@ def root(tmp_path):
 
 
 def test_tables_keep_recomputed_and_published_rows_apart(root, result):
-    assert add_to_leaderboard(root, result) == root / "results" / "set" / "open_ended" / "constant" / "1.0.json"
+    assert file_result(root, result) == root / "results" / "set" / "open_ended" / "constant" / "1.0.json"
     build_leaderboards(root)
     markdown = (root / "tables" / "set" / "open_ended.md").read_text()
     recomputed, published = markdown.split("## ")[1:]
@@ -55,8 +55,8 @@ def test_tables_keep_recomputed_and_published_rows_apart(root, result):
 
 def test_a_threshold_chosen_on_the_images_themselves_is_shown(root, result):
     swept = replace(result, metrics=replace(result.metrics, sweep=Sweep(0.52, [], None, None)))
-    add_to_leaderboard(root, replace(swept, method=replace(result.method, name="swept")))
-    add_to_leaderboard(root, result)
+    file_result(root, replace(swept, method=replace(result.method, name="swept")))
+    file_result(root, result)
     build_leaderboards(root)
     lines = (root / "tables" / "set" / "open_ended.md").read_text().splitlines()
     column = next(line for line in lines if "oracle threshold" in line).split("|").index(" oracle threshold   ")
@@ -65,7 +65,7 @@ def test_a_threshold_chosen_on_the_images_themselves_is_shown(root, result):
 
 
 def test_check_names_what_is_not_what_the_results_give(root, result):
-    add_to_leaderboard(root, result)
+    file_result(root, result)
     assert check_leaderboards(root) != []
     build_leaderboards(root)
     assert check_leaderboards(root) == []
@@ -79,16 +79,16 @@ def test_check_names_what_is_not_what_the_results_give(root, result):
 
 
 def test_a_result_is_never_replaced_and_lies_where_it_belongs(root, result):
-    path = add_to_leaderboard(root, result)
+    path = file_result(root, result)
     with pytest.raises(DataError, match="never replaced"):
-        add_to_leaderboard(root, result)
+        file_result(root, result)
     path.rename(path.with_name("2.0.json"))
     with pytest.raises(DataError, match=r"belongs to results/set/open_ended/constant/1\.0\.json"):
         build_leaderboards(root)
 
 
 def test_a_folder_that_is_not_there_is_not_made(tmp_path, result):
-    for act in (build_leaderboards, check_leaderboards, lambda root: add_to_leaderboard(root, result)):
+    for act in (build_leaderboards, check_leaderboards, lambda root: file_result(root, result)):
         with pytest.raises(DataError, match=r"there is no folder .*nowhere; name that of the leaderboards with --root"):
             act(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
@@ -97,15 +97,15 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path, result):
 @pytest.mark.parametrize("version", [None, "../../../x", "1\n2"])
 def test_a_version_that_cannot_be_a_file_name_is_refused(root, result, version):
     with pytest.raises(DataError, match=r"no version|version '.*' cannot be filed"):
-        add_to_leaderboard(root, replace(result, method=replace(result.method, version=version)))
+        file_result(root, replace(result, method=replace(result.method, version=version)))
 
 
 @pytest.mark.parametrize("name", ["", "..", "/etc", "a | b", "=SUM(A1)", "<b>a</b>", "[a](javascript:x)", "-1", "a\n"])
 def test_a_name_that_is_a_path_or_markup_or_a_formula_is_refused(root, result, name):
     with pytest.raises(DataError, match=r"method name '.*' cannot be filed: expected letters"):
-        add_to_leaderboard(root, replace(result, method=replace(result.method, name=name)))
+        file_result(root, replace(result, method=replace(result.method, name=name)))
     with pytest.raises(DataError, match=r"task name '.*' cannot be filed"):
-        add_to_leaderboard(root, replace(result, task=replace(result.task, name=f"set/{name}")))
+        file_result(root, replace(result, task=replace(result.task, name=f"set/{name}")))
     (root / "published.json").write_text(json.dumps({**PUBLISHED, "rows": [{**PUBLISHED["rows"][0], "task": name}]}))
     with pytest.raises(DataError, match=r"task name '.*' cannot be filed"):
         build_leaderboards(root)
@@ -154,7 +154,7 @@ def test_rows_are_ranked_only_against_rows_of_the_same_images_and_rules():
 
 def test_the_tables_show_the_ranks(root, result):
     for version in ("1.0", "1.1"):
-        add_to_leaderboard(root, replace(result, method=replace(result.method, version=version)))
+        file_result(root, replace(result, method=replace(result.method, version=version)))
     build_leaderboards(root)
     table = root / "tables" / "set" / "open_ended"
     recomputed, published = table.with_suffix(".md").read_text().split("## ")[1:]
@@ -167,7 +167,7 @@ def test_the_tables_show_the_ranks(root, result):
 
 
 def test_controls_have_their_own_section(root, result):
-    add_to_leaderboard(root, replace(result, method=replace(result.method, control=True)))
+    file_result(root, replace(result, method=replace(result.method, control=True)))
     build_leaderboards(root)
     assert "Controls (they see the ground truth)" in (root / "tables" / "set" / "open_ended.md").read_text()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from earthinstruct.scoring import validate_submission
+from earthinstruct.scoring import validate
 
 SOURCE = Path(__file__).parent / "plugin_fixture"
 BUILD = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"  # as an installer does
@@ -64,6 +64,6 @@ def test_an_installed_plugin_is_listed_checked_and_evaluated(earthinstruct, coco
     for category, tally in counted.items():
         assert bias["per_category"][category]["value"] == pytest.approx((tally["fp"] - tally["fn"]) / 3)
     # everything else is checked all the same
-    findings = {f.check: f for f in validate_submission(folder, folder / "result.json", dataset=str(file))}
+    findings = {f.check: f for f in validate(folder, folder / "result.json", dataset=str(file))}
     assert [check for check, finding in findings.items() if finding.problem] == ["metric plug-ins"]
     assert findings["metric plug-ins"].problem.startswith("'count-bias': metrics of your own are not scored again")

@@ -17,7 +17,7 @@ from earthinstruct.cli import main
 from earthinstruct.datasets.samrs import parse_samrs
 from earthinstruct.datasets.voc import parse_voc
 from earthinstruct.errors import DataError, EarthInstructError
-from earthinstruct.results import add_to_leaderboard, build_leaderboards, redacted, secret_values
+from earthinstruct.results import build_leaderboards, file_result, redacted, secret_values
 from earthinstruct.results.result import without_secrets
 from earthinstruct.running import EngineOptions
 
@@ -246,7 +246,7 @@ def assert_no_markup_of(page, hostile):
 
 def test_names_that_are_markup_stay_text_in_report_and_leaderboard(coco, write_coco, tmp_path):
     pytest.importorskip("jinja2")
-    from earthinstruct.reporting import write_report
+    from earthinstruct.reporting import report
 
     def hostile(what):
         return f"{what}'\"</script></textarea><img src=x onerror=alert(1)><b onclick=alert(2)>"
@@ -275,7 +275,7 @@ def test_names_that_are_markup_stay_text_in_report_and_leaderboard(coco, write_c
             picture.save(file.parent / "images" / image["file_name"])
     run = evaluate(Method(), load_dataset(str(file)), setting="open_ended", output=tmp_path / "runs", resamples=20)
     assert list(run.results[0].run.failed) == [hostile("id")]
-    page = write_report(run.folders[0], tmp_path / "page.html", dataset=str(file)).read_text()
+    page = report(run.folders[0], tmp_path / "page.html", dataset=str(file)).read_text()
     shown = ("name", "reason", "event", "label", "note", "key", "category")  # the value is written as JSON
     assert_no_markup_of(page, [hostile(what) for what in shown])
     assert "<script>alert(1)" not in page
@@ -285,7 +285,7 @@ def test_names_that_are_markup_stay_text_in_report_and_leaderboard(coco, write_c
     published = {"source": hostile("source"), "url": "javascript:alert(1)", "protocol": "paper", "rows": [row]}
     (root / "published.json").write_text(json.dumps(published))
     described = replace(run.results[0].method, name="constant", version="1")
-    add_to_leaderboard(root, replace(run.results[0], method=described))
+    file_result(root, replace(run.results[0], method=described))
     build_leaderboards(root)
     for table in root.rglob("*.html"):
         assert_no_markup_of(table.read_text(), [hostile("row")] if table.stem == "open_ended" else [])

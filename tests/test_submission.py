@@ -10,7 +10,7 @@ from earthinstruct.files import as_json
 from earthinstruct.metrics import Value
 from earthinstruct.metrics.values import ExtraScores
 from earthinstruct.results import read_result
-from earthinstruct.scoring import validate_submission
+from earthinstruct.scoring import validate
 
 CHECKS = [
     "schema",
@@ -35,15 +35,15 @@ def run(constant, dataset, tmp_path):
 def verdicts(run, tmp_path):
     """Validates the run after a change of its result; returns what fails: check -> problem."""
 
-    def validate(change=lambda result: result):
+    def verdict(change=lambda result: result):
         result = change(read_result(run / "result.json"))
         file = tmp_path / "changed.json"
         file.write_bytes(as_json(result))
-        findings = validate_submission(run / "predictions.jsonl", file, dataset=str(tmp_path / "set/annotations.json"))
+        findings = validate(run / "predictions.jsonl", file, dataset=str(tmp_path / "set/annotations.json"))
         assert [finding.check for finding in findings] == CHECKS
         return {finding.check: finding.problem for finding in findings if finding.problem}
 
-    return validate
+    return verdict
 
 
 def changed(part, **values):
@@ -130,7 +130,7 @@ def test_the_folder_of_a_run_is_filed_in_shards_too(run, tmp_path):
     (run / "predictions.jsonl").unlink()
     (run / "predictions-0.jsonl").write_bytes(first)
     (run / "predictions-1.jsonl.zst").write_bytes(zstandard.compress(b"".join(rest)))
-    findings = validate_submission(run, run / "result.json", dataset=str(tmp_path / "set" / "annotations.json"))
+    findings = validate(run, run / "result.json", dataset=str(tmp_path / "set" / "annotations.json"))
     assert [finding.problem for finding in findings] == [None] * len(CHECKS)
 
 
@@ -141,7 +141,7 @@ def test_a_metric_that_a_result_names_is_never_loaded_from_a_file(run, tmp_path)
     named = ExtraScores(Value(1.0), {}, {})
     result = replace(result, metrics=replace(result.metrics, extra={f"{file}:Thing": named}))
     (run / "result.json").write_bytes(as_json(result))
-    findings = validate_submission(run, run / "result.json", dataset=str(tmp_path / "set/annotations.json"))
+    findings = validate(run, run / "result.json", dataset=str(tmp_path / "set/annotations.json"))
     (problem,) = (finding.problem for finding in findings if finding.problem)
     assert problem.endswith("metrics of your own are not scored again here; score again without --metric")
     assert not (tmp_path / "ran").exists()

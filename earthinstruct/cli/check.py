@@ -38,43 +38,15 @@ def _tolerance(text: str) -> float:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb: 1 when a value moved, or a guarded result of these methods was not run."""
-    from earthinstruct.results import guard, guarded_for, metric_values, moved_values, new_values, not_run, results_in
+    from earthinstruct.results import check, guard_results, print_blocks
 
-    found = results_in(arguments.result)
     if arguments.update:
-        written = [guard(file, result, arguments.against) for file, result in found]
+        written = guard_results(arguments.result, arguments.against)
         for file in written:
             print(f"written  {file}")
         options.write_json(arguments, {"written": [str(file) for file in written]})
         return 0
-    checked: list[dict[str, Any]] = []
-    for file, result in found:
-        guarded = guarded_for(result, arguments.against)
-        moved = moved_values(result, guarded, arguments.tolerance)
-        for value in moved:
-            print(f"moved    {value}")
-        new = new_values(result, guarded)
-        n = sum(1 for _ in metric_values(guarded))
-        print(
-            f"{'FAILED  ' if moved else 'ok      '} {result.method.name} on {result.task.name}: {n} values, "
-            f"{len(moved)} moved by more than {arguments.tolerance}" + (f"; {len(new)} new" if new else "")
-        )
-        checked.append(
-            {
-                "result": str(file),
-                "method": result.method.name,
-                "task": result.task.name,
-                "protocol": result.protocol,
-                "n_values": n,
-                "moved": moved,
-                "new": new,
-            }
-        )
-    absent = not_run([result for _, result in found], arguments.against) if len(found) > 1 else []
-    for file in absent:
-        print(f"FAILED   {file} is guarded, and {arguments.result} has no result for it")
-    options.write_json(
-        arguments,
-        {"tolerance": arguments.tolerance, "results": checked, "not_run": [str(file) for file in absent]},
-    )
-    return 1 if absent or any(row["moved"] for row in checked) else 0
+    found = check(arguments.result, arguments.against, tolerance=arguments.tolerance)
+    print_blocks(found.blocks())
+    options.write_json(arguments, {"tolerance": found.tolerance, "results": found.results, "not_run": found.not_run})
+    return 0 if found.ok else 1

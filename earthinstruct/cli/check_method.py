@@ -19,15 +19,12 @@ def register(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb: 1 when a check fails."""
-    from earthinstruct.registry import make_method, parse_parameters
+    from earthinstruct.registry import parse_parameters
     from earthinstruct.testing import check_method
 
-    checks = check_method(make_method(arguments.method, parse_parameters(arguments.parameters)))
+    checks = check_method(arguments.method, parse_parameters(arguments.parameters))
     for check in checks:
-        if check.skipped is not None:
-            print(f"skipped  {check.name}: {check.skipped}")
-        else:
-            print(f"ok       {check.name}" if check.problem is None else f"FAILED   {check.name}: {check.problem}")
+        print(check)
     failed = sum(check.problem is not None for check in checks)
     skipped = sum(check.skipped is not None for check in checks)
     print(f"{len(checks) - failed - skipped} checks hold, {failed} fail, {skipped} skipped")

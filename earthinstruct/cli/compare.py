@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from earthinstruct.cli import options
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from earthinstruct.scoring import Compared
 
 
 def register(verbs: Any) -> None:
@@ -35,72 +29,17 @@ def register(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb."""
-    from rich.console import Console
+    from earthinstruct.results import print_blocks
+    from earthinstruct.scoring import compare
 
-    from earthinstruct.metrics import HEADLINES
-    from earthinstruct.scoring import compare_runs
-
-    compared = compare_runs(
-        options.run_folder(arguments.first),
-        options.run_folder(arguments.second),
+    compared = compare(
+        arguments.first,
+        arguments.second,
         dataset=arguments.dataset,
         data=arguments.data,
         resamples=arguments.resamples,
-        metrics=arguments.metrics,
+        metric=arguments.metrics,
     )
-    options.write_json(arguments, compared)
-    console = Console()
-    console.print(f"A: {arguments.first}", f"B: {arguments.second}", sep="\n", markup=False, soft_wrap=True)
-    scores = [row for row in compared if row.score in HEADLINES]
-    console.print(_table([row for row in scores if row.is_group]))
-    console.print("percent; precision and recall are in --json", style="dim")
-    categories = [row for row in scores if not row.is_group]
-    shown = [row for row in categories if arguments.all or _differs(row)]
-    if shown:
-        console.print(_table(shown))
-    if len(shown) < len(categories):
-        console.print(
-            f"{len(categories) - len(shown)} of {len(categories)} rows of single categories are left out: their 95 % "
-            "interval includes 0; --all shows them",
-            style="dim",
-        )
-    extra = [row for row in compared if row.score.startswith("extra.") and row.is_group]
-    if extra:
-        console.print(_table(extra))
-        console.print("metric plug-ins: fractions, or in the unit of each; by category in --json", style="dim")
-    errors = [row for row in compared if row.score.startswith("errors.") and row.is_group and row.over == "all"]
-    console.print(_table(errors))
-    console.print(
-        "objects over all images, by category in --json; fewer are better, more are better of `correct`\n"
-        "p of each row by itself, < 0.05 in bold; of 20 without a difference, shown or not, one is bold by chance",
-        style="dim",
-    )
+    options.write_json(arguments, compared.rows)
+    print_blocks(compared.blocks(every_category=arguments.all))
     return 0
-
-
-def _differs(row: Compared) -> bool:
-    low, high = row.difference.ci95
-    return low > 0 or high < 0
-
-
-def _table(rows: Sequence[Compared]) -> Table:
-    from rich.table import Table
-
-    from earthinstruct.metrics import listed
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("score", "over", "A", "B", "B - A", "95 % interval", "p"):
-        table.add_column(heading, justify="left" if heading in ("score", "over") else "right")
-    for row in rows:
-        off, unit = row.difference, listed(row.score).unit
-        table.add_row(
-            row.score.removeprefix("errors.").removeprefix("extra.").removesuffix(".mean"),
-            row.over,
-            unit.text(off.first),
-            unit.text(off.second),
-            unit.text(off.value, signed=True),
-            " to ".join(unit.text(bound, signed=True) for bound in off.ci95),
-            f"{off.p:.3f}",
-            style="bold" if off.p < 0.05 else "",
-        )
-    return table

@@ -86,10 +86,10 @@ def _register_fetch(kinds: Any) -> None:
 
 def run_scenes(arguments: argparse.Namespace) -> int:
     """Run `data scenes`."""
-    from earthinstruct.datasets import write_split
+    from earthinstruct.datasets import draw_scenes
 
     with _progress("drawing scenes") as progress:
-        folder = write_split(
+        folder = draw_scenes(
             arguments.folder, arguments.split, arguments.images, arguments.size, arguments.objects, progress
         )
     print(f"written: {folder / 'annotations.json'}")
@@ -130,19 +130,14 @@ def run_prepare_nwpu(arguments: argparse.Namespace) -> int:
 
 def run_fetch(arguments: argparse.Namespace) -> int:
     """Run `data fetch`."""
-    from earthinstruct.datasets import data_root, dior_mini
-    from earthinstruct.errors import EarthInstructError, UnknownNameError
+    from earthinstruct.datasets import fetch_dataset, fetch_offer
+    from earthinstruct.errors import EarthInstructError
 
-    if arguments.dataset != "dior-mini":
-        raise UnknownNameError(
-            "dataset to fetch", arguments.dataset, ["dior-mini"], "Others are unpacked by you, then prepared."
-        )
-    folder = data_root(arguments.data) / "dior_mini"
-    print(f"{len(dior_mini.FILES)} files from {dior_mini.URL} to {folder}\n{dior_mini.LICENCE}")
+    print(fetch_offer(arguments.dataset, arguments.data))
     if not arguments.yes and not _accepted():
         raise EarthInstructError("nothing was fetched; answer y, or give --yes, to accept the licence")
     with _progress("fetching dior-mini") as progress:
-        dior_mini.fetch(folder, url=dior_mini.URL, progress=progress)
+        folder = fetch_dataset(arguments.dataset, data=arguments.data, yes=True, progress=progress)
     print(f"written: {folder}\nnext: earthinstruct evaluate --method NAME --dataset dior-mini --data {folder.parent}")
     options.write_json(arguments, {"written": str(folder)})
     return 0
@@ -194,6 +189,6 @@ def _print_prepared(prepared: Prepared, options: str) -> None:
 
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """One bar: what is called with how much is done, and of how much."""
+    """One bar; the callback takes `(done, total)`."""
     with progress_bars() as update:
         yield lambda done, total: update(what, done, total, 0)

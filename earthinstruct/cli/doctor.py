@@ -51,48 +51,22 @@ def _method(arguments: argparse.Namespace, parameters: dict[str, Any]) -> int:
 
 def _machine(arguments: argparse.Namespace) -> int:
     """Look at the machine, the datasets and every method."""
-    import platform
-    from importlib.metadata import version
+    from earthinstruct.results import print_blocks
+    from earthinstruct.running import doctor
 
-    from earthinstruct.cli import listing
-    from earthinstruct.cli.machine import folders, torch_and_devices
-    from earthinstruct.registry import more_methods
-
-    torch, devices = torch_and_devices()
-    places, problems = folders()
-    datasets, methods = listing.datasets(arguments.data), listing.methods()
-    print(
-        f"ok       earthinstruct {version('earthinstruct')}, Python {platform.python_version()}, {platform.platform()}"
-    )
-    print(f"ok       torch {torch.version}" if torch.problem is None else f"missing  torch: {torch.problem}")
-    for device in devices:
-        print(f"ok       device {device}")
-    for place in places:
-        print(f"ok       {place}")
-    for problem in problems:
-        print(f"missing  {problem}")
-    for row in datasets:
-        print(
-            f"missing  dataset {row['name']} {row['missing']}" if row["missing"] else f"ok       dataset {row['name']}"
-        )
-    for row in methods:
-        print(
-            f"missing  method {row['name']}: {row['missing']}" if row["missing"] else f"ok       method {row['name']}"
-        )
-    if more := more_methods():
-        print(f"missing  methods: {more}")
+    machine = doctor(data=arguments.data)
+    print_blocks(machine.blocks())
     options.write_json(
         arguments,
         {
-            "earthinstruct": version("earthinstruct"),
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "torch": torch.version,
-            "devices": devices,
-            "folders": places,
-            "datasets": datasets,
-            "methods": methods,
+            "earthinstruct": machine.earthinstruct,
+            "python": machine.python,
+            "platform": machine.platform,
+            "torch": machine.torch.version,
+            "devices": machine.devices,
+            "folders": machine.folders,
+            "datasets": machine.datasets,
+            "methods": machine.methods,
         },
     )
-    broken = [*problems, *(row for row in (*datasets, *methods) if str(row["missing"]).startswith("warning:"))]
-    return 1 if broken else 0
+    return 0 if machine.ok else 1

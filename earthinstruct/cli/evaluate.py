@@ -16,7 +16,7 @@ from earthinstruct.cli import options
 from earthinstruct.cli.progress import progress_bars
 
 if TYPE_CHECKING:
-    from earthinstruct.running import EngineOptions, Evaluation
+    from earthinstruct.running import Evaluation
 
 _FOLLOWS_SIGINT = 130
 
@@ -71,30 +71,22 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb: 1 when images failed."""
-    from earthinstruct.cli.tables import print_results
-    from earthinstruct.errors import DataError, EarthInstructError
+    from earthinstruct.errors import EarthInstructError
+    from earthinstruct.results import print_blocks
 
-    text = None
-    if arguments.instruction_file is not None:
-        try:
-            text = arguments.instruction_file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"instruction file {arguments.instruction_file} cannot be read: {error}") from error
     try:
-        evaluation = _evaluate(arguments, text)
+        evaluation = _evaluate(arguments)
     except KeyboardInterrupt:
         print(_stopped(arguments), file=sys.stderr)
         return _FOLLOWS_SIGINT
-    print_results(evaluation.results, evaluation.skipped)
-    for folder in evaluation.folders:
-        print(f"kept in {folder}")
+    print_blocks(evaluation.blocks())
     options.write_json(arguments, evaluation.results)
     if not evaluation.results:
         raise EarthInstructError("every task was skipped; see the reasons above")
     return 1 if any(result.run.n_failed for result in evaluation.results) else 0
 
 
-def _evaluate(arguments: argparse.Namespace, text: str | None) -> Evaluation:
+def _evaluate(arguments: argparse.Namespace) -> Evaluation:
     from earthinstruct.registry import parse_parameters
     from earthinstruct.running import evaluate
 
@@ -113,26 +105,18 @@ def _evaluate(arguments: argparse.Namespace, text: str | None) -> Evaluation:
             protocol=arguments.protocol,
             label_map=arguments.label_map,
             sweep=arguments.sweep,
-            instruction_text=text,
+            instruction_file=arguments.instruction_file,
             resamples=arguments.resamples,
             metric=arguments.metrics,
+            engine=arguments.engine,
+            workers=arguments.workers,
+            timeout=arguments.timeout,
+            worker_memory=arguments.worker_memory,
+            gpus_per_worker=arguments.gpus_per_worker,
+            address=arguments.address,
             progress=lambda task, done, total, failed: update(task.name, done, total, failed),
-            engine=_engine(arguments),
             stopping=stopping,
         )
-
-
-def _engine(arguments: argparse.Namespace) -> EngineOptions:
-    from earthinstruct.running import EngineOptions
-
-    return EngineOptions(
-        arguments.engine,
-        workers=arguments.workers,
-        timeout=arguments.timeout,
-        worker_memory=None if arguments.worker_memory is None else arguments.worker_memory * 1e9,
-        gpus_per_worker=arguments.gpus_per_worker,
-        address=arguments.address,
-    )
 
 
 @contextmanager

@@ -60,17 +60,13 @@ def run_check(arguments: argparse.Namespace) -> int:
 
 def run_add(arguments: argparse.Namespace) -> int:
     """Run `leaderboard add`: 1 when the submission does not hold."""
-    from earthinstruct.cli.validate import print_findings
-    from earthinstruct.results import add_to_leaderboard, build_leaderboards, read_result
-    from earthinstruct.scoring import validate_submission
+    from earthinstruct.scoring import add_to_leaderboard
 
-    result = arguments.result / "result.json" if arguments.result.is_dir() else arguments.result
-    predictions = arguments.predictions or result.parent
-    findings = validate_submission(predictions, result, data=arguments.data)
-    filed = None
-    if print_findings(findings) == 0:
-        filed = add_to_leaderboard(arguments.root, read_result(result))
-        build_leaderboards(arguments.root)
-        print(f"filed    {filed}")
-    options.write_json(arguments, {"findings": findings, "filed": None if filed is None else str(filed)})
-    return 0 if filed else 1
+    added = add_to_leaderboard(
+        arguments.result, root=arguments.root, predictions=arguments.predictions, data=arguments.data
+    )
+    options.print_findings(added.findings)
+    if added.filed:
+        print(f"filed    {added.filed}")
+    options.write_json(arguments, added)
+    return 0 if added.filed else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,23 @@ def register(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb."""
+    from earthinstruct.datasets import list_datasets, list_tasks
     from earthinstruct.errors import UnknownNameError
+    from earthinstruct.metrics import list_metrics
+    from earthinstruct.registry import list_methods
 
     if arguments.what not in KINDS:
         raise UnknownNameError("thing to list", arguments.what, KINDS)
-    rows = {"methods": methods, "datasets": lambda: datasets(arguments.data), "tasks": tasks, "metrics": metrics}[
-        arguments.what
-    ]()
+    rows: Sequence[Mapping[str, str | None]]
+    match arguments.what:
+        case "methods":
+            rows = list_methods()
+        case "datasets":
+            rows = list_datasets(arguments.data)
+        case "tasks":
+            rows = list_tasks()
+        case _:
+            rows = list_metrics()
     if arguments.json is not None:
         options.write_json(arguments, rows)
         return 0
@@ -38,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     from earthinstruct.registry import more_methods
 
     if arguments.what == "methods":
-        rows = [row | {"missing": _in_brief(row["missing"] or "")} for row in rows]
+        rows = [{**row, "missing": _in_brief(row["missing"] or "")} for row in rows]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for key in rows[0]:
         table.add_column(key, overflow="fold")
@@ -61,53 +72,3 @@ def _in_brief(missing: str) -> str:
     if missing.startswith("warning:"):
         return missing
     return ", ".join(problem.partition(": ")[0] for problem in missing.split("; "))
-
-
-def methods() -> list[dict[str, str | None]]:
-    """Every registered method; one that cannot be loaded says why."""
-    from earthinstruct.errors import EarthInstructError
-    from earthinstruct.registry import METHODS, missing_for, plugins
-
-    rows: list[dict[str, str | None]] = []
-    for plugin in plugins(METHODS).values():
-        try:
-            summary, missing = _first_line(plugin.load()), "; ".join(missing_for(plugin.name))
-            rows.append({"name": plugin.name, "from": plugin.distribution, "summary": summary, "missing": missing})
-        except EarthInstructError as error:
-            rows.append(
-                {"name": plugin.name, "from": plugin.distribution, "summary": "", "missing": f"warning: {error}"}
-            )
-    return rows
-
-
-def datasets(root: Path | None) -> list[dict[str, str | None]]:
-    """Every named dataset."""
-    from earthinstruct.datasets import dataset_sources
-
-    return [
-        {"name": source.name, "summary": source.summary, "missing": source.missing(root)}
-        for source in dataset_sources().values()
-    ]
-
-
-def tasks() -> list[dict[str, str | None]]:
-    """Every task of the named datasets."""
-    from earthinstruct.datasets import dataset_sources
-    from earthinstruct.tasks import tasks_of
-
-    return [
-        {"name": task.name, "version": task.version, "scored categories": ", ".join(task.categories)}
-        for source in dataset_sources().values()
-        for task in tasks_of(source.name, source.vocabulary)
-    ]
-
-
-def metrics() -> list[dict[str, str | None]]:
-    """Every score in a result file, by its path in `metrics` there."""
-    from earthinstruct.metrics import CATALOGUE
-
-    return [{"name": name, "from": "earthinstruct", "meaning": score.meaning} for name, score in CATALOGUE.items()]
-
-
-def _first_line(described: object) -> str:
-    return (described.__doc__ or "").strip().partition("\n")[0]

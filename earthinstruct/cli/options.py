@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from earthinstruct.scoring import Finding
 
 _STANDARD_OUTPUT = "-"
 
@@ -95,9 +98,13 @@ def _write(arguments: argparse.Namespace, content: bytes, mode: str) -> None:
         raise DataError(f"{path} cannot be written: {error.strerror or error}; give another --json FILE") from error
 
 
-def run_folder(path: Path) -> Path:
-    """The run folder that is meant: itself, or the one that a result file lies in."""
-    return path.parent if path.name == "result.json" else path
+def print_findings(findings: Sequence[Finding]) -> int:
+    """One line a check, and a last one that sums up; returns how many fail."""
+    for finding in findings:
+        print(finding)
+    failed = sum(finding.problem is not None for finding in findings)
+    print(f"{len(findings) - failed} checks hold, {failed} fail")
+    return failed
 
 
 def add_method(parser: argparse.ArgumentParser) -> None:

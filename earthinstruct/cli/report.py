@@ -34,14 +34,14 @@ def register(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb."""
-    from earthinstruct.reporting import write_report
+    from earthinstruct.reporting import report
 
     shown = {} if arguments.max_images is None else {"max_images": arguments.max_images}
     with progress_bars() as update:
-        file = write_report(
-            options.run_folder(arguments.folder),
+        file = report(
+            arguments.folder,
             arguments.output,
-            against=None if arguments.against is None else options.run_folder(arguments.against),
+            against=arguments.against,
             dataset=arguments.dataset,
             data=arguments.data,
             **shown,

@@ -46,7 +46,7 @@ def register(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb: 1 when images failed or have no prediction."""
-    from earthinstruct.cli.tables import print_results
+    from earthinstruct.results import print_blocks
     from earthinstruct.scoring import score
 
     folders: list[Path] = []
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         overwrite=arguments.overwrite,
         kept=folders.append,
     )
-    print_results([result])
+    print_blocks(result.blocks())
     for folder in folders:
         print(f"kept in {folder}")
     options.write_json(arguments, result)

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from earthinstruct.cli import options
-
-if TYPE_CHECKING:
-    from earthinstruct.scoring import Finding
 
 
 def register(verbs: Any) -> None:
@@ -32,23 +28,9 @@ def register(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb: 1 when a check does not hold."""
-    from earthinstruct.scoring import validate_submission
+    from earthinstruct.scoring import validate
 
-    predictions = arguments.predictions
-    folder = predictions if predictions.is_dir() else predictions.parent
-    findings = validate_submission(
-        predictions, arguments.result or folder / "result.json", dataset=arguments.dataset, data=arguments.data
-    )
-    failed = print_findings(findings)
+    findings = validate(arguments.predictions, arguments.result, dataset=arguments.dataset, data=arguments.data)
+    failed = options.print_findings(findings)
     options.write_json(arguments, findings)
     return 1 if failed else 0
-
-
-def print_findings(findings: Sequence[Finding]) -> int:
-    """One line a check, and a last one that sums up; returns how many fail."""
-    for finding in findings:
-        verdict = f"ok       {finding.check}: {finding.detail}"
-        print(verdict if finding.problem is None else f"FAILED   {finding.check}: {finding.problem}")
-    failed = sum(finding.problem is not None for finding in findings)
-    print(f"{len(findings) - failed} checks hold, {failed} fail")
-    return failed

@@ -3,12 +3,21 @@
 from earthinstruct.datasets.coco import read_coco
 from earthinstruct.datasets.dataset import Dataset, ImageRecord, Origin, targets_of
 from earthinstruct.datasets.dior import prepare_dior
+from earthinstruct.datasets.dior_mini import fetch_dataset, fetch_offer
 from earthinstruct.datasets.ground_truth import TrueImage, TrueObject, as_coco
 from earthinstruct.datasets.nwpu import prepare_nwpu
 from earthinstruct.datasets.prepare import Prepared
-from earthinstruct.datasets.registry import DatasetSource, data_root, dataset_sources, load_dataset, load_task
+from earthinstruct.datasets.registry import (
+    DatasetSource,
+    data_root,
+    dataset_sources,
+    list_datasets,
+    list_tasks,
+    load_dataset,
+    load_task,
+)
 from earthinstruct.datasets.scenes import VERSION as SCENES_VERSION
-from earthinstruct.datasets.scenes.generate import Scene, generate_scene, write_split
+from earthinstruct.datasets.scenes.generate import Scene, draw_scenes, generate_scene
 
 __all__ = [
     "SCENES_VERSION",
@@ -23,12 +32,16 @@ __all__ = [
     "as_coco",
     "data_root",
     "dataset_sources",
+    "draw_scenes",
+    "fetch_dataset",
+    "fetch_offer",
     "generate_scene",
+    "list_datasets",
+    "list_tasks",
     "load_dataset",
     "load_task",
     "prepare_dior",
     "prepare_nwpu",
     "read_coco",
     "targets_of",
-    "write_split",
 ]

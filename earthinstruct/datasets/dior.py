@@ -21,7 +21,7 @@ from earthinstruct.datasets.prepare import (
 )
 from earthinstruct.datasets.samrs import SamrsObject, parse_samrs
 from earthinstruct.datasets.voc import VocObject, parse_voc
-from earthinstruct.errors import DataError, UnknownNameError
+from earthinstruct.errors import DataError, UnknownNameError, checked_arguments
 from earthinstruct.images import image_size
 from earthinstruct.regions import RLE, decode_rles
 from earthinstruct.tasks import DIOR
@@ -39,11 +39,12 @@ def file_name(split: str) -> str:
     return f"{PREFIX}dior-{split}.json"
 
 
+@checked_arguments
 def prepare_dior(
-    root: Path,
+    root: Path | str,
     split: str = "val",
     *,
-    masks: Path | None = None,
+    masks: Path | str | None = None,
     gt_boxes: GtBoxes = "annotated",
     progress: Progress | None = None,
 ) -> Prepared:
@@ -69,6 +70,7 @@ def prepare_dior(
     check_gt_boxes(gt_boxes)
     if gt_boxes == "mask" and masks is None:
         raise DataError("boxes of masks need masks: give the folder of the SAMRS files (<image>.pkl) with --masks DIR")
+    root, masks = Path(root), None if masks is None else Path(masks)
     sources = Sources(root)
     list_file = existing(root, (f"ImageSets/Main/{split}.txt", f"Main/{split}.txt"), "DIOR split list")
     stems = _stems(sources.read(list_file, "split list"), list_file)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from earthinstruct.datasets.coco import check_file_name
-from earthinstruct.errors import DataError
+from earthinstruct.datasets.registry import data_root
+from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
 from earthinstruct.files import new_folder
 
 COMMIT = "1e746a7e079d8d4a53ea479f1409ba2b29fd080a"
@@ -164,3 +165,47 @@ def fetch(
             if progress is not None:
                 progress(done, len(files))
     return folder
+
+
+def fetch_dataset(
+    dataset: str = "dior-mini",
+    *,
+    data: Path | str | None = None,
+    yes: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Download a small dataset. Nothing else of this package downloads anything.
+
+    Args:
+        dataset: `dior-mini`.
+        data: the folder of the user's data; None: see `earthinstruct.datasets.data_root`.
+        yes: the licence is accepted.
+        progress: called after each file with the number done and the total.
+
+    Returns:
+        The folder of the dataset.
+
+    Raises:
+        UnknownNameError: another dataset.
+        EarthInstructError: the licence is not accepted; the message quotes it.
+        DataError: the folder is not empty, or a file cannot be fetched or is not the pinned one.
+    """
+    offer = fetch_offer(dataset, data)
+    if not yes:
+        raise EarthInstructError(f"nothing was fetched; accept the licence with yes=True: {offer}")
+    return fetch(_place(data), url=URL, progress=progress)
+
+
+def fetch_offer(dataset: str = "dior-mini", data: Path | str | None = None) -> str:
+    """What `fetch_dataset` would download, from where to where, and under which licence.
+
+    Raises:
+        UnknownNameError: the dataset is not `dior-mini`.
+    """
+    if dataset != "dior-mini":
+        raise UnknownNameError("dataset to fetch", dataset, ["dior-mini"], "Others are unpacked by you, then prepared.")
+    return f"{len(FILES)} files from {URL} to {_place(data)}\n{LICENCE}"
+
+
+def _place(data: Path | str | None) -> Path:
+    return data_root(None if data is None else Path(data)) / "dior_mini"

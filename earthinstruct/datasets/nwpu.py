@@ -11,7 +11,7 @@ import msgspec
 from earthinstruct.datasets.coco import parse_coco
 from earthinstruct.datasets.ground_truth import Sources, TrueImage, TrueObject, box_of_corners
 from earthinstruct.datasets.prepare import PREFIX, GtBoxes, Prepared, Progress, check_gt_boxes, existing, write_prepared
-from earthinstruct.errors import DataError
+from earthinstruct.errors import DataError, checked_arguments
 from earthinstruct.files import decode_json
 from earthinstruct.images import image_size
 from earthinstruct.tasks import NWPU
@@ -25,10 +25,11 @@ _NUMBER = r"\s*(-?\d+(?:\.\d+)?)\s*"
 _LINE = re.compile(rf"\({_NUMBER},{_NUMBER}\)\s*,\s*\({_NUMBER},{_NUMBER}\)\s*,\s*(\d+)")
 
 
+@checked_arguments
 def prepare_nwpu(
-    root: Path,
+    root: Path | str,
     *,
-    annotations: Path | None = None,
+    annotations: Path | str | None = None,
     gt_boxes: GtBoxes = "annotated",
     progress: Progress | None = None,
 ) -> Prepared:
@@ -49,6 +50,7 @@ def prepare_nwpu(
         DataError: a file is missing or malformed.
     """
     check_gt_boxes(gt_boxes)
+    root, annotations = Path(root), None if annotations is None else Path(annotations)
     if annotations is None and (root / "annotations.json").is_file():
         annotations = root / "annotations.json"
     if annotations is None and gt_boxes == "mask":

@@ -12,7 +12,7 @@ from earthinstruct.datasets.coco import read_coco
 from earthinstruct.datasets.dataset import Dataset, Origin
 from earthinstruct.datasets.folders import read_folder
 from earthinstruct.datasets.prepare import PREFIX
-from earthinstruct.errors import DataError, UnknownNameError
+from earthinstruct.errors import DataError, UnknownNameError, checked_arguments
 from earthinstruct.registry import DATASETS, Plugin, PluginError, plugins
 from earthinstruct.tasks import DIOR, NWPU, Task, Vocabulary, tasks_of
 
@@ -177,19 +177,44 @@ def _plugged(plugin: Plugin) -> DatasetSource:
     return replace(source, name=plugin.name)
 
 
-def load_dataset(name: str, root: Path | None = None, images: Path | None = None) -> Dataset:
+def list_datasets(data: Path | str | None = None) -> list[dict[str, str | None]]:
+    """Every named dataset: `name`, `summary` and what is `missing` on this machine.
+
+    Args:
+        data: the folder of the user's data; None: see `data_root`.
+    """
+    root = None if data is None else Path(data)
+    return [
+        {"name": source.name, "summary": source.summary, "missing": source.missing(root)}
+        for source in dataset_sources().values()
+    ]
+
+
+def list_tasks() -> list[dict[str, str]]:
+    """Every task of the named datasets: `name`, `version` and `scored categories`."""
+    return [
+        {"name": task.name, "version": task.version, "scored categories": ", ".join(task.categories)}
+        for source in dataset_sources().values()
+        for task in tasks_of(source.name, source.vocabulary)
+    ]
+
+
+@checked_arguments
+def load_dataset(name: str | Path, data: Path | str | None = None, images: Path | str | None = None) -> Dataset:
     """Load a dataset by name, or a COCO file or a folder by path.
 
     Args:
         name: a registered name, the path of a COCO annotation file (anything that ends in `.json`), or of a folder
             (see `earthinstruct.datasets.folders.read_folder`).
-        root: the folder of the user's data; None: see `data_root`.
+        data: the folder of the user's data; None: see `data_root`.
         images: the folder of the images; None: `images` beside the annotation file where it exists, else its folder.
 
     Raises:
         UnknownNameError: no such dataset.
         DataError: it is not on this machine, or its files are malformed.
     """
+    name, root = str(name), None if data is None else Path(data)
+    images = None if images is None else Path(images)
     if images is not None and not images.is_dir():
         raise DataError(f"image folder {images} does not exist; give --images DIR, or leave it out")
     registered = not name.endswith(".json") and name in dataset_sources()
@@ -217,6 +242,7 @@ def _load(name: str, root: Path | None, images: Path | None) -> Dataset:
     return sources[name].load(root, images)
 
 
+@checked_arguments
 def load_task(name: str) -> Task:
     """A task by name, for example `nwpu/open_vocabulary` or `dior-mini/open_subclass/sports_field`.
 

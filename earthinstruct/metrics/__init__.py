@@ -9,13 +9,14 @@ from earthinstruct.metrics.catalogue import (
     WHOLE_OBJECTS,
     Unit,
     in_group,
+    list_metrics,
     listed,
     title_of,
     value_at,
 )
 from earthinstruct.metrics.compare import Difference, Paired, paired
 from earthinstruct.metrics.error_types import PREDICTION_VERDICTS, TARGET_VERDICTS, Verdicts, verdicts
-from earthinstruct.metrics.extra import ExtraMetric, Metric, extra_metrics
+from earthinstruct.metrics.extra import ExtraMetric, GivenMetrics, Metric, extra_metrics, several_metrics
 from earthinstruct.metrics.inputs import Predicted, Truth, geometries
 from earthinstruct.metrics.matching import find_pairs, match
 from earthinstruct.metrics.measuring import Chunk, boxes_of_chunk, choose_threshold, measure, metrics_of
@@ -40,6 +41,7 @@ __all__ = [
     "Chunk",
     "Difference",
     "ExtraMetric",
+    "GivenMetrics",
     "Metric",
     "Metrics",
     "Paired",
@@ -60,12 +62,14 @@ __all__ = [
     "find_pairs",
     "geometries",
     "in_group",
+    "list_metrics",
     "listed",
     "match",
     "measure",
     "metrics_of",
     "paired",
     "protocol_named",
+    "several_metrics",
     "title_of",
     "value_at",
     "verdicts",

@@ -188,6 +188,11 @@ HEADLINES: Mapping[str, str] = {
 }
 
 
+def list_metrics() -> list[dict[str, str]]:
+    """Every score in a result file: `name`, its path in `metrics` there, `from` and `meaning`."""
+    return [{"name": path, "from": "earthinstruct", "meaning": score.meaning} for path, score in CATALOGUE.items()]
+
+
 def listed(path: str) -> Listed:
     """The entry of a score, or of the kind of scores that it belongs to.
 

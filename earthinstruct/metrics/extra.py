@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -65,6 +65,9 @@ class Metric(Protocol):
             (..., c); finite where there are objects of the category. Elsewhere it is not looked at.
         """
         ...
+
+
+GivenMetrics: TypeAlias = str | Metric | type[Metric] | Sequence[str | Metric | type[Metric]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,6 +193,17 @@ class ExtraMetric:
 
     def _error(self, problem: str) -> MetricError:
         return MetricError(f"metric {self.name!r}: {problem}")
+
+
+def several_metrics(
+    metric: GivenMetrics,
+) -> tuple[ExtraMetric, ...]:
+    """The metrics of an argument `metric`: one, or a sequence.
+
+    Raises:
+        EarthInstructError: as `extra_metrics`.
+    """
+    return extra_metrics([metric] if isinstance(metric, str) or not isinstance(metric, Sequence) else metric)
 
 
 def extra_metrics(given: Sequence[str | Metric | type[Metric]]) -> tuple[ExtraMetric, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from earthinstruct.errors import EarthInstructError
+
 
 class Value(msgspec.Struct, frozen=True):
     """One score.
@@ -18,6 +20,19 @@ class Value(msgspec.Struct, frozen=True):
     value: float | None
     ci95: tuple[float, float] | None = None
     reason: str | None = None
+
+    def __float__(self) -> float:
+        if self.value is None:
+            raise EarthInstructError(f"this score is undefined: {self.reason}")
+        return self.value
+
+    def __format__(self, spec: str) -> str:
+        return str(self) if not spec else "undefined" if self.value is None else format(self.value, spec)
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"undefined: {self.reason}"
+        return f"{self.value:.3f}" + (f" ({self.ci95[0]:.3f} to {self.ci95[1]:.3f})" if self.ci95 else "")
 
 
 class Count(msgspec.Struct, frozen=True):

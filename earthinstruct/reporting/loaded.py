@@ -151,7 +151,7 @@ class LoadedRun:
         return _judged(self.stored, self.stored.scoring_set(images))
 
 
-def load_run(folder: Path, dataset: str | Dataset | None = None, data: Path | None = None) -> LoadedRun:
+def load_run(folder: Path, dataset: str | Path | Dataset | None = None, data: Path | None = None) -> LoadedRun:
     """Read a run folder and its dataset.
 
     Args:

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from earthinstruct.datasets import Dataset
-from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
 from earthinstruct.files import replace_file
 from earthinstruct.metrics import (
     PARTS,
@@ -38,7 +38,7 @@ from earthinstruct.reporting.charts import (
 )
 from earthinstruct.reporting.gallery import MAX_IMAGES, Gallery, make_gallery
 from earthinstruct.reporting.loaded import LoadedRun, load_run
-from earthinstruct.scoring import Compared, compare_runs
+from earthinstruct.scoring import Compared, compare, run_folder
 
 _NOTHING = "nothing"
 _MOST_FAILURES = 200  # listed; the rest is counted
@@ -71,22 +71,23 @@ class Change:
     n_same: int
 
 
-def write_report(
-    run: Path,
-    output: Path | None = None,
+@checked_arguments
+def report(
+    run: Path | str,
+    output: Path | str | None = None,
     *,
-    against: Path | None = None,
-    dataset: str | Dataset | None = None,
-    data: Path | None = None,
+    against: Path | str | None = None,
+    dataset: str | Path | Dataset | None = None,
+    data: Path | str | None = None,
     max_images: int = MAX_IMAGES,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write the report of a run folder.
 
     Args:
-        run: the run folder.
+        run: the run folder, or the result file in it.
         output: the file; None: `report.html` in the run folder.
-        against: another run folder of the same task, to show what became better and worse.
+        against: another run of the same task, to show what became better and worse.
         dataset: the dataset, or its name or path; None: from where the run had it.
         data: the folder of the user's data.
         max_images: how many images the gallery shows, the worst first.
@@ -101,11 +102,12 @@ def write_report(
     """
     if max_images < 0:
         raise EarthInstructError(f"the number of images must be 0 or more, got {max_images}")
-    loaded = load_run(run, dataset, data)
-    other = None if against is None else load_run(against, loaded.stored.dataset, data)
-    compared = [] if against is None else compare_runs(against, run, dataset=loaded.stored.dataset, data=data)
+    data = None if data is None else Path(data)
+    loaded = load_run(run_folder(run), dataset, data)
+    other = None if against is None else load_run(run_folder(against), loaded.stored.dataset, data)
+    compared = () if against is None else compare(against, run, dataset=loaded.stored.dataset, data=data).rows
     page = render(loaded, other, compared, max_images, progress)
-    output = output or run / "report.html"
+    output = run_folder(run) / "report.html" if output is None else Path(output)
     try:
         replace_file(output, page.encode())
     except OSError as error:

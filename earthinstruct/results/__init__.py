@@ -1,6 +1,7 @@
 """The result file, the check for moved values, and leaderboards. Nothing here runs or scores."""
 
-from earthinstruct.results.leaderboard import add_to_leaderboard, build_leaderboards, check_leaderboards
+from earthinstruct.results.guarded import Checked, CheckedResult, check, guard_results
+from earthinstruct.results.leaderboard import LEADERBOARDS, build_leaderboards, check_leaderboards, file_result
 from earthinstruct.results.regression import (
     guard,
     guarded_for,
@@ -26,34 +27,46 @@ from earthinstruct.results.result import (
     redacted,
     secret_values,
 )
+from earthinstruct.results.shown import Block, Shown, new_table, print_blocks
+from earthinstruct.results.table import result_blocks
 from earthinstruct.results.tallies import TALLIES_FILE, StoredTallies, read_tallies, write_tallies
 
 __all__ = [
+    "LEADERBOARDS",
     "SCHEMA_VERSION",
     "TALLIES_FILE",
+    "Block",
+    "Checked",
+    "CheckedResult",
     "DatasetInfo",
     "MethodInfo",
     "PredictionsInfo",
     "Result",
     "RunInfo",
+    "Shown",
     "StoredTallies",
     "TaskInfo",
-    "add_to_leaderboard",
     "build_leaderboards",
+    "check",
     "check_leaderboards",
     "environment_info",
     "failed_by_name",
+    "file_result",
     "guard",
+    "guard_results",
     "guarded_for",
     "method_info",
     "metric_intervals",
     "metric_values",
     "moved_values",
+    "new_table",
     "new_values",
     "not_run",
+    "print_blocks",
     "read_result",
     "read_tallies",
     "redacted",
+    "result_blocks",
     "results_in",
     "secret_values",
     "write_tallies",

@@ -11,12 +11,13 @@ from pathlib import Path
 import msgspec
 import pandas as pd
 
-from earthinstruct.errors import DataError
+from earthinstruct.errors import DataError, checked_arguments
 from earthinstruct.files import as_json, decode_json, read_bytes
 from earthinstruct.metrics import Value, value_at
 from earthinstruct.results.leaderboard_tables import SCORES, write_tables
 from earthinstruct.results.result import Result, read_result, result_schema
 
+LEADERBOARDS = Path("leaderboards")
 _PLAIN = re.compile(r"\w[\w .+()-]*")
 
 
@@ -38,7 +39,8 @@ class Published(msgspec.Struct, frozen=True):
     rows: list[PublishedRow]
 
 
-def build_leaderboards(root: Path) -> list[Path]:
+@checked_arguments
+def build_leaderboards(root: Path | str = LEADERBOARDS) -> list[Path]:
     """Write the tables of every task, `tables/<task>.{md,csv,html}`, and the JSON Schema of results.
 
     Args:
@@ -50,11 +52,13 @@ def build_leaderboards(root: Path) -> list[Path]:
     Raises:
         DataError: there is no such folder, or a stored file is malformed or does not lie where its content says.
     """
-    return _write(root, root)
+    return _write(Path(root), Path(root))
 
 
-def check_leaderboards(root: Path) -> list[str]:
+@checked_arguments
+def check_leaderboards(root: Path | str = LEADERBOARDS) -> list[str]:
     """What `build` would change: a line for each file that is missing, left over or different."""
+    root = Path(root)
     with tempfile.TemporaryDirectory() as scratch:
         fresh = Path(scratch)
         expected = {path.relative_to(fresh) for path in _write(root, fresh)}
@@ -68,7 +72,7 @@ def check_leaderboards(root: Path) -> list[str]:
     return findings
 
 
-def add_to_leaderboard(root: Path, result: Result) -> Path:
+def file_result(root: Path, result: Result) -> Path:
     """File a result under `results/<task>/<method>/<version>.json`.
 
     Raises:

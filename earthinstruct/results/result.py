@@ -7,17 +7,26 @@ import inspect
 import os
 import platform
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from earthinstruct.contract import optional_member
 from earthinstruct.errors import DataError
 from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.metrics import Metrics
 from earthinstruct.regions import ImageId
+from earthinstruct.results.frame import scores_frame
+from earthinstruct.results.shown import Shown
+from earthinstruct.results.table import result_blocks
 from earthinstruct.tasks import MappedLabel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from earthinstruct.results.shown import Block
 
 SCHEMA_VERSION = 1
 
@@ -122,7 +131,7 @@ class PredictionsInfo(msgspec.Struct, frozen=True):
     sha256: str | None
 
 
-class Result(msgspec.Struct, frozen=True):
+class Result(Shown, msgspec.Struct, frozen=True):
     """One scored run of one method on one task."""
 
     schema_version: int
@@ -135,6 +144,18 @@ class Result(msgspec.Struct, frozen=True):
     label_map: dict[str, MappedLabel]
     label_mapper: str
     predictions: PredictionsInfo
+
+    def blocks(self) -> Iterable[Block]:
+        """The table of its scores, and remarks."""
+        return result_blocks([self])
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Every score over groups and single categories, one a row.
+
+        Columns: `task`, `method`, `protocol`, `score` (its path in the metrics), `over` (a group or a category),
+        `is_group`, `value` (missing where undefined) and its 95 % interval from `low` to `high`.
+        """
+        return scores_frame(self)
 
 
 def read_result(path: Path) -> Result:
@@ -193,9 +214,8 @@ def method_info(method: object, *, control: bool = False) -> MethodInfo:
             hold.
     """
     name = str(getattr(method, "name", type(method).__name__))
-    describe = getattr(method, "describe", None)
     try:
-        described = dict(describe()) if callable(describe) else {}
+        described = dict(optional_member(method, "describe")())
     except (Exception, SystemExit) as error:
         raise DataError(f"method {name!r}: describe() failed: {type(error).__name__}: {error}") from error
     try:

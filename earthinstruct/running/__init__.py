@@ -2,14 +2,31 @@
 
 from earthinstruct.running.engines import EngineOptions
 from earthinstruct.running.evaluation import Evaluation, Skipped, evaluate
+from earthinstruct.running.machine import Machine, doctor
+from earthinstruct.running.own_images import (
+    Answer,
+    Answers,
+    asked_instruction,
+    images_given,
+    predict,
+    refuse_to_replace,
+)
 from earthinstruct.running.tiles import TILE, TILED_ABOVE, predict_tiled
 
 __all__ = [
     "TILE",
     "TILED_ABOVE",
+    "Answer",
+    "Answers",
     "EngineOptions",
     "Evaluation",
+    "Machine",
     "Skipped",
+    "asked_instruction",
+    "doctor",
     "evaluate",
+    "images_given",
+    "predict",
     "predict_tiled",
+    "refuse_to_replace",
 ]

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from earthinstruct.contract import ControlMethod, Method
 from earthinstruct.datasets import Dataset, load_dataset
-from earthinstruct.errors import EarthInstructError
-from earthinstruct.metrics import RESAMPLES, Metric
+from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
+from earthinstruct.metrics import RESAMPLES, GivenMetrics
 from earthinstruct.predictions import Progress, Run, place_of_run
-from earthinstruct.results import Result
+from earthinstruct.results import Result, Shown, result_blocks
 from earthinstruct.running.engines import Engine, EngineOptions
 from earthinstruct.running.engines import engine as open_engine
 from earthinstruct.running.engines.worker import MethodSource
 from earthinstruct.scoring import checked_rules, mapper_for, result_of, score_records
 from earthinstruct.tasks import LabelMapper, Task, tasks_of
 
-IN_PROCESS = EngineOptions()
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from earthinstruct.results import Block
 
 
 @dataclass(frozen=True)
@@ -32,17 +35,42 @@ class Skipped:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What `evaluate` did. `folders` holds the run folder of each result."""
+class Evaluation(Shown):
+    """What `evaluate` did. It prints as one table of all results, and iterates over them.
+
+    Attributes:
+        results: one for each task.
+        skipped: the tasks that the method declined.
+        folders: the run folder of each result.
+    """
 
     results: tuple[Result, ...]
     skipped: tuple[Skipped, ...]
     folders: tuple[Path, ...]
 
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self.results)
 
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def blocks(self) -> Iterator[Block]:
+        """The table of all results, remarks, and where they are kept."""
+        yield from result_blocks(self.results)
+        yield from (f"skipped: {task.task.name}: {task.reason}" for task in self.skipped)
+        yield from (f"kept in {folder}" for folder in self.folders)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Every score of every result, as `Result.to_pandas` gives it."""
+        import pandas as pd
+
+        return pd.concat([result.to_pandas() for result in self.results], ignore_index=True) if self else pd.DataFrame()
+
+
+@checked_arguments
 def evaluate(
     method: str | Method | ControlMethod,
-    dataset: str | Dataset = "scenes",
+    dataset: str | Path | Dataset = "scenes",
     *,
     setting: str = "all",
     parent: str | None = None,
@@ -53,13 +81,19 @@ def evaluate(
     limit: int | None = None,
     overwrite: bool = False,
     protocol: str = "standard",
-    label_map: str | LabelMapper | None = None,
+    label_map: str | Path | LabelMapper | None = None,
     sweep: bool = False,
+    instruction_file: Path | str | None = None,
     instruction_text: str | None = None,
     resamples: int = RESAMPLES,
-    metric: str | Metric | Sequence[str | Metric] = (),
+    metric: GivenMetrics = (),
+    engine: str | EngineOptions = "local",
+    workers: int | None = None,
+    timeout: float | None = None,
+    worker_memory: float | None = None,
+    gpus_per_worker: float | None = None,
+    address: str | None = None,
     progress: Progress | None = None,
-    engine: EngineOptions = IN_PROCESS,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
     """Run a method, then score it.
@@ -78,11 +112,17 @@ def evaluate(
         protocol: `standard` or `paper`.
         label_map: from labels to categories: `exact`, `clip:<encoder>`, a JSON file, or a mapper; None: the dataset's.
         sweep: choose the score threshold first (methods with scores).
-        instruction_text: a text to use in place of ours; one task only.
+        instruction_file: a file with an instruction text to use in place of ours; one task only.
+        instruction_text: the same, as text.
         resamples: bootstrap resamples for intervals; 0: none.
         metric: metric plug-ins to score besides, by name or as objects.
+        engine: `local` or `ray`; or all that follows, as `EngineOptions`.
+        workers: processes, each with the method in memory; None: this process.
+        timeout: seconds that an image may take before it counts as failed; None: no limit.
+        worker_memory: GB; a worker that holds more after an image is replaced. None: no limit.
+        gpus_per_worker: GPUs that Ray reserves for each worker.
+        address: of a running Ray cluster, or `auto`; None: a Ray of its own, on this machine.
         progress: called after every image.
-        engine: how the run is spread; the default is this process.
         stopping: asked before an image is begun; once it says yes, the images in hand are finished and kept, and
             KeyboardInterrupt is raised.
 
@@ -93,12 +133,14 @@ def evaluate(
     rules, extra = checked_rules(protocol, resamples, metric)
     if limit is not None and limit < 1:
         raise EarthInstructError(f"limit must be at least 1, got {limit}")
-    if isinstance(dataset, str):
-        dataset = load_dataset(dataset, _path(data), _path(images))
-    tasks = tasks_of(dataset.name, dataset.vocabulary, setting, parent, instruction_text)
+    spread = _spread(engine, workers, timeout, worker_memory, gpus_per_worker, address)
+    text = _instruction_text(instruction_text, instruction_file)
+    if not isinstance(dataset, Dataset):
+        dataset = load_dataset(dataset, data, images)
+    tasks = tasks_of(dataset.name, dataset.vocabulary, setting, parent, text)
     mapper = mapper_for(label_map, dataset)
     output = Path(output).absolute()  # a method may change the working directory
-    with open_engine(engine, MethodSource(method, parameters), dataset) as ready, ExitStack() as held:
+    with open_engine(spread, MethodSource(method, parameters), dataset) as ready, ExitStack() as held:
         runs, skipped = [], []
         for task in tasks:
             reason = ready.skip(task)
@@ -147,5 +189,42 @@ def _answered(
         raise KeyboardInterrupt
 
 
-def _path(value: Path | str | None) -> Path | None:
-    return None if value is None else Path(value)
+def _spread(
+    engine: str | EngineOptions,
+    workers: int | None,
+    timeout: float | None,
+    worker_memory: float | None,
+    gpus_per_worker: float | None,
+    address: str | None,
+) -> EngineOptions:
+    if isinstance(engine, EngineOptions):
+        given = {
+            "workers": workers,
+            "timeout": timeout,
+            "worker_memory": worker_memory,
+            "gpus_per_worker": gpus_per_worker,
+            "address": address,
+        }
+        for name, value in given.items():
+            if value is not None:
+                raise EarthInstructError(f"evaluate: {name} is given beside engine; set it in the EngineOptions")
+        return engine
+    return EngineOptions(
+        engine,
+        workers=1 if workers is None else workers,
+        timeout=timeout,
+        worker_memory=worker_memory,
+        gpus_per_worker=gpus_per_worker,
+        address=address,
+    )
+
+
+def _instruction_text(text: str | None, file: Path | str | None) -> str | None:
+    if file is None:
+        return text
+    if text is not None:
+        raise EarthInstructError("give instruction_text or instruction_file, not both")
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"instruction file {file} cannot be read: {error}") from error

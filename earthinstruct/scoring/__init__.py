@@ -1,23 +1,27 @@
 """Predictions and a dataset in, a result out; and the comparison of runs."""
 
-from earthinstruct.scoring.comparison import Compared, compare_runs
+from earthinstruct.scoring.comparison import Compared, Comparison, compare
 from earthinstruct.scoring.records import ScoringSet, score_records
 from earthinstruct.scoring.score_predictions import checked_rules, mapper_for, result_of, score
-from earthinstruct.scoring.stored import StoredRun, dataset_of, read_stored
-from earthinstruct.scoring.submission import Finding, validate_submission
+from earthinstruct.scoring.stored import StoredRun, dataset_of, read_stored, run_folder
+from earthinstruct.scoring.submission import Added, Finding, add_to_leaderboard, validate
 
 __all__ = [
+    "Added",
     "Compared",
+    "Comparison",
     "Finding",
     "ScoringSet",
     "StoredRun",
+    "add_to_leaderboard",
     "checked_rules",
-    "compare_runs",
+    "compare",
     "dataset_of",
     "mapper_for",
     "read_stored",
     "result_of",
+    "run_folder",
     "score",
     "score_records",
-    "validate_submission",
+    "validate",
 ]

@@ -5,23 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from earthinstruct.datasets import Dataset
-from earthinstruct.errors import DataError
+from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
 from earthinstruct.metrics import (
     CATALOGUE,
     RESAMPLES,
     Difference,
     ExtraMetric,
-    Metric,
+    GivenMetrics,
     Paired,
     Score,
-    extra_metrics,
     paired,
     protocol_named,
+    several_metrics,
 )
-from earthinstruct.results import StoredTallies, read_result, read_tallies
-from earthinstruct.scoring.stored import StoredRun, dataset_of, read_stored
+from earthinstruct.results import Shown, StoredTallies, read_result, read_tallies
+from earthinstruct.scoring.comparison_table import comparison_blocks
+from earthinstruct.scoring.stored import StoredRun, dataset_of, read_stored, run_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from earthinstruct.results import Block
 
 _COUNTING_ERRORS = {"over": "fp", "under": "fn"}
 # (name, whether it is a group) -> categories
@@ -45,16 +52,58 @@ class Compared:
     difference: Difference
 
 
-def compare_runs(
-    first: Path,
-    second: Path,
+@dataclass(frozen=True)
+class Comparison(Shown):
+    """Two runs of one task, score by score. It iterates over its rows.
+
+    Attributes:
+        first: the first run, as it was given.
+        second: the second run.
+        rows: every score over every group of categories and every single category.
+    """
+
+    first: str
+    second: str
+    rows: tuple[Compared, ...]
+
+    def __iter__(self) -> Iterator[Compared]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def blocks(self, *, every_category: bool = False) -> Iterator[Block]:
+        """Tables of the differences in percent, over groups, then over single categories.
+
+        Args:
+            every_category: also the categories whose 95 % interval includes 0.
+        """
+        return comparison_blocks(self, every_category)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Every row: `score`, `over`, `is_group`, `first`, `second`, `difference`, `low`, `high` and `p`."""
+        import pandas as pd
+
+        columns = ("score", "over", "is_group", "first", "second", "difference", "low", "high", "p")
+        rows = [
+            (row.score, row.over, row.is_group, off.first, off.second, off.value, *off.ci95, off.p)
+            for row in self.rows
+            for off in (row.difference,)
+        ]
+        return pd.DataFrame(rows, columns=list(columns))
+
+
+@checked_arguments
+def compare(
+    first: Path | str,
+    second: Path | str,
     *,
-    dataset: str | Dataset | None = None,
-    data: Path | None = None,
+    dataset: str | Path | Dataset | None = None,
+    data: Path | str | None = None,
     resamples: int = RESAMPLES,
-    metrics: Sequence[str | Metric] = (),
-) -> list[Compared]:
-    """The scores and the error types of two run folders, their difference and how sure it is.
+    metric: GivenMetrics = (),
+) -> Comparison:
+    """The scores and the error types of two runs, their difference and how sure it is.
 
     Scores that are functions of sums over images: F1, precision, recall, AP_nc50 (protocol `standard`), mIoU.
 
@@ -62,28 +111,33 @@ def compare_runs(
     are scored again, with the label map of the result and, after a sweep, with its score threshold.
 
     Args:
-        first: a run folder, with `result.json` and `tallies.npz`, or `predictions.jsonl`.
+        first: a run folder, or the result file in it, with `tallies.npz` or `predictions.jsonl` beside it.
         second: another of the same task.
         dataset: the dataset, or its name or path; None: from where the run had it. It is read where predictions are
             scored again.
         data: the folder of the user's data; None: the one that the run had.
         resamples: bootstrap resamples of the images, the same for both runs.
-        metrics: metric plug-ins to compare besides, by name or as objects.
+        metric: metric plug-ins to compare besides, by name or as objects.
 
     Raises:
+        EarthInstructError: an argument has a wrong type or value, or names no metric.
         DataError: a folder is incomplete, the runs are of different tasks, protocols or ground truth, or a metric is
             undefined for one of them.
     """
-    results = [read_result(folder / "result.json") for folder in (first, second)]
+    if resamples < 1:
+        raise EarthInstructError(f"compare: resamples must be at least 1, got {resamples}")
+    folders = [run_folder(run) for run in (first, second)]
+    results = [read_result(folder / "result.json") for folder in folders]
     for what in ("name", "version", "dataset"):
         values = [getattr(result.task, what) for result in results]
         if values[0] != values[1]:
             raise DataError(f"the runs do not compare: task {what} {values[0]!r} against {values[1]!r}")
     if results[0].protocol != results[1].protocol:
         raise DataError(f"the runs do not compare: protocol {results[0].protocol!r} against {results[1].protocol!r}")
-    extra = extra_metrics(metrics)
+    extra = several_metrics(metric)
+    data = None if data is None else Path(data)
     found: list[StoredTallies] = []
-    for folder, result in zip((first, second), results, strict=True):
+    for folder, result in zip(folders, results, strict=True):
         stored = None if extra else read_tallies(folder, result)
         if stored is None:
             dataset = dataset_of(folder, result, dataset, data)
@@ -103,7 +157,8 @@ def compare_runs(
     over = {(name, True): members for name, members in found[0].groups.items()}
     over |= {(name, False): (name,) for name in found[0].categories}
     closed_ap = protocol_named(results[0].protocol).constant_score_ap is None
-    return [*_scores(functions, pairs, over, closed_ap), *_errors(pairs, over)]
+    rows = (*_scores(functions, pairs, over, closed_ap), *_errors(pairs, over))
+    return Comparison(str(first), str(second), rows)
 
 
 def _scored_again(run: StoredRun, extra: Sequence[ExtraMetric]) -> StoredTallies:

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from earthinstruct.datasets import Dataset, load_dataset
-from earthinstruct.errors import EarthInstructError
-from earthinstruct.metrics import RESAMPLES, ExtraMetric, Metric, Protocol, extra_metrics, protocol_named
+from earthinstruct.errors import EarthInstructError, checked_arguments
+from earthinstruct.metrics import RESAMPLES, ExtraMetric, GivenMetrics, Protocol, protocol_named, several_metrics
 from earthinstruct.predictions import (
     Manifest,
     Record,
@@ -40,9 +40,10 @@ from earthinstruct.scoring.records import Scored, score_records
 from earthinstruct.tasks import LabelMapper, Task, named_mapper, tasks_of
 
 
+@checked_arguments
 def score(
     predictions: Path | str,
-    dataset: str | Dataset,
+    dataset: str | Path | Dataset,
     setting: str,
     *,
     parent: str | None = None,
@@ -53,10 +54,10 @@ def score(
     data: Path | str | None = None,
     images: Path | str | None = None,
     protocol: str = "standard",
-    label_map: str | LabelMapper | None = None,
+    label_map: str | Path | LabelMapper | None = None,
     sweep: bool = False,
     resamples: int = RESAMPLES,
-    metric: str | Metric | Sequence[str | Metric] = (),
+    metric: GivenMetrics = (),
     name: str | None = None,
     method_version: str | None = None,
     output: Path | str | None = None,
@@ -96,8 +97,8 @@ def score(
         EarthInstructError: invalid input.
     """
     rules, extra = checked_rules(protocol, resamples, metric)
-    if isinstance(dataset, str):
-        dataset = load_dataset(dataset, _path(data), _path(images))
+    if not isinstance(dataset, Dataset):
+        dataset = load_dataset(dataset, data, images)
     task = _one_task(dataset, setting, parent)
     mapper = mapper_for(label_map, dataset)
     given = _Given(Path(predictions), _path(counts), _path(proposals), _path(classes), min_area)
@@ -274,9 +275,7 @@ def _refuse_to_replace(
         )
 
 
-def checked_rules(
-    protocol: str, resamples: int, metric: str | Metric | Sequence[str | Metric]
-) -> tuple[Protocol, tuple[ExtraMetric, ...]]:
+def checked_rules(protocol: str, resamples: int, metric: GivenMetrics) -> tuple[Protocol, tuple[ExtraMetric, ...]]:
     """The protocol and the metric plug-ins that are named.
 
     Raises:
@@ -284,11 +283,10 @@ def checked_rules(
     """
     if resamples < 0:
         raise EarthInstructError(f"resamples must be at least 0, got {resamples}")
-    several = [metric] if isinstance(metric, str) or not isinstance(metric, Sequence) else metric
-    return protocol_named(protocol), extra_metrics(several)
+    return protocol_named(protocol), several_metrics(metric)
 
 
-def mapper_for(label_map: str | LabelMapper | None, dataset: Dataset) -> LabelMapper:
+def mapper_for(label_map: str | Path | LabelMapper | None, dataset: Dataset) -> LabelMapper:
     """The label mapper that is given, by name or as an object; None: the dataset's.
 
     Raises:
@@ -296,7 +294,7 @@ def mapper_for(label_map: str | LabelMapper | None, dataset: Dataset) -> LabelMa
     """
     if label_map is None:
         return dataset.mapper
-    return named_mapper(label_map) if isinstance(label_map, str) else label_map
+    return named_mapper(str(label_map)) if isinstance(label_map, str | Path) else label_map
 
 
 def result_of(

@@ -59,7 +59,15 @@ class StoredRun:
         return ScoringSet(self.task, self.dataset, self.records, self.protocol, mapper, images)
 
 
-def dataset_of(folder: Path, result: Result, dataset: str | Dataset | None = None, data: Path | None = None) -> Dataset:
+def run_folder(run: Path | str) -> Path:
+    """A run folder: the path itself, or the folder of the result file that it names."""
+    path = Path(run)
+    return path.parent if path.name == "result.json" else path
+
+
+def dataset_of(
+    folder: Path, result: Result, dataset: str | Path | Dataset | None = None, data: Path | None = None
+) -> Dataset:
     """The dataset that a run was scored against.
 
     Args:
@@ -73,7 +81,7 @@ def dataset_of(folder: Path, result: Result, dataset: str | Dataset | None = Non
     """
     if dataset is None:
         dataset = _remembered(folder, result, data)
-    elif isinstance(dataset, str):
+    elif not isinstance(dataset, Dataset):
         dataset = load_dataset(dataset, data)
     if dataset.sha256 != result.task.dataset.annotations_sha256:
         raise DataError(

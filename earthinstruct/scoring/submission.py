@@ -9,10 +9,21 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from earthinstruct.datasets import Dataset, dataset_sources, load_dataset
+from earthinstruct.errors import checked_arguments
 from earthinstruct.metrics import RESAMPLES, protocol_named
 from earthinstruct.predictions import Record, hash_predictions, prediction_files, read_predictions
 from earthinstruct.regions import ImageId
-from earthinstruct.results import Result, metric_intervals, metric_values, moved_values, new_values, read_result
+from earthinstruct.results import (
+    LEADERBOARDS,
+    Result,
+    build_leaderboards,
+    file_result,
+    metric_intervals,
+    metric_values,
+    moved_values,
+    new_values,
+    read_result,
+)
 from earthinstruct.scoring.records import Scored, score_records
 from earthinstruct.scoring.stored import dataset_of
 from earthinstruct.tasks import FileMapper, Task, task_named
@@ -35,15 +46,25 @@ class Finding:
     detail: str = ""
     problem: str | None = None
 
+    def __str__(self) -> str:
+        if self.problem is None:
+            return f"ok       {self.check}: {self.detail}"
+        return f"FAILED   {self.check}: {self.problem}"
 
-def validate_submission(
-    predictions: Path, result_file: Path, *, dataset: str | None = None, data: Path | None = None
+
+@checked_arguments
+def validate(
+    predictions: Path | str,
+    result: Path | str | None = None,
+    *,
+    dataset: str | Path | None = None,
+    data: Path | str | None = None,
 ) -> list[Finding]:
     """Check a result against the predictions it claims to come from.
 
     Args:
-        predictions: the predictions file, or the folder of its shards.
-        result_file: the result.
+        predictions: a run folder, a predictions file, or the folder of its shards.
+        result: the result file; None: `result.json` in the folder of the predictions.
         dataset: the dataset by name or path; None: by the name in the result, or from where the run had it when that
             name is not registered here.
         data: the folder of the datasets.
@@ -54,7 +75,59 @@ def validate_submission(
     Raises:
         DataError: a file cannot be read at all, or the dataset is not here.
     """
-    result = read_result(result_file)
+    given = Path(predictions)
+    folder = given if given.is_dir() else given.parent
+    return _validated(
+        given,
+        read_result(folder / "result.json" if result is None else Path(result)),
+        None if dataset is None else str(dataset),
+        None if data is None else Path(data),
+    )
+
+
+@dataclass(frozen=True)
+class Added:
+    """What `add_to_leaderboard` did.
+
+    Attributes:
+        findings: every check of the submission.
+        filed: the file that the result is now; None where a check does not hold.
+    """
+
+    findings: list[Finding]
+    filed: str | None
+
+
+@checked_arguments
+def add_to_leaderboard(
+    result: Path | str,
+    *,
+    root: Path | str = LEADERBOARDS,
+    predictions: Path | str | None = None,
+    data: Path | str | None = None,
+) -> Added:
+    """Validate a result against its predictions, file it under `results/`, and build the tables.
+
+    Args:
+        result: a run folder, or the result file.
+        root: the folder of the leaderboards.
+        predictions: its predictions; None: those beside the result.
+        data: the folder of the datasets.
+
+    Raises:
+        DataError: as for `validate`; or there is such a result already, or it has no version.
+    """
+    path = Path(result)
+    file = path / "result.json" if path.is_dir() else path
+    findings = validate(file.parent if predictions is None else predictions, file, data=data)
+    if any(finding.problem for finding in findings):
+        return Added(findings, None)
+    filed = file_result(Path(root), read_result(file))
+    build_leaderboards(root)
+    return Added(findings, str(filed))
+
+
+def _validated(predictions: Path, result: Result, dataset: str | None, data: Path | None) -> list[Finding]:
     files = prediction_files(predictions) or [predictions]
     name = dataset or result.task.dataset.name
     if dataset or name in dataset_sources():  # whatever a run folder says: the annotations are ours

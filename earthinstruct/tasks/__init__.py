@@ -1,6 +1,7 @@
 """What is asked and what is scored: settings, category splits, instruction texts and label mapping. No images here."""
 
 from earthinstruct.tasks.categories import DIOR, NWPU, Vocabulary
+from earthinstruct.tasks.free import open_ended, open_subclass, open_vocabulary, read_instruction
 from earthinstruct.tasks.instructions import instruction_text
 from earthinstruct.tasks.labels import (
     ExactMapper,
@@ -29,6 +30,10 @@ __all__ = [
     "instruction_text",
     "named_mapper",
     "normalised",
+    "open_ended",
+    "open_subclass",
+    "open_vocabulary",
+    "read_instruction",
     "task_named",
     "tasks_of",
 ]

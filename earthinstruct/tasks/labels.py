@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -34,6 +34,7 @@ _NEXT_STEP = (
 LabelMap = Mapping[str, MappedLabel]
 
 
+@runtime_checkable
 class LabelMapper(Protocol):
     """Maps labels to categories."""
 

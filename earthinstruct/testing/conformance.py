@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, check_prediction
-from earthinstruct.errors import ContractError, DataError, EarthInstructError
-from earthinstruct.registry import missing_in
+from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, check_prediction, optional_member
+from earthinstruct.errors import ContractError, DataError, EarthInstructError, checked_arguments
+from earthinstruct.registry import make_method, missing_in
 from earthinstruct.results import method_info
 from earthinstruct.tasks import NWPU, Task, tasks_of
 
@@ -22,8 +24,14 @@ class Check:
     problem: str | None = None
     skipped: str | None = None
 
+    def __str__(self) -> str:
+        if self.skipped is not None:
+            return f"skipped  {self.name}: {self.skipped}"
+        return f"ok       {self.name}" if self.problem is None else f"FAILED   {self.name}: {self.problem}"
 
-def check_method(method: Method | ControlMethod) -> list[Check]:
+
+@checked_arguments
+def check_method(method: str | Method | ControlMethod, parameters: Mapping[str, Any] | None = None) -> list[Check]:
     """Try a method on small synthetic images under every setting, and report what breaks the contract.
 
     A method that misses something on this machine (`missing`) is not tried any further.
@@ -32,11 +40,14 @@ def check_method(method: Method | ControlMethod) -> list[Check]:
     must be a valid `Prediction` of the image's size, and `predict_batch`, where there is one, must answer for each.
 
     Args:
-        method: the method, ready to predict.
+        method: the method, ready to predict, or the name of one.
+        parameters: keyword arguments of the method, when it is given by name.
 
     Returns:
         One entry a check. A method conforms when no entry has a problem.
     """
+    if isinstance(method, str):
+        method = make_method(method, parameters)
     name = getattr(method, "name", None)
     checks = [
         Check("name", None if isinstance(name, str) and name else f"name must be a non-empty string, got {name!r}")
@@ -53,9 +64,8 @@ def check_method(method: Method | ControlMethod) -> list[Check]:
         "tall 40x80": generator.integers(0, 256, (80, 40, 3), dtype=np.uint8),
     }
     for task in tasks_of("check", NWPU):
-        skip = getattr(method, "skip", None)
         try:
-            reason = skip(task) if callable(skip) else None
+            reason = optional_member(method, "skip")(task)
         except Exception as error:  # whatever a method raises is what its author wants to read
             checks.append(Check(f"{task.name}, skip", f"{type(error).__name__}: {error}"))
             continue
@@ -63,7 +73,7 @@ def check_method(method: Method | ControlMethod) -> list[Check]:
             checks.append(Check(task.name, skipped=str(reason)))
             continue
         checks += [_predict(method, task, image, f"{task.name}, {label}") for label, image in images.items()]
-        if callable(getattr(method, "predict_batch", None)):
+        if optional_member(method, "predict_batch"):
             checks.append(_predict_batch(method, task, list(images.values())))
     return checks
 
@@ -105,7 +115,7 @@ def _answer(method: Method | ControlMethod, image: NDArray[np.uint8], instructio
 def _predict_batch(method: Method | ControlMethod, task: Task, images: list[NDArray[np.uint8]]) -> Check:
     label = f"{task.name}, predict_batch"
     try:
-        predictions = method.predict_batch(images, task.instruction)  # type: ignore[union-attr]
+        predictions = optional_member(method, "predict_batch")(images, task.instruction)
         if len(predictions) != len(images):
             raise ContractError(f"{len(predictions)} predictions for {len(images)} images")
         for prediction, image in zip(predictions, images, strict=True):

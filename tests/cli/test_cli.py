@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from earthinstruct import cli, registry
-from earthinstruct.cli.machine import torch_and_devices
 from earthinstruct.results import read_result
+from earthinstruct.running.machine import torch_and_devices
 
 
 def test_evaluate_prints_one_table_and_keeps_the_run(call, method, file, tmp_path):

@@ -9,10 +9,9 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from earthinstruct import evaluate
-from earthinstruct.cli.tables import print_results
 from earthinstruct.metrics import count_per_image
 from earthinstruct.reporting.page import score_rows
-from earthinstruct.results import metric_intervals, metric_values, moved_values
+from earthinstruct.results import metric_intervals, metric_values, moved_values, print_blocks, result_blocks
 
 
 class Found:
@@ -41,7 +40,7 @@ class ByMasks(Found):
 
 def printed(results) -> list[str]:
     console = Console(file=io.StringIO(), width=100)
-    print_results(results, console=console)
+    print_blocks(result_blocks(results), console)
     return console.file.getvalue().splitlines()
 
 

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 
-from earthinstruct.datasets import dataset_sources, load_dataset, write_split
+from earthinstruct.datasets import dataset_sources, draw_scenes, load_dataset
 from earthinstruct.datasets.scenes import cache
 from earthinstruct.datasets.scenes.cache import cached_test_split
 from earthinstruct.errors import DataError, UnknownNameError
@@ -51,9 +51,9 @@ def test_dior_mini_is_read_with_its_images(reference):
 @pytest.fixture
 def small_split(monkeypatch):
     """The test split has two images, and its hash is that of them."""
-    monkeypatch.setattr(cache, "write_split", partial(write_split, n_images=2))
+    monkeypatch.setattr(cache, "draw_scenes", partial(draw_scenes, images=2))
     with TemporaryDirectory() as folder:
-        write_split(Path(folder) / "test", "test", n_images=2)
+        draw_scenes(Path(folder) / "test", "test", images=2)
         content = (Path(folder) / "test" / "annotations.json").read_bytes()
     monkeypatch.setattr(cache, "TEST_SHA256", hashlib.sha256(content).hexdigest())
 
@@ -70,13 +70,13 @@ def test_scenes_are_made_once_and_made_again_when_damaged(small_split, tmp_path)
 
 
 def test_two_processes_may_make_the_scenes_at_once(small_split, tmp_path, monkeypatch):
-    ours = cache.write_split
+    ours = cache.draw_scenes
 
     def theirs_first(folder, split):
         ours(folder, split)
         return ours(folder, split)
 
-    monkeypatch.setattr(cache, "write_split", theirs_first)
+    monkeypatch.setattr(cache, "draw_scenes", theirs_first)
     assert (cached_test_split(tmp_path) / "annotations.json").is_file()
 
 

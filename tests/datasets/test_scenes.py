@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from earthinstruct.datasets import Scene, generate_scene, write_split
+from earthinstruct.datasets import Scene, draw_scenes, generate_scene
 from earthinstruct.datasets.scenes import generate
 from earthinstruct.datasets.scenes.cache import TEST_SHA256
 from earthinstruct.datasets.scenes.canvas import (
@@ -47,7 +47,7 @@ def test_the_ground_truth_of_the_test_split_is_pinned(scenes):
 
 def test_the_file_of_the_test_split_is_pinned(scenes, tmp_path, monkeypatch):
     monkeypatch.setattr(generate, "generate_scene", lambda split, index, **_: scenes[index])
-    content = (write_split(tmp_path / "test", "test") / "annotations.json").read_bytes()
+    content = (draw_scenes(tmp_path / "test", "test") / "annotations.json").read_bytes()
     assert hashlib.sha256(content).hexdigest() == TEST_SHA256
 
 
@@ -120,7 +120,7 @@ def test_wrong_arguments_are_refused(arguments, error, message):
 
 def test_a_written_split_loads_as_coco(tmp_path, scenes):
     seen = []
-    folder = write_split(tmp_path / "scenes" / "test", "test", n_images=3, progress=lambda *done: seen.append(done))
+    folder = draw_scenes(tmp_path / "scenes" / "test", "test", images=3, progress=lambda *done: seen.append(done))
     assert seen == [(1, 3), (2, 3), (3, 3)]
     assert [path.name for path in folder.parent.iterdir()] == ["test"]
     coco = COCO(str(folder / "annotations.json"))
@@ -148,14 +148,14 @@ def test_a_run_that_fails_leaves_nothing(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_split(tmp_path / "train", "train", n_images=2, size=128, progress=stop)
+        draw_scenes(tmp_path / "train", "train", images=2, size=128, progress=stop)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(DataError, match="exists already"):
-        write_split(tmp_path, "test", n_images=1)
+        draw_scenes(tmp_path, "test", images=1)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from earthinstruct import evaluate
 from earthinstruct.datasets import load_dataset
-from earthinstruct.reporting import write_report
+from earthinstruct.reporting import report
 
 from .conftest import Hostile
 
@@ -104,7 +104,7 @@ class View:
 def small(browser, make_run, tmp_path):
     worse, _ = make_run("other", shift=12)
     folder, file = make_run()
-    return View(browser, write_report(folder, tmp_path / "page.html", dataset=file, against=worse))
+    return View(browser, report(folder, tmp_path / "page.html", dataset=file, against=worse))
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def many(browser, coco, write_coco, tmp_path):
     coco["images"] = [{"id": i, "file_name": f"{i}.png", "width": 30, "height": 20} for i in range(50)]
     file = write_coco(coco)
     done = evaluate(Hostile(), load_dataset(str(file)), setting="open_ended", output=tmp_path / "many", resamples=0)
-    return View(browser, write_report(done.folders[0], dataset=str(file)))
+    return View(browser, report(done.folders[0], dataset=str(file)))
 
 
 def test_it_opens_quietly_and_names_stay_names(small):

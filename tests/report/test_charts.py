@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earthinstruct.reporting import write_report
+from earthinstruct.reporting import report
 from earthinstruct.reporting.charts import Bars, Plot, _dots, _lines, _ticks, category_figure, iou_figure
 from earthinstruct.results import read_result
 
@@ -43,6 +43,6 @@ def test_the_bars_of_the_page_are_the_scores(make_run, tmp_path):
     assert (name, bars[1].value) == ("all", 100 * metrics.box.f1.value)
     assert bars[1].interval == tuple(100 * bound for bound in metrics.box.f1.ci95)
     assert isinstance(iou_figure(metrics).chart, Plot)
-    page = write_report(folder, tmp_path / "page.html", dataset=file).read_text()
+    page = report(folder, tmp_path / "page.html", dataset=file).read_text()
     drawn = re.search(r'id="chart-categories".*?</figure>', page, re.DOTALL)[0]
     assert f'class="bar colour-1" style="width:{100 * metrics.box.f1.value:.2f}%"' in drawn

@@ -12,7 +12,7 @@ from earthinstruct import evaluate
 from earthinstruct.datasets import load_dataset
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.metrics import PREDICTION_VERDICTS, TARGET_VERDICTS
-from earthinstruct.reporting import write_report
+from earthinstruct.reporting import report as write_report
 from earthinstruct.reporting.loaded import load_run
 from earthinstruct.reporting.page import confusion_of, label_rows, script_json
 from earthinstruct.results import read_result

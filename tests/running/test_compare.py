@@ -6,7 +6,7 @@ import pytest
 from earthinstruct import Prediction, evaluate
 from earthinstruct.cli import main
 from earthinstruct.errors import DataError
-from earthinstruct.scoring import compare_runs
+from earthinstruct.scoring import compare
 
 COUNT_BIAS = f"{Path(__file__).parents[1]}/plugin_fixture/src/bright_spots/count_bias.py:CountBias"
 
@@ -21,7 +21,7 @@ def runs(constant, dataset, tmp_path):
 
 
 def test_the_difference_is_that_of_the_scores(runs, dataset):
-    found = {(row.score, row.over): row.difference for row in compare_runs(*runs, dataset=dataset, resamples=200)}
+    found = {(row.score, row.over): row.difference for row in compare(*runs, dataset=dataset, resamples=200)}
     # counting, ship: tp 2, fp 1, fn 1, so F1 4 / 6; nothing found: 0
     assert found["counting.f1", "ship"].value == pytest.approx(-4 / 6)
     assert found["counting.f1", "all"].value == pytest.approx(-2 / 6)
@@ -35,9 +35,7 @@ def test_the_difference_is_that_of_the_scores(runs, dataset):
 
 
 def test_a_metric_plug_in_is_compared(runs, dataset, tmp_path, capsys):
-    found = {
-        (row.score, row.over): row.difference for row in compare_runs(*runs, dataset=dataset, metrics=[COUNT_BIAS])
-    }
+    found = {(row.score, row.over): row.difference for row in compare(*runs, dataset=dataset, metric=COUNT_BIAS)}
     # ships 2, 1, 0: counted 1, 1, 1 and 0, 0, 0. Harbors 1, 0, 0: counted 0 by both
     ships, both = found["extra.count-bias.mean", "ship"], found["extra.count-bias.mean", "all"]
     assert (ships.first, ships.second) == (0, -1)
@@ -48,14 +46,14 @@ def test_a_metric_plug_in_is_compared(runs, dataset, tmp_path, capsys):
 
 
 def test_a_run_does_not_differ_from_itself(runs, dataset):
-    assert all(row.difference.value == 0 for row in compare_runs(runs[0], runs[0], dataset=dataset, resamples=50))
-    assert all(row.difference.p == 1 for row in compare_runs(runs[0], runs[0], dataset=dataset, resamples=50))
+    assert all(row.difference.value == 0 for row in compare(runs[0], runs[0], dataset=dataset, resamples=50))
+    assert all(row.difference.p == 1 for row in compare(runs[0], runs[0], dataset=dataset, resamples=50))
 
 
 def test_runs_of_other_tasks_do_not_compare(runs, constant, dataset, tmp_path):
     other = evaluate(constant, dataset, setting="open_vocabulary", output=tmp_path, resamples=0).folders[0]
     with pytest.raises(DataError, match="task name 'set/open_ended' against 'set/open_vocabulary'"):
-        compare_runs(runs[0], other, dataset=dataset)
+        compare(runs[0], other, dataset=dataset)
 
 
 def test_predictions_that_are_not_those_of_the_result_do_not_compare(runs, dataset):
@@ -63,10 +61,10 @@ def test_predictions_that_are_not_those_of_the_result_do_not_compare(runs, datas
     file = runs[1] / "predictions.jsonl"
     file.write_bytes(file.read_bytes().replace(b'"labels":[]', b'"labels": []') + b'{"image_id":5}\n')
     with pytest.raises(DataError, match=r"predictions\.jsonl has changed since it was scored; score it again"):
-        compare_runs(*runs, dataset=dataset)
+        compare(*runs, dataset=dataset)
     file.unlink()
     with pytest.raises(DataError, match=r"has no predictions\.jsonl"):
-        compare_runs(*runs, dataset=dataset)
+        compare(*runs, dataset=dataset)
 
 
 def test_the_command_prints_a_table_and_writes_every_difference(runs, dataset, tmp_path, capsys):
@@ -87,7 +85,7 @@ def test_the_command_prints_a_table_and_writes_every_difference(runs, dataset, t
 def test_the_command_leaves_out_categories_whose_interval_includes_0(runs, dataset, tmp_path, capsys):
     file = str(tmp_path / "set" / "annotations.json")
     arguments = ["compare", *map(str, runs), "--dataset", file, "--json", str(tmp_path / "d.json")]
-    scores = [row for row in compare_runs(*runs, dataset=dataset) if row.score.endswith((".f1", ".ap_nc50"))]
+    scores = [row for row in compare(*runs, dataset=dataset) if row.score.endswith((".f1", ".ap_nc50"))]
     single = [row for row in scores if not row.is_group]
     sure = [row for row in single if not row.difference.ci95[0] <= 0 <= row.difference.ci95[1]]
     assert 0 < len(sure) < len(single)

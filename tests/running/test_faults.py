@@ -254,7 +254,7 @@ def test_images_that_hang_or_kill_the_process_are_named_and_the_run_ends(numbere
 
 @POSIX
 def test_a_worker_that_leaks_is_replaced(numbered, faulty, tmp_path):
-    options = EngineOptions(worker_memory=4e8)
+    options = EngineOptions(worker_memory=0.4)
     faults = {str(i): "leak" for i in range(8)}  # 0.1 GB each
     result = run(f"{faulty}:Faulty", numbered, tmp_path, engine=options, parameters={"faults": faults}).results[0]
     assert result.run.n_failed == 0

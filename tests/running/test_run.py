@@ -51,7 +51,7 @@ def test_a_run_is_kept_scored_and_scored_again(constant, dataset, tmp_path):
 
 def test_a_complete_run_is_not_predicted_again(constant, dataset, tmp_path, monkeypatch):
     run(constant, dataset, tmp_path)
-    monkeypatch.setattr(constant, "predict", None)
+    monkeypatch.setattr(constant, "predict", lambda *given: 1 / 0)
     assert run(constant, dataset, tmp_path).results[0].run.n_failed == 0
 
 
@@ -71,7 +71,7 @@ def test_another_method_version_needs_overwrite(constant, dataset, tmp_path):
 def test_what_another_run_holds_is_said_before_any_image_is_predicted(constant, dataset, tmp_path, monkeypatch):
     evaluate(constant, dataset, setting="open_subclass", output=tmp_path / "runs", resamples=0)
     constant.describe = lambda: {"version": "2"}
-    monkeypatch.setattr(constant, "predict", None)
+    monkeypatch.setattr(constant, "predict", lambda *given: 1 / 0)
     with pytest.raises(EarthInstructError, match=r"open_subclass.* holds the predictions of another run"):
         evaluate(constant, dataset, output=tmp_path / "runs", resamples=0)
     assert not (tmp_path / "runs" / dataset.name / "open_vocabulary/constant/result.json").exists()

@@ -18,8 +18,8 @@ from earthinstruct.predictions import read_manifest
 from earthinstruct.predictions.file import StoredRecords
 from earthinstruct.regions import encode_mask
 from earthinstruct.reporting.loaded import load_run
-from earthinstruct.results import add_to_leaderboard, read_result, results_in
-from earthinstruct.scoring import compare_runs, validate_submission
+from earthinstruct.results import file_result, read_result, results_in
+from earthinstruct.scoring import compare, validate
 
 SETTING = "open_vocabulary"
 COCO = [
@@ -100,12 +100,12 @@ def test_a_kept_run_is_taken_by_every_verb_with_its_folder_alone(kind, dataset, 
     assert result.run == checked.run
     assert result.method == checked.method
     monkeypatch.chdir("/")
-    assert not any(finding.problem for finding in validate_submission(folder, folder / "result.json"))
-    assert {row.over for row in compare_runs(folder, run, resamples=20)} >= {"all", "ship"}
+    assert not any(finding.problem for finding in validate(folder, folder / "result.json"))
+    assert {row.over for row in compare(folder, run, resamples=20)} >= {"all", "ship"}
     assert load_run(folder).result == result
     assert results_in(folder) == [(folder / "result.json", result)]
     (tmp_path / "boards").mkdir()
-    assert add_to_leaderboard(tmp_path / "boards", result).name == "1.0.json"
+    assert file_result(tmp_path / "boards", result).name == "1.0.json"
 
 
 def test_the_method_of_an_imported_file_is_its_name_and_its_hashes(dataset, tmp_path):
@@ -171,7 +171,7 @@ def test_shards_without_a_manifest_are_scored_in_place(run, dataset, tmp_path):
     assert sorted(set(after) - set(before)) == ["result.json", "run.json", "tallies.npz"]
     assert all(after[name] == before[name] for name in before)
     assert read_manifest(folder / "run.json").method.name == "big"
-    assert not [finding for finding in validate_submission(folder, folder / "result.json") if finding.problem]
+    assert not [finding for finding in validate(folder, folder / "result.json") if finding.problem]
 
 
 @pytest.mark.parametrize(
@@ -355,5 +355,5 @@ def test_a_submission_does_not_choose_the_annotations_of_a_registered_dataset(co
     content = json.loads((cached_test_split() / "annotations.json").read_text())
     forged.write_text(json.dumps(content | {"annotations": content["annotations"][:1]}))
     score(folder, load_dataset(str(forged)), SETTING, label_map="exact", output=tmp_path, overwrite=True)
-    problems = {finding.check: finding.problem for finding in validate_submission(folder, folder / "result.json")}
+    problems = {finding.check: finding.problem for finding in validate(folder, folder / "result.json")}
     assert "here it is" in problems["annotations"]

@@ -11,7 +11,7 @@ from earthinstruct import evaluate
 from earthinstruct.errors import DataError
 from earthinstruct.metrics import Tally
 from earthinstruct.results import TALLIES_FILE, read_result, read_tallies, write_tallies
-from earthinstruct.scoring import compare_runs
+from earthinstruct.scoring import compare
 
 
 @pytest.fixture
@@ -33,12 +33,12 @@ def test_they_add_up_to_the_result(run):
 
 
 def test_runs_compare_by_them_alone(run, dataset):
-    again = compare_runs(run, run, dataset=dataset, resamples=20)
+    again = compare(run, run, dataset=dataset, resamples=20)
     (run / "predictions.jsonl").rename(run / "moved.jsonl")
-    assert compare_runs(run, run, resamples=20) == again  # the dataset `set` has no name here
+    assert compare(run, run, resamples=20) == again  # the dataset `set` has no name here
     (run / TALLIES_FILE).unlink()
     (run / "moved.jsonl").rename(run / "predictions.jsonl")
-    assert compare_runs(run, run, dataset=dataset, resamples=20) == again
+    assert compare(run, run, dataset=dataset, resamples=20) == again
 
 
 def test_the_same_tallies_are_the_same_bytes(run, tmp_path):
@@ -66,7 +66,7 @@ def test_those_of_another_result_are_refused(run, constant, dataset, tmp_path):
     other = evaluate(constant, dataset, setting="open_vocabulary", output=tmp_path, resamples=0).folders[0]
     (run / TALLIES_FILE).write_bytes((other / TALLIES_FILE).read_bytes())
     with pytest.raises(DataError, match=r"tallies\.npz cannot be used: it belongs to another result; delete it"):
-        compare_runs(run, run, dataset=dataset)
+        compare(run, run, dataset=dataset)
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:200], lambda content: b"", lambda content: b"{}" * 99])
@@ -74,7 +74,7 @@ def test_a_damaged_file_is_named(run, damage):
     file = run / TALLIES_FILE
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(DataError, match=r"tallies\.npz cannot be used: .*; delete it to compare the predictions"):
-        compare_runs(run, run)
+        compare(run, run)
 
 
 def test_arrays_that_do_not_fit_are_refused(run):

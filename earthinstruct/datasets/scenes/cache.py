@@ -8,7 +8,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from earthinstruct.datasets.scenes.generate import VERSION, write_split
+from earthinstruct.datasets.scenes.generate import VERSION, draw_scenes
 from earthinstruct.errors import DataError
 
 TEST_SHA256 = "c4a25390495ae616383b52c1b609bfc6301d5a76abb20cee553b8b795ed8bd69"
@@ -28,7 +28,7 @@ def cached_test_split(cache: Path | None = None) -> Path:
         return folder
     shutil.rmtree(folder, ignore_errors=True)  # of another release, or damaged
     try:
-        write_split(folder, "test")
+        draw_scenes(folder, "test")
     except DataError:
         if _hash(folder) != TEST_SHA256:  # else another process has made it meanwhile
             raise

@@ -15,7 +15,7 @@ from PIL import Image
 from earthinstruct.datasets.ground_truth import TrueImage, TrueObject, coco_annotation, coco_categories, coco_image
 from earthinstruct.datasets.scenes import grounds, layouts
 from earthinstruct.datasets.scenes.canvas import Canvas, Dice, Frame
-from earthinstruct.errors import ContractError, UnknownNameError
+from earthinstruct.errors import ContractError, UnknownNameError, checked_arguments
 from earthinstruct.files import new_folder
 from earthinstruct.regions import RLE, decode_rles
 from earthinstruct.tasks import NWPU
@@ -119,10 +119,11 @@ def _kind(split: str, index: int) -> str:
     return Dice(int(VERSION), _SPLIT_SEEDS[split], turn, 2).shuffled(deck)[place]
 
 
-def write_split(
-    folder: Path,
-    split: str,
-    n_images: int | None = None,
+@checked_arguments
+def draw_scenes(
+    folder: Path | str,
+    split: str = "test",
+    images: int | None = None,
     size: int | None = None,
     objects: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -135,7 +136,7 @@ def write_split(
     Args:
         folder: where to; must not exist, or be empty.
         split: "train", "val" or "test".
-        n_images: how many images, from index 0; by default the size of the split, and it may be more.
+        images: how many, from index 0; by default the size of the split, and it may be more.
         size: as in `generate_scene`.
         objects: as in `generate_scene`.
         progress: called after each image with the number done and the total.
@@ -145,15 +146,16 @@ def write_split(
 
     Raises:
         DataError: `folder` exists and is not empty, or cannot be written.
-        ContractError: `n_images` is less than 1, or as in `generate_scene`.
+        ContractError: `images` is less than 1, or as in `generate_scene`.
         UnknownNameError: there is no such split.
     """
     if split not in SPLITS:
         raise UnknownNameError("split", split, SPLITS)
-    if n_images is not None and n_images < 1:
-        raise ContractError(f"n_images must be at least 1, got {n_images}")
+    if images is not None and images < 1:
+        raise ContractError(f"images must be at least 1, got {images}")
+    folder = Path(folder)
     with new_folder(folder, f"remove it or name another folder for the {split} split of scenes") as part:
-        _write(part, split, SPLITS[split] if n_images is None else n_images, size, objects, progress)
+        _write(part, split, SPLITS[split] if images is None else images, size, objects, progress)
     return folder
 
 

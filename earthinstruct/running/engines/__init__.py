@@ -29,7 +29,7 @@ class EngineOptions:
         workers: processes, each of which makes the method once.
         timeout: most seconds for an image, without the start of the worker. After that the image counts as failed and
             the worker is replaced. None: no limit.
-        worker_memory: bytes; a worker that holds more after an image is replaced. None: no limit.
+        worker_memory: GB; a worker that holds more after an image is replaced. None: no limit.
         gpus_per_worker: GPUs that Ray reserves for each worker.
         address: of a running Ray cluster; `auto` finds the cluster of this machine. None: Ray is started here.
 

@@ -203,7 +203,7 @@ class ProcessPool:
             return
         if memory is None:
             raise EarthInstructError("--worker-memory: this platform does not say how much memory a process holds")
-        if memory > bound:
+        if memory > bound * 1e9:
             _LOG.info("a worker is replaced: it holds %.2f GB", memory / 1e9)
             self._idle.remove(worker)
             worker.close()

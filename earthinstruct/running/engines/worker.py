@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.contract import ControlMethod, Method, Prediction, Usage, check_prediction
+from earthinstruct.contract import ControlMethod, Method, Prediction, Usage, check_prediction, optional_member
 from earthinstruct.datasets import Dataset, targets_of
 from earthinstruct.errors import ContractError, EarthInstructError, PredictionError
 from earthinstruct.predictions import Record
@@ -33,10 +33,20 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class MethodSource:
-    """A method object, or the name and parameters to make it from."""
+    """A method object, or the name and parameters to make it from.
+
+    Raises:
+        EarthInstructError: parameters are given for a method object.
+    """
 
     method: str | Method | ControlMethod
     parameters: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.parameters and not isinstance(self.method, str):
+            raise EarthInstructError(
+                f"parameters {sorted(self.parameters)} are for a method given by name; this one is made already"
+            )
 
     def make(self) -> Method | ControlMethod:
         """The method.
@@ -48,6 +58,14 @@ class MethodSource:
             return make_method(self.method, self.parameters)
         refuse_incomplete(self.method)
         return self.method
+
+    def close(self, method: Method | ControlMethod) -> None:
+        """Release what a method holds that was made here; a failure is logged, because every answer is already kept."""
+        if isinstance(self.method, str):
+            try:
+                optional_member(method, "close")()
+            except (Exception, SystemExit) as error:
+                _LOG.warning("close() of the method failed: %s", in_words(error, secret_values(self.parameters or {})))
 
 
 @dataclass(frozen=True)
@@ -90,7 +108,7 @@ class Worker:
 
         Image.init()  # otherwise the first image would load the decoders, within its time limit
         info = method_info(self._method, control=isinstance(self._method, ControlMethod))
-        return Ready(info, BATCH if callable(getattr(self._method, "predict_batch", None)) else 1)
+        return Ready(info, BATCH if optional_member(self._method, "predict_batch") else 1)
 
     def skip(self, task: Task) -> str | None:
         """The method's reason not to run a task, or None.
@@ -98,9 +116,8 @@ class Worker:
         Raises:
             EarthInstructError: the method raised.
         """
-        skip = getattr(self._method, "skip", None)
         try:
-            reason = skip(task) if callable(skip) else None
+            reason = optional_member(self._method, "skip")(task)
         except (Exception, SystemExit) as error:
             raise EarthInstructError(f"skip() of the method failed for {task.name}: {self._reason(error)}") from error
         return None if reason is None else str(reason)
@@ -151,12 +168,8 @@ class Worker:
 
     def close(self) -> None:
         """Close the method if it was made here."""
-        close = getattr(self.__dict__.get("_method"), "close", None)
-        if isinstance(self._source.method, str) and callable(close):
-            try:
-                close()
-            except (Exception, SystemExit) as error:  # all answers are kept
-                _LOG.warning("close() of the method failed: %s", self._reason(error))
+        if (method := self.__dict__.get("_method")) is not None:
+            self._source.close(method)
 
     def _one(self, task: Task, image: int, pixels: Pixels | str, target: Prediction | None, spent: float) -> Record:
         """Answer one image, for which some seconds were spent before."""
@@ -181,7 +194,7 @@ class Worker:
 
     def _batch(self, task: Task, images: Sequence[int], read: Sequence[Pixels | str]) -> list[Record]:
         started = time.perf_counter()
-        predictions = self._method.predict_batch(list(read), task.instruction)  # type: ignore[union-attr]
+        predictions = optional_member(self._method, "predict_batch")(list(read), task.instruction)
         elapsed = (time.perf_counter() - started) / len(images)
         if len(predictions) != len(images):
             raise ContractError(f"predict_batch returned {len(predictions)} predictions for {len(images)} images")
@@ -203,13 +216,17 @@ class Worker:
             os._exit(1)
 
     def _reason(self, error: BaseException) -> str:
-        """The text of an error, redacted: a server or a library may quote a key from a request."""
-        try:
-            text = f"{type(error).__name__}: {error}"
-        except Exception:  # an error whose text cannot be read
-            text = type(error).__name__
-        text = text.encode(errors="backslashreplace").decode()  # no lone surrogates
-        return redacted(text, self._secrets)
+        return in_words(error, self._secrets)
+
+
+def in_words(error: BaseException, secrets: Sequence[str]) -> str:
+    """The text of an error, redacted: a server or a library may quote a key from a request."""
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # an error whose text cannot be read
+        text = type(error).__name__
+    text = text.encode(errors="backslashreplace").decode()  # no lone surrogates
+    return redacted(text, secrets)
 
 
 def targets_for(method: MethodInfo, dataset: Dataset, task: Task, images: Sequence[int]) -> Targets:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from earthinstruct.cli import main
-from earthinstruct.datasets import write_split
+from earthinstruct.datasets import draw_scenes
 
 WORDS = ["airplane", "ship", "storage", "tank", "harbor", "bridge", "vehicle", "tennis", "court", "golf", "field"]
 
@@ -21,7 +21,7 @@ WORDS = ["airplane", "ship", "storage", "tank", "harbor", "bridge", "vehicle", "
 def scenes(tmp_path_factory):
     """The annotation file of three scenes."""
     folder = tmp_path_factory.mktemp("data") / "few"
-    write_split(folder, "val", 3)
+    draw_scenes(folder, "val", 3)
     return str(folder / "annotations.json")
 
 

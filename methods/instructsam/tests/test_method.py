@@ -12,7 +12,7 @@ from earthinstruct_instructsam.pictures import draw_similarities
 from PIL import Image
 
 from earthinstruct import Instruction, Proposals, evaluate
-from earthinstruct.datasets import generate_scene, write_split
+from earthinstruct.datasets import draw_scenes, generate_scene
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 
 IMAGE = np.zeros((20, 30, 3), dtype=np.uint8)
@@ -323,7 +323,7 @@ def test_wrong_parameters_are_answered(options, error, message):
 def recorded(tmp_path_factory, tiny_clip, tiny_checkpoint):
     """Three scenes with recorded counts (open_vocabulary alone) and recorded proposals: the ground truth itself."""
     folder = tmp_path_factory.mktemp("recorded")
-    write_split(folder / "few", "val", 3)
+    draw_scenes(folder / "few", "val", 3)
     (folder / "counts" / "open_vocabulary").mkdir(parents=True)
     proposals = {}
     for i in range(3):

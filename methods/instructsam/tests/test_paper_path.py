@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 
 from earthinstruct import evaluate
-from earthinstruct.datasets import write_split
+from earthinstruct.datasets import draw_scenes
 from earthinstruct.registry import parse_parameters
 
 sam2 = pytest.importorskip("sam2", reason="the package sam2 is not installed")
@@ -69,7 +69,7 @@ def random_sam2(small_sam2, tmp_path):
 
 
 def test_the_papers_preset_runs_from_parameters_to_scores(server, random_sam2, tiny_clip, tiny_checkpoint, tmp_path):
-    write_split(tmp_path / "few", "val", 2)
+    draw_scenes(tmp_path / "few", "val", 2)
     checkpoint, config = random_sam2
     pairs = [
         "preset=paper-gpt4o",

@@ -1,11 +1,23 @@
-"""What `doctor` says of the machine: torch and the devices that it finds, folders of ours, free disk."""
+"""`doctor`: what works on this machine and what is missing: torch, devices, folders, datasets and methods."""
 
 from __future__ import annotations
 
 import os
+import platform
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from earthinstruct.datasets import list_datasets
+from earthinstruct.errors import checked_arguments
+from earthinstruct.registry import FOLDERS, PluginError, list_methods, more_methods, plugins
+from earthinstruct.results import Shown
+
+if TYPE_CHECKING:
+    from earthinstruct.results import Block
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,79 @@ class Torch:
     problem: str | None = None
 
 
+@dataclass(frozen=True)
+class Machine(Shown):
+    """What works on this machine and what is missing.
+
+    Attributes:
+        earthinstruct: the version of this package.
+        python: the version of Python.
+        platform: the operating system and the processor.
+        torch: the torch that methods would import.
+        devices: what models can run on.
+        folders: folders that fill up over time.
+        problems: why a plug-in cannot name its folder.
+        datasets: the rows of `list_datasets`.
+        methods: the rows of `list_methods`.
+        more_methods: how to get more methods; empty if others than the controls are installed.
+    """
+
+    earthinstruct: str
+    python: str
+    platform: str
+    torch: Torch
+    devices: list[Device]
+    folders: list[Folder]
+    problems: list[str]
+    datasets: list[dict[str, str | None]]
+    methods: list[dict[str, str]]
+    more_methods: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether no plug-in is broken."""
+        missing = [*(row["missing"] for row in self.datasets), *(row["missing"] for row in self.methods)]
+        return not self.problems and not any(str(what).startswith("warning:") for what in missing)
+
+    def blocks(self) -> Iterator[Block]:
+        """A line for each thing, "ok" or "missing"."""
+        yield f"ok       earthinstruct {self.earthinstruct}, Python {self.python}, {self.platform}"
+        torch = self.torch
+        yield f"ok       torch {torch.version}" if torch.problem is None else f"missing  torch: {torch.problem}"
+        yield from (f"ok       device {device}" for device in self.devices)
+        yield from (f"ok       {folder}" for folder in self.folders)
+        yield from (f"missing  {problem}" for problem in self.problems)
+        rows = [("dataset", row["name"], "", row["missing"]) for row in self.datasets]
+        rows += [("method", row["name"], ":", row["missing"]) for row in self.methods]
+        for kind, name, colon, missing in rows:
+            yield f"missing  {kind} {name}{colon} {missing}" if missing else f"ok       {kind} {name}"
+        if self.more_methods:
+            yield f"missing  methods: {self.more_methods}"
+
+
+@checked_arguments
+def doctor(*, data: Path | str | None = None) -> Machine:
+    """What works on this machine, what is missing, and how to get it. It imports torch, which takes seconds.
+
+    Args:
+        data: the folder of the user's data; None: see `earthinstruct.datasets.data_root`.
+    """
+    torch, devices = torch_and_devices()
+    places, problems = folders()
+    return Machine(
+        earthinstruct=version("earthinstruct"),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        torch=torch,
+        devices=devices,
+        folders=places,
+        problems=problems,
+        datasets=list_datasets(data),
+        methods=list_methods(),
+        more_methods=more_methods(),
+    )
+
+
 def torch_and_devices() -> tuple[Torch, list[Device]]:
     """Torch, and the devices that it finds; importing it takes seconds."""
     processors = Device("cpu", f"{os.cpu_count() or 1} processors")
@@ -88,8 +173,6 @@ def folders() -> tuple[list[Folder], list[str]]:
     path.
     """
     from platformdirs import user_cache_path
-
-    from earthinstruct.registry import FOLDERS, PluginError, plugins
 
     found, problems = [_folder("caches", user_cache_path("earthinstruct"))], []
     for plugin in plugins(FOLDERS).values():

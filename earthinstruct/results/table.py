@@ -1,46 +1,45 @@
-"""Results as a table in the terminal. Values in percent."""
+"""Results as a table: a row for each task and group of categories, then what a reader must know about it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from earthinstruct.metrics import HEADLINES, PERCENT, Unit, Value, in_group, value_at
-from earthinstruct.results import Result
-from earthinstruct.running import Skipped
+from earthinstruct.results.shown import new_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from earthinstruct.results.result import Result
+    from earthinstruct.results.shown import Block
 
 _FAILURES_SHOWN = 5
 _GROUPS = ("all", "base", "novel")
 
 
-def print_results(results: Sequence[Result], skipped: Iterable[Skipped] = (), console: Console | None = None) -> None:
-    """One table: a row for each task and group of categories, then what a reader must know about it.
+def result_blocks(results: Sequence[Result]) -> Iterator[Block]:
+    """One table of all results, and remarks. Values in percent.
 
     Args:
         results: runs of one method, scored with the same metric plug-ins.
-        skipped: tasks the method declined.
-        console: where to print; None: standard output.
     """
-    console = console or Console()
+    from rich.text import Text
+
     if results:
         first = results[0]
-        console.print(
-            f"{first.method.name} on {first.task.dataset.name}, protocol {first.protocol}", style="bold", markup=False
-        )
-        console.print(_table(results))
-        console.print("percent; Cnt, Box, Mask: F1; AP: AP_nc50; ±: half of the 95 % interval over images", style="dim")
+        yield Text(f"{first.method.name} on {first.task.dataset.name}, protocol {first.protocol}", style="bold")
+        yield _table(results)
+        yield Text("percent; Cnt, Box, Mask: F1; AP: AP_nc50; ±: half of the 95 % interval over images", style="dim")
         if first.metrics.extra:
-            console.print(_extra_table(results))
-            console.print("metric plug-ins: in percent, or in the unit that is given", style="dim")
+            yield _extra_table(results)
+            yield Text("metric plug-ins: in percent, or in the unit that is given", style="dim")
         if any(result.metrics.errors is not None for result in results):
-            console.print(_error_table(results))
-            console.print("boxes and counts, in objects over all images; docs/protocol.md defines them", style="dim")
-    for line in [*_remarks(results), *(f"skipped: {task.task.name}: {task.reason}" for task in skipped)]:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+            yield _error_table(results)
+            yield Text("boxes and counts, in objects over all images; docs/protocol.md defines them", style="dim")
+    yield from _remarks(results)
 
 
 def _remarks(results: Sequence[Result]) -> Iterator[str]:
@@ -77,11 +76,9 @@ def _remarks(results: Sequence[Result]) -> Iterator[str]:
 
 
 def _table(results: Sequence[Result]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
     costs = [_cost(result) for result in results]
     shown = [name for name in costs[0] if any(cost[name] for cost in costs)]
-    for heading in ("task", *HEADLINES.values(), *shown):
-        table.add_column(heading, justify="left" if heading == "task" else "right", no_wrap=True)
+    table = new_table("task", *HEADLINES.values(), *shown, left=["task"])
     for result, cost in zip(results, costs, strict=True):
         for group in _GROUPS:
             if group not in result.metrics.counting.groups:
@@ -99,10 +96,9 @@ def _table(results: Sequence[Result]) -> Table:
 
 def _extra_table(results: Sequence[Result]) -> Table:
     """Metric plug-ins: a row for each and for its groups, a column for each task."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("metric", no_wrap=True)
-    for result in results:
-        table.add_column(result.task.name.rpartition("/")[2], justify="right", no_wrap=True)
+    from rich.markup import escape
+
+    table = new_table("metric", *(result.task.name.rpartition("/")[2] for result in results), left=["metric"])
     for name, first in results[0].metrics.extra.items():
         scored = [result.metrics.extra[name] for result in results]
         unit, heading = Unit.of_extra(first.unit), name if first.unit is None else escape(f"{name}, {first.unit}")
@@ -118,11 +114,8 @@ def _extra_table(results: Sequence[Result]) -> Table:
 
 def _error_table(results: Sequence[Result]) -> Table:
     """Error types: a row for each, a column for each task."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("errors", no_wrap=True)
     scored = [(result.task.name, errors) for result in results if (errors := result.metrics.errors) is not None]
-    for name, _ in scored:
-        table.add_column(name.rpartition("/")[2], justify="right", no_wrap=True)
+    table = new_table("errors", *(name.rpartition("/")[2] for name, _ in scored), left=["errors"])
     rows: dict[str, list[int]] = {}
     for _, errors in scored:
         of_box, of_counts = errors.box.total, errors.counting.total

@@ -1,0 +1,52 @@
+"""The scores of a result as a table of pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from earthinstruct.metrics import CATALOGUE, Value, in_group, value_at
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from earthinstruct.results.result import Result
+
+_COLUMNS = ("task", "method", "protocol", "score", "over", "is_group", "value", "low", "high")
+
+
+def scores_frame(result: Result) -> pd.DataFrame:
+    """Every score over groups and single categories; `Result.to_pandas` describes the columns."""
+    import pandas as pd
+
+    named = (result.task.name, result.method.name, result.protocol)
+    frame = pd.DataFrame([(*named, *row) for row in _rows(result.metrics)], columns=list(_COLUMNS))
+    return frame.astype({"value": float, "low": float, "high": float})
+
+
+def _rows(metrics: Any) -> Iterator[tuple[Any, ...]]:
+    """Score, over, is_group, value, low, high."""
+    extra = [f"extra.{name}.mean" for name in metrics.extra]
+    for path in (*CATALOGUE, *extra):
+        whole = value_at(metrics, path)
+        if not isinstance(whole, Value):
+            continue  # the path of a part, or a score that this result does not have
+        name = path.removesuffix(".mean")
+        yield name, "all", True, whole.value, *(whole.ci95 or (None, None))
+        part, _, score = path.rpartition(".")
+        scores = value_at(metrics, part) if part else None
+        for group in getattr(scores, "groups", {}):
+            mean = value_at(metrics, f"{part}.groups.{group}" if path in extra else in_group(path, group))
+            if group != "all":
+                yield name, group, True, mean, None, None
+        for category, found in getattr(scores, "per_category", {}).items():
+            yield name, category, False, *_of_category(found, score)
+
+
+def _of_category(found: Any, score: str) -> tuple[Any, ...]:
+    """The value and the bounds of its interval."""
+    if isinstance(found, Value):  # of a metric plug-in
+        return found.value, *(found.ci95 or (None, None))
+    if isinstance(found, float | None):  # of proposals
+        return found, None, None
+    return getattr(found, score), *(found.ci95.get(score) or (None, None))

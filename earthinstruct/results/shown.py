@@ -1,0 +1,84 @@
+"""How objects print as tables, and render as HTML in a notebook: one list of blocks, written in two ways."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from html import escape
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+Block: TypeAlias = "Table | Text | str"  # a string is a line that is never broken
+
+_WIDEST = 1000  # columns: a printed object does not depend on the terminal
+
+
+class Shown:
+    """A base of objects that print as blocks."""
+
+    __slots__ = ()
+
+    def blocks(self) -> Iterable[Block]:
+        """What is printed, from the top."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        console = Console(
+            file=io.StringIO(), width=_WIDEST, color_system=None, force_jupyter=False, legacy_windows=False
+        )
+        with console.capture() as captured:
+            print_blocks(self.blocks(), console)
+        return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+    def _repr_html_(self) -> str:
+        return "\n".join(_html(block) for block in self.blocks())
+
+
+def print_blocks(blocks: Iterable[Block], console: Console | None = None) -> None:
+    """Print blocks.
+
+    Args:
+        blocks: tables, text and lines.
+        console: where to; None: standard output.
+    """
+    from rich.console import Console
+
+    console = console or Console()
+    for block in blocks:
+        if isinstance(block, str):
+            console.print(block, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        else:
+            console.print(block)
+
+
+def new_table(*headings: str, left: Iterable[str] = (), no_wrap: bool = True) -> Table:
+    """An empty table with headings; numbers stand at the right, the columns in `left` at the left."""
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in left else "right", no_wrap=no_wrap)
+    return table
+
+
+def _html(block: Block) -> str:
+    from rich.text import Text
+
+    if isinstance(block, str | Text):
+        return f"<p>{escape(str(block))}</p>"
+    head = "".join(f"<th>{_cell(column.header)}</th>" for column in block.columns)
+    rows = zip(*(column.cells for column in block.columns), strict=True)
+    body = "".join(f"<tr>{''.join(f'<td>{_cell(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(content: object) -> str:
+    from rich.text import Text
+
+    return escape(Text.from_markup(content).plain if isinstance(content, str) else str(content))
