@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from earthinstruct.metrics import PARTS, PERCENT, PREDICTION_VERDICTS, TARGET_VERDICTS, Metrics, PartScores
+from earthinstruct.metrics import GEOMETRIES, PERCENT, PREDICTION_VERDICTS, TARGET_VERDICTS, GeometryScores, Metrics
 from earthinstruct.reporting.loaded import LoadedRun
 
 MOST_POINTS = 400  # of a scatter; the table under it sums up all
@@ -87,7 +87,7 @@ class Figure:
 
 def category_figure(metrics: Metrics) -> Figure:
     """F1 of each category; the mean over them first, with its interval."""
-    parts = {name: part for name in PARTS if (part := getattr(metrics, name)).per_category}
+    parts = {name: part for name in GEOMETRIES if (part := getattr(metrics, name)).per_category}
     names = [name for name in metrics.counting.per_category if any(_f1(p, name) is not None for p in parts.values())]
     bars = [("all", tuple(_bar(part.f1.value, part.f1.ci95) for part in parts.values()))]
     bars += [(name, tuple(_bar(_f1(part, name)) for part in parts.values())) for name in names]
@@ -237,7 +237,7 @@ def _time_rows(points: Sequence[tuple[int, float]]) -> Iterable[tuple[str, ...]]
             yield span, str(len(seconds)), *(f"{value:.3g}" for value in numbers)
 
 
-def _f1(part: PartScores, category: str) -> float | None:
+def _f1(part: GeometryScores, category: str) -> float | None:
     scores = part.per_category.get(category)
     return None if scores is None else scores.f1
 

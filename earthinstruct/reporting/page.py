@@ -16,13 +16,13 @@ from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.files import replace_file
 from earthinstruct.metrics import (
-    PARTS,
+    GEOMETRIES,
     PERCENT,
     PREDICTION_VERDICTS,
     TARGET_VERDICTS,
     WHOLE_OBJECTS,
+    GeometryScores,
     Metrics,
-    PartScores,
     ProposalScores,
     Unit,
     Value,
@@ -144,7 +144,7 @@ def render(
             result=run.result,
             n_objects=int(run.objects.sum()),
             n_predicted=run.n_predicted,
-            headline=[(part, getattr(metrics, part).f1) for part in PARTS],
+            headline=[(part, getattr(metrics, part).f1) for part in GEOMETRIES],
             scores=score_rows(metrics),
             groups=group_table(metrics),
             figures=[figure for figure in figures if figure is not None],
@@ -168,7 +168,7 @@ def score_rows(metrics: Metrics) -> dict[str, list[Row]]:
         title = field.name.replace("_", " ")
         if isinstance(part, Value):
             found[title] = [_row(field.name, part)]
-        elif isinstance(part, PartScores | ProposalScores):
+        elif isinstance(part, GeometryScores | ProposalScores):
             found[title] = list(_part_rows(field.name, part))
     if metrics.extra:
         found["metric plug-ins"] = [
@@ -177,7 +177,7 @@ def score_rows(metrics: Metrics) -> dict[str, list[Row]]:
     return found
 
 
-def _part_rows(name: str, part: PartScores | ProposalScores) -> Iterator[Row]:
+def _part_rows(name: str, part: GeometryScores | ProposalScores) -> Iterator[Row]:
     for field in msgspec.structs.fields(part):
         value = getattr(part, field.name)
         if isinstance(value, Value):
@@ -203,7 +203,7 @@ def _named_row(name: str, value: Value, unit: Unit) -> Row:
 def group_table(metrics: Metrics) -> list[tuple[str, ...]]:
     """F1 of each group of categories: group, counting, box, mask."""
     return [
-        (group, *(PERCENT.text(getattr(metrics, part).groups.get(group, {}).get("f1")) for part in PARTS))
+        (group, *(PERCENT.text(getattr(metrics, part).groups.get(group, {}).get("f1")) for part in GEOMETRIES))
         for group in metrics.counting.groups
     ]
 

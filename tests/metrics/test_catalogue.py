@@ -8,8 +8,8 @@ from earthinstruct.metrics import (
     CATALOGUE,
     HEADLINES,
     PERCENT,
+    GeometryScores,
     Metrics,
-    PartScores,
     ProposalScores,
     Unit,
     Value,
@@ -27,7 +27,7 @@ def scores(part: type) -> set[str]:
 
 
 def test_every_score_of_a_result_is_in_the_catalogue_and_no_other():
-    of_part = {"proposals": ProposalScores, **dict.fromkeys(ABSENT, PartScores)}
+    of_part = {"proposals": ProposalScores, **dict.fromkeys(ABSENT, GeometryScores)}
     expected = {f"{part}.{name}" for part, kind in of_part.items() for name in scores(kind) - ABSENT.get(part, set())}
     several = {"counting_from_instances", "proposals.at", "proposals.by_size", "sweep", "errors", "extra"}
     expected |= scores(Metrics) | several

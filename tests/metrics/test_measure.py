@@ -24,7 +24,7 @@ from earthinstruct.metrics import (
 )
 from earthinstruct.metrics.scores import f1
 
-PARTS = ("counting", "box", "mask")
+GEOMETRIES = ("counting", "box", "mask")
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -133,7 +133,7 @@ def test_controls(build, protocol, scored) -> None:
     values = np.ones(40) if scored else None
     perfect = measure(truth, build.predicted(replace(targets, scores=values), truth, proposals=targets), protocol)
     empty = measure(truth, build.predicted(build.instances([]), truth), protocol)
-    for part in PARTS:
+    for part in GEOMETRIES:
         assert getattr(perfect, part).f1.value == 1
         assert getattr(perfect, part).f1.ci95 == (1, 1)
         assert getattr(empty, part).f1.value == 0
