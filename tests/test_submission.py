@@ -78,7 +78,7 @@ def test_an_honest_result_holds(verdicts):
         (
             with_box(lambda box: replace(box, f1=replace(box.f1, ci95=(0.2, 0.3)))),
             "intervals",
-            "box.f1 are not those of 1000 resamples",
+            "box.f1 differ from those of 1000 resamples",
         ),
         (with_box(lambda box: replace(box, f1=replace(box.f1, ci95=None))), "intervals", "box.f1 are not"),
         (
@@ -143,5 +143,5 @@ def test_a_metric_that_a_result_names_is_never_loaded_from_a_file(run, tmp_path)
     (run / "result.json").write_bytes(as_json(result))
     findings = validate_submission(run, run / "result.json", dataset=str(tmp_path / "set/annotations.json"))
     (problem,) = (finding.problem for finding in findings if finding.problem)
-    assert problem.endswith("metrics of your own are not scored again here; score again without --metric")
+    assert problem.endswith("metric plug-ins cannot be validated; score again without --metric")
     assert not (tmp_path / "ran").exists()

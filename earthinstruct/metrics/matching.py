@@ -68,7 +68,7 @@ def find_pairs(
 
 
 def _cells(predictions: Instances, targets: Instances, agnostic: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Number the cell (image, category) of each instance: int64 (predictions,), (targets,). Only equal cells can pair."""
+    """Number the cell (image, category) of each instance: int64 (predictions,), (targets,)."""
     if agnostic:
         return predictions.image, targets.image
     span = int(max(predictions.category.max(initial=0), targets.category.max(initial=0))) + 1

@@ -260,7 +260,7 @@ def test_what_cannot_be_reported_is_one_clear_error(make_run, tmp_path):
     with pytest.raises(EarthInstructError, match="cannot be written"):
         write_report(folder, tmp_path / "none" / "page.html", dataset=file)
     other, _ = make_run("other", setting="open_vocabulary", counts_only=True)
-    with pytest.raises(EarthInstructError, match="do not compare"):
+    with pytest.raises(EarthInstructError, match="cannot be compared"):
         write_report(folder, dataset=file, against=other)
     (folder / "predictions.jsonl").write_text("")
     with pytest.raises(EarthInstructError, match="has changed since it was scored"):

@@ -480,7 +480,7 @@ def test_a_second_interrupt_stops_at_once(start, tmp_path):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=100)
     assert process.returncode == 130
-    assert b"the same command without --overwrite goes on from there" in said
+    assert b"continue with the same command without --overwrite" in said
 
 
 def wait_for_the_end_of_group(group):
