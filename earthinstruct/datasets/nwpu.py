@@ -87,8 +87,8 @@ def _of_text(root: Path, sources: Sources, progress: Progress | None) -> list[Tr
     unused = sorted({path.stem for path in texts.glob("*.txt")} - {path.stem for path in files})
     if unused:
         raise DataError(
-            f"{texts} annotates images that are not in {folder}: {', '.join(unused[:5])}; unpack the positive image set "
-            "there"
+            f"{texts} annotates images that are not in {folder}: {', '.join(unused[:5])}; unpack the positive image "
+            "set there"
         )
     for path in files:
         if not path.stem.isdecimal():
