@@ -101,7 +101,7 @@ class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 
     def after(self, spent: Usage) -> Record:
         """Add the usage of earlier attempts; returns a copy."""
-        return msgspec.structs.replace(self, **_cost(Usage.total([spent, self.usage])))
+        return msgspec.structs.replace(self, **_cost(Usage.join([spent, self.usage])))
 
 
 def _cost(usage: Usage) -> dict[str, Any]:

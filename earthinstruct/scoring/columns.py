@@ -85,7 +85,7 @@ class Survey:
             DataError: lengths differ, a count is out of range, or only some images have scores.
         """
         if record is not None:
-            self.usage = Usage.total([self.usage, record.usage])
+            self.usage = Usage.join([self.usage, record.usage])
         if record is None or record.error is not None:
             self.failed[image] = "no prediction" if record is None or record.error is None else record.error
             return

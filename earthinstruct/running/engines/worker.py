@@ -175,7 +175,7 @@ class Worker:
         except BaseException as error:  # sys.exit(), a panic of a library in Rust: those are no Exceptions
             known = error.usage if isinstance(error, PredictionError) else None
             total = Usage({"total": time.perf_counter() - started})
-            return Record.of_failure(image_id, self._reason(error), Usage.total([known or Usage(), total]))
+            return Record.of_failure(image_id, self._reason(error), Usage.join([known or Usage(), total]))
         finally:
             self._end_copies()
 
