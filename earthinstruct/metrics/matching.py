@@ -215,7 +215,7 @@ def _stars(pairs: Pairs) -> NDArray[np.int64]:
 
     A star is a connected component around one ground truth whose predictions pair with nothing else, or around one
     prediction whose ground truths pair with nothing else. Only one of its pairs can be matched, so every rule takes the
-    best one. Most pairs are in stars; only the rest needs a search.
+    first one by its sort keys. Only the other pairs need a search.
     """
     several = [
         np.bincount(index, minlength=n)[index] > 1

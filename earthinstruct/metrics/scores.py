@@ -22,12 +22,12 @@ def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> NDArray[np.flo
 
 
 def precision(columns: Columns) -> NDArray[np.float64]:
-    """Tp / (tp + fp); 0 where nothing was predicted."""
+    """Precision: tp / (tp + fp); 0 where nothing was predicted."""
     return _ratio(columns["tp"], columns["tp"] + columns["fp"])
 
 
 def recall(columns: Columns) -> NDArray[np.float64]:
-    """Tp / (tp + fn); 0 where there is no ground truth."""
+    """Recall: tp / (tp + fn); 0 where there is no ground truth."""
     return _ratio(columns["tp"], columns["tp"] + columns["fn"])
 
 
