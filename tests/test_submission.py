@@ -80,7 +80,7 @@ def test_an_honest_result_holds(verdicts):
             "intervals",
             "box.f1 differ from those of 1000 resamples",
         ),
-        (with_box(lambda box: replace(box, f1=replace(box.f1, ci95=None))), "intervals", "box.f1 are not"),
+        (with_box(lambda box: replace(box, f1=replace(box.f1, ci95=None))), "intervals", "box.f1 differ"),
         (
             lambda result: replace(result, metrics=replace(result.metrics, counting_from_instances=None)),
             "scores follow from the predictions",
@@ -108,7 +108,7 @@ def test_scores_of_another_task_are_not_compared_and_that_is_said(verdicts, part
     failed = verdicts(changed("task", **part))
     assert list(failed) == [check, *CHECKS[6:]]
     assert "the result says 0" in failed[check]
-    assert all(failed[name].startswith("not done") for name in CHECKS[6:])
+    assert all(failed[name].startswith("not checked") for name in CHECKS[6:])
 
 
 def test_the_command_prints_every_check(run, tmp_path, capsys):

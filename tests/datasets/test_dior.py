@@ -165,6 +165,6 @@ def test_a_mask_file_is_read_without_running_it(tmp_path, monkeypatch, content, 
 def test_a_malicious_object_is_never_made(tmp_path):
     root, masks = make_dior(tmp_path / "dior"), make_samrs(tmp_path / "ins")
     (masks / "00011.pkl").write_bytes(pickle.dumps([Malicious(tmp_path / "pwned")]))
-    with pytest.raises(DataError, match="it is refused and nothing was run"):
+    with pytest.raises(DataError, match="it was refused, and nothing was executed"):
         prepare_dior(root, masks=masks)
     assert not (tmp_path / "pwned").exists()

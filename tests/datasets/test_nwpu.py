@@ -83,7 +83,7 @@ def test_a_malformed_line_is_named(tmp_path, line, message):
 def test_what_is_missing_is_named_with_the_next_step(tmp_path):
     with pytest.raises(DataError, match=r"positive image set\. Unpack the official download there"):
         prepare_nwpu(tmp_path)
-    with pytest.raises(DataError, match="give the folder that NWPU VHR-10 was unpacked to"):
+    with pytest.raises(DataError, match="give the folder into which NWPU VHR-10 was unpacked"):
         prepare_nwpu(tmp_path / "none")
     root = make_nwpu(tmp_path / "nwpu")
     with pytest.raises(DataError, match="give it with --annotations FILE"):

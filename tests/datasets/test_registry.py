@@ -14,7 +14,7 @@ from earthinstruct.errors import DataError, UnknownNameError
 
 
 def test_an_unknown_dataset_gets_a_suggestion():
-    with pytest.raises(UnknownNameError, match=r"did you mean 'nwpu'.*COCO file of your own"):
+    with pytest.raises(UnknownNameError, match=r"did you mean 'nwpu'.*your own COCO file"):
         load_dataset("nwppu")
 
 

@@ -313,7 +313,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on_later(numbered, faulty, tmp_pat
     whole = run(f"{faulty}:Faulty", numbered, tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(RecordWriter, "write", full)
-        with pytest.raises(EarthInstructError, match=r"cannot be written: No space left on device; .*is kept"):
+        with pytest.raises(EarthInstructError, match=r"cannot be written: No space left on device; .*are kept"):
             run(f"{faulty}:Faulty", numbered, tmp_path / "full")
     assert predictions_file(tmp_path / "full").read_bytes().count(b"\n") == 4
     resumed = run(f"{faulty}:Faulty", numbered, tmp_path / "full")

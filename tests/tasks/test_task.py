@@ -65,7 +65,7 @@ def test_a_parent_may_be_written_with_underscores():
         (("open_vocab",), UnknownNameError, "did you mean 'open_vocabulary'"),
         (("open_subclass", "sport field"), UnknownNameError, "did you mean 'sports field'"),
         (("open_ended", "sports field"), EarthInstructError, "needs setting 'open_subclass'"),
-        (("all", None, "text"), EarthInstructError, "one task, not with 4"),
+        (("all", None, "text"), EarthInstructError, "one task, not for 4"),
     ],
 )
 def test_wrong_names_are_answered(arguments, error, message):
