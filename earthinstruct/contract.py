@@ -106,7 +106,7 @@ class Usage:
         return _remade(self)
 
     @staticmethod
-    def total(usages: Iterable[Usage]) -> Usage:
+    def join(usages: Iterable[Usage]) -> Usage:
         """All of them added up."""
         seconds: dict[str, float] = {}
         events: Counter[str] = Counter()

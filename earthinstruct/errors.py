@@ -1,4 +1,4 @@
-"""The errors that a user can cause and mend. The command line prints them as one line and exits with 2.
+"""Errors that a user can cause and fix. The command line prints them in one line and exits with status 2.
 
 `checked_arguments` gives public functions such an error for an argument of a wrong type.
 """
@@ -23,23 +23,23 @@ _R = TypeVar("_R")
 
 
 class EarthInstructError(Exception):
-    """A mistake in what was given: names the thing, the place, what was expected and the next step."""
+    """Invalid input. The message names the thing, the place, what was expected and the next step."""
 
 
 class DataError(EarthInstructError):
-    """A file or folder that is missing, malformed or inconsistent."""
+    """A file or folder is missing, malformed or inconsistent."""
 
 
 class ContractError(EarthInstructError, ValueError):
-    """A value that breaks the contract between a method and the benchmark."""
+    """A value breaks the contract between a method and the benchmark."""
 
 
 class PredictionError(EarthInstructError):
-    """A method has no prediction for an image, but has spent something on it.
+    """A method could not predict an image, but spent time or tokens on it.
 
     Args:
-        message: why.
-        usage: the tokens and seconds; they go into the record of the failure. None: not known.
+        message: the reason.
+        usage: the seconds and tokens spent, stored in the record of the failure. None if unknown.
     """
 
     def __init__(self, message: str, usage: Usage | None = None) -> None:
@@ -48,13 +48,13 @@ class PredictionError(EarthInstructError):
 
 
 class UnknownNameError(EarthInstructError):
-    """A name that is not registered.
+    """A name is not registered.
 
     Args:
-        kind: what was looked up, in the singular ("method", "dataset", "setting").
-        name: the name that was given.
-        known: the names that exist.
-        next_step: what to do about it, added at the end.
+        kind: the kind of name in the singular ("method", "dataset", "setting").
+        name: the unknown name.
+        known: all registered names.
+        next_step: advice, added at the end of the message.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], next_step: str = "") -> None:

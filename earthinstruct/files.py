@@ -1,4 +1,4 @@
-"""JSON files in and out: every malformed one is a `DataError` that names it."""
+"""Read JSON files, and write files and folders atomically. Malformed files raise a `DataError` that names the file."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from earthinstruct.errors import DataError
 
 _T = TypeVar("_T")
 
-# msgspec reports foreign bytes in text and bottomless nesting by the errors of Python
+# besides its own error, msgspec raises those of Python for invalid UTF-8 and for nesting that is too deep
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def read_bytes(path: Path, what: str) -> bytes:
-    """The content of a file.
+    """Read a file.
 
     Raises:
-        DataError: it cannot be read; `what` names it.
+        DataError: the file cannot be read; the message starts with `what`.
     """
     try:
         return path.read_bytes()
@@ -39,11 +39,11 @@ def decode_json(content: bytes, decoder: msgspec.json.Decoder[_T], problem: str)
 
     Args:
         content: the JSON text, with or without a byte order mark.
-        decoder: of the expected type.
-        problem: the message of an error, with `{error}` where the reason goes.
+        decoder: a decoder for the expected type.
+        problem: the error message; `{error}` in it is replaced by the reason.
 
     Raises:
-        DataError: it is not JSON of that type.
+        DataError: the content is not JSON of that type.
     """
     try:
         return decoder.decode(content.removeprefix(codecs.BOM_UTF8))
@@ -52,26 +52,27 @@ def decode_json(content: bytes, decoder: msgspec.json.Decoder[_T], problem: str)
 
 
 def as_json(value: Any) -> bytes:
-    """Readable JSON with a final line break, in the order of the fields."""
+    """Encode a value as indented JSON with a final line break, keys in the order of the fields."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
 
 
 def replace_file(path: Path, content: bytes | Iterable[bytes]) -> None:
-    """Write a file as a whole: whoever reads it, and whenever this is interrupted, it is the old one or the new one.
+    """Write a file atomically: readers see the old or the new content, even if the program stops in between.
 
     Args:
         path: the file.
-        content: all of it, or its parts in turn.
+        content: the bytes, at once or in pieces.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{uuid4().hex}.tmp")  # two processes may write the same file
+    # the random name keeps apart two processes that write the same file
+    beside = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
         with beside.open("wb") as file:
             file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
-            os.fsync(file.fileno())  # else a power cut after the renaming may leave an empty file
+            os.fsync(file.fileno())  # otherwise a power cut after the rename could leave an empty file
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
@@ -80,11 +81,11 @@ def replace_file(path: Path, content: bytes | Iterable[bytes]) -> None:
 
 @contextmanager
 def new_folder(folder: Path, next_step: str) -> Iterator[Path]:
-    """A folder to fill, which gets its name when it is whole; when it does not come to that, nothing is left behind.
+    """Create a folder atomically: fill a temporary folder, which is renamed at the end, or removed after an error.
 
     Args:
-        folder: its name; must not exist, or be empty.
-        next_step: what an error says to do where it is not empty.
+        folder: the final name; must be missing or empty.
+        next_step: advice for the error message if the folder is not empty.
 
     Raises:
         DataError: `folder` is not empty or cannot be written.
@@ -93,14 +94,14 @@ def new_folder(folder: Path, next_step: str) -> Iterator[Path]:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise DataError(f"{folder} exists already; {next_step}")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            yield part
-            part.chmod(0o755)  # mkdtemp makes folders that only the owner can read
+            yield unfinished
+            unfinished.chmod(0o755)  # mkdtemp makes folders that only the owner can read
             if folder.exists():
                 folder.rmdir()
-            part.rename(folder)
+            unfinished.rename(folder)
         finally:
-            shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error}") from error

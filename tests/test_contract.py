@@ -130,8 +130,8 @@ def test_malformed_usage_is_refused(fields, message):
 
 def test_usages_add_up():
     one = Usage({"a": 1.0, "b": 2.0}, 3, 4, {"lost": 1})
-    assert Usage.total([one, Usage({"b": 0.5}, 1), one]) == Usage({"a": 2.0, "b": 4.5}, 7, 8, {"lost": 2})
-    assert Usage.total([]) == Usage()
+    assert Usage.join([one, Usage({"b": 0.5}, 1), one]) == Usage({"a": 2.0, "b": 4.5}, 7, 8, {"lost": 2})
+    assert Usage.join([]) == Usage()
 
 
 def test_a_mask_of_another_size_than_the_image_is_refused():

@@ -74,7 +74,7 @@ def test_check_names_what_is_not_what_the_results_give(root, result):
     (root / "tables" / "old.md").write_text("")
     assert check_leaderboards(root) == [
         "tables/old.md is left over",
-        "tables/set/open_ended.md is not what the results give",
+        "tables/set/open_ended.md differs from the results",
     ]
 
 
@@ -83,13 +83,13 @@ def test_a_result_is_never_replaced_and_lies_where_it_belongs(root, result):
     with pytest.raises(DataError, match="never replaced"):
         file_result(root, result)
     path.rename(path.with_name("2.0.json"))
-    with pytest.raises(DataError, match=r"belongs to results/set/open_ended/constant/1\.0\.json"):
+    with pytest.raises(DataError, match=r"should be results/set/open_ended/constant/1\.0\.json"):
         build_leaderboards(root)
 
 
 def test_a_folder_that_is_not_there_is_not_made(tmp_path, result):
     for act in (build_leaderboards, check_leaderboards, lambda root: file_result(root, result)):
-        with pytest.raises(DataError, match=r"there is no folder .*nowhere; name that of the leaderboards with --root"):
+        with pytest.raises(DataError, match=r"folder .*nowhere does not exist; give its path with --root"):
             act(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
 

@@ -66,4 +66,4 @@ def test_an_installed_plugin_is_listed_checked_and_evaluated(earthinstruct, coco
     # everything else is checked all the same
     findings = {f.check: f for f in validate(folder, folder / "result.json", dataset=str(file))}
     assert [check for check, finding in findings.items() if finding.problem] == ["metric plug-ins"]
-    assert findings["metric plug-ins"].problem.startswith("'count-bias': metrics of your own are not scored again")
+    assert findings["metric plug-ins"].problem.startswith("'count-bias': metric plug-ins cannot be validated")

@@ -204,7 +204,7 @@ def test_a_name_from_data_does_not_leave_its_folder(coco, write_coco, name):
     file = write_coco(coco)
     coco["images"][0]["file_name"] = name
     file.write_text(json.dumps(coco))
-    with pytest.raises(DataError, match="leaves the image folder"):
+    with pytest.raises(DataError, match="leads out of the image folder"):
         load_dataset(str(file))
 
 

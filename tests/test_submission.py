@@ -78,9 +78,9 @@ def test_an_honest_result_holds(verdicts):
         (
             with_box(lambda box: replace(box, f1=replace(box.f1, ci95=(0.2, 0.3)))),
             "intervals",
-            "box.f1 are not those of 1000 resamples",
+            "box.f1 differ from those of 1000 resamples",
         ),
-        (with_box(lambda box: replace(box, f1=replace(box.f1, ci95=None))), "intervals", "box.f1 are not"),
+        (with_box(lambda box: replace(box, f1=replace(box.f1, ci95=None))), "intervals", "box.f1 differ"),
         (
             lambda result: replace(result, metrics=replace(result.metrics, counting_from_instances=None)),
             "scores follow from the predictions",
@@ -108,7 +108,7 @@ def test_scores_of_another_task_are_not_compared_and_that_is_said(verdicts, part
     failed = verdicts(changed("task", **part))
     assert list(failed) == [check, *CHECKS[6:]]
     assert "the result says 0" in failed[check]
-    assert all(failed[name].startswith("not done") for name in CHECKS[6:])
+    assert all(failed[name].startswith("not checked") for name in CHECKS[6:])
 
 
 def test_the_command_prints_every_check(run, tmp_path, capsys):
@@ -143,5 +143,5 @@ def test_a_metric_that_a_result_names_is_never_loaded_from_a_file(run, tmp_path)
     (run / "result.json").write_bytes(as_json(result))
     findings = validate(run, run / "result.json", dataset=str(tmp_path / "set/annotations.json"))
     (problem,) = (finding.problem for finding in findings if finding.problem)
-    assert problem.endswith("metrics of your own are not scored again here; score again without --metric")
+    assert problem.endswith("metric plug-ins cannot be validated; score again without --metric")
     assert not (tmp_path / "ran").exists()

@@ -1,4 +1,4 @@
-"""Readers of datasets: any COCO file, and the named datasets of the benchmark."""
+"""Read and prepare datasets: any COCO file, folders in other formats, and the named datasets of the benchmark."""
 
 from earthinstruct.datasets.coco import read_coco
 from earthinstruct.datasets.dataset import Dataset, ImageRecord, Origin, targets_of

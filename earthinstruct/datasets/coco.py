@@ -1,4 +1,4 @@
-"""Reads COCO annotation files, and refuses what is inconsistent before it can become a wrong number."""
+"""Read COCO annotation files, and refuse inconsistent ones before they can cause wrong scores."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class _Annotation(msgspec.Struct):
 
 
 class _File(msgspec.Struct):
-    """`annotations` as they stand in the file: decoded some at a time, so that never all are Python objects."""
+    """A COCO file. `annotations` are left encoded, and decoded some at a time to save memory."""
 
     images: list[_Image]
     annotations: list[msgspec.Raw]
@@ -59,8 +59,8 @@ class _DecodedFile(_File):
 _DECODER = msgspec.json.Decoder(_File)
 _ANNOTATIONS_DECODER = msgspec.json.Decoder(list[_Annotation])
 _ANNOTATIONS_AT_ONCE = 2_000
-_NO_PARENT = ("", "none")  # what tools write as supercategory where there is none
-_LARGEST_ID = 2**63 - 1  # of an annotation: what a column holds
+_NO_PARENT = ("", "none")  # written by tools as supercategory of categories without one
+_LARGEST_ID = 2**63 - 1  # annotation ids are stored as int64
 
 
 def read_coco(
@@ -77,11 +77,12 @@ def read_coco(
         path: the JSON file. Ids may start at 0; image ids may be numbers or text.
         name: the dataset's name.
         image_root: the folder of the images, or None.
-        vocabulary: the categories the file must have; None: the file's own, with its `supercategory` as parents.
+        vocabulary: the categories that the file must have. None: take the categories from the file, with their
+            `supercategory` as parents.
         renamed: category name in the file -> name in the vocabulary.
 
     Raises:
-        DataError: the file is missing, is not COCO, or contradicts itself; the message names the entry.
+        DataError: the file is missing, is not COCO, or is inconsistent; the message names the entry.
     """
     content = read_bytes(path, "annotation file")
     return parse_coco(content, path, name=name, image_root=image_root, vocabulary=vocabulary, renamed=renamed)
@@ -96,18 +97,18 @@ def parse_coco(
     vocabulary: Vocabulary | None = None,
     renamed: dict[str, str] | None = None,
 ) -> Dataset:
-    """The content of a COCO annotation file as a `Dataset`.
+    """Parse the content of a COCO annotation file as a `Dataset`.
 
     Args:
-        content: JSON.
-        path: what an error calls it: the file, or the folder that it was made from.
-        name: as in `read_coco`, and so are the rest.
-        image_root: the folder of the images, or None.
-        vocabulary: the categories it must have, or None.
-        renamed: category name in the content -> name in the vocabulary.
+        content: the JSON.
+        path: the file, or the folder from which the content was made, for errors.
+        name: as in `read_coco`.
+        image_root: as in `read_coco`.
+        vocabulary: as in `read_coco`.
+        renamed: as in `read_coco`.
 
     Raises:
-        DataError: it is not COCO, or contradicts itself; the message names the entry.
+        DataError: the content is not COCO, or is inconsistent; the message names the entry.
     """
     reader = _Reader(path, content, renamed or {})
     known = reader.vocabulary(vocabulary)
@@ -121,17 +122,17 @@ def parse_coco(
         annotations=columns.annotations(),
         masks=columns.masks(),
         no_masks_reason=columns.no_masks_reason,
-        image_root=None if image_root is None else image_root.absolute(),  # a method may change where it is
+        image_root=None if image_root is None else image_root.absolute(),  # a method may change the working folder
         sha256=hashlib.sha256(content).hexdigest(),
         category_ids=tuple(ids[category] for category in known.categories),
     )
 
 
 def check_file_name(file_name: str, where: str) -> None:
-    """Refuse a file name from data that could leave its folder.
+    """Refuse a file name that could lead out of its folder.
 
     Raises:
-        DataError: the name is empty, absolute, or has a `..` part, a drive or a backslash.
+        DataError: the name is empty or absolute, or has `..`, a drive or a backslash.
     """
     parts = PurePosixPath(file_name)
     if (
@@ -142,11 +143,11 @@ def check_file_name(file_name: str, where: str) -> None:
         or ":" in file_name
         or "\0" in file_name
     ):
-        raise DataError(f"{where}: file name {file_name!r} leaves the image folder; give a path relative to it")
+        raise DataError(f"{where}: file name {file_name!r} leads out of the image folder; give a path relative to it")
 
 
 class _Columns:
-    """The annotations of a file in columns, read some at a time, so that never all are Python objects."""
+    """The annotations of a file in columns, read some at a time to save memory."""
 
     def __init__(self, reader: _Reader, vocabulary: Vocabulary) -> None:
         self.no_masks_reason: str | None = None
@@ -171,7 +172,7 @@ class _Columns:
         self._refuse_repeated_ids(reader)
 
     def annotations(self) -> Instances:
-        """Without masks; views, no copies."""
+        """The annotations without masks, as views of the columns."""
         return Instances(
             np.frombuffer(self._image, dtype=np.int64),
             np.frombuffer(self._category, dtype=np.int64),
@@ -179,7 +180,7 @@ class _Columns:
         )
 
     def masks(self) -> AnnotationMasks | None:
-        """The masks, where every annotation has one."""
+        """The masks; None unless every annotation has one."""
         if self.no_masks_reason is not None:
             return None
         return AnnotationMasks(self._whole, np.frombuffer(self._several, dtype=np.int64), self._first)
@@ -194,7 +195,7 @@ class _Columns:
 
 
 class _Reader:
-    """The checks of one file, so that every message can name it."""
+    """Reads and checks one file; its errors name the file."""
 
     def __init__(self, path: Path, content: bytes, renamed: dict[str, str]) -> None:
         self.path = path
@@ -210,19 +211,21 @@ class _Reader:
         return decode_json(content, decoder, f"{self.path} {problem}")
 
     def entries(self, start: int) -> list[_Annotation]:
-        """Some annotations from `start` on."""
+        """Decode a batch of annotations, starting at `start`."""
         raw = self.file.annotations[start : start + _ANNOTATIONS_AT_ONCE]
         try:
             return self.decoded(b"[" + b",".join(raw) + b"]", _ANNOTATIONS_DECODER)
         except DataError:
-            self.decoded(self.content, msgspec.json.Decoder(_DecodedFile))  # names the place in the whole file
+            self.decoded(
+                self.content, msgspec.json.Decoder(_DecodedFile)
+            )  # raises an error with the place in the whole file
             raise
 
     def error(self, message: str) -> DataError:
         return DataError(f"{self.path}: {message}")
 
     def repeated(self, value: object, where: str, what: str) -> DataError:
-        return self.error(f"{where} repeats the {what} {value!r}; every {what} must be there once")
+        return self.error(f"{where} repeats the {what} {value!r}; every {what} must be unique")
 
     def refuse_repeated(self, values: Iterable[object], where: str, what: str) -> None:
         seen = set()
@@ -276,7 +279,7 @@ class _Reader:
                 raise self.error(f"images[{i}] has size {image.width}x{image.height}; expected at most 2^32 - 1 pixels")
 
     def annotations(self, known_categories: Collection[int]) -> Iterator[tuple[int, list[_Annotation], list[int]]]:
-        """The annotations, some at a time: the index of the first, themselves, and the index of the image of each."""
+        """Check the annotations in batches; yields the index of the first, the batch, and the image index of each."""
         image_index = {image.id: i for i, image in enumerate(self.file.images)}
         for start in range(0, len(self.file.annotations), _ANNOTATIONS_AT_ONCE):
             entries = self.entries(start)
@@ -307,10 +310,10 @@ class _Reader:
             )
 
     def masks(self, entries: list[_Annotation], image_index: list[int], start: int) -> tuple[list[RLE], dict[int, RLE]]:
-        """The masks of some entries, the first of them annotation `start`.
+        """Encode and check the masks of a batch of entries; the first entry is annotation `start`.
 
         Returns:
-            The masks; and index into `entries` -> the mask of the first polygon alone, of those with several.
+            The masks, and for entries with several polygons: index in `entries` -> mask of the first polygon.
         """
         whole: list[RLE] = []
         first: dict[int, RLE] = {}
@@ -323,7 +326,7 @@ class _Reader:
                 whole.append(self.mask_of_polygons(entry.segmentation, image, where))
                 if len(entry.segmentation) > 1:
                     first[i] = self.mask_of_polygons(entry.segmentation[:1], image, where)
-        if any(isinstance(entry.segmentation, dict) for entry in entries):  # polygons were encoded here
+        if any(isinstance(entry.segmentation, dict) for entry in entries):  # masks from polygons are valid
             try:
                 decode_rles(whole, "annotations", before=start)
             except ContractError as error:
@@ -342,7 +345,7 @@ class _Reader:
             raise self.error(message) from error
         if rle["size"] != size:
             raise self.error(
-                f"{where} has a mask of size {list(rle['size'])}, its image is {list(size)} (height, width)"
+                f"{where} has a mask of size {list(rle['size'])}; expected {list(size)} (height, width) of its image"
             )
         return rle
 
@@ -358,6 +361,6 @@ class _Reader:
                 raise self.error(
                     f"{where} has a polygon vertex at {far}, far outside its {image.width}x{image.height} image"
                 )
-        parts = coco_mask.frPyObjects(polygons, image.height, image.width)
-        whole = parts[0] if len(parts) == 1 else coco_mask.merge(parts)
+        masks = coco_mask.frPyObjects(polygons, image.height, image.width)
+        whole = masks[0] if len(masks) == 1 else coco_mask.merge(masks)
         return RLE(size=(image.height, image.width), counts=whole["counts"].decode())

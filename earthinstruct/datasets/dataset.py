@@ -18,7 +18,7 @@ from earthinstruct.tasks import ExactMapper, ExactThenMapper, LabelMapper, Task,
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One image of a dataset. `file_name` is relative to the image folder and never leaves it."""
+    """One image of a dataset. `file_name` is a path relative to the image folder, and lies inside it."""
 
     id: ImageId
     file_name: str
@@ -28,12 +28,12 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What `load_dataset` was given, with absolute paths: enough to load a dataset again from any folder.
+    """The arguments of `load_dataset`, with absolute paths, so that the dataset can be loaded again from any folder.
 
     Attributes:
         name: a registered name, or the absolute path of a file or folder.
-        data: the folder of the user's data; None: for a path, which needs none.
-        images: the folder of the images, where one was given.
+        data: the folder of the user's data; None for a dataset given by path.
+        images: the folder of the images, if one was given.
     """
 
     name: str
@@ -43,12 +43,12 @@ class Origin:
 
 @dataclass(frozen=True, eq=False)
 class AnnotationMasks:
-    """The masks of n annotations, decoded when they are taken.
+    """The masks of n annotations, decoded on `take`.
 
     Attributes:
         whole: n masks.
-        several: int64 (k,), increasing: the annotations with several polygons.
-        first: k masks, of the first polygon of each of them alone.
+        several: int64 (k,), increasing: indices of the annotations with several polygons.
+        first: k masks: the first polygon of each of these annotations.
     """
 
     whole: StoredMasks
@@ -59,11 +59,11 @@ class AnnotationMasks:
         return len(self.whole)
 
     def take(self, indices: NDArray[np.int64] | None = None, *, first_polygon_only: bool = False) -> MaskRuns:
-        """The masks of some annotations.
+        """Decode the masks of some annotations.
 
         Args:
-            indices: which, in any order; None: all.
-            first_polygon_only: only the first polygon of each counts (protocol `paper`).
+            indices: indices of the annotations, in any order; None: all.
+            first_polygon_only: use only the first polygon of each annotation (protocol `paper`).
         """
         indices = np.arange(len(self)) if indices is None else indices
         masks = self.whole.take(indices)
@@ -82,15 +82,15 @@ class Dataset:
         name: for example "dior-mini".
         vocabulary: the categories, in the order of their ids.
         images: the images, in the order of the file.
-        annotations: the ground truth; `image` indexes `images`, `category` indexes the vocabulary's categories. It has
-            no `masks` of its own.
+        annotations: the ground truth. `image` is an index into `images`, `category` an index into the categories of the
+            vocabulary. Its own `masks` is None.
         masks: the masks of the annotations, or None.
-        no_masks_reason: why there are no masks, or None.
-        image_root: the folder of the images, or None when only annotations are at hand.
+        no_masks_reason: why `masks` is None; None if it is not.
+        image_root: the folder of the images; None if the dataset has only annotations.
         sha256: hash of the annotation file.
         category_ids: the id of each category in the annotation file.
-        label_map: the label map that free labels are scored with unless another is given; None: `exact` alone.
-        origin: where it was loaded from; None: it was made in memory.
+        label_map: the default label map for free labels; None: only `exact`.
+        origin: where the dataset was loaded from; None if it was made in memory.
     """
 
     name: str
@@ -107,29 +107,29 @@ class Dataset:
 
     @property
     def mapper(self) -> LabelMapper:
-        """The label mapper that is used unless another is given."""
+        """The default label mapper."""
         return ExactMapper() if self.label_map is None else ExactThenMapper(self.label_map)
 
     def without_truth(self) -> Dataset:
-        """Its images and categories alone: what a method may know of it."""
+        """Remove the ground truth, and keep images and categories, which a method may see."""
         return replace(self, annotations=self.annotations.take(np.zeros(0, dtype=np.int64)), masks=None)
 
     def annotations_of(self, index: int) -> NDArray[np.int64]:
-        """The annotations of one image: increasing int64 (k,)."""
+        """The indices of the annotations of one image: int64 (k,), increasing."""
         order, bounds = self._by_image
         return order[bounds[index] : bounds[index + 1]]
 
     @cached_property
     def _by_image(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The annotations in the order of their images, and where those of each image begin."""
+        """The indices of the annotations sorted by image, and where each image begins among them."""
         image = self.annotations.image
         return np.argsort(image, kind="stable"), np.searchsorted(np.sort(image), np.arange(len(self.images) + 1))
 
     def read_image(self, index: int) -> NDArray[np.uint8]:
-        """The pixels of one image: uint8 RGB (height, width, 3).
+        """Read the pixels of one image: uint8 RGB (height, width, 3).
 
         Raises:
-            DataError: the file is missing, cannot be decoded or has another size than the annotation file says.
+            DataError: the file is missing, cannot be decoded, or differs in size from the annotation file.
         """
         record = self.images[index]
         if self.image_root is None:
@@ -138,15 +138,15 @@ class Dataset:
         if image.shape[:2] != (record.height, record.width):
             turned = image.shape[:2] == (record.width, record.height)
             raise DataError(
-                f"{self.image_root / record.file_name} is {image.shape[1]}x{image.shape[0]} pixels, the annotation "
+                f"{self.image_root / record.file_name} is {image.shape[1]}x{image.shape[0]} pixels, but the annotation "
                 f"file says {record.width}x{record.height}"
-                + ("; an orientation in its EXIF data is not applied: save the picture turned" if turned else "")
+                + ("; EXIF orientation is not applied: save the image rotated" if turned else "")
             )
         return image
 
 
 def targets_of(dataset: Dataset, task: Task, index: int) -> Prediction:
-    """The ground truth of one image as a prediction, limited to the scored categories."""
+    """Convert the ground truth of one image to a prediction, limited to the scored categories."""
     names = dataset.vocabulary.categories
     annotations = dataset.annotations
     scored = np.array([name in task.categories for name in names])

@@ -1,4 +1,4 @@
-"""Prepares DIOR from its official layout (Li et al. 2020), with masks of SAMRS where they are given."""
+"""Prepare DIOR from its official layout (Li et al. 2020), optionally with the masks of SAMRS."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ def prepare_dior(
 ) -> Prepared:
     """Make one annotation file of a split: `ROOT/earthinstruct-dior-<split>.json`.
 
-    Every image must be there. Boxes are the corners of the XML files as they stand: width is xmax - xmin.
+    Every image of the split must exist. Boxes are made from the corners in the XML files, with width xmax - xmin.
 
     Args:
         root: the folder with `JPEGImages-trainval`, `JPEGImages-test`, `Annotations/Horizontal Bounding Boxes` and
             `ImageSets/Main` (or `Main`).
         split: train, val or test.
         masks: a folder of SAMRS mask files, `<image>.pkl`; None: objects have no masks.
-        gt_boxes: `annotated`: the boxes of the XML files; `mask`: the bounding boxes of the masks, and an object
-            without a mask is left out.
-        progress: called after each image.
+        gt_boxes: `annotated`: the boxes of the XML files; `mask`: the bounding boxes of the masks. Objects without a
+            mask are then left out.
+        progress: a callback `(done, total)`, called after each image.
 
     Raises:
-        UnknownNameError: no such split or choice of boxes.
+        UnknownNameError: `split` or `gt_boxes` has another value.
         DataError: a file is missing or malformed.
     """
     if split not in SPLITS:
@@ -107,9 +107,9 @@ def _image(
     sources: Sources,
     differences: dict[str, list[str]],
 ) -> TrueImage:
-    """One image from its picture, its annotations and, where masks are wanted, its mask file, which may be missing.
+    """Read one image from its picture, its annotations and, optionally, its mask file, which may not exist.
 
-    `differences` collects what did not fit together: kind -> sentences.
+    Inconsistencies are added to `differences`: kind -> sentences.
     """
     size = image_size(picture)
     annotation = parse_voc(sources.read(annotation_file, "annotations"), annotation_file)
@@ -127,7 +127,7 @@ def _image(
 
 
 def _notes(differences: Mapping[str, list[str]], gt_boxes: GtBoxes) -> list[str]:
-    """What did not fit together, in a sentence a kind."""
+    """Summarise the inconsistencies, one sentence per kind."""
     fate = "left out" if gt_boxes == "mask" else "kept without one, so that mask scores will be null"
     kinds = {
         "sizes": "images have another size than their annotation says; the image's own was taken",
@@ -147,14 +147,14 @@ def _notes(differences: Mapping[str, list[str]], gt_boxes: GtBoxes) -> list[str]
 def _stems(content: bytes, path: Path) -> list[str]:
     stems = [line.split()[0] for line in content.decode("utf-8", errors="replace").splitlines() if line.strip()]
     if not stems:
-        raise DataError(f"{path} is empty; expected one image name a line")
+        raise DataError(f"{path} is empty; expected one image name per line")
     for number, stem in enumerate(stems, start=1):
         check_stem(stem, f"{path}, name {number}")
     return stems
 
 
 def _image_folder(root: Path, name: str, stem: str) -> Path:
-    """The folder of a split's images: `name`, also with the suffix of a downloaded archive, also twice."""
+    """Find the image folder of a split: `name`, perhaps with the suffix of an archive, and perhaps nested twice."""
     folders = sorted(path for path in root.glob(f"{name}*") if path.is_dir())
     for folder in [*folders, *(folder / name for folder in folders)]:
         if (folder / f"{stem}.jpg").is_file():
@@ -164,10 +164,10 @@ def _image_folder(root: Path, name: str, stem: str) -> Path:
 
 
 def _category(name: str, where: str) -> str:
-    """The category of a name in VOC or SAMRS spelling: letters only, in any case."""
+    """Look up a category by its VOC or SAMRS spelling; only letters count, in upper or lower case."""
     category = _SPELT.get(re.sub("[^a-z]", "", name.lower()))
     if category is None:
-        raise DataError(f"{where} is a {name!r}, which is no DIOR category; expected one of {', '.join(_SPELT)}")
+        raise DataError(f"{where} is a {name!r}, which is not a DIOR category; expected one of {', '.join(_SPELT)}")
     return category
 
 
@@ -182,11 +182,11 @@ def _objects(
     gt_boxes: GtBoxes,
     differences: dict[str, list[str]],
 ) -> tuple[TrueObject, ...]:
-    """The objects of one image, each with the mask of the same category and box; `segments` None: none asked for."""
+    """Pair the objects of one image with masks of the same category and box; `segments` is None without masks."""
     waiting: dict[tuple[str, tuple[int, ...]], list[RLE]] = {}
     for i, segment in enumerate(segments or ()):
         if segment.mask["size"] != size:
-            raise DataError(f"mask {i} of {path.stem} has size {segment.mask['size']}, the image is {size}")
+            raise DataError(f"mask {i} of {path.stem} has size {segment.mask['size']}; expected {size} of the image")
         category = _category(segment.category, f"mask {i} of {path.stem}")
         waiting.setdefault((category, _rounded(segment.corners)), []).append(segment.mask)
     objects = []
@@ -197,7 +197,7 @@ def _objects(
         mask = masks.pop(0) if masks else None
         mask_box = None if mask is None else _mask_box(mask, where)
         if segments is not None and mask_box is None:
-            mask = None  # an empty mask is none
+            mask = None  # an empty mask counts as missing
             differences.setdefault("unmasked", []).append(where)
         try:
             box = box_of_corners(item.corners, where) if gt_boxes == "annotated" else mask_box
@@ -217,6 +217,6 @@ def _rounded(corners: Sequence[float]) -> tuple[int, ...]:
 
 
 def _mask_box(mask: RLE, where: str) -> Box | None:
-    """The bounding box of a mask; None for an empty one."""
+    """The bounding box of a mask; None for an empty mask."""
     x, y, width, height = decode_rles([mask], f"mask of {where}").boxes[0].tolist()
     return (x, y, width, height) if width else None

@@ -1,6 +1,6 @@
-"""Fetches `dior-mini` from the public repository of the authors of InstructSAM: the only download there is.
+"""Download `dior-mini` from the public repository of the authors of InstructSAM, the only dataset downloaded here.
 
-The commit is pinned, and every file is checked against its sha256 before any is put in place.
+The commit is pinned, and every file is checked against its sha256 before the folder is put in place.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ LICENCE = (
     "The repository VoyagerXvoyagerx/InstructSAM (Zheng et al. 2025) is under the Apache License 2.0. Its four images "
     "are of DIOR (Li et al. 2020), for research: the paper says CC BY-NC 4.0, other copies say otherwise."
 )
-_TIMEOUT = 30  # seconds without an answer
+_TIMEOUT = 30  # seconds without a response
 _RECORDED = "gpt-4o-2024-11-20"
 _PREDICTIONS = "sam2_hiera_l_georsclip_preds_coco.json"
 _SUBCLASS = "open_subclass_means_of_transport"
 
-# file here -> (file there, sha256)
+# local file -> (remote file, sha256)
 FILES: Mapping[str, tuple[str, str]] = {
     "LICENSE.txt": ("LISCENSE.txt", "8646bcc0884eba9f58f2486a31a886ee38319c873ef791412a86e2215066d707"),
     "images/06486.jpg": (
@@ -126,17 +126,17 @@ def fetch(
     """Download every file to a temporary folder beside `folder`, check it, and rename the folder at the end.
 
     Args:
-        folder: where to; must not exist, or be empty.
-        url: what the names of `files` are appended to.
-        files: file here -> (file there, sha256).
-        progress: called after each file with the number done and the total.
+        folder: the folder to create; must be missing or empty.
+        url: the base address of the files.
+        files: local file -> (remote file, sha256).
+        progress: a callback `(done, total)`, called after each file.
 
     Returns:
         The folder.
 
     Raises:
-        DataError: `folder` is not empty, a name leaves it, the server cannot be reached or does not have a file, or a
-            file is not the pinned one. Nothing is left behind then.
+        DataError: `folder` is not empty, a name leads out of it, a file cannot be downloaded, or a file is not the
+            pinned one. Nothing is left behind then.
     """
     import pooch
     import requests
@@ -144,9 +144,9 @@ def fetch(
     for name in files:
         check_file_name(name, "list of files to fetch")
     pooch.get_logger().setLevel("ERROR")
-    with new_folder(folder, "remove it to fetch it again, or name another place with --data DIR") as part:
+    with new_folder(folder, "remove it to download it again, or give another folder with --data DIR") as unfinished:
         for done, (name, (source, sha256)) in enumerate(files.items(), start=1):
-            target = part / name
+            target = unfinished / name
             try:
                 pooch.retrieve(
                     url + source,
@@ -157,10 +157,10 @@ def fetch(
                 )
             except requests.RequestException as error:
                 raise DataError(
-                    f"{url + source} cannot be fetched: {error}. Check the connection, or get the files on another "
-                    f"machine and put them into {folder} (see data/README.md)"
+                    f"{url + source} cannot be downloaded: {error}. Check the connection, or download the files on "
+                    f"another machine and put them into {folder} (see data/README.md)"
                 ) from error
-            except ValueError as error:  # pooch: another hash
+            except ValueError as error:  # raised by pooch for a wrong hash
                 raise DataError(f"{url + source} is not the pinned file: {error}") from error
             if progress is not None:
                 progress(done, len(files))

@@ -1,4 +1,4 @@
-"""Reads a folder of one's own as a dataset: a COCO file beside images, a VOC folder, or a YOLO folder."""
+"""Read a user's folder as a dataset: a COCO file beside images, a VOC folder, or a YOLO folder."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from earthinstruct.images import image_size, images_below
 def read_folder(folder: Path, images: Path | None = None) -> Dataset:
     """Read a folder as a dataset, named after the folder.
 
-    Known are, in this order: `annotations.json` (COCO); `Annotations/*.xml` with images in `JPEGImages/` (VOC);
-    `labels/` beside `images/`, with the names in `classes.txt` or `data.yaml` (YOLO). VOC and YOLO categories have no
-    parents, and the dataset's `sha256` is then that of the COCO file that the annotations amount to.
+    These layouts are tried in this order: `annotations.json` (COCO); `Annotations/*.xml` with images in `JPEGImages/`
+    (VOC); `labels/` beside `images/`, with class names in `classes.txt` or `data.yaml` (YOLO). VOC and YOLO annotations
+    are converted to COCO; `sha256` is the hash of the converted file, and categories have no parents.
 
     Args:
         folder: the folder.
-        images: where the images are, when not where the layout has them.
+        images: the folder of the images, if it is not the one of the layout.
 
     Raises:
-        DataError: it has none of these, or a file is malformed; a folder of images alone cannot be evaluated.
+        DataError: the folder has none of these layouts, or a file is malformed. A folder with only images is no
+            dataset.
     """
     if (folder / "annotations.json").is_file():
         beside = folder / "images"
@@ -46,12 +47,12 @@ def read_folder(folder: Path, images: Path | None = None) -> Dataset:
         pictures = images_below(folder)
         if pictures:
             raise DataError(
-                f"folder {folder} has {len(pictures)} images but no annotations, so there is nothing to evaluate "
-                f"against. To see what a method finds: earthinstruct predict --method NAME {folder} --open-ended; to "
-                "evaluate, add annotations.json (COCO), Annotations/*.xml (VOC) or labels/*.txt (YOLO)"
+                f"folder {folder} has {len(pictures)} images but no annotations, so a method cannot be evaluated. To "
+                f"see what a method finds: earthinstruct predict --method NAME {folder} --open-ended; to evaluate, add "
+                "annotations.json (COCO), Annotations/*.xml (VOC) or labels/*.txt (YOLO)"
             )
         raise DataError(
-            f"folder {folder} is no dataset: expected annotations.json (COCO), Annotations/ with JPEGImages/ "
+            f"folder {folder} is not a dataset: expected annotations.json (COCO), Annotations/ with JPEGImages/ "
             "(VOC), or labels/ with images/ (YOLO)"
         )
     return parse_coco(coco_bytes(found, categories), folder, name=folder.resolve().name, image_root=root)
@@ -68,16 +69,17 @@ def _pictures(root: Path) -> list[Path]:
         other = by_name.setdefault(picture.with_suffix(""), picture)
         if other != picture:
             raise DataError(
-                f"{other} and {picture} would both get the objects of one annotation file; keep one, or rename one"
+                f"{other} and {picture} share an annotation file, because their names differ only in the extension; "
+                "keep one, or rename one"
             )
     return pictures
 
 
 def _text(path: Path, what: str) -> str:
-    """A text file, with or without a byte order mark.
+    """Read a text file, with or without a byte order mark.
 
     Raises:
-        DataError: it cannot be read, or is not UTF-8.
+        DataError: the file cannot be read, or is not UTF-8.
     """
     try:
         return read_bytes(path, what).decode("utf-8-sig")
@@ -86,7 +88,7 @@ def _text(path: Path, what: str) -> str:
 
 
 def _voc(annotations: Path, root: Path) -> tuple[list[TrueImage], list[str]]:
-    """The images of a VOC folder; an image without an XML file has no objects. Categories in alphabetical order."""
+    """Read the images and categories (sorted) of a VOC folder. An image without an XML file has no objects."""
     pictures = _pictures(root)
     _refuse_unused(annotations, {path.relative_to(annotations) for path in annotations.rglob("*.xml")}, pictures, root)
     found = []
@@ -97,7 +99,7 @@ def _voc(annotations: Path, root: Path) -> tuple[list[TrueImage], list[str]]:
         if path.is_file():
             annotation = parse_voc(read_bytes(path, "annotation file"), path)
             if annotation.size not in (None, size):
-                raise DataError(f"{picture} is {size} pixels (width, height), {path} says {annotation.size}")
+                raise DataError(f"{picture} is {size} pixels (width, height), but {path} says {annotation.size}")
             objects = [
                 TrueObject(item.name, box_of_corners(item.corners, f"{path}, object {i}"))
                 for i, item in enumerate(annotation.objects, start=1)
@@ -107,7 +109,7 @@ def _voc(annotations: Path, root: Path) -> tuple[list[TrueImage], list[str]]:
 
 
 def _yolo(folder: Path, root: Path) -> tuple[list[TrueImage], list[str]]:
-    """The images of a YOLO folder; an image without a label file has no objects."""
+    """Read the images and categories of a YOLO folder. An image without a label file has no objects."""
     categories = _names(folder)
     pictures = _pictures(root)
     labels = folder / "labels"
@@ -123,7 +125,7 @@ def _yolo(folder: Path, root: Path) -> tuple[list[TrueImage], list[str]]:
 
 
 def _refuse_unused(folder: Path, files: set[Path], pictures: Sequence[Path], root: Path) -> None:
-    """An annotation file without its image is a sign of a wrong folder."""
+    """Refuse annotation files without an image, which indicate a wrong folder."""
     unused = sorted({path.with_suffix("") for path in files} - {p.relative_to(root).with_suffix("") for p in pictures})
     if unused:
         raise DataError(
@@ -133,7 +135,9 @@ def _refuse_unused(folder: Path, files: set[Path], pictures: Sequence[Path], roo
 
 
 def _yolo_objects(path: Path, categories: Sequence[str], size: tuple[int, int]) -> tuple[TrueObject, ...]:
-    """The lines `class x y width height` (centre and size) or `class x y x y x y ...` (a polygon), in shares of a side.
+    """Read a label file with lines `class x y width height` (centre and size) or `class x y x y x y ...` (a polygon).
+
+    Coordinates are shares of the image's width and height.
 
     Raises:
         DataError: a line is neither.
@@ -173,12 +177,12 @@ def _box_of_centre(values: Sequence[float], size: tuple[int, int]) -> Box:
 
 
 def _names(folder: Path) -> list[str]:
-    """The category names of a YOLO folder.
+    """Read the category names of a YOLO folder.
 
     Raises:
-        DataError: there is neither `classes.txt` nor a `data.yaml` with names, or a name is empty or repeated.
+        DataError: the folder has neither `classes.txt` nor a `data.yaml` with names, or a name is empty or repeated.
     """
-    next_step = f"write {folder / 'classes.txt'}, a name a line"
+    next_step = f"write {folder / 'classes.txt'}, one name per line"
     for path in (folder / "classes.txt", folder / "labels" / "classes.txt", folder / "data.yaml"):
         if path.is_file():
             text = _text(path, "names file")
@@ -188,20 +192,20 @@ def _names(folder: Path) -> list[str]:
                 else [line.strip() for line in text.rstrip().splitlines()]
             )
             if not any(names):
-                raise DataError(f"{path} has no names of classes; {next_step}")
+                raise DataError(f"{path} has no class names; {next_step}")
             for number, name in enumerate(names):
                 if not name or name in names[:number]:
-                    what = f"the name {name!r} again" if name else "no name"
-                    raise DataError(f"{path} has {what} for class {number}; give every class a name of its own")
+                    what = f"the repeated name {name!r}" if name else "no name"
+                    raise DataError(f"{path} has {what} for class {number}; give every class a different name")
             return names
-    raise DataError(f"YOLO folder {folder} has no names of its classes; {next_step}")
+    raise DataError(f"YOLO folder {folder} has no class names; {next_step}")
 
 
 def _yaml_names(text: str, path: Path, next_step: str) -> list[str]:
-    """The entry `names` of a `data.yaml`: a list, or a mapping of the class numbers 0, 1, ... to names.
+    """Read the entry `names` of a `data.yaml`: a list, or a mapping from the class numbers 0, 1, ... to names.
 
     Raises:
-        DataError: it is neither, or `nc` is not the number of names.
+        DataError: the entry is neither, or `nc` is not the number of names.
     """
     import yaml
 
@@ -216,7 +220,7 @@ def _yaml_names(text: str, path: Path, next_step: str) -> list[str]:
             raise DataError(f"{path} names the classes {list(names)}; expected 0 to {len(names) - 1}, each once")
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or any(isinstance(name, list | dict) or name is None for name in names):
-        raise DataError(f"{path} has no names of classes; {next_step}")
+        raise DataError(f"{path} has no class names; {next_step}")
     if content.get("nc", len(names)) != len(names):
-        raise DataError(f"{path} says nc: {content['nc']}, but names {len(names)} classes; mend one of them")
+        raise DataError(f"{path} says nc: {content['nc']}, but names {len(names)} classes; correct one of them")
     return [str(name).strip() for name in names]

@@ -1,4 +1,4 @@
-"""Ground truth on its way into a COCO file: what every reader and preparer of another format makes."""
+"""Ground truth to be written as COCO: the common result of all readers and preparers of other formats."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class TrueObject:
     """One annotated object.
 
     Attributes:
-        category: its name.
+        category: name of its category.
         box: COCO xywh, pixels.
         segmentation: polygons (x, y, x, y, ... in pixels), an RLE, or None.
-        area: in pixels; None: that of the box.
-        score: of a prediction.
+        area: area in pixels; None: the area of the box.
+        score: score of a prediction; None for ground truth.
     """
 
     category: str
@@ -52,7 +52,7 @@ def coco_bytes(
     parents: Mapping[str, Sequence[str]] | None = None,
     info: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """The images as COCO JSON: `as_coco`, encoded."""
+    """Encode images as COCO JSON; arguments as in `as_coco`."""
     return msgspec.json.encode(as_coco(images, categories, parents, info))
 
 
@@ -62,13 +62,13 @@ def as_coco(
     parents: Mapping[str, Sequence[str]] | None = None,
     info: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The images as one COCO object; category and annotation ids from 1, in the order given.
+    """Convert images to one COCO object, with category and annotation ids from 1 in the given order.
 
     Args:
         images: the images.
-        categories: every category, in the order of their ids.
+        categories: all categories, in the order of their ids.
         parents: parent category -> members, written as `supercategory`.
-        info: what the file says of itself.
+        info: the `info` of the file.
     """
     ids = {name: i for i, name in enumerate(categories, start=1)}
     objects = [(image, found) for image in images for found in image.objects]
@@ -84,14 +84,14 @@ def as_coco(
 
 
 def coco_image(image: TrueImage) -> dict[str, Any]:
-    """The entry of an image."""
+    """The COCO entry of an image."""
     return {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
 
 
 def coco_categories(
     categories: Sequence[str], parents: Mapping[str, Sequence[str]] | None = None
 ) -> list[dict[str, Any]]:
-    """The entries of all categories, with ids from 1."""
+    """The COCO entries of all categories, with ids from 1."""
     parent_of = {member: parent for parent, members in (parents or {}).items() for member in members}
     return [
         {"id": i, "name": name, "supercategory": parent_of.get(name, "")} for i, name in enumerate(categories, start=1)
@@ -99,7 +99,7 @@ def coco_categories(
 
 
 def coco_annotation(number: int, image_id: ImageId, category_id: int, found: TrueObject) -> dict[str, Any]:
-    """The entry of an object."""
+    """The COCO entry of an object."""
     entry: dict[str, Any] = {
         "id": number,
         "image_id": image_id,
@@ -116,10 +116,10 @@ def coco_annotation(number: int, image_id: ImageId, category_id: int, found: Tru
 
 
 def box_of_corners(corners: Sequence[float], where: str) -> Box:
-    """A box from its corners x1, y1, x2, y2 as they stand in the file: width is x2 - x1, height is y2 - y1.
+    """Convert corners x1, y1, x2, y2 to a box of width x2 - x1 and height y2 - y1.
 
     Raises:
-        DataError: the second corner does not lie below and to the right of the first.
+        DataError: the second corner is not below and to the right of the first.
     """
     x1, y1, x2, y2 = corners
     if not (x2 > x1 and y2 > y1):
@@ -128,10 +128,10 @@ def box_of_corners(corners: Sequence[float], where: str) -> Box:
 
 
 class Sources:
-    """The files that a dataset was made from, hashed as they are read.
+    """Reads the source files of a dataset and records their hashes.
 
     Args:
-        root: names of files are relative to this folder, where they lie in it.
+        root: files in this folder are recorded by their relative path.
     """
 
     def __init__(self, root: Path) -> None:
@@ -139,10 +139,10 @@ class Sources:
         self.hashes: dict[str, dict[str, str]] = {}  # kind of file -> name -> sha256
 
     def read(self, path: Path, what: str) -> bytes:
-        """The content of a file, remembered as one of `what`.
+        """Read a file and record its hash under the kind `what`.
 
         Raises:
-            DataError: it cannot be read.
+            DataError: the file cannot be read.
         """
         try:
             content = path.read_bytes()
@@ -153,9 +153,9 @@ class Sources:
         return content
 
     def info(self) -> list[dict[str, Any]]:
-        """For each kind of file: how many, and sha256 of the lines `<sha256>  <name>` of all, sorted by name.
+        """For each kind of file, the number of files and the sha256 of their lines `<sha256>  <name>`, sorted by name.
 
-        That is what `sha256sum FILE... | sha256sum` prints; of a single file, it is the file's own.
+        This is the output of `sha256sum FILE... | sha256sum`. For a single file, it is the hash of the file.
         """
         summary = []
         for what, hashes in self.hashes.items():

@@ -1,4 +1,4 @@
-"""Prepares NWPU VHR-10 from its official layout, or from the COCO re-annotation of Su et al. 2019, which has masks."""
+"""Prepare NWPU VHR-10 from its official layout, or from the COCO re-annotation of Su et al. 2019, which has masks."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def prepare_nwpu(
 ) -> Prepared:
     """Make one annotation file of the 650 positive images: `ROOT/earthinstruct-nwpu.json`.
 
-    With the COCO re-annotation (`annotations`, or `ROOT/annotations.json` where it exists) objects have masks, and
-    image ids stay as they are, from 0; the images may be missing. Without it the text files of `ground truth` are
-    read: boxes only, width x2 - x1, and the id of image 001 is 0 as well. The negative images are not used.
+    With the COCO re-annotation (`annotations`, or `ROOT/annotations.json` if it exists), objects have masks, image ids
+    are kept (from 0), and the images may be missing. Without it, the text files in `ground truth` are read: they have
+    only boxes, of width x2 - x1, and image 001 gets id 0 as well. The negative images are not used.
 
     Args:
         root: the folder with `positive image set` and `ground truth`.
         annotations: the COCO re-annotation.
         gt_boxes: `annotated`: the boxes as annotated; `mask`: the bounding boxes of the masks.
-        progress: called after each image.
+        progress: a callback `(done, total)`, called after each image.
 
     Raises:
-        UnknownNameError: no such choice of boxes.
+        UnknownNameError: `gt_boxes` has another value.
         DataError: a file is missing or malformed.
     """
     check_gt_boxes(gt_boxes)
@@ -55,11 +55,11 @@ def prepare_nwpu(
         annotations = root / "annotations.json"
     if annotations is None and gt_boxes == "mask":
         raise DataError(
-            f"boxes of masks need the COCO re-annotation, and there is none at {root / 'annotations.json'}; "
-            "give it with --annotations FILE"
+            f"boxes of masks need the COCO re-annotation, but {root / 'annotations.json'} does not exist; give it with "
+            "--annotations FILE"
         )
     if not root.is_dir():
-        raise DataError(f"folder {root} does not exist; give the folder that NWPU VHR-10 was unpacked to")
+        raise DataError(f"folder {root} does not exist; give the folder into which NWPU VHR-10 was unpacked")
     sources = Sources(root)
     notes: list[str] = []
     if annotations is not None:
@@ -88,10 +88,13 @@ def _of_text(root: Path, sources: Sources, progress: Progress | None) -> list[Tr
         raise DataError(f"{folder} has no .jpg images; unpack the positive image set there")
     unused = sorted({path.stem for path in texts.glob("*.txt")} - {path.stem for path in files})
     if unused:
-        raise DataError(f"{texts} annotates images that {folder} does not have: {', '.join(unused[:5])}")
+        raise DataError(
+            f"{texts} annotates images that are not in {folder}: {', '.join(unused[:5])}; unpack the positive image "
+            "set there"
+        )
     for path in files:
         if not path.stem.isdecimal():
-            raise DataError(f"{path} is not named by a number; expected 001.jpg, 002.jpg, ...")
+            raise DataError(f"the name of {path} is not a number; expected 001.jpg, 002.jpg, ...")
     images = []
     for done, picture in enumerate(files, start=1):
         text = texts / f"{picture.stem}.txt"
@@ -104,7 +107,7 @@ def _of_text(root: Path, sources: Sources, progress: Progress | None) -> list[Tr
 
 
 def _text_objects(content: bytes, path: Path) -> tuple[TrueObject, ...]:
-    """The lines `(x1,y1),(x2,y2),category` of one text file; spaces and blank lines do not matter."""
+    """Parse the lines `(x1,y1),(x2,y2),category` of a text file; spaces and blank lines are ignored."""
     objects = []
     for number, line in enumerate(content.decode("utf-8", errors="replace").splitlines(), start=1):
         if not line.strip():
@@ -112,10 +115,10 @@ def _text_objects(content: bytes, path: Path) -> tuple[TrueObject, ...]:
         match = _LINE.fullmatch(line.strip())
         where = f"{path}, line {number}"
         if match is None:
-            raise DataError(f"{where} is {line!r}, expected (x1,y1),(x2,y2),category")
+            raise DataError(f"{where} is {line!r}; expected (x1,y1),(x2,y2),category")
         *corners, category = match.groups()
         if not 1 <= int(category) <= len(NWPU.categories):
-            raise DataError(f"{where} has category {category}, expected 1 to {len(NWPU.categories)}")
+            raise DataError(f"{where} has category {category}; expected 1 to {len(NWPU.categories)}")
         box = box_of_corners([float(value) for value in corners], where)
         objects.append(TrueObject(NWPU.categories[int(category) - 1], box))
     return tuple(objects)
@@ -158,5 +161,5 @@ def _of_coco(
         if progress is not None:
             progress(index + 1, len(dataset.images))
     if other_size:
-        raise DataError(f"{len(other_size)} images have another size than {path} says: {', '.join(other_size[:5])}")
+        raise DataError(f"{len(other_size)} images differ in size from {path}: {', '.join(other_size[:5])}")
     return images

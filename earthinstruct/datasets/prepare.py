@@ -1,4 +1,4 @@
-"""What the preparers of official datasets share: the outcome they report, and the file they write."""
+"""Shared code of the preparers of official datasets: the report they return, and the file they write."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from earthinstruct.errors import DataError, UnknownNameError
 from earthinstruct.files import replace_file
 from earthinstruct.tasks import Vocabulary
 
-Progress = Callable[[int, int], None]  # images read, images in all
+Progress = Callable[[int, int], None]  # images read, total images
 GtBoxes = Literal["annotated", "mask"]
 GT_BOXES = ("annotated", "mask")
-PREFIX = "earthinstruct-"  # of the names of prepared files, which name images from their own folder on
+PREFIX = "earthinstruct-"  # marks prepared files; their image paths are relative to the folder of the file
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a preparer wrote.
+    """The report of a preparer on the file that it wrote.
 
     Attributes:
         path: the annotation file.
-        n_images: images in it.
-        counts: category -> objects.
-        known: the published category -> objects, or None where none are published.
-        known_images: the published number of images, or None.
+        n_images: number of images.
+        counts: category -> number of objects.
+        known: category -> published number of objects; None if it is not published.
+        known_images: published number of images, or None.
         masks: whether every object has a mask.
-        notes: what was left out or differs, in sentences.
+        notes: sentences on what was left out or differs.
     """
 
     path: Path
@@ -47,30 +47,30 @@ def check_gt_boxes(gt_boxes: str) -> None:
     """Refuse an unknown choice of boxes.
 
     Raises:
-        UnknownNameError: it is neither `annotated` nor `mask`.
+        UnknownNameError: the choice is neither `annotated` nor `mask`.
     """
     if gt_boxes not in GT_BOXES:
         raise UnknownNameError("choice of boxes (--gt-boxes)", gt_boxes, GT_BOXES)
 
 
 def existing(root: Path, names: Sequence[str], what: str) -> Path:
-    """The first of several paths below `root` that exists.
+    """Find the first existing path of several below `root`.
 
     Raises:
-        DataError: none does; the message lists where it looked.
+        DataError: none exists; the message lists them.
     """
     for name in names:
         if (root / name).exists():
             return root / name
     looked = " and ".join(str(root / name) for name in names)
-    raise DataError(f"{what} not found: looked for {looked}. Unpack the official download there, or name its folder")
+    raise DataError(f"{what} not found: looked for {looked}. Unpack the official download there, or give its folder")
 
 
 def check_stem(stem: str, where: str) -> None:
-    """Refuse an image name from a list that is not a plain name.
+    """Refuse an image name that is a path.
 
     Raises:
-        DataError: it names a folder, or leaves one.
+        DataError: the name contains a folder or leads out of one.
     """
     check_file_name(stem, where)
     if "/" in stem:
@@ -90,22 +90,22 @@ def write_prepared(
     known_images: int | None,
     notes: Sequence[str],
 ) -> Prepared:
-    """Validate ground truth as an evaluation would, and write it under its final name only when it is whole.
+    """Validate ground truth with the checks of an evaluation, and write it atomically.
 
     Args:
-        path: where to; image names are relative to its folder.
+        path: the file to write; image paths are relative to its folder.
         images: the ground truth.
         vocabulary: the dataset's categories.
-        sources: what was read.
+        sources: the files that were read.
         name: the dataset's name.
-        gt_boxes: which boxes it has.
-        settings: what else was chosen, kept in the file's `info`.
-        known: published category -> objects, or None.
+        gt_boxes: the kind of its boxes.
+        settings: other choices, stored in the file's `info`.
+        known: category -> published number of objects, or None.
         known_images: published number of images, or None.
-        notes: what was left out or differs.
+        notes: sentences on what was left out or differs.
 
     Raises:
-        DataError: the ground truth contradicts itself, or the file cannot be written.
+        DataError: the ground truth is inconsistent, or the file cannot be written.
     """
     info = {
         "description": f"{name}, prepared by `earthinstruct data prepare`",

@@ -1,4 +1,4 @@
-"""The datasets by name, and how each is found on this machine."""
+"""The registry of datasets: their names, and how each is found on this machine."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ class DatasetSource:
 
     Attributes:
         name: for example "dior-mini".
-        summary: what it is, in a few words.
+        summary: a description in a few words.
         vocabulary: its categories, known before it is loaded.
-        load: (data root or None, image folder or None) -> `Dataset`.
-        missing: data root or None -> what is missing on this machine and how to get it, or None.
+        load: a function from (data root or None, image folder or None) to a `Dataset`.
+        missing: a function from data root or None to a sentence that says what this machine lacks and how to get it, or
+            None if nothing is missing.
     """
 
     name: str
@@ -40,15 +41,15 @@ class DatasetSource:
 
 
 def data_root(root: Path | None = None) -> Path:
-    """Where datasets lie: `root`, else the folder that EARTHINSTRUCT_DATA names, else `data`."""
+    """The folder of datasets: `root` if given, otherwise the value of EARTHINSTRUCT_DATA, otherwise `data`."""
     return root or Path(os.environ.get(DATA_VARIABLE) or "data")
 
 
 @dataclass(frozen=True)
 class _FolderDataset:
-    """A dataset in a folder of the user's: one of `files` in `<root>/<folder>`, or in `<root>` itself.
+    """A dataset in a folder of the user: one of `files` in `<root>/<folder>` or in `<root>`.
 
-    Images are in `images/` beside an `annotations.json`; a prepared file names them relative to its own folder.
+    The images of an `annotations.json` are in `images/` beside it. A prepared file holds paths relative to its folder.
     """
 
     name: str
@@ -70,7 +71,7 @@ class _FolderDataset:
             return None
         return (
             f"not found: looked for {' and '.join(str(path) for path in looked)}. {self.how_to_get} "
-            f"Then give its folder with --data DIR or the variable {DATA_VARIABLE}."
+            f"Then give its folder with --data DIR or the environment variable {DATA_VARIABLE}."
         )
 
     def load(self, root: Path | None, images: Path | None) -> Dataset:
@@ -98,7 +99,7 @@ def _dior(split: str, name: str, summary: str) -> _FolderDataset:
         summary=summary,
         vocabulary=DIOR,
         how_to_get=(
-            "Unpack DIOR and make that file: earthinstruct data prepare dior ROOT"
+            "Unpack DIOR and make this file: earthinstruct data prepare dior ROOT"
             + (f" --split {split}." if split != "val" else ".")
         ),
     )
@@ -109,7 +110,7 @@ _FOLDERS = (
         name="dior-mini",
         folder="dior_mini",
         files=(ANNOTATIONS,),
-        summary="four images of DIOR val, for trying a method on real pixels",
+        summary="four images of DIOR val, to try a method on real pixels",
         vocabulary=DIOR,
         how_to_get="Get it: earthinstruct data fetch dior-mini.",
     ),
@@ -131,7 +132,7 @@ _FOLDERS = (
 
 
 def _load_scenes(root: Path | None, images: Path | None) -> Dataset:
-    """The test split of the embedded dataset, made on first use and kept in the user's cache folder."""
+    """Load the test split of the embedded dataset, generated on first use and kept in the user's cache folder."""
     from earthinstruct.datasets.scenes.cache import cached_test_split
 
     folder = cached_test_split()
@@ -143,7 +144,7 @@ def _load_scenes(root: Path | None, images: Path | None) -> Dataset:
 
 _SCENES = DatasetSource(
     name="scenes",
-    summary="48 drawn aerial scenes with the categories of NWPU, made on first use: for trying the whole of it",
+    summary="48 drawn aerial scenes with the categories of NWPU, generated on first use, to try the benchmark",
     vocabulary=NWPU,
     load=_load_scenes,
     missing=lambda root: None,
@@ -151,9 +152,9 @@ _SCENES = DatasetSource(
 
 
 def dataset_sources() -> dict[str, DatasetSource]:
-    """Every dataset that has a name: ours, and those of plug-ins (entry points that are a `DatasetSource`).
+    """All named datasets: ours, and those of plug-ins (entry points that are a `DatasetSource`).
 
-    A plug-in that cannot be loaded is listed as missing, and raises when it is asked for.
+    A plug-in that cannot be imported is listed as missing, and raises its error on `load`.
     """
     ours = {"scenes": _SCENES} | {folder.name: folder.source() for folder in _FOLDERS}
     return {name: _plugged(plugin) for name, plugin in plugins(DATASETS).items()} | ours
@@ -168,7 +169,7 @@ def _plugged(plugin: Plugin) -> DatasetSource:
                 "entry point must name an earthinstruct.datasets.DatasetSource"
             )
     except PluginError as error:
-        problem = error  # `error` is gone after the block
+        problem = error  # Python deletes `error` after the block
 
         def fail(root: Path | None, images: Path | None) -> Dataset:
             raise problem
@@ -204,14 +205,15 @@ def load_dataset(name: str | Path, data: Path | str | None = None, images: Path 
     """Load a dataset by name, or a COCO file or a folder by path.
 
     Args:
-        name: a registered name, the path of a COCO annotation file (anything that ends in `.json`), or of a folder
-            (see `earthinstruct.datasets.folders.read_folder`).
+        name: a registered name, the path of a COCO annotation file (`*.json`), or the path of a folder (see
+            `earthinstruct.datasets.folders.read_folder`).
         data: the folder of the user's data; None: see `data_root`.
-        images: the folder of the images; None: `images` beside the annotation file where it exists, else its folder.
+        images: the folder of the images; None: `images` beside the annotation file if it exists, otherwise the folder
+            of the file.
 
     Raises:
-        UnknownNameError: no such dataset.
-        DataError: it is not on this machine, or its files are malformed.
+        UnknownNameError: no dataset has this name.
+        DataError: the dataset is not on this machine, or its files are malformed.
     """
     name, root = str(name), None if data is None else Path(data)
     images = None if images is None else Path(images)
@@ -236,18 +238,16 @@ def _load(name: str, root: Path | None, images: Path | None) -> Dataset:
     if name not in sources:
         if Path(name).is_dir():
             return read_folder(Path(name), images)
-        raise UnknownNameError(
-            "dataset", name, sources, "A COCO file of your own (*.json), or a folder, is given by its path."
-        )
+        raise UnknownNameError("dataset", name, sources, "Give your own COCO file (*.json) or folder by its path.")
     return sources[name].load(root, images)
 
 
 @checked_arguments
 def load_task(name: str) -> Task:
-    """A task by name, for example `nwpu/open_vocabulary` or `dior-mini/open_subclass/sports_field`.
+    """Look up a task by name, for example `nwpu/open_vocabulary` or `dior-mini/open_subclass/sports_field`.
 
     Raises:
-        UnknownNameError: no such task.
+        UnknownNameError: no task has this name.
     """
     known = {
         task.name: task for source in dataset_sources().values() for task in tasks_of(source.name, source.vocabulary)

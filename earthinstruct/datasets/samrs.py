@@ -1,8 +1,8 @@
-"""Reads the mask files of SAMRS (NeurIPS 2023): pickles, of which nothing is executed.
+"""Read the mask files of SAMRS (NeurIPS 2023). They are pickles, and no code in them is executed.
 
-A file holds a list of `{"mask": RLE, "bbox": array of x1, y1, x2, y2, "category": name, ...}`. Of the names that a
-pickle may ask for, only those by which numpy stores arrays and numbers are known here, and each stands for a few
-lines below, never for numpy's own function; every other name is refused before anything is called.
+A file holds a list of `{"mask": RLE, "bbox": array of x1, y1, x2, y2, "category": name, ...}`. A pickle refers to
+functions by name. Only the names that numpy uses to store arrays and numbers are accepted, and each is replaced by a
+few lines below instead of numpy's own function. Any other name is refused before anything is called.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NUMBERS = {"f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
 
 @dataclass(frozen=True)
 class SamrsObject:
-    """One object: the category as it stands there, the corners x1, y1, x2, y2 of its box in pixels, and its mask."""
+    """One object: its category as in the file, the corners x1, y1, x2, y2 of its box in pixels, and its mask."""
 
     category: str
     corners: tuple[float, float, float, float]
@@ -32,14 +32,15 @@ class SamrsObject:
 
 
 def parse_samrs(content: bytes, path: Path) -> list[SamrsObject]:
-    """The objects of one mask file.
+    """Read the objects of one mask file.
 
     Args:
-        content: a pickle.
-        path: what an error calls it.
+        content: the pickle.
+        path: the file, for errors.
 
     Raises:
-        DataError: it asks for anything but lists, dicts, text, numbers and numpy arrays, or is not a list of objects.
+        DataError: the pickle contains anything but lists, dicts, text, numbers and numpy arrays, or is not a list of
+            objects.
     """
     try:
         entries = _PlainUnpickler(io.BytesIO(content)).load()
@@ -48,7 +49,7 @@ def parse_samrs(content: bytes, path: Path) -> list[SamrsObject]:
     except Exception as error:  # a damaged pickle can raise anything
         raise DataError(f"mask file {path} is not a pickle: {type(error).__name__}: {error}") from error
     if not isinstance(entries, list):
-        raise DataError(f"mask file {path} holds a {type(entries).__name__}, expected a list of objects")
+        raise DataError(f"mask file {path} holds a {type(entries).__name__}; expected a list of objects")
     return [_object(entry, f"mask file {path}, object {i}") for i, entry in enumerate(entries)]
 
 
@@ -68,7 +69,7 @@ def _object(entry: object, where: str) -> SamrsObject:
 
 
 class _Type:
-    """Stands for `numpy.dtype`."""
+    """Replaces `numpy.dtype`."""
 
     def __init__(self, code: str, *_: object) -> None:
         if code not in _NUMBERS:
@@ -81,7 +82,7 @@ class _Type:
 
 
 class _Array:
-    """Stands for `numpy.ndarray`; `values` holds the numbers."""
+    """Replaces `numpy.ndarray`; `values` holds the numbers."""
 
     values = np.zeros(0)
 
@@ -112,7 +113,7 @@ def _latin1(text: str, _: str) -> bytes:
 _KNOWN: Mapping[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "dtype"): _Type,
     ("numpy", "ndarray"): _Array,
-    ("_codecs", "encode"): _latin1,  # how bytes are stored in protocol 2
+    ("_codecs", "encode"): _latin1,  # pickle protocol 2 stores bytes as text
     **{
         (f"numpy.{core}.{module}", name): known
         for core in ("core", "_core")  # numpy 1 and 2
@@ -126,9 +127,11 @@ _KNOWN: Mapping[tuple[str, str], Callable[..., Any]] = {
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Builds containers, text and numbers, and the stand-ins above."""
+    """Unpickles containers, text, numbers and the replacements above."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _KNOWN:
-            raise DataError(f"asks for {module}.{name}, which no mask file needs; it is refused and nothing was run")
+            raise DataError(
+                f"refers to {module}.{name}, which no mask file needs; it was refused, and nothing was executed"
+            )
         return _KNOWN[module, name]

@@ -1,4 +1,4 @@
-"""Reads one Pascal VOC annotation file. Entities and external references in it are refused (defusedxml)."""
+"""Read a Pascal VOC annotation file. XML entities and external references are refused (defusedxml)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class VocObject:
-    """One `<object>`: its name, and the corners x1, y1, x2, y2 in pixels as they stand there."""
+    """One `<object>`: its name, and the corners x1, y1, x2, y2 in pixels as in the file."""
 
     name: str
     corners: tuple[float, float, float, float]
@@ -23,7 +23,7 @@ class VocObject:
 
 @dataclass(frozen=True)
 class VocFile:
-    """One annotation file. `file_name` and `size` (width, height) are None where it does not give them."""
+    """One annotation file. `file_name` and `size` (width, height) are None if the file does not give them."""
 
     file_name: str | None
     size: tuple[int, int] | None
@@ -31,14 +31,14 @@ class VocFile:
 
 
 def parse_voc(content: bytes, path: Path) -> VocFile:
-    """The objects of a VOC annotation file.
+    """Parse a VOC annotation file.
 
     Args:
-        content: XML.
-        path: what an error calls it.
+        content: the XML.
+        path: the file, for errors.
 
     Raises:
-        DataError: not XML, not a VOC annotation, or XML that defines entities.
+        DataError: the content is not XML, is not a VOC annotation, or defines entities.
     """
     from xml.etree.ElementTree import ParseError
 
@@ -81,5 +81,5 @@ def _number(element: Element, tag: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DataError(f"{where}: <{tag}> is {text!r}, expected a number")
+        raise DataError(f"{where}: <{tag}> is {text!r}; expected a number")
     return value

@@ -1,4 +1,4 @@
-"""Image files in, 8-bit RGB out, with their place on the ground; and predictions drawn over them."""
+"""Read image files as 8-bit RGB with their georeference, and draw predictions over them."""
 
 from earthinstruct.images.files import IMAGE_SUFFIXES, image_size, images_below, open_image, read_image
 from earthinstruct.images.overlay import draw_overlay, label_colours

@@ -1,4 +1,4 @@
-"""Image files that Pillow reads: which there are, how large they are, and their pixels as 8-bit RGB."""
+"""Find image files, and read their sizes and pixels with Pillow."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
-# what Pillow may decode, whatever a file is called: of its other readers, that of EPS starts Ghostscript, a program
+# the only formats that Pillow may decode, whatever the file name: its EPS reader, for example, runs Ghostscript
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
 
 @contextmanager
 def open_image(path: Path, what: str = "image") -> Iterator[Image]:
-    """An image file, of which the head is read; its pixels are read when they are asked for.
+    """Open an image file. Only the header is read; the pixels are read on first use.
 
     Args:
         path: the file.
-        what: what an error calls it.
+        what: the name of the file in errors.
 
     Raises:
-        DataError: it is missing or is not an image, here or where its pixels are read.
+        DataError: the file is missing or is not an image. The error may come when the pixels are read.
     """
     from PIL import Image
 
@@ -45,13 +45,13 @@ def open_image(path: Path, what: str = "image") -> Iterator[Image]:
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Read an image file as uint8 RGB (height, width, 3).
 
-    Palettes are resolved, transparency is dropped, an orientation in EXIF data is not applied.
+    Palettes are converted to colours, transparency is dropped, and the EXIF orientation is not applied.
 
     Raises:
         DataError: the file is missing, is not an image or has more than 8 bits a channel.
     """
     with open_image(path) as image:
-        if image.mode.startswith(("I", "F")):  # Pillow would cut the values off at 255
+        if image.mode.startswith(("I", "F")):  # Pillow would clip the values at 255
             raise DataError(
                 f"image {path} has more than 8 bits a channel (mode {image.mode}); stretch it to 8-bit RGB first, "
                 "for example with earthinstruct.images.read_raster"
@@ -60,20 +60,20 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels, from the head of the file.
+    """(width, height) in pixels, from the header of the file.
 
     Raises:
-        DataError: it is missing or is not an image.
+        DataError: the file is missing or is not an image.
     """
     with open_image(path) as image:
         return image.width, image.height
 
 
 def images_below(folder: Path) -> list[Path]:
-    """The image files in a folder and in its subfolders, sorted; hidden ones are left out.
+    """List the image files in a folder and its subfolders, sorted, without hidden ones.
 
     Raises:
-        DataError: a name is not UTF-8, so that no file could hold it.
+        DataError: a file name is not UTF-8, so that it cannot be written to JSON.
     """
     found = sorted(
         path
@@ -83,6 +83,6 @@ def images_below(folder: Path) -> list[Path]:
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
     for path in found:
-        if any("\ud800" <= character <= "\udfff" for character in str(path)):  # how bytes that are no text are kept
+        if any("\ud800" <= character <= "\udfff" for character in str(path)):  # Python's escapes of undecodable bytes
             raise DataError(f"the name of image {str(path)!r} is not UTF-8; rename it")
     return found

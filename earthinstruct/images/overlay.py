@@ -1,4 +1,4 @@
-"""A prediction drawn over its image: masks, boxes, labels, and a line of counts."""
+"""Draw a prediction over its image: masks, boxes, labels, and a legend with counts."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from earthinstruct.contract import Prediction
 from earthinstruct.regions import decode_rles
 
 _MASK_OPACITY = 0.4
-_SHORTEST_SIDE = 640  # small images are enlarged to it, so that labels can be read,
-_LONGEST_SIDE = 4096  # but not beyond this side
+_SHORTEST_SIDE = 640  # smaller images are enlarged, so that labels can be read,
+_LONGEST_SIDE = 4096  # unless their longer side would exceed this
 
 
 def label_colours(labels: Sequence[str]) -> dict[str, tuple[int, int, int]]:
-    """A colour for each label: hues far apart, the same for the same set of labels."""
+    """Give each label a colour. The same set of labels gets the same colours, with hues far apart."""
     names = sorted(set(labels))
     hues = [(0.61803 * i) % 1 for i in range(len(names))]
     rgb = [colorsys.hsv_to_rgb(hue, 0.85, 1.0) for hue in hues]
@@ -31,10 +31,10 @@ def draw_overlay(image: NDArray[np.uint8], prediction: Prediction) -> Image.Imag
 
     Args:
         image: uint8 RGB (height, width, 3).
-        prediction: its instances are drawn; the legend gives the number drawn and, where the method counted, its count.
+        prediction: the instances to draw. The legend gives the number drawn and, if it differs, the method's count.
 
     Returns:
-        The picture, with a legend under it.
+        The picture, with a legend below it.
     """
     counts = dict(prediction.counts) if prediction.counts is not None else {}
     drawn = Counter(prediction.labels)

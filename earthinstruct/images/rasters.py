@@ -1,9 +1,13 @@
-"""Reads image files as 8-bit RGB, with their place on the ground where they have one.
+"""Read image files as 8-bit RGB, with their georeference if present.
 
-Pillow reads JPEG, PNG and BMP; rasterio, where it is installed, reads TIFF and GeoTIFF, images of more than 8 bits, and
-chosen bands. The rule for what is not 8-bit RGB: the chosen bands, else the first three (the first alone where there
-are fewer, a palette as its colours); 8-bit values as they are; any other type stretched band by band, so that the 2nd
-percentile of the valid pixels is black and the 98th is white; pixels without data are black.
+Pillow reads JPEG, PNG and BMP. Rasterio, if installed, reads TIFF and GeoTIFF, images of more than 8 bits, and chosen
+bands. Images that are not 8-bit RGB are converted:
+
+- Bands: the chosen ones, otherwise the first three. An image of one or two bands gives its first band as grey, and a
+  palette gives its colours.
+- Values: 8-bit values are kept. Other types are stretched band by band: the 2nd percentile of the valid pixels becomes
+  black, the 98th white.
+- Pixels without data become black.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ INSTALL_GEO = "pip install 'earthinstruct[geo]'"
 _TIFF = (".tif", ".tiff")
 _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")  # modes of Pillow
 _GEO_TAGS = (33550, 33922, 34264, 34735)  # pixel scale, tie points, transformation, geo keys
-# first bytes of a file -> driver of GDAL; by itself GDAL would follow what a file points to, on disk or in the network
+# first bytes of a file -> GDAL driver. If GDAL chose the driver, a file could make it open other files or URLs.
 _DRIVERS = {
     **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "GTiff"),
     b"\x89PNG": "PNG",
@@ -37,7 +41,7 @@ _DRIVERS = {
 }
 _LOW, _HIGH = 2, 98  # percentiles
 _CUT = "cut it first, for example with gdal_translate -srcwin"
-_SAMPLE = 2048  # percentiles are taken from an image reduced to this longest side
+_SAMPLE = 2048  # percentiles are computed on the image subsampled to this longest side
 
 
 @dataclass(frozen=True)
@@ -47,14 +51,14 @@ class Place:
     Attributes:
         transform: a, b, c, d, e, f with x = a * column + b * row + c and y = d * column + e * row + f, in units of the
             coordinate reference system; column and row count pixels from the upper left corner of the image.
-        crs: the coordinate reference system as "EPSG:32631" or WKT, or None where the file does not say.
+        crs: the coordinate reference system as "EPSG:32631" or WKT, or None if the file names none.
     """
 
     transform: tuple[float, float, float, float, float, float]
     crs: str | None = None
 
     def at(self, column: float, row: float) -> list[float]:
-        """The coordinates x, y of a point of the image."""
+        """Convert a point of the image to coordinates x, y on the ground."""
         a, b, c, d, e, f = self.transform
         return [a * column + b * row + c, d * column + e * row + f]
 
@@ -65,8 +69,8 @@ class Raster:
 
     Attributes:
         pixels: uint8 RGB (height, width, 3).
-        place: where it lies, or None where the file does not say.
-        notes: how the pixels were made, where not as they stand.
+        place: its georeference, or None if the file has none.
+        notes: sentences on how the pixels differ from the stored ones; empty if they do not.
     """
 
     pixels: NDArray[np.uint8]
@@ -79,10 +83,10 @@ def read_raster(path: Path, bands: Sequence[int] | None = None) -> Raster:
 
     Args:
         path: JPEG, PNG, BMP, TIFF or GeoTIFF.
-        bands: one or three band numbers, from 1: red, green, blue; None: the first three.
+        bands: one or three band numbers (red, green, blue), counted from 1. By default, the first three.
 
     Raises:
-        DataError: the file is missing or is not an image, needs rasterio, or has no such band.
+        DataError: the file is missing, is not an image, lacks a chosen band, or needs rasterio.
     """
     if not path.is_file():
         raise DataError(f"image {path} does not exist")
@@ -96,33 +100,33 @@ def read_raster(path: Path, bands: Sequence[int] | None = None) -> Raster:
     if plain and not _has_place(path):
         return Raster(read_image(path), notes=(f"read without rasterio, as a plain image ({INSTALL_GEO})",))
     raise DataError(
-        f"image {path} has coordinates, chosen bands or more than 8 bits, which needs rasterio: {INSTALL_GEO}"
+        f"image {path} has coordinates or more than 8 bits, or bands were chosen; this needs rasterio: {INSTALL_GEO}"
     )
 
 
 def _is_eight_bits(path: Path) -> bool:
-    """Whether Pillow reads the file whole: 8 bits and four channels at most."""
+    """Whether Pillow can read the file without loss: 8 bits and at most four channels."""
     import warnings
 
     from PIL.Image import DecompressionBombWarning
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DecompressionBombWarning)  # the head alone is read here
+            warnings.simplefilter("ignore", DecompressionBombWarning)  # only the header is read here
             with open_image(path) as image:
                 return image.mode in _EIGHT_BITS
     except DataError:
-        return path.suffix.lower() not in _TIFF  # its error is raised when it is read
+        return path.suffix.lower() not in _TIFF  # reading it will raise the error
 
 
 def _turned(path: Path) -> tuple[str, ...]:
-    """A note where EXIF data say that the picture is to be shown turned, as cameras write it."""
+    """A note if the EXIF data of a camera ask viewers to rotate the picture."""
     from PIL.ExifTags import Base
 
     try:
         with open_image(path) as image:
             orientation = image.getexif().get(Base.Orientation, 1)
-    except DataError:  # damaged EXIF data beside good pixels
+    except DataError:  # damaged EXIF data; the pixels may be fine
         return ()
     if orientation in range(2, 9):
         return (f"pixels as stored; the orientation in its EXIF data ({orientation}) is not applied",)
@@ -144,7 +148,7 @@ def _read_with_rasterio(path: Path, bands: Sequence[int] | None) -> Raster:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said by `transform` None
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # `place` is None then
             with rasterio.open(path, driver=_driver(path)) as source:
                 if source.width * source.height > MOST_PIXELS:
                     raise DataError(f"image {path} has {source.width}x{source.height} pixels; {_CUT}")
@@ -191,7 +195,7 @@ def _chosen(path: Path, count: int, bands: Sequence[int] | None) -> tuple[int, i
 
 
 def _eight_bits(source: DatasetReader, band: int) -> NDArray[np.uint8]:
-    """One band as uint8 (height, width), stretched where it is not of that type."""
+    """Read one band as uint8 (height, width), stretched if it has another type."""
     valid = source.read_masks(band) > 0
     values = source.read(band)
     if values.dtype != np.uint8:
@@ -206,7 +210,7 @@ def _eight_bits(source: DatasetReader, band: int) -> NDArray[np.uint8]:
 
 
 def _of_palette(source: DatasetReader) -> NDArray[np.uint8]:
-    """The colours that the numbers of the first band stand for."""
+    """Read the first band as palette indices and return their colours."""
     colours = np.zeros((1 << 16, 3), dtype=np.uint8)
     for number, colour in source.colormap(1).items():
         colours[number] = colour[:3]

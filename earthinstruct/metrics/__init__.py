@@ -1,10 +1,10 @@
-"""Every score: pairs, matching, tallies, and the scores that are reductions of them."""
+"""Every score: match predictions to ground truth, tally per image and category, and reduce the tallies to scores."""
 
 from earthinstruct.metrics.bootstrap import RESAMPLES
 from earthinstruct.metrics.catalogue import (
     CATALOGUE,
+    GEOMETRIES,
     HEADLINES,
-    PARTS,
     PERCENT,
     WHOLE_OBJECTS,
     Unit,
@@ -24,12 +24,12 @@ from earthinstruct.metrics.protocols import PROTOCOLS, STANDARD, Protocol, proto
 from earthinstruct.metrics.summary import Score
 from earthinstruct.metrics.sweep import SWEEP_THRESHOLDS
 from earthinstruct.metrics.tally import Tally, count_per_image
-from earthinstruct.metrics.values import Metrics, PartScores, ProposalScores, Value
+from earthinstruct.metrics.values import GeometryScores, Metrics, ProposalScores, Value
 
 __all__ = [
     "CATALOGUE",
+    "GEOMETRIES",
     "HEADLINES",
-    "PARTS",
     "PERCENT",
     "PREDICTION_VERDICTS",
     "PROTOCOLS",
@@ -41,11 +41,11 @@ __all__ = [
     "Chunk",
     "Difference",
     "ExtraMetric",
+    "GeometryScores",
     "GivenMetrics",
     "Metric",
     "Metrics",
     "Paired",
-    "PartScores",
     "Predicted",
     "ProposalScores",
     "Protocol",

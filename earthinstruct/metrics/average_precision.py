@@ -1,4 +1,4 @@
-"""AP_nc50 where a protocol takes it from COCO: average precision over predictions whose scores are all the same."""
+"""AP_nc50 as a COCO average precision with equal scores, for protocols that define it so."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from earthinstruct.regions import ImageId, Instances, by_id
 
 @dataclass(frozen=True, eq=False)
 class InFileOrder:
-    """The predictions of some images that enter the curve, in the order of the file within an image.
+    """The predictions of some images that enter the precision-recall curve, in file order within each image.
 
     Attributes:
         image: int64 (n,), index into the images of the chunk.
@@ -35,10 +35,10 @@ class InFileOrder:
 
         Args:
             predictions: n predictions.
-            pairs: what they overlap.
-            kept: bool (n,), which predictions are there.
+            pairs: their pairs with the ground truth.
+            kept: bool (n,), predictions that reach the score threshold.
             n_categories: number of categories.
-            cap: how many predictions of a category in an image enter, the first of the file.
+            cap: use only this many predictions per image and category, the first in file order.
         """
         entering = np.flatnonzero(kept & (predictions.category >= 0))
         cell = predictions.image[entering] * n_categories + predictions.category[entering]
@@ -50,7 +50,7 @@ class InFileOrder:
 
     @staticmethod
     def join(chunks: Sequence[InFileOrder], n_images: Sequence[int]) -> InFileOrder:
-        """Those of all chunks, which have these numbers of images."""
+        """Join chunks; `n_images` holds the number of images of each."""
         before = np.cumsum([0, *n_images]).tolist()
         return InFileOrder(
             np.concatenate([chunk.image + start for chunk, start in zip(chunks, before, strict=False)]),
@@ -59,11 +59,11 @@ class InFileOrder:
         )
 
     def average_precision(self, images: Sequence[ImageId], n_targets: NDArray[np.int64]) -> NDArray[np.float64]:
-        """COCO AP of each category, images in the order of their ids: float64 (c,), 0 where there is no ground truth.
+        """COCO AP of each category, with images sorted by id: float64 (c,), 0 where there is no ground truth.
 
         Args:
             images: the ids of the images.
-            n_targets: int64 (c,), ground truths of each category.
+            n_targets: int64 (c,), number of ground truths of each category.
         """
         place = np.empty(len(images), dtype=np.int64)
         place[by_id(images)] = np.arange(len(images))
@@ -75,7 +75,7 @@ class InFileOrder:
 
 
 def rank_within(cell: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many entries of the same value come before each: int64 (n,).
+    """The number of equal entries before each entry: int64 (n,).
 
     >>> rank_within(np.array([7, 3, 7, 7, 3])).tolist()
     [0, 0, 1, 2, 1]

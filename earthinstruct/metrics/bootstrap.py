@@ -1,4 +1,8 @@
-"""Confidence intervals: images drawn with replacement, scores recomputed from their tallies by matrix products."""
+"""Bootstrap confidence intervals: draw images with replacement, and recompute scores from the tallies.
+
+A resample is a weight for each image: how often it was drawn. So the sums of a tally in all resamples are one matrix
+product, weights (resamples, images) x tally (images, categories).
+"""
 
 from __future__ import annotations
 
@@ -14,24 +18,23 @@ from earthinstruct.regions import ImageId, by_id
 
 RESAMPLES = 1_000
 _DRAWS_AT_ONCE = 500_000
-_WEIGHTS_AT_ONCE = 32 << 20  # bytes: one a resample and image
-_FACTORS_AT_ONCE = 2_000_000  # numbers of a matrix product
+_WEIGHTS_AT_ONCE = 32 << 20  # bytes; one byte per resample and image
+_FACTORS_AT_ONCE = 2_000_000  # weights in one matrix product, as float64
 _LEVEL = (2.5, 97.5)
 
 Totals = dict[str, NDArray[np.float64]]
 
 
 def image_weights(images: Sequence[ImageId], resamples: int = RESAMPLES) -> Iterator[NDArray[np.uint8]]:
-    """How often each of n images is drawn in each resample: some resamples after others, uint8 (rows, n).
+    """Draw how often each of n images occurs in each resample; yields uint8 (rows, n), some resamples at a time.
 
-    The draws are seeded, and given to the images in the order of their ids, so the weights of an image do not depend
-    on the order of the file. One byte is enough: of n >= 256 images, one is drawn 256 times with a probability
-    below 1e-500.
+    The draws are seeded and assigned to images in the order of their ids, so weights do not depend on file order. One
+    byte is enough: with n >= 256 images, an image is drawn 256 times with a probability below 1e-500.
     """
     n = len(images)
-    place = np.argsort(by_id(images))  # of each image in the order of their ids
+    place = np.argsort(by_id(images))  # rank of each image by id
     generator = np.random.Generator(np.random.PCG64(zlib.crc32(b"earthinstruct")))
-    step = max(1, _DRAWS_AT_ONCE // max(n, 1))  # how the resamples are cut changes no draw
+    step = max(1, _DRAWS_AT_ONCE // max(n, 1))  # the draws do not depend on the step
     rows = max(1, _WEIGHTS_AT_ONCE // max(n, 1))
     for first in range(0, resamples, rows):
         weights = np.empty((min(rows, resamples - first), n), dtype=np.uint8)
@@ -44,9 +47,9 @@ def image_weights(images: Sequence[ImageId], resamples: int = RESAMPLES) -> Iter
 
 
 def resampled_totals(tallies: Sequence[Tally], resamples: int = RESAMPLES) -> list[Totals]:
-    """The sums over the images of every resample, of each tally: name -> float64 (resamples, c).
+    """Sum each tally over the images of every resample: name -> float64 (resamples, c).
 
-    Tallies of the same images share their resamples, which are drawn once for all of them.
+    Tallies of the same images share one set of resamples.
     """
     found: list[Totals] = [
         {name: np.zeros((resamples, len(tally.categories))) for name in tally.columns} for tally in tallies
@@ -59,7 +62,7 @@ def resampled_totals(tallies: Sequence[Tally], resamples: int = RESAMPLES) -> li
         for weights in image_weights(images, resamples):
             rows = slice(first, first + len(weights))
             step = max(1, _FACTORS_AT_ONCE // len(weights))
-            for start in range(0, len(images), step):  # sums of integers below 2^53 are exact, however they are cut
+            for start in range(0, len(images), step):  # integer sums below 2^53 are exact in any order
                 some = slice(start, start + step)
                 factors = weights[:, some].astype(np.float64)
                 for i in members:
@@ -72,14 +75,14 @@ def resampled_totals(tallies: Sequence[Tally], resamples: int = RESAMPLES) -> li
 
 
 def interval(values: NDArray[np.float64], present: NDArray[np.bool_]) -> tuple[float, float] | None:
-    """95 % interval of the mean of a score over categories.
+    """95 % percentile interval of the mean of a score over categories.
 
     Args:
         values: (resamples, k), the score of each category in each resample.
-        present: bool (resamples, k), the categories that a resample's mean is over.
+        present: bool (resamples, k), the categories that enter the mean of each resample.
 
     Returns:
-        (low, high), or None when no resample has any of the categories.
+        (low, high), or None if no category is present in any resample.
     """
     n = present.sum(axis=1)
     if not n.any():

@@ -1,4 +1,4 @@
-"""Every score of a result: its path in `metrics` there, its names, its meaning, and how its values are written."""
+"""The catalogue of all scores of a result: path in `metrics`, names, meaning, and how to format values."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from earthinstruct.metrics.scores import Columns
 
 @dataclass(frozen=True)
 class Unit:
-    """What a score is measured in.
+    """The unit of a score, and how to format its values.
 
     Attributes:
-        name: in words; empty where the reader knows it from elsewhere.
-        factor: what a stored value is multiplied by to be shown.
-        digits: after the point.
+        name: the name of the unit; empty if the context names it.
+        factor: stored values are multiplied by it for display.
+        digits: digits after the decimal point.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Unit:
     digits: int = 2
 
     def text(self, value: float | None, *, signed: bool = False) -> str:
-        """A stored value as tables show it.
+        """Format a stored value for tables.
 
         >>> PERCENT.text(0.6383), PERCENT.text(0.6383, signed=True), PERCENT.text(None)
         ('63.8', '+63.8', '-')
@@ -37,12 +37,12 @@ class Unit:
         return "-" if value is None else f"{self.factor * value:{sign}.{self.digits}f}"
 
     def half(self, interval: tuple[float, float] | None) -> str:
-        """Half the width of an interval; empty where there is none."""
+        """Format half the width of an interval; empty without an interval."""
         return "" if interval is None else self.text((interval[1] - interval[0]) / 2)
 
     @staticmethod
     def of_extra(name: str | None) -> Unit:
-        """The unit of a metric plug-in; None is a fraction."""
+        """The unit of a metric plug-in; None means a fraction, shown in percent."""
         return PERCENT if name is None else Unit(name)
 
 
@@ -54,15 +54,16 @@ WHOLE_OBJECTS = Unit("objects", digits=0)
 
 @dataclass(frozen=True)
 class Listed:
-    """One score, or several of a kind.
+    """An entry of the catalogue: one score, or several scores of a kind.
 
     Attributes:
-        path: where it is in `metrics` of a result.
-        title: its name in a table of many scores; empty where none has it.
-        name: its name among the scores of its part.
-        meaning: one sentence.
-        function: of the sums of `tally`, where the score is one; two runs can be compared by it.
-        unit: of its values.
+        path: its place in `metrics` of a result.
+        title: its name in a table of all scores; empty if no such table shows it.
+        name: its name among the scores of its section.
+        meaning: what it is, in one sentence.
+        function: computes it from the sums of `tally`, so that two runs can be compared; None if it is not a function
+            of a tally.
+        unit: the unit of its values.
     """
 
     path: str
@@ -73,14 +74,14 @@ class Listed:
     unit: Unit = PERCENT
 
     @property
-    def part(self) -> str:
-        """What it is a score of: `counting`, `box`, ..."""
+    def section(self) -> str:
+        """The section of `metrics` that holds it: `counting`, `box`, ..."""
         return self.path.partition(".")[0]
 
     @property
     def tally(self) -> str:
-        """What `function` is a function of: `counting`, `box`, `mask` or `regions`."""
-        return "regions" if self.function is scores.iou else self.part
+        """The tally that `function` takes: `counting`, `box`, `mask` or `regions`."""
+        return "regions" if self.function is scores.iou else self.section
 
 
 _COUNTING = [
@@ -106,36 +107,39 @@ _COUNTING = [
 ]
 
 
-def _regions(part: str, plural: str) -> list[Listed]:
-    title = part.capitalize()
+def _regions(geometry: str, plural: str) -> list[Listed]:
+    title = geometry.capitalize()
     return [
-        Listed(f"{part}.f1", f"{title} F1", "F1", f"F1 of {plural} at IoU 0.5, mean over categories", scores.f1),
+        Listed(f"{geometry}.f1", f"{title} F1", "F1", f"F1 of {plural} at IoU 0.5, mean over categories", scores.f1),
         Listed(
-            f"{part}.precision",
+            f"{geometry}.precision",
             f"{title} P",
             "precision",
             f"precision of {plural} at IoU 0.5, mean over categories",
             scores.precision,
         ),
         Listed(
-            f"{part}.recall",
+            f"{geometry}.recall",
             f"{title} R",
             "recall",
             f"recall of {plural} at IoU 0.5, mean over categories",
             scores.recall,
         ),
         Listed(
-            f"{part}.ap_nc50",
-            f"AP_nc {part}",
+            f"{geometry}.ap_nc50",
+            f"AP_nc {geometry}",
             "AP without confidence, IoU 0.5",
             f"average precision of {plural} without confidence: one operating point",
             scores.ap_nc,
         ),
         Listed(
-            f"{part}.ap50", f"AP {part}", "AP, IoU 0.5", "average precision at IoU 0.5, of methods that give scores"
+            f"{geometry}.ap50",
+            f"AP {geometry}",
+            "AP, IoU 0.5",
+            "average precision at IoU 0.5, of methods that give scores",
         ),
         Listed(
-            f"{part}.f1_5095",
+            f"{geometry}.f1_5095",
             f"{title} F1 50-95",
             "F1, mean of IoU 0.50 to 0.95",
             "mean of F1 at IoU 0.50, 0.55, ..., 0.95; each is in f1_at_iou",
@@ -143,7 +147,7 @@ def _regions(part: str, plural: str) -> list[Listed]:
     ]
 
 
-PARTS = ("counting", "box", "mask")  # each has an F1, the headline
+GEOMETRIES = ("counting", "box", "mask")  # each has an F1, the headline
 
 CATALOGUE: Mapping[str, Listed] = {
     score.path: score
@@ -153,7 +157,7 @@ CATALOGUE: Mapping[str, Listed] = {
             "counting_from_instances",
             "",
             "",
-            "the scores of counting, from the instances of a method that gives counts too",
+            "the counting scores from the instances of a method that also gives counts",
         ),
         *_regions("box", "boxes"),
         *_regions("mask", "masks"),
@@ -162,7 +166,7 @@ CATALOGUE: Mapping[str, Listed] = {
             "proposals.recall",
             "proposal recall",
             "recall",
-            "ground truth that proposals cover at IoU 0.5, mean over categories; proposals.mask: by masks",
+            "share of the ground truth that proposals cover at IoU 0.5, mean over categories; proposals.mask: by masks",
         ),
         Listed("proposals.at", "", "recall of the first", "recall of the first 10, 50, 100, 200 proposals an image"),
         Listed("proposals.by_size", "", "recall of objects:", "recall of small, medium and large objects"),
@@ -177,7 +181,7 @@ CATALOGUE: Mapping[str, Listed] = {
         Listed("extra", "", "", "scores of the metric plug-ins that --metric asks for", unit=FRACTION),
     )
 }
-# the headlines, with headings for a table of 80 columns
+# the headline scores, with short headings for a table of 80 columns
 HEADLINES: Mapping[str, str] = {
     "counting.f1": "Cnt",
     "box.f1": "Box",
@@ -194,10 +198,10 @@ def list_metrics() -> list[dict[str, str]]:
 
 
 def listed(path: str) -> Listed:
-    """The entry of a score, or of the kind of scores that it belongs to.
+    """Look up the catalogue entry of a score, or of the kind of scores that it belongs to.
 
     Raises:
-        KeyError: there is none.
+        KeyError: the catalogue has no such score.
 
     >>> listed("errors.box.missed").unit.name
     'objects'
@@ -209,20 +213,20 @@ def listed(path: str) -> Listed:
 
 
 def title_of(path: str) -> str:
-    """The name of a score in a table of many, also of its mean over a group.
+    """The title of a score, or of its mean over a group, in a table of all scores.
 
     >>> title_of("box.f1"), title_of("box.groups.novel.ap_nc50")
     ('Box F1', 'AP_nc box, novel')
     """
-    part, groups, rest = path.partition(".groups.")
+    section, groups, rest = path.partition(".groups.")
     group, _, score = rest.rpartition(".")
-    return f"{CATALOGUE[f'{part}.{score}'].title}, {group}" if groups else CATALOGUE[path].title
+    return f"{CATALOGUE[f'{section}.{score}'].title}, {group}" if groups else CATALOGUE[path].title
 
 
 def value_at(metrics: Any, path: str) -> Any:
-    """What stands at a path of the metrics of a result; None where nothing does.
+    """Look up a path in the metrics of a result; None if it does not exist.
 
-    A path that runs through a group gives a number, any other score a `Value`.
+    The mean over a group is a number; any other score is a `Value`.
     """
     for key in path.split("."):
         metrics = metrics.get(key) if isinstance(metrics, Mapping) else getattr(metrics, key, None)
@@ -230,10 +234,10 @@ def value_at(metrics: Any, path: str) -> Any:
 
 
 def in_group(path: str, group: str) -> str:
-    """The path of the mean of a score over a group of categories.
+    """Make the path of the mean of a score over a group of categories.
 
     >>> in_group("box.f1", "novel")
     'box.groups.novel.f1'
     """
-    part, _, score = path.rpartition(".")
-    return f"{part}.groups.{group}.{score}"
+    section, _, score = path.rpartition(".")
+    return f"{section}.groups.{group}.{score}"

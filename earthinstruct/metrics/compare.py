@@ -1,4 +1,4 @@
-"""Two runs over the same images: paired bootstrap of their difference."""
+"""Paired bootstrap of the difference between two runs over the same images."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from earthinstruct.metrics.tally import Tally
 
 @dataclass(frozen=True)
 class Difference:
-    """How the second run differs from the first.
+    """The difference of a score between two runs.
 
     Attributes:
-        first: of the first run, a fraction (objects, for error types).
-        second: of the second run.
+        first: the score of the first run, a fraction (for error types, a number of objects).
+        second: the score of the second run.
         value: second minus first.
-        ci95: 95 % interval of `value` over resamples of the images, the same for both runs.
-        p: two-sided p-value, in (0, 1]: twice the smaller of the shares of resamples on either side of no difference,
-            (k + 1) / (resamples + 1) for k of them, so that no finite number of resamples gives 0.
+        ci95: 95 % interval of `value` over resamples of the images, the same resamples for both runs.
+        p: two-sided p-value, in (0, 1]: min(1, 2 (k + 1) / (resamples + 1)), where k is the number of resamples with a
+            difference <= 0 or >= 0, whichever is smaller. The + 1 keeps p above 0 for any number of resamples.
     """
 
     first: float
@@ -34,10 +34,10 @@ class Difference:
 
 
 class Paired:
-    """One tally of two runs over the same images, with the same resamples of both. `paired` makes them."""
+    """A tally of two runs over the same images, with the same resamples for both. Created by `paired`."""
 
     def __init__(self, first: Tally, second: Tally, resampled: Sequence[Totals]) -> None:
-        """Take two tallies over the same images, and their totals in each resample."""
+        """Store the totals of two tallies over the same images, for the whole set and for each resample."""
         self.categories = first.categories
         # row 0 is the whole set, the others are the resamples
         self.totals = [
@@ -46,11 +46,11 @@ class Paired:
         ]
 
     def of_mean(self, score: Callable[[Columns], NDArray[np.float64]], categories: Sequence[str]) -> Difference | None:
-        """The difference of the mean of a score over those of the categories that have ground truth; None: none has.
+        """Compare the mean of a score over the given categories that have ground truth; None if none has.
 
         Args:
-            score: columns -> (..., c).
-            categories: names.
+            score: a function from columns to the score of each category, (..., c).
+            categories: the names of the categories.
         """
         members = self._members(categories)
         there = _actual(self.totals[0])[:, members] > 0
@@ -61,7 +61,7 @@ class Paired:
         return _difference(a, b)
 
     def of_sum(self, column: str, categories: Sequence[str]) -> Difference:
-        """The difference of a column of the tallies, in objects, summed over images and categories."""
+        """Compare a column of the tallies, in objects, summed over images and categories."""
         members = self._members(categories)
         a, b = (totals[column][:, members].sum(axis=1) for totals in self.totals)
         return _difference(a, b)
@@ -71,15 +71,15 @@ class Paired:
 
 
 def paired(first: Mapping[str, Tally], second: Mapping[str, Tally], resamples: int = RESAMPLES) -> dict[str, Paired]:
-    """The tallies that two runs both have, by name, in the order of the first run.
+    """Pair the tallies that both runs have, by name, in the order of the first run.
 
     Args:
-        first: name -> tally of one run.
-        second: of another run over the same images and categories, in any order of the images.
+        first: name -> tally of the first run.
+        second: name -> tally of the second run, over the same images (in any order) and categories.
         resamples: number of bootstrap resamples, > 0.
 
     Raises:
-        ValueError: the runs are over other images, categories or ground truth.
+        ValueError: the runs differ in images, categories or ground truth.
     """
     names = [name for name in first if name in second]
     pairs = [(first[name], _in_order(first[name], second[name])) for name in names]
@@ -90,7 +90,7 @@ def paired(first: Mapping[str, Tally], second: Mapping[str, Tally], resamples: i
 
 
 def _in_order(first: Tally, second: Tally) -> Tally:
-    """The second tally with its images in the order of the first."""
+    """Reorder the images of the second tally like those of the first."""
     if set(first.images) != set(second.images) or first.categories != second.categories:
         raise ValueError("only runs over the same images and categories can be compared")
     position = {image: i for i, image in enumerate(second.images)}
@@ -102,7 +102,7 @@ def _in_order(first: Tally, second: Tally) -> Tally:
 
 
 def _actual(columns: Columns) -> NDArray[np.float64] | NDArray[np.int64]:
-    """Ground truths: a tally of F1, of regions or of error types."""
+    """The number of ground truths, from a tally of a matching, of regions or of error types."""
     if "targets" in columns:
         return columns["targets"]
     if "missed" in columns:

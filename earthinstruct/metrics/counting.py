@@ -1,4 +1,4 @@
-"""Counting: how many objects of each category there are in an image, against how many a method says there are."""
+"""Counting: compare the predicted with the actual number of objects, per image and category."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from earthinstruct.metrics.inputs import Predicted, Truth
 from earthinstruct.metrics.protocols import Protocol
-from earthinstruct.metrics.summary import F1_AND_PARTS, Summary
+from earthinstruct.metrics.summary import PRECISION_RECALL_F1, Summary
 from earthinstruct.metrics.tally import Tally, count_per_image, tally_counts
-from earthinstruct.metrics.values import PartScores
+from earthinstruct.metrics.values import GeometryScores
 
 
 def counting_tally(
@@ -21,15 +21,15 @@ def counting_tally(
     *,
     any_given: bool,
 ) -> Tally:
-    """The tally of the counts.
+    """Tally the counts.
 
     Args:
         truth: the ground truth.
         predicted: the predictions.
         protocol: the rules.
-        kept: bool (predictions,), which predictions are there (a score threshold).
-        given: bool (n,), the images that are counted by the counts given; the others by their instances.
-        any_given: whether any image of the whole set is counted by the counts given.
+        kept: bool (predictions,), predictions that reach the score threshold.
+        given: bool (n,), images for which to use the given counts; in the others, instances are counted.
+        any_given: whether given counts are used for any image of the whole set.
     """
     instances = predicted.instances
     counted = kept.copy()
@@ -44,21 +44,21 @@ def counting_tally(
 
 def counting_scores(
     summary: Summary, name: str, protocol: Protocol, source: str, mentioned: NDArray[np.bool_]
-) -> PartScores:
+) -> GeometryScores:
     """Precision, recall, F1, MAE and RMSE of the counts.
 
     Args:
-        summary: of the same ground truth.
-        name: of the tally of the counts.
+        summary: summary of the same ground truth.
+        name: name of the tally of the counts.
         protocol: the rules.
         source: where the counts came from: `counts`, `instances` or `mixed`.
-        mentioned: bool (c,), categories that any of the counts given mentions.
+        mentioned: bool (c,), categories that any given count mentions.
     """
     tally, over = summary.tallies[name], summary.has_truth
     if protocol.counting_over_mentioned:
         over = mentioned | np.any([column.any(axis=0) for column in tally.columns.values()], axis=0)
     fixed = {}
     if len(tally.images):
-        off = (tally.columns["fp"] + tally.columns["fn"]).astype(np.int64)  # |predicted - actual|: one of the two is 0
+        off = (tally.columns["fp"] + tally.columns["fn"]).astype(np.int64)  # |predicted - actual|: fp or fn is 0
         fixed = {"mae": off.mean(axis=0), "rmse": np.sqrt((off**2).mean(axis=0))}
-    return summary.of_geometry(name, F1_AND_PARTS, over, fixed=fixed, source=source)
+    return summary.of_geometry(name, PRECISION_RECALL_F1, over, fixed=fixed, source=source)

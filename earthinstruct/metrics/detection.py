@@ -1,4 +1,4 @@
-"""Boxes or masks matched to the ground truth, and the scores of one operating point."""
+"""Match boxes or masks to the ground truth, and compute their scores."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from earthinstruct.metrics.inputs import Predicted, Truth
 from earthinstruct.metrics.matching import Geometry, Pairs, Rule, enlarges_greedy, find_pairs, match
 from earthinstruct.metrics.outcomes import Outcomes
 from earthinstruct.metrics.protocols import Protocol
-from earthinstruct.metrics.summary import F1_AND_PARTS, Summary
+from earthinstruct.metrics.summary import PRECISION_RECALL_F1, Summary
 from earthinstruct.metrics.tally import Tally, tally_matches
-from earthinstruct.metrics.values import PartScores, Value
+from earthinstruct.metrics.values import GeometryScores, Value
 from earthinstruct.regions import Instances
 
 IOU_THRESHOLDS = np.arange(50, 100, 5) / 100  # 0.50, 0.55, ..., 0.95
@@ -26,7 +26,10 @@ IOU_THRESHOLDS = np.arange(50, 100, 5) / 100  # 0.50, 0.55, ..., 0.95
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """Boxes or masks, matched: the predictions are kept best score first, so that any threshold is a prefix."""
+    """Predictions paired with the ground truth by one geometry.
+
+    `order` sorts the predictions by descending score, so that the predictions above any threshold are a prefix.
+    """
 
     truth: Truth
     predictions: Instances
@@ -48,27 +51,27 @@ class Detection:
         object.__setattr__(self, "order", order)
 
     def matched(self, kept: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """The ground truth of each kept prediction, or -1."""
-        if self.protocol.rule == "maximum":  # what a prefix matches does not depend on what follows
+        """The matched ground truth of each kept prediction, or -1."""
+        if self.protocol.rule == "maximum":  # `kept` is a prefix, and its matching does not depend on what follows
             return np.where(kept, self.matched_all, -1)
         return match(self.pairs.where(kept[self.pairs.prediction]), self.protocol.rule, self.order)
 
     @cached_property
     def matched_all(self) -> NDArray[np.int64]:
-        """The ground truth of each prediction, or -1, when all are there."""
+        """The matched ground truth of each prediction, or -1, with all predictions kept."""
         return match(self.pairs, self.protocol.rule, self.order)
 
     def tally(self, kept: NDArray[np.bool_]) -> Tally:
-        """TP, FP, FN of the kept predictions."""
+        """Tally tp, fp, fn of the kept predictions."""
         return self._tally(self.matched(kept), kept)
 
     def totals_at_iou(self, threshold: float, kept: NDArray[np.bool_]) -> dict[str, NDArray[np.int64]]:
-        """Sums of TP, FP, FN of the kept predictions at an IoU threshold of 0.5 or more."""
+        """Sum tp, fp, fn of the kept predictions at an IoU threshold of 0.5 or more."""
         pairs = self.pairs.where(kept[self.pairs.prediction] & (self.pairs.iou >= threshold))
         return self._tally(match(pairs, self.protocol.rule, self.order), kept).totals
 
     def outcomes(self, rule: Rule) -> Outcomes | None:
-        """The true positives as the predictions come to be there, best score first; None without scores."""
+        """The true positives as predictions are added one by one, best score first; None without scores."""
         predictions, n_categories = self.predictions, self.truth.shape[1]
         if predictions.scores is None:
             return None
@@ -91,13 +94,13 @@ class Detection:
 
 @dataclass(frozen=True, eq=False)
 class DetectionChunk:
-    """What the scores of boxes or masks need of some images, beside tallies.
+    """Data of one chunk for the scores of boxes or masks, in addition to its tallies.
 
     Attributes:
         at_iou: column -> int64 (10, c), sums of tp, fp, fn at `IOU_THRESHOLDS`.
-        outcomes: of all predictions, kept or not; None without scores.
-        in_file_order: where the protocol takes AP_nc50 from COCO.
-        unscored: how many of the kept predictions have no scored category.
+        outcomes: outcomes of all predictions, kept or not; None without scores.
+        in_file_order: the predictions of a constant-score AP; None unless the protocol uses it for AP_nc50.
+        unscored: number of kept predictions without a scored category.
     """
 
     at_iou: dict[str, NDArray[np.int64]]
@@ -107,7 +110,7 @@ class DetectionChunk:
 
     @classmethod
     def of(cls, detection: Detection, kept: NDArray[np.bool_]) -> DetectionChunk:
-        """Take what the scores need; `kept`: bool (predictions,), which predictions reach the score threshold."""
+        """Collect the data; `kept`: bool (predictions,), predictions that reach the score threshold."""
         truth, predictions, cap = detection.truth, detection.predictions, detection.protocol.constant_score_ap
         at_iou = [detection.totals_at_iou(threshold, kept) for threshold in IOU_THRESHOLDS]
         return cls(
@@ -119,7 +122,7 @@ class DetectionChunk:
 
     @staticmethod
     def join(chunks: Sequence[DetectionChunk], n_images: Sequence[int]) -> DetectionChunk:
-        """That of all chunks, which have these numbers of images; at least one."""
+        """Join one or more chunks; `n_images` holds the number of images of each."""
         outcomes = [chunk.outcomes for chunk in chunks if chunk.outcomes is not None]
         ordered = [chunk.in_file_order for chunk in chunks if chunk.in_file_order is not None]
         return DetectionChunk(
@@ -130,9 +133,9 @@ class DetectionChunk:
         )
 
 
-def detection_scores(summary: Summary, geometry: Geometry, chunk: DetectionChunk) -> PartScores:
-    """Every score of boxes or masks, of all images."""
-    functions = dict(F1_AND_PARTS)
+def detection_scores(summary: Summary, geometry: Geometry, chunk: DetectionChunk) -> GeometryScores:
+    """Compute every score of boxes or masks; `chunk` holds all images."""
+    functions = dict(PRECISION_RECALL_F1)
     fixed: dict[str, NDArray[np.float64]] = {}
     if chunk.in_file_order is None:
         functions["ap_nc50"] = scores.ap_nc
@@ -149,7 +152,7 @@ def detection_scores(summary: Summary, geometry: Geometry, chunk: DetectionChunk
     return replace(found, f1_at_iou={f"{at:.2f}": mean for at, mean in zip(IOU_THRESHOLDS, means, strict=True)})
 
 
-def no_mask_scores(reason: str) -> PartScores:
-    """The scores of masks where a side has none: all undefined."""
+def no_mask_scores(reason: str) -> GeometryScores:
+    """Mask scores, all undefined, for a set in which predictions or ground truth have no masks."""
     missing = Value(None, reason=reason)
-    return PartScores(missing, missing, missing, {}, {}, {}, ap_nc50=missing, miou=missing)
+    return GeometryScores(missing, missing, missing, {}, {}, {}, ap_nc50=missing, miou=missing)

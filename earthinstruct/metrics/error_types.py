@@ -1,8 +1,8 @@
-"""Error types: why each prediction is wrong and why each ground truth was not found.
+"""Error types: why a prediction is wrong, and why a ground truth was not found.
 
-After TIDE (Bolya et al. 2020), for predictions without confidence. Every prediction and every ground truth gets exactly
-one verdict. No verdict depends on the order of predictions, images or categories, except under a protocol that matches
-in file order. Objects that are equal in everything are interchangeable.
+Follows TIDE (Bolya et al. 2020), for predictions without confidence. Every prediction and every ground truth gets
+exactly one verdict. Verdicts do not depend on the order of predictions, images or categories, unless the protocol
+matches in file order. Identical objects are interchangeable.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from earthinstruct.metrics.tally import Tally, count_per_image
 from earthinstruct.metrics.values import CountErrors, CountingErrors, DetectionErrors, ErrorCounts
 from earthinstruct.regions import Instances
 
-# the earlier one holds where several would
+# ordered by priority: if several verdicts apply, the first one is given
 PREDICTION_VERDICTS = ("correct", "duplicate", "classification", "localisation", "both", "background", "unscored")
 TARGET_VERDICTS = ("correct", "misclassified", "mislocated", "missed")
 FOREGROUND_IOU, BACKGROUND_IOU = 0.5, 0.1
@@ -31,14 +31,15 @@ _MISCLASSIFIED, _MISLOCATED, _MISSED = range(1, 4)
 
 @dataclass(frozen=True, eq=False)
 class Verdicts:
-    """One verdict a prediction and one a ground truth.
+    """One verdict for each prediction and each ground truth.
 
     Attributes:
         predictions: int64 (predictions,), index into `PREDICTION_VERDICTS`.
         targets: int64 (ground truths,), index into `TARGET_VERDICTS`.
-        because_of: int64 (predictions,), the ground truth behind the verdict: what a correct prediction is matched to,
-            otherwise the one of largest IoU among those that give the verdict; -1 for `background` and `unscored`.
-        iou: float64 (predictions,), IoU with `because_of`, in [0.1, 1]; 0 where that is -1.
+        because_of: int64 (predictions,), the ground truth that explains the verdict: the match of a correct prediction,
+            otherwise the ground truth of largest IoU among those that give the verdict. -1 for `background` and
+            `unscored`.
+        iou: float64 (predictions,), IoU with `because_of`, in [0.1, 1]; 0 where `because_of` is -1.
     """
 
     predictions: NDArray[np.int64]
@@ -55,46 +56,47 @@ def verdicts(
     *,
     threshold: float | None = None,
 ) -> Verdicts:
-    """The verdict of each prediction and each ground truth.
+    """Give a verdict to each prediction and each ground truth.
 
-    A prediction is, by the first of these that holds (all within its image):
+    The verdict of a prediction is the first of these that holds, within its image:
       1. `unscored`: its label maps to no scored category, or its score is below the threshold;
       2. `correct`: it is matched to a ground truth, as for F1;
-      3. `duplicate`: IoU >= 0.5 with a ground truth of its category (all such are matched to others);
+      3. `duplicate`: IoU >= 0.5 with a ground truth of its category (which is matched to another prediction);
       4. `classification`: IoU >= 0.5 with a ground truth of another category;
       5. `localisation`: IoU >= 0.1 with a ground truth of its category;
       6. `both`: IoU >= 0.1 with a ground truth of another category;
       7. `background`.
-    A ground truth is, by the first that holds:
+    The verdict of a ground truth is the first of these that holds:
       1. `correct`: a prediction is matched to it;
       2. `misclassified`: a prediction of verdict `classification` has IoU >= 0.5 with it, in another category;
       3. `mislocated`: a prediction of verdict `localisation` has IoU >= 0.1 with it, in its category;
       4. `missed`.
-    One prediction may be behind the verdicts of several ground truths (a box around two ships).
+    One prediction may explain the verdicts of several ground truths (a box around two ships).
 
-    A maximum matching is not unique, but the predictions that it can match, taken in turn wherever they can be added,
-    are: in the order of score, then best IoU, then box and mask. The same holds for the ground truths, and one
-    matching has both sets (Mendelsohn and Dulmage 1958).
+    A maximum matching is not unique, so the matched predictions are made unique: predictions are taken in turn (by
+    score, then best IoU, then box and mask) and kept if they can be matched together with those kept so far. The
+    matched ground truths are chosen the same way. One matching that covers both sets exists (Mendelsohn and Dulmage
+    1958).
 
     Args:
         truth: the ground truth.
         predicted: the predictions.
-        protocol: the rules; under greedy matching the verdicts depend on the order of the file, as its F1 does.
+        protocol: the rules; under greedy matching, verdicts depend on file order, like its F1.
         geometry: `box` or `mask`.
-        threshold: the least score of a prediction that is there, as a sweep chose it; None: all are.
+        threshold: ignore predictions with a lower score, for example after a sweep; None: use all.
 
     Raises:
-        ValueError: masks are asked for, and a side has none.
+        ValueError: `geometry` is `mask`, and predictions or ground truth have no masks.
     """
     return judge(Detection.of(truth, predicted, protocol, geometry), predicted.reaching(threshold))
 
 
 def judge(detection: Detection, kept: NDArray[np.bool_]) -> Verdicts:
-    """`verdicts` of what is matched already.
+    """Give `verdicts` to predictions that are paired already.
 
     Args:
-        detection: predictions and ground truth.
-        kept: bool (predictions,), which predictions are there.
+        detection: the predictions, the ground truth and their pairs.
+        kept: bool (predictions,), predictions that reach the score threshold.
     """
     predictions, targets = detection.predictions, detection.truth.instances
     pairs = detection.pairs.where(kept[detection.pairs.prediction])
@@ -105,7 +107,7 @@ def judge(detection: Detection, kept: NDArray[np.bool_]) -> Verdicts:
     of_target = np.full(len(targets), _MISSED)
     of_target[because_of[matched]] = _CORRECT
 
-    again = pairs.where(~matched[pairs.prediction])  # all of their category and IoU >= 0.5
+    again = pairs.where(~matched[pairs.prediction])  # unmatched, with an object of their category at IoU >= 0.5
     verdict[again.prediction] = _DUPLICATE
     rest = np.flatnonzero(verdict == _BACKGROUND)
     near = find_pairs(predictions.take(rest), targets, detection.geometry, iou_threshold=BACKGROUND_IOU, agnostic=True)
@@ -135,7 +137,7 @@ def judge(detection: Detection, kept: NDArray[np.bool_]) -> Verdicts:
 
 
 def _paired(predictions: Instances, targets: Instances, pairs: Pairs, rule: Rule) -> NDArray[np.int64]:
-    """The ground truth of each prediction, or -1."""
+    """The matched ground truth of each prediction, or -1; unique for `maximum` (see `verdicts`)."""
     if rule != "maximum":
         return match(pairs, rule)
     turned = Pairs(pairs.target, pairs.prediction, pairs.iou, pairs.n_targets, pairs.n_predictions)
@@ -145,25 +147,26 @@ def _paired(predictions: Instances, targets: Instances, pairs: Pairs, rule: Rule
 
 
 def _in_turn(instances: Instances, paired: NDArray[np.int64], iou: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The instances ordered by what they are, not by where they stand: score, best IoU, box, mask."""
+    """Order the instances by score, best IoU, box and mask, so that the order does not depend on file order."""
     best = np.zeros(len(instances))
     np.maximum.at(best, paired, iou)
     keys = [*instances.boxes.T[::-1], -best]
     if instances.masks is not None:
+        # hash each mask by a sum over its runs; equal masks get equal hashes
         masks = instances.masks
         run = masks.starts.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         run ^= masks.ends.astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
         total = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(run)])
-        keys.insert(0, total[masks.offsets[1:]] - total[masks.offsets[:-1]])  # equal for equal masks
+        keys.insert(0, total[masks.offsets[1:]] - total[masks.offsets[:-1]])
     if instances.scores is not None:
         keys.append(-instances.scores)
     return np.lexsort(keys)
 
 
 def tally_errors(detection: Detection, kept: NDArray[np.bool_]) -> Tally:
-    """How many of each error there are, per image and category: the columns are the fields of `ErrorCounts`.
+    """Count the verdicts per image and category. The columns are the fields of `ErrorCounts`.
 
-    Errors of predictions count in the category that was predicted, errors of ground truth in its own.
+    Predictions count in the predicted category, ground truths in their own.
     """
     truth, judged = detection.truth, judge(detection, kept)
     columns = {
@@ -172,13 +175,13 @@ def tally_errors(detection: Detection, kept: NDArray[np.bool_]) -> Tally:
     } | {
         name: count_per_image(truth.instances, *truth.shape, judged.targets == code)
         for code, name in enumerate(TARGET_VERDICTS)
-        if code != _CORRECT  # as many as predictions are correct
+        if code != _CORRECT  # equals the number of correct predictions
     }
     return Tally(truth.images, truth.categories, columns)
 
 
 def detection_errors(tally: Tally, unscored: int) -> DetectionErrors:
-    """Error types of boxes or masks over all images."""
+    """Sum the error types of boxes or masks over all images."""
     totals = tally.totals
     return DetectionErrors(
         total=ErrorCounts(**{name: int(total.sum()) for name, total in totals.items()}),
@@ -191,7 +194,7 @@ def detection_errors(tally: Tally, unscored: int) -> DetectionErrors:
 
 
 def counting_errors(tally: Tally) -> CountingErrors:
-    """Objects counted too many and too few, from the tally of the counts."""
+    """Sum the objects counted too many and too few, from the tally of the counts."""
     over, under = tally.totals["fp"], tally.totals["fn"]
     return CountingErrors(
         total=CountErrors(int(over.sum()), int(under.sum())),

@@ -1,4 +1,4 @@
-"""Scores that others add: what a metric plug-in is, how it is found, and how its answers are checked."""
+"""Metric plug-ins, scores defined outside this package: their interface, and checks of what they return."""
 
 from __future__ import annotations
 
@@ -26,43 +26,44 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class MetricError(EarthInstructError):
-    """A metric plug-in raised, or returned what cannot be a score."""
+    """A metric plug-in raised an exception or returned an invalid score."""
 
 
 @runtime_checkable
 class Metric(Protocol):
-    """A score of one's own. Its first line of documentation is what `list metrics` shows.
+    """The interface of a metric plug-in. `list metrics` shows the first line of its docstring.
 
-    A member `unit`, such as "objects", says what the score is measured in; without it, it is a fraction, shown in
-    percent.
+    An optional member `unit` names the unit of the score, such as "objects". Without it, the score is a fraction and is
+    shown in percent.
 
     Attributes:
-        name: letters, digits, `-` and `_`; results hold the score under it.
+        name: the name of the score in results: letters, digits, `-` and `_`.
     """
 
     name: str
 
     def tally(self, truth: Truth, predicted: Predicted, /) -> Mapping[str, ArrayLike] | str:
-        """What the score needs of some images, in a form that adds up over images.
+        """Tally n images: numbers per image and category, from whose sums over images the score is computed.
 
         Args:
-            truth: what is there, in n images and c categories.
-            predicted: what was predicted; after a sweep, what reaches its threshold.
+            truth: the ground truth of n images and c categories.
+            predicted: the predictions; after a sweep, those that reach its threshold.
 
         Returns:
-            Column name -> finite numbers (n, c). Or a sentence: why the score is undefined for such predictions.
+            Column name -> finite numbers (n, c). If the score is undefined for these predictions, a sentence that says
+            why.
         """
         ...
 
     def score(self, sums: Mapping[str, NDArray[np.float64]], /) -> ArrayLike:
-        """The score of each category.
+        """Compute the score of each category.
 
         Args:
-            sums: the columns summed over images, float64 (..., c): (c,) of all images, (resamples, c) for intervals.
-                The column `targets` is added: how many objects there are.
+            sums: the columns summed over images, float64 (..., c): (c,) for all images, (resamples, c) for intervals.
+                The added column `targets` holds the number of ground-truth objects.
 
         Returns:
-            (..., c); finite where there are objects of the category. Elsewhere it is not looked at.
+            (..., c); finite for every category with ground truth. Other values are ignored.
         """
         ...
 
@@ -72,7 +73,7 @@ GivenMetrics: TypeAlias = str | Metric | type[Metric] | Sequence[str | Metric | 
 
 @dataclass(frozen=True, eq=False)
 class ExtraMetric:
-    """A metric plug-in, found; what it returns is checked.
+    """Wraps a metric plug-in and checks what it returns.
 
     Attributes:
         metric: the plug-in.
@@ -82,14 +83,14 @@ class ExtraMetric:
 
     @property
     def name(self) -> str:
-        """Under which results hold it."""
+        """The name of the score in results."""
         return self.metric.name
 
     def tally(self, truth: Truth, predicted: Predicted) -> Tally | str:
-        """The columns of some images, with `targets`; or why the score is undefined.
+        """Tally some images: the columns of the plug-in and `targets`, or the reason why the score is undefined.
 
         Raises:
-            MetricError: the plug-in raised, or its columns are none.
+            MetricError: the plug-in raised an exception, or its columns are invalid.
         """
         found = self._call("tally", truth, predicted)
         if isinstance(found, str):
@@ -98,7 +99,7 @@ class ExtraMetric:
             shown = sorted(found) if isinstance(found, Mapping) else type(found).__name__
             raise self._error(
                 f"tally() returned {shown}; expected column name -> numbers (images, categories), without {TARGETS!r}, "
-                "which is added"
+                "which is added for you"
             )
         columns = {name: self._numbers(f"tally() column {name!r}", column) for name, column in found.items()}
         for name, column in columns.items():
@@ -113,7 +114,7 @@ class ExtraMetric:
         return Tally(truth.images, truth.categories, {**columns, TARGETS: targets}).compact()
 
     def join(self, chunks: Sequence[Tally | str]) -> Tally | str:
-        """The tally of all chunks; why the score is undefined where any chunk says so."""
+        """Join the tallies of one or more chunks. If the score is undefined for any chunk, returns the reason."""
         reason = next((chunk for chunk in chunks if isinstance(chunk, str)), None)
         if reason is not None:
             return reason
@@ -127,10 +128,10 @@ class ExtraMetric:
         return Tally.join(tallies)
 
     def scores(self, summary: Summary, tally: Tally | str) -> ExtraScores:
-        """What a result holds of it.
+        """Compute the scores for the result file.
 
         Raises:
-            MetricError: the plug-in raised, or its scores are none.
+            MetricError: the plug-in raised an exception, or its scores are invalid.
         """
         unit = getattr(self.metric, "unit", None)
         if isinstance(tally, str):
@@ -148,9 +149,9 @@ class ExtraMetric:
         return ExtraScores(summary.value(groups["all"], intervals), per_category, groups, unit)
 
     def function(self, categories: tuple[str, ...]) -> Score:
-        """From the sums of its tallies to the score of each category: (..., c), finite where there are objects.
+        """A function from the sums of the tally to the score of each category: (..., c), finite where objects exist.
 
-        The function raises `MetricError` where the plug-in does, or where its scores are none.
+        It raises `MetricError` if the plug-in raises an exception or returns invalid scores.
         """
         return partial(self._score, categories)
 
@@ -160,15 +161,15 @@ class ExtraMetric:
         expected = sums[TARGETS].shape
         if values.shape != expected:
             raise self._error(
-                f"score() of sums of shape {expected} returned shape {values.shape}; expected the same shape: the last "
-                "axis is the category, and before it there may be resamples"
+                f"score() got sums of shape {expected} and returned shape {values.shape}; expected the same shape: the "
+                "last axis is the category, and an axis of resamples may come before it"
             )
         self._refuse((sums[TARGETS] > 0) & ~np.isfinite(values), values, "score()", categories, "for category")
         return values
 
     def _call(self, what: str, *arguments: Any) -> Any:
         try:
-            with np.errstate(divide="ignore", invalid="ignore"):  # where there are no objects, 0 / 0 is not looked at
+            with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 of absent categories is ignored
                 return getattr(self.metric, what)(*arguments)
         except Exception as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -179,7 +180,7 @@ class ExtraMetric:
         try:
             numbers = np.asarray(values)
         except ValueError as error:  # rows of different lengths
-            raise self._error(f"{what} is no array of numbers: {error}") from error
+            raise self._error(f"{what} is not an array of numbers: {error}") from error
         if numbers.dtype.kind not in "biuf":
             raise self._error(f"{what} is an array of {numbers.dtype}; expected numbers")
         return numbers.astype(np.int64) if numbers.dtype.kind in "bu" else numbers
@@ -207,11 +208,14 @@ def several_metrics(
 
 
 def extra_metrics(given: Sequence[str | Metric | type[Metric]]) -> tuple[ExtraMetric, ...]:
-    """The metrics that are asked for, by where they are, as objects or as classes.
+    """Load metric plug-ins.
+
+    Args:
+        given: each as an object, a class, or the place of a class (see `extra_metric`).
 
     Raises:
         UnknownNameError: a module or file has no such class.
-        PluginError: one cannot be loaded or made, is no metric, or two have one name.
+        PluginError: a plug-in cannot be loaded or created, is not a metric, or two have the same name.
     """
     found: dict[str, ExtraMetric] = {}
     for one in given:
@@ -223,11 +227,11 @@ def extra_metrics(given: Sequence[str | Metric | type[Metric]]) -> tuple[ExtraMe
 
 
 def extra_metric(given: str | Metric | type[Metric]) -> ExtraMetric:
-    """One metric: by `package.module:Class` or `path/file.py:Class`, or itself.
+    """Load one metric plug-in, given as an object, a class, `package.module:Class` or `path/file.py:Class`.
 
     Raises:
         UnknownNameError: the module or file has no such class.
-        PluginError: it cannot be loaded or made, or is no metric.
+        PluginError: the plug-in cannot be loaded or created, or is not a metric.
     """
     if isinstance(given, str):
         return ExtraMetric(_made(load_class("metric", given), f"metric {given!r}"))
@@ -235,11 +239,11 @@ def extra_metric(given: str | Metric | type[Metric]) -> ExtraMetric:
 
 
 def _made(what: object, where: str) -> Metric:
-    """The metric that something is, or that a class makes."""
+    """Check a metric, after creating it if a class is given."""
     try:
         metric = what() if isinstance(what, type) else what
     except Exception as error:
-        raise PluginError(f"{where} cannot be made: {type(error).__name__}: {error}") from error
+        raise PluginError(f"{where} cannot be created: {type(error).__name__}: {error}") from error
     if not isinstance(metric, Metric):
         raise PluginError(
             f"{where} has no `name`, `tally(truth, predicted)` and `score(sums)`; see earthinstruct.metrics.Metric"

@@ -1,4 +1,4 @@
-"""What is scored: the ground truth and the predictions, in columns."""
+"""The inputs of scoring: ground truth and predictions, in columns."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from earthinstruct.regions import ImageId, Instances
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What is there.
+    """The ground truth, in columns.
 
     Attributes:
         images: ids of n images.
         categories: names of the c scored categories.
-        groups: group -> its categories; `all` is the group behind the headline numbers.
-        instances: ground truth, its categories indexing `categories`.
-        no_masks_reason: why `instances` has no masks.
+        groups: group -> its categories; the headline scores are means over the group `all`.
+        instances: the ground-truth objects; their category is an index into `categories`.
+        no_masks_reason: why `instances` has no masks; None if it has.
     """
 
     images: tuple[ImageId, ...]
@@ -38,15 +38,16 @@ class Truth:
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
-    """What a method says is there.
+    """The predictions of a method, in columns.
 
     Attributes:
-        instances: its categories index the truth's; -1 where the label maps to nothing that is scored.
-        counts: int64 (n, c), the counts it gave; rows of images where `has_counts` is false are ignored.
-        has_counts: bool (n,), images for which it gave counts.
-        mentioned: bool (c,), categories that any of its counts mention, a zero included.
-        proposals: class-agnostic regions in the method's order (categories are ignored), or None.
-        no_masks_reason: why `instances` has no masks.
+        instances: the predicted objects; their category is an index into the categories of the ground truth, or -1 if
+            the label maps to no scored category.
+        counts: int64 (n, c), the counts that the method gave; rows where `has_counts` is false are ignored.
+        has_counts: bool (n,), images for which the method gave counts.
+        mentioned: bool (c,), categories that any of the given counts mentions, also with 0.
+        proposals: class-agnostic regions in the method's order (their category is ignored), or None.
+        no_masks_reason: why `instances` has no masks; None if it has.
     """
 
     instances: Instances
@@ -57,7 +58,7 @@ class Predicted:
     no_masks_reason: str | None = None
 
     def reaching(self, threshold: float | None) -> NDArray[np.bool_]:
-        """Which instances are there at a score threshold: bool (instances,); all without scores or a threshold."""
+        """Which instances reach a score threshold: bool (instances,). All do without scores or threshold."""
         scores = self.instances.scores
         if threshold is None or scores is None:
             return np.ones(len(self.instances), dtype=bool)
@@ -65,12 +66,12 @@ class Predicted:
 
 
 def geometries(truth: Truth, predicted: Predicted) -> tuple[Geometry, ...]:
-    """What can be matched: boxes, and masks where both sides have them."""
+    """The geometries that can be matched: boxes, and masks if both sides have them."""
     return ("box", "mask") if _masks(truth, predicted.instances) and predicted.no_masks_reason is None else ("box",)
 
 
 def proposal_geometries(truth: Truth, proposals: Instances) -> tuple[Geometry, ...]:
-    """The same for proposals."""
+    """Like `geometries`, for proposals."""
     return ("box", "mask") if _masks(truth, proposals) else ("box",)
 
 

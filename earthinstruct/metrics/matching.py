@@ -1,4 +1,4 @@
-"""The one matcher: pairs of predictions and ground truth that overlap enough, and the rules that choose among them."""
+"""Match predictions to ground truth: find the pairs that overlap enough, then choose among them one-to-one."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Pairs:
         prediction: int64 (pairs,), index of the prediction.
         target: int64 (pairs,), index of the ground truth.
         iou: float64 (pairs,), in [threshold, 1].
-        n_predictions: how many predictions there are, in a pair or not.
-        n_targets: how many ground truths there are.
+        n_predictions: number of all predictions, paired or not.
+        n_targets: number of all ground truths, paired or not.
     """
 
     prediction: NDArray[np.int64]
@@ -35,7 +35,7 @@ class Pairs:
     n_targets: int
 
     def where(self, kept: NDArray[np.bool_]) -> Pairs:
-        """The pairs where `kept` is true."""
+        """Select the pairs where `kept` is true."""
         return Pairs(self.prediction[kept], self.target[kept], self.iou[kept], self.n_predictions, self.n_targets)
 
 
@@ -47,58 +47,58 @@ def find_pairs(
     iou_threshold: float = 0.5,
     agnostic: bool = False,
 ) -> Pairs:
-    """All pairs of the same image and category with IoU >= `iou_threshold`.
+    """Find all pairs of the same image and category with IoU >= `iou_threshold`.
 
-    IoU is computed only where boxes overlap; a mask pair only where the bounding boxes and areas of the two masks
-    leave an IoU at the threshold possible.
+    Mask pixels are compared only if the bounding boxes and areas of the two masks allow an IoU at the threshold.
 
     Args:
         predictions: n predictions.
         targets: m ground truths.
         geometry: `box`, or `mask` (both sides have masks).
         iou_threshold: in (0, 1].
-        agnostic: pair regardless of the category.
+        agnostic: ignore categories.
     """
-    group = _groups(predictions, targets, agnostic)
     found = [
-        _chunk_pairs(predictions, targets, geometry, iou_threshold, prediction, target)
-        for prediction, target in _same_group(*group)
+        _overlapping(predictions, targets, geometry, iou_threshold, prediction, target)
+        for prediction, target in _candidates(*_cells(predictions, targets, agnostic))
     ]
     empty = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))
     prediction, target, iou = (np.concatenate(column) for column in zip(empty, *found, strict=True))
     return Pairs(prediction, target, iou, len(predictions), len(targets))
 
 
-def _groups(predictions: Instances, targets: Instances, agnostic: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _cells(predictions: Instances, targets: Instances, agnostic: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number the cell (image, category) of each instance: int64 (predictions,), (targets,)."""
     if agnostic:
         return predictions.image, targets.image
     span = int(max(predictions.category.max(initial=0), targets.category.max(initial=0))) + 1
-    # an instance without a category pairs with nothing
+    # -1 and -2 differ, so an instance without a category pairs with nothing
     of_predictions = np.where(predictions.category < 0, -1, predictions.image * span + predictions.category)
     of_targets = np.where(targets.category < 0, -2, targets.image * span + targets.category)
     return of_predictions, of_targets
 
 
-def _same_group(
+def _candidates(
     of_predictions: NDArray[np.int64], of_targets: NDArray[np.int64]
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Every (prediction, target) of equal group, in chunks of bounded size."""
-    by_group = np.argsort(of_targets, kind="stable")
-    ordered = of_targets[by_group]
+    """List every (prediction, target) of equal cell, in groups of bounded size to bound the memory."""
+    by_cell = np.argsort(of_targets, kind="stable")
+    ordered = of_targets[by_cell]
+    # the targets of a prediction's cell lie side by side in `by_cell`, from `low` on
     low = np.searchsorted(ordered, of_predictions, side="left")
     count = np.searchsorted(ordered, of_predictions, side="right") - low
-    candidates = np.flatnonzero(count)
-    chunk = np.cumsum(count[candidates]) // _PAIRS_AT_ONCE
-    chunks = []
-    for some in np.split(candidates, np.flatnonzero(np.diff(chunk)) + 1):
+    paired = np.flatnonzero(count)
+    group = np.cumsum(count[paired]) // _PAIRS_AT_ONCE
+    groups = []
+    for some in np.split(paired, np.flatnonzero(np.diff(group)) + 1):
         repeated = count[some]
         first = np.cumsum(repeated) - repeated
-        target = by_group[np.repeat(low[some] - first, repeated) + np.arange(repeated.sum())]
-        chunks.append((np.repeat(some, repeated), target))
-    return chunks
+        target = by_cell[np.repeat(low[some] - first, repeated) + np.arange(repeated.sum())]
+        groups.append((np.repeat(some, repeated), target))
+    return groups
 
 
-def _chunk_pairs(
+def _overlapping(
     predictions: Instances,
     targets: Instances,
     geometry: Geometry,
@@ -106,12 +106,13 @@ def _chunk_pairs(
     prediction: NDArray[np.int64],
     target: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Keep the candidate pairs that reach the IoU threshold: prediction, target, IoU."""
     if geometry == "box":
         iou = box_iou(predictions.boxes[prediction], targets.boxes[target])
     else:
         if predictions.masks is None or targets.masks is None:
             raise ValueError("mask pairs need masks on both sides")
-        # what two masks share lies within both their bounding boxes and within the smaller of them
+        # upper bound of the intersection: that of the bounding boxes, and the area of the smaller mask
         area_p, area_t = predictions.masks.areas[prediction], targets.masks.areas[target]
         shared = np.minimum(
             box_intersection(predictions.masks.boxes[prediction], targets.masks.boxes[target]),
@@ -127,7 +128,7 @@ def _chunk_pairs(
 
 
 def box_intersection(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Shared area of box pairs: float64 (n, 4) and (n, 4), xywh -> (n,)."""
+    """Intersection area of box pairs: float64 (n, 4) and (n, 4), xywh -> (n,)."""
     width = np.minimum(a[:, 0] + a[:, 2], b[:, 0] + b[:, 2]) - np.maximum(a[:, 0], b[:, 0])
     height = np.minimum(a[:, 1] + a[:, 3], b[:, 1] + b[:, 3]) - np.maximum(a[:, 1], b[:, 1])
     area: NDArray[np.float64] = np.maximum(width, 0) * np.maximum(height, 0)
@@ -135,7 +136,7 @@ def box_intersection(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[
 
 
 def box_iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """IoU of box pairs: float64 (n, 4) and (n, 4), xywh -> (n,) in [0, 1]; 0 for two boxes without area.
+    """IoU of box pairs: float64 (n, 4) and (n, 4), xywh -> (n,) in [0, 1]; 0 if both boxes have no area.
 
     >>> box_iou(np.array([[0.0, 0, 10, 10]]), np.array([[5.0, 0, 10, 10]])).round(4).tolist()
     [0.3333]
@@ -148,16 +149,16 @@ def box_iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float6
 def match(pairs: Pairs, rule: Rule, order: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
     """Choose pairs so that each prediction and each ground truth is used at most once.
 
-    `maximum` takes the predictions in turn and keeps each one that can be matched together with all kept before it
-    (re-pairing those where needed). At every point of the order the number kept is the size of a maximum one-to-one
-    matching of the predictions so far: one pass answers for every score threshold, and the total does not depend on
-    the order. `greedy` gives each prediction in turn the free ground truth of largest IoU (the first of equals);
-    `coco` is the same with the last of equals, as pycocotools does.
+    `maximum` takes the predictions in turn. It keeps a prediction if it can be matched together with all predictions
+    kept so far, which may be re-paired for this. After each prediction, the number kept is the size of a maximum
+    one-to-one matching of the predictions so far. So one pass serves every score threshold, and the final number does
+    not depend on the order. `greedy` gives each prediction in turn the free ground truth of largest IoU, and the first
+    one among equals. `coco` takes the last one among equals, like pycocotools.
 
     Args:
         pairs: the pairs to choose from.
         rule: `maximum`, `greedy` or `coco`.
-        order: int64 (n_predictions,), the predictions in the order in which they are taken; None: by index.
+        order: int64 (n_predictions,), the order in which predictions are taken; None: by index.
 
     Returns:
         int64 (n_predictions,): the index of the matched ground truth, or -1.
@@ -178,15 +179,15 @@ def match(pairs: Pairs, rule: Rule, order: NDArray[np.int64] | None = None) -> N
 
 
 def enlarges_greedy(pairs: Pairs, entering: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which predictions make a `greedy` matching by index one larger when they come to be there, one after another.
+    """Which predictions enlarge a `greedy` matching by index, as predictions are added one by one.
 
-    The number of them in any prefix of `entering` is the size of the greedy matching of that prefix alone, so one
-    pass answers for every score threshold. It rests on this: one prediction more never frees a ground truth that was
-    taken, and takes at most one more.
+    In any prefix of `entering`, the number of these predictions is the size of the greedy matching of that prefix, so
+    one pass serves every score threshold. This works because one more prediction never frees a ground truth that was
+    taken, and takes at most one more ground truth.
 
     Args:
         pairs: the pairs to choose from.
-        entering: int64 (n_predictions,), the predictions, best score first.
+        entering: int64 (n_predictions,), the predictions in the order in which they are added, best score first.
 
     Returns:
         bool (n_predictions,).
@@ -210,10 +211,11 @@ def _rank(order: NDArray[np.int64] | None, n: int) -> NDArray[np.int64]:
 
 
 def _stars(pairs: Pairs) -> NDArray[np.int64]:
-    """The star that each pair belongs to, or -1.
+    """Find the star of each pair: int64 (pairs,), or -1.
 
-    A star is a ground truth whose predictions have no other, or a prediction whose ground truths have no other: the
-    best of its pairs is its whole matching, whatever the rule.
+    A star is a connected component around one ground truth whose predictions pair with nothing else, or around one
+    prediction whose ground truths pair with nothing else. Only one of its pairs can be matched, so every rule takes the
+    first one by its sort keys. Only the other pairs need a search.
     """
     several = [
         np.bincount(index, minlength=n)[index] > 1
@@ -227,7 +229,7 @@ def _stars(pairs: Pairs) -> NDArray[np.int64]:
 
 
 def _first_of_each(star: NDArray[np.int64], keys: tuple[NDArray[Any], ...]) -> NDArray[np.int64]:
-    """Of each star, the pair that the keys (the last one first) put first."""
+    """The best pair of each star by the sort keys, of which the last is the primary one."""
     pair = np.flatnonzero(star >= 0)
     pair = pair[np.lexsort([*(key[pair] for key in keys), star[pair]])]
     first: NDArray[np.int64] = pair[np.append(True, np.diff(star[pair]) != 0)[: len(pair)]]
@@ -235,7 +237,7 @@ def _first_of_each(star: NDArray[np.int64], keys: tuple[NDArray[Any], ...]) -> N
 
 
 def _options(pairs: Pairs, chosen: NDArray[np.bool_], keys: tuple[NDArray[Any], ...]) -> dict[int, list[int]]:
-    """Prediction -> its ground truths among the `chosen` pairs, both in the order of the keys (the last one first)."""
+    """Prediction -> its ground truths among the `chosen` pairs, both sorted by the keys (the last is the primary)."""
     pair = np.flatnonzero(chosen)
     pair = pair[np.lexsort([key[pair] for key in keys])]
     options: dict[int, list[int]] = {}
@@ -245,7 +247,7 @@ def _options(pairs: Pairs, chosen: NDArray[np.bool_], keys: tuple[NDArray[Any], 
 
 
 def _take_best(options: dict[int, list[int]]) -> dict[int, int]:
-    """Ground truth -> prediction, each prediction in turn taking the first free of its options."""
+    """Ground truth -> prediction. Each prediction in turn takes the first of its options that is free."""
     taken: dict[int, int] = {}
     for prediction, targets in options.items():
         free = next((target for target in targets if target not in taken), None)
@@ -255,9 +257,10 @@ def _take_best(options: dict[int, list[int]]) -> dict[int, int]:
 
 
 def _displace(options: dict[int, list[int]]) -> list[int]:
-    """The predictions that take one more ground truth when they enter in turn (deferred acceptance).
+    """The predictions whose entry leads to one more taken ground truth (deferred acceptance).
 
-    A ground truth goes to the prediction of the smallest index; who loses one asks for the next of its options.
+    Of the predictions that ask for a ground truth, the one of smallest index gets it. A prediction that loses its
+    ground truth asks for the next of its options.
     """
     holder: dict[int, int] = {}
     left = {prediction: iter(targets) for prediction, targets in options.items()}
@@ -276,10 +279,14 @@ def _displace(options: dict[int, list[int]]) -> list[int]:
 
 
 def _augment(options: dict[int, list[int]]) -> dict[int, int]:
-    """Ground truth -> prediction, by augmenting paths (Kuhn), each prediction in turn; without recursion."""
+    """Ground truth -> prediction: a maximum matching by augmenting paths (Kuhn), each prediction in turn.
+
+    Searches breadth-first without recursion, because a path may be longer than Python's recursion limit.
+    """
     holder: dict[int, int] = {}
     for start in options:
-        came_from: dict[int, tuple[int, int | None]] = {}  # ground truth -> (prediction that wants it, its own so far)
+        # ground truth -> (the prediction that asks for it, the ground truth that this prediction holds)
+        came_from: dict[int, tuple[int, int | None]] = {}
         front: list[tuple[int, int | None]] = [(start, None)]
         while front:
             prediction, own = front.pop(0)
@@ -287,7 +294,7 @@ def _augment(options: dict[int, list[int]]) -> dict[int, int]:
                 if target in came_from:
                     continue
                 came_from[target] = (prediction, own)
-                if target not in holder:
+                if target not in holder:  # free: walk the path back, and give each prediction what it asked for
                     at: int | None = target
                     while at is not None:
                         prediction, previous = came_from[at]

@@ -1,10 +1,11 @@
-"""Scores one set of predictions: instances in, `Metrics` out. Reads no files and knows no datasets.
+"""Score a set of predictions: from instances to `Metrics`. Reads no files and knows no datasets.
 
-A set is scored in chunks of some images: `boxes_of_chunk` is what the sweep needs of a chunk, `Chunk` what the scores
-need. Chunks join to the whole, so that instances and masks need not stay in memory. `measure` scores a set in memory.
+A set is scored in chunks of images. `boxes_of_chunk` collects the data of a chunk for the sweep, `Chunk` the data for
+all scores. Chunks join to the whole set, so instances and masks need not stay in memory. `measure` scores a set that
+is in memory as one chunk.
 
-Each kind of score has a module of its own: `counting`, `detection` (boxes and masks), `average_precision`, `regions`
-(mIoU), `proposals`, `sweep`, `extra` (plug-ins); `summary` turns their tallies into means, groups and intervals.
+Each kind of score has its own module: `counting`, `detection` (boxes and masks), `average_precision`, `regions` (mIoU),
+`proposals`, `sweep`, `extra` (plug-ins). `summary` turns their tallies into means over groups and intervals.
 """
 
 from __future__ import annotations
@@ -41,19 +42,19 @@ def measure(
     resamples: int = RESAMPLES,
     extra: Sequence[ExtraMetric] = (),
 ) -> Metrics:
-    """All scores of a set of predictions.
+    """Compute all scores of a set of predictions.
 
     Args:
         truth: the ground truth.
         predicted: the predictions.
         protocol: the rules.
-        sweep: choose the score threshold with the largest box mF1 first, and score what reaches it.
+        sweep: first choose the score threshold with the largest box mF1, then score the predictions that reach it.
         resamples: bootstrap resamples for the 95 % intervals; 0: no intervals.
-        extra: also these metric plug-ins.
+        extra: metric plug-ins to score as well.
 
     Raises:
-        ValueError: a sweep of predictions without scores.
-        MetricError: a plug-in raised, or returned what cannot be a score.
+        ValueError: `sweep` is set, and the predictions have no scores.
+        MetricError: a plug-in raised an exception or returned an invalid score.
     """
     chosen = choose_threshold([boxes_of_chunk(truth, predicted, protocol)], truth, protocol) if sweep else None
     threshold = None if chosen is None else chosen.threshold
@@ -64,7 +65,7 @@ def measure(
 
 
 def boxes_of_chunk(truth: Truth, predicted: Predicted, protocol: Protocol) -> Outcomes:
-    """What the sweep needs of some images.
+    """Collect the data of a chunk for the sweep: the outcomes of its boxes.
 
     Raises:
         ValueError: the predictions have no scores.
@@ -76,7 +77,7 @@ def boxes_of_chunk(truth: Truth, predicted: Predicted, protocol: Protocol) -> Ou
 
 
 def choose_threshold(chunks: Sequence[Outcomes], truth: Truth, protocol: Protocol) -> Sweep:
-    """The threshold with the largest box mF1 of all chunks; `truth` is that of any chunk."""
+    """Choose the threshold with the largest box mF1 over all chunks; `truth` is the ground truth of any chunk."""
     outcomes = Outcomes.join(chunks)
     summary = Summary(truth.categories, truth.groups, outcomes.n_targets)
     return sweep_thresholds(summary, outcomes, exact=protocol.rule == "maximum")
@@ -84,19 +85,19 @@ def choose_threshold(chunks: Sequence[Outcomes], truth: Truth, protocol: Protoco
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """What every score needs of some images.
+    """The data of some images for all scores.
 
     Attributes:
-        n_images: how many images.
-        n_counted: how many of them have counts given.
-        mentioned: bool (c,), categories that the counts given mention.
-        tallies: what scores with intervals are made of: `counting` (counts, given or of instances),
-            `counting_from_instances` (where any image of the whole set has counts given), `box`, `mask`, `regions`
-            (for mIoU), `proposals.box`, `proposals.mask`; masks and proposals where both sides have them.
-        errors: error types of boxes and, where both sides have them, of masks.
-        detections: the rest of what boxes and masks need.
-        proposals: the rest of what proposals need; empty without proposals.
-        extra: the tally of each metric plug-in, or why its score is undefined.
+        n_images: number of images.
+        n_counted: number of images with given counts.
+        mentioned: bool (c,), categories that any given count mentions.
+        tallies: the tallies of scores with intervals: `counting` (from given counts or instances),
+            `counting_from_instances` (if counts are given for any image of the whole set), `box`, `mask`, `regions`
+            (for mIoU), `proposals.box` and `proposals.mask`. Masks and proposals only if present.
+        errors: error types of boxes and, if both sides have masks, of masks.
+        detections: the other data of boxes and masks.
+        proposals: the other data of proposals; empty without proposals.
+        extra: the tally of each metric plug-in, or the reason why its score is undefined.
     """
 
     n_images: int
@@ -122,12 +123,12 @@ class Chunk:
         """Match and tally some images.
 
         Args:
-            truth: their ground truth.
-            predicted: their predictions.
+            truth: the ground truth of the images.
+            predicted: the predictions of the images.
             protocol: the rules.
-            threshold: the least score of a prediction that counts; None: all count.
-            any_counts: whether any image of the whole set has counts given.
-            extra: also these metric plug-ins.
+            threshold: ignore predictions with a lower score; None: use all.
+            any_counts: whether counts are given for any image of the whole set.
+            extra: metric plug-ins to tally as well.
         """
         kept, given = predicted.reaching(threshold), predicted.has_counts
         own = counting_tally(truth, predicted, protocol, kept, np.zeros_like(given), any_given=False)
@@ -166,7 +167,7 @@ class Chunk:
 
     @staticmethod
     def join(chunks: Sequence[Chunk], extra: Sequence[ExtraMetric] = ()) -> Chunk:
-        """That of all images; at least one chunk, and `extra` as in `of`."""
+        """Join one or more chunks, with the same `extra` as in `of`."""
         first, n_images = chunks[0], [chunk.n_images for chunk in chunks]
         return Chunk(
             sum(n_images),
@@ -187,7 +188,7 @@ class Chunk:
 
     @property
     def named_tallies(self) -> dict[str, Tally]:
-        """Every tally by name: those of `tallies`, `errors.<geometry>`, `extra.<metric>`."""
+        """All tallies by name: the entries of `tallies`, `errors.<geometry>` and `extra.<metric>`."""
         return {
             **self.tallies,
             **{f"errors.{geometry}": tally for geometry, tally in self.errors.items()},
@@ -205,15 +206,15 @@ def metrics_of(
     no_masks_reason: str | None,
     extra: Sequence[ExtraMetric] = (),
 ) -> Metrics:
-    """All scores of a set.
+    """Compute all scores of a set.
 
     Args:
-        whole: all images of the set.
+        whole: one chunk with all images of the set.
         groups: group -> its categories, as in `Truth`.
         protocol: the rules.
-        sweep: how the threshold was chosen, or None.
+        sweep: the sweep that chose the threshold, or None.
         resamples: bootstrap resamples for the 95 % intervals; 0: no intervals.
-        no_masks_reason: why there are no masks, where there are none.
+        no_masks_reason: why masks are missing; None if they are not.
         extra: the metric plug-ins.
     """
     box = whole.tallies["box"]

@@ -1,4 +1,4 @@
-"""`Outcomes`: scored predictions and which of them are true positives, from which curves over scores are made."""
+"""`Outcomes`: predictions with scores and whether each is a true positive, for curves over score thresholds."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ _SCORES_AT_ONCE = 100_000
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """The predictions of some images, in any order. Those of disjoint sets of images join to those of the whole.
+    """The predictions of some images, in any order. Outcomes of disjoint sets of images join to those of the whole set.
 
     Attributes:
         scores: float64 (n,).
-        category: int32 (n,), -1 belongs to none.
-        matched: bool (n,), true positives of a matching in which every prefix by score is itself a matching.
-        n_targets: int64 (c,), ground truths of each category.
+        category: int32 (n,), index of the category; -1 means no category.
+        matched: bool (n,), true positives. Above any score threshold, their number is the size of the matching of the
+            predictions above this threshold.
+        n_targets: int64 (c,), number of ground truths of each category.
     """
 
     scores: NDArray[np.float64]
@@ -31,7 +32,7 @@ class Outcomes:
 
     @staticmethod
     def join(chunks: Sequence[Outcomes]) -> Outcomes:
-        """Those of all chunks; at least one."""
+        """Join the outcomes of one or more chunks."""
         return Outcomes(
             np.concatenate([chunk.scores for chunk in chunks]),
             np.concatenate([chunk.category for chunk in chunks]),
@@ -40,9 +41,9 @@ class Outcomes:
         )
 
     def totals_at(self, thresholds: NDArray[np.float64]) -> dict[str, NDArray[np.int64]]:
-        """`tp`, `fp`, `fn` of the predictions whose score reaches a threshold: int64 (t, c), for t increasing ones."""
+        """`tp`, `fp`, `fn` of the predictions that reach each of t increasing thresholds: int64 (t, c)."""
         shape = (len(thresholds) + 1, len(self.n_targets))
-        reached = np.searchsorted(thresholds, self.scores, side="right")  # how many thresholds a score reaches
+        reached = np.searchsorted(thresholds, self.scores, side="right")  # number of thresholds that a score reaches
 
         def at_least(counted: NDArray[np.bool_]) -> NDArray[np.int64]:
             cell = (reached * shape[1] + self.category)[counted]
@@ -54,10 +55,10 @@ class Outcomes:
         return {"tp": tp, "fp": at_least(labelled) - tp, "fn": self.n_targets - tp}
 
     def at_distinct_scores(self) -> Iterator[tuple[NDArray[np.float64], dict[str, NDArray[np.int64]]]]:
-        """`totals_at` all distinct scores, increasing, some of them at a time: (thresholds, totals)."""
+        """`totals_at` all distinct scores in increasing order; yields (thresholds, totals), some at a time."""
         order = np.argsort(self.scores)
         ordered = self._take(order)
-        beyond = self.totals_at(self.scores[order[:1]])  # of the predictions that are still to come
+        beyond = self.totals_at(self.scores[order[:1]])  # totals of the predictions not yet processed
         start, n = 0, len(order)
         while start < n:
             last = ordered.scores[min(start + _SCORES_AT_ONCE, n) - 1]
@@ -76,7 +77,7 @@ class Outcomes:
     def average_precision(self) -> NDArray[np.float64]:
         """COCO AP of each category without a cap: float64 (c,), 0 where there is no ground truth.
 
-        Equal scores enter together, so the order of the predictions has no say.
+        Predictions of equal score enter the curve together, so the AP does not depend on their order.
         """
         found = np.zeros(len(self.n_targets))
         for c in np.flatnonzero(self.n_targets).tolist():

@@ -1,4 +1,4 @@
-"""Proposal recall: how much of the ground truth the class-agnostic regions of a method cover."""
+"""Proposal recall: the share of the ground truth that the class-agnostic regions of a method cover."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**
 
 @dataclass(frozen=True, eq=False)
 class ProposalChunk:
-    """What proposal recall needs of some images, beside the tally of all proposals.
+    """Data of one chunk for proposal recall, in addition to the tally of all proposals.
 
     Attributes:
-        n_proposals: how many proposals they have.
-        covered: restriction ("10" proposals an image, ..., "small" objects, ...) -> `tp` and `fn`, int64 (c,).
+        n_proposals: number of proposals.
+        covered: restriction -> `tp` and `fn`, int64 (c,). A restriction is the number of proposals per image ("10") or
+            the size of the objects ("small").
     """
 
     n_proposals: int
@@ -37,7 +38,7 @@ class ProposalChunk:
 
     @staticmethod
     def join(chunks: Sequence[ProposalChunk]) -> ProposalChunk:
-        """That of all chunks; at least one."""
+        """Join one or more chunks."""
         covered = {
             name: {column: np.sum([chunk.covered[name][column] for chunk in chunks], axis=0) for column in ("tp", "fn")}
             for name in chunks[0].covered
@@ -48,7 +49,7 @@ class ProposalChunk:
 def tally_proposals(
     truth: Truth, proposals: Instances, geometry: Geometry, protocol: Protocol
 ) -> tuple[Tally, ProposalChunk]:
-    """Match proposals by boxes or by masks: tp and fn of all of them (fp is 0), and those under restrictions."""
+    """Match proposals by boxes or by masks: tp and fn of all proposals (fp is 0), and under each restriction."""
     targets = truth.instances
     pairs = find_pairs(proposals, targets, geometry, agnostic=True)
     rank = rank_within(proposals.image)
@@ -71,7 +72,7 @@ def tally_proposals(
 
 
 def proposal_scores(summary: Summary, chunks: Mapping[Geometry, ProposalChunk], protocol: Protocol) -> ProposalScores:
-    """Recall of the proposals by boxes and, where both sides have them, by masks."""
+    """Compute the recall of the proposals by boxes and, if both sides have masks, by masks."""
     return ProposalScores(
         **msgspec.structs.asdict(_recall(summary, "box", chunks["box"], protocol)),
         n_proposals=chunks["box"].n_proposals,
@@ -105,7 +106,7 @@ def _recall(summary: Summary, geometry: Geometry, chunk: ProposalChunk, protocol
 
 
 def _covered(truth: Truth, pairs: Pairs, protocol: Protocol) -> NDArray[np.bool_]:
-    """Which ground truths a one-to-one matching of proposals covers: bool (targets,)."""
+    """Which ground truths a one-to-one matching of the proposals covers: bool (targets,)."""
     targets = truth.instances
     found = np.zeros(len(targets), dtype=bool)
     of_category = targets.category[pairs.target]

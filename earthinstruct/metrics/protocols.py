@@ -1,11 +1,11 @@
-"""The rules under which a set is scored. Two sets of rules, by name: `standard` and `paper`.
+"""Evaluation protocols: the rules under which predictions are scored. Two exist, `standard` and `paper`.
 
 `standard`: scores do not depend on the order of predictions, images or categories. A true positive is an edge of a
-maximum one-to-one matching. Means are over the categories that have ground truth. An image without a prediction counts
-as predicted empty. Detections are not capped.
+maximum one-to-one matching. Means are over the categories with ground truth. An image without a prediction counts as
+predicted empty. Detections are not capped.
 
-`paper`: what the code of Zheng et al. (arXiv 2505.15818, May 2025) computes, to reproduce its numbers. Each choice
-differs from `standard`, and some of the numbers depend on the order of the file.
+`paper`: reproduces the numbers of the code of Zheng et al. (arXiv 2505.15818, May 2025). It differs from `standard` in
+every choice, and some of its numbers depend on file order.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ class Protocol:
     Attributes:
         name: written in every result file.
         rule: how predictions are matched to ground truth.
-        first_polygon_only: an object of several polygons counts with its first one.
-        counting_over_mentioned: counting means are over the categories that any ground truth or answer mentions (a
-            zero included), not over those that have ground truth.
-        skips_images_without_counts: where counts are given for some images, the others do not enter counting.
-        least_counted_score: instances below this score are not counted when counts come from instances; None: all are.
-        constant_score_ap: AP_nc50 is a COCO AP over predictions in file order, all with the same score and at most
-            this many an image and category; None: the closed formula of `scores.ap_nc`.
-        proposals_shared_by_categories: one matching of the proposals to the ground truth of all categories, and a
-            mean over all categories; otherwise one matching a category, and a mean over those with ground truth.
+        first_polygon_only: only the first polygon of an object is used.
+        counting_over_mentioned: counting means are over the categories that any ground truth or any given count
+            mentions (also with 0), instead of the categories with ground truth.
+        skips_images_without_counts: if counts are given for some images, counting ignores the other images.
+        least_counted_score: when counts come from instances, ignore instances below this score. None: count all.
+        constant_score_ap: AP_nc50 is the COCO AP of predictions in file order with equal scores, capped at this number
+            per image and category. None: use the closed formula of `scores.ap_nc`.
+        proposals_shared_by_categories: match proposals once to the ground truth of all categories, and average over
+            all categories. Otherwise match once per category, and average over the categories with ground truth.
     """
 
     name: str
@@ -70,10 +70,10 @@ PROTOCOLS = {protocol.name: protocol for protocol in (STANDARD, PAPER)}
 
 
 def protocol_named(name: str) -> Protocol:
-    """The protocol of that name.
+    """Look up a protocol by name.
 
     Raises:
-        UnknownNameError: there is none.
+        UnknownNameError: no protocol has this name.
     """
     if name not in PROTOCOLS:
         raise UnknownNameError("protocol", name, PROTOCOLS)

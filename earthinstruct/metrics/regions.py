@@ -1,4 +1,4 @@
-"""Semantic overlap: all masks of a category in an image united, on both sides, in pixels."""
+"""Semantic overlap: intersection and union, in pixels, of the united masks of a category in an image."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ _IMAGES_AT_ONCE = 100
 def tally_regions(
     images: Sequence[ImageId], categories: Sequence[str], predictions: Instances, targets: Instances
 ) -> Tally:
-    """Pixels in the intersection and in the union of the united masks, per image and category, for mIoU.
+    """Count the pixels in the intersection and in the union of the united masks, for mIoU.
 
-    The column `targets` counts the ground truths: a resample's mean is over the categories that have some.
+    The column `targets` counts the ground truths, because the mean of a resample is over the categories that have
+    ground truth in it.
 
     Args:
         images: n ids.
         categories: c names.
-        predictions: with masks.
-        targets: with masks of the same sizes.
+        predictions: the predictions, with masks.
+        targets: the ground truth, with masks of the same sizes.
     """
     shape = (len(images), len(categories))
     columns = {name: np.zeros(shape, dtype=np.int64) for name in ("intersection", "union")}
@@ -44,7 +45,7 @@ _Edges = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def _edges(instances: Instances, first_image: int, n_categories: int) -> _Edges:
-    """The starts of all runs, then their ends: cell and position."""
+    """The edges of all runs, first the starts, then the ends: cell (image and category) and pixel position."""
     masks = instances.masks
     if masks is None:
         raise ValueError("regions need masks")
@@ -56,9 +57,13 @@ def _edges(instances: Instances, first_image: int, n_categories: int) -> _Edges:
 
 
 def _pixels(sides: list[_Edges], n_cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The pixels that both sides (predictions, targets) cover, and those that any covers, of each cell."""
+    """Pixels of each cell in the intersection and in the union of both sides (predictions, targets).
+
+    A sweep over the sorted edges keeps the depth of each side: how many of its masks cover the pixels up to the next
+    edge. No mask is drawn.
+    """
     span = 1 + max(int(position.max(initial=0)) for _, position in sides)
-    # one number an edge, so that one sort puts them in order: cell, position, and in two bits the side and the step
+    # pack each edge into one number for a single sort: cell, position, then two bits: side, and start (1) or end (0)
     edges = np.sort(
         np.concatenate(
             [
@@ -70,9 +75,9 @@ def _pixels(sides: list[_Edges], n_cells: int) -> tuple[NDArray[np.int64], NDArr
     cell, position = np.divmod(edges >> 2, span)
     step = ((edges & 1) << 1) - 1
     of_targets = edges & 2 != 0
-    # depth of each side after an edge: every mask opens and closes within its cell, so the sums return to 0
+    # a side covers pixels where its depth is above 0; every run ends in its cell, so the depth is 0 between two cells
     covered = [np.cumsum(np.where(of_targets == which, step, 0)) > 0 for which in (False, True)]
-    length = np.append(np.diff(position), 0)  # to the next edge; between two cells both depths are 0
+    length = np.append(np.diff(position), 0)  # pixels up to the next edge
 
     def total(inside: NDArray[np.bool_]) -> NDArray[np.int64]:
         return np.bincount(cell[inside], weights=length[inside], minlength=n_cells).astype(np.int64)

@@ -1,4 +1,4 @@
-"""From the sums of a tally to scores: pure functions over arrays whose last axis is the category."""
+"""Compute scores from the sums of a tally: pure functions over arrays whose last axis is the category."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RECALL_POINTS = 101
 
 
 def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> NDArray[np.float64]:
-    """0 where the denominator is 0."""
+    """Divide; 0 where the denominator is 0."""
     ratio: NDArray[np.float64] = np.divide(
         numerator, denominator, out=np.zeros(np.shape(numerator)), where=denominator > 0
     )
@@ -22,12 +22,12 @@ def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> NDArray[np.flo
 
 
 def precision(columns: Columns) -> NDArray[np.float64]:
-    """Tp / (tp + fp); 0 where nothing was predicted."""
+    """Precision: tp / (tp + fp); 0 where nothing was predicted."""
     return _ratio(columns["tp"], columns["tp"] + columns["fp"])
 
 
 def recall(columns: Columns) -> NDArray[np.float64]:
-    """Tp / (tp + fn); 0 where there is no ground truth."""
+    """Recall: tp / (tp + fn); 0 where there is no ground truth."""
     return _ratio(columns["tp"], columns["tp"] + columns["fn"])
 
 
@@ -42,7 +42,7 @@ def f1(columns: Columns) -> NDArray[np.float64]:
 
 
 def ap_nc(columns: Columns) -> NDArray[np.float64]:
-    """Average precision without confidence: the curve of a detector with one operating point (P, R).
+    """Average precision without confidence: precision P at every recall up to the one operating point (P, R).
 
     AP_nc = P x (number of r in 0, 0.01, ..., 1 with r <= R) / 101.
 
@@ -50,7 +50,7 @@ def ap_nc(columns: Columns) -> NDArray[np.float64]:
     [0.2525]
     """
     tp, positives = columns["tp"], columns["tp"] + columns["fn"]
-    # r <= R in whole hundredths, without a rounding error: r = k / 100 and 100 tp >= k (tp + fn)
+    # count the r <= R in integers, free of rounding errors: k / 100 <= tp / (tp + fn) means k (tp + fn) <= 100 tp
     reached = np.floor_divide(100 * tp, np.maximum(positives, 1)) + 1
     return np.where(tp > 0, precision(columns) * reached / RECALL_POINTS, 0.0)
 
@@ -61,12 +61,13 @@ def iou(columns: Columns) -> NDArray[np.float64]:
 
 
 def average_precision(matched: NDArray[np.bool_], n_targets: int, scores: NDArray[np.float64] | None = None) -> float:
-    """COCO average precision of one category: 101 recall points, precision made monotone.
+    """COCO average precision of one category: 101 recall points, precision made non-increasing in recall.
 
     Args:
         matched: bool (n,), true positives, best score first.
         n_targets: number of ground truths, > 0.
-        scores: float64 (n,), not increasing; equal scores then enter the curve together. None: one by one, as COCO.
+        scores: float64 (n,), in descending order; predictions of equal score enter the curve together. None:
+            predictions enter one by one, as in COCO.
 
     Returns:
         In [0, 1].

@@ -1,4 +1,4 @@
-"""From a tally to what a result file holds: scores per category, their means over groups, and intervals."""
+"""Turn tallies into the scores of a result file: per category, means over groups, and intervals."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from earthinstruct.metrics import scores
 from earthinstruct.metrics.bootstrap import interval, resampled_totals
 from earthinstruct.metrics.scores import Columns
 from earthinstruct.metrics.tally import Tally
-from earthinstruct.metrics.values import CategoryScores, Count, PartScores, Value
+from earthinstruct.metrics.values import CategoryScores, Count, GeometryScores, Value
 
 Score = Callable[[Columns], NDArray[np.float64]]
-F1_AND_PARTS: Mapping[str, Score] = {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}
+PRECISION_RECALL_F1: Mapping[str, Score] = {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}
 
 
 @dataclass(frozen=True)
 class Intervals:
-    """95 % intervals of one score: of its mean over the categories of `all`, and of each of the c categories."""
+    """95 % intervals of one score: for its mean over the group `all`, and for each category."""
 
     mean: tuple[float, float] | None
     per_category: list[tuple[float, float] | None]
 
 
 class Summary:
-    """Sums up tallies of one ground truth.
+    """Computes scores from tallies over the same ground truth.
 
     Attributes:
         categories: names of the c categories.
-        n_targets: int64 (c,), objects of each category.
+        n_targets: int64 (c,), number of ground-truth objects of each category.
         has_truth: bool (c,), categories with ground truth.
-        groups: group -> int64 (k,), its categories.
-        tallies: name -> tally, what scores are made of.
+        groups: group -> int64 (k,), indices of its categories.
+        tallies: name -> tally.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class Summary:
         tallies: Mapping[str, Tally] = MappingProxyType({}),
         resamples: int = 0,
     ) -> None:
-        """Sum up tallies.
+        """Draw the resamples of the tallies.
 
         Args:
             categories: names of the categories.
             groups: group -> its categories.
-            n_targets: int64 (c,), objects of each category.
+            n_targets: int64 (c,), number of ground-truth objects of each category.
             tallies: name -> tally.
             resamples: bootstrap resamples for the 95 % intervals; 0: no intervals.
         """
@@ -59,7 +59,7 @@ class Summary:
         self.n_targets = n_targets
         self.has_truth = n_targets > 0
         index = {name: i for i, name in enumerate(categories)}
-        # sorted by name, so that sums do not depend on the order of the categories
+        # sorted by name, so that floating-point sums do not depend on the order of the categories
         self.groups = {
             group: np.array([index[name] for name in sorted(members)], dtype=np.int64)
             for group, members in groups.items()
@@ -78,16 +78,16 @@ class Summary:
         fixed: Mapping[str, NDArray[np.float64]] | None = None,
         regions: str | None = None,
         source: str | None = None,
-    ) -> PartScores:
-        """Scores of counting, boxes or masks: per category, means over groups, intervals.
+    ) -> GeometryScores:
+        """Compute the scores of counting, boxes or masks: per category, means over groups, intervals.
 
         Args:
-            name: of the tally, with tp, fp, fn.
+            name: name of the tally, with tp, fp, fn.
             functions: score name -> function of the sums of the tally.
-            over: bool (c,), the categories that means are over.
-            fixed: score name -> float64 (c,), scores that are no function of the tally (and get no interval).
+            over: bool (c,), the categories that enter the means.
+            fixed: score name -> float64 (c,), scores that are not a function of the tally; they get no interval.
             regions: name of the tally with intersection and union, for mIoU.
-            source: where counts came from.
+            source: where the counts came from; counting only.
         """
         totals = self.tallies[name].totals
         values = {score: function(totals) for score, function in functions.items()} | dict(fixed or {})
@@ -105,7 +105,7 @@ class Summary:
             tp, fp, fn = (int(totals[column][c]) for column in ("tp", "fp", "fn"))
             per_category[category] = CategoryScores(tp, fp, fn, **here, ci95=sure)
         headline = {score: self.value(groups["all"][score], intervals.get(score)) for score in values}
-        return PartScores(
+        return GeometryScores(
             tally={category: Count(row.tp, row.fp, row.fn) for category, row in per_category.items()},
             per_category=per_category,
             groups=groups,
@@ -116,19 +116,20 @@ class Summary:
     def group_means(
         self, values: Mapping[str, NDArray[np.float64]], over: NDArray[np.bool_]
     ) -> dict[str, dict[str, float | None]]:
-        """Group -> score -> mean of the score (c,) over those of its categories that `over` admits."""
+        """Group -> score -> mean of the score (c,) over the categories of the group that are in `over`."""
         return {
             group: {name: self.mean(value, members, over) for name, value in values.items()}
             for group, members in self.groups.items()
         }
 
     def intervals(self, functions: Mapping[str, Score], name: str, over: NDArray[np.bool_]) -> dict[str, Intervals]:
-        """The 95 % intervals of scores that are functions of a tally; empty without resamples or images."""
+        """Compute the 95 % intervals of scores that are functions of a tally; empty without resamples or images."""
         totals = self._resampled.get(name)
         if totals is None:
             return {}
         actual = totals["targets"] if "targets" in totals else totals["tp"] + totals["fn"]
-        # a category that is mentioned without ground truth is in every resample
+        # a resample's mean is over the categories that have ground truth in it; categories that enter the means without
+        # any ground truth (only mentioned) are in every resample
         present = np.asarray(over & ((actual > 0) | (over & ~self.has_truth)))
         members = self.groups["all"]
         found = {}
@@ -141,12 +142,12 @@ class Summary:
         return found
 
     def mean(self, value: NDArray[np.float64], members: NDArray[np.int64], over: NDArray[np.bool_]) -> float | None:
-        """The mean over those of the categories `members` that `over` admits; None where it admits none."""
+        """Average over the categories `members` that are in `over`; None if none is."""
         chosen = members[over[members]]
         return float(value[chosen].mean()) if len(chosen) else None
 
     def value(self, value: float | None, intervals: Intervals | None) -> Value:
-        """A headline, with the reason where it is undefined."""
+        """Wrap a mean with its interval or, if it is undefined, the reason."""
         if value is None:
             return Value(None, reason="no ground truth in any category")
         return Value(value, None if intervals is None else intervals.mean)

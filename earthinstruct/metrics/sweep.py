@@ -13,12 +13,12 @@ SWEEP_THRESHOLDS = np.arange(50) / 50  # 0.00, 0.02, ..., 0.98
 
 
 def sweep_thresholds(summary: Summary, outcomes: Outcomes, *, exact: bool) -> Sweep:
-    """Try every threshold on the scored images themselves: an oracle.
+    """Choose the score threshold on the scored images themselves: an oracle.
 
     Args:
-        summary: of the same ground truth.
-        outcomes: of the boxes.
-        exact: try every distinct score too.
+        summary: summary of the same ground truth.
+        outcomes: outcomes of the boxes.
+        exact: also try every distinct score.
     """
     totals = outcomes.totals_at(SWEEP_THRESHOLDS)
     over = summary.groups["all"][summary.has_truth[summary.groups["all"]]]
@@ -33,6 +33,6 @@ def sweep_thresholds(summary: Summary, outcomes: Outcomes, *, exact: bool) -> Sw
     for distinct, totals in outcomes.at_distinct_scores():
         f1 = scores.f1(totals)[:, over].mean(axis=1)
         best = int(np.argmax(f1))
-        if f1[best] > best_f1:  # the lowest of equals: thresholds increase
+        if f1[best] > best_f1:  # thresholds increase, so of equal F1 the lowest threshold is kept
             best_f1, best_threshold = float(f1[best]), float(distinct[best])
     return Sweep(threshold, curve, best_threshold, best_f1)

@@ -1,4 +1,4 @@
-"""`Tally`: numbers per image and category, from which every score is computed."""
+"""`Tally`: counts per image and category, from which every score is computed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from earthinstruct.regions import ImageId, Instances
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """Numbers per image and category. Tallies of disjoint sets of images add up to the tally of the whole.
+    """Counts per image and category. Tallies of disjoint sets of images join to the tally of the whole set.
 
     Attributes:
         images: the ids of n images.
         categories: the names of c categories.
-        columns: name -> integers >= 0 (n, c); `tp`, `fp`, `fn` for what is matched, `intersection`, `union` (pixels)
-            and `targets` for mIoU. Those of a metric plug-in may be any finite numbers.
+        columns: name -> integers >= 0 (n, c): `tp`, `fp`, `fn` of a matching; `intersection`, `union` (pixels) and
+            `targets` of mIoU. The columns of a metric plug-in may be any finite numbers.
     """
 
     images: tuple[ImageId, ...]
@@ -30,16 +30,16 @@ class Tally:
 
     @staticmethod
     def join(chunks: Sequence[Tally]) -> Tally:
-        """The tally of the whole; at least one chunk.
+        """Join the tallies of one or more chunks.
 
         Raises:
-            ValueError: the chunks differ in categories or columns, or two have an image in common.
+            ValueError: the chunks differ in categories or columns, or share an image.
         """
         first = chunks[0]
         if any(
             chunk.categories != first.categories or chunk.columns.keys() != first.columns.keys() for chunk in chunks
         ):
-            raise ValueError("only tallies of the same categories and columns add up")
+            raise ValueError("only tallies of the same categories and columns can be joined")
         images = tuple(image for chunk in chunks for image in chunk.images)
         if len(set(images)) < len(images):
             twice = next(image for image, n in Counter(images).items() if n > 1)
@@ -48,19 +48,19 @@ class Tally:
         return Tally(images, first.categories, columns)
 
     def compact(self) -> Tally:
-        """The same numbers, integers in the smallest type that holds each column, for keeping."""
+        """Convert each integer column to the smallest type that holds it, for storage."""
         return replace(self, columns={name: compact(column) for name, column in self.columns.items()})
 
     @property
     def totals(self) -> dict[str, NDArray[Any]]:
-        """Sums over the images: name -> int64 (c,), or float64 of fractions."""
+        """Sums over the images: name -> int64 (c,), or float64 (c,) for a column of fractions."""
         return {
             name: column.sum(axis=0, dtype=np.result_type(column, np.int64)) for name, column in self.columns.items()
         }
 
 
 def compact(column: NDArray[Any]) -> NDArray[Any]:
-    """The same integers in the smallest signed type that holds them; fractions as they are."""
+    """Convert integers to the smallest signed type that holds them; fractions are kept."""
     if column.dtype.kind == "f":
         return column
     return column.astype(np.min_scalar_type(min(int(column.min(initial=0)), -1 - int(column.max(initial=0)))))
@@ -69,13 +69,13 @@ def compact(column: NDArray[Any]) -> NDArray[Any]:
 def count_per_image(
     instances: Instances, n_images: int, n_categories: int, weights: NDArray[np.bool_] | None = None
 ) -> NDArray[np.int64]:
-    """How many instances each image has of each category: int64 (n_images, n_categories).
+    """Count the instances per image and category: int64 (n_images, n_categories).
 
     Args:
-        instances: those without a category (-1) are not counted.
+        instances: the instances; those without a category (-1) are not counted.
         n_images: number of images.
         n_categories: number of categories.
-        weights: bool (n,), which instances count; None: all.
+        weights: bool (n,), which instances to count; None: all.
     """
     counted = instances.category >= 0
     if weights is not None:
@@ -87,13 +87,13 @@ def count_per_image(
 def tally_counts(
     images: Sequence[ImageId], categories: Sequence[str], predicted: NDArray[np.int64], actual: NDArray[np.int64]
 ) -> Tally:
-    """Counting: tp = min(actual, predicted), fp = max(0, predicted - actual), fn = max(0, actual - predicted).
+    """Tally counts: tp = min(actual, predicted), fp = max(0, predicted - actual), fn = max(0, actual - predicted).
 
     Args:
         images: n ids.
         categories: c names.
-        predicted: int64 (n, c), objects a method says there are.
-        actual: int64 (n, c), objects there are.
+        predicted: int64 (n, c), predicted number of objects.
+        actual: int64 (n, c), actual number of objects.
     """
     return Tally(
         tuple(images),
@@ -114,15 +114,15 @@ def tally_matches(
     matched: NDArray[np.int64],
     kept: NDArray[np.bool_] | None = None,
 ) -> Tally:
-    """Detection: a matched prediction is a tp, another one an fp, a ground truth nobody matched an fn.
+    """Tally a matching: tp = matched predictions, fp = other predictions, fn = unmatched ground truths.
 
     Args:
         images: n ids.
         categories: c names.
         predictions: the predictions.
         targets: the ground truth.
-        matched: int64 (predictions,), what `match` returned.
-        kept: bool (predictions,), which predictions are there at all (a score threshold); None: all.
+        matched: int64 (predictions,), the result of `match`.
+        kept: bool (predictions,), predictions that reach the score threshold; None: all.
     """
     shape = (len(images), len(categories))
     kept = np.ones(len(predictions), dtype=bool) if kept is None else kept

@@ -1,4 +1,4 @@
-"""The shape of the scores in a result file."""
+"""The structure of the scores in a result file."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class Value(msgspec.Struct, frozen=True):
     """One score.
 
     Attributes:
-        value: a fraction in [0, 1] (objects, for `mae` and `rmse`; what a metric plug-in says), or None where the score
-            is undefined.
+        value: a fraction in [0, 1]; a number of objects for `mae` and `rmse`; any unit for a metric plug-in. None if
+            the score is undefined.
         ci95: bootstrap interval (low, high) over images, or None.
         reason: why the value is None.
     """
@@ -44,9 +44,9 @@ class Count(msgspec.Struct, frozen=True):
 
 
 class CategoryScores(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The scores of one category; None where it has neither ground truth nor, for counting, a mention.
+    """The scores of one category; None if it has no ground truth (for counting, if no count mentions it either).
 
-    `ci95` has the bootstrap interval (low, high) of each score that is a function of sums over images; the resamples
+    `ci95` holds the bootstrap interval (low, high) of each score that is a function of sums over images. Resamples
     without an object of the category are left out.
     """
 
@@ -65,7 +65,7 @@ class CategoryScores(msgspec.Struct, frozen=True, omit_defaults=True):
     ci95: dict[str, tuple[float, float]] = {}
 
 
-class PartScores(msgspec.Struct, frozen=True, omit_defaults=True):
+class GeometryScores(msgspec.Struct, frozen=True, omit_defaults=True):
     """Counting, box or mask scores. `f1` is the headline.
 
     Attributes:
@@ -102,13 +102,13 @@ class PartScores(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ProposalRecall(msgspec.Struct, frozen=True):
-    """How much of the ground truth the class-agnostic proposals cover at IoU 0.5.
+    """The share of the ground truth that the class-agnostic proposals cover at IoU 0.5.
 
     Attributes:
         recall: with all proposals, mean over categories.
         per_category: category -> its recall.
         groups: group -> `recall` -> mean over the group's categories.
-        at: number of proposals an image, the first in the method's order ("10", ...) -> recall.
+        at: n ("10", ...) -> recall with the first n proposals of each image, in the method's order.
         by_size: `small` (box of the object below 32 x 32 pixels), `medium` (below 96 x 96), `large` -> recall.
     """
 
@@ -120,11 +120,11 @@ class ProposalRecall(msgspec.Struct, frozen=True):
 
 
 class ProposalScores(ProposalRecall, frozen=True, omit_defaults=True):
-    """Recall by boxes, and by masks beside it.
+    """Recall by boxes and, in `mask`, by masks.
 
     Attributes:
-        n_proposals: of all images.
-        mask: recall by masks; None where proposals or ground truth have none. Sizes are those of boxes here too.
+        n_proposals: number of proposals in all images.
+        mask: recall by masks; None if proposals or ground truth have no masks. Object sizes are still those of boxes.
     """
 
     n_proposals: int
@@ -132,7 +132,7 @@ class ProposalScores(ProposalRecall, frozen=True, omit_defaults=True):
 
 
 class SweepPoint(msgspec.Struct, frozen=True):
-    """Box scores of the predictions whose score reaches the threshold."""
+    """Box scores of the predictions that reach the score threshold."""
 
     threshold: float
     precision: float | None
@@ -141,16 +141,16 @@ class SweepPoint(msgspec.Struct, frozen=True):
 
 
 class Sweep(msgspec.Struct, frozen=True):
-    """The lowest threshold with the largest box mF1, chosen on the evaluated images themselves: an oracle.
+    """The lowest score threshold with the largest box mF1, chosen on the evaluated images themselves: an oracle.
 
     All other scores of the result are reported at `threshold`.
 
     Attributes:
-        threshold: of 0.00, 0.02, ..., 0.98.
+        threshold: one of 0.00, 0.02, ..., 0.98.
         curve: the scores at these 50 thresholds.
-        exact_threshold: the best of all distinct scores (the lowest of equals); None under greedy matching, whose
-            result at one threshold says nothing about the next, and where nothing is predicted.
-        exact_f1: the box mF1 there.
+        exact_threshold: the best of all distinct scores, the lowest among equals. None without predictions, and under
+            greedy matching, where each threshold would need its own matching.
+        exact_f1: the box mF1 at `exact_threshold`.
     """
 
     threshold: float
@@ -160,21 +160,21 @@ class Sweep(msgspec.Struct, frozen=True):
 
 
 class ErrorCounts(msgspec.Struct, frozen=True):
-    """How many predictions and ground truths got each verdict (`earthinstruct.metrics.verdicts` defines them).
+    """The number of predictions and ground truths with each verdict (defined by `earthinstruct.metrics.verdicts`).
 
-    The first six are predictions, and add up to tp + fp; `correct`, `misclassified`, `mislocated`, `missed` are ground
-    truths, and add up to tp + fn.
+    The first six count predictions and add up to tp + fp. `correct`, `misclassified`, `mislocated` and `missed` count
+    ground truths and add up to tp + fn.
 
     Attributes:
         correct: matched.
-        duplicate: on an object of its category that another prediction has.
+        duplicate: on an object of its category that is matched to another prediction.
         classification: on an object of another category.
         localisation: near an object of its category, IoU 0.1 to 0.5.
         both: near an object of another category, IoU 0.1 to 0.5.
-        background: near nothing.
-        misclassified: not found, but a `classification` error lies on it.
-        mislocated: not found, but a `localisation` error lies near it.
-        missed: not found, and neither of these.
+        background: IoU below 0.1 with every object.
+        misclassified: not found; a `classification` error lies on it.
+        mislocated: not found; a `localisation` error lies near it.
+        missed: not found, for any other reason.
     """
 
     correct: int
@@ -192,9 +192,9 @@ class DetectionErrors(msgspec.Struct, frozen=True):
     """Error types of boxes or masks.
 
     Attributes:
-        total: over all categories.
-        per_category: predictions by the category predicted, ground truths by their own.
-        unscored: predictions whose label maps to no scored category; they enter no score.
+        total: sum over all categories.
+        per_category: category -> its errors; predictions count in the predicted category, ground truths in their own.
+        unscored: number of predictions whose label maps to no scored category; they enter no score.
     """
 
     total: ErrorCounts
@@ -203,21 +203,21 @@ class DetectionErrors(msgspec.Struct, frozen=True):
 
 
 class CountErrors(msgspec.Struct, frozen=True):
-    """Objects counted too many (`over`) and too few (`under`): |predicted - actual| of each image, summed."""
+    """Objects counted too many (`over`) and too few (`under`), summed over images."""
 
     over: int
     under: int
 
 
 class CountingErrors(msgspec.Struct, frozen=True):
-    """Errors of the counts."""
+    """Errors of counting."""
 
     total: CountErrors
     per_category: dict[str, CountErrors]
 
 
 class ErrorTypes(msgspec.Struct, frozen=True):
-    """What went wrong, by type. `mask` is None where a side has no masks."""
+    """Errors by type. `mask` is None if predictions or ground truth have no masks."""
 
     counting: CountingErrors
     box: DetectionErrors
@@ -228,11 +228,11 @@ class ExtraScores(msgspec.Struct, frozen=True, omit_defaults=True):
     """The scores of a metric plug-in.
 
     Attributes:
-        mean: over the categories with ground truth.
+        mean: mean over the categories with ground truth.
         per_category: category -> its score.
         groups: group -> mean over the group's categories.
-        unit: what it is measured in; None: a fraction.
-        distribution: whose metric it is; None: it was given as a file, a module or an object.
+        unit: the unit of the score; None: a fraction.
+        distribution: the distribution of the metric; None: it was given as a file, a module or an object.
     """
 
     mean: Value
@@ -246,23 +246,23 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
     """Every score of one run.
 
     Attributes:
-        counting: from the counts a method gives, or from its instances.
-        counting_from_instances: from its instances, where `counting` is from counts.
+        counting: from the counts of the method, or from its instances if it gives none.
+        counting_from_instances: from the instances; only if `counting` is from counts.
         box: from boxes at IoU 0.5.
         mask: from masks at IoU 0.5.
-        proposals: None when the method gives no proposals.
-        sweep: None unless asked for.
+        proposals: recall of the proposals; None if the method gives none.
+        sweep: the choice of the score threshold; None without a sweep.
         adherence: share of predicted instances whose label maps to a member of the parent; open_subclass only.
-        errors: error types, of the predictions that were scored.
-        extra: name -> scores of the metric plug-ins that were asked for.
+        errors: error types of the scored predictions.
+        extra: name -> scores of a metric plug-in.
     """
 
-    counting: PartScores
-    box: PartScores
-    mask: PartScores
+    counting: GeometryScores
+    box: GeometryScores
+    mask: GeometryScores
     proposals: ProposalScores | None = None
     sweep: Sweep | None = None
     adherence: Value | None = None
-    counting_from_instances: PartScores | None = None
+    counting_from_instances: GeometryScores | None = None
     errors: ErrorTypes | None = None
     extra: dict[str, ExtraScores] = {}

@@ -1,4 +1,4 @@
-"""The predictions file, and the files of other tools: importers and exporters."""
+"""The predictions file and the run folder, and importers and exporters for the files of other tools."""
 
 from earthinstruct.predictions.exporters import Found, check_places, coco_of, geojson_of
 from earthinstruct.predictions.file import ProposalRecord, Record, hash_predictions, prediction_files

@@ -1,4 +1,4 @@
-"""Predictions as files for other tools: COCO with images and annotations, and GeoJSON on the ground."""
+"""Export predictions for other tools: COCO with images and annotations, and GeoJSON with ground coordinates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from earthinstruct.regions import RLE, decode_rles, polygons
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What was found in one image; sizes in pixels, `place` None where the image has none on the ground."""
+    """The prediction for one image, with its size in pixels and its georeference, if it has one."""
 
     path: Path
     height: int
@@ -27,11 +27,13 @@ class Found:
 
 
 def coco_of(found: Sequence[Found]) -> dict[str, Any]:
-    """Predictions as one COCO object; ids from 1, labels as categories in alphabetical order.
+    """Convert predictions to one COCO object, with ids from 1 and the labels as categories in alphabetical order.
+
+    File names are relative to the deepest folder that holds all images. An annotation has a `score` if the method gave
+    one.
 
     Args:
-        found: one entry an image. An annotation has a `score` where the method gave one. File names are relative to
-            the folder that all images have in common.
+        found: one entry per image.
     """
     folder = os.path.commonpath([image.path.absolute().parent for image in found]) if found else ""
     names = sorted({label for image in found for label in image.prediction.labels})
@@ -61,40 +63,40 @@ def _objects(prediction: Prediction) -> Iterator[TrueObject]:
 
 
 def check_places(places: Sequence[tuple[Path, Place | None]]) -> None:
-    """Refuse images that one GeoJSON file cannot hold.
+    """Check that one GeoJSON file can hold the images.
 
     Args:
-        places: each image with where it lies.
+        places: each image with its georeference.
 
     Raises:
-        DataError: an image has no coordinates, or two have different reference systems.
+        DataError: an image has no georeference, or two have different reference systems.
     """
     for path, place in places:
         if place is None:
             raise DataError(
-                f"image {path} has no coordinates on the ground, so it has no GeoJSON; give a GeoTIFF, or save "
-                "pixel coordinates as NAME.coco.json"
+                f"image {path} has no georeference, which GeoJSON needs; give a GeoTIFF, or save pixel coordinates as "
+                "NAME.coco.json"
             )
     systems = sorted({str(place.crs) for _, place in places if place is not None})
     if len(systems) > 1:
         raise DataError(
             f"{places[-1][0]} has another coordinate reference system than the images before it "
-            f"({' and '.join(systems)}); save it to a GeoJSON file of its own"
+            f"({' and '.join(systems)}); save it to a separate GeoJSON file"
         )
 
 
 def geojson_of(found: Sequence[Found]) -> dict[str, Any]:
-    """Predictions as one GeoJSON FeatureCollection, in the coordinates of the rasters.
+    """Convert predictions to one GeoJSON FeatureCollection, in the coordinates of the rasters.
 
-    A feature is one instance: the outline of its mask, else its box. Where the reference system is not WGS 84 longitude
-    and latitude, the collection names it in the member `crs` of GeoJSON 2008, which RFC 7946 left out and GIS programs
-    read.
+    A feature is the outline of an instance's mask or, without masks, its box. If the reference system is not WGS 84
+    longitude and latitude, the collection names it in the member `crs` of GeoJSON 2008. RFC 7946 dropped this member,
+    but GIS programs read it.
 
     Args:
-        found: one entry an image.
+        found: one entry per image.
 
     Raises:
-        DataError: as `check_places`.
+        DataError: an image has no georeference, or two have different reference systems.
     """
     check_places([(image.path, image.place) for image in found])
     collection: dict[str, Any] = {"type": "FeatureCollection"}
@@ -129,17 +131,17 @@ def _features(image: Found) -> Iterator[dict[str, Any]]:
         yield {"type": "Feature", "properties": properties, "geometry": geometry}
 
 
-Ring = list[tuple[float, float]]  # points (column, row) in pixels, the first again at the end
+Ring = list[tuple[float, float]]  # points (column, row) in pixels, first point repeated last
 
 
 def _box_ring(box: Sequence[float]) -> Ring:
-    """The corners of a box, counter-clockwise on a map with north up."""
+    """The corners of a box, counter-clockwise on a map with north at the top."""
     x, y, width, height = box
     return [(x, y), (x, y + height), (x + width, y + height), (x + width, y), (x, y)]
 
 
 def _outlines(rle: RLE) -> Iterator[list[Ring]]:
-    """The polygons of a mask along the edges of its pixels; each is its outer ring, then its holes."""
+    """The polygons of a mask along pixel edges, each as its outer ring and then its holes."""
     mask, x, y = decode_rles([rle]).drawn(0)
     for outline in polygons(mask):
         yield [[(x + column, y + row) for column, row in ring[::-1].tolist()] for ring in outline]

@@ -1,4 +1,4 @@
-"""The predictions file: one JSON line an image, appended and flushed, so that a killed run loses one image at most."""
+"""The predictions file: one JSON line per image, flushed after each, so that a killed run loses at most one image."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ProposalRecord(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=T
 
     @staticmethod
     def of(proposals: Proposals) -> ProposalRecord:
-        """The record of proposals."""
+        """Make a record from proposals."""
         return ProposalRecord(
             _boxes(proposals.boxes),
             None if proposals.masks is None else list(proposals.masks),
@@ -43,7 +43,7 @@ class ProposalRecord(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=T
         )
 
     def proposals(self) -> Proposals:
-        """The proposals, checked by the contract.
+        """Convert to `Proposals`, which checks the values.
 
         Raises:
             ContractError: a value is malformed.
@@ -56,10 +56,9 @@ class ProposalRecord(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=T
 
 
 class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """One line of `predictions.jsonl`: what a method answered for one image, or why it did not.
+    """One line of `predictions.jsonl`: the prediction for one image, or the reason of a failure.
 
-    The fields are those of `Prediction` and its usage; `error` is the reason of a failure, and the image then counts as
-    predicted empty.
+    The fields are those of `Prediction` and its usage. If `error` is set, the image counts as predicted empty.
     """
 
     image_id: ImageId
@@ -77,7 +76,7 @@ class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 
     @staticmethod
     def of(image_id: ImageId, prediction: Prediction) -> Record:
-        """The record of a prediction."""
+        """Make a record from a prediction."""
         proposals = prediction.proposals
         return Record(
             image_id=image_id,
@@ -92,21 +91,21 @@ class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 
     @staticmethod
     def of_failure(image_id: ImageId, error: str, usage: Usage) -> Record:
-        """The record of an image without a prediction, and what was spent on it."""
+        """Make the record of an image without a prediction; `usage` is what was spent on it."""
         return Record(image_id, error=error, **_cost(usage))
 
     @property
     def usage(self) -> Usage:
-        """What was spent on the image."""
+        """Seconds and tokens spent on the image."""
         return Usage(self.seconds, self.input_tokens, self.output_tokens, self.events)
 
     def after(self, spent: Usage) -> Record:
-        """This record, with what was spent on the image before."""
-        return msgspec.structs.replace(self, **_cost(Usage.total([spent, self.usage])))
+        """Add the usage of earlier attempts; returns a copy."""
+        return msgspec.structs.replace(self, **_cost(Usage.join([spent, self.usage])))
 
 
 def _cost(usage: Usage) -> dict[str, Any]:
-    """The usage of an image as the fields of a record."""
+    """Convert usage to fields of a record."""
     return {
         "seconds": dict(usage.seconds),
         "input_tokens": int(usage.input_tokens),
@@ -120,14 +119,14 @@ def _boxes(boxes: NDArray[np.float64]) -> list[Box]:
 
 
 def prediction_files(path: Path) -> list[Path]:
-    """The predictions files that a path stands for, in the order of their names; none where it is no such path.
+    """List the predictions files at a path, in alphabetical order; empty if the path has another format.
 
     Args:
-        path: a file `*.jsonl` or `*.jsonl.zst`, or a folder with `predictions.jsonl`, or with shards
-            `predictions-*.jsonl`; each of them may be compressed, with `.zst` after its name.
+        path: a file `*.jsonl` or `*.jsonl.zst`, or a folder with either `predictions.jsonl` or shards
+            `predictions-*.jsonl`. Each file may be compressed, with `.zst` after its name.
 
     Raises:
-        DataError: the folder has both shards and a whole, or one of them twice.
+        DataError: the folder has both `predictions.jsonl` and shards, or a file with and without compression.
     """
     if not path.is_dir():
         return [path] if path.name.endswith((".jsonl", f".jsonl{_COMPRESSED}")) else []
@@ -136,26 +135,26 @@ def prediction_files(path: Path) -> list[Path]:
     stems = [file.name.removesuffix(_COMPRESSED) for file in files]
     if len(set(stems)) < len(stems) or ("predictions.jsonl" in stems and len(stems) > 1):
         raise DataError(
-            f"{path} holds {', '.join(file.name for file in files)}; expected predictions.jsonl or shards "
-            "predictions-*.jsonl, each once"
+            f"{path} holds {', '.join(file.name for file in files)}; expected either predictions.jsonl or shards "
+            "predictions-*.jsonl, each either compressed or not"
         )
     return files
 
 
 def hash_predictions(files: Sequence[Path]) -> str:
-    """SHA-256 of the lines of all files in turn: the same for a whole, its shards, and compressed ones."""
+    """SHA-256 of the lines of all files in turn. It does not depend on sharding and compression."""
     digest = hashlib.sha256()
     for file in files:
-        for chunk in _content(file):
-            digest.update(chunk)
+        for piece in _content(file):
+            digest.update(piece)
     return digest.hexdigest()
 
 
 def _content(path: Path) -> Iterator[bytes]:
-    """The content of a predictions file in chunks of at most 32 MiB, decompressed.
+    """Read a predictions file in pieces, decompressed.
 
     Raises:
-        DataError: the file cannot be read, or is not the whole Zstandard file that its name says it is.
+        DataError: the file cannot be read, or is a damaged or incomplete Zstandard file.
     """
     try:
         with path.open("rb") as file:
@@ -167,42 +166,42 @@ def _content(path: Path) -> Iterator[bytes]:
         raise DataError(f"predictions {path} cannot be read: {error.strerror}") from error
 
 
-def _decompressed(chunks: Iterator[bytes], path: Path) -> Iterator[bytes]:
+def _decompressed(pieces: Iterator[bytes], path: Path) -> Iterator[bytes]:
     import zstandard
 
     decompressor = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW)
     frame, whole = decompressor.decompressobj(), False
     try:
-        for chunk in chunks:
-            while chunk:
-                if whole:
+        for piece in pieces:
+            while piece:
+                if whole:  # a file may hold several frames, one after another
                     frame = decompressor.decompressobj()
-                yield frame.decompress(chunk)
+                yield frame.decompress(piece)
                 whole = frame.eof
-                chunk = frame.unused_data if whole else b""
+                piece = frame.unused_data if whole else b""
     except zstandard.ZstdError as error:
         raise DataError(f"predictions {path} cannot be decompressed: {error}") from error
     if not whole:
-        raise DataError(f"predictions {path} cannot be decompressed: it ends in the middle; copy it again")
+        raise DataError(f"predictions {path} cannot be decompressed: the file is incomplete; copy it again")
 
 
 class StoredRecords(Mapping[ImageId, Record]):
-    """The records in predictions files, by image. Each is read when it is asked for; only its place is in memory.
+    """The records in predictions files: image -> record. Only their places are in memory; a record is read on access.
 
-    A compressed file is decompressed into a temporary one first.
+    A compressed file is first decompressed into a temporary file.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
-        """Find the records.
+        """Index the records.
 
         Raises:
-            DataError: a file cannot be read, a line names no image, or two name the same.
+            DataError: a file cannot be read, a line names no image, or two lines name the same image.
         """
         self._files = list(files)
         self._opened: list[BinaryIO] = []
         weakref.finalize(self, _close, self._opened)
         self._row: dict[ImageId, int] = {}
-        self._place = array("q")  # file, line number, offset, of each row in turn
+        self._place = array("q")  # three numbers per row: index of the file, line number, byte offset
         for number, path in enumerate(files):
             self._index(number, path)
 
@@ -218,22 +217,22 @@ class StoredRecords(Mapping[ImageId, Record]):
             if line.image_id in self._row:
                 raise DataError(
                     f"{path}, line {line.number}: image {line.image_id!r} has two predictions; "
-                    "every image must be there once"
+                    "expected one line per image"
                 )
             self._row[line.image_id] = len(self._row)
             self._place.extend((number, line.number, line.offset))
 
     def __getitem__(self, image: ImageId) -> Record:
-        """The record of an image.
+        """Read the record of an image.
 
         Raises:
-            KeyError: there is none.
+            KeyError: the image has no record.
             DataError: its line is malformed.
         """
         return _read_line(image, *self._line(image))
 
     def _line(self, image: ImageId) -> tuple[bytes, Path, int]:
-        """The line of an image, its file, and its number there."""
+        """Read the line of an image; returns the line, its file and its line number."""
         row = 3 * self._row[image]
         number, line_number, offset = self._place[row : row + 3]
         self._opened[number].seek(offset)
@@ -250,25 +249,25 @@ class StoredRecords(Mapping[ImageId, Record]):
 def _read_line(image: ImageId, line: bytes, path: Path, line_number: int) -> Record:
     record = decode_json(line, _DECODER, _problem(path, line_number))
     if record.image_id != image:
-        raise DataError(f"{path} changed while it was read")
+        raise DataError(f"{path} changed while it was read; score it again when nothing writes to it")
     return record
 
 
 def _fill(stored: BinaryIO, path: Path) -> None:
-    """Decompress a file into a temporary one."""
+    """Decompress a file into a temporary file."""
     try:
         stored.writelines(_content(path))
         stored.seek(0)
     except OSError as error:
         raise DataError(
             f"predictions {path} cannot be decompressed into a temporary file in {tempfile.gettempdir()}: "
-            f"{error.strerror}; make room there, or set TMPDIR to a folder that has it"
+            f"{error.strerror}; make room there, or set TMPDIR to another folder"
         ) from error
 
 
 def _close(files: Sequence[BinaryIO]) -> None:
     for file in files:
-        with suppress(OSError):  # nothing is lost: they were read, or are temporary
+        with suppress(OSError):  # nothing is lost: the files were only read, or are temporary
             file.close()
 
 
@@ -279,7 +278,7 @@ class _Head(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A line of a predictions file: where it stands, what it is of, and whether it is of a failure."""
+    """A line of a predictions file: its place, its image, and whether it records a failure."""
 
     number: int
     offset: int
@@ -289,7 +288,7 @@ class _Line:
 
 
 def _lines(file: BinaryIO, path: Path) -> Iterator[_Line]:
-    """The lines of a predictions file, without blank ones and the torn one that a killed run leaves at the end.
+    """Read the lines of a predictions file; skips blank lines, and the incomplete last line of a killed run.
 
     Raises:
         DataError: a line is too long or names no image.
@@ -298,7 +297,7 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[_Line]:
     for number, content in enumerate(iter(partial(file.readline, _LONGEST_LINE), b""), start=1):
         if len(content) == _LONGEST_LINE:
             raise DataError(
-                f"{path}, line {number}: longer than {_LONGEST_LINE >> 20} MiB; expected one prediction a line"
+                f"{path}, line {number}: longer than {_LONGEST_LINE >> 20} MiB; expected one prediction per line"
             )
         if content.strip() and content.endswith(b"\n"):
             head = decode_json(content, _HEADS, _problem(path, number))
@@ -307,10 +306,10 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[_Line]:
 
 
 def take_out_failures(path: Path) -> tuple[set[ImageId], dict[ImageId, Usage]]:
-    """Take the failures out of a predictions file, to be tried again.
+    """Remove the failures from a predictions file, so that they are tried again.
 
     Returns:
-        The images with an answer, and what was spent on each of the others.
+        The images with a prediction, and the usage of each failed image.
     """
     done: set[ImageId] = set()
     spent: dict[ImageId, Usage] = {}
@@ -327,7 +326,7 @@ def take_out_failures(path: Path) -> tuple[set[ImageId], dict[ImageId, Usage]]:
 
 
 def sort_records(path: Path, places: Mapping[ImageId, int]) -> None:
-    """Bring the lines of a predictions file into the order of the places of their images, others last."""
+    """Sort the lines of a predictions file by the places of their images; unknown images come last."""
     with path.open("rb") as file:
         order = [
             (places.get(line.image_id, len(places)), line.offset, len(line.content)) for line in _lines(file, path)
@@ -347,8 +346,8 @@ def _problem(path: Path, line_number: int) -> str:
 
 _COMPRESSED = ".zst"
 _BUFFER = 1 << 20
-_PIECE = 1 << 10  # of compressed bytes; four of them give 128 KiB at most
-_LARGEST_WINDOW = 1 << 27  # bytes, as the program zstd takes without being told
+_PIECE = 1 << 10  # compressed bytes read at once; small, because they may expand to much more
+_LARGEST_WINDOW = 1 << 27  # bytes; the default limit of the program zstd
 _LONGEST_LINE = 1 << 28  # bytes
 _HEADS = msgspec.json.Decoder(_Head)
 _COSTS = msgspec.json.Decoder(Usage)
@@ -356,7 +355,7 @@ _DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 
 
 class RecordWriter:
-    """Appends records to a predictions file; a torn last line is removed first."""
+    """Appends records to a predictions file, after removing an incomplete last line."""
 
     def __init__(self, path: Path) -> None:
         self._encoder = msgspec.json.Encoder()
@@ -368,11 +367,12 @@ class RecordWriter:
         self._file.close()
 
     def write(self, record: Record) -> None:
-        """Append one record and hand it to the operating system."""
+        """Append one record and flush it to the operating system."""
         self._file.write(self._encoder.encode(record) + b"\n")
         self._file.flush()
 
     def _drop_torn_line(self) -> None:
+        """Cut the file after its last line break, searched backwards in blocks."""
         end = self._file.seek(0, os.SEEK_END)
         position, keep = end, 0
         while position > 0 and not keep:

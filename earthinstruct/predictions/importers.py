@@ -1,4 +1,4 @@
-"""Reads predictions of other tools: COCO results, folders of count files, proposal files."""
+"""Read the predictions of other tools: COCO results, folders of count files, proposals files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _RunLengths(msgspec.Struct):
 
 
 class _Result(msgspec.Struct):
-    """One entry of a COCO results file; `label` stands in for `category_id` where labels are free."""
+    """One entry of a COCO results file; free labels use `label` instead of `category_id`."""
 
     image_id: ImageId
     bbox: Box | None = None
@@ -43,19 +43,19 @@ class _ProposalEntry(msgspec.Struct):
 def read_predictions(
     path: Path, dataset: Dataset, *, counts: Path | None = None, proposals: Path | None = None
 ) -> Mapping[ImageId, Record]:
-    """The predictions in a file or folder, whatever its format, by image.
+    """Read the predictions in a file or folder of any format: image -> record.
 
-    Of predictions files, which may be large, a record is read when it is asked for.
+    Predictions files may be large, so their records are read on access.
 
     Args:
-        path: a predictions file or a folder that holds some (see `prediction_files`), a COCO results file (`.json`),
-            or a folder of count files.
-        dataset: the dataset predicted on.
+        path: a predictions file or a folder of them (see `prediction_files`), a COCO results file (`.json`), or a
+            folder of count files.
+        dataset: the dataset of the predictions.
         counts: a folder of count files to add.
         proposals: a proposals file to add.
 
     Raises:
-        DataError: something is missing, malformed, or names an image that the dataset does not have.
+        DataError: a file is missing or malformed, or names an image that is not in the dataset.
     """
     records: Mapping[ImageId, Record]
     if files := prediction_files(path):
@@ -63,7 +63,7 @@ def read_predictions(
         known = {image.id for image in dataset.images}
         unknown = next((image for image in records if image not in known), None)
         if unknown is not None:
-            raise DataError(f"{path}: prediction for image {unknown!r}, which dataset {dataset.name!r} does not have")
+            raise DataError(f"{path}: prediction for image {unknown!r}, which is not in dataset {dataset.name!r}")
     elif path.is_dir():
         records = {image: Record(image, counts=found) for image, found in read_counts(path, dataset).items()}
     else:
@@ -81,13 +81,13 @@ def read_predictions(
 
 
 def read_coco_results(path: Path, dataset: Dataset) -> dict[ImageId, Record]:
-    """A COCO results file, `[{"image_id", "category_id" or "label", "bbox", "segmentation", "score"}]`, by image.
+    """Read a COCO results file, `[{"image_id", "category_id" or "label", "bbox", "segmentation", "score"}]`.
 
-    Predictions keep the order of the file. Every image of the dataset gets a record: one without predictions is an
-    answer too. A missing box is taken from the mask.
+    Predictions keep the order of the file. Every image of the dataset gets a record, because an image without entries
+    was predicted empty. A missing box is computed from the mask.
 
     Raises:
-        DataError: not such a file, an unknown image or category, or fields that only some entries have.
+        DataError: the file has another format, an image or category is unknown, or only some entries have a field.
     """
     results = _decode(path, list[_Result], "COCO results file (a list of predictions)")
     records = {image.id: Record(image.id, masks=[], scores=[]) for image in dataset.images}
@@ -98,7 +98,7 @@ def read_coco_results(path: Path, dataset: Dataset) -> dict[ImageId, Record]:
         where = f"{path}: results[{i}]"
         record = records.get(result.image_id)
         if record is None:
-            raise DataError(f"{where} is for image {result.image_id!r}, which dataset {dataset.name!r} does not have")
+            raise DataError(f"{where} is for image {result.image_id!r}, which is not in dataset {dataset.name!r}")
         if result.label is not None:
             label = result.label
         elif result.category_id in categories:
@@ -110,7 +110,9 @@ def read_coco_results(path: Path, dataset: Dataset) -> dict[ImageId, Record]:
             )
         mask = None if result.segmentation is None else _rle(result.segmentation, f"{where} segmentation")
         if (mask is None) == with_mask or (result.score is None) == with_score:
-            raise DataError(f"{where}: either all entries have a segmentation (and a score) or none has")
+            raise DataError(
+                f"{where}: only some entries have a segmentation or a score; give each for all entries or for none"
+            )
         box = result.bbox
         if box is None and mask is None:
             raise DataError(f"{where} has neither a bbox nor a segmentation")
@@ -127,17 +129,17 @@ def read_coco_results(path: Path, dataset: Dataset) -> dict[ImageId, Record]:
 
 
 def read_counts(folder: Path, dataset: Dataset) -> dict[ImageId, dict[str, int]]:
-    """A folder of count files, `<image name>.json` with `{"ship": 3}`, by image.
+    """Read a folder of count files, `<image name>.json` with `{"ship": 3}`: image -> counts.
 
     Raises:
-        DataError: the folder is missing or empty, a file is malformed or belongs to no image of the dataset.
+        DataError: the folder is missing or empty, or a file is malformed or belongs to no image of the dataset.
     """
     images = ImagesByName(dataset)
     return {images.take(path.stem, str(path)).id: found for path, found in _count_files(folder).items()}
 
 
 def read_count_files(folder: Path) -> dict[str, dict[str, int]]:
-    """A folder of count files by image name without extension.
+    """Read a folder of count files: image name without extension -> counts.
 
     Raises:
         DataError: the folder is missing or empty, or a file is malformed.
@@ -147,7 +149,7 @@ def read_count_files(folder: Path) -> dict[str, dict[str, int]]:
 
 def _count_files(folder: Path) -> dict[Path, dict[str, int]]:
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; expected count files `<image name>.json` in it")
+        raise DataError(f"{folder} is not a folder; expected a folder of count files `<image name>.json`")
     paths = sorted(folder.glob("*.json"))
     if not paths:
         raise DataError(
@@ -165,20 +167,20 @@ def _count_files(folder: Path) -> dict[Path, dict[str, int]]:
 
 
 def read_proposals(path: Path, dataset: Dataset) -> dict[ImageId, ProposalRecord]:
-    """A proposals file, `{image: {"bboxes", "scores", "segmentations"}}`, by image.
+    """Read a proposals file, `{image: {"bboxes", "scores", "segmentations"}}`: image -> proposals.
 
     Raises:
-        DataError: not such a file, or an entry belongs to no image of the dataset.
+        DataError: the file has another format, or an entry belongs to no image of the dataset.
     """
     images = ImagesByName(dataset)
     return {images.take(name, str(path)).id: found for name, found in read_proposal_file(path).items()}
 
 
 def read_proposal_file(path: Path) -> dict[str, ProposalRecord]:
-    """A proposals file by image name as it stands there.
+    """Read a proposals file: image name, as in the file -> proposals.
 
     Raises:
-        DataError: not such a file.
+        DataError: the file has another format.
     """
     entries = _decode(path, dict[str, _ProposalEntry], "proposals file (image -> bboxes, scores, segmentations)")
     records = {}
@@ -219,13 +221,13 @@ def _box_of(mask: RLE | None, where: str) -> Box:
 
 
 class ImagesByName:
-    """The images of a dataset by the names of their files, with or without folder and extension; each once."""
+    """Looks up images of a dataset by file name, with or without folder and extension, each image once."""
 
     def __init__(self, dataset: Dataset) -> None:
         """Collect the names.
 
         Raises:
-            DataError: two images have one name.
+            DataError: two images have the same name.
         """
         self._dataset = dataset.name
         self._suffixes = {*IMAGE_SUFFIXES, *(Path(image.file_name).suffix.lower() for image in dataset.images)}
@@ -235,15 +237,16 @@ class ImagesByName:
             name = Path(image.file_name).stem
             if name in self._images:
                 raise DataError(
-                    f"dataset {dataset.name!r} has two images named {name!r}; files by image name are ambiguous"
+                    f"dataset {dataset.name!r} has two images named {name!r}, so files by image name are ambiguous; "
+                    "rename one"
                 )
             self._images[name] = image
 
     def take(self, name: str, where: str) -> ImageRecord:
-        """The image of a name.
+        """Look up an image.
 
         Raises:
-            DataError: there is none, or it was taken by another name.
+            DataError: no image has this name, or the image was already taken under another name.
         """
         path = Path(name)
         stem = path.stem if path.suffix.lower() in self._suffixes else path.name  # "P0003.2" has no extension
@@ -251,5 +254,7 @@ class ImagesByName:
             raise DataError(f"{where}: dataset {self._dataset!r} has no image named {stem!r}")
         other = self._taken.setdefault(stem, name)
         if other != name:
-            raise DataError(f"{where}: {other!r} and {name!r} are one image of dataset {self._dataset!r}; keep one")
+            raise DataError(
+                f"{where}: {other!r} and {name!r} name the same image of dataset {self._dataset!r}; keep one"
+            )
         return self._images[stem]

@@ -1,4 +1,4 @@
-"""One run at a time in a folder, by a lock that the operating system releases when its holder ends, however it ends."""
+"""Lock a run folder for one process. The operating system releases the lock even if the process is killed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ LOCK, HOLDER = "run.lock", "run.pid"
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Hold a folder; meanwhile it has the lock, and a file with the number of the process. Both are removed at the end.
+    """Lock a folder. Meanwhile it holds a lock file and a file with the process id; both are removed at the end.
 
     Raises:
-        EarthInstructError: another process holds it, or the folder cannot be written.
+        EarthInstructError: another process holds the lock, or the folder cannot be written.
     """
     lock_file, holder = folder / LOCK, folder / HOLDER
     lock = FileLock(lock_file, timeout=0, thread_local=False)
@@ -30,7 +30,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
     except Timeout as error:
         process = holder.read_text(errors="replace").strip() if holder.exists() else "unknown"
         raise EarthInstructError(
-            f"{folder} is in use by another run (process {process}); wait for its end, or give another --output"
+            f"{folder} is in use by another run (process {process}); wait until it ends, or give another --output"
         ) from error
     except OSError as error:
         lock.release()
@@ -41,6 +41,8 @@ def folder_lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         holder.unlink(missing_ok=True)
-        with suppress(OSError):  # Windows removes no open file; there, releasing removes it
-            lock_file.unlink()  # before the release: a run that opened it sees that it is gone, and makes another
+        # Remove the file before the release: a waiting process then sees that the file it opened is gone, and makes a
+        # new one. Windows cannot remove an open file; there, the release removes it.
+        with suppress(OSError):
+            lock_file.unlink()
         lock.release()

@@ -1,4 +1,4 @@
-"""The run folder of one method on one task: its manifest, which images are to do, and the answers."""
+"""The run folder of one method on one task: its manifest, the images still to do, and the predictions."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from earthinstruct.regions import ImageId
 from earthinstruct.results import SCHEMA_VERSION, TALLIES_FILE, DatasetInfo, MethodInfo, Result, TaskInfo, write_tallies
 from earthinstruct.tasks import Task
 
-Progress = Callable[[Task, int, int, int], None]  # task, images done, images in all, images failed
-_LONGEST_NAME = 60  # characters, of at most 4 bytes: file systems take 255 bytes
+Progress = Callable[[Task, int, int, int], None]  # task, images done, total images, images failed
+_LONGEST_NAME = 60  # characters of at most 4 bytes; file systems allow 255 bytes
 
 
 class Manifest(msgspec.Struct):
-    """`run.json`: what a run folder holds. Predictions are continued only under an equal manifest.
+    """`run.json`: identifies the run of a folder. A run is continued only if the manifests agree.
 
     Attributes:
-        schema_version: of the result file.
-        task: what was asked.
-        method: what answers.
-        dataset: where the dataset was; it may be elsewhere when the run is continued.
+        schema_version: the schema version of the result file.
+        task: the task.
+        method: the method.
+        dataset: where the dataset was. It may be elsewhere when the run is continued.
     """
 
     schema_version: int
@@ -42,9 +42,9 @@ class Manifest(msgspec.Struct):
 
 
 class Run:
-    """One method on one task, in one folder: which images are to do, and the file of their answers.
+    """The run of one method on one task, in one folder: the images still to do, and the predictions file.
 
-    It takes answers while it is open.
+    Predictions can be written while the run is open.
     """
 
     def __init__(self, method: MethodInfo, task: Task, dataset: Dataset, folder: Path, limit: int | None) -> None:
@@ -57,14 +57,14 @@ class Run:
         self.manifest = Manifest(SCHEMA_VERSION, task_info(task, dataset, self.n_images), method, dataset.origin)
         self.n_failed = 0
         self._done: set[ImageId] = set()
-        self._spent: dict[ImageId, Usage] = {}  # on images that failed before
+        self._spent: dict[ImageId, Usage] = {}  # usage of images that failed in earlier attempts
 
     @contextmanager
     def open(self, overwrite: bool) -> Iterator[Run]:
-        """Hold the folder, find the answers in it, and take others.
+        """Lock the folder, find its predictions, and accept more.
 
         Raises:
-            EarthInstructError: the folder is in use, or holds another run, or cannot be written.
+            EarthInstructError: the folder is in use, holds another run, or cannot be written.
         """
         with ExitStack() as held:
             held.enter_context(folder_lock(self.folder))
@@ -77,19 +77,19 @@ class Run:
 
     @contextmanager
     def hold(self, overwrite: bool, *, in_place: bool) -> Iterator[Run]:
-        """Hold the folder to score it, and leave its predictions as they are.
+        """Lock the folder for scoring. Its predictions are not changed.
 
         Args:
-            overwrite: whatever run it holds.
-            in_place: its own predictions are scored, with or without a manifest.
+            overwrite: accept a folder that holds another run.
+            in_place: whether the predictions in the folder are scored; they may then lack a manifest.
 
         Raises:
-            EarthInstructError: the folder is in use, or holds another run, or cannot be written.
+            EarthInstructError: the folder is in use, holds another run, or cannot be written.
         """
         if self.folder.exists() and not os.access(self.folder, os.W_OK):
             raise DataError(
-                f"run folder {self.folder} cannot be written; give --no-output to keep nothing, or a --name to make a "
-                "run of its own in --output"
+                f"run folder {self.folder} cannot be written; give --no-output to write nothing, or --name to make a "
+                "new run folder in --output"
             )
         with folder_lock(self.folder):
             if not overwrite:
@@ -98,16 +98,16 @@ class Run:
 
     @property
     def todo(self) -> list[int]:
-        """The positions of the images without an answer."""
+        """The indices of the images without a prediction."""
         return [i for i, image in enumerate(self.image_ids) if image not in self._done]
 
     @property
     def n_done(self) -> int:
-        """How many of its images have an answer."""
+        """Number of images with a prediction."""
         return len(self._done)
 
     def write(self, record: Record) -> None:
-        """Keep an answer.
+        """Write the record of an image.
 
         Raises:
             DataError: the folder cannot be written.
@@ -119,7 +119,7 @@ class Run:
         self.n_failed += record.error is not None
 
     def replace(self, records: Mapping[ImageId, Record]) -> StoredRecords:
-        """Keep these answers in place of all that the folder held, and give them back as they are stored.
+        """Replace the contents of the folder by these records, and return them as stored.
 
         Raises:
             DataError: a record is malformed, or the folder cannot be written.
@@ -136,14 +136,14 @@ class Run:
         return StoredRecords([self.file])
 
     def records(self) -> StoredRecords:
-        """All answers, in the order of the images.
+        """Sort the records by image, and return them.
 
         Raises:
             DataError: the folder cannot be written.
         """
         self._close()
         with self._written():
-            # they come as workers finish, failures last
+            # records were written in the order in which workers finished, retried images last
             sort_records(self.file, {image.id: place for place, image in enumerate(self.dataset.images)})
         return StoredRecords([self.file])
 
@@ -159,7 +159,7 @@ class Run:
             replace_file(self.folder / "result.json", as_json(result))
 
     def _find_answers(self) -> None:
-        """What is done, and what was spent on images that failed; these are tried again."""
+        """Find the images with a prediction. Failures are removed, to be tried again, but their usage is kept."""
         if self.file.exists():
             try:
                 answered, self._spent = take_out_failures(self.file)
@@ -173,20 +173,20 @@ class Run:
 
     @contextmanager
     def _written(self) -> Iterator[None]:
-        """A folder that cannot be written is the user's to mend: a full disk, a quota, no permission."""
+        """Turn an `OSError` (full disk, quota, missing permission) into an error that the user can fix."""
         try:
             yield
         except OSError as error:
             raise DataError(
-                f"run folder {self.folder} cannot be written: {error.strerror or error}; what was predicted so far is "
-                "kept, and the same command without --overwrite goes on from there when it can be written again"
+                f"run folder {self.folder} cannot be written: {error.strerror or error}; the predictions so far are "
+                "kept. Fix this, then continue with the same command without --overwrite"
             ) from error
 
     def _prepare_folder(self, overwrite: bool) -> None:
         manifest_file = self.folder / "run.json"
         if overwrite:
-            of_a_run = (self.folder / name for name in ("run.json", "result.json", TALLIES_FILE))
-            for path in (*of_a_run, *self._predictions()):
+            others = (self.folder / name for name in ("run.json", "result.json", TALLIES_FILE))
+            for path in (*others, *self._predictions()):
                 path.unlink(missing_ok=True)
         self._refuse_another()
         replace_file(manifest_file, as_json(self.manifest))
@@ -218,20 +218,20 @@ def read_manifest(path: Path) -> Manifest:
     """Read a `run.json`.
 
     Raises:
-        DataError: it is missing or malformed.
+        DataError: the file is missing or malformed.
     """
     problem = f"{path} is not a run manifest: {{error}}; {_START_AGAIN}"
     return decode_json(read_bytes(path, "run manifest"), msgspec.json.Decoder(Manifest), problem)
 
 
 def _differences(old: Manifest, new: Manifest) -> list[str]:
-    """What differs between two manifests, in words; packages, device and notes may."""
+    """Describe the differences between two manifests. Packages, device and notes may differ."""
     pairs: dict[str, tuple[Any, Any]] = {
         "task": (old.task.name, new.task.name),
         "dataset annotations": (old.task.dataset.annotations_sha256, new.task.dataset.annotations_sha256),
         "task version": (old.task.version, new.task.version),
         "instruction": (old.task.instruction_sha256, new.task.instruction_sha256),
-        "method": (old.method.name, new.method.name),  # two names may have one folder
+        "method": (old.method.name, new.method.name),  # two names may lead to the same folder
         "method version": (old.method.version, new.method.version),
         "weights": (old.method.weights, new.method.weights),
     }
@@ -243,13 +243,13 @@ def _differences(old: Manifest, new: Manifest) -> list[str]:
 
 
 def place_of_run(output: Path, task: Task, method: str) -> Path:
-    """The folder of a run: `<output>/<task>/<method>`, the name of the method made fit for a folder."""
+    """The folder of a run: `<output>/<task>/<method>`, with unsafe characters in the method's name replaced."""
     plain = "".join(character if character.isalnum() or character in "-_." else "-" for character in method)
     return output / task.name / (plain[:_LONGEST_NAME].strip(".") or "method")
 
 
 def task_info(task: Task, dataset: Dataset, n_images: int) -> TaskInfo:
-    """What a result file says of a task."""
+    """Describe a task for a result file."""
     return TaskInfo(
         task.name, task.version, DatasetInfo(dataset.name, dataset.sha256, n_images), task.instruction_sha256
     )

@@ -1,6 +1,6 @@
-"""Reads semantic maps, a class for every pixel, as instances: each connected region of a class is one.
+"""Read semantic maps (a class for every pixel) as instances: each connected region of a class becomes one instance.
 
-For systems that segment without telling objects apart, such as SegEarth-OV and GSNet. Objects that touch become one.
+For semantic segmentation systems, such as SegEarth-OV and GSNet. Objects of a class that touch become one instance.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Rle(msgspec.Struct):
 
 
 class _Region(msgspec.Struct):
-    """All pixels of one class in one image, as detectron2's SemSegEvaluator writes them."""
+    """All pixels of one class in one image, in the format of detectron2's SemSegEvaluator."""
 
     file_name: str
     category_id: int
@@ -39,17 +39,19 @@ class _Region(msgspec.Struct):
 
 
 def read_semantic_maps(path: Path, dataset: Dataset, classes: Path, min_area: int = 1) -> dict[ImageId, Record]:
-    """Semantic maps as instances, by image. There are no scores.
+    """Read semantic maps as instances: image -> record, without scores.
 
     Args:
-        path: a folder of `<image name>.png`, each of the size of its image and of one channel, the number of a pixel's
-            class; or the `sem_seg_predictions.json` of detectron2, `[{"file_name", "category_id", "segmentation"}]`.
-        dataset: the dataset predicted on.
-        classes: a JSON file, class number -> category, or null for what is no object: `{"0": null, "1": "ship"}`.
-        min_area: regions with fewer pixels are left out; 1: none is.
+        path: a folder of files `<image name>.png`, each of the size of its image, with the class number of each pixel
+            in a single channel; or a `sem_seg_predictions.json` of detectron2,
+            `[{"file_name", "category_id", "segmentation"}]`.
+        dataset: the dataset of the predictions.
+        classes: a JSON file, class number -> category, or null for classes that are no objects:
+            `{"0": null, "1": "ship"}`.
+        min_area: ignore regions with fewer pixels.
 
     Raises:
-        DataError: something is missing or malformed, a map has another size than its image or a class without a name,
+        DataError: a file is missing or malformed, a map differs in size from its image or has a class without a name,
             or a file belongs to no image of the dataset.
     """
     names = read_semantic_classes(classes, dataset)
@@ -59,40 +61,41 @@ def read_semantic_maps(path: Path, dataset: Dataset, classes: Path, min_area: in
         image = images.take(name, where)
         if drawn.shape != (image.height, image.width):
             raise DataError(
-                f"{where} is {drawn.shape[1]}x{drawn.shape[0]} pixels, its image is {image.width}x{image.height}"
+                f"{where} is {drawn.shape[1]}x{drawn.shape[0]} pixels; expected {image.width}x{image.height}, the size "
+                "of its image"
             )
         unknown = sorted(set(np.unique(drawn).tolist()) - set(names) - {_NOTHING})
         if unknown:
-            raise DataError(f"{where} has the class {unknown[0]}, which {classes} does not name (null: no object)")
+            raise DataError(f"{where} has the class {unknown[0]}, which {classes} lacks; add it (null for no object)")
         records[image.id] = instances_of_map(image.id, drawn, names, min_area)
     return records
 
 
 def read_semantic_classes(path: Path, dataset: Dataset) -> Classes:
-    """Class number -> category of the dataset or None.
+    """Read the map from class number to a category of the dataset, or None.
 
     Raises:
-        DataError: the file is missing or malformed, or names no category of the dataset.
+        DataError: the file is missing or malformed, or a name is not a category of the dataset.
     """
     problem = f"{path} is not a map of class number -> category or null: {{error}}"
     classes = decode_json(read_bytes(path, "class map"), msgspec.json.Decoder(dict[int, str | None]), problem)
     for number, name in classes.items():
         if name is not None and name not in dataset.vocabulary.categories:
             raise DataError(
-                f"{path}: class {number} is {name!r}, which is no category of dataset {dataset.name!r}: "
+                f"{path}: class {number} is {name!r}, which is not a category of dataset {dataset.name!r}; known: "
                 f"{', '.join(dataset.vocabulary.categories)}"
             )
     return classes
 
 
 def instances_of_map(image: ImageId, drawn: NDArray[np.integer], classes: Classes, min_area: int = 1) -> Record:
-    """The connected regions of each class that has a name.
+    """Turn the connected regions of each named class into instances.
 
     Args:
         image: the id of the image.
-        drawn: (height, width), the class of each pixel.
+        drawn: (height, width), the class number of each pixel.
         classes: class number -> label or None.
-        min_area: regions with fewer pixels are left out.
+        min_area: ignore regions with fewer pixels.
 
     >>> record = instances_of_map(7, np.array([[1, 1, 0], [0, 0, 2], [0, 1, 1]]), {0: None, 1: "ship", 2: "dam"})
     >>> list(zip(record.labels, record.boxes, strict=True))
@@ -116,11 +119,11 @@ def instances_of_map(image: ImageId, drawn: NDArray[np.integer], classes: Classe
     return record
 
 
-_NOTHING = -1  # in a map drawn from regions, pixels of no class
+_NOTHING = -1  # the class number of pixels outside all regions, in a map drawn from regions
 
 
 def _maps(path: Path) -> Iterator[tuple[str, str, NDArray[np.integer]]]:
-    """Where a map stands, the name of its image, and the class of each pixel."""
+    """Read the maps; yields the place of a map for errors, the name of its image, and the class of each pixel."""
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".png")
         if not files:
@@ -133,28 +136,28 @@ def _maps(path: Path) -> Iterator[tuple[str, str, NDArray[np.integer]]]:
     by_image: dict[str, list[_Region]] = {}
     for region in regions:
         by_image.setdefault(region.file_name, []).append(region)
-    for name, parts in by_image.items():
-        yield f"{path}, {name}", name, _draw(parts, f"{path}, {name}")
+    for name, of_image in by_image.items():
+        yield f"{path}, {name}", name, _draw(of_image, f"{path}, {name}")
 
 
 def _read_map(file: Path) -> NDArray[np.integer]:
     with open_image(file, "semantic map") as picture:
         drawn = np.array(picture)
-    if drawn.dtype == bool:  # a picture of one bit
+    if drawn.dtype == bool:  # a 1-bit image
         return drawn.astype(np.uint8)
     if drawn.ndim != 2 or not np.issubdtype(drawn.dtype, np.integer):
-        raise DataError(f"semantic map {file} must have one channel of class numbers, not colours; it is {drawn.shape}")
+        raise DataError(f"semantic map {file} has shape {drawn.shape}; expected one channel of class numbers")
     return drawn
 
 
-def _draw(parts: list[_Region], where: str) -> NDArray[np.integer]:
-    drawn = np.full(parts[0].segmentation.size, _NOTHING, dtype=np.int64)
-    for part in parts:
-        if part.segmentation.size != drawn.shape:
-            raise DataError(f"{where}: its regions have different sizes")
+def _draw(regions: list[_Region], where: str) -> NDArray[np.integer]:
+    drawn = np.full(regions[0].segmentation.size, _NOTHING, dtype=np.int64)
+    for region in regions:
+        if region.segmentation.size != drawn.shape:
+            raise DataError(f"{where}: its regions have different sizes; expected the size of the image")
         try:
-            rle = check_rle({"size": part.segmentation.size, "counts": part.segmentation.counts}, "segmentation")
-            drawn[decode_mask(rle)] = part.category_id
+            rle = check_rle({"size": region.segmentation.size, "counts": region.segmentation.counts}, "segmentation")
+            drawn[decode_mask(rle)] = region.category_id
         except ContractError as error:
             raise DataError(f"{where}: {error}") from error
     return drawn

@@ -1,4 +1,4 @@
-"""Many instances of many images in columns: the form in which ground truth and predictions are scored."""
+"""Instances of many images, stored in columns. Ground truth and predictions are scored in this form."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ImageId = int | str
 
 
 def by_id(images: Sequence[ImageId]) -> list[int]:
-    """The places of the images in the order of their ids, numbers before text."""
+    """Indices that sort the images by id, numbers before text."""
     return sorted(range(len(images)), key=lambda i: (isinstance(images[i], str), images[i]))
 
 
@@ -24,7 +24,7 @@ class Instances:
 
     Attributes:
         image: int64 (n,), index into a list of images.
-        category: int64 (n,), index into a list of categories; -1 belongs to none.
+        category: int64 (n,), index into a list of categories; -1 means no category.
         boxes: float64 (n, 4), COCO xywh, absolute pixels.
         masks: n masks, or None.
         scores: float64 (n,), or None.
@@ -40,7 +40,7 @@ class Instances:
         return len(self.image)
 
     def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> Instances:
-        """The instances at these indices (or where true), in that order."""
+        """Select instances by index, in the given order, or by a boolean mask."""
         indices = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
         return Instances(
             self.image[indices],

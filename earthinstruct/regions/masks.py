@@ -1,9 +1,8 @@
-"""Instance masks as COCO run-length encodings: checked, decoded, encoded and intersected, many at a time.
+"""Check, decode, encode and intersect instance masks in COCO run-length encoding, many at a time.
 
 A COCO mask is a list of run lengths over the pixels in column-major order, background first. This module decodes
 whole lists of encodings at once into foreground runs (half-open intervals of pixel positions) and computes on
-those runs, so no mask is ever drawn. A malformed encoding is refused here: nothing unchecked reaches pycocotools,
-whose decoder trusts its input.
+those runs without drawing a mask. It rejects malformed encodings, because the decoder of pycocotools trusts its input.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from numpy.typing import NDArray
 from earthinstruct.errors import ContractError
 
 _LONGEST_TOKEN = 7  # characters of one run length: 35 bits, more than any image has pixels
-MOST_PIXELS = (1 << 32) - 1  # of an image and of a mask: run lengths are 32-bit numbers in pycocotools
+MOST_PIXELS = (1 << 32) - 1  # largest image and mask: run lengths are 32-bit numbers in pycocotools
 _RUNS_AT_ONCE = 200_000
-_CHARACTERS_AT_ONCE = 100_000  # the arrays of one chunk stay in the cache of a core
+_CHARACTERS_AT_ONCE = 100_000  # small enough for the arrays to stay in the cache of a core
 
 
 class RLE(TypedDict):
@@ -40,10 +39,10 @@ class MaskRuns:
     Attributes:
         heights: int64 (n,), pixels.
         widths: int64 (n,), pixels.
-        offsets: int64 (n + 1,); mask i owns the runs offsets[i] to offsets[i + 1].
-        starts: int32 or, where an image has 2^31 pixels or more, int64 (runs,): first pixel of a run, in column-major
-            order.
-        ends: one past the last pixel of a run, likewise.
+        offsets: int64 (n + 1,); mask i has the runs from offsets[i] up to offsets[i + 1].
+        starts: (runs,), first pixel of each run in column-major order. int32, or int64 if an image has 2^31 pixels
+            or more.
+        ends: (runs,), one past the last pixel of each run; same type as `starts`.
     """
 
     heights: NDArray[np.int64]
@@ -56,29 +55,29 @@ class MaskRuns:
         return len(self.heights)
 
     @staticmethod
-    def join(chunks: Sequence[MaskRuns]) -> MaskRuns:
-        """The masks of all chunks, in their order."""
+    def join(groups: Sequence[MaskRuns]) -> MaskRuns:
+        """Concatenate groups of masks."""
         columns = [
-            np.concatenate([np.zeros(0, dtype=kind), *(getattr(chunk, name) for chunk in chunks)])
+            np.concatenate([np.zeros(0, dtype=kind), *(getattr(group, name) for group in groups)])
             for name, kind in (("heights", np.int64), ("widths", np.int64), ("starts", np.int32), ("ends", np.int32))
         ]
-        runs = np.concatenate([np.zeros(1, dtype=np.int64), *(np.diff(chunk.offsets) for chunk in chunks)])
+        runs = np.concatenate([np.zeros(1, dtype=np.int64), *(np.diff(group.offsets) for group in groups)])
         return MaskRuns(columns[0], columns[1], np.cumsum(runs), columns[2], columns[3])
 
     @property
     def owners(self) -> NDArray[np.int64]:
-        """int64 (runs,): the mask that each run belongs to."""
+        """int64 (runs,): index of the mask of each run."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
     @cached_property
     def areas(self) -> NDArray[np.int64]:
-        """int64 (n,): foreground pixels of each mask."""
+        """int64 (n,): number of foreground pixels of each mask."""
         total: NDArray[np.int64] = np.concatenate([[0], np.cumsum(self.ends - self.starts)])
         return total[self.offsets[1:]] - total[self.offsets[:-1]]
 
     @cached_property
     def boxes(self) -> NDArray[np.float64]:
-        """float64 (n, 4): the bounding box of each mask, COCO xywh in pixels; zeros for an empty mask."""
+        """float64 (n, 4): bounding box of each mask, COCO xywh in pixels; zeros for an empty mask."""
         boxes = np.zeros((len(self), 4))
         filled = np.flatnonzero(np.diff(self.offsets))
         if not len(filled):
@@ -86,7 +85,8 @@ class MaskRuns:
         height = self.heights.astype(self.starts.dtype)[self.owners]
         left, top = np.divmod(self.starts, height)
         right, bottom = np.divmod(self.ends - 1, height)
-        wraps = right > left  # the run fills the foot of one column and the head of the next
+        # a run that crosses a column edge reaches the bottom of one column and the top of the next
+        wraps = right > left
         at = self.offsets[filled]
         x0 = np.minimum.reduceat(left, at)
         y0 = np.minimum.reduceat(np.where(wraps, 0, top), at)
@@ -96,10 +96,11 @@ class MaskRuns:
         return boxes
 
     def drawn(self, index: int) -> tuple[NDArray[np.bool_], int, int]:
-        """One mask inside its bounding box: bool (height, width), and the column and row of its first pixel."""
+        """Draw one mask inside its bounding box: bool (height, width), and the box's left column and top row."""
         x, y, width, height = (int(side) for side in self.boxes[index])
         own = slice(self.offsets[index], self.offsets[index + 1])
         column = int(self.heights[index])
+        # +1 where a run starts and -1 where it ends: the running sum is 1 inside the mask
         edges = np.zeros(width * column + 1, dtype=np.int8)
         np.add.at(edges, self.starts[own] - x * column, 1)
         np.add.at(edges, self.ends[own] - x * column, -1)
@@ -107,27 +108,27 @@ class MaskRuns:
         return whole_columns.T[y : y + height], x, y
 
     def take(self, indices: NDArray[np.int64]) -> MaskRuns:
-        """The masks at `indices`, in that order."""
+        """Select the masks at `indices`, in that order."""
         lengths = np.diff(self.offsets)[indices]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         runs = np.repeat(self.offsets[indices] - offsets[:-1], lengths) + np.arange(offsets[-1])
         return MaskRuns(self.heights[indices], self.widths[indices], offsets, self.starts[runs], self.ends[runs])
 
     def replaced(self, indices: NDArray[np.int64], others: MaskRuns) -> MaskRuns:
-        """These masks, with the others in the place of those at `indices`."""
+        """Replace the masks at `indices` by `others`; returns a copy."""
         chosen = np.arange(len(self))
         chosen[indices] = len(self) + np.arange(len(others))
         return MaskRuns.join([self, others]).take(chosen)
 
     def encode(self) -> list[RLE]:
-        """The compressed encoding of each mask."""
+        """Encode each mask as compressed COCO RLE."""
         n, pixels = len(self), self.heights * self.widths
-        ended = np.concatenate([[0], self.ends])[self.offsets[1:]]  # where the last run of each mask ends
+        ended = np.concatenate([[0], self.ends])[self.offsets[1:]]  # end of the last run of each mask
         empty = np.diff(self.offsets) == 0
         ended[empty] = 0
         before = np.concatenate([[0], self.ends[:-1]])[: len(self.ends)]
         before[self.offsets[:-1][~empty]] = 0
-        # mask i: background and foreground in turn, and the background behind the last run where there is any
+        # counts of a mask: background and foreground in turn, then the background after the last run unless it is empty
         background = 2 * np.arange(len(self.starts)) + self.owners
         last = 2 * self.offsets[1:] + np.arange(n)
         counts = np.zeros(2 * len(self.starts) + n, dtype=np.int64)
@@ -141,25 +142,28 @@ class MaskRuns:
 
 
 class StoredMasks:
-    """The masks of many images as compressed text, decoded when they are taken: the text and 16 bytes a mask."""
+    """Stores the masks of many images as compressed text and decodes them on `take`.
+
+    Memory: the text plus 16 bytes a mask.
+    """
 
     def __init__(self) -> None:
         self._sizes = array("I")  # height and width of each mask
-        self._ends = array("q", [0])  # mask i has the characters from _ends[i] to _ends[i + 1]
+        self._ends = array("q", [0])  # the text of mask i runs from _ends[i] to _ends[i + 1]
         self._text = bytearray()
 
     def __len__(self) -> int:
         return len(self._ends) - 1
 
     def append(self, rles: Iterable[RLE]) -> None:
-        """Store valid masks of fewer than 2^32 pixels behind the others."""
+        """Append valid masks of fewer than 2^32 pixels."""
         for rle in rles:
             self._sizes.extend(rle["size"])
             self._text += rle["counts"].encode("ascii")
             self._ends.append(len(self._text))
 
     def take(self, indices: NDArray[np.int64]) -> MaskRuns:
-        """The masks at `indices`, in that order."""
+        """Decode the masks at `indices`, in that order."""
         sizes = np.frombuffer(self._sizes, dtype=np.uintc).reshape(-1, 2)[indices].tolist()
         ends = np.frombuffer(self._ends, dtype=np.int64)
         spans = zip(ends[indices].tolist(), ends[indices + 1].tolist(), strict=True)
@@ -172,11 +176,11 @@ class StoredMasks:
 
 
 def check_rle(value: object, where: str) -> RLE:
-    """One mask as an `RLE`: `size` two positive integers, `counts` text or ASCII bytes; the runs are not read.
+    """Check the structure of one mask and return it as an `RLE`. The runs themselves are not decoded.
 
     Args:
-        value: a mapping with `size` and `counts` (what pycocotools writes is accepted).
-        where: how to name the mask in an error.
+        value: a mapping with `size`, two positive integers, and `counts`, text or the ASCII bytes of pycocotools.
+        where: the name of the mask in errors.
 
     Raises:
         ContractError: `value` is not such a mapping.
@@ -207,25 +211,25 @@ def decode_rles(rles: Sequence[RLE], where: str = "masks", *, before: int = 0) -
     """Decode n compressed encodings at once.
 
     Args:
-        rles: n masks, each passed by `check_rle`.
-        where: how to name the list in an error.
-        before: how many masks of the list precede these.
+        rles: n masks, each checked by `check_rle`.
+        where: the name of the list in errors.
+        before: number of masks in the list before these, added to the index in errors.
 
     Raises:
-        ContractError: a size is that of no image, or an encoding has a character outside the alphabet, ends in the
-            middle of a run length, has a negative run, or does not cover exactly height x width pixels. The message
-            names the index.
+        ContractError: a size is invalid, or an encoding has a character outside the alphabet, ends in the middle of a
+            run length, has a negative run, or does not cover exactly height x width pixels. The message names the
+            index.
     """
     length = np.array([len(rle["counts"]) for rle in rles], dtype=np.int64)
-    chunk = np.cumsum(length) // _CHARACTERS_AT_ONCE
-    bounds = [0, *(np.flatnonzero(np.diff(chunk)) + 1).tolist(), len(rles)]
+    group = np.cumsum(length) // _CHARACTERS_AT_ONCE
+    bounds = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(rles)]
     return MaskRuns.join(
         [_decode(rles[low:high], where, before + low) for low, high in itertools.pairwise(bounds)] if len(rles) else []
     )
 
 
 def _decode(rles: Sequence[RLE], where: str, before: int) -> MaskRuns:
-    """Decode at least one encoding; `before` is how many masks of the list precede them."""
+    """Decode one or more encodings; `before` is the number of masks in the list before them."""
     n = len(rles)
     try:
         sizes = np.array([rle["size"] for rle in rles], dtype=np.int64).reshape(n, 2)
@@ -233,7 +237,10 @@ def _decode(rles: Sequence[RLE], where: str, before: int) -> MaskRuns:
         sizes = np.array([[min(max(side, 0), MOST_PIXELS) for side in rle["size"]] for rle in rles]).reshape(n, 2)
 
     def refuse(bad: NDArray[np.bool_], why: str, lengths: NDArray[np.int64] | None = None) -> None:
-        """Name the first mask that is bad, or that owns something bad of what it has `lengths` of."""
+        """Raise an error that names the first bad mask.
+
+        `bad` has one entry a mask, or with `lengths`, `lengths[i]` entries for mask i (its characters, its runs).
+        """
         if bad.any():
             at = int(np.argmax(bad))
             i = at if lengths is None else int(np.searchsorted(np.cumsum(lengths), at, side="right"))
@@ -241,18 +248,20 @@ def _decode(rles: Sequence[RLE], where: str, before: int) -> MaskRuns:
                 f"{where}[{before + i}]: {why} (size {list(rles[i]['size'])}, counts {_short(rles[i]['counts'])})"
             )
 
-    # divided, because the product of two large sides could leave int64
+    # divide, because the product of two large sides could overflow int64
     too_large = (sizes < 1).any(axis=1) | (sizes[:, 0] > MOST_PIXELS // np.maximum(sizes[:, 1], 1))
     refuse(too_large, f"size must be two positive integers with at most {MOST_PIXELS} pixels")
-    text = [rle["counts"].encode("utf-8", "surrogatepass") for rle in rles]  # beyond ASCII, every byte is above 127
+    text = [rle["counts"].encode("utf-8", "surrogatepass") for rle in rles]  # bytes of non-ASCII characters are > 127
     length = np.array([len(counts) for counts in text], dtype=np.int64)
     refuse(length == 0, "counts is empty")
-    code = np.frombuffer(b"".join(text), dtype=np.uint8) - np.uint8(48)  # what is below "0" wraps to above 63
+    # characters below "0" wrap around to values above 63
+    code = np.frombuffer(b"".join(text), dtype=np.uint8) - np.uint8(48)
     text_end = np.cumsum(length)
     refuse(code > 63, "counts has a character outside the alphabet", length)
     refuse(code[text_end - 1] & 0x20 != 0, "counts ends in the middle of a run length")
 
-    # tokens: five bits a character, lowest first; 0x20 says that more follow, 0x10 in the last is the sign
+    # a token (one run length) has five bits a character, lowest first; 0x20 means that more characters follow,
+    # and 0x10 of the last character is the sign
     last = np.flatnonzero(code & 0x20 == 0)
     digits = np.diff(last, prepend=-1)
     tokens = np.diff(np.searchsorted(last, text_end), prepend=0)
@@ -263,7 +272,8 @@ def _decode(rles: Sequence[RLE], where: str, before: int) -> MaskRuns:
         longer = np.flatnonzero(digits > place)
         value[longer] = (value[longer] << 5) | (code[last[longer] - place] & 0x1F)
 
-    # background and foreground in turn: the runs of a mask in pairs, an odd one out with an empty foreground
+    # the runs of a mask alternate between background and foreground: store them as pairs, and give a last background
+    # without a partner an empty foreground
     odd = tokens % 2
     pairs = (tokens + odd) // 2
     pair_end = np.cumsum(pairs)
@@ -274,7 +284,8 @@ def _decode(rles: Sequence[RLE], where: str, before: int) -> MaskRuns:
     runs = np.zeros(len(paired), dtype=np.int64)
     runs[paired] = value
     background, foreground = runs[::2].copy(), runs[1::2].copy()
-    # from the fourth on a run length is stored as the difference to the one two before
+    # from the fourth run on, COCO stores the difference to the run two places before; running sums undo it. The first
+    # background is left out of its sum, because the second one is stored as it is.
     leading = background[first]
     background[first] = 0
     background, foreground = _sums_within(background, first, pairs), _sums_within(foreground, first, pairs)
@@ -293,7 +304,7 @@ def _decode(rles: Sequence[RLE], where: str, before: int) -> MaskRuns:
 
 
 def _sums_within(values: NDArray[np.int64], first: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Running sums that start again at each group: group i has `counts[i]` values from `first[i]` on."""
+    """Running sums within groups; group i has `counts[i]` values starting at `first[i]`."""
     sums = np.cumsum(values)
     return sums - np.repeat(sums[first] - values[first], counts)
 
@@ -311,26 +322,26 @@ def encode_runs(counts: Sequence[int], size: tuple[int, int]) -> RLE:
         size: (height, width) in pixels.
 
     Raises:
-        ContractError: a run is negative or not an integer, the size is not that of an image, or the runs do not add
-            up to height x width.
+        ContractError: a run is negative or not an integer, the size is invalid, or the runs do not add up to
+            height x width.
     """
     for i, count in enumerate(counts):
         if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 0:
             raise ContractError(f"run length {i} must be an integer >= 0, got {_short(count)}")
     check_rle({"size": size, "counts": ""}, "mask")
     if sum(counts) != size[0] * size[1]:
-        raise ContractError(f"run lengths add up to {sum(counts)} pixels, the mask has {size[0]} x {size[1]}")
+        raise ContractError(f"run lengths add up to {sum(counts)} pixels; expected {size[0]} x {size[1]} of the mask")
     text = _compress(np.array(counts, dtype=np.int64), np.array([0, len(counts)]))[0]
     return RLE(size=(int(size[0]), int(size[1])), counts=text)
 
 
 def _compress(counts: NDArray[np.int64], offsets: NDArray[np.int64]) -> list[str]:
-    """The run lengths of n masks, mask i those from offsets[i] to offsets[i + 1], as COCO writes them."""
+    """Write run lengths as compressed COCO strings; mask i has the counts from offsets[i] to offsets[i + 1]."""
     place = np.arange(len(counts)) - np.repeat(offsets[:-1], np.diff(offsets))
     value = counts.copy()
-    later = np.flatnonzero(place > 2)  # written as the difference to the one two before
+    later = np.flatnonzero(place > 2)  # stored as the difference to the run two places before
     value[later] -= counts[later - 2]
-    # five bits a character, lowest first; the highest bit of the last one is the sign
+    # five bits a character, lowest first; the highest bit of the last character is the sign
     limits = np.int64(1) << (5 * np.arange(1, _LONGEST_TOKEN) - 1)
     digits = 1 + np.searchsorted(limits, np.where(value < 0, ~value, value), side="right")
     end = np.cumsum(digits)
@@ -377,21 +388,21 @@ def decode_mask(rle: RLE) -> NDArray[np.bool_]:
 def intersections(
     a: MaskRuns, b: MaskRuns, a_index: NDArray[np.int64], b_index: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Shared foreground pixels of mask pairs.
+    """Count the foreground pixels shared by pairs of masks.
 
     Args:
         a: n masks.
         b: m masks.
-        a_index: int64 (pairs,), into `a`.
-        b_index: int64 (pairs,), into `b`; both masks of a pair have the same size.
+        a_index: int64 (pairs,), index into `a`.
+        b_index: int64 (pairs,), index into `b`; both masks of a pair have the same size.
 
     Returns:
         int64 (pairs,), pixels.
     """
     shared = np.zeros(len(a_index), dtype=np.int64)
     runs = np.diff(a.offsets)[a_index] + np.diff(b.offsets)[b_index]
-    chunk = np.cumsum(runs) // _RUNS_AT_ONCE
-    for pairs in np.split(np.arange(len(a_index)), np.flatnonzero(np.diff(chunk)) + 1):
+    group = np.cumsum(runs) // _RUNS_AT_ONCE
+    for pairs in np.split(np.arange(len(a_index)), np.flatnonzero(np.diff(group)) + 1):
         if len(pairs):
             near, of_pair = np.unique(b_index[pairs], return_inverse=True)
             shared[pairs] = _shared_pixels(a, b.take(near), a_index[pairs], of_pair)
@@ -401,9 +412,14 @@ def intersections(
 def _shared_pixels(
     a: MaskRuns, b: MaskRuns, a_index: NDArray[np.int64], b_index: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """`intersections` of few enough runs: how much of each run of a mask of `a` the mask of `b` covers."""
+    """`intersections` of one group of pairs.
+
+    For each run of the mask of `a`, counts the pixels of the mask of `b` before its end and before its start; the
+    difference is the overlap of this run.
+    """
     if not len(b.starts):
         return np.zeros(len(a_index), dtype=np.int64)
+    # mask * span + position sorts the runs of all masks of `b` in one array, so one binary search serves all
     span = 1 + max(int(b.ends.max(initial=0)), int(a.ends.max(initial=0)))
     keys = b.owners * span + b.starts
     length_before = np.concatenate([[0], np.cumsum(b.ends - b.starts)])
@@ -413,7 +429,7 @@ def _shared_pixels(
     target = np.repeat(b_index, count)
 
     def covered(position: NDArray[np.int32] | NDArray[np.int64]) -> NDArray[np.int64]:
-        """Foreground pixels of the target mask before `position`."""
+        """Number of foreground pixels of the target mask before `position`."""
         at = np.searchsorted(keys, target * span + position, side="right") - 1
         inside = at >= b.offsets[target]
         at = np.maximum(at, 0)

@@ -1,4 +1,4 @@
-"""Outlines of masks: the edges between a mask's pixels and the rest, joined to rings, as polygons and SVG paths."""
+"""Trace the outlines of masks along pixel edges, as closed rings, polygons and SVG paths."""
 
 from __future__ import annotations
 
@@ -15,25 +15,28 @@ Point = tuple[int, int]  # (column, row) of a corner of a pixel
 
 
 def mask_path(masks: MaskRuns, index: int, tolerance: float = 0.0) -> str:
-    """One mask as the `d` of an SVG path, in pixels of the image, for `fill-rule: evenodd`; empty for an empty mask.
+    """Outline one mask as the `d` attribute of an SVG path, in image pixels, for `fill-rule: evenodd`.
 
     Args:
         masks: the masks.
-        index: which of them.
-        tolerance: how far, in pixels, the outline may be from the edges of the pixels.
+        index: index of the mask.
+        tolerance: largest distance of the outline from the pixel edges, in pixels.
+
+    Returns:
+        The path; empty for an empty mask.
     """
     drawn, x, y = masks.drawn(index)
     return "".join(_path(simplified(ring + np.array([x, y]), tolerance)) for ring in rings(drawn))
 
 
 def rings(mask: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
-    """The closed outlines of a mask and its holes: int64 (points, 2), column and row, the first point again at the end.
+    """Trace the closed outlines of a mask and its holes: int64 (points, 2), column and row, first point repeated last.
 
     >>> rings(np.array([[True, True]]))[0].tolist()
     [[0, 0], [2, 0], [2, 1], [0, 1], [0, 0]]
     """
     following = _edges(mask)
-    touching = {point for point, onward in following.items() if len(onward) == 2}  # where two corners of the mask meet
+    touching = {point for point, onward in following.items() if len(onward) == 2}  # two pixels meet at a corner only
     found = []
     for start in sorted(following):
         at, ring = start, [start]
@@ -41,7 +44,7 @@ def rings(mask: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
         while at in following:
             onward = following[at]
             if len(onward) == 2 and heading is not None:
-                to = (at[0] - heading[1], at[1] + heading[0])  # to the right, around the same pixel
+                to = (at[0] - heading[1], at[1] + heading[0])  # turn right: stay on the same pixel
                 onward.remove(to)
             else:
                 (to,) = following.pop(at)
@@ -51,7 +54,7 @@ def rings(mask: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
             else:
                 ring.append(to)
             at, heading = to, step
-            if at in touching and at in ring[:-1]:  # what lies between is a ring of its own: none touches itself
+            if at in touching and at in ring[:-1]:  # split off a ring, so that none touches itself
                 found.append(ring[ring.index(at) :])
                 ring, heading = ring[: ring.index(at) + 1], None
         if len(ring) > 1:
@@ -60,7 +63,7 @@ def rings(mask: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
 
 
 def polygons(mask: NDArray[np.bool_]) -> Iterator[list[NDArray[np.int64]]]:
-    """The parts of a mask whose pixels share sides, each as the rings of its outline: the outer one, then its holes."""
+    """Outline each 4-connected component of a mask: the outer ring first, then its holes."""
     labelled, _ = ndimage.label(mask)
     for number, (rows, columns) in enumerate(ndimage.find_objects(labelled), start=1):
         found = rings(labelled[rows, columns] == number)
@@ -69,7 +72,7 @@ def polygons(mask: NDArray[np.bool_]) -> Iterator[list[NDArray[np.int64]]]:
 
 
 def signed_area(ring: NDArray[np.int64]) -> int:
-    """The pixels that a ring encloses; negative for a hole.
+    """Area enclosed by a ring in pixels; negative for a hole.
 
     >>> signed_area(np.array([[0, 0], [2, 0], [2, 1], [0, 1], [0, 0]]))
     2
@@ -79,7 +82,7 @@ def signed_area(ring: NDArray[np.int64]) -> int:
 
 
 def _edges(mask: NDArray[np.bool_]) -> dict[Point, list[Point]]:
-    """Every edge between inside and outside, from corner to corner, with the inside at its right hand."""
+    """Map the start of each edge between inside and outside to its ends. The inside is on the right of the edge."""
     padded = np.pad(mask, 1)
     above, left = padded[:-1, 1:-1], padded[1:-1, :-1]
     below, right = padded[1:, 1:-1], padded[1:-1, 1:]
@@ -96,12 +99,12 @@ def _edges(mask: NDArray[np.bool_]) -> dict[Point, list[Point]]:
 
 
 def simplified(points: NDArray[np.int64], tolerance: float) -> NDArray[np.int64]:
-    """The points of a line that keep it within `tolerance` pixels of what it was (Douglas and Peucker)."""
+    """Simplify a line to a subset of its points, within `tolerance` pixels (Douglas and Peucker)."""
     keep = np.zeros(len(points), dtype=bool)
     keep[[0, -1]] = True
-    parts = [(0, len(points) - 1)]
-    while parts:
-        first, last = parts.pop()
+    spans = [(0, len(points) - 1)]
+    while spans:
+        first, last = spans.pop()
         if last - first < 2:
             continue
         chord, offset = points[last] - points[first], points[first + 1 : last] - points[first]
@@ -111,12 +114,12 @@ def simplified(points: NDArray[np.int64], tolerance: float) -> NDArray[np.int64]
         if across[middle] > tolerance:
             middle += first + 1
             keep[middle] = True
-            parts += [(first, middle), (middle, last)]
+            spans += [(first, middle), (middle, last)]
     return points[keep]
 
 
 def _path(ring: NDArray[np.int64]) -> str:
-    if len(ring) < 4:  # simplified to nothing: a line
+    if len(ring) < 4:  # too few points for an area
         return ""
     steps = np.diff(ring[:-1], axis=0).tolist()
     return f"M{ring[0][0]} {ring[0][1]}l" + " ".join(f"{x} {y}" for x, y in steps) + "z"

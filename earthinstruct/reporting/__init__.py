@@ -1,4 +1,4 @@
-"""Pages, charts and figures of runs."""
+"""Reports of runs: an HTML page with scores, charts and a gallery."""
 
 from earthinstruct.reporting.gallery import MAX_IMAGES
 from earthinstruct.reporting.page import report

@@ -1,4 +1,4 @@
-"""The charts of a report: what the page draws in its colours, each with the table that says the same."""
+"""The charts of a report. Each comes with a table of the same data, as its text alternative."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from itertools import pairwise
 
 import numpy as np
 
-from earthinstruct.metrics import PARTS, PERCENT, PREDICTION_VERDICTS, TARGET_VERDICTS, Metrics, PartScores
+from earthinstruct.metrics import GEOMETRIES, PERCENT, PREDICTION_VERDICTS, TARGET_VERDICTS, GeometryScores, Metrics
 from earthinstruct.reporting.loaded import LoadedRun
 
-MOST_POINTS = 400  # of a scatter; the table under it sums up all
-_TICKS = 5  # at most, beside the first
+MOST_POINTS = 400  # drawn in a scatter plot; its table covers all points
+_TICKS = 5  # at most, besides the first
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar from 0 to `value`, in percent, with an interval or None."""
+    """A bar from 0 to `value`, in percent, with an optional interval."""
 
     value: float
     interval: tuple[float, float] | None = None
@@ -29,8 +29,8 @@ class Bars:
     """Horizontal bars.
 
     Attributes:
-        rows: a name and a bar of each series, or None.
-        stacked: the bars of a name follow each other in one line; else each has its own.
+        rows: a name, and for each series a bar or None.
+        stacked: whether the bars of a name follow each other in one line. Otherwise each has its own line.
     """
 
     rows: tuple[tuple[str, tuple[Bar | None, ...]], ...]
@@ -39,7 +39,7 @@ class Bars:
 
 @dataclass(frozen=True)
 class Axis:
-    """A title, and places from 0 to 100 with what stands there."""
+    """A title, and ticks as pairs of a place from 0 to 100 and its text."""
 
     title: str
     ticks: tuple[tuple[float, str], ...]
@@ -52,8 +52,8 @@ class Plot:
     Attributes:
         across: the horizontal axis.
         up: the vertical axis.
-        paths: each series as the `d` of an SVG path, in places from 0 to 100 across and down.
-        dots: whether points are drawn, not lines.
+        paths: each series as the `d` attribute of an SVG path, with places from 0 to 100 across and down.
+        dots: whether to draw points instead of lines.
     """
 
     across: Axis
@@ -67,13 +67,13 @@ class Figure:
     """A chart with its text alternative.
 
     Attributes:
-        name: what it is called in the page, for links and tests.
+        name: its name in the page, for links and tests.
         title: its heading.
         note: what it shows, in one or two sentences.
         legend: the names of its series, in the order of the page's colours.
-        chart: what is drawn.
-        header: of the table.
-        rows: of the table.
+        chart: the bars or the plot.
+        header: the header of the table.
+        rows: the rows of the table.
     """
 
     name: str
@@ -86,14 +86,14 @@ class Figure:
 
 
 def category_figure(metrics: Metrics) -> Figure:
-    """F1 of each category; the mean over them first, with its interval."""
-    parts = {name: part for name in PARTS if (part := getattr(metrics, name)).per_category}
-    names = [name for name in metrics.counting.per_category if any(_f1(p, name) is not None for p in parts.values())]
-    bars = [("all", tuple(_bar(part.f1.value, part.f1.ci95) for part in parts.values()))]
-    bars += [(name, tuple(_bar(_f1(part, name)) for part in parts.values())) for name in names]
-    columns = [(f"{name} {what}", part, what) for name, part in parts.items() for what in ("f1", "tp", "fp", "fn")]
+    """Chart F1 of each category, after the mean over them with its interval."""
+    shown = {name: scores for name in GEOMETRIES if (scores := getattr(metrics, name)).per_category}
+    names = [name for name in metrics.counting.per_category if any(_f1(s, name) is not None for s in shown.values())]
+    bars = [("all", tuple(_bar(scores.f1.value, scores.f1.ci95) for scores in shown.values()))]
+    bars += [(name, tuple(_bar(_f1(scores, name)) for scores in shown.values())) for name in names]
+    columns = [(f"{name} {what}", scores, what) for name, scores in shown.items() for what in ("f1", "tp", "fp", "fn")]
     rows = tuple(
-        (name, *(_cell(part.per_category[name], what) for _, part, what in columns if name in part.per_category))
+        (name, *(_cell(scores.per_category[name], what) for _, scores, what in columns if name in scores.per_category))
         for name in names
     )
     return Figure(
@@ -101,7 +101,7 @@ def category_figure(metrics: Metrics) -> Figure:
         "F1 by category",
         "Percent. The first row is the mean over the categories with ground truth, with its 95 % interval over images. "
         "Categories without ground truth are left out.",
-        tuple(parts),
+        tuple(shown),
         Bars(tuple(bars)),
         ("category", *(heading for heading, _, _ in columns)),
         rows,
@@ -109,32 +109,33 @@ def category_figure(metrics: Metrics) -> Figure:
 
 
 def prediction_figure(metrics: Metrics) -> Figure | None:
-    """What is wrong with the predictions of each category."""
+    """Chart the error types of the predictions of each category."""
     return _verdict_figure(
         metrics,
         "predictions",
         "Predictions by error type",
-        "Percent of the boxes, by the category predicted. Correct: matched to an object at IoU 0.5. Duplicate: on an "
-        "object that another prediction has. Classification: on an object of another category. Localisation: near an "
-        "object of its category (IoU 0.1 to 0.5); both: near one of another category. Background: near nothing.",
+        "Percent of the boxes, by predicted category. Correct: matched to an object at IoU 0.5. Duplicate: on an "
+        "object that is matched to another prediction. Classification: on an object of another category. "
+        "Localisation: near an object of its category (IoU 0.1 to 0.5). Both: near an object of another category. "
+        "Background: near no object.",
         PREDICTION_VERDICTS[:-1],
     )
 
 
 def object_figure(metrics: Metrics) -> Figure | None:
-    """What became of the objects of each category."""
+    """Chart the verdicts of the objects of each category."""
     return _verdict_figure(
         metrics,
         "objects",
-        "Objects by what became of them",
+        "Objects by verdict",
         "Percent of the objects, by boxes. Correct: found at IoU 0.5. Misclassified: a prediction of another category "
-        "lies on it. Mislocated: a prediction of its category is near it. Missed: neither.",
+        "lies on it. Mislocated: a prediction of its category lies near it. Missed: none of these.",
         TARGET_VERDICTS,
     )
 
 
 def _verdict_figure(metrics: Metrics, name: str, title: str, note: str, verdicts: tuple[str, ...]) -> Figure | None:
-    if metrics.errors is None:  # a result of an earlier release
+    if metrics.errors is None:  # a result of an early release
         return None
     errors = {"all": metrics.errors.box.total, **metrics.errors.box.per_category}
     counts = {category: [getattr(row, verdict) for verdict in verdicts] for category, row in errors.items()}
@@ -157,7 +158,7 @@ def _verdict_figure(metrics: Metrics, name: str, title: str, note: str, verdicts
 
 
 def iou_figure(metrics: Metrics) -> Figure | None:
-    """F1 against the IoU that counts as found."""
+    """Chart F1 against the IoU threshold."""
     curves = {name: at for name in ("box", "mask") if (at := getattr(metrics, name).f1_at_iou)}
     if not curves:
         return None
@@ -166,7 +167,7 @@ def iou_figure(metrics: Metrics) -> Figure | None:
     return Figure(
         "iou",
         "F1 against IoU",
-        "Mean over categories, in percent, where a prediction has to overlap an object by at least this IoU.",
+        "Mean F1 over categories, in percent, when a prediction must overlap an object by at least this IoU.",
         tuple(curves),
         _lines(points, "IoU"),
         ("IoU", *curves),
@@ -175,7 +176,7 @@ def iou_figure(metrics: Metrics) -> Figure | None:
 
 
 def sweep_figure(metrics: Metrics) -> Figure | None:
-    """Precision, recall and F1 against the score threshold."""
+    """Chart precision, recall and F1 against the score threshold."""
     sweep = metrics.sweep
     if sweep is None:
         return None
@@ -185,7 +186,7 @@ def sweep_figure(metrics: Metrics) -> Figure | None:
         "sweep",
         "Score threshold",
         f"Box scores, mean over categories, in percent. The threshold {sweep.threshold:.2f} has the largest F1 on "
-        "these very images (an oracle); everything in this report is at that threshold.",
+        "these very images (an oracle). All scores in this report are at this threshold.",
         scores,
         _lines(points, "threshold"),
         ("threshold", *scores),
@@ -194,7 +195,7 @@ def sweep_figure(metrics: Metrics) -> Figure | None:
 
 
 def time_figure(run: LoadedRun) -> Figure | None:
-    """Seconds of each image against its objects."""
+    """Chart the seconds of each image against its number of objects."""
     records = [run.records.get(image) for image in run.images]
     points = sorted(
         (objects, record.seconds["total"])
@@ -205,11 +206,12 @@ def time_figure(run: LoadedRun) -> Figure | None:
         return None
     every = -(-len(points) // MOST_POINTS)
     shown = points[::every]
-    left_out = f" {len(shown)} of {len(points)} images are drawn; the table is of all." if every > 1 else ""
+    left_out = f" {len(shown)} of {len(points)} images are drawn; the table covers all." if every > 1 else ""
     return Figure(
         "time",
         "Time against objects",
-        f"One point an image: seconds of prediction, and objects in the ground truth.{_line_through(points)}{left_out}",
+        "One point per image: seconds of prediction, and objects in the ground truth."
+        f"{_line_through(points)}{left_out}",
         (),
         _dots(shown, "objects", "seconds"),
         ("objects", "images", "seconds, mean", "least", "most"),
@@ -218,13 +220,13 @@ def time_figure(run: LoadedRun) -> Figure | None:
 
 
 def _line_through(points: Sequence[tuple[int, float]]) -> str:
-    """How time grows with the objects: least squares, in words; empty where no line is determined."""
+    """Describe the least-squares line of seconds over objects; empty if the points determine no line."""
     objects, seconds = np.array(points).T
     if len(points) < 3 or not objects.std() or not seconds.std():
         return ""
     slope = np.polyfit(objects, seconds, 1)[0]
     explained = np.corrcoef(objects, seconds)[0, 1] ** 2
-    return f" The best line: {1000 * slope:+.3g} ms an object, R2 {explained:.2f}."
+    return f" The best line: {1000 * slope:+.3g} ms per object, R2 {explained:.2f}."
 
 
 def _time_rows(points: Sequence[tuple[int, float]]) -> Iterable[tuple[str, ...]]:
@@ -237,9 +239,9 @@ def _time_rows(points: Sequence[tuple[int, float]]) -> Iterable[tuple[str, ...]]
             yield span, str(len(seconds)), *(f"{value:.3g}" for value in numbers)
 
 
-def _f1(part: PartScores, category: str) -> float | None:
-    scores = part.per_category.get(category)
-    return None if scores is None else scores.f1
+def _f1(scores: GeometryScores, category: str) -> float | None:
+    own = scores.per_category.get(category)
+    return None if own is None else own.f1
 
 
 def _cell(scores: object, what: str) -> str:
@@ -254,7 +256,7 @@ def _bar(value: float | None, interval: tuple[float, float] | None = None) -> Ba
 
 
 def _lines(series: Sequence[Sequence[tuple[float, float | None]]], across: str) -> Plot:
-    """Lines through fractions, shown in percent; a point without a value is left out."""
+    """Plot lines through fractions, in percent; points without a value are left out."""
     x_ticks = _ticks(min(x for points in series for x, _ in points), max(x for points in series for x, _ in points))
     paths = (
         " ".join(f"{_place(x, x_ticks):.4g},{100 - 100 * y:.4g}" for x, y in points if y is not None)
@@ -272,7 +274,7 @@ def _dots(points: Sequence[tuple[int, float]], across: str, up: str) -> Plot:
 
 
 def _ticks(least: float, most: float) -> list[float]:
-    """Round numbers in equal steps, from `least` or less to `most` or more.
+    """Choose round numbers in equal steps that cover `least` to `most`.
 
     >>> _ticks(0, 37), _ticks(0.5, 0.95)
     ([0.0, 10.0, 20.0, 30.0, 40.0], [0.5, 0.6, 0.7, 0.8, 0.9, 1.0])

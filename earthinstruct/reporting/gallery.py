@@ -1,4 +1,4 @@
-"""The images of a report, worst first: a small picture, and what is there and was found as outlines over it."""
+"""The gallery of a report: small pictures, worst images first, with outlines of the ground truth and predictions."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from earthinstruct.metrics import PREDICTION_VERDICTS, TARGET_VERDICTS
 from earthinstruct.regions import ImageId, Instances, mask_path
 from earthinstruct.reporting.loaded import Judged, LoadedRun
 
-MAX_IMAGES = 200  # that a page shows, the worst first
-_LONGEST_SIDE = 480  # of a picture in the page, pixels
-_QUALITY = 60  # of its JPEG
+MAX_IMAGES = 200  # shown on a page by default
+_LONGEST_SIDE = 480  # pixels of a picture on the page
+_QUALITY = 60  # JPEG quality
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Gallery:
     """The shown images.
 
     Attributes:
-        entries: what the page's script reads, one an image, worst first.
-        pictures: a JPEG as base64 for each entry, or None.
-        n_images: how many images were scored.
+        entries: the data of each image for the script of the page, worst image first.
+        pictures: a JPEG as base64 for each entry, or None if the image cannot be read.
+        n_images: number of scored images.
         unreadable: file name -> why its picture is missing.
     """
 
@@ -41,12 +41,12 @@ class Gallery:
 
     @property
     def left_out(self) -> int:
-        """Images that are scored and not shown."""
+        """Number of scored images that are not shown."""
         return self.n_images - len(self.entries)
 
 
 def worst_first(run: LoadedRun) -> NDArray[np.int64]:
-    """The images by failure, then by errors, then by the share of errors, then in the order of the dataset."""
+    """Sort the images: failed ones first, then by number of errors, share of errors, and order of the dataset."""
     failed = np.array([image in run.failed for image in run.images], dtype=bool)
     share = run.errors / np.maximum(run.objects, 1)
     return np.lexsort((-share, -run.errors, ~failed))
@@ -62,9 +62,9 @@ def make_gallery(
 
     Args:
         run: the run.
-        against: another run of the same images, shown behind it.
-        max_images: how many to show.
-        progress: called with the images done and the images to do.
+        against: another run over the same images, whose predictions are shown for comparison.
+        max_images: number of images to show.
+        progress: a callback `(done, total)` over the images.
     """
     shown = worst_first(run)[:max_images].tolist()
     described = _entries(run, against, shown)
@@ -84,7 +84,7 @@ def make_gallery(
 
 
 def _entries(run: LoadedRun, against: LoadedRun | None, shown: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """What the page's script reads of each of these images, by its place in the dataset."""
+    """Index of an image in the dataset -> its data for the script of the page."""
     places = sorted(shown)
     images = [run.images[place] for place in places]
     others = repeat(None) if against is None else against.judged(images)
@@ -118,7 +118,7 @@ def _entries(run: LoadedRun, against: LoadedRun | None, shown: Sequence[int]) ->
 
 
 def _rows_by_image(instances: Instances, judged: Judged) -> list[NDArray[np.int64]]:
-    """The rows of the instances of each image."""
+    """The indices of the instances of each image."""
     order = np.argsort(instances.image, kind="stable")
     return np.split(order, np.searchsorted(instances.image[order], np.arange(1, len(judged.truth.images))))
 
@@ -153,7 +153,7 @@ def _predicted(judged: Judged, rows: NDArray[np.int64], finest: float) -> Iterat
 
 
 def _shape(instances: Instances, row: int, finest: float) -> dict[str, Any]:
-    """The box and the outline of an instance; `finest`: pixels that a detail must have to be drawn."""
+    """The box and the outline of an instance; `finest` is the tolerance of the outline in pixels."""
     shape: dict[str, Any] = {"box": [round(side, 1) for side in instances.boxes[row].tolist()]}
     if instances.masks is not None:
         shape["mask"] = mask_path(instances.masks, row, finest)

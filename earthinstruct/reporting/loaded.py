@@ -1,4 +1,4 @@
-"""A run folder as the report shows it: what its images add up to, and the verdicts on the images that are looked at."""
+"""Load a run folder for the report: sums over all images, and the verdicts on chosen images."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from earthinstruct.scoring import ScoringSet, StoredRun, dataset_of, read_stored
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Some images with their predictions and the verdict on each, by boxes.
+    """Some images with their predictions, and the verdicts by boxes.
 
     Attributes:
-        truth: their ground truth.
-        predicted: their predictions; after a sweep those that reach the threshold.
-        labels: the method's own word for each prediction.
+        truth: the ground truth of the images.
+        predicted: their predictions; after a sweep, those that reach the threshold.
+        labels: the method's label of each prediction.
         protocol: the rules.
     """
 
@@ -48,12 +48,12 @@ class Judged:
 
     @cached_property
     def verdicts(self) -> Verdicts:
-        """The verdict on each prediction and each object."""
+        """The verdict of each prediction and each object."""
         return verdicts(self.truth, self.predicted, self.protocol)
 
     @cached_property
     def lies_on(self) -> NDArray[np.int64]:
-        """The object that each prediction lies on, of whatever category: IoU >= 0.5, the largest; -1: none."""
+        """int64 (predictions,): the object of any category with the largest IoU >= 0.5, or -1; the match if correct."""
         pairs = find_pairs(self.predicted.instances, self.truth.instances, "box", agnostic=True)
         on = np.full(len(self.predicted.instances), -1)
         order = np.argsort(pairs.iou, kind="stable")  # the largest is written last
@@ -64,10 +64,10 @@ class Judged:
 
     @cached_property
     def confusion(self) -> NDArray[np.int64]:
-        """Objects by predictions: int64 (c + 1, c + 2).
+        """The confusion matrix: int64 (c + 1, c + 2).
 
-        Rows are the categories of the objects, and nothing; columns are the categories predicted, no category, and
-        objects that no prediction lies on.
+        Rows are the categories of the objects, then background. Columns are the predicted categories, then no category,
+        then objects that no prediction lies on.
         """
         n, categories = self.truth.shape[1], self.truth.instances.category
         table = np.zeros((n + 1, n + 2), dtype=np.int64)
@@ -81,14 +81,14 @@ class Judged:
 
     @cached_property
     def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Objects in the ground truth, and objects that the method counts: two int64 (images, categories)."""
+        """The actual and the predicted counts: two int64 (images, categories)."""
         own = count_per_image(self.predicted.instances, *self.truth.shape)
         given = self.predicted.has_counts[:, None]
         return count_per_image(self.truth.instances, *self.truth.shape), np.where(given, self.predicted.counts, own)
 
     @property
     def wrong(self) -> NDArray[np.int64]:
-        """Wrong predictions and objects that were not found: int64 (images,)."""
+        """Number of wrong predictions and missed objects: int64 (images,)."""
         n, names = len(self.truth.images), PREDICTION_VERDICTS
         predictions, targets = self.verdicts.predictions, self.verdicts.targets
         counted = (predictions != names.index("correct")) & (predictions != names.index("unscored"))
@@ -99,7 +99,7 @@ class Judged:
 
     @property
     def miscounted(self) -> NDArray[np.int64]:
-        """Objects counted too many or too few: int64 (images,)."""
+        """Number of objects counted too many or too few: int64 (images,)."""
         actual, said = self.counts
         entering = self.predicted.has_counts | (not self.protocol.skips_images_without_counts)
         return np.where(entering, np.abs(said - actual).sum(axis=1), 0)
@@ -107,18 +107,19 @@ class Judged:
 
 @dataclass(frozen=True, eq=False)
 class LoadedRun:
-    """One scored run, read some hundred images at a time.
+    """One scored run, read in chunks of images.
 
     Attributes:
         stored: the run.
         images: the scored images.
         failed: image -> reason.
-        objects: int64 (images,), objects in the ground truth.
-        errors: int64 (images,), wrong and missing objects: by boxes, or by counts where there are no boxes.
-        n_predicted: predictions that were scored.
-        kinds: the verdicts on predictions that occur, indices into `PREDICTION_VERDICTS`.
-        confusion: as in `Judged`, of all images.
-        under: label of the method -> category (None: nothing) -> how many of its predictions lie on such an object.
+        objects: int64 (images,), number of objects in the ground truth.
+        errors: int64 (images,), number of wrong predictions and missed objects by boxes. For a method that only counts,
+            the number of objects counted too many or too few.
+        n_predicted: number of scored predictions.
+        kinds: the verdicts that occur among the predictions, indices into `PREDICTION_VERDICTS`.
+        confusion: the confusion matrix of all images, as in `Judged`.
+        under: label of the method -> category (None for background) -> number of its predictions on such an object.
     """
 
     stored: StoredRun
@@ -133,7 +134,7 @@ class LoadedRun:
 
     @property
     def result(self) -> Result:
-        """Its scores."""
+        """Its result."""
         return self.stored.result
 
     @property
@@ -143,11 +144,11 @@ class LoadedRun:
 
     @property
     def records(self) -> Mapping[ImageId, Record]:
-        """What was written for each image."""
+        """Image -> record."""
         return self.stored.records
 
     def judged(self, images: Sequence[ImageId]) -> Iterator[Judged]:
-        """These images in the order of the dataset, some hundred at a time."""
+        """Judge these images, in the order of the dataset and in chunks."""
         return _judged(self.stored, self.stored.scoring_set(images))
 
 
@@ -155,18 +156,16 @@ def load_run(folder: Path, dataset: str | Path | Dataset | None = None, data: Pa
     """Read a run folder and its dataset.
 
     Args:
-        folder: with `result.json` and `predictions.jsonl`.
-        dataset: the dataset, or its name or path; None: from where the run had it.
-        data: the folder of the user's data; None: the one that the run had.
+        folder: the run folder, with `result.json` and `predictions.jsonl`.
+        dataset: the dataset, or its name or path; None: the one that the run used.
+        data: the folder of the user's data; None: the one that the run used.
 
     Raises:
-        DataError: the folder is incomplete, its predictions are not those that were scored, or the dataset has other
-            annotations.
+        DataError: the folder is incomplete, its predictions have changed since they were scored, or the dataset has
+            other annotations.
     """
     if not (folder / "result.json").is_file():
-        raise DataError(
-            f"{folder} has no result.json; give a run folder, as `earthinstruct evaluate` prints it at its end"
-        )
+        raise DataError(f"{folder} has no result.json; give a run folder, as printed by `earthinstruct evaluate`")
     result = read_result(folder / "result.json")
     stored = read_stored(folder, result, dataset_of(folder, result, dataset, data))
     known = stored.scoring_set()

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page that needs nothing else."""
+"""The report of a run: one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
 from earthinstruct.files import replace_file
 from earthinstruct.metrics import (
-    PARTS,
+    GEOMETRIES,
     PERCENT,
     PREDICTION_VERDICTS,
     TARGET_VERDICTS,
     WHOLE_OBJECTS,
+    GeometryScores,
     Metrics,
-    PartScores,
     ProposalScores,
     Unit,
     Value,
@@ -41,14 +41,14 @@ from earthinstruct.reporting.loaded import LoadedRun, load_run
 from earthinstruct.scoring import Compared, compare, run_folder
 
 _NOTHING = "nothing"
-_MOST_FAILURES = 200  # listed; the rest is counted
-# what would end the script element, or begin a comment in it
+_MOST_FAILURES = 200  # listed on the page; the others are only counted
+# characters that could end the script element, or start a comment in it
 _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One score in words."""
+    """One score, formatted as text."""
 
     name: str
     value: str
@@ -58,7 +58,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Change:
-    """A run against another: F1 over groups and categories, the other scores over groups, error types, and images."""
+    """The comparison of a run with another: F1 of groups and categories, other scores of groups, errors, and images."""
 
     folder: str
     method: str
@@ -87,18 +87,18 @@ def report(
     Args:
         run: the run folder, or the result file in it.
         output: the file; None: `report.html` in the run folder.
-        against: another run of the same task, to show what became better and worse.
-        dataset: the dataset, or its name or path; None: from where the run had it.
-        data: the folder of the user's data.
-        max_images: how many images the gallery shows, the worst first.
-        progress: called with the images done and the images to do.
+        against: another run folder of the same task, to show what improved and what became worse.
+        dataset: the dataset, or its name or path; None: the one that the run used.
+        data: the folder of the user's data; None: the one that the run used.
+        max_images: number of images in the gallery, worst first.
+        progress: a callback `(done, total)` over the images.
 
     Returns:
         The file.
 
     Raises:
-        EarthInstructError: a folder is incomplete, the runs do not compare, a package is missing, or the file cannot be
-            written.
+        EarthInstructError: a folder is incomplete, the runs cannot be compared, a package is missing, or the file
+            cannot be written.
     """
     if max_images < 0:
         raise EarthInstructError(f"the number of images must be 0 or more, got {max_images}")
@@ -122,14 +122,14 @@ def render(
     max_images: int = MAX_IMAGES,
     progress: Callable[[int, int], None] | None = None,
 ) -> str:
-    """The page of a run.
+    """Render the page of a run.
 
     Args:
         run: the run.
-        against: the run it is shown against.
+        against: another run to compare with.
         compared: the differences from `against` to `run`.
-        max_images: how many images the gallery shows.
-        progress: called with the images done and the images to do.
+        max_images: number of images in the gallery.
+        progress: a callback `(done, total)` over the images.
     """
     gallery = make_gallery(run, against, max_images, progress)
     metrics = run.result.metrics
@@ -146,7 +146,7 @@ def render(
             result=run.result,
             n_objects=int(run.objects.sum()),
             n_predicted=run.n_predicted,
-            headline=[(part, getattr(metrics, part).f1) for part in PARTS],
+            headline=[(geometry, getattr(metrics, geometry).f1) for geometry in GEOMETRIES],
             scores=score_rows(metrics),
             groups=group_table(metrics),
             figures=[figure for figure in figures if figure is not None],
@@ -163,15 +163,15 @@ def render(
 
 
 def score_rows(metrics: Metrics) -> dict[str, list[Row]]:
-    """Every score of a result with its interval, by part; an undefined score has its reason."""
+    """Every score of a result by section, with its interval or, if it is undefined, the reason."""
     found: dict[str, list[Row]] = {}
     for field in msgspec.structs.fields(Metrics):
-        part = getattr(metrics, field.name)
+        section = getattr(metrics, field.name)
         title = field.name.replace("_", " ")
-        if isinstance(part, Value):
-            found[title] = [_row(field.name, part)]
-        elif isinstance(part, PartScores | ProposalScores):
-            found[title] = list(_part_rows(field.name, part))
+        if isinstance(section, Value):
+            found[title] = [_row(field.name, section)]
+        elif isinstance(section, GeometryScores | ProposalScores):
+            found[title] = list(_section_rows(field.name, section))
     if metrics.extra:
         found["metric plug-ins"] = [
             _named_row(name, extra.mean, Unit.of_extra(extra.unit)) for name, extra in metrics.extra.items()
@@ -179,14 +179,14 @@ def score_rows(metrics: Metrics) -> dict[str, list[Row]]:
     return found
 
 
-def _part_rows(name: str, part: PartScores | ProposalScores) -> Iterator[Row]:
-    for field in msgspec.structs.fields(part):
-        value = getattr(part, field.name)
+def _section_rows(name: str, section: GeometryScores | ProposalScores) -> Iterator[Row]:
+    for field in msgspec.structs.fields(section):
+        value = getattr(section, field.name)
         if isinstance(value, Value):
             yield _row(f"{name}.{field.name}", value)
-    if isinstance(part, ProposalScores):
+    if isinstance(section, ProposalScores):
         for kind in ("at", "by_size"):
-            for key, recall in getattr(part, kind).items():
+            for key, recall in getattr(section, kind).items():
                 reason = None if recall is not None else "no such object"
                 yield _named_row(f"{listed(f'{name}.{kind}').name} {key}", Value(recall, reason=reason), PERCENT)
 
@@ -205,14 +205,14 @@ def _named_row(name: str, value: Value, unit: Unit) -> Row:
 def group_table(metrics: Metrics) -> list[tuple[str, ...]]:
     """F1 of each group of categories: group, counting, box, mask."""
     return [
-        (group, *(PERCENT.text(getattr(metrics, part).groups.get(group, {}).get("f1")) for part in PARTS))
+        (group, *(PERCENT.text(getattr(metrics, name).groups.get(group, {}).get("f1")) for name in GEOMETRIES))
         for group in metrics.counting.groups
     ]
 
 
 @dataclass(frozen=True)
 class LabelRow:
-    """One of the method's own labels: where it was mapped, and what its predictions lie on."""
+    """One label of the method: the category it was mapped to, and the objects that its predictions lie on."""
 
     label: str
     category: str
@@ -222,7 +222,7 @@ class LabelRow:
 
 
 def label_rows(run: LoadedRun) -> list[LabelRow]:
-    """Where each label of the method went and what lies under it, the most frequent first."""
+    """Every label of the method with its category and the objects under its predictions, most frequent label first."""
     if run.stored.task.setting == "open_vocabulary":
         return []
     rows = [
@@ -240,11 +240,11 @@ def label_rows(run: LoadedRun) -> list[LabelRow]:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Which objects were taken for what: rows are what is there, columns what was predicted.
+    """The confusion matrix without empty rows and columns: rows are actual categories, columns predicted ones.
 
     Attributes:
         predicted: the names of the columns; the last is for objects that no prediction lies on.
-        rows: what is there (the last: nothing), with how many and which share of the row in each column.
+        rows: the name of each row (the last is background), and for each column the number and its share of the row.
     """
 
     predicted: tuple[str, ...]
@@ -252,7 +252,7 @@ class Confusion:
 
 
 def confusion_of(run: LoadedRun) -> Confusion | None:
-    """The confusion of categories by boxes at IoU 0.5; None where there is neither object nor prediction."""
+    """The confusion matrix by boxes at IoU 0.5; None without any object or prediction."""
     categories, table = run.categories, run.confusion
     rows, columns = np.flatnonzero(table.any(axis=1)), np.flatnonzero(table.any(axis=0))
     if not len(rows):
@@ -268,7 +268,7 @@ def confusion_of(run: LoadedRun) -> Confusion | None:
 
 
 def change_of(run: LoadedRun, against: LoadedRun, compared: Sequence[Compared]) -> Change:
-    """What became better and worse from `against` to `run`."""
+    """Summarise what improved and what became worse from `against` to `run`."""
     off = run.errors - against.errors
     categories = set(run.categories)
     rows = [{"score": one.score, "over": one.over, **asdict(one.difference)} for one in compared]
@@ -289,7 +289,7 @@ def change_of(run: LoadedRun, against: LoadedRun, compared: Sequence[Compared]) 
 
 
 def gallery_data(gallery: Gallery, run: LoadedRun) -> dict[str, Any]:
-    """What the page's script reads."""
+    """The data for the script of the page."""
     return {
         "images": gallery.entries,
         "categories": list(run.categories),
@@ -298,7 +298,7 @@ def gallery_data(gallery: Gallery, run: LoadedRun) -> dict[str, Any]:
 
 
 def script_json(value: Any) -> str:
-    r"""JSON that cannot leave the script element it stands in.
+    r"""Encode JSON so that no text in it can end the script element around it.
 
     >>> script_json("</script>")
     '"\\u003c/script\\u003e"'
@@ -310,7 +310,7 @@ def script_json(value: Any) -> str:
 
 
 def _template() -> Any:
-    """The page's template, which escapes whatever it is given."""
+    """Load the page's template, which escapes every value."""
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
         from markupsafe import Markup
@@ -330,7 +330,7 @@ def _template() -> Any:
     environment.globals.update(
         style=Markup((folder / "page.css").read_text(encoding="utf-8")),  # noqa: S704  (our own file)
         script=Markup(script),  # noqa: S704  (our own file)
-        # the one script that the page's policy lets run, whatever a label or a file name may hold
+        # the page's policy lets only this script run, so that no label or file name can inject another
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
     return environment.get_template("page.html")

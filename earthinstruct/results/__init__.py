@@ -1,4 +1,4 @@
-"""The result file, the check for moved values, and leaderboards. Nothing here runs or scores."""
+"""Result files, the check for moved metric values, and leaderboards. Nothing here runs or scores."""
 
 from earthinstruct.results.guarded import Checked, CheckedResult, check, guard_results
 from earthinstruct.results.leaderboard import LEADERBOARDS, build_leaderboards, check_leaderboards, file_result

@@ -1,4 +1,4 @@
-"""Leaderboards: stored results and published numbers with their source, filed, and made into tables."""
+"""Leaderboards: file results, and build tables from filed results and published numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PLAIN = re.compile(r"\w[\w .+()-]*")
 
 
 class PublishedRow(msgspec.Struct, frozen=True):
-    """Numbers of one method on one task as somebody printed them: fractions, by their path in a result's metrics."""
+    """Published scores of one method on one task: path in a result's metrics -> fraction."""
 
     task: str
     method: str
@@ -31,7 +31,7 @@ class PublishedRow(msgspec.Struct, frozen=True):
 
 
 class Published(msgspec.Struct, frozen=True):
-    """Rows of one source."""
+    """The published rows of one source."""
 
     source: str
     url: str
@@ -50,14 +50,14 @@ def build_leaderboards(root: Path | str = LEADERBOARDS) -> list[Path]:
         The files written.
 
     Raises:
-        DataError: there is no such folder, or a stored file is malformed or does not lie where its content says.
+        DataError: the folder is missing, or a stored file is malformed or its path does not match its content.
     """
     return _write(Path(root), Path(root))
 
 
 @checked_arguments
 def check_leaderboards(root: Path | str = LEADERBOARDS) -> list[str]:
-    """What `build` would change: a line for each file that is missing, left over or different."""
+    """Check that the tables are up to date: one line for each file that is missing, left over or different."""
     root = Path(root)
     with tempfile.TemporaryDirectory() as scratch:
         fresh = Path(scratch)
@@ -68,16 +68,16 @@ def check_leaderboards(root: Path | str = LEADERBOARDS) -> list[str]:
             if not (root / path).is_file():
                 findings.append(f"{path} is missing")
             elif not filecmp.cmp(root / path, fresh / path, shallow=False):
-                findings.append(f"{path} is not what the results give")
+                findings.append(f"{path} differs from the results")
     return findings
 
 
 def file_result(root: Path, result: Result) -> Path:
-    """File a result under `results/<task>/<method>/<version>.json`.
+    """File a result as `results/<task>/<method>/<version>.json`.
 
     Raises:
-        DataError: there is no such folder, there is such a result already, or the method has no version or no name
-            for a file.
+        DataError: the folder is missing, the result exists already, the method has no version, or a name cannot be a
+            file name.
     """
     _require(root)
     target = root / _place(result)
@@ -87,8 +87,8 @@ def file_result(root: Path, result: Result) -> Path:
             file.write(as_json(result))
     except FileExistsError as error:
         raise DataError(
-            f"{target} exists; results are never replaced: raise the method's version, or give a variant a name of its "
-            "own (InstructSAM: -M name=NAME)"
+            f"{target} exists; results are never replaced: increase the method's version, or give a variant its own "
+            "name (InstructSAM: -M name=NAME)"
         ) from error
     return target
 
@@ -96,15 +96,15 @@ def file_result(root: Path, result: Result) -> Path:
 def _require(root: Path) -> None:
     if not root.is_dir():
         raise DataError(
-            f"there is no folder {root}; name that of the leaderboards with --root DIR, or make an empty one"
+            f"leaderboard folder {root} does not exist; give its path with --root DIR, or create an empty folder"
         )
 
 
 def _place(result: Result) -> Path:
     if not result.method.version:
         raise DataError(
-            f"method {result.method.name!r} has no version; let describe() return one, or give `earthinstruct score` "
-            "its --method-version"
+            f"method {result.method.name!r} has no version; return one from describe(), or give --method-version to "
+            "`earthinstruct score`"
         )
     protocol = "" if result.protocol == "standard" else f"-{result.protocol}"
     _require_plain("method name", result.method.name)
@@ -116,14 +116,14 @@ def _place(result: Result) -> Path:
 
 
 def _task_place(task: str) -> Path:
-    parts = task.split("/")
-    for part in parts:
-        _require_plain("task name", part)
-    return Path(*parts)
+    names = task.split("/")
+    for name in names:
+        _require_plain("task name", name)
+    return Path(*names)
 
 
 def _require_plain(what: str, name: str) -> None:
-    """Names become paths and cells of tables: they are no path of their own, no markup and no formula."""
+    """Check a name that becomes a path and a table cell, so that it is no path, markup or formula itself."""
     if not _PLAIN.fullmatch(name):
         raise DataError(
             f"{what} {name!r} cannot be filed: expected letters, digits, spaces and ._+-(), a letter or digit first"
@@ -147,7 +147,7 @@ def _result_rows(root: Path) -> Iterable[dict[str, object]]:
     for path in sorted((root / "results").rglob("*.json")):
         result = read_result(path)
         if path.relative_to(root) != _place(result):
-            raise DataError(f"{path} holds a result that belongs to {_place(result)}")
+            raise DataError(f"{path} holds a result whose path should be {_place(result)}; move it there")
         row: dict[str, object] = {
             "task": result.task.name,
             "kind": "control" if result.method.control else "recomputed",

@@ -1,4 +1,4 @@
-"""The tables of a leaderboard: rows of scores ranked, and written as Markdown, HTML and CSV."""
+"""The tables of a leaderboard: rank rows by score, and write them as Markdown, HTML and CSV."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SCORES = {  # heading -> path in a result's metrics
     )
 }
 RANKED_BY = title_of("box.f1")
-# only rows that agree on these are ranked against each other
+# rows are ranked against each other only if they agree on these
 _COMPARABLE = ("task version", "protocol", "annotations", "images")
 KINDS = ("recomputed", "published", "control")
 _RANK_NOTE = (
-    f"Rank by {RANKED_BY}: rows of one range cannot be told apart. Two rows differ where their difference exceeds the "
-    "root of the summed squares of their half intervals, as if they were scored on images of their own; they share "
-    "them, so this ties rather too many. Only rows of one task version, protocol, annotation file and number of images "
-    "are ranked against each other."
+    f"Rank by {RANKED_BY}, as a range where rows tie. Two rows tie unless their difference exceeds the root of the "
+    "summed squares of their half intervals. This treats the rows as scored on different images; they share their "
+    "images, so too many rows tie. Rows are ranked against each other only with the same task version, protocol, "
+    "annotation file and number of images."
 )
 _STYLE = (
     "body{font:15px system-ui,sans-serif;margin:2rem;color:#1a202c}"
@@ -47,8 +47,8 @@ def write_tables(rows: pd.DataFrame, base: Path) -> list[Path]:
     """Write the rows of one task as `<base>.md`, `<base>.html` and `<base>.csv`.
 
     Args:
-        rows: with `kind`, one of `KINDS`, and the columns of `SCORES` where they have these scores.
-        base: the path of the files without their suffixes.
+        rows: the rows, with the column `kind` (one of `KINDS`) and columns of `SCORES`.
+        base: the path of the files without suffix.
 
     Returns:
         The files written.
@@ -56,7 +56,7 @@ def write_tables(rows: pd.DataFrame, base: Path) -> list[Path]:
     task = str(rows["task"].iloc[0])
     rows = rows.join(ranks(rows[rows["kind"] == "recomputed"]))
     sections = {kind: _section(rows, kind) for kind in KINDS if (rows["kind"] == kind).any()}
-    table = pd.concat(part.assign(kind=kind) for kind, part in sections.items())
+    table = pd.concat(section.assign(kind=kind) for kind, section in sections.items())
     base.parent.mkdir(parents=True, exist_ok=True)
     written = []
     for suffix, content in (
@@ -70,21 +70,23 @@ def write_tables(rows: pd.DataFrame, base: Path) -> list[Path]:
 
 
 def ranks(rows: pd.DataFrame) -> pd.DataFrame:
-    """The best and the worst rank that each row can claim by box F1, where rows may tie.
+    """Compute the best and the worst possible rank of each row by box F1. Rows may tie.
 
-    A result holds no scores of single images, so two rows are told apart by their stored 95 % intervals alone. Each is
-    read as that of a normal distribution of standard error width / (2 x 1.96), the errors are taken as independent, and
-    one row is better where the 95 % interval of the difference lies above 0. Rows over the same images mostly err
-    alike, which makes their difference surer than this says: there are rather too many ties. `compare` pairs two runs.
+    A result holds no scores of single images, so two rows are compared by their stored 95 % intervals. Each interval is
+    taken as that of a normal distribution with standard error width / (2 x 1.96), and errors as independent. A row is
+    better than another if the 95 % interval of the difference lies above 0. Methods tend to err on the same images, so
+    the true interval of the difference is often narrower, and this ranking has too many ties. `compare` pairs the
+    images of two runs instead.
 
-    The best rank is 1 + the number of rows that are better, the worst is n - the number of rows that are worse. Ties
-    are not transitive: A may tie with B, and B with C, where A is better than C.
+    The best rank is 1 + the number of better rows, the worst is n - the number of worse rows. Ties are not transitive:
+    A may tie with B, and B with C, although A is better than C.
 
     Args:
-        rows: of one task; ranked within equal task version, protocol, annotations and number of images.
+        rows: the rows of one task. They are ranked within equal task version, protocol, annotations and number of
+            images.
 
     Returns:
-        `rank best` and `rank worst`, by the index of `rows`; rows without a score or an interval have none.
+        `rank best` and `rank worst`, with the index of `rows`; empty for rows without a score or an interval.
     """
     bounds = [f"{RANKED_BY} low", f"{RANKED_BY} high"]
     empty = pd.DataFrame(columns=["rank best", "rank worst"], dtype=float)
@@ -102,7 +104,7 @@ def ranks(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _section(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """The rows of one kind, best box F1 (then counting F1) first, without the columns that none of them has."""
+    """Select the rows of one kind, sorted by box F1, then counting F1, without empty columns."""
     chosen = rows[rows["kind"] == kind].drop(columns=["task", "kind", "annotations"], errors="ignore")
     order = [name for name in (RANKED_BY, title_of("counting.f1")) if name in chosen]
     chosen = chosen.sort_values([*order, "method"], ascending=[False] * len(order) + [True], na_position="last")
@@ -112,7 +114,7 @@ def _section(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 
 def _shown(section: pd.DataFrame) -> pd.DataFrame:
-    """Percent with half intervals, as people read it."""
+    """Format a section for reading: percent, with half intervals."""
     shown = pd.DataFrame(index=section.index)
     for name in section.columns:
         if name.endswith((" low", " high", " worst")):
@@ -150,12 +152,12 @@ def _markdown(task: str, sections: dict[str, pd.DataFrame]) -> str:
     from html import escape
 
     def plain(text: str) -> str:
-        """Text that is neither markup nor the end of its cell."""
+        """Escape markup and cell separators."""
         return escape(text, quote=False).replace("|", "\\|")
 
     parts = [
         f"# {task}",
-        "Percent; ± is half of the 95 % bootstrap interval over images. Generated: edit nothing here.",
+        "Percent; ± is half of the 95 % bootstrap interval over images. This page is generated: do not edit it.",
     ]
     if any("rank best" in section for section in sections.values()):
         parts.append(_RANK_NOTE)

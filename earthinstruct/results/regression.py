@@ -1,4 +1,4 @@
-"""Did a metric value move? For CI: compares results with stored ones, the guarded results, value by value."""
+"""Regression check for CI: compare the metric values of a result with those of a stored one, its guarded result."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ TOLERANCE = 0.001
 
 @dataclass(frozen=True)
 class Moved:
-    """A value that differs by more than the tolerance.
+    """A value that moved by more than the tolerance.
 
     Attributes:
         name: path of the value in the metrics, such as `box.f1`.
-        before: the guarded value; None: undefined or absent.
-        after: the new value; None: undefined or absent.
-        within_interval: the new value lies in the 95 % interval of the guarded one; None: it has none.
+        before: the guarded value; None if undefined or absent.
+        after: the new value; None if undefined or absent.
+        within_interval: whether the new value lies in the 95 % interval of the guarded one; None without an interval.
     """
 
     name: str
@@ -42,18 +42,18 @@ class Moved:
 
 
 def moved_values(result: Result, guarded: Result, tolerance: float = TOLERANCE) -> list[Moved]:
-    """The values of a result that differ from a guarded result by more than `tolerance`, in the order of the file.
+    """List the values that differ from a guarded result by more than `tolerance`, in the order of the file.
 
-    Intervals are not compared. A value that is defined in one of the two alone has moved, and so has one that the new
-    result lacks; one that the guarded result lacks is new (`new_values`).
+    Intervals are not compared. A value that is defined in only one of the two results has moved, and so has a value
+    that the new result lacks. A value that the guarded result lacks is new (see `new_values`).
 
     Args:
         result: the new result.
-        guarded: what it is held against.
-        tolerance: largest difference that is no difference.
+        guarded: the guarded result.
+        tolerance: largest allowed difference.
 
     Raises:
-        DataError: the two are not of the same task, task version, protocol and ground truth.
+        DataError: the results differ in task, task version, protocol or ground truth.
     """
     for what, new, old in (
         ("task", result.task.name, guarded.task.name),
@@ -63,7 +63,7 @@ def moved_values(result: Result, guarded: Result, tolerance: float = TOLERANCE) 
         ("number of images", result.task.dataset.n_images, guarded.task.dataset.n_images),
     ):
         if new != old:
-            raise DataError(f"the results do not compare: {what} {new!r} against {old!r}")
+            raise DataError(f"the results cannot be compared: {what} {new!r} against {old!r}")
     after = dict(metric_values(result))
     intervals = dict(metric_intervals(guarded))
     moved = []
@@ -79,42 +79,42 @@ def moved_values(result: Result, guarded: Result, tolerance: float = TOLERANCE) 
 
 
 def new_values(result: Result, guarded: Result) -> list[str]:
-    """The values that a guarded result does not have, such as those of a metric added since."""
+    """List the values that the guarded result lacks, such as those of a metric that was added later."""
     before = dict(metric_values(guarded))
     return [name for name, value in metric_values(result) if value is not None and name not in before]
 
 
 def metric_values(result: Result) -> Iterator[tuple[str, float | None]]:
-    """Every number in the metrics of a result by its path; `.value` is left off, intervals are left out."""
+    """Every number in the metrics of a result, with its path (without `.value`); no intervals."""
     return _leaves(msgspec.to_builtins(result.metrics))
 
 
 def metric_intervals(result: Result) -> Iterator[tuple[str, tuple[float, float]]]:
-    """The 95 % interval of every value that has one, by the same paths."""
+    """Every 95 % interval in the metrics of a result, with the path of its value."""
     return _intervals(msgspec.to_builtins(result.metrics))
 
 
 def results_in(path: Path) -> list[tuple[Path, Result]]:
-    """The result file itself, or every result under a folder: `result.json` of run folders, else any JSON file.
+    """Read a result file, or all results in a folder: `result.json` of run folders, otherwise all JSON files.
 
     Raises:
-        DataError: there is none, or one is malformed.
+        DataError: the folder has no result, or a result is malformed.
     """
     if not path.is_dir():
         return [(path, read_result(path))]
     files = sorted(path.rglob("result.json")) or sorted(path.rglob("*.json"))
     if not files:
         raise DataError(
-            f"{path} holds no result; give a result file, or a folder such as `earthinstruct evaluate` prints"
+            f"{path} holds no result; give a result file, or a run folder, as printed by `earthinstruct evaluate`"
         )
     return [(file, read_result(file)) for file in files]
 
 
 def guarded_for(result: Result, against: Path) -> Result:
-    """The guarded result of a result: the file itself, or the one in a folder with the same task, method and protocol.
+    """Read the guarded result of a result: a file, or the one in a folder with the same task, method and protocol.
 
     Raises:
-        DataError: there is none, or several.
+        DataError: the folder has no such result, or several.
     """
     if against.is_file():
         return read_result(against)
@@ -130,12 +130,12 @@ def guarded_for(result: Result, against: Path) -> Result:
 
 
 def identity(result: Result) -> tuple[str, str, str]:
-    """What a result and its guarded result have in common: task, method, protocol."""
+    """Task, method and protocol: equal for a result and its guarded result."""
     return result.task.name, result.method.name, result.protocol
 
 
 def not_run(results: Sequence[Result], against: Path) -> list[Path]:
-    """The guarded results of the methods in `results` that have no result among them: a task that is now skipped."""
+    """List guarded results of the methods in `results` without a new result, for example of a task now skipped."""
     if against.is_file():
         return []
     methods = {(result.method.name, result.protocol) for result in results}
@@ -146,13 +146,13 @@ def not_run(results: Sequence[Result], against: Path) -> list[Path]:
 
 
 def guard(file: Path, result: Result, against: Path) -> Path:
-    """Guard a result: in place of the one guarded so far, else as `<task>/<method>.json` in the folder.
+    """Store a result as the guarded one: over the guarded result so far, or as `<task>/<method>.json` in the folder.
 
     Returns:
         The file written.
 
     Raises:
-        DataError: the task's name would leave the folder.
+        DataError: the task's name leads out of the folder.
     """
     same = [path for path, guarded in _stored(against) if identity(guarded) == identity(result)]
     target = against if against.suffix == ".json" else same[0] if same else against / _place(file, result)
@@ -166,12 +166,12 @@ def _place(file: Path, result: Result) -> Path:
     method = file.parent.name if file.name == "result.json" else file.stem
     place = Path(*result.task.name.split("/"), f"{method}{protocol}.json")
     if place.is_absolute() or ".." in place.parts:
-        raise DataError(f"{file}: the task {result.task.name!r} leaves the folder of the guarded results")
+        raise DataError(f"{file}: the task name {result.task.name!r} leads out of the folder of guarded results")
     return place
 
 
 def _stored(folder: Path) -> list[tuple[Path, Result]]:
-    """Every JSON file in a folder; of run folders `result.json` alone."""
+    """Read every JSON file in a folder; in run folders only `result.json`."""
     runs = {file.parent for file in folder.rglob("result.json")}
     files = [file for file in folder.rglob("*.json") if file.name == "result.json" or file.parent not in runs]
     return [(file, read_result(file)) for file in sorted(files)]
@@ -179,13 +179,13 @@ def _stored(folder: Path) -> list[tuple[Path, Result]]:
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, float | None]]:
     if isinstance(value, dict):
-        for key, part in value.items():
+        for key, entry in value.items():
             if key in ("ci95", "reason"):
                 continue
-            yield from _leaves(part, path if key == "value" else f"{path}.{key}".lstrip("."))
+            yield from _leaves(entry, path if key == "value" else f"{path}.{key}".lstrip("."))
     elif isinstance(value, list):
-        for i, part in enumerate(value):
-            yield from _leaves(part, f"{path}[{i}]")
+        for i, entry in enumerate(value):
+            yield from _leaves(entry, f"{path}[{i}]")
     elif value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         yield path, value
 
@@ -193,9 +193,9 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, float | None]]:
 def _intervals(value: Any, path: str = "") -> Iterator[tuple[str, tuple[float, float]]]:
     if isinstance(value, dict):
         known = value.get("ci95")
-        if isinstance(known, dict):  # of the scores of a category
+        if isinstance(known, dict):  # a category holds the intervals of all its scores
             yield from ((f"{path}.{score}", tuple(of)) for score, of in known.items())
         elif known is not None:
             yield path, tuple(known)
-        for key, part in value.items():
-            yield from _intervals(part, f"{path}.{key}".lstrip("."))
+        for key, entry in value.items():
+            yield from _intervals(entry, f"{path}.{key}".lstrip("."))

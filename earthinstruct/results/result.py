@@ -1,4 +1,4 @@
-"""The result file: a versioned schema that says what was run, on what, under which rules, and what came out."""
+"""The result file: a versioned schema of what was run, on which data, under which rules, and with which scores."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ _SECRET_NAME = re.compile(
     r"((^|[_\-.]|api|access|private)key|token|secret|password|passwd|passphrase|authorization|credentials?)$",
     re.IGNORECASE,
 )
-# user and password before a host: all up to the last @ of the authority; beyond a slash only after a colon that begins
-# no port, and without a scheme only where there is a password
+# user and password before a host: everything up to the last @ of the authority. A password may contain a slash, so
+# after a colon that does not start a port the match goes on beyond it. Without a scheme, only user:password@ matches.
 _CREDENTIALS = re.compile(
     r"(?<=://)(?:[^/\s?#]*@|[^/\s?#@:]*:(?!\d+(?:[/?#]|$))[^\s,;]*@)|(?<![\w/@.:-])[\w.+-]+:[^\s/@,;]+(?:@[^\s/@,;]+)*@(?=[\w\[])"
 )
 _QUERY_OF_ADDRESS = re.compile(r"(\w://[^\s?#]*)[?#]\S*")
-_SHORTEST_SECRET = 6  # a shorter text stands in too many others
+_SHORTEST_SECRET = 6  # characters; a shorter text occurs by chance in other texts
 _RECORDED_PACKAGES = ("earthinstruct", "numpy", "scipy", "pycocotools", "pillow")
 
 
 class DatasetInfo(msgspec.Struct, frozen=True):
-    """The annotation file that was scored against. `n_images` is what was scored, fewer than all under a limit."""
+    """The annotation file used for scoring; `n_images` is the number of scored images, which a limit may reduce."""
 
     name: str
     annotations_sha256: str
@@ -53,7 +53,7 @@ class DatasetInfo(msgspec.Struct, frozen=True):
 
 
 class TaskInfo(msgspec.Struct, frozen=True):
-    """The task, and the hash of the instruction text that was given."""
+    """The task, with the hash of the instruction text that the method was given."""
 
     name: str
     version: str
@@ -69,18 +69,19 @@ class WeightsInfo(msgspec.Struct, frozen=True):
 
 
 class MethodInfo(msgspec.Struct, frozen=True):
-    """What a method says of itself.
+    """The description that a method gives of itself.
 
     Attributes:
         name: the method's name.
         version: its version.
         parameters: every parameter, given or default.
-        weights: the files it loaded.
-        device: the device it ran on.
-        packages: versions of packages that matter to it.
-        notes: sentences shown under the table.
-        made_for: the datasets its weights are made for; on others its scores are marked out of domain. None: any.
-        control: it sees the ground truth.
+        weights: the weights files that it loaded.
+        device: the device that it ran on.
+        packages: the versions of the packages that influence it.
+        notes: sentences shown below the table.
+        made_for: the datasets that its weights were trained for; on others, its scores are marked as out of domain.
+            None: any dataset.
+        control: whether it sees the ground truth.
     """
 
     name: str
@@ -95,7 +96,7 @@ class MethodInfo(msgspec.Struct, frozen=True):
 
 
 class EnvironmentInfo(msgspec.Struct, frozen=True):
-    """Where it ran."""
+    """The machine and the packages of the run."""
 
     python: str
     platform: str
@@ -104,16 +105,16 @@ class EnvironmentInfo(msgspec.Struct, frozen=True):
 
 
 class RunInfo(msgspec.Struct, frozen=True):
-    """What it cost, and what failed.
+    """The cost of a run, and its failures.
 
     Attributes:
         seconds: wall time per stage, summed over images; `total` is the time inside `predict`.
         input_tokens: tokens sent to a language model.
-        output_tokens: tokens it wrote.
-        n_done: images with a prediction.
-        n_failed: images that count as predicted empty.
+        output_tokens: tokens that it wrote.
+        n_done: number of images with a prediction.
+        n_failed: number of images without one; they count as predicted empty.
         failed: image id -> reason.
-        events: what happened to predictions, in words -> how often, summed over images.
+        events: name of an event during prediction -> its number, summed over images.
     """
 
     seconds: dict[str, float]
@@ -126,7 +127,7 @@ class RunInfo(msgspec.Struct, frozen=True):
 
 
 class PredictionsInfo(msgspec.Struct, frozen=True):
-    """The predictions file that was scored; None for a folder."""
+    """The hash of the scored predictions file; None for a folder."""
 
     sha256: str | None
 
@@ -162,7 +163,7 @@ def read_result(path: Path) -> Result:
     """Read a result file.
 
     Raises:
-        DataError: it is missing, malformed, or of another schema version.
+        DataError: the file is missing, malformed, or has another schema version.
     """
     content = read_bytes(path, "result")
     result = decode_json(content, msgspec.json.Decoder(Result), f"{path} is not a result file: {{error}}")
@@ -172,17 +173,17 @@ def read_result(path: Path) -> Result:
 
 
 def result_schema() -> dict[str, Any]:
-    """The JSON Schema of a result file, generated from `Result`: the same on every Python and msgspec."""
-    return {name: _canonical(part) for name, part in msgspec.json.schema(Result).items()}
+    """Generate the JSON Schema of a result file from `Result`, the same on every version of Python and msgspec."""
+    return {name: _canonical(node) for name, node in msgspec.json.schema(Result).items()}
 
 
-def _canonical(part: Any) -> Any:
-    """A part of a schema in one form: Python 3.13 dedents docstrings, msgspec 0.22 reversed the order of `anyOf`."""
-    if isinstance(part, list):
-        return [_canonical(element) for element in part]
-    if not isinstance(part, dict):
-        return part
-    whole = {name: _canonical(value) for name, value in part.items()}
+def _canonical(node: Any) -> Any:
+    """Normalise a node of a schema: Python 3.13 dedents docstrings, and msgspec 0.22 reversed the order of `anyOf`."""
+    if isinstance(node, list):
+        return [_canonical(element) for element in node]
+    if not isinstance(node, dict):
+        return node
+    whole = {name: _canonical(value) for name, value in node.items()}
     if isinstance(text := whole.get("description"), str):
         whole["description"] = inspect.cleandoc(text)
     if isinstance(choices := whole.get("anyOf"), list):
@@ -191,7 +192,7 @@ def _canonical(part: Any) -> Any:
 
 
 def environment_info(method: MethodInfo) -> EnvironmentInfo:
-    """This machine, and the versions of the packages that matter."""
+    """Describe this machine and the versions of the relevant packages."""
     packages = {}
     for name in _RECORDED_PACKAGES:
         try:
@@ -207,11 +208,11 @@ def environment_info(method: MethodInfo) -> EnvironmentInfo:
 
 
 def method_info(method: object, *, control: bool = False) -> MethodInfo:
-    """What a method says of itself through `name` and `describe()`, without secrets.
+    """Ask a method for its description, through `name` and `describe()`, and remove secrets.
 
     Raises:
-        DataError: `describe()` raises, or returns something else than the fields of `MethodInfo`, or what JSON cannot
-            hold.
+        DataError: `describe()` raises an exception, or returns anything but the fields of `MethodInfo` with values that
+            JSON can hold.
     """
     name = str(getattr(method, "name", type(method).__name__))
     try:
@@ -228,16 +229,17 @@ def method_info(method: object, *, control: bool = False) -> MethodInfo:
 
 
 def without_secrets(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters as they may be written: no keys or tokens, no user or password in an address."""
+    """Remove secrets from parameters: keys, tokens, and the user and password in an address."""
     return {
         str(key): _without_credentials(value) for key, value in parameters.items() if not _SECRET_NAME.search(str(key))
     }
 
 
 def secret_values(parameters: Mapping[str, Any]) -> tuple[str, ...]:
-    """The texts that no file may hold: values of parameters and environment variables that are named like a secret.
+    """Collect the values of parameters and environment variables whose names look like a secret; no file may hold them.
 
-    The longest first, so that none is half replaced by another that it begins with.
+    Returns:
+        The values, longest first, so that replacing a short secret does not break up a longer one that contains it.
 
     >>> found = secret_values({"api_key": "sk-12345", "hubs": [{"token": "hf_1234"}], "key": "", "size": 3})
     >>> [text for text in found if text not in secret_values({})]
@@ -251,11 +253,11 @@ def secret_values(parameters: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def redacted(text: str, secrets: Sequence[str]) -> str:
-    """A text as it may be shown: `***` for each secret, for user and password in an address, and for its query.
+    """Replace each secret in a text by `***`, and so the user, the password and the query of each address.
 
     Args:
-        text: for example what a server or a library quotes of a request.
-        secrets: texts that it must not hold, the longest first.
+        text: for example an error message of a server or a library, which may quote a request.
+        secrets: the secrets, longest first.
 
     >>> redacted("401: sk-12345 at https://me:p@ss@host/v1?sig=1", ["sk-12345"])
     '401: *** at https://***@host/v1?***'
@@ -267,11 +269,11 @@ def redacted(text: str, secrets: Sequence[str]) -> str:
 
 def _named_like_secrets(value: Any, name: str = "") -> Iterator[str]:
     if isinstance(value, Mapping):
-        for key, part in value.items():
-            yield from _named_like_secrets(part, str(key))
+        for key, entry in value.items():
+            yield from _named_like_secrets(entry, str(key))
     elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _named_like_secrets(part, name)
+        for entry in value:
+            yield from _named_like_secrets(entry, name)
     elif _SECRET_NAME.search(name):
         yield str(value)
 
@@ -284,10 +286,10 @@ def _without_credentials(value: Any) -> Any:
     if isinstance(value, Mapping):
         return without_secrets(value)
     if isinstance(value, list | tuple):
-        return [_without_credentials(part) for part in value]
+        return [_without_credentials(entry) for entry in value]
     return value
 
 
 def failed_by_name(failed: Mapping[ImageId, str]) -> dict[str, str]:
-    """Failures with image ids as text, for JSON."""
+    """Convert the image ids of failures to text, for JSON."""
     return {str(image): reason for image, reason in failed.items()}

@@ -1,4 +1,4 @@
-"""`tallies.npz`: the numbers per image and category beside a result, from which two runs are compared."""
+"""`tallies.npz`: the tallies beside a result, used to compare two runs without scoring them again."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from earthinstruct.results.result import Result
 
 TALLIES_FILE = "tallies.npz"
 _HEAD, _IMAGES = "head", "images"
-_HEADER_OF_ARRAY = 1 << 10  # bytes, at most
+_HEADER_OF_ARRAY = 1 << 10  # bytes; an upper bound
 
 
 class _Head(msgspec.Struct):
-    """What the arrays of a file are about, and the result that they belong to."""
+    """Describes the arrays of the file, and identifies the result that they belong to."""
 
     task: str
     task_version: str
@@ -40,10 +40,10 @@ class _Head(msgspec.Struct):
 
 @dataclass(frozen=True, eq=False)
 class StoredTallies:
-    """What a `tallies.npz` holds.
+    """The content of a `tallies.npz`.
 
     Attributes:
-        tallies: name -> tally, as `earthinstruct.metrics.measuring.Chunk.named_tallies`.
+        tallies: name -> tally, as in `earthinstruct.metrics.measuring.Chunk.named_tallies`.
         groups: group -> its categories.
     """
 
@@ -59,13 +59,13 @@ class StoredTallies:
 def write_tallies(
     folder: Path, result: Result, groups: Mapping[str, tuple[str, ...]], tallies: Mapping[str, Tally]
 ) -> None:
-    """Write the tallies of a result into its folder; the same tallies are the same bytes.
+    """Write the tallies of a result into its folder. Equal tallies give equal bytes.
 
     Args:
-        folder: where the result is.
+        folder: the folder of the result.
         result: the result.
         groups: group -> its categories.
-        tallies: name -> tally; that of boxes has every image.
+        tallies: name -> tally; the tally `box` must hold every image.
 
     Raises:
         OSError: the folder cannot be written.
@@ -75,7 +75,7 @@ def write_tallies(
     arrays: dict[str, NDArray[Any]] = {_HEAD: np.frombuffer(msgspec.json.encode(head), dtype=np.uint8)}
     place = {image: i for i, image in enumerate(box.images)}
     for name, tally in tallies.items():
-        if tally.images != box.images:  # protocol `paper` counts in some images alone
+        if tally.images != box.images:  # protocol `paper` counts only in some images
             arrays[f"{name}/{_IMAGES}"] = np.array([place[image] for image in tally.images], dtype=np.int32)
         arrays |= {f"{name}/{column}": values for column, values in tally.compact().columns.items()}
     content = io.BytesIO()
@@ -84,7 +84,7 @@ def write_tallies(
 
 
 def read_tallies(folder: Path, result: Result) -> StoredTallies | None:
-    """The tallies of a result; None where its folder has none, as those of earlier releases.
+    """Read the tallies of a result; None if its folder has none, as after earlier releases.
 
     Raises:
         DataError: the file is malformed, or belongs to another result.
@@ -101,7 +101,7 @@ def read_tallies(folder: Path, result: Result) -> StoredTallies | None:
             stored = _tallies(file, head)
     except (DataError, KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(
-            f"{path} cannot be used: {error}; delete it to compare the predictions themselves, or score them again"
+            f"{path} cannot be used: {error}; delete it to compare by the predictions, or score them again"
         ) from error
     return StoredTallies(stored, {name: tuple(of) for name, of in head.groups.items()})
 
@@ -128,7 +128,7 @@ def _tallies(file: zipfile.ZipFile, head: _Head) -> dict[str, Tally]:
     for entry in file.infolist():
         name, _, column = entry.filename.removesuffix(".npy").rpartition("/")
         if name:
-            if entry.file_size > most:  # before it is decompressed
+            if entry.file_size > most:  # checked before decompression, against a zip bomb
                 raise DataError(f"{entry.filename} has {entry.file_size} bytes; expected at most {most}")
             columns.setdefault(name, {})[column] = _array(file.read(entry))
     images, categories = tuple(head.images), tuple(head.categories)

@@ -128,7 +128,7 @@ def merge_tiles(predictions: Sequence[Prediction], windows: Sequence[Window], he
         masks=tuple(_placed(part, height, width) for part in merged) if with_masks else None,
         scores=np.array([part.score for part in merged]) if with_scores else None,
         counts=_added_counts(predictions, {label: drawn[label] - kept[label] for label in drawn}),
-        usage=Usage.total(prediction.usage for prediction in predictions),
+        usage=Usage.join(prediction.usage for prediction in predictions),
     )
 
 

@@ -1,4 +1,4 @@
-"""Predictions and a dataset in, a result out; and the comparison of runs."""
+"""Score predictions against a dataset, compare runs, and validate submissions."""
 
 from earthinstruct.scoring.comparison import Compared, Comparison, compare
 from earthinstruct.scoring.records import ScoringSet, score_records

@@ -1,4 +1,4 @@
-"""Brings the records of some images into columns; every check that a `Prediction` makes is made on whole columns."""
+"""Convert the records of some images into columns, and make the checks of a `Prediction` on whole columns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_PROPOSALS = ProposalRecord([])
 
 @dataclass
 class _Regions:
-    """Which images have regions with and without scores, and without masks: the first of each."""
+    """The first image whose regions have scores, the first without scores, and the first without masks."""
 
     prefix: str
     scored: ImageId | None = None
@@ -43,23 +43,24 @@ class _Regions:
             self.unmasked = image if self.unmasked is None else self.unmasked
         if self.scored is not None and self.unscored is not None:
             raise DataError(
-                f"image {self.unscored!r} has no {self.prefix}scores, and other images have; give all or none"
+                f"image {self.unscored!r} has no {self.prefix}scores, but other images have; give scores for all "
+                "images or for none"
             )
 
 
 @dataclass
 class Survey:
-    """What has to be known of all records before any of them can be scored.
+    """Facts about all records that must be known before the first chunk can be scored.
 
     Attributes:
-        labels: label -> how many instances have it; labels that only counts have are there with 0.
-        first_image: label -> the first image that has it.
-        failed: image -> reason, for the images that count as predicted empty.
+        labels: label -> number of instances.
+        first_image: label -> the first image with this label, in instances or counts.
+        failed: image -> reason, for images without a prediction. They count as predicted empty.
         any_counts: whether any record gives counts.
         any_proposals: whether any record gives proposals.
-        instances: which of them have scores and masks.
-        proposals: likewise.
-        usage: what the predictions cost.
+        instances: whether the instances have scores and masks.
+        proposals: whether the proposals have scores and masks.
+        usage: seconds and tokens spent on all images.
     """
 
     labels: Counter[str] = field(default_factory=Counter)
@@ -78,13 +79,13 @@ class Survey:
         return None if unmasked is None else f"the prediction of image {unmasked!r} has no masks"
 
     def add(self, image: ImageId, record: Record | None) -> None:
-        """Add the record of an image, or that there is none.
+        """Add the record of an image; None if it has none.
 
         Raises:
-            DataError: lengths differ, a count is out of range, or some images have scores and others none.
+            DataError: lengths differ, a count is out of range, or only some images have scores.
         """
         if record is not None:
-            self.usage = Usage.total([self.usage, record.usage])
+            self.usage = Usage.join([self.usage, record.usage])
         if record is None or record.error is not None:
             self.failed[image] = "no prediction" if record is None or record.error is None else record.error
             return
@@ -106,16 +107,16 @@ class Survey:
 
 @dataclass(frozen=True)
 class Columns:
-    """How records become columns, the same for all images of a set.
+    """Converts records into columns, in the same way for all images of a set.
 
     Attributes:
         category_of_label: label -> index of its category, or -1.
         n_categories: number of categories.
         scored: whether instances have scores.
-        no_masks_reason: why instances have no masks, or None.
-        proposals: whether there are proposals.
-        proposals_scored: whether they have scores.
-        proposals_masked: whether they have masks.
+        no_masks_reason: why instances have no masks; None if they have.
+        proposals: whether any record gives proposals.
+        proposals_scored: whether proposals have scores.
+        proposals_masked: whether proposals have masks.
     """
 
     category_of_label: Mapping[str, int]
@@ -128,7 +129,7 @@ class Columns:
 
     @classmethod
     def of(cls, survey: Survey, category_of_label: Mapping[str, int], n_categories: int) -> Columns:
-        """Those of the records that were surveyed."""
+        """Make the converter for the surveyed records."""
         return cls(
             category_of_label,
             n_categories,
@@ -142,11 +143,11 @@ class Columns:
     def predicted(
         self, images: Sequence[ImageRecord], records: Mapping[ImageId, Record], *, boxes_only: bool = False
     ) -> Predicted:
-        """The predictions of some images.
+        """Convert the predictions of some images.
 
         Args:
-            images: n images; `image` of the instances indexes them.
-            records: by image; one that is missing or failed counts as empty.
+            images: n images; `image` of the returned instances is an index into them.
+            records: image -> record. A missing or failed record counts as predicted empty.
             boxes_only: leave out masks and proposals.
 
         Raises:
@@ -191,7 +192,14 @@ class _Chunk:
     def regions(
         self, regions: Sequence[Record | ProposalRecord], prefix: str, *, scored: bool, masked: bool
     ) -> Instances:
-        """The regions of these images in columns, of category 0."""
+        """Convert the regions of these images, with category 0.
+
+        Args:
+            regions: instances or proposals of each image.
+            prefix: how errors name them.
+            scored: whether they have scores.
+            masked: whether they have masks.
+        """
         n = np.array([len(of_image.boxes) for of_image in regions], dtype=np.int64)
         image = np.repeat(np.arange(len(regions)), n)
         boxes = np.array([box for of_image in regions for box in of_image.boxes], dtype=np.float64).reshape(-1, 4)
@@ -207,7 +215,7 @@ class _Chunk:
         return Instances(image, np.zeros(len(image), dtype=np.int64), boxes, masks, scores)
 
     def masks(self, rles: Sequence[RLE], image: NDArray[np.int64], n: NDArray[np.int64], what: str) -> MaskRuns:
-        """The masks of these images, each of the size of its image."""
+        """Decode the masks of these images, and check that each has the size of its image."""
         expected = [(record.height, record.width) for record in self.images]
         wrong = np.array(
             [tuple(rle["size"]) != expected[i] for rle, i in zip(rles, image.tolist(), strict=True)], dtype=bool
@@ -217,7 +225,7 @@ class _Chunk:
         try:
             return decode_rles(rles, what)
         except ContractError:
-            for i, rle in enumerate(rles):  # which image it is, only now that it matters
+            for i, rle in enumerate(rles):  # decode one by one, to name the image in the error
                 try:
                     decode_rles([rle], what)
                 except ContractError as error:

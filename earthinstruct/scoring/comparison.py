@@ -1,4 +1,4 @@
-"""Compares two runs of one task on the same images."""
+"""Compare two runs of one task on the same images."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _Over = Mapping[tuple[str, bool], Sequence[str]]
 
 @dataclass(frozen=True)
 class Compared:
-    """One score of two runs.
+    """One score compared between two runs.
 
     Attributes:
         score: its path in the metrics of a result, for example `box.f1` or `errors.box.missed`.
         over: a group of categories, or one category.
-        is_group: whether it is a group.
-        difference: second minus first; of error types in objects, summed over images and categories.
+        is_group: whether `over` is a group.
+        difference: second minus first. For error types, in objects, summed over images and categories.
     """
 
     score: str
@@ -103,26 +103,27 @@ def compare(
     resamples: int = RESAMPLES,
     metric: GivenMetrics = (),
 ) -> Comparison:
-    """The scores and the error types of two runs, their difference and how sure it is.
+    """Compare the scores and the error types of two runs, with intervals and p-values of the differences.
 
-    Scores that are functions of sums over images: F1, precision, recall, AP_nc50 (protocol `standard`), mIoU.
+    Compared are the scores that are functions of sums over images: F1, precision, recall, AP_nc50 (protocol
+    `standard`) and mIoU.
 
-    They are made from `tallies.npz` beside each result. Without that file, and for metrics of one's own, predictions
-    are scored again, with the label map of the result and, after a sweep, with its score threshold.
+    The comparison reads `tallies.npz` beside each result. Without this file, and for metric plug-ins, predictions are
+    scored again, with the label map of the result and the threshold of its sweep, if any.
 
     Args:
         first: a run folder, or the result file in it, with `tallies.npz` or `predictions.jsonl` beside it.
-        second: another of the same task.
-        dataset: the dataset, or its name or path; None: from where the run had it. It is read where predictions are
-            scored again.
-        data: the folder of the user's data; None: the one that the run had.
+        second: another run folder of the same task.
+        dataset: the dataset, or its name or path; None: the one that the run used. Read only if predictions are scored
+            again.
+        data: the folder of the user's data; None: the one that the run used.
         resamples: bootstrap resamples of the images, the same for both runs.
-        metric: metric plug-ins to compare besides, by name or as objects.
+        metric: metric plug-ins to compare as well, by name or as objects.
 
     Raises:
         EarthInstructError: an argument has a wrong type or value, or names no metric.
-        DataError: a folder is incomplete, the runs are of different tasks, protocols or ground truth, or a metric is
-            undefined for one of them.
+        DataError: a folder is incomplete, the runs differ in task, protocol or ground truth, or a metric is undefined
+            for one of them.
     """
     if resamples < 1:
         raise EarthInstructError(f"compare: resamples must be at least 1, got {resamples}")
@@ -131,9 +132,11 @@ def compare(
     for what in ("name", "version", "dataset"):
         values = [getattr(result.task, what) for result in results]
         if values[0] != values[1]:
-            raise DataError(f"the runs do not compare: task {what} {values[0]!r} against {values[1]!r}")
+            raise DataError(f"the runs cannot be compared: task {what} {values[0]!r} against {values[1]!r}")
     if results[0].protocol != results[1].protocol:
-        raise DataError(f"the runs do not compare: protocol {results[0].protocol!r} against {results[1].protocol!r}")
+        raise DataError(
+            f"the runs cannot be compared: protocol {results[0].protocol!r} against {results[1].protocol!r}"
+        )
     extra = several_metrics(metric)
     data = None if data is None else Path(data)
     found: list[StoredTallies] = []
@@ -150,10 +153,10 @@ def compare(
     ]
     compared = {tally for _, tally, _ in functions} | {"errors.box", "errors.mask"}
     of_a, of_b = ({name: tally for name, tally in of.tallies.items() if name in compared} for of in found)
-    try:  # masks only where both runs have them
+    try:  # a tally that only one run has, such as masks, is left out
         pairs = paired(of_a, of_b, resamples)
     except ValueError as error:
-        raise DataError(f"the runs do not compare: {error}") from error
+        raise DataError(f"the runs cannot be compared: {error}") from error
     over = {(name, True): members for name, members in found[0].groups.items()}
     over |= {(name, False): (name,) for name in found[0].categories}
     closed_ap = protocol_named(results[0].protocol).constant_score_ap is None
@@ -172,7 +175,7 @@ def _scored_again(run: StoredRun, extra: Sequence[ExtraMetric]) -> StoredTallies
 def _scores(
     functions: Sequence[tuple[str, str, Score]], pairs: Mapping[str, Paired], over: _Over, closed_ap: bool
 ) -> Iterator[Compared]:
-    """The differences of scores: path, tally, and the function of the tally."""
+    """Compare scores, given as path, name of the tally, and function of the tally."""
     for path, tally, function in functions:
         if tally not in pairs or (path.endswith(".ap_nc50") and not closed_ap):
             continue

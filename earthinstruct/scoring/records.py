@@ -1,4 +1,4 @@
-"""Scores stored predictions: maps labels, and hands images to the metrics, some hundred at a time."""
+"""Score stored predictions: map their labels, and pass them to the metrics in chunks of images."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ _IMAGES_AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores, and what they rest on.
+    """The scores of a set of predictions, with the data behind them.
 
     Attributes:
         metrics: every score.
-        tallies: name -> numbers per image and category that scores are made of, as `Chunk.named_tallies`.
-        label_map: where each label went.
-        n_done: images with a prediction.
-        failed: image -> reason, for the images that count as predicted empty.
-        usage: what the predictions of the scored images cost.
+        tallies: name -> tally, as in `Chunk.named_tallies`.
+        label_map: label -> the category it was mapped to.
+        n_done: number of images with a prediction.
+        failed: image -> reason, for images without a prediction. They count as predicted empty.
+        usage: seconds and tokens spent on the scored images.
     """
 
     metrics: Metrics
@@ -73,17 +73,17 @@ def score_records(
     Args:
         task: the task.
         dataset: its images and ground truth.
-        records: predictions by image.
+        records: image -> prediction.
         protocol: the rules.
-        mapper: from labels to categories; None: `exact`.
-        sweep: choose the score threshold first.
-        resamples: bootstrap resamples; 0: no intervals.
-        images: score these images only; None: all of the dataset.
-        extra: also these metric plug-ins.
+        mapper: maps labels to categories; None: `exact`.
+        sweep: first choose the score threshold with the largest box mF1.
+        resamples: bootstrap resamples for the 95 % intervals; 0: no intervals.
+        images: score only these images; None: all images of the dataset.
+        extra: metric plug-ins to score as well.
 
     Raises:
-        DataError: a record is malformed, or a label maps to nothing where the categories were given.
-        EarthInstructError: a sweep of predictions without scores, or a metric plug-in that gives no score.
+        DataError: a record is malformed, or a label of an open_vocabulary task maps to no category.
+        EarthInstructError: `sweep` is set and the predictions have no scores, or a metric plug-in failed.
     """
     known = ScoringSet(task, dataset, records, protocol, mapper, images)
     chosen = None
@@ -112,9 +112,9 @@ def score_records(
 
 
 class ScoringSet:
-    """Ground truth and predictions of one task: read once to know the labels, then handed out in chunks.
+    """Ground truth and predictions of one task, in chunks of images.
 
-    The arguments and errors are those of `score_records`.
+    All records are read once in advance, to collect the labels. Arguments and errors are as in `score_records`.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class ScoringSet:
         self._index_truth()
 
     def _index_truth(self) -> None:
-        """Where each image's ground truth is, and the category of each."""
+        """Sort the scored ground truth by image, so that `truth` can look up consecutive images."""
         found = self.dataset.annotations
         names = self.dataset.vocabulary.categories
         scored = [self.task.categories.index(name) if name in self.task.categories else -1 for name in names]
@@ -183,7 +183,7 @@ class ScoringSet:
         )
 
     def chunks(self, *, boxes_only: bool = False) -> Iterator[tuple[Truth, Predicted]]:
-        """The set, some hundred images at a time; one chunk without images where the set has none."""
+        """Split the set into chunks of images; an empty set gives one empty chunk."""
         n = len(self.images)
         for start in range(0, max(n, 1), _IMAGES_AT_ONCE):
             span = range(start, min(start + _IMAGES_AT_ONCE, n))
@@ -191,7 +191,7 @@ class ScoringSet:
             yield self.truth(span, boxes_only=boxes_only), predicted
 
     def tallied(self, threshold: float | None, extra: Sequence[ExtraMetric] = ()) -> Chunk:
-        """What every score needs of the set; `threshold` is the least score of a prediction that counts."""
+        """Tally the whole set; predictions with scores below `threshold` are ignored."""
         any_counts = self.survey.any_counts
         found = [
             Chunk.of(truth, predicted, self.protocol, threshold=threshold, any_counts=any_counts, extra=extra)

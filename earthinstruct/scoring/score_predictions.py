@@ -1,4 +1,4 @@
-"""The public `score`: stored predictions of any format are scored and, where asked, kept as a run folder."""
+"""The public function `score`: scores stored predictions of any format and, on request, keeps them as a run folder."""
 
 from __future__ import annotations
 
@@ -64,34 +64,35 @@ def score(
     overwrite: bool = False,
     kept: Callable[[Path], None] | None = None,
 ) -> Result:
-    """Score stored predictions, of this project's format or imported.
+    """Score stored predictions, in the format of this project or of another tool.
 
-    With `output`, the predictions become a run folder, as `evaluate` makes it. A run folder is scored in place: its
-    result is written beside its predictions, which stay as they are. Under another `name`, or with `counts` or
-    `proposals` added, it becomes a run of its own.
+    With `output`, the predictions become a run folder, like that of `evaluate`. If the predictions are a run folder
+    already, it is scored in place: the result is written beside its predictions, which are not changed. With another
+    `name`, or with added `counts` or `proposals`, a new run folder is made.
 
     Args:
-        predictions: a predictions file, a run folder, a COCO results file, or a folder of count files; with `classes`,
+        predictions: a predictions file, a run folder, a COCO results file, or a folder of count files. With `classes`,
             semantic maps (see `earthinstruct.predictions.semantic`).
         dataset: a dataset, the name of one, or the path of a COCO file.
-        setting: the setting the predictions answer.
-        parent: the parent category, for open_subclass.
+        setting: the setting of the predictions.
+        parent: the parent category; open_subclass only.
         counts: a folder of count files to add.
         proposals: a proposals file to add.
         classes: for semantic maps, a JSON file: class number -> category or null.
-        min_area: for semantic maps, the pixels of the smallest region that is an instance.
+        min_area: for semantic maps, ignore regions with fewer pixels.
         data: the folder of the user's data.
-        images: the folder of the images; scores need none, a report shows them.
+        images: the folder of the images. Scoring does not read them; a report shows them.
         protocol: `standard` or `paper`.
-        label_map: from labels to categories: `exact`, `clip:<encoder>`, a JSON file, or a mapper; None: the dataset's.
-        sweep: choose the score threshold first.
-        resamples: bootstrap resamples for intervals; 0: none.
-        metric: metric plug-ins to score besides, by name or as objects.
-        name: the method's name; None: from the run folder, else the name of the file.
-        method_version: the method's version; None: from the run folder, else none.
-        output: where run folders go, `<output>/<task>/<name>/`; None: nothing is written.
-        overwrite: replace what a run folder holds of another run or another scoring.
-        kept: called with the run folder once the result is in it.
+        label_map: maps labels to categories: `exact`, `clip:<encoder>`, a JSON file, or a mapper. None: the mapper of
+            the dataset.
+        sweep: first choose the score threshold with the largest box mF1.
+        resamples: bootstrap resamples for the 95 % intervals; 0: no intervals.
+        metric: metric plug-ins to score as well, by name or as objects.
+        name: the method's name; None: the name in the run folder, otherwise the file name.
+        method_version: the method's version; None: the version in the run folder, if any.
+        output: the folder for run folders, `<output>/<task>/<name>/`; None: write nothing.
+        overwrite: replace the contents of a run folder that holds another run or another kind of result.
+        kept: called with the run folder after the result is written.
 
     Raises:
         EarthInstructError: invalid input.
@@ -138,7 +139,7 @@ def score(
 
 @dataclass(frozen=True)
 class _Given:
-    """The predictions that a user gives: their files, what they are and where they come from."""
+    """The predictions given by the user: their files, and what made them."""
 
     path: Path
     counts: Path | None
@@ -148,13 +149,15 @@ class _Given:
 
     def __post_init__(self) -> None:
         if self.classes is None and self.min_area != 1:
-            raise EarthInstructError("min_area is for semantic maps; give their --classes too, or leave it out")
+            raise EarthInstructError("min_area is for semantic maps; give --classes too, or leave it out")
         if self.classes is not None and self.added:
-            raise EarthInstructError("semantic maps take neither counts nor proposals; leave out --classes, or these")
+            raise EarthInstructError(
+                "counts and proposals cannot be added to semantic maps; leave them out, or leave out --classes"
+            )
 
     @cached_property
     def files(self) -> list[Path]:
-        """The predictions files of this project, else the file or folder itself."""
+        """The predictions files in the format of this project, otherwise the given file or folder."""
         return ([] if self.classes else prediction_files(self.path)) or [self.path]
 
     @property
@@ -164,13 +167,13 @@ class _Given:
 
     @property
     def added(self) -> dict[str, Path]:
-        """What is added to the predictions."""
+        """The files that are added to the predictions, by kind."""
         given = {"counts": self.counts, "proposals": self.proposals}
         return {name: path for name, path in given.items() if path is not None}
 
     @cached_property
     def manifest(self) -> Manifest | None:
-        """The manifest of the run folder that the predictions lie in, if they do."""
+        """The manifest of the run folder that the predictions lie in; None if they lie in none."""
         if self.classes or not prediction_files(self.path):
             return None
         named = self.path.is_dir() or self.path.name.startswith("predictions")
@@ -178,7 +181,7 @@ class _Given:
         return read_manifest(file) if named and file.is_file() else None
 
     def is_run_of(self, name: str) -> bool:
-        """Whether this is a whole run folder of the method, with nothing added."""
+        """Whether the predictions are a whole run folder of the method, with nothing added."""
         if self.classes or self.added or not prediction_files(self.path):
             return False
         if self.manifest is None:
@@ -186,7 +189,7 @@ class _Given:
         return self.manifest.method.name == name and self.files == prediction_files(self.folder)
 
     def method(self, name: str | None, version: str | None) -> MethodInfo:
-        """What made the predictions; of another system, its name and the hashes of what was given."""
+        """The method that made the predictions. For imported ones, its parameters hold the hashes of the files."""
         known = self.manifest.method if self.manifest else MethodInfo(name or self._name())
         method = msgspec.structs.replace(known, name=name or known.name, version=version or known.version)
         if self.is_run_of(method.name):
@@ -204,23 +207,23 @@ class _Given:
         return path.name if path.is_dir() else Path(path.name.removesuffix(".zst")).stem
 
     def task_info(self, task: Task, dataset: Dataset) -> TaskInfo:
-        """The task; a run may have had an instruction text of its own."""
+        """The task, with the instruction text of the run if it had its own."""
         info = task_info(task, dataset, len(dataset.images))
         if self.manifest is None or self.manifest.task.name != task.name:
             return info
         return msgspec.structs.replace(info, instruction_sha256=self.manifest.task.instruction_sha256)
 
     def records(self, dataset: Dataset) -> Mapping[ImageId, Record]:
-        """What they say of each image."""
+        """Read the predictions: image -> record."""
         if self.classes is not None:
-            from earthinstruct.predictions import read_semantic_maps  # SciPy's images: 17 MB that no other needs
+            from earthinstruct.predictions import read_semantic_maps  # loads scipy.ndimage, 17 MB
 
             return read_semantic_maps(self.path, dataset, self.classes, self.min_area)
         return read_predictions(self.path, dataset, counts=self.counts, proposals=self.proposals)
 
 
 def _fingerprint(path: Path) -> dict[str, str]:
-    """The name and the SHA-256 of a file, or of the files of a folder in the order of their names."""
+    """The name and the SHA-256 of a file, or of the files of a folder in alphabetical order."""
     files = prediction_files(path)
     if not files:
         files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
@@ -229,7 +232,9 @@ def _fingerprint(path: Path) -> dict[str, str]:
 
 def _one_task(dataset: Dataset, setting: str, parent: str | None) -> Task:
     if setting == "all":
-        raise EarthInstructError("predictions answer one setting; give open_vocabulary, open_ended or open_subclass")
+        raise EarthInstructError(
+            "predictions belong to one setting, not 'all'; give open_vocabulary, open_ended or open_subclass"
+        )
     tasks = tasks_of(dataset.name, dataset.vocabulary, setting, parent)
     if len(tasks) > 1:
         parents = ", ".join(repr(task.parent) for task in tasks)
@@ -248,10 +253,10 @@ def _refuse_to_replace(
     resamples: int,
     extra: Sequence[ExtraMetric],
 ) -> None:
-    """A result is replaced by a newer one of the same kind alone.
+    """Refuse to replace a result by one of another kind.
 
     Raises:
-        EarthInstructError: the folder holds a result of other images or rules, or one with more scores.
+        EarthInstructError: the result in the folder is over other images, has other rules, or has more scores.
     """
     if not (folder / "result.json").is_file():
         return
@@ -270,16 +275,16 @@ def _refuse_to_replace(
     differences += [f"{what} would be lost" for what in lost]
     if differences:
         raise EarthInstructError(
-            f"{folder} holds a result that this one would not renew ({'; '.join(differences)}); give --overwrite to "
-            "replace it, --no-output to keep nothing, or another --name to keep both"
+            f"{folder} holds a result of another kind ({'; '.join(differences)}); give --overwrite to replace it, "
+            "--no-output to write nothing, or another --name to keep both"
         )
 
 
 def checked_rules(protocol: str, resamples: int, metric: GivenMetrics) -> tuple[Protocol, tuple[ExtraMetric, ...]]:
-    """The protocol and the metric plug-ins that are named.
+    """Look up the protocol and load the metric plug-ins.
 
     Raises:
-        EarthInstructError: an unknown name, or resamples below 0.
+        EarthInstructError: a name is unknown, or `resamples` is below 0.
     """
     if resamples < 0:
         raise EarthInstructError(f"resamples must be at least 0, got {resamples}")
@@ -287,10 +292,10 @@ def checked_rules(protocol: str, resamples: int, metric: GivenMetrics) -> tuple[
 
 
 def mapper_for(label_map: str | Path | LabelMapper | None, dataset: Dataset) -> LabelMapper:
-    """The label mapper that is given, by name or as an object; None: the dataset's.
+    """Look up the label mapper, given by name or as an object; None: the mapper of the dataset.
 
     Raises:
-        EarthInstructError: no mapper has the name, or its file is malformed.
+        EarthInstructError: no mapper has this name, or its file is malformed.
     """
     if label_map is None:
         return dataset.mapper
@@ -300,15 +305,15 @@ def mapper_for(label_map: str | Path | LabelMapper | None, dataset: Dataset) -> 
 def result_of(
     task: TaskInfo, method: MethodInfo, scored: Scored, protocol: str, mapper: LabelMapper, files: Sequence[Path]
 ) -> Result:
-    """The result file of scored predictions.
+    """Build the result of scored predictions.
 
     Args:
-        task: the task, with the number of images of the dataset or of a limited run.
-        method: what made the predictions.
+        task: the task; its number of images is replaced by the number of scored images.
+        method: the method that made the predictions.
         scored: the scores.
-        protocol: the name of the rules.
-        mapper: from labels to categories.
-        files: the predictions files that were scored; a folder of imported ones has no hash.
+        protocol: the name of the protocol.
+        mapper: the label mapper.
+        files: the scored predictions files. If one is a folder, the result holds no hash.
     """
     n_images = scored.n_done + len(scored.failed)
     return Result(

@@ -1,4 +1,4 @@
-"""A scored run read back from its folder: its predictions and ground truth, as they were scored."""
+"""Read a scored run back from its folder: its result, predictions and dataset."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from earthinstruct.tasks import FileMapper, Task, task_named
 
 @dataclass(frozen=True, eq=False)
 class StoredRun:
-    """A run with its predictions.
+    """A scored run with its predictions.
 
     Attributes:
-        folder: where it lies.
+        folder: the run folder.
         result: its scores.
-        dataset: what it was scored against.
-        task: what it answers.
-        records: what was written for each image.
+        dataset: the dataset that it was scored against.
+        task: its task.
+        records: image -> prediction.
     """
 
     folder: Path
@@ -41,14 +41,14 @@ class StoredRun:
 
     @property
     def threshold(self) -> float | None:
-        """The least score of a prediction that was scored, where a sweep chose one."""
+        """The score threshold that a sweep chose; None without a sweep."""
         return None if self.result.metrics.sweep is None else self.result.metrics.sweep.threshold
 
     def scoring_set(self, images: Sequence[ImageId] | None = None) -> ScoringSet:
-        """Its predictions mapped by the label map of its result, beside the ground truth.
+        """Its predictions, mapped by the label map of its result, and the ground truth.
 
         Args:
-            images: these images only; None: all that were scored.
+            images: only these images; None: all scored images.
 
         Raises:
             DataError: the predictions are malformed.
@@ -68,16 +68,16 @@ def run_folder(run: Path | str) -> Path:
 def dataset_of(
     folder: Path, result: Result, dataset: str | Path | Dataset | None = None, data: Path | None = None
 ) -> Dataset:
-    """The dataset that a run was scored against.
+    """Load the dataset that a run was scored against.
 
     Args:
         folder: the run folder.
         result: its result.
-        dataset: the dataset, or its name or path; None: from where the run had it.
-        data: the folder of the user's data; None: the one that the run had.
+        dataset: the dataset, or its name or path; None: the one that the run used.
+        data: the folder of the user's data; None: the one that the run used.
 
     Raises:
-        DataError: it is no longer there, or has other annotations.
+        DataError: the dataset is missing or has other annotations.
     """
     if dataset is None:
         dataset = _remembered(folder, result, data)
@@ -85,20 +85,20 @@ def dataset_of(
         dataset = load_dataset(dataset, data)
     if dataset.sha256 != result.task.dataset.annotations_sha256:
         raise DataError(
-            f"dataset {dataset.name!r} here has other annotations than {result.method.name} on {result.task.name} was "
-            "scored against"
+            f"the annotations of dataset {dataset.name!r} are not those against which {result.method.name} on "
+            f"{result.task.name} was scored; give the original dataset with --dataset PATH, or score the run again"
         )
     return dataset
 
 
 def _remembered(folder: Path, result: Result, data: Path | None) -> Dataset:
-    """The dataset that the manifest of a run names; of a result without a manifest, the one of its name."""
+    """Load the dataset from the path in the run's manifest or, without a manifest, by the name in the result."""
     manifest = folder / "run.json"
     origin = read_manifest(manifest).dataset if manifest.is_file() else None
     origin = origin or Origin(result.task.dataset.name)
     source = dataset_sources().get(origin.name)
     if source is None and not Path(origin.name).exists():
-        raise DataError(f"the dataset of {folder} is not at {origin.name}; give its place now with --dataset PATH")
+        raise DataError(f"the dataset of {folder} is no longer at {origin.name}; give its path with --dataset PATH")
     if source is not None and data is None and origin.data and source.missing(Path(origin.data)) is None:
         data = Path(origin.data)
     images = Path(origin.images) if origin.images and Path(origin.images).is_dir() else None
@@ -109,12 +109,12 @@ def read_stored(folder: Path, result: Result, dataset: Dataset) -> StoredRun:
     """Find the predictions of a run.
 
     Args:
-        folder: with `predictions.jsonl`.
+        folder: the run folder, with `predictions.jsonl`.
         result: its result.
-        dataset: as `dataset_of` gives it.
+        dataset: the dataset from `dataset_of`.
 
     Raises:
-        DataError: the predictions are missing, are not those that were scored, or are malformed.
+        DataError: the predictions are missing, malformed, or have changed since they were scored.
     """
     _check_predictions(folder, result)
     task = task_named(result.task.name, dataset.name, dataset.vocabulary)

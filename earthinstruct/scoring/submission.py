@@ -1,4 +1,4 @@
-"""Does a result follow from its predictions? What a maintainer runs before a result enters a leaderboard."""
+"""Validate a submission: check that a result follows from its predictions, before it enters a leaderboard."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from earthinstruct.scoring.stored import dataset_of
 from earthinstruct.tasks import FileMapper, Task, task_named
 
 _EXACT = 1e-9
-_NOT_DONE = "not done: mend what fails above first"
+_NOT_DONE = "not checked: fix the failed checks above first"
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Finding:
     """One check of a submission.
 
     Attributes:
-        check: what is checked.
+        check: the name of the check.
         detail: what was found.
-        problem: why it does not hold; None where it does.
+        problem: why the check failed; None if it passed.
     """
 
     check: str
@@ -60,20 +60,20 @@ def validate(
     dataset: str | Path | None = None,
     data: Path | str | None = None,
 ) -> list[Finding]:
-    """Check a result against the predictions it claims to come from.
+    """Check a result against the predictions that it claims to come from.
 
     Args:
         predictions: a run folder, a predictions file, or the folder of its shards.
         result: the result file; None: `result.json` in the folder of the predictions.
-        dataset: the dataset by name or path; None: by the name in the result, or from where the run had it when that
-            name is not registered here.
+        dataset: the dataset by name or path. None: the dataset named in the result or, if that name is not registered
+            here, the path that the run used.
         data: the folder of the datasets.
 
     Returns:
-        Every check in turn; the submission holds when none has a problem.
+        All checks in order. The submission is valid if none has a problem.
 
     Raises:
-        DataError: a file cannot be read at all, or the dataset is not here.
+        DataError: a file cannot be read, or the dataset is not here.
     """
     given = Path(predictions)
     folder = given if given.is_dir() else given.parent
@@ -130,7 +130,7 @@ def add_to_leaderboard(
 def _validated(predictions: Path, result: Result, dataset: str | None, data: Path | None) -> list[Finding]:
     files = prediction_files(predictions) or [predictions]
     name = dataset or result.task.dataset.name
-    if dataset or name in dataset_sources():  # whatever a run folder says: the annotations are ours
+    if dataset or name in dataset_sources():  # use our own annotations, not the path in the run folder
         loaded = load_dataset(name, data)
     else:
         loaded = dataset_of(predictions if predictions.is_dir() else predictions.parent, result)
@@ -162,16 +162,16 @@ def _validated(predictions: Path, result: Result, dataset: str | None, data: Pat
 def _equal(what: str, found: object, expected: object) -> Finding:
     if found == expected:
         return Finding(what, str(found))
-    return Finding(what, problem=f"the result says {found}, here it is {expected}")
+    return Finding(what, problem=f"the result says {found}; expected {expected}")
 
 
 def _extra(result: Result) -> Iterator[Finding]:
-    """Refuse metric plug-ins: a result that names code must not run it."""
+    """Reject metric plug-ins, because a submitted result must not make us run its code."""
     if result.metrics.extra:
         yield Finding(
             "metric plug-ins",
-            problem=f"{', '.join(map(repr, result.metrics.extra))}: metrics of your own are not scored again here; "
-            "score again without --metric",
+            problem=f"{', '.join(map(repr, result.metrics.extra))}: metric plug-ins cannot be validated; score again "
+            "without --metric",
         )
 
 
@@ -182,7 +182,7 @@ def _score(
     like: Result,
     resamples: int = 0,
 ) -> Scored:
-    """Predictions scored under the rules of a result, its label map replayed."""
+    """Score predictions with the rules and the label map of a result."""
     return score_records(
         task,
         dataset,
@@ -195,7 +195,7 @@ def _score(
 
 
 def _cost(scored: Scored, result: Result) -> Finding:
-    """Answers, failures and tokens, which tables show beside the scores."""
+    """Check answers, failures and tokens, which tables show beside the scores."""
     run = result.run
     said = (run.n_done, run.n_failed, run.input_tokens, run.output_tokens)
     found = (
@@ -221,7 +221,7 @@ def _rescored(again: Result, result: Result) -> Finding:
     new = new_values(again, result)
     problems = [f"{len(moved)} values differ: {'; '.join(map(str, moved[:3]))}"] if moved else []
     if new:
-        problems.append(f"it lacks {len(new)} values of this release, such as {new[0]}; score it again")
+        problems.append(f"the result lacks {len(new)} values of this release, such as {new[0]}; score it again")
     n = sum(1 for _ in metric_values(again))
     return Finding("scores follow from the predictions", f"{n} values scored again", "; ".join(problems) or None)
 
@@ -239,5 +239,5 @@ def _intervals(again: Result, result: Result) -> Finding:
     ]
     detail = f"{len(found)} drawn again with {RESAMPLES} resamples"
     return Finding(
-        "intervals", detail, f"{', '.join(wrong[:3])} are not those of {RESAMPLES} resamples" if wrong else None
+        "intervals", detail, f"{', '.join(wrong[:3])} differ from those of {RESAMPLES} resamples" if wrong else None
     )

@@ -1,4 +1,4 @@
-"""What is asked and what is scored: settings, category splits, instruction texts and label mapping. No images here."""
+"""Tasks: settings, category splits, instruction texts and label mapping. Holds no images."""
 
 from earthinstruct.tasks.categories import DIOR, NWPU, Vocabulary
 from earthinstruct.tasks.free import open_ended, open_subclass, open_vocabulary, read_instruction

@@ -15,7 +15,7 @@ class Vocabulary:
 
     Attributes:
         categories: the names, in the order of their ids.
-        novel: the categories held out as novel; the rest is base. Empty: the dataset has no such split.
+        novel: the categories held out as novel; the others are base. Empty if the dataset has no such split.
         parents: parent category -> its members, for open_subclass tasks.
         resolution: ground sample distance, in words.
         rules: annotation rules of the dataset that an instruction may state.
@@ -29,9 +29,9 @@ class Vocabulary:
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
-        """Named groups of categories whose means are reported: all, base, novel and one for each parent.
+        """Groups of categories whose means are reported: `all`, `base`, `novel` and one for each parent.
 
-        A parent that is named like one of the first three has no group of its own.
+        A parent named like one of the first three gets no group.
         """
         groups = {"all": self.categories}
         if self.novel:

@@ -1,4 +1,4 @@
-"""Reads an instruction in a person's own words, such as "count every sports field", as one of the three settings."""
+"""Read a free instruction, such as "count every sports field", as one of the three settings."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ _PARENTS = {normalised(parent): parent for vocabulary in (DIOR, NWPU) for parent
 
 
 def open_vocabulary(categories: tuple[str, ...]) -> Instruction:
-    """Find these categories."""
+    """Make the instruction to find the given categories."""
     return Instruction("open_vocabulary", instruction_text(Vocabulary(categories), "open_vocabulary"), categories)
 
 
 def open_ended() -> Instruction:
-    """Find everything."""
+    """Make the instruction to find everything."""
     return Instruction("open_ended", instruction_text(Vocabulary(()), "open_ended"))
 
 
 def open_subclass(parent: str) -> Instruction:
-    """Find every kind of one parent category."""
+    """Make the instruction to find every kind of a parent category."""
     return Instruction("open_subclass", instruction_text(Vocabulary(()), "open_subclass", parent), parent=parent)
 
 
 def read_instruction(text: str) -> Instruction:
-    """An instruction in a person's own words.
+    """Read an instruction in free words.
 
-    "everything" and "all objects" are open_ended; a parent category of the benchmark ("sports field", "means of
-    transport"), or "every kind of ..." anything, is open_subclass; a list of names is open_vocabulary, in the singular.
-    The person's words are the first line of the text that a language model is given.
+    "everything" and "all objects" are open_ended. A parent category of the benchmark ("sports field", "means of
+    transport") and "every kind of ..." are open_subclass. A list of names is open_vocabulary, with the names in the
+    singular. The free words become the first line of the text for the language model.
 
     Args:
         text: what to find, with or without a verb: "count the ships and harbors".
 
     Raises:
-        EarthInstructError: nothing to find is left after the verb.
+        EarthInstructError: the text names nothing to find.
 
     >>> read_instruction("Count all ships, storage tanks and harbors.").categories
     ('ship', 'storage tank', 'harbor')
@@ -63,7 +63,7 @@ def read_instruction(text: str) -> Instruction:
     names = [parent] if kind else re.split(r"\s*,\s*(?:and )?| and | or ", what)
     found = tuple(dict.fromkeys(filter(None, (normalised(_ALL.sub("", name)) for name in names))))
     if not found:
-        raise EarthInstructError(f'instruction {text!r} names nothing to find; say for example "count the ships"')
+        raise EarthInstructError(f'instruction {text!r} names nothing to find; write for example "count the ships"')
     if normalised(what) in _EVERYTHING:
         instruction = open_ended()
     elif kind or parent in _PARENTS:

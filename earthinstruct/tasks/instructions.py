@@ -1,4 +1,4 @@
-"""The instruction texts given to language models: our own wording, one text for each task."""
+"""The instruction texts for language models, in our own words: one text for each task."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from earthinstruct.tasks.categories import Vocabulary
 
 
 def instruction_text(vocabulary: Vocabulary, setting: Setting, parent: str | None = None) -> str:
-    """The prompt of one task.
+    """Write the prompt of a task.
 
     Args:
         vocabulary: the categories and annotation rules of the dataset.
-        setting: what is asked.
-        parent: the parent category of an open_subclass task.
+        setting: the setting of the task.
+        parent: the parent category; open_subclass only.
     """
     lines = ["You are looking at one image taken from above, by a satellite or an aircraft."]
     if setting == "open_vocabulary":

@@ -1,4 +1,4 @@
-"""From a method's own words to the dataset's categories. What maps to nothing is kept in the map as None."""
+"""Map the labels of a method to the categories of a dataset. Labels without a category are mapped to None."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from earthinstruct.registry import LABEL_MAPPERS, plugins
 
 
 class MappedLabel(msgspec.Struct, frozen=True):
-    """Where one label went.
+    """The category that a label was mapped to.
 
     Attributes:
         category: a category of the dataset, or None.
-        similarity: what the mapper measured, or None where it does not measure.
+        similarity: the similarity measured by the mapper, or None if it measures none.
     """
 
     category: str | None
@@ -27,8 +27,8 @@ class MappedLabel(msgspec.Struct, frozen=True):
 
 
 _NEXT_STEP = (
-    "A map of your own is given by its path (*.json); clip:<encoder> comes with earthinstruct-instructsam, in a clone: "
-    "pip install -e methods/models -e methods/instructsam. Predictions are kept: --label-map exact scores them without."
+    "Give your own map by its path (*.json). clip:<encoder> is in earthinstruct-instructsam; in a clone: pip install "
+    "-e methods/models -e methods/instructsam. Predictions are kept; --label-map exact scores them without an encoder."
 )
 
 LabelMap = Mapping[str, MappedLabel]
@@ -40,16 +40,16 @@ class LabelMapper(Protocol):
 
     @property
     def name(self) -> str:
-        """What a result file calls the mapper."""
+        """The name of the mapper in result files."""
         ...
 
     def map(self, labels: Iterable[str], categories: Sequence[str]) -> dict[str, MappedLabel]:
-        """An entry for every label."""
+        """Map every label to a category or None."""
         ...
 
 
 def normalised(label: str) -> str:
-    """Lower case, words joined by one space, the last word in the singular.
+    """Convert a label to lower case, with single spaces between words and the last word in the singular.
 
     >>> normalised("Tennis_Courts"), normalised("dams"), normalised("buses"), normalised("ferries")
     ('tennis court', 'dam', 'bus', 'ferry')
@@ -68,15 +68,15 @@ def normalised(label: str) -> str:
 
 @dataclass(frozen=True)
 class ExactMapper:
-    """The same words, apart from case, underscores, hyphens and the plural; a category's own name first."""
+    """Maps a label to the category of the same name; case, underscores, hyphens and plural are ignored."""
 
     name: str = "exact"
 
     def map(self, labels: Iterable[str], categories: Sequence[str]) -> dict[str, MappedLabel]:
-        """An entry for every label.
+        """Map every label to a category or None.
 
         Raises:
-            DataError: a label stands for two categories, which differ only in what is overlooked.
+            DataError: a label matches several categories, which differ only in case, separators or number.
         """
         known: dict[str, list[str]] = {}
         for category in categories:
@@ -86,8 +86,8 @@ class ExactMapper:
             found = [label] if label in categories else known.get(normalised(label), [])
             if len(found) > 1:
                 raise DataError(
-                    f"label {label!r} stands for the categories {found}, which differ in case, separators or number "
-                    "only; say which with a label map (--label-map FILE.json), or rename one"
+                    f"label {label!r} matches several categories, {found}, which differ only in case, separators or "
+                    "number; choose one with a label map (--label-map FILE.json), or rename one"
                 )
             mapped[label] = MappedLabel(found[0] if found else None)
         return mapped
@@ -95,7 +95,7 @@ class ExactMapper:
 
 @dataclass(frozen=True)
 class FileMapper:
-    """A map read from a JSON file; a label that the file does not name is mapped as by `ExactMapper`."""
+    """Maps labels by a JSON file; labels that are not in the file are mapped like by `ExactMapper`."""
 
     name: str
     entries: Mapping[str, MappedLabel]
@@ -117,10 +117,10 @@ class FileMapper:
         )
 
     def map(self, labels: Iterable[str], categories: Sequence[str]) -> dict[str, MappedLabel]:
-        """An entry for every label.
+        """Map every label to a category or None.
 
         Raises:
-            DataError: the file maps a label to something that is not a category.
+            DataError: the file maps a label to a name that is not a category.
         """
         for label, mapped in self.entries.items():
             if mapped.category is not None and mapped.category not in categories:
@@ -135,20 +135,20 @@ class FileMapper:
 
 @dataclass(frozen=True)
 class ExactThenMapper:
-    """The same words first; what they leave goes to another mapper, which is made only when something is left."""
+    """Maps labels with `ExactMapper` first, and the remaining ones with another mapper, which is loaded on demand."""
 
     then: str
 
     @property
     def name(self) -> str:
-        """Both, in order."""
+        """The names of both mappers, in order."""
         return f"exact, then {self.then}"
 
     def map(self, labels: Iterable[str], categories: Sequence[str]) -> dict[str, MappedLabel]:
-        """An entry for every label.
+        """Map every label to a category or None.
 
         Raises:
-            UnknownNameError: something is left, and there is no mapper of the name `then`.
+            UnknownNameError: labels remain, and no mapper has the name `then`.
         """
         mapped = ExactMapper().map(labels, categories)
         left = [label for label, entry in mapped.items() if entry.category is None]
@@ -156,10 +156,14 @@ class ExactThenMapper:
 
 
 def named_mapper(name: str) -> LabelMapper:
-    """`exact`, a JSON file, or `kind:argument` of a plug-in in the entry-point group `earthinstruct.label_mappers`.
+    """Make a label mapper by name.
+
+    Args:
+        name: `exact`, the path of a JSON file, or `kind:argument` of a plug-in in the entry-point group
+            `earthinstruct.label_mappers`.
 
     Raises:
-        UnknownNameError: none of these.
+        UnknownNameError: no mapper has this name.
         DataError: the file is malformed.
     """
     if name == "exact":

@@ -1,4 +1,4 @@
-"""A task is a dataset, a setting and, for open_subclass, a parent category. It holds no images and no ground truth."""
+"""A task: a dataset, a setting and, for open_subclass, a parent category. Holds no images and no ground truth."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ TASK_VERSION = "1"
 
 @dataclass(frozen=True)
 class Task:
-    """What a method is asked to do on a dataset, and which categories are scored.
+    """What a method has to find on a dataset, and which categories are scored.
 
     Attributes:
         dataset: the dataset's name.
         vocabulary: its categories.
         setting: open_vocabulary, open_ended or open_subclass.
         parent: the parent category; open_subclass only.
-        text: an instruction text to use in place of ours.
-        version: raised whenever the meaning of a score changes.
+        text: an instruction text that replaces ours.
+        version: increased whenever the meaning of a score changes.
     """
 
     dataset: str
@@ -44,7 +44,7 @@ class Task:
             )
         if not {"", ".", ".."}.isdisjoint(self.name.split("/")):
             raise EarthInstructError(
-                f"task {self.name!r} cannot name a folder, where its runs would go; rename the "
+                f"task name {self.name!r} cannot be the name of a run folder; rename the "
                 + ("parent category (supercategory)" if self.parent else "file or folder of the dataset")
             )
 
@@ -56,7 +56,7 @@ class Task:
 
     @cached_property
     def instruction(self) -> Instruction:
-        """The instruction that every image of the task is given."""
+        """The instruction, the same for every image of the task."""
         return Instruction(
             setting=self.setting,
             text=self.text or instruction_text(self.vocabulary, self.setting, self.parent),
@@ -87,7 +87,7 @@ class Task:
 
 
 def task_named(name: str, dataset: str, vocabulary: Vocabulary) -> Task:
-    """The task of a dataset by its name; the dataset's own name in it does not matter, since a file can be moved.
+    """Look up a task of a dataset by name. The dataset part of the name is ignored, because a file can be renamed.
 
     Raises:
         UnknownNameError: the dataset has no such task.
@@ -102,23 +102,24 @@ def task_named(name: str, dataset: str, vocabulary: Vocabulary) -> Task:
 def tasks_of(
     dataset: str, vocabulary: Vocabulary, setting: str = "all", parent: str | None = None, text: str | None = None
 ) -> list[Task]:
-    """The tasks of a dataset.
+    """List the tasks of a dataset.
 
     Args:
         dataset: the dataset's name.
         vocabulary: its categories.
         setting: one setting, or `all`.
-        parent: one parent category ("sports field" or "sports_field"); None: each parent of the dataset.
-        text: an instruction text to use in place of ours; for one task only.
+        parent: one parent category ("sports field" or "sports_field"); None: every parent of the dataset.
+        text: an instruction text that replaces ours; for one task only.
 
     Raises:
-        UnknownNameError: no such setting or parent.
-        EarthInstructError: `parent` with another setting, `text` for several tasks, or a dataset without parents.
+        UnknownNameError: the setting or the parent does not exist.
+        EarthInstructError: `parent` is given for a setting other than open_subclass, `text` for several tasks, or the
+            dataset has no parents.
     """
     if setting != "all" and setting not in SETTINGS:
         raise UnknownNameError("setting", setting, ("all", *SETTINGS))
     if parent is not None and setting != "open_subclass":
-        raise EarthInstructError(f"a parent category goes with setting 'open_subclass', not with {setting!r}")
+        raise EarthInstructError(f"a parent category needs setting 'open_subclass', got {setting!r}")
     tasks: list[Task] = []
     for chosen in SETTINGS if setting == "all" else (setting,):
         if chosen == "open_subclass":
@@ -133,12 +134,12 @@ def tasks_of(
         )
     if text is not None and len(tasks) > 1:
         raise EarthInstructError(
-            f"an instruction file goes with one task, not with {len(tasks)}; choose a setting and a parent"
+            f"an instruction file is for one task, not for {len(tasks)}; choose a setting and a parent"
         )
     return tasks
 
 
 def _parent_named(name: str, vocabulary: Vocabulary) -> str:
-    """The parent category of a name in which spaces and underscores are one; the name itself where there is none."""
+    """Look up a parent category, with spaces and underscores treated alike; unknown names are returned unchanged."""
     known = {parent.replace("_", " "): parent for parent in vocabulary.parents}
     return known.get(name.replace("_", " "), name.replace("_", " "))

@@ -1,4 +1,4 @@
-"""For authors of methods: the conformance kit, the controls, the pytest plug-in and the templates of a method."""
+"""Tools for authors of methods: conformance checks, controls, a pytest plug-in, and templates for a new method."""
 
 from earthinstruct.testing.conformance import Check, check_method
 from earthinstruct.testing.starter import new_method

@@ -1,4 +1,4 @@
-"""The conformance kit: does a method keep the contract? For authors, in a test of theirs or as `check-method`."""
+"""The conformance kit: checks that a method keeps the contract, in a test of its author or by `check-method`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from earthinstruct.tasks import NWPU, Task, tasks_of
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was tried. `problem` is None when it went well; `skipped` when the method declined it."""
+    """The outcome of one check. `problem` says why it failed; `skipped` is the method's reason for declining it."""
 
     name: str
     problem: str | None = None
@@ -32,19 +32,18 @@ class Check:
 
 @checked_arguments
 def check_method(method: str | Method | ControlMethod, parameters: Mapping[str, Any] | None = None) -> list[Check]:
-    """Try a method on small synthetic images under every setting, and report what breaks the contract.
+    """Run a method on small synthetic images in every setting, and report violations of the contract.
 
-    A method that misses something on this machine (`missing`) is not tried any further.
-
-    Tried: an image of one colour, a wide one and a tall one of random pixels. The image must not be changed, the answer
-    must be a valid `Prediction` of the image's size, and `predict_batch`, where there is one, must answer for each.
+    The images are one of a single colour, and a wide and a tall one of random pixels. The method must return a valid
+    `Prediction` for the size of the image and must not change the image. If it has `predict_batch`, it must return one
+    prediction per image. If the method lacks something on this machine (`missing`), no further checks run.
 
     Args:
         method: the method, ready to predict, or the name of one.
         parameters: keyword arguments of the method, when it is given by name.
 
     Returns:
-        One entry a check. A method conforms when no entry has a problem.
+        One entry per check. A method conforms if no entry has a problem.
     """
     if isinstance(method, str):
         method = make_method(method, parameters)
@@ -66,7 +65,7 @@ def check_method(method: str | Method | ControlMethod, parameters: Mapping[str, 
     for task in tasks_of("check", NWPU):
         try:
             reason = optional_member(method, "skip")(task)
-        except Exception as error:  # whatever a method raises is what its author wants to read
+        except Exception as error:  # a method may raise anything; its author wants to read it
             checks.append(Check(f"{task.name}, skip", f"{type(error).__name__}: {error}"))
             continue
         if reason is not None:
@@ -91,7 +90,7 @@ def _describe(method: object) -> Check:
         method_info(method)
     except DataError as error:
         return Check("describe", str(error))
-    except Exception as error:  # as below
+    except Exception as error:  # describe() may raise anything
         return Check("describe", f"{type(error).__name__}: {error}")
     return Check("describe")
 
@@ -101,7 +100,7 @@ def _predict(method: Method | ControlMethod, task: Task, image: NDArray[np.uint8
     try:
         prediction = _answer(method, image, task.instruction)
         check_prediction(prediction, task.instruction, *image.shape[:2])
-    except Exception as error:  # whatever a method raises is what its author wants to read
+    except Exception as error:  # a method may raise anything; its author wants to read it
         return Check(label, f"{type(error).__name__}: {error}")
     return Check(label, None if np.array_equal(before, image) else "predict changed the image in place")
 
@@ -117,9 +116,9 @@ def _predict_batch(method: Method | ControlMethod, task: Task, images: list[NDAr
     try:
         predictions = optional_member(method, "predict_batch")(images, task.instruction)
         if len(predictions) != len(images):
-            raise ContractError(f"{len(predictions)} predictions for {len(images)} images")
+            raise ContractError(f"predict_batch returned {len(predictions)} predictions for {len(images)} images")
         for prediction, image in zip(predictions, images, strict=True):
             check_prediction(prediction, task.instruction, *image.shape[:2])
-    except Exception as error:  # as above
+    except Exception as error:  # predict_batch may raise anything
         return Check(label, f"{type(error).__name__}: {error}")
     return Check(label)

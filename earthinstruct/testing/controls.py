@@ -1,7 +1,7 @@
-"""Controls: methods whose scores are known in advance, to catch a wrong metric. They see the ground truth.
+"""Controls: methods that see the ground truth and whose scores are known in advance. They catch wrong metrics.
 
-They need the targets and the size of the image. The pixels serve only as a seed: what is drawn then depends neither on
-the order of the images nor on their names.
+They use the targets and the size of the image. The pixels only seed random choices, which therefore do not depend on
+the order or the names of the images.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from earthinstruct.regions import decode_mask, encode_masks
 
 
 class Oracle:
-    """Control: answers the ground truth. Every F1 must be 1."""
+    """Control: predicts the ground truth. Every F1 must be 1."""
 
     name = "oracle"
 
     def predict_with_targets(
         self, image: NDArray[np.uint8], instruction: Instruction, targets: Prediction, /
     ) -> Prediction:
-        """The targets, and their counts."""
+        """Return the targets and their counts."""
         return Prediction(targets.labels, targets.boxes, targets.masks, counts=Counter(targets.labels))
 
     def describe(self) -> dict[str, Any]:
@@ -36,11 +36,11 @@ class Oracle:
 
 
 class JitteredOracle:
-    """Control: the ground truth with boxes and masks moved by a share of their size. Counting F1 must be 1.
+    """Control: predicts the ground truth, with boxes and masks moved by a share of their size. Counting F1 must be 1.
 
     Args:
-        shift: largest move, as a share of the box's width and height; at 1/3 an IoU of boxes falls below 0.5.
-        seed: of the moves; they depend on the image's pixels besides, not on the order of the images.
+        shift: largest move, as a share of the box's width and height. A move by 1/3 of one side gives an IoU of 0.5.
+        seed: seed of the moves, combined with the pixels of each image.
     """
 
     name = "oracle-jittered"
@@ -54,7 +54,7 @@ class JitteredOracle:
     def predict_with_targets(
         self, image: NDArray[np.uint8], instruction: Instruction, targets: Prediction, /
     ) -> Prediction:
-        """The targets, moved."""
+        """Return the targets, moved."""
         generator = _generator(image, self.seed)
         share = generator.uniform(-self.shift, self.shift, (len(targets), 2))
         move = np.rint(share * targets.boxes[:, 2:])
@@ -72,14 +72,14 @@ class JitteredOracle:
 
 
 class Empty:
-    """Control: finds nothing, ever. Every F1 must be 0."""
+    """Control: finds nothing. Every F1 must be 0."""
 
     name = "empty"
 
     def predict_with_targets(
         self, image: NDArray[np.uint8], instruction: Instruction, targets: Prediction, /
     ) -> Prediction:
-        """Nothing."""
+        """Return an empty prediction."""
         return Prediction(masks=(), counts={})
 
     def describe(self) -> dict[str, Any]:
@@ -88,10 +88,12 @@ class Empty:
 
 
 class Random:
-    """Control: as many boxes of each label as there are, in random places. Counting F1 must be 1, box F1 near 0.
+    """Control: predicts the right number of boxes of each label in random places.
+
+    Counting F1 must be 1, box F1 near 0.
 
     Args:
-        seed: of the places; they depend on the image's pixels besides, not on the order of the images.
+        seed: seed of the places, combined with the pixels of each image.
     """
 
     name = "random"
@@ -102,7 +104,7 @@ class Random:
     def predict_with_targets(
         self, image: NDArray[np.uint8], instruction: Instruction, targets: Prediction, /
     ) -> Prediction:
-        """Boxes that fill their masks, anywhere in the image."""
+        """Return random boxes, with masks that fill them."""
         generator = _generator(image, self.seed)
         height, width = image.shape[:2]
         corners = np.sort(generator.random((len(targets), 2, 2)), axis=1) * [width, height]
@@ -129,7 +131,7 @@ def _generator(image: NDArray[np.uint8], seed: int) -> np.random.Generator:
 
 
 def _moved(mask: NDArray[np.bool_], dx: int, dy: int) -> NDArray[np.bool_]:
-    """The mask moved by whole pixels; what leaves the image is cut off."""
+    """Move a mask by whole pixels; pixels that leave the image are cut off."""
     height, width = mask.shape
     moved = np.zeros_like(mask)
     rows = slice(max(0, dy), min(height, height + dy))

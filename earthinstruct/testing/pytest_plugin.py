@@ -1,4 +1,4 @@
-"""A pytest plug-in, active where EarthInstruct is installed: holds a result against a guarded one."""
+"""A pytest plug-in, active wherever EarthInstruct is installed: compares a result with a guarded result."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 @pytest.fixture(scope="session")
 def assert_result_unchanged() -> Callable[..., None]:
-    """A function `(result_file, guarded, tolerance=0.001)` that fails when a metric value moved.
+    """A function `(result_file, guarded, tolerance=0.001)` that fails if a metric value moved.
 
-    `guarded` is a result file, or a folder that holds one of the same task, method and protocol.
+    `guarded` is a result file, or a folder with a result of the same task, method and protocol.
     """
 
     def check(result_file: Path | str, guarded: Path | str, tolerance: float = 0.001) -> None:

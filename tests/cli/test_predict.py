@@ -302,7 +302,7 @@ def test_geojson_needs_coordinates_of_one_system(call, bright, tmp_path):
     Image.fromarray(two_ships().transpose(1, 2, 0)).save(tmp_path / "plain.png")
     base = ("predict", "--method", f"{bright}:Bright", "--open-ended", "--save", "a.geojson")
     code, _, err = call(*base, tmp_path / "plain.png")
-    assert (code, "has no coordinates on the ground" in err) == (2, True)
+    assert (code, "has no georeference" in err) == (2, True)
     one = write_raster(tmp_path / "one.tif", two_ships())
     two = write_raster(tmp_path / "two.tif", two_ships(), crs="EPSG:32632")
     code, out, _ = call(*base, one, two)

@@ -70,10 +70,10 @@ def damaged(path, value):
         (damaged(["categories", 1, "supercategory"], "trans\nport"), r"supercategory 'trans\\nport' has a control"),
         (damaged(["images", 1, "width"], 0), r"images\[1\] has size 0x20"),
         (damaged(["images", 1, "width"], "30"), r"images\[1\]\.width"),
-        (damaged(["images", 0, "file_name"], "../a.png"), "'../a.png' leaves the image folder"),
-        (damaged(["images", 0, "file_name"], "/etc/passwd"), "leaves the image folder"),
-        (damaged(["images", 0, "file_name"], "x\\..\\a.png"), "leaves the image folder"),
-        (damaged(["images", 0, "file_name"], ""), "leaves the image folder"),
+        (damaged(["images", 0, "file_name"], "../a.png"), "'../a.png' leads out of the image folder"),
+        (damaged(["images", 0, "file_name"], "/etc/passwd"), "leads out of the image folder"),
+        (damaged(["images", 0, "file_name"], "x\\..\\a.png"), "leads out of the image folder"),
+        (damaged(["images", 0, "file_name"], ""), "leads out of the image folder"),
         (damaged(["categories", 1, "id"], 1), r"categories\[1\] repeats the id 1"),
         (damaged(["categories", 1, "name"], "ship"), r"categories\[1\] repeats the name 'ship'"),
         (damaged(["annotations", 3, "id"], 0), r"annotations\[3\] repeats the id 0"),
@@ -119,7 +119,7 @@ def test_an_image_of_another_size_is_refused(coco, write_coco):
     file = write_coco(coco)
     coco["images"][0]["width"] = 31
     file.write_text(json.dumps(coco))
-    with pytest.raises(DataError, match="is 30x20 pixels, the annotation file says 31x20"):
+    with pytest.raises(DataError, match="is 30x20 pixels, but the annotation file says 31x20"):
         load_dataset(str(file)).read_image(0)
 
 
@@ -171,7 +171,7 @@ def test_an_image_of_more_than_8_bits_is_refused_and_not_cut_off(coco, write_coc
 def test_a_picture_that_is_turned_says_so(coco, write_coco):
     dataset = load_dataset(str(write_coco(coco)))
     Image.new("RGB", (20, 30)).save(dataset.image_root / "a.png")
-    with pytest.raises(DataError, match="20x30 pixels, the annotation file says 30x20; an orientation in its EXIF"):
+    with pytest.raises(DataError, match="20x30 pixels, but the annotation file says 30x20; EXIF orientation"):
         dataset.read_image(0)
 
 

@@ -97,8 +97,8 @@ def test_nothing_is_written_where_a_file_is_malformed(tmp_path):
     for text, message in (
         ("<annotation>", r"00012\.xml is not a VOC annotation file"),
         ("<html></html>", "its root is <html>"),
-        (original.replace("groundtrackfield", "castle"), "object 1 is a 'castle', which is no DIOR category"),
-        (original.replace("<xmin>0", "<xmin>left"), "<xmin> is 'left', expected a number"),
+        (original.replace("groundtrackfield", "castle"), "object 1 is a 'castle', which is not a DIOR category"),
+        (original.replace("<xmin>0", "<xmin>left"), "<xmin> is 'left'; expected a number"),
         (original.replace("bndbox", "box"), "has no <bndbox>"),
         ('<!DOCTYPE x [<!ENTITY a "b">]>' + original, "EntitiesForbidden"),
     ):
@@ -141,9 +141,9 @@ class Malicious:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"cos\nsystem\n(S'touch pwned'\ntR.", r"asks for os\.system"),
-        (b"c__builtin__\neval\n(S'1'\ntR.", r"asks for __builtin__\.eval|builtins\.eval"),
-        (pickle.dumps(np.array([object()], dtype=object)), "asks for|array of 'O8'"),
+        (b"cos\nsystem\n(S'touch pwned'\ntR.", r"refers to os\.system"),
+        (b"c__builtin__\neval\n(S'1'\ntR.", r"refers to __builtin__\.eval|builtins\.eval"),
+        (pickle.dumps(np.array([object()], dtype=object)), "refers to|array of 'O8'"),
         (pickle.dumps({"a": 1}), "holds a dict"),
         (pickle.dumps([1]), "object 0 has no category name"),
         (pickle.dumps([{"category": "ship", "bbox": [1, 2], "mask": {}}]), "no 'bbox' of four numbers"),
@@ -165,6 +165,6 @@ def test_a_mask_file_is_read_without_running_it(tmp_path, monkeypatch, content, 
 def test_a_malicious_object_is_never_made(tmp_path):
     root, masks = make_dior(tmp_path / "dior"), make_samrs(tmp_path / "ins")
     (masks / "00011.pkl").write_bytes(pickle.dumps([Malicious(tmp_path / "pwned")]))
-    with pytest.raises(DataError, match="it is refused and nothing was run"):
+    with pytest.raises(DataError, match="it was refused, and nothing was executed"):
         prepare_dior(root, masks=masks)
     assert not (tmp_path / "pwned").exists()

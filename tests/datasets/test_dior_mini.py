@@ -49,9 +49,9 @@ def test_files_are_put_where_they_belong(url, tmp_path):
     ("files", "message"),
     [
         ({**FILES, "two.txt": ("two.txt", "0" * 64)}, r"two\.txt is not the pinned file"),
-        ({**FILES, "three.txt": ("three.txt", "0" * 64)}, r"three\.txt cannot be fetched: 404"),
-        ({**FILES, "../three.txt": ("two.txt", "0" * 64)}, "leaves the image folder"),
-        ({**FILES, "/elsewhere/three.txt": ("two.txt", "0" * 64)}, "leaves the image folder"),
+        ({**FILES, "three.txt": ("three.txt", "0" * 64)}, r"three\.txt cannot be downloaded: 404"),
+        ({**FILES, "../three.txt": ("two.txt", "0" * 64)}, "leads out of the image folder"),
+        ({**FILES, "/elsewhere/three.txt": ("two.txt", "0" * 64)}, "leads out of the image folder"),
     ],
 )
 def test_one_wrong_file_leaves_nothing_behind(url, tmp_path, files, message):
@@ -61,7 +61,7 @@ def test_one_wrong_file_leaves_nothing_behind(url, tmp_path, files, message):
 
 
 def test_a_server_out_of_reach_is_a_clear_error(no_server, tmp_path):
-    with pytest.raises(DataError, match=rf"{no_server}/there/one\.json cannot be fetched.*another machine"):
+    with pytest.raises(DataError, match=rf"{no_server}/there/one\.json cannot be downloaded.*another machine"):
         dior_mini.fetch(tmp_path / "mini", url=f"{no_server}/", files=FILES)
     assert not list(tmp_path.iterdir())
 

@@ -74,7 +74,7 @@ def test_a_folder_of_images_alone_is_refused_with_the_next_step(tmp_path, consta
     with pytest.raises(DataError, match=r"has 1 images but no annotations.*earthinstruct predict --method NAME"):
         evaluate(constant, str(tmp_path / "mine"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"is no dataset: expected annotations\.json"):
+    with pytest.raises(DataError, match=r"is not a dataset: expected annotations\.json"):
         load_dataset(str(tmp_path / "empty"))
 
 
@@ -124,16 +124,16 @@ def test_the_names_of_a_yolo_folder(yolo, text, names):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nc: 2", r"data\.yaml has no names of classes; write .*classes\.txt, a name a line"),
-        ("names: ship", "has no names of classes"),
-        ("names: []", "has no names of classes"),
-        ("names: [ship, [harbor]]", "has no names of classes"),
-        ("- ship", "has no names of classes"),
+        ("nc: 2", r"data\.yaml has no class names; write .*classes\.txt, one name per line"),
+        ("names: ship", "has no class names"),
+        ("names: []", "has no class names"),
+        ("names: [ship, [harbor]]", "has no class names"),
+        ("- ship", "has no class names"),
         ("names: {0: ship, 2: harbor}", r"names the classes \[0, 2\]; expected 0 to 1, each once"),
         ("nc: 3\nnames: [ship, harbor]", "says nc: 3, but names 2 classes"),
         ("names: ['ship", r"data\.yaml is not YAML"),
         ("names: !!python/object/apply:os.system [exit]", r"data\.yaml is not YAML"),
-        ("names: [ship, ship]", "has the name 'ship' again for class 1"),
+        ("names: [ship, ship]", "has the repeated name 'ship' for class 1"),
     ],
 )
 def test_names_that_are_none_are_refused(yolo, text, message):
@@ -168,7 +168,7 @@ def test_the_file_wins_over_the_layouts(voc, coco):
 @pytest.mark.parametrize("text", ["ship\n\nharbor\n", "\nship\nharbor", "ship\nship\n"])
 def test_a_class_without_a_name_of_its_own_is_refused(yolo, text):
     (yolo / "classes.txt").write_text(text)
-    with pytest.raises(DataError, match=r"classes\.txt has (no name|the name 'ship' again) for class [01]"):
+    with pytest.raises(DataError, match=r"classes\.txt has (no name|the repeated name 'ship') for class [01]"):
         load_dataset(str(yolo))
 
 
@@ -185,7 +185,7 @@ def test_text_of_windows_is_read(yolo):
 
 def test_two_images_of_one_annotation_file_are_refused(yolo, voc):
     picture(voc / "JPEGImages" / "a.jpg", (8, 8))
-    with pytest.raises(DataError, match=r"a\.jpg and .*a\.png would both get the objects of one annotation file"):
+    with pytest.raises(DataError, match=r"a\.jpg and .*a\.png share an annotation file"):
         load_dataset(str(voc))
 
 

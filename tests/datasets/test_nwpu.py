@@ -66,8 +66,8 @@ def test_images_in_the_folder_images_are_found_by_name_and_by_path(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("(1,1),(4,5)", r"001\.txt, line 1 is '\(1,1\),\(4,5\)', expected"),
-        ("(1,1),(4,5),11", "line 1 has category 11, expected 1 to 10"),
+        ("(1,1),(4,5)", r"001\.txt, line 1 is '\(1,1\),\(4,5\)'; expected"),
+        ("(1,1),(4,5),11", "line 1 has category 11; expected 1 to 10"),
         ("(1,1),(1,5),1", r"line 1 has the corners \[1\.0, 1\.0, 1\.0, 5\.0\]"),
         ("(1,1),(4,inf),1", "expected"),
     ],
@@ -83,13 +83,13 @@ def test_a_malformed_line_is_named(tmp_path, line, message):
 def test_what_is_missing_is_named_with_the_next_step(tmp_path):
     with pytest.raises(DataError, match=r"positive image set\. Unpack the official download there"):
         prepare_nwpu(tmp_path)
-    with pytest.raises(DataError, match="give the folder that NWPU VHR-10 was unpacked to"):
+    with pytest.raises(DataError, match="give the folder into which NWPU VHR-10 was unpacked"):
         prepare_nwpu(tmp_path / "none")
     root = make_nwpu(tmp_path / "nwpu")
     with pytest.raises(DataError, match="give it with --annotations FILE"):
         prepare_nwpu(root, gt_boxes="mask")
     (root / "ground truth" / "003.txt").write_text("")
-    with pytest.raises(DataError, match=r"annotates images that .* does not have: 003"):
+    with pytest.raises(DataError, match=r"annotates images that are not in .*: 003"):
         prepare_nwpu(root)
 
 
@@ -98,9 +98,9 @@ def test_an_image_of_another_size_or_outside_the_folder_is_refused(tmp_path):
     content = reannotation()
     content["images"][0]["width"] = 9
     (root / "annotations.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"another size than .*positive image set/001\.jpg"):
+    with pytest.raises(DataError, match=r"differ in size from .*positive image set/001\.jpg"):
         prepare_nwpu(root)
     content["images"][0]["file_name"] = "../../secret.jpg"
     (root / "annotations.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match="leaves the image folder"):
+    with pytest.raises(DataError, match="leads out of the image folder"):
         prepare_nwpu(root)

@@ -14,7 +14,7 @@ from earthinstruct.errors import DataError, UnknownNameError
 
 
 def test_an_unknown_dataset_gets_a_suggestion():
-    with pytest.raises(UnknownNameError, match=r"did you mean 'nwpu'.*COCO file of your own"):
+    with pytest.raises(UnknownNameError, match=r"did you mean 'nwpu'.*your own COCO file"):
         load_dataset("nwppu")
 
 
@@ -88,5 +88,5 @@ def test_a_cache_that_cannot_be_written_is_said(tmp_path):
 
 def test_scenes_of_another_ground_truth_are_refused(small_split, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "TEST_SHA256", "0" * 64)
-    with pytest.raises(DataError, match=r"have another ground truth .* Please report"):
+    with pytest.raises(DataError, match=r"differs from version .* Please report"):
         cached_test_split(tmp_path)

@@ -8,8 +8,8 @@ from earthinstruct.metrics import (
     CATALOGUE,
     HEADLINES,
     PERCENT,
+    GeometryScores,
     Metrics,
-    PartScores,
     ProposalScores,
     Unit,
     Value,
@@ -18,17 +18,17 @@ from earthinstruct.metrics import (
 )
 from earthinstruct.metrics.catalogue import OBJECTS
 
-# scores that one kind of part does not have
+# scores that one kind of section does not have
 ABSENT = {"counting": {"ap_nc50", "ap50", "miou", "f1_5095"}, "box": {"mae", "rmse", "miou"}, "mask": {"mae", "rmse"}}
 
 
-def scores(part: type) -> set[str]:
-    return {name for name, kind in get_type_hints(part).items() if Value in (kind, *get_args(kind))}
+def scores(kind: type) -> set[str]:
+    return {name for name, of in get_type_hints(kind).items() if Value in (of, *get_args(of))}
 
 
 def test_every_score_of_a_result_is_in_the_catalogue_and_no_other():
-    of_part = {"proposals": ProposalScores, **dict.fromkeys(ABSENT, PartScores)}
-    expected = {f"{part}.{name}" for part, kind in of_part.items() for name in scores(kind) - ABSENT.get(part, set())}
+    sections = {"proposals": ProposalScores, **dict.fromkeys(ABSENT, GeometryScores)}
+    expected = {f"{at}.{name}" for at, kind in sections.items() for name in scores(kind) - ABSENT.get(at, set())}
     several = {"counting_from_instances", "proposals.at", "proposals.by_size", "sweep", "errors", "extra"}
     expected |= scores(Metrics) | several
     assert set(CATALOGUE) == expected

@@ -126,7 +126,7 @@ def test_after_a_sweep_only_what_reaches_the_threshold_is_given(build, file) -> 
         ({}, r"tally.. returned \[\]; expected"),
         ({"targets": np.zeros((3, 3))}, r"returned \['targets'\]; expected .* without 'targets', which is added"),
         ({"n": np.zeros(3)}, r"column 'n' has shape \(3,\); expected \(3, 3\), \(images, categories\)"),
-        ({"n": [[1], [1, 2]]}, "column 'n' is no array of numbers"),
+        ({"n": [[1], [1, 2]]}, "column 'n' is not an array of numbers"),
         ({"n": np.full((3, 3), "x")}, "column 'n' is an array of <U1; expected numbers"),
         ({"n": np.full((3, 3), np.nan)}, "column 'n' is nan of an image of category 'a'; expected finite"),
     ],
@@ -139,9 +139,9 @@ def test_a_tally_that_is_none_is_an_error_that_names_it(build, columns, message)
     ("score", "message"),
     [
         (lambda sums: None, "score.. is an array of object; expected numbers"),
-        (lambda sums: sums["half"].sum(), r"of shape \(3,\) returned shape \(\); expected the same shape"),
+        (lambda sums: sums["half"].sum(), r"of shape \(3,\) and returned shape \(\); expected the same shape"),
         # right for all images, wrong for the resamples
-        (lambda sums: sums["half"].reshape(-1)[:3], r"of shape \(20, 3\) returned shape \(3,\)"),
+        (lambda sums: sums["half"].reshape(-1)[:3], r"of shape \(20, 3\) and returned shape \(3,\)"),
         (lambda sums: sums["half"] / 0, "score.. is inf for category 'a'; expected finite numbers"),
         (lambda sums: sums["none"], r"score.. raised KeyError: 'none' \(test_extra.py, line \d+\)"),
     ],
@@ -191,7 +191,7 @@ def test_what_is_no_metric_says_so(tmp_path) -> None:
     file = tmp_path / "wrong.py"
     file.write_text("class Needs:\n    def __init__(self, size): ...\nclass Bare: ...\n")
     for name, message in (
-        ("Needs", "cannot be made: TypeError"),
+        ("Needs", "cannot be created: TypeError"),
         ("Bare", "has no `name`, `tally.truth, predicted.` and `score.sums.`"),
         ("Bear", "did you mean 'Bare'"),
     ):

@@ -24,12 +24,12 @@ from earthinstruct.metrics import (
 )
 from earthinstruct.metrics.scores import f1
 
-PARTS = ("counting", "box", "mask")
+GEOMETRIES = ("counting", "box", "mask")
 seeds = st.integers(0, 2**32 - 1)
 
 
-def tallies(metrics, part: str) -> dict[str, tuple[int, int, int]]:
-    return {name: (row.tp, row.fp, row.fn) for name, row in getattr(metrics, part).tally.items()}
+def tallies(metrics, geometry: str) -> dict[str, tuple[int, int, int]]:
+    return {name: (row.tp, row.fp, row.fn) for name, row in getattr(metrics, geometry).tally.items()}
 
 
 def test_by_hand(build) -> None:
@@ -117,11 +117,11 @@ def test_intervals_of_categories(build) -> None:
     targets = build.instances([(i, 0, 0, 0, 9, 9) for i in range(3)] + [(1, 1, 20, 0, 9, 9)])
     truth = build.truth(targets)
     found = build.predicted(targets.take(np.array([0, 3])), truth)
-    part = measure(truth, found).mask
+    found_mask = measure(truth, found).mask
     # recall of a over resamples of three images is 0, 1/3, 2/3 or 1, the ends each in (1/3)^3 = 3.7 % or more
-    assert part.per_category["a"].ci95["recall"] == (0, 1)
-    assert part.per_category["b"].ci95 == dict.fromkeys(("precision", "recall", "f1", "ap_nc50", "miou"), (1, 1))
-    assert part.per_category["c"].ci95 == {}
+    assert found_mask.per_category["a"].ci95["recall"] == (0, 1)
+    assert found_mask.per_category["b"].ci95 == dict.fromkeys(("precision", "recall", "f1", "ap_nc50", "miou"), (1, 1))
+    assert found_mask.per_category["c"].ci95 == {}
     assert measure(truth, found, resamples=0).mask.per_category["a"].ci95 == {}
 
 
@@ -133,11 +133,11 @@ def test_controls(build, protocol, scored) -> None:
     values = np.ones(40) if scored else None
     perfect = measure(truth, build.predicted(replace(targets, scores=values), truth, proposals=targets), protocol)
     empty = measure(truth, build.predicted(build.instances([]), truth), protocol)
-    for part in PARTS:
-        assert getattr(perfect, part).f1.value == 1
-        assert getattr(perfect, part).f1.ci95 == (1, 1)
-        assert getattr(empty, part).f1.value == 0
-        assert getattr(empty, part).f1.ci95 == (0, 0)
+    for geometry in GEOMETRIES:
+        assert getattr(perfect, geometry).f1.value == 1
+        assert getattr(perfect, geometry).f1.ci95 == (1, 1)
+        assert getattr(empty, geometry).f1.value == 0
+        assert getattr(empty, geometry).f1.ci95 == (0, 0)
     assert perfect.mask.miou.value == perfect.mask.ap_nc50.value == perfect.box.f1_5095.value == 1
     assert empty.mask.miou.value == empty.mask.ap_nc50.value == 0
     assert perfect.box.ap50 is None or perfect.box.ap50.value == 1
@@ -180,9 +180,9 @@ def test_edges(build, protocol, scored, edge) -> None:
     truth = build.truth(build.instances(there))
     predictions = build.instances(found, [0.5] * len(found) if scored else None)
     metrics = measure(truth, build.predicted(predictions, truth), protocol, sweep=scored, resamples=20)
-    for part, errors in (("box", metrics.errors.box), ("mask", metrics.errors.mask)):
-        assert tallies(metrics, part)["a"] == expected
-        assert getattr(metrics, part).f1.value == (None if f1_mean is None else pytest.approx(f1_mean))
+    for geometry, errors in (("box", metrics.errors.box), ("mask", metrics.errors.mask)):
+        assert tallies(metrics, geometry)["a"] == expected
+        assert getattr(metrics, geometry).f1.value == (None if f1_mean is None else pytest.approx(f1_mean))
         assert (errors.per_category["a"].correct, errors.total.duplicate) == (
             expected[0],
             2 if edge == "duplicate predictions" else 0,

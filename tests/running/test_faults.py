@@ -313,7 +313,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on_later(numbered, faulty, tmp_pat
     whole = run(f"{faulty}:Faulty", numbered, tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(RecordWriter, "write", full)
-        with pytest.raises(EarthInstructError, match=r"cannot be written: No space left on device; .*is kept"):
+        with pytest.raises(EarthInstructError, match=r"cannot be written: No space left on device; .*are kept"):
             run(f"{faulty}:Faulty", numbered, tmp_path / "full")
     assert predictions_file(tmp_path / "full").read_bytes().count(b"\n") == 4
     resumed = run(f"{faulty}:Faulty", numbered, tmp_path / "full")
@@ -480,7 +480,7 @@ def test_a_second_interrupt_stops_at_once(start, tmp_path):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=100)
     assert process.returncode == 130
-    assert b"the same command without --overwrite goes on from there" in said
+    assert b"continue with the same command without --overwrite" in said
 
 
 def wait_for_the_end_of_group(group):

@@ -48,12 +48,12 @@ def test_a_missing_box_is_taken_from_the_mask(results, dataset):
     [
         ("nothing", "is not a COCO results file"),
         ({"image_id": 1}, "a list of predictions"),
-        ([{**RESULT, "image_id": 8}], r"results\[0\] is for image 8, which dataset 'set' does not have"),
+        ([{**RESULT, "image_id": 8}], r"results\[0\] is for image 8, which is not in dataset 'set'"),
         ([{**RESULT, "category_id": 9}], r"category_id 9 and no label; known ids: 1, 4"),
         ([{"image_id": 0, "bbox": [1, 1, 4, 4]}], "category_id None"),
         ([{**RESULT, "score": "high"}], r"\$\[0\]\.score"),
         ([{"image_id": 0, "label": "ship"}], "neither a bbox nor a segmentation"),
-        ([RESULT, {"image_id": 0, "category_id": 1, "bbox": [1, 1, 4, 4]}], r"results\[1\]: either all entries"),
+        ([RESULT, {"image_id": 0, "category_id": 1, "bbox": [1, 1, 4, 4]}], r"results\[1\]: only some entries"),
         ([{**RESULT, "segmentation": {"size": [20, 30], "counts": [1]}}], "add up to 1 pixels"),
     ],
 )
@@ -121,7 +121,7 @@ def test_an_empty_folder_is_no_prediction(dataset, tmp_path):
     [
         ({"z.png": {"bboxes": []}}, "no image named 'z'"),
         ({"a.2": {"bboxes": []}}, "no image named 'a.2'"),
-        ({"a.png": {"bboxes": []}, "a": {"bboxes": []}}, "'a.png' and 'a' are one image of dataset 'set'"),
+        ({"a.png": {"bboxes": []}, "a": {"bboxes": []}}, "'a.png' and 'a' name the same image of dataset 'set'"),
         ({"a.png": {"bboxes": [[1, 2, 3, 4]], "scores": []}}, "1 bboxes and 0 scores"),
         ({"a.png": {"boxes": []}}, "is not a proposals file"),
     ],
@@ -138,7 +138,7 @@ def test_malformed_proposals_are_named(results, dataset, tmp_path, content, mess
     [
         ('{"image_id": 0, "lables": ["ship"]}', "unknown field `lables`"),
         ("{", "line 1"),
-        ('{"image_id": 8}', "image 8, which dataset 'set' does not have"),
+        ('{"image_id": 8}', "image 8, which is not in dataset 'set'"),
         ('{"image_id": 0}\n{"image_id": 0}', "image 0 has two predictions"),
         ('{"image_id": 0, "labels": ["ship"]}', "1 labels for 0 boxes"),
         ('{"image_id": 0, "labels": ["ship"], "boxes": [[1, 1, 2, 2]], "scores": []}', "0 scores for 1 boxes"),
@@ -147,7 +147,7 @@ def test_malformed_proposals_are_named(results, dataset, tmp_path, content, mess
         (
             '{"image_id": 0, "labels": ["ship"], "boxes": [[1, 1, 2, 2]], "scores": [0.5]}\n'
             '{"image_id": 7, "labels": ["ship"], "boxes": [[1, 1, 2, 2]]}',
-            "image 7 has no scores, and other images have",
+            "image 7 has no scores, but other images have",
         ),
     ],
 )
@@ -213,7 +213,7 @@ def test_a_shard_that_grows_a_thousandfold_is_not_held_in_memory(tmp_path: Path)
     assert found == digest.hexdigest()
     assert peak < 1 << 27  # pieces of 32 MiB, at most three at a time
     path.write_bytes(frame(1024) + frame(512, last=False))
-    with pytest.raises(DataError, match="it ends in the middle"):
+    with pytest.raises(DataError, match="the file is incomplete"):
         hash_predictions([path])
 
 
@@ -240,15 +240,15 @@ def test_a_full_temporary_folder_is_named(tmp_path: Path, dataset: Dataset, monk
         ("predictions-0.jsonl.zst", zstandard.compress(b"x" * 1000)[:-8], "predictions-0.jsonl.zst"),
         ("predictions-0.jsonl.zst", frame(1, window=28), "cannot be decompressed: .*requires too much memory"),
         ("predictions-1.jsonl", b'{"image_id": 0}\n', r"predictions-1.jsonl, line 1: image 0 has two predictions"),
-        ("predictions-0.jsonl.zst", zstandard.compress(b"{}\n"), "each once"),
-        ("predictions.jsonl", b'{"image_id": 7}\n', "each once"),
+        ("predictions-0.jsonl.zst", zstandard.compress(b"{}\n"), "expected either"),
+        ("predictions.jsonl", b'{"image_id": 7}\n', "expected either"),
         ("predictions-1.jsonl", b'{"image_id": 7, "labels": 1}\n', "line 1: Expected `array`, got `int`"),
     ],
 )
 def test_broken_shards(tmp_path: Path, dataset: Dataset, name: str, content: bytes, problem: str) -> None:
     folder = tmp_path / "shards"
     folder.mkdir()
-    if "zst" not in name or problem == "each once":
+    if "zst" not in name or problem == "expected either":
         (folder / "predictions-0.jsonl").write_bytes(b'{"image_id": 0}\n')
     (folder / name).write_bytes(content)
     with pytest.raises(DataError, match=problem):

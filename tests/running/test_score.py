@@ -93,9 +93,9 @@ def test_an_error_names_the_image(dataset: Dataset) -> None:
 @pytest.mark.usefixtures("one_at_a_time")
 def test_what_only_some_chunks_have(dataset: Dataset) -> None:
     bare = Record(7, ["ship"], [BOX], [MASK])
-    with pytest.raises(DataError, match="image 7 has no scores, and other images have"):
+    with pytest.raises(DataError, match="image 7 has no scores, but other images have"):
         scored(dataset, [full(0, ["ship"]), bare])
-    with pytest.raises(DataError, match=r"image 0 has no proposals\.scores, and other images have"):
+    with pytest.raises(DataError, match=r"image 0 has no proposals\.scores, but other images have"):
         scored(dataset, [Record(0, proposals=ProposalRecord([BOX])), full(7, ["ship"])])
     mask = scored(dataset, [full(0, ["ship"]), Record(7, ["ship"], [BOX], scores=[0.5])]).metrics.mask
     assert mask.f1.reason == "the prediction of image 7 has no masks"

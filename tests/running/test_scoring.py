@@ -135,8 +135,8 @@ def test_semantic_maps_are_scored_as_instances(dataset, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"classes": "classes.json", "counts": "counts"}, "semantic maps take neither counts nor proposals"),
-        ({"min_area": 3}, "min_area is for semantic maps; give their --classes"),
+        ({"classes": "classes.json", "counts": "counts"}, "counts and proposals cannot be added to semantic maps"),
+        ({"min_area": 3}, "min_area is for semantic maps; give --classes"),
     ],
 )
 def test_options_that_do_not_go_together(dataset, tmp_path, options, message):
@@ -328,7 +328,7 @@ def test_the_place_of_a_dataset_is_remembered_in_absolute_terms(constant, datase
     monkeypatch.chdir("/")
     assert load_run(folder).stored.dataset.read_image(0).shape == (20, 30, 3)
     moved = shutil.move(tmp_path / "set", tmp_path / "moved")
-    with pytest.raises(DataError, match=r"set/annotations.json; give its place now with --dataset PATH"):
+    with pytest.raises(DataError, match=r"set/annotations.json; give its path with --dataset PATH"):
         load_run(folder)
     assert load_run(folder, str(moved / "annotations.json")).result.task.name == "set/open_vocabulary"
 
@@ -356,4 +356,4 @@ def test_a_submission_does_not_choose_the_annotations_of_a_registered_dataset(co
     forged.write_text(json.dumps(content | {"annotations": content["annotations"][:1]}))
     score(folder, load_dataset(str(forged)), SETTING, label_map="exact", output=tmp_path, overwrite=True)
     problems = {finding.check: finding.problem for finding in validate(folder, folder / "result.json")}
-    assert "here it is" in problems["annotations"]
+    assert "expected" in problems["annotations"]

@@ -79,10 +79,10 @@ def test_what_does_not_fit_is_refused(tmp_path, dataset, drawn, classes):
     with pytest.raises(DataError, match="has no image named 'z'"):
         read_semantic_maps(folder, dataset, classes)
     folder = save(tmp_path / "size", "a", drawn.T)
-    with pytest.raises(DataError, match="is 20x30 pixels, its image is 30x20"):
+    with pytest.raises(DataError, match="is 20x30 pixels; expected 30x20"):
         read_semantic_maps(folder, dataset, classes)
     folder = save(tmp_path / "class", "a", np.full((20, 30), 9, np.uint8))
-    with pytest.raises(DataError, match=r"has the class 9, which .* does not name"):
+    with pytest.raises(DataError, match=r"has the class 9, which .* lacks"):
         read_semantic_maps(folder, dataset, classes)
     folder = save(tmp_path / "colours", "a", np.zeros((20, 30, 3), np.uint8))
     with pytest.raises(DataError, match="one channel of class numbers"):
@@ -91,7 +91,7 @@ def test_what_does_not_fit_is_refused(tmp_path, dataset, drawn, classes):
     with pytest.raises(DataError, match="has no semantic maps"):
         read_semantic_maps(tmp_path / "empty", dataset, classes)
     classes.write_text('{"1": "boat"}')
-    with pytest.raises(DataError, match="'boat', which is no category of dataset 'set': ship, harbor"):
+    with pytest.raises(DataError, match="'boat', which is not a category of dataset 'set'; known: ship, harbor"):
         read_semantic_maps(folder, dataset, classes)
 
 
@@ -120,7 +120,7 @@ def test_an_ambiguous_name_is_refused(coco, write_coco, tmp_path, drawn, classes
     file = tmp_path / "sem_seg_predictions.json"
     region = {"category_id": 3, "segmentation": dict(encode_mask(drawn == 3))}
     file.write_text(json.dumps([{"file_name": f"/{folder}/a.png", **region} for folder in "xy"]))
-    with pytest.raises(DataError, match=r"'/x/a\.png' and '/y/a\.png' are one image"):
+    with pytest.raises(DataError, match=r"'/x/a\.png' and '/y/a\.png' name the same image"):
         read_semantic_maps(file, load_dataset(str(write_coco(coco))), classes)
     coco["images"][1]["file_name"] = "other/a.png"
     with pytest.raises(DataError, match="two images named 'a'"):

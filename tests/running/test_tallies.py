@@ -73,7 +73,7 @@ def test_those_of_another_result_are_refused(run, constant, dataset, tmp_path):
 def test_a_damaged_file_is_named(run, damage):
     file = run / TALLIES_FILE
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(DataError, match=r"tallies\.npz cannot be used: .*; delete it to compare the predictions"):
+    with pytest.raises(DataError, match=r"tallies\.npz cannot be used: .*; delete it to compare by the predictions"):
         compare(run, run)
 
 

@@ -42,7 +42,7 @@ def test_a_category_is_itself_and_what_fits_two_is_refused(tmp_path):
     assert {label: m.category for label, m in ExactMapper().map(categories, categories).items()} == dict(
         zip(categories, categories, strict=True)
     )
-    with pytest.raises(DataError, match=r"label 'ship' stands for the categories \['Ship', 'ships'\].*--label-map"):
+    with pytest.raises(DataError, match=r"label 'ship' matches several categories, \['Ship', 'ships'\].*--label-map"):
         ExactMapper().map(["ship"], categories)
     assert FileMapper("map", {"ship": MappedLabel("Ship")}).map(["ship"], categories) == {"ship": MappedLabel("Ship")}
 

@@ -64,8 +64,8 @@ def test_a_parent_may_be_written_with_underscores():
     [
         (("open_vocab",), UnknownNameError, "did you mean 'open_vocabulary'"),
         (("open_subclass", "sport field"), UnknownNameError, "did you mean 'sports field'"),
-        (("open_ended", "sports field"), EarthInstructError, "goes with setting 'open_subclass'"),
-        (("all", None, "text"), EarthInstructError, "one task, not with 4"),
+        (("open_ended", "sports field"), EarthInstructError, "needs setting 'open_subclass'"),
+        (("all", None, "text"), EarthInstructError, "one task, not for 4"),
     ],
 )
 def test_wrong_names_are_answered(arguments, error, message):
@@ -97,5 +97,5 @@ def test_a_parent_named_all_does_not_replace_the_group_of_all():
 
 @pytest.mark.parametrize(("dataset", "parent"), [("own", ".."), ("own", "../../x"), ("", "x"), ("..", "x")])
 def test_a_task_whose_name_leaves_its_folder_is_refused(dataset, parent):
-    with pytest.raises(EarthInstructError, match="cannot name a folder"):
+    with pytest.raises(EarthInstructError, match="cannot be the name of a run folder"):
         tasks_of(dataset, Vocabulary(("court",), parents={parent: ("court",)}))

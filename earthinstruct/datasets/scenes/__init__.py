@@ -1,7 +1,7 @@
 """Drawn aerial scenes with exact ground truth: an embedded dataset that needs no download.
 
-Ten categories, boxes and masks of the visible pixels, three splits; every image can be generated alone from its split
-and index. Change `VERSION` with any change of the ground truth.
+It has ten categories, boxes and masks of the visible pixels, and three splits. Every image is generated from its split
+and index alone. Increase `VERSION` with every change of the ground truth.
 """
 
 from earthinstruct.datasets.scenes.cache import cached_test_split

@@ -1,4 +1,4 @@
-"""The test split on this machine: made on first use, and checked against its pinned hash every time."""
+"""The test split on this machine: generated on first use, and checked against a pinned hash on every use."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ def cached_test_split(cache: Path | None = None) -> Path:
     """The folder of the test split, with `annotations.json` and `images/`.
 
     Args:
-        cache: where generated datasets are kept; None: the user's cache folder.
+        cache: the folder for generated datasets; None: the user's cache folder.
 
     Raises:
-        DataError: it cannot be written, or this machine draws another ground truth than the pinned one.
+        DataError: the folder cannot be written, or the ground truth generated on this machine differs from the pinned
+            one.
     """
     folder = (cache or user_cache_path("earthinstruct")) / f"scenes-v{VERSION}" / "test"
     if _hash(folder) == TEST_SHA256:
         return folder
-    shutil.rmtree(folder, ignore_errors=True)  # of another release, or damaged
+    shutil.rmtree(folder, ignore_errors=True)  # from another release, or damaged
     try:
         draw_scenes(folder, "test")
     except DataError:
-        if _hash(folder) != TEST_SHA256:  # else another process has made it meanwhile
+        if _hash(folder) != TEST_SHA256:  # otherwise another process has just made it
             raise
     found = _hash(folder)
     if found != TEST_SHA256:
         raise DataError(
-            f"the scenes made in {folder} have another ground truth (sha256 {found}) than version {VERSION} "
-            f"({TEST_SHA256}); scores on them do not compare. Please report your platform and numpy version"
+            f"the ground truth of the scenes generated in {folder} (sha256 {found}) differs from version {VERSION} "
+            f"({TEST_SHA256}), so scores cannot be compared. Please report your platform and numpy version"
         )
     return folder
 

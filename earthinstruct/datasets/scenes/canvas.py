@@ -1,6 +1,6 @@
-"""The drawing surface: paints an antialiased picture and keeps, pixel by pixel, which object is visible where.
+"""The drawing surface: paints an antialiased picture, and records the visible object of every pixel.
 
-What the objects look like is in `objects`, where they stand in `layouts`.
+`objects` defines what objects look like, `layouts` where they are placed.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ Polygon = Sequence[Point]
 Item = TypeVar("Item")
 Pixel = TypeVar("Pixel", bound=np.generic)
 
-# Vertices are rounded to this many steps per pixel before a mask is drawn, and pixels are then decided in integers.
-# The last digit of sin and cos differs between C libraries and SIMD units; without the grid it could flip a pixel
-# and the ground truth would not be the same on every machine.
+# Vertices are rounded to this many steps per pixel before a mask is drawn, and the mask is computed in integers. The
+# last digit of sin and cos differs between C libraries and SIMD units. Without the grid it could flip a pixel, and the
+# ground truth would differ between machines.
 GRID = 16
 
-LEAST_VISIBLE_SHARE = 0.35  # of an object's area; an object that shows less is not drawn at all
+LEAST_VISIBLE_SHARE = 0.35  # of an object's area; an object that is less visible is not drawn
 LEAST_VISIBLE_PIXELS = 40
 
 
 class Material(IntEnum):
-    """What the ground is made of: decides the texture and what may stand there."""
+    """The material of the ground, which determines its texture and what may stand on it."""
 
     GRASS = 0
     SOIL = 1
@@ -50,35 +50,35 @@ class Material(IntEnum):
 class Dice:
     """Random choices from one seed.
 
-    Only the raw bits of PCG64 are used: numpy promises to keep those, but not the streams of its distributions.
+    Only the raw bits of PCG64 are used, because numpy guarantees these, but not the streams of its distributions.
     """
 
     def __init__(self, *seed: int) -> None:
         self._bits = np.random.PCG64(np.random.SeedSequence(seed))
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
-        """A number in [low, high)."""
+        """Draw a number in [low, high)."""
         return low + (high - low) * (int(self._bits.random_raw()) >> 11) * 2.0**-53
 
     def integer(self, low: int, high: int) -> int:
-        """An integer in [low, high], both included."""
+        """Draw an integer in [low, high], both included."""
         return low + int(self.uniform() * (high - low + 1))
 
     def chance(self, probability: float) -> bool:
-        """True with this probability."""
+        """Return True with this probability."""
         return self.uniform() < probability
 
     def choice(self, items: Sequence[Item]) -> Item:
-        """One of the items."""
+        """Choose one of the items."""
         return items[self.integer(0, len(items) - 1)]
 
     def shuffled(self, items: Iterable[Item]) -> list[Item]:
-        """The items in random order."""
+        """Put the items into random order."""
         keyed = [(self.uniform(), i, item) for i, item in enumerate(items)]
         return [item for _, _, item in sorted(keyed, key=lambda entry: entry[:2])]
 
     def tint(self, colour: Colour, amount: int = 10) -> Colour:
-        """The colour with its brightness and, less, its hue changed by up to `amount`."""
+        """Change the brightness of a colour by up to `amount`, and its hue by less."""
         light = self.uniform(-amount, amount)
         red, green, blue = (min(255, max(0, round(c + light + self.uniform(-amount, amount) / 3))) for c in colour)
         return red, green, blue
@@ -86,7 +86,7 @@ class Dice:
 
 @dataclass(frozen=True)
 class Frame:
-    """A place on the canvas: local coordinates are turned, scaled and moved to pixels.
+    """A local coordinate system on the canvas: rotated, scaled and moved.
 
     Attributes:
         x: origin, pixels from the left edge.
@@ -101,33 +101,33 @@ class Frame:
     scale: float = 1.0
 
     def point(self, x: float, y: float) -> Point:
-        """Local coordinates to pixels."""
+        """Convert local coordinates to pixels."""
         cos, sin = math.cos(self.angle) * self.scale, math.sin(self.angle) * self.scale
         return self.x + cos * x - sin * y, self.y + sin * x + cos * y
 
     def points(self, local: Iterable[Point]) -> list[Point]:
-        """Local coordinates to pixels."""
+        """Convert local coordinates to pixels."""
         return [self.point(x, y) for x, y in local]
 
     def at(self, x: float, y: float, turn: float = 0.0, scale: float = 1.0) -> Frame:
-        """The frame whose origin is at local (x, y), turned and scaled in addition."""
+        """Make a frame with its origin at local (x, y), further rotated and scaled."""
         px, py = self.point(x, y)
         return Frame(px, py, self.angle + turn, self.scale * scale)
 
 
 def rectangle(x0: float, y0: float, x1: float, y1: float) -> list[Point]:
-    """The four corners."""
+    """The four corners of a rectangle."""
     return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
 
 
 def arc(x: float, y: float, rx: float, ry: float, start: float, end: float, steps: int = 24) -> list[Point]:
-    """Points on an ellipse from one angle to another, radians."""
+    """Points on an ellipse from one angle to another, in radians."""
     angles = (start + (end - start) * i / steps for i in range(steps + 1))
     return [(x + rx * math.cos(a), y + ry * math.sin(a)) for a in angles]
 
 
 def disc(x: float, y: float, rx: float, ry: float | None = None, steps: int = 40) -> list[Point]:
-    """A whole ellipse."""
+    """Points on a whole ellipse."""
     return arc(x, y, rx, rx if ry is None else ry, 0.0, 2 * math.pi, steps)[:-1]
 
 
@@ -138,8 +138,8 @@ class Stencil:
     Attributes:
         top: first row of `inside`, pixels.
         left: first column of `inside`, pixels.
-        inside: bool (rows, columns); the part on the canvas.
-        area: pixels, those beyond the border of the canvas included.
+        inside: bool (rows, columns), cropped to the canvas.
+        area: number of pixels, including those outside the canvas.
     """
 
     top: int
@@ -148,13 +148,13 @@ class Stencil:
     area: int
 
     def of(self, layer: NDArray[Pixel]) -> NDArray[Pixel]:
-        """The view of a canvas layer that `inside` covers."""
+        """The view of a canvas layer at the place of `inside`."""
         rows, columns = self.inside.shape
         return layer[self.top : self.top + rows, self.left : self.left + columns]
 
 
 def rasterise(polygons: Iterable[Polygon], height: int, width: int) -> Stencil:
-    """The union of polygons (even-odd each), exactly: integers only once the vertices are on the grid."""
+    """Rasterise the union of polygons (even-odd each), exactly: in integers once the vertices are on the grid."""
     grids = [np.array([(round(x * GRID), round(y * GRID)) for x, y in polygon], dtype=np.int64) for polygon in polygons]
     vertices = np.concatenate(grids)
     left, top = (int(v) for v in vertices.min(axis=0) // GRID)
@@ -181,22 +181,22 @@ def rasterise(polygons: Iterable[Polygon], height: int, width: int) -> Stencil:
 
 
 class Canvas:
-    """A picture under construction with the visible pixels of each object.
+    """A picture being drawn, with the visible pixels of each object.
 
     Args:
-        width: pixels.
-        height: pixels.
-        sun: where shadows fall: the shift for one pixel of height, pixels.
+        width: width in pixels.
+        height: height in pixels.
+        sun: the shift of a shadow per pixel of height, in pixels.
 
     Attributes:
-        labels: category of each object, in order of drawing.
-        material: uint8 (height, width), what the ground is made of.
-        instances: int32 (height, width), the number of the visible object from 1, or 0.
+        labels: category of each object, in drawing order.
+        material: uint8 (height, width), material of the ground.
+        instances: int32 (height, width), number of the visible object from 1, or 0.
     """
 
     def __init__(self, width: int, height: int, sun: Point) -> None:
         self.width, self.height, self.sun = width, height, sun
-        self._zoom = 3 if max(width, height) <= 1024 else 2  # supersampling; less for the big ones to save memory
+        self._zoom = 3 if max(width, height) <= 1024 else 2  # supersampling; less for large images, to save memory
         self._picture = Image.new("RGB", (width * self._zoom, height * self._zoom))
         self._draw = ImageDraw.Draw(self._picture, "RGBA")
         self.material = np.full((height, width), Material.GRASS, dtype=np.uint8)
@@ -207,7 +207,7 @@ class Canvas:
 
     @property
     def reach(self) -> float:
-        """Half the diagonal, pixels: nothing farther from the centre can be seen."""
+        """Half the diagonal in pixels. Points farther from the centre are not visible."""
         return math.hypot(self.width, self.height) / 2
 
     def picture(self) -> NDArray[np.uint8]:
@@ -215,24 +215,24 @@ class Canvas:
         return np.array(self._picture.reduce(self._zoom))
 
     def paint(self, polygon: Polygon, colour: Colour, material: Material | None = None, alpha: int = 255) -> None:
-        """Fill a polygon of the picture; with a material, mark the ground below it as well."""
+        """Fill a polygon of the picture; with a material, also set the ground there."""
         self._draw.polygon(self._zoomed(polygon), fill=(*colour, alpha))
         if material is not None:
             stencil = rasterise([polygon], self.height, self.width)
             stencil.of(self.material)[stencil.inside] = material
 
     def line(self, points: Polygon, width: float, colour: Colour, alpha: int = 255) -> None:
-        """Draw a line, width in pixels; the ground truth stays as it is."""
+        """Draw a line, with its width in pixels. The ground truth does not change."""
         pixels = max(1, round(width * self._zoom))
         self._draw.line(
             self._zoomed(points), fill=(*colour, alpha), width=pixels, joint="curve" if pixels > 2 else None
         )
 
     def shadow(self, polygons: Sequence[Polygon], height: float, alpha: int = 110) -> None:
-        """Darken what the shadow of a body of this height (pixels) falls on."""
-        zoomed = [np.array(self._zoomed(polygon)) for polygon in polygons]
+        """Draw the shadow of a body of this height (pixels)."""
+        zoomed = [np.array(self._zoomed(outline)) for outline in polygons]
         shift = np.array(self.sun) * height * self._zoom
-        corners = np.concatenate([part + move for part in zoomed for move in (0 * shift, shift)])
+        corners = np.concatenate([polygon + move for polygon in zoomed for move in (0 * shift, shift)])
         left, top = (max(0, math.floor(v) - 1) for v in corners.min(axis=0))
         right, bottom = (math.ceil(v) + 2 for v in corners.max(axis=0))
         right, bottom = min(right, self._picture.width), min(bottom, self._picture.height)
@@ -241,9 +241,9 @@ class Canvas:
         mask = Image.new("L", (right - left, bottom - top))
         draw = ImageDraw.Draw(mask)
         steps = max(1, math.ceil(math.hypot(*shift) / 3))
-        for part in zoomed:
+        for polygon in zoomed:
             for i in range(steps + 1):
-                draw.polygon([tuple(p) for p in (part + shift * (i / steps) - (left, top)).tolist()], fill=alpha)
+                draw.polygon([tuple(p) for p in (polygon + shift * (i / steps) - (left, top)).tolist()], fill=alpha)
         self._picture.paste((12, 16, 26), (left, top), mask)
 
     def place(
@@ -255,17 +255,17 @@ class Canvas:
         over: Collection[str] = (),
         on: Collection[Material] = (),
     ) -> bool:
-        """Enter an object in the ground truth, unless too little of it or of what it covers would be seen.
+        """Add an object to the ground truth, unless it or an object that it covers would be hardly visible.
 
         Args:
             label: its category.
             outlines: polygons whose union is the object.
             least: the share of its area that must be on the canvas.
-            over: categories that it may cover in part.
+            over: categories that it may partly cover.
             on: materials that it must stand on; empty for any.
 
         Returns:
-            False: nothing was entered, and the object must not be painted.
+            Whether the object was added. Otherwise it must not be painted.
         """
         stencil = rasterise(outlines, self.height, self.width)
         visible = int(np.count_nonzero(stencil.inside))
@@ -284,7 +284,7 @@ class Canvas:
         return True
 
     def hide(self, polygon: Polygon, keep: float = 0.55) -> bool:
-        """Let something that is no object (a tree, a roof) cover objects, unless one would show less than `keep`."""
+        """Cover objects by a tree or a roof; refused if less than a share `keep` of one would stay visible."""
         stencil = rasterise([polygon], self.height, self.width)
         if not self._cover(stencil, None, keep):
             return False
@@ -292,19 +292,19 @@ class Canvas:
         return True
 
     def is_free(self, polygon: Polygon, on: Collection[Material]) -> bool:
-        """Whether no object is there and the ground is of the given materials only."""
+        """Whether the polygon holds no object and only ground of the given materials."""
         stencil = rasterise([polygon], self.height, self.width)
         if stencil.of(self.instances)[stencil.inside].any():
             return False
         return bool(np.isin(stencil.of(self.material)[stencil.inside], [int(m) for m in on]).all())
 
     def boxes(self) -> list[tuple[int, int, int, int]]:
-        """Left, top, right and bottom of each visible object, pixels, in the order of `labels`."""
+        """Left, top, right and bottom of each visible object in pixels, in the order of `labels`."""
         found = [box for box in ndimage.find_objects(self.instances) if box is not None]
         return [(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in found]
 
     def masks(self) -> tuple[RLE, ...]:
-        """The visible pixels of each object, in the order of `labels`."""
+        """Encode the visible pixels of each object, in the order of `labels`."""
         flat = self.instances.T.ravel()
         cuts = np.concatenate([[0], np.flatnonzero(np.diff(flat)) + 1, [flat.size]])
         owner = flat[cuts[:-1]]
@@ -333,5 +333,5 @@ class Canvas:
         return True
 
     def _zoomed(self, polygon: Polygon) -> list[Point]:
-        # Pillow counts from the centre of the first pixel, we from its corner
+        # Pillow measures from the centre of the first pixel, we from its corner
         return [(x * self._zoom - 0.5, y * self._zoom - 0.5) for x, y in polygon]

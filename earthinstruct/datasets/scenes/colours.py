@@ -6,7 +6,7 @@ Colour = tuple[int, int, int]
 
 
 def palette(codes: str) -> tuple[Colour, ...]:
-    """Colours from hexadecimal codes.
+    """Parse colours from hexadecimal codes.
 
     >>> palette("ff0000 00ff80")
     ((255, 0, 0), (0, 255, 128))
@@ -15,7 +15,7 @@ def palette(codes: str) -> tuple[Colour, ...]:
 
 
 def darker(colour: Colour, factor: float) -> Colour:
-    """The colour times a factor, which may also be above 1."""
+    """Multiply a colour by a factor, which may be above 1."""
     red, green, blue = (min(255, round(c * factor)) for c in colour)
     return red, green, blue
 

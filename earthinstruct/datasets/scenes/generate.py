@@ -1,4 +1,4 @@
-"""Scenes by split and index, and whole splits on disk as ordinary COCO datasets."""
+"""Generate single scenes by split and index, and write whole splits as COCO datasets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SPLITS: dict[str, int] = {"train": 600, "val": 48, "test": 48}
 
 _SPLIT_SEEDS = {"train": 0, "val": 1, "test": 2}
 
-# how many of every 48 images are of a kind: chosen so that each category has enough instances in a test split
+# images of each kind among every 48 images, chosen so that each category has enough instances in a test split
 _KINDS = {
     "airport": 6,
     "marina": 3,
@@ -50,7 +50,7 @@ class Scene:
         image: uint8 (height, width, 3), RGB.
         labels: category of each of n objects.
         masks: n masks of the visible pixels.
-        boxes: float64 (n, 4), COCO xywh in pixels: the bounds of the masks.
+        boxes: float64 (n, 4), COCO xywh in pixels: the bounding boxes of the masks.
         kind: what the scene shows: "airport", "marina", ...
     """
 
@@ -62,18 +62,18 @@ class Scene:
 
 
 def generate_scene(split: str, index: int, *, size: int | None = None, objects: int | None = None) -> Scene:
-    """Draw one scene; the same arguments give the same ground truth, on any machine and in any order.
+    """Draw one scene. The same arguments give the same ground truth, on any machine and in any order.
 
     Args:
         split: "train", "val" or "test".
         index: number of the image, from 0; may exceed the size of the split.
-        size: side of a square image, pixels; by default 384 to 512 and rarely square.
-        objects: for load tests: about this many small objects on a grid instead of a likely scene; `size` is then 512
-            by default.
+        size: side of a square image in pixels. By default, each side is 384 to 512.
+        objects: for load tests: draw about this number of small objects on a grid instead of a realistic scene. `size`
+            is then 512 by default.
 
     Raises:
-        UnknownNameError: there is no such split.
-        ContractError: `index` is negative, `size` is less than 128, or too many objects are asked for to be told apart.
+        UnknownNameError: the split does not exist.
+        ContractError: `index` is negative, `size` is less than 128, or `objects` is too large for the size.
 
     >>> scene = generate_scene("test", 0)
     >>> scene.image.shape[2], len(scene.labels) == len(scene.masks) == len(scene.boxes)
@@ -104,7 +104,7 @@ def generate_scene(split: str, index: int, *, size: int | None = None, objects: 
     else:
         kind = "load_test"
         layouts.load_test(canvas, dice, objects)
-    # noise has its own stream: what it draws must not move the ground truth of anything drawn later
+    # noise has its own random stream, so that it cannot change ground truth that is drawn later
     image = grounds.photograph(canvas, dice, np.random.Generator(np.random.PCG64(np.random.SeedSequence((*seed, 1)))))
     masks = canvas.masks()
     boxes = decode_rles(masks).boxes
@@ -113,7 +113,7 @@ def generate_scene(split: str, index: int, *, size: int | None = None, objects: 
 
 
 def _kind(split: str, index: int) -> str:
-    """The kind of an image: every run of 48 images holds each kind in its share, in random order."""
+    """Choose the kind of an image: every 48 consecutive images hold each kind in its share, in random order."""
     deck = [kind for kind, share in _KINDS.items() for _ in range(share)]
     turn, place = divmod(index, len(deck))
     return Dice(int(VERSION), _SPLIT_SEEDS[split], turn, 2).shuffled(deck)[place]
@@ -130,32 +130,31 @@ def draw_scenes(
 ) -> Path:
     """Write a split as a COCO dataset: `annotations.json` and `images/*.png`.
 
-    Everything is written to a temporary folder beside and renamed at the end, so a run that was killed leaves no
-    half-made dataset.
+    The folder is written atomically, so a killed run leaves no incomplete dataset.
 
     Args:
-        folder: where to; must not exist, or be empty.
+        folder: the folder to create; must be missing or empty.
         split: "train", "val" or "test".
-        images: how many, from index 0; by default the size of the split, and it may be more.
+        images: number of images, from index 0; by default the size of the split, which it may exceed.
         size: as in `generate_scene`.
         objects: as in `generate_scene`.
-        progress: called after each image with the number done and the total.
+        progress: a callback `(done, total)`, called after each image.
 
     Returns:
         The folder.
 
     Raises:
-        DataError: `folder` exists and is not empty, or cannot be written.
+        DataError: `folder` is not empty or cannot be written.
         ContractError: `images` is less than 1, or as in `generate_scene`.
-        UnknownNameError: there is no such split.
+        UnknownNameError: the split does not exist.
     """
     if split not in SPLITS:
         raise UnknownNameError("split", split, SPLITS)
     if images is not None and images < 1:
         raise ContractError(f"images must be at least 1, got {images}")
     folder = Path(folder)
-    with new_folder(folder, f"remove it or name another folder for the {split} split of scenes") as part:
-        _write(part, split, SPLITS[split] if images is None else images, size, objects, progress)
+    with new_folder(folder, f"remove it or give another folder for the {split} split of scenes") as unfinished:
+        _write(unfinished, split, SPLITS[split] if images is None else images, size, objects, progress)
     return folder
 
 
@@ -171,7 +170,7 @@ def _write(
     images: list[dict[str, Any]] = []
     number = 0
     with (folder / "annotations.json").open("w", encoding="utf-8") as file:
-        file.write('{"annotations": [')  # one at a time: a load test may have millions
+        file.write('{"annotations": [')  # written one by one, because a load test may have millions
         for index in range(total):
             scene = generate_scene(split, index, size=size, objects=objects)
             name = f"{split}_{index:05d}.png"
@@ -183,7 +182,7 @@ def _write(
                 number += 1
                 found = TrueObject(label, tuple(box.tolist()), mask, int(area))
                 annotation = coco_annotation(number, index + 1, CATEGORIES.index(label) + 1, found)
-                # last, as in every copy of the scenes: results name them by the hash of this file
+                # keep iscrowd last, as in all existing copies: results identify the dataset by the hash of this file
                 annotation["iscrowd"] = annotation.pop("iscrowd")
                 file.write((",\n" if number > 1 else "\n") + json.dumps(annotation))
             if progress is not None:

@@ -1,4 +1,4 @@
-"""What is no object: the ground and its texture, roads, houses, trees, and the camera (light, blur, noise)."""
+"""Everything but the objects: the ground and its texture, roads, houses, trees, and the camera (light, blur, noise)."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _TEXTURE: dict[Material, tuple[float, float, float, float]] = {
 
 
 def colour_of(material: Material, dice: Dice) -> Colour:
-    """A colour that the material may have."""
+    """Choose a colour of the material."""
     return dice.tint(dice.choice(COLOURS[material]), 8)
 
 
 def cover(
     canvas: Canvas, material: Material, dice: Dice, polygon: Polygon | None = None, colour: Colour | None = None
 ) -> Colour:
-    """Lay a material over a polygon or over everything; returns the colour it got."""
+    """Cover a polygon or the whole canvas with a material; returns its colour."""
     colour = colour or colour_of(material, dice)
     everything = rectangle(-1, -1, canvas.width + 1, canvas.height + 1)
     canvas.paint(polygon or everything, colour, material)
@@ -50,7 +50,7 @@ def cover(
 
 
 def road(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float, colour: Colour | None = None) -> Colour:
-    """A road along x, centred on the frame, with kerbs and a centre line; returns its colour."""
+    """Draw a road along x, centred on the frame, with kerbs and a centre line; returns its colour."""
     canvas.paint(
         frame.points(rectangle(-length / 2, -width / 2 - 2, length / 2, width / 2 + 2)),
         (150, 146, 138),
@@ -67,7 +67,7 @@ def road(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float, 
 
 
 def railway(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float) -> None:
-    """A railway line along x, centred on the frame: ballast, ties and rails."""
+    """Draw a railway line along x, centred on the frame: ballast, ties and rails."""
     ballast = dice.tint((122, 110, 98), 8)
     canvas.paint(frame.points(rectangle(-length / 2, -width / 2, length / 2, width / 2)), ballast, Material.ASPHALT)
     for i in range(int(length / 5)):
@@ -78,7 +78,7 @@ def railway(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: floa
 
 
 def tree(canvas: Canvas, x: float, y: float, radius: float, dice: Dice, keep: float | None = None) -> bool:
-    """A tree crown; with `keep` it may hide objects in part, without it stands only on free grass or soil."""
+    """Draw a tree crown. With `keep` it may partly hide objects; without, it stands only on free grass or soil."""
     phase, lobes = dice.uniform(0, 6.28), dice.integer(4, 6)
     crown = []
     for i in range(18):
@@ -100,7 +100,7 @@ def tree(canvas: Canvas, x: float, y: float, radius: float, dice: Dice, keep: fl
 
 
 def house(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float) -> bool:
-    """A house with a ridged roof along x, on free ground."""
+    """Draw a house with a ridged roof along x, on free ground."""
     outline = frame.points(rectangle(-length / 2, -width / 2, length / 2, width / 2))
     yard = frame.points(rectangle(-length / 2 - 2, -width / 2 - 2, length / 2 + 2, width / 2 + 2))
     if not canvas.is_free(yard, (Material.GRASS, Material.SOIL, Material.CONCRETE)):
@@ -122,7 +122,7 @@ def house(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float)
 
 
 def warehouse(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float) -> bool:
-    """A large flat roof with skylights, on free ground."""
+    """Draw a large flat roof with skylights, on free ground."""
     outline = frame.points(rectangle(-length / 2, -width / 2, length / 2, width / 2))
     if not canvas.is_free(outline, (Material.GRASS, Material.SOIL, Material.CONCRETE, Material.ASPHALT)):
         return False
@@ -138,7 +138,7 @@ def warehouse(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: fl
 
 
 def fields(canvas: Canvas, frame: Frame, dice: Dice, reach: float) -> None:
-    """Farmland: rectangles of soil and crops with furrows, over everything."""
+    """Cover the canvas with farmland: rectangles of soil and crops with furrows."""
     y = -reach
     while y < reach:
         height = dice.uniform(60, 150)
@@ -161,7 +161,7 @@ def fields(canvas: Canvas, frame: Frame, dice: Dice, reach: float) -> None:
 
 
 def photograph(canvas: Canvas, dice: Dice, noise: np.random.Generator) -> NDArray[np.uint8]:
-    """The picture as a camera sees it: textured ground, tinted and uneven light, blur and noise."""
+    """Photograph the canvas: textured ground, tinted and uneven light, blur and noise."""
     height, width = canvas.height, canvas.width
     material = np.where(canvas.instances > 0, np.uint8(Material.OBJECT), canvas.material)
     table = np.array([_TEXTURE[m] for m in Material], dtype=np.float32)
@@ -194,7 +194,7 @@ def photograph(canvas: Canvas, dice: Dice, noise: np.random.Generator) -> NDArra
 
 
 def _patches(noise: np.random.Generator, height: int, width: int, down: int, across: int) -> NDArray[np.float32]:
-    """Smooth noise of unit contrast with patches of the given size, pixels."""
+    """Smooth noise of unit contrast, with patches of the given size in pixels."""
     coarse = noise.standard_normal((height // down + 3, width // across + 3), dtype=np.float32)
     smooth = Image.fromarray(coarse).resize(
         (coarse.shape[1] * across, coarse.shape[0] * down), Image.Resampling.BICUBIC

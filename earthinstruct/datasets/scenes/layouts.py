@@ -1,7 +1,7 @@
-"""Kinds of scene: which grounds and objects stand where.
+"""The kinds of scenes: where grounds and objects are placed.
 
-Each layout draws from the ground up, in a frame turned at will around the centre of the image; what falls outside or
-would be hidden is refused by the canvas.
+Each layout draws from the ground up, in a frame with a random rotation around the centre of the image. The canvas
+refuses objects that would lie outside or be hidden.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _LAND = (Material.GRASS, Material.SOIL)
 
 
 def airport(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
-    """A runway or a terminal with parked airplanes."""
+    """Draw a runway or a terminal with parked airplanes."""
     reach = canvas.reach
     grounds.cover(canvas, dice.choice(_LAND), dice)
     tarmac = grounds.colour_of(dice.choice((Material.ASPHALT, Material.CONCRETE)), dice)
     length = dice.uniform(62, 112) * zoom
-    near = dice.uniform(-0.15, 0.05) * reach  # the apron is beyond, the runway on this side
+    near = dice.uniform(-0.15, 0.05) * reach  # the apron is beyond this line, the runway before it
     taxiway, runway = near - 0.3 * reach, near - 0.3 * reach - dice.uniform(58, 74) * zoom
     strip = grounds.colour_of(Material.ASPHALT, dice)
     half = 26 * zoom
@@ -90,7 +90,7 @@ def airport(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
 
 
 def marina(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
-    """Long piers with small boats on both sides, more than a hundred."""
+    """Draw long piers with more than a hundred small boats on both sides."""
     reach = canvas.reach
     shore = _coast(canvas, view, dice, dice.uniform(0.3, 0.42) * min(canvas.width, canvas.height))
     length = dice.uniform(22, 26) * zoom
@@ -121,7 +121,7 @@ def marina(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
 
 
 def port(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
-    """A quay with piers, ships along them and under way, tanks and warehouses on land."""
+    """Draw a quay with piers, ships at the piers and under way, and tanks and warehouses on land."""
     reach = canvas.reach
     shore = _coast(canvas, view, dice, dice.uniform(0.0, 0.2) * min(canvas.width, canvas.height))
     pitch = dice.uniform(104, 132) * zoom
@@ -144,7 +144,7 @@ def port(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
 
 
 def river(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
-    """A river with bridges, ships below them and vehicles above."""
+    """Draw a river with bridges, ships below them and vehicles on them."""
     reach = canvas.reach
     if dice.chance(0.4):
         grounds.fields(canvas, view, dice, reach)
@@ -176,7 +176,7 @@ def river(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
         lane, railway = view.at(x, (south + north) / 2, math.pi / 2), dice.chance(0.2)
         span = south - north
         if not objects.bridge(canvas, lane, dice, span, width, railway=railway):
-            continue  # it would hide a ship or hardly be seen: no way across here
+            continue  # the bridge would hide a ship or be hardly visible
         for side in (1, -1):
             piece = lane.at(side * (span / 2 + reach), 0)
             if railway:
@@ -199,7 +199,7 @@ def river(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
 
 
 def tank_farm(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
-    """Storage tanks in walled blocks, pipes and service roads between."""
+    """Draw storage tanks in walled blocks, with pipes and service roads between them."""
     reach = canvas.reach
     grounds.cover(canvas, dice.choice((Material.SOIL, Material.GRASS, Material.CONCRETE)), dice)
     dense = dice.chance(0.45)
@@ -254,7 +254,7 @@ def _tank_block(
 
 
 def sports(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
-    """A sports complex of everything: track, ball fields, courts, a car park."""
+    """Draw a sports complex: track, ball fields, courts, a car park."""
     _complex(
         canvas,
         view,
@@ -265,12 +265,12 @@ def sports(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
 
 
 def ballpark(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
-    """Several baseball fields and a car park."""
+    """Draw several baseball fields and a car park."""
     _complex(canvas, view, dice, zoom, ("baseball", "baseball", "baseball", "parking", "baseball", "basketball"))
 
 
 def stadium(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
-    """Running tracks with courts beside."""
+    """Draw running tracks with courts beside them."""
     _complex(canvas, view, dice, zoom, ("track", "track", "courts", "track", "tennis", "track", "parking"), (88, 116))
 
 
@@ -303,7 +303,7 @@ def _complex(
 
 
 def _facility(canvas: Canvas, frame: Frame, dice: Dice, height: float, zoom: float, waiting: list[str]) -> float:
-    """Build the next facility right of the frame; taken off the list only if it could be seen. Returns its width."""
+    """Draw the next facility right of the frame, and remove it from the list if it is visible. Returns its width."""
     kind, before = waiting.pop(0), len(canvas.labels)
     if kind == "track":
         width = height * 1.9
@@ -330,12 +330,12 @@ def _facility(canvas: Canvas, frame: Frame, dice: Dice, height: float, zoom: flo
 
 
 def _courts(canvas: Canvas, frame: Frame, dice: Dice, height: float, kind: str) -> float:
-    """Courts side by side, their long side across the row; some share one surface and touch. Returns the width."""
+    """Draw courts side by side, the long side across the row; some share a surface. Returns the width of the row."""
     rows = 1 if height < 120 or dice.chance(0.4) else 2
     length = height / rows - 6
     pad = dice.choice((1.0, 1.04, 1.14))
     tennis, basketball = objects.court_colours(dice), objects.floor_colours(dice)
-    if rows == 2:  # along the row instead
+    if rows == 2:  # long side along the row
         columns, pitch, turn = dice.integer(1, 2), length * 2 * pad, 0.0
         scale = min(length / 0.56, length * 2) * 0.96
     else:
@@ -352,7 +352,7 @@ def _courts(canvas: Canvas, frame: Frame, dice: Dice, height: float, kind: str) 
 
 
 def car_park(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
-    """Rows of parked cars between buildings."""
+    """Draw rows of parked cars between buildings."""
     reach = canvas.reach
     grounds.cover(canvas, dice.choice(_LAND), dice)
     side = 0.42 * min(canvas.width, canvas.height) * dice.uniform(0.8, 1.15)
@@ -380,7 +380,7 @@ def car_park(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
 
 
 def residential(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
-    """Streets, houses with gardens, parked and moving vehicles, here and there a court."""
+    """Draw streets, houses with gardens, parked and moving vehicles, and a few courts."""
     reach = canvas.reach
     grounds.cover(canvas, Material.GRASS, dice)
     width, block = 28 * zoom, dice.uniform(120, 150) * zoom
@@ -416,7 +416,7 @@ def residential(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
 
 
 def empty(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
-    """No object at all: farmland, open water, a forest or roofs."""
+    """Draw a scene without objects: farmland, open water, a forest or roofs."""
     reach = canvas.reach
     kind = dice.choice(("fields", "water", "forest", "roofs"))
     if kind == "water":
@@ -442,7 +442,7 @@ def empty(canvas: Canvas, view: Frame, dice: Dice, zoom: float) -> None:
 
 
 def load_test(canvas: Canvas, dice: Dice, count: int) -> None:
-    """About `count` small objects on a grid of pads, to measure speed and memory; not a likely place."""
+    """Draw about `count` small objects on a grid of pads, to measure speed and memory."""
     columns = max(1, math.ceil(math.sqrt(count)))
     cell = canvas.width / columns
     grounds.cover(canvas, Material.SOIL, dice)
@@ -469,7 +469,7 @@ def load_test(canvas: Canvas, dice: Dice, count: int) -> None:
 
 
 def _coast(canvas: Canvas, view: Frame, dice: Dice, shore: float) -> float:
-    """Water above the line y = shore of the frame, land with a quay below; returns the line."""
+    """Draw water above the line y = shore of the frame, and land with a quay below; returns the line."""
     reach = canvas.reach
     grounds.cover(canvas, Material.WATER, dice)
     grounds.cover(canvas, dice.choice(_LAND), dice, view.points(rectangle(-2 * reach, shore, 2 * reach, 2 * reach)))
@@ -480,7 +480,7 @@ def _coast(canvas: Canvas, view: Frame, dice: Dice, shore: float) -> float:
 
 
 def _sail(canvas: Canvas, view: Frame, dice: Dice, count: int, zoom: float, boats: bool = False) -> None:
-    """Ships under way, clear of what is there already."""
+    """Draw ships under way, clear of all existing objects."""
     reach = canvas.reach
     for _ in range(count):
         spot = view.at(dice.uniform(-0.9, 0.9) * reach, dice.uniform(-0.95, 0.1) * reach, dice.uniform(0, 6.28))
@@ -491,7 +491,7 @@ def _sail(canvas: Canvas, view: Frame, dice: Dice, count: int, zoom: float, boat
 
 
 def _waterfront(canvas: Canvas, view: Frame, dice: Dice, shore: float, zoom: float, tanks: bool) -> None:
-    """The land behind a quay: parked vehicles, then tanks or warehouses, then trees."""
+    """Draw the land behind a quay: parked vehicles, then tanks or warehouses, then trees."""
     reach = canvas.reach
     _traffic(canvas, view.at(0, shore + 19), dice, reach, 26, zoom, 0.3)
     x = -reach
@@ -508,7 +508,7 @@ def _waterfront(canvas: Canvas, view: Frame, dice: Dice, shore: float, zoom: flo
 
 
 def _traffic(canvas: Canvas, lane: Frame, dice: Dice, reach: float, width: float, zoom: float, density: float) -> None:
-    """Vehicles in both directions of a road along x."""
+    """Draw vehicles in both directions of a road along x."""
     for way in (1, -1):
         x = -reach
         while x < reach:
@@ -522,7 +522,7 @@ def _traffic(canvas: Canvas, lane: Frame, dice: Dice, reach: float, width: float
 
 
 def _bays(canvas: Canvas, frame: Frame, dice: Dice, length: float, zoom: float, share: float) -> None:
-    """A row of parking bays along x, a share of them taken."""
+    """Draw a row of parking bays along x, some of them occupied."""
     bay, depth = 12.5 * zoom, 23 * zoom
     count = int(length / bay)
     for i in range(count + 1):
@@ -537,7 +537,7 @@ def _bays(canvas: Canvas, frame: Frame, dice: Dice, length: float, zoom: float, 
 
 
 def _trees(canvas: Canvas, dice: Dice, count: int, zoom: float) -> None:
-    """Trees on free land, in part in groups."""
+    """Draw trees on free land, some in groups."""
     x, y = 0.0, 0.0
     for i in range(count):
         if i % 4 == 0 or dice.chance(0.3):
@@ -548,7 +548,7 @@ def _trees(canvas: Canvas, dice: Dice, count: int, zoom: float) -> None:
 
 
 def _overhang(canvas: Canvas, dice: Dice, count: int, zoom: float) -> None:
-    """Trees at the edge of objects on land, which hide a part of them."""
+    """Draw trees at the edge of objects on land, which they partly hide."""
     boxes = canvas.boxes()
     for _ in range(count if boxes else 0):
         x0, y0, x1, y1 = dice.choice(boxes)

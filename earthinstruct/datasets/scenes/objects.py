@@ -1,7 +1,7 @@
-"""How each category looks: one painter per category.
+"""The looks of the objects: one painter per category.
 
-Each enters its object in the ground truth first and paints only what was accepted; shadows and wakes are painted, but
-are no part of the object.
+A painter first adds its object to the ground truth, and paints it only if the canvas accepts it. Shadows and wakes are
+painted, but do not belong to the object.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from earthinstruct.datasets.scenes.colours import (
 
 
 def mirrored(half: list[Point]) -> list[Point]:
-    """A polygon symmetric in y from its half with y >= 0, nose to tail."""
+    """Mirror a half polygon with y >= 0, given from nose to tail, in y."""
     return half + [(x, -y) for x, y in reversed(half)]
 
 

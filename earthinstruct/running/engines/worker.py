@@ -188,7 +188,7 @@ class Worker:
         except BaseException as error:  # also sys.exit() and a panic of a Rust library, which are not Exceptions
             known = error.usage if isinstance(error, PredictionError) else None
             total = Usage({"total": time.perf_counter() - started})
-            return Record.of_failure(image_id, self._reason(error), Usage.total([known or Usage(), total]))
+            return Record.of_failure(image_id, self._reason(error), Usage.join([known or Usage(), total]))
         finally:
             self._end_copies()
 

@@ -99,7 +99,7 @@ class LvlmOwl:
             return Prediction(scores=np.zeros(0), usage=asked)
         started = time.perf_counter()
         found = self._detector.detect(image, names)
-        usage = Usage.total([asked, Usage({"detector": time.perf_counter() - started})])
+        usage = Usage.join([asked, Usage({"detector": time.perf_counter() - started})])
         return found.prediction(names, image.shape, usage)
 
     def skip(self, task: Task) -> str | None:

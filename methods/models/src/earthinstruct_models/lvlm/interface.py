@@ -126,7 +126,7 @@ def answered(outcomes: Sequence[Reply | LvlmError]) -> list[Reply]:
     for outcome in outcomes:
         if isinstance(outcome, LvlmError):
             others = (Usage({}, reply.input_tokens, reply.output_tokens) for reply in replies)
-            outcome.usage = Usage.total([*others, outcome.usage or Usage()])
+            outcome.usage = Usage.join([*others, outcome.usage or Usage()])
             raise outcome
     return replies
 
