@@ -121,7 +121,7 @@ def test_a_picture_that_would_start_a_program_is_not_decoded(coco, write_coco):
 
 
 def test_a_pickle_payload_in_a_mask_file_is_refused(tmp_path):
-    with pytest.raises(DataError, match="is refused and nothing was run"):
+    with pytest.raises(DataError, match="was refused, and nothing was executed"):
         parse_samrs(pickle.dumps([Payload(tmp_path / "ran")]), Path("masks.pkl"))
     assert not (tmp_path / "ran").exists()
 

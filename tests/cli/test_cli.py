@@ -256,7 +256,7 @@ def test_without_methods_the_way_to_get_them_is_said(call, method, file, monkeyp
         assert "pip install -e methods/models -e methods/instructsam" in out + err
     asked = ("--dataset", file, "--setting", "open_ended", "--label-map", "clip:small")
     _, _, err = call("evaluate", "--method", f"{method}:Finds", *asked)
-    assert "comes with earthinstruct-instructsam" in err
+    assert "is in earthinstruct-instructsam" in err
 
 
 def test_doctor_says_what_one_method_lacks(call, method, tmp_path):
