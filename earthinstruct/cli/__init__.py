@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: standard output cannot be written: {error}; what went into files is there", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
-        print("\nstopped; what was predicted is kept, and the same command goes on from there", file=sys.stderr)
+        print("\nstopped; the predictions made so far are kept: continue with the same command", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -145,4 +145,4 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
 
 def _stopped(arguments: argparse.Namespace) -> str:
     again = "the same command without --overwrite" if arguments.overwrite else "the same command"
-    return f"stopped; what was predicted is kept in {arguments.output}, and {again} goes on from there"
+    return f"stopped; the predictions made so far are kept in {arguments.output}: continue with {again}"

@@ -459,7 +459,7 @@ def test_an_interrupt_finishes_the_images_in_hand_and_says_how_to_go_on(start, n
     (tmp_path / "gate").touch()
     _, said = process.communicate(timeout=100)
     assert process.returncode == 130
-    assert b"the same command goes on from there" in said
+    assert b"continue with the same command" in said
     assert b"Traceback" not in said
     after = file.read_bytes()
     assert after.startswith(before)
