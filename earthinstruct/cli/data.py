@@ -152,8 +152,9 @@ def _accepted() -> bool:
 
 def _print_prepared(prepared: Prepared, options: str) -> None:
     """The counts beside the published ones, what differs, and the next step."""
-    from rich.console import Console
     from rich.table import Table
+
+    from earthinstruct.results import print_blocks
 
     known = prepared.known
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -171,7 +172,7 @@ def _print_prepared(prepared: Prepared, options: str) -> None:
 
     differing = [name for name, found in prepared.counts.items() if add(name, found, known[name] if known else None)]
     add("all", sum(prepared.counts.values()), sum(known.values()) if known else None)
-    Console().print(table)
+    print_blocks([table])
     if known is None:
         print("no counts by category are published for this split")
     elif differing:

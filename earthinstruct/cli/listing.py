@@ -14,7 +14,7 @@ KINDS = ("methods", "datasets", "tasks", "metrics")
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("list", help="what there is: methods, datasets, tasks, metrics", description=__doc__)
+    parser = verbs.add_parser("list", help="list methods, datasets, tasks or metrics", description=__doc__)
     parser.add_argument("what", metavar="WHAT", help=", ".join(KINDS))
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of your datasets")
     options.add_json_flag(parser)
@@ -43,19 +43,19 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         options.write_json(arguments, rows)
         return 0
-    from rich.console import Console
     from rich.table import Table
 
     from earthinstruct.registry import more_methods
+    from earthinstruct.results import print_blocks
 
     if arguments.what == "methods":
         rows = [{**row, "missing": _in_brief(row["missing"] or "")} for row in rows]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for key in rows[0]:
-        table.add_column(key, overflow="fold")
+        table.add_column(key, overflow="fold", no_wrap=key in ("name", "from"))
     for row in rows:
         table.add_row(*(str(value or "") for value in row.values()))
-    Console().print(table)
+    print_blocks([table])
     if arguments.what == "methods" and any(row["missing"] for row in rows):
         print("earthinstruct doctor --method NAME says how to get what is missing")
     if arguments.what == "methods" and (more := more_methods()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING, TypeAlias
@@ -45,11 +46,11 @@ def print_blocks(blocks: Iterable[Block], console: Console | None = None) -> Non
 
     Args:
         blocks: tables, text and lines.
-        console: where to; None: standard output.
+        console: where to; None: standard output. A pipe has no width to fit, so nothing wraps there.
     """
     from rich.console import Console
 
-    console = console or Console()
+    console = console or Console(width=None if sys.stdout.isatty() else _WIDEST)
     for block in blocks:
         if isinstance(block, str):
             console.print(block, markup=False, emoji=False, highlight=False, soft_wrap=True)
