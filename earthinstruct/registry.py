@@ -40,7 +40,7 @@ class Plugin:
     entry_point: EntryPoint
 
     def load(self) -> Any:
-        """What is behind it: a class, a function, or for a dataset a `DatasetSource`.
+        """Load the plug-in: a class, a function, or for a dataset a `DatasetSource`.
 
         Raises:
             PluginError: importing it failed.
@@ -91,7 +91,7 @@ def method_factory(name: str) -> Callable[..., Any]:
 
 
 def more_methods() -> str:
-    """How to get more methods, where there are none but the controls; else nothing."""
+    """How to get more methods, if only the controls are installed; otherwise empty."""
     ours = __name__.partition(".")[0]
     return "" if any(plugin.distribution != ours for plugin in plugins(METHODS).values()) else MORE_METHODS
 
@@ -102,7 +102,7 @@ def load_named(group: str, name: str, own: str) -> Any:
     Args:
         group: the group of entry points that has the registered names.
         name: a registered name, `package.module:Class` or `path/file.py:Class`.
-        own: how one gives one's own, for who asks for a name that there is not.
+        own: how to give your own, for the message about an unknown name.
 
     Raises:
         UnknownNameError: no such name.
@@ -149,7 +149,7 @@ def load_class(kind: str, name: str) -> Any:
 
 
 def _kind(group: str) -> str:
-    """What a group has, in the singular: "method"."""
+    """The kind of a group's entries, in the singular: "method"."""
     return group.rpartition(".")[2].rstrip("s")
 
 

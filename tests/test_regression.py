@@ -3,10 +3,18 @@ from msgspec.structs import replace
 
 from earthinstruct import evaluate
 from earthinstruct.cli import main
-from earthinstruct.errors import DataError
+from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.files import as_json
 from earthinstruct.metrics import Value
-from earthinstruct.results import guarded_for, metric_values, moved_values, new_values, read_result
+from earthinstruct.results import (
+    check,
+    guard_results,
+    guarded_for,
+    metric_values,
+    moved_values,
+    new_values,
+    read_result,
+)
 
 
 @pytest.fixture
@@ -131,3 +139,18 @@ def test_the_pytest_fixture_fails_when_a_value_moved(run, tmp_path, assert_resul
     guarded.write_bytes(as_json(with_f1(run[1], 0.9)))
     with pytest.raises(AssertionError, match="metric values moved"):
         assert_result_unchanged(file, guarded)
+
+
+def test_several_results_do_not_go_into_one_file(constant, dataset, tmp_path):
+    evaluate(constant, dataset, output=tmp_path / "runs", resamples=0)
+    with pytest.raises(EarthInstructError, match=r"holds 3 results, and .*one\.json is one file; give a folder"):
+        guard_results(tmp_path / "runs", tmp_path / "one.json")
+    assert not (tmp_path / "one.json").exists()
+
+
+def test_a_guarded_task_that_was_not_run_is_named_also_beside_one_result(constant, dataset, tmp_path):
+    evaluate(constant, dataset, output=tmp_path / "runs", resamples=0)
+    guard_results(tmp_path / "runs", tmp_path / "guarded")
+    (one,) = evaluate(constant, dataset, setting="open_ended", output=tmp_path / "one", resamples=0).folders
+    assert len(check(tmp_path / "one", tmp_path / "guarded").not_run) == 2
+    assert check(one, tmp_path / "guarded").ok  # a run folder alone is one result

@@ -41,14 +41,13 @@ VERBS = (
     new_method,
     doctor,
 )
-OK, FINDING, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 class _Parser(argparse.ArgumentParser):
     """Argument errors in one line, with a suggestion for a misspelt verb."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"error: {message}\nFor help: {self.prog} --help\n")
+        self.exit(options.USAGE, f"error: {message}\nFor help: {self.prog} --help\n")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """The one place where argparse holds a word against the words that it may be."""
@@ -72,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb.
 
     Args:
-        arguments: the words after the program's name; None: those of this process.
+        arguments: the words after the program's name; None: `sys.argv`.
 
     Returns:
         0: done; 1: a finding (failed images, a check that does not hold); 2: invalid input;
@@ -86,19 +85,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except EarthInstructError as error:
         print(f"error: {error}", file=sys.stderr)
-        return USAGE
+        return options.USAGE
     except BrokenPipeError:  # whoever read the output has seen enough, as `head` does
         _print_no_more()
-        return FINDING
+        return options.FINDING
     except (OSError, ValueError) as error:
         if not _printing_fails():
             raise
         _print_no_more()
         print(f"error: standard output cannot be written: {error}; what went into files is there", file=sys.stderr)
-        return USAGE
+        return options.USAGE
     except KeyboardInterrupt:
-        print("\nstopped; the predictions made so far are kept: continue with the same command", file=sys.stderr)
-        return INTERRUPTED
+        print("\nstopped", file=sys.stderr)
+        return options.INTERRUPTED
 
 
 def _printing_fails() -> bool:

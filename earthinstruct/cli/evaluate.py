@@ -18,8 +18,6 @@ from earthinstruct.cli.progress import progress_bars
 if TYPE_CHECKING:
     from earthinstruct.running import Evaluation
 
-_FOLLOWS_SIGINT = 130
-
 
 def register(verbs: Any) -> None:
     """Add the verb."""
@@ -78,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         evaluation = _evaluate(arguments)
     except KeyboardInterrupt:
         print(_stopped(arguments), file=sys.stderr)
-        return _FOLLOWS_SIGINT
+        return options.INTERRUPTED
     print_blocks(evaluation.blocks())
     options.write_json(arguments, evaluation.results)
     if not evaluation.results:

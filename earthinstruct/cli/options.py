@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 _STANDARD_OUTPUT = "-"
 
+# exit codes
+OK, FINDING, USAGE, INTERRUPTED = 0, 1, 2, 130
+
 
 def at_least(least: int) -> Callable[[str], int]:
     """An option's type: a whole number that is not less than this."""

@@ -232,14 +232,12 @@ class ExtraScores(msgspec.Struct, frozen=True, omit_defaults=True):
         per_category: category -> its score.
         groups: group -> mean over the group's categories.
         unit: the unit of the score; None: a fraction.
-        distribution: the distribution of the metric; None: it was given as a file, a module or an object.
     """
 
     mean: Value
     per_category: dict[str, Value]
     groups: dict[str, float | None]
     unit: str | None = None
-    distribution: str | None = None
 
 
 class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,23 +57,31 @@ class Run:
         self.manifest = Manifest(SCHEMA_VERSION, task_info(task, dataset, self.n_images), method, dataset.origin)
         self.n_failed = 0
         self._done: set[ImageId] = set()
+        self._writer: RecordWriter | None = None
         self._spent: dict[ImageId, Usage] = {}  # usage of images that failed in earlier attempts
 
     @contextmanager
     def open(self, overwrite: bool) -> Iterator[Run]:
-        """Lock the folder, find its predictions, and accept more.
+        """Lock the folder, and refuse one that holds another run. Nothing in it is changed before `begin`.
 
         Raises:
             EarthInstructError: the folder is in use, holds another run, or cannot be written.
         """
-        with ExitStack() as held:
-            held.enter_context(folder_lock(self.folder))
-            with self._written():
-                self._prepare_folder(overwrite)
-                self._find_answers()
-                self._writer = RecordWriter(self.file)
-            held.callback(self._close)
+        with folder_lock(self.folder), closing(self):
+            if not overwrite:
+                self._refuse_another()
             yield self
+
+    def begin(self, overwrite: bool) -> None:
+        """Find the predictions in the folder, or remove them, and accept more.
+
+        Raises:
+            DataError: the folder cannot be written, or its predictions are malformed.
+        """
+        with self._written():
+            self._prepare_folder(overwrite)
+            self._find_answers()
+            self._writer = RecordWriter(self.file)
 
     @contextmanager
     def hold(self, overwrite: bool, *, in_place: bool) -> Iterator[Run]:
@@ -112,6 +120,8 @@ class Run:
         Raises:
             DataError: the folder cannot be written.
         """
+        if self._writer is None:
+            raise RuntimeError("begin() comes before the first prediction")
         spent = self._spent.pop(record.image_id, None)
         with self._written():
             self._writer.write(record if spent is None else record.after(spent))
@@ -141,7 +151,7 @@ class Run:
         Raises:
             DataError: the folder cannot be written.
         """
-        self._close()
+        self.close()
         with self._written():
             # records were written in the order in which workers finished, retried images last
             sort_records(self.file, {image.id: place for place, image in enumerate(self.dataset.images)})
@@ -154,9 +164,11 @@ class Run:
             DataError: the folder cannot be written.
         """
         with self._written():
+            # in this order, tallies never lie beside a result that is not theirs
+            (self.folder / TALLIES_FILE).unlink(missing_ok=True)
             replace_file(self.folder / "run.json", as_json(self.manifest))
-            write_tallies(self.folder, result, self.task.groups, tallies)
             replace_file(self.folder / "result.json", as_json(result))
+            write_tallies(self.folder, result, self.task.groups, tallies)
 
     def _find_answers(self) -> None:
         """Find the images with a prediction. Failures are removed, to be tried again, but their usage is kept."""
@@ -167,9 +179,15 @@ class Run:
                 raise DataError(f"{error}; {_START_AGAIN}") from error
             self._done = answered & set(self.image_ids)
 
-    def _close(self) -> None:
-        with self._written():
-            self._writer.close()
+    def close(self) -> None:
+        """Accept no more predictions.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        if self._writer is not None:
+            with self._written():
+                self._writer.close()
 
     @contextmanager
     def _written(self) -> Iterator[None]:
@@ -183,13 +201,11 @@ class Run:
             ) from error
 
     def _prepare_folder(self, overwrite: bool) -> None:
-        manifest_file = self.folder / "run.json"
         if overwrite:
             others = (self.folder / name for name in ("run.json", "result.json", TALLIES_FILE))
             for path in (*others, *self._predictions()):
                 path.unlink(missing_ok=True)
-        self._refuse_another()
-        replace_file(manifest_file, as_json(self.manifest))
+        replace_file(self.folder / "run.json", as_json(self.manifest))
 
     def _predictions(self) -> list[Path]:
         return list(self.folder.glob("predictions*.jsonl*"))

@@ -1,4 +1,4 @@
-"""`check`: results held against guarded results, the values that moved, and guarded results that were not run."""
+"""`check`: compares results with guarded results, and names values that moved and guarded results that were not run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CheckedResult:
-    """A result held against its guarded result.
+    """A result compared with its guarded result.
 
     Attributes:
         result: the result file.
@@ -36,7 +36,7 @@ class CheckedResult:
         task: the name of its task.
         protocol: its protocol.
         n_values: how many values are guarded.
-        moved: those that differ by more than the tolerance.
+        moved: the values that differ by more than the tolerance.
         new: values that the guarded result does not have.
     """
 
@@ -83,7 +83,7 @@ class Checked(Shown):
 
 @checked_arguments
 def check(result: Path | str, against: Path | str, *, tolerance: float = TOLERANCE) -> Checked:
-    """Hold results against guarded results. For CI.
+    """Compare results with guarded results. For CI.
 
     Args:
         result: a result file, a run folder, or a folder of run folders.
@@ -110,7 +110,8 @@ def check(result: Path | str, against: Path | str, *, tolerance: float = TOLERAN
                 new=new_values(one, guarded),
             )
         )
-    absent = not_run([one for _, one in found], Path(against)) if len(found) > 1 else []
+    of_runs = Path(result).is_dir() and not (Path(result) / "result.json").is_file()
+    absent = not_run([one for _, one in found], Path(against)) if of_runs else []
     return Checked(tolerance, rows, [str(file) for file in absent], str(result))
 
 
@@ -126,6 +127,9 @@ def guard_results(result: Path | str, against: Path | str) -> list[Path]:
         The files written.
 
     Raises:
-        EarthInstructError: a file is missing or malformed.
+        EarthInstructError: a file is missing or malformed, or several results would go into one file.
     """
-    return [guard(file, one, Path(against)) for file, one in results_in(Path(result))]
+    found = results_in(Path(result))
+    if len(found) > 1 and Path(against).suffix == ".json":
+        raise EarthInstructError(f"{result} holds {len(found)} results, and {against} is one file; give a folder")
+    return [guard(file, one, Path(against)) for file, one in found]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from earthinstruct.results.result import Result
 TALLIES_FILE = "tallies.npz"
 _HEAD, _IMAGES = "head", "images"
 _HEADER_OF_ARRAY = 1 << 10  # bytes; an upper bound
+_LARGEST_HEAD = 1 << 30  # bytes: ids of many millions of images
+# what zipfile and NumPy raise for damaged files
+_DAMAGED = (DataError, KeyError, OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 class _Head(msgspec.Struct):
@@ -84,7 +88,7 @@ def write_tallies(
 
 
 def read_tallies(folder: Path, result: Result) -> StoredTallies | None:
-    """Read the tallies of a result; None if its folder has none, as after earlier releases.
+    """Read the tallies of a result; None if its folder has none.
 
     Raises:
         DataError: the file is malformed, or belongs to another result.
@@ -94,12 +98,15 @@ def read_tallies(folder: Path, result: Result) -> StoredTallies | None:
         return None
     try:
         with zipfile.ZipFile(path) as file:
-            content = file.read(f"{_HEAD}.npy")
+            entry = file.getinfo(f"{_HEAD}.npy")
+            if entry.file_size > _LARGEST_HEAD:
+                raise DataError(f"{entry.filename} has {entry.file_size} bytes; expected at most {_LARGEST_HEAD}")
+            content = file.read(entry)
             head = decode_json(_array(content).tobytes(), msgspec.json.Decoder(_Head), "{error}")
             if head != _head(result, head.images, head.categories, head.groups):
                 raise DataError("it belongs to another result")
             stored = _tallies(file, head)
-    except (DataError, KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise DataError(
             f"{path} cannot be used: {error}; delete it to compare by the predictions, or score them again"
         ) from error
@@ -135,13 +142,17 @@ def _tallies(file: zipfile.ZipFile, head: _Head) -> dict[str, Tally]:
     found = {}
     for name, of_tally in columns.items():
         chosen = of_tally.pop(_IMAGES, None)
-        own = images if chosen is None else tuple(images[i] for i in chosen.tolist())
+        if chosen is not None and (chosen.dtype.kind != "i" or ((chosen < 0) | (chosen >= len(images))).any()):
+            raise DataError(f"{name}/{_IMAGES} must hold indices of {len(images)} images")
+        own = images if chosen is None else tuple(images[i] for i in chosen.ravel().tolist())
         for column, values in of_tally.items():
             if values.shape != (len(own), shape[1]) or values.dtype.kind not in "if":
                 raise DataError(
                     f"{name}/{column} is {values.dtype} of shape {values.shape}; expected numbers of {shape}"
                 )
         found[name] = Tally(own, categories, of_tally)
+    if "box" not in found:
+        raise DataError("the tally of boxes is missing")
     return found
 
 

@@ -99,8 +99,8 @@ def evaluate(
     """Run a method, then score it.
 
     Args:
-        method: a method, or the name of one.
-        dataset: a dataset, the name of one, or the path of a COCO file.
+        method: a method or its name.
+        dataset: a dataset, its name, or the path of a COCO file.
         setting: one setting, or `all`.
         parent: one parent category, for open_subclass.
         parameters: keyword arguments of the method, when it is given by name.
@@ -115,19 +115,19 @@ def evaluate(
         instruction_file: a file with an instruction text to use in place of ours; one task only.
         instruction_text: the same, as text.
         resamples: bootstrap resamples for intervals; 0: none.
-        metric: metric plug-ins to score besides, by name or as objects.
-        engine: `local` or `ray`; or all that follows, as `EngineOptions`.
+        metric: metric plug-ins to score as well, as objects or by `path/file.py:Class`.
+        engine: `local` or `ray`; or `EngineOptions`, which replaces the options below.
         workers: processes, each with the method in memory; None: this process.
         timeout: seconds that an image may take before it counts as failed; None: no limit.
         worker_memory: GB; a worker that holds more after an image is replaced. None: no limit.
         gpus_per_worker: GPUs that Ray reserves for each worker.
         address: of a running Ray cluster, or `auto`; None: a Ray of its own, on this machine.
         progress: called after every image.
-        stopping: asked before an image is begun; once it says yes, the images in hand are finished and kept, and
+        stopping: called before each image; when it returns true, the current images are finished and kept, and
             KeyboardInterrupt is raised.
 
     Raises:
-        EarthInstructError: anything a user can mend; predictions made so far stay on disk.
+        EarthInstructError: invalid input; the predictions made so far stay on disk.
         KeyboardInterrupt: see `stopping`.
     """
     rules, extra = checked_rules(protocol, resamples, metric)
@@ -150,6 +150,8 @@ def evaluate(
             folder = place_of_run(output, task, ready.method.name)
             run = Run(ready.method, task, dataset, folder, limit)
             runs.append(held.enter_context(run.open(overwrite)))
+        for run in runs:  # only once every folder is locked and accepted
+            run.begin(overwrite)
         results = {}
         for run in held.enter_context(closing(_answered(runs, ready, progress, stopping))):
             scored = score_records(
@@ -171,7 +173,7 @@ def evaluate(
 def _answered(
     runs: Sequence[Run], engine: Engine, progress: Progress | None, stopping: Callable[[], bool]
 ) -> Generator[Run, None, None]:
-    """Predict what the runs lack; each is handed out as soon as it is whole."""
+    """Predict the missing images, and yield each run when it is complete."""
     by_task = {run.task.name: run for run in runs}
     for run in runs:
         if progress:

@@ -1,4 +1,4 @@
-"""`predict`: a method on images of one's own, with the files that the answers are saved to."""
+"""`predict`: a method on your own images, with the files that the answers are saved to."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from earthinstruct.errors import DataError, EarthInstructError, checked_argument
 from earthinstruct.files import as_json
 from earthinstruct.images import Raster, draw_overlay, images_below, read_raster
 from earthinstruct.predictions import Found, Record, check_places, coco_of, geojson_of
-from earthinstruct.results import Shown, method_info
-from earthinstruct.running.engines.worker import MethodSource
+from earthinstruct.results import Shown, method_info, redacted, secret_values
+from earthinstruct.running.engines.worker import MethodSource, in_words
 from earthinstruct.running.tiles import TILE, TILED_ABOVE, predict_tiled
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Answer(Shown):
     Attributes:
         path: the image.
         prediction: what was found; None: the image failed.
-        problem: why it failed; None: it did not.
+        problem: why it failed; None if it did not.
         notes: how the pixels were read.
     """
 
@@ -127,7 +127,7 @@ def predict(
     progress: Callable[[float, int], None] | None = None,
     answered: Callable[[Answer], None] | None = None,
 ) -> Answers:
-    """Run a method on images of one's own. What to find is given in exactly one way.
+    """Run a method on your own images. What to find is given in exactly one way.
 
     Of several images, one that fails is named and the others go on.
 
@@ -137,7 +137,7 @@ def predict(
         categories: find these; a sequence, or text with commas.
         open_ended: find everything.
         parent: find every kind of one category, such as "sports field".
-        instruction: what to find, in one's own words, or as an `Instruction`.
+        instruction: what to find, in your own words, or as an `Instruction`.
         parameters: keyword arguments of the method, when it is given by name.
         save: where to save the answers, by suffix: `.png` or `.jpg`, a picture; `.json`; `.coco.json`; `.geojson`;
             without a suffix, a folder of pictures.
@@ -157,6 +157,7 @@ def predict(
     targets = [Path(save)] if isinstance(save, str | Path) else [Path(target) for target in save]
     saved = _Targets(targets, None if explain is None else Path(explain), paths)
     source = MethodSource(method, parameters)
+    secrets = secret_values(parameters or {})
     ready = _answering(source, saved.explain is not None)
     try:
         found: list[Found] = []
@@ -172,7 +173,7 @@ def predict(
             except Exception as error:  # the reason is given, and the other images go on
                 if len(paths) == 1:
                     raise
-                answer = Answer(path, None, str(error) if isinstance(error, EarthInstructError) else repr(error))
+                answer = Answer(path, None, _reason(error, secrets))
             else:
                 saved.save_pictures(path, raster, prediction, picture)
                 height, width = raster.pixels.shape[:2]
@@ -247,6 +248,10 @@ def _answering(source: MethodSource, explains: bool) -> Method:
     if explains and optional_member(method, "explain") is None:
         raise EarthInstructError(f"method {named!r} draws no explanation; leave --explain out")
     return method
+
+
+def _reason(error: Exception, secrets: Sequence[str]) -> str:
+    return redacted(str(error), secrets) if isinstance(error, EarthInstructError) else in_words(error, secrets)
 
 
 def _part(

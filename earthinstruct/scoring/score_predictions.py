@@ -121,6 +121,8 @@ def score(
     folder = given.folder if in_place else place_of_run(Path(output).absolute(), task, method.name)
     run = Run(method, task, dataset, folder, None)
     run.manifest.task = info
+    if in_place and given.manifest is not None and run.manifest.dataset is None:
+        run.manifest.dataset = given.manifest.dataset  # a dataset in memory has no place
     if not in_place and folder.resolve() in (given.path.resolve(), given.folder.resolve()):
         raise EarthInstructError(f"{folder} already holds {given.path}; give another --name or --output")
     records = given.records(dataset)

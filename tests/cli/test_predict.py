@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from earthinstruct import predict
 from earthinstruct.datasets import load_dataset
 from earthinstruct.errors import DataError
 
@@ -371,3 +372,26 @@ def test_an_instruction_that_names_nothing_is_refused(call, method, file, tmp_pa
     image = tmp_path / "set" / "images" / "a.png"
     code, _, err = call("predict", "--method", f"{method}:Finds", "--instruction", "count ,", image)
     assert (code, "names nothing to find" in err) == (2, True)
+
+
+def test_why_an_image_failed_holds_no_key(call, file, tmp_path):
+    code = """
+class Leaks:
+    name = "leaks"
+
+    def __init__(self, api_key):
+        self.api_key = api_key
+
+    def predict(self, image, instruction):
+        raise RuntimeError(f"401: key {self.api_key} at http://me:pw@host/v1")
+"""
+    (tmp_path / "leaks.py").write_text(code)
+    images = [tmp_path / "set" / "images" / f"{name}.png" for name in "ab"]
+    answers = predict(
+        f"{tmp_path / 'leaks.py'}:Leaks", images, open_ended=True, parameters={"api_key": "sk-secret-123"}
+    )
+    assert len(answers) == 2
+    for answer in answers:
+        assert "401: key" in answer.problem
+        assert "sk-secret-123" not in answer.problem
+        assert "pw" not in answer.problem

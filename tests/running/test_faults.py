@@ -588,3 +588,12 @@ def test_killed_at_random_moments_a_run_gives_what_it_would_have_given(numbered,
     found = json.loads(subprocess.run([*words, str(workers)], check=True, capture_output=True, text=True).stdout)
     logging.getLogger(__name__).info(found)  # see docs/reliability.md
     assert found["kills"] == found["same"] == kills
+
+
+def test_overwriting_removes_nothing_where_one_folder_is_in_use(numbered, faulty, tmp_path):
+    evaluation = evaluate(f"{faulty}:Faulty", numbered, output=tmp_path, resamples=0)
+    first, *_, last = evaluation.folders
+    before = {path.name: path.read_bytes() for path in first.iterdir()}
+    with folder_lock(last), pytest.raises(EarthInstructError, match="in use by another run"):
+        evaluate(f"{faulty}:Faulty", numbered, output=tmp_path, resamples=0, overwrite=True)
+    assert {path.name: path.read_bytes() for path in first.iterdir()} == before

@@ -95,3 +95,35 @@ def test_a_column_that_would_fill_the_memory_is_not_read(run, tmp_path):
     np.savez_compressed(tmp_path / TALLIES_FILE, **{**arrays, "box/tp": np.zeros((3, 10_000), dtype=np.int8)})
     with pytest.raises(DataError, match=r"box/tp\.npy has 30128 bytes; expected at most 1072"):
         read_tallies(tmp_path, read_result(run / "result.json"))
+
+
+def test_whatever_byte_is_damaged_the_file_is_read_or_refused(run):
+    file, result = run / TALLIES_FILE, read_result(run / "result.json")
+    whole = file.read_bytes()
+    refused = 0
+    places = range(0, len(whole), 7)
+    for place in places:
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            read_tallies(run, result)
+        except DataError:
+            refused += 1
+    assert refused > len(places) / 2  # others are dates and the like
+
+
+@pytest.mark.parametrize("places", [[-1, 0], [0, 3], [0.0, 1.0]])
+def test_places_that_no_image_has_are_refused(run, places):
+    with np.load(run / TALLIES_FILE) as stored:
+        arrays = dict(stored)
+    arrays |= {f"counting/{column}": arrays[f"counting/{column}"][:2] for column in ("tp", "fp", "fn")}
+    np.savez(run / TALLIES_FILE, **arrays, **{"counting/images": np.array(places)})
+    with pytest.raises(DataError, match=r"counting/images must hold indices of 3 images"):
+        read_tallies(run, read_result(run / "result.json"))
+
+
+def test_a_file_without_the_tally_of_boxes_is_refused(run):
+    with np.load(run / TALLIES_FILE) as stored:
+        arrays = {name: values for name, values in stored.items() if not name.startswith("box/")}
+    np.savez(run / TALLIES_FILE, **arrays)
+    with pytest.raises(DataError, match="the tally of boxes is missing"):
+        read_tallies(run, read_result(run / "result.json"))
