@@ -119,7 +119,7 @@ def _evaluate(arguments: argparse.Namespace) -> Evaluation:
 
 @contextmanager
 def _interrupts() -> Iterator[Callable[[], bool]]:
-    """The first interrupt asks to stop after the images in hand; the second stops at once."""
+    """The first interrupt asks to stop after the current images; the second stops at once."""
     before = signal.getsignal(signal.SIGINT)
     asked = False
 
@@ -128,7 +128,7 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        print("\nfinishing the images in hand; interrupt again to stop at once", file=sys.stderr)
+        print("\nfinishing the current images; interrupt again to stop at once", file=sys.stderr)
 
     if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
         # under nohup and the like, interrupts are ignored, and stay so

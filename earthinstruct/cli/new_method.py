@@ -1,4 +1,4 @@
-"""`earthinstruct new-method`: a folder to start a method of one's own from."""
+"""`earthinstruct new-method`: a folder to start your own method from."""
 
 from __future__ import annotations
 

@@ -2,11 +2,10 @@
 
 from earthinstruct.images.files import IMAGE_SUFFIXES, image_size, images_below, open_image, read_image
 from earthinstruct.images.overlay import draw_overlay, label_colours
-from earthinstruct.images.rasters import INSTALL_GEO, Place, Raster, read_raster
+from earthinstruct.images.rasters import Place, Raster, read_raster
 
 __all__ = [
     "IMAGE_SUFFIXES",
-    "INSTALL_GEO",
     "Place",
     "Raster",
     "draw_overlay",

@@ -3,13 +3,11 @@
 from earthinstruct.results.guarded import Checked, CheckedResult, check, guard_results
 from earthinstruct.results.leaderboard import LEADERBOARDS, build_leaderboards, check_leaderboards, file_result
 from earthinstruct.results.regression import (
-    guard,
     guarded_for,
     metric_intervals,
     metric_values,
     moved_values,
     new_values,
-    not_run,
     results_in,
 )
 from earthinstruct.results.result import (
@@ -52,7 +50,6 @@ __all__ = [
     "environment_info",
     "failed_by_name",
     "file_result",
-    "guard",
     "guard_results",
     "guarded_for",
     "method_info",
@@ -61,7 +58,6 @@ __all__ = [
     "moved_values",
     "new_table",
     "new_values",
-    "not_run",
     "print_blocks",
     "read_result",
     "read_tallies",

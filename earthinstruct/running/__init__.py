@@ -1,4 +1,4 @@
-"""Runs methods: over the tasks of a dataset, or on images of one's own."""
+"""Runs methods: over the tasks of a dataset, or on your own images."""
 
 from earthinstruct.running.engines import EngineOptions
 from earthinstruct.running.evaluation import Evaluation, Skipped, evaluate

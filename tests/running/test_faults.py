@@ -455,7 +455,7 @@ def test_an_interrupt_finishes_the_images_in_hand_and_says_how_to_go_on(start, n
     process, file = start(tmp_path / "runs", parameters, "--workers", workers, waiting=int(workers))
     before = file.read_bytes()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers, too
-    assert any(b"finishing the images in hand" in line for line in process.stderr)  # read no further than that
+    assert any(b"finishing the current images" in line for line in process.stderr)  # read no further than that
     (tmp_path / "gate").touch()
     _, said = process.communicate(timeout=100)
     assert process.returncode == 130
@@ -475,7 +475,7 @@ def test_an_interrupt_finishes_the_images_in_hand_and_says_how_to_go_on(start, n
 def test_a_second_interrupt_stops_at_once(start, tmp_path):
     process, _ = start(tmp_path, waits(tmp_path), "--overwrite")
     process.send_signal(signal.SIGINT)
-    assert any(b"finishing the images in hand" in line for line in process.stderr)  # read no further than that
+    assert any(b"finishing the current images" in line for line in process.stderr)  # read no further than that
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=100)
