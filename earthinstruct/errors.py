@@ -92,7 +92,11 @@ def checked_arguments(function: Callable[_P, _R]) -> Callable[_P, _R]:
             return function(*args, **kwargs)  # raises it in Python's own words
         for name, value in given.items():
             if not _fits(value, hints()[name]):
-                kind = f"the class {value.__name__}" if isinstance(value, type) else f"{type(value).__name__} {value!r}"
+                kind = (
+                    f"the class {value.__name__}: give an object, as {value.__name__}()"
+                    if isinstance(value, type)
+                    else f"{type(value).__name__} {value!r}"
+                )
                 raise EarthInstructError(
                     f"{function.__name__}: {name} must be {_in_words(hints()[name])}, got {kind[:200]}"
                 )

@@ -55,12 +55,11 @@ def small_preset_is_missing():
     return "; ".join(InstructSAM.missing()) or (f"the small preset lacks {', '.join(absent)}" if absent else "")
 
 
-@pytest.mark.skipif(bool(small_preset_is_missing()), reason=small_preset_is_missing() or "runs")
 def test_the_page_of_the_command_line_does_the_same_in_python(tmp_path):
     lines = printed(python_of("docs/command-line.md"), tmp_path)
-    assert lines[0] == "instructsam on scenes, protocol standard"
+    assert lines[0] == "oracle-jittered on scenes, protocol standard"
     runs = tmp_path / "runs" / "scenes" / "open_vocabulary"
-    assert lines.index(f"A: {runs / 'empty'}") + 1 == lines.index(f"B: {runs / 'instructsam'}")
+    assert lines.index(f"A: {runs / 'empty'}") + 1 == lines.index(f"B: {runs / 'oracle-jittered'}")
 
 
 @pytest.mark.skipif(bool(small_preset_is_missing()), reason=small_preset_is_missing() or "runs")

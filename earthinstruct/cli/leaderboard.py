@@ -31,8 +31,9 @@ def register(verbs: Any) -> None:
     add.add_argument("--predictions", type=Path, metavar="PATH", help="default: those beside the result")
     add.add_argument("--data", type=Path, metavar="DIR", help="the folder of your datasets")
     add.set_defaults(run=run_add)
-    for parser in (build, check, add):
-        options.add_json_flag(parser)
+    for act in (build, check, add):  # before the act or behind it
+        act.add_argument("--root", type=Path, default=argparse.SUPPRESS, metavar="DIR", help="default: leaderboards")
+        options.add_json_flag(act)
 
 
 def run_build(arguments: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
@@ -129,14 +129,17 @@ def compare(
         raise EarthInstructError(f"compare: resamples must be at least 1, got {resamples}")
     folders = [run_folder(run) for run in (first, second)]
     results = [read_result(folder / "result.json") for folder in folders]
-    for what in ("name", "version", "dataset"):
-        values = [getattr(result.task, what) for result in results]
-        if values[0] != values[1]:
-            raise DataError(f"the runs cannot be compared: task {what} {values[0]!r} against {values[1]!r}")
-    if results[0].protocol != results[1].protocol:
-        raise DataError(
-            f"the runs cannot be compared: protocol {results[0].protocol!r} against {results[1].protocol!r}"
-        )
+    pairs_of: dict[str, tuple[Any, Any]] = {
+        "task": (results[0].task.name, results[1].task.name),
+        "task version": (results[0].task.version, results[1].task.version),
+        "dataset": (results[0].task.dataset.name, results[1].task.dataset.name),
+        "number of images": (results[0].task.dataset.n_images, results[1].task.dataset.n_images),
+        "annotations": (results[0].task.dataset.annotations_sha256, results[1].task.dataset.annotations_sha256),
+        "protocol": (results[0].protocol, results[1].protocol),
+    }
+    for what, (of_first, of_second) in pairs_of.items():
+        if of_first != of_second:
+            raise DataError(f"the runs cannot be compared: {what} {of_first!r} against {of_second!r}")
     extra = several_metrics(metric)
     data = None if data is None else Path(data)
     found: list[StoredTallies] = []

@@ -52,7 +52,7 @@ def test_a_run_does_not_differ_from_itself(runs, dataset):
 
 def test_runs_of_other_tasks_do_not_compare(runs, constant, dataset, tmp_path):
     other = evaluate(constant, dataset, setting="open_vocabulary", output=tmp_path, resamples=0).folders[0]
-    with pytest.raises(DataError, match="task name 'set/open_ended' against 'set/open_vocabulary'"):
+    with pytest.raises(DataError, match="task 'set/open_ended' against 'set/open_vocabulary'"):
         compare(runs[0], other, dataset=dataset)
 
 

@@ -54,6 +54,8 @@ class InstructSAM:
         EarthInstructError: a part lacks a parameter or a file.
     """
 
+    name = "instructsam"
+
     def __init__(
         self,
         preset: str = "small",
@@ -81,7 +83,7 @@ class InstructSAM:
         self.score = score
         self.threshold = threshold
         self.deduplicate = deduplicate
-        self.name = name or ("instructsam" if assignment == "counts" else f"instructsam-{assignment}")
+        self.name = name or (type(self).name if assignment == "counts" else f"instructsam-{assignment}")
         chosen, of_preset = _of_preset(preset, {"counter": counter, "proposer": proposer, "encoder": encoder})
         parameters = {**of_preset, **parameters, "cache": cache}
         self._parts = Parts("instructsam", chosen, parameters, CHOICES, KEEPERS, _OWN)
