@@ -216,7 +216,7 @@ def images_given(images: Path | str | Sequence[Path | str]) -> list[Path]:
     """The image files; a folder stands for the files in it.
 
     Raises:
-        DataError: a folder has no images.
+        DataError: a folder has no images, or none is given.
     """
     found: list[Path] = []
     for path in map(Path, [images] if isinstance(images, str | Path) else images):
@@ -224,6 +224,8 @@ def images_given(images: Path | str | Sequence[Path | str]) -> list[Path]:
         if not inside:
             raise DataError(f"folder {path} has no images; expected JPEG, PNG or TIFF files")
         found += inside
+    if not found:
+        raise DataError("no image is given; give a file, several, or a folder")
     return found
 
 
