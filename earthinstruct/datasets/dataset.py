@@ -62,7 +62,7 @@ class AnnotationMasks:
         """Decode the masks of some annotations.
 
         Args:
-            indices: indices of the annotations, in any order; None: all.
+            indices: indices of the annotations, in any order; None selects all.
             first_polygon_only: use only the first polygon of each annotation (protocol `paper`).
         """
         indices = np.arange(len(self)) if indices is None else indices

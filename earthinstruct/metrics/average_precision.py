@@ -59,7 +59,7 @@ class InFileOrder:
         )
 
     def average_precision(self, images: Sequence[ImageId], n_targets: NDArray[np.int64]) -> NDArray[np.float64]:
-        """COCO AP of each category, with images sorted by id: float64 (c,), 0 where there is no ground truth.
+        """COCO AP of each category, with images sorted by id: float64 (c,), 0 for categories without ground truth.
 
         Args:
             images: the ids of the images.

@@ -90,7 +90,7 @@ def paired(first: Mapping[str, Tally], second: Mapping[str, Tally], resamples: i
 
 
 def _in_order(first: Tally, second: Tally) -> Tally:
-    """Reorder the images of the second tally like those of the first."""
+    """Put the images of the second tally into the order of the first."""
     if set(first.images) != set(second.images) or first.categories != second.categories:
         raise ValueError("only runs over the same images and categories can be compared")
     position = {image: i for i, image in enumerate(second.images)}

@@ -229,7 +229,7 @@ def _stars(pairs: Pairs) -> NDArray[np.int64]:
 
 
 def _first_of_each(star: NDArray[np.int64], keys: tuple[NDArray[Any], ...]) -> NDArray[np.int64]:
-    """The best pair of each star by the sort keys, of which the last is the primary one."""
+    """The best pair of each star. The last sort key is the primary one, as in `numpy.lexsort`."""
     pair = np.flatnonzero(star >= 0)
     pair = pair[np.lexsort([*(key[pair] for key in keys), star[pair]])]
     first: NDArray[np.int64] = pair[np.append(True, np.diff(star[pair]) != 0)[: len(pair)]]

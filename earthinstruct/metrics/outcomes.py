@@ -75,7 +75,7 @@ class Outcomes:
         return Outcomes(self.scores[chosen], self.category[chosen], self.matched[chosen], self.n_targets)
 
     def average_precision(self) -> NDArray[np.float64]:
-        """COCO AP of each category without a cap: float64 (c,), 0 where there is no ground truth.
+        """COCO AP of each category without a cap: float64 (c,), 0 for categories without ground truth.
 
         Predictions of equal score enter the curve together, so the AP does not depend on their order.
         """

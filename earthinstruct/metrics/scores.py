@@ -27,7 +27,7 @@ def precision(columns: Columns) -> NDArray[np.float64]:
 
 
 def recall(columns: Columns) -> NDArray[np.float64]:
-    """Recall: tp / (tp + fn); 0 where there is no ground truth."""
+    """Recall: tp / (tp + fn); 0 without ground truth."""
     return _ratio(columns["tp"], columns["tp"] + columns["fn"])
 
 

@@ -75,7 +75,7 @@ def count_per_image(
         instances: the instances; those without a category (-1) are not counted.
         n_images: number of images.
         n_categories: number of categories.
-        weights: bool (n,), which instances to count; None: all.
+        weights: bool (n,), which instances to count; None counts all.
     """
     counted = instances.category >= 0
     if weights is not None:
@@ -122,7 +122,7 @@ def tally_matches(
         predictions: the predictions.
         targets: the ground truth.
         matched: int64 (predictions,), the result of `match`.
-        kept: bool (predictions,), predictions that reach the score threshold; None: all.
+        kept: bool (predictions,), predictions that reach the score threshold; None keeps all.
     """
     shape = (len(images), len(categories))
     kept = np.ones(len(predictions), dtype=bool) if kept is None else kept

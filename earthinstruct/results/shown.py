@@ -19,7 +19,10 @@ _WIDEST = 1000  # columns: a printed object does not depend on the terminal
 
 
 class Shown:
-    """A base of objects that print as blocks."""
+    """A base class of objects that print as blocks. A subclass defines `blocks`.
+
+    It is no `abc.ABC`, whose metaclass does not go with that of `msgspec.Struct`.
+    """
 
     __slots__ = ()
 
