@@ -6,7 +6,7 @@ import pytest
 
 from earthinstruct import evaluate
 
-GUARDED = Path(__file__).parent / "guarded"
+GUARDED = Path(__file__).parents[1] / "guarded"
 
 
 @pytest.mark.parametrize("control", ["oracle", "oracle-jittered", "empty", "random"])

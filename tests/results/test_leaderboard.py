@@ -15,7 +15,7 @@ from earthinstruct.results import build_leaderboards, check_leaderboards, file_r
 from earthinstruct.results.leaderboard_tables import ranks
 from earthinstruct.results.result import result_schema
 
-STORED = Path(__file__).parent.parent / "leaderboards"
+STORED = Path(__file__).parents[2] / "leaderboards"
 PUBLISHED = {
     "source": "Somebody 2025",
     "url": "https://example.org",
