@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PROCESSES ?= 2
+PROCESSES ?= 3
 INSTALLED := $(VENV)/.installed
 
 LOWEST := .venv-lowest
@@ -14,7 +14,8 @@ demo: $(INSTALLED)
 	$(BIN)/python -m earthinstruct evaluate --method instructsam --output runs/demo --overwrite
 
 test: $(INSTALLED)
-	# a file stays in one process, so that its fixtures are made once; in the order of the folders, so that Ray is not last
+	# three processes for two cores, since tests of faults wait; a file stays in one process, so that its fixtures are made
+	# once; in the order of the folders, so that Ray is not last
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # `make test` gives random tests the same examples each time; this gives them new ones, under SEEDS new seeds

@@ -79,6 +79,16 @@ def replace_file(path: Path, content: bytes | Iterable[bytes]) -> None:
         raise
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what `replace_file` left in a folder when the program was killed. Nobody else may write there meanwhile.
+
+    Raises:
+        OSError: a file cannot be removed.
+    """
+    for path in folder.glob(f".*.{'[0-9a-f]' * 32}.tmp"):
+        path.unlink(missing_ok=True)
+
+
 @contextmanager
 def new_folder(folder: Path, next_step: str) -> Iterator[Path]:
     """Create a folder atomically: fill a temporary folder, which is renamed at the end, or removed after an error.

@@ -13,7 +13,7 @@ import msgspec
 from earthinstruct.contract import Usage
 from earthinstruct.datasets import Dataset, Origin
 from earthinstruct.errors import DataError, EarthInstructError
-from earthinstruct.files import as_json, decode_json, read_bytes, replace_file
+from earthinstruct.files import as_json, decode_json, read_bytes, remove_unfinished, replace_file
 from earthinstruct.metrics import Tally
 from earthinstruct.predictions.file import Record, RecordWriter, StoredRecords, sort_records, take_out_failures
 from earthinstruct.predictions.lock import folder_lock
@@ -164,6 +164,7 @@ class Run:
             DataError: the folder cannot be written.
         """
         with self._written():
+            remove_unfinished(self.folder)
             # in this order, tallies never lie beside a result that is not theirs
             (self.folder / TALLIES_FILE).unlink(missing_ok=True)
             replace_file(self.folder / "run.json", as_json(self.manifest))

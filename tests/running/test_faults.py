@@ -521,6 +521,28 @@ def test_a_terminated_run_leaves_no_process_and_goes_on_later(start, numbered, f
     assert answers(file) == answers(predictions_file(tmp_path / "whole"))
 
 
+KILLED_WHILE_WRITING = """
+import os, sys
+from earthinstruct import evaluate, load_dataset
+
+os.fsync = lambda number: os.kill(os.getpid(), 9)  # the first file that is replaced
+evaluate(sys.argv[1], load_dataset(sys.argv[2]), setting="open_ended", output=sys.argv[3], resamples=0)
+"""
+
+
+@POSIX
+def test_of_a_run_killed_while_it_writes_a_file_nothing_is_left_over(numbered, faulty, tmp_path):
+    annotations = numbered.image_root.parent / "annotations.json"
+    words = [sys.executable, "-c", KILLED_WHILE_WRITING, f"{faulty}:Faulty", str(annotations), str(tmp_path / "runs")]
+    assert subprocess.run(words, timeout=200).returncode == -signal.SIGKILL
+    folder = predictions_file(tmp_path / "runs").parent
+    assert [path.name for path in folder.iterdir() if path.suffix == ".tmp"]
+    run(f"{faulty}:Faulty", numbered, tmp_path / "runs")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "predictions.jsonl", "result.json", "run.json", "tallies.npz",
+    ]  # fmt: skip
+
+
 KILLED = """
 import json, os, random, re, signal, sys, time
 from pathlib import Path
