@@ -6,19 +6,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from scipy import ndimage
 
 from earthinstruct.datasets.scenes.colours import Colour
-from earthinstruct.regions import RLE, encode_runs
+from earthinstruct.regions import MaskRuns
 
 Point = tuple[float, float]
 Polygon = Sequence[Point]
@@ -30,7 +28,8 @@ Pixel = TypeVar("Pixel", bound=np.generic)
 # ground truth would differ between machines.
 GRID = 16
 
-LEAST_VISIBLE_SHARE = 0.35  # of an object's area; an object that is less visible is not drawn
+# an object that is less visible is not drawn, and one that would hide more of another is not either
+LEAST_VISIBLE_SHARE = 0.35  # of an object's area
 LEAST_VISIBLE_PIXELS = 40
 
 
@@ -84,40 +83,14 @@ class Dice:
         return red, green, blue
 
 
-@dataclass(frozen=True)
-class Frame:
-    """A local coordinate system on the canvas: rotated, scaled and moved.
-
-    Attributes:
-        x: origin, pixels from the left edge.
-        y: origin, pixels from the upper edge.
-        angle: radians, clockwise as seen on the screen.
-        scale: pixels per local unit.
-    """
-
-    x: float
-    y: float
-    angle: float = 0.0
-    scale: float = 1.0
-
-    def point(self, x: float, y: float) -> Point:
-        """Convert local coordinates to pixels."""
-        cos, sin = math.cos(self.angle) * self.scale, math.sin(self.angle) * self.scale
-        return self.x + cos * x - sin * y, self.y + sin * x + cos * y
-
-    def points(self, local: Iterable[Point]) -> list[Point]:
-        """Convert local coordinates to pixels."""
-        return [self.point(x, y) for x, y in local]
-
-    def at(self, x: float, y: float, turn: float = 0.0, scale: float = 1.0) -> Frame:
-        """Make a frame with its origin at local (x, y), further rotated and scaled."""
-        px, py = self.point(x, y)
-        return Frame(px, py, self.angle + turn, self.scale * scale)
-
-
 def rectangle(x0: float, y0: float, x1: float, y1: float) -> list[Point]:
     """The four corners of a rectangle."""
     return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
+
+
+def centred(length: float, width: float) -> list[Point]:
+    """The four corners of a rectangle around the origin, of this length along x."""
+    return rectangle(-length / 2, -width / 2, length / 2, width / 2)
 
 
 def arc(x: float, y: float, rx: float, ry: float, start: float, end: float, steps: int = 24) -> list[Point]:
@@ -129,6 +102,21 @@ def arc(x: float, y: float, rx: float, ry: float, start: float, end: float, step
 def disc(x: float, y: float, rx: float, ry: float | None = None, steps: int = 40) -> list[Point]:
     """Points on a whole ellipse."""
     return arc(x, y, rx, rx if ry is None else ry, 0.0, 2 * math.pi, steps)[:-1]
+
+
+def positions(start: float, stop: float, step: float | Callable[[], float]) -> Iterator[float]:
+    """Positions from `start` up to `stop`. A step that is a function is drawn after the position is used."""
+    while start < stop:
+        yield start
+        start += step() if callable(step) else step
+
+
+def spans(start: float, stop: float, length: Callable[[], float]) -> Iterator[tuple[float, float]]:
+    """Adjoining spans from `start` until `stop` is covered, as start and length; each length is drawn before use."""
+    while start < stop:
+        drawn = length()
+        yield start, drawn
+        start += drawn
 
 
 @dataclass(frozen=True)
@@ -181,7 +169,7 @@ def rasterise(polygons: Iterable[Polygon], height: int, width: int) -> Stencil:
 
 
 class Canvas:
-    """A picture being drawn, with the visible pixels of each object.
+    """A picture being drawn, with the visible pixels of each object. It is drawn on through a `Frame`.
 
     Args:
         width: width in pixels.
@@ -189,16 +177,18 @@ class Canvas:
         sun: the shift of a shadow per pixel of height, in pixels.
 
     Attributes:
-        labels: category of each object, in drawing order.
+        zoom: pixels of the picture per pixel of the final image; less for large images, to save memory.
+        picture: the picture, supersampled.
         material: uint8 (height, width), material of the ground.
         instances: int32 (height, width), number of the visible object from 1, or 0.
+        labels: category of each object, in drawing order.
     """
 
     def __init__(self, width: int, height: int, sun: Point) -> None:
         self.width, self.height, self.sun = width, height, sun
-        self._zoom = 3 if max(width, height) <= 1024 else 2  # supersampling; less for large images, to save memory
-        self._picture = Image.new("RGB", (width * self._zoom, height * self._zoom))
-        self._draw = ImageDraw.Draw(self._picture, "RGBA")
+        self.zoom = 3 if max(width, height) <= 1024 else 2
+        self.picture = Image.new("RGB", (width * self.zoom, height * self.zoom))
+        self.draw = ImageDraw.Draw(self.picture, "RGBA")
         self.material = np.full((height, width), Material.GRASS, dtype=np.uint8)
         self.instances = np.zeros((height, width), dtype=np.int32)
         self.labels: list[str] = []
@@ -210,32 +200,92 @@ class Canvas:
         """Half the diagonal in pixels. Points farther from the centre are not visible."""
         return math.hypot(self.width, self.height) / 2
 
-    def picture(self) -> NDArray[np.uint8]:
-        """The picture at final resolution, uint8 (height, width, 3)."""
-        return np.array(self._picture.reduce(self._zoom))
+    def add(self, label: str, stencil: Stencil, over: Collection[str]) -> bool:
+        """Add an object, unless it would hide too much of another; returns whether it was added."""
+        if not self.cover(stencil, over, LEAST_VISIBLE_SHARE):
+            return False
+        self.labels.append(label)
+        self._areas.append(stencil.area)
+        self._visible.append(int(np.count_nonzero(stencil.inside)))
+        stencil.of(self.instances)[stencil.inside] = len(self.labels)
+        return True
+
+    def cover(self, stencil: Stencil, over: Collection[str] | None, keep: float) -> bool:
+        """Cover objects of the categories `over` (None: of any), if a share `keep` of each stays visible."""
+        below = stencil.of(self.instances)[stencil.inside]
+        numbers, pixels = np.unique(below[below > 0], return_counts=True)
+        lost = list(zip(numbers.tolist(), pixels.tolist(), strict=True))
+        for number, count in lost:
+            left = self._visible[number] - count
+            if over is not None and self.labels[number - 1] not in over:
+                return False
+            if left < LEAST_VISIBLE_PIXELS or left < keep * self._areas[number]:
+                return False
+        for number, count in lost:
+            self._visible[number] -= count
+        return True
+
+    def masks(self) -> MaskRuns:
+        """The visible pixels of each object, in the order of `labels`."""
+        flat = self.instances.T.ravel()
+        cuts = np.concatenate([[0], np.flatnonzero(np.diff(flat)) + 1, [flat.size]])
+        owner = flat[cuts[:-1]]
+        runs = np.argsort(owner, kind="stable")[np.count_nonzero(owner == 0) :]
+        count = len(self.labels)
+        offsets = np.searchsorted(owner[runs], np.arange(1, count + 2))
+        return MaskRuns(np.full(count, self.height), np.full(count, self.width), offsets, cuts[runs], cuts[runs + 1])
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A local coordinate system on a canvas, rotated, scaled and moved, to draw in.
+
+    Attributes:
+        canvas: the canvas.
+        x: origin, pixels from the left edge.
+        y: origin, pixels from the upper edge.
+        angle: radians, clockwise as seen on the screen.
+        scale: pixels per local unit.
+    """
+
+    canvas: Canvas
+    x: float = 0.0
+    y: float = 0.0
+    angle: float = 0.0
+    scale: float = 1.0
+
+    def points(self, local: Iterable[Point]) -> list[Point]:
+        """Convert local coordinates to pixels."""
+        cos, sin = math.cos(self.angle) * self.scale, math.sin(self.angle) * self.scale
+        return [(self.x + cos * x - sin * y, self.y + sin * x + cos * y) for x, y in local]
+
+    def at(self, x: float, y: float, turn: float = 0.0, scale: float = 1.0) -> Frame:
+        """Make a frame with its origin at local (x, y), further rotated and scaled."""
+        ((px, py),) = self.points([(x, y)])
+        return Frame(self.canvas, px, py, self.angle + turn, self.scale * scale)
 
     def paint(self, polygon: Polygon, colour: Colour, material: Material | None = None, alpha: int = 255) -> None:
         """Fill a polygon of the picture; with a material, also set the ground there."""
-        self._draw.polygon(self._zoomed(polygon), fill=(*colour, alpha))
+        self.canvas.draw.polygon(self._zoomed(polygon), fill=(*colour, alpha))
         if material is not None:
-            stencil = rasterise([polygon], self.height, self.width)
-            stencil.of(self.material)[stencil.inside] = material
+            stencil = self._rasterised([polygon])
+            stencil.of(self.canvas.material)[stencil.inside] = material
 
     def line(self, points: Polygon, width: float, colour: Colour, alpha: int = 255) -> None:
         """Draw a line, with its width in pixels. The ground truth does not change."""
-        pixels = max(1, round(width * self._zoom))
-        self._draw.line(
-            self._zoomed(points), fill=(*colour, alpha), width=pixels, joint="curve" if pixels > 2 else None
-        )
+        pixels = max(1, round(width * self.canvas.zoom))
+        joint = "curve" if pixels > 2 else None
+        self.canvas.draw.line(self._zoomed(points), fill=(*colour, alpha), width=pixels, joint=joint)
 
     def shadow(self, polygons: Sequence[Polygon], height: float, alpha: int = 110) -> None:
         """Draw the shadow of a body of this height (pixels)."""
         zoomed = [np.array(self._zoomed(outline)) for outline in polygons]
-        shift = np.array(self.sun) * height * self._zoom
+        picture = self.canvas.picture
+        shift = np.array(self.canvas.sun) * height * self.canvas.zoom
         corners = np.concatenate([polygon + move for polygon in zoomed for move in (0 * shift, shift)])
         left, top = (max(0, math.floor(v) - 1) for v in corners.min(axis=0))
         right, bottom = (math.ceil(v) + 2 for v in corners.max(axis=0))
-        right, bottom = min(right, self._picture.width), min(bottom, self._picture.height)
+        right, bottom = min(right, picture.width), min(bottom, picture.height)
         if right <= left or bottom <= top:
             return
         mask = Image.new("L", (right - left, bottom - top))
@@ -244,7 +294,7 @@ class Canvas:
         for polygon in zoomed:
             for i in range(steps + 1):
                 draw.polygon([tuple(p) for p in (polygon + shift * (i / steps) - (left, top)).tolist()], fill=alpha)
-        self._picture.paste((12, 16, 26), (left, top), mask)
+        picture.paste((12, 16, 26), (left, top), mask)
 
     def place(
         self,
@@ -253,7 +303,7 @@ class Canvas:
         *,
         least: float = 0.5,
         over: Collection[str] = (),
-        on: Collection[Material] = (),
+        on: Material | None = None,
     ) -> bool:
         """Add an object to the ground truth, unless it or an object that it covers would be hardly visible.
 
@@ -262,76 +312,39 @@ class Canvas:
             outlines: polygons whose union is the object.
             least: the share of its area that must be on the canvas.
             over: categories that it may partly cover.
-            on: materials that it must stand on; empty for any.
+            on: the material that it must stand on; None for any.
 
         Returns:
             Whether the object was added. Otherwise it must not be painted.
         """
-        stencil = rasterise(outlines, self.height, self.width)
-        visible = int(np.count_nonzero(stencil.inside))
-        if visible < LEAST_VISIBLE_PIXELS or visible < max(least, LEAST_VISIBLE_SHARE) * stencil.area:
+        stencil = self._rasterised(outlines)
+        visible = np.count_nonzero(stencil.inside)
+        if visible < LEAST_VISIBLE_PIXELS or visible < least * stencil.area:
             return False
-        if on:
-            suitable = np.isin(stencil.of(self.material)[stencil.inside], [int(m) for m in on])
+        if on is not None:
+            suitable = stencil.of(self.canvas.material)[stencil.inside] == on
             if np.count_nonzero(suitable) < 0.97 * visible:
                 return False
-        if not self._cover(stencil, over, LEAST_VISIBLE_SHARE):
+        return self.canvas.add(label, stencil, over)
+
+    def hide(self, polygon: Polygon, keep: float) -> bool:
+        """Cover objects by a tree; refused if less than a share `keep` of one would stay visible."""
+        stencil = self._rasterised([polygon])
+        if not self.canvas.cover(stencil, None, keep):
             return False
-        self.labels.append(label)
-        self._areas.append(stencil.area)
-        self._visible.append(visible)
-        stencil.of(self.instances)[stencil.inside] = len(self.labels)
+        stencil.of(self.canvas.instances)[stencil.inside] = 0
         return True
 
-    def hide(self, polygon: Polygon, keep: float = 0.55) -> bool:
-        """Cover objects by a tree or a roof; refused if less than a share `keep` of one would stay visible."""
-        stencil = rasterise([polygon], self.height, self.width)
-        if not self._cover(stencil, None, keep):
-            return False
-        stencil.of(self.instances)[stencil.inside] = 0
-        return True
-
-    def is_free(self, polygon: Polygon, on: Collection[Material]) -> bool:
+    def is_free(self, polygon: Polygon, *on: Material) -> bool:
         """Whether the polygon holds no object and only ground of the given materials."""
-        stencil = rasterise([polygon], self.height, self.width)
-        if stencil.of(self.instances)[stencil.inside].any():
+        stencil = self._rasterised([polygon])
+        if stencil.of(self.canvas.instances)[stencil.inside].any():
             return False
-        return bool(np.isin(stencil.of(self.material)[stencil.inside], [int(m) for m in on]).all())
+        return bool(np.isin(stencil.of(self.canvas.material)[stencil.inside], on).all())
 
-    def boxes(self) -> list[tuple[int, int, int, int]]:
-        """Left, top, right and bottom of each visible object in pixels, in the order of `labels`."""
-        found = [box for box in ndimage.find_objects(self.instances) if box is not None]
-        return [(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in found]
-
-    def masks(self) -> tuple[RLE, ...]:
-        """Encode the visible pixels of each object, in the order of `labels`."""
-        flat = self.instances.T.ravel()
-        cuts = np.concatenate([[0], np.flatnonzero(np.diff(flat)) + 1, [flat.size]])
-        owner = flat[cuts[:-1]]
-        order = np.argsort(owner, kind="stable")
-        bounds = np.searchsorted(owner[order], np.arange(1, len(self.labels) + 2))
-        masks = []
-        for begin, end in pairwise(bounds.tolist()):
-            runs = order[begin:end]
-            edges = np.concatenate([[0], np.stack([cuts[runs], cuts[runs + 1]], axis=1).ravel(), [flat.size]])
-            counts = np.diff(edges).tolist()
-            masks.append(encode_runs(counts if counts[-1] else counts[:-1], (self.height, self.width)))
-        return tuple(masks)
-
-    def _cover(self, stencil: Stencil, over: Collection[str] | None, keep: float) -> bool:
-        below = stencil.of(self.instances)[stencil.inside]
-        numbers, pixels = np.unique(below[below > 0], return_counts=True)
-        lost = dict(zip(numbers.tolist(), pixels.tolist(), strict=True))
-        for number, count in lost.items():
-            left = self._visible[number] - count
-            if over is not None and self.labels[number - 1] not in over:
-                return False
-            if left < LEAST_VISIBLE_PIXELS or left < keep * self._areas[number]:
-                return False
-        for number, count in lost.items():
-            self._visible[number] -= count
-        return True
+    def _rasterised(self, polygons: Sequence[Polygon]) -> Stencil:
+        return rasterise(map(self.points, polygons), self.canvas.height, self.canvas.width)
 
     def _zoomed(self, polygon: Polygon) -> list[Point]:
         # Pillow measures from the centre of the first pixel, we from its corner
-        return [(x * self._zoom - 0.5, y * self._zoom - 0.5) for x, y in polygon]
+        return [(x * self.canvas.zoom - 0.5, y * self.canvas.zoom - 0.5) for x, y in self.points(polygon)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,21 +26,6 @@ CATEGORIES: tuple[str, ...] = NWPU.categories
 SPLITS: dict[str, int] = {"train": 600, "val": 48, "test": 48}
 
 _SPLIT_SEEDS = {"train": 0, "val": 1, "test": 2}
-
-# images of each kind among every 48 images, chosen so that each category has enough instances in a test split
-_KINDS = {
-    "airport": 6,
-    "marina": 3,
-    "port": 5,
-    "river": 7,
-    "tank_farm": 3,
-    "sports": 6,
-    "ballpark": 3,
-    "stadium": 6,
-    "car_park": 3,
-    "residential": 3,
-    "empty": 3,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,26 +81,26 @@ def generate_scene(split: str, index: int, *, size: int | None = None, objects: 
     seed = (int(VERSION), _SPLIT_SEEDS[split], index)
     dice = Dice(*seed)
     width, height = (size, size) if size else (dice.integer(48, 64) * 8, dice.integer(48, 64) * 8)
-    sun = Frame(0, 0, dice.uniform(0, 6.28)).point(1, 0)
-    canvas = Canvas(width, height, sun)
-    view = Frame(width / 2, height / 2, dice.uniform(0, 6.28))
+    sun = dice.uniform(0, 6.28)
+    canvas = Canvas(width, height, (math.cos(sun), math.sin(sun)))
+    view = Frame(canvas, width / 2, height / 2, dice.uniform(0, 6.28))
     if objects is None:
         kind = _kind(split, index)
-        layouts.LAYOUTS[kind](canvas, view, dice, dice.uniform(0.9, 1.15))
+        _, layout = layouts.KINDS[kind]
+        layout(view, dice, dice.uniform(0.9, 1.15))
     else:
         kind = "load_test"
         layouts.load_test(canvas, dice, objects)
     # noise has its own random stream, so that it cannot change ground truth that is drawn later
     image = grounds.photograph(canvas, dice, np.random.Generator(np.random.PCG64(np.random.SeedSequence((*seed, 1)))))
     masks = canvas.masks()
-    boxes = decode_rles(masks).boxes
-    boxes.flags.writeable = image.flags.writeable = False
-    return Scene(image, tuple(canvas.labels), masks, boxes, kind)
+    masks.boxes.flags.writeable = image.flags.writeable = False
+    return Scene(image, tuple(canvas.labels), tuple(masks.encode()), masks.boxes, kind)
 
 
 def _kind(split: str, index: int) -> str:
     """Choose the kind of an image: every 48 consecutive images hold each kind in its share, in random order."""
-    deck = [kind for kind, share in _KINDS.items() for _ in range(share)]
+    deck = [kind for kind, (share, _) in layouts.KINDS.items() for _ in range(share)]
     turn, place = divmod(index, len(deck))
     return Dice(int(VERSION), _SPLIT_SEEDS[split], turn, 2).shuffled(deck)[place]
 
@@ -152,31 +138,21 @@ def draw_scenes(
         raise UnknownNameError("split", split, SPLITS)
     if images is not None and images < 1:
         raise ContractError(f"images must be at least 1, got {images}")
-    folder = Path(folder)
-    with new_folder(folder, f"remove it or give another folder for the {split} split of scenes") as unfinished:
-        _write(unfinished, split, SPLITS[split] if images is None else images, size, objects, progress)
-    return folder
-
-
-def _write(
-    folder: Path,
-    split: str,
-    total: int,
-    size: int | None,
-    objects: int | None,
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    (folder / "images").mkdir()
-    images: list[dict[str, Any]] = []
+    folder, total = Path(folder), SPLITS[split] if images is None else images
+    entries: list[dict[str, Any]] = []
     number = 0
-    with (folder / "annotations.json").open("w", encoding="utf-8") as file:
+    with (
+        new_folder(folder, f"remove it or give another folder for the {split} split of scenes") as unfinished,
+        (unfinished / "annotations.json").open("w", encoding="utf-8") as file,
+    ):
+        (unfinished / "images").mkdir()
         file.write('{"annotations": [')  # written one by one, because a load test may have millions
         for index in range(total):
             scene = generate_scene(split, index, size=size, objects=objects)
             name = f"{split}_{index:05d}.png"
-            Image.fromarray(scene.image).save(folder / "images" / name, compress_level=3)
+            Image.fromarray(scene.image).save(unfinished / "images" / name, compress_level=3)
             height, width = scene.image.shape[:2]
-            images.append(coco_image(TrueImage(index + 1, name, width, height, ())))
+            entries.append(coco_image(TrueImage(index + 1, name, width, height, ())))
             areas = decode_rles(scene.masks).areas
             for label, mask, box, area in zip(scene.labels, scene.masks, scene.boxes, areas, strict=True):
                 number += 1
@@ -189,5 +165,5 @@ def _write(
                 progress(index + 1, total)
         categories = coco_categories(CATEGORIES, NWPU.parents)
         info = {"description": f"EarthInstruct scenes, {split} split", "version": VERSION}
-        rest = json.dumps({"categories": categories, "images": images, "info": info})
-        file.write("],\n" + rest[1:] + "\n")
+        file.write("],\n" + json.dumps({"categories": categories, "images": entries, "info": info})[1:] + "\n")
+    return folder

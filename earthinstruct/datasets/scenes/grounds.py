@@ -8,8 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from earthinstruct.datasets.scenes.canvas import Canvas, Dice, Frame, Material, Polygon, disc, rectangle
-from earthinstruct.datasets.scenes.colours import FLAT_ROOF_COLOURS, Colour, darker, palette
+from earthinstruct.datasets.scenes.canvas import (
+    Canvas,
+    Dice,
+    Frame,
+    Material,
+    Polygon,
+    centred,
+    disc,
+    positions,
+    rectangle,
+    spans,
+)
+from earthinstruct.datasets.scenes.colours import FLAT_ROOF, Colour, darker, palette
 
 COLOURS: dict[Material, tuple[Colour, ...]] = {
     Material.GRASS: palette("687a4a 586c42 7a8458 4e623e 868860"),
@@ -39,125 +50,103 @@ def colour_of(material: Material, dice: Dice) -> Colour:
     return dice.tint(dice.choice(COLOURS[material]), 8)
 
 
-def cover(
-    canvas: Canvas, material: Material, dice: Dice, polygon: Polygon | None = None, colour: Colour | None = None
-) -> Colour:
+def cover(frame: Frame, material: Material, dice: Dice, polygon: Polygon | None = None) -> Colour:
     """Cover a polygon or the whole canvas with a material; returns its colour."""
-    colour = colour or colour_of(material, dice)
-    everything = rectangle(-1, -1, canvas.width + 1, canvas.height + 1)
-    canvas.paint(polygon or everything, colour, material)
+    colour = colour_of(material, dice)
+    if polygon is None:
+        frame, polygon = Frame(frame.canvas), rectangle(-1, -1, frame.canvas.width + 1, frame.canvas.height + 1)
+    frame.paint(polygon, colour, material)
     return colour
 
 
-def road(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float, colour: Colour | None = None) -> Colour:
+def road(frame: Frame, dice: Dice, length: float, width: float, colour: Colour | None = None) -> Colour:
     """Draw a road along x, centred on the frame, with kerbs and a centre line; returns its colour."""
-    canvas.paint(
-        frame.points(rectangle(-length / 2, -width / 2 - 2, length / 2, width / 2 + 2)),
-        (150, 146, 138),
-        Material.CONCRETE,
-    )
-    colour = cover(
-        canvas, Material.ASPHALT, dice, frame.points(rectangle(-length / 2, -width / 2, length / 2, width / 2)), colour
-    )
-    x = -length / 2
-    while x < length / 2:
-        canvas.line(frame.points([(x, 0), (x + 8, 0)]), 0.9, (222, 220, 206))
-        x += 18
+    frame.paint(centred(length, width + 4), (150, 146, 138), Material.CONCRETE)
+    colour = colour or colour_of(Material.ASPHALT, dice)
+    frame.paint(centred(length, width), colour, Material.ASPHALT)
+    for x in positions(-length / 2, length / 2, 18):
+        frame.line([(x, 0), (x + 8, 0)], 0.9, (222, 220, 206))
     return colour
 
 
-def railway(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float) -> None:
+def railway(frame: Frame, dice: Dice, length: float, width: float) -> None:
     """Draw a railway line along x, centred on the frame: ballast, ties and rails."""
     ballast = dice.tint((122, 110, 98), 8)
-    canvas.paint(frame.points(rectangle(-length / 2, -width / 2, length / 2, width / 2)), ballast, Material.ASPHALT)
+    frame.paint(centred(length, width), ballast, Material.ASPHALT)
     for i in range(int(length / 5)):
         x = -length / 2 + 2.5 + i * 5
-        canvas.line(frame.points([(x, -width * 0.3), (x, width * 0.3)]), 1.6, (92, 74, 62))
+        frame.line([(x, -width * 0.3), (x, width * 0.3)], 1.6, (92, 74, 62))
     for y in (-width * 0.18, width * 0.18):
-        canvas.line(frame.points([(-length / 2, y), (length / 2, y)]), 1.0, (64, 58, 58))
+        frame.line([(-length / 2, y), (length / 2, y)], 1.0, (64, 58, 58))
 
 
-def tree(canvas: Canvas, x: float, y: float, radius: float, dice: Dice, keep: float | None = None) -> bool:
+def tree(frame: Frame, dice: Dice, radius: float, keep: float | None = None) -> None:
     """Draw a tree crown. With `keep` it may partly hide objects; without, it stands only on free grass or soil."""
     phase, lobes = dice.uniform(0, 6.28), dice.integer(4, 6)
     crown = []
     for i in range(18):
         angle = 2 * math.pi * i / 18
         r = radius * (1 + 0.12 * math.sin(lobes * angle + phase) + dice.uniform(-0.07, 0.07))
-        crown.append((x + r * math.cos(angle), y + r * math.sin(angle)))
-    if keep is None and not canvas.is_free(crown, (Material.GRASS, Material.SOIL, Material.TREE)):
-        return False
-    if keep is not None and not canvas.hide(crown, keep):
-        return False
+        crown.append((r * math.cos(angle), r * math.sin(angle)))
+    if keep is None:
+        stands = frame.is_free(crown, Material.GRASS, Material.SOIL, Material.TREE)
+    else:
+        stands = frame.hide(crown, keep)
+    if not stands:
+        return
     colour = colour_of(Material.TREE, dice)
-    canvas.shadow([crown], radius * 0.7)
-    canvas.paint(crown, darker(colour, 0.85), Material.TREE)
-    sx, sy = canvas.sun
+    frame.shadow([crown], radius * 0.7)
+    frame.paint(crown, darker(colour, 0.85), Material.TREE)
+    sx, sy = frame.canvas.sun
     for share, light in ((0.72, 1.0), (0.42, 1.16)):
-        lit = disc(x - sx * radius * (1 - share) * 0.7, y - sy * radius * (1 - share) * 0.7, radius * share, steps=12)
-        canvas.paint(lit, darker(colour, light))
-    return True
+        lit = frame.at(-sx * radius * (1 - share) * 0.7, -sy * radius * (1 - share) * 0.7)
+        lit.paint(disc(0, 0, radius * share, steps=12), darker(colour, light))
 
 
-def house(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float) -> bool:
+def house(frame: Frame, dice: Dice, length: float, width: float) -> None:
     """Draw a house with a ridged roof along x, on free ground."""
-    outline = frame.points(rectangle(-length / 2, -width / 2, length / 2, width / 2))
-    yard = frame.points(rectangle(-length / 2 - 2, -width / 2 - 2, length / 2 + 2, width / 2 + 2))
-    if not canvas.is_free(yard, (Material.GRASS, Material.SOIL, Material.CONCRETE)):
-        return False
+    if not frame.is_free(centred(length + 4, width + 4), Material.GRASS, Material.SOIL, Material.CONCRETE):
+        return
+    outline = centred(length, width)
     colour = colour_of(Material.ROOF, dice)
-    canvas.shadow([outline], min(length, width) * 0.25, alpha=130)
-    canvas.paint(outline, darker(colour, 0.8), Material.ROOF)
-    normal = -math.sin(frame.angle) * canvas.sun[0] + math.cos(frame.angle) * canvas.sun[1]
-    lit = (
-        rectangle(-length / 2, -width / 2, length / 2, 0)
-        if normal > 0
-        else rectangle(-length / 2, 0, length / 2, width / 2)
-    )
-    canvas.paint(frame.points(lit), colour)
-    canvas.line(frame.points([(-length / 2, 0), (length / 2, 0)]), 0.8, darker(colour, 1.2))
+    frame.shadow([outline], min(length, width) * 0.25, alpha=130)
+    frame.paint(outline, darker(colour, 0.8), Material.ROOF)
+    sx, sy = frame.canvas.sun
+    lit = -width / 2 if -math.sin(frame.angle) * sx + math.cos(frame.angle) * sy > 0 else 0.0
+    frame.paint(rectangle(-length / 2, lit, length / 2, lit + width / 2), colour)
+    frame.line([(-length / 2, 0), (length / 2, 0)], 0.8, darker(colour, 1.2))
     if dice.chance(0.5):
-        canvas.paint(frame.points(rectangle(length * 0.2, -width * 0.3, length * 0.28, -width * 0.12)), (90, 80, 78))
-    return True
+        frame.paint(rectangle(length * 0.2, -width * 0.3, length * 0.28, -width * 0.12), (90, 80, 78))
 
 
-def warehouse(canvas: Canvas, frame: Frame, dice: Dice, length: float, width: float) -> bool:
+def warehouse(frame: Frame, dice: Dice, length: float, width: float) -> None:
     """Draw a large flat roof with skylights, on free ground."""
-    outline = frame.points(rectangle(-length / 2, -width / 2, length / 2, width / 2))
-    if not canvas.is_free(outline, (Material.GRASS, Material.SOIL, Material.CONCRETE, Material.ASPHALT)):
-        return False
-    colour = dice.tint(dice.choice(FLAT_ROOF_COLOURS), 8)
-    canvas.shadow([outline], min(12.0, width * 0.15), alpha=130)
-    canvas.paint(outline, darker(colour, 0.86), Material.ROOF)
-    canvas.paint(frame.points(rectangle(-length / 2 + 2, -width / 2 + 2, length / 2 - 2, width / 2 - 2)), colour)
+    outline = centred(length, width)
+    if not frame.is_free(outline, Material.GRASS, Material.SOIL, Material.CONCRETE, Material.ASPHALT):
+        return
+    colour = dice.tint(dice.choice(FLAT_ROOF), 8)
+    frame.shadow([outline], min(12.0, width * 0.15), alpha=130)
+    frame.paint(outline, darker(colour, 0.86), Material.ROOF)
+    frame.paint(centred(length - 4, width - 4), colour)
     ribs = int(length / 14)
     for i in range(1, ribs):
         x = -length / 2 + length * i / ribs
-        canvas.line(frame.points([(x, -width / 2 + 2), (x, width / 2 - 2)]), 0.8, darker(colour, 0.93))
-    return True
+        frame.line([(x, -width / 2 + 2), (x, width / 2 - 2)], 0.8, darker(colour, 0.93))
 
 
-def fields(canvas: Canvas, frame: Frame, dice: Dice, reach: float) -> None:
+def fields(frame: Frame, dice: Dice) -> None:
     """Cover the canvas with farmland: rectangles of soil and crops with furrows."""
-    y = -reach
-    while y < reach:
-        height = dice.uniform(60, 150)
-        x = -reach
-        while x < reach:
-            width = dice.uniform(80, 220)
-            material = dice.choice((Material.GRASS, Material.GRASS, Material.SOIL))
-            colour = cover(canvas, material, dice, frame.points(rectangle(x, y, x + width, y + height)))
+    reach = frame.canvas.reach
+    for y, height in spans(-reach, reach, lambda: dice.uniform(60, 150)):
+        for x, width in spans(-reach, reach, lambda: dice.uniform(80, 220)):
+            field = rectangle(x, y, x + width, y + height)
+            colour = cover(frame, dice.choice((Material.GRASS, Material.GRASS, Material.SOIL)), dice, field)
             step, along = dice.uniform(5, 9), dice.chance(0.5)
             for i in range(1, int((height if along else width) / step)):
-                ends = (
-                    [(x, y + i * step), (x + width, y + i * step)]
-                    if along
-                    else [(x + i * step, y), (x + i * step, y + height)]
-                )
-                canvas.line(frame.points(ends), 1.4, darker(colour, 0.93))
-            canvas.line(frame.points([*rectangle(x, y, x + width, y + height), (x, y)]), 2.0, (112, 116, 78))
-            x += width
-        y += height
+                left, top = (x, y + i * step) if along else (x + i * step, y)
+                right, bottom = (x + width, top) if along else (left, y + height)
+                frame.line([(left, top), (right, bottom)], 1.4, darker(colour, 0.93))
+            frame.line([*field, (x, y)], 2.0, (112, 116, 78))
 
 
 def photograph(canvas: Canvas, dice: Dice, noise: np.random.Generator) -> NDArray[np.uint8]:
@@ -171,8 +160,7 @@ def photograph(canvas: Canvas, dice: Dice, noise: np.random.Generator) -> NDArra
     light = np.ones((height, width), dtype=np.float32)
     for i, field in enumerate((coarse, middle, fine, ripples)):
         light += table[:, i][material] * field
-    image = canvas.picture().astype(np.float32)
-    image *= light[..., None]
+    image = np.asarray(canvas.picture.reduce(canvas.zoom)) * light[..., None]
 
     warmth = dice.uniform(-0.05, 0.05)
     gain = dice.uniform(0.84, 1.12)
