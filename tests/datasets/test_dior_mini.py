@@ -7,9 +7,11 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from earthinstruct.datasets import dior_mini
-from earthinstruct.errors import DataError
+from earthinstruct.datasets import dior_mini, fetch_dataset
+from earthinstruct.datasets.coco import check_file_name
+from earthinstruct.errors import DataError, EarthInstructError
 
+PINNED = dior_mini.FILES
 CONTENT = {"there/one.json": b"{}", "two.txt": b"two"}
 FILES = {
     "here/one.json": ("there/one.json", hashlib.sha256(b"{}").hexdigest()),
@@ -22,27 +24,30 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def url(tmp_path):
+@pytest.fixture(autouse=True)
+def served_files(tmp_path, monkeypatch):
     served = tmp_path / "served"
     for name, content in CONTENT.items():
         (served / name).parent.mkdir(parents=True, exist_ok=True)
         (served / name).write_bytes(content)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(served)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
+    monkeypatch.setattr(dior_mini, "URL", f"http://127.0.0.1:{server.server_port}/")
+    monkeypatch.setattr(dior_mini, "FILES", FILES)
+    yield
     server.shutdown()
     server.server_close()
 
 
-def test_files_are_put_where_they_belong(url, tmp_path):
+def test_files_are_put_where_they_belong(tmp_path):
     done = []
-    folder = dior_mini.fetch(tmp_path / "data" / "mini", url=url, files=FILES, progress=lambda *seen: done.append(seen))
+    folder = fetch_dataset(data=tmp_path / "data", yes=True, progress=lambda *seen: done.append(seen))
+    assert folder == tmp_path / "data" / "dior_mini"
     assert (folder / "here" / "one.json").read_bytes() == b"{}"
     assert (folder / "two.txt").read_bytes() == b"two"
     assert done == [(1, 2), (2, 2)]
     with pytest.raises(DataError, match="exists already; remove it"):
-        dior_mini.fetch(folder, url=url, files=FILES)
+        fetch_dataset(data=tmp_path / "data", yes=True)
 
 
 @pytest.mark.parametrize(
@@ -50,24 +55,35 @@ def test_files_are_put_where_they_belong(url, tmp_path):
     [
         ({**FILES, "two.txt": ("two.txt", "0" * 64)}, r"two\.txt is not the pinned file"),
         ({**FILES, "three.txt": ("three.txt", "0" * 64)}, r"three\.txt cannot be downloaded: 404"),
-        ({**FILES, "../three.txt": ("two.txt", "0" * 64)}, "leads out of the image folder"),
-        ({**FILES, "/elsewhere/three.txt": ("two.txt", "0" * 64)}, "leads out of the image folder"),
     ],
 )
-def test_one_wrong_file_leaves_nothing_behind(url, tmp_path, files, message):
+def test_one_wrong_file_leaves_nothing_behind(monkeypatch, tmp_path, files, message):
+    monkeypatch.setattr(dior_mini, "FILES", files)
     with pytest.raises(DataError, match=message):
-        dior_mini.fetch(tmp_path / "data" / "mini", url=url, files=files)
-    assert not (tmp_path / "data").exists() or not list((tmp_path / "data").iterdir())
+        fetch_dataset(data=tmp_path / "data", yes=True)
+    assert not list((tmp_path / "data").iterdir())
 
 
-def test_a_server_out_of_reach_is_a_clear_error(no_server, tmp_path):
+def test_a_server_out_of_reach_is_a_clear_error(monkeypatch, no_server, tmp_path):
+    monkeypatch.setattr(dior_mini, "URL", f"{no_server}/")
     with pytest.raises(DataError, match=rf"{no_server}/there/one\.json cannot be downloaded.*another machine"):
-        dior_mini.fetch(tmp_path / "mini", url=f"{no_server}/", files=FILES)
-    assert not list(tmp_path.iterdir())
+        fetch_dataset(data=tmp_path / "data", yes=True)
+    assert not list((tmp_path / "data").iterdir())
+
+
+def test_nothing_is_fetched_before_the_licence_is_accepted(tmp_path):
+    with pytest.raises(EarthInstructError, match="accept the licence with yes=True: 2 files from "):
+        fetch_dataset(data=tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_names_of_pinned_files_stay_in_the_folder():
+    for name in PINNED:
+        check_file_name(name, "dior_mini.txt")
 
 
 def test_the_pinned_files_are_those_of_the_reference(reference):
     folder = reference / "dior_mini"
-    for name, (_, sha256) in dior_mini.FILES.items():
+    for name, (_, sha256) in PINNED.items():
         if name != "LICENSE.txt":
             assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256, name

@@ -17,6 +17,7 @@ from earthinstruct.datasets.scenes.canvas import (
     LEAST_VISIBLE_PIXELS,
     Canvas,
     Dice,
+    Frame,
     Material,
     disc,
     rasterise,
@@ -173,13 +174,14 @@ def test_a_polygon_covers_the_pixels_whose_centres_it_contains():
 
 def test_an_object_that_would_hide_another_is_refused():
     canvas = Canvas(64, 64, sun=(0.0, 1.0))
-    assert canvas.place("ship", [disc(30, 30, 10)])
-    assert not canvas.place("bridge", [rectangle(10, 20, 50, 37)], over=("ship",))  # less than 35 % would be left
-    assert not canvas.place("bridge", [rectangle(10, 28, 50, 32)])  # not allowed over ships
-    assert canvas.place("bridge", [rectangle(10, 28, 50, 32)], over=("ship",))
-    assert not canvas.place("vehicle", [rectangle(-30, 0, 10, 10)])  # a quarter on the canvas
-    assert not canvas.place("harbor", [rectangle(0, 50, 30, 60)], on=(Material.WATER,))
-    ship, bridge = decode_rles(canvas.masks()).areas
+    frame = Frame(canvas)
+    assert frame.place("ship", [disc(30, 30, 10)])
+    assert not frame.place("bridge", [rectangle(10, 20, 50, 37)], over=("ship",))  # less than 35 % would be left
+    assert not frame.place("bridge", [rectangle(10, 28, 50, 32)])  # not allowed over ships
+    assert frame.place("bridge", [rectangle(10, 28, 50, 32)], over=("ship",))
+    assert not frame.place("vehicle", [rectangle(-30, 0, 10, 10)])  # a quarter on the canvas
+    assert not frame.place("harbor", [rectangle(0, 50, 30, 60)], on=Material.WATER)
+    ship, bridge = canvas.masks().areas
     assert bridge == 160
     assert ship == rasterise([disc(30, 30, 10)], 64, 64).area - 80
 

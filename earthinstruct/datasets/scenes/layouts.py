@@ -13,16 +13,7 @@ from functools import partial
 from scipy import ndimage
 
 from earthinstruct.datasets.scenes import colours, grounds, objects
-from earthinstruct.datasets.scenes.canvas import (
-    Canvas,
-    Dice,
-    Frame,
-    Material,
-    centred,
-    positions,
-    rectangle,
-    spans,
-)
+from earthinstruct.datasets.scenes.canvas import Canvas, Dice, Frame, Material, centred, positions, rectangle, spans
 from earthinstruct.datasets.scenes.colours import WHITE, darker
 
 Layout = Callable[[Frame, Dice, float], None]
@@ -74,10 +65,11 @@ def airport(view: Frame, dice: Dice, zoom: float) -> None:
     grounds.cover(view, dice.choice(_LAND), dice, rectangle(-2 * reach, y + 64, 2 * reach, y + 2 * reach))
     grounds.road(view.at(0, y + 84), dice, 4 * reach, 26 * zoom)
     _traffic(view.at(0, y + 84), dice, 26 * zoom, zoom, 0.35)
-    for probability, farthest, lane, size in ((0.6, 0.5, runway, length), (0.5, 0.4, taxiway, length * 0.7)):
-        if dice.chance(probability):
-            x, turn = dice.uniform(-0.4, farthest) * reach, dice.choice((0.0, math.pi))
-            objects.airplane(view.at(x, lane, turn, size), dice)
+    if dice.chance(0.6):
+        objects.airplane(view.at(dice.uniform(-0.4, 0.5) * reach, runway, dice.choice((0.0, math.pi)), length), dice)
+    if dice.chance(0.5):
+        x, turn = dice.uniform(-0.4, 0.4) * reach, dice.choice((0.0, math.pi))
+        objects.airplane(view.at(x, taxiway, turn, length * 0.7), dice)
     _trees(view, dice, 10, zoom)
 
 
@@ -166,7 +158,9 @@ def river(view: Frame, dice: Dice, zoom: float) -> None:
                 grounds.railway(piece, dice, 2 * reach, width * 0.6)
             else:
                 grounds.road(piece, dice, 2 * reach, width - 5)
-        for along in () if railway else positions(-reach, reach, 34 * zoom):
+        if railway:
+            continue
+        for along in positions(-reach, reach, 34 * zoom):
             size = dice.uniform(15, 19) * zoom
             if dice.chance(0.3):
                 truck = dice.chance(0.15)

@@ -59,7 +59,7 @@ def airplane(frame: Frame, dice: Dice) -> None:
     if kind == "airliner":
         for side in (1, -1):  # flaps
             frame.line([(-0.05, side * 0.08), (-0.17, side * span * 0.95)], 0.7, darker(colour, 0.7))
-        frame.paint([(0.47, 0.03), (0.44, 0.04), (0.44, -0.04), (0.47, -0.03)], BLACK)
+        frame.paint(mirrored([(0.47, 0.03), (0.44, 0.04)]), BLACK)
         frame.line([(-0.3, 0), (-0.5, 0)], frame.scale * 0.022, accent)
     elif kind == "propeller":
         frame.paint(rectangle(0.18, -0.045, 0.26, 0.045), BLACK)
@@ -115,11 +115,7 @@ def _wake(frame: Frame, beam: float, dice: Dice) -> None:
     length = dice.uniform(0.6, 1.3)
     for share, alpha in ((1.0, 50), (0.6, 70), (0.3, 80)):
         end = -0.45 - length * share
-        frame.paint(
-            [(-0.45, beam * 0.7), (end, beam * (0.7 + share)), (end, -beam * (0.7 + share)), (-0.45, -beam * 0.7)],
-            WHITE,
-            alpha=alpha,
-        )
+        frame.paint(mirrored([(-0.45, beam * 0.7), (end, beam * (0.7 + share))]), WHITE, alpha=alpha)
     for side in (1, -1):
         bow = [(0.48, 0.0), (0.1, side * beam * 1.6), (-0.6, side * beam * 3.2)]
         frame.line(bow, max(0.8, frame.scale * 0.012), WHITE, alpha=110)
