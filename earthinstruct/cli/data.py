@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,9 +86,14 @@ def run_scenes(arguments: argparse.Namespace) -> int:
     """Run `data scenes`."""
     from earthinstruct.datasets import draw_scenes
 
-    with _progress("drawing scenes") as progress:
+    with progress_bars() as update:
         folder = draw_scenes(
-            arguments.folder, arguments.split, arguments.images, arguments.size, arguments.objects, progress
+            arguments.folder,
+            arguments.split,
+            arguments.images,
+            arguments.size,
+            arguments.objects,
+            progress=lambda done, total: update("drawing scenes", done, total, 0),
         )
     print(f"written: {folder / 'annotations.json'}")
     options.write_json(arguments, {"written": str(folder / "annotations.json")})
@@ -101,31 +104,29 @@ def run_prepare_dior(arguments: argparse.Namespace) -> int:
     """Run `data prepare dior`."""
     from earthinstruct.datasets import prepare_dior
 
-    with _progress("reading DIOR") as progress:
+    with progress_bars() as update:
         prepared = prepare_dior(
             arguments.root,
             arguments.split,
             masks=arguments.masks,
             gt_boxes=arguments.gt_boxes,
-            progress=progress,
+            progress=lambda done, total: update("reading DIOR", done, total, 0),
         )
-    named = {"val": "dior", "test": "dior-test"}.get(arguments.split)
-    _print_prepared(prepared, f"--dataset {named} --data {arguments.root}" if named else f"--dataset {prepared.path}")
-    options.write_json(arguments, prepared)
-    return 0
+    return _report(arguments, prepared, {"val": "dior", "test": "dior-test"}.get(arguments.split))
 
 
 def run_prepare_nwpu(arguments: argparse.Namespace) -> int:
     """Run `data prepare nwpu`."""
     from earthinstruct.datasets import prepare_nwpu
 
-    with _progress("reading NWPU VHR-10") as progress:
+    with progress_bars() as update:
         prepared = prepare_nwpu(
-            arguments.root, annotations=arguments.annotations, gt_boxes=arguments.gt_boxes, progress=progress
+            arguments.root,
+            annotations=arguments.annotations,
+            gt_boxes=arguments.gt_boxes,
+            progress=lambda done, total: update("reading NWPU VHR-10", done, total, 0),
         )
-    _print_prepared(prepared, f"--dataset nwpu --data {arguments.root}")
-    options.write_json(arguments, prepared)
-    return 0
+    return _report(arguments, prepared, "nwpu")
 
 
 def run_fetch(arguments: argparse.Namespace) -> int:
@@ -136,8 +137,13 @@ def run_fetch(arguments: argparse.Namespace) -> int:
     print(fetch_offer(arguments.dataset, arguments.data))
     if not arguments.yes and not _accepted():
         raise EarthInstructError("nothing was fetched; answer y, or give --yes, to accept the licence")
-    with _progress("fetching dior-mini") as progress:
-        folder = fetch_dataset(arguments.dataset, data=arguments.data, yes=True, progress=progress)
+    with progress_bars() as update:
+        folder = fetch_dataset(
+            arguments.dataset,
+            data=arguments.data,
+            yes=True,
+            progress=lambda done, total: update("fetching dior-mini", done, total, 0),
+        )
     print(f"written: {folder}\nnext: earthinstruct evaluate --method NAME --dataset dior-mini --data {folder.parent}")
     options.write_json(arguments, {"written": str(folder)})
     return 0
@@ -150,34 +156,25 @@ def _accepted() -> bool:
         return False
 
 
-def _print_prepared(prepared: Prepared, options: str) -> None:
-    """The counts beside the published ones, what differs, and the next step."""
-    from rich.table import Table
-
-    from earthinstruct.results import print_blocks
+def _report(arguments: argparse.Namespace, prepared: Prepared, named: str | None) -> int:
+    """Print the counts beside the published ones, what differs, and how to evaluate on it, by name if it has one."""
+    from earthinstruct.results import new_table, print_blocks
 
     known = prepared.known
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("category")
-    for column in ("objects", "published", "difference") if known else ("objects",):
-        table.add_column(column, justify="right")
-
-    def add(name: str, found: int, published: int | None) -> bool:
-        differs = published is not None and found != published
-        columns = [str(found)]
+    table = new_table("category", "objects", *(("published", "difference") if known else ()), left=["category"])
+    for name, found in [*prepared.counts.items(), ("all", sum(prepared.counts.values()))]:
         if known:
-            columns += ["" if published is None else str(published), f"{found - (published or 0):+}" if differs else ""]
-        table.add_row(name, *columns)
-        return differs
-
-    differing = [name for name, found in prepared.counts.items() if add(name, found, known[name] if known else None)]
-    add("all", sum(prepared.counts.values()), sum(known.values()) if known else None)
+            published = sum(known.values()) if name == "all" else known[name]
+            difference = f"{found - published:+}" if found != published else ""
+            table.add_row(name, str(found), str(published), difference)
+        else:
+            table.add_row(name, str(found))
     print_blocks([table])
     if known is None:
         print("no counts by category are published for this split")
-    elif differing:
-        print(f"{len(differing)} of {len(known)} categories differ from the published counts")
-    if prepared.known_images not in (None, prepared.n_images):
+    elif differing := sum(found != known[name] for name, found in prepared.counts.items()):
+        print(f"{differing} of {len(known)} categories differ from the published counts")
+    if prepared.n_images != prepared.known_images:
         print(f"{prepared.n_images} images, published are {prepared.known_images}")
     else:
         print(f"{prepared.n_images} images, as published")
@@ -185,11 +182,7 @@ def _print_prepared(prepared: Prepared, options: str) -> None:
         print(f"note: {note}")
     if not prepared.masks:
         print("note: not every object has a mask, so mask scores will be null")
-    print(f"written: {prepared.path}\nnext: earthinstruct evaluate --method NAME {options}")
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """One bar; the callback takes `(done, total)`."""
-    with progress_bars() as update:
-        yield lambda done, total: update(what, done, total, 0)
+    dataset = f"{named} --data {arguments.root}" if named else prepared.path
+    print(f"written: {prepared.path}\nnext: earthinstruct evaluate --method NAME --dataset {dataset}")
+    options.write_json(arguments, prepared)
+    return 0

@@ -29,7 +29,7 @@ class Prepared:
         n_images: number of images.
         counts: category -> number of objects.
         known: category -> published number of objects; None if it is not published.
-        known_images: published number of images, or None.
+        known_images: published number of images.
         masks: whether every object has a mask.
         notes: sentences on what was left out or differs.
     """
@@ -38,7 +38,7 @@ class Prepared:
     n_images: int
     counts: Mapping[str, int]
     known: Mapping[str, int] | None
-    known_images: int | None
+    known_images: int
     masks: bool
     notes: tuple[str, ...]
 
@@ -87,7 +87,7 @@ def write_prepared(
     gt_boxes: GtBoxes,
     settings: Mapping[str, Any],
     known: Mapping[str, int] | None,
-    known_images: int | None,
+    known_images: int,
     notes: Sequence[str],
 ) -> Prepared:
     """Validate ground truth with the checks of an evaluation, and write it atomically.
@@ -101,7 +101,7 @@ def write_prepared(
         gt_boxes: the kind of its boxes.
         settings: other choices, stored in the file's `info`.
         known: category -> published number of objects, or None.
-        known_images: published number of images, or None.
+        known_images: published number of images.
         notes: sentences on what was left out or differs.
 
     Raises:

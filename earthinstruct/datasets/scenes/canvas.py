@@ -28,7 +28,7 @@ Pixel = TypeVar("Pixel", bound=np.generic)
 # ground truth would differ between machines.
 GRID = 16
 
-# an object that is less visible is not drawn, and one that would hide more of another is not either
+# an object is not drawn if less of it, or of an object below it, would be visible
 LEAST_VISIBLE_SHARE = 0.35  # of an object's area
 LEAST_VISIBLE_PIXELS = 40
 
@@ -73,10 +73,9 @@ class Dice:
 
     def shuffled(self, items: Iterable[Item]) -> list[Item]:
         """Put the items into random order."""
-        keyed = [(self.uniform(), i, item) for i, item in enumerate(items)]
-        return [item for _, _, item in sorted(keyed, key=lambda entry: entry[:2])]
+        return sorted(items, key=lambda _: self.uniform())
 
-    def tint(self, colour: Colour, amount: int = 10) -> Colour:
+    def tint(self, colour: Colour, amount: int) -> Colour:
         """Change the brightness of a colour by up to `amount`, and its hue by less."""
         light = self.uniform(-amount, amount)
         red, green, blue = (min(255, max(0, round(c + light + self.uniform(-amount, amount) / 3))) for c in colour)

@@ -248,13 +248,13 @@ def _facility(frame: Frame, dice: Dice, height: float, zoom: float, waiting: lis
     kind, before = waiting.pop(0), len(frame.canvas.labels)
     if kind == "track":
         width = height * 1.9
-        objects.track_field(frame.at(width / 2, 0, dice.choice((0.0, math.pi)), width), dice, least=0.62)
+        objects.track_field(frame.at(width / 2, 0, dice.choice((0.0, math.pi)), width), dice)
     elif kind == "baseball":
         width = height * 1.06
         side, end = dice.choice((1, -1)), dice.choice((1, -1))  # home plate in one corner, the field opens to the other
         turn = math.atan2(-end, -side)
         home = frame.at(width * (0.5 + 0.39 * side), height * 0.42 * end, turn, height * 0.9)
-        objects.baseball_field(home, dice, least=0.62)
+        objects.baseball_field(home, dice)
     elif kind == "parking":
         width = height * 0.9
         lot = frame.at(width / 2, 0)

@@ -158,13 +158,13 @@ def storage_tank(frame: Frame, dice: Dice, colour: Colour | None = None) -> None
         frame.paint(disc(0, 0, 0.07), darker(colour, 0.6))
 
 
-def baseball_field(frame: Frame, dice: Dice, least: float) -> None:
+def baseball_field(frame: Frame, dice: Dice) -> None:
     """A baseball field; home plate at the origin, centre field at (1, 0): the fan, foul ground and dirt included."""
     fan = [
         *arc(0, 0, 1, 1, -math.radians(50), math.radians(50)),
         *mirrored([(-0.03, 0.17), (-0.12, 0.1), (-0.14, 0.02)]),
     ]
-    if not frame.place("baseball_field", [fan], least=least):
+    if not frame.place("baseball_field", [fan], least=0.62):
         return
     grass, dirt = dice.tint(dice.choice(colours.GRASS), 8), dice.tint(dice.choice(colours.DIRT), 8)
     frame.paint(fan, dirt)
@@ -251,11 +251,11 @@ def floor_colours(dice: Dice) -> tuple[Colour, Colour]:
     return dice.tint(border, 6), dice.tint(floor, 6)
 
 
-def track_field(frame: Frame, dice: Dice, least: float) -> None:
+def track_field(frame: Frame, dice: Dice) -> None:
     """A running track of length 1 along x and width 0.54 around a playing field; one object with the field."""
     radius, straight = 0.27, 0.23
     outline = _oval(straight, radius)
-    if not frame.place("track_field", [outline], least=least):
+    if not frame.place("track_field", [outline], least=0.62):
         return
     colour, grass = dice.tint(dice.choice(colours.TRACK), 8), dice.tint(dice.choice(colours.GRASS), 8)
     frame.paint(outline, colour)
@@ -287,9 +287,8 @@ def track_field(frame: Frame, dice: Dice, least: float) -> None:
 
 
 def _oval(straight: float, radius: float) -> list[Point]:
-    return arc(straight, 0, radius, radius, -math.pi / 2, math.pi / 2) + arc(
-        -straight, 0, radius, radius, math.pi / 2, 1.5 * math.pi
-    )
+    right = arc(straight, 0, radius, radius, -math.pi / 2, math.pi / 2)
+    return right + arc(-straight, 0, radius, radius, math.pi / 2, 1.5 * math.pi)
 
 
 def harbor(frame: Frame, dice: Dice, length: float, width: float, head: float = 0.0) -> bool:
