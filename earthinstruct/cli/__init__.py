@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
         prog="earthinstruct",
         description="Count, detect and segment objects in remote-sensing images under free instructions.",
     )
-    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs = top.add_subparsers(required=True, metavar="VERB")
     for module in VERBS:
         module.register(verbs)
     return top
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser().parse_args(arguments)
     try:
         with options.output(parsed):
-            code = int(parsed.run(parsed))
+            code = int(parsed.verb(parsed))
         sys.stdout.flush()
         return code
     except EarthInstructError as error:

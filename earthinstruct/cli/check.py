@@ -11,7 +11,7 @@ from earthinstruct.cli import options
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("check", help="fail when a metric value moved, for CI", description=__doc__)
+    parser = options.add_verb(verbs, "check", "fail when a metric value moved, for CI", __doc__, run)
     parser.add_argument("result", type=Path, help="a result file, a run folder, or a folder of run folders")
     parser.add_argument(
         "--against", type=Path, required=True, metavar="FILE|DIR", help="the guarded result, or a folder of them"
@@ -22,8 +22,6 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "--update", action="store_true", help="guard what was found from now on: after an intended change"
     )
-    options.add_json_flag(parser)
-    parser.set_defaults(run=run)
 
 
 def _tolerance(text: str) -> float:
@@ -46,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"written  {file}")
         options.write_json(arguments, {"written": [str(file) for file in written]})
         return 0
-    found = check(arguments.result, arguments.against, tolerance=arguments.tolerance)
+    found = check(**options.given(arguments, without=("update",)))
     print_blocks(found.blocks())
     options.write_json(arguments, {"tolerance": found.tolerance, "results": found.results, "not_run": found.not_run})
     return 0 if found.ok else 1

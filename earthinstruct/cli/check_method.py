@@ -10,19 +10,16 @@ from earthinstruct.cli import options
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("check-method", help="check that a method keeps the contract", description=__doc__)
+    parser = options.add_verb(verbs, "check-method", "check that a method keeps the contract", __doc__, run)
     parser.add_argument("method", metavar="NAME", help="a method by name, package.module:Class or path/file.py:Class")
     options.add_parameters(parser)
-    options.add_json_flag(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb: 1 when a check fails."""
-    from earthinstruct.registry import parse_parameters
     from earthinstruct.testing import check_method
 
-    checks = check_method(arguments.method, parse_parameters(arguments.parameters))
+    checks = check_method(**options.given(arguments))
     for check in checks:
         print(check)
     failed = sum(check.problem is not None for check in checks)

@@ -11,11 +11,13 @@ from earthinstruct.cli import options
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("compare", help="the difference of two runs, and how sure it is", description=__doc__)
+    parser = options.add_verb(
+        verbs, "compare", "the difference of two runs, and how sure it is", __doc__, run, json="every difference"
+    )
     parser.add_argument("first", type=Path, metavar="RUN_A", help="a run folder, or the result file in it")
     parser.add_argument("second", type=Path, metavar="RUN_B", help="a run folder of the same task")
     parser.add_argument("--dataset", metavar="PATH", help="the dataset (default: where run A had it)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of your datasets")
+    options.add_data(parser)
     parser.add_argument(
         "--resamples", type=options.at_least(1), default=1000, metavar="N", help="bootstrap resamples (default: 1000)"
     )
@@ -23,8 +25,6 @@ def register(verbs: Any) -> None:
         "--all", action="store_true", help="every category (default: those whose 95 %% interval excludes 0)"
     )
     options.add_metric(parser)
-    options.add_json(parser, "every difference")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -32,14 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from earthinstruct.results import print_blocks
     from earthinstruct.scoring import compare
 
-    compared = compare(
-        arguments.first,
-        arguments.second,
-        dataset=arguments.dataset,
-        data=arguments.data,
-        resamples=arguments.resamples,
-        metric=arguments.metrics,
-    )
+    compared = compare(**options.given(arguments, without=("all",)))
     options.write_json(arguments, compared.rows)
     print_blocks(compared.blocks(every_category=arguments.all))
     return 0

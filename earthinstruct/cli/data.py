@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 def register(verbs: Any) -> None:
     """Add the verb."""
     parser = verbs.add_parser("data", help="make datasets on disk", description=__doc__)
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="VERB")
+    kinds = parser.add_subparsers(required=True, metavar="VERB")
     _register_scenes(kinds)
     _register_prepare(kinds)
     _register_fetch(kinds)
 
 
 def _register_scenes(kinds: Any) -> None:
-    scenes = kinds.add_parser(
+    scenes = options.add_verb(
+        kinds,
         "scenes",
-        help="draw scenes with exact ground truth, of any number and size",
-        description="Draw scenes and write them as a COCO dataset: annotations.json and images/.",
+        "draw scenes with exact ground truth, of any number and size",
+        "Draw scenes and write them as a COCO dataset: annotations.json and images/.",
+        run_scenes,
     )
     scenes.add_argument("folder", type=Path, metavar="DIR", help="where to; must not exist or be empty")
     scenes.add_argument("--split", default="test", metavar="NAME", help="train, val or test (default: test)")
     scenes.add_argument("--images", type=int, metavar="N", help="how many (default: the size of the split)")
     scenes.add_argument("--size", type=int, metavar="S", help="side of an image in pixels (default: 384 to 512)")
     scenes.add_argument("--objects", type=int, metavar="K", help="about how many objects an image, for load tests")
-    options.add_json_flag(scenes)
-    scenes.set_defaults(run=run_scenes)
 
 
 def _register_prepare(kinds: Any) -> None:
@@ -43,21 +43,20 @@ def _register_prepare(kinds: Any) -> None:
         help="make one annotation file of DIOR or NWPU VHR-10 as downloaded",
         description="Make one validated annotation file of an official download. Nothing is downloaded.",
     )
-    datasets = prepare.add_subparsers(dest="dataset", required=True, metavar="DATASET")
-    dior = datasets.add_parser("dior", help="DIOR", description="Writes ROOT/earthinstruct-dior-<split>.json.")
+    datasets = prepare.add_subparsers(required=True, metavar="DATASET")
+    writes = "Writes ROOT/earthinstruct-dior-<split>.json."
+    dior = options.add_verb(datasets, "dior", "DIOR", writes, run_prepare_dior)
     dior.add_argument("--split", default="val", metavar="NAME", help="train, val or test (default: val)")
     dior.add_argument("--masks", type=Path, metavar="DIR", help="the SAMRS mask files, <image>.pkl (default: no masks)")
-    dior.set_defaults(run=run_prepare_dior)
-    nwpu = datasets.add_parser("nwpu", help="NWPU VHR-10", description="Writes ROOT/earthinstruct-nwpu.json.")
+    writes = "Writes ROOT/earthinstruct-nwpu.json."
+    nwpu = options.add_verb(datasets, "nwpu", "NWPU VHR-10", writes, run_prepare_nwpu)
     nwpu.add_argument(
         "--annotations",
         type=Path,
         metavar="FILE",
         help="the COCO re-annotation, which has masks (default: ROOT/annotations.json, else the official text files)",
     )
-    nwpu.set_defaults(run=run_prepare_nwpu)
     for parser in (dior, nwpu):
-        options.add_json_flag(parser)
         parser.add_argument("root", type=Path, metavar="ROOT", help="the folder that it was unpacked to")
         parser.add_argument(
             "--gt-boxes",
@@ -68,18 +67,16 @@ def _register_prepare(kinds: Any) -> None:
 
 
 def _register_fetch(kinds: Any) -> None:
-    fetch = kinds.add_parser(
+    fetch = options.add_verb(
+        kinds,
         "fetch",
-        help="download dior-mini, four images of DIOR with recorded answers",
-        description="Download a small dataset, after showing its licence. No other command downloads anything.",
+        "download dior-mini, four images of DIOR with recorded answers",
+        "Download a small dataset, after showing its licence. No other command downloads anything.",
+        run_fetch,
     )
     fetch.add_argument("dataset", metavar="DATASET", help="dior-mini")
-    fetch.add_argument(
-        "--data", type=Path, metavar="DIR", help="the folder of your datasets (default: $EARTHINSTRUCT_DATA, else data)"
-    )
+    options.add_data(fetch)
     fetch.add_argument("--yes", action="store_true", help="accept the licence without being asked")
-    options.add_json_flag(fetch)
-    fetch.set_defaults(run=run_fetch)
 
 
 def run_scenes(arguments: argparse.Namespace) -> int:
@@ -88,12 +85,7 @@ def run_scenes(arguments: argparse.Namespace) -> int:
 
     with progress_bars() as update:
         folder = draw_scenes(
-            arguments.folder,
-            arguments.split,
-            arguments.images,
-            arguments.size,
-            arguments.objects,
-            progress=lambda done, total: update("drawing scenes", done, total, 0),
+            **options.given(arguments), progress=lambda done, total: update("drawing scenes", done, total, 0)
         )
     print(f"written: {folder / 'annotations.json'}")
     options.write_json(arguments, {"written": str(folder / "annotations.json")})
@@ -106,11 +98,7 @@ def run_prepare_dior(arguments: argparse.Namespace) -> int:
 
     with progress_bars() as update:
         prepared = prepare_dior(
-            arguments.root,
-            arguments.split,
-            masks=arguments.masks,
-            gt_boxes=arguments.gt_boxes,
-            progress=lambda done, total: update("reading DIOR", done, total, 0),
+            **options.given(arguments), progress=lambda done, total: update("reading DIOR", done, total, 0)
         )
     return _report(arguments, prepared, {"val": "dior", "test": "dior-test"}.get(arguments.split))
 
@@ -121,10 +109,7 @@ def run_prepare_nwpu(arguments: argparse.Namespace) -> int:
 
     with progress_bars() as update:
         prepared = prepare_nwpu(
-            arguments.root,
-            annotations=arguments.annotations,
-            gt_boxes=arguments.gt_boxes,
-            progress=lambda done, total: update("reading NWPU VHR-10", done, total, 0),
+            **options.given(arguments), progress=lambda done, total: update("reading NWPU VHR-10", done, total, 0)
         )
     return _report(arguments, prepared, "nwpu")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from earthinstruct.cli import options
@@ -11,12 +10,10 @@ from earthinstruct.cli import options
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("doctor", help="what is missing on this machine, and how to get it", description=__doc__)
+    parser = options.add_verb(verbs, "doctor", "what is missing on this machine, and how to get it", __doc__, run)
     parser.add_argument("--method", metavar="NAME", help="look at this method only")
     options.add_parameters(parser, "with --method: a parameter it would be run with; may be repeated")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of your datasets")
-    options.add_json_flag(parser)
-    parser.set_defaults(run=run)
+    options.add_data(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser(
-        "evaluate", help="run a method over a dataset, then score it: one table", description=__doc__
+    parser = options.add_verb(
+        verbs, "evaluate", "run a method over a dataset, then score it: one table", __doc__, run, json="the scores"
     )
     options.add_method(parser)
     options.add_dataset(parser, default="scenes")
@@ -41,7 +41,6 @@ def register(verbs: Any) -> None:
     )
     _add_engine(parser)
     options.add_scoring(parser)
-    parser.set_defaults(run=run)
 
 
 def _add_engine(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         evaluation = _evaluate(arguments)
     except KeyboardInterrupt:
-        print(_stopped(arguments), file=sys.stderr)
+        again = "the same command without --overwrite" if arguments.overwrite else "the same command"
+        kept = f"the predictions made so far are kept in {arguments.output}"
+        print(f"stopped; {kept}: continue with {again}", file=sys.stderr)
         return options.INTERRUPTED
     print_blocks(evaluation.blocks())
     options.write_json(arguments, evaluation.results)
@@ -85,33 +86,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> Evaluation:
-    from earthinstruct.registry import parse_parameters
     from earthinstruct.running import evaluate
 
     with progress_bars() as update, _interrupts() as stopping:
         return evaluate(
-            arguments.method,
-            arguments.dataset,
-            setting=arguments.setting,
-            parent=arguments.parent,
-            parameters=parse_parameters(arguments.parameters),
-            data=arguments.data,
-            images=arguments.images,
-            output=arguments.output,
-            limit=arguments.limit,
-            overwrite=arguments.overwrite,
-            protocol=arguments.protocol,
-            label_map=arguments.label_map,
-            sweep=arguments.sweep,
-            instruction_file=arguments.instruction_file,
-            resamples=arguments.resamples,
-            metric=arguments.metrics,
-            engine=arguments.engine,
-            workers=arguments.workers,
-            timeout=arguments.timeout,
-            worker_memory=arguments.worker_memory,
-            gpus_per_worker=arguments.gpus_per_worker,
-            address=arguments.address,
+            **options.given(arguments),
             progress=lambda task, done, total, failed: update(task.name, done, total, failed),
             stopping=stopping,
         )
@@ -139,8 +118,3 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
         yield lambda: asked
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _stopped(arguments: argparse.Namespace) -> str:
-    again = "the same command without --overwrite" if arguments.overwrite else "the same command"
-    return f"stopped; the predictions made so far are kept in {arguments.output}: continue with {again}"

@@ -13,34 +13,29 @@ def register(verbs: Any) -> None:
     """Add the verb."""
     parser = verbs.add_parser("leaderboard", help="tables from stored results: build, check, add", description=__doc__)
     parser.add_argument("--root", type=Path, default=Path("leaderboards"), metavar="DIR", help="default: leaderboards")
-    acts = parser.add_subparsers(dest="act", required=True, metavar="VERB")
-    build = acts.add_parser("build", help="write every table", description="Write every table.")
-    build.set_defaults(run=run_build)
-    check = acts.add_parser(
-        "check",
-        help="fail when a table is not what the results give",
-        description="Fail when a table is not what the results give.",
-    )
-    check.set_defaults(run=run_check)
-    add = acts.add_parser(
+    acts = parser.add_subparsers(required=True, metavar="VERB")
+    build = options.add_verb(acts, "build", "write every table", "Write every table.", run_build)
+    fails = "fail when a table is not what the results give"
+    check = options.add_verb(acts, "check", fails, f"{fails.capitalize()}.", run_check)
+    add = options.add_verb(
+        acts,
         "add",
-        help="validate a result against its predictions, and file it",
-        description="Validate a result against its predictions, file it under results/, and build the tables.",
+        "validate a result against its predictions, and file it",
+        "Validate a result against its predictions, file it under results/, and build the tables.",
+        run_add,
     )
     add.add_argument("result", type=Path, metavar="RUN|RESULT", help="a run folder, or the result file")
     add.add_argument("--predictions", type=Path, metavar="PATH", help="default: those beside the result")
-    add.add_argument("--data", type=Path, metavar="DIR", help="the folder of your datasets")
-    add.set_defaults(run=run_add)
+    options.add_data(add)
     for act in (build, check, add):  # before the act or behind it
         act.add_argument("--root", type=Path, default=argparse.SUPPRESS, metavar="DIR", help="default: leaderboards")
-        options.add_json_flag(act)
 
 
 def run_build(arguments: argparse.Namespace) -> int:
     """Run `leaderboard build`."""
     from earthinstruct.results import build_leaderboards
 
-    written = build_leaderboards(arguments.root)
+    written = build_leaderboards(**options.given(arguments))
     for path in written:
         print(f"written  {path}")
     options.write_json(arguments, {"written": [str(path) for path in written]})
@@ -51,7 +46,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     """Run `leaderboard check`: 1 when a file differs."""
     from earthinstruct.results import check_leaderboards
 
-    findings = check_leaderboards(arguments.root)
+    findings = check_leaderboards(**options.given(arguments))
     for finding in findings:
         print(f"FAILED   {finding}")
     print("run `earthinstruct leaderboard build`" if findings else "ok       every table is what the results give")
@@ -63,9 +58,7 @@ def run_add(arguments: argparse.Namespace) -> int:
     """Run `leaderboard add`: 1 when the submission does not hold."""
     from earthinstruct.scoring import add_to_leaderboard
 
-    added = add_to_leaderboard(
-        arguments.result, root=arguments.root, predictions=arguments.predictions, data=arguments.data
-    )
+    added = add_to_leaderboard(**options.given(arguments))
     options.print_findings(added.findings)
     if added.filed:
         print(f"filed    {added.filed}")

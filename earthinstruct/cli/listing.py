@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from earthinstruct.cli import options
@@ -14,11 +13,9 @@ KINDS = ("methods", "datasets", "tasks", "metrics")
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("list", help="list methods, datasets, tasks or metrics", description=__doc__)
+    parser = options.add_verb(verbs, "list", "list methods, datasets, tasks or metrics", __doc__, run)
     parser.add_argument("what", metavar="WHAT", help=", ".join(KINDS))
-    parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of your datasets")
-    options.add_json_flag(parser)
-    parser.set_defaults(run=run)
+    options.add_data(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

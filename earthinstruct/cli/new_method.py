@@ -11,11 +11,9 @@ from earthinstruct.cli import options
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("new-method", help="write a folder to start a method from", description=__doc__)
+    parser = options.add_verb(verbs, "new-method", "write a folder to start a method from", __doc__, run)
     parser.add_argument("name", metavar="NAME", help="the method's name, such as my-method")
     parser.add_argument("--output", type=Path, default=Path(), metavar="DIR", help="where to (default: here)")
-    options.add_json_flag(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -23,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     from earthinstruct.testing import new_method
 
     name = arguments.name
-    folder = new_method(name, arguments.output)
+    folder = new_method(**options.given(arguments))
     package = name.replace("-", "_")
     print(f"written  {folder}: the method is in src/{package}/__init__.py")
     print(f"next     pip install -e {folder}")

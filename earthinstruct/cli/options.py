@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from earthinstruct.scoring import Finding
 
+Verb = Callable[[argparse.Namespace], int]  # runs, and returns the exit code
 _STANDARD_OUTPUT = "-"
 
 # exit codes
@@ -33,21 +34,43 @@ def at_least(least: int) -> Callable[[str], int]:
     return read
 
 
-def add_json(parser: argparse.ArgumentParser, what: str) -> None:
-    """--json FILE, of a verb whose JSON is a file to keep."""
-    parser.add_argument(
-        "--json", metavar="FILE", help=f"write {what} there as JSON; -: on standard output, the text on standard error"
-    )
+def add_verb(
+    verbs: Any, name: str, summary: str, description: str | None, run: Verb, json: str | None = None
+) -> argparse.ArgumentParser:
+    """Add a verb with its option --json.
+
+    Args:
+        verbs: where to add it.
+        name: the word for it.
+        summary: what it does, in the list of verbs.
+        description: what it does, in its own help.
+        run: does it, and returns the exit code.
+        json: what its --json FILE holds, to be kept; None: --json is a flag.
+    """
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=summary, description=description)
+    parser.set_defaults(verb=run)
+    where = "on standard output, the text on standard error"
+    if json is None:
+        parser.add_argument("--json", action="store_const", const=_STANDARD_OUTPUT, help=f"JSON {where}")
+    else:
+        parser.add_argument("--json", metavar="FILE", help=f"write {json} there as JSON; -: {where}")
+    return parser
 
 
-def add_json_flag(parser: argparse.ArgumentParser) -> None:
-    """--json, of a verb whose JSON is read at once."""
-    parser.add_argument(
-        "--json",
-        action="store_const",
-        const=_STANDARD_OUTPUT,
-        help="JSON on standard output, the text on standard error",
-    )
+def given(arguments: argparse.Namespace, without: Sequence[str] = ()) -> dict[str, Any]:
+    """What was given to a verb, as arguments of its public function, which have the names of the options.
+
+    Args:
+        arguments: the parsed command line.
+        without: options that are no arguments of the function.
+    """
+    from earthinstruct.registry import parse_parameters
+
+    ours = ("verb", "json", "standard_output", *without)
+    named = {name: value for name, value in vars(arguments).items() if name not in ours}
+    if "parameters" in named:
+        named["parameters"] = parse_parameters(named["parameters"])
+    return named
 
 
 @contextmanager
@@ -135,9 +158,7 @@ def add_dataset(parser: argparse.ArgumentParser, default: str | None = None) -> 
         help="a dataset by name, a COCO file, or a COCO, VOC or YOLO folder"
         + (f" (default: {default})" if default else ""),
     )
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="the folder of your datasets (default: $EARTHINSTRUCT_DATA, else data)"
-    )
+    add_data(parser)
     parser.add_argument(
         "--images",
         type=Path,
@@ -146,6 +167,13 @@ def add_dataset(parser: argparse.ArgumentParser, default: str | None = None) -> 
     )
     parser.add_argument(
         "--parent", metavar="CATEGORY", help='the parent category of open_subclass, such as "sports field"'
+    )
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """--data."""
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="the folder of your datasets (default: $EARTHINSTRUCT_DATA, else data)"
     )
 
 
@@ -158,7 +186,6 @@ def add_metric(parser: argparse.ArgumentParser) -> None:
     """--metric."""
     parser.add_argument(
         "--metric",
-        dest="metrics",
         action="append",
         default=[],
         metavar="NAME",
@@ -167,7 +194,7 @@ def add_metric(parser: argparse.ArgumentParser) -> None:
 
 
 def add_scoring(parser: argparse.ArgumentParser) -> None:
-    """--protocol, --metric, --label-map, --sweep, --resamples and --json FILE."""
+    """--protocol, --metric, --label-map, --sweep and --resamples."""
     parser.add_argument("--protocol", default="standard", metavar="NAME", help="standard or paper (default: standard)")
     add_metric(parser)
     parser.add_argument(
@@ -185,4 +212,3 @@ def add_scoring(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="bootstrap resamples for the 95 %% intervals; 0: none (default: 1000)",
     )
-    add_json(parser, "the scores")

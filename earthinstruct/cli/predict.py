@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("predict", help="run a method on images of your own", description=__doc__)
+    parser = options.add_verb(
+        verbs, "predict", "run a method on images of your own", __doc__, run, json="one line an image"
+    )
     options.add_method(parser)
     parser.add_argument(
         "images", nargs="+", type=Path, metavar="IMAGE", help="JPEG, PNG, TIFF or GeoTIFF files, or folders of them"
@@ -49,23 +51,19 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "--explain", type=Path, metavar="PATH", help="save a picture of how the method decided, where it can draw one"
     )
-    options.add_json(parser, "one line an image")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb: 1 when one of several images failed."""
     from earthinstruct.predictions import Record
-    from earthinstruct.registry import parse_parameters
     from earthinstruct.running import asked_instruction, images_given, predict, refuse_to_replace
 
     instruction = asked_instruction(arguments.categories, arguments.open_ended, arguments.parent, arguments.instruction)
     if arguments.instruction is not None:
         what = instruction.parent or ", ".join(instruction.categories)
         print(f"understood as {instruction.setting}{f': {what}' if what else ''}")
-    images = images_given(arguments.images)
     if arguments.json not in (None, "-"):
-        refuse_to_replace("json", Path(arguments.json), images)
+        refuse_to_replace("json", Path(arguments.json), images_given(arguments.images))
         Path(arguments.json).unlink(missing_ok=True)
 
     def answered(answer: Answer) -> None:
@@ -75,15 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     with progress_bars() as update:
         answers = predict(
-            arguments.method,
-            images,
-            instruction=instruction,
-            parameters=parse_parameters(arguments.parameters),
-            save=arguments.save,
-            tile=arguments.tile,
-            overlap=arguments.overlap,
-            bands=arguments.bands,
-            explain=arguments.explain,
+            **options.given(arguments),
             progress=lambda done, total: update("predicting", done, total, 0),
             answered=answered,
         )

@@ -12,41 +12,29 @@ from earthinstruct.cli.progress import progress_bars
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("report", help="a page of scores, charts and images of one run", description=__doc__)
-    parser.add_argument("folder", type=Path, metavar="RUN", help="a run folder, or the result file in it")
+    parser = options.add_verb(verbs, "report", "a page of scores, charts and images of one run", __doc__, run)
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, or the result file in it")
     parser.add_argument(
         "--against", type=Path, metavar="RUN", help="another run folder of the same task: what became better and worse"
     )
     parser.add_argument("--dataset", metavar="NAME|PATH", help="the dataset (default: where the run had it)")
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="the folder of your datasets (default: $EARTHINSTRUCT_DATA, else data)"
-    )
+    options.add_data(parser)
     parser.add_argument("--output", type=Path, metavar="FILE", help="the page (default: report.html in the run folder)")
     parser.add_argument(
         "--max-images",
         type=options.at_least(0),
+        default=argparse.SUPPRESS,
         metavar="N",
         help="images to show, the worst first (default: 200)",
     )
-    options.add_json_flag(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb."""
     from earthinstruct.reporting import report
 
-    shown = {} if arguments.max_images is None else {"max_images": arguments.max_images}
     with progress_bars() as update:
-        file = report(
-            arguments.folder,
-            arguments.output,
-            against=arguments.against,
-            dataset=arguments.dataset,
-            data=arguments.data,
-            **shown,
-            progress=lambda done, total: update("images", done, total, 0),
-        )
+        file = report(**options.given(arguments), progress=lambda done, total: update("images", done, total, 0))
     print(f"report   {file} ({file.stat().st_size / 1e6:.1f} MB)")
     options.write_json(arguments, {"file": str(file)})
     return 0

@@ -11,7 +11,7 @@ from earthinstruct.cli import options
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("score", help="score stored predictions", description=__doc__)
+    parser = options.add_verb(verbs, "score", "score stored predictions", __doc__, run, json="the scores")
     parser.add_argument(
         "predictions",
         type=Path,
@@ -41,7 +41,6 @@ def register(verbs: Any) -> None:
     kept.add_argument("--no-output", dest="output", action="store_const", const=None, help="keep nothing")
     parser.add_argument("--overwrite", action="store_true", help="replace a run or a result of another kind")
     options.add_scoring(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,28 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     from earthinstruct.scoring import score
 
     folders: list[Path] = []
-    result = score(
-        arguments.predictions,
-        arguments.dataset,
-        arguments.setting,
-        parent=arguments.parent,
-        counts=arguments.counts,
-        proposals=arguments.proposals,
-        classes=arguments.classes,
-        min_area=arguments.min_area,
-        data=arguments.data,
-        images=arguments.images,
-        protocol=arguments.protocol,
-        label_map=arguments.label_map,
-        sweep=arguments.sweep,
-        resamples=arguments.resamples,
-        metric=arguments.metrics,
-        name=arguments.name,
-        method_version=arguments.method_version,
-        output=arguments.output,
-        overwrite=arguments.overwrite,
-        kept=folders.append,
-    )
+    result = score(**options.given(arguments), kept=folders.append)
     print_blocks(result.blocks())
     for folder in folders:
         print(f"kept in {folder}")

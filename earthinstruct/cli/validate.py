@@ -11,7 +11,7 @@ from earthinstruct.cli import options
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("validate", help="check a submission: schema, versions, scores", description=__doc__)
+    parser = options.add_verb(verbs, "validate", "check a submission: schema, versions, scores", __doc__, run)
     parser.add_argument("predictions", type=Path, metavar="RUN|PREDICTIONS", help="a run folder, or predictions")
     parser.add_argument(
         "result",
@@ -21,16 +21,14 @@ def register(verbs: Any) -> None:
         help="the result file (default: result.json in the folder of the predictions)",
     )
     parser.add_argument("--dataset", metavar="FILE", help="a COCO file, where the dataset has no name here")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of your datasets")
-    options.add_json_flag(parser)
-    parser.set_defaults(run=run)
+    options.add_data(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb: 1 when a check does not hold."""
     from earthinstruct.scoring import validate
 
-    findings = validate(arguments.predictions, arguments.result, dataset=arguments.dataset, data=arguments.data)
+    findings = validate(**options.given(arguments))
     failed = options.print_findings(findings)
     options.write_json(arguments, findings)
     return 1 if failed else 0
