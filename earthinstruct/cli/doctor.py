@@ -53,17 +53,5 @@ def _machine(arguments: argparse.Namespace) -> int:
 
     machine = doctor(data=arguments.data)
     print_blocks(machine.blocks())
-    options.write_json(
-        arguments,
-        {
-            "earthinstruct": machine.earthinstruct,
-            "python": machine.python,
-            "platform": machine.platform,
-            "torch": machine.torch.version,
-            "devices": machine.devices,
-            "folders": machine.folders,
-            "datasets": machine.datasets,
-            "methods": machine.methods,
-        },
-    )
+    options.write_json(arguments, machine)
     return 0 if machine.ok else 1

@@ -133,7 +133,14 @@ def evaluate(
     rules, extra = checked_rules(protocol, resamples, metric)
     if limit is not None and limit < 1:
         raise EarthInstructError(f"limit must be at least 1, got {limit}")
-    spread = _spread(engine, workers, timeout, worker_memory, gpus_per_worker, address)
+    spread = _spread(
+        engine,
+        workers=workers,
+        timeout=timeout,
+        worker_memory=worker_memory,
+        gpus_per_worker=gpus_per_worker,
+        address=address,
+    )
     text = _instruction_text(instruction_text, instruction_file)
     if not isinstance(dataset, Dataset):
         dataset = load_dataset(dataset, data, images)
@@ -191,34 +198,13 @@ def _answered(
         raise KeyboardInterrupt
 
 
-def _spread(
-    engine: str | EngineOptions,
-    workers: int | None,
-    timeout: float | None,
-    worker_memory: float | None,
-    gpus_per_worker: float | None,
-    address: str | None,
-) -> EngineOptions:
-    if isinstance(engine, EngineOptions):
-        given = {
-            "workers": workers,
-            "timeout": timeout,
-            "worker_memory": worker_memory,
-            "gpus_per_worker": gpus_per_worker,
-            "address": address,
-        }
-        for name, value in given.items():
-            if value is not None:
-                raise EarthInstructError(f"evaluate: {name} is given beside engine; set it in the EngineOptions")
-        return engine
-    return EngineOptions(
-        engine,
-        workers=1 if workers is None else workers,
-        timeout=timeout,
-        worker_memory=worker_memory,
-        gpus_per_worker=gpus_per_worker,
-        address=address,
-    )
+def _spread(engine: str | EngineOptions, **options: Any) -> EngineOptions:
+    given = {name: value for name, value in options.items() if value is not None}
+    if not isinstance(engine, EngineOptions):
+        return EngineOptions(engine, **given)
+    for name in given:
+        raise EarthInstructError(f"evaluate: {name} is given beside engine; set it in the EngineOptions")
+    return engine
 
 
 def _instruction_text(text: str | None, file: Path | str | None) -> str | None:

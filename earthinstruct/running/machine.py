@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.filesize import decimal
+
 from earthinstruct.datasets import list_datasets
 from earthinstruct.errors import checked_arguments
 from earthinstruct.registry import FOLDERS, PluginError, list_methods, more_methods, plugins
@@ -37,7 +39,9 @@ class Device:
     free: int | None = None
 
     def __str__(self) -> str:
-        memory = "" if self.memory is None or self.free is None else f", {_size(self.memory)}, {_size(self.free)} free"
+        memory = (
+            "" if self.memory is None or self.free is None else f", {decimal(self.memory)}, {decimal(self.free)} free"
+        )
         return f"{self.name}: {self.title}{memory}"
 
 
@@ -60,17 +64,9 @@ class Folder:
     free: int | None
 
     def __str__(self) -> str:
-        state = f"{_size(self.used)} used" if self.exists else "not made yet"
-        disk = "" if self.free is None else f", {_size(self.free)} of the disk free"
+        state = f"{decimal(self.used)} used" if self.exists else "not made yet"
+        disk = "" if self.free is None else f", {decimal(self.free)} of the disk free"
         return f"folder of {self.name} {self.path}: {state}{disk}"
-
-
-@dataclass(frozen=True)
-class Torch:
-    """The torch that methods would import. `problem` says why there is none: not installed, or broken."""
-
-    version: str | None
-    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,8 @@ class Machine(Shown):
         earthinstruct: the version of this package.
         python: the version of Python.
         platform: the operating system and the processor.
-        torch: the torch that methods would import.
+        torch: the version of the torch that methods would import; None: there is none.
+        torch_problem: why there is none, or None.
         devices: what models can run on.
         folders: folders that fill up over time.
         problems: why a plug-in cannot name its folder.
@@ -93,7 +90,8 @@ class Machine(Shown):
     earthinstruct: str
     python: str
     platform: str
-    torch: Torch
+    torch: str | None
+    torch_problem: str | None
     devices: list[Device]
     folders: list[Folder]
     problems: list[str]
@@ -110,8 +108,7 @@ class Machine(Shown):
     def blocks(self) -> Iterator[Block]:
         """A line for each thing, "ok" or "missing"."""
         yield f"ok       earthinstruct {self.earthinstruct}, Python {self.python}, {self.platform}"
-        torch = self.torch
-        yield f"ok       torch {torch.version}" if torch.problem is None else f"missing  torch: {torch.problem}"
+        yield f"missing  torch: {self.torch_problem}" if self.torch_problem else f"ok       torch {self.torch}"
         yield from (f"ok       device {device}" for device in self.devices)
         yield from (f"ok       {folder}" for folder in self.folders)
         yield from (f"missing  {problem}" for problem in self.problems)
@@ -130,13 +127,14 @@ def doctor(*, data: Path | str | None = None) -> Machine:
     Args:
         data: the folder of the user's data; None: see `earthinstruct.datasets.data_root`.
     """
-    torch, devices = torch_and_devices()
+    torch, torch_problem, devices = torch_and_devices()
     places, problems = folders()
     return Machine(
         earthinstruct=version("earthinstruct"),
         python=platform.python_version(),
         platform=platform.platform(),
         torch=torch,
+        torch_problem=torch_problem,
         devices=devices,
         folders=places,
         problems=problems,
@@ -146,24 +144,22 @@ def doctor(*, data: Path | str | None = None) -> Machine:
     )
 
 
-def torch_and_devices() -> tuple[Torch, list[Device]]:
-    """Torch, and the devices that it finds; importing it takes seconds."""
+def torch_and_devices() -> tuple[str | None, str | None, list[Device]]:
+    """The version of torch, why there is none, and the devices that it finds; importing it takes seconds."""
     processors = Device("cpu", f"{os.cpu_count() or 1} processors")
     try:
         import torch
     except ModuleNotFoundError:
-        return Torch(None, "not installed; methods with models need it: pip install torch"), [processors]
+        return None, "not installed; methods with models need it: pip install torch", [processors]
     except (ImportError, OSError) as error:  # a library that it needs does not load
-        return Torch(None, f"it does not import ({error}); install it anew: pip install --force-reinstall torch"), [
-            processors
-        ]
+        return None, f"it does not import ({error}); install it anew: pip install --force-reinstall torch", [processors]
     devices = []
     for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         free, memory = torch.cuda.mem_get_info(i)
         devices.append(Device(f"cuda:{i}", torch.cuda.get_device_name(i), memory, free))
     if torch.backends.mps.is_available():
         devices.append(Device("mps", "Apple GPU"))
-    return Torch(str(torch.__version__)), [*devices, processors]
+    return str(torch.__version__), None, [*devices, processors]
 
 
 def folders() -> tuple[list[Folder], list[str]]:
@@ -187,15 +183,3 @@ def _folder(name: str, path: Path) -> Folder:
     used = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     there = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
     return Folder(name, str(path), path.is_dir(), used, shutil.disk_usage(there).free)
-
-
-def _size(count: int) -> str:
-    """Bytes as people read them.
-
-    >>> _size(950), _size(16_420_000), _size(85_000_000_000)
-    ('950 B', '16.4 MB', '85.0 GB')
-    """
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count} B"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, check_prediction, optional_member
-from earthinstruct.errors import ContractError, DataError, EarthInstructError, checked_arguments
+from earthinstruct.errors import ContractError, EarthInstructError, checked_arguments
 from earthinstruct.registry import make_method, missing_in
 from earthinstruct.results import method_info
-from earthinstruct.tasks import NWPU, Task, tasks_of
+from earthinstruct.tasks import NWPU, tasks_of
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,12 @@ def check_method(method: str | Method | ControlMethod, parameters: Mapping[str, 
         method = make_method(method, parameters)
     name = getattr(method, "name", None)
     checks = [
-        Check("name", None if isinstance(name, str) and name else f"name must be a non-empty string, got {name!r}")
+        Check("name", None if isinstance(name, str) and name else f"name must be a non-empty string, got {name!r}"),
+        missing := _check("missing", _refuse_missing, method),
     ]
-    missing = _missing(method)
-    checks.append(missing)
     if missing.problem is not None:
         return checks
-    checks.append(_describe(method))
+    checks.append(_check("describe", method_info, method))
     generator = np.random.Generator(np.random.PCG64(0))
     images = {
         "flat 64x64": np.full((64, 64, 3), 127, dtype=np.uint8),
@@ -71,54 +70,44 @@ def check_method(method: str | Method | ControlMethod, parameters: Mapping[str, 
         if reason is not None:
             checks.append(Check(task.name, skipped=str(reason)))
             continue
-        checks += [_predict(method, task, image, f"{task.name}, {label}") for label, image in images.items()]
-        if optional_member(method, "predict_batch"):
-            checks.append(_predict_batch(method, task, list(images.values())))
+        for label, image in images.items():
+            checks.append(_check(f"{task.name}, {label}", _predict, method, task.instruction, image))
+        if batch := optional_member(method, "predict_batch"):
+            several = list(images.values())
+            checks.append(_check(f"{task.name}, predict_batch", _predict_batch, batch, task.instruction, several))
     return checks
 
 
-def _missing(method: object) -> Check:
+def _check(name: str, attempt: Callable[..., object], *arguments: Any) -> Check:
+    """The outcome of a check, which fails if the attempt raises."""
     try:
-        lines = missing_in(method)
+        attempt(*arguments)
     except EarthInstructError as error:
-        return Check("missing", str(error))
-    return Check("missing", "; ".join(lines) or None)
-
-
-def _describe(method: object) -> Check:
-    try:
-        method_info(method)
-    except DataError as error:
-        return Check("describe", str(error))
-    except Exception as error:  # describe() may raise anything
-        return Check("describe", f"{type(error).__name__}: {error}")
-    return Check("describe")
-
-
-def _predict(method: Method | ControlMethod, task: Task, image: NDArray[np.uint8], label: str) -> Check:
-    before = image.copy()
-    try:
-        prediction = _answer(method, image, task.instruction)
-        check_prediction(prediction, task.instruction, *image.shape[:2])
+        return Check(name, str(error))
     except Exception as error:  # a method may raise anything; its author wants to read it
-        return Check(label, f"{type(error).__name__}: {error}")
-    return Check(label, None if np.array_equal(before, image) else "predict changed the image in place")
+        return Check(name, f"{type(error).__name__}: {error}")
+    return Check(name)
 
 
-def _answer(method: Method | ControlMethod, image: NDArray[np.uint8], instruction: Instruction) -> Prediction:
+def _refuse_missing(method: object) -> None:
+    if lines := missing_in(method):
+        raise EarthInstructError("; ".join(lines))
+
+
+def _predict(method: Method | ControlMethod, instruction: Instruction, image: NDArray[np.uint8]) -> None:
+    before = image.copy()
     if isinstance(method, ControlMethod):
-        return method.predict_with_targets(image, instruction, Prediction())
-    return method.predict(image, instruction)
+        prediction = method.predict_with_targets(image, instruction, Prediction())
+    else:
+        prediction = method.predict(image, instruction)
+    check_prediction(prediction, instruction, *image.shape[:2])
+    if not np.array_equal(before, image):
+        raise ContractError("predict changed the image in place")
 
 
-def _predict_batch(method: Method | ControlMethod, task: Task, images: list[NDArray[np.uint8]]) -> Check:
-    label = f"{task.name}, predict_batch"
-    try:
-        predictions = optional_member(method, "predict_batch")(images, task.instruction)
-        if len(predictions) != len(images):
-            raise ContractError(f"predict_batch returned {len(predictions)} predictions for {len(images)} images")
-        for prediction, image in zip(predictions, images, strict=True):
-            check_prediction(prediction, task.instruction, *image.shape[:2])
-    except Exception as error:  # predict_batch may raise anything
-        return Check(label, f"{type(error).__name__}: {error}")
-    return Check(label)
+def _predict_batch(predict: Callable[..., Any], instruction: Instruction, images: list[NDArray[np.uint8]]) -> None:
+    predictions = predict(images, instruction)
+    if len(predictions) != len(images):
+        raise ContractError(f"predict_batch returned {len(predictions)} predictions for {len(images)} images")
+    for prediction, image in zip(predictions, images, strict=True):
+        check_prediction(prediction, instruction, *image.shape[:2])

@@ -13,13 +13,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from earthinstruct.contract import Instruction, Prediction
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.regions import decode_mask, encode_masks
 
 
-class Oracle:
+class _Described:
+    def describe(self) -> dict[str, Any]:
+        """Version and parameters."""
+        return {"version": version("earthinstruct"), "parameters": dict(vars(self))}
+
+
+class Oracle(_Described):
     """Control: predicts the ground truth. Every F1 must be 1."""
 
     name = "oracle"
@@ -30,12 +37,8 @@ class Oracle:
         """Return the targets and their counts."""
         return Prediction(targets.labels, targets.boxes, targets.masks, counts=Counter(targets.labels))
 
-    def describe(self) -> dict[str, Any]:
-        """Version."""
-        return _described()
 
-
-class JitteredOracle:
+class JitteredOracle(_Described):
     """Control: predicts the ground truth, with boxes and masks moved by a share of their size. Counting F1 must be 1.
 
     Args:
@@ -62,16 +65,15 @@ class JitteredOracle:
         boxes[:, :2] += move
         masks = None
         if targets.masks is not None:
-            moved = [_moved(decode_mask(rle), *step) for rle, step in zip(targets.masks, move.astype(int), strict=True)]
+            moved = [
+                ndimage.shift(decode_mask(rle), (dy, dx), order=0)  # whole pixels; what leaves the image is cut off
+                for rle, (dx, dy) in zip(targets.masks, move, strict=True)
+            ]
             masks = tuple(encode_masks(np.stack(moved))) if moved else ()
         return Prediction(targets.labels, boxes, masks, counts=Counter(targets.labels))
 
-    def describe(self) -> dict[str, Any]:
-        """Version and parameters."""
-        return _described(shift=self.shift, seed=self.seed)
 
-
-class Empty:
+class Empty(_Described):
     """Control: finds nothing. Every F1 must be 0."""
 
     name = "empty"
@@ -82,12 +84,8 @@ class Empty:
         """Return an empty prediction."""
         return Prediction(masks=(), counts={})
 
-    def describe(self) -> dict[str, Any]:
-        """Version."""
-        return _described()
 
-
-class Random:
+class Random(_Described):
     """Control: predicts the right number of boxes of each label in random places.
 
     Counting F1 must be 1, box F1 near 0.
@@ -117,24 +115,6 @@ class Random:
             targets.labels, np.hstack([low, high - low]), tuple(encode_masks(masks)), counts=Counter(targets.labels)
         )
 
-    def describe(self) -> dict[str, Any]:
-        """Version and parameters."""
-        return _described(seed=self.seed)
-
-
-def _described(**parameters: Any) -> dict[str, Any]:
-    return {"version": version("earthinstruct"), "parameters": parameters}
-
 
 def _generator(image: NDArray[np.uint8], seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64([seed, zlib.crc32(np.ascontiguousarray(image).tobytes())]))
-
-
-def _moved(mask: NDArray[np.bool_], dx: int, dy: int) -> NDArray[np.bool_]:
-    """Move a mask by whole pixels; pixels that leave the image are cut off."""
-    height, width = mask.shape
-    moved = np.zeros_like(mask)
-    rows = slice(max(0, dy), min(height, height + dy))
-    columns = slice(max(0, dx), min(width, width + dx))
-    moved[rows, columns] = mask[max(0, -dy) : height - max(0, dy), max(0, -dx) : width - max(0, dx)]
-    return moved

@@ -312,8 +312,8 @@ def test_doctor_shows_every_gpu_and_its_memory(call, monkeypatch):
     )
     mps = SimpleNamespace(mps=SimpleNamespace(is_available=lambda: False))
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(__version__="2.99", cuda=cuda, backends=mps))
-    torch, devices = torch_and_devices()
-    assert torch.version == "2.99"
+    torch, problem, devices = torch_and_devices()
+    assert (torch, problem) == ("2.99", None)
     assert [str(device) for device in devices[:2]] == [
         "cuda:0: GPU 0, 80.0 GB, 60.0 GB free",
         "cuda:1: GPU 1, 80.0 GB, 60.0 GB free",
@@ -322,9 +322,9 @@ def test_doctor_shows_every_gpu_and_its_memory(call, monkeypatch):
 
 def test_doctor_without_torch_or_with_a_broken_one_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    torch, devices = torch_and_devices()
-    assert (torch.version, [device.name for device in devices]) == (None, ["cpu"])
-    assert "pip install torch" in torch.problem
+    torch, problem, devices = torch_and_devices()
+    assert (torch, [device.name for device in devices]) == (None, ["cpu"])
+    assert "pip install torch" in problem
 
 
 def test_the_reference_predictions_give_the_published_values(call, reference, tmp_path):

@@ -7,6 +7,7 @@ from earthinstruct import Instruction, Prediction, evaluate
 from earthinstruct.contract import ControlMethod
 from earthinstruct.datasets import draw_scenes
 from earthinstruct.errors import EarthInstructError
+from earthinstruct.regions import decode_rles, encode_mask
 from earthinstruct.registry import make_method
 from earthinstruct.testing import check_method
 from earthinstruct.testing.controls import JitteredOracle
@@ -78,6 +79,18 @@ def test_what_a_control_draws_depends_on_the_image_alone():
     instruction, targets = Instruction("open_ended", "Count."), Prediction(["a"], [[2, 2, 10, 10]])
     first, second = (make_method("random").predict_with_targets(image, instruction, targets) for _ in range(2))
     assert np.array_equal(first.boxes, second.boxes)
+
+
+def test_what_leaves_the_image_is_cut_off():
+    image = np.zeros((20, 20, 3), dtype=np.uint8)
+    drawn = np.ones((20, 20), dtype=bool)
+    targets = Prediction(["a"] * 8, [[0, 0, 20, 20]] * 8, [encode_mask(drawn)] * 8)
+    moved = JitteredOracle(shift=1.5).predict_with_targets(image, Instruction("open_ended", "Count."), targets)
+    areas = decode_rles(moved.masks).areas.tolist()
+    kept = [max(0, 20 - abs(x)) * max(0, 20 - abs(y)) for x, y, _, _ in moved.boxes.tolist()]
+    assert areas == kept
+    assert 0 in kept
+    assert any(kept)
 
 
 def test_an_absurd_shift_is_refused():

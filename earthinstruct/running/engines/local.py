@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.predictions import Record
@@ -29,9 +28,7 @@ class InProcess:
         self._ready = self._worker.ready()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the method if it was made here."""
         self._worker.close()
 

@@ -16,7 +16,6 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from types import TracebackType
 from typing import Any, cast
 
 from earthinstruct.datasets import Dataset
@@ -69,9 +68,7 @@ class ProcessPool:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Close the idle workers, kill the others."""
         if kind is None:
             for worker in self._idle:
