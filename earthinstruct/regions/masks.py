@@ -122,23 +122,13 @@ class MaskRuns:
 
     def encode(self) -> list[RLE]:
         """Encode each mask as compressed COCO RLE."""
-        n, pixels = len(self), self.heights * self.widths
-        ended = np.concatenate([[0], self.ends])[self.offsets[1:]]  # end of the last run of each mask
-        empty = np.diff(self.offsets) == 0
-        ended[empty] = 0
-        before = np.concatenate([[0], self.ends[:-1]])[: len(self.ends)]
-        before[self.offsets[:-1][~empty]] = 0
-        # counts of a mask: background and foreground in turn, then the background after the last run unless it is empty
-        background = 2 * np.arange(len(self.starts)) + self.owners
-        last = 2 * self.offsets[1:] + np.arange(n)
-        counts = np.zeros(2 * len(self.starts) + n, dtype=np.int64)
-        counts[background], counts[background + 1] = self.starts - before, self.ends - self.starts
-        counts[last] = pixels - ended
-        kept = np.ones(len(counts), dtype=bool)
-        kept[last] = ended < pixels
-        offsets = np.concatenate([[0], np.cumsum(kept)])[np.concatenate([[0], last + 1])]
-        sizes = zip(self.heights.tolist(), self.widths.tolist(), strict=True)
-        return [RLE(size=size, counts=text) for size, text in zip(sizes, _compress(counts[kept], offsets), strict=True)]
+        encoded = []
+        for i, size in enumerate(zip(self.heights.tolist(), self.widths.tolist(), strict=True)):
+            own = slice(self.offsets[i], self.offsets[i + 1])
+            edges = np.stack([self.starts[own], self.ends[own]], axis=1, dtype=np.int64).ravel()
+            counts = np.diff(edges, prepend=0, append=size[0] * size[1])
+            encoded.append(_compress(counts if counts[-1] else counts[:-1], size))
+        return encoded
 
 
 class StoredMasks:
@@ -331,26 +321,13 @@ def encode_runs(counts: Sequence[int], size: tuple[int, int]) -> RLE:
     check_rle({"size": size, "counts": ""}, "mask")
     if sum(counts) != size[0] * size[1]:
         raise ContractError(f"run lengths add up to {sum(counts)} pixels; expected {size[0]} x {size[1]} of the mask")
-    text = _compress(np.array(counts, dtype=np.int64), np.array([0, len(counts)]))[0]
-    return RLE(size=(int(size[0]), int(size[1])), counts=text)
+    return _compress(counts, size)
 
 
-def _compress(counts: NDArray[np.int64], offsets: NDArray[np.int64]) -> list[str]:
-    """Write run lengths as compressed COCO strings; mask i has the counts from offsets[i] to offsets[i + 1]."""
-    place = np.arange(len(counts)) - np.repeat(offsets[:-1], np.diff(offsets))
-    value = counts.copy()
-    later = np.flatnonzero(place > 2)  # stored as the difference to the run two places before
-    value[later] -= counts[later - 2]
-    # five bits a character, lowest first; the highest bit of the last character is the sign
-    limits = np.int64(1) << (5 * np.arange(1, _LONGEST_TOKEN) - 1)
-    digits = 1 + np.searchsorted(limits, np.where(value < 0, ~value, value), side="right")
-    end = np.cumsum(digits)
-    digit = np.arange(digits.sum()) - np.repeat(end - digits, digits)
-    code = (np.repeat(value, digits) >> (5 * digit)) & 0x1F
-    code[digit < np.repeat(digits - 1, digits)] |= 0x20
-    text = (code + 48).astype(np.uint8).tobytes().decode("ascii")
-    bounds = np.concatenate([[0], end])[offsets].tolist()
-    return [text[first:last] for first, last in itertools.pairwise(bounds)]
+def _compress(counts: Sequence[int] | NDArray[np.int64], size: tuple[int, int]) -> RLE:
+    from pycocotools import mask as coco_mask
+
+    return check_rle(coco_mask.frPyObjects({"size": size, "counts": counts}, *size), "mask")
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> RLE:
