@@ -26,15 +26,10 @@ class Bar:
 
 @dataclass(frozen=True)
 class Bars:
-    """Horizontal bars.
+    """Horizontal bars."""
 
-    Attributes:
-        rows: a name, and for each series a bar or None.
-        stacked: whether the bars of a name follow each other in one line. Otherwise each has its own line.
-    """
-
-    rows: tuple[tuple[str, tuple[Bar | None, ...]], ...]
-    stacked: bool = False
+    rows: tuple[tuple[str, tuple[Bar | None, ...]], ...]  # a name, and for each series a bar or None
+    stacked: bool = False  # the bars of a name follow each other in one line; otherwise each has its own line
 
 
 @dataclass(frozen=True)
@@ -47,41 +42,24 @@ class Axis:
 
 @dataclass(frozen=True)
 class Plot:
-    """Lines or dots.
-
-    Attributes:
-        across: the horizontal axis.
-        up: the vertical axis.
-        paths: each series as the `d` attribute of an SVG path, with places from 0 to 100 across and down.
-        dots: whether to draw points instead of lines.
-    """
+    """Lines or dots."""
 
     across: Axis
     up: Axis
-    paths: tuple[str, ...]
-    dots: bool = False
+    paths: tuple[str, ...]  # each series as the `d` attribute of an SVG path, with places from 0 to 100 across and down
+    dots: bool = False  # points instead of lines
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart with its text alternative.
+    """A chart with its text alternative, a table."""
 
-    Attributes:
-        name: its name in the page, for links and tests.
-        title: its heading.
-        note: what it shows, in one or two sentences.
-        legend: the names of its series, in the order of the page's colours.
-        chart: the bars or the plot.
-        header: the header of the table.
-        rows: the rows of the table.
-    """
-
-    name: str
+    name: str  # in the page, for links and tests
     title: str
-    note: str
-    legend: tuple[str, ...]
+    note: str  # what it shows, in one or two sentences
+    legend: tuple[str, ...]  # the names of its series, in the order of the page's colours
     chart: Bars | Plot
-    header: tuple[str, ...]
+    header: tuple[str, ...]  # of the table
     rows: tuple[tuple[str, ...], ...]
 
 

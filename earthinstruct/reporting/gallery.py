@@ -25,19 +25,12 @@ _QUALITY = 60  # JPEG quality
 
 @dataclass(frozen=True)
 class Gallery:
-    """The shown images.
+    """The shown images."""
 
-    Attributes:
-        entries: the data of each image for the script of the page, worst image first.
-        pictures: a JPEG as base64 for each entry, or None if the image cannot be read.
-        n_images: number of scored images.
-        unreadable: file name -> why its picture is missing.
-    """
-
-    entries: list[dict[str, Any]]
-    pictures: list[str | None]
-    n_images: int
-    unreadable: dict[str, str]
+    entries: list[dict[str, Any]]  # the data of each image for the script of the page, worst image first
+    pictures: list[str | None]  # a JPEG as base64 for each entry, or None if the image cannot be read
+    n_images: int  # number of scored images
+    unreadable: dict[str, str]  # file name -> why its picture is missing
 
     @property
     def left_out(self) -> int:
@@ -54,18 +47,11 @@ def worst_first(run: LoadedRun) -> NDArray[np.int64]:
 
 def make_gallery(
     run: LoadedRun,
-    against: LoadedRun | None = None,
-    max_images: int = MAX_IMAGES,
-    progress: Callable[[int, int], None] | None = None,
+    against: LoadedRun | None,
+    max_images: int,
+    progress: Callable[[int, int], None] | None,
 ) -> Gallery:
-    """Choose, shrink and outline the worst images.
-
-    Args:
-        run: the run.
-        against: another run over the same images, whose predictions are shown for comparison.
-        max_images: number of images to show.
-        progress: a callback `(done, total)` over the images.
-    """
+    """Choose, shrink and outline the worst images; the predictions of `against` are shown for comparison."""
     shown = worst_first(run)[:max_images].tolist()
     described = _entries(run, against, shown)
     entries: list[dict[str, Any]] = []

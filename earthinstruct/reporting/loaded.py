@@ -32,18 +32,11 @@ from earthinstruct.scoring import ScoringSet, StoredRun, dataset_of, read_stored
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Some images with their predictions, and the verdicts by boxes.
-
-    Attributes:
-        truth: the ground truth of the images.
-        predicted: their predictions; after a sweep, those that reach the threshold.
-        labels: the method's label of each prediction.
-        protocol: the rules.
-    """
+    """Some images with their predictions, and the verdicts by boxes."""
 
     truth: Truth
-    predicted: Predicted
-    labels: tuple[str, ...]
+    predicted: Predicted  # after a sweep, those that reach the threshold
+    labels: tuple[str, ...]  # the method's label of each prediction
     protocol: Protocol
 
     @cached_property
@@ -107,29 +100,19 @@ class Judged:
 
 @dataclass(frozen=True, eq=False)
 class LoadedRun:
-    """One scored run, read in chunks of images.
-
-    Attributes:
-        stored: the run.
-        images: the scored images.
-        failed: image -> reason.
-        objects: int64 (images,), number of objects in the ground truth.
-        errors: int64 (images,), number of wrong predictions and missed objects by boxes. For a method that only counts,
-            the number of objects counted too many or too few.
-        n_predicted: number of scored predictions.
-        kinds: the verdicts that occur among the predictions, indices into `PREDICTION_VERDICTS`.
-        confusion: the confusion matrix of all images, as in `Judged`.
-        under: label of the method -> category (None for background) -> number of its predictions on such an object.
-    """
+    """One scored run, read in chunks of images."""
 
     stored: StoredRun
-    images: tuple[ImageId, ...]
-    failed: Mapping[ImageId, str]
-    objects: NDArray[np.int64]
+    images: tuple[ImageId, ...]  # those that are scored
+    failed: Mapping[ImageId, str]  # image -> reason
+    objects: NDArray[np.int64]  # (images,), number of objects in the ground truth
+    # (images,), number of wrong predictions and missed objects by boxes; of objects counted too many or too few for a
+    # method that only counts
     errors: NDArray[np.int64]
-    n_predicted: int
-    kinds: tuple[int, ...]
-    confusion: NDArray[np.int64]
+    n_predicted: int  # number of scored predictions
+    kinds: tuple[int, ...]  # the verdicts that occur among the predictions, indices into `PREDICTION_VERDICTS`
+    confusion: NDArray[np.int64]  # of all images, as in `Judged`
+    # label of the method -> category (None for background) -> number of its predictions on such an object
     under: Mapping[str, Counter[str | None]]
 
     @property

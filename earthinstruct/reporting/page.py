@@ -36,7 +36,7 @@ from earthinstruct.reporting.charts import (
     sweep_figure,
     time_figure,
 )
-from earthinstruct.reporting.gallery import MAX_IMAGES, Gallery, make_gallery
+from earthinstruct.reporting.gallery import MAX_IMAGES, make_gallery
 from earthinstruct.reporting.loaded import LoadedRun, load_run
 from earthinstruct.scoring import Compared, compare, run_folder
 
@@ -54,21 +54,6 @@ class Row:
     value: str
     interval: str
     reason: str
-
-
-@dataclass(frozen=True)
-class Change:
-    """The comparison of a run with another: F1 of groups and categories, other scores of groups, errors, and images."""
-
-    folder: str
-    method: str
-    over_groups: list[dict[str, Any]]
-    over_categories: list[dict[str, Any]]
-    rest: list[dict[str, Any]]
-    errors: list[dict[str, Any]]
-    n_fixed: int
-    n_broken: int
-    n_same: int
 
 
 @checked_arguments
@@ -117,20 +102,12 @@ def report(
 
 def render(
     run: LoadedRun,
-    against: LoadedRun | None = None,
-    compared: Sequence[Compared] = (),
-    max_images: int = MAX_IMAGES,
-    progress: Callable[[int, int], None] | None = None,
+    against: LoadedRun | None,
+    compared: Sequence[Compared],
+    max_images: int,
+    progress: Callable[[int, int], None] | None,
 ) -> str:
-    """Render the page of a run.
-
-    Args:
-        run: the run.
-        against: another run to compare with.
-        compared: the differences from `against` to `run`.
-        max_images: number of images in the gallery.
-        progress: a callback `(done, total)` over the images.
-    """
+    """Render the page of a run; `compared` are the differences from `against` to `run`."""
     gallery = make_gallery(run, against, max_images, progress)
     metrics = run.result.metrics
     figures = [
@@ -148,7 +125,10 @@ def render(
             n_predicted=run.n_predicted,
             headline=[(geometry, getattr(metrics, geometry).f1) for geometry in GEOMETRIES],
             scores=score_rows(metrics),
-            groups=group_table(metrics),
+            groups=[
+                (group, *(PERCENT.text(getattr(metrics, name).groups.get(group, {}).get("f1")) for name in GEOMETRIES))
+                for group in metrics.counting.groups
+            ],
             figures=[figure for figure in figures if figure is not None],
             labels=label_rows(run),
             confusion=confusion_of(run),
@@ -156,7 +136,13 @@ def render(
             change=None if against is None else change_of(run, against, compared),
             gallery=gallery,
             verdicts=[PREDICTION_VERDICTS[code] for code in run.kinds],
-            gallery_data=script_json(gallery_data(gallery, run)),
+            gallery_data=script_json(
+                {
+                    "images": gallery.entries,
+                    "categories": run.categories,
+                    "verdicts": {"predicted": PREDICTION_VERDICTS, "truth": TARGET_VERDICTS},
+                }
+            ),
             parameters={name: msgspec.json.encode(v).decode() for name, v in run.result.method.parameters.items()},
         )
     )
@@ -202,14 +188,6 @@ def _named_row(name: str, value: Value, unit: Unit) -> Row:
     return Row(name, unit.text(value.value), interval, value.reason or "")
 
 
-def group_table(metrics: Metrics) -> list[tuple[str, ...]]:
-    """F1 of each group of categories: group, counting, box, mask."""
-    return [
-        (group, *(PERCENT.text(getattr(metrics, name).groups.get(group, {}).get("f1")) for name in GEOMETRIES))
-        for group in metrics.counting.groups
-    ]
-
-
 @dataclass(frozen=True)
 class LabelRow:
     """One label of the method: the category it was mapped to, and the objects that its predictions lie on."""
@@ -240,14 +218,10 @@ def label_rows(run: LoadedRun) -> list[LabelRow]:
 
 @dataclass(frozen=True)
 class Confusion:
-    """The confusion matrix without empty rows and columns: rows are actual categories, columns predicted ones.
+    """The confusion matrix without empty rows and columns: rows are actual categories, columns predicted ones."""
 
-    Attributes:
-        predicted: the names of the columns; the last is for objects that no prediction lies on.
-        rows: the name of each row (the last is background), and for each column the number and its share of the row.
-    """
-
-    predicted: tuple[str, ...]
+    predicted: tuple[str, ...]  # the names of the columns; the last is for objects that no prediction lies on
+    # the name of each row (the last is background), and for each column the number and its share of the row
     rows: tuple[tuple[str, tuple[tuple[int, float], ...]], ...]
 
 
@@ -267,33 +241,24 @@ def confusion_of(run: LoadedRun) -> Confusion | None:
     )
 
 
-def change_of(run: LoadedRun, against: LoadedRun, compared: Sequence[Compared]) -> Change:
-    """Summarise what improved and what became worse from `against` to `run`."""
+def change_of(run: LoadedRun, against: LoadedRun, compared: Sequence[Compared]) -> dict[str, Any]:
+    """What improved and what became worse from `against` to `run`: F1, other scores, errors, and images."""
     off = run.errors - against.errors
     categories = set(run.categories)
     rows = [{"score": one.score, "over": one.over, **asdict(one.difference)} for one in compared]
     over_groups = [row for row in rows if row["over"] not in categories]
     errors = [row for row in over_groups if row["score"].startswith("errors.")]
     f1 = [row for row in over_groups if row["score"].endswith(".f1")]
-    return Change(
-        folder=str(against.stored.folder),
-        method=against.result.method.name,
-        over_groups=f1,
-        over_categories=[row for row in rows if row["score"].endswith(".f1") and row["over"] in categories],
-        rest=[row for row in over_groups if row not in f1 and row not in errors],
-        errors=[row for row in errors if row["over"] == "all"],
-        n_fixed=int((off < 0).sum()),
-        n_broken=int((off > 0).sum()),
-        n_same=int((off == 0).sum()),
-    )
-
-
-def gallery_data(gallery: Gallery, run: LoadedRun) -> dict[str, Any]:
-    """The data for the script of the page."""
     return {
-        "images": gallery.entries,
-        "categories": list(run.categories),
-        "verdicts": {"predicted": PREDICTION_VERDICTS, "truth": TARGET_VERDICTS},
+        "folder": str(against.stored.folder),
+        "method": against.result.method.name,
+        "over_groups": f1,
+        "over_categories": [row for row in rows if row["score"].endswith(".f1") and row["over"] in categories],
+        "rest": [row for row in over_groups if row not in f1 and row not in errors],
+        "errors": [row for row in errors if row["over"] == "all"],
+        "n_fixed": int((off < 0).sum()),
+        "n_broken": int((off > 0).sum()),
+        "n_same": int((off == 0).sum()),
     }
 
 
@@ -326,8 +291,9 @@ def _template() -> Any:
     )
     script = (folder / "page.js").read_text(encoding="utf-8")
     environment.filters["percent"] = PERCENT.text
-    environment.globals.update(PERCENT=PERCENT, OBJECTS=WHOLE_OBJECTS)
     environment.globals.update(
+        PERCENT=PERCENT,
+        OBJECTS=WHOLE_OBJECTS,
         style=Markup((folder / "page.css").read_text(encoding="utf-8")),  # noqa: S704  (our own file)
         script=Markup(script),  # noqa: S704  (our own file)
         # the page's policy lets only this script run, so that no label or file name can inject another
