@@ -273,30 +273,21 @@ def bad_boxes(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(~(np.abs(boxes) <= _FARTHEST).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1))
 
 
-def check_image_size(prediction: Prediction, height: int, width: int) -> None:
-    """Check that every mask of a prediction has the size of its image.
-
-    Raises:
-        ContractError: a mask of the prediction or of its proposals has another size.
-    """
-    for where, regions in (("", prediction), ("proposals.", prediction.proposals)):
-        for i, rle in enumerate((regions.masks if regions is not None else None) or ()):
-            if tuple(rle["size"]) != (height, width):
-                raise ContractError(
-                    f"{where}masks[{i}] has size {list(rle['size'])}, the image is [{height}, {width}] (height, width)"
-                )
-
-
 def check_prediction(prediction: Prediction, instruction: Instruction, height: int, width: int) -> None:
     """Check what a method returned against what it was given.
 
     Raises:
-        ContractError: not a `Prediction`, a mask of another size than the image, or, for open_vocabulary, a label that
-            is not one of the categories.
+        ContractError: not a `Prediction`, a mask of it or of its proposals of another size than the image, or, for
+            open_vocabulary, a label that is not one of the categories.
     """
     if not isinstance(prediction, Prediction):
         raise ContractError(f"predict must return a Prediction, got {type(prediction).__name__}")
-    check_image_size(prediction, height, width)
+    for where, regions in (("", prediction), ("proposals.", prediction.proposals)):
+        for i, rle in enumerate((regions.masks if regions is not None else None) or ()):
+            if rle["size"] != (height, width):
+                raise ContractError(
+                    f"{where}masks[{i}] has size {list(rle['size'])}, the image is [{height}, {width}] (height, width)"
+                )
     if instruction.setting == "open_vocabulary":
         for label in (*prediction.labels, *(prediction.counts or ())):
             if label not in instruction.categories:

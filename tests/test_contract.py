@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from earthinstruct import Instruction, Prediction, Proposals, Usage
-from earthinstruct.contract import check_image_size
+from earthinstruct.contract import check_prediction
 from earthinstruct.errors import ContractError, UnknownNameError
 from earthinstruct.predictions import Record
 from earthinstruct.regions import encode_mask
@@ -136,11 +136,12 @@ def test_usages_add_up():
 
 def test_a_mask_of_another_size_than_the_image_is_refused():
     proposals = Proposals([[0, 0, 6, 4]], [MASK])
-    check_image_size(Prediction(["a"], [[0, 0, 6, 4]], [MASK], proposals=proposals), 4, 6)
+    asked = Instruction("open_ended", "Find everything.")
+    check_prediction(Prediction(["a"], [[0, 0, 6, 4]], [MASK], proposals=proposals), asked, 4, 6)
     with pytest.raises(ContractError, match=r"^masks\[0\] has size \[4, 6\], the image is \[6, 4\]"):
-        check_image_size(Prediction(["a"], [[0, 0, 6, 4]], [MASK]), 6, 4)
+        check_prediction(Prediction(["a"], [[0, 0, 6, 4]], [MASK]), asked, 6, 4)
     with pytest.raises(ContractError, match=r"^proposals\.masks\[0\]"):
-        check_image_size(Prediction(proposals=proposals), 6, 4)
+        check_prediction(Prediction(proposals=proposals), asked, 6, 4)
 
 
 def test_a_prediction_travels_between_processes():

@@ -17,21 +17,15 @@ def register(verbs: Any) -> None:
         "--against", type=Path, required=True, metavar="FILE|DIR", help="the guarded result, or a folder of them"
     )
     parser.add_argument(
-        "--tolerance", type=_tolerance, default=0.001, metavar="T", help="largest difference (default: 0.001)"
+        "--tolerance",
+        type=options.at_least(0, float),
+        default=0.001,
+        metavar="T",
+        help="largest difference (default: 0.001)",
     )
     parser.add_argument(
         "--update", action="store_true", help="guard what was found from now on: after an intended change"
     )
-
-
-def _tolerance(text: str) -> float:
-    try:
-        tolerance = float(text)
-    except ValueError:
-        tolerance = -1
-    if not 0 <= tolerance < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number >= 0")
-    return tolerance
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -28,15 +28,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.what not in KINDS:
         raise UnknownNameError("thing to list", arguments.what, KINDS)
     rows: Sequence[Mapping[str, str | None]]
-    match arguments.what:
-        case "methods":
-            rows = list_methods()
-        case "datasets":
-            rows = list_datasets(arguments.data)
-        case "tasks":
-            rows = list_tasks()
-        case _:
-            rows = list_metrics()
+    if arguments.what == "datasets":
+        rows = list_datasets(arguments.data)
+    else:
+        rows = {"methods": list_methods, "tasks": list_tasks, "metrics": list_metrics}[arguments.what]()
     if arguments.json is not None:
         options.write_json(arguments, rows)
         return 0

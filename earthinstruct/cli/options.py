@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 Verb = Callable[[argparse.Namespace], int]  # runs, and returns the exit code
 _STANDARD_OUTPUT = "-"
 
-# exit codes
-OK, FINDING, USAGE, INTERRUPTED = 0, 1, 2, 130
+FINDING, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
 
 
-def at_least(least: int) -> Callable[[str], int]:
-    """An option's type: a whole number that is not less than this."""
+def at_least(least: int, kind: type[int] | type[float] = int) -> Callable[[str], float]:
+    """An option's type: a number that is not less than this, whole or not."""
 
-    def read(text: str) -> int:
+    def read(text: str) -> float:
         try:
-            number = int(text)
+            number = kind(text)
         except ValueError:
             number = least - 1
-        if number < least:
-            raise argparse.ArgumentTypeError(f"{text!r} must be a whole number >= {least}")
+        if not number >= least:
+            whole = "whole " if kind is int else ""
+            raise argparse.ArgumentTypeError(f"{text!r} must be a {whole}number >= {least}")
         return number
 
     return read

@@ -62,12 +62,9 @@ class EngineOptions:
 
 
 class Engine(Protocol):
-    """Runs a method on images. `method` is the method's description of itself."""
+    """Runs a method on images. `method` is the method's description of itself, once the engine is entered."""
 
-    @property
-    def method(self) -> MethodInfo:
-        """The method's description of itself."""
-        ...
+    method: MethodInfo
 
     def skip(self, task: Task) -> str | None:
         """The method's reason not to run a task, or None."""

@@ -8,7 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.predictions import Record
-from earthinstruct.results import MethodInfo
 from earthinstruct.running.engines import Stopping, Work
 from earthinstruct.running.engines.worker import Chunk, MethodSource, Pixels, Worker, chunks, targets_for
 from earthinstruct.tasks import Task
@@ -25,17 +24,13 @@ class InProcess:
 
     def __enter__(self) -> InProcess:
         """Make the method."""
-        self._ready = self._worker.ready()
+        ready = self._worker.ready()
+        self.method, self._batch = ready.method, ready.batch
         return self
 
     def __exit__(self, *_: object) -> None:
         """Close the method if it was made here."""
         self._worker.close()
-
-    @property
-    def method(self) -> MethodInfo:
-        """The method's description of itself."""
-        return self._ready.method
 
     def skip(self, task: Task) -> str | None:
         """The method's reason not to run a task, or None."""
@@ -44,7 +39,7 @@ class InProcess:
     def answers(self, work: Work, stopping: Stopping) -> Iterator[tuple[Task, Record]]:
         """One record for each image of each task, in the order of the images."""
         ahead: deque[tuple[Chunk, Future[dict[int, Pixels | str]]]] = deque()
-        todo = deque(chunks(work, self._ready.batch))
+        todo = deque(chunks(work, self._batch))
         with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
             try:
                 while todo or ahead:

@@ -21,7 +21,6 @@ from typing import Any, cast
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.predictions import Record
-from earthinstruct.results import MethodInfo
 from earthinstruct.running.engines import EngineOptions, Stopping, Work
 from earthinstruct.running.engines.worker import Answers, Batch, MethodSource, Ready, Worker, chunks, targets_for
 from earthinstruct.tasks import Task
@@ -50,7 +49,6 @@ class ProcessPool:
         self._dataset = dataset
         self._idle: list[_Process] = []
         self._busy: dict[_Process, _Job] = {}
-        self._ready: Ready | None = None
 
     def __enter__(self) -> ProcessPool:
         """Start all workers; the first one that is ready describes the method.
@@ -75,18 +73,6 @@ class ProcessPool:
                 worker.close()
             self._idle.clear()
         self._kill()
-
-    @property
-    def method(self) -> MethodInfo:
-        """The method's description of itself."""
-        return self.ready.method
-
-    @property
-    def ready(self) -> Ready:
-        """The description of the method, from the first worker that made it."""
-        if self._ready is None:
-            raise RuntimeError("the engine has not been entered")
-        return self._ready
 
     def skip(self, task: Task) -> str | None:
         """The method's reason not to run a task, or None."""
@@ -152,8 +138,7 @@ class ProcessPool:
 
     def _wait_for_idle(self) -> None:
         while not self._idle:
-            for _ in self._outcomes():
-                raise RuntimeError("an image was answered outside of answers()")
+            list(self._outcomes())  # no images are asked for, so there are no answers
 
     def _outcomes(self) -> Iterator[tuple[_Process, Batch, Answers | WorkerLostError]]:
         """Wait for the next outcomes: the worker, its batch of images, and the answer or the error."""
@@ -171,7 +156,8 @@ class ProcessPool:
                 continue
             self._idle.append(worker)
             if job.batch is None:
-                self._ready = answer
+                self.ready: Ready = answer
+                self.method = self.ready.method
             else:
                 self._recycle(worker, answer.memory)
                 yield worker, job.batch, answer

@@ -23,7 +23,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.predictions import Record
-from earthinstruct.results import MethodInfo
 from earthinstruct.running.engines import EngineOptions, Stopping, Work
 from earthinstruct.running.engines.processes import ProcessPool
 from earthinstruct.running.engines.worker import MethodSource, Ready, chunks
@@ -59,7 +58,8 @@ class RayEngine:
             alone = EngineOptions(timeout=self._options.timeout, worker_memory=self._options.worker_memory)
             self._parts = [ray.put(part) for part in (alone, self._source, self._dataset.without_truth())]
             self._first = ray.remote(**self._needs)(_Actor).remote(self._parts)
-            self._ready: Ready = _result_of(self._first.ready.remote())
+            ready: Ready = _result_of(self._first.ready.remote())
+            self.method, self._batch = ready.method, ready.batch
             if self.method.control:
                 self._parts[-1] = ray.put(self._dataset)
         except BaseException:
@@ -70,11 +70,6 @@ class RayEngine:
     def __exit__(self, *_: object) -> None:
         """Disconnect."""
         self._disconnect()
-
-    @property
-    def method(self) -> MethodInfo:
-        """The method's description of itself."""
-        return self._ready.method
 
     def skip(self, task: Task) -> str | None:
         """The method's reason not to run a task, or None."""
@@ -90,7 +85,7 @@ class RayEngine:
         tasks = {task.name: task for task, _ in work}
         rows = [
             {"row": i, "asked": [{"task": task.name, "images": list(images)} for task, images in chunk]}
-            for i, chunk in enumerate(chunks(work, self._ready.batch))
+            for i, chunk in enumerate(chunks(work, self._batch))
         ]
         if not rows:
             return

@@ -198,10 +198,10 @@ class Worker:
         elapsed = (time.perf_counter() - started) / len(images)
         if len(predictions) != len(images):
             raise ContractError(f"predict_batch returned {len(predictions)} predictions for {len(images)} images")
-        records = [self._record(task, image, p, elapsed) for image, p in zip(images, predictions, strict=True)]
-        for record, prediction in zip(records, predictions, strict=True):
-            record.seconds["total"] = prediction.usage.seconds.get("total", elapsed)  # the method may know each share
-        return records
+        return [
+            self._record(task, image, each, each.usage.seconds.get("total", elapsed))  # the method may know each share
+            for image, each in zip(images, predictions, strict=True)
+        ]
 
     def _record(self, task: Task, image: int, prediction: Prediction, elapsed: float) -> Record:
         described = self._dataset.images[image]
