@@ -48,8 +48,9 @@ class Plugin:
         try:
             return self.entry_point.load()
         except (Exception, SystemExit) as error:
+            kind = self.entry_point.group.rpartition(".")[2].rstrip("s")
             raise PluginError(
-                f"{_kind(self.entry_point.group)} {self.name!r} of distribution "
+                f"{kind} {self.name!r} of distribution "
                 f"{self.distribution!r} cannot be loaded: {type(error).__name__}: {error}"
             ) from error
 
@@ -74,7 +75,7 @@ def plugins(group: str) -> dict[str, Plugin]:
     return dict(sorted(found.items()))
 
 
-def method_factory(name: str) -> Callable[..., Any]:
+def method_factory(name: str) -> Any:
     """The class or function that makes a method.
 
     Args:
@@ -84,36 +85,19 @@ def method_factory(name: str) -> Callable[..., Any]:
         UnknownNameError: no such method.
         PluginError: it cannot be imported.
     """
-    factory: Callable[..., Any] = load_named(
-        METHODS, name, f"{more}. {OWN_METHOD}" if (more := more_methods()) else OWN_METHOD
-    )
-    return factory
+    if ":" in name or name.endswith(".py"):
+        return load_class("method", name)
+    known = plugins(METHODS)
+    if name not in known:
+        more = more_methods()
+        raise UnknownNameError("method", name, known, f"{more}. {OWN_METHOD}" if more else OWN_METHOD)
+    return known[name].load()
 
 
 def more_methods() -> str:
     """How to get more methods, if only the controls are installed; otherwise empty."""
     ours = __name__.partition(".")[0]
     return "" if any(plugin.distribution != ours for plugin in plugins(METHODS).values()) else MORE_METHODS
-
-
-def load_named(group: str, name: str, own: str) -> Any:
-    """What a name stands for.
-
-    Args:
-        group: the group of entry points that has the registered names.
-        name: a registered name, `package.module:Class` or `path/file.py:Class`.
-        own: how to give your own, for the message about an unknown name.
-
-    Raises:
-        UnknownNameError: no such name.
-        PluginError: it cannot be imported.
-    """
-    if ":" in name or name.endswith(".py"):
-        return load_class(_kind(group), name)
-    known = plugins(group)
-    if name not in known:
-        raise UnknownNameError(_kind(group), name, known, own)
-    return known[name].load()
 
 
 def load_class(kind: str, name: str) -> Any:
@@ -146,11 +130,6 @@ def load_class(kind: str, name: str) -> Any:
     if not hasattr(module, attribute):
         raise UnknownNameError(f"name in {module_name}:", attribute, _made_in(module))
     return getattr(module, attribute)
-
-
-def _kind(group: str) -> str:
-    """The kind of a group's entries, in the singular: "method"."""
-    return group.rpartition(".")[2].rstrip("s")
 
 
 def _made_in(module: Any) -> list[str]:

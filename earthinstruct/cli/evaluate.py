@@ -10,13 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from earthinstruct.cli import options
 from earthinstruct.cli.progress import progress_bars
-
-if TYPE_CHECKING:
-    from earthinstruct.running import Evaluation
 
 
 def register(verbs: Any) -> None:
@@ -70,9 +67,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the verb: 1 when images failed."""
     from earthinstruct.errors import EarthInstructError
     from earthinstruct.results import print_blocks
+    from earthinstruct.running import evaluate
 
     try:
-        evaluation = _evaluate(arguments)
+        with progress_bars() as update, _interrupts() as stopping:
+            evaluation = evaluate(
+                **options.given(arguments),
+                progress=lambda task, done, total, failed: update(task.name, done, total, failed),
+                stopping=stopping,
+            )
     except KeyboardInterrupt:
         again = "the same command without --overwrite" if arguments.overwrite else "the same command"
         kept = f"the predictions made so far are kept in {arguments.output}"
@@ -83,17 +86,6 @@ def run(arguments: argparse.Namespace) -> int:
     if not evaluation.results:
         raise EarthInstructError("every task was skipped; see the reasons above")
     return 1 if any(result.run.n_failed for result in evaluation.results) else 0
-
-
-def _evaluate(arguments: argparse.Namespace) -> Evaluation:
-    from earthinstruct.running import evaluate
-
-    with progress_bars() as update, _interrupts() as stopping:
-        return evaluate(
-            **options.given(arguments),
-            progress=lambda task, done, total, failed: update(task.name, done, total, failed),
-            stopping=stopping,
-        )
 
 
 @contextmanager

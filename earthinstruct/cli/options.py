@@ -84,33 +84,20 @@ def output(arguments: argparse.Namespace) -> Iterator[None]:
         yield
 
 
-def write_json(arguments: argparse.Namespace, value: Any) -> None:
-    """Write a verb's JSON where --json says, if it is given.
-
-    Raises:
-        DataError: the file cannot be written.
-    """
-    from earthinstruct.files import as_json
-
-    if arguments.json is not None:
-        _write(arguments, as_json(value), "wb")
-
-
-def write_json_line(arguments: argparse.Namespace, value: Any) -> None:
-    """Add one line of JSON where --json says, if it is given.
+def write_json(arguments: argparse.Namespace, value: Any, *, line: bool = False) -> None:
+    """Write a verb's JSON where --json says, if it is given: all of it, or one line more.
 
     Raises:
         DataError: the file cannot be written.
     """
     import msgspec
 
-    if arguments.json is not None:
-        _write(arguments, msgspec.json.encode(value) + b"\n", "ab")
-
-
-def _write(arguments: argparse.Namespace, content: bytes, mode: str) -> None:
     from earthinstruct.errors import DataError
+    from earthinstruct.files import as_json
 
+    if arguments.json is None:
+        return
+    content = msgspec.json.encode(value) + b"\n" if line else as_json(value)
     if arguments.json == _STANDARD_OUTPUT:
         arguments.standard_output.write(content.decode())
         arguments.standard_output.flush()
@@ -118,7 +105,7 @@ def _write(arguments: argparse.Namespace, content: bytes, mode: str) -> None:
     path = Path(arguments.json)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open(mode) as file:
+        with path.open("ab" if line else "wb") as file:
             file.write(content)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror or error}; give another --json FILE") from error

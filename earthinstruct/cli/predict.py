@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     def answered(answer: Answer) -> None:
         print(answer)
         if answer.prediction is not None:
-            options.write_json_line(arguments, Record.of(str(answer.path), answer.prediction))
+            options.write_json(arguments, Record.of(str(answer.path), answer.prediction), line=True)
 
     with progress_bars() as update:
         answers = predict(

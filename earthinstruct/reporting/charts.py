@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -86,10 +86,13 @@ def category_figure(metrics: Metrics) -> Figure:
     )
 
 
-def prediction_figure(metrics: Metrics) -> Figure | None:
-    """Chart the error types of the predictions of each category."""
-    return _verdict_figure(
-        metrics,
+def verdict_figures(metrics: Metrics) -> Iterator[Figure]:
+    """Chart the error types of the predictions of each category, and the verdicts of its objects."""
+    if metrics.errors is None:  # a result of an early release
+        return
+    rows = {"all": metrics.errors.box.total, **metrics.errors.box.per_category}
+    yield _verdict_figure(
+        rows,
         "predictions",
         "Predictions by error type",
         "Percent of the boxes, by predicted category. Correct: matched to an object at IoU 0.5. Duplicate: on an "
@@ -98,12 +101,8 @@ def prediction_figure(metrics: Metrics) -> Figure | None:
         "Background: near no object.",
         PREDICTION_VERDICTS[:-1],
     )
-
-
-def object_figure(metrics: Metrics) -> Figure | None:
-    """Chart the verdicts of the objects of each category."""
-    return _verdict_figure(
-        metrics,
+    yield _verdict_figure(
+        rows,
         "objects",
         "Objects by verdict",
         "Percent of the objects, by boxes. Correct: found at IoU 0.5. Misclassified: a prediction of another category "
@@ -112,24 +111,19 @@ def object_figure(metrics: Metrics) -> Figure | None:
     )
 
 
-def _verdict_figure(metrics: Metrics, name: str, title: str, note: str, verdicts: tuple[str, ...]) -> Figure | None:
-    if metrics.errors is None:  # a result of an early release
-        return None
-    errors = {"all": metrics.errors.box.total, **metrics.errors.box.per_category}
-    counts = {category: [getattr(row, verdict) for verdict in verdicts] for category, row in errors.items()}
-    counts = {category: row for category, row in counts.items() if any(row)}
+def _verdict_figure(rows: Mapping[str, object], name: str, title: str, note: str, verdicts: tuple[str, ...]) -> Figure:
+    counts = {
+        category: row
+        for category, found in rows.items()
+        if any(row := [getattr(found, verdict) for verdict in verdicts])
+    }
+    bars = [(f"{name} ({sum(row):,})", tuple(_bar(n / sum(row)) for n in row)) for name, row in counts.items()]
     return Figure(
         name,
         title,
         note,
         verdicts,
-        Bars(
-            tuple(
-                (f"{category} ({sum(row):,})", tuple(_bar(n / sum(row)) for n in row))
-                for category, row in counts.items()
-            ),
-            stacked=True,
-        ),
+        Bars(tuple(bars), stacked=True),
         ("category", *verdicts),
         tuple((category, *map(str, row)) for category, row in counts.items()),
     )
@@ -174,7 +168,7 @@ def sweep_figure(metrics: Metrics) -> Figure | None:
 
 def time_figure(run: LoadedRun) -> Figure | None:
     """Chart the seconds of each image against its number of objects."""
-    records = [run.records.get(image) for image in run.images]
+    records = [run.stored.records.get(image) for image in run.images]
     points = sorted(
         (objects, record.seconds["total"])
         for objects, record in zip(run.objects.tolist(), records, strict=True)

@@ -93,7 +93,7 @@ def _entries(run: LoadedRun, against: LoadedRun | None, shown: Sequence[int]) ->
                 "errors": int(run.errors[place]),
                 "seconds": _seconds(run, image.id),
                 "failed": run.failed.get(image.id),
-                "counts": [(run.categories[c], int(actual[i, c]), int(said[i, c])) for c in counted],
+                "counts": [(run.stored.task.categories[c], int(actual[i, c]), int(said[i, c])) for c in counted],
                 "truth": list(_truth(judged, objects[i], finest)),
                 "predicted": list(_predicted(judged, predictions[i], finest)),
             }
@@ -147,7 +147,7 @@ def _shape(instances: Instances, row: int, finest: float) -> dict[str, Any]:
 
 
 def _seconds(run: LoadedRun, image: ImageId) -> float | None:
-    record = run.records.get(image)
+    record = run.stored.records.get(image)
     seconds = None if record is None else record.seconds.get("total")
     return None if seconds is None else round(seconds, 3)
 

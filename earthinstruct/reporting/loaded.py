@@ -24,7 +24,6 @@ from earthinstruct.metrics import (
     find_pairs,
     verdicts,
 )
-from earthinstruct.predictions import Record
 from earthinstruct.regions import ImageId
 from earthinstruct.results import Result, read_result
 from earthinstruct.scoring import ScoringSet, StoredRun, dataset_of, read_stored
@@ -119,16 +118,6 @@ class LoadedRun:
     def result(self) -> Result:
         """Its result."""
         return self.stored.result
-
-    @property
-    def categories(self) -> tuple[str, ...]:
-        """The scored categories."""
-        return self.stored.task.categories
-
-    @property
-    def records(self) -> Mapping[ImageId, Record]:
-        """Image -> record."""
-        return self.stored.records
 
     def judged(self, images: Sequence[ImageId]) -> Iterator[Judged]:
         """Judge these images, in the order of the dataset and in chunks."""

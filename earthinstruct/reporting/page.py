@@ -31,10 +31,9 @@ from earthinstruct.metrics import (
 from earthinstruct.reporting.charts import (
     category_figure,
     iou_figure,
-    object_figure,
-    prediction_figure,
     sweep_figure,
     time_figure,
+    verdict_figures,
 )
 from earthinstruct.reporting.gallery import MAX_IMAGES, make_gallery
 from earthinstruct.reporting.loaded import LoadedRun, load_run
@@ -112,8 +111,7 @@ def render(
     metrics = run.result.metrics
     figures = [
         category_figure(metrics),
-        prediction_figure(metrics),
-        object_figure(metrics),
+        *verdict_figures(metrics),
         iou_figure(metrics),
         sweep_figure(metrics),
         time_figure(run),
@@ -139,7 +137,7 @@ def render(
             gallery_data=script_json(
                 {
                     "images": gallery.entries,
-                    "categories": run.categories,
+                    "categories": run.stored.task.categories,
                     "verdicts": {"predicted": PREDICTION_VERDICTS, "truth": TARGET_VERDICTS},
                 }
             ),
@@ -227,7 +225,7 @@ class Confusion:
 
 def confusion_of(run: LoadedRun) -> Confusion | None:
     """The confusion matrix by boxes at IoU 0.5; None without any object or prediction."""
-    categories, table = run.categories, run.confusion
+    categories, table = run.stored.task.categories, run.confusion
     rows, columns = np.flatnonzero(table.any(axis=1)), np.flatnonzero(table.any(axis=0))
     if not len(rows):
         return None
@@ -244,7 +242,7 @@ def confusion_of(run: LoadedRun) -> Confusion | None:
 def change_of(run: LoadedRun, against: LoadedRun, compared: Sequence[Compared]) -> dict[str, Any]:
     """What improved and what became worse from `against` to `run`: F1, other scores, errors, and images."""
     off = run.errors - against.errors
-    categories = set(run.categories)
+    categories = set(run.stored.task.categories)
     rows = [{"score": one.score, "over": one.over, **asdict(one.difference)} for one in compared]
     over_groups = [row for row in rows if row["over"] not in categories]
     errors = [row for row in over_groups if row["score"].startswith("errors.")]

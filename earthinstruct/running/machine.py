@@ -24,19 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Device:
-    """Something that a model runs on.
+    """Something that a model runs on."""
 
-    Attributes:
-        name: as torch and `-M device=NAME` call it.
-        title: what it is, in words.
-        memory: bytes; None: not known.
-        free: bytes of them that nothing uses.
-    """
-
-    name: str
-    title: str
-    memory: int | None = None
-    free: int | None = None
+    name: str  # as torch and `-M device=NAME` call it
+    title: str  # what it is, in words
+    memory: int | None = None  # bytes; None: not known
+    free: int | None = None  # bytes of them that nothing uses
 
     def __str__(self) -> str:
         memory = (
@@ -47,26 +40,17 @@ class Device:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that fills up over time.
+    """A folder that fills up over time."""
 
-    Attributes:
-        name: what lies there.
-        path: where it is.
-        exists: whether it is there; it is made on first use.
-        used: bytes of the files in it.
-        free: bytes of its disk that are free; None: not known.
-    """
-
-    name: str
+    name: str  # what lies there
     path: str
-    exists: bool
-    used: int
-    free: int | None
+    exists: bool  # it is made on first use
+    used: int  # bytes of the files in it
+    free: int  # bytes of its disk that nothing uses
 
     def __str__(self) -> str:
         state = f"{decimal(self.used)} used" if self.exists else "not made yet"
-        disk = "" if self.free is None else f", {decimal(self.free)} of the disk free"
-        return f"folder of {self.name} {self.path}: {state}{disk}"
+        return f"folder of {self.name} {self.path}: {state}, {decimal(self.free)} of the disk free"
 
 
 @dataclass(frozen=True)

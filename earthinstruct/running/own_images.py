@@ -304,8 +304,8 @@ class _Targets:
 
     def __init__(self, targets: Sequence[Path], explain: Path | None, images: Sequence[Path]) -> None:
         self.explain = explain
-        self._pictures = [target for target in targets if _kind(target) == "picture"]
-        self._files = [target for target in targets if target not in self._pictures]
+        self._pictures = [target for target in targets if _format(target) is None]
+        self._files = [(target, suffix) for target in targets if (suffix := _format(target)) is not None]
         if explain is not None:
             refuse_to_replace("explain", explain, images)
         for target in targets:
@@ -316,7 +316,7 @@ class _Targets:
     @property
     def on_ground(self) -> bool:
         """Whether images must know their place on the ground."""
-        return any(_kind(target) == "geojson" for target in self._files)
+        return any(suffix == ".geojson" for _, suffix in self._files)
 
     def save_pictures(
         self, path: Path, raster: Raster, prediction: Prediction, explanation: NDArray[np.uint8] | None
@@ -331,42 +331,42 @@ class _Targets:
 
     def save_files(self, found: Sequence[Found]) -> None:
         """Save what was found in all images, in the format of each target's suffix."""
-        for target in self._files:
-            content: Any
-            match _kind(target):
-                case "coco":
-                    content = coco_of(found)
-                case "geojson":
-                    content = geojson_of(found)
-                case _:
-                    content = [Record.of(str(image.path), image.prediction) for image in found]
+        for target, suffix in self._files:
+            content = as_json(_FORMATS[suffix](found))
             with _saving(target):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(as_json(content))
+                target.write_bytes(content)
 
 
 def _save_picture(picture: Image, target: Path, path: Path) -> None:
     """Save the picture of an image: under the target's name, or into the folder that it is."""
-    with _saving(target):
-        if not _is_picture(target):
-            target = target / f"{path.stem}.png"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(target)
+    file = target if _is_picture(target) else target / f"{path.stem}.png"
+    with _saving(file):
+        picture.save(file)
 
 
 @contextmanager
 def _saving(target: Path) -> Iterator[None]:
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
         raise DataError(f"{target} cannot be written: {error.strerror or error}") from error
 
 
-def _kind(target: Path) -> str:
-    """What is saved under a name: json, coco, geojson or picture."""
-    if target.name.endswith(".coco.json"):
-        return "coco"
-    return {".json": "json", ".geojson": "geojson"}.get(target.suffix.lower(), "picture")
+def _records(found: Sequence[Found]) -> list[Record]:
+    return [Record.of(str(image.path), image.prediction) for image in found]
+
+
+_FORMATS: Mapping[str, Callable[[Sequence[Found]], Any]] = {
+    ".coco.json": coco_of,
+    ".geojson": geojson_of,
+    ".json": _records,
+}
+
+
+def _format(target: Path) -> str | None:
+    """The suffix of a file of all images; None: pictures are saved there."""
+    return next((suffix for suffix in _FORMATS if target.name.lower().endswith(suffix)), None)
 
 
 def _check_pictures(target: Path, images: Sequence[Path]) -> None:

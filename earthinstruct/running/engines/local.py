@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.predictions import Record
 from earthinstruct.running.engines import Stopping, Work
-from earthinstruct.running.engines.worker import Chunk, MethodSource, Pixels, Worker, chunks, targets_for
+from earthinstruct.running.engines.worker import MethodSource, Worker, chunks, targets_for
 from earthinstruct.tasks import Task
 
 READ_AHEAD = 2  # chunks of images
@@ -38,24 +36,11 @@ class InProcess:
 
     def answers(self, work: Work, stopping: Stopping) -> Iterator[tuple[Task, Record]]:
         """One record for each image of each task, in the order of the images."""
-        ahead: deque[tuple[Chunk, Future[dict[int, Pixels | str]]]] = deque()
-        todo = deque(chunks(work, self._batch))
-        with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
-            try:
-                while todo or ahead:
-                    while todo and len(ahead) <= READ_AHEAD:
-                        following = todo.popleft()
-                        ahead.append((following, reader.submit(self._read, following)))
-                    chunk, reading = ahead.popleft()
-                    for task, images in chunk:
-                        if stopping():
-                            return
-                        read = [reading.result()[i] for i in images]
-                        targets = targets_for(self.method, self._dataset, task, images)
-                        records = self._worker.records(task, images, read, targets)
-                        yield from ((task, record) for record in records)
-            finally:
-                reader.shutdown(wait=False, cancel_futures=True)
-
-    def _read(self, chunk: Chunk) -> dict[int, Pixels | str]:
-        return {i: self._worker.read(i) for i in sorted({i for _, images in chunk for i in images})}
+        todo = chunks(work, self._batch)
+        for number, chunk in enumerate(todo):
+            near = [i for later in todo[number : number + 1 + READ_AHEAD] for _, images in later for i in images]
+            for task, images in chunk:
+                if stopping():
+                    return
+                targets = targets_for(self.method, self._dataset, task, images)
+                yield from ((task, record) for record in self._worker.answers(task, images, targets, near).records)

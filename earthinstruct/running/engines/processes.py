@@ -98,8 +98,8 @@ class ProcessPool:
                 worker = next((worker for worker in self._idle if held.get(worker)), self._idle[-1])
                 batch, *rest = held.pop(worker, ()) or todo.popleft()
                 held[worker] = tuple(rest)
-                following = (*rest, *(todo[0] if todo else ()))[:1] if self._options.workers == 1 else ()
-                self._begin(worker, batch, following[0][1] if following else ())
+                following = (*rest, *(todo[0] if todo and self._options.workers == 1 else ()))
+                self._begin(worker, batch, [i for _, images in following for i in images])
             if not any(job.batch for job in self._busy.values()) and (stopping() or not (todo or any(held.values()))):
                 return
             for worker, (task, images), outcome in self._outcomes():
@@ -129,7 +129,7 @@ class ProcessPool:
         worker.request("ready")
 
     def _begin(self, worker: _Process, batch: Batch, following: Sequence[int]) -> None:
-        """Give a batch to an idle worker, with the images that it can read meanwhile if its next batch is known."""
+        """Give a batch to an idle worker, with the images that it can read meanwhile."""
         seconds = self._options.timeout
         deadline = None if seconds is None else time.monotonic() + seconds * len(batch[1])
         self._idle.remove(worker)

@@ -92,6 +92,7 @@ class Worker:
         self._dataset = dataset
         self._secrets = secret_values(source.parameters or {})
         self._process = os.getpid()
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
         self._read: dict[int, Future[Pixels | str]] = {}
 
     @cached_property
@@ -128,23 +129,18 @@ class Worker:
         The images are held until the next call, which may be another task of the same images.
         """
         wanted = dict.fromkeys((*images, *following))
-        self._read = {i: self._read.get(i) or self._reader.submit(self.read, i) for i in wanted}
-        return Answers(
-            self.records(task, images, [self._read[i].result() for i in images], targets), _resident_memory()
-        )
+        self._read = {i: self._read.get(i) or self._reader.submit(self._pixels, i) for i in wanted}
+        read = [self._read[i].result() for i in images]
+        return Answers(self._records(task, images, read, targets), _resident_memory())
 
-    @cached_property
-    def _reader(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
-
-    def read(self, image: int) -> Pixels | str:
+    def _pixels(self, image: int) -> Pixels | str:
         """The pixels of one image, or the reason why it cannot be read."""
         try:
             return self._dataset.read_image(image)
         except Exception as error:  # an image that cannot be read is a failed image
             return self._reason(error)
 
-    def records(
+    def _records(
         self, task: Task, images: Sequence[int], read: Sequence[Pixels | str], targets: Targets
     ) -> list[Record]:
         """Answer images that were read; a failed image is recorded with its reason.
@@ -167,7 +163,8 @@ class Worker:
         return [self._one(task, image, pixels, target, spent) for image, pixels, target in each]
 
     def close(self) -> None:
-        """Close the method if it was made here."""
+        """Read no more, and close the method if it was made here."""
+        self._reader.shutdown(wait=False, cancel_futures=True)
         if (method := self.__dict__.get("_method")) is not None:
             self._source.close(method)
 
