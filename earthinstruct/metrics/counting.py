@@ -13,13 +13,7 @@ from earthinstruct.metrics.values import GeometryScores
 
 
 def counting_tally(
-    truth: Truth,
-    predicted: Predicted,
-    protocol: Protocol,
-    kept: NDArray[np.bool_],
-    given: NDArray[np.bool_],
-    *,
-    any_given: bool,
+    truth: Truth, predicted: Predicted, protocol: Protocol, kept: NDArray[np.bool_], *, use_given: bool
 ) -> Tally:
     """Tally the counts.
 
@@ -28,15 +22,15 @@ def counting_tally(
         predicted: the predictions.
         protocol: the rules.
         kept: bool (predictions,), predictions that reach the score threshold.
-        given: bool (n,), images for which to use the given counts; in the others, instances are counted.
-        any_given: whether given counts are used for any image of the whole set.
+        use_given: use the counts of the method where it gave some; elsewhere, its instances are counted.
     """
     instances = predicted.instances
     counted = kept.copy()
     if protocol.least_counted_score is not None and instances.scores is not None:
         counted &= instances.scores >= protocol.least_counted_score
+    given = predicted.has_counts & use_given
     counts = np.where(given[:, None], predicted.counts, count_per_image(instances, *truth.shape, counted))
-    entering = given if protocol.skips_images_without_counts and any_given else np.ones_like(given)
+    entering = given if protocol.skips_images_without_counts and use_given else np.ones_like(given)
     images = [image for image, enters in zip(truth.images, entering, strict=True) if enters]
     actual = count_per_image(truth.instances, *truth.shape)
     return tally_counts(images, truth.categories, counts[entering], actual[entering])

@@ -88,7 +88,7 @@ def verdicts(
     Raises:
         ValueError: `geometry` is `mask`, and predictions or ground truth have no masks.
     """
-    return judge(Detection.of(truth, predicted, protocol, geometry), predicted.reaching(threshold))
+    return judge(Detection(truth, predicted.instances, protocol, geometry), predicted.reaching(threshold))
 
 
 def judge(detection: Detection, kept: NDArray[np.bool_]) -> Verdicts:

@@ -21,7 +21,7 @@ from earthinstruct.metrics.counting import counting_scores, counting_tally
 from earthinstruct.metrics.detection import Detection, DetectionChunk, detection_scores, no_mask_scores
 from earthinstruct.metrics.error_types import counting_errors, detection_errors, tally_errors
 from earthinstruct.metrics.extra import ExtraMetric
-from earthinstruct.metrics.inputs import Predicted, Truth, geometries, proposal_geometries
+from earthinstruct.metrics.inputs import Predicted, Truth, geometries, geometries_of
 from earthinstruct.metrics.matching import Geometry
 from earthinstruct.metrics.outcomes import Outcomes
 from earthinstruct.metrics.proposals import ProposalChunk, proposal_scores, tally_proposals
@@ -70,7 +70,7 @@ def boxes_of_chunk(truth: Truth, predicted: Predicted, protocol: Protocol) -> Ou
     Raises:
         ValueError: the predictions have no scores.
     """
-    found = Detection.of(truth, predicted, protocol, "box").outcomes(protocol.rule)
+    found = Detection(truth, predicted.instances, protocol, "box").outcomes(protocol.rule)
     if found is None:
         raise ValueError("a score sweep needs scores, and these predictions have none")
     return found
@@ -130,24 +130,24 @@ class Chunk:
             any_counts: whether counts are given for any image of the whole set.
             extra: metric plug-ins to tally as well.
         """
-        kept, given = predicted.reaching(threshold), predicted.has_counts
-        own = counting_tally(truth, predicted, protocol, kept, np.zeros_like(given), any_given=False)
+        kept = predicted.reaching(threshold)
+        own = counting_tally(truth, predicted, protocol, kept, use_given=False)
         tallies = {"counting": own}
         if any_counts:
-            tallies["counting"] = counting_tally(truth, predicted, protocol, kept, given, any_given=True)
+            tallies["counting"] = counting_tally(truth, predicted, protocol, kept, use_given=True)
             tallies["counting_from_instances"] = own
         errors, detections = {}, {}
         for geometry in geometries(truth, predicted):
-            detection = Detection.of(truth, predicted, protocol, geometry)
+            detection = Detection(truth, predicted.instances, protocol, geometry)
             tallies[geometry] = detection.tally(kept)
             errors[geometry] = tally_errors(detection, kept).compact()
             detections[geometry] = DetectionChunk.of(detection, kept)
         if "mask" in detections:
             there = predicted.instances.take(kept)
-            tallies["regions"] = tally_regions(truth.images, truth.categories, there, truth.instances)
+            tallies["regions"] = tally_regions(truth, there)
         proposals: dict[Geometry, ProposalChunk] = {}
         if predicted.proposals is not None:
-            for geometry in proposal_geometries(truth, predicted.proposals):
+            for geometry in geometries_of(truth.instances, predicted.proposals):
                 tallies[f"proposals.{geometry}"], proposals[geometry] = tally_proposals(
                     truth, predicted.proposals, geometry, protocol
                 )
@@ -156,7 +156,7 @@ class Chunk:
             reaching = replace(predicted, instances=predicted.instances.take(kept))
         return cls(
             len(truth.images),
-            int(given.sum()),
+            int(predicted.has_counts.sum()),
             predicted.mentioned,
             {name: tally.compact() for name, tally in tallies.items()},
             errors,

@@ -142,7 +142,7 @@ class ScoringSet:
                     )
         category = {name: i for i, name in enumerate(task.categories)}
         of_label = {label: category.get(mapped.category or "", -1) for label, mapped in self.label_map.items()}
-        self.columns = Columns.of(self.survey, of_label, len(category))
+        self.columns = Columns(self.survey, of_label, len(category))
         self._index_truth()
 
     def _index_truth(self) -> None:
