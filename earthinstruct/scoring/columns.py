@@ -188,8 +188,8 @@ class _Chunk:
     def masks(self) -> MaskRuns:
         """Decode the masks, and check that each has the size of its image."""
         rles = [rle for of_image in self.regions for rle in of_image.masks or ()]
-        expected = [(record.height, record.width) for record in self.images]
-        sizes = [tuple(rle["size"]) for rle in rles]
+        expected = [[record.height, record.width] for record in self.images]
+        sizes = [list(rle["size"]) for rle in rles]
         wrong = [size != expected[i] for size, i in zip(sizes, self.image.tolist(), strict=True)]
         self.refuse(np.array(wrong, dtype=bool), "masks.size", sizes, "the size of its image (height, width)")
         what = f"{self.survey.prefix}masks"
@@ -204,12 +204,11 @@ class _Chunk:
             raise
 
     def refuse(
-        self, bad: NDArray[np.bool_], what: str, values: NDArray[np.float64] | list[tuple[int, ...]], expected: str
+        self, bad: NDArray[np.bool_], what: str, values: NDArray[np.float64] | list[list[int]], expected: str
     ) -> None:
         if bad.any():
             i = int(np.argmax(bad))
             of = self.image[i]
-            raise DataError(
-                f"image {self.images[of].id!r}: {self.survey.prefix}{what}[{i - int(self.n[:of].sum())}] is "
-                f"{np.asarray(values[i]).tolist()}; expected {expected}"
-            )
+            value = values[i] if isinstance(values, list) else values[i].tolist()
+            where = f"{self.survey.prefix}{what}[{i - int(self.n[:of].sum())}]"
+            raise DataError(f"image {self.images[of].id!r}: {where} is {value}; expected {expected}")
