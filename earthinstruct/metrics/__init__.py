@@ -16,7 +16,7 @@ from earthinstruct.metrics.catalogue import (
 )
 from earthinstruct.metrics.compare import Difference, Paired, paired
 from earthinstruct.metrics.error_types import PREDICTION_VERDICTS, TARGET_VERDICTS, Verdicts, verdicts
-from earthinstruct.metrics.extra import ExtraMetric, GivenMetrics, Metric, extra_metrics, several_metrics
+from earthinstruct.metrics.extra import ExtraMetric, GivenMetrics, Metric, extra_metrics
 from earthinstruct.metrics.inputs import Predicted, Truth, geometries
 from earthinstruct.metrics.matching import find_pairs, match
 from earthinstruct.metrics.measuring import Chunk, boxes_of_chunk, choose_threshold, measure, metrics_of
@@ -69,7 +69,6 @@ __all__ = [
     "metrics_of",
     "paired",
     "protocol_named",
-    "several_metrics",
     "title_of",
     "value_at",
     "verdicts",

@@ -92,12 +92,7 @@ def verdicts(
 
 
 def judge(detection: Detection, kept: NDArray[np.bool_]) -> Verdicts:
-    """Give `verdicts` to predictions that are paired already.
-
-    Args:
-        detection: the predictions, the ground truth and their pairs.
-        kept: bool (predictions,), predictions that reach the score threshold.
-    """
+    """`verdicts` of paired predictions; `kept`: bool (predictions,), those that reach the score threshold."""
     predictions, targets = detection.predictions, detection.truth.instances
     pairs = detection.pairs.where(kept[detection.pairs.prediction])
     because_of = _paired(predictions, targets, pairs, detection.protocol.rule)

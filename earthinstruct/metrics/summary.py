@@ -30,12 +30,15 @@ class Intervals:
 class Summary:
     """Computes scores from tallies over the same ground truth.
 
-    Attributes:
+    Args:
         categories: names of the c categories.
+        groups: group -> its categories; as an attribute, int64 (k,), the indices of its categories.
         n_targets: int64 (c,), number of ground-truth objects of each category.
-        has_truth: bool (c,), categories with ground truth.
-        groups: group -> int64 (k,), indices of its categories.
         tallies: name -> tally.
+        resamples: bootstrap resamples for the 95 % intervals; 0: no intervals.
+
+    Attributes:
+        has_truth: bool (c,), categories with ground truth.
     """
 
     def __init__(
@@ -46,15 +49,6 @@ class Summary:
         tallies: Mapping[str, Tally] = MappingProxyType({}),
         resamples: int = 0,
     ) -> None:
-        """Draw the resamples of the tallies.
-
-        Args:
-            categories: names of the categories.
-            groups: group -> its categories.
-            n_targets: int64 (c,), number of ground-truth objects of each category.
-            tallies: name -> tally.
-            resamples: bootstrap resamples for the 95 % intervals; 0: no intervals.
-        """
         self.categories = categories
         self.n_targets = n_targets
         self.has_truth = n_targets > 0

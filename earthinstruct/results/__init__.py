@@ -8,6 +8,7 @@ from earthinstruct.results.regression import (
     metric_values,
     moved_values,
     new_values,
+    refuse_different,
     results_in,
 )
 from earthinstruct.results.result import (
@@ -19,7 +20,6 @@ from earthinstruct.results.result import (
     RunInfo,
     TaskInfo,
     environment_info,
-    failed_by_name,
     method_info,
     read_result,
     redacted,
@@ -48,7 +48,6 @@ __all__ = [
     "check",
     "check_leaderboards",
     "environment_info",
-    "failed_by_name",
     "file_result",
     "guard_results",
     "guarded_for",
@@ -62,6 +61,7 @@ __all__ = [
     "read_result",
     "read_tallies",
     "redacted",
+    "refuse_different",
     "result_blocks",
     "results_in",
     "secret_values",

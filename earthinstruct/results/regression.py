@@ -41,6 +41,23 @@ class Moved:
         return f"{self.name}: {show(self.before)} -> {show(self.after)}{by}{within[self.within_interval]}"
 
 
+def refuse_different(result: Result, other: Result) -> None:
+    """Refuse to compare two results.
+
+    Raises:
+        DataError: they differ in task, task version, protocol or ground truth.
+    """
+    for what, found, expected in (
+        ("task", result.task.name, other.task.name),
+        ("task version", result.task.version, other.task.version),
+        ("protocol", result.protocol, other.protocol),
+        ("annotations", result.task.dataset.annotations_sha256, other.task.dataset.annotations_sha256),
+        ("number of images", result.task.dataset.n_images, other.task.dataset.n_images),
+    ):
+        if found != expected:
+            raise DataError(f"the results cannot be compared: {what} {found!r} against {expected!r}")
+
+
 def moved_values(result: Result, guarded: Result, tolerance: float = TOLERANCE) -> list[Moved]:
     """List the values that differ from a guarded result by more than `tolerance`, in the order of the file.
 
@@ -55,15 +72,7 @@ def moved_values(result: Result, guarded: Result, tolerance: float = TOLERANCE) 
     Raises:
         DataError: the results differ in task, task version, protocol or ground truth.
     """
-    for what, new, old in (
-        ("task", result.task.name, guarded.task.name),
-        ("task version", result.task.version, guarded.task.version),
-        ("protocol", result.protocol, guarded.protocol),
-        ("annotations", result.task.dataset.annotations_sha256, guarded.task.dataset.annotations_sha256),
-        ("number of images", result.task.dataset.n_images, guarded.task.dataset.n_images),
-    ):
-        if new != old:
-            raise DataError(f"the results cannot be compared: {what} {new!r} against {old!r}")
+    refuse_different(result, guarded)
     after = dict(metric_values(result))
     intervals = dict(metric_intervals(guarded))
     moved = []

@@ -17,7 +17,6 @@ from earthinstruct.contract import optional_member
 from earthinstruct.errors import DataError
 from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.metrics import Metrics
-from earthinstruct.regions import ImageId
 from earthinstruct.results.frame import scores_frame
 from earthinstruct.results.shown import Shown
 from earthinstruct.results.table import result_blocks
@@ -288,8 +287,3 @@ def _without_credentials(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_credentials(entry) for entry in value]
     return value
-
-
-def failed_by_name(failed: Mapping[ImageId, str]) -> dict[str, str]:
-    """Convert the image ids of failures to text, for JSON."""
-    return {str(image): reason for image, reason in failed.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
@@ -17,11 +17,11 @@ from earthinstruct.metrics import (
     GivenMetrics,
     Paired,
     Score,
+    extra_metrics,
     paired,
     protocol_named,
-    several_metrics,
 )
-from earthinstruct.results import Shown, StoredTallies, read_result, read_tallies
+from earthinstruct.results import Shown, StoredTallies, read_result, read_tallies, refuse_different
 from earthinstruct.scoring.comparison_table import comparison_blocks
 from earthinstruct.scoring.stored import StoredRun, dataset_of, read_stored, run_folder
 
@@ -129,18 +129,8 @@ def compare(
         raise EarthInstructError(f"compare: resamples must be at least 1, got {resamples}")
     folders = [run_folder(run) for run in (first, second)]
     results = [read_result(folder / "result.json") for folder in folders]
-    pairs_of: dict[str, tuple[Any, Any]] = {
-        "task": (results[0].task.name, results[1].task.name),
-        "task version": (results[0].task.version, results[1].task.version),
-        "dataset": (results[0].task.dataset.name, results[1].task.dataset.name),
-        "number of images": (results[0].task.dataset.n_images, results[1].task.dataset.n_images),
-        "annotations": (results[0].task.dataset.annotations_sha256, results[1].task.dataset.annotations_sha256),
-        "protocol": (results[0].protocol, results[1].protocol),
-    }
-    for what, (of_first, of_second) in pairs_of.items():
-        if of_first != of_second:
-            raise DataError(f"the runs cannot be compared: {what} {of_first!r} against {of_second!r}")
-    extra = several_metrics(metric)
+    refuse_different(*results)
+    extra = extra_metrics(metric)
     data = None if data is None else Path(data)
     found: list[StoredTallies] = []
     for folder, result in zip(folders, results, strict=True):
@@ -159,7 +149,7 @@ def compare(
     try:  # a tally that only one run has, such as masks, is left out
         pairs = paired(of_a, of_b, resamples)
     except ValueError as error:
-        raise DataError(f"the runs cannot be compared: {error}") from error
+        raise DataError(f"the results cannot be compared: {error}") from error
     over = {(name, True): members for name, members in found[0].groups.items()}
     over |= {(name, False): (name,) for name in found[0].categories}
     closed_ap = protocol_named(results[0].protocol).constant_score_ap is None

@@ -12,7 +12,7 @@ import msgspec
 
 from earthinstruct.datasets import Dataset, load_dataset
 from earthinstruct.errors import EarthInstructError, checked_arguments
-from earthinstruct.metrics import RESAMPLES, ExtraMetric, GivenMetrics, Protocol, protocol_named, several_metrics
+from earthinstruct.metrics import RESAMPLES, ExtraMetric, GivenMetrics, Protocol, extra_metrics, protocol_named
 from earthinstruct.predictions import (
     Manifest,
     Record,
@@ -33,7 +33,6 @@ from earthinstruct.results import (
     RunInfo,
     TaskInfo,
     environment_info,
-    failed_by_name,
     read_result,
 )
 from earthinstruct.scoring.records import Scored, score_records
@@ -290,7 +289,7 @@ def checked_rules(protocol: str, resamples: int, metric: GivenMetrics) -> tuple[
     """
     if resamples < 0:
         raise EarthInstructError(f"resamples must be at least 0, got {resamples}")
-    return protocol_named(protocol), several_metrics(metric)
+    return protocol_named(protocol), extra_metrics(metric)
 
 
 def mapper_for(label_map: str | Path | LabelMapper | None, dataset: Dataset) -> LabelMapper:
@@ -331,7 +330,7 @@ def result_of(
             events=dict(scored.usage.events),
             n_done=scored.n_done,
             n_failed=len(scored.failed),
-            failed=failed_by_name(scored.failed),
+            failed={str(image): reason for image, reason in scored.failed.items()},
         ),
         metrics=scored.metrics,
         label_map=scored.label_map,

@@ -116,14 +116,10 @@ def read_stored(folder: Path, result: Result, dataset: Dataset) -> StoredRun:
     Raises:
         DataError: the predictions are missing, malformed, or have changed since they were scored.
     """
-    _check_predictions(folder, result)
-    task = task_named(result.task.name, dataset.name, dataset.vocabulary)
-    return StoredRun(folder, result, dataset, task, read_predictions(folder, dataset))
-
-
-def _check_predictions(folder: Path, result: Result) -> None:
     files = prediction_files(folder)
     if not files:
         raise DataError(f"{folder} has no predictions.jsonl; give a run folder with the predictions that were scored")
     if result.predictions.sha256 not in (None, hash_predictions(files)):
         raise DataError(f"{files[0]} has changed since it was scored; score it again with `earthinstruct score`")
+    task = task_named(result.task.name, dataset.name, dataset.vocabulary)
+    return StoredRun(folder, result, dataset, task, read_predictions(folder, dataset))

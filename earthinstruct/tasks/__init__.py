@@ -7,22 +7,19 @@ from earthinstruct.tasks.labels import (
     ExactMapper,
     ExactThenMapper,
     FileMapper,
-    LabelMap,
     LabelMapper,
     MappedLabel,
     named_mapper,
     normalised,
 )
-from earthinstruct.tasks.task import TASK_VERSION, Task, task_named, tasks_of
+from earthinstruct.tasks.task import Task, task_named, tasks_of
 
 __all__ = [
     "DIOR",
     "NWPU",
-    "TASK_VERSION",
     "ExactMapper",
     "ExactThenMapper",
     "FileMapper",
-    "LabelMap",
     "LabelMapper",
     "MappedLabel",
     "Task",

@@ -11,8 +11,6 @@ from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.tasks.categories import Vocabulary
 from earthinstruct.tasks.instructions import instruction_text
 
-TASK_VERSION = "1"
-
 
 @dataclass(frozen=True)
 class Task:
@@ -32,7 +30,7 @@ class Task:
     setting: Setting
     parent: str | None = None
     text: str | None = None
-    version: str = TASK_VERSION
+    version: str = "1"
 
     def __post_init__(self) -> None:
         if self.setting == "open_subclass" and self.parent not in self.vocabulary.parents:
