@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from earthinstruct.metrics import scores
-from earthinstruct.metrics.scores import Columns
+from earthinstruct.metrics.scores import Score
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class Listed:
     title: str
     name: str
     meaning: str
-    function: Callable[[Columns], NDArray[np.float64]] | None = None
+    function: Score | None = None
     unit: Unit = PERCENT
 
     @property

@@ -15,15 +15,7 @@ from earthinstruct.metrics.values import GeometryScores
 def counting_tally(
     truth: Truth, predicted: Predicted, protocol: Protocol, kept: NDArray[np.bool_], *, use_given: bool
 ) -> Tally:
-    """Tally the counts.
-
-    Args:
-        truth: the ground truth.
-        predicted: the predictions.
-        protocol: the rules.
-        kept: bool (predictions,), predictions that reach the score threshold.
-        use_given: use the counts of the method where it gave some; elsewhere, its instances are counted.
-    """
+    """Tally the counts: where `use_given`, those that the method gave; elsewhere, its `kept` instances are counted."""
     instances = predicted.instances
     counted = kept.copy()
     if protocol.least_counted_score is not None and instances.scores is not None:
@@ -39,14 +31,9 @@ def counting_tally(
 def counting_scores(
     summary: Summary, name: str, protocol: Protocol, source: str, mentioned: NDArray[np.bool_]
 ) -> GeometryScores:
-    """Precision, recall, F1, MAE and RMSE of the counts.
+    """Precision, recall, F1, MAE and RMSE of the counts in the tally `name`.
 
-    Args:
-        summary: summary of the same ground truth.
-        name: name of the tally of the counts.
-        protocol: the rules.
-        source: where the counts came from: `counts`, `instances` or `mixed`.
-        mentioned: bool (c,), categories that any given count mentions.
+    `mentioned`: bool (c,), categories that any given count mentions.
     """
     tally, over = summary.tallies[name], summary.has_truth
     if protocol.counting_over_mentioned:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.metrics.inputs import Predicted, Truth
 from earthinstruct.metrics.scores import Columns
-from earthinstruct.metrics.summary import Score, Summary
+from earthinstruct.metrics.summary import Summary
 from earthinstruct.metrics.tally import Tally, count_per_image
 from earthinstruct.metrics.values import ExtraScores, Value
 from earthinstruct.registry import PluginError, load_class
@@ -132,7 +132,7 @@ class ExtraMetric:
         unit = getattr(self.metric, "unit", None)
         if isinstance(tally, str):
             return ExtraScores(Value(None, reason=tally), {}, {}, unit)
-        function, over = self.function(tally.categories), summary.has_truth
+        function, over = partial(self.score, tally.categories), summary.has_truth
         values = function(tally.totals)
         intervals = summary.intervals({self.name: function}, f"extra.{self.name}", over).get(self.name)
         groups = {group: mean[self.name] for group, mean in summary.group_means({self.name: values}, over).items()}
@@ -144,14 +144,12 @@ class ExtraMetric:
         }
         return ExtraScores(summary.value(groups["all"], intervals), per_category, groups, unit)
 
-    def function(self, categories: tuple[str, ...]) -> Score:
-        """A function from the sums of the tally to the score of each category: (..., c), finite where objects exist.
+    def score(self, categories: tuple[str, ...], sums: Columns) -> NDArray[np.float64]:
+        """The score of each category from the sums of the tally: (..., c), finite where objects exist.
 
-        It raises `MetricError` if the plug-in raises an exception or returns invalid scores.
+        Raises:
+            MetricError: the plug-in raised an exception, or its scores are invalid.
         """
-        return partial(self._score, categories)
-
-    def _score(self, categories: tuple[str, ...], sums: Columns) -> NDArray[np.float64]:
         given = {name: column.astype(np.float64) for name, column in sums.items()}
         values = self._numbers("score()", self._call("score", given)).astype(np.float64)
         expected = sums[TARGETS].shape

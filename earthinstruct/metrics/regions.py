@@ -15,12 +15,8 @@ _IMAGES_AT_ONCE = 100
 def tally_regions(truth: Truth, predictions: Instances) -> Tally:
     """Count the pixels in the intersection and in the union of the united masks, for mIoU.
 
-    The column `targets` counts the ground truths, because the mean of a resample is over the categories that have
-    ground truth in it.
-
-    Args:
-        truth: the ground truth, with masks.
-        predictions: the predictions, with masks of the same sizes.
+    Both sides have masks of the same sizes. The column `targets` counts the ground truths, because the mean of a
+    resample is over the categories that have ground truth in it.
     """
     shape, targets = truth.shape, truth.instances
     columns = {name: np.zeros(shape, dtype=np.int64) for name in ("intersection", "union")}

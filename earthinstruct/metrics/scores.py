@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Columns = Mapping[str, NDArray[np.int64]] | Mapping[str, NDArray[np.float64]]
+Score = Callable[[Columns], NDArray[np.float64]]  # from sums (..., c) to the score of each category, (..., c)
 
 RECALL_POINTS = 101
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from earthinstruct.metrics import scores
 from earthinstruct.metrics.bootstrap import interval, resampled_totals
-from earthinstruct.metrics.scores import Columns
+from earthinstruct.metrics.scores import Score
 from earthinstruct.metrics.tally import Tally
 from earthinstruct.metrics.values import CategoryScores, Count, GeometryScores, Value
 
-Score = Callable[[Columns], NDArray[np.float64]]
 PRECISION_RECALL_F1: Mapping[str, Score] = {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}
 
 
@@ -81,7 +80,7 @@ class Summary:
             over: bool (c,), the categories that enter the means.
             fixed: score name -> float64 (c,), scores that are not a function of the tally; they get no interval.
             regions: name of the tally with intersection and union, for mIoU.
-            source: where the counts came from; counting only.
+            source: where the counts came from.
         """
         totals = self.tallies[name].totals
         values = {score: function(totals) for score, function in functions.items()} | dict(fixed or {})

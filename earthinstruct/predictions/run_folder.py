@@ -28,11 +28,7 @@ _LONGEST_NAME = 60  # characters of at most 4 bytes; file systems allow 255 byte
 class Manifest(msgspec.Struct):
     """`run.json`: identifies the run of a folder. A run is continued only if the manifests agree.
 
-    Attributes:
-        schema_version: the schema version of the result file.
-        task: the task.
-        method: the method.
-        dataset: where the dataset was. It may be elsewhere when the run is continued.
+    The dataset may be elsewhere when the run is continued.
     """
 
     schema_version: int
@@ -85,11 +81,7 @@ class Run:
 
     @contextmanager
     def hold(self, overwrite: bool, *, in_place: bool) -> Iterator[Run]:
-        """Lock the folder for scoring. Its predictions are not changed.
-
-        Args:
-            overwrite: accept a folder that holds another run.
-            in_place: whether the predictions in the folder are scored; they may then lack a manifest.
+        """Lock the folder for scoring; predictions that are scored `in_place` may lack a manifest.
 
         Raises:
             EarthInstructError: the folder is in use, holds another run, or cannot be written.

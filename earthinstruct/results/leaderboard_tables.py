@@ -44,15 +44,7 @@ _HEADINGS = {
 
 
 def write_tables(rows: pd.DataFrame, base: Path) -> list[Path]:
-    """Write the rows of one task as `<base>.md`, `<base>.html` and `<base>.csv`.
-
-    Args:
-        rows: the rows, with the column `kind` (one of `KINDS`) and columns of `SCORES`.
-        base: the path of the files without suffix.
-
-    Returns:
-        The files written.
-    """
+    """Write the rows of one task as `<base>.md`, `<base>.html` and `<base>.csv`, and return these files."""
     task = str(rows["task"].iloc[0])
     rows = rows.join(ranks(rows[rows["kind"] == "recomputed"]))
     sections = {kind: _section(rows, kind) for kind in KINDS if (rows["kind"] == kind).any()}

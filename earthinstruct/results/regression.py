@@ -64,11 +64,6 @@ def moved_values(result: Result, guarded: Result, tolerance: float = TOLERANCE) 
     Intervals are not compared. A value that is defined in only one of the two results has moved, and so has a value
     that the new result lacks. A value that the guarded result lacks is new (see `new_values`).
 
-    Args:
-        result: the new result.
-        guarded: the guarded result.
-        tolerance: largest allowed difference.
-
     Raises:
         DataError: the results differ in task, task version, protocol or ground truth.
     """

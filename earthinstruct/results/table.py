@@ -21,11 +21,7 @@ _GROUPS = ("all", "base", "novel")
 
 
 def result_blocks(results: Sequence[Result]) -> Iterator[Block]:
-    """One table of all results, and remarks. Values in percent.
-
-    Args:
-        results: runs of one method, scored with the same metric plug-ins.
-    """
+    """Tables in percent, and remarks, of runs of one method that were scored with the same metric plug-ins."""
     from rich.text import Text
 
     if results:

@@ -63,13 +63,7 @@ class StoredTallies:
 def write_tallies(
     folder: Path, result: Result, groups: Mapping[str, tuple[str, ...]], tallies: Mapping[str, Tally]
 ) -> None:
-    """Write the tallies of a result into its folder. Equal tallies give equal bytes.
-
-    Args:
-        folder: the folder of the result.
-        result: the result.
-        groups: group -> its categories.
-        tallies: name -> tally; the tally `box` must hold every image.
+    """Write the tallies of a result, of which `box` must hold every image. Equal tallies give equal bytes.
 
     Raises:
         OSError: the folder cannot be written.

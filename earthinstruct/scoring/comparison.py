@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
 from earthinstruct.metrics import (
     CATALOGUE,
+    COUNTING_ERRORS,
+    HEADLINES,
     RESAMPLES,
     Difference,
     ExtraMetric,
@@ -18,19 +21,19 @@ from earthinstruct.metrics import (
     Paired,
     Score,
     extra_metrics,
+    listed,
     paired,
     protocol_named,
 )
-from earthinstruct.results import Shown, StoredTallies, read_result, read_tallies, refuse_different
-from earthinstruct.scoring.comparison_table import comparison_blocks
+from earthinstruct.results import Shown, StoredTallies, new_table, read_result, read_tallies, refuse_different
 from earthinstruct.scoring.stored import StoredRun, dataset_of, read_stored, run_folder
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.table import Table
 
     from earthinstruct.results import Block
 
-_COUNTING_ERRORS = {"over": "fp", "under": "fn"}
 # (name, whether it is a group) -> categories
 _Over = Mapping[tuple[str, bool], Sequence[str]]
 
@@ -78,19 +81,64 @@ class Comparison(Shown):
         Args:
             every_category: also the categories whose 95 % interval includes 0.
         """
-        return comparison_blocks(self, every_category)
+        from rich.text import Text
+
+        yield f"A: {self.first}"
+        yield f"B: {self.second}"
+        groups = [row for row in self.rows if row.is_group]
+        yield _table([row for row in groups if row.score in HEADLINES])
+        yield Text("percent; precision and recall are in --json", style="dim")
+        categories = [row for row in self.rows if row.score in HEADLINES and not row.is_group]
+        shown = [row for row in categories if every_category or _differs(row)]
+        if shown:
+            yield _table(shown)
+        if len(shown) < len(categories):
+            yield Text(
+                f"{len(categories) - len(shown)} of {len(categories)} rows of single categories are left out: their "
+                "95 % interval includes 0; --all shows them",
+                style="dim",
+            )
+        extra = [row for row in groups if row.score.startswith("extra.")]
+        if extra:
+            yield _table(extra)
+            yield Text("metric plug-ins: fractions, or in the unit of each; by category in --json", style="dim")
+        yield _table([row for row in groups if row.score.startswith("errors.") and row.over == "all"])
+        yield Text(
+            "objects over all images, by category in --json; fewer are better, more are better of `correct`\n"
+            "p of each row by itself, < 0.05 in bold; of 20 without a difference, shown or not, one is bold by chance",
+            style="dim",
+        )
 
     def to_pandas(self) -> pd.DataFrame:
         """Every row: `score`, `over`, `is_group`, `first`, `second`, `difference`, `low`, `high` and `p`."""
         import pandas as pd
 
-        columns = ("score", "over", "is_group", "first", "second", "difference", "low", "high", "p")
-        rows = [
-            (row.score, row.over, row.is_group, off.first, off.second, off.value, *off.ci95, off.p)
-            for row in self.rows
-            for off in (row.difference,)
-        ]
-        return pd.DataFrame(rows, columns=list(columns))
+        columns = ["score", "over", "is_group", "first", "second", "difference", "low", "high", "p"]
+        compared = [(row.score, row.over, row.is_group, row.difference) for row in self.rows]
+        rows = [(*which, off.first, off.second, off.value, *off.ci95, off.p) for *which, off in compared]
+        return pd.DataFrame(rows, columns=columns)
+
+
+def _differs(row: Compared) -> bool:
+    low, high = row.difference.ci95
+    return low > 0 or high < 0
+
+
+def _table(rows: Sequence[Compared]) -> Table:
+    table = new_table("score", "over", "A", "B", "B - A", "95 % interval", "p", left=("score", "over"), no_wrap=False)
+    for row in rows:
+        off, unit = row.difference, listed(row.score).unit
+        table.add_row(
+            row.score.removeprefix("errors.").removeprefix("extra.").removesuffix(".mean"),
+            row.over,
+            unit.text(off.first),
+            unit.text(off.second),
+            unit.text(off.value, signed=True),
+            " to ".join(unit.text(bound, signed=True) for bound in off.ci95),
+            f"{off.p:.3f}",
+            style="bold" if off.p < 0.05 else "",
+        )
+    return table
 
 
 @checked_arguments
@@ -141,7 +189,7 @@ def compare(
         found.append(stored)
     functions = [(path, score.tally, score.function) for path, score in CATALOGUE.items() if score.function]
     functions += [
-        (f"{path}.mean", path, of.function(found[0].categories))
+        (f"{path}.mean", path, partial(of.score, found[0].categories))
         for path, of in ((f"extra.{metric.name}", metric) for metric in extra)
     ]
     compared = {tally for _, tally, _ in functions} | {"errors.box", "errors.mask"}
@@ -181,7 +229,7 @@ def _scores(
 def _errors(pairs: Mapping[str, Paired], over: _Over) -> Iterator[Compared]:
     for name, pair in pairs.items():
         if name == "counting":
-            columns = {f"errors.counting.{error}": column for error, column in _COUNTING_ERRORS.items()}
+            columns = {f"errors.counting.{error}": column for error, column in COUNTING_ERRORS.items()}
         elif name.startswith("errors."):
             columns = {f"{name}.{column}": column for column in pair.totals[0]}
         else:

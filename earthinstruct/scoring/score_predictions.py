@@ -308,13 +308,8 @@ def result_of(
 ) -> Result:
     """Build the result of scored predictions.
 
-    Args:
-        task: the task; its number of images is replaced by the number of scored images.
-        method: the method that made the predictions.
-        scored: the scores.
-        protocol: the name of the protocol.
-        mapper: the label mapper.
-        files: the scored predictions files. If one is a folder, the result holds no hash.
+    The number of images of the task becomes that of the scored images. If one of the scored files is a folder, the
+    result holds no hash.
     """
     n_images = scored.n_done + len(scored.failed)
     return Result(
