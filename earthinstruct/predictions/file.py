@@ -16,7 +16,6 @@ from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from earthinstruct.contract import Prediction, Proposals, Usage
 from earthinstruct.errors import DataError
@@ -36,11 +35,7 @@ class ProposalRecord(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=T
     @staticmethod
     def of(proposals: Proposals) -> ProposalRecord:
         """Make a record from proposals."""
-        return ProposalRecord(
-            _boxes(proposals.boxes),
-            None if proposals.masks is None else list(proposals.masks),
-            None if proposals.scores is None else proposals.scores.tolist(),
-        )
+        return ProposalRecord(**_regions(proposals))
 
     def proposals(self) -> Proposals:
         """Convert to `Proposals`, which checks the values.
@@ -81,11 +76,9 @@ class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
         return Record(
             image_id=image_id,
             labels=list(prediction.labels),
-            boxes=_boxes(prediction.boxes),
-            masks=None if prediction.masks is None else list(prediction.masks),
-            scores=None if prediction.scores is None else prediction.scores.tolist(),
             counts=None if prediction.counts is None else dict(prediction.counts),
             proposals=None if proposals is None else ProposalRecord.of(proposals),
+            **_regions(prediction),
             **_cost(prediction.usage),
         )
 
@@ -114,8 +107,13 @@ def _cost(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _boxes(boxes: NDArray[np.float64]) -> list[Box]:
-    return [(x, y, width, height) for x, y, width, height in boxes.tolist()]
+def _regions(found: Prediction | Proposals) -> dict[str, Any]:
+    """Convert regions to fields of a record."""
+    return {
+        "boxes": [tuple(box) for box in found.boxes.tolist()],
+        "masks": None if found.masks is None else list(found.masks),
+        "scores": None if found.scores is None else found.scores.tolist(),
+    }
 
 
 def prediction_files(path: Path) -> list[Path]:
@@ -229,14 +227,14 @@ class StoredRecords(Mapping[ImageId, Record]):
             KeyError: the image has no record.
             DataError: its line is malformed.
         """
-        return _read_line(image, *self._line(image))
-
-    def _line(self, image: ImageId) -> tuple[bytes, Path, int]:
-        """Read the line of an image; returns the line, its file and its line number."""
         row = 3 * self._row[image]
         number, line_number, offset = self._place[row : row + 3]
         self._opened[number].seek(offset)
-        return self._opened[number].readline(), self._files[number], line_number
+        path = self._files[number]
+        record = decode_json(self._opened[number].readline(), _DECODER, _problem(path, line_number))
+        if record.image_id != image:
+            raise DataError(f"{path} changed while it was read; score it again when nothing writes to it")
+        return record
 
     def __iter__(self) -> Iterator[ImageId]:
         """The images, in the order of the files."""
@@ -244,13 +242,6 @@ class StoredRecords(Mapping[ImageId, Record]):
 
     def __len__(self) -> int:
         return len(self._row)
-
-
-def _read_line(image: ImageId, line: bytes, path: Path, line_number: int) -> Record:
-    record = decode_json(line, _DECODER, _problem(path, line_number))
-    if record.image_id != image:
-        raise DataError(f"{path} changed while it was read; score it again when nothing writes to it")
-    return record
 
 
 def _fill(stored: BinaryIO, path: Path) -> None:

@@ -75,8 +75,17 @@ class Run:
             DataError: the folder cannot be written, or its predictions are malformed.
         """
         with self._written():
-            self._prepare_folder(overwrite)
-            self._find_answers()
+            if overwrite:
+                others = (self.folder / name for name in ("run.json", "result.json", TALLIES_FILE))
+                for path in (*others, *self._predictions()):
+                    path.unlink(missing_ok=True)
+            replace_file(self.folder / "run.json", as_json(self.manifest))
+            if self.file.exists():
+                try:  # failures are removed, to be tried again, but their usage is kept
+                    answered, self._spent = take_out_failures(self.file)
+                except DataError as error:
+                    raise DataError(f"{error}; {_START_AGAIN}") from error
+                self._done = answered & set(self.image_ids)
             self._writer = RecordWriter(self.file)
 
     @contextmanager
@@ -163,15 +172,6 @@ class Run:
             replace_file(self.folder / "result.json", as_json(result))
             write_tallies(self.folder, result, self.task.groups, tallies)
 
-    def _find_answers(self) -> None:
-        """Find the images with a prediction. Failures are removed, to be tried again, but their usage is kept."""
-        if self.file.exists():
-            try:
-                answered, self._spent = take_out_failures(self.file)
-            except DataError as error:
-                raise DataError(f"{error}; {_START_AGAIN}") from error
-            self._done = answered & set(self.image_ids)
-
     def close(self) -> None:
         """Accept no more predictions.
 
@@ -192,13 +192,6 @@ class Run:
                 f"run folder {self.folder} cannot be written: {error.strerror or error}; the predictions so far are "
                 "kept. Fix this, then continue with the same command without --overwrite"
             ) from error
-
-    def _prepare_folder(self, overwrite: bool) -> None:
-        if overwrite:
-            others = (self.folder / name for name in ("run.json", "result.json", TALLIES_FILE))
-            for path in (*others, *self._predictions()):
-                path.unlink(missing_ok=True)
-        replace_file(self.folder / "run.json", as_json(self.manifest))
 
     def _predictions(self) -> list[Path]:
         return list(self.folder.glob("predictions*.jsonl*"))

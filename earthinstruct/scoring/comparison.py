@@ -179,7 +179,6 @@ def compare(
     results = [read_result(folder / "result.json") for folder in folders]
     refuse_different(*results)
     extra = extra_metrics(metric)
-    data = None if data is None else Path(data)
     found: list[StoredTallies] = []
     for folder, result in zip(folders, results, strict=True):
         stored = None if extra else read_tallies(folder, result)

@@ -68,18 +68,9 @@ def score_records(
     images: Sequence[ImageId] | None = None,
     extra: Sequence[ExtraMetric] = (),
 ) -> Scored:
-    """Score predictions of one task.
+    """Score the predictions (image -> record) of these images (None: of all images of the dataset).
 
-    Args:
-        task: the task.
-        dataset: its images and ground truth.
-        records: image -> prediction.
-        protocol: the rules.
-        mapper: maps labels to categories; None: `exact`.
-        sweep: first choose the score threshold with the largest box mF1.
-        resamples: bootstrap resamples for the 95 % intervals; 0: no intervals.
-        images: score only these images; None: all images of the dataset.
-        extra: metric plug-ins to score as well.
+    `mapper` maps labels to categories; None: `exact`. The other options are as in `measure`.
 
     Raises:
         DataError: a record is malformed, or a label of an open_vocabulary task maps to no category.

@@ -101,7 +101,8 @@ def score(
         dataset = load_dataset(dataset, data, images)
     task = _one_task(dataset, setting, parent)
     mapper = mapper_for(label_map, dataset)
-    given = _Given(Path(predictions), _path(counts), _path(proposals), _path(classes), min_area)
+    added = {kind: Path(path) for kind, path in (("counts", counts), ("proposals", proposals)) if path is not None}
+    given = _Given(Path(predictions), added, None if classes is None else Path(classes), min_area)
     method = given.method(name, method_version)
     info = given.task_info(task, dataset)
     scored = partial(
@@ -143,8 +144,7 @@ class _Given:
     """The predictions given by the user: their files, and what made them."""
 
     path: Path
-    counts: Path | None
-    proposals: Path | None
+    added: Mapping[str, Path]  # counts, proposals
     classes: Path | None
     min_area: int
 
@@ -166,12 +166,6 @@ class _Given:
         """The folder of the predictions."""
         return self.path if self.path.is_dir() else self.path.parent
 
-    @property
-    def added(self) -> dict[str, Path]:
-        """The files that are added to the predictions, by kind."""
-        given = {"counts": self.counts, "proposals": self.proposals}
-        return {name: path for name, path in given.items() if path is not None}
-
     @cached_property
     def manifest(self) -> Manifest | None:
         """The manifest of the run folder that the predictions lie in; None if they lie in none."""
@@ -191,21 +185,17 @@ class _Given:
 
     def method(self, name: str | None, version: str | None) -> MethodInfo:
         """The method that made the predictions. For imported ones, its parameters hold the hashes of the files."""
-        known = self.manifest.method if self.manifest else MethodInfo(name or self._name())
+        path = self.path.resolve()
+        own_name = path.name if path.is_dir() else Path(path.name.removesuffix(".zst")).stem
+        known = self.manifest.method if self.manifest else MethodInfo(own_name)
         method = msgspec.structs.replace(known, name=name or known.name, version=version or known.version)
         if self.is_run_of(method.name):
             return method
         given = {"predictions": self.path, **self.added}
-        if self.classes is not None:
-            given["classes"] = self.classes
         imported: dict[str, Any] = {what: _fingerprint(path) for what, path in given.items()}
         if self.classes is not None:
-            imported["min_area"] = self.min_area
+            imported |= {"classes": _fingerprint(self.classes), "min_area": self.min_area}
         return msgspec.structs.replace(method, parameters=method.parameters | {"imported": imported})
-
-    def _name(self) -> str:
-        path = self.path.resolve()
-        return path.name if path.is_dir() else Path(path.name.removesuffix(".zst")).stem
 
     def task_info(self, task: Task, dataset: Dataset) -> TaskInfo:
         """The task, with the instruction text of the run if it had its own."""
@@ -220,7 +210,7 @@ class _Given:
             from earthinstruct.predictions import read_semantic_maps  # loads scipy.ndimage, 17 MB
 
             return read_semantic_maps(self.path, dataset, self.classes, self.min_area)
-        return read_predictions(self.path, dataset, counts=self.counts, proposals=self.proposals)
+        return read_predictions(self.path, dataset, **self.added)
 
 
 def _fingerprint(path: Path) -> dict[str, str]:
@@ -332,7 +322,3 @@ def result_of(
         label_mapper=mapper.name,
         predictions=PredictionsInfo(hash_predictions(files) if all(file.is_file() for file in files) else None),
     )
-
-
-def _path(value: Path | str | None) -> Path | None:
-    return None if value is None else Path(value)

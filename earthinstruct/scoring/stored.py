@@ -55,7 +55,7 @@ def run_folder(run: Path | str) -> Path:
 
 
 def dataset_of(
-    folder: Path, result: Result, dataset: str | Path | Dataset | None = None, data: Path | None = None
+    folder: Path, result: Result, dataset: str | Path | Dataset | None = None, data: Path | str | None = None
 ) -> Dataset:
     """Load the dataset that a run was scored against, by default from where the run found it.
 
@@ -74,7 +74,7 @@ def dataset_of(
     return dataset
 
 
-def _remembered(folder: Path, result: Result, data: Path | None) -> Dataset:
+def _remembered(folder: Path, result: Result, data: Path | str | None) -> Dataset:
     """Load the dataset from the path in the run's manifest or, without a manifest, by the name in the result."""
     manifest = folder / "run.json"
     origin = read_manifest(manifest).dataset if manifest.is_file() else None

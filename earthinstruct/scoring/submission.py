@@ -166,18 +166,20 @@ def _extra(result: Result) -> Iterator[Finding]:
 
 def _cost(scored: Scored, result: Result) -> Finding:
     """Check answers, failures and tokens, which tables show beside the scores."""
-    run = result.run
-    said = (run.n_done, run.n_failed, run.input_tokens, run.output_tokens)
-    found = (scored.n_done, len(scored.failed), scored.usage.input_tokens, scored.usage.output_tokens)
-    names = ("answered", "failed", "input tokens", "output tokens")
+    run, usage = result.run, scored.usage
+    pairs: dict[str, tuple[object, object]] = {
+        "answered": (run.n_done, scored.n_done),
+        "failed": (run.n_failed, len(scored.failed)),
+        "input tokens": (run.input_tokens, usage.input_tokens),
+        "output tokens": (run.output_tokens, usage.output_tokens),
+        "events": (run.events, dict(usage.events)),
+    }
     problems = [
-        f"{name}: the result says {a}, the predictions give {b}"
-        for name, a, b in zip(names, said, found, strict=True)
-        if a != b
+        f"{name}: the result says {said}, the predictions give {found}"
+        for name, (said, found) in pairs.items()
+        if said != found
     ]
-    if run.events != scored.usage.events:
-        problems.append(f"events: the result says {run.events}, the predictions give {dict(scored.usage.events)}")
-    detail = ", ".join(f"{value} {name}" for name, value in zip(names, found, strict=True))
+    detail = ", ".join(f"{found} {name}" for name, (_, found) in pairs.items() if name != "events")
     return Finding("answers and cost", detail, "; ".join(problems) or None)
 
 
