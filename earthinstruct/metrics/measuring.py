@@ -105,6 +105,7 @@ class Chunk:
         the whole set.
         """
         kept = predicted.reaching(threshold)
+        reaching = predicted if threshold is None else replace(predicted, instances=predicted.instances.take(kept))
         own = counting_tally(truth, predicted, protocol, kept, use_given=False)
         tallies = {"counting": own}
         if any_counts:
@@ -118,17 +119,13 @@ class Chunk:
             errors[f"errors.{geometry}"] = tally_errors(detection, kept)
             detections[geometry] = DetectionChunk.of(detection, kept)
         if "mask" in detections:
-            there = predicted.instances.take(kept)
-            tallies["regions"] = tally_regions(truth, there)
+            tallies["regions"] = tally_regions(truth, reaching.instances)
         proposals: dict[Geometry, ProposalChunk] = {}
         if predicted.proposals is not None:
             for geometry in geometries_of(truth.instances, predicted.proposals):
                 tallies[f"proposals.{geometry}"], proposals[geometry] = tally_proposals(
                     truth, predicted.proposals, geometry, protocol
                 )
-        reaching = predicted
-        if threshold is not None and extra:
-            reaching = replace(predicted, instances=predicted.instances.take(kept))
         return cls(
             len(truth.images),
             int(predicted.has_counts.sum()),

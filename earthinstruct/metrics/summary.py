@@ -84,13 +84,11 @@ class Summary:
         """
         totals = self.tallies[name].totals
         values = {score: function(totals) for score, function in functions.items()} | dict(fixed or {})
-        groups = self.group_means(values, over)
         intervals = self.intervals(functions, name, over)
         if regions is not None:
             values["miou"] = scores.iou(self.tallies[regions].totals)
             intervals |= self.intervals({"miou": scores.iou}, regions, over)
-            for group, means in self.group_means({"miou": values["miou"]}, over).items():
-                groups[group] |= means
+        groups = self.group_means(values, over)
         per_category = {}
         for c, category in enumerate(self.categories):
             here = {score: float(value[c]) if over[c] else None for score, value in values.items()}

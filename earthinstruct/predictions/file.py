@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 import weakref
 from array import array
@@ -297,15 +296,17 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[_Line]:
 
 
 def take_out_failures(path: Path) -> tuple[set[ImageId], dict[ImageId, Usage]]:
-    """Remove the failures from a predictions file, so that they are tried again.
+    """Remove the failures from a predictions file, so that they are tried again, and an incomplete last line.
 
     Returns:
         The images with a prediction, and the usage of each failed image.
     """
     done: set[ImageId] = set()
     spent: dict[ImageId, Usage] = {}
-    with path.open("rb") as file:
+    end = 0
+    with path.open("r+b") as file:
         for line in _lines(file, path):
+            end = line.offset + len(line.content)
             if line.failed:
                 spent[line.image_id] = decode_json(line.content, _COSTS, _problem(path, line.number))
             else:
@@ -313,6 +314,8 @@ def take_out_failures(path: Path) -> tuple[set[ImageId], dict[ImageId, Usage]]:
         if spent:
             file.seek(0)
             replace_file(path, (line.content for line in _lines(file, path) if not line.failed))
+        else:
+            file.truncate(end)
     return done, spent
 
 
@@ -346,12 +349,11 @@ _DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 
 
 class RecordWriter:
-    """Appends records to a predictions file, after removing an incomplete last line."""
+    """Appends records to a predictions file, whose last line must be complete."""
 
     def __init__(self, path: Path) -> None:
         self._encoder = msgspec.json.Encoder()
-        self._file = path.open("a+b")
-        self._drop_torn_line()
+        self._file = path.open("ab")
 
     def close(self) -> None:
         """Close the file."""
@@ -361,17 +363,3 @@ class RecordWriter:
         """Append one record and flush it to the operating system."""
         self._file.write(self._encoder.encode(record) + b"\n")
         self._file.flush()
-
-    def _drop_torn_line(self) -> None:
-        """Cut the file after its last line break, searched backwards in blocks."""
-        end = self._file.seek(0, os.SEEK_END)
-        position, keep = end, 0
-        while position > 0 and not keep:
-            start = max(0, position - (1 << 16))
-            self._file.seek(start)
-            keep = self._file.read(position - start).rfind(b"\n") + 1
-            keep += start if keep else 0
-            position = start
-        if keep != end:
-            self._file.truncate(keep)
-        self._file.seek(0, os.SEEK_END)

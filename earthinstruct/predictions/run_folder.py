@@ -40,7 +40,8 @@ class Manifest(msgspec.Struct):
 class Run:
     """The run of one method on one task, in one folder: the images still to do, and the predictions file.
 
-    Predictions can be written while the run is open.
+    Predictions can be written while the run is open. Every method that writes raises a `DataError` if the folder cannot
+    be written.
     """
 
     def __init__(self, method: MethodInfo, task: Task, dataset: Dataset, folder: Path, limit: int | None) -> None:
@@ -72,7 +73,7 @@ class Run:
         """Find the predictions in the folder, or remove them, and accept more.
 
         Raises:
-            DataError: the folder cannot be written, or its predictions are malformed.
+            DataError: the predictions are malformed.
         """
         with self._written():
             if overwrite:
@@ -116,11 +117,7 @@ class Run:
         return len(self._done)
 
     def write(self, record: Record) -> None:
-        """Write the record of an image.
-
-        Raises:
-            DataError: the folder cannot be written.
-        """
+        """Write the record of an image."""
         if self._writer is None:
             raise RuntimeError("begin() comes before the first prediction")
         spent = self._spent.pop(record.image_id, None)
@@ -133,7 +130,7 @@ class Run:
         """Replace the contents of the folder by these records, and return them as stored.
 
         Raises:
-            DataError: a record is malformed, or the folder cannot be written.
+            DataError: a record is malformed.
         """
         encoder = msgspec.json.Encoder()
         lines = (encoder.encode(records[image]) + b"\n" for image in self.image_ids if image in records)
@@ -147,11 +144,7 @@ class Run:
         return StoredRecords([self.file])
 
     def records(self) -> StoredRecords:
-        """Sort the records by image, and return them.
-
-        Raises:
-            DataError: the folder cannot be written.
-        """
+        """Sort the records by image, and return them."""
         self.close()
         with self._written():
             # records were written in the order in which workers finished, retried images last
@@ -159,11 +152,7 @@ class Run:
         return StoredRecords([self.file])
 
     def keep(self, result: Result, tallies: Mapping[str, Tally]) -> None:
-        """Write `run.json`, `result.json` and `tallies.npz`.
-
-        Raises:
-            DataError: the folder cannot be written.
-        """
+        """Write `run.json`, `result.json` and `tallies.npz`."""
         with self._written():
             remove_unfinished(self.folder)
             # in this order, tallies never lie beside a result that is not theirs
@@ -173,11 +162,7 @@ class Run:
             write_tallies(self.folder, result, self.task.groups, tallies)
 
     def close(self) -> None:
-        """Accept no more predictions.
-
-        Raises:
-            DataError: the folder cannot be written.
-        """
+        """Accept no more predictions."""
         if self._writer is not None:
             with self._written():
                 self._writer.close()

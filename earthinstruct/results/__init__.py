@@ -1,15 +1,13 @@
 """Result files, the check for moved metric values, and leaderboards. Nothing here runs or scores."""
 
-from earthinstruct.results.guarded import Checked, CheckedResult, check, guard_results
+from earthinstruct.results.guarded import Checked, CheckedResult, check, guard_results, guarded_for, results_in
 from earthinstruct.results.leaderboard import LEADERBOARDS, build_leaderboards, check_leaderboards, file_result
 from earthinstruct.results.regression import (
-    guarded_for,
     metric_intervals,
     metric_values,
     moved_values,
     new_values,
     refuse_different,
-    results_in,
 )
 from earthinstruct.results.result import (
     SCHEMA_VERSION,

@@ -72,18 +72,12 @@ def write_tables(rows: pd.DataFrame, base: Path) -> list[Path]:
 def ranks(rows: pd.DataFrame) -> pd.DataFrame:
     """Compute the best and the worst possible rank of each row by box F1. Rows may tie.
 
-    A result holds no scores of single images, so two rows are compared by their stored 95 % intervals. Each interval is
-    taken as that of a normal distribution with standard error width / (2 x 1.96), and errors as independent. A row is
-    better than another if the 95 % interval of the difference lies above 0. Methods tend to err on the same images, so
-    the true interval of the difference is often narrower, and this ranking has too many ties. `compare` pairs the
+    Two rows are compared by their stored 95 % intervals, as the note below a table says. Each interval is taken as that
+    of a normal distribution with standard error width / (2 x 1.96), and errors as independent. `compare` pairs the
     images of two runs instead.
 
     The best rank is 1 + the number of better rows, the worst is n - the number of worse rows. Ties are not transitive:
     A may tie with B, and B with C, although A is better than C.
-
-    Args:
-        rows: the rows of one task. They are ranked within equal task version, protocol, annotations and number of
-            images.
 
     Returns:
         `rank best` and `rank worst`, with the index of `rows`; empty for rows without a score or an interval.

@@ -17,15 +17,13 @@ from earthinstruct.contract import optional_member
 from earthinstruct.errors import DataError
 from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.metrics import Metrics
-from earthinstruct.results.frame import scores_frame
-from earthinstruct.results.shown import Shown
+from earthinstruct.results.frame import score_rows
+from earthinstruct.results.shown import Block, Shown
 from earthinstruct.results.table import result_blocks
 from earthinstruct.tasks import MappedLabel
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from earthinstruct.results.shown import Block
 
 SCHEMA_VERSION = 1
 
@@ -155,7 +153,11 @@ class Result(Shown, msgspec.Struct, frozen=True):
         Columns: `task`, `method`, `protocol`, `score` (its path in the metrics), `over` (a group or a category),
         `is_group`, `value` (missing where undefined) and its 95 % interval from `low` to `high`.
         """
-        return scores_frame(self)
+        import pandas as pd
+
+        columns = ["task", "method", "protocol", "score", "over", "is_group", "value", "low", "high"]
+        rows = [(self.task.name, self.method.name, self.protocol, *row) for row in score_rows(self.metrics)]
+        return pd.DataFrame(rows, columns=columns).astype({"value": float, "low": float, "high": float})
 
 
 def read_result(path: Path) -> Result:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from earthinstruct.metrics import HEADLINES, PERCENT, Unit, Value, in_group, value_at
-from earthinstruct.results.shown import new_table
+from earthinstruct.results.shown import Block, new_table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from earthinstruct.results.result import Result
-    from earthinstruct.results.shown import Block
 
 _FAILURES_SHOWN = 5
 _GROUPS = ("all", "base", "novel")

@@ -25,17 +25,15 @@ from earthinstruct.metrics import (
     paired,
     protocol_named,
 )
-from earthinstruct.results import Shown, StoredTallies, new_table, read_result, read_tallies, refuse_different
+from earthinstruct.results import Block, Shown, StoredTallies, new_table, read_result, read_tallies, refuse_different
 from earthinstruct.scoring.stored import StoredRun, dataset_of, read_stored, run_folder
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-    from earthinstruct.results import Block
-
 # (name, whether it is a group) -> categories
-_Over = Mapping[tuple[str, bool], Sequence[str]]
+_Over = dict[tuple[str, bool], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -186,22 +184,22 @@ def compare(
             dataset = dataset_of(folder, result, dataset, data)
             stored = _scored_again(read_stored(folder, result, dataset), extra)
         found.append(stored)
-    functions = [(path, score.tally, score.function) for path, score in CATALOGUE.items() if score.function]
-    functions += [
-        (f"{path}.mean", path, partial(of.score, found[0].categories))
-        for path, of in ((f"extra.{metric.name}", metric) for metric in extra)
+    closed_ap = protocol_named(results[0].protocol).constant_score_ap is None
+    scores = [
+        (path, score.tally, score.function)
+        for path, score in CATALOGUE.items()
+        if score.function and (closed_ap or not path.endswith(".ap_nc50"))
     ]
-    compared = {tally for _, tally, _ in functions} | {"errors.box", "errors.mask"}
+    scores += [(f"extra.{of.name}.mean", f"extra.{of.name}", partial(of.score, found[0].categories)) for of in extra]
+    compared = {tally for _, tally, _ in scores} | {"errors.box", "errors.mask"}
     of_a, of_b = ({name: tally for name, tally in of.tallies.items() if name in compared} for of in found)
     try:  # a tally that only one run has, such as masks, is left out
         pairs = paired(of_a, of_b, resamples)
     except ValueError as error:
         raise DataError(f"the results cannot be compared: {error}") from error
-    over = {(name, True): members for name, members in found[0].groups.items()}
+    over: _Over = {(name, True): members for name, members in found[0].groups.items()}
     over |= {(name, False): (name,) for name in found[0].categories}
-    closed_ap = protocol_named(results[0].protocol).constant_score_ap is None
-    rows = (*_scores(functions, pairs, over, closed_ap), *_errors(pairs, over))
-    return Comparison(str(first), str(second), rows)
+    return Comparison(str(first), str(second), tuple(_rows(scores, pairs, over)))
 
 
 def _scored_again(run: StoredRun, extra: Sequence[ExtraMetric]) -> StoredTallies:
@@ -212,27 +210,17 @@ def _scored_again(run: StoredRun, extra: Sequence[ExtraMetric]) -> StoredTallies
     return StoredTallies(whole.named_tallies, dict(run.task.groups))
 
 
-def _scores(
-    functions: Sequence[tuple[str, str, Score]], pairs: Mapping[str, Paired], over: _Over, closed_ap: bool
-) -> Iterator[Compared]:
-    """Compare scores, given as path, name of the tally, and function of the tally."""
-    for path, tally, function in functions:
-        if tally not in pairs or (path.endswith(".ap_nc50") and not closed_ap):
-            continue
-        for which, categories in over.items():
+def _rows(scores: Sequence[tuple[str, str, Score]], pairs: Mapping[str, Paired], over: _Over) -> Iterator[Compared]:
+    """Compare the scores (path, name of the tally, function of the tally), then the error types."""
+    for path, tally, function in scores:
+        for which, categories in over.items() if tally in pairs else ():
             difference = pairs[tally].of_mean(function, categories)
             if difference is not None:
                 yield Compared(path, *which, difference)
-
-
-def _errors(pairs: Mapping[str, Paired], over: _Over) -> Iterator[Compared]:
     for name, pair in pairs.items():
+        columns = {f"{name}.{column}": column for column in pair.totals[0]} if name.startswith("errors.") else {}
         if name == "counting":
             columns = {f"errors.counting.{error}": column for error, column in COUNTING_ERRORS.items()}
-        elif name.startswith("errors."):
-            columns = {f"{name}.{column}": column for column in pair.totals[0]}
-        else:
-            continue
         for path, column in columns.items():
             for which, categories in over.items():
                 yield Compared(path, *which, pair.of_sum(column, categories))

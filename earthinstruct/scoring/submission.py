@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,7 +102,11 @@ def validate(
     )
     again = replace(said, metrics=scored.metrics)
     ours = replace(said, metrics=replace(said.metrics, extra={}))
-    return [*findings, *_extra(said), _cost(scored, said), _rescored(again, ours), _intervals(again, ours)]
+    if said.metrics.extra:  # a submitted result must not make us run its code
+        names = ", ".join(map(repr, said.metrics.extra))
+        problem = f"{names}: metric plug-ins cannot be validated; score again without --metric"
+        findings.append(Finding("metric plug-ins", problem=problem))
+    return [*findings, _cost(scored, said), _rescored(again, ours), _intervals(again, ours)]
 
 
 @dataclass(frozen=True)
@@ -152,16 +155,6 @@ def _equal(what: str, found: object, expected: object) -> Finding:
     if found == expected:
         return Finding(what, str(found))
     return Finding(what, problem=f"the result says {found}; expected {expected}")
-
-
-def _extra(result: Result) -> Iterator[Finding]:
-    """Reject metric plug-ins, because a submitted result must not make us run its code."""
-    if result.metrics.extra:
-        yield Finding(
-            "metric plug-ins",
-            problem=f"{', '.join(map(repr, result.metrics.extra))}: metric plug-ins cannot be validated; score again "
-            "without --metric",
-        )
 
 
 def _cost(scored: Scored, result: Result) -> Finding:

@@ -1,7 +1,7 @@
 """Tasks: settings, category splits, instruction texts and label mapping. Holds no images."""
 
 from earthinstruct.tasks.categories import DIOR, NWPU, Vocabulary
-from earthinstruct.tasks.free import open_ended, open_subclass, open_vocabulary, read_instruction
+from earthinstruct.tasks.free import free_instruction, read_instruction
 from earthinstruct.tasks.instructions import instruction_text
 from earthinstruct.tasks.labels import (
     ExactMapper,
@@ -24,12 +24,10 @@ __all__ = [
     "MappedLabel",
     "Task",
     "Vocabulary",
+    "free_instruction",
     "instruction_text",
     "named_mapper",
     "normalised",
-    "open_ended",
-    "open_subclass",
-    "open_vocabulary",
     "read_instruction",
     "task_named",
     "tasks_of",

@@ -121,7 +121,10 @@ def tasks_of(
     tasks: list[Task] = []
     for chosen in SETTINGS if setting == "all" else (setting,):
         if chosen == "open_subclass":
-            parents = list(vocabulary.parents) if parent is None else [_parent_named(parent, vocabulary)]
+            parents = list(vocabulary.parents)
+            if parent is not None:  # spaces and underscores are treated alike
+                asked = parent.replace("_", " ")
+                parents = [name for name in parents if name.replace("_", " ") == asked] or [asked]
             tasks += [Task(dataset, vocabulary, "open_subclass", name, text) for name in parents]
         else:
             tasks.append(Task(dataset, vocabulary, chosen, None, text))  # type: ignore[arg-type]
@@ -135,9 +138,3 @@ def tasks_of(
             f"an instruction file is for one task, not for {len(tasks)}; choose a setting and a parent"
         )
     return tasks
-
-
-def _parent_named(name: str, vocabulary: Vocabulary) -> str:
-    """Look up a parent category, with spaces and underscores treated alike; unknown names are returned unchanged."""
-    known = {parent.replace("_", " "): parent for parent in vocabulary.parents}
-    return known.get(name.replace("_", " "), name.replace("_", " "))
