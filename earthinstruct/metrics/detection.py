@@ -141,8 +141,7 @@ def detection_scores(summary: Summary, geometry: Geometry, chunk: DetectionChunk
     if chunk.in_file_order is None:
         functions["ap_nc50"] = scores.ap_nc
     else:
-        images = summary.tallies[geometry].images
-        fixed["ap_nc50"] = chunk.in_file_order.average_precision(images, summary.n_targets)
+        fixed["ap_nc50"] = chunk.in_file_order.average_precision(summary.tallies[geometry].images, summary.n_targets)
     if chunk.outcomes is not None:
         fixed["ap50"] = chunk.outcomes.average_precision()
     at_iou = scores.f1(chunk.at_iou)

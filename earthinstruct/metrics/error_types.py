@@ -168,14 +168,11 @@ def tally_errors(detection: Detection, kept: NDArray[np.bool_]) -> Tally:
     Predictions count in the predicted category, ground truths in their own.
     """
     truth, judged = detection.truth, judge(detection, kept)
-    columns = {
-        name: count_per_image(detection.predictions, *truth.shape, judged.predictions == code)
-        for code, name in enumerate(PREDICTION_VERDICTS[:_UNSCORED])
-    } | {
-        name: count_per_image(truth.instances, *truth.shape, judged.targets == code)
-        for code, name in enumerate(TARGET_VERDICTS)
-        if code != _CORRECT  # equals the number of correct predictions
-    }
+    columns = {}
+    for code, name in enumerate(PREDICTION_VERDICTS[:_UNSCORED]):
+        columns[name] = count_per_image(detection.predictions, *truth.shape, judged.predictions == code)
+    for code, name in enumerate(TARGET_VERDICTS[1:], start=1):  # as many are correct as predictions
+        columns[name] = count_per_image(truth.instances, *truth.shape, judged.targets == code)
     return Tally(truth.images, truth.categories, columns)
 
 

@@ -99,11 +99,9 @@ class ExtraMetric:
             )
         columns = {name: self._numbers(f"tally() column {name!r}", column) for name, column in found.items()}
         for name, column in columns.items():
-            if column.shape != truth.shape:
-                raise self._error(
-                    f"tally() column {name!r} has shape {column.shape}; expected {truth.shape}, (images, categories)"
-                )
             what = f"tally() column {name!r}"
+            if column.shape != truth.shape:
+                raise self._error(f"{what} has shape {column.shape}; expected {truth.shape}, (images, categories)")
             self._refuse(~np.isfinite(column), column, what, truth.categories, "of an image of category")
         targets = count_per_image(truth.instances, *truth.shape)
         return Tally(truth.images, truth.categories, {**columns, TARGETS: targets}).compact()

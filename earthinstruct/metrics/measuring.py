@@ -68,7 +68,6 @@ class Chunk:
     """The data of some images for all scores.
 
     Attributes:
-        n_images: number of images.
         n_counted: number of images with given counts.
         mentioned: bool (c,), categories that any given count mentions.
         tallies: the tallies of scores with intervals: `counting` (from given counts or instances),
@@ -80,7 +79,6 @@ class Chunk:
         extra: the tally of each metric plug-in, or the reason why its score is undefined.
     """
 
-    n_images: int
     n_counted: int
     mentioned: NDArray[np.bool_]
     tallies: Mapping[str, Tally]
@@ -127,7 +125,6 @@ class Chunk:
                     truth, predicted.proposals, geometry, protocol
                 )
         return cls(
-            len(truth.images),
             int(predicted.has_counts.sum()),
             predicted.mentioned,
             {name: tally.compact() for name, tally in (tallies | errors).items()},
@@ -139,9 +136,8 @@ class Chunk:
     @staticmethod
     def join(chunks: Sequence[Chunk], extra: Sequence[ExtraMetric] = ()) -> Chunk:
         """Join one or more chunks, with the same `extra` as in `of`."""
-        first, n_images = chunks[0], [chunk.n_images for chunk in chunks]
+        first, n_images = chunks[0], [len(chunk.tallies["box"].images) for chunk in chunks]
         return Chunk(
-            sum(n_images),
             sum(chunk.n_counted for chunk in chunks),
             np.any([chunk.mentioned for chunk in chunks], axis=0),
             {name: Tally.join([chunk.tallies[name] for chunk in chunks]) for name in first.tallies},
@@ -177,7 +173,7 @@ def metrics_of(
     box = whole.tallies["box"]
     tallies = {name: tally for name, tally in whole.named_tallies.items() if not name.startswith("errors.")}
     summary = Summary(box.categories, groups, box.totals["tp"] + box.totals["fn"], tallies, resamples)
-    every = protocol.skips_images_without_counts or whole.n_counted == whole.n_images
+    every = protocol.skips_images_without_counts or whole.n_counted == len(box.images)
     source = "instances" if not whole.n_counted else "counts" if every else "mixed"
     mentioned = whole.mentioned & bool(whole.n_counted)
     errors = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -58,15 +57,17 @@ class Run:
         self._spent: dict[ImageId, Usage] = {}  # usage of images that failed in earlier attempts
 
     @contextmanager
-    def open(self, overwrite: bool) -> Iterator[Run]:
-        """Lock the folder, and refuse one that holds another run. Nothing in it is changed before `begin`.
+    def open(self, overwrite: bool, *, in_place: bool = False) -> Iterator[Run]:
+        """Lock the folder, and refuse one that holds another run. Opening changes no predictions.
+
+        Predictions that are scored `in_place` may lack a manifest.
 
         Raises:
             EarthInstructError: the folder is in use, holds another run, or cannot be written.
         """
         with folder_lock(self.folder), closing(self):
             if not overwrite:
-                self._refuse_another()
+                self._refuse_another(in_place=in_place)
             yield self
 
     def begin(self, overwrite: bool) -> None:
@@ -88,23 +89,6 @@ class Run:
                     raise DataError(f"{error}; {_START_AGAIN}") from error
                 self._done = answered & set(self.image_ids)
             self._writer = RecordWriter(self.file)
-
-    @contextmanager
-    def hold(self, overwrite: bool, *, in_place: bool) -> Iterator[Run]:
-        """Lock the folder for scoring; predictions that are scored `in_place` may lack a manifest.
-
-        Raises:
-            EarthInstructError: the folder is in use, holds another run, or cannot be written.
-        """
-        if self.folder.exists() and not os.access(self.folder, os.W_OK):
-            raise DataError(
-                f"run folder {self.folder} cannot be written; give --no-output to write nothing, or --name to make a "
-                "new run folder in --output"
-            )
-        with folder_lock(self.folder):
-            if not overwrite:
-                self._refuse_another(in_place=in_place)
-            yield self
 
     @property
     def todo(self) -> list[int]:
@@ -181,7 +165,7 @@ class Run:
     def _predictions(self) -> list[Path]:
         return list(self.folder.glob("predictions*.jsonl*"))
 
-    def _refuse_another(self, *, in_place: bool = False) -> None:
+    def _refuse_another(self, *, in_place: bool) -> None:
         manifest_file = self.folder / "run.json"
         if not manifest_file.is_file():
             if self._predictions() and not in_place:

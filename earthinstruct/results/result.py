@@ -256,9 +256,7 @@ def secret_values(parameters: Mapping[str, Any]) -> tuple[str, ...]:
 def redacted(text: str, secrets: Sequence[str]) -> str:
     """Replace each secret in a text by `***`, and so the user, the password and the query of each address.
 
-    Args:
-        text: for example an error message of a server or a library, which may quote a request.
-        secrets: the secrets, longest first.
+    The text may be an error message that quotes a request. The secrets are given longest first.
 
     >>> redacted("401: sk-12345 at https://me:p@ss@host/v1?sig=1", ["sk-12345"])
     '401: *** at https://***@host/v1?***'

@@ -54,11 +54,6 @@ class StoredTallies:
     tallies: dict[str, Tally]
     groups: dict[str, tuple[str, ...]]
 
-    @property
-    def categories(self) -> tuple[str, ...]:
-        """The scored categories."""
-        return self.tallies["box"].categories
-
 
 def write_tallies(
     folder: Path, result: Result, groups: Mapping[str, tuple[str, ...]], tallies: Mapping[str, Tally]

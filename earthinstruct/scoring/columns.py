@@ -129,18 +129,15 @@ class Columns:
         """Convert the predictions of some images.
 
         Args:
-            images: n images; `image` of the returned instances is an index into them.
+            images: n surveyed images; `image` of the returned instances is an index into them.
             records: image -> record. A missing or failed record counts as predicted empty.
             boxes_only: leave out masks and proposals.
 
         Raises:
             DataError: a value is malformed; the message names the image.
         """
-        given = [records.get(image.id) for image in images]
-        answers = [
-            Record(image.id) if record is None or record.error is not None else record
-            for image, record in zip(images, given, strict=True)
-        ]
+        failed = self.survey.failed
+        answers = [Record(image.id) if image.id in failed else records[image.id] for image in images]
         shape = (len(images), self.n_categories)
         counts, mentioned = np.zeros(shape, dtype=np.int64), np.zeros(self.n_categories, dtype=bool)
         for i, record in enumerate(answers):

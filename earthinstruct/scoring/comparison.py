@@ -184,21 +184,22 @@ def compare(
             dataset = dataset_of(folder, result, dataset, data)
             stored = _scored_again(read_stored(folder, result, dataset), extra)
         found.append(stored)
+    groups, every_category = found[0].groups, found[0].tallies["box"].categories
     closed_ap = protocol_named(results[0].protocol).constant_score_ap is None
     scores = [
         (path, score.tally, score.function)
         for path, score in CATALOGUE.items()
         if score.function and (closed_ap or not path.endswith(".ap_nc50"))
     ]
-    scores += [(f"extra.{of.name}.mean", f"extra.{of.name}", partial(of.score, found[0].categories)) for of in extra]
+    scores += [(f"extra.{of.name}.mean", f"extra.{of.name}", partial(of.score, every_category)) for of in extra]
     compared = {tally for _, tally, _ in scores} | {"errors.box", "errors.mask"}
     of_a, of_b = ({name: tally for name, tally in of.tallies.items() if name in compared} for of in found)
     try:  # a tally that only one run has, such as masks, is left out
         pairs = paired(of_a, of_b, resamples)
     except ValueError as error:
         raise DataError(f"the results cannot be compared: {error}") from error
-    over: _Over = {(name, True): members for name, members in found[0].groups.items()}
-    over |= {(name, False): (name,) for name in found[0].categories}
+    over: _Over = {(name, True): members for name, members in groups.items()}
+    over |= {(name, False): (name,) for name in every_category}
     return Comparison(str(first), str(second), tuple(_rows(scores, pairs, over)))
 
 

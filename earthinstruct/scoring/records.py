@@ -40,9 +40,7 @@ class Scored:
     """The scores of a set of predictions, with the data behind them.
 
     Attributes:
-        metrics: every score.
         tallies: name -> tally, as in `Chunk.named_tallies`.
-        label_map: label -> the category it was mapped to.
         n_done: number of images with a prediction.
         failed: image -> reason, for images without a prediction. They count as predicted empty.
         usage: seconds and tokens spent on the scored images.

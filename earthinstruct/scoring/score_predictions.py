@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 
 from earthinstruct.datasets import Dataset, load_dataset
-from earthinstruct.errors import EarthInstructError, checked_arguments
+from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
 from earthinstruct.metrics import RESAMPLES, ExtraMetric, GivenMetrics, Protocol, extra_metrics, protocol_named
 from earthinstruct.predictions import (
     Manifest,
@@ -126,7 +127,12 @@ def score(
     if not in_place and folder.resolve() in (given.path.resolve(), given.folder.resolve()):
         raise EarthInstructError(f"{folder} already holds {given.path}; give another --name or --output")
     records = given.records(dataset)
-    with run.hold(overwrite, in_place=in_place):
+    if folder.exists() and not os.access(folder, os.W_OK):
+        raise DataError(
+            f"run folder {folder} cannot be written; give --no-output to write nothing, or --name to make a new run "
+            "folder in --output"
+        )
+    with run.open(overwrite, in_place=in_place):
         if not overwrite:
             _refuse_to_replace(folder, info, protocol, mapper, sweep, resamples, extra)
         if not in_place:

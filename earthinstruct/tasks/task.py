@@ -75,13 +75,11 @@ class Task:
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
         """Groups of scored categories whose means are reported; `all` first."""
-        groups = {
+        return {
             name: tuple(member for member in members if member in self.categories)
             for name, members in self.vocabulary.groups.items()
+            if not self.parent or name in ("all", "base", "novel")
         }
-        if self.parent:
-            return {name: members for name, members in groups.items() if name in ("all", "base", "novel")}
-        return groups
 
 
 def task_named(name: str, dataset: str, vocabulary: Vocabulary) -> Task:
