@@ -171,7 +171,7 @@ def tally_errors(detection: Detection, kept: NDArray[np.bool_]) -> Tally:
     columns = {}
     for code, name in enumerate(PREDICTION_VERDICTS[:_UNSCORED]):
         columns[name] = count_per_image(detection.predictions, *truth.shape, judged.predictions == code)
-    for code, name in enumerate(TARGET_VERDICTS[1:], start=1):  # as many are correct as predictions
+    for code, name in enumerate(TARGET_VERDICTS[1:], start=1):  # correct ones: as many as predictions
         columns[name] = count_per_image(truth.instances, *truth.shape, judged.targets == code)
     return Tally(truth.images, truth.categories, columns)
 
