@@ -44,7 +44,7 @@ def test_sweep__ours(benchmark: Any, scenes: Scenes, geometry: Any, protocol: st
     rules = PROTOCOLS[protocol]
 
     def sweep() -> list[float]:
-        outcomes = Detection.of(scenes.truth, scenes.predicted, rules, geometry).outcomes(rules.rule)
+        outcomes = Detection(scenes.truth, scenes.predicted.instances, rules, geometry).outcomes(rules.rule)
         return [point.f1 for point in choose_threshold([outcomes], scenes.truth, rules).curve]
 
     curve = benchmark.pedantic(sweep, rounds=5, warmup_rounds=1)
@@ -65,7 +65,7 @@ def test_ap50__ours_box_and_mask_with_mf1_and_ap_nc50(benchmark: Any, scenes: Sc
     def scores() -> list[Any]:
         found = []
         for geometry in GEOMETRIES:
-            detection = Detection.of(scenes.truth, scenes.predicted, PROTOCOLS["standard"], geometry)
+            detection = Detection(scenes.truth, scenes.predicted.instances, PROTOCOLS["standard"], geometry)
             totals = detection.tally(np.ones(len(detection.predictions), dtype=bool)).totals
             found += [f1(totals), ap_nc(totals), detection.outcomes("maximum").average_precision()]
         return found
@@ -105,7 +105,7 @@ def _coco_objects(kind: Callable[..., Any], scenes: Scenes) -> tuple[Any, Any]:
 
 def test_bootstrap__1000_resamples(benchmark: Any, scenes: Scenes) -> None:
     truth, predicted = scenes.truth, scenes.predicted
-    detection = Detection.of(truth, predicted, PROTOCOLS["standard"], "box")
+    detection = Detection(truth, predicted.instances, PROTOCOLS["standard"], "box")
     tally = detection.tally(np.ones(len(predicted.instances), dtype=bool))
 
     def resample() -> Any:

@@ -15,19 +15,20 @@ from earthinstruct.metrics.catalogue import (
     value_at,
 )
 from earthinstruct.metrics.compare import Difference, Paired, paired
-from earthinstruct.metrics.error_types import PREDICTION_VERDICTS, TARGET_VERDICTS, Verdicts, verdicts
-from earthinstruct.metrics.extra import ExtraMetric, GivenMetrics, Metric, extra_metrics, several_metrics
+from earthinstruct.metrics.error_types import COUNTING_ERRORS, PREDICTION_VERDICTS, TARGET_VERDICTS, Verdicts, verdicts
+from earthinstruct.metrics.extra import ExtraMetric, GivenMetrics, Metric, extra_metrics
 from earthinstruct.metrics.inputs import Predicted, Truth, geometries
 from earthinstruct.metrics.matching import find_pairs, match
-from earthinstruct.metrics.measuring import Chunk, boxes_of_chunk, choose_threshold, measure, metrics_of
+from earthinstruct.metrics.measuring import Chunk, measure, metrics_of
 from earthinstruct.metrics.protocols import PROTOCOLS, STANDARD, Protocol, protocol_named
-from earthinstruct.metrics.summary import Score
-from earthinstruct.metrics.sweep import SWEEP_THRESHOLDS
+from earthinstruct.metrics.scores import Score
+from earthinstruct.metrics.sweep import SWEEP_THRESHOLDS, boxes_of_chunk, choose_threshold
 from earthinstruct.metrics.tally import Tally, count_per_image
 from earthinstruct.metrics.values import GeometryScores, Metrics, ProposalScores, Value
 
 __all__ = [
     "CATALOGUE",
+    "COUNTING_ERRORS",
     "GEOMETRIES",
     "HEADLINES",
     "PERCENT",
@@ -69,7 +70,6 @@ __all__ = [
     "metrics_of",
     "paired",
     "protocol_named",
-    "several_metrics",
     "title_of",
     "value_at",
     "verdicts",

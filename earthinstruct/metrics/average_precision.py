@@ -31,15 +31,7 @@ class InFileOrder:
     def of(
         cls, predictions: Instances, pairs: Pairs, kept: NDArray[np.bool_], n_categories: int, cap: int
     ) -> InFileOrder:
-        """Match as COCO does.
-
-        Args:
-            predictions: n predictions.
-            pairs: their pairs with the ground truth.
-            kept: bool (n,), predictions that reach the score threshold.
-            n_categories: number of categories.
-            cap: use only this many predictions per image and category, the first in file order.
-        """
+        """Match the `kept` predictions as COCO does: the first `cap` of each image and category, in file order."""
         entering = np.flatnonzero(kept & (predictions.category >= 0))
         cell = predictions.image[entering] * n_categories + predictions.category[entering]
         entering = entering[rank_within(cell) < cap]
@@ -59,12 +51,7 @@ class InFileOrder:
         )
 
     def average_precision(self, images: Sequence[ImageId], n_targets: NDArray[np.int64]) -> NDArray[np.float64]:
-        """COCO AP of each category, with images sorted by id: float64 (c,), 0 for categories without ground truth.
-
-        Args:
-            images: the ids of the images.
-            n_targets: int64 (c,), number of ground truths of each category.
-        """
+        """COCO AP of each category, with images sorted by id: float64 (c,), 0 for categories without ground truth."""
         place = np.empty(len(images), dtype=np.int64)
         place[by_id(images)] = np.arange(len(images))
         order = np.argsort(place[self.image], kind="stable")

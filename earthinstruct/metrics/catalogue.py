@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from earthinstruct.metrics import scores
-from earthinstruct.metrics.scores import Columns
+from earthinstruct.metrics.scores import Score
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class Listed:
     title: str
     name: str
     meaning: str
-    function: Callable[[Columns], NDArray[np.float64]] | None = None
+    function: Score | None = None
     unit: Unit = PERCENT
 
     @property
@@ -84,47 +81,32 @@ class Listed:
         return "regions" if self.function is scores.iou else self.section
 
 
-_COUNTING = [
-    Listed("counting.f1", "Cnt F1", "F1", "F1 of object counts, mean over categories", scores.f1),
-    Listed(
-        "counting.precision", "Cnt P", "precision", "precision of object counts, mean over categories", scores.precision
-    ),
-    Listed("counting.recall", "Cnt R", "recall", "recall of object counts, mean over categories", scores.recall),
-    Listed(
-        "counting.mae",
-        "Cnt MAE",
-        "mean absolute error",
-        "mean absolute error of object counts over images, then the mean over categories",
-        unit=OBJECTS,
-    ),
-    Listed(
-        "counting.rmse",
-        "Cnt RMSE",
-        "root mean square error",
-        "root mean square error of object counts over images, then the mean over categories",
-        unit=OBJECTS,
-    ),
-]
+def _precision_recall_f1(section: str, title: str, of: str) -> list[Listed]:
+    rows = (("F1", "F1", scores.f1), ("precision", "P", scores.precision), ("recall", "R", scores.recall))
+    return [
+        Listed(f"{section}.{name.lower()}", f"{title} {short}", name, f"{name} of {of}, mean over categories", function)
+        for name, short, function in rows
+    ]
+
+
+def _counting() -> list[Listed]:
+    errors = {"mae": "mean absolute error", "rmse": "root mean square error"}
+    return _precision_recall_f1("counting", "Cnt", "object counts") + [
+        Listed(
+            f"counting.{short}",
+            f"Cnt {short.upper()}",
+            name,
+            f"{name} of object counts over images, then the mean over categories",
+            unit=OBJECTS,
+        )
+        for short, name in errors.items()
+    ]
 
 
 def _regions(geometry: str, plural: str) -> list[Listed]:
     title = geometry.capitalize()
     return [
-        Listed(f"{geometry}.f1", f"{title} F1", "F1", f"F1 of {plural} at IoU 0.5, mean over categories", scores.f1),
-        Listed(
-            f"{geometry}.precision",
-            f"{title} P",
-            "precision",
-            f"precision of {plural} at IoU 0.5, mean over categories",
-            scores.precision,
-        ),
-        Listed(
-            f"{geometry}.recall",
-            f"{title} R",
-            "recall",
-            f"recall of {plural} at IoU 0.5, mean over categories",
-            scores.recall,
-        ),
+        *_precision_recall_f1(geometry, title, f"{plural} at IoU 0.5"),
         Listed(
             f"{geometry}.ap_nc50",
             f"AP_nc {geometry}",
@@ -152,7 +134,7 @@ GEOMETRIES = ("counting", "box", "mask")  # each has an F1, the headline
 CATALOGUE: Mapping[str, Listed] = {
     score.path: score
     for score in (
-        *_COUNTING,
+        *_counting(),
         Listed(
             "counting_from_instances",
             "",

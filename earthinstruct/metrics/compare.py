@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.metrics.bootstrap import RESAMPLES, Totals, resampled_totals
-from earthinstruct.metrics.scores import Columns
+from earthinstruct.metrics.scores import Columns, Score
 from earthinstruct.metrics.tally import Tally
 
 
@@ -45,13 +45,8 @@ class Paired:
             for tally, of_resamples in zip((first, second), resampled, strict=True)
         ]
 
-    def of_mean(self, score: Callable[[Columns], NDArray[np.float64]], categories: Sequence[str]) -> Difference | None:
-        """Compare the mean of a score over the given categories that have ground truth; None if none has.
-
-        Args:
-            score: a function from columns to the score of each category, (..., c).
-            categories: the names of the categories.
-        """
+    def of_mean(self, score: Score, categories: Sequence[str]) -> Difference | None:
+        """Compare the mean of a score over the given categories that have ground truth; None if none has."""
         members = self._members(categories)
         there = _actual(self.totals[0])[:, members] > 0
         n = there.sum(axis=1)

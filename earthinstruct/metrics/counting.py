@@ -13,30 +13,16 @@ from earthinstruct.metrics.values import GeometryScores
 
 
 def counting_tally(
-    truth: Truth,
-    predicted: Predicted,
-    protocol: Protocol,
-    kept: NDArray[np.bool_],
-    given: NDArray[np.bool_],
-    *,
-    any_given: bool,
+    truth: Truth, predicted: Predicted, protocol: Protocol, kept: NDArray[np.bool_], *, use_given: bool
 ) -> Tally:
-    """Tally the counts.
-
-    Args:
-        truth: the ground truth.
-        predicted: the predictions.
-        protocol: the rules.
-        kept: bool (predictions,), predictions that reach the score threshold.
-        given: bool (n,), images for which to use the given counts; in the others, instances are counted.
-        any_given: whether given counts are used for any image of the whole set.
-    """
+    """Tally the counts: where `use_given`, those that the method gave; elsewhere, its `kept` instances are counted."""
     instances = predicted.instances
     counted = kept.copy()
     if protocol.least_counted_score is not None and instances.scores is not None:
         counted &= instances.scores >= protocol.least_counted_score
+    given = predicted.has_counts & use_given
     counts = np.where(given[:, None], predicted.counts, count_per_image(instances, *truth.shape, counted))
-    entering = given if protocol.skips_images_without_counts and any_given else np.ones_like(given)
+    entering = given if protocol.skips_images_without_counts and use_given else np.ones_like(given)
     images = [image for image, enters in zip(truth.images, entering, strict=True) if enters]
     actual = count_per_image(truth.instances, *truth.shape)
     return tally_counts(images, truth.categories, counts[entering], actual[entering])
@@ -45,14 +31,9 @@ def counting_tally(
 def counting_scores(
     summary: Summary, name: str, protocol: Protocol, source: str, mentioned: NDArray[np.bool_]
 ) -> GeometryScores:
-    """Precision, recall, F1, MAE and RMSE of the counts.
+    """Precision, recall, F1, MAE and RMSE of the counts in the tally `name`.
 
-    Args:
-        summary: summary of the same ground truth.
-        name: name of the tally of the counts.
-        protocol: the rules.
-        source: where the counts came from: `counts`, `instances` or `mixed`.
-        mentioned: bool (c,), categories that any given count mentions.
+    `mentioned`: bool (c,), categories that any given count mentions.
     """
     tally, over = summary.tallies[name], summary.has_truth
     if protocol.counting_over_mentioned:

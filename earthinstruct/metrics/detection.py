@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from earthinstruct.metrics import scores
 from earthinstruct.metrics.average_precision import InFileOrder
-from earthinstruct.metrics.inputs import Predicted, Truth
+from earthinstruct.metrics.inputs import Truth
 from earthinstruct.metrics.matching import Geometry, Pairs, Rule, enlarges_greedy, find_pairs, match
 from earthinstruct.metrics.outcomes import Outcomes
 from earthinstruct.metrics.protocols import Protocol
 from earthinstruct.metrics.summary import PRECISION_RECALL_F1, Summary
-from earthinstruct.metrics.tally import Tally, tally_matches
+from earthinstruct.metrics.tally import Tally, count_per_image
 from earthinstruct.metrics.values import GeometryScores, Value
 from earthinstruct.regions import Instances
 
@@ -26,29 +26,24 @@ IOU_THRESHOLDS = np.arange(50, 100, 5) / 100  # 0.50, 0.55, ..., 0.95
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """Predictions paired with the ground truth by one geometry.
-
-    `order` sorts the predictions by descending score, so that the predictions above any threshold are a prefix.
-    """
+    """Predictions paired with the ground truth by one geometry."""
 
     truth: Truth
     predictions: Instances
-    pairs: Pairs
-    geometry: Geometry
     protocol: Protocol
-    order: NDArray[np.int64] = field(init=False)
+    geometry: Geometry
 
-    @classmethod
-    def of(cls, truth: Truth, predicted: Predicted, protocol: Protocol, geometry: Geometry) -> Detection:
-        """Pair the predictions with the ground truth by boxes or by masks."""
-        pairs = find_pairs(predicted.instances, truth.instances, geometry)
-        return cls(truth, predicted.instances, pairs, geometry, protocol)
+    @cached_property
+    def pairs(self) -> Pairs:
+        """The predictions and ground truths that overlap enough."""
+        return find_pairs(self.predictions, self.truth.instances, self.geometry)
 
-    def __post_init__(self) -> None:
-        n = len(self.predictions)
-        in_file_order = self.protocol.rule == "greedy" or self.predictions.scores is None
-        order = np.arange(n) if in_file_order else np.argsort(-self.predictions.scores, kind="stable")  # type: ignore[operator]
-        object.__setattr__(self, "order", order)
+    @cached_property
+    def order(self) -> NDArray[np.int64] | None:
+        """The predictions by descending score, so that those above any threshold are a prefix; None: file order."""
+        if self.protocol.rule == "greedy" or self.predictions.scores is None:
+            return None
+        return np.argsort(-self.predictions.scores, kind="stable")
 
     def matched(self, kept: NDArray[np.bool_]) -> NDArray[np.int64]:
         """The matched ground truth of each kept prediction, or -1."""
@@ -62,7 +57,7 @@ class Detection:
         return match(self.pairs, self.protocol.rule, self.order)
 
     def tally(self, kept: NDArray[np.bool_]) -> Tally:
-        """Tally tp, fp, fn of the kept predictions."""
+        """Tally the kept predictions: tp = matched predictions, fp = the others, fn = unmatched ground truths."""
         return self._tally(self.matched(kept), kept)
 
     def totals_at_iou(self, threshold: float, kept: NDArray[np.bool_]) -> dict[str, NDArray[np.int64]]:
@@ -88,8 +83,14 @@ class Detection:
         return Outcomes(predictions.scores, predictions.category.astype(np.int32), matched, n_targets)
 
     def _tally(self, matched: NDArray[np.int64], kept: NDArray[np.bool_]) -> Tally:
-        truth = self.truth
-        return tally_matches(truth.images, truth.categories, self.predictions, truth.instances, matched, kept)
+        truth, predictions = self.truth, self.predictions
+        tp = count_per_image(predictions, *truth.shape, kept & (matched >= 0))
+        columns = {
+            "tp": tp,
+            "fp": count_per_image(predictions, *truth.shape, kept) - tp,
+            "fn": count_per_image(truth.instances, *truth.shape) - tp,
+        }
+        return Tally(truth.images, truth.categories, columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +141,7 @@ def detection_scores(summary: Summary, geometry: Geometry, chunk: DetectionChunk
     if chunk.in_file_order is None:
         functions["ap_nc50"] = scores.ap_nc
     else:
-        images = summary.tallies[geometry].images
-        fixed["ap_nc50"] = chunk.in_file_order.average_precision(images, summary.n_targets)
+        fixed["ap_nc50"] = chunk.in_file_order.average_precision(summary.tallies[geometry].images, summary.n_targets)
     if chunk.outcomes is not None:
         fixed["ap50"] = chunk.outcomes.average_precision()
     at_iou = scores.f1(chunk.at_iou)

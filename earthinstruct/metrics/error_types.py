@@ -7,7 +7,9 @@ matches in file order. Identical objects are interchangeable.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +25,12 @@ from earthinstruct.regions import Instances
 # ordered by priority: if several verdicts apply, the first one is given
 PREDICTION_VERDICTS = ("correct", "duplicate", "classification", "localisation", "both", "background", "unscored")
 TARGET_VERDICTS = ("correct", "misclassified", "mislocated", "missed")
+COUNTING_ERRORS = {"over": "fp", "under": "fn"}  # name -> column of the tally of the counts
 FOREGROUND_IOU, BACKGROUND_IOU = 0.5, 0.1
 
 _CORRECT, _DUPLICATE, _CLASSIFICATION, _LOCALISATION, _BOTH, _BACKGROUND, _UNSCORED = range(7)
 _MISCLASSIFIED, _MISLOCATED, _MISSED = range(1, 4)
+_Errors = TypeVar("_Errors", ErrorCounts, CountErrors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,16 +92,11 @@ def verdicts(
     Raises:
         ValueError: `geometry` is `mask`, and predictions or ground truth have no masks.
     """
-    return judge(Detection.of(truth, predicted, protocol, geometry), predicted.reaching(threshold))
+    return judge(Detection(truth, predicted.instances, protocol, geometry), predicted.reaching(threshold))
 
 
 def judge(detection: Detection, kept: NDArray[np.bool_]) -> Verdicts:
-    """Give `verdicts` to predictions that are paired already.
-
-    Args:
-        detection: the predictions, the ground truth and their pairs.
-        kept: bool (predictions,), predictions that reach the score threshold.
-    """
+    """`verdicts` of paired predictions; `kept`: bool (predictions,), those that reach the score threshold."""
     predictions, targets = detection.predictions, detection.truth.instances
     pairs = detection.pairs.where(kept[detection.pairs.prediction])
     because_of = _paired(predictions, targets, pairs, detection.protocol.rule)
@@ -169,37 +168,30 @@ def tally_errors(detection: Detection, kept: NDArray[np.bool_]) -> Tally:
     Predictions count in the predicted category, ground truths in their own.
     """
     truth, judged = detection.truth, judge(detection, kept)
-    columns = {
-        name: count_per_image(detection.predictions, *truth.shape, judged.predictions == code)
-        for code, name in enumerate(PREDICTION_VERDICTS[:_UNSCORED])
-    } | {
-        name: count_per_image(truth.instances, *truth.shape, judged.targets == code)
-        for code, name in enumerate(TARGET_VERDICTS)
-        if code != _CORRECT  # equals the number of correct predictions
-    }
+    columns = {}
+    for code, name in enumerate(PREDICTION_VERDICTS[:_UNSCORED]):
+        columns[name] = count_per_image(detection.predictions, *truth.shape, judged.predictions == code)
+    for code, name in enumerate(TARGET_VERDICTS[1:], start=1):  # correct ones: as many as predictions
+        columns[name] = count_per_image(truth.instances, *truth.shape, judged.targets == code)
     return Tally(truth.images, truth.categories, columns)
 
 
 def detection_errors(tally: Tally, unscored: int) -> DetectionErrors:
     """Sum the error types of boxes or masks over all images."""
-    totals = tally.totals
-    return DetectionErrors(
-        total=ErrorCounts(**{name: int(total.sum()) for name, total in totals.items()}),
-        per_category={
-            category: ErrorCounts(**{name: int(total[c]) for name, total in totals.items()})
-            for c, category in enumerate(tally.categories)
-        },
-        unscored=unscored,
-    )
+    return DetectionErrors(*_summed(ErrorCounts, tally.categories, tally.totals), unscored)
 
 
 def counting_errors(tally: Tally) -> CountingErrors:
     """Sum the objects counted too many and too few, from the tally of the counts."""
-    over, under = tally.totals["fp"], tally.totals["fn"]
-    return CountingErrors(
-        total=CountErrors(int(over.sum()), int(under.sum())),
-        per_category={
-            name: CountErrors(int(more), int(fewer))
-            for name, more, fewer in zip(tally.categories, over, under, strict=True)
-        },
-    )
+    totals = {error: tally.totals[column] for error, column in COUNTING_ERRORS.items()}
+    return CountingErrors(*_summed(CountErrors, tally.categories, totals))
+
+
+def _summed(
+    kind: type[_Errors], categories: tuple[str, ...], totals: Mapping[str, NDArray[np.int64]]
+) -> tuple[_Errors, dict[str, _Errors]]:
+    """The errors of all categories together, and of each."""
+    return kind(**{name: int(total.sum()) for name, total in totals.items()}), {
+        category: kind(**{name: int(total[c]) for name, total in totals.items()})
+        for c, category in enumerate(categories)
+    }

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.metrics.inputs import Predicted, Truth
 from earthinstruct.metrics.scores import Columns
-from earthinstruct.metrics.summary import Score, Summary
+from earthinstruct.metrics.summary import Summary
 from earthinstruct.metrics.tally import Tally, count_per_image
 from earthinstruct.metrics.values import ExtraScores, Value
 from earthinstruct.registry import PluginError, load_class
@@ -73,11 +73,7 @@ GivenMetrics: TypeAlias = str | Metric | type[Metric] | Sequence[str | Metric | 
 
 @dataclass(frozen=True, eq=False)
 class ExtraMetric:
-    """Wraps a metric plug-in and checks what it returns.
-
-    Attributes:
-        metric: the plug-in.
-    """
+    """Wraps a metric plug-in and checks what it returns."""
 
     metric: Metric
 
@@ -103,22 +99,20 @@ class ExtraMetric:
             )
         columns = {name: self._numbers(f"tally() column {name!r}", column) for name, column in found.items()}
         for name, column in columns.items():
+            what = f"tally() column {name!r}"
             if column.shape != truth.shape:
-                raise self._error(
-                    f"tally() column {name!r} has shape {column.shape}; expected {truth.shape}, (images, categories)"
-                )
-            self._refuse(
-                ~np.isfinite(column), column, f"tally() column {name!r}", truth.categories, "of an image of category"
-            )
+                raise self._error(f"{what} has shape {column.shape}; expected {truth.shape}, (images, categories)")
+            self._refuse(~np.isfinite(column), column, what, truth.categories, "of an image of category")
         targets = count_per_image(truth.instances, *truth.shape)
         return Tally(truth.images, truth.categories, {**columns, TARGETS: targets}).compact()
 
     def join(self, chunks: Sequence[Tally | str]) -> Tally | str:
         """Join the tallies of one or more chunks. If the score is undefined for any chunk, returns the reason."""
-        reason = next((chunk for chunk in chunks if isinstance(chunk, str)), None)
-        if reason is not None:
-            return reason
-        tallies = [chunk for chunk in chunks if isinstance(chunk, Tally)]
+        tallies = []
+        for chunk in chunks:
+            if isinstance(chunk, str):
+                return chunk
+            tallies.append(chunk)
         for other in tallies:
             if other.columns.keys() != tallies[0].columns.keys():
                 raise self._error(
@@ -136,7 +130,7 @@ class ExtraMetric:
         unit = getattr(self.metric, "unit", None)
         if isinstance(tally, str):
             return ExtraScores(Value(None, reason=tally), {}, {}, unit)
-        function, over = self.function(tally.categories), summary.has_truth
+        function, over = partial(self.score, tally.categories), summary.has_truth
         values = function(tally.totals)
         intervals = summary.intervals({self.name: function}, f"extra.{self.name}", over).get(self.name)
         groups = {group: mean[self.name] for group, mean in summary.group_means({self.name: values}, over).items()}
@@ -148,14 +142,12 @@ class ExtraMetric:
         }
         return ExtraScores(summary.value(groups["all"], intervals), per_category, groups, unit)
 
-    def function(self, categories: tuple[str, ...]) -> Score:
-        """A function from the sums of the tally to the score of each category: (..., c), finite where objects exist.
+    def score(self, categories: tuple[str, ...], sums: Columns) -> NDArray[np.float64]:
+        """The score of each category from the sums of the tally: (..., c), finite where objects exist.
 
-        It raises `MetricError` if the plug-in raises an exception or returns invalid scores.
+        Raises:
+            MetricError: the plug-in raised an exception, or its scores are invalid.
         """
-        return partial(self._score, categories)
-
-    def _score(self, categories: tuple[str, ...], sums: Columns) -> NDArray[np.float64]:
         given = {name: column.astype(np.float64) for name, column in sums.items()}
         values = self._numbers("score()", self._call("score", given)).astype(np.float64)
         expected = sums[TARGETS].shape
@@ -196,46 +188,27 @@ class ExtraMetric:
         return MetricError(f"metric {self.name!r}: {problem}")
 
 
-def several_metrics(
-    metric: GivenMetrics,
-) -> tuple[ExtraMetric, ...]:
-    """The metrics of an argument `metric`: one, or a sequence.
-
-    Raises:
-        EarthInstructError: as `extra_metrics`.
-    """
-    return extra_metrics([metric] if isinstance(metric, str) or not isinstance(metric, Sequence) else metric)
-
-
-def extra_metrics(given: Sequence[str | Metric | type[Metric]]) -> tuple[ExtraMetric, ...]:
+def extra_metrics(given: GivenMetrics) -> tuple[ExtraMetric, ...]:
     """Load metric plug-ins.
 
     Args:
-        given: each as an object, a class, or the place of a class (see `extra_metric`).
+        given: one or several, each as an object, a class, `package.module:Class` or `path/file.py:Class`.
 
     Raises:
         UnknownNameError: a module or file has no such class.
         PluginError: a plug-in cannot be loaded or created, is not a metric, or two have the same name.
     """
+    several = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
     found: dict[str, ExtraMetric] = {}
-    for one in given:
-        extra = extra_metric(one)
-        if extra.name in found:
-            raise PluginError(f"metric {extra.name!r} is given twice; give each name once")
-        found[extra.name] = extra
+    for one in several:
+        if isinstance(one, str):
+            metric = _made(load_class("metric", one), f"metric {one!r}")
+        else:
+            metric = _made(one, f"metric {getattr(one, '__name__', type(one).__name__)}")
+        if metric.name in found:
+            raise PluginError(f"metric {metric.name!r} is given twice; give each name once")
+        found[metric.name] = ExtraMetric(metric)
     return tuple(found.values())
-
-
-def extra_metric(given: str | Metric | type[Metric]) -> ExtraMetric:
-    """Load one metric plug-in, given as an object, a class, `package.module:Class` or `path/file.py:Class`.
-
-    Raises:
-        UnknownNameError: the module or file has no such class.
-        PluginError: the plug-in cannot be loaded or created, or is not a metric.
-    """
-    if isinstance(given, str):
-        return ExtraMetric(_made(load_class("metric", given), f"metric {given!r}"))
-    return ExtraMetric(_made(given, f"metric {getattr(given, '__name__', type(given).__name__)}"))
 
 
 def _made(what: object, where: str) -> Metric:

@@ -67,13 +67,9 @@ class Predicted:
 
 def geometries(truth: Truth, predicted: Predicted) -> tuple[Geometry, ...]:
     """The geometries that can be matched: boxes, and masks if both sides have them."""
-    return ("box", "mask") if _masks(truth, predicted.instances) and predicted.no_masks_reason is None else ("box",)
+    return geometries_of(truth.instances, predicted.instances)
 
 
-def proposal_geometries(truth: Truth, proposals: Instances) -> tuple[Geometry, ...]:
-    """Like `geometries`, for proposals."""
-    return ("box", "mask") if _masks(truth, proposals) else ("box",)
-
-
-def _masks(truth: Truth, regions: Instances) -> bool:
-    return regions.masks is not None and truth.instances.masks is not None and truth.no_masks_reason is None
+def geometries_of(targets: Instances, regions: Instances) -> tuple[Geometry, ...]:
+    """Like `geometries`, for predictions or proposals."""
+    return ("box",) if targets.masks is None or regions.masks is None else ("box", "mask")

@@ -21,14 +21,13 @@ from earthinstruct.metrics.counting import counting_scores, counting_tally
 from earthinstruct.metrics.detection import Detection, DetectionChunk, detection_scores, no_mask_scores
 from earthinstruct.metrics.error_types import counting_errors, detection_errors, tally_errors
 from earthinstruct.metrics.extra import ExtraMetric
-from earthinstruct.metrics.inputs import Predicted, Truth, geometries, proposal_geometries
+from earthinstruct.metrics.inputs import Predicted, Truth, geometries, geometries_of
 from earthinstruct.metrics.matching import Geometry
-from earthinstruct.metrics.outcomes import Outcomes
 from earthinstruct.metrics.proposals import ProposalChunk, proposal_scores, tally_proposals
 from earthinstruct.metrics.protocols import STANDARD, Protocol
 from earthinstruct.metrics.regions import tally_regions
 from earthinstruct.metrics.summary import Summary
-from earthinstruct.metrics.sweep import sweep_thresholds
+from earthinstruct.metrics.sweep import boxes_of_chunk, choose_threshold
 from earthinstruct.metrics.tally import Tally
 from earthinstruct.metrics.values import ErrorTypes, Metrics, Sweep
 
@@ -64,47 +63,25 @@ def measure(
     return metrics_of(whole, truth.groups, protocol, chosen, resamples=resamples, no_masks_reason=reason, extra=extra)
 
 
-def boxes_of_chunk(truth: Truth, predicted: Predicted, protocol: Protocol) -> Outcomes:
-    """Collect the data of a chunk for the sweep: the outcomes of its boxes.
-
-    Raises:
-        ValueError: the predictions have no scores.
-    """
-    found = Detection.of(truth, predicted, protocol, "box").outcomes(protocol.rule)
-    if found is None:
-        raise ValueError("a score sweep needs scores, and these predictions have none")
-    return found
-
-
-def choose_threshold(chunks: Sequence[Outcomes], truth: Truth, protocol: Protocol) -> Sweep:
-    """Choose the threshold with the largest box mF1 over all chunks; `truth` is the ground truth of any chunk."""
-    outcomes = Outcomes.join(chunks)
-    summary = Summary(truth.categories, truth.groups, outcomes.n_targets)
-    return sweep_thresholds(summary, outcomes, exact=protocol.rule == "maximum")
-
-
 @dataclass(frozen=True, eq=False)
 class Chunk:
     """The data of some images for all scores.
 
     Attributes:
-        n_images: number of images.
         n_counted: number of images with given counts.
         mentioned: bool (c,), categories that any given count mentions.
         tallies: the tallies of scores with intervals: `counting` (from given counts or instances),
             `counting_from_instances` (if counts are given for any image of the whole set), `box`, `mask`, `regions`
-            (for mIoU), `proposals.box` and `proposals.mask`. Masks and proposals only if present.
-        errors: error types of boxes and, if both sides have masks, of masks.
+            (for mIoU), `proposals.box` and `proposals.mask`; and the error types, `errors.box` and `errors.mask`. Masks
+            and proposals only if present.
         detections: the other data of boxes and masks.
         proposals: the other data of proposals; empty without proposals.
         extra: the tally of each metric plug-in, or the reason why its score is undefined.
     """
 
-    n_images: int
     n_counted: int
     mentioned: NDArray[np.bool_]
     tallies: Mapping[str, Tally]
-    errors: Mapping[Geometry, Tally]
     detections: Mapping[Geometry, DetectionChunk]
     proposals: Mapping[Geometry, ProposalChunk]
     extra: Mapping[str, Tally | str]
@@ -122,44 +99,35 @@ class Chunk:
     ) -> Chunk:
         """Match and tally some images.
 
-        Args:
-            truth: the ground truth of the images.
-            predicted: the predictions of the images.
-            protocol: the rules.
-            threshold: ignore predictions with a lower score; None: use all.
-            any_counts: whether counts are given for any image of the whole set.
-            extra: metric plug-ins to tally as well.
+        Predictions with a score below `threshold` are ignored. `any_counts`: whether counts are given for any image of
+        the whole set.
         """
-        kept, given = predicted.reaching(threshold), predicted.has_counts
-        own = counting_tally(truth, predicted, protocol, kept, np.zeros_like(given), any_given=False)
+        kept = predicted.reaching(threshold)
+        reaching = predicted if threshold is None else replace(predicted, instances=predicted.instances.take(kept))
+        own = counting_tally(truth, predicted, protocol, kept, use_given=False)
         tallies = {"counting": own}
         if any_counts:
-            tallies["counting"] = counting_tally(truth, predicted, protocol, kept, given, any_given=True)
+            tallies["counting"] = counting_tally(truth, predicted, protocol, kept, use_given=True)
             tallies["counting_from_instances"] = own
-        errors, detections = {}, {}
+        errors: dict[str, Tally] = {}
+        detections: dict[Geometry, DetectionChunk] = {}
         for geometry in geometries(truth, predicted):
-            detection = Detection.of(truth, predicted, protocol, geometry)
+            detection = Detection(truth, predicted.instances, protocol, geometry)
             tallies[geometry] = detection.tally(kept)
-            errors[geometry] = tally_errors(detection, kept).compact()
+            errors[f"errors.{geometry}"] = tally_errors(detection, kept)
             detections[geometry] = DetectionChunk.of(detection, kept)
         if "mask" in detections:
-            there = predicted.instances.take(kept)
-            tallies["regions"] = tally_regions(truth.images, truth.categories, there, truth.instances)
+            tallies["regions"] = tally_regions(truth, reaching.instances)
         proposals: dict[Geometry, ProposalChunk] = {}
         if predicted.proposals is not None:
-            for geometry in proposal_geometries(truth, predicted.proposals):
+            for geometry in geometries_of(truth.instances, predicted.proposals):
                 tallies[f"proposals.{geometry}"], proposals[geometry] = tally_proposals(
                     truth, predicted.proposals, geometry, protocol
                 )
-        reaching = predicted
-        if threshold is not None and extra:
-            reaching = replace(predicted, instances=predicted.instances.take(kept))
         return cls(
-            len(truth.images),
-            int(given.sum()),
+            int(predicted.has_counts.sum()),
             predicted.mentioned,
-            {name: tally.compact() for name, tally in tallies.items()},
-            errors,
+            {name: tally.compact() for name, tally in (tallies | errors).items()},
             detections,
             proposals,
             {metric.name: metric.tally(truth, reaching) for metric in extra},
@@ -168,13 +136,11 @@ class Chunk:
     @staticmethod
     def join(chunks: Sequence[Chunk], extra: Sequence[ExtraMetric] = ()) -> Chunk:
         """Join one or more chunks, with the same `extra` as in `of`."""
-        first, n_images = chunks[0], [chunk.n_images for chunk in chunks]
+        first, n_images = chunks[0], [len(chunk.tallies["box"].images) for chunk in chunks]
         return Chunk(
-            sum(n_images),
             sum(chunk.n_counted for chunk in chunks),
             np.any([chunk.mentioned for chunk in chunks], axis=0),
             {name: Tally.join([chunk.tallies[name] for chunk in chunks]) for name in first.tallies},
-            {geometry: Tally.join([chunk.errors[geometry] for chunk in chunks]) for geometry in first.errors},
             {
                 geometry: DetectionChunk.join([chunk.detections[geometry] for chunk in chunks], n_images)
                 for geometry in first.detections
@@ -188,12 +154,9 @@ class Chunk:
 
     @property
     def named_tallies(self) -> dict[str, Tally]:
-        """All tallies by name: the entries of `tallies`, `errors.<geometry>` and `extra.<metric>`."""
-        return {
-            **self.tallies,
-            **{f"errors.{geometry}": tally for geometry, tally in self.errors.items()},
-            **{f"extra.{name}": tally for name, tally in self.extra.items() if isinstance(tally, Tally)},
-        }
+        """All tallies by name: the entries of `tallies`, and `extra.<metric>`."""
+        extra = {f"extra.{name}": tally for name, tally in self.extra.items() if isinstance(tally, Tally)}
+        return {**self.tallies, **extra}
 
 
 def metrics_of(
@@ -206,24 +169,17 @@ def metrics_of(
     no_masks_reason: str | None,
     extra: Sequence[ExtraMetric] = (),
 ) -> Metrics:
-    """Compute all scores of a set.
-
-    Args:
-        whole: one chunk with all images of the set.
-        groups: group -> its categories, as in `Truth`.
-        protocol: the rules.
-        sweep: the sweep that chose the threshold, or None.
-        resamples: bootstrap resamples for the 95 % intervals; 0: no intervals.
-        no_masks_reason: why masks are missing; None if they are not.
-        extra: the metric plug-ins.
-    """
+    """Compute all scores of a set; `whole` is one chunk with all its images, other arguments are as in `measure`."""
     box = whole.tallies["box"]
     tallies = {name: tally for name, tally in whole.named_tallies.items() if not name.startswith("errors.")}
     summary = Summary(box.categories, groups, box.totals["tp"] + box.totals["fn"], tallies, resamples)
-    every = protocol.skips_images_without_counts or whole.n_counted == whole.n_images
+    every = protocol.skips_images_without_counts or whole.n_counted == len(box.images)
     source = "instances" if not whole.n_counted else "counts" if every else "mixed"
     mentioned = whole.mentioned & bool(whole.n_counted)
-    mask_errors = whole.errors.get("mask")
+    errors = {
+        geometry: detection_errors(whole.tallies[f"errors.{geometry}"], detection.unscored)
+        for geometry, detection in whole.detections.items()
+    }
     return Metrics(
         counting=counting_scores(summary, "counting", protocol, source, mentioned),
         counting_from_instances=(
@@ -241,8 +197,8 @@ def metrics_of(
         sweep=sweep,
         errors=ErrorTypes(
             counting=counting_errors(whole.tallies["counting"]),
-            box=detection_errors(whole.errors["box"], whole.detections["box"].unscored),
-            mask=None if mask_errors is None else detection_errors(mask_errors, whole.detections["mask"].unscored),
+            box=errors["box"],
+            mask=errors.get("mask"),
         ),
         extra={metric.name: metric.scores(summary, whole.extra[metric.name]) for metric in extra},
     )

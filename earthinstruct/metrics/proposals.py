@@ -57,9 +57,9 @@ def tally_proposals(
     every = np.ones(len(targets), dtype=bool)
     found = _covered(truth, pairs, protocol)
     tp, fn = (count_per_image(targets, *truth.shape, chosen) for chosen in (found, ~found))
-    restricted = {
-        str(n): (every, _covered(truth, pairs.where(rank[pairs.prediction] < n), protocol)) for n in PROPOSALS_AT
-    } | {size: ((area >= low) & (area < high), found) for size, (low, high) in SIZES.items()}
+    restricted = {size: ((area >= low) & (area < high), found) for size, (low, high) in SIZES.items()}
+    for n in PROPOSALS_AT:
+        restricted[str(n)] = every, _covered(truth, pairs.where(rank[pairs.prediction] < n), protocol)
     covered = {
         name: {
             column: np.bincount(targets.category[counted & chosen], minlength=truth.shape[1])

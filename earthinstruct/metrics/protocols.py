@@ -18,7 +18,7 @@ from earthinstruct.metrics.matching import Rule
 
 @dataclass(frozen=True)
 class Protocol:
-    """The choices on which two evaluations of the same predictions can differ.
+    """The choices on which two evaluations of the same predictions can differ. The defaults are those of `standard`.
 
     Attributes:
         name: written in every result file.
@@ -35,26 +35,16 @@ class Protocol:
     """
 
     name: str
-    rule: Rule
-    first_polygon_only: bool
-    counting_over_mentioned: bool
-    skips_images_without_counts: bool
-    least_counted_score: float | None
-    constant_score_ap: int | None
-    proposals_shared_by_categories: bool
+    rule: Rule = "maximum"
+    first_polygon_only: bool = False
+    counting_over_mentioned: bool = False
+    skips_images_without_counts: bool = False
+    least_counted_score: float | None = None
+    constant_score_ap: int | None = None
+    proposals_shared_by_categories: bool = False
 
 
-STANDARD = Protocol(
-    name="standard",
-    rule="maximum",
-    first_polygon_only=False,
-    counting_over_mentioned=False,
-    skips_images_without_counts=False,
-    least_counted_score=None,
-    constant_score_ap=None,
-    proposals_shared_by_categories=False,
-)
-
+STANDARD = Protocol("standard")
 PAPER = Protocol(
     name="paper",
     rule="greedy",
@@ -65,7 +55,6 @@ PAPER = Protocol(
     constant_score_ap=100,
     proposals_shared_by_categories=True,
 )
-
 PROTOCOLS = {protocol.name: protocol for protocol in (STANDARD, PAPER)}
 
 

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
+from earthinstruct.metrics.inputs import Truth
 from earthinstruct.metrics.tally import Tally, count_per_image
-from earthinstruct.regions import ImageId, Instances
+from earthinstruct.regions import Instances
 
 _IMAGES_AT_ONCE = 100
 
 
-def tally_regions(
-    images: Sequence[ImageId], categories: Sequence[str], predictions: Instances, targets: Instances
-) -> Tally:
+def tally_regions(truth: Truth, predictions: Instances) -> Tally:
     """Count the pixels in the intersection and in the union of the united masks, for mIoU.
 
-    The column `targets` counts the ground truths, because the mean of a resample is over the categories that have
-    ground truth in it.
-
-    Args:
-        images: n ids.
-        categories: c names.
-        predictions: the predictions, with masks.
-        targets: the ground truth, with masks of the same sizes.
+    Both sides have masks of the same sizes. The column `targets` counts the ground truths, because the mean of a
+    resample is over the categories that have ground truth in it.
     """
-    shape = (len(images), len(categories))
+    shape, targets = truth.shape, truth.instances
     columns = {name: np.zeros(shape, dtype=np.int64) for name in ("intersection", "union")}
     by_image = [(instances, np.argsort(instances.image, kind="stable")) for instances in (predictions, targets)]
     for first in range(0, shape[0], _IMAGES_AT_ONCE):
@@ -38,7 +29,7 @@ def tally_regions(
             sides.append(_edges(instances.take(order[low:high]), first, shape[1]))
         for name, pixels in zip(columns, _pixels(sides, (last - first) * shape[1]), strict=True):
             columns[name][first:last] = pixels.reshape(last - first, shape[1])
-    return Tally(tuple(images), tuple(categories), {**columns, "targets": count_per_image(targets, *shape)})
+    return Tally(truth.images, truth.categories, {**columns, "targets": count_per_image(targets, *shape)})
 
 
 _Edges = tuple[NDArray[np.int64], NDArray[np.int64]]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Columns = Mapping[str, NDArray[np.int64]] | Mapping[str, NDArray[np.float64]]
+Score = Callable[[Columns], NDArray[np.float64]]  # from sums (..., c) to the score of each category, (..., c)
 
 RECALL_POINTS = 101
 
@@ -72,15 +73,13 @@ def average_precision(matched: NDArray[np.bool_], n_targets: int, scores: NDArra
     Returns:
         In [0, 1].
     """
+    if not len(matched):
+        return 0.0
     tp = np.cumsum(matched)
     curve_recall, curve_precision = tp / n_targets, tp / np.arange(1, len(tp) + 1)
-    if scores is not None and len(scores):
+    if scores is not None:
         last_of_equals = np.append(np.diff(scores) != 0, True)
         curve_recall, curve_precision = curve_recall[last_of_equals], curve_precision[last_of_equals]
-    if not len(tp):
-        return 0.0
     curve_precision = np.maximum.accumulate(curve_precision[::-1])[::-1]
     at = np.searchsorted(curve_recall, np.linspace(0, 1, RECALL_POINTS), side="left")
-    return float(
-        np.where(at < len(curve_precision), curve_precision[np.minimum(at, len(curve_precision) - 1)], 0.0).mean()
-    )
+    return float(np.append(curve_precision, 0.0)[at].mean())  # 0 beyond the largest recall

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from earthinstruct.metrics import scores
 from earthinstruct.metrics.bootstrap import interval, resampled_totals
-from earthinstruct.metrics.scores import Columns
+from earthinstruct.metrics.scores import Score
 from earthinstruct.metrics.tally import Tally
 from earthinstruct.metrics.values import CategoryScores, Count, GeometryScores, Value
 
-Score = Callable[[Columns], NDArray[np.float64]]
 PRECISION_RECALL_F1: Mapping[str, Score] = {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}
 
 
@@ -30,12 +29,15 @@ class Intervals:
 class Summary:
     """Computes scores from tallies over the same ground truth.
 
-    Attributes:
+    Args:
         categories: names of the c categories.
+        groups: group -> its categories; as an attribute, int64 (k,), the indices of its categories.
         n_targets: int64 (c,), number of ground-truth objects of each category.
-        has_truth: bool (c,), categories with ground truth.
-        groups: group -> int64 (k,), indices of its categories.
         tallies: name -> tally.
+        resamples: bootstrap resamples for the 95 % intervals; 0: no intervals.
+
+    Attributes:
+        has_truth: bool (c,), categories with ground truth.
     """
 
     def __init__(
@@ -46,15 +48,6 @@ class Summary:
         tallies: Mapping[str, Tally] = MappingProxyType({}),
         resamples: int = 0,
     ) -> None:
-        """Draw the resamples of the tallies.
-
-        Args:
-            categories: names of the categories.
-            groups: group -> its categories.
-            n_targets: int64 (c,), number of ground-truth objects of each category.
-            tallies: name -> tally.
-            resamples: bootstrap resamples for the 95 % intervals; 0: no intervals.
-        """
         self.categories = categories
         self.n_targets = n_targets
         self.has_truth = n_targets > 0
@@ -87,17 +80,15 @@ class Summary:
             over: bool (c,), the categories that enter the means.
             fixed: score name -> float64 (c,), scores that are not a function of the tally; they get no interval.
             regions: name of the tally with intersection and union, for mIoU.
-            source: where the counts came from; counting only.
+            source: where the counts came from.
         """
         totals = self.tallies[name].totals
         values = {score: function(totals) for score, function in functions.items()} | dict(fixed or {})
-        groups = self.group_means(values, over)
         intervals = self.intervals(functions, name, over)
         if regions is not None:
             values["miou"] = scores.iou(self.tallies[regions].totals)
             intervals |= self.intervals({"miou": scores.iou}, regions, over)
-            for group, means in self.group_means({"miou": values["miou"]}, over).items():
-                groups[group] |= means
+        groups = self.group_means(values, over)
         per_category = {}
         for c, category in enumerate(self.categories):
             here = {score: float(value[c]) if over[c] else None for score, value in values.items()}

@@ -87,49 +87,10 @@ def count_per_image(
 def tally_counts(
     images: Sequence[ImageId], categories: Sequence[str], predicted: NDArray[np.int64], actual: NDArray[np.int64]
 ) -> Tally:
-    """Tally counts: tp = min(actual, predicted), fp = max(0, predicted - actual), fn = max(0, actual - predicted).
-
-    Args:
-        images: n ids.
-        categories: c names.
-        predicted: int64 (n, c), predicted number of objects.
-        actual: int64 (n, c), actual number of objects.
-    """
-    return Tally(
-        tuple(images),
-        tuple(categories),
-        {
-            "tp": np.minimum(actual, predicted),
-            "fp": np.maximum(predicted - actual, 0),
-            "fn": np.maximum(actual - predicted, 0),
-        },
-    )
-
-
-def tally_matches(
-    images: Sequence[ImageId],
-    categories: Sequence[str],
-    predictions: Instances,
-    targets: Instances,
-    matched: NDArray[np.int64],
-    kept: NDArray[np.bool_] | None = None,
-) -> Tally:
-    """Tally a matching: tp = matched predictions, fp = other predictions, fn = unmatched ground truths.
-
-    Args:
-        images: n ids.
-        categories: c names.
-        predictions: the predictions.
-        targets: the ground truth.
-        matched: int64 (predictions,), the result of `match`.
-        kept: bool (predictions,), predictions that reach the score threshold; None keeps all.
-    """
-    shape = (len(images), len(categories))
-    kept = np.ones(len(predictions), dtype=bool) if kept is None else kept
-    tp = count_per_image(predictions, *shape, kept & (matched >= 0))
+    """Tally counts, two int64 (images, categories): tp = min(actual, predicted), fp and fn = what either has more."""
     columns = {
-        "tp": tp,
-        "fp": count_per_image(predictions, *shape, kept) - tp,
-        "fn": count_per_image(targets, *shape) - tp,
+        "tp": np.minimum(actual, predicted),
+        "fp": np.maximum(predicted - actual, 0),
+        "fn": np.maximum(actual - predicted, 0),
     }
     return Tally(tuple(images), tuple(categories), columns)

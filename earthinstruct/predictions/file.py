@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 import weakref
 from array import array
@@ -16,7 +15,6 @@ from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from earthinstruct.contract import Prediction, Proposals, Usage
 from earthinstruct.errors import DataError
@@ -36,11 +34,7 @@ class ProposalRecord(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=T
     @staticmethod
     def of(proposals: Proposals) -> ProposalRecord:
         """Make a record from proposals."""
-        return ProposalRecord(
-            _boxes(proposals.boxes),
-            None if proposals.masks is None else list(proposals.masks),
-            None if proposals.scores is None else proposals.scores.tolist(),
-        )
+        return ProposalRecord(**_regions(proposals))
 
     def proposals(self) -> Proposals:
         """Convert to `Proposals`, which checks the values.
@@ -81,11 +75,9 @@ class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
         return Record(
             image_id=image_id,
             labels=list(prediction.labels),
-            boxes=_boxes(prediction.boxes),
-            masks=None if prediction.masks is None else list(prediction.masks),
-            scores=None if prediction.scores is None else prediction.scores.tolist(),
             counts=None if prediction.counts is None else dict(prediction.counts),
             proposals=None if proposals is None else ProposalRecord.of(proposals),
+            **_regions(prediction),
             **_cost(prediction.usage),
         )
 
@@ -114,8 +106,13 @@ def _cost(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _boxes(boxes: NDArray[np.float64]) -> list[Box]:
-    return [(x, y, width, height) for x, y, width, height in boxes.tolist()]
+def _regions(found: Prediction | Proposals) -> dict[str, Any]:
+    """Convert regions to fields of a record."""
+    return {
+        "boxes": [tuple(box) for box in found.boxes.tolist()],
+        "masks": None if found.masks is None else list(found.masks),
+        "scores": None if found.scores is None else found.scores.tolist(),
+    }
 
 
 def prediction_files(path: Path) -> list[Path]:
@@ -229,14 +226,14 @@ class StoredRecords(Mapping[ImageId, Record]):
             KeyError: the image has no record.
             DataError: its line is malformed.
         """
-        return _read_line(image, *self._line(image))
-
-    def _line(self, image: ImageId) -> tuple[bytes, Path, int]:
-        """Read the line of an image; returns the line, its file and its line number."""
         row = 3 * self._row[image]
         number, line_number, offset = self._place[row : row + 3]
         self._opened[number].seek(offset)
-        return self._opened[number].readline(), self._files[number], line_number
+        path = self._files[number]
+        record = decode_json(self._opened[number].readline(), _DECODER, _problem(path, line_number))
+        if record.image_id != image:
+            raise DataError(f"{path} changed while it was read; score it again when nothing writes to it")
+        return record
 
     def __iter__(self) -> Iterator[ImageId]:
         """The images, in the order of the files."""
@@ -244,13 +241,6 @@ class StoredRecords(Mapping[ImageId, Record]):
 
     def __len__(self) -> int:
         return len(self._row)
-
-
-def _read_line(image: ImageId, line: bytes, path: Path, line_number: int) -> Record:
-    record = decode_json(line, _DECODER, _problem(path, line_number))
-    if record.image_id != image:
-        raise DataError(f"{path} changed while it was read; score it again when nothing writes to it")
-    return record
 
 
 def _fill(stored: BinaryIO, path: Path) -> None:
@@ -306,15 +296,17 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[_Line]:
 
 
 def take_out_failures(path: Path) -> tuple[set[ImageId], dict[ImageId, Usage]]:
-    """Remove the failures from a predictions file, so that they are tried again.
+    """Remove the failures from a predictions file, so that they are tried again, and an incomplete last line.
 
     Returns:
         The images with a prediction, and the usage of each failed image.
     """
     done: set[ImageId] = set()
     spent: dict[ImageId, Usage] = {}
-    with path.open("rb") as file:
+    end = 0
+    with path.open("r+b") as file:
         for line in _lines(file, path):
+            end = line.offset + len(line.content)
             if line.failed:
                 spent[line.image_id] = decode_json(line.content, _COSTS, _problem(path, line.number))
             else:
@@ -322,6 +314,8 @@ def take_out_failures(path: Path) -> tuple[set[ImageId], dict[ImageId, Usage]]:
         if spent:
             file.seek(0)
             replace_file(path, (line.content for line in _lines(file, path) if not line.failed))
+        else:
+            file.truncate(end)
     return done, spent
 
 
@@ -355,12 +349,11 @@ _DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 
 
 class RecordWriter:
-    """Appends records to a predictions file, after removing an incomplete last line."""
+    """Appends records to a predictions file, whose last line must be complete."""
 
     def __init__(self, path: Path) -> None:
         self._encoder = msgspec.json.Encoder()
-        self._file = path.open("a+b")
-        self._drop_torn_line()
+        self._file = path.open("ab")
 
     def close(self) -> None:
         """Close the file."""
@@ -370,17 +363,3 @@ class RecordWriter:
         """Append one record and flush it to the operating system."""
         self._file.write(self._encoder.encode(record) + b"\n")
         self._file.flush()
-
-    def _drop_torn_line(self) -> None:
-        """Cut the file after its last line break, searched backwards in blocks."""
-        end = self._file.seek(0, os.SEEK_END)
-        position, keep = end, 0
-        while position > 0 and not keep:
-            start = max(0, position - (1 << 16))
-            self._file.seek(start)
-            keep = self._file.read(position - start).rfind(b"\n") + 1
-            keep += start if keep else 0
-            position = start
-        if keep != end:
-            self._file.truncate(keep)
-        self._file.seek(0, os.SEEK_END)

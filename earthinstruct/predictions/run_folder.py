@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -28,11 +27,7 @@ _LONGEST_NAME = 60  # characters of at most 4 bytes; file systems allow 255 byte
 class Manifest(msgspec.Struct):
     """`run.json`: identifies the run of a folder. A run is continued only if the manifests agree.
 
-    Attributes:
-        schema_version: the schema version of the result file.
-        task: the task.
-        method: the method.
-        dataset: where the dataset was. It may be elsewhere when the run is continued.
+    The dataset may be elsewhere when the run is continued.
     """
 
     schema_version: int
@@ -44,7 +39,8 @@ class Manifest(msgspec.Struct):
 class Run:
     """The run of one method on one task, in one folder: the images still to do, and the predictions file.
 
-    Predictions can be written while the run is open.
+    Predictions can be written while the run is open. Every method that writes raises a `DataError` if the folder cannot
+    be written.
     """
 
     def __init__(self, method: MethodInfo, task: Task, dataset: Dataset, folder: Path, limit: int | None) -> None:
@@ -61,48 +57,38 @@ class Run:
         self._spent: dict[ImageId, Usage] = {}  # usage of images that failed in earlier attempts
 
     @contextmanager
-    def open(self, overwrite: bool) -> Iterator[Run]:
-        """Lock the folder, and refuse one that holds another run. Nothing in it is changed before `begin`.
+    def open(self, overwrite: bool, *, in_place: bool = False) -> Iterator[Run]:
+        """Lock the folder, and refuse one that holds another run. Opening changes no predictions.
+
+        Predictions that are scored `in_place` may lack a manifest.
 
         Raises:
             EarthInstructError: the folder is in use, holds another run, or cannot be written.
         """
         with folder_lock(self.folder), closing(self):
             if not overwrite:
-                self._refuse_another()
+                self._refuse_another(in_place=in_place)
             yield self
 
     def begin(self, overwrite: bool) -> None:
         """Find the predictions in the folder, or remove them, and accept more.
 
         Raises:
-            DataError: the folder cannot be written, or its predictions are malformed.
+            DataError: the predictions are malformed.
         """
         with self._written():
-            self._prepare_folder(overwrite)
-            self._find_answers()
+            if overwrite:
+                others = (self.folder / name for name in ("run.json", "result.json", TALLIES_FILE))
+                for path in (*others, *self._predictions()):
+                    path.unlink(missing_ok=True)
+            replace_file(self.folder / "run.json", as_json(self.manifest))
+            if self.file.exists():
+                try:  # failures are removed, to be tried again, but their usage is kept
+                    answered, self._spent = take_out_failures(self.file)
+                except DataError as error:
+                    raise DataError(f"{error}; {_START_AGAIN}") from error
+                self._done = answered & set(self.image_ids)
             self._writer = RecordWriter(self.file)
-
-    @contextmanager
-    def hold(self, overwrite: bool, *, in_place: bool) -> Iterator[Run]:
-        """Lock the folder for scoring. Its predictions are not changed.
-
-        Args:
-            overwrite: accept a folder that holds another run.
-            in_place: whether the predictions in the folder are scored; they may then lack a manifest.
-
-        Raises:
-            EarthInstructError: the folder is in use, holds another run, or cannot be written.
-        """
-        if self.folder.exists() and not os.access(self.folder, os.W_OK):
-            raise DataError(
-                f"run folder {self.folder} cannot be written; give --no-output to write nothing, or --name to make a "
-                "new run folder in --output"
-            )
-        with folder_lock(self.folder):
-            if not overwrite:
-                self._refuse_another(in_place=in_place)
-            yield self
 
     @property
     def todo(self) -> list[int]:
@@ -115,11 +101,7 @@ class Run:
         return len(self._done)
 
     def write(self, record: Record) -> None:
-        """Write the record of an image.
-
-        Raises:
-            DataError: the folder cannot be written.
-        """
+        """Write the record of an image."""
         if self._writer is None:
             raise RuntimeError("begin() comes before the first prediction")
         spent = self._spent.pop(record.image_id, None)
@@ -132,7 +114,7 @@ class Run:
         """Replace the contents of the folder by these records, and return them as stored.
 
         Raises:
-            DataError: a record is malformed, or the folder cannot be written.
+            DataError: a record is malformed.
         """
         encoder = msgspec.json.Encoder()
         lines = (encoder.encode(records[image]) + b"\n" for image in self.image_ids if image in records)
@@ -146,11 +128,7 @@ class Run:
         return StoredRecords([self.file])
 
     def records(self) -> StoredRecords:
-        """Sort the records by image, and return them.
-
-        Raises:
-            DataError: the folder cannot be written.
-        """
+        """Sort the records by image, and return them."""
         self.close()
         with self._written():
             # records were written in the order in which workers finished, retried images last
@@ -158,11 +136,7 @@ class Run:
         return StoredRecords([self.file])
 
     def keep(self, result: Result, tallies: Mapping[str, Tally]) -> None:
-        """Write `run.json`, `result.json` and `tallies.npz`.
-
-        Raises:
-            DataError: the folder cannot be written.
-        """
+        """Write `run.json`, `result.json` and `tallies.npz`."""
         with self._written():
             remove_unfinished(self.folder)
             # in this order, tallies never lie beside a result that is not theirs
@@ -171,21 +145,8 @@ class Run:
             replace_file(self.folder / "result.json", as_json(result))
             write_tallies(self.folder, result, self.task.groups, tallies)
 
-    def _find_answers(self) -> None:
-        """Find the images with a prediction. Failures are removed, to be tried again, but their usage is kept."""
-        if self.file.exists():
-            try:
-                answered, self._spent = take_out_failures(self.file)
-            except DataError as error:
-                raise DataError(f"{error}; {_START_AGAIN}") from error
-            self._done = answered & set(self.image_ids)
-
     def close(self) -> None:
-        """Accept no more predictions.
-
-        Raises:
-            DataError: the folder cannot be written.
-        """
+        """Accept no more predictions."""
         if self._writer is not None:
             with self._written():
                 self._writer.close()
@@ -201,17 +162,10 @@ class Run:
                 "kept. Fix this, then continue with the same command without --overwrite"
             ) from error
 
-    def _prepare_folder(self, overwrite: bool) -> None:
-        if overwrite:
-            others = (self.folder / name for name in ("run.json", "result.json", TALLIES_FILE))
-            for path in (*others, *self._predictions()):
-                path.unlink(missing_ok=True)
-        replace_file(self.folder / "run.json", as_json(self.manifest))
-
     def _predictions(self) -> list[Path]:
         return list(self.folder.glob("predictions*.jsonl*"))
 
-    def _refuse_another(self, *, in_place: bool = False) -> None:
+    def _refuse_another(self, *, in_place: bool) -> None:
         manifest_file = self.folder / "run.json"
         if not manifest_file.is_file():
             if self._predictions() and not in_place:

@@ -1,14 +1,13 @@
 """Result files, the check for moved metric values, and leaderboards. Nothing here runs or scores."""
 
-from earthinstruct.results.guarded import Checked, CheckedResult, check, guard_results
+from earthinstruct.results.guarded import Checked, CheckedResult, check, guard_results, guarded_for, results_in
 from earthinstruct.results.leaderboard import LEADERBOARDS, build_leaderboards, check_leaderboards, file_result
 from earthinstruct.results.regression import (
-    guarded_for,
     metric_intervals,
     metric_values,
     moved_values,
     new_values,
-    results_in,
+    refuse_different,
 )
 from earthinstruct.results.result import (
     SCHEMA_VERSION,
@@ -19,7 +18,6 @@ from earthinstruct.results.result import (
     RunInfo,
     TaskInfo,
     environment_info,
-    failed_by_name,
     method_info,
     read_result,
     redacted,
@@ -48,7 +46,6 @@ __all__ = [
     "check",
     "check_leaderboards",
     "environment_info",
-    "failed_by_name",
     "file_result",
     "guard_results",
     "guarded_for",
@@ -62,6 +59,7 @@ __all__ = [
     "read_result",
     "read_tallies",
     "redacted",
+    "refuse_different",
     "result_blocks",
     "results_in",
     "secret_values",

@@ -1,31 +1,15 @@
-"""The scores of a result as a table of pandas."""
+"""The scores of a result as the rows of a table."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from earthinstruct.metrics import CATALOGUE, Value, in_group, value_at
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from earthinstruct.results.result import Result
-
-_COLUMNS = ("task", "method", "protocol", "score", "over", "is_group", "value", "low", "high")
+from earthinstruct.metrics import CATALOGUE, Metrics, Value, in_group, value_at
 
 
-def scores_frame(result: Result) -> pd.DataFrame:
-    """Every score over groups and single categories; `Result.to_pandas` describes the columns."""
-    import pandas as pd
-
-    named = (result.task.name, result.method.name, result.protocol)
-    frame = pd.DataFrame([(*named, *row) for row in _rows(result.metrics)], columns=list(_COLUMNS))
-    return frame.astype({"value": float, "low": float, "high": float})
-
-
-def _rows(metrics: Any) -> Iterator[tuple[Any, ...]]:
-    """Score, over, is_group, value, low, high."""
+def score_rows(metrics: Metrics) -> Iterator[tuple[Any, ...]]:
+    """Every score over groups and single categories: score, over, is_group, value, low, high."""
     extra = [f"extra.{name}.mean" for name in metrics.extra]
     for path in (*CATALOGUE, *extra):
         whole = value_at(metrics, path)

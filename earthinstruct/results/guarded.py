@@ -6,24 +6,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from earthinstruct.errors import EarthInstructError, checked_arguments
-from earthinstruct.results.regression import (
-    TOLERANCE,
-    Moved,
-    guard,
-    guarded_for,
-    metric_values,
-    moved_values,
-    new_values,
-    not_run,
-    results_in,
-)
-from earthinstruct.results.shown import Shown
-
-if TYPE_CHECKING:
-    from earthinstruct.results.shown import Block
+from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
+from earthinstruct.files import read_bytes, replace_file
+from earthinstruct.results.regression import TOLERANCE, Moved, metric_values, moved_values, new_values
+from earthinstruct.results.result import Result, read_result
+from earthinstruct.results.shown import Block, Shown
 
 
 @dataclass(frozen=True)
@@ -32,9 +20,6 @@ class CheckedResult:
 
     Attributes:
         result: the result file.
-        method: the name of its method.
-        task: the name of its task.
-        protocol: its protocol.
         n_values: how many values are guarded.
         moved: the values that differ by more than the tolerance.
         new: values that the guarded result does not have.
@@ -111,8 +96,13 @@ def check(result: Path | str, against: Path | str, *, tolerance: float = TOLERAN
             )
         )
     of_runs = Path(result).is_dir() and not (Path(result) / "result.json").is_file()
-    absent = not_run([one for _, one in found], Path(against)) if of_runs else []
-    return Checked(tolerance, rows, [str(file) for file in absent], str(result))
+    not_run = []
+    if of_runs and not Path(against).is_file():  # for example of a task that is now skipped
+        methods = {(one.method.name, one.protocol) for _, one in found}
+        done = {_identity(one) for _, one in found}
+        stored = [(str(file), _identity(guarded)) for file, guarded in _stored(Path(against))]
+        not_run = [file for file, identity in stored if identity[1:] in methods and identity not in done]
+    return Checked(tolerance, rows, not_run, str(result))
 
 
 @checked_arguments
@@ -132,4 +122,69 @@ def guard_results(result: Path | str, against: Path | str) -> list[Path]:
     found = results_in(Path(result))
     if len(found) > 1 and Path(against).suffix == ".json":
         raise EarthInstructError(f"{result} holds {len(found)} results, and {against} is one file; give a folder")
-    return [guard(file, one, Path(against)) for file, one in found]
+    written = []
+    for file, one in found:
+        same = [path for path, guarded in _stored(Path(against)) if _identity(guarded) == _identity(one)]
+        target = Path(against)
+        if target.suffix != ".json":
+            target = same[0] if same else target / _place(file, one)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(target, read_bytes(file, "result"))
+        written.append(target)
+    return written
+
+
+def results_in(path: Path) -> list[tuple[Path, Result]]:
+    """Read a result file, or all results in a folder: `result.json` of run folders, otherwise all JSON files.
+
+    Raises:
+        DataError: the folder has no result, or a result is malformed.
+    """
+    if not path.is_dir():
+        return [(path, read_result(path))]
+    files = sorted(path.rglob("result.json")) or sorted(path.rglob("*.json"))
+    if not files:
+        raise DataError(
+            f"{path} holds no result; give a result file, or a run folder, as printed by `earthinstruct evaluate`"
+        )
+    return [(file, read_result(file)) for file in files]
+
+
+def guarded_for(result: Result, against: Path) -> Result:
+    """Read the guarded result of a result: a file, or the one in a folder with the same task, method and protocol.
+
+    Raises:
+        DataError: the folder has no such result, or several.
+    """
+    if against.is_file():
+        return read_result(against)
+    found = [(file, guarded) for file, guarded in _stored(against) if _identity(guarded) == _identity(result)]
+    if len(found) != 1:
+        task, method, protocol = _identity(result)
+        names = ", ".join(str(file) for file, _ in found) or "none"
+        raise DataError(
+            f"{against}: expected one result of {method} on {task}, protocol {protocol}; found {names}. "
+            "Give the file itself, or guard the result with --update"
+        )
+    return found[0][1]
+
+
+def _identity(result: Result) -> tuple[str, str, str]:
+    """Task, method and protocol: equal for a result and its guarded result."""
+    return result.task.name, result.method.name, result.protocol
+
+
+def _place(file: Path, result: Result) -> Path:
+    protocol = "" if result.protocol == "standard" else f"-{result.protocol}"
+    method = file.parent.name if file.name == "result.json" else file.stem
+    place = Path(*result.task.name.split("/"), f"{method}{protocol}.json")
+    if place.is_absolute() or ".." in place.parts:
+        raise DataError(f"{file}: the task name {result.task.name!r} leads out of the folder of guarded results")
+    return place
+
+
+def _stored(folder: Path) -> list[tuple[Path, Result]]:
+    """Read every JSON file in a folder; in run folders only `result.json`."""
+    runs = {file.parent for file in folder.rglob("result.json")}
+    files = [file for file in folder.rglob("*.json") if file.name == "result.json" or file.parent not in runs]
+    return [(file, read_result(file)) for file in sorted(files)]

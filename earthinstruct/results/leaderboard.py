@@ -169,7 +169,7 @@ def _result_rows(root: Path) -> Iterable[dict[str, object]]:
             "tokens": tokens or None,
             "protocol": result.protocol,
             "task version": result.task.version,
-            "source": f"{path.relative_to(root).as_posix()}",
+            "source": path.relative_to(root).as_posix(),
         }
         yield row
 

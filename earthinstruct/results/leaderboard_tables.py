@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,13 @@ _STYLE = (
     "th,td{padding:.3rem .7rem;border-bottom:1px solid #d8dee6;text-align:left;white-space:nowrap}"
     "td:last-child{white-space:normal;min-width:16rem}p{max-width:60rem;color:#4a5568}"
 )
+_FORMATS = {
+    "images": "{:.0f}",
+    "failed": "{:.0f}",
+    "tokens": "{:.0f}",
+    "oracle threshold": "{:.2f}",
+    "seconds": "{:.1f}",
+}
 _HEADINGS = {
     "recomputed": "Recomputed from predictions",
     "published": "Published (not recomputed)",
@@ -44,15 +52,7 @@ _HEADINGS = {
 
 
 def write_tables(rows: pd.DataFrame, base: Path) -> list[Path]:
-    """Write the rows of one task as `<base>.md`, `<base>.html` and `<base>.csv`.
-
-    Args:
-        rows: the rows, with the column `kind` (one of `KINDS`) and columns of `SCORES`.
-        base: the path of the files without suffix.
-
-    Returns:
-        The files written.
-    """
+    """Write the rows of one task as `<base>.md`, `<base>.html` and `<base>.csv`, and return these files."""
     task = str(rows["task"].iloc[0])
     rows = rows.join(ranks(rows[rows["kind"] == "recomputed"]))
     sections = {kind: _section(rows, kind) for kind in KINDS if (rows["kind"] == kind).any()}
@@ -72,18 +72,12 @@ def write_tables(rows: pd.DataFrame, base: Path) -> list[Path]:
 def ranks(rows: pd.DataFrame) -> pd.DataFrame:
     """Compute the best and the worst possible rank of each row by box F1. Rows may tie.
 
-    A result holds no scores of single images, so two rows are compared by their stored 95 % intervals. Each interval is
-    taken as that of a normal distribution with standard error width / (2 x 1.96), and errors as independent. A row is
-    better than another if the 95 % interval of the difference lies above 0. Methods tend to err on the same images, so
-    the true interval of the difference is often narrower, and this ranking has too many ties. `compare` pairs the
+    Two rows are compared by their stored 95 % intervals, as the note below a table says. Each interval is taken as that
+    of a normal distribution with standard error width / (2 x 1.96), and errors as independent. `compare` pairs the
     images of two runs instead.
 
     The best rank is 1 + the number of better rows, the worst is n - the number of worse rows. Ties are not transitive:
     A may tie with B, and B with C, although A is better than C.
-
-    Args:
-        rows: the rows of one task. They are ranked within equal task version, protocol, annotations and number of
-            images.
 
     Returns:
         `rank best` and `rank worst`, with the index of `rows`; empty for rows without a score or an interval.
@@ -116,41 +110,29 @@ def _section(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
 def _shown(section: pd.DataFrame) -> pd.DataFrame:
     """Format a section for reading: percent, with half intervals."""
     shown = pd.DataFrame(index=section.index)
+    absent = pd.Series(index=section.index, dtype=float)
     for name in section.columns:
-        if name.endswith((" low", " high", " worst")):
-            continue
         column = section[name]
         if name == "rank best":
             shown["rank"] = [
                 "-" if pd.isna(best) else str(best) if best == worst else f"{best}-{worst}"
                 for best, worst in zip(column, section["rank worst"], strict=True)
             ]
-            continue
-        if name in SCORES:
-            bounds = [
-                section.get(f"{name} {end}", pd.Series(index=section.index, dtype=float)) for end in ("low", "high")
+        elif name in SCORES:
+            bounds = (section.get(f"{name} {end}", absent) for end in ("low", "high"))
+            shown[name] = [
+                PERCENT.text(None if pd.isna(value) else value)
+                + ("" if pd.isna(low) else f" ±{PERCENT.half((low, high))}")
+                for value, low, high in zip(column, *bounds, strict=True)
             ]
-            column = pd.Series(
-                [
-                    PERCENT.text(None if pd.isna(value) else value)
-                    + ("" if pd.isna(low) else f" ±{PERCENT.half((low, high))}")
-                    for value, low, high in zip(column, *bounds, strict=True)
-                ],
-                index=section.index,
-            )
-        elif name in ("images", "failed", "tokens"):
-            column = column.map(lambda value: "-" if pd.isna(value) else str(int(value)))
-        elif name == "oracle threshold":
-            column = column.map(lambda value: "-" if pd.isna(value) else f"{value:.2f}")
-        elif name == "seconds":
-            column = column.map(lambda value: "-" if pd.isna(value) else f"{value:.1f}")
-        shown[name] = column.fillna("-")
+        elif name in _FORMATS:
+            shown[name] = ["-" if pd.isna(value) else _FORMATS[name].format(value) for value in column]
+        elif not name.endswith((" low", " high", " worst")):
+            shown[name] = column.fillna("-")
     return shown
 
 
 def _markdown(task: str, sections: dict[str, pd.DataFrame]) -> str:
-    from html import escape
-
     def plain(text: str) -> str:
         """Escape markup and cell separators."""
         return escape(text, quote=False).replace("|", "\\|")
@@ -168,8 +150,6 @@ def _markdown(task: str, sections: dict[str, pd.DataFrame]) -> str:
 
 
 def _html(task: str, sections: dict[str, pd.DataFrame]) -> str:
-    from html import escape
-
     parts = [
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(task)}</title>",
         f"<style>{_STYLE}</style><h1>{escape(task)}</h1>",

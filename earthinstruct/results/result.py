@@ -17,16 +17,13 @@ from earthinstruct.contract import optional_member
 from earthinstruct.errors import DataError
 from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.metrics import Metrics
-from earthinstruct.regions import ImageId
-from earthinstruct.results.frame import scores_frame
-from earthinstruct.results.shown import Shown
+from earthinstruct.results.frame import score_rows
+from earthinstruct.results.shown import Block, Shown
 from earthinstruct.results.table import result_blocks
 from earthinstruct.tasks import MappedLabel
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from earthinstruct.results.shown import Block
 
 SCHEMA_VERSION = 1
 
@@ -156,7 +153,11 @@ class Result(Shown, msgspec.Struct, frozen=True):
         Columns: `task`, `method`, `protocol`, `score` (its path in the metrics), `over` (a group or a category),
         `is_group`, `value` (missing where undefined) and its 95 % interval from `low` to `high`.
         """
-        return scores_frame(self)
+        import pandas as pd
+
+        columns = ["task", "method", "protocol", "score", "over", "is_group", "value", "low", "high"]
+        rows = [(self.task.name, self.method.name, self.protocol, *row) for row in score_rows(self.metrics)]
+        return pd.DataFrame(rows, columns=columns).astype({"value": float, "low": float, "high": float})
 
 
 def read_result(path: Path) -> Result:
@@ -255,9 +256,7 @@ def secret_values(parameters: Mapping[str, Any]) -> tuple[str, ...]:
 def redacted(text: str, secrets: Sequence[str]) -> str:
     """Replace each secret in a text by `***`, and so the user, the password and the query of each address.
 
-    Args:
-        text: for example an error message of a server or a library, which may quote a request.
-        secrets: the secrets, longest first.
+    The text may be an error message that quotes a request. The secrets are given longest first.
 
     >>> redacted("401: sk-12345 at https://me:p@ss@host/v1?sig=1", ["sk-12345"])
     '401: *** at https://***@host/v1?***'
@@ -288,8 +287,3 @@ def _without_credentials(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_credentials(entry) for entry in value]
     return value
-
-
-def failed_by_name(failed: Mapping[ImageId, str]) -> dict[str, str]:
-    """Convert the image ids of failures to text, for JSON."""
-    return {str(image): reason for image, reason in failed.items()}

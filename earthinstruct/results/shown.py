@@ -45,12 +45,7 @@ class Shown:
 
 
 def print_blocks(blocks: Iterable[Block], console: Console | None = None) -> None:
-    """Print blocks.
-
-    Args:
-        blocks: tables, text and lines.
-        console: where to; None: standard output. A pipe has no width to fit, so nothing wraps there.
-    """
+    """Print blocks, by default to standard output. A pipe has no width to fit, so nothing wraps there."""
     from rich.console import Console
 
     console = console or Console(width=None if sys.stdout.isatty() else _WIDEST)

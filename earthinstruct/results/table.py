@@ -8,24 +8,19 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from earthinstruct.metrics import HEADLINES, PERCENT, Unit, Value, in_group, value_at
-from earthinstruct.results.shown import new_table
+from earthinstruct.results.shown import Block, new_table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from earthinstruct.results.result import Result
-    from earthinstruct.results.shown import Block
 
 _FAILURES_SHOWN = 5
 _GROUPS = ("all", "base", "novel")
 
 
 def result_blocks(results: Sequence[Result]) -> Iterator[Block]:
-    """One table of all results, and remarks. Values in percent.
-
-    Args:
-        results: runs of one method, scored with the same metric plug-ins.
-    """
+    """Tables in percent, and remarks, of runs of one method that were scored with the same metric plug-ins."""
     from rich.text import Text
 
     if results:

@@ -54,22 +54,11 @@ class StoredTallies:
     tallies: dict[str, Tally]
     groups: dict[str, tuple[str, ...]]
 
-    @property
-    def categories(self) -> tuple[str, ...]:
-        """The scored categories."""
-        return self.tallies["box"].categories
-
 
 def write_tallies(
     folder: Path, result: Result, groups: Mapping[str, tuple[str, ...]], tallies: Mapping[str, Tally]
 ) -> None:
-    """Write the tallies of a result into its folder. Equal tallies give equal bytes.
-
-    Args:
-        folder: the folder of the result.
-        result: the result.
-        groups: group -> its categories.
-        tallies: name -> tally; the tally `box` must hold every image.
+    """Write the tallies of a result, of which `box` must hold every image. Equal tallies give equal bytes.
 
     Raises:
         OSError: the folder cannot be written.

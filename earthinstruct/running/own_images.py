@@ -204,11 +204,11 @@ def asked_instruction(
         raise EarthInstructError(f"give one of {', '.join(ways)}; given: {', '.join(given) or 'none'}")
     if categories is not None:
         names = categories.split(",") if isinstance(categories, str) else categories
-        return tasks.open_vocabulary(tuple(name.strip() for name in names if name.strip()))
+        return tasks.free_instruction("open_vocabulary", tuple(name.strip() for name in names if name.strip()))
     if parent is not None:
-        return tasks.open_subclass(parent)
+        return tasks.free_instruction("open_subclass", parent=parent)
     if instruction is None:
-        return tasks.open_ended()
+        return tasks.free_instruction("open_ended")
     return tasks.read_instruction(instruction) if isinstance(instruction, str) else instruction
 
 

@@ -14,14 +14,17 @@ from earthinstruct.datasets import ImageRecord
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.metrics import Predicted
 from earthinstruct.predictions import ProposalRecord, Record
-from earthinstruct.regions import RLE, ImageId, Instances, MaskRuns, decode_rles
+from earthinstruct.regions import ImageId, Instances, MaskRuns, decode_rles
 
 _NO_PROPOSALS = ProposalRecord([])
 
 
 @dataclass
 class _Regions:
-    """The first image whose regions have scores, the first without scores, and the first without masks."""
+    """The first image whose regions have scores, the first without scores, and the first without masks.
+
+    `prefix` names the regions in errors.
+    """
 
     prefix: str
     scored: ImageId | None = None
@@ -35,12 +38,12 @@ class _Regions:
                 raise DataError(f"image {image!r}: {len(values)} {self.prefix}{name} for {len(regions.boxes)} boxes")
         if not regions.boxes:
             return
-        if regions.scores is None:
-            self.unscored = image if self.unscored is None else self.unscored
-        else:
-            self.scored = image if self.scored is None else self.scored
-        if regions.masks is None:
-            self.unmasked = image if self.unmasked is None else self.unmasked
+        if regions.scores is None and self.unscored is None:
+            self.unscored = image
+        if regions.scores is not None and self.scored is None:
+            self.scored = image
+        if regions.masks is None and self.unmasked is None:
+            self.unmasked = image
         if self.scored is not None and self.unscored is not None:
             raise DataError(
                 f"image {self.unscored!r} has no {self.prefix}scores, but other images have; give scores for all "
@@ -84,10 +87,12 @@ class Survey:
         Raises:
             DataError: lengths differ, a count is out of range, or only some images have scores.
         """
-        if record is not None:
-            self.usage = Usage.join([self.usage, record.usage])
-        if record is None or record.error is not None:
-            self.failed[image] = "no prediction" if record is None or record.error is None else record.error
+        if record is None:
+            self.failed[image] = "no prediction"
+            return
+        self.usage = Usage.join([self.usage, record.usage])
+        if record.error is not None:
+            self.failed[image] = record.error
             return
         if len(record.labels) != len(record.boxes):
             raise DataError(f"image {image!r}: {len(record.labels)} labels for {len(record.boxes)} boxes")
@@ -96,8 +101,7 @@ class Survey:
                 raise DataError(f"image {image!r}: the count of {label!r} is {count}; expected 0 to {MOST_OBJECTS}")
         self.labels.update(record.labels)
         for label in (*record.labels, *(record.counts or {})):
-            if label not in self.first_image:
-                self.first_image[label] = image
+            self.first_image.setdefault(label, image)
         self.any_counts |= record.counts is not None
         self.instances.add(image, record)
         if record.proposals is not None:
@@ -110,35 +114,14 @@ class Columns:
     """Converts records into columns, in the same way for all images of a set.
 
     Attributes:
+        survey: the facts about all records.
         category_of_label: label -> index of its category, or -1.
         n_categories: number of categories.
-        scored: whether instances have scores.
-        no_masks_reason: why instances have no masks; None if they have.
-        proposals: whether any record gives proposals.
-        proposals_scored: whether proposals have scores.
-        proposals_masked: whether proposals have masks.
     """
 
+    survey: Survey
     category_of_label: Mapping[str, int]
     n_categories: int
-    scored: bool
-    no_masks_reason: str | None
-    proposals: bool
-    proposals_scored: bool
-    proposals_masked: bool
-
-    @classmethod
-    def of(cls, survey: Survey, category_of_label: Mapping[str, int], n_categories: int) -> Columns:
-        """Make the converter for the surveyed records."""
-        return cls(
-            category_of_label,
-            n_categories,
-            survey.instances.scored is not None,
-            survey.no_masks_reason,
-            survey.any_proposals,
-            survey.proposals.scored is not None,
-            survey.proposals.unmasked is None,
-        )
 
     def predicted(
         self, images: Sequence[ImageRecord], records: Mapping[ImageId, Record], *, boxes_only: bool = False
@@ -146,107 +129,83 @@ class Columns:
         """Convert the predictions of some images.
 
         Args:
-            images: n images; `image` of the returned instances is an index into them.
+            images: n surveyed images; `image` of the returned instances is an index into them.
             records: image -> record. A missing or failed record counts as predicted empty.
             boxes_only: leave out masks and proposals.
 
         Raises:
             DataError: a value is malformed; the message names the image.
         """
-        chunk = _Chunk(images, [_answer(image.id, records.get(image.id)) for image in images])
+        failed = self.survey.failed
+        answers = [Record(image.id) if image.id in failed else records[image.id] for image in images]
         shape = (len(images), self.n_categories)
         counts, mentioned = np.zeros(shape, dtype=np.int64), np.zeros(self.n_categories, dtype=bool)
-        for i, record in enumerate(chunk.records):
+        for i, record in enumerate(answers):
             for label, count in (record.counts or {}).items():
                 if (category := self.category_of_label[label]) >= 0:
                     counts[i, category] += count
                     mentioned[category] = True
-        with_masks = self.no_masks_reason is None and not boxes_only
-        labels = [self.category_of_label[label] for record in chunk.records for label in record.labels]
-        instances = chunk.regions(chunk.records, "", scored=self.scored, masked=with_masks)
+        labels = [self.category_of_label[label] for record in answers for label in record.labels]
+        instances = _Chunk(images, answers, self.survey.instances).converted(with_masks=not boxes_only)
         proposals = None
-        if self.proposals and not boxes_only:
-            regions = [record.proposals or _NO_PROPOSALS for record in chunk.records]
-            proposals = chunk.regions(regions, "proposals.", scored=self.proposals_scored, masked=self.proposals_masked)
+        if self.survey.any_proposals and not boxes_only:
+            regions = [record.proposals or _NO_PROPOSALS for record in answers]
+            proposals = _Chunk(images, regions, self.survey.proposals).converted(with_masks=True)
         return Predicted(
             instances=replace(instances, category=np.array(labels, dtype=np.int64)),
             counts=counts,
-            has_counts=np.array([record.counts is not None for record in chunk.records], dtype=bool),
+            has_counts=np.array([record.counts is not None for record in answers], dtype=bool),
             mentioned=mentioned,
             proposals=proposals,
-            no_masks_reason=self.no_masks_reason,
+            no_masks_reason=self.survey.no_masks_reason,
         )
-
-
-def _answer(image: ImageId, record: Record | None) -> Record:
-    return Record(image) if record is None or record.error is not None else record
 
 
 class _Chunk:
-    """The records of some images."""
+    """The instances or the proposals of some images."""
 
-    def __init__(self, images: Sequence[ImageRecord], records: Sequence[Record]) -> None:
-        self.images = images
-        self.records = records
+    def __init__(
+        self, images: Sequence[ImageRecord], regions: Sequence[Record | ProposalRecord], survey: _Regions
+    ) -> None:
+        self.images, self.regions, self.survey = images, regions, survey
+        self.n = np.array([len(of_image.boxes) for of_image in regions], dtype=np.int64)
+        self.image = np.repeat(np.arange(len(regions)), self.n)
 
-    def regions(
-        self, regions: Sequence[Record | ProposalRecord], prefix: str, *, scored: bool, masked: bool
-    ) -> Instances:
-        """Convert the regions of these images, with category 0.
+    def converted(self, *, with_masks: bool) -> Instances:
+        """The regions in columns, with category 0; scores and masks if all regions of the set have them."""
+        boxes = np.array([box for of_image in self.regions for box in of_image.boxes], dtype=np.float64).reshape(-1, 4)
+        self.refuse(bad_boxes(boxes), "boxes", boxes, BOX)
+        scores = None
+        if self.survey.scored is not None:
+            scores = np.array([value for of_image in self.regions for value in of_image.scores or ()], dtype=np.float64)
+            self.refuse(~np.isfinite(scores), "scores", scores, "finite numbers")
+        masks = self.masks() if with_masks and self.survey.unmasked is None else None
+        return Instances(self.image, np.zeros(len(self.image), dtype=np.int64), boxes, masks, scores)
 
-        Args:
-            regions: instances or proposals of each image.
-            prefix: how errors name them.
-            scored: whether they have scores.
-            masked: whether they have masks.
-        """
-        n = np.array([len(of_image.boxes) for of_image in regions], dtype=np.int64)
-        image = np.repeat(np.arange(len(regions)), n)
-        boxes = np.array([box for of_image in regions for box in of_image.boxes], dtype=np.float64).reshape(-1, 4)
-        self.refuse(bad_boxes(boxes), image, n, f"{prefix}boxes", boxes, BOX)
-        scores, masks = None, None
-        if scored:
-            scores = np.array([value for of_image in regions for value in of_image.scores or ()], dtype=np.float64)
-            self.refuse(~np.isfinite(scores), image, n, f"{prefix}scores", scores)
-        if masked:
-            masks = self.masks(
-                [rle for of_image in regions for rle in of_image.masks or ()], image, n, f"{prefix}masks"
-            )
-        return Instances(image, np.zeros(len(image), dtype=np.int64), boxes, masks, scores)
-
-    def masks(self, rles: Sequence[RLE], image: NDArray[np.int64], n: NDArray[np.int64], what: str) -> MaskRuns:
-        """Decode the masks of these images, and check that each has the size of its image."""
-        expected = [(record.height, record.width) for record in self.images]
-        wrong = np.array(
-            [tuple(rle["size"]) != expected[i] for rle, i in zip(rles, image.tolist(), strict=True)], dtype=bool
-        )
+    def masks(self) -> MaskRuns:
+        """Decode the masks, and check that each has the size of its image."""
+        rles = [rle for of_image in self.regions for rle in of_image.masks or ()]
+        expected = [[record.height, record.width] for record in self.images]
         sizes = [list(rle["size"]) for rle in rles]
-        self.refuse(wrong, image, n, f"{what}.size", sizes, "the size of its image (height, width)")
+        wrong = [size != expected[i] for size, i in zip(sizes, self.image.tolist(), strict=True)]
+        self.refuse(np.array(wrong, dtype=bool), "masks.size", sizes, "the size of its image (height, width)")
+        what = f"{self.survey.prefix}masks"
         try:
             return decode_rles(rles, what)
         except ContractError:
-            for i, rle in enumerate(rles):  # decode one by one, to name the image in the error
+            for image, of_image in zip(self.images, self.regions, strict=True):  # again, to name the image
                 try:
-                    decode_rles([rle], what)
+                    decode_rles(of_image.masks or (), what)
                 except ContractError as error:
-                    within = i - int(n[: image[i]].sum())
-                    problem = str(error).replace(f"{what}[0]", f"{what}[{within}]", 1)
-                    raise DataError(f"image {self.records[image[i]].image_id!r}: {problem}") from error
+                    raise DataError(f"image {image.id!r}: {error}") from error
             raise
 
     def refuse(
-        self,
-        bad: NDArray[np.bool_],
-        image: NDArray[np.int64],
-        n: NDArray[np.int64],
-        what: str,
-        values: NDArray[np.float64] | list[list[int]],
-        expected: str = "finite numbers",
+        self, bad: NDArray[np.bool_], what: str, values: NDArray[np.float64] | list[list[int]], expected: str
     ) -> None:
         if bad.any():
             i = int(np.argmax(bad))
-            within = i - int(n[: image[i]].sum())
+            of = self.image[i]
             value = values[i] if isinstance(values, list) else values[i].tolist()
-            raise DataError(
-                f"image {self.records[image[i]].image_id!r}: {what}[{within}] is {value}; expected {expected}"
-            )
+            where = f"{self.survey.prefix}{what}[{i - int(self.n[:of].sum())}]"
+            raise DataError(f"image {self.images[of].id!r}: {where} is {value}; expected {expected}")

@@ -4,35 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
 from earthinstruct.metrics import (
     CATALOGUE,
+    COUNTING_ERRORS,
+    HEADLINES,
     RESAMPLES,
     Difference,
     ExtraMetric,
     GivenMetrics,
     Paired,
     Score,
+    extra_metrics,
+    listed,
     paired,
     protocol_named,
-    several_metrics,
 )
-from earthinstruct.results import Shown, StoredTallies, read_result, read_tallies
-from earthinstruct.scoring.comparison_table import comparison_blocks
+from earthinstruct.results import Block, Shown, StoredTallies, new_table, read_result, read_tallies, refuse_different
 from earthinstruct.scoring.stored import StoredRun, dataset_of, read_stored, run_folder
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.table import Table
 
-    from earthinstruct.results import Block
-
-_COUNTING_ERRORS = {"over": "fp", "under": "fn"}
 # (name, whether it is a group) -> categories
-_Over = Mapping[tuple[str, bool], Sequence[str]]
+_Over = dict[tuple[str, bool], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -78,19 +79,64 @@ class Comparison(Shown):
         Args:
             every_category: also the categories whose 95 % interval includes 0.
         """
-        return comparison_blocks(self, every_category)
+        from rich.text import Text
+
+        yield f"A: {self.first}"
+        yield f"B: {self.second}"
+        groups = [row for row in self.rows if row.is_group]
+        yield _table([row for row in groups if row.score in HEADLINES])
+        yield Text("percent; precision and recall are in --json", style="dim")
+        categories = [row for row in self.rows if row.score in HEADLINES and not row.is_group]
+        shown = [row for row in categories if every_category or _differs(row)]
+        if shown:
+            yield _table(shown)
+        if len(shown) < len(categories):
+            yield Text(
+                f"{len(categories) - len(shown)} of {len(categories)} rows of single categories are left out: their "
+                "95 % interval includes 0; --all shows them",
+                style="dim",
+            )
+        extra = [row for row in groups if row.score.startswith("extra.")]
+        if extra:
+            yield _table(extra)
+            yield Text("metric plug-ins: fractions, or in the unit of each; by category in --json", style="dim")
+        yield _table([row for row in groups if row.score.startswith("errors.") and row.over == "all"])
+        yield Text(
+            "objects over all images, by category in --json; fewer are better, more are better of `correct`\n"
+            "p of each row by itself, < 0.05 in bold; of 20 without a difference, shown or not, one is bold by chance",
+            style="dim",
+        )
 
     def to_pandas(self) -> pd.DataFrame:
         """Every row: `score`, `over`, `is_group`, `first`, `second`, `difference`, `low`, `high` and `p`."""
         import pandas as pd
 
-        columns = ("score", "over", "is_group", "first", "second", "difference", "low", "high", "p")
-        rows = [
-            (row.score, row.over, row.is_group, off.first, off.second, off.value, *off.ci95, off.p)
-            for row in self.rows
-            for off in (row.difference,)
-        ]
-        return pd.DataFrame(rows, columns=list(columns))
+        columns = ["score", "over", "is_group", "first", "second", "difference", "low", "high", "p"]
+        compared = [(row.score, row.over, row.is_group, row.difference) for row in self.rows]
+        rows = [(*which, off.first, off.second, off.value, *off.ci95, off.p) for *which, off in compared]
+        return pd.DataFrame(rows, columns=columns)
+
+
+def _differs(row: Compared) -> bool:
+    low, high = row.difference.ci95
+    return low > 0 or high < 0
+
+
+def _table(rows: Sequence[Compared]) -> Table:
+    table = new_table("score", "over", "A", "B", "B - A", "95 % interval", "p", left=("score", "over"), no_wrap=False)
+    for row in rows:
+        off, unit = row.difference, listed(row.score).unit
+        table.add_row(
+            row.score.removeprefix("errors.").removeprefix("extra.").removesuffix(".mean"),
+            row.over,
+            unit.text(off.first),
+            unit.text(off.second),
+            unit.text(off.value, signed=True),
+            " to ".join(unit.text(bound, signed=True) for bound in off.ci95),
+            f"{off.p:.3f}",
+            style="bold" if off.p < 0.05 else "",
+        )
+    return table
 
 
 @checked_arguments
@@ -129,19 +175,8 @@ def compare(
         raise EarthInstructError(f"compare: resamples must be at least 1, got {resamples}")
     folders = [run_folder(run) for run in (first, second)]
     results = [read_result(folder / "result.json") for folder in folders]
-    pairs_of: dict[str, tuple[Any, Any]] = {
-        "task": (results[0].task.name, results[1].task.name),
-        "task version": (results[0].task.version, results[1].task.version),
-        "dataset": (results[0].task.dataset.name, results[1].task.dataset.name),
-        "number of images": (results[0].task.dataset.n_images, results[1].task.dataset.n_images),
-        "annotations": (results[0].task.dataset.annotations_sha256, results[1].task.dataset.annotations_sha256),
-        "protocol": (results[0].protocol, results[1].protocol),
-    }
-    for what, (of_first, of_second) in pairs_of.items():
-        if of_first != of_second:
-            raise DataError(f"the runs cannot be compared: {what} {of_first!r} against {of_second!r}")
-    extra = several_metrics(metric)
-    data = None if data is None else Path(data)
+    refuse_different(*results)
+    extra = extra_metrics(metric)
     found: list[StoredTallies] = []
     for folder, result in zip(folders, results, strict=True):
         stored = None if extra else read_tallies(folder, result)
@@ -149,22 +184,23 @@ def compare(
             dataset = dataset_of(folder, result, dataset, data)
             stored = _scored_again(read_stored(folder, result, dataset), extra)
         found.append(stored)
-    functions = [(path, score.tally, score.function) for path, score in CATALOGUE.items() if score.function]
-    functions += [
-        (f"{path}.mean", path, of.function(found[0].categories))
-        for path, of in ((f"extra.{metric.name}", metric) for metric in extra)
+    groups, every_category = found[0].groups, found[0].tallies["box"].categories
+    closed_ap = protocol_named(results[0].protocol).constant_score_ap is None
+    scores = [
+        (path, score.tally, score.function)
+        for path, score in CATALOGUE.items()
+        if score.function and (closed_ap or not path.endswith(".ap_nc50"))
     ]
-    compared = {tally for _, tally, _ in functions} | {"errors.box", "errors.mask"}
+    scores += [(f"extra.{of.name}.mean", f"extra.{of.name}", partial(of.score, every_category)) for of in extra]
+    compared = {tally for _, tally, _ in scores} | {"errors.box", "errors.mask"}
     of_a, of_b = ({name: tally for name, tally in of.tallies.items() if name in compared} for of in found)
     try:  # a tally that only one run has, such as masks, is left out
         pairs = paired(of_a, of_b, resamples)
     except ValueError as error:
-        raise DataError(f"the runs cannot be compared: {error}") from error
-    over = {(name, True): members for name, members in found[0].groups.items()}
-    over |= {(name, False): (name,) for name in found[0].categories}
-    closed_ap = protocol_named(results[0].protocol).constant_score_ap is None
-    rows = (*_scores(functions, pairs, over, closed_ap), *_errors(pairs, over))
-    return Comparison(str(first), str(second), rows)
+        raise DataError(f"the results cannot be compared: {error}") from error
+    over: _Over = {(name, True): members for name, members in groups.items()}
+    over |= {(name, False): (name,) for name in every_category}
+    return Comparison(str(first), str(second), tuple(_rows(scores, pairs, over)))
 
 
 def _scored_again(run: StoredRun, extra: Sequence[ExtraMetric]) -> StoredTallies:
@@ -175,27 +211,17 @@ def _scored_again(run: StoredRun, extra: Sequence[ExtraMetric]) -> StoredTallies
     return StoredTallies(whole.named_tallies, dict(run.task.groups))
 
 
-def _scores(
-    functions: Sequence[tuple[str, str, Score]], pairs: Mapping[str, Paired], over: _Over, closed_ap: bool
-) -> Iterator[Compared]:
-    """Compare scores, given as path, name of the tally, and function of the tally."""
-    for path, tally, function in functions:
-        if tally not in pairs or (path.endswith(".ap_nc50") and not closed_ap):
-            continue
-        for which, categories in over.items():
+def _rows(scores: Sequence[tuple[str, str, Score]], pairs: Mapping[str, Paired], over: _Over) -> Iterator[Compared]:
+    """Compare the scores (path, name of the tally, function of the tally), then the error types."""
+    for path, tally, function in scores:
+        for which, categories in over.items() if tally in pairs else ():
             difference = pairs[tally].of_mean(function, categories)
             if difference is not None:
                 yield Compared(path, *which, difference)
-
-
-def _errors(pairs: Mapping[str, Paired], over: _Over) -> Iterator[Compared]:
     for name, pair in pairs.items():
+        columns = {f"{name}.{column}": column for column in pair.totals[0]} if name.startswith("errors.") else {}
         if name == "counting":
-            columns = {f"errors.counting.{error}": column for error, column in _COUNTING_ERRORS.items()}
-        elif name.startswith("errors."):
-            columns = {f"{name}.{column}": column for column in pair.totals[0]}
-        else:
-            continue
+            columns = {f"errors.counting.{error}": column for error, column in COUNTING_ERRORS.items()}
         for path, column in columns.items():
             for which, categories in over.items():
                 yield Compared(path, *which, pair.of_sum(column, categories))

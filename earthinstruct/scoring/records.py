@@ -40,9 +40,7 @@ class Scored:
     """The scores of a set of predictions, with the data behind them.
 
     Attributes:
-        metrics: every score.
         tallies: name -> tally, as in `Chunk.named_tallies`.
-        label_map: label -> the category it was mapped to.
         n_done: number of images with a prediction.
         failed: image -> reason, for images without a prediction. They count as predicted empty.
         usage: seconds and tokens spent on the scored images.
@@ -68,18 +66,9 @@ def score_records(
     images: Sequence[ImageId] | None = None,
     extra: Sequence[ExtraMetric] = (),
 ) -> Scored:
-    """Score predictions of one task.
+    """Score the predictions (image -> record) of these images (None: of all images of the dataset).
 
-    Args:
-        task: the task.
-        dataset: its images and ground truth.
-        records: image -> prediction.
-        protocol: the rules.
-        mapper: maps labels to categories; None: `exact`.
-        sweep: first choose the score threshold with the largest box mF1.
-        resamples: bootstrap resamples for the 95 % intervals; 0: no intervals.
-        images: score only these images; None: all images of the dataset.
-        extra: metric plug-ins to score as well.
+    `mapper` maps labels to categories; None: `exact`. The other options are as in `measure`.
 
     Raises:
         DataError: a record is malformed, or a label of an open_vocabulary task maps to no category.
@@ -142,7 +131,7 @@ class ScoringSet:
                     )
         category = {name: i for i, name in enumerate(task.categories)}
         of_label = {label: category.get(mapped.category or "", -1) for label, mapped in self.label_map.items()}
-        self.columns = Columns.of(self.survey, of_label, len(category))
+        self.columns = Columns(self.survey, of_label, len(category))
         self._index_truth()
 
     def _index_truth(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -11,8 +12,8 @@ from typing import Any
 import msgspec
 
 from earthinstruct.datasets import Dataset, load_dataset
-from earthinstruct.errors import EarthInstructError, checked_arguments
-from earthinstruct.metrics import RESAMPLES, ExtraMetric, GivenMetrics, Protocol, protocol_named, several_metrics
+from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
+from earthinstruct.metrics import RESAMPLES, ExtraMetric, GivenMetrics, Protocol, extra_metrics, protocol_named
 from earthinstruct.predictions import (
     Manifest,
     Record,
@@ -33,7 +34,6 @@ from earthinstruct.results import (
     RunInfo,
     TaskInfo,
     environment_info,
-    failed_by_name,
     read_result,
 )
 from earthinstruct.scoring.records import Scored, score_records
@@ -102,7 +102,8 @@ def score(
         dataset = load_dataset(dataset, data, images)
     task = _one_task(dataset, setting, parent)
     mapper = mapper_for(label_map, dataset)
-    given = _Given(Path(predictions), _path(counts), _path(proposals), _path(classes), min_area)
+    added = {kind: Path(path) for kind, path in (("counts", counts), ("proposals", proposals)) if path is not None}
+    given = _Given(Path(predictions), added, None if classes is None else Path(classes), min_area)
     method = given.method(name, method_version)
     info = given.task_info(task, dataset)
     scored = partial(
@@ -126,7 +127,12 @@ def score(
     if not in_place and folder.resolve() in (given.path.resolve(), given.folder.resolve()):
         raise EarthInstructError(f"{folder} already holds {given.path}; give another --name or --output")
     records = given.records(dataset)
-    with run.hold(overwrite, in_place=in_place):
+    if folder.exists() and not os.access(folder, os.W_OK):
+        raise DataError(
+            f"run folder {folder} cannot be written; give --no-output to write nothing, or --name to make a new run "
+            "folder in --output"
+        )
+    with run.open(overwrite, in_place=in_place):
         if not overwrite:
             _refuse_to_replace(folder, info, protocol, mapper, sweep, resamples, extra)
         if not in_place:
@@ -144,8 +150,7 @@ class _Given:
     """The predictions given by the user: their files, and what made them."""
 
     path: Path
-    counts: Path | None
-    proposals: Path | None
+    added: Mapping[str, Path]  # counts, proposals
     classes: Path | None
     min_area: int
 
@@ -167,12 +172,6 @@ class _Given:
         """The folder of the predictions."""
         return self.path if self.path.is_dir() else self.path.parent
 
-    @property
-    def added(self) -> dict[str, Path]:
-        """The files that are added to the predictions, by kind."""
-        given = {"counts": self.counts, "proposals": self.proposals}
-        return {name: path for name, path in given.items() if path is not None}
-
     @cached_property
     def manifest(self) -> Manifest | None:
         """The manifest of the run folder that the predictions lie in; None if they lie in none."""
@@ -192,21 +191,17 @@ class _Given:
 
     def method(self, name: str | None, version: str | None) -> MethodInfo:
         """The method that made the predictions. For imported ones, its parameters hold the hashes of the files."""
-        known = self.manifest.method if self.manifest else MethodInfo(name or self._name())
+        path = self.path.resolve()
+        own_name = path.name if path.is_dir() else Path(path.name.removesuffix(".zst")).stem
+        known = self.manifest.method if self.manifest else MethodInfo(own_name)
         method = msgspec.structs.replace(known, name=name or known.name, version=version or known.version)
         if self.is_run_of(method.name):
             return method
         given = {"predictions": self.path, **self.added}
-        if self.classes is not None:
-            given["classes"] = self.classes
         imported: dict[str, Any] = {what: _fingerprint(path) for what, path in given.items()}
         if self.classes is not None:
-            imported["min_area"] = self.min_area
+            imported |= {"classes": _fingerprint(self.classes), "min_area": self.min_area}
         return msgspec.structs.replace(method, parameters=method.parameters | {"imported": imported})
-
-    def _name(self) -> str:
-        path = self.path.resolve()
-        return path.name if path.is_dir() else Path(path.name.removesuffix(".zst")).stem
 
     def task_info(self, task: Task, dataset: Dataset) -> TaskInfo:
         """The task, with the instruction text of the run if it had its own."""
@@ -221,7 +216,7 @@ class _Given:
             from earthinstruct.predictions import read_semantic_maps  # loads scipy.ndimage, 17 MB
 
             return read_semantic_maps(self.path, dataset, self.classes, self.min_area)
-        return read_predictions(self.path, dataset, counts=self.counts, proposals=self.proposals)
+        return read_predictions(self.path, dataset, **self.added)
 
 
 def _fingerprint(path: Path) -> dict[str, str]:
@@ -290,7 +285,7 @@ def checked_rules(protocol: str, resamples: int, metric: GivenMetrics) -> tuple[
     """
     if resamples < 0:
         raise EarthInstructError(f"resamples must be at least 0, got {resamples}")
-    return protocol_named(protocol), several_metrics(metric)
+    return protocol_named(protocol), extra_metrics(metric)
 
 
 def mapper_for(label_map: str | Path | LabelMapper | None, dataset: Dataset) -> LabelMapper:
@@ -309,13 +304,8 @@ def result_of(
 ) -> Result:
     """Build the result of scored predictions.
 
-    Args:
-        task: the task; its number of images is replaced by the number of scored images.
-        method: the method that made the predictions.
-        scored: the scores.
-        protocol: the name of the protocol.
-        mapper: the label mapper.
-        files: the scored predictions files. If one is a folder, the result holds no hash.
+    The number of images of the task becomes that of the scored images. If one of the scored files is a folder, the
+    result holds no hash.
     """
     n_images = scored.n_done + len(scored.failed)
     return Result(
@@ -331,14 +321,10 @@ def result_of(
             events=dict(scored.usage.events),
             n_done=scored.n_done,
             n_failed=len(scored.failed),
-            failed=failed_by_name(scored.failed),
+            failed={str(image): reason for image, reason in scored.failed.items()},
         ),
         metrics=scored.metrics,
         label_map=scored.label_map,
         label_mapper=mapper.name,
         predictions=PredictionsInfo(hash_predictions(files) if all(file.is_file() for file in files) else None),
     )
-
-
-def _path(value: Path | str | None) -> Path | None:
-    return None if value is None else Path(value)

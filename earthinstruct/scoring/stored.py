@@ -18,15 +18,7 @@ from earthinstruct.tasks import FileMapper, Task, task_named
 
 @dataclass(frozen=True, eq=False)
 class StoredRun:
-    """A scored run with its predictions.
-
-    Attributes:
-        folder: the run folder.
-        result: its scores.
-        dataset: the dataset that it was scored against.
-        task: its task.
-        records: image -> prediction.
-    """
+    """A scored run with its predictions, and the dataset that it was scored against."""
 
     folder: Path
     result: Result
@@ -45,10 +37,7 @@ class StoredRun:
         return None if self.result.metrics.sweep is None else self.result.metrics.sweep.threshold
 
     def scoring_set(self, images: Sequence[ImageId] | None = None) -> ScoringSet:
-        """Its predictions, mapped by the label map of its result, and the ground truth.
-
-        Args:
-            images: only these images; None: all scored images.
+        """Its predictions of these images (None: all), mapped by the label map of its result, and the ground truth.
 
         Raises:
             DataError: the predictions are malformed.
@@ -66,15 +55,9 @@ def run_folder(run: Path | str) -> Path:
 
 
 def dataset_of(
-    folder: Path, result: Result, dataset: str | Path | Dataset | None = None, data: Path | None = None
+    folder: Path, result: Result, dataset: str | Path | Dataset | None = None, data: Path | str | None = None
 ) -> Dataset:
-    """Load the dataset that a run was scored against.
-
-    Args:
-        folder: the run folder.
-        result: its result.
-        dataset: the dataset, or its name or path; None: the one that the run used.
-        data: the folder of the user's data; None: the one that the run used.
+    """Load the dataset that a run was scored against, by default from where the run found it.
 
     Raises:
         DataError: the dataset is missing or has other annotations.
@@ -91,7 +74,7 @@ def dataset_of(
     return dataset
 
 
-def _remembered(folder: Path, result: Result, data: Path | None) -> Dataset:
+def _remembered(folder: Path, result: Result, data: Path | str | None) -> Dataset:
     """Load the dataset from the path in the run's manifest or, without a manifest, by the name in the result."""
     manifest = folder / "run.json"
     origin = read_manifest(manifest).dataset if manifest.is_file() else None
@@ -106,24 +89,15 @@ def _remembered(folder: Path, result: Result, data: Path | None) -> Dataset:
 
 
 def read_stored(folder: Path, result: Result, dataset: Dataset) -> StoredRun:
-    """Find the predictions of a run.
-
-    Args:
-        folder: the run folder, with `predictions.jsonl`.
-        result: its result.
-        dataset: the dataset from `dataset_of`.
+    """Find the predictions of a run; `dataset` comes from `dataset_of`.
 
     Raises:
         DataError: the predictions are missing, malformed, or have changed since they were scored.
     """
-    _check_predictions(folder, result)
-    task = task_named(result.task.name, dataset.name, dataset.vocabulary)
-    return StoredRun(folder, result, dataset, task, read_predictions(folder, dataset))
-
-
-def _check_predictions(folder: Path, result: Result) -> None:
     files = prediction_files(folder)
     if not files:
         raise DataError(f"{folder} has no predictions.jsonl; give a run folder with the predictions that were scored")
     if result.predictions.sha256 not in (None, hash_predictions(files)):
         raise DataError(f"{files[0]} has changed since it was scored; score it again with `earthinstruct score`")
+    task = task_named(result.task.name, dataset.name, dataset.vocabulary)
+    return StoredRun(folder, result, dataset, task, read_predictions(folder, dataset))

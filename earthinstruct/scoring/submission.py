@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from earthinstruct.datasets import Dataset, dataset_sources, load_dataset
+from earthinstruct.datasets import dataset_sources, load_dataset
 from earthinstruct.errors import checked_arguments
 from earthinstruct.metrics import RESAMPLES, protocol_named
-from earthinstruct.predictions import Record, hash_predictions, prediction_files, read_predictions
-from earthinstruct.regions import ImageId
+from earthinstruct.predictions import hash_predictions, prediction_files, read_predictions
 from earthinstruct.results import (
     LEADERBOARDS,
     Result,
@@ -26,7 +24,7 @@ from earthinstruct.results import (
 )
 from earthinstruct.scoring.records import Scored, score_records
 from earthinstruct.scoring.stored import dataset_of
-from earthinstruct.tasks import FileMapper, Task, task_named
+from earthinstruct.tasks import FileMapper, task_named
 
 _EXACT = 1e-9
 _NOT_DONE = "not checked: fix the failed checks above first"
@@ -77,12 +75,38 @@ def validate(
     """
     given = Path(predictions)
     folder = given if given.is_dir() else given.parent
-    return _validated(
-        given,
-        read_result(folder / "result.json" if result is None else Path(result)),
-        None if dataset is None else str(dataset),
-        None if data is None else Path(data),
+    said = read_result(folder / "result.json" if result is None else Path(result))
+    name = str(dataset or said.task.dataset.name)
+    # our own annotations where we have them, not those at the path in the run folder
+    loaded = load_dataset(name, data) if dataset or name in dataset_sources() else dataset_of(folder, said)
+    task = task_named(said.task.name, loaded.name, loaded.vocabulary)
+    findings = [
+        Finding("schema", f"version {said.schema_version}, every field of the right type"),
+        _equal("task version", said.task.version, task.version),
+        _equal("annotations", said.task.dataset.annotations_sha256, loaded.sha256),
+        _equal("whole dataset", said.task.dataset.n_images, len(loaded.images)),
+        _equal("instruction", said.task.instruction_sha256, task.instruction_sha256),
+        _equal("predictions file", said.predictions.sha256, hash_predictions(prediction_files(given) or [given])),
+    ]
+    if any(finding.problem for finding in findings):
+        left = ("answers and cost", "scores follow from the predictions", "intervals")
+        return [*findings, *(Finding(check, problem=_NOT_DONE) for check in left)]
+    scored = score_records(
+        task,
+        loaded,
+        read_predictions(given, loaded),
+        protocol=protocol_named(said.protocol),
+        mapper=FileMapper(said.label_mapper, said.label_map),
+        sweep=said.metrics.sweep is not None,
+        resamples=RESAMPLES if dict(metric_intervals(said)) else 0,
     )
+    again = replace(said, metrics=scored.metrics)
+    ours = replace(said, metrics=replace(said.metrics, extra={}))
+    if said.metrics.extra:  # a submitted result must not make us run its code
+        names = ", ".join(map(repr, said.metrics.extra))
+        problem = f"{names}: metric plug-ins cannot be validated; score again without --metric"
+        findings.append(Finding("metric plug-ins", problem=problem))
+    return [*findings, _cost(scored, said), _rescored(again, ours), _intervals(again, ours)]
 
 
 @dataclass(frozen=True)
@@ -127,92 +151,28 @@ def add_to_leaderboard(
     return Added(findings, str(filed))
 
 
-def _validated(predictions: Path, result: Result, dataset: str | None, data: Path | None) -> list[Finding]:
-    files = prediction_files(predictions) or [predictions]
-    name = dataset or result.task.dataset.name
-    if dataset or name in dataset_sources():  # use our own annotations, not the path in the run folder
-        loaded = load_dataset(name, data)
-    else:
-        loaded = dataset_of(predictions if predictions.is_dir() else predictions.parent, result)
-    task = task_named(result.task.name, loaded.name, loaded.vocabulary)
-    findings = [
-        Finding("schema", f"version {result.schema_version}, every field of the right type"),
-        _equal("task version", result.task.version, task.version),
-        _equal("annotations", result.task.dataset.annotations_sha256, loaded.sha256),
-        _equal("whole dataset", result.task.dataset.n_images, len(loaded.images)),
-        _equal("instruction", result.task.instruction_sha256, task.instruction_sha256),
-        _equal("predictions file", result.predictions.sha256, hash_predictions(files)),
-    ]
-    if any(finding.problem for finding in findings):
-        left = ("answers and cost", "scores follow from the predictions", "intervals")
-        return [*findings, *(Finding(check, problem=_NOT_DONE) for check in left)]
-    records = read_predictions(predictions, loaded)
-    scored = _score(task, loaded, records, result, RESAMPLES if dict(metric_intervals(result)) else 0)
-    again = replace(result, metrics=scored.metrics)
-    said = replace(result, metrics=replace(result.metrics, extra={}))
-    return [
-        *findings,
-        *_extra(result),
-        _cost(scored, result),
-        _rescored(again, said),
-        _intervals(again, said),
-    ]
-
-
 def _equal(what: str, found: object, expected: object) -> Finding:
     if found == expected:
         return Finding(what, str(found))
     return Finding(what, problem=f"the result says {found}; expected {expected}")
 
 
-def _extra(result: Result) -> Iterator[Finding]:
-    """Reject metric plug-ins, because a submitted result must not make us run its code."""
-    if result.metrics.extra:
-        yield Finding(
-            "metric plug-ins",
-            problem=f"{', '.join(map(repr, result.metrics.extra))}: metric plug-ins cannot be validated; score again "
-            "without --metric",
-        )
-
-
-def _score(
-    task: Task,
-    dataset: Dataset,
-    records: Mapping[ImageId, Record],
-    like: Result,
-    resamples: int = 0,
-) -> Scored:
-    """Score predictions with the rules and the label map of a result."""
-    return score_records(
-        task,
-        dataset,
-        records,
-        protocol=protocol_named(like.protocol),
-        mapper=FileMapper(like.label_mapper, like.label_map),
-        sweep=like.metrics.sweep is not None,
-        resamples=resamples,
-    )
-
-
 def _cost(scored: Scored, result: Result) -> Finding:
     """Check answers, failures and tokens, which tables show beside the scores."""
-    run = result.run
-    said = (run.n_done, run.n_failed, run.input_tokens, run.output_tokens)
-    found = (
-        scored.n_done,
-        len(scored.failed),
-        scored.usage.input_tokens,
-        scored.usage.output_tokens,
-    )
-    names = ("answered", "failed", "input tokens", "output tokens")
+    run, usage = result.run, scored.usage
+    pairs: dict[str, tuple[object, object]] = {
+        "answered": (run.n_done, scored.n_done),
+        "failed": (run.n_failed, len(scored.failed)),
+        "input tokens": (run.input_tokens, usage.input_tokens),
+        "output tokens": (run.output_tokens, usage.output_tokens),
+        "events": (run.events, dict(usage.events)),
+    }
     problems = [
-        f"{name}: the result says {a}, the predictions give {b}"
-        for name, a, b in zip(names, said, found, strict=True)
-        if a != b
+        f"{name}: the result says {said}, the predictions give {found}"
+        for name, (said, found) in pairs.items()
+        if said != found
     ]
-    if run.events != scored.usage.events:
-        problems.append(f"events: the result says {run.events}, the predictions give {dict(scored.usage.events)}")
-    detail = ", ".join(f"{value} {name}" for name, value in zip(names, found, strict=True))
+    detail = ", ".join(f"{found} {name}" for name, (_, found) in pairs.items() if name != "events")
     return Finding("answers and cost", detail, "; ".join(problems) or None)
 
 

@@ -1,38 +1,33 @@
 """Tasks: settings, category splits, instruction texts and label mapping. Holds no images."""
 
 from earthinstruct.tasks.categories import DIOR, NWPU, Vocabulary
-from earthinstruct.tasks.free import open_ended, open_subclass, open_vocabulary, read_instruction
+from earthinstruct.tasks.free import free_instruction, read_instruction
 from earthinstruct.tasks.instructions import instruction_text
 from earthinstruct.tasks.labels import (
     ExactMapper,
     ExactThenMapper,
     FileMapper,
-    LabelMap,
     LabelMapper,
     MappedLabel,
     named_mapper,
     normalised,
 )
-from earthinstruct.tasks.task import TASK_VERSION, Task, task_named, tasks_of
+from earthinstruct.tasks.task import Task, task_named, tasks_of
 
 __all__ = [
     "DIOR",
     "NWPU",
-    "TASK_VERSION",
     "ExactMapper",
     "ExactThenMapper",
     "FileMapper",
-    "LabelMap",
     "LabelMapper",
     "MappedLabel",
     "Task",
     "Vocabulary",
+    "free_instruction",
     "instruction_text",
     "named_mapper",
     "normalised",
-    "open_ended",
-    "open_subclass",
-    "open_vocabulary",
     "read_instruction",
     "task_named",
     "tasks_of",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from earthinstruct.contract import Instruction
+from earthinstruct.contract import Instruction, Setting
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.tasks.categories import DIOR, NWPU, Vocabulary
 from earthinstruct.tasks.instructions import instruction_text
@@ -21,19 +21,9 @@ _EVERYTHING = ("everything", "all", "object", "thing", "visible object", "object
 _PARENTS = {normalised(parent): parent for vocabulary in (DIOR, NWPU) for parent in vocabulary.parents}
 
 
-def open_vocabulary(categories: tuple[str, ...]) -> Instruction:
-    """Make the instruction to find the given categories."""
-    return Instruction("open_vocabulary", instruction_text(Vocabulary(categories), "open_vocabulary"), categories)
-
-
-def open_ended() -> Instruction:
-    """Make the instruction to find everything."""
-    return Instruction("open_ended", instruction_text(Vocabulary(()), "open_ended"))
-
-
-def open_subclass(parent: str) -> Instruction:
-    """Make the instruction to find every kind of a parent category."""
-    return Instruction("open_subclass", instruction_text(Vocabulary(()), "open_subclass", parent), parent=parent)
+def free_instruction(setting: Setting, categories: tuple[str, ...] = (), parent: str | None = None) -> Instruction:
+    """Make the instruction of a setting for images that belong to no dataset."""
+    return Instruction(setting, instruction_text(Vocabulary(categories), setting, parent), categories, parent)
 
 
 def read_instruction(text: str) -> Instruction:
@@ -65,9 +55,9 @@ def read_instruction(text: str) -> Instruction:
     if not found:
         raise EarthInstructError(f'instruction {text!r} names nothing to find; write for example "count the ships"')
     if normalised(what) in _EVERYTHING:
-        instruction = open_ended()
+        instruction = free_instruction("open_ended")
     elif kind or parent in _PARENTS:
-        instruction = open_subclass(_PARENTS.get(parent, parent))
+        instruction = free_instruction("open_subclass", parent=_PARENTS.get(parent, parent))
     else:
-        instruction = open_vocabulary(found)
+        instruction = free_instruction("open_vocabulary", found)
     return Instruction(instruction.setting, f"{words}.\n{instruction.text}", instruction.categories, instruction.parent)

@@ -16,6 +16,7 @@ def instruction_text(vocabulary: Vocabulary, setting: Setting, parent: str | Non
         setting: the setting of the task.
         parent: the parent category; open_subclass only.
     """
+    example = {"first kind": 2, "second kind": 1}
     lines = ["You are looking at one image taken from above, by a satellite or an aircraft."]
     if setting == "open_vocabulary":
         lines += [
@@ -28,14 +29,12 @@ def instruction_text(vocabulary: Vocabulary, setting: Setting, parent: str | Non
             "Name every kind of object that you can see, and count the objects of each kind.",
             "Name a kind by a short English noun in the singular. Leave out what you cannot see clearly.",
         ]
-        example = {"first kind": 2, "second kind": 1}
     else:
         lines += [
             f"Name every kind of {parent} that you can see, and count the objects of each kind.",
             "Name a kind by a short English noun in the singular. Leave out everything that is not a kind of "
             f"{parent}. If there is none, answer {{}}.",
         ]
-        example = {"first kind": 2, "second kind": 1}
     if vocabulary.resolution:
         lines.append(f"Images of this collection have a ground resolution of {vocabulary.resolution}.")
     if setting == "open_vocabulary":

@@ -31,8 +31,6 @@ _NEXT_STEP = (
     "-e methods/models -e methods/instructsam. Predictions are kept; --label-map exact scores them without an encoder."
 )
 
-LabelMap = Mapping[str, MappedLabel]
-
 
 @runtime_checkable
 class LabelMapper(Protocol):

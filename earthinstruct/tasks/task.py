@@ -11,8 +11,6 @@ from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.tasks.categories import Vocabulary
 from earthinstruct.tasks.instructions import instruction_text
 
-TASK_VERSION = "1"
-
 
 @dataclass(frozen=True)
 class Task:
@@ -32,7 +30,7 @@ class Task:
     setting: Setting
     parent: str | None = None
     text: str | None = None
-    version: str = TASK_VERSION
+    version: str = "1"
 
     def __post_init__(self) -> None:
         if self.setting == "open_subclass" and self.parent not in self.vocabulary.parents:
@@ -77,13 +75,11 @@ class Task:
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
         """Groups of scored categories whose means are reported; `all` first."""
-        groups = {
+        return {
             name: tuple(member for member in members if member in self.categories)
             for name, members in self.vocabulary.groups.items()
+            if not self.parent or name in ("all", "base", "novel")
         }
-        if self.parent:
-            return {name: members for name, members in groups.items() if name in ("all", "base", "novel")}
-        return groups
 
 
 def task_named(name: str, dataset: str, vocabulary: Vocabulary) -> Task:
@@ -123,7 +119,10 @@ def tasks_of(
     tasks: list[Task] = []
     for chosen in SETTINGS if setting == "all" else (setting,):
         if chosen == "open_subclass":
-            parents = list(vocabulary.parents) if parent is None else [_parent_named(parent, vocabulary)]
+            parents = list(vocabulary.parents)
+            if parent is not None:  # spaces and underscores are treated alike
+                asked = parent.replace("_", " ")
+                parents = [name for name in parents if name.replace("_", " ") == asked] or [asked]
             tasks += [Task(dataset, vocabulary, "open_subclass", name, text) for name in parents]
         else:
             tasks.append(Task(dataset, vocabulary, chosen, None, text))  # type: ignore[arg-type]
@@ -137,9 +136,3 @@ def tasks_of(
             f"an instruction file is for one task, not for {len(tasks)}; choose a setting and a parent"
         )
     return tasks
-
-
-def _parent_named(name: str, vocabulary: Vocabulary) -> str:
-    """Look up a parent category, with spaces and underscores treated alike; unknown names are returned unchanged."""
-    known = {parent.replace("_", " "): parent for parent in vocabulary.parents}
-    return known.get(name.replace("_", " "), name.replace("_", " "))

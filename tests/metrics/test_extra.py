@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.files import as_json
 from earthinstruct.metrics import STANDARD, Chunk, ExtraMetric, extra_metrics, measure, metrics_of
-from earthinstruct.metrics.extra import MetricError, extra_metric
+from earthinstruct.metrics.extra import MetricError
 from earthinstruct.metrics.tally import compact
 from earthinstruct.registry import PluginError
 
@@ -178,11 +178,11 @@ def test_integers_are_kept_small_whatever_their_sign() -> None:
 
 def test_a_metric_is_found_in_a_module_and_in_a_file(file, monkeypatch) -> None:
     monkeypatch.syspath_prepend(file.parent)
-    assert extra_metric("mine:ExactCount").name == "exact-count"
+    assert extra_metrics("mine:ExactCount")[0].name == "exact-count"
     with pytest.raises(PluginError, match="metric 'no_such_module:Thing' cannot be loaded: ModuleNotFoundError"):
-        extra_metric("no_such_module:Thing")
+        extra_metrics("no_such_module:Thing")
     with pytest.raises(PluginError, match=r"metric 'exact-count' has no class; give package\.module:Class"):
-        extra_metric("exact-count")
+        extra_metrics("exact-count")
     with pytest.raises(PluginError, match="metric 'exact-count' is given twice"):
         extra_metrics(["mine:ExactCount", f"{file}:ExactCount"])
 
@@ -196,14 +196,14 @@ def test_what_is_no_metric_says_so(tmp_path) -> None:
         ("Bear", "did you mean 'Bare'"),
     ):
         with pytest.raises(EarthInstructError, match=message):
-            extra_metric(f"{file}:{name}")
+            extra_metrics(f"{file}:{name}")
     with pytest.raises(PluginError, match=r"metric file .*none\.py does not exist"):
-        extra_metric(f"{tmp_path}/none.py:Thing")
-    assert extra_metric(Off).name == "off"
+        extra_metrics(f"{tmp_path}/none.py:Thing")
+    assert extra_metrics(Off)[0].name == "off"
     metric = Off()
     metric.unit = 3
     with pytest.raises(PluginError, match="metric Off has the unit 3; expected text"):
-        extra_metric(metric)
+        extra_metrics(metric)
     metric.name = "../off"
     with pytest.raises(PluginError, match=r"metric Off has the name '\.\./off'; expected letters"):
-        extra_metric(metric)
+        extra_metrics(metric)

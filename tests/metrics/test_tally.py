@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earthinstruct.metrics import Tally, find_pairs, match
+from earthinstruct.metrics import STANDARD, Tally, Truth
+from earthinstruct.metrics.detection import Detection
 from earthinstruct.metrics.regions import tally_regions
-from earthinstruct.metrics.tally import tally_counts, tally_matches
+from earthinstruct.metrics.tally import tally_counts
 
 NAMES = ("a", "b", "c")
 
@@ -24,11 +25,9 @@ def both(predictions, targets, images):
         return part
 
     predictions, targets = of(predictions), of(targets)
-    matched = match(find_pairs(predictions, targets, "mask"), "maximum")
-    return (
-        tally_matches(images, NAMES, predictions, targets, matched),
-        tally_regions(images, NAMES, predictions, targets),
-    )
+    truth = Truth(tuple(images), NAMES, {}, targets)
+    every = np.ones(len(predictions), dtype=bool)
+    return Detection(truth, predictions, STANDARD, "mask").tally(every), tally_regions(truth, predictions)
 
 
 @given(st.integers(0, 2**32 - 1))
