@@ -66,9 +66,15 @@ class Detector(ABC):
     Args:
         threshold: the lowest score of a detection.
         limit: most detections in one image; the best are kept.
+
+    Attributes:
+        weights: the loaded files, [{name, sha256}].
+        device: the torch device that it runs on.
     """
 
     name: str
+    weights: list[dict[str, str]]
+    device: str
     needs: ClassVar[dict[str, str]] = {"torch": "torch", "transformers": "transformers"}
 
     def __init__(self, threshold: float, limit: int) -> None:
@@ -86,16 +92,6 @@ class Detector(ABC):
     @abstractmethod
     def parameters(self) -> dict[str, Any]:
         """The parameters besides threshold and limit."""
-
-    @property
-    @abstractmethod
-    def weights(self) -> list[dict[str, str]]:
-        """The loaded files, [{name, sha256}]."""
-
-    @property
-    @abstractmethod
-    def device(self) -> str:
-        """The torch device it runs on."""
 
     def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
         """Find the instruction's categories.

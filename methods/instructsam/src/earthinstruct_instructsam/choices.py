@@ -22,10 +22,7 @@ CHOICES = {
         },
     },
     "proposer": TABLES["proposer"],
-    "encoder": {
-        **TABLES["encoder"],
-        "small": kept_encoder("earthinstruct_instructsam.small:small_encoder"),
-    },
+    "encoder": {**TABLES["encoder"], "small": kept_encoder("earthinstruct_instructsam.small:small_encoder")},
 }
 PARTS = tuple(CHOICES)
 KEEPERS = {**KEPT, "counter": KeptCounter}  # for parts that are given as objects

@@ -19,16 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from earthinstruct_instructsam.small.crops import BACKGROUND, Crops
-from earthinstruct_instructsam.small.words import (
-    BACKGROUND as BACKGROUND_WORDS,
-)
-from earthinstruct_instructsam.small.words import (
-    CATEGORIES,
-    OTHER_OBJECTS,
-    PARENT_SYNONYMS,
-    PARENTS,
-    SYNONYMS,
-)
+from earthinstruct_instructsam.small.words import BACKGROUND as BACKGROUND_WORDS
+from earthinstruct_instructsam.small.words import CATEGORIES, OTHER_OBJECTS, PARENT_SYNONYMS, PARENTS, SYNONYMS
 
 BATCH = 256
 LEARNING_RATE = 3e-3
@@ -103,11 +95,7 @@ def text_margins(embed_labels: Callable[[Sequence[str]], NDArray[np.float32]]) -
     same = [float((embed_labels(names) @ row).min()) for row, names in zip(categories, SYNONYMS.values(), strict=True)]
     between = categories @ categories.T - 2 * np.eye(len(CATEGORIES))
     others = embed_labels((*BACKGROUND_WORDS, *OTHER_OBJECTS, *PARENTS)) @ categories.T
-    return {
-        "lowest_synonym": min(same),
-        "highest_category": float(between.max()),
-        "highest_other": float(others.max()),
-    }
+    return {"lowest_synonym": min(same), "highest_category": float(between.max()), "highest_other": float(others.max())}
 
 
 class _Sampler:

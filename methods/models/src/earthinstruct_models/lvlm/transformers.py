@@ -63,11 +63,7 @@ class TransformersLvlm(Lvlm):
         self._pixels = {"min_pixels": min_pixels, "max_pixels": max_pixels}
         self._files = weight_files(self.folder)
         self._model = load_model(
-            self.folder,
-            "AutoModelForImageTextToText",
-            "a language model that sees",
-            dtype=dtype,
-            device_map=device_map,
+            self.folder, "AutoModelForImageTextToText", "a language model that sees", dtype=dtype, device_map=device_map
         )
         self._processor = _processor(self.folder, self._pixels)
         if device_map is None:
