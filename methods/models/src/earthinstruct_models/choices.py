@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
 from earthinstruct_models.devices import missing_device
 from earthinstruct_models.encoders.table import ENCODERS as NAMED_ENCODERS
-from earthinstruct_models.lvlm.openai import ADDRESS, KEY, server_of_environment
+from earthinstruct_models.lvlm.openai import server_of_environment
 from earthinstruct_models.pretrained import weight_files
 from earthinstruct_models.weights import WEIGHTS, find_weights
 
@@ -134,10 +133,6 @@ def _also_of_open_clip(part: str, given: Mapping[str, Any]) -> list[str]:
 
 
 def _also_of_openai(part: str, given: Mapping[str, Any]) -> list[str]:
-    if not any(os.environ.get(name, "").strip() for name in (KEY, ADDRESS)):
-        return [
-            f"environment variable {KEY} or {ADDRESS}: set the key, or the address of a server that is not OpenAI's"
-        ]
     try:
         server_of_environment()
     except EarthInstructError as error:

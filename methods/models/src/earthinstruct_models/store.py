@@ -31,7 +31,7 @@ from earthinstruct.files import decode_json, replace_file
 from earthinstruct.predictions import ProposalRecord
 from earthinstruct_models.fingerprints import fingerprint
 from earthinstruct_models.interfaces import Encoder, Proposer
-from earthinstruct_models.lvlm.interface import Arrived, Lvlm, LvlmError, Reply
+from earthinstruct_models.lvlm.interface import Arrived, Images, Lvlm, LvlmError, Outcome, Reply, Schema
 
 _T = TypeVar("_T")
 _LOG = logging.getLogger(__name__)
@@ -397,13 +397,8 @@ class KeptLvlm(Kept, Lvlm):
         self._store = Store(None if replies is None else Replies(replies), REPLIES_IN_MEMORY)
 
     def ask_many(
-        self,
-        images: Sequence[NDArray[np.uint8]],
-        text: str,
-        schema: Mapping[str, Any] | None = None,
-        *,
-        arrived: Arrived | None = None,
-    ) -> list[Reply | LvlmError]:
+        self, images: Images, text: str, schema: Schema | None = None, *, arrived: Arrived | None = None
+    ) -> list[Outcome]:
         """For each image the kept reply, a new reply, or the error, in order.
 
         Raises:
@@ -419,13 +414,12 @@ class KeptLvlm(Kept, Lvlm):
                     arrived(i, outcome)
             elif not isinstance(outcome, LvlmError):
                 raise outcome
-        return cast("list[Reply | LvlmError]", outcomes)
+        return cast("list[Outcome]", outcomes)
 
     def describe(self) -> dict[str, Any]:
         """The description of the language model: where replies are kept does not change them."""
-        described: dict[str, Any] = self.part.describe()
-        return described
+        return dict(self.part.describe())
 
-    def _key(self, image: NDArray[np.uint8], text: str, schema: Mapping[str, Any] | None) -> str:
+    def _key(self, image: NDArray[np.uint8], text: str, schema: Schema | None) -> str:
         asked = msgspec.json.encode([fingerprint(image), text, schema])
         return hashlib.sha256(self._parameters + asked).hexdigest()

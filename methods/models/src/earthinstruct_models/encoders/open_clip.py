@@ -121,7 +121,8 @@ class OpenClipEncoder:
 
         new = [label for label in dict.fromkeys(labels) if label not in self._labels]
         if new:
-            sentences = [self.template.format(category=name, article=_article(name)) for name in map(_plain, new)]
+            plain = [label.replace("_", " ") for label in new]
+            sentences = [self.template.format(category=name, article=_article(name)) for name in plain]
             with torch.inference_mode():
                 features = self._model.encode_text(self._tokenize(sentences).to(self.device), normalize=True)
             self._labels.update(zip(new, features.float().cpu().numpy(), strict=True))
@@ -206,10 +207,6 @@ def named_encoder(
     )
     encoder.name = name
     return encoder
-
-
-def _plain(label: str) -> str:
-    return label.replace("_", " ")
 
 
 def _article(name: str) -> str:

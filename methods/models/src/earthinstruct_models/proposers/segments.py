@@ -37,32 +37,14 @@ _OVERLAP = 0.6  # of two proposals with a larger box IoU, the lower ranked one i
 _CANDIDATES_PER_IMAGE = 900  # best candidates that are filled and compared
 
 # Logistic regression on scenes train: does a region cover an object with IoU >= 0.5? `_ALONE` uses only the region, in
-# the order of `_features`; `_TOGETHER` also the number of likely regions of its shape, see `_score`.
+# the order of `_features`; `_TOGETHER` and `_OF_COMPANY` also the number of likely regions of its shape, see `_score`.
 _ALONE = np.array(
     [-5.291, 2.363, 1.32, -0.725, -0.745, 0.664, 0.421, 1.985, 0.205, -0.732, 0.112, 0.119, 0.543, 0.391, 2.219]
 )
 _TOGETHER = np.array(
-    [
-        -5.526,
-        2.12,
-        1.288,
-        -0.302,
-        -0.541,
-        0.416,
-        -0.446,
-        0.948,
-        0.239,
-        -0.29,
-        0.135,
-        0.117,
-        0.246,
-        0.385,
-        1.989,
-        0.842,
-        -0.191,
-        -0.001,
-    ]
+    [-5.526, 2.12, 1.288, -0.302, -0.541, 0.416, -0.446, 0.948, 0.239, -0.29, 0.135, 0.117, 0.246, 0.385, 1.989]
 )
+_OF_COMPANY = np.array([0.842, -0.191, -0.001])
 _COMPANY = 500  # likely regions that are counted
 _SHAPE = [2, 6, 9]  # size, fill and elongation among the features
 _SHAPE_SCALES = np.array([5.0, 8.0, 5.0])
@@ -465,7 +447,7 @@ def _score(features: Floats) -> Floats:
     distance = square[:, None] + square[likely] - 2 * shape @ shape[likely].T
     company = np.log1p(np.exp(-distance / 2) @ alone[likely])
     more = np.stack([company, company * features[:, 2], company**2], axis=1)
-    return _logistic(features @ _TOGETHER[:-3] + more @ _TOGETHER[-3:])
+    return _logistic(features @ _TOGETHER + more @ _OF_COMPANY)
 
 
 def _logistic(value: Floats) -> Floats:
