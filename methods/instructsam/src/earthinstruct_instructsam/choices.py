@@ -9,7 +9,7 @@ from earthinstruct_instructsam.parts import KeptCounter
 
 
 def _kept(choice: Choice) -> Choice:
-    return Choice("earthinstruct_instructsam.parts:KeptCounter", inner={"counter": choice})
+    return Choice("earthinstruct_instructsam.parts:KeptCounter", inner={"part": choice})
 
 
 CHOICES = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,7 +151,7 @@ def _of_sam2(given: Mapping[str, Any]) -> str | None:
 
 
 def _kept_proposer(factory: str, **needs: Any) -> Choice:
-    return Choice("earthinstruct_models.store:KeptProposer", inner={"proposer": Choice(factory, **needs)})
+    return Choice("earthinstruct_models.store:KeptProposer", inner={"part": Choice(factory, **needs)})
 
 
 def kept_encoder(factory: str, **needs: Any) -> Choice:
@@ -161,11 +161,11 @@ def kept_encoder(factory: str, **needs: Any) -> Choice:
         factory: the factory of the encoder.
         **needs: other fields of `Choice`.
     """
-    return Choice("earthinstruct_models.store:KeptEncoder", inner={"encoder": Choice(factory, **needs)})
+    return Choice("earthinstruct_models.store:KeptEncoder", inner={"part": Choice(factory, **needs)})
 
 
 def _kept_lvlm(factory: str, **needs: Any) -> Choice:
-    return Choice("earthinstruct_models.store:KeptLvlm", inner={"lvlm": Choice(factory, **needs)})
+    return Choice("earthinstruct_models.store:KeptLvlm", inner={"part": Choice(factory, **needs)})
 
 
 def transformers_lvlm(weights: str) -> Choice:
@@ -256,17 +256,6 @@ def missing_model(folder: object, source: str = "the model's repository") -> lis
     return []
 
 
-def choice_of(part: str, name: str, table: Mapping[str, Choice]) -> Choice:
-    """The choice with this name.
-
-    Raises:
-        UnknownNameError: no choice has it.
-    """
-    if name not in table:
-        raise UnknownNameError(part, name, table)
-    return table[name]
-
-
 def distributed(
     method: str, chosen: Mapping[str, Choice], given: Mapping[str, Any], own: Iterable[str] = ()
 ) -> dict[str, dict[str, Any]]:
@@ -290,7 +279,9 @@ def distributed(
         part, dot, name = key.rpartition(".")
         wanted = [p for p in chosen if name in accepted[p] and (not dot or p == part)]
         if not wanted:
-            raise _unknown_parameter(method, key, accepted, own)
+            known = {*own, *(f"{p}.{name}" if dot else name for p, names in accepted.items() for name in names)}
+            taken = (f"The {p} takes {', '.join(names) or 'none'}." for p, names in accepted.items())
+            raise UnknownNameError(f"parameter of method {method!r}", key, known, " ".join(taken))
         if len(wanted) > 1 and name not in SHARED:
             choices = " or ".join(f"-M {p}.{name}=VALUE" for p in wanted)
             raise EarthInstructError(f"parameter {name!r} is taken by {' and '.join(wanted)}: give {choices}")
@@ -299,38 +290,12 @@ def distributed(
     return parameters
 
 
-def _unknown_parameter(
-    method: str, key: str, accepted: Mapping[str, Collection[str]], own: Iterable[str]
-) -> UnknownNameError:
-    dotted = "." in key
-    known = {*own, *(f"{p}.{name}" if dotted else name for p, names in accepted.items() for name in names)}
-    taken = (f"The {p} takes {', '.join(names) or 'none'}." for p, names in accepted.items())
-    return UnknownNameError(f"parameter of method {method!r}", key, known, " ".join(taken))
-
-
 def still_needed(part: str, name: str, choice: Choice, given: Mapping[str, Any]) -> list[str]:
     """The required parameters of a part that are not given, as messages."""
     return [
         f"{part} {name!r} needs {key}: give -M {key if key in SHARED else f'{part}.{key}'}={_PLACES.get(key, 'VALUE')}"
         for key in choice.required(given)
     ]
-
-
-def missing_parts(
-    names: Mapping[str, str], chosen: Mapping[str, Choice], given: Mapping[str, Mapping[str, Any]]
-) -> list[str]:
-    """What the parts lack on this machine, and the parameters that they still need, one line each.
-
-    Args:
-        names: part -> the name of its choice.
-        chosen: part -> its choice.
-        given: part -> its parameters.
-    """
-    lines = []
-    for part, choice in chosen.items():
-        lines += choice.missing(part, given[part])
-        lines += still_needed(part, names[part], choice, given[part])
-    return list(dict.fromkeys(lines))
 
 
 def _load(path: str) -> Callable[..., Any]:

@@ -19,8 +19,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from earthinstruct_instructsam.small.crops import BACKGROUND, Crops
-from earthinstruct_instructsam.small.words import BACKGROUND as BACKGROUND_WORDS
-from earthinstruct_instructsam.small.words import CATEGORIES, OTHER_OBJECTS, PARENT_SYNONYMS, PARENTS, SYNONYMS
+from earthinstruct_instructsam.small.words import (
+    BACKGROUND_WORDS,
+    CATEGORIES,
+    OTHER_OBJECTS,
+    PARENT_SYNONYMS,
+    PARENTS,
+    SYNONYMS,
+)
 
 BATCH = 256
 LEARNING_RATE = 3e-3
