@@ -18,19 +18,12 @@ from earthinstruct_baselines._detector import Detector
 
 @dataclass(frozen=True)
 class Published:
-    """A kind of model, and where it is published.
+    """A kind of model, and where it is published."""
 
-    Attributes:
-        model_types: the accepted model types in `config.json`.
-        model_class: the class of transformers that loads it.
-        processor_class: the class of its processor.
-        weights: its weights, by their name in `earthinstruct_models.weights.WEIGHTS`.
-    """
-
-    model_types: tuple[str, ...]
-    model_class: str
-    processor_class: str
-    weights: str
+    model_types: tuple[str, ...]  # accepted in `config.json`
+    model_class: str  # of transformers
+    processor_class: str  # of transformers
+    weights: str  # their name in `earthinstruct_models.weights.WEIGHTS`
 
 
 class PretrainedDetector(Detector):

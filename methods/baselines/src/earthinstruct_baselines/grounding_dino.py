@@ -83,15 +83,10 @@ class MMGroundingDino(GroundingDino):
 
 @dataclass(frozen=True)
 class JoinedNames:
-    """Names as one text.
-
-    Attributes:
-        text: "airplane. storage tank."
-        spans: the first character of each name, and the one after its last.
-    """
+    """Names as one text, such as "airplane. storage tank."."""
 
     text: str
-    spans: tuple[tuple[int, int], ...]
+    spans: tuple[tuple[int, int], ...]  # the first character of each name, and the one after its last
 
 
 def phrase(name: str) -> str:

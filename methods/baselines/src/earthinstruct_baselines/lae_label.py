@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from earthinstruct_models.encoders.crops import crop_corners
 from earthinstruct_models.interfaces import Proposer, ask_each
-from earthinstruct_models.lvlm import Lvlm, Reply, answered, find_json
+from earthinstruct_models.lvlm import Lvlm, Reply, answered, closed_object, find_json
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Proposals, Usage
@@ -21,12 +21,7 @@ from earthinstruct.tasks import ExactMapper
 from earthinstruct_baselines._lvlm_method import LvlmMethod
 
 UNRECOGNISED = "unrecognised"
-SCHEMA: Mapping[str, Any] = {
-    "type": "object",
-    "properties": {"label": {"type": "string"}},
-    "required": ["label"],
-    "additionalProperties": False,
-}
+SCHEMA = closed_object({"label": {"type": "string"}})
 _FORMAT = f'Answer with JSON and nothing else: {{"label": "name"}}. If you cannot tell, the name is "{UNRECOGNISED}".'
 
 

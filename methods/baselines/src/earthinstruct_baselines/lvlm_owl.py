@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, answered, checked, find_json
+from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, answered, checked, closed_object, find_json
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Usage
@@ -17,12 +17,7 @@ from earthinstruct.tasks import Task
 from earthinstruct_baselines._lvlm_method import LvlmMethod
 from earthinstruct_baselines.owlv2 import TEMPLATE, OWLv2
 
-SCHEMA: Mapping[str, Any] = {
-    "type": "object",
-    "properties": {"names": {"type": "array", "items": {"type": "string"}}},
-    "required": ["names"],
-    "additionalProperties": False,
-}
+SCHEMA = closed_object({"names": {"type": "array", "items": {"type": "string"}}})
 _FORMAT = (
     'Answer with JSON and nothing else: {"names": ["name", ...]}, each name once, in the singular, or [] for nothing.'
 )

@@ -34,19 +34,12 @@ _FORMAT = (
 
 @dataclass(frozen=True)
 class Boxes:
-    """The boxes in a reply.
+    """The boxes in a reply."""
 
-    Attributes:
-        labels: n labels, in the model's words.
-        corners: float64 (n, 4), x1, y1, x2, y2 in the model's own coordinates.
-        unreadable: number of elements without a label or four numbers, and of pieces that are not JSON.
-        truncated: the reply ended before its JSON did.
-    """
-
-    labels: list[str]
-    corners: Floats
-    unreadable: int
-    truncated: bool
+    labels: list[str]  # n labels, in the model's words
+    corners: Floats  # (n, 4), x1, y1, x2, y2 in the model's own coordinates
+    unreadable: int  # number of elements without a label or four numbers, and of pieces that are not JSON
+    truncated: bool  # the reply ended before its JSON did
 
 
 def _tables(weights: str) -> Tables:

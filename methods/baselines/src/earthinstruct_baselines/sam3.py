@@ -88,10 +88,7 @@ class SAM3(PretrainedDetector):
 def mask_of_image(probabilities: Any, height: int, width: int) -> RLE:
     """Resize a mask of the model, which sees the image as a square, to the size of the image.
 
-    Args:
-        probabilities: torch tensor (h, w), the probability of each pixel to belong to the mask.
-        height: of the image, pixels.
-        width: of the image, pixels.
+    The mask is a torch tensor (h, w), the probability of each of its pixels.
     """
     from torch.nn.functional import interpolate
 

@@ -155,12 +155,7 @@ def _kept_proposer(factory: str, **needs: Any) -> Choice:
 
 
 def kept_encoder(factory: str, **needs: Any) -> Choice:
-    """The choice of an encoder whose embeddings are kept.
-
-    Args:
-        factory: the factory of the encoder.
-        **needs: other fields of `Choice`.
-    """
+    """The choice of an encoder whose embeddings are kept; `needs` are fields of `Choice`."""
     return Choice("earthinstruct_models.store:KeptEncoder", inner={"part": Choice(factory, **needs)})
 
 
@@ -209,11 +204,7 @@ LVLMS: Mapping[str, Choice] = {
 
 
 def missing_packages(needed: Mapping[str, str]) -> list[str]:
-    """Which packages are not installed, and how to get them.
-
-    Args:
-        needed: module -> the name for pip.
-    """
+    """Which packages, module -> the name for pip, are not installed, and how to get them."""
     return [
         f"package {module}: pip install {to_install}"
         for module, to_install in needed.items()
@@ -241,12 +232,7 @@ def missing_place(path: object, option: str, kind: str) -> list[str]:
 
 
 def missing_model(folder: object, source: str = "the model's repository") -> list[str]:
-    """What the folder of a transformers model lacks; an empty list if it is None or not a folder.
-
-    Args:
-        folder: as `save_pretrained` writes it.
-        source: where its files are published.
-    """
+    """What the folder of a transformers model lacks; an empty list if it is None or not a folder."""
     if folder is None or not Path(str(folder)).is_dir():
         return []
     try:

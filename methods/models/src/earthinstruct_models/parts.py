@@ -101,13 +101,7 @@ class Parts:
 
 
 def lacking(method: type, parts: Iterable[str], parameters: Mapping[str, Any], tables: Tables = TABLES) -> list[str]:
-    """What the parts of a method lack on this machine, and how to get it.
-
-    Args:
-        method: the class of the method.
-        parts: the names of the parts, which are arguments of the class.
-        parameters: as for the class.
-        tables: the choices.
+    """What the parts of a method lack on this machine, and how to get it; parts and parameters are those of its class.
 
     Raises:
         UnknownNameError: no such choice or parameter.

@@ -136,16 +136,9 @@ class Store(Generic[_T]):
 
 @dataclass(frozen=True)
 class Form(Generic[_T]):
-    """How one kind of answer is stored in a file.
+    """How one kind of answer is stored in a file: as a record, of a type that msgspec can encode."""
 
-    Attributes:
-        name: of its folder.
-        record: a type that msgspec can encode.
-        pack: turns an answer into a record.
-        unpack: turns a record into an answer.
-    """
-
-    name: str
+    folder: str
     record: type
     pack: Callable[[_T], Any] = lambda answer: answer
     unpack: Callable[[Any], _T] = lambda record: cast("_T", record)
@@ -167,7 +160,7 @@ class Folder(Generic[_T]):
     """
 
     def __init__(self, folder: Path | str, form: Form[_T], describe: Callable[[], Mapping[str, Any]]) -> None:
-        self._folder = Path(folder) / form.name
+        self._folder = Path(folder) / form.folder
         self._form = form
         self._describe = describe
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(form.record)

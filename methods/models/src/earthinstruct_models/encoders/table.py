@@ -8,15 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class EncoderEntry:
-    """An encoder by name; its checkpoint is the entry of the same name in `earthinstruct_models.weights.WEIGHTS`.
+    """An encoder by name; its checkpoint is the entry of the same name in `earthinstruct_models.weights.WEIGHTS`."""
 
-    Attributes:
-        architecture: an open_clip model name.
-        activation: the activation it was trained with: `gelu` or `quickgelu`. A state dict does not contain it.
-    """
-
-    architecture: str
-    activation: str
+    architecture: str  # an open_clip model name
+    activation: str  # the one it was trained with: `gelu` or `quickgelu`; a state dict does not contain it
 
 
 # a comment says where the activation is stated

@@ -100,6 +100,11 @@ class Lvlm(Protocol):
         ...
 
 
+def closed_object(members: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON Schema of an object with exactly these members, name -> schema."""
+    return {"type": "object", "properties": dict(members), "required": list(members), "additionalProperties": False}
+
+
 def checked(reply: Reply) -> Reply:
     """Return the reply if it is complete.
 

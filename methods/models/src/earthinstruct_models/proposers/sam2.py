@@ -293,10 +293,12 @@ class Sam2Proposer:
         import torch
         from torchvision.ops import nms
 
-        corners = torch.cat([regions.boxes + regions.boxes.new_tensor(regions.crop.offset) for regions in found])
+        corners = torch.cat([regions.boxes + regions.boxes.new_tensor(regions.crop.box[:2] * 2) for regions in found])
         kept = torch.arange(len(corners), device=self._device)
         if self.crop_n_layers > 0:
-            area = torch.cat([regions.boxes.new_full((len(regions),), regions.crop.area) for regions in found])
+            area = torch.cat(
+                [regions.boxes.new_full((len(regions),), math.prod(regions.crop.sides)) for regions in found]
+            )
             kept = nms(corners.float(), 1 / area, self.crop_nms_thresh)
         score = np.mean(
             [
@@ -356,21 +358,13 @@ class Sam2Proposer:
 
 @dataclass(frozen=True, eq=False)
 class _Crop:
-    """A crop of an image.
+    """A crop of an image."""
 
-    Attributes:
-        image: index of the image.
-        image_size: (height, width), pixels.
-        box: corners (left, top, right, bottom) in the image.
-        layer: crop layer; 0: the whole image.
-        pixels: uint8 (3, height, width), on the device.
-    """
-
-    image: int
-    image_size: tuple[int, int]
-    box: tuple[int, int, int, int]
-    layer: int
-    pixels: Tensor
+    image: int  # index of the image
+    image_size: tuple[int, int]  # (height, width), pixels
+    box: tuple[int, int, int, int]  # corners (left, top, right, bottom) in the image
+    layer: int  # crop layer; 0: the whole image
+    pixels: Tensor  # uint8 (3, height, width), on the device
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -378,34 +372,16 @@ class _Crop:
         x0, y0, x1, y1 = self.box
         return x1 - x0, y1 - y0
 
-    @property
-    def area(self) -> int:
-        """Pixels."""
-        return math.prod(self.sides)
-
-    @property
-    def offset(self) -> tuple[int, int, int, int]:
-        """The offset from corners in the crop to corners in the image."""
-        return self.box[:2] * 2
-
 
 @dataclass(frozen=True, eq=False)
 class _Regions:
-    """n masks of one crop, on the device.
-
-    Attributes:
-        crop: the crop.
-        logits: (n, rows, columns), at the decoder's resolution.
-        boxes: int64 (n, 4), corners in the crop, of the first and the last pixel.
-        predicted_iou: float32 (n,).
-        stability: float32 (n,).
-    """
+    """n masks of one crop, on the device."""
 
     crop: _Crop
-    logits: Tensor
-    boxes: Tensor
-    predicted_iou: Tensor
-    stability: Tensor
+    logits: Tensor  # (n, rows, columns), at the decoder's resolution
+    boxes: Tensor  # int64 (n, 4), corners in the crop, of the first and the last pixel
+    predicted_iou: Tensor  # float32 (n,)
+    stability: Tensor  # float32 (n,)
 
     def __len__(self) -> int:
         return len(self.boxes)
