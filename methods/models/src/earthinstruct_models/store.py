@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -42,18 +42,6 @@ Keep = Callable[[int, _T], None]
 Make = Callable[[list[int], Keep[_T]], Sequence[_T | Exception]]
 
 
-class Place(Protocol[_T]):
-    """A place for answers beyond the memory of a process."""
-
-    def read(self, key: Any) -> _T | None:
-        """Return the answer, or None."""
-        ...
-
-    def write(self, key: Any, answer: _T) -> None:
-        """Keep an answer."""
-        ...
-
-
 class Store(Generic[_T]):
     """The answers of one part, by key.
 
@@ -62,7 +50,7 @@ class Store(Generic[_T]):
         in_memory: how many answers are held in memory, the most recently used.
     """
 
-    def __init__(self, place: Place[_T] | None, in_memory: int = IMAGES_IN_MEMORY) -> None:
+    def __init__(self, place: Folder[_T] | Replies | None, in_memory: int = IMAGES_IN_MEMORY) -> None:
         self._place = place
         self._in_memory = in_memory
         self._known: OrderedDict[Hashable, Future[_T]] = OrderedDict()

@@ -136,7 +136,7 @@ def find_weights(name: str) -> Path:
         UnknownNameError: no such weights.
         DataError: they are not on this machine; says where to get them and where they go.
     """
-    weights = _known(name)
+    weights = known_weights(name)
     if not weights.here:
         raise DataError(f"the weights {name} are not at {weights.path}: {weights.how_to_get}")
     return weights.path
@@ -174,7 +174,7 @@ def fetch(name: str, progress: Progress | None = None, table: Mapping[str, Weigh
         DataError: the server cannot be reached or answers with an error, an address is not https, or a hash differs
             from the known one.
     """
-    weights = _known(name, table)
+    weights = known_weights(name, table)
     target = weights.path
     part = target.with_name(f"{target.name}.part")
     beside = target.with_name(f"{target.name}.sha256")
@@ -254,7 +254,12 @@ def _download_folder(weights: Weights, part: Path) -> None:
         raise DataError(f"{weights.page}: {lacking[0]} was not downloaded; {go_on}")
 
 
-def _known(name: str, table: Mapping[str, Weights] = WEIGHTS) -> Weights:
+def known_weights(name: str, table: Mapping[str, Weights] = WEIGHTS) -> Weights:
+    """The weights of this name.
+
+    Raises:
+        UnknownNameError: no such weights.
+    """
     if name not in table:
         raise UnknownNameError("weights", name, table)
     return table[name]

@@ -214,7 +214,7 @@ class OpenAiLvlm(Lvlm):
             refusal = getattr(message, "refusal", None)
             refused = bool(refusal) or finish == "content_filter"
             return Reply(
-                text=_words(refusal if refusal else message.content),
+                text=_words(refusal or message.content),
                 input_tokens=_whole(completion.usage, "prompt_tokens"),
                 output_tokens=_whole(completion.usage, "completion_tokens"),
                 seconds=seconds,

@@ -212,9 +212,8 @@ class Sam2Proposer:
         )
         return regions.take(nms(regions.boxes.float(), regions.predicted_iou, self.box_nms_thresh))
 
-    def _batches(self, points: Tensor) -> tuple[Tensor, ...]:
-        batches: tuple[Tensor, ...] = points.split(self.points_per_batch)  # type: ignore[no-untyped-call]
-        return batches
+    def _batches(self, points: Tensor) -> Any:
+        return points.split(self.points_per_batch)  # type: ignore[no-untyped-call]
 
     def _decode(self, levels: list[Tensor], points: Tensor) -> tuple[Tensor, Tensor]:
         """Three masks for each point (x, y): logits (masks, rows, columns) and predicted IoUs (masks,)."""
