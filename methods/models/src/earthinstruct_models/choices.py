@@ -37,24 +37,17 @@ _PLACES = {  # parameters that name a file or a folder
 
 @dataclass(frozen=True)
 class Choice:
-    """A part by name.
+    """A part by name."""
 
-    Attributes:
-        factory: the class or function that makes it, as `module:name`; its keyword arguments are the parameters.
-        fixed: arguments that the name fixes.
-        inner: argument -> the choice of an object that is made first; its parameters are parameters of the part.
-        packages: module -> the name for pip, of packages that the part needs beyond the dependencies.
-        weights: a function from the parameters to the name of the weights; None if the part takes no weights by name.
-        weights_as: the parameter that gets the path of the weights, unless it is given.
-        also: a function from the name of the part and its parameters to what else is missing, one line each.
-    """
-
-    factory: str
-    fixed: Mapping[str, Any] = field(default_factory=dict)
+    factory: str  # the class or function that makes it, as `module:name`; its keyword arguments are the parameters
+    fixed: Mapping[str, Any] = field(default_factory=dict)  # arguments that the name fixes
+    # argument -> the choice of an object that is made first; its parameters are parameters of the part
     inner: Mapping[str, Choice] = field(default_factory=dict)
-    packages: Mapping[str, str] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict)  # needed beyond the dependencies: module -> name for pip
+    # the name of the weights, from the parameters; None if the part takes no weights by name
     weights: Callable[[Mapping[str, Any]], str | None] = lambda _: None
-    weights_as: str = "checkpoint"
+    weights_as: str = "checkpoint"  # the parameter that gets the path of the weights, unless it is given
+    # what else is missing, one line each, from the name of the part and its parameters
     also: Callable[[str, Mapping[str, Any]], Iterable[str]] = lambda _part, _given: ()
 
     def parameters(self) -> dict[str, inspect.Parameter]:

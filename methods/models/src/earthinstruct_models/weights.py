@@ -38,24 +38,15 @@ Progress = Callable[[int, int | None], None]  # bytes so far, and in total if th
 
 @dataclass(frozen=True)
 class Weights:
-    """A file, or a folder of files, of one trained model.
+    """A file, or a folder of files, of one trained model."""
 
-    Attributes:
-        name: its name in `WEIGHTS`.
-        file: its name in the weights folder.
-        page: where its authors publish it.
-        url: the file itself, or an archive (`.zip`) that contains it; None: a folder, the repository of the page on
-            the Hugging Face Hub.
-        licence: as its authors state it; None: unknown, see the page.
-        sha256: of `file`; None: unknown, or a folder.
-    """
-
-    name: str
-    file: str
-    page: str
+    name: str  # in `WEIGHTS`
+    file: str  # its name in the weights folder
+    page: str  # where its authors publish it
+    # the file itself, or an archive (`.zip`) that contains it; None: a folder, the page's repository on the Hub
     url: str | None = None
-    licence: str | None = None
-    sha256: str | None = None
+    licence: str | None = None  # as its authors state it; None: unknown, see the page
+    sha256: str | None = None  # of `file`; None: unknown, or a folder
 
     @property
     def path(self) -> Path:

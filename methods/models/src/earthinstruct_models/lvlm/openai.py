@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import numpy as np
@@ -22,9 +22,6 @@ from numpy.typing import NDArray
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.results import redacted
 from earthinstruct_models.lvlm.interface import Arrived, Images, Lvlm, LvlmError, Outcome, Reply, Schema, shortened
-
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
 
 _T = TypeVar("_T")
 _LOG = logging.getLogger(__name__)
@@ -73,6 +70,10 @@ class OpenAiLvlm(Lvlm):
         max_retries: int = 5,
         deadline: float = 600.0,
     ) -> None:
+        try:
+            import openai
+        except ModuleNotFoundError as error:
+            raise EarthInstructError("a language model over a server needs openai: pip install openai") from error
         if image_format not in IMAGE_FORMATS:
             raise UnknownNameError("image format", image_format, IMAGE_FORMATS)
         if reply_format not in REPLY_FORMATS:
@@ -88,7 +89,8 @@ class OpenAiLvlm(Lvlm):
         self._sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
         self._lacking: set[str] = set()  # features that the server does not support
         self._refusal: str | None = None  # the key was refused: no further request is sent
-        self._client, self._secrets = _client(timeout, max_retries)
+        server, self._secrets = server_of_environment()
+        self._client = openai.AsyncOpenAI(timeout=timeout, max_retries=max_retries, **server)
         self.server = self._client.base_url.host
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -263,16 +265,6 @@ def server_of_environment() -> tuple[dict[str, Any], list[str]]:
         address = urlunsplit((parts.scheme, host, parts.path, "", ""))
     server = {"api_key": key or "none", "base_url": address or None, "default_headers": headers}
     return server, sorted(filter(None, secrets), key=len, reverse=True)
-
-
-def _client(timeout: float, max_retries: int) -> tuple[AsyncOpenAI, list[str]]:
-    """A client, and the secrets."""
-    try:
-        import openai
-    except ModuleNotFoundError as error:
-        raise EarthInstructError("a language model over a server needs openai: pip install openai") from error
-    server, secrets = server_of_environment()
-    return openai.AsyncOpenAI(timeout=timeout, max_retries=max_retries, **server), secrets
 
 
 def _message(image: NDArray[np.uint8], text: str, image_format: str) -> list[dict[str, Any]]:
