@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from earthinstruct_models.fingerprints import fingerprint
@@ -56,8 +56,8 @@ class Counter(Protocol):
 class KeptCounter(Kept):
     """A counter whose answers are kept, by image and instruction."""
 
-    form = Form[Answer]("counts", Answer)
-    batch = "count_batch"
+    _form: ClassVar[Form[Answer]] = Form("counts", Answer)
+    _batch = "count_batch"
 
     def count(self, image: NDArray[np.uint8], instruction: Instruction) -> Answer:
         """As the counter."""

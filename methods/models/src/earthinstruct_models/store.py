@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -42,6 +42,14 @@ Keep = Callable[[int, _T], None]
 Make = Callable[[list[int], Keep[_T]], Sequence[_T | Exception]]
 
 
+class _Place(Protocol[_T]):
+    """A place for answers beyond the memory of a process."""
+
+    def read(self, key: Any) -> _T | None: ...
+
+    def write(self, key: Any, answer: _T) -> None: ...
+
+
 class Store(Generic[_T]):
     """The answers of one part, by key.
 
@@ -50,7 +58,7 @@ class Store(Generic[_T]):
         in_memory: how many answers are held in memory, the most recently used.
     """
 
-    def __init__(self, place: Folder[_T] | Replies | None, in_memory: int = IMAGES_IN_MEMORY) -> None:
+    def __init__(self, place: _Place[_T] | None, in_memory: int = IMAGES_IN_MEMORY) -> None:
         self._place = place
         self._in_memory = in_memory
         self._known: OrderedDict[Hashable, Future[_T]] = OrderedDict()
@@ -288,14 +296,14 @@ class Kept:
         cache: a folder that keeps the answers for the next run; None: in memory only.
     """
 
-    form: ClassVar[Form[Any]]
-    batch: ClassVar[str] = ""  # the name of the call about several images, which a part may lack
+    _form: ClassVar[Form[Any]]
+    _batch: ClassVar[str] = ""  # the name of the call about several images, which a part may lack
 
     def __init__(self, part: Any, cache: Path | str | None = None) -> None:
         self.part = part
-        self._store: Store[Any] = Store(None if cache is None else Folder(cache, self.form, part.describe))
-        if callable(getattr(part, self.batch, None)):
-            setattr(self, self.batch, self._answers)
+        self._store: Store[Any] = Store(None if cache is None else Folder(cache, self._form, part.describe))
+        if callable(getattr(part, self._batch, None)):
+            setattr(self, self._batch, self._answers)
 
     def __getattr__(self, name: str) -> Any:
         if name == "part":  # not initialised yet: copy or pickle is making it
@@ -309,15 +317,15 @@ class Kept:
     def _answers(self, images: Images, *about: Any) -> list[Any]:
         """For each image the answer or the error."""
         keys = [(fingerprint(image), *about) for image in images]
-        make = getattr(self.part, self.batch)
+        make = getattr(self.part, self._batch)
         return self._store.get(keys, lambda new, _keep: make([images[i] for i in new], *about))
 
 
 class KeptProposer(Kept):
     """A proposer whose proposals are kept."""
 
-    form = Form("proposals", ProposalRecord, ProposalRecord.of, ProposalRecord.proposals)
-    batch = "propose_batch"
+    _form: ClassVar[Form[Proposals]] = Form("proposals", ProposalRecord, ProposalRecord.of, ProposalRecord.proposals)
+    _batch = "propose_batch"
 
     def propose(self, image: NDArray[np.uint8]) -> Proposals:
         """As the proposer."""
@@ -338,7 +346,7 @@ class _Embeddings(msgspec.Struct):
 class KeptEncoder(Kept):
     """An encoder whose embeddings of crops are kept; the encoder itself keeps those of labels."""
 
-    form = Form(
+    _form: ClassVar[Form[NDArray[np.float32]]] = Form(
         "embeddings",
         _Embeddings,
         lambda array: _Embeddings(array.shape, np.ascontiguousarray(array, "<f4").tobytes()),

@@ -149,9 +149,11 @@ class Sam2Proposer:
             kind, least = type(getattr(Sam2Proposer, name)), int(name != "crop_n_layers")
             if kind is bool and not isinstance(value, bool):
                 raise EarthInstructError(f"{name} must be true or false, got {value!r}")
-            if kind is int and (type(value) is not int or value < least):
+            if kind is int and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise EarthInstructError(f"{name} must be an integer >= {least}, got {value!r}")
-            if kind is float and (type(value) not in (int, float) or not math.isfinite(value)):
+            if kind is float and (
+                isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)
+            ):
                 raise EarthInstructError(f"{name} must be a number, got {value!r}")
         if not 0 <= self.crop_overlap_ratio < 1:
             raise EarthInstructError(f"crop_overlap_ratio must be in [0, 1), got {self.crop_overlap_ratio!r}")
