@@ -71,10 +71,10 @@ def compare(proposer: Sam2Proposer, images: Sequence[np.ndarray]) -> dict[str, f
                 if proposer.crop_n_layers == 0:
                     raise
 
-    if proposer.device.type == "cuda":
+    n, device = len(images), torch.device(proposer.describe()["device"])
+    if device.type == "cuda":
         official(images[0])
         proposer.propose(images[0])
-    n, device = len(images), proposer.device
     times = {
         "official_s": seconds(lambda: [official(image) for image in images], device) / n,
         "ours_s": seconds(lambda: [proposer.propose(image) for image in images], device) / n,
@@ -115,7 +115,7 @@ def main() -> None:
         "model": given.model,
         "device": device,
         "threads": torch.get_num_threads(),
-        "dtype": proposer.dtype,
+        "dtype": proposer.describe()["dtype"],
         "weights": "given" if given.checkpoint else "random",
         "images": [image.shape[:2] for image in images],
         **compare(proposer, images),

@@ -20,7 +20,7 @@ def of_transformers(method, image, names):
     """(probabilities, tokens, corners in pixels) as transformers gives them for the text of these names."""
     import torch
 
-    processor, model = method._loaded.processor, method._loaded.model
+    processor, model = method.processor, method.model
     inputs = processor(images=image, text=join_names(names).text, return_tensors="pt")
     with torch.inference_mode():
         answer = model(**inputs)

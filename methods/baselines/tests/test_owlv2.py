@@ -21,11 +21,11 @@ def test_boxes_and_scores_are_those_of_transformers(method, shape):
     import torch
 
     image = np.random.Generator(np.random.PCG64(1)).integers(0, 256, shape, dtype=np.uint8)
-    processor = method._loaded.processor
+    processor = method.processor
     texts = [[f"a photo of a {name}" for name in ("airplane", "storage tank", "ship")]]
     inputs = processor(text=texts, images=image, return_tensors="pt")
     with torch.inference_mode():
-        answer = method._loaded.model(**inputs)
+        answer = method.model(**inputs)
     (expected,) = processor.post_process_grounded_object_detection(answer, threshold=-1, target_sizes=[shape[:2]])
     order = np.argsort(-expected["scores"].numpy(), kind="stable")
     found = method.detect(image, NAMES)
@@ -37,7 +37,7 @@ def test_boxes_and_scores_are_those_of_transformers(method, shape):
 
 def test_the_model_sees_the_image_in_the_upper_left_of_a_square_of_its_longer_side(method):
     white = np.full((32, 64, 3), 255, dtype=np.uint8)
-    pixels = method._loaded.processor.image_processor(images=white, return_tensors="pt")["pixel_values"][0, 0]
+    pixels = method.processor.image_processor(images=white, return_tensors="pt")["pixel_values"][0, 0]
     assert pixels.shape == (64, 64)
     assert pixels[:31].min() > 1.5  # white
     assert pixels[33:].max() < -1.5  # black

@@ -22,14 +22,14 @@ def method(sam3_weights):
 def test_boxes_masks_and_scores_are_those_of_transformers(method, image):
     import torch
 
-    processor = method._loaded.processor
+    processor = method.processor
     found = method.detect(image, NAMES)
     assert len(found.scores) == 18
     assert (np.diff(found.scores) <= 0).all()
     for category, name in enumerate(("airplane", "storage tank")):
         inputs = processor(images=image, text=name, return_tensors="pt")
         with torch.inference_mode():
-            answer = method._loaded.model(
+            answer = method.model(
                 pixel_values=inputs["pixel_values"],
                 input_ids=inputs["input_ids"],
                 attention_mask=inputs["attention_mask"],

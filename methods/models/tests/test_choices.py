@@ -7,7 +7,6 @@ from earthinstruct_models.choices import (
     ENCODERS,
     LVLMS,
     PROPOSERS,
-    choice_of,
     distributed,
     missing_place,
     still_needed,
@@ -29,14 +28,9 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("part", "name"), [(part, name) for part, table in TABLES.items() for name in table])
 def test_every_choice_can_be_imported_and_tells_its_parameters(part, name):
-    parameters = choice_of(part, name, TABLES[part]).parameters()
+    parameters = TABLES[part][name].parameters()
     assert all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     assert "name" not in parameters
-
-
-def test_an_unknown_choice_is_answered_with_the_closest():
-    with pytest.raises(UnknownNameError, match="did you mean 'georsclip-l14'"):
-        choice_of("encoder", "georsclip", ENCODERS)
 
 
 def test_parameters_of_what_is_inside_a_part_are_the_parts(monkeypatch, tmp_path):

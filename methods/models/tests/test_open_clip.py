@@ -184,7 +184,7 @@ def test_an_encoder_of_the_table_has_its_activation(tmp_path, monkeypatch, tiny_
     from earthinstruct_models.encoders import open_clip as module
     from earthinstruct_models.encoders.table import EncoderEntry
 
-    monkeypatch.setitem(module.ENCODERS, "tiny", EncoderEntry("tiny-random", "quickgelu", "this test"))
+    monkeypatch.setitem(module.ENCODERS, "tiny", EncoderEntry("tiny-random", "quickgelu"))
     described = named_encoder("tiny", checkpoint=tiny_checkpoint, device="cpu").describe()
     assert (described["encoder"], described["activation"], described["device"]) == ("tiny", "quickgelu", "cpu")
 

@@ -5,7 +5,7 @@ import pytest
 from earthinstruct_models.parts import Parts
 
 from earthinstruct import Proposals
-from earthinstruct.errors import EarthInstructError
+from earthinstruct.errors import EarthInstructError, UnknownNameError
 
 IMAGE = np.zeros((20, 30, 3), dtype=np.uint8)
 
@@ -59,6 +59,11 @@ def test_a_part_by_name_has_its_parameters_and_the_name_of_its_choice():
     assert (described["proposer"], described["proposer.limit"]) == ("segments", 7)
     with pytest.raises(EarthInstructError, match=r"m: encoder 'open_clip' needs checkpoint"):
         Parts("m", {"encoder": "open_clip"}, {})
+
+
+def test_an_unknown_choice_is_answered_with_the_closest():
+    with pytest.raises(UnknownNameError, match="did you mean 'georsclip-l14'"):
+        Parts("m", {"encoder": "georsclip"}, {})
 
 
 def test_methods_share_what_their_parts_gave_in_a_cache(tmp_path):

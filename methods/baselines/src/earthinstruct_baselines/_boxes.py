@@ -21,12 +21,7 @@ def corners_of_centres(boxes: ArrayLike) -> Floats:
 
 
 def inside_image(corners: ArrayLike, height: int, width: int) -> tuple[Floats, Integers]:
-    """Boxes clipped to the image; boxes without area inside it are dropped.
-
-    Args:
-        corners: (n, 4), x0, y0, x1, y1 in pixels of the image.
-        height: of the image, pixels.
-        width: of the image, pixels.
+    """Boxes (n, 4), corners in pixels, clipped to the image; boxes without area inside it are dropped.
 
     Returns:
         Boxes (m, 4) as xywh in pixels, and int64 (m,), their indices among the n.

@@ -25,30 +25,16 @@ SWEEP_NOTE = "scores go down to {threshold}: score with --sweep, or give a thres
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """What a detector found in one image.
+    """What a detector found in one image."""
 
-    Attributes:
-        category: int64 (n,), index into the given names.
-        corners: float64 (n, 4), x0, y0, x1, y1 in pixels of the image.
-        scores: float64 (n,), in [0, 1].
-        masks: n COCO RLEs of the image's size, or None.
-        proposals: the class-agnostic regions that it chose from, or None.
-    """
-
-    category: Integers
-    corners: Floats
-    scores: Floats
-    masks: Sequence[RLE] | None = None
-    proposals: Proposals | None = None
+    category: Integers  # (n,), index into the given names
+    corners: Floats  # (n, 4), x0, y0, x1, y1 in pixels of the image
+    scores: Floats  # (n,), in [0, 1]
+    masks: Sequence[RLE] | None = None  # n, of the image's size
+    proposals: Proposals | None = None  # the class-agnostic regions that it chose from
 
     def prediction(self, names: Sequence[str], shape: tuple[int, ...], usage: Usage) -> Prediction:
-        """The detections as a prediction; a box without area inside the image is dropped.
-
-        Args:
-            names: the names that `category` indexes.
-            shape: of the image, (height, width, 3).
-            usage: the cost.
-        """
+        """The detections as a prediction; a box without area inside the image of this shape is dropped."""
         boxes, kept = inside_image(self.corners, shape[0], shape[1])
         return Prediction(
             labels=tuple(names[i] for i in self.category[kept]),
@@ -66,9 +52,15 @@ class Detector(ABC):
     Args:
         threshold: the lowest score of a detection.
         limit: most detections in one image; the best are kept.
+
+    Attributes:
+        weights: the loaded files, [{name, sha256}].
+        device: the torch device that it runs on.
     """
 
     name: str
+    weights: list[dict[str, str]]
+    device: str
     needs: ClassVar[dict[str, str]] = {"torch": "torch", "transformers": "transformers"}
 
     def __init__(self, threshold: float, limit: int) -> None:
@@ -86,16 +78,6 @@ class Detector(ABC):
     @abstractmethod
     def parameters(self) -> dict[str, Any]:
         """The parameters besides threshold and limit."""
-
-    @property
-    @abstractmethod
-    def weights(self) -> list[dict[str, str]]:
-        """The loaded files, [{name, sha256}]."""
-
-    @property
-    @abstractmethod
-    def device(self) -> str:
-        """The torch device it runs on."""
 
     def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
         """Find the instruction's categories.

@@ -12,6 +12,7 @@ import numpy as np
 from earthinstruct_models.interfaces import Encoder, Proposer
 from earthinstruct_models.parts import Parts, lacking
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct_baselines._boxes import best
@@ -59,13 +60,15 @@ class ClipThreshold(Detector):
         self.temperature = temperature
         self._parts = Parts(self.name, {"proposer": proposer, "encoder": encoder}, parameters)
         self._described = self._parts.describe()
+        self.weights = self._described["weights"]
+        self.device = self._described["device"] or "cpu"
 
     def detect(self, image: NDArray[np.uint8], names: Sequence[str]) -> Detections:
         """Label the proposals of one RGB image, uint8 (height, width, 3)."""
         proposals = self._parts["proposer"].propose(image)
         crops = self._parts["encoder"].embed_crops(image, proposals.boxes)
         similarities = (crops @ self._parts["encoder"].embed_labels(names).T).astype(np.float64)
-        shares = similarities if self.score == "cosine" else softmax(similarities / self.temperature)
+        shares = similarities if self.score == "cosine" else softmax(similarities / self.temperature, axis=1)
         category = shares.argmax(axis=1)
         scores = shares[np.arange(len(shares)), category]
         kept = best(scores, self.threshold, self.limit)
@@ -86,24 +89,3 @@ class ClipThreshold(Detector):
     def missing(cls, **parameters: Any) -> list[str]:
         """What the method and its parts lack on this machine, and how to get it; parameters as for the class."""
         return super().missing() or lacking(cls, ("proposer", "encoder"), parameters)
-
-    @property
-    def weights(self) -> list[dict[str, str]]:
-        """The files of the parts, [{name, sha256}]."""
-        return list(self._described["weights"])
-
-    @property
-    def device(self) -> str:
-        """The torch devices of the parts."""
-        return str(self._described["device"] or "cpu")
-
-
-def softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Softmax of each row, (n, m) -> (n, m).
-
-    >>> softmax(np.log([[1.0, 3.0]])).round(3).tolist()
-    [[0.25, 0.75]]
-    """
-    powers = np.exp(values - values.max(axis=1, keepdims=True, initial=-np.inf))
-    share: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return share

@@ -73,12 +73,13 @@ class FasterRCNN(Detector):
             raise UnknownNameError("architecture", architecture, ARCHITECTURES)
         self.architecture = architecture
         self.classes = read_classes(Path(classes))
-        self._file = Path(weights)
-        self._device = device or best_device()
+        file = Path(weights)
+        self.device = device or best_device()
         sizes = {"min_size": min_size, "max_size": max_size}
         self._sizes = {name: size for name, size in sizes.items() if size is not None}
-        self._model = _load(self._file, architecture, max(self.classes) + 1, threshold, limit, self._sizes)
-        self._model.to(self._device).eval()
+        self._model = _load(file, architecture, max(self.classes) + 1, threshold, limit, self._sizes)
+        self._model.to(self.device).eval()
+        self.weights = [{"name": file.name, "sha256": file_sha256(file)}]
 
     @classmethod
     def missing(cls, **parameters: Any) -> list[str]:
@@ -92,7 +93,7 @@ class FasterRCNN(Detector):
         """Find objects with these names in one RGB image, uint8 (height, width, 3)."""
         import torch
 
-        pixels = torch.from_numpy(image.copy()).to(self._device).permute(2, 0, 1) / 255
+        pixels = torch.from_numpy(image.copy()).to(self.device).permute(2, 0, 1) / 255
         with torch.inference_mode():
             (answer,) = self._model([pixels])
         found = {key: value.double().cpu().numpy() for key, value in answer.items()}
@@ -111,16 +112,6 @@ class FasterRCNN(Detector):
             "classes": {str(number): name for number, name in self.classes.items()},
             **self._sizes,
         }
-
-    @property
-    def weights(self) -> list[dict[str, str]]:
-        """The checkpoint, [{name, sha256}]."""
-        return [{"name": self._file.name, "sha256": file_sha256(self._file)}]
-
-    @property
-    def device(self) -> str:
-        """The torch device it runs on."""
-        return self._device
 
 
 def read_classes(path: Path) -> dict[int, str]:

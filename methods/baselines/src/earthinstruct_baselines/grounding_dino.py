@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,44 +28,27 @@ class GroundingDino(PretrainedDetector):
     The score of a query and a category is the mean probability of the category's tokens. Every pair is a candidate, and
     the `limit` best are kept, as its authors evaluate. The number of pairs is that of queries (900 in the published
     models) times that of categories. Names that do not fit into one text are divided into several, with one pass each.
-
-    Args:
-        weights: the folder of the model; None: the one in the weights folder.
-        threshold: the lowest score of a detection; 0 keeps what a score sweep needs.
-        limit: most detections in one image.
-        device: a torch device; None: the best available.
-
-    Raises:
-        DataError: the folder is missing or does not hold the model.
+    Parameters are those of `PretrainedDetector`.
     """
 
     name = "grounding-dino"
     published = Published(
-        ("grounding-dino",),
-        "GroundingDinoForObjectDetection",
-        "GroundingDinoProcessor",
-        "grounding-dino-base",
+        ("grounding-dino",), "GroundingDinoForObjectDetection", "GroundingDinoProcessor", "grounding-dino-base"
     )
-
-    def __init__(
-        self, weights: str | Path | None = None, threshold: float = 0.0, limit: int = 300, device: str | None = None
-    ) -> None:
-        super().__init__(weights, threshold, limit, device)
 
     def detect(self, image: NDArray[np.uint8], names: Sequence[str]) -> Detections:
         """Find objects with these names in one RGB image, uint8 (height, width, 3)."""
         import torch
 
-        model, processor, device = self._loaded.model, self._loaded.processor, self._loaded.device
-        tokenizer = processor.tokenizer
-        pixels = processor.image_processor(images=image, return_tensors="pt").to(device)
+        tokenizer = self.processor.tokenizer
+        pixels = self.processor.image_processor(images=image, return_tensors="pt").to(self.device)
         scores, corners, categories = [], [], []
-        for part in split_names(names, lambda text: len(tokenizer.tokenize(text)), model.config.max_text_len):
+        for part in split_names(names, lambda text: len(tokenizer.tokenize(text)), self.model.config.max_text_len):
             text = join_names([names[i] for i in part])
             tokens = tokenizer(text.text, return_offsets_mapping=True, return_tensors="pt")
             offsets = tokens.pop("offset_mapping")[0].numpy()
             with torch.inference_mode():
-                answer = model(**pixels, **tokens.to(device))
+                answer = self.model(**pixels, **tokens.to(self.device))
             probabilities = answer.logits[0].sigmoid()[:, : len(offsets)].double().cpu().numpy()
             found = probabilities @ token_map(text.spans, offsets).T  # (queries, names of this part)
             chosen = best(found.ravel(), self.threshold, self.limit)
@@ -85,8 +67,8 @@ class GroundingDino(PretrainedDetector):
         return {
             "text": "lower-case names, each followed by a full stop",
             "score": "mean over the tokens of a name",
-            "most_text_tokens": int(self._loaded.model.config.max_text_len),
-            "queries": int(self._loaded.model.config.num_queries),
+            "most_text_tokens": int(self.model.config.max_text_len),
+            "queries": int(self.model.config.num_queries),
         }
 
 
@@ -95,24 +77,16 @@ class MMGroundingDino(GroundingDino):
 
     name = "mm-grounding-dino"
     published = Published(
-        ("mm-grounding-dino",),
-        "MMGroundingDinoForObjectDetection",
-        "GroundingDinoProcessor",
-        "mm-grounding-dino-tiny",
+        ("mm-grounding-dino",), "MMGroundingDinoForObjectDetection", "GroundingDinoProcessor", "mm-grounding-dino-tiny"
     )
 
 
 @dataclass(frozen=True)
 class JoinedNames:
-    """Names as one text.
-
-    Attributes:
-        text: "airplane. storage tank."
-        spans: the first character of each name, and the one after its last.
-    """
+    """Names as one text, such as "airplane. storage tank."."""
 
     text: str
-    spans: tuple[tuple[int, int], ...]
+    spans: tuple[tuple[int, int], ...]  # the first character of each name, and the one after its last
 
 
 def phrase(name: str) -> str:

@@ -7,31 +7,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from earthinstruct_models.encoders.crops import crop_corners
 from earthinstruct_models.interfaces import Proposer, ask_each
-from earthinstruct_models.lvlm import Lvlm, Reply, answered, find_json
-from earthinstruct_models.parts import Parts, lacking
+from earthinstruct_models.lvlm import Lvlm, Reply, answered, closed_object, find_json
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Proposals, Usage
-from earthinstruct.tasks import ExactMapper, Task
+from earthinstruct.tasks import ExactMapper
+from earthinstruct_baselines._lvlm_method import LvlmMethod
 
 UNRECOGNISED = "unrecognised"
-SCHEMA: Mapping[str, Any] = {
-    "type": "object",
-    "properties": {"label": {"type": "string"}},
-    "required": ["label"],
-    "additionalProperties": False,
-}
+SCHEMA = closed_object({"label": {"type": "string"}})
 _FORMAT = f'Answer with JSON and nothing else: {{"label": "name"}}. If you cannot tell, the name is "{UNRECOGNISED}".'
 
 
-class LaeLabel:
+class LaeLabel(LvlmMethod):
     """Proposals, each named by an LVLM that sees only its crop. It gives no scores.
 
     Crops that the model does not recognise, unreadable answers and, under open_vocabulary, names that are not in the
@@ -48,18 +42,10 @@ class LaeLabel:
     """
 
     name = "lae-label"
+    parts: ClassVar[tuple[str, ...]] = ("proposer", "lvlm")
 
     def __init__(self, proposer: str | Proposer = "sam2", lvlm: str | Lvlm = "openai", **parameters: Any) -> None:
-        self._parts = Parts(self.name, {"proposer": proposer, "lvlm": lvlm}, parameters)
-
-    def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
-        """Propose and name regions in one RGB image, uint8 (height, width, 3).
-
-        Raises:
-            LvlmError: no reply came for a crop.
-        """
-        (prediction,) = self.predict_batch([image], instruction)
-        return prediction
+        super().__init__({"proposer": proposer, "lvlm": lvlm}, parameters)
 
     def predict_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction, /) -> list[Prediction]:
         """Predict several images; the language model gets the crops of all of them together.
@@ -67,7 +53,7 @@ class LaeLabel:
         The seconds of the language model are divided evenly among the crops.
 
         Raises:
-            LvlmError: as for `predict`, for one of the images; the replies about the others are kept.
+            LvlmError: no reply came for a crop; the replies about the others are kept.
         """
         proposed = ask_each(self._parts["proposer"], "propose", images)
         crops = [_crops(image, proposals) for image, (proposals, _) in zip(images, proposed, strict=True)]
@@ -85,23 +71,6 @@ class LaeLabel:
             for proposals, proposing in proposed
         ]
 
-    def skip(self, task: Task) -> str | None:
-        """None: a language model takes every task."""
-        return None
-
-    def describe(self) -> dict[str, Any]:
-        """The descriptions of the parts."""
-        return {**self._parts.describe(), "version": version("earthinstruct-baselines"), "notes": self._parts.notes}
-
-    def close(self) -> None:
-        """Close the parts."""
-        self._parts.close()
-
-    @classmethod
-    def missing(cls, **parameters: Any) -> list[str]:
-        """What the method lacks on this machine, and how to get it; parameters as for the class."""
-        return lacking(cls, ("proposer", "lvlm"), parameters)
-
 
 def _crops(image: NDArray[np.uint8], proposals: Proposals) -> list[NDArray[np.uint8]]:
     corners = crop_corners(proposals.boxes, image.shape[1], image.shape[0])
@@ -113,8 +82,8 @@ def _named(
 ) -> Prediction:
     """The prediction from a reply about each proposal."""
     named = [read_label(reply) for reply in replies]
-    known = [label is not None and label != UNRECOGNISED for label in named]
-    labels = [label if ok and label is not None else "" for label, ok in zip(named, known, strict=True)]
+    labels = ["" if label is None or label == UNRECOGNISED else label for label in named]
+    known = len(labels) - labels.count("")
     if instruction.categories:
         mapped = ExactMapper().map(labels, instruction.categories)
         labels = [mapped[label].category or "" for label in labels]
@@ -122,7 +91,7 @@ def _named(
     events = {
         "unrecognised crops": named.count(UNRECOGNISED),
         "unreadable answers": named.count(None),
-        "labels not asked for": sum(known) - len(kept),
+        "labels not asked for": known - len(kept),
     }
     return Prediction(
         labels=tuple(labels[i] for i in kept),
@@ -130,10 +99,7 @@ def _named(
         masks=None if proposals.masks is None else tuple(proposals.masks[i] for i in kept),
         proposals=proposals,
         usage=Usage(
-            seconds,
-            sum(reply.input_tokens for reply in replies),
-            sum(reply.output_tokens for reply in replies),
-            events,
+            seconds, sum(reply.input_tokens for reply in replies), sum(reply.output_tokens for reply in replies), events
         ),
     )
 

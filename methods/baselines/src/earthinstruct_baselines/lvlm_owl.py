@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, answered, checked, find_json
-from earthinstruct_models.parts import Parts, lacking
+from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, answered, checked, closed_object, find_json
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Usage
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.tasks import Task
+from earthinstruct_baselines._lvlm_method import LvlmMethod
 from earthinstruct_baselines.owlv2 import TEMPLATE, OWLv2
 
-SCHEMA: Mapping[str, Any] = {
-    "type": "object",
-    "properties": {"names": {"type": "array", "items": {"type": "string"}}},
-    "required": ["names"],
-    "additionalProperties": False,
-}
+SCHEMA = closed_object({"names": {"type": "array", "items": {"type": "string"}}})
 _FORMAT = (
     'Answer with JSON and nothing else: {"names": ["name", ...]}, each name once, in the singular, or [] for nothing.'
 )
 _NAMED = "the categories are already named: use owlv2, which needs no language model"
 
 
-class LvlmOwl:
+class LvlmOwl(LvlmMethod):
     """An LVLM that names the kinds of objects in an image, and OWLv2 that looks for those names.
 
     It answers open_ended and open_subclass instructions. Names too long for OWLv2 are left out and recorded as events
@@ -61,25 +55,15 @@ class LvlmOwl:
         device: str | None = None,
         **parameters: Any,
     ) -> None:
-        self._parts = Parts(self.name, {"lvlm": lvlm}, parameters)
+        super().__init__({"lvlm": lvlm}, parameters)
         self._detector = OWLv2(weights, template, threshold, limit, device)
-
-    def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
-        """Name and find objects in one RGB image, uint8 (height, width, 3).
-
-        Raises:
-            EarthInstructError: the instruction names its categories.
-            LvlmError: no reply came, or it has no names.
-        """
-        (prediction,) = self.predict_batch([image], instruction)
-        return prediction
 
     def predict_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction, /) -> list[Prediction]:
         """Predict several images; the language model gets them together.
 
         Raises:
             EarthInstructError: the instruction names its categories.
-            LvlmError: as for `predict`, for one of the images; the replies about the others are kept.
+            LvlmError: no reply with names came about one of the images; the replies about the others are kept.
         """
         if instruction.setting == "open_vocabulary":
             raise EarthInstructError(f"{self.name}: {_NAMED}")
@@ -108,24 +92,19 @@ class LvlmOwl:
 
     def describe(self) -> dict[str, Any]:
         """The descriptions of the language model and the detector."""
-        lvlm, owl = self._parts.describe(), self._detector.describe()
+        lvlm, owl = super().describe(), self._detector.describe()
         return {
             **owl,
-            "version": version("earthinstruct-baselines"),
             "parameters": {**owl["parameters"], **lvlm["parameters"]},
             "weights": lvlm["weights"] + owl["weights"],
-            "notes": owl["notes"] + self._parts.notes,
+            "notes": owl["notes"] + lvlm["notes"],
         }
-
-    def close(self) -> None:
-        """Close the language model."""
-        self._parts.close()
 
     @classmethod
     def missing(cls, **parameters: Any) -> list[str]:
         """What the method lacks on this machine, and how to get it; parameters as for the class."""
         of_owl = {key: parameters[key] for key in ("weights", "device") if key in parameters}
-        return OWLv2.missing(**of_owl) + lacking(cls, ("lvlm",), parameters)
+        return OWLv2.missing(**of_owl) + super().missing(**parameters)
 
 
 def prompt(instruction: Instruction) -> str:

@@ -23,27 +23,18 @@ TEMPLATE = "a photo of a {category}"
 class OWLv2(PretrainedDetector):
     """OWLv2: one query for each category, in a template; each image patch gives one box and its best category.
 
-    The model sees the image padded below and to the right to a square of its longer side.
+    The model sees the image padded below and to the right to a square of its longer side. The other parameters are
+    those of `PretrainedDetector`.
 
     Args:
-        weights: the folder of the model; None: the one in the weights folder.
         template: the sentence around a name; `{category}` stands for the name.
-        threshold: the lowest score of a detection; 0 keeps what a score sweep needs.
-        limit: most detections in one image.
-        device: a torch device; None: the best available.
 
     Raises:
-        DataError: the folder is missing or does not hold the model.
         EarthInstructError: the template has no `{category}`.
     """
 
     name = "owlv2"
-    published = Published(
-        ("owlv2",),
-        "Owlv2ForObjectDetection",
-        "Owlv2Processor",
-        "owlv2-large",
-    )
+    published = Published(("owlv2",), "Owlv2ForObjectDetection", "Owlv2Processor", "owlv2-large")
 
     def __init__(
         self,
@@ -69,11 +60,10 @@ class OWLv2(PretrainedDetector):
         for name in names:
             if not self.fits(name):
                 raise EarthInstructError(f"category {name!r} in {self.template!r} is too long for {self.name}")
-        processor, device = self._loaded.processor, self._loaded.device
         queries = [self._query(name) for name in names]
-        inputs = processor(text=[queries], images=image, return_tensors="pt").to(device)
+        inputs = self.processor(text=[queries], images=image, return_tensors="pt").to(self.device)
         with torch.inference_mode():
-            answer = self._loaded.model(**inputs)
+            answer = self.model(**inputs)
         probabilities = answer.logits[0].sigmoid().double().cpu().numpy()  # (patches, names)
         category = probabilities.argmax(axis=1)
         scores = probabilities[np.arange(len(category)), category]
@@ -83,8 +73,8 @@ class OWLv2(PretrainedDetector):
 
     def fits(self, name: str) -> bool:
         """Whether the model can read the name in the template."""
-        tokenizer = self._loaded.processor.tokenizer
-        longest = self._loaded.model.config.text_config.max_position_embeddings
+        tokenizer = self.processor.tokenizer
+        longest = self.model.config.text_config.max_position_embeddings
         return bool(len(tokenizer(self._query(name)).input_ids) <= longest)
 
     def parameters(self) -> dict[str, Any]:

@@ -6,22 +6,22 @@ Sources: Bai et al., Qwen2.5-VL (arXiv 2502.13923); Qwen3-VL (arXiv 2511.21631).
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, ClassVar
 
 import numpy as np
 from earthinstruct_models.choices import LVLMS, transformers_lvlm
 from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, answered, checked, find_json
-from earthinstruct_models.parts import Parts, Tables, lacking
+from earthinstruct_models.parts import Tables
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Usage
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.tasks import ExactMapper, Task
+from earthinstruct.tasks import ExactMapper
 from earthinstruct_baselines._boxes import Floats, inside_image
+from earthinstruct_baselines._lvlm_method import LvlmMethod
 
 BOX = "bbox_2d"  # the name of a box that both models were trained with
 _BOXES = (BOX, "bbox", "box_2d", "box")
@@ -34,22 +34,20 @@ _FORMAT = (
 
 @dataclass(frozen=True)
 class Boxes:
-    """The boxes in a reply.
+    """The boxes in a reply."""
 
-    Attributes:
-        labels: n labels, in the model's words.
-        corners: float64 (n, 4), x1, y1, x2, y2 in the model's own coordinates.
-        unreadable: number of elements without a label or four numbers, and of pieces that are not JSON.
-        truncated: the reply ended before its JSON did.
-    """
-
-    labels: list[str]
-    corners: Floats
-    unreadable: int
-    truncated: bool
+    labels: list[str]  # n labels, in the model's words
+    corners: Floats  # (n, 4), x1, y1, x2, y2 in the model's own coordinates
+    unreadable: int  # number of elements without a label or four numbers, and of pieces that are not JSON
+    truncated: bool  # the reply ended before its JSON did
 
 
-class QwenDetector(ABC):
+def _tables(weights: str) -> Tables:
+    """The language models; on this machine, the one with these weights."""
+    return {"lvlm": {**LVLMS, "transformers": transformers_lvlm(weights)}}
+
+
+class QwenDetector(LvlmMethod):
     """A language model that is asked for boxes. It gives no scores.
 
     A reply that was cut off is read up to its end. Losses are recorded as events of the prediction: torn or unreadable
@@ -63,34 +61,23 @@ class QwenDetector(ABC):
         EarthInstructError: a parameter is unknown or lacking, or the weights are not on this machine.
     """
 
-    name: str
-    known_weights: ClassVar[str]
-
     def __init__(self, lvlm: str | Lvlm = "transformers", **parameters: Any) -> None:
-        self._parts = Parts(self.name, {"lvlm": lvlm}, parameters, self._tables())
+        super().__init__({"lvlm": lvlm}, parameters)
 
-    @abstractmethod
     def shown(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The image that is sent to the model."""
+        return image
 
     @abstractmethod
     def extent(self, shown: NDArray[np.uint8]) -> tuple[float, float]:
         """Width and height of the image that is sent, in the coordinates of the answer."""
 
-    def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
-        """Ask for the boxes of the objects in one RGB image, uint8 (height, width, 3).
-
-        Raises:
-            LvlmError: no reply came, or it is a refusal or has no JSON.
-        """
-        (prediction,) = self.predict_batch([image], instruction)
-        return prediction
-
     def predict_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction, /) -> list[Prediction]:
         """Predict several images; the language model gets them together.
 
         Raises:
-            LvlmError: as for `predict`, for one of the images; the replies about the others are kept.
+            LvlmError: no reply came about one of the images, or it is a refusal or has no JSON; the replies about the
+                others are kept.
         """
         shown = [self.shown(image) for image in images]
         replies = answered(self._parts["lvlm"].ask_many(shown, prompt(instruction)))
@@ -122,38 +109,6 @@ class QwenDetector(ABC):
             usage=Usage({"lvlm": reply.seconds}, reply.input_tokens, reply.output_tokens, events),
         )
 
-    def skip(self, task: Task) -> str | None:
-        """None: a language model takes every task."""
-        return None
-
-    def describe(self) -> dict[str, Any]:
-        """The description of the language model."""
-        about = self._parts.describe()
-        return {
-            **about,
-            "version": version("earthinstruct-baselines"),
-            "parameters": {**self.parameters(), **about["parameters"]},
-            "notes": self._parts.notes,
-        }
-
-    def parameters(self) -> dict[str, Any]:
-        """The parameters besides those of the language model."""
-        return {}
-
-    def close(self) -> None:
-        """Close the language model."""
-        self._parts.close()
-
-    @classmethod
-    def missing(cls, **parameters: Any) -> list[str]:
-        """What the method lacks on this machine, and how to get it; parameters as for the class."""
-        return lacking(cls, ("lvlm",), parameters, cls._tables())
-
-    @classmethod
-    def _tables(cls) -> Tables:
-        """The language models; on this machine, the one that the method is named after."""
-        return {"lvlm": {**LVLMS, "transformers": transformers_lvlm(cls.known_weights)}}
-
 
 class Qwen25VL(QwenDetector):
     """Qwen2.5-VL: answers in pixels of the image as it was resized for the model.
@@ -173,7 +128,7 @@ class Qwen25VL(QwenDetector):
     """
 
     name = "qwen2.5-vl"
-    known_weights = "qwen2.5-vl-7b"
+    tables: ClassVar[Tables] = _tables("qwen2.5-vl-7b")
     factor = 28  # pixels: patches of 14, merged two by two
 
     def __init__(
@@ -226,11 +181,7 @@ class Qwen3VL(QwenDetector):
     """Qwen3-VL: answers in thousandths of the width and height, whatever the size of the image."""
 
     name = "qwen3-vl"
-    known_weights = "qwen3-vl-8b"
-
-    def shown(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The unchanged image."""
-        return image
+    tables: ClassVar[Tables] = _tables("qwen3-vl-8b")
 
     def extent(self, shown: NDArray[np.uint8]) -> tuple[float, float]:
         """1000 across, 1000 down."""

@@ -26,14 +26,10 @@ class SAM3(PretrainedDetector):
 
     A score is the probability that the query is an instance times the probability that the category is in the image.
 
-    Args:
-        weights: the folder of the model; None: the one in the weights folder.
-        threshold: the lowest score of a detection; 0.05 leaves out the many large masks with low scores.
-        limit: most detections in one image.
-        device: a torch device; None: the best available.
+    The other parameters are those of `PretrainedDetector`.
 
-    Raises:
-        DataError: the folder is missing or does not hold the model.
+    Args:
+        threshold: the lowest score of a detection; 0.05 leaves out the many large masks with low scores.
     """
 
     name = "sam3"
@@ -52,13 +48,13 @@ class SAM3(PretrainedDetector):
         """
         import torch
 
-        model, processor, device = self._loaded.model, self._loaded.processor, self._loaded.device
-        pixels = processor.image_processor(images=image, return_tensors="pt")["pixel_values"].to(device)
+        device = self.device
+        pixels = self.processor.image_processor(images=image, return_tensors="pt")["pixel_values"].to(device)
         scores, corners, masks = [], [], []
         with torch.inference_mode():
-            seen = model.get_vision_features(pixels)
+            seen = self.model.get_vision_features(pixels)
             for name in names:
-                answer = model(vision_embeds=seen, **self._prompt(name).to(device))
+                answer = self.model(vision_embeds=seen, **self._prompt(name).to(device))
                 found = answer.pred_logits[0].sigmoid() * answer.presence_logits[0].sigmoid()
                 kept = best(found.double().cpu().numpy(), self.threshold, self.limit)
                 scores.append(found.double().cpu().numpy()[kept])
@@ -79,8 +75,8 @@ class SAM3(PretrainedDetector):
         return {"prompt": "{category}", "mask_threshold": _INSIDE}
 
     def _prompt(self, name: str) -> Any:
-        tokenizer = self._loaded.processor.tokenizer
-        longest = self._loaded.model.config.text_config.max_position_embeddings
+        tokenizer = self.processor.tokenizer
+        longest = self.model.config.text_config.max_position_embeddings
         tokens = tokenizer(
             name.replace("_", " ").lower(), return_tensors="pt", padding="max_length", max_length=longest
         )
@@ -92,10 +88,7 @@ class SAM3(PretrainedDetector):
 def mask_of_image(probabilities: Any, height: int, width: int) -> RLE:
     """Resize a mask of the model, which sees the image as a square, to the size of the image.
 
-    Args:
-        probabilities: torch tensor (h, w), the probability of each pixel to belong to the mask.
-        height: of the image, pixels.
-        width: of the image, pixels.
+    The mask is a torch tensor (h, w), the probability of each of its pixels.
     """
     from torch.nn.functional import interpolate
 

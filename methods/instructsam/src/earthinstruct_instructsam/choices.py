@@ -9,7 +9,7 @@ from earthinstruct_instructsam.parts import KeptCounter
 
 
 def _kept(choice: Choice) -> Choice:
-    return Choice("earthinstruct_instructsam.parts:KeptCounter", inner={"counter": choice})
+    return Choice("earthinstruct_instructsam.parts:KeptCounter", inner={"part": choice})
 
 
 CHOICES = {
@@ -22,10 +22,7 @@ CHOICES = {
         },
     },
     "proposer": TABLES["proposer"],
-    "encoder": {
-        **TABLES["encoder"],
-        "small": kept_encoder("earthinstruct_instructsam.small:small_encoder"),
-    },
+    "encoder": {**TABLES["encoder"], "small": kept_encoder("earthinstruct_instructsam.small:small_encoder")},
 }
 PARTS = tuple(CHOICES)
 KEEPERS = {**KEPT, "counter": KeptCounter}  # for parts that are given as objects

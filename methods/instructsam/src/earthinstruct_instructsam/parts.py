@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from earthinstruct_models.fingerprints import fingerprint
-from earthinstruct_models.store import Folder, Form, Kept, Store, answer_or_raise
+from earthinstruct_models.store import Form, Kept
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction
@@ -55,26 +54,12 @@ class Counter(Protocol):
 
 
 class KeptCounter(Kept):
-    """A counter whose answers are kept, by image and instruction.
+    """A counter whose answers are kept, by image and instruction."""
 
-    Args:
-        counter: the counter.
-        cache: a folder that keeps them for the next run; None: in memory only.
-    """
-
-    def __init__(self, counter: Counter, cache: Path | str | None = None) -> None:
-        super().__init__(counter)
-        place = None if cache is None else Folder(cache, Form[Answer]("counts", Answer), counter.describe)
-        self._store: Store[Answer] = Store(place)
-        if callable(getattr(counter, "count_batch", None)):
-            self.count_batch = self._count_batch
+    _form: ClassVar[Form[Answer]] = Form("counts", Answer)
+    _batch = "count_batch"
 
     def count(self, image: NDArray[np.uint8], instruction: Instruction) -> Answer:
         """As the counter."""
-        key = fingerprint(image), instruction
-        (answer,) = self._store.get([key], lambda _new, _keep: [self.part.count(image, instruction)])
-        return answer_or_raise(answer)
-
-    def _count_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction) -> list[Answer | Exception]:
-        keys = [(fingerprint(image), instruction) for image in images]
-        return self._store.get(keys, lambda new, _keep: self.part.count_batch([images[i] for i in new], instruction))
+        answer: Answer = self._answer((fingerprint(image), instruction), lambda: self.part.count(image, instruction))
+        return answer

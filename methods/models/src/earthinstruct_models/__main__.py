@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from earthinstruct.errors import EarthInstructError, UnknownNameError
-from earthinstruct_models.weights import FOLDER_VARIABLE, WEIGHTS, fetch, weights_folder
+from earthinstruct.errors import EarthInstructError
+from earthinstruct_models.weights import FOLDER_VARIABLE, WEIGHTS, fetch, known_weights, weights_folder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,9 +45,7 @@ def _list(console: Console) -> None:
 
 
 def _fetch(console: Console, name: str) -> None:
-    if name not in WEIGHTS:
-        raise UnknownNameError("weights", name, WEIGHTS)
-    weights = WEIGHTS[name]
+    weights = known_weights(name)
     licence = weights.licence or f"not recorded here, see {weights.page}"
     console.print(f"{name}: licence {licence}; from {weights.url or weights.page}", highlight=False)
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()

@@ -8,8 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
 from earthinstruct_models.devices import missing_device
 from earthinstruct_models.encoders.table import ENCODERS as NAMED_ENCODERS
-from earthinstruct_models.lvlm.openai import ADDRESS, KEY, server_of_environment
+from earthinstruct_models.lvlm.openai import server_of_environment
 from earthinstruct_models.pretrained import weight_files
 from earthinstruct_models.weights import WEIGHTS, find_weights
 
@@ -38,24 +37,17 @@ _PLACES = {  # parameters that name a file or a folder
 
 @dataclass(frozen=True)
 class Choice:
-    """A part by name.
+    """A part by name."""
 
-    Attributes:
-        factory: the class or function that makes it, as `module:name`; its keyword arguments are the parameters.
-        fixed: arguments that the name fixes.
-        inner: argument -> the choice of an object that is made first; its parameters are parameters of the part.
-        packages: module -> the name for pip, of packages that the part needs beyond the dependencies.
-        weights: a function from the parameters to the name of the weights; None if the part takes no weights by name.
-        weights_as: the parameter that gets the path of the weights, unless it is given.
-        also: a function from the name of the part and its parameters to what else is missing, one line each.
-    """
-
-    factory: str
-    fixed: Mapping[str, Any] = field(default_factory=dict)
+    factory: str  # the class or function that makes it, as `module:name`; its keyword arguments are the parameters
+    fixed: Mapping[str, Any] = field(default_factory=dict)  # arguments that the name fixes
+    # argument -> the choice of an object that is made first; its parameters are parameters of the part
     inner: Mapping[str, Choice] = field(default_factory=dict)
-    packages: Mapping[str, str] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict)  # needed beyond the dependencies: module -> name for pip
+    # the name of the weights, from the parameters; None if the part takes no weights by name
     weights: Callable[[Mapping[str, Any]], str | None] = lambda _: None
-    weights_as: str = "checkpoint"
+    weights_as: str = "checkpoint"  # the parameter that gets the path of the weights, unless it is given
+    # what else is missing, one line each, from the name of the part and its parameters
     also: Callable[[str, Mapping[str, Any]], Iterable[str]] = lambda _part, _given: ()
 
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -134,10 +126,6 @@ def _also_of_open_clip(part: str, given: Mapping[str, Any]) -> list[str]:
 
 
 def _also_of_openai(part: str, given: Mapping[str, Any]) -> list[str]:
-    if not any(os.environ.get(name, "").strip() for name in (KEY, ADDRESS)):
-        return [
-            f"environment variable {KEY} or {ADDRESS}: set the key, or the address of a server that is not OpenAI's"
-        ]
     try:
         server_of_environment()
     except EarthInstructError as error:
@@ -156,21 +144,16 @@ def _of_sam2(given: Mapping[str, Any]) -> str | None:
 
 
 def _kept_proposer(factory: str, **needs: Any) -> Choice:
-    return Choice("earthinstruct_models.store:KeptProposer", inner={"proposer": Choice(factory, **needs)})
+    return Choice("earthinstruct_models.store:KeptProposer", inner={"part": Choice(factory, **needs)})
 
 
 def kept_encoder(factory: str, **needs: Any) -> Choice:
-    """The choice of an encoder whose embeddings are kept.
-
-    Args:
-        factory: the factory of the encoder.
-        **needs: other fields of `Choice`.
-    """
-    return Choice("earthinstruct_models.store:KeptEncoder", inner={"encoder": Choice(factory, **needs)})
+    """The choice of an encoder whose embeddings are kept; `needs` are fields of `Choice`."""
+    return Choice("earthinstruct_models.store:KeptEncoder", inner={"part": Choice(factory, **needs)})
 
 
 def _kept_lvlm(factory: str, **needs: Any) -> Choice:
-    return Choice("earthinstruct_models.store:KeptLvlm", inner={"lvlm": Choice(factory, **needs)})
+    return Choice("earthinstruct_models.store:KeptLvlm", inner={"part": Choice(factory, **needs)})
 
 
 def transformers_lvlm(weights: str) -> Choice:
@@ -214,11 +197,7 @@ LVLMS: Mapping[str, Choice] = {
 
 
 def missing_packages(needed: Mapping[str, str]) -> list[str]:
-    """Which packages are not installed, and how to get them.
-
-    Args:
-        needed: module -> the name for pip.
-    """
+    """Which packages, module -> the name for pip, are not installed, and how to get them."""
     return [
         f"package {module}: pip install {to_install}"
         for module, to_install in needed.items()
@@ -246,12 +225,7 @@ def missing_place(path: object, option: str, kind: str) -> list[str]:
 
 
 def missing_model(folder: object, source: str = "the model's repository") -> list[str]:
-    """What the folder of a transformers model lacks; an empty list if it is None or not a folder.
-
-    Args:
-        folder: as `save_pretrained` writes it.
-        source: where its files are published.
-    """
+    """What the folder of a transformers model lacks; an empty list if it is None or not a folder."""
     if folder is None or not Path(str(folder)).is_dir():
         return []
     try:
@@ -259,17 +233,6 @@ def missing_model(folder: object, source: str = "the model's repository") -> lis
     except DataError as error:
         return [f"model {folder}: {error}"]
     return []
-
-
-def choice_of(part: str, name: str, table: Mapping[str, Choice]) -> Choice:
-    """The choice with this name.
-
-    Raises:
-        UnknownNameError: no choice has it.
-    """
-    if name not in table:
-        raise UnknownNameError(part, name, table)
-    return table[name]
 
 
 def distributed(
@@ -295,7 +258,9 @@ def distributed(
         part, dot, name = key.rpartition(".")
         wanted = [p for p in chosen if name in accepted[p] and (not dot or p == part)]
         if not wanted:
-            raise _unknown_parameter(method, key, accepted, own)
+            known = {*own, *(f"{p}.{name}" if dot else name for p, names in accepted.items() for name in names)}
+            taken = (f"The {p} takes {', '.join(names) or 'none'}." for p, names in accepted.items())
+            raise UnknownNameError(f"parameter of method {method!r}", key, known, " ".join(taken))
         if len(wanted) > 1 and name not in SHARED:
             choices = " or ".join(f"-M {p}.{name}=VALUE" for p in wanted)
             raise EarthInstructError(f"parameter {name!r} is taken by {' and '.join(wanted)}: give {choices}")
@@ -304,38 +269,12 @@ def distributed(
     return parameters
 
 
-def _unknown_parameter(
-    method: str, key: str, accepted: Mapping[str, Collection[str]], own: Iterable[str]
-) -> UnknownNameError:
-    dotted = "." in key
-    known = {*own, *(f"{p}.{name}" if dotted else name for p, names in accepted.items() for name in names)}
-    taken = (f"The {p} takes {', '.join(names) or 'none'}." for p, names in accepted.items())
-    return UnknownNameError(f"parameter of method {method!r}", key, known, " ".join(taken))
-
-
 def still_needed(part: str, name: str, choice: Choice, given: Mapping[str, Any]) -> list[str]:
     """The required parameters of a part that are not given, as messages."""
     return [
         f"{part} {name!r} needs {key}: give -M {key if key in SHARED else f'{part}.{key}'}={_PLACES.get(key, 'VALUE')}"
         for key in choice.required(given)
     ]
-
-
-def missing_parts(
-    names: Mapping[str, str], chosen: Mapping[str, Choice], given: Mapping[str, Mapping[str, Any]]
-) -> list[str]:
-    """What the parts lack on this machine, and the parameters that they still need, one line each.
-
-    Args:
-        names: part -> the name of its choice.
-        chosen: part -> its choice.
-        given: part -> its parameters.
-    """
-    lines = []
-    for part, choice in chosen.items():
-        lines += choice.missing(part, given[part])
-        lines += still_needed(part, names[part], choice, given[part])
-    return list(dict.fromkeys(lines))
 
 
 def _load(path: str) -> Callable[..., Any]:

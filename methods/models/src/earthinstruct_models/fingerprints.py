@@ -56,10 +56,7 @@ class ImageNames:
         return names
 
 
-@cache
-def image_names(folder: Path) -> ImageNames:
-    """The names of the images in a folder, read once for all parts."""
-    return ImageNames(folder)
+image_names = cache(ImageNames)  # a folder is read once for all parts
 
 
 def fingerprint(image: NDArray[np.uint8]) -> str:

@@ -7,16 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from earthinstruct.errors import EarthInstructError
+from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct_models.choices import (
     ENCODERS,
     LVLMS,
     PROPOSERS,
     Choice,
-    choice_of,
     distributed,
     missing_packages,
-    missing_parts,
     still_needed,
 )
 from earthinstruct_models.store import Kept, KeptEncoder, KeptLvlm, KeptProposer
@@ -103,13 +101,7 @@ class Parts:
 
 
 def lacking(method: type, parts: Iterable[str], parameters: Mapping[str, Any], tables: Tables = TABLES) -> list[str]:
-    """What the parts of a method lack on this machine, and how to get it.
-
-    Args:
-        method: the class of the method.
-        parts: the names of the parts, which are arguments of the class.
-        parameters: as for the class.
-        tables: the choices.
+    """What the parts of a method lack on this machine, and how to get it; parts and parameters are those of its class.
 
     Raises:
         UnknownNameError: no such choice or parameter.
@@ -120,7 +112,11 @@ def lacking(method: type, parts: Iterable[str], parameters: Mapping[str, Any], t
     own = inspect.signature(method).parameters
     chosen = {part: parameters.get(part, own[part].default) for part in parts}
     of_parts = {key: value for key, value in parameters.items() if key not in own or key == "cache"}
-    return missing_parts(*_plan(str(getattr(method, "name", "")), chosen, of_parts, tables, own))
+    names, choices, for_part = _plan(str(getattr(method, "name", "")), chosen, of_parts, tables, own)
+    lines: list[str] = []
+    for part, choice in choices.items():
+        lines += choice.missing(part, for_part[part]) + still_needed(part, names[part], choice, for_part[part])
+    return list(dict.fromkeys(lines))
 
 
 def _plan(
@@ -128,7 +124,10 @@ def _plan(
 ) -> tuple[dict[str, str], dict[str, Choice], dict[str, dict[str, Any]]]:
     """The name, the choice and the parameters of every part that is chosen by name."""
     names = {part: name for part, name in chosen.items() if isinstance(name, str)}
-    choices = {part: choice_of(part, name, tables[part]) for part, name in names.items()}
+    for part, name in names.items():
+        if name not in tables[part]:
+            raise UnknownNameError(part, name, tables[part])
+    choices = {part: tables[part][name] for part, name in names.items()}
     taken = {key: value for key, value in parameters.items() if value is not None or key != "cache"}
     if not any("cache" in choice.parameters() for choice in choices.values()):
         taken.pop("cache", None)  # it belongs to the parts that are given as objects

@@ -9,11 +9,7 @@ from earthinstruct.errors import DataError, EarthInstructError
 
 
 def weight_files(folder: Path, source: str = "the model's repository") -> list[Path]:
-    """The safetensors files of a model.
-
-    Args:
-        folder: as `save_pretrained` writes it, or a download of the model's repository.
-        source: where its files are published, for errors.
+    """The safetensors files of a model, whose folder is as `save_pretrained` writes it.
 
     Raises:
         DataError: the folder is missing or holds no model, or no safetensors.
@@ -27,13 +23,7 @@ def weight_files(folder: Path, source: str = "the model's repository") -> list[P
 
 
 def load_model(folder: Path, model_class: str, kind: str, **options: Any) -> Any:
-    """Load a model with all of its weights, in evaluation mode.
-
-    Args:
-        folder: the folder of the model.
-        model_class: the class of transformers that loads it.
-        kind: the expected kind of model, for errors.
-        **options: of `from_pretrained`.
+    """Load a model with all of its weights, in evaluation mode, by `from_pretrained` of its class with these options.
 
     Raises:
         DataError: it does not load, or lacks some of its weights.

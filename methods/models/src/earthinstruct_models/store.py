@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -30,8 +30,7 @@ from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.files import decode_json, replace_file
 from earthinstruct.predictions import ProposalRecord
 from earthinstruct_models.fingerprints import fingerprint
-from earthinstruct_models.interfaces import Encoder, Proposer
-from earthinstruct_models.lvlm.interface import Arrived, Lvlm, LvlmError, Reply
+from earthinstruct_models.lvlm.interface import Arrived, Images, Lvlm, LvlmError, Outcome, Reply, Schema
 
 _T = TypeVar("_T")
 _LOG = logging.getLogger(__name__)
@@ -43,16 +42,12 @@ Keep = Callable[[int, _T], None]
 Make = Callable[[list[int], Keep[_T]], Sequence[_T | Exception]]
 
 
-class Place(Protocol[_T]):
+class _Place(Protocol[_T]):
     """A place for answers beyond the memory of a process."""
 
-    def read(self, key: Any) -> _T | None:
-        """Return the answer, or None."""
-        ...
+    def read(self, key: Any) -> _T | None: ...
 
-    def write(self, key: Any, answer: _T) -> None:
-        """Keep an answer."""
-        ...
+    def write(self, key: Any, answer: _T) -> None: ...
 
 
 class Store(Generic[_T]):
@@ -63,7 +58,7 @@ class Store(Generic[_T]):
         in_memory: how many answers are held in memory, the most recently used.
     """
 
-    def __init__(self, place: Place[_T] | None, in_memory: int = IMAGES_IN_MEMORY) -> None:
+    def __init__(self, place: _Place[_T] | None, in_memory: int = IMAGES_IN_MEMORY) -> None:
         self._place = place
         self._in_memory = in_memory
         self._known: OrderedDict[Hashable, Future[_T]] = OrderedDict()
@@ -137,16 +132,9 @@ class Store(Generic[_T]):
 
 @dataclass(frozen=True)
 class Form(Generic[_T]):
-    """How one kind of answer is stored in a file.
+    """How one kind of answer is stored in a file: as a record, of a type that msgspec can encode."""
 
-    Attributes:
-        name: of its folder.
-        record: a type that msgspec can encode.
-        pack: turns an answer into a record.
-        unpack: turns a record into an answer.
-    """
-
-    name: str
+    folder: str
     record: type
     pack: Callable[[_T], Any] = lambda answer: answer
     unpack: Callable[[Any], _T] = lambda record: cast("_T", record)
@@ -168,7 +156,7 @@ class Folder(Generic[_T]):
     """
 
     def __init__(self, folder: Path | str, form: Form[_T], describe: Callable[[], Mapping[str, Any]]) -> None:
-        self._folder = Path(folder) / form.name
+        self._folder = Path(folder) / form.folder
         self._form = form
         self._describe = describe
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(form.record)
@@ -293,18 +281,6 @@ class Replies:
                 file.truncate(len(content) - len(last))
 
 
-class Kept:
-    """A part whose answers are kept. All other attributes, including its parameters, are those of the part."""
-
-    def __init__(self, part: Any) -> None:
-        self.part = part
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "part":  # not initialised yet: copy or pickle is making it
-            raise AttributeError(name)
-        return getattr(self.part, name)
-
-
 def answer_or_raise(outcome: _T | Exception) -> _T:
     """Return the answer, or raise the error in its place."""
     if isinstance(outcome, Exception):
@@ -312,32 +288,52 @@ def answer_or_raise(outcome: _T | Exception) -> _T:
     return outcome
 
 
-PROPOSALS: Form[Proposals] = Form("proposals", ProposalRecord, ProposalRecord.of, ProposalRecord.proposals)
+class Kept:
+    """A part whose answers are kept. All other attributes, including its parameters, are those of the part.
+
+    Args:
+        part: the part.
+        cache: a folder that keeps the answers for the next run; None: in memory only.
+    """
+
+    _form: ClassVar[Form[Any]]
+    _batch: ClassVar[str] = ""  # the name of the call about several images, which a part may lack
+
+    def __init__(self, part: Any, cache: Path | str | None = None) -> None:
+        self.part = part
+        self._store: Store[Any] = Store(None if cache is None else Folder(cache, self._form, part.describe))
+        if callable(getattr(part, self._batch, None)):
+            setattr(self, self._batch, self._answers)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "part":  # not initialised yet: copy or pickle is making it
+            raise AttributeError(name)
+        return getattr(self.part, name)
+
+    def _answer(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        (outcome,) = self._store.get([key], lambda _new, _keep: [make()])
+        return answer_or_raise(outcome)
+
+    def _answers(self, images: Images, *about: Any) -> list[Any]:
+        """For each image the answer or the error."""
+        keys = [(fingerprint(image), *about) for image in images]
+        make = getattr(self.part, self._batch)
+        return self._store.get(keys, lambda new, _keep: make([images[i] for i in new], *about))
 
 
 class KeptProposer(Kept):
-    """A proposer whose proposals are kept.
+    """A proposer whose proposals are kept."""
 
-    Args:
-        proposer: the proposer.
-        cache: a folder that keeps them for the next run; None: in memory only.
-    """
-
-    def __init__(self, proposer: Proposer, cache: Path | str | None = None) -> None:
-        super().__init__(proposer)
-        self._store = Store(None if cache is None else Folder(cache, PROPOSALS, proposer.describe))
-        if callable(getattr(proposer, "propose_batch", None)):
-            self.propose_batch = self._propose_batch
+    _form: ClassVar[Form[Proposals]] = Form("proposals", ProposalRecord, ProposalRecord.of, ProposalRecord.proposals)
+    _batch = "propose_batch"
 
     def propose(self, image: NDArray[np.uint8]) -> Proposals:
         """As the proposer."""
-        (outcome,) = self._store.get([(fingerprint(image),)], lambda _new, _keep: [self.part.propose(image)])
-        return answer_or_raise(outcome)
+        proposals: Proposals = self._answer((fingerprint(image),), lambda: self.part.propose(image))
+        return proposals
 
-    def _propose_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Proposals]:
-        keys = [(fingerprint(image),) for image in images]
-        outcomes = self._store.get(keys, lambda new, _keep: self.part.propose_batch([images[i] for i in new]))
-        return [answer_or_raise(outcome) for outcome in outcomes]
+    def _answers(self, images: Images, *about: Any) -> list[Proposals]:
+        return [answer_or_raise(outcome) for outcome in super()._answers(images, *about)]
 
 
 class _Embeddings(msgspec.Struct):
@@ -347,31 +343,21 @@ class _Embeddings(msgspec.Struct):
     values: bytes
 
 
-EMBEDDINGS: Form[NDArray[np.float32]] = Form(
-    "embeddings",
-    _Embeddings,
-    lambda array: _Embeddings(array.shape, np.ascontiguousarray(array, "<f4").tobytes()),
-    lambda record: np.frombuffer(record.values, "<f4").reshape(record.shape),
-)
-
-
 class KeptEncoder(Kept):
-    """An encoder whose embeddings of crops are kept; the encoder itself keeps those of labels.
+    """An encoder whose embeddings of crops are kept; the encoder itself keeps those of labels."""
 
-    Args:
-        encoder: the encoder.
-        cache: a folder that keeps them for the next run; None: in memory only.
-    """
-
-    def __init__(self, encoder: Encoder, cache: Path | str | None = None) -> None:
-        super().__init__(encoder)
-        self._store = Store(None if cache is None else Folder(cache, EMBEDDINGS, encoder.describe))
+    _form: ClassVar[Form[NDArray[np.float32]]] = Form(
+        "embeddings",
+        _Embeddings,
+        lambda array: _Embeddings(array.shape, np.ascontiguousarray(array, "<f4").tobytes()),
+        lambda record: np.frombuffer(record.values, "<f4").reshape(record.shape),
+    )
 
     def embed_crops(self, image: NDArray[np.uint8], boxes: NDArray[np.float64]) -> NDArray[np.float32]:
         """As the encoder."""
         key = fingerprint(image), hashlib.sha256(np.ascontiguousarray(boxes).tobytes()).hexdigest()
-        (outcome,) = self._store.get([key], lambda _new, _keep: [self.part.embed_crops(image, boxes)])
-        return answer_or_raise(outcome)
+        embeddings: NDArray[np.float32] = self._answer(key, lambda: self.part.embed_crops(image, boxes))
+        return embeddings
 
 
 class KeptLvlm(Kept, Lvlm):
@@ -381,7 +367,7 @@ class KeptLvlm(Kept, Lvlm):
     or the file, to ask again.
 
     Args:
-        lvlm: the language model.
+        part: the language model.
         replies: a `.jsonl` file that keeps them, see `Replies`.
         cache: a folder; without `replies` they are kept in its `replies.jsonl`. With neither: in memory only.
 
@@ -389,21 +375,16 @@ class KeptLvlm(Kept, Lvlm):
         DataError: the file cannot be read or written, or is malformed.
     """
 
-    def __init__(self, lvlm: Lvlm, replies: Path | str | None = None, cache: Path | str | None = None) -> None:
-        super().__init__(lvlm)
+    def __init__(self, part: Lvlm, replies: Path | str | None = None, cache: Path | str | None = None) -> None:
+        self.part = part
         if replies is None and cache is not None:
             replies = Path(cache) / "replies.jsonl"
-        self._parameters = msgspec.json.encode(_but_device(lvlm.describe()), order="deterministic")
+        self._parameters = msgspec.json.encode(_but_device(part.describe()), order="deterministic")
         self._store = Store(None if replies is None else Replies(replies), REPLIES_IN_MEMORY)
 
     def ask_many(
-        self,
-        images: Sequence[NDArray[np.uint8]],
-        text: str,
-        schema: Mapping[str, Any] | None = None,
-        *,
-        arrived: Arrived | None = None,
-    ) -> list[Reply | LvlmError]:
+        self, images: Images, text: str, schema: Schema | None = None, *, arrived: Arrived | None = None
+    ) -> list[Outcome]:
         """For each image the kept reply, a new reply, or the error, in order.
 
         Raises:
@@ -419,13 +400,12 @@ class KeptLvlm(Kept, Lvlm):
                     arrived(i, outcome)
             elif not isinstance(outcome, LvlmError):
                 raise outcome
-        return cast("list[Reply | LvlmError]", outcomes)
+        return cast("list[Outcome]", outcomes)
 
     def describe(self) -> dict[str, Any]:
         """The description of the language model: where replies are kept does not change them."""
-        described: dict[str, Any] = self.part.describe()
-        return described
+        return dict(self.part.describe())
 
-    def _key(self, image: NDArray[np.uint8], text: str, schema: Mapping[str, Any] | None) -> str:
+    def _key(self, image: NDArray[np.uint8], text: str, schema: Schema | None) -> str:
         asked = msgspec.json.encode([fingerprint(image), text, schema])
         return hashlib.sha256(self._parameters + asked).hexdigest()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply
-from earthinstruct_models.lvlm.interface import Arrived
+from earthinstruct_models.lvlm.interface import Arrived, Images, Lvlm, Outcome, Reply, Schema
 
 
 class ScriptedLvlm(Lvlm):
@@ -32,17 +30,12 @@ class ScriptedLvlm(Lvlm):
         self.texts: list[str] = []
 
     @abstractmethod
-    def answer(self, image: NDArray[np.uint8]) -> Reply | LvlmError:
+    def answer(self, image: NDArray[np.uint8]) -> Outcome:
         """The reply about one RGB image, uint8 (height, width, 3), or the error."""
 
     def ask_many(
-        self,
-        images: Sequence[NDArray[np.uint8]],
-        text: str,
-        schema: Mapping[str, Any] | None = None,
-        *,
-        arrived: Arrived | None = None,
-    ) -> list[Reply | LvlmError]:
+        self, images: Images, text: str, schema: Schema | None = None, *, arrived: Arrived | None = None
+    ) -> list[Outcome]:
         """As any language model."""
         self.requests.append(len(images))
         self.texts.append(text)

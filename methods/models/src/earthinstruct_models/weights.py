@@ -38,24 +38,15 @@ Progress = Callable[[int, int | None], None]  # bytes so far, and in total if th
 
 @dataclass(frozen=True)
 class Weights:
-    """A file, or a folder of files, of one trained model.
+    """A file, or a folder of files, of one trained model."""
 
-    Attributes:
-        name: its name in `WEIGHTS`.
-        file: its name in the weights folder.
-        page: where its authors publish it.
-        url: the file itself, or an archive (`.zip`) that contains it; None: a folder, the repository of the page on
-            the Hugging Face Hub.
-        licence: as its authors state it; None: unknown, see the page.
-        sha256: of `file`; None: unknown, or a folder.
-    """
-
-    name: str
-    file: str
-    page: str
+    name: str  # in `WEIGHTS`
+    file: str  # its name in the weights folder
+    page: str  # where its authors publish it
+    # the file itself, or an archive (`.zip`) that contains it; None: a folder, the page's repository on the Hub
     url: str | None = None
-    licence: str | None = None
-    sha256: str | None = None
+    licence: str | None = None  # as its authors state it; None: unknown, see the page
+    sha256: str | None = None  # of `file`; None: unknown, or a folder
 
     @property
     def path(self) -> Path:
@@ -136,7 +127,7 @@ def find_weights(name: str) -> Path:
         UnknownNameError: no such weights.
         DataError: they are not on this machine; says where to get them and where they go.
     """
-    weights = _known(name)
+    weights = known_weights(name)
     if not weights.here:
         raise DataError(f"the weights {name} are not at {weights.path}: {weights.how_to_get}")
     return weights.path
@@ -174,7 +165,7 @@ def fetch(name: str, progress: Progress | None = None, table: Mapping[str, Weigh
         DataError: the server cannot be reached or answers with an error, an address is not https, or a hash differs
             from the known one.
     """
-    weights = _known(name, table)
+    weights = known_weights(name, table)
     target = weights.path
     part = target.with_name(f"{target.name}.part")
     beside = target.with_name(f"{target.name}.sha256")
@@ -254,7 +245,12 @@ def _download_folder(weights: Weights, part: Path) -> None:
         raise DataError(f"{weights.page}: {lacking[0]} was not downloaded; {go_on}")
 
 
-def _known(name: str, table: Mapping[str, Weights] = WEIGHTS) -> Weights:
+def known_weights(name: str, table: Mapping[str, Weights] = WEIGHTS) -> Weights:
+    """The weights of this name.
+
+    Raises:
+        UnknownNameError: no such weights.
+    """
     if name not in table:
         raise UnknownNameError("weights", name, table)
     return table[name]

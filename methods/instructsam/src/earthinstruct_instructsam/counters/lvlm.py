@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, parse_counts
+from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, closed_object, parse_counts
 from earthinstruct_models.store import KeptLvlm
 from numpy.typing import NDArray
 
@@ -69,12 +69,7 @@ def _schema(instruction: Instruction) -> dict[str, Any]:
     number = {"type": "integer"}
     if not instruction.categories:
         return {"type": "object", "additionalProperties": number}
-    return {
-        "type": "object",
-        "properties": dict.fromkeys(instruction.categories, number),
-        "required": list(instruction.categories),
-        "additionalProperties": False,
-    }
+    return closed_object(dict.fromkeys(instruction.categories, number))
 
 
 def _answer(reply: Reply, instruction: Instruction) -> Answer:

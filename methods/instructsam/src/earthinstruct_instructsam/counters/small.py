@@ -41,18 +41,15 @@ class SmallCounter:
         from earthinstruct_instructsam.small.network import PeakNetwork
 
         self.weights = Path(weights) if weights is not None else COUNTER_WEIGHTS
+        make = "make them with `python -m earthinstruct_instructsam.small.train counter`"
         if not self.weights.is_file():
-            raise DataError(
-                f"counter weights {self.weights} do not exist; make them with "
-                "`python -m earthinstruct_instructsam.small.train counter`"
-            )
+            raise DataError(f"counter weights {self.weights} do not exist; {make}")
         network = PeakNetwork(len(CATEGORIES))
         try:
             network.load_state_dict(load_file(self.weights))
         except Exception as error:  # safetensors and torch each raise their own
             raise DataError(
-                f"counter weights {self.weights} do not load: {type(error).__name__}: {str(error)[:300]}; make them "
-                "with `python -m earthinstruct_instructsam.small.train counter`"
+                f"counter weights {self.weights} do not load: {type(error).__name__}: {str(error)[:300]}; {make}"
             ) from error
         self._network = network.to(memory_format=torch.channels_last).eval()
 

@@ -21,17 +21,11 @@ _BACKGROUND_IOU = 0.1  # least IoU of a crop that shows a part of the object; be
 
 @dataclass(frozen=True, eq=False)
 class Crops:
-    """Pictures and their labels.
+    """Pictures and their labels."""
 
-    Attributes:
-        pictures: uint8 (n, side, side, 3), RGB.
-        category: int64 (n,), index into `CATEGORIES`, or `BACKGROUND`.
-        iou: float64 (n,), the IoU of the crop's box with the object it shows most of; 0 for background.
-    """
-
-    pictures: NDArray[np.uint8]
-    category: NDArray[np.int64]
-    iou: NDArray[np.float64]
+    pictures: NDArray[np.uint8]  # (n, side, side, 3), RGB
+    category: NDArray[np.int64]  # (n,), index into `CATEGORIES`, or `BACKGROUND`
+    iou: NDArray[np.float64]  # (n,), of the crop's box with the object it shows most of; 0 for background
 
     def __len__(self) -> int:
         return len(self.category)
@@ -40,13 +34,7 @@ class Crops:
 def crops_of(scenes: Sequence[Scene], proposer: Proposer, side: int, seed: int) -> Crops:
     """Crops of all scenes: of objects, of proposals, of moved, resized and damaged boxes, and of random places.
 
-    At most `_MOST` of a kind are taken from one scene.
-
-    Args:
-        scenes: the scenes to crop.
-        proposer: its proposals are cropped, each labelled by the object that it overlaps most.
-        side: of the pictures, pixels.
-        seed: of all random choices.
+    At most `_MOST` of a kind are taken from one scene. Each crop is labelled by the object that it overlaps most.
     """
     dice = np.random.default_rng(seed)
     parts = []

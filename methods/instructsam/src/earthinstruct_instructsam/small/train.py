@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,19 +37,10 @@ FIGURES = "figures.json"
 def train(
     model: str, output: Path, steps: int, scenes: int, val_scenes: int, seed: int, progress: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Train one of the models and write its weights in half precision.
+    """Train `clip` or `counter`, and write its weights in half precision into the folder `output`, made if missing.
 
-    Args:
-        model: `clip` or `counter`.
-        output: folder, made if missing.
-        steps: batches.
-        scenes: images of split train, from index 0.
-        val_scenes: images of split val, from index 0, for the figures and the counter's thresholds.
-        seed: of all random choices.
-        progress: called with progress messages.
-
-    Returns:
-        The figures on split val.
+    It learns from the first `scenes` images of split train. The first `val_scenes` images of split val set the
+    counter's thresholds and give the figures, which are returned.
     """
     output.mkdir(parents=True, exist_ok=True)
     progress(f"{model}: drawing {scenes} scenes")
@@ -60,9 +51,9 @@ def train(
         tune_thresholds(network, val)
         _save(network, output / COUNTER_WEIGHTS.name)
         return counter_figures(SmallCounter(output / COUNTER_WEIGHTS.name), val)
-    proposer = SegmentsProposer()
     progress("clip: cropping")
-    crops = crops_of(learned, proposer, _side(), seed)
+    side = json.loads(CLIP_CONFIG.read_text(encoding="utf-8"))["vision_cfg"]["image_size"]
+    crops = crops_of(learned, SegmentsProposer(), side, seed)
     progress(f"clip: {len(crops)} crops")
     _save(train_clip(CLIP_CONFIG, crops, steps, seed, progress), output / CLIP_WEIGHTS.name)
     return clip_figures(OpenClipEncoder(output / CLIP_WEIGHTS.name, config=CLIP_CONFIG), val)
@@ -123,21 +114,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
         for name, reached in found.items():
             figures[name] = figures.get(name, {}) | reached
-    for model in _models(chosen.model):
-        steps, scenes = chosen.steps or STEPS[model], chosen.scenes or SCENES[model]
-        how = {"steps": steps, "scenes": scenes, "seed": chosen.seed, "torch": torch.__version__}
-        figures[model] = how | train(model, chosen.output, steps, scenes, chosen.val_scenes, chosen.seed, _say)
+    else:
+        for model in [chosen.model] if chosen.model else STEPS:
+            steps, scenes = chosen.steps or STEPS[model], chosen.scenes or SCENES[model]
+            how = {"steps": steps, "scenes": scenes, "seed": chosen.seed, "torch": torch.__version__}
+            figures[model] = how | train(model, chosen.output, steps, scenes, chosen.val_scenes, chosen.seed, _say)
     path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     _say(f"wrote {path}")
-
-
-def _models(chosen: str | None) -> Iterator[str]:
-    yield from ("counter", "clip") if chosen is None else [chosen] if chosen in STEPS else []
-
-
-def _side() -> int:
-    """Side of the pictures that the CLIP sees, pixels."""
-    return int(json.loads(CLIP_CONFIG.read_text(encoding="utf-8"))["vision_cfg"]["image_size"])
 
 
 def _by_category(values: NDArray[np.float64]) -> dict[str, float]:

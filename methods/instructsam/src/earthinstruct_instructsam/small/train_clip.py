@@ -20,9 +20,7 @@ from torch.nn import functional
 
 from earthinstruct_instructsam.small.crops import BACKGROUND, Crops
 from earthinstruct_instructsam.small.words import (
-    BACKGROUND as BACKGROUND_WORDS,
-)
-from earthinstruct_instructsam.small.words import (
+    BACKGROUND_WORDS,
     CATEGORIES,
     OTHER_OBJECTS,
     PARENT_SYNONYMS,
@@ -48,15 +46,7 @@ _TOKENS = 49405  # byte pairs, without the start and end signs
 
 
 def train_clip(config: Path, crops: Crops, steps: int, seed: int, progress: Callable[[str], None]) -> torch.nn.Module:
-    """Train a CLIP from scratch.
-
-    Args:
-        config: model config in open_clip's format.
-        crops: the training data.
-        steps: batches.
-        seed: of the initial weights, the order and all random changes.
-        progress: called with the losses from time to time.
-    """
+    """Train a CLIP of this config of open_clip from scratch; `progress` gets the losses from time to time."""
     import open_clip
 
     torch.manual_seed(seed)
@@ -92,9 +82,6 @@ def train_clip(config: Path, crops: Crops, steps: int, seed: int, progress: Call
 def text_margins(embed_labels: Callable[[Sequence[str]], NDArray[np.float32]]) -> dict[str, float]:
     """The cosines between names of one category, and between all others.
 
-    Args:
-        embed_labels: unit embeddings of labels, as `OpenClipEncoder.embed_labels`.
-
     Returns:
         `lowest_synonym`: the smallest cosine of a synonym and its own category; `highest_category`: the largest of two
         categories; `highest_other`: the largest of a category and a word that is no category.
@@ -103,11 +90,7 @@ def text_margins(embed_labels: Callable[[Sequence[str]], NDArray[np.float32]]) -
     same = [float((embed_labels(names) @ row).min()) for row, names in zip(categories, SYNONYMS.values(), strict=True)]
     between = categories @ categories.T - 2 * np.eye(len(CATEGORIES))
     others = embed_labels((*BACKGROUND_WORDS, *OTHER_OBJECTS, *PARENTS)) @ categories.T
-    return {
-        "lowest_synonym": min(same),
-        "highest_category": float(between.max()),
-        "highest_other": float(others.max()),
-    }
+    return {"lowest_synonym": min(same), "highest_category": float(between.max()), "highest_other": float(others.max())}
 
 
 class _Sampler:
@@ -122,13 +105,8 @@ class _Sampler:
 
     def batch(self) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised pictures (n, 3, side, side), category (n,) and fit (n,) in [0, 1]."""
-        chosen = np.concatenate(
-            [
-                self._draw(self._objects, BATCH // 2),
-                self._draw(self._parts, BATCH // 4),
-                self._draw(self._background, BATCH // 4),
-            ]
-        )
+        shares = (self._objects, BATCH // 2), (self._parts, BATCH // 4), (self._background, BATCH // 4)
+        chosen = np.concatenate([self._draw(groups, n) for groups, n in shares])
         pictures = torch.from_numpy(self._crops.pictures[chosen]).permute(0, 3, 1, 2).float() / 255
         fit = np.clip((self._crops.iou[chosen] - 0.35) / 0.3, 0, 1)
         return (

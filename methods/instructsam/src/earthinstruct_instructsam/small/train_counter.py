@@ -23,14 +23,7 @@ THRESHOLDS = np.arange(4, 17) * 0.05
 
 
 def train_counter(scenes: Sequence[Scene], steps: int, seed: int, progress: Callable[[str], None]) -> PeakNetwork:
-    """Train a network from scratch.
-
-    Args:
-        scenes: the training data.
-        steps: batches.
-        seed: of the initial weights, the order and the changes of the images.
-        progress: called with the loss from time to time.
-    """
+    """Train a network from scratch; `progress` gets the loss from time to time."""
     torch.manual_seed(seed)
     dice = np.random.default_rng(seed)
     network = PeakNetwork(len(CATEGORIES)).to(memory_format=torch.channels_last)
@@ -85,12 +78,7 @@ def tune_thresholds(network: PeakNetwork, scenes: Sequence[Scene]) -> dict[str, 
 def counting_f1(counts: NDArray[np.int64], truth: NDArray[np.int64]) -> NDArray[np.float64]:
     """F1 of each category over all images, true positives being the smaller of the two counts.
 
-    Args:
-        counts: int64 (images, categories).
-        truth: int64 (images, categories).
-
-    Returns:
-        float64 (categories,) in [0, 1]; 0 for a category that is neither counted nor present.
+    The counts are (images, categories), the result (categories,) in [0, 1]; 0 where nothing is counted or present.
     """
     total = counts.sum(axis=0) + truth.sum(axis=0)
     f1: NDArray[np.float64] = 2 * np.minimum(counts, truth).sum(axis=0) / np.maximum(total, 1)

@@ -121,7 +121,9 @@ class OpenClipEncoder:
 
         new = [label for label in dict.fromkeys(labels) if label not in self._labels]
         if new:
-            sentences = [self.template.format(category=name, article=_article(name)) for name in map(_plain, new)]
+            plain = [label.replace("_", " ") for label in new]
+            articles = ["an" if name[:1].lower() in "aeiou" else "a" for name in plain]
+            sentences = [self.template.format(category=n, article=a) for n, a in zip(plain, articles, strict=True)]
             with torch.inference_mode():
                 features = self._model.encode_text(self._tokenize(sentences).to(self.device), normalize=True)
             self._labels.update(zip(new, features.float().cpu().numpy(), strict=True))
@@ -206,14 +208,6 @@ def named_encoder(
     )
     encoder.name = name
     return encoder
-
-
-def _plain(label: str) -> str:
-    return label.replace("_", " ")
-
-
-def _article(name: str) -> str:
-    return "an" if name[:1].lower() in "aeiou" else "a"
 
 
 def missing_of_architecture(

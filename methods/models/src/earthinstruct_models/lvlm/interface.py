@@ -14,6 +14,9 @@ from earthinstruct.errors import PredictionError
 
 _TEXT_SHOWN = 300
 
+Images = Sequence[NDArray[np.uint8]]  # RGB, (height, width, 3) each, of any sizes
+Schema = Mapping[str, Any]  # a JSON Schema
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -56,13 +59,14 @@ class LvlmError(PredictionError):
         self.reply = reply
 
 
+Outcome = Reply | LvlmError
 Arrived = Callable[[int, Reply], None]
 
 
 class Lvlm(Protocol):
     """A vision-language model. Calls may come from several threads. A subclass defines `ask_many`; `ask` calls it."""
 
-    def ask(self, image: NDArray[np.uint8], text: str, schema: Mapping[str, Any] | None = None) -> Reply:
+    def ask(self, image: NDArray[np.uint8], text: str, schema: Schema | None = None) -> Reply:
         """One reply.
 
         Args:
@@ -79,13 +83,8 @@ class Lvlm(Protocol):
         return outcome
 
     def ask_many(
-        self,
-        images: Sequence[NDArray[np.uint8]],
-        text: str,
-        schema: Mapping[str, Any] | None = None,
-        *,
-        arrived: Arrived | None = None,
-    ) -> list[Reply | LvlmError]:
+        self, images: Images, text: str, schema: Schema | None = None, *, arrived: Arrived | None = None
+    ) -> list[Outcome]:
         """A reply, or the error, for each image, in order.
 
         Args:
@@ -99,6 +98,11 @@ class Lvlm(Protocol):
     def describe(self) -> dict[str, Any]:
         """Parameters that replies depend on, `device` and `weights` [{name, sha256}] if it has any; no credentials."""
         ...
+
+
+def closed_object(members: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON Schema of an object with exactly these members, name -> schema."""
+    return {"type": "object", "properties": dict(members), "required": list(members), "additionalProperties": False}
 
 
 def checked(reply: Reply) -> Reply:
@@ -116,7 +120,7 @@ def checked(reply: Reply) -> Reply:
     return reply
 
 
-def answered(outcomes: Sequence[Reply | LvlmError]) -> list[Reply]:
+def answered(outcomes: Sequence[Outcome]) -> list[Reply]:
     """Return the replies if all came.
 
     Raises:

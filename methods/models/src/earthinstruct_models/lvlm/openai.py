@@ -12,9 +12,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import numpy as np
@@ -22,10 +21,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.results import redacted
-from earthinstruct_models.lvlm.interface import Arrived, Lvlm, LvlmError, Reply, shortened
-
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+from earthinstruct_models.lvlm.interface import Arrived, Images, Lvlm, LvlmError, Outcome, Reply, Schema, shortened
 
 _T = TypeVar("_T")
 _LOG = logging.getLogger(__name__)
@@ -74,6 +70,10 @@ class OpenAiLvlm(Lvlm):
         max_retries: int = 5,
         deadline: float = 600.0,
     ) -> None:
+        try:
+            import openai
+        except ModuleNotFoundError as error:
+            raise EarthInstructError("a language model over a server needs openai: pip install openai") from error
         if image_format not in IMAGE_FORMATS:
             raise UnknownNameError("image format", image_format, IMAGE_FORMATS)
         if reply_format not in REPLY_FORMATS:
@@ -89,27 +89,24 @@ class OpenAiLvlm(Lvlm):
         self._sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
         self._lacking: set[str] = set()  # features that the server does not support
         self._refusal: str | None = None  # the key was refused: no further request is sent
-        self._client, self.server, self._secrets = _client(timeout, max_retries)
+        server, self._secrets = server_of_environment()
+        self._client = openai.AsyncOpenAI(timeout=timeout, max_retries=max_retries, **server)
+        self.server = self._client.base_url.host
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def ask_many(
-        self,
-        images: Sequence[NDArray[np.uint8]],
-        text: str,
-        schema: Mapping[str, Any] | None = None,
-        *,
-        arrived: Arrived | None = None,
-    ) -> list[Reply | LvlmError]:
+        self, images: Images, text: str, schema: Schema | None = None, *, arrived: Arrived | None = None
+    ) -> list[Outcome]:
         """A reply, or the error, for each image, in order; at most `concurrency` requests at once."""
 
-        async def one(i: int, image: NDArray[np.uint8]) -> Reply | LvlmError:
+        async def one(i: int, image: NDArray[np.uint8]) -> Outcome:
             outcome = await self._outcome(image, text, schema)
             if arrived is not None and isinstance(outcome, Reply):
                 arrived(i, outcome)
             return outcome
 
-        async def all_outcomes() -> list[Reply | LvlmError]:
+        async def all_outcomes() -> list[Outcome]:
             tasks = [asyncio.ensure_future(one(i, image)) for i, image in enumerate(images)]
             try:
                 return list(await asyncio.gather(*tasks))
@@ -155,9 +152,7 @@ class OpenAiLvlm(Lvlm):
             future.cancel()
             raise
 
-    async def _outcome(
-        self, image: NDArray[np.uint8], text: str, schema: Mapping[str, Any] | None
-    ) -> Reply | LvlmError:
+    async def _outcome(self, image: NDArray[np.uint8], text: str, schema: Schema | None) -> Outcome:
         import openai
 
         async with self._turn:
@@ -185,7 +180,7 @@ class OpenAiLvlm(Lvlm):
                 return LvlmError(f"{self._where}: not a chat completion ({type(error).__name__})")
             return self._reply(completion, time.perf_counter() - started)
 
-    async def _completion(self, content: list[dict[str, Any]], schema: Mapping[str, Any] | None) -> Any:
+    async def _completion(self, content: list[dict[str, Any]], schema: Schema | None) -> Any:
         """The server's answer. A feature that the server refuses is left out, also in later requests."""
         import openai
 
@@ -201,7 +196,7 @@ class OpenAiLvlm(Lvlm):
                 _LOG.warning("%s does not support %s; later requests leave it out", self._where, _CALLED[lack])
                 self._lacking.add(lack)
 
-    def _options(self, schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _options(self, schema: Schema | None) -> dict[str, Any]:
         options: dict[str, Any] = {name: value for name, value in self._sampling.items() if value is not None}
         if "max_tokens" in self._lacking:
             options["max_completion_tokens"] = options.pop("max_tokens")
@@ -215,13 +210,13 @@ class OpenAiLvlm(Lvlm):
             options["response_format"] = {"type": "json_schema", "json_schema": wanted}
         return options
 
-    def _reply(self, completion: Any, seconds: float) -> Reply | LvlmError:
+    def _reply(self, completion: Any, seconds: float) -> Outcome:
         try:
             message, finish = completion.choices[0].message, completion.choices[0].finish_reason
             refusal = getattr(message, "refusal", None)
             refused = bool(refusal) or finish == "content_filter"
             return Reply(
-                text=_words(refusal if refusal else message.content),
+                text=_words(refusal or message.content),
                 input_tokens=_whole(completion.usage, "prompt_tokens"),
                 output_tokens=_whole(completion.usage, "completion_tokens"),
                 seconds=seconds,
@@ -236,25 +231,12 @@ class OpenAiLvlm(Lvlm):
         return f"model {self.model!r} at {self.server}"
 
 
-@dataclass(frozen=True)
-class Server:
-    """Where requests go.
-
-    Attributes:
-        key: the API key; empty: none.
-        address: of the server; None: OpenAI's.
-        headers: sent with every request.
-        secrets: texts that must never be shown, the longest first.
-    """
-
-    key: str
-    address: str | None
-    headers: Mapping[str, str]
-    secrets: tuple[str, ...]
-
-
-def server_of_environment() -> Server:
+def server_of_environment() -> tuple[dict[str, Any], list[str]]:
     """The server that the environment variables name.
+
+    Returns:
+        Its key, address and headers, as arguments of openai's client, and texts that must never be shown, the longest
+        first.
 
     Raises:
         EarthInstructError: a variable is missing or malformed.
@@ -263,8 +245,7 @@ def server_of_environment() -> Server:
     key = os.environ.get(KEY, "").strip()
     if not key and not address:
         raise EarthInstructError(
-            f"a language model over a server needs a key: set the environment variable {KEY} (and {ADDRESS} for a "
-            "server that is not OpenAI's)"
+            f"environment variable {KEY} or {ADDRESS}: set the key, or the address of a server that is not OpenAI's"
         )
     if not (key.isascii() and key.isprintable()):
         raise EarthInstructError(f"the environment variable {KEY} has characters that no key has; set it anew")
@@ -282,24 +263,8 @@ def server_of_environment() -> Server:
             headers["Authorization"] = "Basic " + base64.b64encode(unquote(user).encode()).decode()
             secrets += [user, unquote(user), unquote(user).partition(":")[2], headers["Authorization"]]
         address = urlunsplit((parts.scheme, host, parts.path, "", ""))
-    return Server(key, address or None, headers, tuple(sorted(filter(None, secrets), key=len, reverse=True)))
-
-
-def _client(timeout: float, max_retries: int) -> tuple[AsyncOpenAI, str, tuple[str, ...]]:
-    """A client, the name of its server, and the secrets."""
-    try:
-        import openai
-    except ModuleNotFoundError as error:
-        raise EarthInstructError("a language model over a server needs openai: pip install openai") from error
-    server = server_of_environment()
-    client = openai.AsyncOpenAI(
-        api_key=server.key or "none",
-        base_url=server.address,
-        timeout=timeout,
-        max_retries=max_retries,
-        default_headers=server.headers,
-    )
-    return client, client.base_url.host, server.secrets
+    server = {"api_key": key or "none", "base_url": address or None, "default_headers": headers}
+    return server, sorted(filter(None, secrets), key=len, reverse=True)
 
 
 def _message(image: NDArray[np.uint8], text: str, image_format: str) -> list[dict[str, Any]]:

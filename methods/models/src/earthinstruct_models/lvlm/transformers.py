@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct_models.devices import best_device
-from earthinstruct_models.lvlm.interface import Arrived, Lvlm, LvlmError, Reply
+from earthinstruct_models.lvlm.interface import Arrived, Images, Lvlm, LvlmError, Outcome, Reply, Schema
 from earthinstruct_models.pretrained import load_model, load_processor, weight_files
 from earthinstruct_models.weights import file_sha256
 
@@ -63,11 +60,7 @@ class TransformersLvlm(Lvlm):
         self._pixels = {"min_pixels": min_pixels, "max_pixels": max_pixels}
         self._files = weight_files(self.folder)
         self._model = load_model(
-            self.folder,
-            "AutoModelForImageTextToText",
-            "a language model that sees",
-            dtype=dtype,
-            device_map=device_map,
+            self.folder, "AutoModelForImageTextToText", "a language model that sees", dtype=dtype, device_map=device_map
         )
         self._processor = _processor(self.folder, self._pixels)
         if device_map is None:
@@ -75,15 +68,10 @@ class TransformersLvlm(Lvlm):
         self._turn = threading.Lock()
 
     def ask_many(
-        self,
-        images: Sequence[NDArray[np.uint8]],
-        text: str,
-        schema: Mapping[str, Any] | None = None,
-        *,
-        arrived: Arrived | None = None,
-    ) -> list[Reply | LvlmError]:
+        self, images: Images, text: str, schema: Schema | None = None, *, arrived: Arrived | None = None
+    ) -> list[Outcome]:
         """A reply, or the error, for each image, in order; `batch_size` images at once."""
-        outcomes: list[Reply | LvlmError] = []
+        outcomes: list[Outcome] = []
         for start in range(0, len(images), self.batch_size):
             for outcome in self._outcomes(images[start : start + self.batch_size], text):
                 if arrived is not None and isinstance(outcome, Reply):
@@ -106,7 +94,7 @@ class TransformersLvlm(Lvlm):
             "weights": [{"name": file.name, "sha256": file_sha256(file)} for file in self._files],
         }
 
-    def _outcomes(self, images: Sequence[NDArray[np.uint8]], text: str) -> list[Reply | LvlmError]:
+    def _outcomes(self, images: Images, text: str) -> list[Outcome]:
         """The replies to a batch. If it fails, its halves are tried: one image or lack of memory may be the cause."""
         try:
             with self._turn:
@@ -118,7 +106,7 @@ class TransformersLvlm(Lvlm):
         middle = len(images) // 2
         return self._outcomes(images[:middle], text) + self._outcomes(images[middle:], text)
 
-    def _generate(self, images: Sequence[NDArray[np.uint8]], text: str) -> list[Reply]:
+    def _generate(self, images: Images, text: str) -> list[Reply]:
         import torch
 
         started = time.perf_counter()
@@ -137,7 +125,7 @@ class TransformersLvlm(Lvlm):
         sent = inputs["attention_mask"].sum(dim=1).tolist()
         return [self._reply(tokens, n, seconds) for tokens, n in zip(written, sent, strict=True)]
 
-    def _inputs(self, images: Sequence[NDArray[np.uint8]], text: str) -> Any:
+    def _inputs(self, images: Images, text: str) -> Any:
         from PIL import Image
 
         content = [{"type": "image"}, {"type": "text", "text": text}]

@@ -31,14 +31,9 @@ def distinct(regions: NDArray[np.float64] | list[RLE], overlap: float, limit: in
 
 
 def without_duplicates(proposals: Proposals, overlap: float) -> Proposals:
-    """Drop every proposal whose IoU with a better kept proposal is larger than `overlap`.
+    """Drop every proposal whose IoU with a better kept proposal is larger than `overlap`, in [0, 1].
 
-    Args:
-        proposals: best first; compared by their masks if present, else by their boxes.
-        overlap: an IoU in [0, 1].
-
-    Returns:
-        The kept proposals, in order.
+    The proposals, best first, are compared by their masks if present, else by their boxes.
 
     >>> without_duplicates(Proposals([[0, 0, 10, 10], [0, 0, 10, 9], [5, 5, 9, 9]]), 0.5).boxes.tolist()
     [[0.0, 0.0, 10.0, 10.0], [5.0, 5.0, 9.0, 9.0]]

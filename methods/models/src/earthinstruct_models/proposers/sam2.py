@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,31 +35,10 @@ DTYPES = ("float32", "bfloat16")
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 _LOW_RES_LIMIT = 32.0  # bound of the logits that are returned to the decoder
-_PIXELS_AT_ONCE = {
-    "cpu": 1 << 22,
-    "cuda": 1 << 27,
-    "mps": 1 << 25,
-}  # of enlarged masks; on a CPU they stay in its cache
-
-_WHOLE = {
-    "points_per_side": 1,
-    "points_per_batch": 1,
-    "crops_per_batch": 1,
-    "crop_n_layers": 0,
-    "crop_n_points_downscale_factor": 1,
-    "max_proposals": 1,
-}  # the smallest value of each
-_REAL = (
-    "pred_iou_thresh",
-    "stability_score_thresh",
-    "stability_score_offset",
-    "box_nms_thresh",
-    "crop_nms_thresh",
-    "crop_overlap_ratio",
-)
-_SWITCHES = ("use_m2m", "fill_holes")
+_PIXELS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 27, "mps": 1 << 25}  # of enlarged masks; on a CPU they fit its cache
 
 
+@dataclass(eq=False)
 class Sam2Proposer:
     """Proposes what SAM2 segments from a grid of points, in the image and in crops of it.
 
@@ -93,57 +72,40 @@ class Sam2Proposer:
         UnknownNameError: no such model or dtype.
     """
 
-    def __init__(
-        self,
-        checkpoint: Path | str,
-        model: str = "sam2_hiera_l",
-        device: str | None = None,
-        dtype: str | None = None,
-        *,
-        points_per_side: int = 24,
-        points_per_batch: int = 64,
-        crops_per_batch: int = 16,
-        pred_iou_thresh: float = 0.75,
-        stability_score_thresh: float = 0.75,
-        stability_score_offset: float = 1.0,
-        box_nms_thresh: float = 0.5,
-        crop_n_layers: int = 1,
-        crop_nms_thresh: float = 0.7,
-        crop_overlap_ratio: float = 512 / 1500,
-        crop_n_points_downscale_factor: int = 1,
-        use_m2m: bool = False,
-        fill_holes: bool = True,
-        max_proposals: int = 200,
-    ) -> None:
-        self.checkpoint = Path(checkpoint)
-        self.model = str(model)
-        self.points_per_side = points_per_side
-        self.points_per_batch = points_per_batch
-        self.crops_per_batch = crops_per_batch
-        self.pred_iou_thresh = pred_iou_thresh
-        self.stability_score_thresh = stability_score_thresh
-        self.stability_score_offset = stability_score_offset
-        self.box_nms_thresh = box_nms_thresh
-        self.crop_n_layers = crop_n_layers
-        self.crop_nms_thresh = crop_nms_thresh
-        self.crop_overlap_ratio = crop_overlap_ratio
-        self.crop_n_points_downscale_factor = crop_n_points_downscale_factor
-        self.use_m2m = use_m2m
-        self.fill_holes = fill_holes
-        self.max_proposals = max_proposals
+    checkpoint: Path | str
+    model: str = "sam2_hiera_l"
+    device: str | None = None
+    dtype: str | None = None
+    _: KW_ONLY
+    points_per_side: int = 24
+    points_per_batch: int = 64
+    crops_per_batch: int = 16
+    pred_iou_thresh: float = 0.75
+    stability_score_thresh: float = 0.75
+    stability_score_offset: float = 1.0
+    box_nms_thresh: float = 0.5
+    crop_n_layers: int = 1
+    crop_nms_thresh: float = 0.7
+    crop_overlap_ratio: float = 512 / 1500
+    crop_n_points_downscale_factor: int = 1
+    use_m2m: bool = False
+    fill_holes: bool = True
+    max_proposals: int = 200
+
+    def __post_init__(self) -> None:
         self._check_parameters()
-        if dtype is not None and dtype not in DTYPES:
-            raise UnknownNameError("dtype", dtype, DTYPES)
-        network = load_model(self.checkpoint, self.model)
+        if self.dtype is not None and self.dtype not in DTYPES:
+            raise UnknownNameError("dtype", self.dtype, DTYPES)
+        network = load_model(Path(self.checkpoint), self.model)
 
         import torch
         from sam2.utils.amg import build_all_layer_point_grids
 
-        self.device = torch.device(device or best_device())
-        self.dtype = dtype or _best_dtype(self.device.type)
-        self._network = network.to(self.device)
+        self._device = torch.device(self.device or best_device())
+        self._dtype = self.dtype or _best_dtype(self._device.type)
+        self._network = network.to(self._device)
         self._grids: list[NDArray[np.float64]] = build_all_layer_point_grids(
-            points_per_side, crop_n_layers, crop_n_points_downscale_factor
+            self.points_per_side, self.crop_n_layers, self.crop_n_points_downscale_factor
         )
 
     def propose(self, image: NDArray[np.uint8]) -> Proposals:
@@ -167,27 +129,32 @@ class Sam2Proposer:
 
     def describe(self) -> dict[str, Any]:
         """Model, device, parameters and weights."""
+        checkpoint = Path(self.checkpoint)
         return {
             "proposer": "sam2",
             "model": Path(self.model).name,
-            "device": str(self.device),
-            "dtype": self.dtype,
-            **{name: getattr(self, name) for name in (*_WHOLE, *_REAL, *_SWITCHES)},
-            "weights": [{"name": self.checkpoint.name, "sha256": file_sha256(self.checkpoint)}],
+            "device": str(self._device),
+            "dtype": self._dtype,
+            **self._tuning,
+            "weights": [{"name": checkpoint.name, "sha256": file_sha256(checkpoint)}],
         }
 
+    @property
+    def _tuning(self) -> dict[str, Any]:
+        """The parameters of the algorithm."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.kw_only}
+
     def _check_parameters(self) -> None:
-        for name, least in _WHOLE.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        for name, value in self._tuning.items():
+            kind, least = type(getattr(Sam2Proposer, name)), int(name != "crop_n_layers")
+            if kind is bool and not isinstance(value, bool):
+                raise EarthInstructError(f"{name} must be true or false, got {value!r}")
+            if kind is int and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise EarthInstructError(f"{name} must be an integer >= {least}, got {value!r}")
-        for name in _REAL:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            if kind is float and (
+                isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)
+            ):
                 raise EarthInstructError(f"{name} must be a number, got {value!r}")
-        for name in _SWITCHES:
-            if not isinstance(getattr(self, name), bool):
-                raise EarthInstructError(f"{name} must be true or false, got {getattr(self, name)!r}")
         if not 0 <= self.crop_overlap_ratio < 1:
             raise EarthInstructError(f"crop_overlap_ratio must be in [0, 1), got {self.crop_overlap_ratio!r}")
         if self.points_per_side < self.crop_n_points_downscale_factor**self.crop_n_layers:
@@ -202,7 +169,7 @@ class Sam2Proposer:
         from sam2.utils.amg import generate_crop_boxes
 
         height, width = image.shape[:2]
-        pixels = torch.tensor(image, device=self.device).permute(2, 0, 1)
+        pixels = torch.tensor(image, device=self._device).permute(2, 0, 1)
         boxes, layers = generate_crop_boxes((height, width), self.crop_n_layers, self.crop_overlap_ratio)
         return [
             _Crop(index, (height, width), (x0, y0, x1, y1), layer, pixels[:, y0:y1, x0:x1])
@@ -239,17 +206,16 @@ class Sam2Proposer:
         from torchvision.ops import nms
 
         # divided by the sides again, in single precision: the official generator rounds here
-        absolute = torch.tensor(self._grids[crop.layer] * crop.sides, dtype=torch.float32, device=self.device)
-        sides = torch.tensor(crop.sides, dtype=torch.float32, device=self.device)
+        absolute = torch.tensor(self._grids[crop.layer] * crop.sides, dtype=torch.float32, device=self._device)
+        sides = torch.tensor(crop.sides, dtype=torch.float32, device=self._device)
         points = absolute / sides * self._network.image_size
         regions = _Regions.joined(
             [self._filtered(crop, *self._decode(levels, batch)) for batch in self._batches(points)]
         )
         return regions.take(nms(regions.boxes.float(), regions.predicted_iou, self.box_nms_thresh))
 
-    def _batches(self, points: Tensor) -> tuple[Tensor, ...]:
-        batches: tuple[Tensor, ...] = points.split(self.points_per_batch)  # type: ignore[no-untyped-call]
-        return batches
+    def _batches(self, points: Tensor) -> Any:
+        return points.split(self.points_per_batch)  # type: ignore[no-untyped-call]
 
     def _decode(self, levels: list[Tensor], points: Tensor) -> tuple[Tensor, Tensor]:
         """Three masks for each point (x, y): logits (masks, rows, columns) and predicted IoUs (masks,)."""
@@ -269,7 +235,7 @@ class Sam2Proposer:
         """One pass of the decoder: (points, masks a point, rows, columns) and (points, masks a point)."""
         import torch
 
-        labels = torch.ones(len(points), 1, dtype=torch.int32, device=self.device)
+        labels = torch.ones(len(points), 1, dtype=torch.int32, device=self._device)
         with self._autocast():
             prompts = self._network.sam_prompt_encoder
             sparse, dense = prompts(points=(points[:, None], labels), boxes=None, masks=masks)
@@ -315,7 +281,7 @@ class Sam2Proposer:
         from torch.nn.functional import interpolate
 
         width, height = crop.sides
-        at_once = max(1, _PIXELS_AT_ONCE[self.device.type] // (height * width))
+        at_once = max(1, _PIXELS_AT_ONCE[self._device.type] // (height * width))
         for start in range(0, len(logits), at_once):
             part = logits[None, start : start + at_once].float()
             yield interpolate(part, (height, width), mode="bilinear", align_corners=False)[0]
@@ -328,10 +294,12 @@ class Sam2Proposer:
         import torch
         from torchvision.ops import nms
 
-        corners = torch.cat([regions.boxes + regions.boxes.new_tensor(regions.crop.offset) for regions in found])
-        kept = torch.arange(len(corners), device=self.device)
+        corners = torch.cat([regions.boxes + regions.boxes.new_tensor(regions.crop.box[:2] * 2) for regions in found])
+        kept = torch.arange(len(corners), device=self._device)
         if self.crop_n_layers > 0:
-            area = torch.cat([regions.boxes.new_full((len(regions),), regions.crop.area) for regions in found])
+            area = torch.cat(
+                [regions.boxes.new_full((len(regions),), math.prod(regions.crop.sides)) for regions in found]
+            )
             kept = nms(corners.float(), 1 / area, self.crop_nms_thresh)
         score = np.mean(
             [
@@ -342,7 +310,7 @@ class Sam2Proposer:
         )
         score = np.nan_to_num(score)  # the stability of an empty mask is undefined
         best = np.argsort(-score, kind="stable")[: self.max_proposals]
-        kept = kept[torch.tensor(best, device=self.device)]
+        kept = kept[torch.tensor(best, device=self._device)]
         boxes = corners[kept].cpu().numpy().astype(np.float64)
         boxes[:, 2:] -= boxes[:, :2]
         return boxes, self._masks(found, kept.cpu().numpy()), score[best]
@@ -355,7 +323,7 @@ class Sam2Proposer:
         first = 0
         for regions in found:
             own = np.flatnonzero((chosen >= first) & (chosen < first + len(regions)))
-            logits = regions.logits[torch.tensor(chosen[own] - first, device=self.device)]
+            logits = regions.logits[torch.tensor(chosen[own] - first, device=self._device)]
             mask, start, end = self._runs(regions.crop, logits)
             owners.append(own[mask])
             starts.append(start)
@@ -384,28 +352,20 @@ class Sam2Proposer:
     def _autocast(self) -> AbstractContextManager[Any]:
         import torch
 
-        if self.dtype == "float32":
+        if self._dtype == "float32":
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=getattr(torch, self.dtype))
+        return torch.autocast(self._device.type, dtype=getattr(torch, self._dtype))
 
 
 @dataclass(frozen=True, eq=False)
 class _Crop:
-    """A crop of an image.
+    """A crop of an image."""
 
-    Attributes:
-        image: index of the image.
-        image_size: (height, width), pixels.
-        box: corners (left, top, right, bottom) in the image.
-        layer: crop layer; 0: the whole image.
-        pixels: uint8 (3, height, width), on the device.
-    """
-
-    image: int
-    image_size: tuple[int, int]
-    box: tuple[int, int, int, int]
-    layer: int
-    pixels: Tensor
+    image: int  # index of the image
+    image_size: tuple[int, int]  # (height, width), pixels
+    box: tuple[int, int, int, int]  # corners (left, top, right, bottom) in the image
+    layer: int  # crop layer; 0: the whole image
+    pixels: Tensor  # uint8 (3, height, width), on the device
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -413,34 +373,16 @@ class _Crop:
         x0, y0, x1, y1 = self.box
         return x1 - x0, y1 - y0
 
-    @property
-    def area(self) -> int:
-        """Pixels."""
-        return math.prod(self.sides)
-
-    @property
-    def offset(self) -> tuple[int, int, int, int]:
-        """The offset from corners in the crop to corners in the image."""
-        return self.box[:2] * 2
-
 
 @dataclass(frozen=True, eq=False)
 class _Regions:
-    """n masks of one crop, on the device.
-
-    Attributes:
-        crop: the crop.
-        logits: (n, rows, columns), at the decoder's resolution.
-        boxes: int64 (n, 4), corners in the crop, of the first and the last pixel.
-        predicted_iou: float32 (n,).
-        stability: float32 (n,).
-    """
+    """n masks of one crop, on the device."""
 
     crop: _Crop
-    logits: Tensor
-    boxes: Tensor
-    predicted_iou: Tensor
-    stability: Tensor
+    logits: Tensor  # (n, rows, columns), at the decoder's resolution
+    boxes: Tensor  # int64 (n, 4), corners in the crop, of the first and the last pixel
+    predicted_iou: Tensor  # float32 (n,)
+    stability: Tensor  # float32 (n,)
 
     def __len__(self) -> int:
         return len(self.boxes)

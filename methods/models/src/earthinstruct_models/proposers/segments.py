@@ -37,32 +37,14 @@ _OVERLAP = 0.6  # of two proposals with a larger box IoU, the lower ranked one i
 _CANDIDATES_PER_IMAGE = 900  # best candidates that are filled and compared
 
 # Logistic regression on scenes train: does a region cover an object with IoU >= 0.5? `_ALONE` uses only the region, in
-# the order of `_features`; `_TOGETHER` also the number of likely regions of its shape, see `_score`.
+# the order of `_features`; `_TOGETHER` and `_OF_COMPANY` also the number of likely regions of its shape, see `_score`.
 _ALONE = np.array(
     [-5.291, 2.363, 1.32, -0.725, -0.745, 0.664, 0.421, 1.985, 0.205, -0.732, 0.112, 0.119, 0.543, 0.391, 2.219]
 )
 _TOGETHER = np.array(
-    [
-        -5.526,
-        2.12,
-        1.288,
-        -0.302,
-        -0.541,
-        0.416,
-        -0.446,
-        0.948,
-        0.239,
-        -0.29,
-        0.135,
-        0.117,
-        0.246,
-        0.385,
-        1.989,
-        0.842,
-        -0.191,
-        -0.001,
-    ]
+    [-5.526, 2.12, 1.288, -0.302, -0.541, 0.416, -0.446, 0.948, 0.239, -0.29, 0.135, 0.117, 0.246, 0.385, 1.989]
 )
+_OF_COMPANY = np.array([0.842, -0.191, -0.001])
 _COMPANY = 500  # likely regions that are counted
 _SHAPE = [2, 6, 9]  # size, fill and elongation among the features
 _SHAPE_SCALES = np.array([5.0, 8.0, 5.0])
@@ -146,23 +128,14 @@ class _Cut:
 
 @dataclass(eq=False)
 class Candidates:
-    """Regions from one source: each consists of the pixels whose number in `labels` is in [first, last).
+    """Regions from one source: each consists of the pixels whose number in `labels` is in [first, last)."""
 
-    Attributes:
-        labels: int64 (height, width).
-        first: int64 (n,).
-        last: int64 (n,).
-        bounds: int64 (n, 4): top, left, bottom, right.
-        areas: float64 (n,), pixels, without the holes.
-        features: float64 (n, features), see `_features`.
-    """
-
-    labels: Integers
-    first: Integers
-    last: Integers
-    bounds: Integers
-    areas: Floats
-    features: Floats
+    labels: Integers  # (height, width)
+    first: Integers  # (n,)
+    last: Integers  # (n,)
+    bounds: Integers  # (n, 4): top, left, bottom, right
+    areas: Floats  # (n,), pixels, without the holes
+    features: Floats  # (n, features), see `_features`
 
     def __len__(self) -> int:
         return len(self.areas)
@@ -229,9 +202,13 @@ def _basins(picture: NDArray[np.float32], most: int) -> Integers:
 
 def _neighbours(labels: Integers, n: int) -> tuple[Integers, Integers]:
     """The pairs of touching labels in [0, n), each once, the smaller label first."""
+    return _distinct(*_beside(labels), n)
+
+
+def _beside(labels: Integers) -> tuple[Integers, Integers]:
+    """The labels of each pixel and of the next one down and, after those, to the right."""
     a = np.concatenate([labels[:-1].ravel(), labels[:, :-1].ravel()])
-    b = np.concatenate([labels[1:].ravel(), labels[:, 1:].ravel()])
-    return _distinct(a, b, n)
+    return a, np.concatenate([labels[1:].ravel(), labels[:, 1:].ravel()])
 
 
 def _distinct(a: Integers, b: Integers, n: int) -> tuple[Integers, Integers]:
@@ -247,13 +224,7 @@ def _ward(size: Floats, mean: Floats, a: Integers, b: Integers) -> Floats:
 
 
 def _grow(size: Floats, mean: Floats, a: Integers, b: Integers) -> tuple[Integers, Floats]:
-    """Merge neighbours, the cheapest pair first, until one region is left.
-
-    Args:
-        size: float64 (n,), pixels.
-        mean: float64 (n, 3), colours.
-        a: int64 (pairs,), with `b` the regions that touch.
-        b: int64 (pairs,).
+    """Merge neighbours, the cheapest pair first, until one region is left; regions `a` and `b`, (pairs,), touch.
 
     Returns:
         int64 (n - 1, 2), the two parts of nodes n, n + 1, ..., and float64 (n - 1,), the cost of each merge.
@@ -346,18 +317,13 @@ def _contour_candidates(contour: NDArray[np.bool_], pixels: _Pixels) -> Candidat
 
 @dataclass(frozen=True, eq=False)
 class _Pixels:
-    """The values that are summed over the pixels of a region.
+    """The values that are summed over the pixels of a region."""
 
-    Attributes:
-        picture: float32 (height, width, 3), brightness and two colour differences.
-        columns: 11 arrays of height x width values: one; x, y, xx, yy, xy; the three colours; brightness squared; the
-            squared colour differences together.
-        steps: the change of colour from each pixel to the next one down and, after those, to the right.
-    """
-
-    picture: NDArray[np.float32]
+    picture: NDArray[np.float32]  # (height, width, 3), brightness and two colour differences
+    # 11 arrays of height x width values: one; x, y, xx, yy, xy; the three colours; brightness squared; the squared
+    # colour differences together
     columns: list[Floats]
-    steps: Floats
+    steps: Floats  # the change of colour from each pixel to the next one down and, after those, to the right
 
     @staticmethod
     def of(image: NDArray[np.uint8]) -> _Pixels:
@@ -383,13 +349,10 @@ class _Pixels:
             label, and float64 (places, 3), what the place adds to a border.
         """
         flat = labels.ravel()
-        if skip_zero:  # most of the image, and its sums are not needed
-            inside = np.flatnonzero(flat)
-            sums = [np.bincount(flat[inside], column[inside], n) for column in self.columns]
-        else:
-            sums = [np.bincount(flat, column, n) for column in self.columns]
-        a = np.concatenate([labels[:-1].ravel(), labels[:, :-1].ravel()])
-        b = np.concatenate([labels[1:].ravel(), labels[:, 1:].ravel()])
+        # 0 is most of the image, and its sums are not needed
+        inside = np.flatnonzero(flat) if skip_zero else slice(None)
+        sums = [np.bincount(flat[inside], column[inside], n) for column in self.columns]
+        a, b = _beside(labels)
         border = np.flatnonzero(a != b)
         a, b, steps = a[border], b[border], self.steps[border]
         ends = np.concatenate([a, b])
@@ -408,12 +371,9 @@ def _bounds(labels: Integers, n: int) -> Integers:
 
 
 def _features(sums: Floats, stability: Floats, *, contour: bool) -> Floats:
-    """The features of the score, each about within [-3, 3].
+    """The features of the score, each about within [-3, 3], from the sums of `_Pixels.sums`, (n, 14).
 
-    Args:
-        sums: float64 (n, 14), see `_Pixels.sums`.
-        stability: float64 (n,), the logarithm of the cost of the next merge over that of the last one.
-        contour: whether the regions come from contours.
+    `stability`, (n,), is the logarithm of the cost of the next merge over that of the last one.
     """
     area = np.maximum(sums[:, 0], 1)
     mean = sums[:, 1:3] / area[:, None]
@@ -465,7 +425,7 @@ def _score(features: Floats) -> Floats:
     distance = square[:, None] + square[likely] - 2 * shape @ shape[likely].T
     company = np.log1p(np.exp(-distance / 2) @ alone[likely])
     more = np.stack([company, company * features[:, 2], company**2], axis=1)
-    return _logistic(features @ _TOGETHER[:-3] + more @ _TOGETHER[-3:])
+    return _logistic(features @ _TOGETHER + more @ _OF_COMPANY)
 
 
 def _logistic(value: Floats) -> Floats:

@@ -1,0 +1,71 @@
+"""The common base of methods that ask a language model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, ClassVar
+
+import numpy as np
+from earthinstruct_models.parts import TABLES, Parts, Tables, lacking
+from numpy.typing import NDArray
+
+from earthinstruct.contract import Instruction, Prediction
+from earthinstruct.tasks import Task
+
+
+class LvlmMethod(ABC):
+    """A method that asks a language model, about several images at once.
+
+    Args:
+        chosen: part -> the name of a choice in `tables`, or a part object.
+        parameters: of the parts, as `part.key`.
+    """
+
+    name: str
+    parts: ClassVar[tuple[str, ...]] = ("lvlm",)
+    tables: ClassVar[Tables] = TABLES
+
+    def __init__(self, chosen: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
+        self._parts = Parts(self.name, chosen, parameters, self.tables)
+
+    def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
+        """Predict one RGB image, uint8 (height, width, 3); raises what `predict_batch` raises."""
+        (prediction,) = self.predict_batch([image], instruction)
+        return prediction
+
+    @abstractmethod
+    def predict_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction, /) -> list[Prediction]:
+        """Predict several images; the language model gets them together.
+
+        Raises:
+            LvlmError: no usable reply came about one of the images; the replies about the others are kept.
+        """
+
+    def skip(self, task: Task) -> str | None:
+        """None: a language model takes every task."""
+        return None
+
+    def parameters(self) -> dict[str, Any]:
+        """The parameters besides those of the parts."""
+        return {}
+
+    def describe(self) -> dict[str, Any]:
+        """The descriptions of the parts."""
+        about = self._parts.describe()
+        return {
+            **about,
+            "version": version("earthinstruct-baselines"),
+            "parameters": {**self.parameters(), **about["parameters"]},
+            "notes": self._parts.notes,
+        }
+
+    def close(self) -> None:
+        """Close the parts."""
+        self._parts.close()
+
+    @classmethod
+    def missing(cls, **parameters: Any) -> list[str]:
+        """What the method lacks on this machine, and how to get it; parameters as for the class."""
+        return lacking(cls, cls.parts, parameters, cls.tables)
