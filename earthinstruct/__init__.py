@@ -6,7 +6,7 @@ import importlib as _importlib
 import typing as _typing
 
 if _typing.TYPE_CHECKING:
-    from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, Proposals, Usage
+    from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, PredictionError, Proposals, Usage
     from earthinstruct.datasets import (
         draw_scenes,
         fetch_dataset,
@@ -17,7 +17,7 @@ if _typing.TYPE_CHECKING:
         prepare_dior,
         prepare_nwpu,
     )
-    from earthinstruct.errors import EarthInstructError, PredictionError
+    from earthinstruct.errors import EarthInstructError
     from earthinstruct.metrics import Value, list_metrics
     from earthinstruct.registry import list_methods, missing_for
     from earthinstruct.reporting import report
@@ -66,7 +66,7 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "contract": ("ControlMethod", "Instruction", "Method", "Prediction", "Proposals", "Usage"),
+    "contract": ("ControlMethod", "Instruction", "Method", "Prediction", "PredictionError", "Proposals", "Usage"),
     "datasets": (
         "draw_scenes",
         "fetch_dataset",
@@ -77,7 +77,7 @@ _ROOMS = {
         "prepare_dior",
         "prepare_nwpu",
     ),
-    "errors": ("EarthInstructError", "PredictionError"),
+    "errors": ("EarthInstructError",),
     "metrics": ("Value", "list_metrics"),
     "registry": ("list_methods", "missing_for"),
     "reporting": ("report",),

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from earthinstruct.errors import ContractError, UnknownNameError
+from earthinstruct.errors import ContractError, EarthInstructError, UnknownNameError
 from earthinstruct.regions import RLE, check_rle, decode_rles
 
 Setting = Literal["open_vocabulary", "open_ended", "open_subclass"]
@@ -118,6 +118,19 @@ class Usage:
             input_tokens += usage.input_tokens
             output_tokens += usage.output_tokens
         return Usage(seconds, input_tokens, output_tokens, events)
+
+
+class PredictionError(EarthInstructError):
+    """A method could not predict an image, but spent time or tokens on it.
+
+    Args:
+        message: the reason.
+        usage: the seconds and tokens spent, stored in the record of the failure. None if unknown.
+    """
+
+    def __init__(self, message: str, usage: Usage | None = None) -> None:
+        super().__init__(message)
+        self.usage = usage
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,10 +12,7 @@ import numbers
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
-
-if TYPE_CHECKING:
-    from earthinstruct.contract import Usage
+from typing import Any, ParamSpec, TypeVar
 
 _NAMES_SHOWN = 25
 _P = ParamSpec("_P")
@@ -32,19 +29,6 @@ class DataError(EarthInstructError):
 
 class ContractError(EarthInstructError, ValueError):
     """A value breaks the contract between a method and the benchmark."""
-
-
-class PredictionError(EarthInstructError):
-    """A method could not predict an image, but spent time or tokens on it.
-
-    Args:
-        message: the reason.
-        usage: the seconds and tokens spent, stored in the record of the failure. None if unknown.
-    """
-
-    def __init__(self, message: str, usage: Usage | None = None) -> None:
-        super().__init__(message)
-        self.usage = usage
 
 
 class UnknownNameError(EarthInstructError):

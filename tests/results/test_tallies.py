@@ -26,7 +26,7 @@ def test_they_add_up_to_the_result(run):
     assert stored.groups == {"all": ("ship", "harbor"), "transport": ("ship",)}
     for name in ("counting", "box"):
         totals = stored.tallies[name].totals
-        for c, category in enumerate(stored.categories):
+        for c, category in enumerate(stored.tallies[name].categories):
             row = getattr(result.metrics, name).per_category[category]
             assert [totals[column][c] for column in ("tp", "fp", "fn")] == [row.tp, row.fp, row.fn]
     assert set(stored.tallies) == {"counting", "counting_from_instances", "box", "errors.box"}

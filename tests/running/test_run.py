@@ -11,8 +11,8 @@ import pytest
 import zstandard
 
 from earthinstruct import Prediction, Proposals, Usage, evaluate, load_dataset, score
-from earthinstruct.contract import check_prediction
-from earthinstruct.errors import ContractError, EarthInstructError, PredictionError
+from earthinstruct.contract import PredictionError, check_prediction
+from earthinstruct.errors import ContractError, EarthInstructError
 from earthinstruct.predictions import Record
 from earthinstruct.predictions.file import StoredRecords
 from earthinstruct.tasks import NWPU, tasks_of

@@ -15,9 +15,17 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.contract import ControlMethod, Method, Prediction, Usage, check_prediction, optional_member
+from earthinstruct.contract import (
+    ControlMethod,
+    Method,
+    Prediction,
+    PredictionError,
+    Usage,
+    check_prediction,
+    optional_member,
+)
 from earthinstruct.datasets import Dataset, targets_of
-from earthinstruct.errors import ContractError, EarthInstructError, PredictionError
+from earthinstruct.errors import ContractError, EarthInstructError
 from earthinstruct.predictions import Record
 from earthinstruct.registry import make_method, refuse_incomplete
 from earthinstruct.results import MethodInfo, method_info, redacted, secret_values

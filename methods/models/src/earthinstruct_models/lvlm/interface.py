@@ -9,8 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.contract import Usage
-from earthinstruct.errors import PredictionError
+from earthinstruct.contract import PredictionError, Usage
 
 _TEXT_SHOWN = 300
 
