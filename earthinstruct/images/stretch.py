@@ -99,9 +99,11 @@ def _percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
 
 def _range_of(band: Band) -> tuple[float, float]:
     """The range of the type, from 0."""
-    if band.values.dtype.kind == "f":
+    kind = band.values.dtype
+    if kind.kind == "f":
         return 0.0, 1.0
-    return 0.0, float((1 << band.bits) - 1 if band.bits else np.iinfo(band.values.dtype).max)
+    bits = band.bits or 8 * kind.itemsize - (kind.kind == "i")
+    return 0.0, float((1 << bits) - 1)
 
 
 def _scaled(values: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
