@@ -29,6 +29,7 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "--instruction-file", type=Path, metavar="FILE", help="an instruction text to use in place of ours (one task)"
     )
+    options.add_images(parser)
     parser.add_argument("--limit", type=options.at_least(1), metavar="N", help="only the first N images")
     options.add_output(parser)
     parser.add_argument(

@@ -169,6 +169,25 @@ def add_output(parser: argparse._ActionsContainer, help_text: str = "where runs 
     parser.add_argument("--output", type=Path, default=Path("runs"), metavar="DIR", help=help_text)
 
 
+def add_images(parser: argparse._ActionsContainer) -> None:
+    """--bands, --stretch and --nodata: how image files are read."""
+    parser.add_argument(
+        "--bands",
+        metavar="R,G,B",
+        help="the bands of a raster to show, from 1 (default: red, green and blue if the file names them, else the "
+        "first three)",
+    )
+    parser.add_argument(
+        "--stretch",
+        metavar="HOW",
+        help="how values of more than 8 bits are shown: joint, one stretch for all bands; band, one for each; none; or "
+        "LOW,HIGH, the values that become black and white (default: joint, and none for floats from 0 to 1)",
+    )
+    parser.add_argument(
+        "--nodata", type=float, metavar="VALUE", help="pixels with this value have no data, beside those marked so"
+    )
+
+
 def add_metric(parser: argparse.ArgumentParser) -> None:
     """--metric."""
     parser.add_argument(

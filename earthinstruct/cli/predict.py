@@ -20,7 +20,11 @@ def register(verbs: Any) -> None:
     )
     options.add_method(parser)
     parser.add_argument(
-        "images", nargs="+", type=Path, metavar="IMAGE", help="JPEG, PNG, TIFF or GeoTIFF files, or folders of them"
+        "images",
+        nargs="+",
+        type=Path,
+        metavar="IMAGE",
+        help="JPEG, PNG, GeoTIFF or other image files, or folders",
     )
     asked = parser.add_mutually_exclusive_group(required=True)
     asked.add_argument("--categories", metavar='"A, B"', help="find these categories")
@@ -45,9 +49,7 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "--overlap", type=int, metavar="N", help="pixels that neighbouring tiles share (default: an eighth of a tile)"
     )
-    parser.add_argument(
-        "--bands", metavar="R,G,B", help="the bands of a raster to look at, from 1 (default: the first three)"
-    )
+    options.add_images(parser)
     parser.add_argument(
         "--explain", type=Path, metavar="PATH", help="save a picture of how the method decided, where it can draw one"
     )

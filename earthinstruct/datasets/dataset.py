@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import Prediction
 from earthinstruct.errors import DataError
-from earthinstruct.images import read_image
+from earthinstruct.images import ImageOptions, Raster, read_raster
 from earthinstruct.regions import ImageId, Instances, MaskRuns, StoredMasks
 from earthinstruct.tasks import ExactMapper, ExactThenMapper, LabelMapper, Task, Vocabulary
 
@@ -91,6 +91,7 @@ class Dataset:
         category_ids: the id of each category in the annotation file.
         label_map: the default label map for free labels; None: only `exact`.
         origin: where the dataset was loaded from; None if it was made in memory.
+        image_options: how its image files become 8-bit RGB.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Dataset:
     category_ids: tuple[int, ...]
     label_map: str | None = None
     origin: Origin | None = None
+    image_options: ImageOptions = field(default_factory=ImageOptions)
 
     @property
     def mapper(self) -> LabelMapper:
@@ -126,7 +128,11 @@ class Dataset:
         return np.argsort(image, kind="stable"), np.searchsorted(np.sort(image), np.arange(len(self.images) + 1))
 
     def read_image(self, index: int) -> NDArray[np.uint8]:
-        """Read the pixels of one image: uint8 RGB (height, width, 3).
+        """Read the pixels of one image: uint8 RGB (height, width, 3). Errors are those of `read_raster`."""
+        return self.read_raster(index).pixels
+
+    def read_raster(self, index: int) -> Raster:
+        """Read one image.
 
         Raises:
             DataError: the file is missing, cannot be decoded, or differs in size from the annotation file.
@@ -134,15 +140,51 @@ class Dataset:
         record = self.images[index]
         if self.image_root is None:
             raise DataError(f"dataset {self.name!r} has annotations but no image folder; give one with --images DIR")
-        image = read_image(self.image_root / record.file_name)
-        if image.shape[:2] != (record.height, record.width):
-            turned = image.shape[:2] == (record.width, record.height)
-            raise DataError(
-                f"{self.image_root / record.file_name} is {image.shape[1]}x{image.shape[0]} pixels, but the annotation "
-                f"file says {record.width}x{record.height}"
-                + ("; EXIF orientation is not applied: save the image rotated" if turned else "")
-            )
-        return image
+        path = self.image_root / record.file_name
+        raster = read_raster(path, self.image_options)
+        height, width = raster.pixels.shape[:2]
+        refuse_other_size(path, (width, height), (record.width, record.height), "the annotation file")
+        return raster
+
+    def refuse_missing_images(self) -> None:
+        """Refuse an image folder that holds none of the images.
+
+        Raises:
+            DataError: it holds none; the message says where they are, if they are near.
+        """
+        root, names = self.image_root, [image.file_name for image in self.images]
+        if root is None or not names or any((root / name).exists() for name in names):
+            return
+        first = names[0]
+        near = (*root.parents[:2], *sorted(path for path in root.glob("*") if path.is_dir()))
+        folder = next((folder for folder in near if (folder / first).is_file()), None)
+        if folder is not None:
+            there = f"{first} is in {folder}: give --images {folder}"
+        elif (root / Path(first).name).is_file():
+            there = f"{first} lies in it as {Path(first).name}: write file_name without folders"
+        else:
+            there = "give their folder with --images DIR"
+        raise DataError(f"0 of the {len(names)} images of dataset {self.name!r} are in {root}; {there}")
+
+
+def refuse_other_size(path: Path, size: tuple[int, int], said: tuple[int, int], where: str) -> None:
+    """Refuse an image whose size is not the one in its annotations.
+
+    Args:
+        path: the image.
+        size: its width and height.
+        said: the width and height in its annotations.
+        where: what says so.
+
+    Raises:
+        DataError: the sizes differ.
+    """
+    if size != said:
+        turned = size == said[::-1]
+        raise DataError(
+            f"image {path} is {size[0]}x{size[1]} pixels, but {where} says {said[0]}x{said[1]}"
+            + ("; EXIF orientation is not applied: save the image rotated" if turned else "")
+        )
 
 
 def targets_of(dataset: Dataset, task: Task, index: int) -> Prediction:

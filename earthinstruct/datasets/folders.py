@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from earthinstruct.datasets.coco import parse_coco, read_coco
-from earthinstruct.datasets.dataset import Dataset
+from earthinstruct.datasets.dataset import Dataset, refuse_other_size
 from earthinstruct.datasets.ground_truth import Box, TrueImage, TrueObject, box_of_corners, coco_bytes
 from earthinstruct.datasets.voc import parse_voc
 from earthinstruct.errors import DataError
@@ -98,8 +98,8 @@ def _voc(annotations: Path, root: Path) -> tuple[list[TrueImage], list[str]]:
         size = image_size(picture)
         if path.is_file():
             annotation = parse_voc(read_bytes(path, "annotation file"), path)
-            if annotation.size not in (None, size):
-                raise DataError(f"{picture} is {size} pixels (width, height), but {path} says {annotation.size}")
+            if annotation.size is not None:
+                refuse_other_size(picture, size, annotation.size, str(path))
             objects = [
                 TrueObject(item.name, box_of_corners(item.corners, f"{path}, object {i}"))
                 for i, item in enumerate(annotation.objects, start=1)

@@ -1,72 +1,118 @@
-"""Find image files, and read their sizes and pixels with Pillow."""
+"""Find image files, and tell their formats by their first bytes, whatever their names are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError
+from earthinstruct.files import read_bytes
+from earthinstruct.regions import MOST_PIXELS
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+IMAGE_SUFFIXES = (
+    *(".bmp", ".gif", ".img", ".j2k", ".jp2", ".jpeg", ".jpg", ".jpx", ".png", ".tif", ".tiff", ".vrt", ".webp"),
+)
+CUT = "cut it first, for example with gdal_translate -srcwin"
+_HEAD = 32  # bytes that tell the format
+_DEPTH_OF_PNG = 24  # the byte with the bits of a channel
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
-# the only formats that Pillow may decode, whatever the file name: its EPS reader, for example, runs Ghostscript
-_FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+
+@dataclass(frozen=True)
+class Format:
+    """A format of image files.
+
+    Attributes:
+        name: for messages.
+        driver: the driver of GDAL. If GDAL chose it, a file could make it open other files or addresses.
+        pillow: whether Pillow reads it; otherwise only GDAL (rasterio) does.
+        starts: the first bytes of such a file.
+    """
+
+    name: str
+    driver: str
+    pillow: bool
+    starts: tuple[bytes, ...]
 
 
-@contextmanager
-def open_image(path: Path, what: str = "image") -> Iterator[Image]:
-    """Open an image file. Only the header is read; the pixels are read on first use.
+TIFF = Format("TIFF", "GTiff", False, (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
+_DEEP_PNG = Format("PNG of 16 bits a channel", "PNG", False, ())
+_PNG = Format("PNG", "PNG", True, (b"\x89PNG\r\n\x1a\n",))
+_FORMATS = (
+    Format("JPEG", "JPEG", True, (b"\xff\xd8\xff",)),
+    _PNG,
+    TIFF,
+    Format("BMP", "BMP", True, (b"BM",)),
+    Format("GIF", "GIF", True, (b"GIF87a", b"GIF89a")),
+    Format("WebP", "WEBP", True, (b"RIFF",)),
+    Format("JPEG 2000", "JP2OpenJPEG", False, (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")),
+    Format("ERDAS IMAGINE", "HFA", False, (b"EHFA_HEADER_TAG",)),
+)
+_OTHERS = {  # first bytes of what is found in the place of images -> what it is, and the next step
+    b"<VRTDataset": "it is a VRT, which points to other files; make one file of it: gdal_translate A.vrt A.tif",
+    b"version https://git-lfs": "it is a pointer of Git LFS and not the file itself; fetch it: git lfs pull",
+    b"<!DOCTYPE": "it is a web page; download the image again",
+    b"<html": "it is a web page; download the image again",
+}
+_READABLE = ", ".join(one.name for one in _FORMATS)
 
-    Args:
-        path: the file.
-        what: the name of the file in errors.
+
+def format_of(path: Path) -> Format:
+    """The format of an image file, by its first bytes.
 
     Raises:
-        DataError: the file is missing or is not an image. The error may come when the pixels are read.
+        DataError: the file is missing, cannot be read, or is no image.
     """
-    from PIL import Image
-
     try:
-        with Image.open(path, formats=_FORMATS) as image:
-            yield image
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
     except FileNotFoundError as error:
-        raise DataError(f"{what} {path} does not exist") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{what} {path} cannot be read: {error}") from error
+        raise DataError(f"image {path} does not exist") from error
+    except IsADirectoryError as error:
+        raise DataError(f"image {path} is a folder") from error
+    except OSError as error:
+        raise DataError(f"image {path} cannot be read: {error.strerror or error}") from error
+    if not head:
+        raise DataError(f"image {path} cannot be read: it is empty (0 bytes); copy or download it again")
+    for one in _FORMATS:
+        if head.startswith(one.starts) and (one.name != "WebP" or head[8:12] == b"WEBP"):
+            return _DEEP_PNG if one is _PNG and head[_DEPTH_OF_PNG : _DEPTH_OF_PNG + 1] == b"\x10" else one
+    for start, words in _OTHERS.items():
+        if head.lstrip().startswith(start):
+            raise DataError(f"image {path} cannot be read: {words}")
+    raise DataError(
+        f"image {path} cannot be read: it is not an image; expected {_READABLE}. Convert another format, for example "
+        "with gdal_translate"
+    )
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read an image file as uint8 RGB (height, width, 3).
-
-    Palettes are converted to colours, transparency is dropped, and the EXIF orientation is not applied.
-
-    Raises:
-        DataError: the file is missing, is not an image or has more than 8 bits a channel.
-    """
-    with open_image(path) as image:
-        if image.mode.startswith(("I", "F")):  # Pillow would clip the values at 255
-            raise DataError(
-                f"image {path} has more than 8 bits a channel (mode {image.mode}); stretch it to 8-bit RGB first, "
-                "for example with earthinstruct.images.read_raster"
-            )
-        return np.array(image.convert("RGB"), dtype=np.uint8)
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels, from the header of the file.
+def refuse_too_large(path: Path, width: int, height: int) -> None:
+    """Refuse an image of more pixels than masks can have: the one limit on the size of an image.
 
     Raises:
-        DataError: the file is missing or is not an image.
+        DataError: it has more.
     """
-    with open_image(path) as image:
-        return image.width, image.height
+    if width * height > MOST_PIXELS:
+        raise DataError(f"image {path} has {width}x{height} pixels, more than {MOST_PIXELS:,}; {CUT}")
+
+
+def sidecars(path: Path) -> list[Path]:
+    """The files beside an image that give its place or mask, as GDAL finds them: `.aux.xml`, `.msk`, world files."""
+    suffix = path.suffix
+    worlds = {".wld", f"{suffix}w", f"{suffix[:2]}{suffix[-1:]}w"} if suffix else {".wld"}
+    beside = [path.with_name(path.name + end) for end in (".aux.xml", ".msk")]
+    beside += [path.with_suffix(world) for end in sorted(worlds) for world in (end.lower(), end.upper())]
+    return [file for file in beside if file.is_file()]
+
+
+def marks_nodata(sidecar: Path) -> bool:
+    """Whether a file beside an image says which pixels have no data.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    return sidecar.suffix == ".msk" or (
+        sidecar.suffix == ".xml" and b"<NoDataValue>" in read_bytes(sidecar, "the file beside an image")
+    )
 
 
 def images_below(folder: Path) -> list[Path]:

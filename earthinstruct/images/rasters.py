@@ -1,20 +1,15 @@
-"""Read image files as 8-bit RGB, with their georeference if present.
+"""Read rasters with GDAL (rasterio): TIFF, JPEG 2000, ERDAS IMAGINE, PNG of 16 bits, and what lies beside an image.
 
-Pillow reads JPEG, PNG and BMP. Rasterio, if installed, reads TIFF and GeoTIFF, images of more than 8 bits, and chosen
-bands. Images that are not 8-bit RGB are converted:
-
-- Bands: the chosen ones, otherwise the first three. An image of one or two bands gives its first band as grey, and a
-  palette gives its colours.
-- Values: 8-bit values are kept. Other types are stretched band by band: the 2nd percentile of the valid pixels becomes
-  black, the 98th white.
-- Pixels without data become black.
+The bands that are shown are the chosen ones, otherwise those that the file names as red, green and blue, otherwise the
+first three, otherwise the first. A pixel has data if one of them has, and if no alpha band makes it transparent.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,201 +17,180 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError
-from earthinstruct.images.files import open_image, read_image
-from earthinstruct.regions import MOST_PIXELS
+from earthinstruct.images.files import CUT, TIFF, Format, refuse_too_large
+from earthinstruct.images.options import ImageOptions
+from earthinstruct.images.pictures import UNDISTURBED, chosen_bands, first_of, open_image, turned
+from earthinstruct.images.raster import Note, Place, Raster, blackened
+from earthinstruct.images.stretch import Band, eight_bits
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
-INSTALL_GEO = "pip install 'earthinstruct[geo]'"
-_TIFF = (".tif", ".tiff")
-_EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")  # modes of Pillow
-_GEO_TAGS = (33550, 33922, 34264, 34735)  # pixel scale, tie points, transformation, geo keys
-# first bytes of a file -> GDAL driver. If GDAL chose the driver, a file could make it open other files or URLs.
-_DRIVERS = {
-    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "GTiff"),
-    b"\x89PNG": "PNG",
-    b"\xff\xd8\xff": "JPEG",
-    b"BM": "BMP",
-}
-_LOW, _HIGH = 2, 98  # percentiles
-_CUT = "cut it first, for example with gdal_translate -srcwin"
-_SAMPLE = 2048  # percentiles are computed on the image subsampled to this longest side
+_RGB = ("red", "green", "blue")
+_NUMBERED = re.compile(r"(band|layer)[ _]?\d+", re.IGNORECASE)  # names of bands that say nothing
+_OTHER_COLOURS = ("hue", "saturation", "lightness", "cyan", "magenta", "yellow", "black", "Y", "Cb", "Cr")
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where an image lies on the ground.
-
-    Attributes:
-        transform: a, b, c, d, e, f with x = a * column + b * row + c and y = d * column + e * row + f, in units of the
-            coordinate reference system; column and row count pixels from the upper left corner of the image.
-        crs: the coordinate reference system as "EPSG:32631" or WKT, or None if the file names none.
-    """
-
-    transform: tuple[float, float, float, float, float, float]
-    crs: str | None = None
-
-    def at(self, column: float, row: float) -> list[float]:
-        """Convert a point of the image to coordinates x, y on the ground."""
-        a, b, c, d, e, f = self.transform
-        return [a * column + b * row + c, d * column + e * row + f]
+def has_rasterio() -> bool:
+    """Whether rasterio is installed."""
+    return importlib.util.find_spec("rasterio") is not None
 
 
-@dataclass(frozen=True, eq=False)
-class Raster:
-    """One image.
-
-    Attributes:
-        pixels: uint8 RGB (height, width, 3).
-        place: its georeference, or None if the file has none.
-        notes: sentences on how the pixels differ from the stored ones; empty if they do not.
-    """
-
-    pixels: NDArray[np.uint8]
-    place: Place | None = None
-    notes: tuple[str, ...] = ()
-
-
-def read_raster(path: Path, bands: Sequence[int] | None = None) -> Raster:
-    """Read an image file.
-
-    Args:
-        path: JPEG, PNG, BMP, TIFF or GeoTIFF.
-        bands: one or three band numbers (red, green, blue), counted from 1. By default, the first three.
+def read_raster_file(path: Path, kind: Format, options: ImageOptions) -> Raster:
+    """Read a raster with its place.
 
     Raises:
-        DataError: the file is missing, is not an image, lacks a chosen band, or needs rasterio.
+        DataError: the file is damaged, too large, lacks a chosen band, or has values that are no picture.
     """
-    if not path.is_file():
-        raise DataError(f"image {path} does not exist")
-    if bands is not None and len(bands) not in (1, 3):
-        raise DataError(f"bands {list(bands)}: expected one band or three (red, green, blue), such as 4,3,2")
-    plain = bands is None and _is_eight_bits(path)
-    if plain and path.suffix.lower() not in _TIFF:
-        return Raster(read_image(path), notes=_turned(path))
-    if importlib.util.find_spec("rasterio") is not None:
-        return _read_with_rasterio(path, bands)
-    if plain and not _has_place(path):
-        return Raster(read_image(path), notes=(f"read without rasterio, as a plain image ({INSTALL_GEO})",))
-    raise DataError(
-        f"image {path} has coordinates or more than 8 bits, or bands were chosen; this needs rasterio: {INSTALL_GEO}"
-    )
+    with _opened(path, kind) as source:
+        refuse_too_large(path, source.width, source.height)
+        colours = [colour.name for colour in source.colorinterp]
+        alphas = [number for number, colour in enumerate(colours, 1) if colour == "alpha"]
+        chosen = chosen_bands(path, source.count, options.bands)
+        shown = chosen or _shown(path, colours)
+        alphas = [] if chosen is not None and set(alphas) & set(chosen) else alphas
+        inverted = source.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
+        bands = {number: _band(source, number, options.nodata, bool(alphas)) for number in dict.fromkeys(shown)}
+        notes: Sequence[Note] = ()
+        valid = _any([band.valid for band in bands.values()])
+        if chosen is None and colours[0] == "palette" and not inverted:
+            pixels, valid = _of_palette(source, bands[1].values, valid)
+        else:
+            converted, notes = eight_bits(list(bands.values()), options)
+            layers = dict(zip(bands, converted, strict=True))
+            pixels = np.stack([layers[number] for number in shown], axis=-1)
+            if inverted:
+                pixels = 255 - pixels
+        for number in alphas:
+            opaque = source.read(number) > 0
+            valid = opaque if valid is None else valid & opaque
+        if chosen is None:
+            notes = (*_about_bands(source, shown, len(colours) - len(alphas)), *notes)
+        notes = (*notes, *first_of(len(source.subdatasets)), *_turned(path, kind))
+        return Raster(pixels, blackened(pixels, valid), *_place(path, source), notes)
 
 
-def _is_eight_bits(path: Path) -> bool:
-    """Whether Pillow can read the file without loss: 8 bits and at most four channels."""
-    import warnings
+def read_beside(path: Path, kind: Format) -> tuple[NDArray[np.bool_] | None, Place | None, str | None]:
+    """What the files beside a picture say: which pixels have data (None: all), its place, and why it has none.
 
-    from PIL.Image import DecompressionBombWarning
+    Raises:
+        DataError: the files are damaged.
+    """
+    with _opened(path, kind) as source:
+        unmasked = all("all_valid" in [flag.name for flag in flags] for flags in source.mask_flag_enums)
+        return (None if unmasked else source.dataset_mask() > 0, *_place(path, source))
+
+
+def raster_size(path: Path, kind: Format) -> tuple[int, int]:
+    """(width, height) in pixels.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    with _opened(path, kind) as source:
+        return source.width, source.height
+
+
+@contextmanager
+def _opened(path: Path, kind: Format) -> Iterator[DatasetReader]:
+    """Open a file with the driver of its format, without warnings."""
+    import rasterio
+    from rasterio.errors import RasterioError
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DecompressionBombWarning)  # only the header is read here
-            with open_image(path) as image:
-                return image.mode in _EIGHT_BITS
-    except DataError:
-        return path.suffix.lower() not in _TIFF  # reading it will raise the error
+        with UNDISTURBED, rasterio.open(path, driver=kind.driver) as source:
+            yield source
+    except (RasterioError, ValueError, OverflowError) as error:
+        reason = error.__cause__ or error  # "Read failed. See previous exception for details."
+        raise DataError(f"image {path} cannot be read: {reason}") from error
+    except MemoryError as error:
+        raise DataError(f"image {path} does not fit into memory; {CUT}") from error
 
 
-def _turned(path: Path) -> tuple[str, ...]:
-    """A note if the EXIF data of a camera ask viewers to rotate the picture."""
+def _shown(path: Path, colours: Sequence[str]) -> tuple[int, int, int]:
+    """The bands that are red, green and blue where none are chosen."""
+    if all(colours.count(name) == 1 for name in _RGB):
+        red, green, blue = (colours.index(name) + 1 for name in _RGB)
+        return red, green, blue
+    if other := [name for name in colours if name in _OTHER_COLOURS]:
+        raise DataError(
+            f"image {path} stores its colours as {', '.join(other)}; convert it to red, green and blue, or choose "
+            "bands with --bands"
+        )
+    bands = [number for number, name in enumerate(colours, 1) if name != "alpha"] or [1]
+    return (bands[0], bands[1], bands[2]) if len(bands) >= 3 else (bands[0],) * 3
+
+
+def _band(source: DatasetReader, number: int, nodata: float | None, has_alpha: bool) -> Band:
+    """Read a band, with the pixels that have data in it by its mask, its nodata value and the user's."""
+    values = source.read(number)
+    if values.dtype.kind not in "uif":
+        raise DataError(f"image {source.name} holds values of type {values.dtype}; expected whole or real numbers")
+    masks = []
+    flags = [flag.name for flag in source.mask_flag_enums[number - 1]]
+    if "all_valid" not in flags and not ("alpha" in flags and not has_alpha):
+        masks.append(source.read_masks(number) > 0)
+    if values.dtype.kind == "f":
+        masks.append(np.isfinite(values))
+    if nodata is not None:
+        masks.append(values != nodata if values.dtype.kind != "f" else values != values.dtype.type(nodata))
+    bits = source.tags(number, ns="IMAGE_STRUCTURE").get("NBITS")
+    return Band(values, np.logical_and.reduce(masks) if masks else None, None if bits is None else int(bits))
+
+
+def _any(masks: Sequence[NDArray[np.bool_] | None]) -> NDArray[np.bool_] | None:
+    return None if any(mask is None for mask in masks) else np.logical_or.reduce([m for m in masks if m is not None])
+
+
+def _of_palette(
+    source: DatasetReader, indices: NDArray[np.generic], valid: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+    """The colours of palette indices, and which pixels have data; transparent entries have none."""
+    colours = np.zeros((1 << 16, 4), dtype=np.uint8)
+    for number, colour in source.colormap(1).items():
+        colours[number] = colour
+    found = colours[indices]
+    opaque = found[..., 3] > 0
+    return np.ascontiguousarray(found[..., :3]), opaque if valid is None else valid & opaque
+
+
+def _about_bands(source: DatasetReader, shown: tuple[int, int, int], n_colours: int) -> Iterator[Note]:
+    """A note where bands are left out, or have names of their own."""
+    numbers = list(dict.fromkeys(shown))
+    names = [source.descriptions[number - 1] for number in numbers]
+    named = [name for name in names if name and not _NUMBERED.fullmatch(name)]
+    if n_colours == len(numbers) and tuple(name.lower() for name in named) in ((), _RGB):
+        return
+    listed = [
+        f"{number} ({name})" if name in named else str(number) for number, name in zip(numbers, names, strict=True)
+    ]
+    what = f"bands {', '.join(listed)}" if len(listed) > 1 else f"band {listed[0]}"
+    colour = "red, green, blue" if len(listed) == 3 else "grey"
+    yield Note.same(f"{what} of {source.count} shown as {colour}; choose others with --bands")
+
+
+def _turned(path: Path, kind: Format) -> tuple[Note, ...]:
+    """A note on the orientation of a TIFF, which GDAL does not tell."""
     from PIL.ExifTags import Base
 
+    if kind is not TIFF:
+        return ()
     try:
         with open_image(path) as image:
-            orientation = image.getexif().get(Base.Orientation, 1)
-    except DataError:  # damaged EXIF data; the pixels may be fine
+            return turned(int(getattr(image, "tag_v2", {}).get(Base.Orientation, 1)))
+    except DataError:  # a TIFF that only GDAL reads
         return ()
-    if orientation in range(2, 9):
-        return (f"pixels as stored; the orientation in its EXIF data ({orientation}) is not applied",)
-    return ()
 
 
-def _has_place(path: Path) -> bool:
-    from PIL.TiffImagePlugin import TiffImageFile
-
-    with open_image(path) as image:
-        return isinstance(image, TiffImageFile) and any(tag in image.tag_v2 for tag in _GEO_TAGS)
-
-
-def _read_with_rasterio(path: Path, bands: Sequence[int] | None) -> Raster:
-    import warnings
-
-    import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # `place` is None then
-            with rasterio.open(path, driver=_driver(path)) as source:
-                if source.width * source.height > MOST_PIXELS:
-                    raise DataError(f"image {path} has {source.width}x{source.height} pixels; {_CUT}")
-                chosen = _chosen(path, source.count, bands)
-                notes = []
-                if source.count > 3 and bands is None and source.colorinterp[3].name != "alpha":
-                    notes.append(f"the first 3 of {source.count} bands are shown; choose others with --bands")
-                if any(source.dtypes[band - 1] != "uint8" for band in chosen):
-                    kind = source.dtypes[chosen[0] - 1]
-                    notes.append(f"{kind} stretched to 8 bits, percentiles {_LOW} to {_HIGH} of each band")
-                if bands is None and source.colorinterp[0].name == "palette":
-                    pixels = _of_palette(source)
-                else:
-                    layers = {band: _eight_bits(source, band) for band in set(chosen)}
-                    pixels = np.stack([layers[band] for band in chosen], axis=-1)
-                place = None
-                if not source.transform.is_identity:
-                    a, b, c, d, e, f = tuple(source.transform)[:6]
-                    place = Place((a, b, c, d, e, f), None if source.crs is None else _crs_name(source.crs))
-                return Raster(pixels, place, tuple(notes))
-    except RasterioError as error:
-        raise DataError(f"image {path} cannot be read: {error}") from error
-    except MemoryError as error:
-        raise DataError(f"image {path} does not fit into memory; {_CUT}") from error
-
-
-def _driver(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(4)
-    driver = next((driver for magic, driver in _DRIVERS.items() if head.startswith(magic)), None)
-    if driver is None:
-        raise DataError(f"image {path} cannot be read: it is not a TIFF, PNG, JPEG or BMP file")
-    return driver
-
-
-def _chosen(path: Path, count: int, bands: Sequence[int] | None) -> tuple[int, int, int]:
-    if bands is None:
-        return (1, 2, 3) if count >= 3 else (1, 1, 1)
-    missing = [band for band in bands if not 1 <= band <= count]
-    if missing:
-        raise DataError(f"image {path} has {count} bands, no band {missing[0]}; bands are numbered from 1")
-    red, green, blue = bands if len(bands) == 3 else [bands[0]] * 3
-    return red, green, blue
-
-
-def _eight_bits(source: DatasetReader, band: int) -> NDArray[np.uint8]:
-    """Read one band as uint8 (height, width), stretched if it has another type."""
-    valid = source.read_masks(band) > 0
-    values = source.read(band)
-    if values.dtype != np.uint8:
-        step = max(1, -(-max(values.shape) // _SAMPLE))
-        sample = values[::step, ::step][valid[::step, ::step]].astype(np.float64)
-        sample = sample[np.isfinite(sample)]
-        low, high = np.percentile(sample, (_LOW, _HIGH)) if len(sample) else (0.0, 1.0)
-        scaled = (values.astype(np.float32) - low) * (255 / (high - low) if high > low else 0.0)
-        values = np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0).clip(0, 255).round().astype(np.uint8)
-    values[~valid] = 0
-    return np.asarray(values, dtype=np.uint8)
-
-
-def _of_palette(source: DatasetReader) -> NDArray[np.uint8]:
-    """Read the first band as palette indices and return their colours."""
-    colours = np.zeros((1 << 16, 3), dtype=np.uint8)
-    for number, colour in source.colormap(1).items():
-        colours[number] = colour[:3]
-    pixels: NDArray[np.uint8] = colours[source.read(1)]
-    pixels[source.read_masks(1) == 0] = 0
-    return pixels
+def _place(path: Path, source: DatasetReader) -> tuple[Place | None, str | None]:
+    """The place of a raster, or None and the reason why it has none."""
+    if not source.transform.is_identity:
+        a, b, c, d, e, f = tuple(source.transform)[:6]
+        return Place((a, b, c, d, e, f), None if source.crs is None else _crs_name(source.crs)), None
+    for control, there in (("ground control points", source.gcps[0]), ("rational polynomials (RPC)", source.rpcs)):
+        if there:
+            return None, f"it has {control} alone; warp it first: gdalwarp {path.name} warped.tif"
+    return None, "it has no coordinates on the ground"
 
 
 def _crs_name(crs: Any) -> str:

@@ -21,6 +21,7 @@ from earthinstruct.results import SCHEMA_VERSION, TALLIES_FILE, DatasetInfo, Met
 from earthinstruct.tasks import Task
 
 Progress = Callable[[Task, int, int, int], None]  # task, images done, total images, images failed
+_IMAGE_OPTIONS = ("bands", "stretch", "nodata")
 _LONGEST_NAME = 60  # characters of at most 4 bytes; file systems allow 255 bytes
 
 
@@ -202,6 +203,7 @@ def _differences(old: Manifest, new: Manifest) -> list[str]:
         "dataset annotations": (old.task.dataset.annotations_sha256, new.task.dataset.annotations_sha256),
         "task version": (old.task.version, new.task.version),
         "instruction": (old.task.instruction_sha256, new.task.instruction_sha256),
+        **{f"--{name}": (getattr(old.task.images, name), getattr(new.task.images, name)) for name in _IMAGE_OPTIONS},
         "method": (old.method.name, new.method.name),  # two names may lead to the same folder
         "method version": (old.method.version, new.method.version),
         "weights": (old.method.weights, new.method.weights),
@@ -222,5 +224,9 @@ def place_of_run(output: Path, task: Task, method: str) -> Path:
 def task_info(task: Task, dataset: Dataset, n_images: int) -> TaskInfo:
     """Describe a task for a result file."""
     return TaskInfo(
-        task.name, task.version, DatasetInfo(dataset.name, dataset.sha256, n_images), task.instruction_sha256
+        task.name,
+        task.version,
+        DatasetInfo(dataset.name, dataset.sha256, n_images),
+        task.instruction_sha256,
+        dataset.image_options,
     )

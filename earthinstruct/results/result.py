@@ -16,6 +16,7 @@ import msgspec
 from earthinstruct.contract import optional_member
 from earthinstruct.errors import DataError
 from earthinstruct.files import decode_json, read_bytes
+from earthinstruct.images import ImageOptions
 from earthinstruct.metrics import Metrics
 from earthinstruct.results.frame import score_rows
 from earthinstruct.results.shown import Block, Shown
@@ -50,12 +51,13 @@ class DatasetInfo(msgspec.Struct, frozen=True):
 
 
 class TaskInfo(msgspec.Struct, frozen=True):
-    """The task, with the hash of the instruction text that the method was given."""
+    """The task, with the hash of the instruction text that the method was given, and how image files were read."""
 
     name: str
     version: str
     dataset: DatasetInfo
     instruction_sha256: str
+    images: ImageOptions = ImageOptions()
 
 
 class WeightsInfo(msgspec.Struct, frozen=True):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earthinstruct.contract import ControlMethod, Method
 from earthinstruct.datasets import Dataset, load_dataset
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
+from earthinstruct.images import ImageOptions
 from earthinstruct.metrics import RESAMPLES, GivenMetrics
 from earthinstruct.predictions import Progress, Run, place_of_run
 from earthinstruct.results import Result, Shown, result_blocks
@@ -77,6 +78,9 @@ def evaluate(
     parameters: Mapping[str, Any] | None = None,
     data: Path | str | None = None,
     images: Path | str | None = None,
+    bands: str | Sequence[int] | None = None,
+    stretch: str | Sequence[float] | None = None,
+    nodata: float | None = None,
     output: Path | str = "runs",
     limit: int | None = None,
     overwrite: bool = False,
@@ -106,6 +110,9 @@ def evaluate(
         parameters: keyword arguments of the method, when it is given by name.
         data: the folder of the user's data.
         images: the folder of the images.
+        bands: the bands of rasters to show, as for `predict`.
+        stretch: how values of more than 8 bits are shown, as for `predict`.
+        nodata: the value of pixels without data, as for `predict`.
         output: where run folders go: `<output>/<task>/<method>/`.
         limit: only the first images.
         overwrite: start again where a run folder holds other predictions.
@@ -144,6 +151,10 @@ def evaluate(
     text = _instruction_text(instruction_text, instruction_file)
     if not isinstance(dataset, Dataset):
         dataset = load_dataset(dataset, data, images)
+    chosen = ImageOptions.of(bands, stretch, nodata)
+    if chosen != ImageOptions():
+        dataset = replace(dataset, image_options=chosen)
+    dataset.refuse_missing_images()
     tasks = tasks_of(dataset.name, dataset.vocabulary, setting, parent, text)
     mapper = mapper_for(label_map, dataset)
     output = Path(output).absolute()  # a method may change the working directory

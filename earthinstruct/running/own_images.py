@@ -16,7 +16,7 @@ from earthinstruct import tasks
 from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, optional_member
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
 from earthinstruct.files import as_json
-from earthinstruct.images import Raster, draw_overlay, images_below, read_raster
+from earthinstruct.images import IMAGE_SUFFIXES, ImageOptions, Raster, draw_overlay, images_below, read_raster
 from earthinstruct.predictions import Found, Record, check_places, coco_of, geojson_of
 from earthinstruct.results import Shown, method_info, redacted, secret_values
 from earthinstruct.running.engines.worker import MethodSource, in_words
@@ -123,6 +123,8 @@ def predict(
     tile: int | None = None,
     overlap: int | None = None,
     bands: str | Sequence[int] | None = None,
+    stretch: str | Sequence[float] | None = None,
+    nodata: float | None = None,
     explain: Path | str | None = None,
     progress: Callable[[float, int], None] | None = None,
     answered: Callable[[Answer], None] | None = None,
@@ -133,7 +135,7 @@ def predict(
 
     Args:
         method: a method, or the name of one.
-        images: JPEG, PNG, TIFF or GeoTIFF files, or folders of them.
+        images: image files, or folders of them.
         categories: find these; a sequence, or text with commas.
         open_ended: find everything.
         parent: find every kind of one category, such as "sports field".
@@ -143,7 +145,11 @@ def predict(
             without a suffix, a folder of pictures.
         tile: side of the tiles in pixels; 0: never cut; None: 1024, where a side is longer than 2048.
         overlap: pixels that neighbouring tiles share; None: an eighth of a tile.
-        bands: the bands of a raster to read, from 1; a sequence, or text with commas; None: the first three.
+        bands: the bands of a raster to show, from 1; a sequence, or text with commas; None: those that the file names
+            as red, green and blue, otherwise the first three.
+        stretch: how values of more than 8 bits are shown: "joint", "band", "none", or the two values that become 0 and
+            255; None: see `earthinstruct.images.ImageOptions`.
+        nodata: pixels with this value in every band have no data, beside those that the file marks.
         explain: where to save a picture of how the method decided, as for `save`.
         progress: called after each tile with the images done, also in part, and their number.
         answered: called with each answer as soon as it is there and its pictures are saved.
@@ -152,7 +158,7 @@ def predict(
         EarthInstructError: invalid input, or the only image failed.
     """
     asked = asked_instruction(categories, open_ended, parent, instruction)
-    chosen = _bands(bands)
+    options = ImageOptions.of(bands, stretch, nodata)
     paths = images_given(images)
     targets = [Path(save)] if isinstance(save, str | Path) else [Path(target) for target in save]
     saved = _Targets(targets, None if explain is None else Path(explain), paths)
@@ -165,8 +171,9 @@ def predict(
         events: Counter[str] = Counter()
         for number, path in enumerate(paths):
             try:
-                raster = read_raster(path, chosen)
+                raster = read_raster(path, options)
                 if saved.on_ground:
+                    _check_place(path, raster)
                     check_places([*((image.path, image.place) for image in found), (path, raster.place)])
                 prediction = _predict(ready, raster.pixels, asked, tile, overlap, _part(progress, number, len(paths)))
                 picture = None if saved.explain is None else optional_member(ready, "explain")(raster.pixels, asked)
@@ -179,7 +186,7 @@ def predict(
                 height, width = raster.pixels.shape[:2]
                 found.append(Found(path, height, width, raster.place, prediction))
                 events.update(prediction.usage.events)
-                answer = Answer(path, prediction, notes=tuple(raster.notes))
+                answer = Answer(path, prediction, notes=tuple(map(str, raster.notes)))
             answers.append(answer)
             if answered is not None:
                 answered(answer)
@@ -222,7 +229,7 @@ def images_given(images: Path | str | Sequence[Path | str]) -> list[Path]:
     for path in map(Path, [images] if isinstance(images, str | Path) else images):
         inside = images_below(path) if path.is_dir() else [path]
         if not inside:
-            raise DataError(f"folder {path} has no images; expected JPEG, PNG or TIFF files")
+            raise DataError(f"folder {path} has no images; expected files named {', '.join(IMAGE_SUFFIXES)}")
         found += inside
     if not found:
         raise DataError("no image is given; give a file, several, or a folder")
@@ -286,13 +293,22 @@ def _counts(prediction: Prediction) -> dict[str, int]:
     return {label: count for label, count in counts.items() if count}
 
 
-def _bands(bands: str | Sequence[int] | None) -> tuple[int, ...] | None:
-    if not isinstance(bands, str):
-        return None if bands is None else tuple(bands)
-    try:
-        return tuple(int(part) for part in bands.split(","))
-    except ValueError:
-        raise EarthInstructError(f"--bands is {bands!r}; expected numbers from 1, such as 4,3,2") from None
+def _check_place(path: Path, raster: Raster) -> None:
+    """Refuse an image whose place in a GeoJSON file would be missing or wrong.
+
+    Raises:
+        DataError: it has no georeference, or does not name its coordinate reference system.
+    """
+    if raster.place is None:
+        raise DataError(
+            f"image {path} has no georeference, which GeoJSON needs: {raster.no_place_reason}. Give a georeferenced "
+            "image, or save pixel coordinates as NAME.coco.json"
+        )
+    if raster.place.crs is None:
+        raise DataError(
+            f"image {path} does not name its coordinate reference system, and GeoJSON would be read as longitude and "
+            f"latitude; assign it, for example: gdal_edit.py -a_srs EPSG:32631 {path.name}"
+        )
 
 
 class _Targets:

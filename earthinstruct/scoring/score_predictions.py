@@ -204,11 +204,12 @@ class _Given:
         return msgspec.structs.replace(method, parameters=method.parameters | {"imported": imported})
 
     def task_info(self, task: Task, dataset: Dataset) -> TaskInfo:
-        """The task, with the instruction text of the run if it had its own."""
+        """The task, with the instruction text and the image options of the run if it had its own."""
         info = task_info(task, dataset, len(dataset.images))
         if self.manifest is None or self.manifest.task.name != task.name:
             return info
-        return msgspec.structs.replace(info, instruction_sha256=self.manifest.task.instruction_sha256)
+        ran = self.manifest.task
+        return msgspec.structs.replace(info, instruction_sha256=ran.instruction_sha256, images=ran.images)
 
     def records(self, dataset: Dataset) -> Mapping[ImageId, Record]:
         """Read the predictions: image -> record."""

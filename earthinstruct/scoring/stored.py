@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from earthinstruct.datasets import Dataset, Origin, dataset_sources, load_dataset
@@ -71,7 +71,7 @@ def dataset_of(
             f"the annotations of dataset {dataset.name!r} are not those against which {result.method.name} on "
             f"{result.task.name} was scored; give the original dataset with --dataset PATH, or score the run again"
         )
-    return dataset
+    return replace(dataset, image_options=result.task.images)
 
 
 def _remembered(folder: Path, result: Result, data: Path | str | None) -> Dataset:

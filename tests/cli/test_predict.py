@@ -8,7 +8,6 @@ from PIL import Image
 
 from earthinstruct import predict
 from earthinstruct.datasets import load_dataset
-from earthinstruct.errors import DataError
 
 rasterio = pytest.importorskip("rasterio")
 
@@ -56,8 +55,8 @@ TRANSFORM = rasterio.Affine(2, 0, 500_000, 0, -2, 4_000_000)
 def write_raster(path, pixels, transform=TRANSFORM, crs="EPSG:32631", **options):
     """A raster of (bands, height, width)."""
     count, height, width = pixels.shape
-    profile = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": pixels.dtype}
-    with rasterio.open(path, "w", transform=transform, crs=crs, **profile, **options) as file:
+    profile = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": pixels.dtype} | options
+    with rasterio.open(path, "w", transform=transform, crs=crs, **profile) as file:
         file.write(pixels)
     return path
 
@@ -197,11 +196,11 @@ def test_16_bits_are_stretched_and_bands_chosen(call, bright, tmp_path):
     code, out, _ = call(*base)
     assert code == 0
     assert "scene.tif: nothing found" in out
-    assert "the first 3 of 4 bands are shown; choose others with --bands" in out
+    assert "bands 1, 2, 3 of 4 shown as red, green, blue; choose others with --bands" in out
     for bands in ("4", "4,3,2"):
         code, out, _ = call(*base, "--bands", bands)
         assert "scene.tif: ship 2" in out
-        assert "uint16 stretched to 8 bits, percentiles 2 to 98 of each band" in out
+        assert "uint16 stretched to 8 bits, percentiles 2 to 98 over all bands" in out
     code, _, err = call(*base, "--bands", "5")
     assert (code, "has 4 bands, no band 5" in err) == (2, True)
     code, _, err = call(*base, "--bands", "4,3")
@@ -210,80 +209,18 @@ def test_16_bits_are_stretched_and_bands_chosen(call, bright, tmp_path):
     assert (code, "expected numbers from 1, such as 4,3,2" in err) == (2, True)
 
 
-def test_pixels_without_data_are_black_and_do_not_count_in_the_stretch(tmp_path):
-    from earthinstruct.images import read_raster
-
-    pixels = np.full((1, 10, 10), 60_000, dtype=np.uint16)
-    pixels[0, :, :5] = np.arange(100, 150).reshape(10, 5)
-    raster = read_raster(write_raster(tmp_path / "a.tif", pixels, nodata=60_000))
-    assert not raster.pixels[:, 5:].any()
-    assert (raster.pixels[0, 0].tolist(), raster.pixels[9, 4].tolist()) == ([0] * 3, [255] * 3)
-    floats = np.where(pixels == 60_000, np.nan, pixels).astype(np.float32)
-    raster = read_raster(write_raster(tmp_path / "b.tif", floats))
-    assert not raster.pixels[:, 5:].any()
-    flat = read_raster(write_raster(tmp_path / "c.tif", np.full((1, 4, 4), 7, dtype=np.int16)))
-    assert not flat.pixels.any()
-
-
-def test_a_palette_is_seen_in_its_colours(tmp_path):
-    from earthinstruct.images import read_raster
-
-    picture = Image.fromarray(np.array([[0, 1], [1, 0]], dtype=np.uint8), "P")
-    picture.putpalette([10, 20, 30, 200, 100, 50])
-    for name in ("a.tif", "a.png"):
-        picture.save(tmp_path / name)
-        assert read_raster(tmp_path / name).pixels.tolist() == [
-            [[10, 20, 30], [200, 100, 50]],
-            [[200, 100, 50], [10, 20, 30]],
-        ]
-    Image.fromarray(np.array([[False, True]])).save(tmp_path / "bit.tif")
-    assert read_raster(tmp_path / "bit.tif").pixels[0].tolist() == [[0, 0, 0], [255, 255, 255]]
-
-
-def test_a_picture_that_a_viewer_would_turn_is_noted(tmp_path):
-    from earthinstruct.images import read_raster
-
-    exif = Image.Exif()
-    for orientation, noted in ((1, False), (6, True)):
-        exif[274] = orientation
-        Image.new("RGB", (4, 2)).save(tmp_path / "a.jpg", exif=exif)
-        raster = read_raster(tmp_path / "a.jpg")
-        assert raster.pixels.shape == (2, 4, 3)
-        assert any("orientation in its EXIF data (6) is not applied" in note for note in raster.notes) is noted
-
-
-def test_a_raster_that_is_small_on_disk_and_too_large_in_memory_is_refused(tmp_path):
-    from earthinstruct.images import read_raster
-
-    profile = {"driver": "GTiff", "count": 1, "height": 70_000, "width": 70_000, "dtype": "uint8"}
-    place = {"transform": TRANSFORM, "crs": "EPSG:32631"}
-    with rasterio.open(tmp_path / "a.tif", "w", sparse_ok=True, tiled=True, **profile, **place):
-        pass
-    with pytest.raises(DataError, match=r"a\.tif has 70000x70000 pixels; cut it first"):
-        read_raster(tmp_path / "a.tif")
-
-
-def test_a_png_of_16_bits_is_stretched_and_one_of_8_bits_is_as_it_is(tmp_path):
-    from earthinstruct.images import read_raster
-
-    values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
-    Image.fromarray(values).save(tmp_path / "deep.png")
-    raster = read_raster(tmp_path / "deep.png")
-    assert (raster.pixels.min(), raster.pixels.max(), raster.place) == (0, 255, None)
-    Image.fromarray(values.astype(np.uint8)).save(tmp_path / "flat.png")
-    assert np.array_equal(read_raster(tmp_path / "flat.png").pixels[..., 1], values.astype(np.uint8))
-
-
-def test_without_rasterio_a_plain_tiff_is_read_and_a_geotiff_refused(tmp_path, monkeypatch, call, bright):
+def test_without_rasterio_a_geotiff_is_a_picture_without_place(tmp_path, monkeypatch, call, bright):
     scene = write_raster(tmp_path / "scene.tif", two_ships())
-    Image.fromarray(two_ships().transpose(1, 2, 0)).save(tmp_path / "plain.tif")
-    monkeypatch.setattr("earthinstruct.images.rasters.importlib.util.find_spec", lambda name: None)
-    base = ("predict", "--method", f"{bright}:Bright", "--open-ended")
-    code, out, _ = call(*base, tmp_path / "plain.tif")
+    monkeypatch.setattr("earthinstruct.images.rasters.has_rasterio", lambda: False)
+    base = ("predict", "--method", f"{bright}:Bright", "--open-ended", scene)
+    code, out, _ = call(*base)
     assert code == 0
+    assert "scene.tif: ship 2" in out
     assert "read without rasterio, as a plain image" in out
-    code, _, err = call(*base, scene)
-    assert (code, "pip install 'earthinstruct[geo]'" in err) == (2, True)
+    code, _, err = call(*base, "--save", "a.geojson")
+    assert (code, "to read it needs rasterio: pip install 'earthinstruct[geo]'" in err) == (2, True)
+    code, _, err = call(*base, "--bands", "5")
+    assert (code, "has 3 bands, no band 5" in err) == (2, True)
 
 
 def test_a_file_that_points_to_another_is_not_followed(tmp_path, call, bright):
@@ -297,6 +234,61 @@ def test_a_file_that_points_to_another_is_not_followed(tmp_path, call, bright):
         assert source.read().max() == 255  # GDAL alone would follow it
     code, _, err = call("predict", "--method", f"{bright}:Bright", "--open-ended", tmp_path / "trap.tif")
     assert (code, "trap.tif cannot be read" in err) == (2, True)
+
+
+def test_why_an_image_has_no_place_is_said(call, bright, tmp_path):
+    base = ("predict", "--method", f"{bright}:Bright", "--open-ended", "--save", "a.geojson")
+    corners = [rasterio.control.GroundControlPoint(row, column, column, row) for row in (0, 40) for column in (0, 60)]
+    points = write_raster(tmp_path / "points.tif", two_ships(), transform=None, crs=None)
+    with rasterio.open(points, "r+") as file:
+        file.gcps = (corners, rasterio.CRS.from_epsg(32631))
+    code, _, err = call(*base, points)
+    assert (code, "it has ground control points alone; warp it first: gdalwarp points.tif warped.tif" in err) == (
+        2,
+        True,
+    )
+    nameless = write_raster(tmp_path / "nameless.tif", two_ships(), crs=None)
+    code, _, err = call(*base, nameless)
+    assert (code, "nameless.tif does not name its coordinate reference system" in err) == (2, True)
+    assert "gdal_edit.py -a_srs" in err
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jp2", "a.img"])
+def test_any_format_keeps_its_place(call, bright, tmp_path, name):
+    if name == "a.png":
+        Image.fromarray(two_ships().transpose(1, 2, 0)).save(tmp_path / name)
+        (tmp_path / "a.PGW").write_text("2\n0\n0\n-2\n500001\n3999999\n")  # the centre of the first pixel
+        utm = rasterio.CRS.from_epsg(32631).to_wkt().replace('"', "&quot;")
+        (tmp_path / "a.png.aux.xml").write_text(f"<PAMDataset><SRS>{utm}</SRS></PAMDataset>")
+    else:
+        driver = {"a.jp2": "JP2OpenJPEG", "a.img": "HFA"}[name]
+        lossless = {"reversible": "YES", "quality": 100} if driver != "HFA" else {}
+        write_raster(tmp_path / name, two_ships(), driver=driver, **lossless)
+    arguments = ("--method", f"{bright}:Bright", "--open-ended", "--save", "a.geojson")
+    code, out, _ = call("predict", *arguments, tmp_path / name)
+    assert (code, "ship 2" in out) == (0, True)
+    found = json.loads((tmp_path / "a.geojson").read_text())
+    assert found["crs"]["properties"]["name"] == "urn:ogc:def:crs:EPSG::32631"
+    corners = [{tuple(point) for point in feature["geometry"]["coordinates"][0]} for feature in found["features"]]
+    assert sorted(corners, key=min, reverse=True) == GROUND
+
+
+def test_stretch_and_nodata_are_options(call, bright, tmp_path):
+    pixels = two_ships(np.uint16, 1000) + 100
+    pixels[:, :, :5] = 0
+    base = ("predict", "--method", f"{bright}:Bright", "--open-ended", write_raster(tmp_path / "scene.tif", pixels))
+    code, out, _ = call(*base, "--nodata", "0", "--stretch", "100,3000")
+    assert (code, "nothing found" in out) == (0, True)
+    assert "note: " + str(tmp_path / "scene.tif") + ": uint16: 100 is shown as 0, 3000 as 255" in out
+    code, out, _ = call(*base, "--stretch", "100,1200")
+    assert (code, "ship 2" in out, "8 % of the pixels have the lowest value, 0" in out) == (0, True, True)
+    code, _, err = call(*base, "--stretch", "jiont")
+    assert (code, "--stretch is 'jiont'; expected joint, band, none, or a lower and a higher number" in err) == (
+        2,
+        True,
+    )
+    code, _, err = call(*base, "--stretch", "3000,0")
+    assert (code, "expected a lower and a higher number, such as 0,3000" in err) == (2, True)
 
 
 def test_geojson_needs_coordinates_of_one_system(call, bright, tmp_path):

@@ -157,15 +157,19 @@ def test_a_byte_order_mark_does_no_harm(coco, write_coco):
     assert len(load_dataset(str(file)).images) == 3
 
 
-@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
-def test_an_image_of_more_than_8_bits_is_refused_and_not_cut_off(coco, write_coco, mode):
-    coco["images"] = [{**coco["images"][0], "file_name": "a.tif"}]
-    coco["annotations"] = []
-    dataset = load_dataset(str(write_coco(coco)))
-    kind = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
-    Image.fromarray(np.full((20, 30), 1000, dtype=kind)).save(dataset.image_root / "a.tif")
-    with pytest.raises(DataError, match=r"a\.tif has more than 8 bits a channel \(mode .*stretch it"):
-        dataset.read_image(0)
+def test_a_folder_without_any_of_the_images_is_refused_with_the_place_of_the_first(coco, write_coco):
+    file = write_coco(coco)
+    root = file.parent / "images"
+    dataset = load_dataset(str(file))
+    dataset.refuse_missing_images()
+    names = [image.file_name for image in dataset.images]
+    for name in names:
+        (root / name).rename(file.parent / name)
+    with pytest.raises(DataError, match=rf"0 of the 3 images .* are in {root}; {names[0]} is in .*: give --images"):
+        dataset.refuse_missing_images()
+    (file.parent / names[0]).unlink()
+    with pytest.raises(DataError, match="give their folder with --images DIR"):
+        dataset.refuse_missing_images()
 
 
 def test_a_picture_that_is_turned_says_so(coco, write_coco):

@@ -156,7 +156,7 @@ def test_annotations_without_their_image_are_refused(yolo, voc):
 
 def test_a_voc_file_of_another_size_is_refused(voc):
     (voc / "Annotations" / "a.xml").write_text(xml("a", [], size=9))
-    with pytest.raises(DataError, match=r"is \(8, 8\) pixels \(width, height\), .*a\.xml says \(9, 9\)"):
+    with pytest.raises(DataError, match=r"is 8x8 pixels, but .*a\.xml says 9x9"):
         load_dataset(str(voc))
 
 

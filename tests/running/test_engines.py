@@ -56,17 +56,17 @@ from earthinstruct import Prediction, Usage
 from earthinstruct.datasets import Dataset
 
 read, enough = [], threading.Event()
-read_image = Dataset.read_image
+read_raster = Dataset.read_raster
 
 
 def counted(self, index):
     read.append(index)
     if len(read) == 2:
         enough.set()
-    return read_image(self, index)
+    return read_raster(self, index)
 
 
-Dataset.read_image = counted
+Dataset.read_raster = counted
 
 
 class Batches:
@@ -237,13 +237,13 @@ def test_the_next_images_are_read_while_the_method_works_and_no_more_than_that(
     numbered, constant, tmp_path, monkeypatch
 ):
     read, enough = [], threading.Event()
-    read_image = Dataset.read_image
+    read_raster = Dataset.read_raster
 
     def counted(self, index):
         read.append(index)
         if len(read) > READ_AHEAD:
             enough.set()
-        return read_image(self, index)
+        return read_raster(self, index)
 
     ahead = []
 
@@ -252,7 +252,7 @@ def test_the_next_images_are_read_while_the_method_works_and_no_more_than_that(
         ahead.append(len(read) - len(ahead) - 1)
         return Prediction()
 
-    monkeypatch.setattr(Dataset, "read_image", counted)
+    monkeypatch.setattr(Dataset, "read_raster", counted)
     constant.predict = predict
     run(constant, numbered, tmp_path)
     assert ahead[0] == READ_AHEAD

@@ -26,6 +26,7 @@ from earthinstruct.contract import (
 )
 from earthinstruct.datasets import Dataset, targets_of
 from earthinstruct.errors import ContractError, EarthInstructError
+from earthinstruct.images import Raster
 from earthinstruct.predictions import Record
 from earthinstruct.registry import make_method, refuse_incomplete
 from earthinstruct.results import MethodInfo, method_info, redacted, secret_values
@@ -35,6 +36,7 @@ BATCH = 8
 Batch = tuple[Task, tuple[int, ...]]  # a task, and some images
 Chunk = Sequence[Batch]  # all tasks of some images, one after another
 Pixels = NDArray[np.uint8]
+Read = Raster | str  # an image, or the reason why it cannot be read
 Targets = Sequence[Prediction | None]  # the ground truth of each image, for controls
 _LOG = logging.getLogger(__name__)
 
@@ -101,7 +103,7 @@ class Worker:
         self._secrets = secret_values(source.parameters or {})
         self._process = os.getpid()
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
-        self._read: dict[int, Future[Pixels | str]] = {}
+        self._read: dict[int, Future[Read]] = {}
 
     @cached_property
     def _method(self) -> Method | ControlMethod:
@@ -137,30 +139,38 @@ class Worker:
         The images are held until the next call, which may be another task of the same images.
         """
         wanted = dict.fromkeys((*images, *following))
-        self._read = {i: self._read.get(i) or self._reader.submit(self._pixels, i) for i in wanted}
+        self._read = {i: self._read.get(i) or self._reader.submit(self._raster, i) for i in wanted}
         read = [self._read[i].result() for i in images]
         return Answers(self._records(task, images, read, targets), _resident_memory())
 
-    def _pixels(self, image: int) -> Pixels | str:
-        """The pixels of one image, or the reason why it cannot be read."""
+    def _raster(self, image: int) -> Read:
+        """One image, or the reason why it cannot be read."""
         try:
-            return self._dataset.read_image(image)
+            return self._dataset.read_raster(image)
         except Exception as error:  # an image that cannot be read is a failed image
             return self._reason(error)
 
-    def _records(
-        self, task: Task, images: Sequence[int], read: Sequence[Pixels | str], targets: Targets
-    ) -> list[Record]:
+    def _records(self, task: Task, images: Sequence[int], read: Sequence[Read], targets: Targets) -> list[Record]:
         """Answer images that were read; a failed image is recorded with its reason.
 
-        The method gets copies: it may change them, and other tasks use the same pixels.
+        How pixels differ from the stored ones is an event of the image. The method gets copies: it may change them, and
+        other tasks use the same pixels.
         """
-        read = [pixels if isinstance(pixels, str) else pixels.copy() for pixels in read]
+        copies = [raster if isinstance(raster, str) else raster.pixels.copy() for raster in read]
+        records = self._answered(task, images, copies, targets)
+        for record, raster in zip(records, read, strict=True):
+            if not isinstance(raster, str):
+                record.events = {**record.events, **{f"images: {note.of_many}": 1 for note in raster.notes}}
+        return records
+
+    def _answered(
+        self, task: Task, images: Sequence[int], read: Sequence[Pixels | str], targets: Targets
+    ) -> list[Record]:
         spent = 0.0
         if len(images) > 1 and not any(isinstance(pixels, str) for pixels in read):
             started = time.perf_counter()
             try:
-                return self._batch(task, images, read)
+                return self._batch(task, images, [pixels for pixels in read if not isinstance(pixels, str)])
             except KeyboardInterrupt:
                 raise
             except BaseException:  # one image of the batch is the cause: each is tried alone
@@ -197,7 +207,7 @@ class Worker:
         finally:
             self._end_copies()
 
-    def _batch(self, task: Task, images: Sequence[int], read: Sequence[Pixels | str]) -> list[Record]:
+    def _batch(self, task: Task, images: Sequence[int], read: Sequence[Pixels]) -> list[Record]:
         started = time.perf_counter()
         predictions = optional_member(self._method, "predict_batch")(list(read), task.instruction)
         elapsed = (time.perf_counter() - started) / len(images)

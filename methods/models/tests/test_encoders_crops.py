@@ -11,7 +11,7 @@ from PIL import Image
 
 from earthinstruct.datasets import generate_scene
 from earthinstruct.errors import EarthInstructError, UnknownNameError
-from earthinstruct.images import read_image
+from earthinstruct.images import read_raster
 
 
 def by_pillow(image, corners, side, mode, kernel):
@@ -68,7 +68,7 @@ def both_ways(tmp_path_factory):
 def test_embeddings_of_real_crops_are_alike(reference, both_ways):
     proposals = json.loads((reference / "dior_mini" / "proposals.json").read_text())
     for name, record in proposals.items():
-        image = read_image(next((reference / "dior_mini" / "images").glob(f"{name.partition('.')[0]}.*")))
+        image = read_raster(next((reference / "dior_mini" / "images").glob(f"{name.partition('.')[0]}.*"))).pixels
         boxes = np.array(record["bboxes"][::4], dtype=float)
         pil, device = (encoder.embed_crops(image, boxes) for encoder in both_ways)
         assert len(pil) == len(boxes)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError
-from earthinstruct.images import images_below, read_image
+from earthinstruct.images import images_below, read_raster
 
 
 class ImageNames:
@@ -48,7 +48,7 @@ class ImageNames:
     def _names(self) -> dict[str, str]:
         names: dict[str, str] = {}
         for path in images_below(self.folder):
-            key = fingerprint(read_image(path))
+            key = fingerprint(read_raster(path).pixels)
             if names.setdefault(key, path.stem) != path.stem:
                 raise DataError(
                     f"{path} shows the same pixels as image {names[key]!r}; recorded answers cannot tell them apart"

@@ -1,0 +1,75 @@
+"""An image in memory: its pixels, which of them hold data, and its place on the ground."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an image lies on the ground.
+
+    Attributes:
+        transform: a, b, c, d, e, f with x = a * column + b * row + c and y = d * column + e * row + f, in units of the
+            coordinate reference system; column and row count pixels from the upper left corner of the image.
+        crs: the coordinate reference system as "EPSG:32631" or WKT, or None if the file names none.
+    """
+
+    transform: tuple[float, float, float, float, float, float]
+    crs: str | None = None
+
+    def at(self, column: float, row: float) -> list[float]:
+        """Convert a point of the image to coordinates x, y on the ground."""
+        a, b, c, d, e, f = self.transform
+        return [a * column + b * row + c, d * column + e * row + f]
+
+
+@dataclass(frozen=True)
+class Note:
+    """A sentence on how the pixels differ from the stored ones.
+
+    Attributes:
+        text: about this image.
+        of_many: the same without what differs from image to image, so that notes of many images can be counted.
+    """
+
+    text: str
+    of_many: str
+
+    @staticmethod
+    def same(text: str) -> Note:
+        """A note that reads the same for every image."""
+        return Note(text, text)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, eq=False)
+class Raster:
+    """One image.
+
+    Attributes:
+        pixels: uint8 RGB (height, width, 3); pixels without data are black.
+        valid: bool (height, width): the pixels with data; None: all of them.
+        place: its georeference, or None.
+        no_place_reason: why `place` is None; None if it is not.
+        notes: how the pixels differ from the stored ones; empty if they do not.
+    """
+
+    pixels: NDArray[np.uint8]
+    valid: NDArray[np.bool_] | None = None
+    place: Place | None = None
+    no_place_reason: str | None = None
+    notes: tuple[Note, ...] = ()
+
+
+def blackened(pixels: NDArray[np.uint8], valid: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    """Make pixels without data black, in place; returns `valid`, or None if every pixel has data."""
+    if valid is None or valid.all():
+        return None
+    pixels[~valid] = 0
+    return valid
