@@ -74,12 +74,13 @@ def decode_json(content: bytes, decoder: msgspec.json.Decoder[_T], problem: str)
     return decode_checked(checked_json(content, problem), decoder, problem)
 
 
-def checked_json(content: bytes, problem: str) -> bytes:
+def checked_json(content: bytes, problem: str, *, lines: bool = False) -> bytes:
     """Convert the content of a JSON file to plain JSON.
 
     Args:
         content: JSON in UTF-8, UTF-16 or UTF-32, with or without a byte order mark, plain or in gzip.
         problem: as in `decode_json`.
+        lines: whether JSON lines, one object a line, are read as a list.
 
     Returns:
         The JSON in UTF-8, without a byte order mark.
@@ -97,6 +98,8 @@ def checked_json(content: bytes, problem: str) -> bytes:
     except _AmbiguousError:
         raise _error(problem, _ambiguity(text)) from None
     except json.JSONDecodeError as error:
+        if lines and error.msg == "Extra data" and text.lstrip().startswith("{"):
+            return checked_json(_as_list(text), problem)
         raise _error(problem, _syntax(error)) from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
@@ -135,6 +138,16 @@ def decode_checked(content: bytes, decoder: msgspec.json.Decoder[_T], problem: s
 
 def _error(problem: str, reason: str) -> DataError:
     return DataError(problem.replace("{error}", reason))
+
+
+def _as_list(lines: str) -> bytes:
+    """Write JSON lines as a list, with line breaks at the same places."""
+    entries = 0
+    rows = []
+    for line in lines.split("\n"):
+        rows.append(f",{line}" if entries and line.strip() else line)
+        entries += bool(line.strip())
+    return f"[{chr(10).join(rows)}]".encode("utf-8", "surrogatepass")
 
 
 def _unpacked(content: bytes, problem: str) -> bytes:

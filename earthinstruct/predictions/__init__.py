@@ -1,8 +1,9 @@
 """The predictions file and the run folder, and importers and exporters for the files of other tools."""
 
+from earthinstruct.predictions.count_files import read_count_files
 from earthinstruct.predictions.exporters import Found, check_places, coco_of, geojson_of
 from earthinstruct.predictions.file import ProposalRecord, Record, hash_predictions, prediction_files
-from earthinstruct.predictions.importers import read_count_files, read_predictions, read_proposal_file
+from earthinstruct.predictions.importers import read_predictions, read_proposal_file
 from earthinstruct.predictions.run_folder import (
     Manifest,
     Progress,

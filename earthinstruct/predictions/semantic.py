@@ -5,7 +5,8 @@ For semantic segmentation systems, such as SegEarth-OV and GSNet. Objects of a c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -15,10 +16,11 @@ from scipy import ndimage
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import ContractError, DataError
-from earthinstruct.files import decode_json, read_bytes
+from earthinstruct.files import read_json
 from earthinstruct.images import open_image
+from earthinstruct.predictions.count_files import hidden
 from earthinstruct.predictions.file import Record
-from earthinstruct.predictions.importers import ImagesByName
+from earthinstruct.predictions.image_names import ImageNames
 from earthinstruct.regions import ImageId, check_rle, decode_mask, encode_mask
 
 _NEIGHBOURS = np.ones((3, 3), dtype=bool)  # pixels that touch at a corner are connected
@@ -56,9 +58,10 @@ def read_semantic_maps(path: Path, dataset: Dataset, classes: Path, min_area: in
     """
     names = read_semantic_classes(classes, dataset)
     records: dict[ImageId, Record] = {}
-    images = ImagesByName(dataset)
-    for where, name, drawn in _maps(path):
-        image = images.take(name, where)
+    maps = _maps(path)
+    images = ImageNames(dataset).find(maps, lambda name: maps[str(name)][0], ids=False)
+    for name, (where, read) in maps.items():
+        image, drawn = images[name], read()
         if drawn.shape != (image.height, image.width):
             raise DataError(
                 f"{where} is {drawn.shape[1]}x{drawn.shape[0]} pixels; expected {image.width}x{image.height}, the size "
@@ -77,8 +80,8 @@ def read_semantic_classes(path: Path, dataset: Dataset) -> Classes:
     Raises:
         DataError: the file is missing or malformed, or a name is not a category of the dataset.
     """
-    problem = f"{path} is not a map of class number -> category or null: {{error}}"
-    classes = decode_json(read_bytes(path, "class map"), msgspec.json.Decoder(dict[int, str | None]), problem)
+    form = 'an object of class number to category or null, {"0": null, "1": "ship"}'
+    classes = read_json(path, dict[int, str | None], "class map", form)
     for number, name in classes.items():
         if name is not None and name not in dataset.vocabulary.categories:
             raise DataError(
@@ -122,22 +125,18 @@ def instances_of_map(image: ImageId, drawn: NDArray[np.integer], classes: Classe
 _NOTHING = -1  # the class number of pixels outside all regions, in a map drawn from regions
 
 
-def _maps(path: Path) -> Iterator[tuple[str, str, NDArray[np.integer]]]:
-    """Read the maps; yields the place of a map for errors, the name of its image, and the class of each pixel."""
+def _maps(path: Path) -> dict[str, tuple[str, Callable[[], NDArray[np.integer]]]]:
+    """List the maps: name of the image -> the place of the map for errors, and a function that reads it."""
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".png")
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() == ".png" and not hidden(file, path))
         if not files:
             raise DataError(f"{path} has no semantic maps; expected `<image name>.png`, class numbers in one channel")
-        for file in files:
-            yield str(file), file.name, _read_map(file)
-        return
-    problem = f"{path} is not a list of regions with file_name, category_id and segmentation: {{error}}"
-    regions = decode_json(read_bytes(path, "semantic predictions"), msgspec.json.Decoder(list[_Region]), problem)
+        return {file.relative_to(path).as_posix(): (str(file), partial(_read_map, file)) for file in files}
+    form = '[{"file_name", "category_id", "segmentation": {"size", "counts"}}]'
     by_image: dict[str, list[_Region]] = {}
-    for region in regions:
+    for region in read_json(path, list[_Region], "list of regions", form):
         by_image.setdefault(region.file_name, []).append(region)
-    for name, of_image in by_image.items():
-        yield f"{path}, {name}", name, _draw(of_image, f"{path}, {name}")
+    return {name: (f"{path}, {name}", partial(_draw, regions, f"{path}, {name}")) for name, regions in by_image.items()}
 
 
 def _read_map(file: Path) -> NDArray[np.integer]:

@@ -15,14 +15,15 @@ from earthinstruct.predictions import hash_predictions, read_predictions
 RESULT = {"image_id": 0, "category_id": 1, "bbox": [1, 1, 4, 4], "score": 0.5}
 
 
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
 @pytest.fixture
 def results(tmp_path):
-    def write(content):
-        path = tmp_path / "results.json"
-        path.write_text(content if isinstance(content, str) else json.dumps(content))
-        return path
-
-    return write
+    return lambda content: write(tmp_path / "results.json", content)
 
 
 def test_coco_results_keep_their_order_and_answer_for_every_image(results, dataset):
@@ -46,14 +47,20 @@ def test_a_missing_box_is_taken_from_the_mask(results, dataset):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("nothing", "is not a COCO results file"),
-        ({"image_id": 1}, "a list of predictions"),
-        ([{**RESULT, "image_id": 8}], r"results\[0\] is for image 8, which is not in dataset 'set'"),
-        ([{**RESULT, "category_id": 9}], r"category_id 9 and no label; known ids: 1, 4"),
-        ([{"image_id": 0, "bbox": [1, 1, 4, 4]}], "category_id None"),
+        ("nothing", 'column 1 is not JSON: Expecting value, found "nothing". Expected COCO results'),
+        ({"boxes": []}, "the file is an object with 'boxes'. Expected COCO results"),
+        (
+            [{**RESULT, "image_id": 8}],
+            r"entry 0 \(image id 8\): dataset 'set' has no image 8; its images have the ids 0, 7, 9",
+        ),
+        ([{**RESULT, "category_id": 9}], r"category_id 9, which is unknown, and no label; known ids: 1, 4"),
+        ([{"image_id": 0, "bbox": [1, 1, 4, 4]}], "has no category_id and no label"),
         ([{**RESULT, "score": "high"}], 'score is "high"; expected a number'),
         ([{"image_id": 0, "label": "ship"}], "neither a bbox nor a segmentation"),
-        ([RESULT, {"image_id": 0, "category_id": 1, "bbox": [1, 1, 4, 4]}], r"results\[1\]: only some entries"),
+        (
+            [RESULT, {"image_id": 0, "category_id": 1, "bbox": [1, 1, 4, 4]}],
+            r"entry 1 \(image id 0\) has no score, but 1 of 2 entries have one",
+        ),
         ([{**RESULT, "segmentation": {"size": [20, 30], "counts": [1]}}], "add up to 1 pixels"),
     ],
 )
@@ -65,8 +72,8 @@ def test_malformed_results_are_named(results, dataset, content, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"bbox": [1, 1, -4, 4]}, r"image 0: boxes\[0\] is \[1.0, 1.0, -4.0, 4.0\]"),
-        ({"bbox": [1, 1, 1e300, 4]}, r"image 0: boxes\[0\] is \[1\.0, 1\.0, 1e\+300, 4\.0\]"),
+        ({"bbox": [1, 1, -4, 4]}, r"entry 0 \(image id 0\) has the bbox \[1.0, 1.0, -4.0, 4.0\]; expected \[x, y"),
+        ({"bbox": [1, 1, 1e300, 4]}, r"bbox \[1\.0, 1\.0, 1e\+300, 4\.0\]"),
         ({"segmentation": {"size": [20, 30], "counts": "~"}}, r"image 0: masks\[0\]: .*alphabet"),
         ({"segmentation": {"size": [30, 20], "counts": "hb0"}}, r"image 0.*size of its image"),
         ({"label": "boat"}, "label 'boat' is not one of the categories.*--label-map"),
@@ -89,8 +96,8 @@ def test_counts_and_proposals_join_the_predictions(results, dataset, tmp_path):
 
 def test_a_folder_of_counts_is_a_prediction(dataset, tmp_path):
     for name in ("a", "b", "c"):
-        (tmp_path / f"{name}.json").write_text('{"ships": 1}')
-    result = score(tmp_path, dataset, "open_ended", resamples=0)
+        write(tmp_path / "counts" / f"{name}.json", {"ships": 1})
+    result = score(tmp_path / "counts", dataset, "open_ended", resamples=0)
     assert result.metrics.counting.tally["ship"].tp == 2
     assert result.metrics.counting.source == "counts"
     assert result.label_map["ships"].category == "ship"
@@ -99,31 +106,32 @@ def test_a_folder_of_counts_is_a_prediction(dataset, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a", "[]", "is not a count file"),
+        ("a", "[]", r"the file is \[\]; expected an object"),
         ("a", '{"ship": -1}', "the count of 'ship' is -1"),
-        ("a", '{"ship": 1.5}', "is not a count file"),
-        ("z", '{"ship": 1}', "has no image named 'z'"),
+        ("a", '{"ship": 1.5}', "ship is 1.5; expected a whole number"),
+        ("z", '{"ship": 1}', "has no image 'z'"),
     ],
 )
 def test_malformed_counts_are_named(dataset, tmp_path, name, content, message):
-    (tmp_path / f"{name}.json").write_text(content)
+    write(tmp_path / "counts" / f"{name}.json", content)
     with pytest.raises(DataError, match=message):
-        read_predictions(tmp_path, dataset)
+        read_predictions(tmp_path / "counts", dataset)
 
 
 def test_an_empty_folder_is_no_prediction(dataset, tmp_path):
+    (tmp_path / "counts").mkdir()
     with pytest.raises(DataError, match="has no count files"):
-        read_predictions(tmp_path, dataset)
+        read_predictions(tmp_path / "counts", dataset)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"z.png": {"bboxes": []}}, "no image named 'z'"),
-        ({"a.2": {"bboxes": []}}, "no image named 'a.2'"),
+        ({"z.png": {"bboxes": []}}, "no image 'z.png'"),
+        ({"a.2": {"bboxes": []}}, "no image 'a.2'"),
         ({"a.png": {"bboxes": []}, "a": {"bboxes": []}}, "'a.png' and 'a' name the same image of dataset 'set'"),
         ({"a.png": {"bboxes": [[1, 2, 3, 4]], "scores": []}}, "1 bboxes and 0 scores"),
-        ({"a.png": {"boxes": []}}, "is not a proposals file"),
+        ({"a.png": {"boxes": []}}, '"a.png" has no "bboxes"; it has "boxes"'),
     ],
 )
 def test_malformed_proposals_are_named(results, dataset, tmp_path, content, message):
@@ -138,7 +146,7 @@ def test_malformed_proposals_are_named(results, dataset, tmp_path, content, mess
     [
         ('{"image_id": 0, "lables": ["ship"]}', 'unknown field "lables"'),
         ("{", "line 1"),
-        ('{"image_id": 8}', "image 8, which is not in dataset 'set'"),
+        ('{"image_id": 8}', "dataset 'set' has no image 8; its images have the ids 0, 7, 9"),
         ('{"image_id": 0}\n{"image_id": 0}', "image 0 has two predictions"),
         ('{"image_id": 0, "labels": ["ship"]}', "1 labels for 0 boxes"),
         ('{"image_id": 0, "labels": ["ship"], "boxes": [[1, 1, 2, 2]], "scores": []}', "0 scores for 1 boxes"),

@@ -76,7 +76,7 @@ def test_a_map_without_objects_is_an_answer(dataset, tmp_path, classes):
 
 def test_what_does_not_fit_is_refused(tmp_path, dataset, drawn, classes):
     folder = save(tmp_path / "unknown", "z", drawn)
-    with pytest.raises(DataError, match="has no image named 'z'"):
+    with pytest.raises(DataError, match="has no image 'z.png'"):
         read_semantic_maps(folder, dataset, classes)
     folder = save(tmp_path / "size", "a", drawn.T)
     with pytest.raises(DataError, match="is 20x30 pixels; expected 30x20"):
@@ -105,7 +105,7 @@ def test_a_malformed_region_is_refused(tmp_path, dataset, classes):
     with pytest.raises(DataError, match=r"sem_seg_predictions\.json, a"):
         read_semantic_maps(file, dataset, classes)
     file.write_text("{}")
-    with pytest.raises(DataError, match="is not a list of regions"):
+    with pytest.raises(DataError, match="the file is {}; expected a list"):
         read_semantic_maps(file, dataset, classes)
 
 
@@ -122,6 +122,9 @@ def test_an_ambiguous_name_is_refused(coco, write_coco, tmp_path, drawn, classes
     file.write_text(json.dumps([{"file_name": f"/{folder}/a.png", **region} for folder in "xy"]))
     with pytest.raises(DataError, match=r"'/x/a\.png' and '/y/a\.png' name the same image"):
         read_semantic_maps(file, load_dataset(str(write_coco(coco))), classes)
-    coco["images"][1]["file_name"] = "other/a.png"
-    with pytest.raises(DataError, match="two images named 'a'"):
+    coco["images"][0]["file_name"], coco["images"][1]["file_name"] = "x/a.png", "y/a.png"
+    records = read_semantic_maps(file, load_dataset(str(write_coco(coco))), classes)
+    assert [len(records[image].labels) for image in (0, 7)] == [2, 2]
+    file.write_text(json.dumps([{"file_name": "a.png", **region}]))
+    with pytest.raises(DataError, match=r"'a\.png' fits several images of dataset 'set': x/a\.png, y/a\.png"):
         read_semantic_maps(file, load_dataset(str(write_coco(coco))), classes)
