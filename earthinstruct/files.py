@@ -6,6 +6,7 @@ and `Infinity` are refused; `1.0` is read as the whole number 1 where one is exp
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import json
@@ -27,6 +28,13 @@ from earthinstruct.errors import DataError
 
 _T = TypeVar("_T")
 
+_MARKS = (  # the marks of UTF-32 begin like those of UTF-16
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 _GZIP = b"\x1f\x8b"
 _MOST_UNPACKED = 1 << 32  # bytes; a few kilobytes of gzip could fill the memory otherwise
 _SHOWN = 60  # characters of a value in an error
@@ -42,6 +50,20 @@ def read_bytes(path: Path, what: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{what} {path} cannot be read: {error.strerror}") from error
+
+
+def read_text(path: Path, what: str) -> str:
+    """Read a text file in UTF-8, or with the byte order mark of UTF-8, UTF-16 or UTF-32.
+
+    Raises:
+        DataError: the file cannot be read or has another encoding; the message starts with `what`.
+    """
+    content = read_bytes(path, what)
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{what} {path}: {_undecodable(error)}") from error
 
 
 def read_json(path: Path, kind: type[_T], what: str, form: str) -> _T:
@@ -102,9 +124,7 @@ def checked_json(content: bytes, problem: str, *, lines: bool = False) -> bytes:
             return checked_json(_as_list(text), problem)
         raise _error(problem, _syntax(error)) from error
     except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        reason = f"line {line} has the byte 0x{error.object[error.start]:02x}, which is not {encoding.upper()}"
-        raise _error(problem, f"{reason}; save the file as UTF-8") from error
+        raise _error(problem, _undecodable(error)) from error
     except RecursionError as error:
         raise _error(problem, "lists and objects are nested too deeply") from error
     return content if encoding == "utf-8" else text.encode("utf-8", "surrogatepass")
@@ -138,6 +158,12 @@ def decode_checked(content: bytes, decoder: msgspec.json.Decoder[_T], problem: s
 
 def _error(problem: str, reason: str) -> DataError:
     return DataError(problem.replace("{error}", reason))
+
+
+def _undecodable(error: UnicodeDecodeError) -> str:
+    line = error.object.count(b"\n", 0, error.start) + 1
+    byte = error.object[error.start]
+    return f"line {line} has the byte 0x{byte:02x}, which is not {error.encoding.upper()}; save the file as UTF-8"
 
 
 def _as_list(lines: str) -> bytes:

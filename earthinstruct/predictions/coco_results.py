@@ -20,7 +20,7 @@ from earthinstruct.regions import RLE, ImageId, check_rle, decode_rles, encode_p
 _T = TypeVar("_T")
 
 _EXPECTED = (
-    'Expected COCO results, [{"image_id", "category_id" or "label", "bbox", "segmentation", "score"}]; score also reads '
+    'Expected COCO results, [{"image_id", "category_id" or "label", "bbox", "segmentation", "score"}]; also read are '
     "predictions.jsonl, run folders, folders of count files, and semantic maps with --classes"
 )
 _OBJECT = re.compile(rb"\s*\{")

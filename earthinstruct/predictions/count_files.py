@@ -10,7 +10,7 @@ from earthinstruct.errors import DataError
 from earthinstruct.files import read_json
 from earthinstruct.predictions.image_names import ImageNames
 from earthinstruct.regions import ImageId
-from earthinstruct.tasks import normalised
+from earthinstruct.tasks import forms
 
 _SUFFIX = re.compile(r"\.json(\.gz)?$", re.IGNORECASE)
 
@@ -65,10 +65,11 @@ def _counts(path: Path) -> dict[str, int]:
     for label, count in counts.items():
         if count < 0:
             raise DataError(f"count file {path}: the count of {label!r} is {count}; expected a whole number >= 0")
-        other = spellings.setdefault(normalised(label), label)
-        if other != label:
+        other = next((spellings[form] for form in forms(label) if form in spellings), None)
+        if other is not None:
             raise DataError(
                 f"count file {path}: {other!r} ({counts[other]}) and {label!r} ({count}) are two spellings of one "
                 "label; keep one"
             )
+        spellings.update(dict.fromkeys(forms(label), label))
     return counts

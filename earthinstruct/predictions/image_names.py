@@ -127,9 +127,5 @@ def _fit(path: PurePosixPath, other: PurePosixPath, known_suffix: bool) -> tuple
     """
     folders, others = path.parent.parts[::-1], other.parent.parts[::-1]
     shared = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(folders, others, strict=False)))
-    return (
-        shared,
-        shared == min(len(folders), len(others)),
-        folders == others,
-        known_suffix and path.suffix == other.suffix,
-    )
+    ends_alike = shared == min(len(folders), len(others))
+    return shared, ends_alike, folders == others, known_suffix and path.suffix == other.suffix

@@ -22,6 +22,7 @@ from earthinstruct.predictions.count_files import hidden
 from earthinstruct.predictions.file import Record
 from earthinstruct.predictions.image_names import ImageNames
 from earthinstruct.regions import ImageId, check_rle, decode_mask, encode_mask
+from earthinstruct.tasks import ExactMapper
 
 _NEIGHBOURS = np.ones((3, 3), dtype=bool)  # pixels that touch at a corner are connected
 Classes = Mapping[int, str | None]
@@ -82,13 +83,15 @@ def read_semantic_classes(path: Path, dataset: Dataset) -> Classes:
     """
     form = 'an object of class number to category or null, {"0": null, "1": "ship"}'
     classes = read_json(path, dict[int, str | None], "class map", form)
+    names = {name for name in classes.values() if name is not None}
+    known = ExactMapper().map(names, dataset.vocabulary.categories)
     for number, name in classes.items():
-        if name is not None and name not in dataset.vocabulary.categories:
+        if name is not None and known[name].category is None:
             raise DataError(
                 f"{path}: class {number} is {name!r}, which is not a category of dataset {dataset.name!r}; known: "
                 f"{', '.join(dataset.vocabulary.categories)}"
             )
-    return classes
+    return {number: None if name is None else known[name].category for number, name in classes.items()}
 
 
 def instances_of_map(image: ImageId, drawn: NDArray[np.integer], classes: Classes, min_area: int = 1) -> Record:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from earthinstruct.contract import ControlMethod, Method
 from earthinstruct.datasets import Dataset, load_dataset
-from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
+from earthinstruct.errors import EarthInstructError, checked_arguments
+from earthinstruct.files import read_text
 from earthinstruct.images import ImageOptions
 from earthinstruct.metrics import RESAMPLES, GivenMetrics
 from earthinstruct.predictions import Progress, Run, place_of_run
@@ -223,7 +224,4 @@ def _instruction_text(text: str | None, file: Path | str | None) -> str | None:
         return text
     if text is not None:
         raise EarthInstructError("give instruction_text or instruction_file, not both")
-    try:
-        return Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"instruction file {file} cannot be read: {error}") from error
+    return read_text(Path(file), "instruction file")

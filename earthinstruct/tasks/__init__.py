@@ -9,6 +9,7 @@ from earthinstruct.tasks.labels import (
     FileMapper,
     LabelMapper,
     MappedLabel,
+    forms,
     named_mapper,
     normalised,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "MappedLabel",
     "Task",
     "Vocabulary",
+    "forms",
     "free_instruction",
     "instruction_text",
     "named_mapper",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from earthinstruct.errors import DataError, UnknownNameError
-from earthinstruct.files import decode_json, read_bytes
+from earthinstruct.files import read_json
 from earthinstruct.registry import LABEL_MAPPERS, plugins
 
 
@@ -54,19 +55,31 @@ def normalised(label: str) -> str:
     >>> normalised("houses"), normalised("sizes"), normalised("Class S")
     ('house', 'size', 'class s')
     """
-    text = " ".join(label.lower().replace("_", " ").replace("-", " ").split())
+    return forms(label)[0]
+
+
+def forms(label: str) -> tuple[str, ...]:
+    """The forms of a label under which it is compared: the likely singular, other possible ones, and itself.
+
+    Case, underscores, hyphens and the Unicode form of accents are ignored.
+
+    >>> forms("Fuses"), forms("prairies"), forms("dam")
+    (('fus', 'fuse', 'fuses'), ('prairy', 'prairie', 'prairies'), ('dam',))
+    """
+    text = " ".join(unicodedata.normalize("NFC", label).lower().replace("_", " ").replace("-", " ").split())
+    singulars: tuple[str, ...] = ()
     if text.endswith("ies") and len(text) > 4:
-        return text[:-3] + "y"
-    if text.endswith(("ches", "shes", "sses", "uses", "xes")) and not text.endswith(("ouses", "auses")):
-        return text[:-2]
-    if text.endswith("s") and not f" {text}".endswith(("ss", "us", "is", " s")):
-        return text[:-1]
-    return text
+        singulars = (text[:-3] + "y", text[:-1])
+    elif text.endswith(("ches", "shes", "sses", "uses", "xes")) and not text.endswith(("ouses", "auses")):
+        singulars = (text[:-2], text[:-1])
+    elif text.endswith("s") and not f" {text}".endswith(("ss", "us", "is", " s")):
+        singulars = (text[:-1], text[:-2]) if text.endswith(("ses", "zes", "oes")) else (text[:-1],)
+    return (*singulars, text)
 
 
 @dataclass(frozen=True)
 class ExactMapper:
-    """Maps a label to the category of the same name; case, underscores, hyphens and plural are ignored."""
+    """Maps a label to the category of the same name; see `forms` for what is ignored."""
 
     name: str = "exact"
 
@@ -78,10 +91,12 @@ class ExactMapper:
         """
         known: dict[str, list[str]] = {}
         for category in categories:
-            known.setdefault(normalised(category), []).append(category)
+            for form in forms(category):
+                known.setdefault(form, []).append(category)
         mapped = {}
         for label in labels:
-            found = [label] if label in categories else known.get(normalised(label), [])
+            fits = [category for form in forms(label) for category in known.get(form, [])]
+            found = [label] if label in categories else list(dict.fromkeys(fits))
             if len(found) > 1:
                 raise DataError(
                     f"label {label!r} matches several categories, {found}, which differ only in case, separators or "
@@ -105,14 +120,15 @@ class FileMapper:
         Raises:
             DataError: the file is missing or is not such a map.
         """
-        entries = decode_json(
-            read_bytes(path, "label map"),
-            msgspec.json.Decoder(dict[str, str | MappedLabel | None]),
-            f'label map {path}: {{error}}; expected a JSON object such as {{"car": "vehicle", "tree": null}}',
-        )
-        return FileMapper(
-            path.name, {k: v if isinstance(v, MappedLabel) else MappedLabel(v) for k, v in entries.items()}
-        )
+        kind = dict[str, str | MappedLabel | None]
+        read = read_json(path, kind, "label map", 'an object of label to category, {"car": "vehicle", "tree": null}')
+        entries: dict[str, MappedLabel] = {}
+        for label, mapped in read.items():
+            key = unicodedata.normalize("NFC", label)
+            if key in entries:
+                raise DataError(f"label map {path}: {label!r} is there in two Unicode forms; keep one")
+            entries[key] = mapped if isinstance(mapped, MappedLabel) else MappedLabel(mapped)
+        return FileMapper(path.name, entries)
 
     def map(self, labels: Iterable[str], categories: Sequence[str]) -> dict[str, MappedLabel]:
         """Map every label to a category or None.
@@ -120,15 +136,20 @@ class FileMapper:
         Raises:
             DataError: the file maps a label to a name that is not a category.
         """
+        named = {mapped.category for mapped in self.entries.values() if mapped.category is not None}
+        known = ExactMapper().map(named, categories)
+        entries = {}
         for label, mapped in self.entries.items():
-            if mapped.category is not None and mapped.category not in categories:
+            category = None if mapped.category is None else known[mapped.category].category
+            if category is None and mapped.category is not None:
                 raise DataError(
                     f"label map {self.name}: {label!r} is mapped to {mapped.category!r}, which is not a category; "
                     f"known: {', '.join(categories)}, or null"
                 )
-        labels = list(labels)
-        exact = ExactMapper().map((label for label in labels if label not in self.entries), categories)
-        return {label: self.entries[label] if label in self.entries else exact[label] for label in labels}
+            entries[label] = MappedLabel(category, mapped.similarity)
+        keys = {label: label if label in entries else unicodedata.normalize("NFC", label) for label in labels}
+        exact = ExactMapper().map((label for label, key in keys.items() if key not in entries), categories)
+        return {label: entries[key] if key in entries else exact[label] for label, key in keys.items()}
 
 
 @dataclass(frozen=True)
@@ -166,7 +187,7 @@ def named_mapper(name: str) -> LabelMapper:
     """
     if name == "exact":
         return ExactMapper()
-    if name.endswith(".json"):
+    if name.lower().endswith((".json", ".json.gz")):
         return FileMapper.read(Path(name))
     kind, _, argument = name.partition(":")
     known = plugins(LABEL_MAPPERS)

@@ -76,7 +76,7 @@ def test_a_map_without_objects_is_an_answer(dataset, tmp_path, classes):
 
 def test_what_does_not_fit_is_refused(tmp_path, dataset, drawn, classes):
     folder = save(tmp_path / "unknown", "z", drawn)
-    with pytest.raises(DataError, match="has no image 'z.png'"):
+    with pytest.raises(DataError, match=r"has no image 'z\.png'"):
         read_semantic_maps(folder, dataset, classes)
     folder = save(tmp_path / "size", "a", drawn.T)
     with pytest.raises(DataError, match="is 20x30 pixels; expected 30x20"):
@@ -105,7 +105,7 @@ def test_a_malformed_region_is_refused(tmp_path, dataset, classes):
     with pytest.raises(DataError, match=r"sem_seg_predictions\.json, a"):
         read_semantic_maps(file, dataset, classes)
     file.write_text("{}")
-    with pytest.raises(DataError, match="the file is {}; expected a list"):
+    with pytest.raises(DataError, match=r"the file is \{\}; expected a list"):
         read_semantic_maps(file, dataset, classes)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from earthinstruct.errors import DataError, UnknownNameError
 from earthinstruct.tasks import ExactMapper, ExactThenMapper, FileMapper, MappedLabel, named_mapper, normalised
 
-CATEGORIES = ("storage tank", "tennis_court", "bus", "ferry", "greenhouse")
+CATEGORIES = ("storage tank", "tennis_court", "bus", "ferry", "greenhouse", "fuse", "gas", "prairie", "Flugpl\u00e4tze")
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,10 @@ CATEGORIES = ("storage tank", "tennis_court", "bus", "ferry", "greenhouse")
         ("buses", "bus"),
         ("ferries", "ferry"),
         ("Greenhouses", "greenhouse"),
+        ("fuses", "fuse"),
+        ("gases", "gas"),
+        ("prairies", "prairie"),
+        ("Flugpla\u0308tze", "Flugpl\u00e4tze"),
         ("tank", None),
         ("", None),
     ],
@@ -67,7 +71,7 @@ def test_a_file_decides_for_the_labels_it_names(tmp_path):
     ("content", "message"),
     [
         ("{", "label map"),
-        ("[]", "expected a JSON object"),
+        ("[]", "expected an object"),
         ('{"a": 3}', "label map"),
         ('{"a": "boat"}', "'boat', which is not"),
     ],
