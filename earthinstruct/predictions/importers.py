@@ -87,14 +87,26 @@ class _Renamed(Mapping[ImageId, Record]):
 
 
 def read_proposals(path: Path, dataset: Dataset) -> dict[ImageId, ProposalRecord]:
-    """Read a proposals file, `{image: {"bboxes", "scores", "segmentations"}}`: image -> proposals.
+    """Read a proposals file, `{image: {"bboxes", "scores", "segmentations"}}`: image -> proposals, best first.
 
     Raises:
         DataError: the file has another format, or an entry belongs to no image of the dataset.
     """
     proposals = read_proposal_file(path)
     images = ImageNames(dataset).find(proposals, lambda name: str(path), ids=False)
-    return {images[name].id: found for name, found in proposals.items()}
+    return {images[name].id: _best_first(found) for name, found in proposals.items()}
+
+
+def _best_first(proposals: ProposalRecord) -> ProposalRecord:
+    """Sort proposals by score; those with equal scores, or without, keep their order."""
+    if proposals.scores is None:
+        return proposals
+    order = sorted(range(len(proposals.scores)), key=[-score for score in proposals.scores].__getitem__)
+    return ProposalRecord(
+        [proposals.boxes[i] for i in order],
+        None if proposals.masks is None else [proposals.masks[i] for i in order],
+        [proposals.scores[i] for i in order],
+    )
 
 
 def read_proposal_file(path: Path) -> dict[str, ProposalRecord]:

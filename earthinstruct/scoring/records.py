@@ -30,6 +30,7 @@ from earthinstruct.metrics import (
 from earthinstruct.predictions import Record
 from earthinstruct.regions import ImageId, Instances
 from earthinstruct.scoring.columns import Columns, Survey
+from earthinstruct.scoring.hints import BoxSurvey, category_hints
 from earthinstruct.tasks import ExactMapper, LabelMapper, MappedLabel, Task
 
 _IMAGES_AT_ONCE = 500
@@ -44,6 +45,7 @@ class Scored:
         n_done: number of images with a prediction.
         failed: image -> reason, for images without a prediction. They count as predicted empty.
         usage: seconds and tokens spent on the scored images.
+        notes: sentences on predictions that seem to follow another convention.
     """
 
     metrics: Metrics
@@ -52,6 +54,7 @@ class Scored:
     n_done: int
     failed: dict[ImageId, str]
     usage: Usage
+    notes: tuple[str, ...] = ()
 
 
 def score_records(
@@ -76,11 +79,11 @@ def score_records(
     """
     known = ScoringSet(task, dataset, records, protocol, mapper, images)
     chosen = None
-    if sweep:
-        if known.survey.instances.scored is None:
-            raise EarthInstructError(
-                "--sweep needs predictions with scores, and these have none (they are confidence-free)"
-            )
+    if sweep and known.survey.instances.unscored is not None:
+        raise EarthInstructError(
+            "--sweep needs predictions with scores, and these have none (they are confidence-free)"
+        )
+    if sweep and known.survey.instances.scored is not None:  # without instances there is no threshold to choose
         boxes = [boxes_of_chunk(*chunk, protocol) for chunk in known.chunks(boxes_only=True)]
         chosen = choose_threshold(boxes, known.truth(range(0)), protocol)
     whole = known.tallied(None if chosen is None else chosen.threshold, extra)
@@ -97,7 +100,8 @@ def score_records(
         metrics = msgspec.structs.replace(metrics, adherence=known.adherence)
     failed = known.survey.failed
     n_done = len(known.images) - len(failed)
-    return Scored(metrics, whole.named_tallies, known.label_map, n_done, failed, known.survey.usage)
+    notes = (*known.boxes.hints(), *category_hints(metrics))
+    return Scored(metrics, whole.named_tallies, known.label_map, n_done, failed, known.survey.usage, notes)
 
 
 class ScoringSet:
@@ -118,9 +122,11 @@ class ScoringSet:
         wanted = None if images is None else set(images)
         self.task, self.dataset, self.records, self.protocol = task, dataset, records, protocol
         self.images = [image for image in dataset.images if wanted is None or image.id in wanted]
-        self.survey = Survey()
+        self.survey, self.boxes = Survey(), BoxSurvey()
         for image in self.images:
-            self.survey.add(image.id, records.get(image.id))
+            record = records.get(image.id)
+            self.survey.add(image.id, record)
+            self.boxes.add(image, record)
         self.label_map = (mapper or ExactMapper()).map(sorted(self.survey.first_image), task.vocabulary.categories)
         if task.setting == "open_vocabulary":
             for label, mapped in self.label_map.items():

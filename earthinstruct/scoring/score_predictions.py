@@ -71,7 +71,7 @@ def score(
     `name`, or with added `counts` or `proposals`, a new run folder is made.
 
     Args:
-        predictions: a predictions file, a run folder, a COCO results file, or a folder of count files. With `classes`,
+        predictions: a predictions file, a run folder, COCO results, or a folder of count files. With `classes`,
             semantic maps (see `earthinstruct.predictions.semantic`).
         dataset: a dataset, the name of one, or the path of a COCO file.
         setting: the setting of the predictions.
@@ -192,7 +192,7 @@ class _Given:
     def method(self, name: str | None, version: str | None) -> MethodInfo:
         """The method that made the predictions. For imported ones, its parameters hold the hashes of the files."""
         path = self.path.resolve()
-        own_name = path.name if path.is_dir() else Path(path.name.removesuffix(".zst")).stem
+        own_name = path.name if path.is_dir() else Path(path.name.removesuffix(".zst").removesuffix(".gz")).stem
         known = self.manifest.method if self.manifest else MethodInfo(own_name)
         method = msgspec.structs.replace(known, name=name or known.name, version=version or known.version)
         if self.is_run_of(method.name):
@@ -221,10 +221,10 @@ class _Given:
 
 
 def _fingerprint(path: Path) -> dict[str, str]:
-    """The name and the SHA-256 of a file, or of the files of a folder in alphabetical order."""
+    """The name and the SHA-256 of a file, or of the files in a folder and its subfolders in alphabetical order."""
     files = prediction_files(path)
     if not files:
-        files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     return {"name": path.resolve().name, "sha256": hash_predictions(files)}
 
 
@@ -313,7 +313,7 @@ def result_of(
         schema_version=SCHEMA_VERSION,
         task=msgspec.structs.replace(task, dataset=msgspec.structs.replace(task.dataset, n_images=n_images)),
         protocol=protocol,
-        method=method,
+        method=msgspec.structs.replace(method, notes=[*method.notes, *scored.notes]),
         environment=environment_info(method),
         run=RunInfo(
             seconds=dict(scored.usage.seconds),
