@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -115,10 +115,8 @@ def checked_json(content: bytes, problem: str, *, lines: bool = False) -> bytes:
             content = _unpacked(content, problem)
         encoding = json.detect_encoding(content)
         text = content.decode(encoding)
-        # numbers are replaced by their lengths, and objects by None: a third of the time, and almost no memory
-        json.loads(text, object_pairs_hook=_refuse_repeated, parse_constant=_refuse, parse_int=len, parse_float=len)
-    except _AmbiguousError:
-        raise _error(problem, _ambiguity(text)) from None
+        if _is_ambiguous(text):
+            raise _error(problem, _ambiguity(text))
     except json.JSONDecodeError as error:
         if lines and error.msg == "Extra data" and text.lstrip().startswith("{"):
             return checked_json(_as_list(text), problem)
@@ -187,17 +185,21 @@ def _unpacked(content: bytes, problem: str) -> bytes:
     return unpacked
 
 
-class _AmbiguousError(Exception):
-    """A key stands twice in one object, or a number is `NaN` or infinite."""
+def _is_ambiguous(text: str) -> bool:
+    """Whether an object of a JSON text has a key twice, or a number is `NaN` or infinite."""
+    found = False
 
+    def of_object(pairs: list[tuple[str, Any]]) -> None:
+        nonlocal found
+        found |= len(dict(pairs)) != len(pairs)
 
-def _refuse_repeated(pairs: list[tuple[str, Any]]) -> None:
-    if len(dict(pairs)) != len(pairs):
-        raise _AmbiguousError
+    def of_constant(constant: str) -> None:
+        nonlocal found
+        found = True
 
-
-def _refuse(constant: str) -> NoReturn:
-    raise _AmbiguousError
+    # numbers are replaced by their lengths, and objects by None: a third of the time, and almost no memory
+    json.loads(text, object_pairs_hook=of_object, parse_constant=of_constant, parse_int=len, parse_float=len)
+    return found
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ def test_whole_floats_are_whole_numbers(tmp_path: Path):
     ("content", "error"),
     [
         ("", "the file is empty"),
+        ('[{"image_id": NaN, "image_id": 1}, 3', "column 37 is not JSON"),
         (" \n", "the file is empty"),
         ("```json\n{}\n```", 'line 1, column 1 is not JSON: Expecting value, found "```json"'),
         ('[{"image_id": 1}\n{"image_id": 2}]', "line 2, column 1 is not JSON"),

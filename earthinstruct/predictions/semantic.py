@@ -62,12 +62,8 @@ def read_semantic_maps(path: Path, dataset: Dataset, classes: Path, min_area: in
     maps = _maps(path)
     images = ImageNames(dataset).find(maps, lambda name: maps[str(name)][0], ids=False)
     for name, (where, read) in maps.items():
-        image, drawn = images[name], read()
-        if drawn.shape != (image.height, image.width):
-            raise DataError(
-                f"{where} is {drawn.shape[1]}x{drawn.shape[0]} pixels; expected {image.width}x{image.height}, the size "
-                "of its image"
-            )
+        image = images[name]
+        drawn = read((image.height, image.width))
         unknown = sorted(set(np.unique(drawn).tolist()) - set(names) - {_NOTHING})
         if unknown:
             raise DataError(f"{where} has the class {unknown[0]}, which {classes} lacks; add it (null for no object)")
@@ -128,8 +124,8 @@ def instances_of_map(image: ImageId, drawn: NDArray[np.integer], classes: Classe
 _NOTHING = -1  # the class number of pixels outside all regions, in a map drawn from regions
 
 
-def _maps(path: Path) -> dict[str, tuple[str, Callable[[], NDArray[np.integer]]]]:
-    """List the maps: name of the image -> the place of the map for errors, and a function that reads it."""
+def _maps(path: Path) -> dict[str, tuple[str, Callable[[tuple[int, int]], NDArray[np.integer]]]]:
+    """List the maps: name of the image -> the place of the map for errors, and a function that reads one of a size."""
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() == ".png" and not hidden(file, path))
         if not files:
@@ -142,21 +138,28 @@ def _maps(path: Path) -> dict[str, tuple[str, Callable[[], NDArray[np.integer]]]
     return {name: (f"{path}, {name}", partial(_draw, regions, f"{path}, {name}")) for name, regions in by_image.items()}
 
 
-def _read_map(file: Path) -> NDArray[np.integer]:
+def _check_size(where: str, size: tuple[int, int], expected: tuple[int, int]) -> None:
+    if size != expected:
+        raise DataError(
+            f"{where} is {size[1]}x{size[0]} pixels; expected {expected[1]}x{expected[0]}, the size of its image"
+        )
+
+
+def _read_map(file: Path, size: tuple[int, int]) -> NDArray[np.integer]:
     with open_image(file, "semantic map") as picture:
         drawn = np.array(picture)
     if drawn.dtype == bool:  # a 1-bit image
-        return drawn.astype(np.uint8)
+        drawn = drawn.astype(np.uint8)
     if drawn.ndim != 2 or not np.issubdtype(drawn.dtype, np.integer):
         raise DataError(f"semantic map {file} has shape {drawn.shape}; expected one channel of class numbers")
+    _check_size(str(file), drawn.shape, size)
     return drawn
 
 
-def _draw(regions: list[_Region], where: str) -> NDArray[np.integer]:
-    drawn = np.full(regions[0].segmentation.size, _NOTHING, dtype=np.int64)
+def _draw(regions: list[_Region], where: str, size: tuple[int, int]) -> NDArray[np.integer]:
+    drawn = np.full(size, _NOTHING, dtype=np.int64)
     for region in regions:
-        if region.segmentation.size != drawn.shape:
-            raise DataError(f"{where}: its regions have different sizes; expected the size of the image")
+        _check_size(where, region.segmentation.size, size)
         try:
             rle = check_rle({"size": region.segmentation.size, "counts": region.segmentation.counts}, "segmentation")
             drawn[decode_mask(rle)] = region.category_id

@@ -99,7 +99,7 @@ def test_a_malformed_region_is_refused(tmp_path, dataset, classes):
     file = tmp_path / "sem_seg_predictions.json"
     good = {"file_name": "a.png", "category_id": 3, "segmentation": dict(encode_mask(np.ones((20, 30), bool)))}
     file.write_text(json.dumps([good, {**good, "segmentation": dict(encode_mask(np.ones((2, 3), bool)))}]))
-    with pytest.raises(DataError, match="have different sizes"):
+    with pytest.raises(DataError, match=r"a\.png is 3x2 pixels; expected 30x20"):
         read_semantic_maps(file, dataset, classes)
     file.write_text(json.dumps([{**good, "segmentation": {"size": [20, 30], "counts": "~"}}]))
     with pytest.raises(DataError, match=r"sem_seg_predictions\.json, a"):
