@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import tempfile
 import weakref
@@ -18,7 +19,7 @@ import numpy as np
 
 from earthinstruct.contract import Prediction, Proposals, Usage
 from earthinstruct.errors import DataError
-from earthinstruct.files import decode_json, replace_file
+from earthinstruct.files import decode_checked, decode_json, replace_file
 from earthinstruct.regions import RLE, ImageId
 
 Box = tuple[float, float, float, float]
@@ -230,7 +231,8 @@ class StoredRecords(Mapping[ImageId, Record]):
         number, line_number, offset = self._place[row : row + 3]
         self._opened[number].seek(offset)
         path = self._files[number]
-        record = decode_json(self._opened[number].readline(), _DECODER, _problem(path, line_number))
+        line = self._opened[number].readline().removeprefix(codecs.BOM_UTF8)
+        record = decode_checked(line, _DECODER, _problem(path, line_number))  # checked when it was indexed
         if record.image_id != image:
             raise DataError(f"{path} changed while it was read; score it again when nothing writes to it")
         return record
@@ -264,6 +266,8 @@ def _close(files: Sequence[BinaryIO]) -> None:
 class _Head(msgspec.Struct):
     image_id: ImageId
     error: str | None = None
+    bbox: Any = None  # this and the next: fields of COCO results
+    category_id: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +295,11 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[_Line]:
             )
         if content.strip() and content.endswith(b"\n"):
             head = decode_json(content, _HEADS, _problem(path, number))
+            if head.bbox is not None or head.category_id is not None:
+                raise DataError(
+                    f"{path}, line {number} is one COCO result; expected all predictions of an image, "
+                    '{"image_id", "labels", "boxes"}; name the file *.json to read it as COCO results'
+                )
             yield _Line(number, offset, content, head.image_id, head.error is not None)
         offset += len(content)
 

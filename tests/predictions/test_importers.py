@@ -1,3 +1,4 @@
+import codecs
 import hashlib
 import json
 import tracemalloc
@@ -146,6 +147,12 @@ def test_malformed_proposals_are_named(results, dataset, tmp_path, content, mess
     [
         ('{"image_id": 0, "lables": ["ship"]}', 'unknown field "lables"'),
         ("{", "line 1"),
+        ('{"image_id": 0, "category_id": 1, "bbox": [1, 1, 4, 4]}', r"line 1 is one COCO result; .* \*\.json"),
+        (
+            '{"image_id": 0}\n{"image_id": 7, "seconds": {"a": NaN}}',
+            "line 2: seconds, a is NaN",
+        ),
+        ('{"image_id": 0, "labels": [], "labels": ["ship"]}', 'line 1: the object has the key "labels" twice'),
         ('{"image_id": 8}', "dataset 'set' has no image 8; its images have the ids 0, 7, 9"),
         ('{"image_id": 0}\n{"image_id": 0}', "image 0 has two predictions"),
         ('{"image_id": 0, "labels": ["ship"]}', "1 labels for 0 boxes"),
@@ -164,6 +171,11 @@ def test_malformed_lines_are_named(dataset, tmp_path, line, message):
     path.write_text(line + "\n")
     with pytest.raises(DataError, match=message):
         score(path, dataset, "open_ended")
+
+
+def test_a_byte_order_mark_before_the_first_line_is_no_part_of_it(dataset, tmp_path):
+    (tmp_path / "p.jsonl").write_bytes(codecs.BOM_UTF8 + b'{"image_id": 0.0, "counts": {"ship": 2.0}}\n')
+    assert read_predictions(tmp_path / "p.jsonl", dataset)[0].counts == {"ship": 2}
 
 
 def stored(folder: Path, compressed: bool = False) -> list[bytes]:
