@@ -211,7 +211,7 @@ class StoredRecords(Mapping[ImageId, Record]):
         self._opened.append(stored)
         if path.suffix == _COMPRESSED:
             _fill(stored, path)
-        for line in _lines(stored, path):
+        for line in _lines(stored, path, unended=True):
             if line.image_id in self._row:
                 raise DataError(
                     f"{path}, line {line.number}: image {line.image_id!r} has two predictions; "
@@ -281,8 +281,13 @@ class _Line:
     failed: bool
 
 
-def _lines(file: BinaryIO, path: Path) -> Iterator[_Line]:
+def _lines(file: BinaryIO, path: Path, *, unended: bool = False) -> Iterator[_Line]:
     """Read the lines of a predictions file; skips blank lines, and the incomplete last line of a killed run.
+
+    Args:
+        file: the file.
+        path: its path, for errors.
+        unended: whether a last line that only lacks its line break is read.
 
     Raises:
         DataError: a line is too long or names no image.
@@ -293,7 +298,7 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[_Line]:
             raise DataError(
                 f"{path}, line {number}: longer than {_LONGEST_LINE >> 20} MiB; expected one prediction per line"
             )
-        if content.strip() and content.endswith(b"\n"):
+        if content.strip() and (content.endswith(b"\n") or (unended and _is_whole(content))):
             head = decode_json(content, _HEADS, _problem(path, number))
             if head.bbox is not None or head.category_id is not None:
                 raise DataError(
@@ -302,6 +307,14 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[_Line]:
                 )
             yield _Line(number, offset, content, head.image_id, head.error is not None)
         offset += len(content)
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def take_out_failures(path: Path) -> tuple[set[ImageId], dict[ImageId, Usage]]:

@@ -138,7 +138,7 @@ def _maps(path: Path) -> dict[str, tuple[str, Callable[[tuple[int, int]], NDArra
     return {name: (f"{path}, {name}", partial(_draw, regions, f"{path}, {name}")) for name, regions in by_image.items()}
 
 
-def _check_size(where: str, size: tuple[int, int], expected: tuple[int, int]) -> None:
+def _check_size(where: str, size: tuple[int, ...], expected: tuple[int, int]) -> None:
     if size != expected:
         raise DataError(
             f"{where} is {size[1]}x{size[0]} pixels; expected {expected[1]}x{expected[0]}, the size of its image"

@@ -178,6 +178,14 @@ def test_a_byte_order_mark_before_the_first_line_is_no_part_of_it(dataset, tmp_p
     assert read_predictions(tmp_path / "p.jsonl", dataset)[0].counts == {"ship": 2}
 
 
+def test_a_last_line_that_only_lacks_its_line_break_is_read(dataset, tmp_path):
+    lines = b'{"image_id": 0}\n{"image_id": 7, "counts": {"ship": 2}}'
+    (tmp_path / "p.jsonl").write_bytes(lines)
+    assert read_predictions(tmp_path / "p.jsonl", dataset)[7].counts == {"ship": 2}
+    (tmp_path / "p.jsonl").write_bytes(lines[:-1])
+    assert list(read_predictions(tmp_path / "p.jsonl", dataset)) == [0]
+
+
 def stored(folder: Path, compressed: bool = False) -> list[bytes]:
     """Three lines, written as one file or as two shards, the second compressed."""
     lines = [
