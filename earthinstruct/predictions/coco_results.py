@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import TypeVar
@@ -115,7 +116,10 @@ class _Reader:
         self._path = path
         self._dataset = dataset
         self._problem = f"COCO results {path}: {{error}}. {_EXPECTED}"
-        self._json = checked_json(read_bytes(path, "predictions"), self._problem, lines=True)
+        content = read_bytes(path, "predictions")
+        if hashlib.sha256(content).hexdigest() == dataset.sha256:
+            raise DataError(f"{path} is the annotation file of dataset {dataset.name!r}; give a file of predictions")
+        self._json = checked_json(content, self._problem, lines=True)
         self._in_list = _OBJECT.match(self._json) is None
         self._file = self._decoded()
         self.results = self._file.annotations

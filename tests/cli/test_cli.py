@@ -99,7 +99,7 @@ def test_failed_images_are_a_finding(call, method, file):
             "unknown label map 'x'",
         ),
         (["score", "none.jsonl", "--dataset", "{file}", "--setting", "open_ended"], "none.jsonl cannot be read"),
-        (["score", "{file}", "--dataset", "{file}", "--setting", "open_ended"], "is not a COCO results file"),
+        (["score", "{file}", "--dataset", "{file}", "--setting", "open_ended"], "is the annotation file of dataset"),
         (["score", "{file}", "--dataset", "{file}", "--setting", "all"], "predictions belong to one setting"),
         (["list", "method"], "did you mean 'methods'"),
         (["predict", "--method", "{method}:Finds", "--open-ended", "none.png"], "none.png does not exist"),
