@@ -125,8 +125,8 @@ def read_label(reply: Reply) -> str | None:
     if found.problem or reply.finish != "complete":
         return None
     values = [part for value in found.values for part in (value if isinstance(value, list) else [value])]
-    labels = {value.get("label") if isinstance(value, dict) else None for value in values if value}
-    label = labels.pop() if len(labels) == 1 else None
+    labels = [value.get("label") if isinstance(value, dict) else None for value in values if value]
+    label = labels[0] if labels and labels.count(labels[0]) == len(labels) else None
     if not isinstance(label, str) or not label.strip():
         return None
     plain = label.strip().lower()

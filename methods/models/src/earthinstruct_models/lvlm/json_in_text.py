@@ -36,7 +36,7 @@ _WORDS: Mapping[str, Any] = {
 
 _BETWEEN = re.compile(r"[\s,;]*")  # what separates the elements of one answer
 _BROKEN = re.compile(r"\{[^{}\[\]]*:[^{}\[\]]*[}\]]?")  # an object that cannot be read; other brackets are prose
-_CONTINUED = re.compile(r"\s*,\s*[\"'][^\n]*")  # an object that was closed too early
+_CONTINUED = re.compile(r"\s*,\s*(?:[\"'][^\n]*|\Z)")  # after an object that was closed too early, or a last comma
 
 _THINKING = "(?:think|thinking|thought|reasoning|reflection)"
 _THOUGHTS = re.compile(rf"<({_THINKING})>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
@@ -46,9 +46,7 @@ _END_OF_THOUGHTS = re.compile(rf"\A.*</{_THINKING}>", re.DOTALL | re.IGNORECASE)
 _NOUN = r"(?:category|categorie|object|class|label|name|item|kind|type)s?(?:[ _-]?(?:name|label|\d|[a-z]))?"
 _BLANK = rf"[\"'<]*(?:{_NOUN}|count|number|integer|int|n|[xy][12]|[xy]_?m(?:in|ax)|\.\.\.)[\"'>]*"
 _BLANKS = rf"(?:{_BLANK}|\[\s*{_BLANK}(?:\s*,\s*{_BLANK})*\s*\])"
-_MEMBER = (
-    rf"[\"'<]*(?:{_NOUN}[\"'>]*\s*:\s*(?:{_BLANKS}|\d+)|(?:count|number|b?box\w*)[\"'>]*\s*:\s*(?:{_BLANKS}|0))"
-)
+_MEMBER = rf"[\"'<]*(?:{_NOUN}[\"'>]*\s*:\s*(?:{_BLANKS}|\d+)|(?:count|number|b?box\w*)[\"'>]*\s*:\s*(?:{_BLANKS}|0))"
 _FORMAT = re.compile(
     rf"(?:\[\s*)?\{{\s*{_MEMBER}(?:\s*,\s*(?:{_MEMBER}|\.\.\.))*\s*\}}(?:\s*,\s*\.\.\.)?(?:\s*\])?", re.IGNORECASE
 )
@@ -187,7 +185,7 @@ class _Reader:
             start, unread = self.at, len(self.unread)
             try:
                 key = self._key() if closer == "}" else None
-                certain = certain or self.text[start] in _QUOTES and key is not None
+                certain = certain or (self.text[start] in _QUOTES and key is not None)
                 value = self._value(depth)
                 if self.ended and not _survives(value, in_array=key is None):
                     self.unread[unread:] = [_piece(self.text[start : self.at])]

@@ -109,7 +109,7 @@ def read_counts(reply: Reply) -> Counts:
     try:
         if found.problem:
             raise _NoCountError(f"the reply holds {found.problem}")
-        return _without_totals(_joined((_of_run(run) for run in _answers(found, _is_pair)), "same"))
+        return _without_totals(_joined((_of_run(run) for run in _answers(found, _is_mixed)), "same"))
     except _NoCountError as error:
         raise LvlmError(str(error), reply) from None
 
@@ -244,7 +244,7 @@ def read_boxes(reply: Reply) -> Boxes:
     if not found.runs:
         raise LvlmError(f"the reply holds {found.problem}", reply)
     elements: list[_Element | None] = []
-    answers = _answers(found, lambda value: len(value) > 3)
+    answers = _answers(found, lambda value: _is_mixed(value) or len(value) > 3)
     for i, run in enumerate(answers):
         if run not in answers[:i]:
             elements += _elements(run)
@@ -338,6 +338,14 @@ def _is_comment(key: str, value: Any) -> bool:
 
 def _is_structure(value: Any) -> bool:
     return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(part, dict | list) for part in value))
+
+
+def _is_mixed(value: Container) -> bool:
+    """Whether a plain array has both names and numbers, such as ["ship", 3]."""
+    numbers = [
+        not isinstance(part, str) or _number_in(part) is not part or any(map(str.isdigit, part)) for part in value
+    ]
+    return any(numbers) and not all(numbers)
 
 
 def _is_plain(value: Any) -> bool:
