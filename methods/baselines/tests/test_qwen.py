@@ -1,6 +1,7 @@
 """Boxes come back from the coordinates of each model to the pixels of the image; what is lost is counted."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -204,4 +205,5 @@ def test_a_model_on_this_machine_is_shown_the_image_and_its_reply_is_read(kind, 
     records, _ = run_on_scenes(
         kind, f"lvlm.folder={tiny_qwen(kind)}", "lvlm.max_new_tokens=4", "lvlm.device=cpu", expected=1
     )
-    assert all("the reply holds no JSON; it wrote" in record["error"] for record in records)
+    assert all(re.search("the reply holds (no|broken or cut off) JSON", record["error"]) for record in records)
+    assert all("; it wrote" in record["error"] for record in records)

@@ -35,7 +35,9 @@ _WORDS: Mapping[str, Any] = {
 }
 
 _BETWEEN = re.compile(r"[\s,;]*")  # what separates the elements of one answer
-_BROKEN = re.compile(r"\{[^{}\[\]]*:[^{}\[\]]*[}\]]?")  # an object that cannot be read; other brackets are prose
+_BROKEN = re.compile(  # an object or array that cannot be read; other brackets are prose
+    r"(?:\{[^{}\[\]]*?[:=\"]|\[\s*[\"'“]|\[[\w ]+:\s*\d)[^{}\[\]]*[}\]]?"
+)
 _CONTINUED = re.compile(r"\s*,\s*(?:[\"'][^\n]*|\Z)")  # after an object that was closed too early, or a last comma
 
 _THINKING = "(?:think|thinking|thought|reasoning|reflection)"
@@ -188,7 +190,7 @@ class _Reader:
                 certain = certain or (self.text[start] in _QUOTES and key is not None)
                 value = self._value(depth)
                 if self.ended and not _survives(value, in_array=key is None):
-                    self.unread[unread:] = [_piece(self.text[start : self.at])]
+                    self.unread[unread:] = [_piece(self.text[start:])]
                     break
                 if not self.ended:
                     self._separated(closer)

@@ -22,13 +22,17 @@ LARGEST_COUNT = 100_000  # objects of one kind in one image; more is a mistake o
 _DEEPEST = 16  # objects and arrays inside each other, around a count
 
 # Keys, in small letters, with spaces for "_" and "-"
+_KINDS = ("kind", "type")  # of a labelled object, or its label where it has no other
 _NAMES = (
-    *("label", "name", "category", "class", "class name", "category name", "object name", "object", "kind", "type"),
+    *("label", "name", "category", "class", "class name", "category name", "object name", "object", *_KINDS),
     *("labels", "names", "categories", "classes"),
 )
-_COUNTS = ("count", "number", "quantity", "total", "n", "total count")
+_COUNTS = ("count", "number", "quantity", "total", "n", "total count", "amount", "value")
 _BOXES = ("bbox 2d", "bbox", "box 2d", "box", "bounding box", "bboxes", "boxes", "bboxes 2d", "bounding boxes")
-_SIDES = (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"), ("x min", "y min", "x max", "y max"))
+_SIDES = (
+    *(("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"), ("x min", "y min", "x max", "y max")),
+    ("left", "top", "right", "bottom"),
+)
 _WRAPPERS = (
     *("counts", "count", "object counts", "answer", "answers", "result", "results", "output", "objects", "data"),
     *("detections", "predictions", "instances", "items", "elements", "annotations", "image", "response"),
@@ -145,7 +149,7 @@ def _counts(value: Any, depth: int = 0) -> dict[str, int]:
         raise _NoCountError(f"the reply has an object without counts: {str(value)[:100]!r}")
     parts = []
     for key, part in members.items():
-        inside = _plain(key) in _WRAPPERS and isinstance(part, dict | list)
+        inside = isinstance(part, dict | list) and (_plain(key) in _WRAPPERS or _names_itself(part))
         if inside or (len(members) == 1 and _is_structure(part) and not _has_count(part)):
             parts.append(_counts(part, depth + 1))
         elif _plain(key) in _NAMES and isinstance(part, str) and _number_in(part) is part:
@@ -185,6 +189,11 @@ def _entry(value: Mapping[str, Any]) -> tuple[str, Any] | None:
     return (label, _first(value, _COUNTS)) if isinstance(label, str) and _has_count(value) else None
 
 
+def _names_itself(value: Any) -> bool:
+    """Whether a value is {"label": "ship", "count": 3}, under whatever key."""
+    return isinstance(value, dict) and _entry(value) is not None and _first(value, _KINDS) is None
+
+
 def _has_count(value: Any) -> bool:
     """Whether a value is an object with a count, such as {"count": 3, "confidence": "high"}."""
     return isinstance(value, dict) and any(
@@ -201,7 +210,7 @@ def _label(text: str) -> str:
     label = " ".join(text.split())
     if not label:
         raise _NoCountError("the reply has a count without a label")
-    if not label.isprintable():
+    if not label.isprintable() or not any(map(str.isalpha, label)):
         raise _NoCountError(f"the reply has the label {label!r}, which is no text")
     return label
 
@@ -287,6 +296,9 @@ def _elements_of_object(value: dict[str, Any], label: str) -> Iterator[_Element 
     own = names.strip() if named else label
     if boxes or sides:
         yield from _elements(boxes or sides[0], own)
+        within = [part for key, part in value.items() if _plain(key) not in _BOXES and isinstance(part, list)]
+        nested = (_elements(part) for part in within if any(isinstance(inner, dict) for inner in part))
+        yield from (element for elements in nested for element in elements if element is not None)
         return
     members = {key: part for key, part in value.items() if not (_is_comment(key, part) or _is_none(key, part))}
     if named and not any(isinstance(part, dict | list) for part in members.values()):
@@ -294,7 +306,8 @@ def _elements_of_object(value: dict[str, Any], label: str) -> Iterator[_Element 
         return
     for key, part in members.items():
         if not (named and _plain(key) in _NAMES):
-            yield from _elements(part, own if named or _plain(key) in _WRAPPERS else key.strip())
+            number = not any(map(str.isalpha, key))
+            yield from _elements(part, own if named or number or _plain(key) in _WRAPPERS else key.strip())
 
 
 def _is_none(key: str, value: Any) -> bool:
