@@ -71,6 +71,7 @@ def test_nothing_breaks_the_reader(text):
         # more forms
         ('{"1": {"label": "ship", "count": 3}, "2": {"label": "dam", "count": 1}}', {"ship": 3, "dam": 1}),
         ('{"ship": {"type": "cargo", "count": 3}}', {"ship": 3}),
+        ('{"id": 7, "label": "ship", "count": 3, "score": 1, "seen": true}', {"ship": 3}),
         ('{"ship": {"value": 3}}', {"ship": 3}),
         ('[{"ship": 3, "dam": 1}]', {"ship": 3, "dam": 1}),
         ('[["ship", 3], ["dam", "1"]]', {"ship": 3, "dam": 1}),
@@ -144,6 +145,7 @@ def test_counts(text, counts):
         ('{"ship": 3}\n["dam": 1]', "broken or cut off"),
         ('{"ship": 3}\n[dam: 1]', "broken or cut off"),
         ('{"1": 3}', "no text"),
+        ('{"label": "ship", "count": 3, "dam": 1}', "'dam' a number beside a label"),
         ('{"ship": 3}\n["dam", "2", "car", 1]', "not an object"),
         ('{"ship": 3}\n["dam", "2-3"]', "'2-3', which is not a number"),
         ('{"category": 0}', "no JSON"),
@@ -300,6 +302,7 @@ def test_no_boxes(text):
         (f'[{ONE}, {{"label": "dam", "bbox_2d": null}}]', 1, False),
         (f'[{ONE}, {{"label": "dam", "bbox_2d": oops}}]', 2, False),
         (f"[{ONE}, ...]", 1, False),
+        (f'{ONE[:-1]}, "dam": [5, 6, 7, 8]}}', 1, False),
         (f'[{ONE}, "dam"]', 1, False),
         (f"{ONE}\n[1, 2, 3, 4]", 1, False),
         (f'{ONE}\n["dam", 3]', 1, False),

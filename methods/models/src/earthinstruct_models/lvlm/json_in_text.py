@@ -45,7 +45,7 @@ _THOUGHTS = re.compile(rf"<({_THINKING})>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORE
 _END_OF_THOUGHTS = re.compile(rf"\A.*</{_THINKING}>", re.DOTALL | re.IGNORECASE)  # the prompt may open the thoughts
 
 # {"category": 0}, [{"label": "name", "bbox": [x1, y1, x2, y2]}, ...]: the format of the answer, repeated
-_NOUN = r"(?:category|categorie|object|class|label|name|item|kind|type)s?(?:[ _-]?(?:name|label|\d|[a-z]))?"
+_NOUN = r"(?:category|categories|(?:object|class|label|name|item|kind|type)s?)(?:[ _-]?(?:name|label|\d|[a-z]))?"
 _BLANK = rf"[\"'<]*(?:{_NOUN}|count|number|integer|int|n|[xy][12]|[xy]_?m(?:in|ax)|\.\.\.)[\"'>]*"
 _BLANKS = rf"(?:{_BLANK}|\[\s*{_BLANK}(?:\s*,\s*{_BLANK})*\s*\])"
 _MEMBER = rf"[\"'<]*(?:{_NOUN}[\"'>]*\s*:\s*(?:{_BLANKS}|\d+)|(?:count|number|b?box\w*)[\"'>]*\s*:\s*(?:{_BLANKS}|0))"

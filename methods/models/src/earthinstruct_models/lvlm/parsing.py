@@ -45,6 +45,7 @@ _COMMENTS = (
     *("reasoning", "reason", "rationale", "explanation", "analysis", "thought", "thoughts", "thinking", "summary"),
     *("note", "notes", "comment", "comments", "remark", "remarks", "description", "caption", "confidence", "status"),
     *("image", "image id", "image name", "image size", "file", "file name", "filename", "width", "height", "unit"),
+    *("id", "index", "score"),
 )
 
 _ONES = (
@@ -143,6 +144,9 @@ def _counts(value: Any, depth: int = 0) -> dict[str, int]:
     if not isinstance(value, dict):
         raise _NoCountError(f"the reply has {str(value)[:100]!r}, which is not an object with a label and a count")
     if entry := _entry(value):
+        for key, part in value.items():
+            if type(part) is int and _plain(key) not in (*_NAMES, *_COUNTS, *_COMMENTS):
+                raise _NoCountError(f"the reply gives {key[:100]!r} a number beside a label and its count")
         return {_label(entry[0]): _count(*entry)}
     members = {key: part for key, part in value.items() if not _is_comment(key, part)}
     if value and not members:
@@ -296,9 +300,11 @@ def _elements_of_object(value: dict[str, Any], label: str) -> Iterator[_Element 
     own = names.strip() if named else label
     if boxes or sides:
         yield from _elements(boxes or sides[0], own)
-        within = [part for key, part in value.items() if _plain(key) not in _BOXES and isinstance(part, list)]
-        nested = (_elements(part) for part in within if any(isinstance(inner, dict) for inner in part))
-        yield from (element for elements in nested for element in elements if element is not None)
+        for part in (part for key, part in value.items() if _plain(key) not in _BOXES and isinstance(part, list)):
+            if any(isinstance(inner, dict) for inner in part):  # parts of the object, with boxes or without
+                yield from (element for element in _elements(part) if element is not None)
+            elif _corners(part):
+                yield None  # a second box
         return
     members = {key: part for key, part in value.items() if not (_is_comment(key, part) or _is_none(key, part))}
     if named and not any(isinstance(part, dict | list) for part in members.values()):
