@@ -90,6 +90,7 @@ def test_nothing_breaks_the_reader(text):
         ('{"ship": "none", "dam": "No", "car": "null"}', {"ship": 0, "dam": 0, "car": 0}),
         ('{"reasoning": "two ships", "ship": 2, "notes": ["a", "b"], "confidence": 0.9}', {"ship": 2}),
         ('{"reasoning": "no ship", "counts": {}}', {}),
+        ('{"note": "clear", "unit": 2, "width": 800}', {"unit": 2}),
         ('{"ship": 2, "dam": 1, "total": 3}', {"ship": 2, "dam": 1}),
         ('{"counts": {"ship": 2}, "Total_Count": 2}', {"ship": 2}),
         ('[{"label": "ship", "count": 2}, {"label": "Total", "count": 2}]', {"ship": 2}),

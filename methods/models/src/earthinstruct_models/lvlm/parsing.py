@@ -41,11 +41,11 @@ _TOTALS = (
     *(*_COUNTS, *_WRAPPERS, "totals", "sum", "overall", "all", "all objects", "grand total", "overall total"),
     *("total number", "total objects", "objects total", "number of objects", "total number of objects"),
 )
-_COMMENTS = (
+_MEASURES = ("confidence", "score", "id", "index", "image", "image id", "image size", "width", "height")
+_COMMENTS = (  # unless they hold a whole number: then they may be labels
     *("reasoning", "reason", "rationale", "explanation", "analysis", "thought", "thoughts", "thinking", "summary"),
-    *("note", "notes", "comment", "comments", "remark", "remarks", "description", "caption", "confidence", "status"),
-    *("image", "image id", "image name", "image size", "file", "file name", "filename", "width", "height", "unit"),
-    *("id", "index", "score"),
+    *("note", "notes", "comment", "comments", "remark", "remarks", "description", "caption", "status", "unit"),
+    *("image name", "file", "file name", "filename"),
 )
 
 _ONES = (
@@ -145,7 +145,7 @@ def _counts(value: Any, depth: int = 0) -> dict[str, int]:
         raise _NoCountError(f"the reply has {str(value)[:100]!r}, which is not an object with a label and a count")
     if entry := _entry(value):
         for key, part in value.items():
-            if type(part) is int and _plain(key) not in (*_NAMES, *_COUNTS, *_COMMENTS):
+            if type(part) is int and _plain(key) not in (*_NAMES, *_COUNTS, *_MEASURES):
                 raise _NoCountError(f"the reply gives {key[:100]!r} a number beside a label and its count")
         return {_label(entry[0]): _count(*entry)}
     members = {key: part for key, part in value.items() if not _is_comment(key, part)}
@@ -352,7 +352,8 @@ def _first(value: Mapping[str, Any], keys: Iterable[str]) -> Any:
 
 
 def _is_comment(key: str, value: Any) -> bool:
-    return _plain(key) in _COMMENTS and not isinstance(value, dict) and (not value or not _is_structure(value))
+    comment = _plain(key) in _MEASURES or (_plain(key) in _COMMENTS and type(value) is not int)
+    return comment and not isinstance(value, dict) and not _is_structure(value)
 
 
 def _is_structure(value: Any) -> bool:
