@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from earthinstruct_baselines.lae_label import LaeLabel, prompt
+from earthinstruct_baselines.lae_label import LaeLabel, prompt, read_label
 from earthinstruct_models.lvlm import LvlmError, Reply
 from earthinstruct_models.testing import ScriptedLvlm
 
@@ -98,6 +98,21 @@ def test_crops_of_several_images_are_asked_about_together(image):
     assert [prediction.labels for prediction in together] == [prediction.labels for prediction in alone]
     assert [prediction.boxes.tolist() for prediction in together] == [p.boxes.tolist() for p in alone]
     assert [prediction.usage.input_tokens for prediction in together] == [28, 28]
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ('[{"label": "Ship"}]', "Ship"),
+        ('{"label": "Ship"} so {"label": "Ship"} {}', "Ship"),
+        ('{"label": "Ship"} or {"label": "harbor"}', None),
+        ('{"label": "Ship"}\n{"lab', None),
+        ('{"label": ["Ship"]}', None),
+        ('["Ship"]', None),
+    ],
+)
+def test_one_clear_name_is_read(text, label):
+    assert read_label(Reply(text)) == label
 
 
 def test_the_prompts_differ_by_setting():

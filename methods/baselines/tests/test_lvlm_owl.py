@@ -47,7 +47,17 @@ def test_no_name_is_an_answer_and_a_long_one_is_counted(owlv2_weights, image):
     assert prediction.usage.events == {"names too long": 1}
 
 
-@pytest.mark.parametrize("text", ["I see ships.", '{"ship": 3}', '{"names": [1, 2]}'])
+@pytest.mark.parametrize(
+    "text", ['{"names": ["ship"]}\n{"names": ["dam"]}', '["ship"]\n["dam"] {}', '{"names": ["ship" "dam"]}']
+)
+def test_all_lists_of_names_are_read(text):
+    assert read_names(Reply(text)) == ["ship", "dam"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["I see ships.", '{"ship": 3}', '{"names": [1, 2]}', '["ship"] {"dam": 1}', '["ship", "dam"', '["ship", ...]'],
+)
 def test_a_reply_without_names_is_a_failure(text):
     with pytest.raises(LvlmError, match="holds no list of names"):
         read_names(Reply(text))

@@ -1,11 +1,12 @@
 """Boxes come back from the coordinates of each model to the pixels of the image; what is lost is counted."""
 
 import json
+import re
 
 import numpy as np
 import pytest
-from earthinstruct_baselines.qwen import Qwen3VL, Qwen25VL, prompt, read_boxes
-from earthinstruct_models.lvlm import LvlmError, Reply
+from earthinstruct_baselines.qwen import Qwen3VL, Qwen25VL, prompt
+from earthinstruct_models.lvlm import Reply
 from earthinstruct_models.testing import ScriptedLvlm
 
 from earthinstruct import Instruction
@@ -117,7 +118,7 @@ def test_what_is_lost_is_counted():
     lvlm = reply(
         ("ship", [1, 1, 5, 5]),
         ("ship", [1100, 0, 1200, 50]),  # outside
-        ("ship", [9, 9, 2, 2]),  # inside out
+        ("ship", [9, 9, 9, 20]),  # without area
         ("tree", [1, 1, 5, 5]),  # not asked for
         ("ship", [1, 2, 3]),  # not a box
         ("", [1, 2, 3, 4]),  # no label
@@ -132,31 +133,6 @@ def test_what_is_lost_is_counted():
         "boxes outside the image": 2,
         "labels not asked for": 1,
     }
-
-
-@pytest.mark.parametrize(
-    ("text", "labels"),
-    [
-        ('Here:\n```json\n[{"bbox_2d": [1, 2, 3, 4], "label": "ship"}]\n```', ["ship"]),
-        ('{"bbox_2d": [1, 2, 3, 4], "label": "ship"}', ["ship"]),
-        (
-            '{"objects": [{"bbox": [1, 2, 3, 4], "category": "ship"}, {"box": [1, 2, 3, 4], "name": "dam"}]}',
-            ["ship", "dam"],
-        ),
-        ("[]", []),
-        ("{}", []),
-    ],
-)
-def test_forms_of_a_reply(text, labels):
-    found = read_boxes(Reply(text))
-    assert (found.labels, found.unreadable, found.truncated) == (labels, 0, False)
-
-
-def test_a_reply_without_json_and_a_refusal_are_failures():
-    with pytest.raises(LvlmError, match="holds no JSON"):
-        read_boxes(Reply("I see two ships."))
-    with pytest.raises(LvlmError, match="refused"):
-        read_boxes(Reply("[]", finish="refused"))
 
 
 def test_the_prompt_of_each_setting():
@@ -229,4 +205,5 @@ def test_a_model_on_this_machine_is_shown_the_image_and_its_reply_is_read(kind, 
     records, _ = run_on_scenes(
         kind, f"lvlm.folder={tiny_qwen(kind)}", "lvlm.max_new_tokens=4", "lvlm.device=cpu", expected=1
     )
-    assert all("the reply holds no JSON; it wrote" in record["error"] for record in records)
+    assert all(re.search("the reply holds (no|broken or cut off) JSON", record["error"]) for record in records)
+    assert all("; it wrote" in record["error"] for record in records)

@@ -98,6 +98,12 @@ def test_categories_are_known_by_their_words(text, counts):
     assert LvlmCounter(Scripted(text)).count(IMAGE, VOCABULARY).counts == counts
 
 
+def test_a_total_is_no_label_and_one_that_differs_is_an_event():
+    answer = LvlmCounter(Scripted('{"ship": 3, "harbor": 1, "total": 5}')).count(IMAGE, OPEN_ENDED)
+    assert answer.counts == {"ship": 3, "harbor": 1}
+    assert answer.events == {"totals that differ": 1}
+
+
 def test_free_names_are_kept():
     assert LvlmCounter(Scripted('{"Ships": 3}')).count(IMAGE, OPEN_ENDED).counts == {"Ships": 3}
 

@@ -1,68 +1,24 @@
+"""Counts and boxes are read from any form that says them clearly; all that is not read is an error or an event."""
+
 import json
-import math
 
 import pytest
-from earthinstruct_models.lvlm import Found, LvlmError, Reply, find_json, parse_counts
+from earthinstruct_models.lvlm import LvlmError, Reply, find_json, parse_counts, read_boxes, read_counts
 from earthinstruct_models.lvlm.parsing import LARGEST_COUNT
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-
-def containers(text):
-    """Objects and arrays with such texts in them."""
-    scalars = st.none() | st.booleans() | st.integers() | st.floats() | text
-    values = st.recursive(
-        scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4), max_leaves=20
-    )
-    return st.lists(values, max_size=4) | st.dictionaries(text, values, max_size=4)
-
-
-CONTAINERS = containers(st.text())
-# Python writes these as they are, or with an escape that JSON has
-SHOWN = st.text(st.characters(categories="LMNPS") | st.sampled_from("\t\n\r\\\"'"))
-BOXES = st.lists(
-    st.fixed_dictionaries({"label": st.text(), "box": st.lists(st.floats(0, 9), min_size=4, max_size=4)}), max_size=5
-)
-PROSE = st.text(alphabet=st.characters(blacklist_characters="[]{}\"'#/"))
 PIECES = ('"ship"', '"count"', "true", "None", "nan", "-inf", "Infinity", "1e999", "9" * 400, "\\ud800", "```")
 MESS = st.lists(st.sampled_from((*"[]{}\"'\\:,.-+0123eEntf \n/*#aNu", *PIECES))).map("".join)
-
-
-def read(text):
-    found = find_json(text)
-    return None if found is None else (found.value, found.dropped, found.truncated)
-
-
-@given(value=CONTAINERS, before=PROSE, after=PROSE, indent=st.none() | st.integers(0, 3), escape=st.booleans())
-def test_json_is_found_in_any_text(value, before, after, indent, escape):
-    text = json.dumps(value, indent=indent, ensure_ascii=escape)
-    for around in (text, f"{before}{text}{after}", f"{before}\n```json\n{text}\n```\n{after}"):
-        assert repr(read(around)) == repr((value, 0, False))  # in which 1 is not True, and nan is nan
-
-
-@given(value=containers(SHOWN))
-@example([math.inf])
-@example([-math.inf, math.nan])
-@example({"ship": math.nan})
-def test_python_is_found_too(value):
-    assert repr(find_json(repr(value))) == repr(Found(value))
-
-
-@given(boxes=BOXES, data=st.data())
-def test_a_cut_list_keeps_every_whole_element(boxes, data):
-    text = json.dumps(boxes)
-    end = data.draw(st.integers(0, len(text) - 1))
-    whole = sum(end >= len(json.dumps(boxes[: i + 1])) - 1 for i in range(len(boxes)))  # but for the bracket behind all
-    found = find_json(text[:end])
-    assert (found.value if found else []) == boxes[:whole]
-    assert found is None or (found.truncated and found.dropped <= 1)
+LABELS = st.lists(st.text("abcdefgh", min_size=2, max_size=6), min_size=1, max_size=3).map(" ".join)
+COUNTS = st.dictionaries(LABELS, st.integers(0, 999), min_size=1, max_size=5)
+CORNERS = st.tuples(*[st.integers(0, 99)] * 2, *[st.integers(100, 999)] * 2).map(list)
+BOXES = st.dictionaries(LABELS, st.lists(CORNERS, min_size=1, max_size=3, unique_by=tuple), min_size=1, max_size=4)
 
 
 @given(text=MESS | st.text())
 def test_nothing_breaks_the_reader(text):
-    found = find_json(text)
-    if found is not None:
-        assert isinstance(found.value, dict | list)
+    assert all(isinstance(value, dict | list) for value in find_json(text).values)
     try:
         counts = parse_counts(Reply(text))
     except LvlmError as error:
@@ -71,78 +27,6 @@ def test_nothing_breaks_the_reader(text):
     else:
         assert all(isinstance(count, int) and 0 <= count <= LARGEST_COUNT for count in counts.values())
         assert all(label.strip() == label != "" for label in counts)
-
-
-@given(value=CONTAINERS, data=st.data())
-def test_cut_json_is_never_passed_off_as_whole(value, data):
-    text = json.dumps(value)
-    found = find_json(text[: data.draw(st.integers(0, len(text) - 1))])
-    assert found is None or found.truncated
-
-
-@pytest.mark.parametrize(
-    "piece", ["[", "{", '{"a":', '["a",', '[{"a":', "[[1],", "{'", '{"', "/*", "[1,", '{"a":"', "//"]
-)
-@pytest.mark.timeout(30)
-def test_long_nonsense_takes_little_time(piece):
-    """Under a second in all; hours, were it quadratic."""
-    found = find_json(piece * 30_000)
-    assert found is None or found.truncated or found.dropped
-
-
-@pytest.mark.parametrize(
-    ("text", "value", "dropped", "truncated"),
-    [
-        ("{'ship': 3, 'tower': None,}", {"ship": 3, "tower": None}, 0, False),
-        ('{"ship": 3, // three\n "dam": 0 # none\n /* end */}', {"ship": 3, "dam": 0}, 0, False),
-        ('see [note: the {"ship": 3}]', {"ship": 3}, 0, False),
-        ('{of things} {"ship": 3}', {"ship": 3}, 0, False),
-        ('draft {"ship": 12}, on reflection {"ship": 9}', {"ship": 9}, 0, False),
-        ('{"ship": 3} in an image of [800, 800]', {"ship": 3}, 0, False),
-        ("first [1, 2], then [3]", [3], 0, False),
-        ("{'a': 'it\\'s \"so\"'}", {"a": 'it\'s "so"'}, 0, False),
-        ('{"a": "C:\\dir"}', {"a": "C:\\dir"}, 0, False),
-        ('{"a": "two\nlines"}', {"a": "two\nlines"}, 0, False),
-        # broken pieces are left out and counted, as is what Python has and JSON has not
-        ('{"a": {1, 2}, "b": 3}', {"b": 3}, 1, False),
-        ("{'a': b'x', 'b': 3}", {"b": 3}, 1, False),
-        ("{'a': 1, 2: 3, 'b': 4}", {"a": 1, "b": 4}, 1, False),
-        ('[{"a": 1}, {"a": oops}, {"a": 3}]', [{"a": 1}, {}, {"a": 3}], 1, False),
-        ('{"ship": 3 (about), "dam": 1}', {"dam": 1}, 1, False),
-        ('{"ship": 3, oops, "dam": 1}', {"ship": 3, "dam": 1}, 1, False),
-        ('{"ship": 1,234, "dam": 1}', {"ship": 1, "dam": 1}, 1, False),
-        ('{"a": 1 "b": 2, "c": 3}', {"c": 3}, 1, False),
-        ('{"counts": {"ship": 3}, oops}', {"counts": {"ship": 3}}, 1, False),
-        ('{"boxes": [1, 2}', {"boxes": [1, 2]}, 1, False),
-        # texts that end early
-        ('{"ship": 3, "har', {"ship": 3}, 1, True),
-        ('{"ship": 3,', {"ship": 3}, 0, True),
-        ('{"ship": 3, "dam": 1', {"ship": 3}, 1, True),
-        ('{"objects": [{"box": [1, 2]}, {"box": [3', {"objects": [{"box": [1, 2]}]}, 1, True),
-        ("[[1, 2, 3, 4], [5, 6", [[1, 2, 3, 4]], 1, True),
-        ('{"counts": {"ship": 3, "da', {"counts": {"ship": 3}}, 1, True),
-        ("[1, 2", [1], 1, True),
-    ],
-)
-def test_reading(text, value, dropped, truncated):
-    assert read(text) == (value, dropped, truncated)
-    assert find_json(text).complete == (not dropped and not truncated)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "null", "3", "no ships", "{", '{"', "[", "{ship}", "[a, b]", "{" * 100, '"{}"' * 0]
-)
-def test_no_json(text):
-    assert find_json(text) is None
-
-
-def test_numbers():
-    assert find_json("[1, -2, +3, 1.5, 2e3, 007, NaN, Infinity, -Infinity]").value[:6] == [1, -2, 3, 1.5, 2000.0, 7]
-    assert math.isinf(find_json(f"[{'9' * 5000}]").value[0])
-
-
-def test_repeated_keys():
-    assert find_json('{"a": 1, "a": 2, "b": 3, "b": 3}') == Found({"a": 2, "b": 3}, repeated=("a",))
 
 
 @pytest.mark.parametrize(
@@ -168,6 +52,51 @@ def test_repeated_keys():
         ('{"ship": 3, "ship": 3}', {"ship": 3}),
         ('{"ship": 3, " ship": 3}', {"ship": 3}),
         ('{"船": 3}', {"船": 3}),
+        # several structures are one answer
+        ('{"ship": 3}\n{"dam": 1}', {"ship": 3, "dam": 1}),
+        ('{"ship": 3},\n{"dam": 1}', {"ship": 3, "dam": 1}),
+        ('```json\n{"ship": 3}\n```\ndams:\n```json\n{"dam": 1}\n```', {"ship": 3, "dam": 1}),
+        ('```json\n```json\n{"ship": 3}\n```', {"ship": 3}),
+        ('```json\n{"ship": 3}', {"ship": 3}),
+        ('{"ship": 3}\n```', {"ship": 3}),
+        ('{"ship": 3} {}', {"ship": 3}),
+        ('{} [] {"ship": 3}', {"ship": 3}),
+        ('{"ship": 3}, that is {"ship": 3}', {"ship": 3}),
+        ('{"label": "ship", "count": 3} or {"ship": 3}', {"ship": 3}),
+        ('{"label": "ship", "count": 1}\n{"label": "ship", "count": 2}', {"ship": 3}),
+        ('["ship", 3]\n["dam", 1]', {"ship": 3, "dam": 1}),
+        ('["ship", "dam", "car"]: {"ship": 3} in [800, 800]', {"ship": 3}),
+        ('{"ship": 3}\nFormat: {"category": 0}', {"ship": 3}),
+        ('{"<category>": <count>}\n{"ship": 3}', {"ship": 3}),
+        # more forms
+        ('{"1": {"label": "ship", "count": 3}, "2": {"label": "dam", "count": 1}}', {"ship": 3, "dam": 1}),
+        ('{"ship": {"type": "cargo", "count": 3}}', {"ship": 3}),
+        ('{"id": 7, "label": "ship", "count": 3, "score": 1, "seen": true}', {"ship": 3}),
+        ('{"ship": {"value": 3}}', {"ship": 3}),
+        ('[{"ship": 3, "dam": 1}]', {"ship": 3, "dam": 1}),
+        ('[["ship", 3], ["dam", "1"]]', {"ship": 3, "dam": 1}),
+        ("[('ship', 3), ('dam', 1)]", {"ship": 3, "dam": 1}),
+        ("{ship: 3, storage tank: 1}", {"ship": 3, "storage tank": 1}),
+        ('{"ship": 3 "dam": 1}', {"ship": 3, "dam": 1}),
+        ('[{"class": "ship", "count": 3}, {"object": "dam", "n": 1}]', {"ship": 3, "dam": 1}),
+        ('[{"class_name": "ship", "quantity": 3}]', {"ship": 3}),
+        ('{"ship": {"count": 2, "boxes": [[1, 2, 3, 4], [5, 6, 7, 8]]}, "dam": {"count": 0}}', {"ship": 2, "dam": 0}),
+        ('{"counts": {"ship": 3}, "dam": 1}', {"ship": 3, "dam": 1}),
+        ('{"counts": {"ship": 3}, "objects": [{"dam": 1}]}', {"ship": 3, "dam": 1}),
+        (
+            '{"ship": "twenty-one", "dam": "Forty two", "car": "one hundred and five"}',
+            {"ship": 21, "dam": 42, "car": 105},
+        ),
+        ('{"ship": "none", "dam": "No", "car": "null"}', {"ship": 0, "dam": 0, "car": 0}),
+        ('{"reasoning": "two ships", "ship": 2, "notes": ["a", "b"], "confidence": 0.9}', {"ship": 2}),
+        ('{"reasoning": "no ship", "counts": {}}', {}),
+        ('{"note": "clear", "unit": 2, "width": 800}', {"unit": 2}),
+        ('{"ship": 2, "dam": 1, "total": 3}', {"ship": 2, "dam": 1}),
+        ('{"counts": {"ship": 2}, "Total_Count": 2}', {"ship": 2}),
+        ('[{"label": "ship", "count": 2}, {"label": "Total", "count": 2}]', {"ship": 2}),
+        ('{"Ship": 3, "ship": 3}', {"Ship": 3}),
+        ('[{"label": "Ship", "count": 1}, {"label": "ship", "count": 2}]', {"Ship": 3}),
+        ("[{'type': 'text', 'text': '{\"ship\": 3}'}]", {"ship": 3}),
         ('<think>maybe {"ship": 12}</think>\n{"ship": 9}', {"ship": 9}),
         ('counts = {"ship": 3}', {"ship": 3}),
     ],
@@ -201,6 +130,46 @@ def test_counts(text, counts):
         ('{"a\\u0000b": 3}', "no text"),
         ('{"\\ud800": 3}', "no text"),
         ('{"ship": 3, "ship": 4}', "two different values"),
+        ('{"Ship": 3, "ship": 4}', "'Ship' two different values"),
+        ('draft {"ship": 12}, on reflection {"ship": 9}', "two different values"),
+        ('{"ship": 3}\n{"ship": 4}', "two different values"),
+        ('{"ship": 1}\n{"ship": 1}', "'ship' twice in a row"),
+        ('{"counts": {"ship": 3}, "objects": {"ship": 4}}', "two different values"),
+        ('{"ship": 3}. For example {"dam": 1}', "an example beside the answer, the piece"),
+        ('{"ship": 3}, "dam": 1}', "broken or cut off JSON: the piece"),
+        ('{"ship": 3}\n{dam: many}', "the piece '{dam: many}'"),
+        ('{"ship": 3}\n{"dam"', "broken or cut off"),
+        ('{"ship": 3}\n[', "broken or cut off"),
+        ('{"ship": 3, ...}', "the piece '...'"),
+        ('{"ship": 3}\n{"dam" 1}', "broken or cut off"),
+        ('{"ship": 3}\n{dam = 1}', "broken or cut off"),
+        ('{"ship": 3}\n["dam": 1]', "broken or cut off"),
+        ('{"ship": 3}\n[dam: 1]', "broken or cut off"),
+        ('{"1": 3}', "no text"),
+        ('{"label": "ship", "count": 3, "dam": 1}', "'dam' a number beside a label"),
+        ('{"ship": 3}\n["dam", "2", "car", 1]', "not an object"),
+        ('{"ship": 3}\n["dam", "2-3"]', "'2-3', which is not a number"),
+        ('{"category": 0}', "no JSON"),
+        ('[{"label": "name", "count": 0}]', "no JSON"),
+        ("<think>{'ship': 3}", "no JSON"),
+        ("- ship: 3\n- dam: 1", "no JSON"),
+        ("| category | count |\n|-|-|\n| ship | 3 |", "no JSON"),
+        ("I'm sorry, I cannot count in this image.", "no JSON"),
+        ('{"count": 3}', "'count', a count without a label"),
+        ('{"total": 0}', "'total', a count without a label"),
+        ('{"reasoning": "two ships"}', "without counts"),
+        ('{"ship": 3, "weather": "sunny"}', "'weather' the count 'sunny'"),
+        ('{"ship": false}', "not a number"),
+        ('{"ship": "about 20"}', "not a number"),
+        ('{"ship": "~20"}', "not a number"),
+        ('{"ship": ~20}', "broken or cut off"),
+        ('{"ship": 1/2}', "broken or cut off"),
+        ('{"ship": "three four"}', "not a number"),
+        ('{"ship": [], "dam": 2}', "not a number"),
+        ('{"ship": [[1, 2, 3, 4]]}', "not an object"),
+        ('{"answer": "{\\"ship\\": 3}"}', "not a number"),
+        ('"{\\"ship\\": 3}"', "broken or cut off"),
+        ('{"type": "object", "properties": {"ship": {"type": "integer"}}}', "without a label or a count"),
         ('{"ship": 3, " ship": 4}', "two different values"),
         ('{"ship": 3, "har', "broken or cut off"),
         ('{"ship": 3, "dam": 1', "broken or cut off"),
@@ -223,3 +192,182 @@ def test_an_error_shows_the_words_but_not_all_of_them():
     assert "I see\\nships. " in str(caught.value)
     assert "13,000 characters" in str(caught.value)
     assert len(str(caught.value)) < 450
+
+
+def test_a_total_that_is_not_the_sum_is_an_event():
+    assert read_counts(Reply('{"ship": 2, "dam": 1, "total": 4}')).events == {"totals that differ": 1}
+    assert read_counts(Reply('{"ship": 2, "dam": 1, "total": 3}')).events == {}
+
+
+def spellings_of_counts(counts):
+    """One answer in many forms: as one structure, and as several."""
+    entries = [{"label": label, "count": count} for label, count in counts.items()]
+    alone = [{label: count} for label, count in counts.items()]
+    whole = [counts, {"counts": counts}, entries, alone, list(map(list, counts.items())), [counts]]
+    whole += [{label: {"count": count} for label, count in counts.items()}, {"result": {"objects": entries}}]
+    one = [json.dumps(value, indent=indent) for value in whole for indent in (None, 2)]
+    one += [repr(counts), str([tuple(pair) for pair in counts.items()]), f"```json\n{one[0]}\n```", f"Here: {one[0]}."]
+    one += [json.dumps({"reasoning": "as seen", **counts, "total": sum(counts.values())})]
+    one += ["{" + " ".join(json.dumps(member)[1:-1] for member in alone) + "}", one[0].replace('"', "")]
+    one += [json.dumps([{"type": "text", "text": one[0]}]), f"<think>{{}}</think>{one[0]}"]
+    several = [
+        between.join(map(json.dumps, parts)) for between in ("\n", ",\n", "\nand\n") for parts in (alone, entries)
+    ]
+    several += ["\n".join(f"```json\n{json.dumps(part)}\n```" for part in alone), f"{one[0]}\n{{}}", f"[]\n{one[0]}"]
+    return one, several
+
+
+@given(counts=COUNTS, data=st.data())
+@example({"ship": 3, "storage tank": 21}, None)
+def test_any_spelling_of_counts_gives_the_same_counts(counts, data):
+    one, several = spellings_of_counts(counts)
+    for text in one + several if data is None else [data.draw(st.sampled_from(one + several))]:
+        assert read_counts(Reply(text)).counts == counts, text
+        assert read_counts(Reply(text)).events == {}
+
+
+@given(counts=COUNTS, data=st.data())
+def test_a_cut_reply_of_counts_is_an_error_or_the_whole_answer(counts, data):
+    one, several = spellings_of_counts(counts)
+    text = data.draw(st.sampled_from(one + several))
+    cut = text[: data.draw(st.integers(0, len(text)))]
+    with pytest.raises(LvlmError):
+        parse_counts(Reply(cut, finish="truncated"))
+    if text in one:  # a cut between two structures can be known from the server alone
+        try:
+            assert parse_counts(Reply(cut)) == counts
+        except LvlmError as error:
+            assert error.reply.text == cut
+
+
+SHIP, TANK = ("ship", [1, 2, 30, 40]), ("storage tank", [50, 60, 70, 80])
+ONE, TWO = '{"bbox_2d": [1, 2, 30, 40], "label": "ship"}', '{"bbox_2d": [50, 60, 70, 80], "label": "storage tank"}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[{ONE}, {TWO}]",
+        f"Here:\n```json\n[{ONE}, {TWO}]\n```",
+        f"{ONE}\n{TWO}",
+        f"{ONE},\n{TWO}",
+        f"[{ONE}\n{TWO}]",
+        f"[{ONE}, {TWO},]",
+        f"{ONE}, {TWO}]",
+        f"ships:\n[{ONE}]\ntanks:\n[{TWO}]\ndams: []",
+        f"```json\n[{ONE}]\n```\n```json\n[{TWO}]\n```",
+        f"[{ONE}, {TWO}] {{}}",
+        f"[{ONE}, {TWO}]\nFinal answer: [{ONE}, {TWO}]",
+        f"[{ONE}, {TWO}] in an image of [800, 800]",
+        f'[{ONE}, {TWO}]\nFormat: [{{"bbox_2d": [x1, y1, x2, y2], "label": "name"}}]',
+        f'{{"objects": [{ONE}, {TWO}], "total": 2, "image": "a.jpg", "notes": ["clear"]}}',
+        f"[{{'type': 'text', 'text': '[{ONE}, {TWO}]'}}]",
+        f"<think>[{TWO}]</think>[{ONE}, {TWO}]",
+        '{"ship": [[1, 2, 30, 40]], "storage tank": [[50, 60, 70, 80]], "dam": [], "car": null, "bridge": 0}',
+        '{"ship": [1, 2, 30, 40], "storage tank": {"bbox": [50, 60, 70, 80]}}',
+        '{"ship": {"count": 1, "boxes": [[1, 2, 30, 40]]}, "storage tank": [{"bbox_2d": [50, 60, 70, 80]}]}',
+        '{"ship": {"1": [1, 2, 30, 40]}, "storage tank": [{"left": 50, "top": 60, "right": 70, "bottom": 80}]}',
+        f"[{ONE[:-1]}, 'parts': [{TWO}]}}]",
+        '{"labels": ["ship", "storage tank"], "boxes": [[1, 2, 30, 40], [50, 60, 70, 80]]}',
+        '[["ship", [1, 2, 30, 40]], ["storage tank", [[50, 60, 70, 80]]]]',
+        '[("ship", (1, 2, 30, 40)), ("storage tank", 50, 60, 70, 80)]',
+        '[{"bbox_2d": [[1, 2, 30, 40]], "class": "ship"}, {"box": [[50, 60], [70, 80]], "object": "storage tank"}]',
+        '[{"bbox": ["1", "2", "30", "40"], "class_name": "ship"}, {"bbox": "50, 60, 70, 80", "name": "storage tank"}]',
+        '[{"bbox": [30, 40, 1, 2], "category": "ship"}, {"bbox": [70, 60, 50, 80], "category_name": "storage tank"}]',
+        '[{"x1": 1, "y1": 2, "x2": 30, "y2": 40, "label": "ship"}, '
+        '{"bbox": {"xmin": 50, "ymin": 60, "xmax": 70, "ymax": 80}, "label": "storage tank"}]',
+        '[{"category": "ship", "boxes": [[1, 2, 30, 40]]}, {"label": "storage tank", "objects": [[50, 60, 70, 80]]}]',
+    ],
+)
+def test_boxes(text):
+    found = read_boxes(Reply(text))
+    assert list(zip(found.labels, found.corners.tolist(), strict=True)) == [SHIP, TANK]
+    assert (found.unreadable, found.truncated) == (0, False)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"objects": []}', '{"ship": [], "dam": null}', '{"ship": "none"}'])
+def test_no_boxes(text):
+    found = read_boxes(Reply(text))
+    assert (found.labels, found.corners.shape, found.unreadable, found.truncated) == ([], (0, 4), 0, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "unreadable", "truncated"),
+    [
+        (f'[{ONE}, {{"label": "dam"}}]', 1, False),
+        (f'[{ONE}, {{"bbox_2d": [1, 2, 3, 4]}}]', 1, False),
+        (f'[{ONE}, {{"label": "", "bbox_2d": [1, 2, 3, 4]}}]', 1, False),
+        (f'[{ONE}, {{"label": "dam", "bbox_2d": [1, 2, 3]}}]', 1, False),
+        (f'[{ONE}, {{"label": "dam", "bbox_2d": [true, 2, 3, 4]}}]', 1, False),
+        (f'[{ONE}, {{"label": "dam", "bbox_2d": [1, 2, 3, NaN]}}]', 1, False),
+        (f'[{ONE}, {{"label": "dam", "bbox_2d": null}}]', 1, False),
+        (f'[{ONE}, {{"label": "dam", "bbox_2d": oops}}]', 2, False),
+        (f"[{ONE}, ...]", 1, False),
+        (f'{ONE[:-1]}, "dam": [5, 6, 7, 8]}}', 1, False),
+        (f'[{ONE}, "dam"]', 1, False),
+        (f"{ONE}\n[1, 2, 3, 4]", 1, False),
+        (f'{ONE}\n["dam", 3]', 1, False),
+        (f'{ONE}\n{{"dam": 3}}', 1, False),
+        (f"{ONE}\n{{dam: here}}", 1, False),
+        (f'{ONE}, "dam"', 1, False),
+        (f"{ONE}. For example {TWO}", 1, False),
+        (f'{ONE[:-1]}, "label": "ship", "score": 1, "score": 2}}', 1, False),
+        (f'[{ONE}, {{"bbox', 1, True),
+        (f"[{ONE}", 0, True),
+        (f'{ONE}\n{{"bbox', 1, True),
+        ('{"ship": [[1, 2, 30, 40], [5, 6', 1, True),
+        ('{"dam": [[5, 6, 7, 8]], "dam": [], "ship": [[1, 2, 30, 40]]}', 1, False),
+    ],
+)
+def test_boxes_that_are_lost_are_counted(text, unreadable, truncated):
+    found = read_boxes(Reply(text))
+    assert (found.labels, found.corners.tolist()) == (["ship"], [SHIP[1]])
+    assert (found.unreadable, found.truncated) == (unreadable, truncated)
+
+
+@pytest.mark.parametrize("text", ["I see two ships.", "", '[{"bbox_2d": [1', "- ship: [x]"])
+def test_a_reply_without_anything_to_read_has_no_boxes(text):
+    with pytest.raises(LvlmError, match=r"the reply holds (no JSON|broken or cut off JSON)"):
+        read_boxes(Reply(text))
+    with pytest.raises(LvlmError, match="refused"):
+        read_boxes(Reply("[]", finish="refused"))
+
+
+def spellings_of_boxes(boxes):
+    pairs = [(label, corners) for label, many in boxes.items() for corners in many]
+    elements = [{"label": label, "bbox_2d": corners} for label, corners in pairs]
+    whole = [elements, {"objects": elements}, boxes, list(map(list, pairs))]
+    whole += [{label: [{"box": corners} for corners in many] for label, many in boxes.items()}]
+    whole += [[{"class": label, "bbox_2d": many} for label, many in boxes.items()]]
+    whole += [[{"name": label, "bbox": list(map(str, corners[2:] + corners[:2]))} for label, corners in pairs]]
+    one = [json.dumps(value, indent=indent) for value in whole for indent in (None, 2)] + list(map(repr, whole))
+    several = [between.join(map(json.dumps, elements)) for between in ("\n", ",\n", " ")]
+    several += ["\n".join(f"{label}: {json.dumps([x for x in elements if x['label'] == label])}" for label in boxes)]
+    return one, several
+
+
+@given(boxes=BOXES, data=st.data())
+def test_any_spelling_of_boxes_gives_the_same_boxes_and_a_cut_is_an_event(boxes, data):
+    one, several = spellings_of_boxes(boxes)
+    expected = [(label, corners) for label, many in boxes.items() for corners in many]
+    text = data.draw(st.sampled_from(one + several))
+    found = read_boxes(Reply(text))
+    assert list(zip(found.labels, found.corners.tolist(), strict=True)) == expected, text
+    assert (found.unreadable, found.truncated) == (0, False)
+    cut = text[: data.draw(st.integers(0, len(text)))]
+    try:
+        found = read_boxes(Reply(cut))
+    except LvlmError:
+        return
+    some = list(zip(found.labels, found.corners.tolist(), strict=True))
+    assert some == expected[: len(some)], cut
+    assert len(some) == len(expected) or found.truncated or found.unreadable or text in several
+
+
+def test_what_qwen_answered_is_read(reference):
+    """Each recorded reply is one fenced object; it is read as the json module reads it."""
+    files = sorted((reference / "dior_mini_replies_qwen2.5-vl").glob("*.jsonl"))
+    replies = [json.loads(line)["text"] for file in files for line in file.read_text().splitlines()]
+    assert len(replies) == 16
+    for text in replies:
+        assert parse_counts(Reply(text)) == json.loads(text.removeprefix("```json").removesuffix("```"))

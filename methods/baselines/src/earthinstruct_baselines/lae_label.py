@@ -116,13 +116,17 @@ def prompt(instruction: Instruction) -> str:
 
 
 def read_label(reply: Reply) -> str | None:
-    """The name in a reply; None if it is a refusal, was cut off, or has no name.
+    """The name in a reply; None if it is a refusal, was cut off, or has no name or several.
 
     >>> [read_label(Reply(text)) for text in ('{"label": "Ship"}', "A ship.", '{"label": "Unrecognized"}')]
     ['Ship', None, 'unrecognised']
     """
-    found = find_json(reply.text) if reply.finish == "complete" else None
-    label = found.value.get("label") if found is not None and isinstance(found.value, dict) else None
+    found = find_json(reply.text)
+    if found.problem or reply.finish != "complete":
+        return None
+    values = [part for value in found.values for part in (value if isinstance(value, list) else [value])]
+    labels = [value.get("label") if isinstance(value, dict) else None for value in values if value]
+    label = labels[0] if labels and labels.count(labels[0]) == len(labels) else None
     if not isinstance(label, str) or not label.strip():
         return None
     plain = label.strip().lower()

@@ -117,7 +117,7 @@ def prompt(instruction: Instruction) -> str:
 
 
 def read_names(reply: Reply) -> list[str]:
-    """The names in a reply, each once, in order: an object with `names`, or an array.
+    """The names in a reply, each once, in order: objects with `names`, or arrays; empty objects are ignored.
 
     Raises:
         LvlmError: the reply is a refusal, was cut off, or has no such JSON.
@@ -126,7 +126,12 @@ def read_names(reply: Reply) -> list[str]:
     ['ship', 'harbor']
     """
     found = find_json(checked(reply).text)
-    value = None if found is None else found.value.get("names") if isinstance(found.value, dict) else found.value
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise LvlmError("the reply holds no list of names", reply)
-    return list(dict.fromkeys(name.strip() for name in value if name.strip()))
+    if found.problem:
+        raise LvlmError(f"the reply holds no list of names: {found.problem}", reply)
+    names: list[str] = []
+    for value in filter(None, found.values):
+        part = value.get("names") if isinstance(value, dict) else value
+        if not isinstance(part, list) or not all(isinstance(name, str) for name in part):
+            raise LvlmError(f"the reply holds no list of names, but {str(value)[:100]!r}", reply)
+        names += part
+    return list(dict.fromkeys(name.strip() for name in names if name.strip()))

@@ -5,41 +5,27 @@ Sources: Bai et al., Qwen2.5-VL (arXiv 2502.13923); Qwen3-VL (arXiv 2511.21631).
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from earthinstruct_models.choices import LVLMS, transformers_lvlm
-from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, answered, checked, find_json
+from earthinstruct_models.lvlm import Lvlm, Reply, answered, read_boxes
 from earthinstruct_models.parts import Tables
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Usage
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.tasks import ExactMapper
-from earthinstruct_baselines._boxes import Floats, inside_image
+from earthinstruct_baselines._boxes import inside_image
 from earthinstruct_baselines._lvlm_method import LvlmMethod
 
-BOX = "bbox_2d"  # the name of a box that both models were trained with
-_BOXES = (BOX, "bbox", "box_2d", "box")
-_LABELS = ("label", "category", "name")
+_BOX = "bbox_2d"  # the name of a box that both models were trained with
 _FORMAT = (
-    f'Answer with a JSON array and nothing else. Each object is one element: {{"{BOX}": [x1, y1, x2, y2], '
+    f'Answer with a JSON array and nothing else. Each object is one element: {{"{_BOX}": [x1, y1, x2, y2], '
     '"label": "name"}, where (x1, y1) is its upper left and (x2, y2) its lower right corner. If there is none: [].'
 )
-
-
-@dataclass(frozen=True)
-class Boxes:
-    """The boxes in a reply."""
-
-    labels: list[str]  # n labels, in the model's words
-    corners: Floats  # (n, 4), x1, y1, x2, y2 in the model's own coordinates
-    unreadable: int  # number of elements without a label or four numbers, and of pieces that are not JSON
-    truncated: bool  # the reply ended before its JSON did
 
 
 def _tables(weights: str) -> Tables:
@@ -201,50 +187,3 @@ def prompt(instruction: Instruction) -> str:
     else:
         what = "Find every object that can be told apart. Label each with the name of its kind, in one to three words."
     return f"This image was taken from above, by a satellite or an aircraft. {what}\n{_FORMAT}"
-
-
-def read_boxes(reply: Reply) -> Boxes:
-    """The boxes in a reply, also in one that was cut off.
-
-    Raises:
-        LvlmError: the reply is a refusal, or has no JSON.
-
-    >>> read_boxes(Reply('[{"bbox_2d": [1, 2, 3, 4], "label": "ship"}, {"bbox_2d": [5, 6', finish="truncated"))
-    Boxes(labels=['ship'], corners=array([[1., 2., 3., 4.]]), unreadable=1, truncated=True)
-    """
-    if reply.finish != "truncated":
-        checked(reply)
-    found = find_json(reply.text)
-    if found is None:
-        raise LvlmError("the reply holds no JSON", reply)
-    elements = _elements(found.value)
-    labels, corners = [], []
-    for element in elements:
-        label, box = _label_and_box(element)
-        if label is not None and box is not None:
-            labels.append(label)
-            corners.append(box)
-    return Boxes(
-        labels,
-        np.array(corners, dtype=np.float64).reshape(-1, 4),
-        len(elements) - len(labels) + found.dropped,
-        found.truncated or reply.finish == "truncated",
-    )
-
-
-def _elements(value: Any) -> list[Any]:
-    """The objects of a reply: an array of objects, a single object, or an array under any name."""
-    if isinstance(value, list):
-        return value
-    if any(key in value for key in _BOXES):
-        return [value]
-    return next((part for part in value.values() if isinstance(part, list)), [value] if value else [])
-
-
-def _label_and_box(element: Any) -> tuple[str | None, Sequence[float] | None]:
-    if not isinstance(element, dict):
-        return None, None
-    label = next((element[key] for key in _LABELS if isinstance(element.get(key), str)), "").strip()
-    box: list[Any] = next((element[key] for key in _BOXES if isinstance(element.get(key), list)), [])
-    numbers = [value for value in box if isinstance(value, int | float) and math.isfinite(value)]
-    return label or None, numbers if len(numbers) == len(box) == 4 else None

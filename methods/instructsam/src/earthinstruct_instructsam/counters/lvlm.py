@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, closed_object, parse_counts
+from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, closed_object, read_counts
 from earthinstruct_models.store import KeptLvlm
 from numpy.typing import NDArray
 
@@ -73,10 +73,11 @@ def _schema(instruction: Instruction) -> dict[str, Any]:
 
 
 def _answer(reply: Reply, instruction: Instruction) -> Answer:
-    counts = parse_counts(reply)
+    read = read_counts(reply)
+    counts = read.counts
     if instruction.categories:
         counts = _in_categories(counts, instruction.categories, reply)
-    return Answer(counts, reply.input_tokens, reply.output_tokens, reply.seconds)
+    return Answer(counts, reply.input_tokens, reply.output_tokens, reply.seconds, read.events)
 
 
 def _answer_or_error(outcome: Reply | LvlmError, instruction: Instruction) -> Answer | LvlmError:

@@ -4,6 +4,21 @@ Importing this package imports neither openai nor transformers nor torch.
 """
 
 from earthinstruct_models.lvlm.interface import Lvlm, LvlmError, Reply, answered, checked, closed_object
-from earthinstruct_models.lvlm.parsing import Found, find_json, parse_counts
+from earthinstruct_models.lvlm.json_in_text import Found, find_json
+from earthinstruct_models.lvlm.parsing import Boxes, Counts, parse_counts, read_boxes, read_counts
 
-__all__ = ["Found", "Lvlm", "LvlmError", "Reply", "answered", "checked", "closed_object", "find_json", "parse_counts"]
+__all__ = [
+    "Boxes",
+    "Counts",
+    "Found",
+    "Lvlm",
+    "LvlmError",
+    "Reply",
+    "answered",
+    "checked",
+    "closed_object",
+    "find_json",
+    "parse_counts",
+    "read_boxes",
+    "read_counts",
+]

@@ -1,111 +1,120 @@
-r"""Reads JSON and counts from the reply of a language model. Nothing is guessed: unreadable pieces are reported.
+"""Reads counts and boxes from the reply of a language model, from any form of JSON that says them clearly.
 
-The reader accepts JSON and its variants in replies: text and fences around it, single quotes, comments, trailing
-commas, Python's `True`, `False`, `None`, `nan` and `inf`. If a piece is broken or the text ends early, the rest is kept
-and the lost pieces are counted.
+Everything that a reply holds is read, or named: in an error, or in the events beside the answer. The table of what is
+read is in `methods/models/README.md`.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from earthinstruct_models.lvlm.interface import LvlmError, Reply, checked
+from earthinstruct_models.lvlm.json_in_text import Container, Found, find_json
 
 LARGEST_COUNT = 100_000  # objects of one kind in one image; more is a mistake of the model
-_DEEPEST = 64  # levels of nesting
-_LONGEST_INTEGER = 300  # digits; longer numbers become infinite, like floats
+_DEEPEST = 16  # objects and arrays inside each other, around a count
 
-_SPACE = re.compile(r"(?:\s|//[^\n]*|\#[^\n]*|/\*.*?\*/)*", re.DOTALL)
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|\'[^\'\\]*(?:\\.[^\'\\]*)*\'', re.DOTALL)
-_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?")
-_WORD = re.compile(r"-?[A-Za-z]+")
-_OPEN = re.compile(r"[\[{]")
-_WORDS: Mapping[str, Any] = {
-    **{"true": True, "false": False, "null": None, "True": True, "False": False, "None": None},
-    **{"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf},
-    **{"nan": math.nan, "inf": math.inf, "-inf": -math.inf},
-}
-
-_WRAPPERS = ("counts", "count", "object_counts", "answer", "answers", "result", "results", "output", "objects")
-_NAME_KEYS = ("label", "name", "category", "class", "object", "kind", "type")
-_COUNT_KEYS = ("count", "number", "quantity", "total", "n")
-_NUMBER_WORDS = (
-    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
-    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
+# Keys, in small letters, with spaces for "_" and "-"
+_KINDS = ("kind", "type")  # of a labelled object, or its label where it has no other
+_NAMES = (
+    *("label", "name", "category", "class", "class name", "category name", "object name", "object", *_KINDS),
+    *("labels", "names", "categories", "classes"),
 )
+_COUNTS = ("count", "number", "quantity", "total", "n", "total count", "amount", "value")
+_BOXES = ("bbox 2d", "bbox", "box 2d", "box", "bounding box", "bboxes", "boxes", "bboxes 2d", "bounding boxes")
+_SIDES = (
+    *(("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"), ("x min", "y min", "x max", "y max")),
+    ("left", "top", "right", "bottom"),
+)
+_WRAPPERS = (
+    *("counts", "count", "object counts", "answer", "answers", "result", "results", "output", "objects", "data"),
+    *("detections", "predictions", "instances", "items", "elements", "annotations", "image", "response"),
+)
+_TOTALS = (
+    *(*_COUNTS, *_WRAPPERS, "totals", "sum", "overall", "all", "all objects", "grand total", "overall total"),
+    *("total number", "total objects", "objects total", "number of objects", "total number of objects"),
+)
+_MEASURES = ("confidence", "score", "id", "index", "image", "image id", "image size", "width", "height")
+_COMMENTS = (  # unless they hold a whole number: then they may be labels
+    *("reasoning", "reason", "rationale", "explanation", "analysis", "thought", "thoughts", "thinking", "summary"),
+    *("note", "notes", "comment", "comments", "remark", "remarks", "description", "caption", "status", "unit"),
+    *("image name", "file", "file name", "filename"),
+)
+
+_ONES = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_BELOW_100 = (*_ONES, *(f"{ten} {one}".removesuffix(" zero") for ten in _TENS for one in _ONES[:10]))
+_NUMBER_WORDS = {
+    **{word: i for i, word in enumerate(_BELOW_100)},
+    **{
+        f"{hundreds} hundred {word}".removesuffix(" zero"): 100 * i + j
+        for i, hundreds in enumerate(_ONES[1:10], 1)
+        for j, word in enumerate(_BELOW_100)
+    },
+    **dict.fromkeys(("none", "null", "no", "nil"), 0),
+}
 _DIGITS = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
-class Found:
-    """JSON found in a text.
+class Counts:
+    """The counts in a reply."""
 
-    Attributes:
-        value: the object or array in Python.
-        dropped: number of elements and members that could not be read and were left out, including a torn last one.
-        truncated: the text ends before the value does.
-        repeated: keys that an object has more than once, with different values (`value` holds the last one).
-    """
-
-    value: dict[str, Any] | list[Any]
-    dropped: int = 0
-    truncated: bool = False
-    repeated: tuple[str, ...] = ()
-
-    @property
-    def complete(self) -> bool:
-        """Whether everything was read."""
-        return not self.dropped and not self.truncated
+    counts: dict[str, int]  # label -> whole number >= 0; labels that differ in case alone are one label
+    events: dict[str, int] = field(default_factory=dict)  # how often a total is not the sum of the counts
 
 
-def find_json(text: str) -> Found | None:
-    r"""The final JSON of a text: its last object, or array of objects or arrays; otherwise its last array.
+@dataclass(frozen=True)
+class Boxes:
+    """The boxes in a reply."""
 
-    >>> find_json('There are two.\n```json\n{"ship": 2}\n``` as [1] says').value
-    {'ship': 2}
-    >>> find_json('[{"label": "ship", "box": [1, 2, 3, 4]}, {"label": "har')
-    Found(value=[{'label': 'ship', 'box': [1, 2, 3, 4]}], dropped=1, truncated=True, repeated=())
-    >>> find_json("I see nothing.") is None
-    True
-    """
-    best = None
-    for found in _containers(text):
-        if best is None or _is_structure(found.value) or not _is_structure(best.value):
-            best = found
-    return best
+    labels: list[str]  # n labels, in the model's words
+    corners: NDArray[np.float64]  # (n, 4), x1 <= x2 and y1 <= y2, in the model's own coordinates
+    unreadable: int  # number of elements without a label or four numbers, and of pieces that are not JSON
+    truncated: bool  # the reply ended before its JSON did
 
 
 def parse_counts(reply: Reply) -> dict[str, int]:
-    r"""The counts in a reply: label -> whole number >= 0.
-
-    Accepted are an object of labels and numbers, an array of objects with a label and a count (a repeated label is
-    summed) or with one label and number each, and either of these inside an object under a name such as "counts". A
-    number may be a float without a fraction, digits in a string ("3", "1,200"), or an English word up to twenty; null
-    is 0.
-
-    Raises:
-        LvlmError: the reply is a refusal, is cut off, or has no such JSON: it has a fraction, a negative number, a
-            value that is not a number, one label with two counts, or an unreadable piece. The error keeps the reply.
+    r"""The counts in a reply: label -> whole number >= 0. See `read_counts`.
 
     >>> parse_counts(Reply('Sure!\n```json\n{"counts": {"ship": "3", "harbor": 2.0, "dam": null}}\n```'))
     {'ship': 3, 'harbor': 2, 'dam': 0}
     >>> parse_counts(Reply('[{"label": "ship", "count": 3}]'))
     {'ship': 3}
     """
+    return read_counts(reply).counts
+
+
+def read_counts(reply: Reply) -> Counts:
+    r"""The counts in a reply, with what a reader should know of them.
+
+    Accepted are objects of labels and numbers, objects with a label and a count, pairs, arrays of these (a repeated
+    label is summed), and any of them inside an object under a name such as "counts". Several of them in one reply are
+    one answer if they agree. A number may be a float without a fraction, digits in a string ("3", "1,200"), or English
+    words up to 999; null and "none" are 0. Comments ("reasoning") are ignored; a total is compared with the sum.
+
+    Raises:
+        LvlmError: the reply is a refusal, is cut off, or has no such JSON: it has a fraction, a negative number, a
+            value that is not a number, one label with two counts, or an unreadable piece. The error keeps the reply.
+
+    >>> read_counts(Reply('{"ship": 3}\n{"harbor": 1, "total": 5}'))
+    Counts(counts={'ship': 3, 'harbor': 1}, events={'totals that differ': 1})
+    """
     found = find_json(checked(reply).text)
     try:
-        if found is None:
-            raise _NoCountError("the reply holds no JSON")
-        if not found.complete:
-            raise _NoCountError("the JSON of the reply is broken or cut off")
-        if found.repeated:
-            raise _NoCountError(f"the reply gives {found.repeated[0]!r} two different values")
-        return _counts(found.value)
+        if found.problem:
+            raise _NoCountError(f"the reply holds {found.problem}")
+        return _without_totals(_joined((_of_run(run) for run in _answers(found, _is_mixed)), "same"))
     except _NoCountError as error:
         raise LvlmError(str(error), reply) from None
 
@@ -114,66 +123,98 @@ class _NoCountError(ValueError):
     """A value is not a count."""
 
 
+def _answers(found: Found, is_answer: Callable[[Container], bool]) -> list[list[Container]]:
+    """The runs, without arrays of plain values in the text around an answer, such as "in an image of [800, 800]"."""
+    runs = [[value for value in run if not _is_plain(value) or is_answer(value)] for run in found.runs]
+    return [run for run in runs if run] or found.runs
+
+
+def _of_run(run: list[Container]) -> dict[str, int]:
+    entries = all(isinstance(value, dict) and _entry(value) is not None for value in run)
+    return _joined((_counts(value) for value in run), "sum" if entries else "refused")
+
+
 def _counts(value: Any, depth: int = 0) -> dict[str, int]:
-    if depth > len(_WRAPPERS):
+    if depth > _DEEPEST:
         raise _NoCountError("the counts of the reply are nested too deep")
+    if _is_pair(value):
+        return {_label(value[0]): _count(value[0], value[1])}
     if isinstance(value, list):
-        return _summed(value)
-    inner = [
-        value[key] for key in value if key.strip().lower() in _WRAPPERS and isinstance(value[key], dict | list)
-    ] or [part for part in value.values() if len(value) == 1 and _is_structure(part) and not _is_entry(part)]
-    if len(inner) == 1:
-        return _counts(inner[0], depth + 1)
-    if set(map(str.lower, value)) & set(_NAME_KEYS) and set(map(str.lower, value)) & set(_COUNT_KEYS):
-        return dict([_entry(value)])
+        return _joined((_counts(part, depth + 1) for part in value), "sum")
+    if not isinstance(value, dict):
+        raise _NoCountError(f"the reply has {str(value)[:100]!r}, which is not an object with a label and a count")
+    if entry := _entry(value):
+        for key, part in value.items():
+            if type(part) is int and _plain(key) not in (*_NAMES, *_COUNTS, *_MEASURES):
+                raise _NoCountError(f"the reply gives {key[:100]!r} a number beside a label and its count")
+        return {_label(entry[0]): _count(*entry)}
+    members = {key: part for key, part in value.items() if not _is_comment(key, part)}
+    if value and not members:
+        raise _NoCountError(f"the reply has an object without counts: {str(value)[:100]!r}")
+    parts = []
+    for key, part in members.items():
+        inside = isinstance(part, dict | list) and (_plain(key) in _WRAPPERS or _names_itself(part))
+        if inside or (len(members) == 1 and _is_structure(part) and not _has_count(part)):
+            parts.append(_counts(part, depth + 1))
+        elif _plain(key) in _NAMES and isinstance(part, str) and _number_in(part) is part:
+            raise _NoCountError(f"the reply has an entry without a label or a count: {str(value)[:100]!r}")
+        else:
+            parts.append({_label(key): _count(key, _first(part, _COUNTS) if _has_count(part) else part)})
+    return _joined(parts, "same")
+
+
+def _joined(parts: Iterable[Mapping[str, int]], repeated: Literal["sum", "same", "refused"]) -> dict[str, int]:
+    """Counts as one. A repeated label is summed, must have the same count, or is an error."""
     counts: dict[str, int] = {}
-    for key, number in value.items():
-        label = _label(key)
-        count = _count(label, _count_of(number) if _is_entry(number) else number)
-        if counts.setdefault(label, count) != count:
-            raise _NoCountError(f"the reply gives {label!r} two different values")
+    known: dict[str, str] = {}  # spelling without case -> first spelling
+    for part in parts:
+        for word, count in part.items():
+            label = known.setdefault(word.casefold(), word)
+            if counts.get(label, count) != count and repeated != "sum":
+                raise _NoCountError(f"the reply gives {label!r} two different values")
+            if label in counts and repeated == "refused":
+                raise _NoCountError(f"the reply gives {label!r} twice in a row")
+            counts[label] = count + (counts.get(label, 0) if repeated == "sum" else 0)
     return counts
 
 
-def _summed(entries: list[Any]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for i, entry in enumerate(entries):
-        if not isinstance(entry, dict):
-            raise _NoCountError(f"element {i} of the reply is not an object with a label and a count")
-        label, count = _entry(entry)
-        counts[label] = counts.get(label, 0) + count
-    return counts
+def _without_totals(counts: dict[str, int]) -> Counts:
+    totals = [label for label in counts if _plain(label) in _TOTALS]
+    kept = {label: count for label, count in counts.items() if label not in totals}
+    if totals and not kept:
+        raise _NoCountError(f"the reply gives {totals[0]!r}, a count without a label")
+    differ = sum(counts[label] != sum(kept.values()) for label in totals)
+    return Counts(kept, {"totals that differ": differ} if differ else {})
 
 
-def _entry(entry: dict[str, Any]) -> tuple[str, int]:
-    """The label and the count of {"label": "ship", "count": 3} or {"ship": 3}."""
-    fields = {key.lower(): part for key, part in entry.items()}
-    label = next((fields[key] for key in _NAME_KEYS if isinstance(fields.get(key), str)), None)
-    if label is not None and set(fields) & set(_COUNT_KEYS):
-        return _label(label), _count(label, _count_of(entry))
-    if len(entry) == 1:
-        ((label, number),) = entry.items()
-        return _label(label), _count(label, number)
-    raise _NoCountError(f"the reply has an entry without a label or a count: {str(entry)[:100]!r}")
+def _entry(value: Mapping[str, Any]) -> tuple[str, Any] | None:
+    """The label and the count of {"label": "ship", "count": 3}."""
+    label = _first(value, _NAMES)
+    return (label, _first(value, _COUNTS)) if isinstance(label, str) and _has_count(value) else None
 
 
-def _is_entry(value: Any) -> bool:
+def _names_itself(value: Any) -> bool:
+    """Whether a value is {"label": "ship", "count": 3}, under whatever key."""
+    return isinstance(value, dict) and _entry(value) is not None and _first(value, _KINDS) is None
+
+
+def _has_count(value: Any) -> bool:
     """Whether a value is an object with a count, such as {"count": 3, "confidence": "high"}."""
     return isinstance(value, dict) and any(
-        key.lower() in _COUNT_KEYS and not isinstance(part, dict | list) for key, part in value.items()
+        _plain(key) in _COUNTS and not isinstance(part, dict | list) for key, part in value.items()
     )
 
 
-def _count_of(entry: dict[str, Any]) -> Any:
-    fields = {key.lower(): part for key, part in entry.items()}
-    return next(fields[key] for key in _COUNT_KEYS if key in fields)
+def _is_pair(value: Any) -> bool:
+    """Whether a value is ["ship", 3]."""
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and not _is_structure(value)
 
 
 def _label(text: str) -> str:
     label = " ".join(text.split())
     if not label:
         raise _NoCountError("the reply has a count without a label")
-    if not label.isprintable():
+    if not label.isprintable() or not any(map(str.isalpha, label)):
         raise _NoCountError(f"the reply has the label {label!r}, which is no text")
     return label
 
@@ -191,201 +232,142 @@ def _count(label: str, value: Any) -> int:
 
 def _number_in(text: str) -> float | str:
     """The number that a string spells, or the string."""
-    word = text.strip().lower()
-    if word in _NUMBER_WORDS:
-        return _NUMBER_WORDS.index(word)
-    return float(word.replace(",", "")) if _DIGITS.fullmatch(word) else text
+    words = " ".join(text.lower().replace("-", " ").replace(" and ", " ").split())
+    if words in _NUMBER_WORDS:
+        return _NUMBER_WORDS[words]
+    return float(text.replace(",", "")) if _DIGITS.fullmatch(text.strip()) else text
+
+
+def read_boxes(reply: Reply) -> Boxes:
+    """The boxes in a reply, also in one that was cut off.
+
+    Accepted are objects with a label and a box, with a label and several boxes, or with a list of boxes under each
+    label, pairs of a label and a box, arrays of these, and any of them inside an object under a name such as "objects".
+    Several of them in one reply are one answer; an exact repetition of it is ignored. Numbers may be text.
+
+    Raises:
+        LvlmError: the reply is a refusal, or has no JSON.
+
+    >>> read_boxes(Reply('[{"bbox_2d": [1, 2, 3, 4], "label": "ship"}, {"bbox_2d": [5, 6', finish="truncated"))
+    Boxes(labels=['ship'], corners=array([[1., 2., 3., 4.]]), unreadable=1, truncated=True)
+    """
+    if reply.finish != "truncated":
+        checked(reply)
+    found = find_json(reply.text)
+    if not found.runs:
+        raise LvlmError(f"the reply holds {found.problem}", reply)
+    elements: list[_Element | None] = []
+    answers = _answers(found, lambda value: _is_mixed(value) or len(value) > 3)
+    for i, run in enumerate(answers):
+        if run not in answers[:i]:
+            elements += _elements(run)
+    boxes = [element for element in elements if element is not None]
+    corners = np.array([corners for _, corners in boxes], dtype=np.float64).reshape(-1, 2, 2)
+    return Boxes(
+        [label for label, _ in boxes],
+        np.sort(corners, axis=1).reshape(-1, 4),
+        len(elements) - len(boxes) + len(found.unread),
+        found.truncated or reply.finish == "truncated",
+    )
+
+
+_Element = tuple[str, list[float]]  # a label and x1, y1, x2, y2
+
+
+def _elements(value: Any, label: str = "") -> Iterator[_Element | None]:
+    """The boxes in a value that have this label or their own; None for each element that cannot be read."""
+    if corners := _corners(value):
+        yield (label, corners) if label else None
+    elif isinstance(value, dict):
+        yield from _elements_of_object(value, label)
+    elif isinstance(value, list) and len(value) > 1 and isinstance(value[0], str):
+        yield from _elements(value[1] if len(value) == 2 else value[1:], value[0].strip())
+    elif isinstance(value, list) and not _is_plain(value):
+        for part in value:
+            yield from _elements(part, label)
+    else:
+        yield None
+
+
+def _elements_of_object(value: dict[str, Any], label: str) -> Iterator[_Element | None]:
+    names, boxes = _first(value, _NAMES), _first(value, _BOXES)
+    sides = [[_first(value, [side]) for side in sides] for sides in _SIDES if _first(value, sides) is not None]
+    if isinstance(names, list) and isinstance(boxes, list) and len(names) == len(boxes):
+        for name, box in zip(names, boxes, strict=True):
+            yield from _elements(box, name.strip() if isinstance(name, str) else "")
+        return
+    named = isinstance(names, str)
+    own = names.strip() if named else label
+    if boxes or sides:
+        yield from _elements(boxes or sides[0], own)
+        for part in (part for key, part in value.items() if _plain(key) not in _BOXES and isinstance(part, list)):
+            if any(isinstance(inner, dict) for inner in part):  # parts of the object, with boxes or without
+                yield from (element for element in _elements(part) if element is not None)
+            elif _corners(part):
+                yield None  # a second box
+        return
+    members = {key: part for key, part in value.items() if not (_is_comment(key, part) or _is_none(key, part))}
+    if named and not any(isinstance(part, dict | list) for part in members.values()):
+        yield None
+        return
+    for key, part in members.items():
+        if not (named and _plain(key) in _NAMES):
+            number = not any(map(str.isalpha, key))
+            yield from _elements(part, own if named or number or _plain(key) in _WRAPPERS else key.strip())
+
+
+def _is_none(key: str, value: Any) -> bool:
+    """Whether a member of an object says that there is no box: {"ship": 0}, or how many there are: {"total": 2}."""
+    scalar = not isinstance(value, dict | list)
+    return scalar and (_plain(key) in _TOTALS or value in (None, 0) or str(value).lower() in ("0", "", "none", "no"))
+
+
+def _corners(value: Any) -> list[float] | None:
+    """Four numbers of a box: [1, 2, 3, 4], [[1, 2], [3, 4]], or either as text."""
+    if isinstance(value, str):
+        value = re.sub(r"[\[\](),]", " ", value).split()
+    if isinstance(value, list) and len(value) == 2 and all(isinstance(part, list) and len(part) == 2 for part in value):
+        value = value[0] + value[1]
+    numbers = [_finite(part) for part in value] if isinstance(value, list) and len(value) == 4 else []
+    return None if None in numbers else [number for number in numbers if number is not None]
+
+
+def _finite(value: Any) -> float | None:
+    try:
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _plain(key: str) -> str:
+    """A key in small letters, with spaces for "_" and "-"."""
+    return " ".join(key.lower().replace("_", " ").replace("-", " ").split())
+
+
+def _first(value: Mapping[str, Any], keys: Iterable[str]) -> Any:
+    """The value of the first of these keys that an object has, or None."""
+    fields = {_plain(key): part for key, part in value.items()}
+    return next((fields[key] for key in keys if key in fields), None)
+
+
+def _is_comment(key: str, value: Any) -> bool:
+    comment = _plain(key) in _MEASURES or (_plain(key) in _COMMENTS and type(value) is not int)
+    return comment and not isinstance(value, dict) and not _is_structure(value)
 
 
 def _is_structure(value: Any) -> bool:
     return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(part, dict | list) for part in value))
 
 
-def _containers(text: str) -> Iterator[Found]:
-    """The outermost objects and arrays of a text."""
-    at = 0
-    while opening := _OPEN.search(text, at):
-        reader = _Reader(text, opening.start())
-        try:
-            value = reader.container(0)
-        except _TooDeepError:
-            return
-        except _NotJsonError:
-            at = opening.end()
-            continue
-        at = reader.at
-        if value or not (reader.dropped or reader.ended):
-            yield Found(value, reader.dropped, reader.ended, tuple(reader.repeated))
-        if reader.ended:
-            return  # the rest is inside the torn value
+def _is_mixed(value: Container) -> bool:
+    """Whether a plain array has both names and numbers, such as ["ship", 3]."""
+    numbers = [
+        not isinstance(part, str) or _number_in(part) is not part or any(map(str.isdigit, part)) for part in value
+    ]
+    return any(numbers) and not all(numbers)
 
 
-class _NotJsonError(Exception):
-    """The text here is not JSON."""
-
-
-class _EndError(Exception):
-    """The text ends inside a value."""
-
-
-class _TooDeepError(Exception):
-    """The value is nested too deep."""
-
-
-class _Reader:
-    """Reads one object or array from a position in a text."""
-
-    def __init__(self, text: str, at: int) -> None:
-        self.text = text
-        self.at = at
-        self.dropped = 0
-        self.ended = False
-        self.repeated: list[str] = []
-
-    def container(self, depth: int) -> dict[str, Any] | list[Any]:
-        """The object or array that begins here; if it is torn or a piece is broken, the rest of it.
-
-        Raises:
-            _NotJsonError: its first piece is not JSON: it is a bracket in prose.
-        """
-        if depth >= _DEEPEST:
-            raise _TooDeepError
-        closer = "}" if self.text[self.at] == "{" else "]"
-        pieces: list[Any] = []  # values, or pairs of key and value
-        certain = False  # that this is JSON
-        self.at += 1
-        while not self.ended and not self._closed(closer):
-            start, dropped = self.at, self.dropped
-            try:
-                key = self._key() if closer == "}" else None
-                certain = certain or key is not None
-                value = self._value(depth)
-                if self.ended and not _survives(value, in_array=key is None):
-                    self.dropped = dropped + 1
-                    break
-                if not self.ended:
-                    self._separated()
-                pieces.append(value if key is None else (key, value))
-                certain = True
-            except _EndError:
-                self.ended = True
-                self.dropped = dropped + 1
-            except _NotJsonError:
-                if not certain:
-                    raise
-                self.dropped = dropped + 1
-                self.at = start
-                self._skip_piece()
-        return self._object(pieces) if closer == "}" else pieces
-
-    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        members: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in members and members[key] != value:
-                self.repeated.append(key)
-            members[key] = value
-        return members
-
-    def _value(self, depth: int) -> Any:
-        start = self._next()
-        if start in "{[":
-            return self.container(depth + 1)
-        if start in "\"'":
-            return self._string()
-        for pattern, read in ((_NUMBER, _number), (_WORD, _word)):
-            if match := pattern.match(self.text, self.at):
-                if match.end() == len(self.text):
-                    raise _EndError  # more may be missing
-                self.at = match.end()
-                return read(match[0])
-        raise _NotJsonError
-
-    def _key(self) -> str:
-        if self._next() not in "\"'":
-            raise _NotJsonError
-        key = self._string()
-        if self._next() != ":":
-            raise _NotJsonError
-        self.at += 1
-        return key
-
-    def _string(self) -> str:
-        match = _STRING.match(self.text, self.at)
-        if match is None:
-            raise _EndError
-        self.at = match.end()
-        return _unquoted(match[0])
-
-    def _next(self) -> str:
-        """The next character after spaces and comments."""
-        space = _SPACE.match(self.text, self.at)
-        self.at = space.end() if space else self.at
-        if self.at >= len(self.text):
-            raise _EndError
-        return self.text[self.at]
-
-    def _closed(self, closer: str) -> bool:
-        """Skip the closing bracket if it is here; the bracket of another container is left to that container."""
-        try:
-            here = self._next()
-        except _EndError:
-            self.ended = True
-            return True
-        if here == closer:
-            self.at += 1
-        elif here in "]}":
-            self.dropped += 1
-        return here in "]}"
-
-    def _separated(self) -> None:
-        """Skip the comma after a piece."""
-        try:
-            here = self._next()
-        except _EndError:
-            self.ended = True
-            return
-        if here == ",":
-            self.at += 1
-        elif here not in "]}":
-            raise _NotJsonError
-
-    def _skip_piece(self) -> None:
-        """Skip a broken piece: to after the next comma of this level, or to the closing bracket."""
-        level = 0
-        while self.at < len(self.text):
-            here = self.text[self.at]
-            if here in "]}" and level == 0:
-                return
-            quoted = _STRING.match(self.text, self.at) if here == '"' else None
-            self.at = quoted.end() if quoted else self.at + 1
-            if here == "," and level == 0:
-                return
-            level += (here in "[{") - (here in "]}")
-        self.ended = True
-
-
-def _survives(value: Any, in_array: bool) -> bool:
-    """Whether a torn container is kept: an object in an array lacks fields, an array of scalars lacks numbers."""
-    return _is_structure(value) and not (in_array and isinstance(value, dict))
-
-
-def _number(text: str) -> int | float:
-    whole = text.lstrip("+-").isdigit() and len(text) <= _LONGEST_INTEGER
-    return int(text) if whole else float(text)
-
-
-def _word(text: str) -> Any:
-    if text not in _WORDS:
-        raise _NotJsonError
-    return _WORDS[text]
-
-
-def _unquoted(quoted: str) -> str:
-    """The content of a string in double or single quotes. Escapes that JSON does not have are kept unchanged."""
-    inside = quoted[1:-1]
-    if quoted[0] == "'":
-        inside = re.sub(r'\\(.)|(")', lambda m: "'" if m[1] == "'" else f"\\{m[1] or m[2]}", inside, flags=re.DOTALL)
-    try:
-        return str(json.loads(f'"{inside}"', strict=False))
-    except ValueError:
-        return inside
+def _is_plain(value: Any) -> bool:
+    """Whether a value is an array of numbers and texts alone."""
+    return isinstance(value, list) and bool(value) and not _is_structure(value)
