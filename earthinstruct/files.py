@@ -1,15 +1,24 @@
-"""Read JSON files, and write files and folders atomically. Malformed files raise a `DataError` that names the file."""
+"""Read JSON files, and write files and folders atomically. Malformed files raise a `DataError` that names the file.
+
+JSON is read the same way from every file: gzip and any Unicode encoding are recognised; keys twice in one object, `NaN`
+and `Infinity` are refused; `1.0` is read as the whole number 1 where one is expected.
+"""
 
 from __future__ import annotations
 
-import codecs
+import gzip
+import io
+import json
 import os
+import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -18,8 +27,9 @@ from earthinstruct.errors import DataError
 
 _T = TypeVar("_T")
 
-# besides its own error, msgspec raises those of Python for invalid UTF-8 and for nesting that is too deep
-_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_GZIP = b"\x1f\x8b"
+_MOST_UNPACKED = 1 << 32  # bytes; a few kilobytes of gzip could fill the memory otherwise
+_SHOWN = 60  # characters of a value in an error
 
 
 def read_bytes(path: Path, what: str) -> bytes:
@@ -34,21 +44,252 @@ def read_bytes(path: Path, what: str) -> bytes:
         raise DataError(f"{what} {path} cannot be read: {error.strerror}") from error
 
 
+def read_json(path: Path, kind: type[_T], what: str, form: str) -> _T:
+    """Read a JSON file.
+
+    Args:
+        path: the file.
+        kind: the type of its content, for msgspec.
+        what: what the file is, for errors ("label map").
+        form: its form, for errors ('{"car": "vehicle"}').
+
+    Raises:
+        DataError: the file cannot be read or does not hold a value of that type.
+    """
+    problem = f"{what} {path}: {{error}}. The form of a {what}: {form}"
+    return decode_json(read_bytes(path, what), msgspec.json.Decoder(kind), problem)
+
+
 def decode_json(content: bytes, decoder: msgspec.json.Decoder[_T], problem: str) -> _T:
     """Decode and check JSON.
 
     Args:
-        content: the JSON text, with or without a byte order mark.
+        content: the content of a file, as in `checked_json`.
         decoder: a decoder for the expected type.
-        problem: the error message; `{error}` in it is replaced by the reason.
+        problem: the error message; `{error}` in it is replaced by the place and the reason.
 
     Raises:
         DataError: the content is not JSON of that type.
     """
+    return decode_checked(checked_json(content, problem), decoder, problem)
+
+
+def checked_json(content: bytes, problem: str) -> bytes:
+    """Convert the content of a JSON file to plain JSON.
+
+    Args:
+        content: JSON in UTF-8, UTF-16 or UTF-32, with or without a byte order mark, plain or in gzip.
+        problem: as in `decode_json`.
+
+    Returns:
+        The JSON in UTF-8, without a byte order mark.
+
+    Raises:
+        DataError: the content is not JSON, has a key twice in one object, or has `NaN` or `Infinity`.
+    """
     try:
-        return decoder.decode(content.removeprefix(codecs.BOM_UTF8))
-    except _MALFORMED as error:
-        raise DataError(problem.replace("{error}", str(error))) from error
+        if content.startswith(_GZIP):
+            content = _unpacked(content, problem)
+        encoding = json.detect_encoding(content)
+        text = content.decode(encoding)
+        # numbers are replaced by their lengths, and objects by None: a third of the time, and almost no memory
+        json.loads(text, object_pairs_hook=_refuse_repeated, parse_constant=_refuse, parse_int=len, parse_float=len)
+    except _AmbiguousError:
+        raise _error(problem, _ambiguity(text)) from None
+    except json.JSONDecodeError as error:
+        raise _error(problem, _syntax(error)) from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        reason = f"line {line} has the byte 0x{error.object[error.start]:02x}, which is not {encoding.upper()}"
+        raise _error(problem, f"{reason}; save the file as UTF-8") from error
+    except RecursionError as error:
+        raise _error(problem, "lists and objects are nested too deeply") from error
+    return content if encoding == "utf-8" else text.encode("utf-8", "surrogatepass")
+
+
+def decode_checked(content: bytes, decoder: msgspec.json.Decoder[_T], problem: str) -> _T:
+    """Decode JSON that `checked_json` returned, or a part of it.
+
+    Args:
+        content: the JSON.
+        decoder: as in `decode_json`.
+        problem: as in `decode_json`.
+
+    Raises:
+        DataError: the JSON has another type.
+    """
+    try:
+        try:
+            return decoder.decode(content)
+        except msgspec.ValidationError as error:
+            if "got `float`" not in str(error):
+                raise
+            return decoder.decode(_WITH_FRACTION.sub(_without_fraction, content))  # pandas writes ids as 1.0
+    except msgspec.ValidationError as error:
+        raise _error(problem, _misfit(content, decoder, error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _error(problem, f"invalid text, such as half of a surrogate pair ({error})") from error
+    except RecursionError as error:
+        raise _error(problem, "lists and objects are nested too deeply") from error
+
+
+def _error(problem: str, reason: str) -> DataError:
+    return DataError(problem.replace("{error}", reason))
+
+
+def _unpacked(content: bytes, problem: str) -> bytes:
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            unpacked = file.read(_MOST_UNPACKED + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _error(problem, f"the gzip file is damaged ({error}); copy it again") from error
+    if len(unpacked) > _MOST_UNPACKED:
+        raise _error(problem, f"the gzip file holds more than {_MOST_UNPACKED >> 30} GiB; unpack it first")
+    return unpacked
+
+
+class _AmbiguousError(Exception):
+    """A key stands twice in one object, or a number is `NaN` or infinite."""
+
+
+def _refuse_repeated(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) != len(pairs):
+        raise _AmbiguousError
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise _AmbiguousError
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """Stands in decoded JSON for an ambiguous value."""
+
+    reason: str
+
+
+def _ambiguity(text: str) -> str:
+    """Describe the first ambiguous value of a JSON text."""
+
+    def of_object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Fault:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                return _Fault(f"has the key {_shown(key)} twice, as {_shown(found[key])} and {_shown(value)}; keep one")
+            found[key] = value
+        return found
+
+    def of_constant(constant: str) -> _Fault:
+        return _Fault(f"is {constant}, which is no number; write a number or null, or leave the entry out")
+
+    data = json.loads(text, object_pairs_hook=of_object, parse_constant=of_constant)
+    left: list[tuple[Any, _Path]] = [(data, ())]
+    while left:
+        value, path = left.pop()
+        if isinstance(value, _Fault):
+            return f"{_place(data, path) or 'the object'} {value.reason}"
+        items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        left.extend(reversed([(item, (*path, key)) for key, item in items]))
+    raise AssertionError("no ambiguous value")
+
+
+def _syntax(error: json.JSONDecodeError) -> str:
+    if not error.doc.strip():
+        return "the file is empty"
+    found = error.doc[error.pos :].splitlines()[:1] or [""]
+    place = f"column {error.colno}" if "\n" not in error.doc.strip() else f"line {error.lineno}, column {error.colno}"
+    return f"{place} is not JSON: {error.msg}, found {_shown(found[0]) if found[0] else 'the end of the file'}"
+
+
+_Path = tuple[str | int, ...]
+_WITH_FRACTION = re.compile(rb'"(?:[^"\\]|\\.)*"|-?[0-9]+(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)')
+_MISFIT = re.compile(r"(.*?)(?: - at (`key` in )?`\$(.*)`)?")
+_STEP = re.compile(r"\.(\w+)|\[(\d+)\]|\[(\.\.\.)\]")
+_IN_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "null": "null",
+    "object": "an object",
+    "array": "a list",
+}
+
+
+def _without_fraction(match: re.Match[bytes]) -> bytes:
+    """Write a whole float as an integer; texts and other numbers stay."""
+    text = match[0]
+    if text.startswith(b'"'):
+        return text
+    number = float(text)
+    return str(int(number)).encode() if number.is_integer() and abs(number) < 2**53 else text
+
+
+def _misfit(content: bytes, decoder: msgspec.json.Decoder[Any], error: msgspec.ValidationError) -> str:
+    """Describe the value that has the wrong type, with its place."""
+    data = json.loads(content)
+    message, of_key, steps = _split(error)
+    if isinstance(data, dict) and (of_key or steps[:1] == ("...",)):  # msgspec names no key of a mapping
+        for key, value in data.items():
+            try:
+                decoder.decode(json.dumps({key: value}))
+            except msgspec.ValidationError as of_entry:
+                message, of_key, steps = _split(of_entry)
+                data, steps = {key: value}, (key, *steps[1:])
+                break
+    path = steps[: steps.index("...")] if "..." in steps else steps
+    value = data
+    for step in path:
+        value = value[step]
+    place = _place(data, path)
+    if (missing := re.fullmatch("Object missing required field `(.*)`", message)) is not None:
+        keys = ", ".join(map(_shown, value)) or "nothing"
+        return f"{place or 'the object'} has no {_shown(missing[1])}; it has {keys}"
+    if (unknown := re.fullmatch("Object contains unknown field `(.*)`", message)) is not None:
+        return f"{place or 'the object'} has the unknown field {_shown(unknown[1])}"
+    if of_key:
+        return f"{place or 'the object'} is the key of an entry; expected {_expected(message)}"
+    return f"{place or 'the file'} is {_shown(value)}; expected {_expected(message)}"
+
+
+def _split(error: msgspec.ValidationError) -> tuple[str, bool, _Path]:
+    """Split an error of msgspec into its message, whether it is about a key, and the path of the value."""
+    match = _MISFIT.fullmatch(str(error))
+    if match is None:
+        return str(error), False, ()
+    steps = (int(step[2]) if step[2] else step[1] or "..." for step in _STEP.finditer(match[3] or ""))
+    return match[1], match[2] is not None, tuple(steps)
+
+
+def _expected(message: str) -> str:
+    words = message.removeprefix("Expected ").partition(", got ")[0]
+    if words == "Number out of range":
+        return "a smaller number"
+    return re.sub(
+        "`([^`]*)`", lambda match: " or ".join(_IN_WORDS.get(name, name) for name in match[1].split(" | ")), words
+    )
+
+
+def _place(data: Any, path: _Path) -> str:
+    """Describe a place in JSON in words: `annotations[5] (id 12), bbox[0]`."""
+    words: list[str] = []
+    for step in path:
+        data = data[step]
+        if isinstance(step, str):
+            words.append(step if step.isidentifier() else json.dumps(step, ensure_ascii=False))
+        elif words and "(" not in words[-1]:
+            words[-1] += f"[{step}]"
+        else:
+            words.append(f"entry {step}")
+        name = next((key for key in ("id", "image_id") if isinstance(data, dict) and key in data), None)
+        if name is not None and isinstance(data[name], str | int):
+            words[-1] += f" ({name.replace('_', ' ')} {data[name]})"
+    return ", ".join(words)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=lambda fault: fault.reason)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def as_json(value: Any) -> bytes:

@@ -51,7 +51,7 @@ def test_a_missing_box_is_taken_from_the_mask(results, dataset):
         ([{**RESULT, "image_id": 8}], r"results\[0\] is for image 8, which is not in dataset 'set'"),
         ([{**RESULT, "category_id": 9}], r"category_id 9 and no label; known ids: 1, 4"),
         ([{"image_id": 0, "bbox": [1, 1, 4, 4]}], "category_id None"),
-        ([{**RESULT, "score": "high"}], r"\$\[0\]\.score"),
+        ([{**RESULT, "score": "high"}], 'score is "high"; expected a number'),
         ([{"image_id": 0, "label": "ship"}], "neither a bbox nor a segmentation"),
         ([RESULT, {"image_id": 0, "category_id": 1, "bbox": [1, 1, 4, 4]}], r"results\[1\]: only some entries"),
         ([{**RESULT, "segmentation": {"size": [20, 30], "counts": [1]}}], "add up to 1 pixels"),
@@ -136,7 +136,7 @@ def test_malformed_proposals_are_named(results, dataset, tmp_path, content, mess
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"image_id": 0, "lables": ["ship"]}', "unknown field `lables`"),
+        ('{"image_id": 0, "lables": ["ship"]}', 'unknown field "lables"'),
         ("{", "line 1"),
         ('{"image_id": 8}', "image 8, which is not in dataset 'set'"),
         ('{"image_id": 0}\n{"image_id": 0}', "image 0 has two predictions"),
@@ -242,7 +242,7 @@ def test_a_full_temporary_folder_is_named(tmp_path: Path, dataset: Dataset, monk
         ("predictions-1.jsonl", b'{"image_id": 0}\n', r"predictions-1.jsonl, line 1: image 0 has two predictions"),
         ("predictions-0.jsonl.zst", zstandard.compress(b"{}\n"), "expected either"),
         ("predictions.jsonl", b'{"image_id": 7}\n', "expected either"),
-        ("predictions-1.jsonl", b'{"image_id": 7, "labels": 1}\n', "line 1: Expected `array`, got `int`"),
+        ("predictions-1.jsonl", b'{"image_id": 7, "labels": 1}\n', "line 1: labels is 1; expected a list"),
     ],
 )
 def test_broken_shards(tmp_path: Path, dataset: Dataset, name: str, content: bytes, problem: str) -> None:

@@ -1,0 +1,127 @@
+"""JSON is read the same way from every file, whatever tool wrote it; errors name the place and the value."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from earthinstruct.errors import DataError
+from earthinstruct.files import read_json
+
+
+class Entry(msgspec.Struct):
+    image_id: int | str
+    bbox: tuple[float, float] | None = None
+    score: float | None = None
+
+
+PLAIN = '[{"image_id": "é", "bbox": [1, 2.5]}]'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PLAIN.encode(),
+        PLAIN.encode("utf-8-sig"),
+        PLAIN.encode("utf-16"),
+        PLAIN.encode("utf-16-le"),
+        PLAIN.encode("utf-16-be"),
+        PLAIN.encode("utf-32"),
+        gzip.compress(PLAIN.encode()),
+        gzip.compress(PLAIN.encode("utf-16")),
+        PLAIN.replace(" ", "\r\n").encode(),
+    ],
+    ids=["plain", "mark", "utf16", "utf16le", "utf16be", "utf32", "gzip", "gzip of utf16", "Windows lines"],
+)
+def test_every_encoding_is_read(tmp_path: Path, content: bytes):
+    (tmp_path / "f.json").write_bytes(content)
+    assert read_json(tmp_path / "f.json", list[Entry], "results", "") == [Entry("é", (1, 2.5))]
+
+
+def test_whole_floats_are_whole_numbers(tmp_path: Path):
+    (tmp_path / "f.json").write_text('{"ship 1.0": 1.0, "a \\" 2.0": -2.0, "big": 1.2e2}')
+    assert read_json(tmp_path / "f.json", dict[str, int], "counts", "") == {"ship 1.0": 1, 'a " 2.0': -2, "big": 120}
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        ("", "the file is empty"),
+        (" \n", "the file is empty"),
+        ("```json\n{}\n```", 'line 1, column 1 is not JSON: Expecting value, found "```json"'),
+        ('[{"image_id": 1}\n{"image_id": 2}]', "line 2, column 1 is not JSON"),
+        ('[{"image_id": 1', "column 16 is not JSON: Expecting ',' delimiter, found the end of the file"),
+        (
+            '[{"image_id": 1},\n{"image_id": 7, "image_id": 8}]',
+            'entry 1 has the key "image_id" twice, as 7 and 8; keep one',
+        ),
+        ('[{"image_id": 4, "score": NaN}]', "entry 0 (image id 4), score is NaN, which is no number"),
+        ('[{"image_id": 4, "bbox": [0, -Infinity]}]', "entry 0 (image id 4), bbox[1] is -Infinity"),
+        ('[{"image_id": 4, "bbox": [0, 1e999]}]', "entry 0 (image id 4), bbox[1] is Infinity; expected a smaller"),
+        ('[{"image_id": 4, "score": "high"}]', 'score is "high"; expected a number or null'),
+        ('[{"image_id": 4, "bbox": [1]}]', "bbox is [1]; expected a list of length 2"),
+        ('[{"image_id": 1.5}]', "entry 0, image_id is 1.5; expected a whole number or text"),
+        ('[{"image": 1}]', 'entry 0 has no "image_id"; it has "image"'),
+        ('{"image_id": 1}', 'the file is {"image_id": 1}; expected a list'),
+        ('["\\ud800"]', "surrogate"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_an_error_names_the_place_and_the_value(tmp_path: Path, content: str, error: str):
+    path = tmp_path / "f.json"
+    path.write_text(content)
+    with pytest.raises(DataError) as raised:
+        read_json(path, list[Entry], "results file", "a list")
+    assert str(raised.value).startswith(f"results file {path}: ")
+    assert error in str(raised.value)
+    assert str(raised.value).endswith(". The form of a results file: a list")
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        ({"ship": 1, "plane": "about 20"}, 'plane is "about 20"; expected a whole number'),
+        ({"ship": 1, "storage tank": None}, '"storage tank" is null; expected a whole number'),
+        ({"counts": {"ship": 1}}, 'counts is {"ship": 1}; expected a whole number'),
+        ({"ship": True}, "ship is true; expected a whole number"),
+    ],
+)
+def test_an_error_names_the_key(tmp_path: Path, content: dict[str, object], error: str):
+    (tmp_path / "f.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"counts .*: ") as raised:
+        read_json(tmp_path / "f.json", dict[str, int], "counts", "counts")
+    assert error in str(raised.value)
+
+
+def test_a_key_that_is_no_number_is_named(tmp_path: Path):
+    (tmp_path / "f.json").write_text('{"0": null, "ship": "ship"}')
+    with pytest.raises(DataError, match="ship is the key of an entry; expected a whole number"):
+        read_json(tmp_path / "f.json", dict[int, str | None], "classes", "classes")
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b'{"a\n\xe9": 1}', "line 2 has the byte 0xe9, which is not UTF-8; save the file as UTF-8"),
+        (gzip.compress(PLAIN.encode())[:-9], "the gzip file is damaged"),
+        (b"\x1f\x8bnothing", "the gzip file is damaged"),
+        ('{"a": 1}'.encode("utf-16")[:-1], "which is not UTF-16"),
+    ],
+    ids=["latin1", "cut", "no gzip", "half"],
+)
+def test_damaged_bytes_are_refused(tmp_path: Path, content: bytes, error: str):
+    (tmp_path / "f.json").write_bytes(content)
+    with pytest.raises(DataError) as raised:
+        read_json(tmp_path / "f.json", dict[str, int], "counts", "counts")
+    assert error in str(raised.value)
+
+
+def test_a_gzip_file_that_fills_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("earthinstruct.files._MOST_UNPACKED", 1 << 10)
+    (tmp_path / "f.json").write_bytes(gzip.compress(b" " * 2000 + b"{}"))
+    with pytest.raises(DataError, match=r"holds more than .* unpack it first"):
+        read_json(tmp_path / "f.json", dict[str, int], "counts", "counts")
