@@ -16,7 +16,17 @@ from earthinstruct.contract import BOX, bad_boxes
 from earthinstruct.datasets.dataset import AnnotationMasks, Dataset, ImageRecord
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import decode_json, read_bytes
-from earthinstruct.regions import MOST_PIXELS, RLE, ImageId, Instances, StoredMasks, check_rle, decode_rles, encode_runs
+from earthinstruct.regions import (
+    MOST_PIXELS,
+    RLE,
+    ImageId,
+    Instances,
+    StoredMasks,
+    check_rle,
+    decode_rles,
+    encode_polygons,
+    encode_runs,
+)
 from earthinstruct.tasks import Vocabulary
 
 _T = TypeVar("_T")
@@ -350,17 +360,7 @@ class _Reader:
         return rle
 
     def mask_of_polygons(self, polygons: list[list[float]], image: _Image, where: str) -> RLE:
-        from pycocotools import mask as coco_mask
-
-        limit = 2 * max(image.width, image.height)
-        for polygon in polygons:
-            if len(polygon) < 6 or len(polygon) % 2:
-                raise self.error(f"{where} has a polygon of {len(polygon)} numbers; expected x, y of at least 3 points")
-            if max(polygon) > limit or min(polygon) < -limit:
-                far = max(polygon, key=abs)
-                raise self.error(
-                    f"{where} has a polygon vertex at {far}, far outside its {image.width}x{image.height} image"
-                )
-        masks = coco_mask.frPyObjects(polygons, image.height, image.width)
-        whole = masks[0] if len(masks) == 1 else coco_mask.merge(masks)
-        return RLE(size=(image.height, image.width), counts=whole["counts"].decode())
+        try:
+            return encode_polygons(polygons, (image.height, image.width), where)
+        except ContractError as error:
+            raise self.error(str(error)) from error

@@ -11,6 +11,7 @@ from earthinstruct.regions.masks import (
     decode_rles,
     encode_mask,
     encode_masks,
+    encode_polygons,
     encode_runs,
     intersections,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "decode_rles",
     "encode_mask",
     "encode_masks",
+    "encode_polygons",
     "encode_runs",
     "intersections",
     "mask_path",

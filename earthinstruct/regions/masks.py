@@ -330,6 +330,32 @@ def _compress(counts: Sequence[int] | NDArray[np.int64], size: tuple[int, int]) 
     return check_rle(coco_mask.frPyObjects({"size": size, "counts": counts}, *size), "mask")
 
 
+def encode_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int], where: str) -> RLE:
+    """Encode the pixels inside any of several polygons, as pycocotools does.
+
+    Args:
+        polygons: for each polygon, `x, y` of its points in turn.
+        size: (height, width) of the image.
+        where: names the polygons in errors.
+
+    Raises:
+        ContractError: a polygon has fewer than 3 points, an odd number of coordinates, or a point far outside.
+    """
+    from pycocotools import mask as coco_mask
+
+    height, width = size
+    limit = 2 * max(size)
+    for polygon in polygons:
+        if len(polygon) < 6 or len(polygon) % 2:
+            raise ContractError(f"{where} has a polygon of {len(polygon)} numbers; expected x, y of at least 3 points")
+        far = max(polygon, key=abs)
+        if not abs(far) <= limit:
+            raise ContractError(f"{where} has a polygon vertex at {far}, far outside its {width}x{height} image")
+    masks = coco_mask.frPyObjects(polygons, height, width)
+    whole = masks[0] if len(masks) == 1 else coco_mask.merge(masks)
+    return RLE(size=size, counts=whole["counts"].decode())
+
+
 def encode_mask(mask: NDArray[np.bool_]) -> RLE:
     """Encode a boolean mask of shape (height, width).
 
