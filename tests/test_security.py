@@ -193,7 +193,7 @@ LAUGHS = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 10))
 )
 def test_xml_entities_are_refused(declared):
     content = f"<!DOCTYPE annotation [{declared}]><annotation><filename>&a9;</filename></annotation>"
-    with pytest.raises(DataError, match="EntitiesForbidden"):
+    with pytest.raises(DataError, match="defines entities"):
         parse_voc(content.encode(), Path("hostile.xml"))
 
 
@@ -204,7 +204,7 @@ def test_a_name_from_data_does_not_leave_its_folder(coco, write_coco, name):
     file = write_coco(coco)
     coco["images"][0]["file_name"] = name
     file.write_text(json.dumps(coco))
-    with pytest.raises(DataError, match="leads out of the image folder"):
+    with pytest.raises(DataError, match=r"file name .* (leads out of|is an absolute path|has a backslash|has the)"):
         load_dataset(str(file))
 
 

@@ -57,6 +57,7 @@ def _register_prepare(kinds: Any) -> None:
         help="the COCO re-annotation, which has masks (default: ROOT/annotations.json, else the official text files)",
     )
     for parser in (dior, nwpu):
+        options.add_skip_invalid(parser)
         parser.add_argument("root", type=Path, metavar="ROOT", help="the folder that it was unpacked to")
         parser.add_argument(
             "--gt-boxes",

@@ -135,6 +135,15 @@ def add_parameters(
     parser.add_argument("-M", dest="parameters", action="append", default=[], metavar="KEY=VALUE", help=description)
 
 
+def add_skip_invalid(parser: argparse.ArgumentParser) -> None:
+    """--skip-invalid."""
+    parser.add_argument(
+        "--skip-invalid",
+        action="store_true",
+        help="leave out objects that no method can find, such as boxes outside their image (default: refuse them)",
+    )
+
+
 def add_dataset(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """--dataset, --data, --images and --parent."""
     parser.add_argument(
@@ -142,7 +151,7 @@ def add_dataset(parser: argparse.ArgumentParser, default: str | None = None) -> 
         required=default is None,
         default=default,
         metavar="NAME|PATH",
-        help="a dataset by name, a COCO file, or a COCO, VOC or YOLO folder"
+        help="a dataset by name, a COCO or CSV file, or a COCO, VOC, YOLO or DOTA folder"
         + (f" (default: {default})" if default else ""),
     )
     add_data(parser)
@@ -152,6 +161,7 @@ def add_dataset(parser: argparse.ArgumentParser, default: str | None = None) -> 
         metavar="DIR",
         help="the folder of the images, where it is not beside the annotation file",
     )
+    add_skip_invalid(parser)
     parser.add_argument(
         "--parent", metavar="CATEGORY", help='the parent category of open_subclass, such as "sports field"'
     )

@@ -1,7 +1,7 @@
 """Read and prepare datasets: any COCO file, folders in other formats, and the named datasets of the benchmark."""
 
 from earthinstruct.datasets.coco import read_coco
-from earthinstruct.datasets.dataset import Dataset, ImageRecord, Origin, targets_of
+from earthinstruct.datasets.dataset import AnnotationMasks, Dataset, IgnoredObjects, ImageRecord, Origin, targets_of
 from earthinstruct.datasets.dior import prepare_dior
 from earthinstruct.datasets.dior_mini import fetch_dataset, fetch_offer
 from earthinstruct.datasets.ground_truth import TrueImage, TrueObject, as_coco
@@ -21,8 +21,10 @@ from earthinstruct.datasets.scenes.generate import Scene, draw_scenes, generate_
 
 __all__ = [
     "SCENES_VERSION",
+    "AnnotationMasks",
     "Dataset",
     "DatasetSource",
+    "IgnoredObjects",
     "ImageRecord",
     "Origin",
     "Prepared",

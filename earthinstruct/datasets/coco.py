@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from array import array
-from collections.abc import Collection, Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from earthinstruct.contract import BOX, bad_boxes
-from earthinstruct.datasets.dataset import AnnotationMasks, Dataset, ImageRecord
+from earthinstruct.datasets.dataset import AnnotationMasks, Dataset, IgnoredObjects, ImageRecord
+from earthinstruct.datasets.ground_truth import TrueObject
+from earthinstruct.datasets.rules import Form, Rules
 from earthinstruct.errors import ContractError, DataError
-from earthinstruct.files import decode_json, read_bytes
+from earthinstruct.files import checked_json, decode_checked, read_bytes
 from earthinstruct.regions import (
     MOST_PIXELS,
     RLE,
     ImageId,
     Instances,
+    MaskRuns,
     StoredMasks,
     check_rle,
     decode_rles,
@@ -30,6 +36,7 @@ from earthinstruct.regions import (
 from earthinstruct.tasks import Vocabulary
 
 _T = TypeVar("_T")
+_Flag = bool | int | str | None
 
 
 class _Image(msgspec.Struct):
@@ -46,12 +53,14 @@ class _Category(msgspec.Struct):
 
 
 class _Annotation(msgspec.Struct):
-    id: int
     image_id: ImageId
     category_id: int
-    bbox: tuple[float, float, float, float]
+    id: ImageId | None = None
+    bbox: tuple[float, float, float, float] | None = None
     segmentation: list[list[float]] | dict[str, Any] | None = None
-    iscrowd: int = 0
+    iscrowd: _Flag = None
+    ignore: _Flag = None
+    difficult: _Flag = None
 
 
 class _File(msgspec.Struct):
@@ -70,7 +79,10 @@ _DECODER = msgspec.json.Decoder(_File)
 _ANNOTATIONS_DECODER = msgspec.json.Decoder(list[_Annotation])
 _ANNOTATIONS_AT_ONCE = 2_000
 _NO_PARENT = ("", "none")  # written by tools as supercategory of categories without one
-_LARGEST_ID = 2**63 - 1  # annotation ids are stored as int64
+_LARGEST_ID = 2**63 - 1  # such annotation ids are stored as int64
+_UNMASKED = RLE(size=(1, 1), counts="1")  # the mask of an object without one, where others have masks
+_CVAT = 'CVAT writes "iscrowd": 1 for every mask. If each is one object, write "iscrowd": 0 in the file'
+_FLAGS: Mapping[str, bool] = {"0": False, "false": False, "1": True, "true": True}
 
 
 def read_coco(
@@ -80,22 +92,31 @@ def read_coco(
     image_root: Path | None,
     vocabulary: Vocabulary | None = None,
     renamed: dict[str, str] | None = None,
+    skip_invalid: bool = False,
 ) -> Dataset:
     """Read a COCO annotation file as a `Dataset`.
 
     Args:
-        path: the JSON file. Ids may start at 0; image ids may be numbers or text.
+        path: the JSON file, plain or in gzip. Ids may start at 0; image ids may be numbers or text.
         name: the dataset's name.
         image_root: the folder of the images, or None.
         vocabulary: the categories that the file must have. None: take the categories from the file, with their
             `supercategory` as parents.
         renamed: category name in the file -> name in the vocabulary.
+        skip_invalid: leave out the objects that no method can find (see `earthinstruct.datasets.rules`).
 
     Raises:
         DataError: the file is missing, is not COCO, or is inconsistent; the message names the entry.
     """
-    content = read_bytes(path, "annotation file")
-    return parse_coco(content, path, name=name, image_root=image_root, vocabulary=vocabulary, renamed=renamed)
+    return parse_coco(
+        read_bytes(path, "annotation file"),
+        path,
+        name=name,
+        image_root=image_root,
+        vocabulary=vocabulary,
+        renamed=renamed,
+        skip_invalid=skip_invalid,
+    )
 
 
 def parse_coco(
@@ -106,6 +127,9 @@ def parse_coco(
     image_root: Path | None,
     vocabulary: Vocabulary | None = None,
     renamed: dict[str, str] | None = None,
+    skip_invalid: bool = False,
+    form: Form = "xywh",
+    objects: Sequence[TrueObject] = (),
 ) -> Dataset:
     """Parse the content of a COCO annotation file as a `Dataset`.
 
@@ -116,109 +140,208 @@ def parse_coco(
         image_root: as in `read_coco`.
         vocabulary: as in `read_coco`.
         renamed: as in `read_coco`.
+        skip_invalid: as in `read_coco`.
+        form: how the original format writes boxes, for errors.
+        objects: the objects from which the annotations were made, in their order; they name their places in errors.
 
     Raises:
         DataError: the content is not COCO, or is inconsistent; the message names the entry.
     """
-    reader = _Reader(path, content, renamed or {})
+    reader = _Reader(path, content, renamed or {}, objects)
     known = reader.vocabulary(vocabulary)
     reader.check_images()
-    columns = _Columns(reader, known)
+    rules = Rules(str(path), form, skip_invalid)
+    columns = _Columns(reader, known, rules)
     ids = {category.name: category.id for category in reader.file.categories}
     return Dataset(
         name=name,
         vocabulary=known,
         images=tuple(ImageRecord(i.id, i.file_name, i.width, i.height) for i in reader.file.images),
-        annotations=columns.annotations(),
-        masks=columns.masks(),
+        annotations=columns.scored.instances(),
+        masks=columns.masks(columns.scored),
         no_masks_reason=columns.no_masks_reason,
         image_root=None if image_root is None else image_root.absolute(),  # a method may change the working folder
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=hashlib.sha256(reader.content).hexdigest(),
         category_ids=tuple(ids[category] for category in known.categories),
+        ignored=columns.ignored_objects(),
+        notes=(*rules.conclude(), *columns.notes()),
+        valid=columns.valid,
     )
 
 
 def check_file_name(file_name: str, where: str) -> None:
-    """Refuse a file name that could lead out of its folder.
+    """Refuse a file name that is no path inside the image folder.
 
     Raises:
-        DataError: the name is empty or absolute, or has `..`, a drive or a backslash.
+        DataError: the name is empty or absolute, or has `..`, a drive, a backslash or an address.
     """
     parts = PurePosixPath(file_name)
-    if (
-        not file_name
-        or parts.is_absolute()
-        or ".." in parts.parts
-        or "\\" in file_name
-        or ":" in file_name
-        or "\0" in file_name
-    ):
-        raise DataError(f"{where}: file name {file_name!r} leads out of the image folder; give a path relative to it")
+    if "\\" in file_name:
+        right = file_name.replace("\\", "/")
+        problem = f"has a backslash; write {right!r}"
+    elif not file_name:
+        problem = "is empty; give the path of the image, relative to the image folder"
+    elif "\0" in file_name:
+        problem = "has the character 0; give the path of the image, relative to the image folder"
+    elif re.match("[A-Za-z][A-Za-z0-9+.-]*://", file_name):
+        problem = "is an address; download the image, and give its path relative to the image folder"
+    elif parts.is_absolute() or re.match("[A-Za-z]:", file_name):
+        problem = "is an absolute path; give a path relative to the image folder, and the folder with --images DIR"
+    elif ".." in parts.parts:
+        problem = "leads out of the image folder by '..'; give a path inside it, and the folder with --images DIR"
+    else:
+        return
+    raise DataError(f"{where}: file name {file_name!r} {problem}")
+
+
+@dataclass
+class _Objects:
+    """Some annotations in columns."""
+
+    image: array[int] = field(default_factory=lambda: array("q"))
+    category: array[int] = field(default_factory=lambda: array("q"))
+    boxes: array[float] = field(default_factory=lambda: array("d"))
+    crowd: array[int] = field(default_factory=lambda: array("b"))
+    whole: StoredMasks = field(default_factory=StoredMasks)
+    several: array[int] = field(default_factory=lambda: array("q"))  # indices of the masks of several polygons
+    first: StoredMasks = field(default_factory=StoredMasks)  # the first polygon of each of these
+
+    def instances(self) -> Instances:
+        """The annotations without masks, as views of the columns."""
+        return Instances(
+            np.frombuffer(self.image, dtype=np.int64),
+            np.frombuffer(self.category, dtype=np.int64),
+            np.frombuffer(self.boxes, dtype=np.float64).reshape(-1, 4),
+        )
 
 
 class _Columns:
     """The annotations of a file in columns, read some at a time to save memory."""
 
-    def __init__(self, reader: _Reader, vocabulary: Vocabulary) -> None:
+    def __init__(self, reader: _Reader, vocabulary: Vocabulary, rules: Rules) -> None:
         self.no_masks_reason: str | None = None
-        self._image, self._category, self._id, self._boxes = array("q"), array("q"), array("q"), array("d")
-        self._whole, self._first, self._several = StoredMasks(), StoredMasks(), array("q")
+        self.scored, self.ignored = _Objects(), _Objects()
+        self._reader, self._ids, self._other_ids = reader, array("q"), dict[ImageId, int]()
+        self._unscored_rles = self._scored_masks = 0
+        valid = []
         place = {category.id: vocabulary.categories.index(category.name) for category in reader.file.categories}
         for start, entries, index in reader.annotations(place):
-            self._id.extend(entry.id for entry in entries)
-            self._image.extend(index)
-            self._category.extend(place[entry.category_id] for entry in entries)
-            for entry in entries:
-                self._boxes.extend(entry.bbox)
-            bare = next((i for i, entry in enumerate(entries) if not entry.segmentation), None)
-            if bare is not None and self.no_masks_reason is None:
-                where = f"annotations[{start + bare}] (id {entries[bare].id})"
-                self.no_masks_reason = f"{reader.path.name}: {where} has no segmentation"
+            self._add_ids(start, entries)
+            valid.append(self._add(start, entries, index, place, rules))
+        self.valid: NDArray[np.bool_] = np.concatenate([np.zeros(0, dtype=bool), *valid])
+        self._refuse_repeated_ids()
+
+    def _add(
+        self, start: int, entries: list[_Annotation], index: list[int], place: dict[int, int], rules: Rules
+    ) -> NDArray[np.bool_]:
+        reader, images = self._reader, self._reader.file.images
+        masked = np.array([bool(entry.segmentation) for entry in entries], dtype=bool)
+        problems = reader.problems(start, entries, index)
+        whole, first = reader.masks(entries, index, start, problems)
+        masks = reader.decoded_masks(whole, start) if masked.any() else None
+        boxes = reader.boxes(start, entries, masks)
+        sizes = np.array([(images[i].width, images[i].height) for i in index], dtype=np.float64)
+        valid = rules.check(boxes, sizes, masks, masked, lambda i: reader.place(start + i, entries[i].id), problems)
+        flags = {name: reader.flags(entries, name, start) for name in ("iscrowd", "ignore", "difficult")}
+        ignored = np.logical_or.reduce(list(flags.values()))
+        bare = np.flatnonzero(valid & ~ignored & ~masked)
+        if len(bare) and self.no_masks_reason is None:
+            where = reader.place(start + int(bare[0]), entries[bare[0]].id)
+            self.no_masks_reason = (
+                f"{where if reader.is_converted else f'{reader.path.name}: {where}'} has no segmentation"
+            )
+        self._scored_masks += int((masked & ~ignored).sum())
+        self._unscored_rles += sum(isinstance(entries[i].segmentation, dict) for i in np.flatnonzero(ignored))
+        for side, chosen in ((self.scored, valid & ~ignored), (self.ignored, valid & ignored)):
+            here = np.flatnonzero(chosen).tolist()
+            side.image.extend(index[i] for i in here)
+            side.category.extend(place[entries[i].category_id] for i in here)
+            side.boxes.frombytes(boxes[chosen].tobytes())
+            side.crowd.extend(flags["iscrowd"][chosen].tolist())
             if self.no_masks_reason is None:
-                whole, first = reader.masks(entries, index, start)
-                self._whole.append(whole)
-                self._first.append(first.values())
-                self._several.extend(start + i for i in first)
-        self._refuse_repeated_ids(reader)
+                before = len(side.whole)
+                side.several.extend(before + k for k, i in enumerate(here) if i in first)
+                side.first.append(first[i] for i in here if i in first)
+                side.whole.append(
+                    whole[i] if masked[i] else reader.mask_of_box(boxes[i], images[index[i]]) for i in here
+                )
+        return valid
 
-    def annotations(self) -> Instances:
-        """The annotations without masks, as views of the columns."""
-        return Instances(
-            np.frombuffer(self._image, dtype=np.int64),
-            np.frombuffer(self._category, dtype=np.int64),
-            np.frombuffer(self._boxes, dtype=np.float64).reshape(-1, 4),
-        )
-
-    def masks(self) -> AnnotationMasks | None:
-        """The masks; None unless every annotation has one."""
+    def masks(self, side: _Objects) -> AnnotationMasks | None:
+        """The masks of one side; None unless every scored annotation has one."""
         if self.no_masks_reason is not None:
             return None
-        return AnnotationMasks(self._whole, np.frombuffer(self._several, dtype=np.int64), self._first)
+        return AnnotationMasks(side.whole, np.frombuffer(side.several, dtype=np.int64), side.first)
 
-    def _refuse_repeated_ids(self, reader: _Reader) -> None:
-        ids = np.frombuffer(self._id, dtype=np.int64)
+    def ignored_objects(self) -> IgnoredObjects | None:
+        """The ignored annotations; None if there are none."""
+        side = self.ignored
+        if not side.image:
+            return None
+        return IgnoredObjects(side.instances(), np.frombuffer(side.crowd, dtype=np.bool_), self.masks(side))
+
+    def notes(self) -> Iterator[str]:
+        """Sentences on ignored objects.
+
+        Raises:
+            DataError: every object, or every mask, is a crowd, as in the files of CVAT.
+        """
+        n, crowds = len(self.ignored.image), sum(self.ignored.crowd)
+        total, what = n + len(self.scored.image), []
+        if crowds and (not self.scored.image or (self._unscored_rles and not self._scored_masks)):
+            raise self._reader.error(
+                f"{crowds} of {total} objects are crowds (iscrowd 1), with all masks, and crowds are not scored. "
+                f"{_CVAT}, or export polygons"
+            )
+        if crowds:
+            what.append(f"{crowds} crowds (iscrowd 1; {_CVAT})")
+        if n > crowds:
+            what.append(f"{n - crowds} marked `ignore` or `difficult`")
+        if what:
+            nothing = "" if self.scored.image else "; no other is there, so that no score is defined"
+            yield f"{n} of {total} objects are ignored, neither found nor missed: {' and '.join(what)}{nothing}"
+        if not total:
+            yield f"{self._reader.path.name} has no objects, so that no score is defined"
+
+    def _add_ids(self, start: int, entries: list[_Annotation]) -> None:
+        for i, entry in enumerate(entries, start):
+            if isinstance(entry.id, int) and abs(entry.id) <= _LARGEST_ID:
+                self._ids.append(entry.id)
+            elif entry.id is not None:
+                if entry.id in self._other_ids:
+                    raise self._reader.repeated(entry.id, f"annotations[{i}]", "id")
+                self._other_ids[entry.id] = i
+
+    def _refuse_repeated_ids(self) -> None:
+        ids = np.frombuffer(self._ids, dtype=np.int64)
         order = np.argsort(ids, kind="stable")
         repeated = order[1:][np.diff(ids[order]) == 0]
         if len(repeated):
             i = int(repeated.min())
-            raise reader.repeated(self._id[i], f"annotations[{i}]", "id")
+            raise self._reader.repeated(self._ids[i], f"annotations[{i}]", "id")
 
 
 class _Reader:
     """Reads and checks one file; its errors name the file."""
 
-    def __init__(self, path: Path, content: bytes, renamed: dict[str, str]) -> None:
+    def __init__(self, path: Path, content: bytes, renamed: dict[str, str], objects: Sequence[TrueObject]) -> None:
         self.path = path
-        self.content = content
-        self.file = file = self.decoded(content, _DECODER)
+        self._problem = f"{path} is not a COCO annotation file: {{error}}"
+        self._objects = objects
+        self.content = content if objects else checked_json(content, self._problem)
+        self.file = file = self.decoded(self.content, _DECODER)
         for category in file.categories:
             category.name = renamed.get(category.name, category.name)
 
     def decoded(self, content: bytes, decoder: msgspec.json.Decoder[_T]) -> _T:
-        problem = (
-            "is not a COCO annotation file: {error}; expected an object with 'images', 'annotations' and 'categories'"
-        )
-        return decode_json(content, decoder, f"{self.path} {problem}")
+        try:
+            return decode_checked(content, decoder, self._problem)
+        except DataError as error:
+            if "segmentation" not in str(error):
+                raise DataError(f"{error}. Expected an object with 'images', 'annotations' and 'categories'") from error
+            raise DataError(
+                f"{error}. A segmentation is a list of polygons, each one list of numbers: [[x1, y1, x2, y2, x3, y3]]"
+            ) from error
 
     def entries(self, start: int) -> list[_Annotation]:
         """Decode a batch of annotations, starting at `start`."""
@@ -230,6 +353,66 @@ class _Reader:
                 self.content, msgspec.json.Decoder(_DecodedFile)
             )  # raises an error with the place in the whole file
             raise
+
+    def place(self, i: int, number: ImageId | None) -> str:
+        """Where annotation `i` is, in the file that the user knows."""
+        if self._objects:
+            return self._objects[i].place
+        return f"annotations[{i}]" + ("" if number is None else f" (id {number})")
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether the annotations were made from another format."""
+        return bool(self._objects)
+
+    def problems(self, start: int, entries: list[_Annotation], image_index: list[int]) -> dict[int, str]:
+        """What is wrong with entries besides their boxes and the pixels of their masks: index -> problem."""
+        found = {}
+        for i, (entry, index) in enumerate(zip(entries, image_index, strict=True)):
+            image = self.file.images[index]
+            limit = 2 * max(image.width, image.height)  # `encode_polygons` refuses what is farther
+            if self._objects and (problem := self._objects[start + i].problem):
+                found[i] = problem
+            elif isinstance(entry.segmentation, list) and any(
+                max(polygon) > limit or min(polygon) < -limit for polygon in entry.segmentation if polygon
+            ):
+                found[i] = "with a polygon far outside their image"
+        return found
+
+    def flags(self, entries: list[_Annotation], name: str, start: int) -> NDArray[np.bool_]:
+        """A flag of a batch of entries: bool (n,)."""
+        values = [getattr(entry, name) for entry in entries]
+        for i, value in enumerate(values):
+            if isinstance(value, str):
+                if value.lower() not in _FLAGS:
+                    raise self.error(f"{self.place(start + i, entries[i].id)} has {name} {value!r}; expected 0 or 1")
+                values[i] = _FLAGS[value.lower()]
+        return np.array(values, dtype=bool)
+
+    def boxes(self, start: int, entries: list[_Annotation], masks: MaskRuns | None) -> NDArray[np.float64]:
+        """The boxes of a batch, float64 (n, 4); a missing box is that of the mask."""
+        for i, entry in enumerate(entries):
+            if entry.bbox is None and not entry.segmentation:
+                raise self.error(f"{self.place(start + i, entry.id)} has neither bbox nor segmentation")
+        boxes = np.array([entry.bbox or (0, 0, 0, 0) for entry in entries], dtype=np.float64).reshape(-1, 4)
+        if masks is not None:
+            missing = np.array([entry.bbox is None for entry in entries], dtype=bool)
+            boxes[missing] = masks.boxes[missing]
+        bad = bad_boxes(np.hstack([boxes[:, :2], np.abs(boxes[:, 2:])]))  # a negative side is for the rules
+        if bad.any():
+            i = int(np.argmax(bad))
+            raise self.error(f"{self.place(start + i, entries[i].id)} has the box {boxes[i].tolist()}; expected {BOX}")
+        return boxes
+
+    def mask_of_box(self, box: NDArray[np.float64], image: _Image) -> RLE:
+        x, y, right, bottom = *box[:2], *(box[:2] + box[2:])
+        return self.mask_of_polygons([[x, y, right, y, right, bottom, x, bottom]], image, "box")
+
+    def decoded_masks(self, whole: list[RLE], start: int) -> MaskRuns:
+        try:
+            return decode_rles(whole, "annotations", before=start)
+        except ContractError as error:
+            raise self.error(f"segmentation of {error}") from error
 
     def error(self, message: str) -> DataError:
         return DataError(f"{self.path}: {message}")
@@ -247,7 +430,16 @@ class _Reader:
     def vocabulary(self, expected: Vocabulary | None) -> Vocabulary:
         names = [category.name for category in self.file.categories]
         self.refuse_repeated([category.id for category in self.file.categories], "categories", "id")
-        self.refuse_repeated(names, "categories", "name")
+        by_name: dict[str, _Category] = {}
+        for i, category in enumerate(self.file.categories):
+            if not category.name.strip():
+                raise self.error(f"categories[{i}] (id {category.id}) has no name; give every category a name")
+            other = by_name.setdefault(unicodedata.normalize("NFC", category.name), category)
+            if other is not category:
+                raise self.error(
+                    f"the categories {other.id} and {category.id} have the same name, {category.name!r}; rename one, "
+                    "or give their objects one category"
+                )
         if not names:
             raise self.error("'categories' is empty")
         if expected is not None:
@@ -288,62 +480,52 @@ class _Reader:
             if image.width * image.height > MOST_PIXELS:
                 raise self.error(f"images[{i}] has size {image.width}x{image.height}; expected at most 2^32 - 1 pixels")
 
-    def annotations(self, known_categories: Collection[int]) -> Iterator[tuple[int, list[_Annotation], list[int]]]:
+    def annotations(self, known_categories: Container[int]) -> Iterator[tuple[int, list[_Annotation], list[int]]]:
         """Check the annotations in batches; yields the index of the first, the batch, and the image index of each."""
         image_index = {image.id: i for i, image in enumerate(self.file.images)}
         for start in range(0, len(self.file.annotations), _ANNOTATIONS_AT_ONCE):
             entries = self.entries(start)
-            bad = bad_boxes(np.array([entry.bbox for entry in entries], dtype=np.float64))
-            if bad.any():
-                i = int(np.argmax(bad))
-                raise self.error(
-                    f"annotations[{start + i}] (id {entries[i].id}) has the box {list(entries[i].bbox)}; expected {BOX}"
-                )
             for i, entry in enumerate(entries, start):
-                self.check(entry, f"annotations[{i}] (id {entry.id})", image_index, known_categories)
+                where = f"annotations[{i}]" + ("" if entry.id is None else f" (id {entry.id})")
+                if entry.image_id not in image_index:
+                    given, known = (isinstance(one, str) for one in (entry.image_id, self.file.images[0].id))
+                    kinds = ("this is a number, the ids there are text", "this is text, the ids there are numbers")
+                    hint = f"; {kinds[given]}" if given != known else ""
+                    raise self.error(f"{where} names image {entry.image_id!r}, which is not in 'images'{hint}")
+                if entry.category_id not in known_categories:
+                    ids = sorted(category.id for category in self.file.categories)
+                    raise self.error(
+                        f"{where} names category {entry.category_id}, which is not in 'categories' ({ids})"
+                    )
             yield start, entries, [image_index[entry.image_id] for entry in entries]
 
-    def check(
-        self, entry: _Annotation, where: str, known_images: Container[ImageId], known_categories: Collection[int]
-    ) -> None:
-        if abs(entry.id) > _LARGEST_ID:
-            raise self.error(f"{where} has an id beyond 64 bits; number the annotations from 0 or 1")
-        if entry.image_id not in known_images:
-            raise self.error(f"{where} names image {entry.image_id!r}, which is not in 'images'")
-        if entry.category_id not in known_categories:
-            raise self.error(
-                f"{where} names category {entry.category_id}, which is not in 'categories' ({sorted(known_categories)})"
-            )
-        if entry.iscrowd:
-            raise self.error(
-                f"{where} is a crowd region (iscrowd 1), which cannot be counted; split it into instances or remove it"
-            )
-
-    def masks(self, entries: list[_Annotation], image_index: list[int], start: int) -> tuple[list[RLE], dict[int, RLE]]:
-        """Encode and check the masks of a batch of entries; the first entry is annotation `start`.
+    def masks(
+        self, entries: list[_Annotation], image_index: list[int], start: int, problems: Container[int]
+    ) -> tuple[list[RLE], dict[int, RLE]]:
+        """Encode the masks of a batch of entries; the first entry is annotation `start`, `problems` are left out.
 
         Returns:
-            The masks, and for entries with several polygons: index in `entries` -> mask of the first polygon.
+            A mask for each entry, `_UNMASKED` for those without a segmentation, and for entries with several polygons:
+            index in `entries` -> mask of the first polygon.
         """
         whole: list[RLE] = []
         first: dict[int, RLE] = {}
         for i, (entry, index) in enumerate(zip(entries, image_index, strict=True)):
             image = self.file.images[index]
-            where = f"annotations[{start + i}] (id {entry.id})"
+            where = self.place(start + i, entry.id)
             if isinstance(entry.segmentation, dict):
-                whole.append(self.mask_of_rle(entry.segmentation, (image.height, image.width), where))
-            elif entry.segmentation:
+                whole.append(
+                    self.mask_of_rle(entry.segmentation, (image.height, image.width), where, bool(entry.iscrowd))
+                )
+            elif entry.segmentation and i not in problems:
                 whole.append(self.mask_of_polygons(entry.segmentation, image, where))
                 if len(entry.segmentation) > 1:
                     first[i] = self.mask_of_polygons(entry.segmentation[:1], image, where)
-        if any(isinstance(entry.segmentation, dict) for entry in entries):  # masks from polygons are valid
-            try:
-                decode_rles(whole, "annotations", before=start)
-            except ContractError as error:
-                raise self.error(f"segmentation of {error}") from error
+            else:
+                whole.append(_UNMASKED)
         return whole, first
 
-    def mask_of_rle(self, value: dict[str, Any], size: tuple[int, int], where: str) -> RLE:
+    def mask_of_rle(self, value: dict[str, Any], size: tuple[int, int], where: str, crowd: bool) -> RLE:
         try:
             if isinstance(value.get("counts"), list):
                 rle = check_rle({**value, "counts": ""}, f"{where} segmentation")
@@ -352,7 +534,7 @@ class _Reader:
                 rle = check_rle(value, f"{where} segmentation")
         except ContractError as error:
             message = str(error) if where in str(error) else f"{where} segmentation: {error}"
-            raise self.error(message) from error
+            raise self.error(message + (f". It is also a crowd (iscrowd 1): {_CVAT}" if crowd else "")) from error
         if rle["size"] != size:
             raise self.error(
                 f"{where} has a mask of size {list(rle['size'])}; expected {list(size)} (height, width) of its image"

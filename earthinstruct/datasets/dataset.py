@@ -34,11 +34,13 @@ class Origin:
         name: a registered name, or the absolute path of a file or folder.
         data: the folder of the user's data; None for a dataset given by path.
         images: the folder of the images, if one was given.
+        skip_invalid: whether objects that nobody can find were left out.
     """
 
     name: str
     data: str | None = None
     images: str | None = None
+    skip_invalid: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +77,21 @@ class AnnotationMasks:
 
 
 @dataclass(frozen=True, eq=False)
+class IgnoredObjects:
+    """Annotations that are neither found nor missed: COCO `iscrowd` and `ignore`, VOC and DOTA `difficult`.
+
+    Attributes:
+        annotations: the objects, as in `Dataset`.
+        crowd: bool (m,), regions that hold many objects.
+        masks: their masks; None if the dataset has none.
+    """
+
+    annotations: Instances
+    crowd: NDArray[np.bool_]
+    masks: AnnotationMasks | None
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Images with ground truth.
 
@@ -92,6 +109,9 @@ class Dataset:
         label_map: the default label map for free labels; None: only `exact`.
         origin: where the dataset was loaded from; None if it was made in memory.
         image_options: how its image files become 8-bit RGB.
+        ignored: annotations that are neither found nor missed; None if there are none.
+        notes: sentences on ignored objects and on what was left out.
+        valid: which annotations of the file were not left out, in its order; None if unknown.
     """
 
     name: str
@@ -106,6 +126,9 @@ class Dataset:
     label_map: str | None = None
     origin: Origin | None = None
     image_options: ImageOptions = field(default_factory=ImageOptions)
+    ignored: IgnoredObjects | None = None
+    notes: tuple[str, ...] = ()
+    valid: NDArray[np.bool_] | None = None
 
     @property
     def mapper(self) -> LabelMapper:
@@ -114,7 +137,12 @@ class Dataset:
 
     def without_truth(self) -> Dataset:
         """Remove the ground truth, and keep images and categories, which a method may see."""
-        return replace(self, annotations=self.annotations.take(np.zeros(0, dtype=np.int64)), masks=None)
+        none = self.annotations.take(np.zeros(0, dtype=np.int64))
+        return replace(self, annotations=none, masks=None, ignored=None)
+
+    def noting(self, *notes: str) -> Dataset:
+        """Add notes."""
+        return replace(self, notes=(*self.notes, *notes))
 
     def annotations_of(self, index: int) -> NDArray[np.int64]:
         """The indices of the annotations of one image: int64 (k,), increasing."""

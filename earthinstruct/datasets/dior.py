@@ -28,7 +28,8 @@ from earthinstruct.tasks import DIOR
 
 SPLITS = {"train": 5862, "val": 5863, "test": 11738}  # images
 _IMAGES = {"train": "JPEGImages-trainval", "val": "JPEGImages-trainval", "test": "JPEGImages-test"}
-_ANNOTATIONS = ("Annotations/Horizontal Bounding Boxes",)
+_ANNOTATIONS = ("Annotations/Horizontal Bounding Boxes", "Annotations")
+_SUFFIXES = (".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG")
 # objects of the validation split in the file of the authors of InstructSAM, which is made from masks
 _VAL = (650, 334, 1139, 516, 861, 307, 543, 318, 260, 274, 597, 1217, 753, 14323, 302, 1705, 2665, 255, 7016, 1404)
 _NOTES_SHOWN = 5
@@ -46,6 +47,7 @@ def prepare_dior(
     *,
     masks: Path | str | None = None,
     gt_boxes: GtBoxes = "annotated",
+    skip_invalid: bool = False,
     progress: Progress | None = None,
 ) -> Prepared:
     """Make one annotation file of a split: `ROOT/earthinstruct-dior-<split>.json`.
@@ -59,6 +61,7 @@ def prepare_dior(
         masks: a folder of SAMRS mask files, `<image>.pkl`; None: objects have no masks.
         gt_boxes: `annotated`: the boxes of the XML files; `mask`: the bounding boxes of the masks. Objects without a
             mask are then left out.
+        skip_invalid: leave out the objects that no method can find, and count them in the notes.
         progress: a callback `(done, total)`, called after each image.
 
     Raises:
@@ -81,7 +84,7 @@ def prepare_dior(
     for done, stem in enumerate(stems, start=1):
         mask_file = None if masks is None else masks / f"{stem}.pkl"
         images.append(
-            _image(folder / f"{stem}.jpg", annotations / f"{stem}.xml", mask_file, gt_boxes, sources, differences)
+            _image(_picture(folder, stem), annotations / f"{stem}.xml", mask_file, gt_boxes, sources, differences)
         )
         if progress is not None:
             progress(done, len(stems))
@@ -96,6 +99,7 @@ def prepare_dior(
         known=dict(zip(DIOR.categories, _VAL, strict=True)) if split == "val" else None,
         known_images=SPLITS[split],
         notes=_notes(differences, gt_boxes),
+        skip_invalid=skip_invalid,
     )
 
 
@@ -131,7 +135,6 @@ def _notes(differences: Mapping[str, list[str]], gt_boxes: GtBoxes) -> list[str]
     fate = "left out" if gt_boxes == "mask" else "kept without one, so that mask scores will be null"
     kinds = {
         "sizes": "images have another size than their annotation says; the image's own was taken",
-        "boxes": "objects have no area and were left out",
         "unmasked": f"objects have no mask and were {fate}",
         "unmatched": "masks belong to no annotated object and were left out",
     }
@@ -145,19 +148,32 @@ def _notes(differences: Mapping[str, list[str]], gt_boxes: GtBoxes) -> list[str]
 
 
 def _stems(content: bytes, path: Path) -> list[str]:
-    stems = [line.split()[0] for line in content.decode("utf-8", errors="replace").splitlines() if line.strip()]
+    stems: dict[str, int] = {}
+    for number, line in enumerate(content.decode("utf-8-sig", errors="replace").splitlines(), start=1):
+        if not line.strip():
+            continue
+        name = line.split()[0]
+        stem = name.removesuffix(Path(name).suffix) if Path(name).suffix in (*_SUFFIXES, ".xml") else name
+        check_stem(stem, f"{path}, line {number}")
+        if stem in stems:
+            raise DataError(f"{path}, line {number}, repeats the image {stem} of line {stems[stem]}; keep one of them")
+        stems[stem] = number
     if not stems:
         raise DataError(f"{path} is empty; expected one image name per line")
-    for number, stem in enumerate(stems, start=1):
-        check_stem(stem, f"{path}, name {number}")
-    return stems
+    return list(stems)
+
+
+def _picture(folder: Path, stem: str) -> Path:
+    """The image of a name in a split list; if there is none, the path that it should have."""
+    names = (folder / f"{stem}{suffix}" for suffix in _SUFFIXES)
+    return next((path for path in names if path.is_file()), folder / f"{stem}.jpg")
 
 
 def _image_folder(root: Path, name: str, stem: str) -> Path:
     """Find the image folder of a split: `name`, perhaps with the suffix of an archive, and perhaps nested twice."""
     folders = sorted(path for path in root.glob(f"{name}*") if path.is_dir())
     for folder in [*folders, *(folder / name for folder in folders)]:
-        if (folder / f"{stem}.jpg").is_file():
+        if _picture(folder, stem).is_file():
             return folder
     looked = " and ".join(str(folder) for folder in folders) or f"{root / name} (also with a suffix such as -001)"
     raise DataError(f"DIOR image {stem}.jpg not found: looked in {looked}. Unpack the images of {name} there")
@@ -199,13 +215,10 @@ def _objects(
         if segments is not None and mask_box is None:
             mask = None  # an empty mask counts as missing
             differences.setdefault("unmasked", []).append(where)
-        try:
-            box = box_of_corners(item.corners, where) if gt_boxes == "annotated" else mask_box
-        except DataError as error:
-            differences.setdefault("boxes", []).append(str(error))
-            continue
+        box = box_of_corners(item.corners) if gt_boxes == "annotated" else mask_box
         if box is not None:
-            objects.append(TrueObject(category, box, mask))
+            place = f"{path}, object {i} ({category})"
+            objects.append(TrueObject(category, box, mask, ignored=item.difficult, place=place))
     left = sum(len(masks) for masks in waiting.values())
     if left:
         differences.setdefault("unmatched", []).append(f"{path.stem} ({left})")

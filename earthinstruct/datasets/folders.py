@@ -1,226 +1,249 @@
-"""Read a user's folder as a dataset: a COCO file beside images, a VOC folder, or a YOLO folder."""
+"""Find out how a user's folder is annotated, and read it: COCO, VOC, DOTA, YOLO or CSV, beside images."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from earthinstruct.datasets.coco import parse_coco, read_coco
 from earthinstruct.datasets.dataset import Dataset, refuse_other_size
-from earthinstruct.datasets.ground_truth import Box, TrueImage, TrueObject, box_of_corners, coco_bytes
-from earthinstruct.datasets.voc import parse_voc
+from earthinstruct.datasets.dota import dota_objects
+from earthinstruct.datasets.ground_truth import TrueImage, TrueObject, box_of_corners, coco_bytes
+from earthinstruct.datasets.pairs import Size, annotation_files, pictures_below, read_pairs
+from earthinstruct.datasets.rules import Form
+from earthinstruct.datasets.table import read_table
+from earthinstruct.datasets.voc import VocFile, parse_voc
+from earthinstruct.datasets.yolo import class_names, has_keypoints, is_names_file, yolo_objects
 from earthinstruct.errors import DataError
 from earthinstruct.files import read_bytes
-from earthinstruct.images import image_size, images_below
+from earthinstruct.images import images_below
+
+_SPLITS = ("train", "training", "val", "valid", "validation", "test")
+_COCO_FILES = ("annotations.json", "annotations.json.gz", "_annotations.coco.json")
+_DOTA = "labelTxt*"
+_EXPECTED = (
+    "a COCO file (*.json), Annotations/*.xml or *.xml beside the images (VOC), labels/*.txt or *.txt beside the images "
+    "(YOLO, with classes.txt or data.yaml), labelTxt/*.txt (DOTA) or one *.csv"
+)
 
 
-def read_folder(folder: Path, images: Path | None = None) -> Dataset:
+@dataclass(frozen=True)
+class _Layout:
+    """Where the annotations and the images of a folder are."""
+
+    read: Callable[[Path, Path, Path], _Read]
+    annotations: Path
+    images: Path
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The content of a folder that is not COCO."""
+
+    images: list[TrueImage]
+    categories: list[str]
+    form: Form
+    notes: tuple[str, ...] = ()
+
+
+def read_folder(folder: Path, images: Path | None = None, *, skip_invalid: bool = False) -> Dataset:
     """Read a folder as a dataset, named after the folder.
 
-    These layouts are tried in this order: `annotations.json` (COCO); `Annotations/*.xml` with images in `JPEGImages/`
-    (VOC); `labels/` beside `images/`, with class names in `classes.txt` or `data.yaml` (YOLO). VOC and YOLO annotations
+    These layouts are tried in this order: a COCO file (`annotations.json`, `_annotations.coco.json`, otherwise the only
+    `*.json` of the folder or of its `annotations/`); `labelTxt*/` (DOTA), `Annotations/` (VOC) or `labels/` (YOLO)
+    beside the images; XML files (VOC) or text files (YOLO) in the folder of the images; the only `*.csv`. All but COCO
     are converted to COCO; `sha256` is the hash of the converted file, and categories have no parents.
 
     Args:
         folder: the folder.
         images: the folder of the images, if it is not the one of the layout.
+        skip_invalid: as in `read_coco`.
 
     Raises:
-        DataError: the folder has none of these layouts, or a file is malformed. A folder with only images is no
-            dataset.
+        DataError: the folder has none of these layouts, several splits, or a malformed file. A folder with only images
+            is no dataset.
     """
-    if (folder / "annotations.json").is_file():
+    name = folder.resolve().name
+    file = _coco_file(folder)
+    if file is not None:
         beside = folder / "images"
-        return read_coco(
-            folder / "annotations.json",
-            name=folder.resolve().name,
-            image_root=images or (beside if beside.is_dir() else folder),
-        )
-    if (folder / "Annotations").is_dir():
-        root = images or folder / "JPEGImages"
-        found, categories = _voc(folder / "Annotations", root)
-    elif (folder / "labels").is_dir():
-        root = images or folder / "images"
-        found, categories = _yolo(folder, root)
-    else:
-        pictures = images_below(folder)
-        if pictures:
-            raise DataError(
-                f"folder {folder} has {len(pictures)} images but no annotations, so a method cannot be evaluated. To "
-                f"see what a method finds: earthinstruct predict --method NAME {folder} --open-ended; to evaluate, add "
-                "annotations.json (COCO), Annotations/*.xml (VOC) or labels/*.txt (YOLO)"
-            )
+        root = images or (beside if beside.is_dir() else folder)
+        return read_coco(file, name=name, image_root=root, skip_invalid=skip_invalid)
+    layout = _layout(folder, images)
+    if layout is None:
+        raise _no_dataset(folder)
+    read = layout.read(folder, layout.annotations, layout.images)
+    return _dataset(read, layout.annotations, name, layout.images, skip_invalid)
+
+
+def read_csv(path: Path, images: Path | None = None, *, skip_invalid: bool = False) -> Dataset:
+    """Read a CSV file with one box a line as a dataset, named after the file.
+
+    Args:
+        path: the file (see `earthinstruct.datasets.table`).
+        images: the folder of the images; None: `images` beside the file if it exists, otherwise the file's folder.
+        skip_invalid: as in `read_coco`.
+
+    Raises:
+        DataError: the file is malformed, or an image does not exist.
+    """
+    beside = path.parent / "images"
+    root = images or (beside if beside.is_dir() else path.parent)
+    return _dataset(_csv(path.parent, path, root), path, path.stem, root, skip_invalid)
+
+
+def _dataset(read: _Read, source: Path, name: str, root: Path, skip_invalid: bool) -> Dataset:
+    if not read.categories:
+        raise DataError(f"{source} annotates no object in {len(read.images)} images of {root}; nothing can be scored")
+    dataset = parse_coco(
+        coco_bytes(read.images, read.categories),
+        source,
+        name=name,
+        image_root=root,
+        skip_invalid=skip_invalid,
+        form=read.form,
+        objects=[item for image in read.images for item in image.objects],
+    )
+    return dataset.noting(*read.notes)
+
+
+def _coco_file(folder: Path) -> Path | None:
+    """The COCO file of a folder; None if it has none."""
+    for name in _COCO_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    found = [
+        path
+        for place in (folder, folder / "annotations")
+        for path in sorted([*place.glob("*.json"), *place.glob("*.json.gz")])
+        if not path.name.startswith(".") and (path.suffix == ".gz" or _is_coco(path))
+    ]
+    if len(found) > 1:
+        raise DataError(f"{folder} has several COCO files: {', '.join(map(str, found[:5]))}; give one with --dataset")
+    return found[0] if found else None
+
+
+def _is_coco(path: Path) -> bool:
+    return b'"annotations"' in path.read_bytes().replace(b"\0", b"")  # UTF-16 has zeros
+
+
+def _layout(folder: Path, images: Path | None) -> _Layout | None:
+    """The layout of a folder; None if it has none of those that are known."""
+    dota = [path for path in sorted(folder.glob(_DOTA)) if path.is_dir()]
+    if len(dota) > 1:
+        raise DataError(f"{folder} has several folders of labels: {', '.join(path.name for path in dota)}; keep one")
+    if dota:
+        return _Layout(_dota, dota[0], images or _image_folder(folder, "images", "JPEGImages"))
+    for name in ("Annotations", "annotations", "xml"):
+        if (folder / name).is_dir() and annotation_files(folder / name, ".xml"):
+            return _Layout(_voc, folder / name, images or _image_folder(folder, "JPEGImages", "images"))
+    if (folder / "labels").is_dir():
+        return _Layout(_yolo, folder / "labels", images or _image_folder(folder, "images", "JPEGImages"))
+    if (folder / "annotations").is_dir() and annotation_files(folder / "annotations", ".txt"):
         raise DataError(
-            f"folder {folder} is not a dataset: expected annotations.json (COCO), Annotations/ with JPEGImages/ "
-            "(VOC), or labels/ with images/ (YOLO)"
+            f"{folder / 'annotations'} has text files, as VisDrone does, whose own format is not read; convert them to "
+            "COCO or to YOLO (labels/*.txt)"
         )
-    return parse_coco(coco_bytes(found, categories), folder, name=folder.resolve().name, image_root=root)
+    beside = _labels_of(folder)
+    if beside is not None:
+        return _Layout(_yolo, beside, folder)
+    _refuse_splits(folder)
+    if annotation_files(folder, ".xml"):
+        return _Layout(_voc, folder, images or folder)
+    tables = [path for path in sorted(folder.glob("*.csv")) if not path.name.startswith(".")]
+    if len(tables) > 1:
+        raise DataError(f"{folder} has several CSV files: {', '.join(p.name for p in tables)}; give one with --dataset")
+    if tables:
+        return _Layout(_csv, tables[0], images or _image_folder(folder, "images", "JPEGImages"))
+    if any(not is_names_file(path) for path in annotation_files(folder, ".txt").values()):
+        return _Layout(_yolo, folder, images or folder)
+    return None
 
 
-def _pictures(root: Path) -> list[Path]:
-    if not root.is_dir():
-        raise DataError(f"image folder {root} does not exist; give the folder of the images with --images DIR")
-    pictures = images_below(root)
-    if not pictures:
-        raise DataError(f"image folder {root} has no images")
-    by_name: dict[Path, Path] = {}
-    for picture in pictures:
-        other = by_name.setdefault(picture.with_suffix(""), picture)
-        if other != picture:
-            raise DataError(
-                f"{other} and {picture} share an annotation file, because their names differ only in the extension; "
-                "keep one, or rename one"
-            )
-    return pictures
+def _image_folder(folder: Path, *names: str) -> Path:
+    return next((folder / name for name in names if (folder / name).is_dir()), folder)
 
 
-def _text(path: Path, what: str) -> str:
-    """Read a text file, with or without a byte order mark.
-
-    Raises:
-        DataError: the file cannot be read, or is not UTF-8.
-    """
-    try:
-        return read_bytes(path, what).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{what} {path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+def _labels_of(folder: Path) -> Path | None:
+    """The label folder of `images/val` is `labels/val`."""
+    whole = folder.absolute()
+    if "images" not in whole.parts:
+        return None
+    at = len(whole.parts) - 1 - whole.parts[::-1].index("images")
+    labels = Path(*whole.parts[:at], "labels", *whole.parts[at + 1 :])
+    return labels if labels.is_dir() else None
 
 
-def _voc(annotations: Path, root: Path) -> tuple[list[TrueImage], list[str]]:
-    """Read the images and categories (sorted) of a VOC folder. An image without an XML file has no objects."""
-    pictures = _pictures(root)
-    _refuse_unused(annotations, {path.relative_to(annotations) for path in annotations.rglob("*.xml")}, pictures, root)
-    found = []
-    for number, picture in enumerate(pictures, start=1):
-        path = annotations / picture.relative_to(root).with_suffix(".xml")
-        objects: list[TrueObject] = []
-        size = image_size(picture)
-        if path.is_file():
-            annotation = parse_voc(read_bytes(path, "annotation file"), path)
-            if annotation.size is not None:
-                refuse_other_size(picture, size, annotation.size, str(path))
-            objects = [
-                TrueObject(item.name, box_of_corners(item.corners, f"{path}, object {i}"))
-                for i, item in enumerate(annotation.objects, start=1)
-            ]
-        found.append(TrueImage(number, picture.relative_to(root).as_posix(), *size, tuple(objects)))
-    return found, sorted({item.category for image in found for item in image.objects})
+def _refuse_splits(folder: Path) -> None:
+    splits = [name for name in _SPLITS if (folder / name).is_dir()]
+    found = [name for name in splits if _coco_file(folder / name) or _layout(folder / name, None)]
+    if found:
+        raise DataError(f"{folder} has the splits {', '.join(found)}; give one, such as --dataset {folder / found[-1]}")
 
 
-def _yolo(folder: Path, root: Path) -> tuple[list[TrueImage], list[str]]:
-    """Read the images and categories of a YOLO folder. An image without a label file has no objects."""
-    categories = _names(folder)
-    pictures = _pictures(root)
-    labels = folder / "labels"
-    texts = {path.relative_to(labels) for path in labels.rglob("*.txt") if path.name != "classes.txt"}
-    _refuse_unused(labels, texts, pictures, root)
-    found = []
-    for number, picture in enumerate(pictures, start=1):
-        path = labels / picture.relative_to(root).with_suffix(".txt")
-        size = image_size(picture)
-        objects = _yolo_objects(path, categories, size) if path.is_file() else ()
-        found.append(TrueImage(number, picture.relative_to(root).as_posix(), *size, objects))
-    return found, categories
-
-
-def _refuse_unused(folder: Path, files: set[Path], pictures: Sequence[Path], root: Path) -> None:
-    """Refuse annotation files without an image, which indicate a wrong folder."""
-    unused = sorted({path.with_suffix("") for path in files} - {p.relative_to(root).with_suffix("") for p in pictures})
-    if unused:
-        raise DataError(
-            f"{folder} annotates images that are not in {root}: {', '.join(str(path) for path in unused[:5])}"
-            f"{' ...' if len(unused) > 5 else ''}; add them, or give their folder with --images DIR"
+def _no_dataset(folder: Path) -> DataError:
+    pictures = images_below(folder)
+    if pictures:
+        return DataError(
+            f"folder {folder} has {len(pictures)} images but no annotations that can be read: expected {_EXPECTED}. To "
+            f"see what a method finds without annotations: earthinstruct predict --method NAME {folder} --open-ended"
         )
+    return DataError(f"folder {folder} is not a dataset: expected images, and {_EXPECTED}")
 
 
-def _yolo_objects(path: Path, categories: Sequence[str], size: tuple[int, int]) -> tuple[TrueObject, ...]:
-    """Read a label file with lines `class x y width height` (centre and size) or `class x y x y x y ...` (a polygon).
-
-    Coordinates are shares of the image's width and height.
-
-    Raises:
-        DataError: a line is neither.
-    """
-    objects = []
-    for number, line in enumerate(_text(path, "label file").splitlines(), 1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            category, *values = [float(part) for part in line.split()]
-        except ValueError:
-            category, values = math.nan, []
-        if category not in range(len(categories)):
-            raise DataError(f"{where} is {line!r}; expected a class from 0 to {len(categories) - 1}, then numbers")
-        if not all(0 <= value <= 1 for value in values):
-            raise DataError(f"{where} has a number outside 0 to 1; expected shares of the image's width and height")
-        name = categories[int(category)]
-        if len(values) == 4:
-            objects.append(TrueObject(name, _box_of_centre(values, size)))
-        elif len(values) >= 6 and len(values) % 2 == 0:
-            polygon = [value * size[i % 2] for i, value in enumerate(values)]
-            left, top = min(polygon[::2]), min(polygon[1::2])
-            box = (left, top, max(polygon[::2]) - left, max(polygon[1::2]) - top)
-            objects.append(TrueObject(name, box, [polygon]))
-        else:
-            raise DataError(
-                f"{where} has {len(values)} numbers after the class; expected 4 (centre x, centre y, width, height) "
-                "or the x, y of at least 3 points"
-            )
-    return tuple(objects)
+def _sorted_categories(images: list[TrueImage]) -> list[str]:
+    return sorted({item.category for image in images for item in image.objects})
 
 
-def _box_of_centre(values: Sequence[float], size: tuple[int, int]) -> Box:
-    x, y, width, height = (value * size[i % 2] for i, value in enumerate(values))
-    return x - width / 2, y - height / 2, width, height
+def _voc(folder: Path, annotations: Path, root: Path) -> _Read:
+    """Read a VOC folder. Categories are in alphabetical order."""
+
+    def objects(path: Path, picture: Path, size: Size) -> tuple[TrueObject, ...]:
+        file = parse_voc(read_bytes(path, "annotation file"), path)
+        if file.size is not None:
+            refuse_other_size(picture, size, file.size, str(path))
+        return voc_objects(file, path)
+
+    images, notes = read_pairs(annotations, ".xml", root, objects)
+    return _Read(images, _sorted_categories(images), "corners", notes)
 
 
-def _names(folder: Path) -> list[str]:
-    """Read the category names of a YOLO folder.
-
-    Raises:
-        DataError: the folder has neither `classes.txt` nor a `data.yaml` with names, or a name is empty or repeated.
-    """
-    next_step = f"write {folder / 'classes.txt'}, one name per line"
-    for path in (folder / "classes.txt", folder / "labels" / "classes.txt", folder / "data.yaml"):
-        if path.is_file():
-            text = _text(path, "names file")
-            names = (
-                _yaml_names(text, path, next_step)
-                if path.suffix == ".yaml"
-                else [line.strip() for line in text.rstrip().splitlines()]
-            )
-            if not any(names):
-                raise DataError(f"{path} has no class names; {next_step}")
-            for number, name in enumerate(names):
-                if not name or name in names[:number]:
-                    what = f"the repeated name {name!r}" if name else "no name"
-                    raise DataError(f"{path} has {what} for class {number}; give every class a different name")
-            return names
-    raise DataError(f"YOLO folder {folder} has no class names; {next_step}")
+def voc_objects(file: VocFile, path: Path) -> tuple[TrueObject, ...]:
+    """The objects of a VOC file, at their places in it."""
+    return tuple(
+        TrueObject(
+            item.name,
+            box_of_corners(item.corners),
+            ignored=item.difficult,
+            place=f"{path}, object {number} ({item.name})",
+        )
+        for number, item in enumerate(file.objects, start=1)
+    )
 
 
-def _yaml_names(text: str, path: Path, next_step: str) -> list[str]:
-    """Read the entry `names` of a `data.yaml`: a list, or a mapping from the class numbers 0, 1, ... to names.
+def _yolo(folder: Path, labels: Path, root: Path) -> _Read:
+    """Read a YOLO folder. Categories are in the order of their numbers."""
+    categories, names_file = class_names(folder, labels)
+    keypoints = has_keypoints(names_file)
+    images, notes = read_pairs(
+        labels,
+        ".txt",
+        root,
+        lambda path, picture, size: yolo_objects(path, categories, size, keypoints=keypoints),
+        leave=is_names_file,
+    )
+    return _Read(images, categories, "centre", notes)
 
-    Raises:
-        DataError: the entry is neither, or `nc` is not the number of names.
-    """
-    import yaml
 
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise DataError(f"{path} is not YAML: {error}; {next_step}") from error
-    content = content if isinstance(content, dict) else {}
-    names = content.get("names")
-    if isinstance(names, dict):
-        if set(names) != set(range(len(names))):
-            raise DataError(f"{path} names the classes {list(names)}; expected 0 to {len(names) - 1}, each once")
-        names = [names[number] for number in range(len(names))]
-    if not isinstance(names, list) or any(isinstance(name, list | dict) or name is None for name in names):
-        raise DataError(f"{path} has no class names; {next_step}")
-    if content.get("nc", len(names)) != len(names):
-        raise DataError(f"{path} says nc: {content['nc']}, but names {len(names)} classes; correct one of them")
-    return [str(name).strip() for name in names]
+def _dota(folder: Path, labels: Path, root: Path) -> _Read:
+    """Read a DOTA folder. Categories are in alphabetical order."""
+    images, notes = read_pairs(labels, ".txt", root, lambda path, picture, size: dota_objects(path))
+    return _Read(images, _sorted_categories(images), "corners", notes)
+
+
+def _csv(folder: Path, path: Path, root: Path) -> _Read:
+    """Read a CSV file. Categories are in alphabetical order."""
+    by_name: Mapping[str, list[TrueObject]] = read_table(path)
+    images, notes = pictures_below(root, by_name, path)
+    return _Read(images, _sorted_categories(images), "corners", notes)

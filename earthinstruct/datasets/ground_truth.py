@@ -26,6 +26,9 @@ class TrueObject:
         segmentation: polygons (x, y, x, y, ... in pixels), an RLE, or None.
         area: area in pixels; None: the area of the box.
         score: score of a prediction; None for ground truth.
+        ignored: whether it is neither found nor missed.
+        place: where it is annotated ("a.txt, line 3"), for errors.
+        problem: what its reader found wrong with it, or None.
     """
 
     category: str
@@ -33,6 +36,9 @@ class TrueObject:
     segmentation: Sequence[Sequence[float]] | RLE | None = None
     area: float | None = None
     score: float | None = None
+    ignored: bool = False
+    place: str = ""
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,19 +118,21 @@ def coco_annotation(number: int, image_id: ImageId, category_id: int, found: Tru
         entry["segmentation"] = found.segmentation
     if found.score is not None:
         entry["score"] = found.score
+    if found.ignored:
+        entry["ignore"] = 1
     return entry
 
 
-def box_of_corners(corners: Sequence[float], where: str) -> Box:
-    """Convert corners x1, y1, x2, y2 to a box of width x2 - x1 and height y2 - y1.
-
-    Raises:
-        DataError: the second corner is not below and to the right of the first.
-    """
+def box_of_corners(corners: Sequence[float]) -> Box:
+    """Convert corners x1, y1, x2, y2 to a box; its sides are negative if the corners are swapped."""
     x1, y1, x2, y2 = corners
-    if not (x2 > x1 and y2 > y1):
-        raise DataError(f"{where} has the corners {list(corners)}; expected x1 < x2 and y1 < y2")
     return x1, y1, x2 - x1, y2 - y1
+
+
+def box_of_polygon(polygon: Sequence[float]) -> Box:
+    """The bounding box of a polygon x, y, x, y, ..."""
+    left, top = min(polygon[::2]), min(polygon[1::2])
+    return left, top, max(polygon[::2]) - left, max(polygon[1::2]) - top
 
 
 class Sources:

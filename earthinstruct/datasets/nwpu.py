@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ FILE_NAME = f"{PREFIX}nwpu.json"
 RENAMED = (("baseball_diamond", "baseball_field"), ("ground_track_field", "track_field"))
 _N_IMAGES = 650
 _REANNOTATED = (757, 298, 662, 391, 524, 159, 163, 239, 124, 604)  # objects per category, in the order of NWPU
-_OFFICIAL = (757, 302, 655, 390, 524, 159, 163, 224, 124, 477)
+_OFFICIAL = (757, 302, 655, 390, 524, 159, 163, 224, 124, 477)  # 3,775 objects, by the readme
+_CIRCULATING = (*_OFFICIAL[:-1], 598)  # 3,896 objects, in the text files
 _NUMBER = r"\s*(-?\d+(?:\.\d+)?)\s*"
 _LINE = re.compile(rf"\({_NUMBER},{_NUMBER}\)\s*,\s*\({_NUMBER},{_NUMBER}\)\s*,\s*(\d+)")
 
@@ -31,6 +33,7 @@ def prepare_nwpu(
     *,
     annotations: Path | str | None = None,
     gt_boxes: GtBoxes = "annotated",
+    skip_invalid: bool = False,
     progress: Progress | None = None,
 ) -> Prepared:
     """Make one annotation file of the 650 positive images: `ROOT/earthinstruct-nwpu.json`.
@@ -43,6 +46,7 @@ def prepare_nwpu(
         root: the folder with `positive image set` and `ground truth`.
         annotations: the COCO re-annotation.
         gt_boxes: `annotated`: the boxes as annotated; `mask`: the bounding boxes of the masks.
+        skip_invalid: leave out the objects that no method can find, and count them in the notes.
         progress: a callback `(done, total)`, called after each image.
 
     Raises:
@@ -63,9 +67,11 @@ def prepare_nwpu(
     sources = Sources(root)
     notes: list[str] = []
     if annotations is not None:
-        images = _of_coco(root, annotations, sources, gt_boxes, notes, progress)
+        images = _of_coco(root, annotations, sources, gt_boxes, notes, skip_invalid, progress)
+        known: tuple[int, ...] = _REANNOTATED
     else:
         images = _of_text(root, sources, progress)
+        known = _published(images, notes)
     return write_prepared(
         root / FILE_NAME,
         images,
@@ -74,10 +80,23 @@ def prepare_nwpu(
         name="nwpu",
         gt_boxes=gt_boxes,
         settings={"annotations": "text files" if annotations is None else "COCO re-annotation"},
-        known=dict(zip(NWPU.categories, _OFFICIAL if annotations is None else _REANNOTATED, strict=True)),
+        known=dict(zip(NWPU.categories, known, strict=True)),
         known_images=_N_IMAGES,
         notes=notes,
+        skip_invalid=skip_invalid,
     )
+
+
+def _published(images: list[TrueImage], notes: list[str]) -> tuple[int, ...]:
+    """The published counts: those of the text files in circulation if they agree, otherwise those of the readme."""
+    counts = Counter(item.category for image in images for item in image.objects)
+    if tuple(counts[name] for name in NWPU.categories) != _CIRCULATING:
+        return _OFFICIAL
+    notes.append(
+        f"{sum(_CIRCULATING):,} objects, as in all copies of the text files; the readme says {sum(_OFFICIAL):,}, with "
+        f"{_OFFICIAL[-1]} vehicles in place of {_CIRCULATING[-1]}"
+    )
+    return _CIRCULATING
 
 
 def _of_text(root: Path, sources: Sources, progress: Progress | None) -> list[TrueImage]:
@@ -109,7 +128,7 @@ def _of_text(root: Path, sources: Sources, progress: Progress | None) -> list[Tr
 def _text_objects(content: bytes, path: Path) -> tuple[TrueObject, ...]:
     """Parse the lines `(x1,y1),(x2,y2),category` of a text file; spaces and blank lines are ignored."""
     objects = []
-    for number, line in enumerate(content.decode("utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(content.decode("utf-8-sig", errors="replace").splitlines(), start=1):
         if not line.strip():
             continue
         match = _LINE.fullmatch(line.strip())
@@ -119,16 +138,33 @@ def _text_objects(content: bytes, path: Path) -> tuple[TrueObject, ...]:
         *corners, category = match.groups()
         if not 1 <= int(category) <= len(NWPU.categories):
             raise DataError(f"{where} has category {category}; expected 1 to {len(NWPU.categories)}")
-        box = box_of_corners([float(value) for value in corners], where)
-        objects.append(TrueObject(NWPU.categories[int(category) - 1], box))
+        box, name = box_of_corners([float(value) for value in corners]), NWPU.categories[int(category) - 1]
+        objects.append(TrueObject(name, box, place=f"{where} ({name})"))
     return tuple(objects)
 
 
 def _of_coco(
-    root: Path, path: Path, sources: Sources, gt_boxes: GtBoxes, notes: list[str], progress: Progress | None
+    root: Path,
+    path: Path,
+    sources: Sources,
+    gt_boxes: GtBoxes,
+    notes: list[str],
+    skip_invalid: bool,
+    progress: Progress | None,
 ) -> list[TrueImage]:
     content = sources.read(path, "COCO re-annotation")
-    dataset = parse_coco(content, path, name="nwpu", image_root=None, vocabulary=NWPU, renamed=dict(RENAMED))
+    dataset = parse_coco(
+        content,
+        path,
+        name="nwpu",
+        image_root=None,
+        vocabulary=NWPU,
+        renamed=dict(RENAMED),
+        skip_invalid=skip_invalid,
+    )
+    if dataset.ignored is not None or dataset.valid is None:
+        raise DataError(f"{path}: {dataset.notes[-1]}; NWPU VHR-10 has no such objects: give the original file")
+    notes += dataset.notes
     boxes = dataset.annotations.boxes
     if gt_boxes == "mask":
         if dataset.masks is None:
@@ -140,7 +176,8 @@ def _of_coco(
             f"the images are not there ({root / 'positive image set'}): predictions can be scored, "
             "but no method can be run before they are"
         )
-    entries = decode_json(content, msgspec.json.Decoder(dict[str, Any]), f"{path}: {{error}}")["annotations"]
+    decoded = decode_json(content, msgspec.json.Decoder(dict[str, Any]), f"{path}: {{error}}")["annotations"]
+    entries = [entry for entry, valid in zip(decoded, dataset.valid.tolist(), strict=True) if valid]
     of_image: dict[int, list[int]] = {}
     for i, index in enumerate(dataset.annotations.image.tolist()):
         of_image.setdefault(index, []).append(i)
@@ -154,6 +191,7 @@ def _of_coco(
                 NWPU.categories[dataset.annotations.category[i]],
                 tuple(boxes[i].tolist()),
                 entries[i].get("segmentation"),
+                place=f"{path}, annotation {entries[i].get('id')}",
             )
             for i in of_image.get(index, ())
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from earthinstruct.datasets.coco import check_file_name, parse_coco
+from earthinstruct.datasets.dataset import Dataset
 from earthinstruct.datasets.ground_truth import Sources, TrueImage, coco_bytes
 from earthinstruct.errors import DataError, UnknownNameError
 from earthinstruct.files import replace_file
@@ -77,6 +78,11 @@ def check_stem(stem: str, where: str) -> None:
         raise DataError(f"{where}: {stem!r} is not a plain image name")
 
 
+def _valid(images: Sequence[TrueImage], dataset: Dataset) -> list[TrueImage]:
+    valid = iter(() if dataset.valid is None else dataset.valid.tolist())
+    return [replace(image, objects=tuple(item for item in image.objects if next(valid))) for image in images]
+
+
 def write_prepared(
     path: Path,
     images: Sequence[TrueImage],
@@ -89,6 +95,7 @@ def write_prepared(
     known: Mapping[str, int] | None,
     known_images: int,
     notes: Sequence[str],
+    skip_invalid: bool,
 ) -> Prepared:
     """Validate ground truth with the checks of an evaluation, and write it atomically.
 
@@ -103,10 +110,22 @@ def write_prepared(
         known: category -> published number of objects, or None.
         known_images: published number of images.
         notes: sentences on what was left out or differs.
+        skip_invalid: leave out the objects that no method can find.
 
     Raises:
         DataError: the ground truth is inconsistent, or the file cannot be written.
     """
+    dataset = parse_coco(
+        coco_bytes(images, vocabulary.categories),
+        path.parent,
+        name=name,
+        image_root=path.parent,
+        vocabulary=vocabulary,
+        skip_invalid=skip_invalid,
+        form="corners",
+        objects=[item for image in images for item in image.objects],
+    )
+    images, notes = _valid(images, dataset), (*notes, *dataset.notes)
     info = {
         "description": f"{name}, prepared by `earthinstruct data prepare`",
         "gt_boxes": gt_boxes,
@@ -115,7 +134,6 @@ def write_prepared(
         "notes": list(notes),
     }
     content = coco_bytes(images, vocabulary.categories, vocabulary.parents, info)
-    dataset = parse_coco(content, path, name=name, image_root=path.parent, vocabulary=vocabulary)
     found = Counter(item.category for image in images for item in image.objects)
     try:
         replace_file(path, content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from earthinstruct.datasets import dior, nwpu
 from earthinstruct.datasets.coco import read_coco
 from earthinstruct.datasets.dataset import Dataset, Origin
-from earthinstruct.datasets.folders import read_folder
+from earthinstruct.datasets.folders import read_csv, read_folder
 from earthinstruct.datasets.prepare import PREFIX
 from earthinstruct.errors import DataError, UnknownNameError, checked_arguments
 from earthinstruct.registry import DATASETS, Plugin, PluginError, plugins
@@ -28,7 +29,8 @@ class DatasetSource:
         name: for example "dior-mini".
         summary: a description in a few words.
         vocabulary: its categories, known before it is loaded.
-        load: a function from (data root or None, image folder or None) to a `Dataset`.
+        load: a function from (data root or None, image folder or None) to a `Dataset`. A source of files may take the
+            keyword `skip_invalid` (see `load_dataset`).
         missing: a function from data root or None to a sentence that says what this machine lacks and how to get it, or
             None if nothing is missing.
     """
@@ -36,7 +38,7 @@ class DatasetSource:
     name: str
     summary: str
     vocabulary: Vocabulary
-    load: Callable[[Path | None, Path | None], Dataset]
+    load: Callable[..., Dataset]
     missing: Callable[[Path | None], str | None]
 
 
@@ -74,7 +76,7 @@ class _FolderDataset:
             f"Then give its folder with --data DIR or the environment variable {DATA_VARIABLE}."
         )
 
-    def load(self, root: Path | None, images: Path | None) -> Dataset:
+    def load(self, root: Path | None, images: Path | None, *, skip_invalid: bool = False) -> Dataset:
         path = next((path for path in self.candidates(root) if path.is_file()), None)
         if path is None:
             raise DataError(f"dataset {self.name!r} {self.missing(root)}")
@@ -85,6 +87,7 @@ class _FolderDataset:
             image_root=images or (beside if beside.is_dir() else None),
             vocabulary=self.vocabulary,
             renamed=dict(self.renamed),
+            skip_invalid=skip_invalid,
         )
 
     def source(self) -> DatasetSource:
@@ -201,15 +204,23 @@ def list_tasks() -> list[dict[str, str]]:
 
 
 @checked_arguments
-def load_dataset(name: str | Path, data: Path | str | None = None, images: Path | str | None = None) -> Dataset:
-    """Load a dataset by name, or a COCO file or a folder by path.
+def load_dataset(
+    name: str | Path,
+    data: Path | str | None = None,
+    images: Path | str | None = None,
+    *,
+    skip_invalid: bool = False,
+) -> Dataset:
+    """Load a dataset by name, or a COCO file, a CSV file or a folder by path.
 
     Args:
-        name: a registered name, the path of a COCO annotation file (`*.json`), or the path of a folder (see
-            `earthinstruct.datasets.folders.read_folder`).
+        name: a registered name, the path of a COCO annotation file (`*.json`, `*.json.gz`), of a CSV file with one box
+            a line, or of a folder or its `data.yaml` (see `earthinstruct.datasets.folders.read_folder`).
         data: the folder of the user's data; None: see `data_root`.
         images: the folder of the images; None: `images` beside the annotation file if it exists, otherwise the folder
             of the file.
+        skip_invalid: leave out the objects that no method can find, such as boxes outside their image, and count them
+            in `notes`. Otherwise a dataset with such objects is refused.
 
     Raises:
         UnknownNameError: no dataset has this name.
@@ -219,27 +230,43 @@ def load_dataset(name: str | Path, data: Path | str | None = None, images: Path 
     images = None if images is None else Path(images)
     if images is not None and not images.is_dir():
         raise DataError(f"image folder {images} does not exist; give --images DIR, or leave it out")
-    registered = not name.endswith(".json") and name in dataset_sources()
+    registered = not _is_file_name(name) and name in dataset_sources()
     origin = Origin(
         name if registered else str(Path(name).absolute()),
         str(data_root(root).absolute()) if registered else None,
         None if images is None else str(images.absolute()),
+        skip_invalid,
     )
-    return replace(_load(name, root, images), origin=origin)
+    return replace(_load(name, root, images, skip_invalid), origin=origin)
 
 
-def _load(name: str, root: Path | None, images: Path | None) -> Dataset:
-    if name.endswith(".json"):
-        path = Path(name)
+def _is_file_name(name: str) -> bool:
+    return name.lower().endswith((".json", ".json.gz", ".csv", ".yaml", ".yml"))
+
+
+def _load(name: str, root: Path | None, images: Path | None, skip_invalid: bool) -> Dataset:
+    path = Path(name)
+    if _is_file_name(name) and not path.is_file():
+        raise DataError(f"annotation file {path} cannot be read: No such file or directory")
+    if path.suffix.lower() == ".csv":
+        return read_csv(path, images, skip_invalid=skip_invalid)
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return read_folder(path.parent, images, skip_invalid=skip_invalid)
+    if _is_file_name(name):
         beside = path.parent if path.name.startswith(PREFIX) else path.parent / "images"
-        own_name = path.parent.resolve().name if path.stem == "annotations" else path.stem
-        return read_coco(path, name=own_name, image_root=images or (beside if beside.is_dir() else path.parent))
+        stem = path.name.partition(".json")[0]
+        own_name = path.parent.resolve().name if stem == "annotations" else stem
+        root_of_images = images or (beside if beside.is_dir() else path.parent)
+        return read_coco(path, name=own_name, image_root=root_of_images, skip_invalid=skip_invalid)
     sources = dataset_sources()
     if name not in sources:
         if Path(name).is_dir():
-            return read_folder(Path(name), images)
+            return read_folder(path, images, skip_invalid=skip_invalid)
         raise UnknownNameError("dataset", name, sources, "Give your own COCO file (*.json) or folder by its path.")
-    return sources[name].load(root, images)
+    load = sources[name].load
+    if skip_invalid and "skip_invalid" in inspect.signature(load).parameters:
+        return load(root, images, skip_invalid=True)
+    return load(root, images)  # drawn scenes, for example, have no invalid object
 
 
 @checked_arguments

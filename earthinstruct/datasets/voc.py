@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,17 +14,24 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 
+_DIFFICULT = {"": False, "0": False, "false": False, "unspecified": False, "1": True, "true": True}
+
+
 @dataclass(frozen=True)
 class VocObject:
-    """One `<object>`: its name, and the corners x1, y1, x2, y2 in pixels as in the file."""
+    """One `<object>`: its name, the corners x1, y1, x2, y2 in pixels as in the file, and whether it is difficult."""
 
     name: str
     corners: tuple[float, float, float, float]
+    difficult: bool = False
 
 
 @dataclass(frozen=True)
 class VocFile:
-    """One annotation file. `file_name` and `size` (width, height) are None if the file does not give them."""
+    """One annotation file. `file_name` and `size` (width, height) are None if the file does not give them.
+
+    LabelImg writes the size 0 x 0 for some images; it counts as not given.
+    """
 
     file_name: str | None
     size: tuple[int, int] | None
@@ -45,18 +53,27 @@ def parse_voc(content: bytes, path: Path) -> VocFile:
     from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import fromstring
 
+    if not content.strip():
+        raise DataError(f"{path} is empty; expected a VOC annotation file")
     try:
         root = fromstring(content)
-    except (ParseError, DefusedXmlException, ValueError) as error:
-        raise DataError(f"{path} is not a VOC annotation file: {error!r}") from error
+    except ParseError as error:
+        line, column = error.position
+        reason = str(error).partition(":")[0]
+        raise DataError(f"{path}, line {line}, column {column + 1}, is not XML: {reason}; export it again") from error
+    except DefusedXmlException as error:
+        raise DataError(f"{path} defines entities or refers to other files, which is refused; remove them") from error
+    except ValueError as error:
+        raise DataError(f"{path} is not XML: {error}; save it as UTF-8") from error
     if root.tag != "annotation":
         raise DataError(f"{path} is not a VOC annotation file: its root is <{root.tag}>, expected <annotation>")
     size = root.find("size")
+    sides = None
+    if size is not None:
+        sides = tuple(int(_number(size, name, f"{path}, size")) for name in ("width", "height"))
     return VocFile(
         file_name=(root.findtext("filename") or "").strip() or None,
-        size=None
-        if size is None
-        else (int(_number(size, "width", f"{path}, size")), int(_number(size, "height", f"{path}, size"))),
+        size=None if sides is None or 0 in sides else (sides[0], sides[1]),
         objects=tuple(
             _object(element, f"{path}, object {number}") for number, element in enumerate(root.findall("object"), 1)
         ),
@@ -64,14 +81,17 @@ def parse_voc(content: bytes, path: Path) -> VocFile:
 
 
 def _object(element: Element, where: str) -> VocObject:
-    name = (element.findtext("name") or "").strip()
+    name = unicodedata.normalize("NFC", (element.findtext("name") or "").strip())
     if not name:
-        raise DataError(f"{where} has no <name>")
+        raise DataError(f"{where} has no <name>; give the name of its category")
     box = element.find("bndbox")
     if box is None:
-        raise DataError(f"{where} ({name}) has no <bndbox>")
+        raise DataError(f"{where} ({name}) has no <bndbox>; give <xmin>, <ymin>, <xmax>, <ymax> in it")
     x1, y1, x2, y2 = (_number(box, tag, f"{where} ({name})") for tag in ("xmin", "ymin", "xmax", "ymax"))
-    return VocObject(name, (x1, y1, x2, y2))
+    difficult = (element.findtext("difficult") or "").strip().lower()
+    if difficult not in _DIFFICULT:
+        raise DataError(f"{where} ({name}): <difficult> is {difficult!r}; expected 0 or 1")
+    return VocObject(name, (x1, y1, x2, y2), _DIFFICULT[difficult])
 
 
 def _number(element: Element, tag: str, where: str) -> float:

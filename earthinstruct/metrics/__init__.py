@@ -17,7 +17,7 @@ from earthinstruct.metrics.catalogue import (
 from earthinstruct.metrics.compare import Difference, Paired, paired
 from earthinstruct.metrics.error_types import COUNTING_ERRORS, PREDICTION_VERDICTS, TARGET_VERDICTS, Verdicts, verdicts
 from earthinstruct.metrics.extra import ExtraMetric, GivenMetrics, Metric, extra_metrics
-from earthinstruct.metrics.inputs import Predicted, Truth, geometries
+from earthinstruct.metrics.inputs import Ignored, Predicted, Truth, geometries
 from earthinstruct.metrics.matching import find_pairs, match
 from earthinstruct.metrics.measuring import Chunk, measure, metrics_of
 from earthinstruct.metrics.protocols import PROTOCOLS, STANDARD, Protocol, protocol_named
@@ -44,6 +44,7 @@ __all__ = [
     "ExtraMetric",
     "GeometryScores",
     "GivenMetrics",
+    "Ignored",
     "Metric",
     "Metrics",
     "Paired",

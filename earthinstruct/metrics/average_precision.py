@@ -29,15 +29,25 @@ class InFileOrder:
 
     @classmethod
     def of(
-        cls, predictions: Instances, pairs: Pairs, kept: NDArray[np.bool_], n_categories: int, cap: int
+        cls,
+        predictions: Instances,
+        pairs: Pairs,
+        on_ignored: NDArray[np.bool_],
+        kept: NDArray[np.bool_],
+        n_categories: int,
+        cap: int,
     ) -> InFileOrder:
-        """Match the `kept` predictions as COCO does: the first `cap` of each image and category, in file order."""
+        """Match the `kept` predictions as COCO does: the first `cap` of each image and category, in file order.
+
+        Unmatched predictions on ignored objects do not enter.
+        """
         entering = np.flatnonzero(kept & (predictions.category >= 0))
         cell = predictions.image[entering] * n_categories + predictions.category[entering]
         entering = entering[rank_within(cell) < cap]
         there = np.zeros(len(predictions), dtype=bool)
         there[entering] = True
         matched = match(pairs.where(there[pairs.prediction]), "coco") >= 0
+        entering = entering[matched[entering] | ~on_ignored[entering]]
         return cls(predictions.image[entering], predictions.category[entering], matched[entering])
 
     @staticmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.metrics.inputs import Predicted, Truth
+from earthinstruct.metrics.inputs import Predicted, Truth, lie_on_ignored
 from earthinstruct.metrics.protocols import Protocol
 from earthinstruct.metrics.summary import PRECISION_RECALL_F1, Summary
 from earthinstruct.metrics.tally import Tally, count_per_image, tally_counts
@@ -15,7 +15,11 @@ from earthinstruct.metrics.values import GeometryScores
 def counting_tally(
     truth: Truth, predicted: Predicted, protocol: Protocol, kept: NDArray[np.bool_], *, use_given: bool
 ) -> Tally:
-    """Tally the counts: where `use_given`, those that the method gave; elsewhere, its `kept` instances are counted."""
+    """Tally the counts: where `use_given`, those that the method gave; elsewhere, its `kept` instances are counted.
+
+    Counts may exceed the number of objects by the number of ignored objects. If instances are counted, and more of them
+    lie on ignored objects (on a crowd), they may exceed it by that number.
+    """
     instances = predicted.instances
     counted = kept.copy()
     if protocol.least_counted_score is not None and instances.scores is not None:
@@ -25,7 +29,12 @@ def counting_tally(
     entering = given if protocol.skips_images_without_counts and use_given else np.ones_like(given)
     images = [image for image, enters in zip(truth.images, entering, strict=True) if enters]
     actual = count_per_image(truth.instances, *truth.shape)
-    return tally_counts(images, truth.categories, counts[entering], actual[entering])
+    allowed = np.zeros_like(actual)
+    if truth.ignored is not None:
+        allowed = count_per_image(truth.ignored.instances, *truth.shape)
+        on_ignored = count_per_image(instances, *truth.shape, counted & lie_on_ignored(truth, instances, "box"))
+        allowed = np.where(given[:, None], allowed, np.maximum(allowed, on_ignored))
+    return tally_counts(images, truth.categories, counts[entering], actual[entering], allowed[entering])
 
 
 def counting_scores(
@@ -40,6 +49,6 @@ def counting_scores(
         over = mentioned | np.any([column.any(axis=0) for column in tally.columns.values()], axis=0)
     fixed = {}
     if len(tally.images):
-        off = (tally.columns["fp"] + tally.columns["fn"]).astype(np.int64)  # |predicted - actual|: fp or fn is 0
+        off = (tally.columns["fp"] + tally.columns["fn"]).astype(np.int64)  # one of them is 0
         fixed = {"mae": off.mean(axis=0), "rmse": np.sqrt((off**2).mean(axis=0))}
     return summary.of_geometry(name, PRECISION_RECALL_F1, over, fixed=fixed, source=source)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.metrics import scores
 from earthinstruct.metrics.average_precision import InFileOrder
-from earthinstruct.metrics.inputs import Truth
+from earthinstruct.metrics.inputs import Truth, lie_on_ignored
 from earthinstruct.metrics.matching import Geometry, Pairs, Rule, enlarges_greedy, find_pairs, match
 from earthinstruct.metrics.outcomes import Outcomes
 from earthinstruct.metrics.protocols import Protocol
@@ -39,6 +39,11 @@ class Detection:
         return find_pairs(self.predictions, self.truth.instances, self.geometry)
 
     @cached_property
+    def on_ignored(self) -> NDArray[np.bool_]:
+        """Which predictions lie on an ignored object: right if they match another object, and never wrong."""
+        return lie_on_ignored(self.truth, self.predictions, self.geometry)
+
+    @cached_property
     def order(self) -> NDArray[np.int64] | None:
         """The predictions by descending score, so that those above any threshold are a prefix; None: file order."""
         if self.protocol.rule == "greedy" or self.predictions.scores is None:
@@ -58,36 +63,51 @@ class Detection:
 
     def tally(self, kept: NDArray[np.bool_]) -> Tally:
         """Tally the kept predictions: tp = matched predictions, fp = the others, fn = unmatched ground truths."""
-        return self._tally(self.matched(kept), kept)
+        return self._tally(self.matched(kept), self.pairs.where(kept[self.pairs.prediction]), kept)
 
     def totals_at_iou(self, threshold: float, kept: NDArray[np.bool_]) -> dict[str, NDArray[np.int64]]:
         """Sum tp, fp, fn of the kept predictions at an IoU threshold of 0.5 or more."""
         pairs = self.pairs.where(kept[self.pairs.prediction] & (self.pairs.iou >= threshold))
-        return self._tally(match(pairs, self.protocol.rule, self.order), kept).totals
+        matched = match(pairs, self.protocol.rule, self.order)
+        return self._tally(matched, pairs, kept).totals
+
+    @property
+    def ignored(self) -> NDArray[np.bool_]:
+        """Which predictions lie on an ignored object, and pair with no other: bool (predictions,)."""
+        ignored = self.on_ignored.copy()
+        ignored[self.pairs.prediction] = False
+        return ignored
 
     def outcomes(self, rule: Rule) -> Outcomes | None:
         """The true positives as predictions are added one by one, best score first; None without scores."""
         predictions, n_categories = self.predictions, self.truth.shape[1]
         if predictions.scores is None:
             return None
-        if self.protocol.rule == rule == "maximum":
-            matched = self.matched_all >= 0
-        else:
-            best_first = np.argsort(-predictions.scores, kind="stable")
-            matched = (
-                match(self.pairs, "maximum", best_first) >= 0
-                if rule == "maximum"
-                else enlarges_greedy(self.pairs, best_first)
-            )
-        n_targets = np.bincount(self.truth.instances.category, minlength=n_categories)
-        return Outcomes(predictions.scores, predictions.category.astype(np.int32), matched, n_targets)
+        best_first = np.argsort(-predictions.scores, kind="stable")
 
-    def _tally(self, matched: NDArray[np.int64], kept: NDArray[np.bool_]) -> Tally:
-        truth, predictions = self.truth, self.predictions
-        tp = count_per_image(predictions, *truth.shape, kept & (matched >= 0))
+        def enlarging(pairs: Pairs) -> NDArray[np.bool_]:
+            return match(pairs, "maximum", best_first) >= 0 if rule == "maximum" else enlarges_greedy(pairs, best_first)
+
+        matched = self.matched_all >= 0 if self.protocol.rule == rule == "maximum" else enlarging(self.pairs)
+        category = predictions.category.astype(np.int32)
+        if self.on_ignored.any():
+            neither = ~matched & (self.on_ignored | enlarging(self._of_others(self.pairs)))
+            category[neither] = -1
+        n_targets = np.bincount(self.truth.instances.category, minlength=n_categories)
+        return Outcomes(predictions.scores, category, matched, n_targets)
+
+    def _of_others(self, pairs: Pairs) -> Pairs:
+        return pairs.where(~self.on_ignored[pairs.prediction])
+
+    def _tally(self, matched: NDArray[np.int64], pairs: Pairs, kept: NDArray[np.bool_]) -> Tally:
+        truth, predictions, alone = self.truth, self.predictions, matched
+        if self.on_ignored.any():
+            # if a prediction on an ignored object can give way to another one, the other one is not wrong
+            alone = match(self._of_others(pairs), self.protocol.rule, self.order)
+        tp = count_per_image(predictions, *truth.shape, matched >= 0)
         columns = {
             "tp": tp,
-            "fp": count_per_image(predictions, *truth.shape, kept) - tp,
+            "fp": count_per_image(predictions, *truth.shape, kept & ~self.on_ignored & (alone < 0)),
             "fn": count_per_image(truth.instances, *truth.shape) - tp,
         }
         return Tally(truth.images, truth.categories, columns)
@@ -117,7 +137,9 @@ class DetectionChunk:
         return cls(
             {name: np.array([totals[name] for totals in at_iou]) for name in at_iou[0]},
             detection.outcomes("maximum"),
-            None if cap is None else InFileOrder.of(predictions, detection.pairs, kept, truth.shape[1], cap),
+            None
+            if cap is None
+            else InFileOrder.of(predictions, detection.pairs, detection.on_ignored, kept, truth.shape[1], cap),
             int((kept & (predictions.category < 0)).sum()),
         )
 

@@ -63,7 +63,8 @@ def verdicts(
     """Give a verdict to each prediction and each ground truth.
 
     The verdict of a prediction is the first of these that holds, within its image:
-      1. `unscored`: its label maps to no scored category, or its score is below the threshold;
+      1. `unscored`: its label maps to no scored category, its score is below the threshold, or it lies on an ignored
+         object and is not matched;
       2. `correct`: it is matched to a ground truth, as for F1;
       3. `duplicate`: IoU >= 0.5 with a ground truth of its category (which is matched to another prediction);
       4. `classification`: IoU >= 0.5 with a ground truth of another category;
@@ -99,14 +100,16 @@ def judge(detection: Detection, kept: NDArray[np.bool_]) -> Verdicts:
     """`verdicts` of paired predictions; `kept`: bool (predictions,), those that reach the score threshold."""
     predictions, targets = detection.predictions, detection.truth.instances
     pairs = detection.pairs.where(kept[detection.pairs.prediction])
-    because_of = _paired(predictions, targets, pairs, detection.protocol.rule)
+    on_ignored = detection.on_ignored
+    because_of = _paired(predictions, targets, pairs, detection.protocol.rule, on_ignored)
     matched = because_of >= 0
-    scored = kept & (predictions.category >= 0)
+    scored = kept & (predictions.category >= 0) & ~on_ignored
     verdict = np.where(matched, _CORRECT, np.where(scored, _BACKGROUND, _UNSCORED))
     of_target = np.full(len(targets), _MISSED)
     of_target[because_of[matched]] = _CORRECT
 
-    again = pairs.where(~matched[pairs.prediction])  # unmatched, with an object of their category at IoU >= 0.5
+    # unmatched, with an object of their category at IoU >= 0.5
+    again = pairs.where(~(matched | on_ignored)[pairs.prediction])
     verdict[again.prediction] = _DUPLICATE
     rest = np.flatnonzero(verdict == _BACKGROUND)
     near = find_pairs(predictions.take(rest), targets, detection.geometry, iou_threshold=BACKGROUND_IOU, agnostic=True)
@@ -135,12 +138,16 @@ def judge(detection: Detection, kept: NDArray[np.bool_]) -> Verdicts:
     return Verdicts(verdict, of_target, because_of, iou)
 
 
-def _paired(predictions: Instances, targets: Instances, pairs: Pairs, rule: Rule) -> NDArray[np.int64]:
+def _paired(
+    predictions: Instances, targets: Instances, pairs: Pairs, rule: Rule, on_ignored: NDArray[np.bool_]
+) -> NDArray[np.int64]:
     """The matched ground truth of each prediction, or -1; unique for `maximum` (see `verdicts`)."""
     if rule != "maximum":
         return match(pairs, rule)
     turned = Pairs(pairs.target, pairs.prediction, pairs.iou, pairs.n_targets, pairs.n_predictions)
-    of_predictions = match(pairs, "maximum", _in_turn(predictions, pairs.prediction, pairs.iou)) >= 0
+    turn = _in_turn(predictions, pairs.prediction, pairs.iou)
+    turn = turn[np.argsort(on_ignored[turn], kind="stable")]  # those on ignored objects last, as they are never wrong
+    of_predictions = match(pairs, "maximum", turn) >= 0
     of_targets = match(turned, "maximum", _in_turn(targets, pairs.target, pairs.iou)) >= 0
     return match(pairs.where(of_predictions[pairs.prediction] & of_targets[pairs.target]), "maximum")
 

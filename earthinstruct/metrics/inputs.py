@@ -8,8 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.metrics.matching import Geometry
+from earthinstruct.metrics.matching import Geometry, lie_on
 from earthinstruct.regions import ImageId, Instances
+
+
+@dataclass(frozen=True, eq=False)
+class Ignored:
+    """Ground-truth objects that are neither found nor missed, in columns.
+
+    Attributes:
+        instances: m objects; their category is an index into the categories of the ground truth.
+        crowd: bool (m,), regions that hold many objects.
+    """
+
+    instances: Instances
+    crowd: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +35,7 @@ class Truth:
         groups: group -> its categories; the headline scores are means over the group `all`.
         instances: the ground-truth objects; their category is an index into `categories`.
         no_masks_reason: why `instances` has no masks; None if it has.
+        ignored: the ignored objects, with masks if `instances` has; None if there are none.
     """
 
     images: tuple[ImageId, ...]
@@ -29,6 +43,7 @@ class Truth:
     groups: Mapping[str, tuple[str, ...]]
     instances: Instances
     no_masks_reason: str | None = None
+    ignored: Ignored | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -63,6 +78,13 @@ class Predicted:
         if threshold is None or scores is None:
             return np.ones(len(self.instances), dtype=bool)
         return np.asarray(scores >= threshold)
+
+
+def lie_on_ignored(truth: Truth, predictions: Instances, geometry: Geometry) -> NDArray[np.bool_]:
+    """Which predictions lie on an ignored object of their image and category: bool (predictions,)."""
+    if truth.ignored is None:
+        return np.zeros(len(predictions), dtype=bool)
+    return lie_on(predictions, truth.ignored.instances, geometry, truth.ignored.crowd)
 
 
 def geometries(truth: Truth, predicted: Predicted) -> tuple[Geometry, ...]:

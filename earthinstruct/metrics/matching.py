@@ -127,6 +127,40 @@ def _overlapping(
     return prediction[kept], target[kept], iou[kept]
 
 
+def lie_on(
+    predictions: Instances, regions: Instances, geometry: Geometry, crowd: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which predictions lie on a region of the same image and category: bool (predictions,).
+
+    A prediction lies on a region if their IoU is at least 0.5, and on a crowd if at least half of its own area does.
+
+    Args:
+        predictions: n predictions.
+        regions: m regions.
+        geometry: `box`, or `mask` (both sides have masks).
+        crowd: bool (m,), regions that are crowds.
+    """
+    found = np.zeros(len(predictions), dtype=bool)
+    for prediction, region in _candidates(*_cells(predictions, regions, agnostic=False)):
+        shared, areas = _shared(predictions, regions, geometry, prediction, region)
+        whole = np.where(crowd[region], areas[0], areas[0] + areas[1] - shared)
+        found[prediction[(shared > 0) & (shared >= 0.5 * whole)]] = True
+    return found
+
+
+def _shared(
+    a: Instances, b: Instances, geometry: Geometry, a_index: NDArray[np.int64], b_index: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
+    """The shared area of pairs, and the areas of both sides."""
+    if geometry == "box":
+        boxes = a.boxes[a_index], b.boxes[b_index]
+        return box_intersection(*boxes), [side[:, 2] * side[:, 3] for side in boxes]
+    if a.masks is None or b.masks is None:
+        raise ValueError("mask pairs need masks on both sides")
+    pixels = intersections(a.masks, b.masks, a_index, b_index).astype(np.float64)
+    return pixels, [a.masks.areas[a_index].astype(np.float64), b.masks.areas[b_index].astype(np.float64)]
+
+
 def box_intersection(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """Intersection area of box pairs: float64 (n, 4) and (n, 4), xywh -> (n,)."""
     width = np.minimum(a[:, 0] + a[:, 2], b[:, 0] + b[:, 2]) - np.maximum(a[:, 0], b[:, 0])

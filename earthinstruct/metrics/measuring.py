@@ -117,7 +117,10 @@ class Chunk:
             errors[f"errors.{geometry}"] = tally_errors(detection, kept)
             detections[geometry] = DetectionChunk.of(detection, kept)
         if "mask" in detections:
-            tallies["regions"] = tally_regions(truth, reaching.instances)
+            there = reaching.instances
+            if detection.on_ignored.any():
+                there = predicted.instances.take(kept & ~detection.ignored)
+            tallies["regions"] = tally_regions(truth, there)
         proposals: dict[Geometry, ProposalChunk] = {}
         if predicted.proposals is not None:
             for geometry in geometries_of(truth.instances, predicted.proposals):

@@ -85,12 +85,19 @@ def count_per_image(
 
 
 def tally_counts(
-    images: Sequence[ImageId], categories: Sequence[str], predicted: NDArray[np.int64], actual: NDArray[np.int64]
+    images: Sequence[ImageId],
+    categories: Sequence[str],
+    predicted: NDArray[np.int64],
+    actual: NDArray[np.int64],
+    allowed: NDArray[np.int64] | int = 0,
 ) -> Tally:
-    """Tally counts, two int64 (images, categories): tp = min(actual, predicted), fp and fn = what either has more."""
+    """Tally counts, two int64 (images, categories): tp = min(actual, predicted), fp and fn = what either has more.
+
+    `allowed`: by how much a count may exceed the actual number without a false positive.
+    """
     columns = {
         "tp": np.minimum(actual, predicted),
-        "fp": np.maximum(predicted - actual, 0),
+        "fp": np.maximum(predicted - actual - allowed, 0),
         "fn": np.maximum(actual - predicted, 0),
     }
     return Tally(tuple(images), tuple(categories), columns)

@@ -226,7 +226,7 @@ def task_info(task: Task, dataset: Dataset, n_images: int) -> TaskInfo:
     return TaskInfo(
         task.name,
         task.version,
-        DatasetInfo(dataset.name, dataset.sha256, n_images),
+        DatasetInfo(dataset.name, dataset.sha256, n_images, dataset.notes),
         task.instruction_sha256,
         dataset.image_options,
     )

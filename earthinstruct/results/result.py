@@ -42,12 +42,20 @@ _SHORTEST_SECRET = 6  # characters; a shorter text occurs by chance in other tex
 _RECORDED_PACKAGES = ("earthinstruct", "numpy", "scipy", "pycocotools", "pillow")
 
 
-class DatasetInfo(msgspec.Struct, frozen=True):
-    """The annotation file used for scoring; `n_images` is the number of scored images, which a limit may reduce."""
+class DatasetInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The annotation file used for scoring.
+
+    Attributes:
+        name: the dataset's name.
+        annotations_sha256: the hash of its annotations.
+        n_images: the number of scored images, which a limit may reduce.
+        notes: sentences on ignored objects and on what was left out of the ground truth.
+    """
 
     name: str
     annotations_sha256: str
     n_images: int
+    notes: tuple[str, ...] = ()
 
 
 class TaskInfo(msgspec.Struct, frozen=True):

@@ -58,6 +58,8 @@ def _remarks(results: Sequence[Result]) -> Iterator[str]:
             if extra.mean.reason:
                 yield f"{task}: no {name}: {extra.mean.reason}"
     for result in results[:1]:
+        for note in result.task.dataset.notes:
+            yield f"ground truth: {note}"
         method, dataset = result.method, result.task.dataset.name
         if method.control:
             yield f"control: {method.name} sees the ground truth"

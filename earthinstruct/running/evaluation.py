@@ -82,6 +82,7 @@ def evaluate(
     bands: str | Sequence[int] | None = None,
     stretch: str | Sequence[float] | None = None,
     nodata: float | None = None,
+    skip_invalid: bool = False,
     output: Path | str = "runs",
     limit: int | None = None,
     overwrite: bool = False,
@@ -114,6 +115,7 @@ def evaluate(
         bands: the bands of rasters to show, as for `predict`.
         stretch: how values of more than 8 bits are shown, as for `predict`.
         nodata: the value of pixels without data, as for `predict`.
+        skip_invalid: leave out the objects that no method can find, instead of refusing the dataset.
         output: where run folders go: `<output>/<task>/<method>/`.
         limit: only the first images.
         overwrite: start again where a run folder holds other predictions.
@@ -151,7 +153,7 @@ def evaluate(
     )
     text = _instruction_text(instruction_text, instruction_file)
     if not isinstance(dataset, Dataset):
-        dataset = load_dataset(dataset, data, images)
+        dataset = load_dataset(dataset, data, images, skip_invalid=skip_invalid)
     chosen = ImageOptions.of(bands, stretch, nodata)
     if chosen != ImageOptions():
         dataset = replace(dataset, image_options=chosen)

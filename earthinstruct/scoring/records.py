@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Usage
-from earthinstruct.datasets import Dataset
+from earthinstruct.datasets import AnnotationMasks, Dataset
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.metrics import (
     RESAMPLES,
     STANDARD,
     Chunk,
     ExtraMetric,
+    Ignored,
     Metrics,
     Predicted,
     Protocol,
@@ -104,6 +105,23 @@ def score_records(
     return Scored(metrics, whole.named_tallies, known.label_map, n_done, failed, known.survey.usage, notes)
 
 
+class _Objects:
+    """Annotations with the image and the category that they have in a task (-1: not scored), sorted by image."""
+
+    def __init__(
+        self, annotations: Instances, image: NDArray[np.int64], category: NDArray[np.int64], n_images: int
+    ) -> None:
+        self.boxes = annotations.boxes
+        self.category = category[annotations.category]
+        self.image = np.where(self.category >= 0, image[annotations.image], -1)
+        self._by_image: NDArray[np.int64] = np.argsort(self.image, kind="stable")
+        self._bounds = np.searchsorted(self.image, np.arange(n_images + 1), sorter=self._by_image)
+
+    def of(self, images: range) -> NDArray[np.int64]:
+        """The indices of the annotations of consecutive images, increasing."""
+        return np.sort(self._by_image[self._bounds[images.start] : self._bounds[images.stop]])
+
+
 class ScoringSet:
     """Ground truth and predictions of one task, in chunks of images.
 
@@ -142,15 +160,15 @@ class ScoringSet:
 
     def _index_truth(self) -> None:
         """Sort the scored ground truth by image, so that `truth` can look up consecutive images."""
-        found = self.dataset.annotations
         names = self.dataset.vocabulary.categories
         scored = [self.task.categories.index(name) if name in self.task.categories else -1 for name in names]
         place = {image.id: i for i, image in enumerate(self.images)}
         of_image = np.array([place.get(image.id, -1) for image in self.dataset.images], dtype=np.int64)
-        self._category = np.array([*scored, -1], dtype=np.int64)[found.category]
-        self._image = np.where(self._category >= 0, of_image[found.image], -1)
-        self._by_image: NDArray[np.int64] = np.argsort(self._image, kind="stable")
-        self._bounds = np.searchsorted(self._image, np.arange(len(self.images) + 1), sorter=self._by_image)
+        of_category, ignored = np.array([*scored, -1], dtype=np.int64), self.dataset.ignored
+        self._objects = _Objects(self.dataset.annotations, of_image, of_category, len(self.images))
+        self._ignored = None
+        if ignored is not None:
+            self._ignored = _Objects(ignored.annotations, of_image, of_category, len(self.images))
 
     @property
     def adherence(self) -> Value:
@@ -161,21 +179,33 @@ class ScoringSet:
 
     def truth(self, images: range, *, boxes_only: bool = False) -> Truth:
         """The ground truth of consecutive images."""
-        chosen = np.sort(self._by_image[self._bounds[images.start] : self._bounds[images.stop]])
-        found, stored = self.dataset.annotations, None if boxes_only else self.dataset.masks
-        first_polygon_only = self.protocol.first_polygon_only
+        ignored, of_ignored = self.dataset.ignored, None
+        if ignored is not None and self._ignored is not None:
+            instances, chosen = self._instances(self._ignored, ignored.masks, images, boxes_only)
+            of_ignored = Ignored(instances, ignored.crowd[chosen])
         return Truth(
             images=tuple(image.id for image in self.images[images.start : images.stop]),
             categories=self.task.categories,
             groups=self.task.groups,
-            instances=Instances(
-                self._image[chosen] - images.start,
-                self._category[chosen],
-                found.boxes[chosen],
-                None if stored is None else stored.take(chosen, first_polygon_only=first_polygon_only),
-            ),
+            instances=self._instances(self._objects, self.dataset.masks, images, boxes_only)[0],
             no_masks_reason=self.dataset.no_masks_reason,
+            ignored=of_ignored,
         )
+
+    def _instances(
+        self, objects: _Objects, masks: AnnotationMasks | None, images: range, boxes_only: bool
+    ) -> tuple[Instances, NDArray[np.int64]]:
+        """The objects of consecutive images, and their indices."""
+        chosen = objects.of(images)
+        stored = None if boxes_only else masks
+        first_only = self.protocol.first_polygon_only
+        instances = Instances(
+            objects.image[chosen] - images.start,
+            objects.category[chosen],
+            objects.boxes[chosen],
+            None if stored is None else stored.take(chosen, first_polygon_only=first_only),
+        )
+        return instances, chosen
 
     def chunks(self, *, boxes_only: bool = False) -> Iterator[tuple[Truth, Predicted]]:
         """Split the set into chunks of images; an empty set gives one empty chunk."""

@@ -53,6 +53,7 @@ def score(
     min_area: int = 1,
     data: Path | str | None = None,
     images: Path | str | None = None,
+    skip_invalid: bool = False,
     protocol: str = "standard",
     label_map: str | Path | LabelMapper | None = None,
     sweep: bool = False,
@@ -82,6 +83,7 @@ def score(
         min_area: for semantic maps, ignore regions with fewer pixels.
         data: the folder of the user's data.
         images: the folder of the images. Scoring does not read them; a report shows them.
+        skip_invalid: leave out the objects that no method can find, instead of refusing the dataset.
         protocol: `standard` or `paper`.
         label_map: maps labels to categories: `exact`, `clip:<encoder>`, a JSON file, or a mapper. None: the mapper of
             the dataset.
@@ -99,7 +101,7 @@ def score(
     """
     rules, extra = checked_rules(protocol, resamples, metric)
     if not isinstance(dataset, Dataset):
-        dataset = load_dataset(dataset, data, images)
+        dataset = load_dataset(dataset, data, images, skip_invalid=skip_invalid)
     task = _one_task(dataset, setting, parent)
     mapper = mapper_for(label_map, dataset)
     added = {kind: Path(path) for kind, path in (("counts", counts), ("proposals", proposals)) if path is not None}

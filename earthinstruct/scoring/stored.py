@@ -85,7 +85,7 @@ def _remembered(folder: Path, result: Result, data: Path | str | None) -> Datase
     if source is not None and data is None and origin.data and source.missing(Path(origin.data)) is None:
         data = Path(origin.data)
     images = Path(origin.images) if origin.images and Path(origin.images).is_dir() else None
-    return load_dataset(origin.name, data, images)
+    return load_dataset(origin.name, data, images, skip_invalid=origin.skip_invalid)
 
 
 def read_stored(folder: Path, result: Result, dataset: Dataset) -> StoredRun:

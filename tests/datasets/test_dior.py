@@ -82,10 +82,15 @@ def test_an_object_without_a_mask_is_named(tmp_path):
 def test_what_does_not_fit_is_left_out_and_named(tmp_path):
     root, masks = make_dior(tmp_path / "dior"), make_samrs(tmp_path / "ins")
     file = root / "Annotations" / "Horizontal Bounding Boxes" / "00011.xml"
-    file.write_text(xml("00011", [("ship", (5, 5, 8, 8)), ("ship", (4, 4, 4, 6))], size=9))
-    sizes, boxes, unmasked, unmatched = prepare_dior(root, masks=masks).notes
+    file.write_text(xml("00011", [("ship", (5, 5, 8, 8)), ("ship", (4, 4, 4, 6)), ("ship", (6, 2, 2, 4))], size=9))
+    with pytest.raises(DataError, match=r"2 of 4 objects cannot be found .* leave them out with --skip-invalid"):
+        prepare_dior(root, masks=masks)
+    prepared = prepare_dior(root, masks=masks, skip_invalid=True)
+    sizes, unmasked, unmatched, left_out = prepared.notes
+    assert sum(prepared.counts.values()) == len(json.loads(prepared.path.read_text())["annotations"]) == 2
     assert "00011.xml says (9, 9), the image is (8, 8)" in sizes
-    assert "1 objects have no area and were left out: 00011.xml, object 2 has the corners [4.0, 4.0, 4.0, 6.0]" in boxes
+    assert left_out.startswith("2 of 4 objects were left out (--skip-invalid): 1 without area (first: ")
+    assert "00011.xml, object 2 (ship), [4, 4, 0, 2] in an image of 8x8 pixels); 1 with swapped corners" in left_out
     assert "00011.xml, object 2" in unmasked
     assert "1 masks belong to no annotated object and were left out: 00011 (1)" in unmatched
 
@@ -95,12 +100,12 @@ def test_nothing_is_written_where_a_file_is_malformed(tmp_path):
     annotations = root / "Annotations" / "Horizontal Bounding Boxes"
     original = (annotations / "00012.xml").read_text()
     for text, message in (
-        ("<annotation>", r"00012\.xml is not a VOC annotation file"),
+        ("<annotation>", r"00012\.xml, line 1, column 13, is not XML: no element found"),
         ("<html></html>", "its root is <html>"),
         (original.replace("groundtrackfield", "castle"), "object 1 is a 'castle', which is not a DIOR category"),
         (original.replace("<xmin>0", "<xmin>left"), "<xmin> is 'left'; expected a number"),
         (original.replace("bndbox", "box"), "has no <bndbox>"),
-        ('<!DOCTYPE x [<!ENTITY a "b">]>' + original, "EntitiesForbidden"),
+        ('<!DOCTYPE x [<!ENTITY a "b">]>' + original, r"00012\.xml defines entities or refers to other files"),
     ):
         (annotations / "00012.xml").write_text(text)
         with pytest.raises(DataError, match=message):
@@ -115,7 +120,7 @@ def test_nothing_is_written_where_a_file_is_malformed(tmp_path):
 def test_a_name_that_leaves_the_folder_is_refused(tmp_path, name):
     root = make_dior(tmp_path)
     (root / "ImageSets" / "Main" / "val.txt").write_text(f"00011\n{name}\n")
-    with pytest.raises(DataError, match=r"val\.txt, name 2"):
+    with pytest.raises(DataError, match=r"val\.txt, line 2"):
         prepare_dior(root)
 
 

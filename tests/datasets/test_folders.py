@@ -74,7 +74,7 @@ def test_a_folder_of_images_alone_is_refused_with_the_next_step(tmp_path, consta
     with pytest.raises(DataError, match=r"has 1 images but no annotations.*earthinstruct predict --method NAME"):
         evaluate(constant, str(tmp_path / "mine"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"is not a dataset: expected annotations\.json"):
+    with pytest.raises(DataError, match=r"is not a dataset: expected images, and a COCO file"):
         load_dataset(str(tmp_path / "empty"))
 
 
@@ -86,11 +86,12 @@ def test_a_method_runs_over_a_folder(yolo, constant, tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("2 0.5 0.5 0.2 0.1", r"a\.txt, line 1 is .*; expected a class from 0 to 1"),
+        ("2 0.5 0.5 0.2 0.1", r"a\.txt, line 1 is of class 2; expected a class from 0 to 1"),
         ("0.5 0.5 0.5 0.2 0.1", "expected a class from 0 to 1"),
-        ("ship 0.5 0.5 0.2 0.1", "expected a class from 0 to 1"),
-        ("0 50 50 20 10", "has a number outside 0 to 1"),
-        ("0 nan 0.5 0.2 0.1", "has a number outside 0 to 1"),
+        ("ship 0.5 0.5 0.2 0.1", "line 1 has 'ship' where a number belongs"),
+        ("0 50 50 20 10", r"1 with a number outside 0 to 1: .* \(first: .*a\.txt, line 1 \(ship\), '0 50 50 20 10'"),
+        ("0 nan 0.5 0.2 0.1", "line 1 has 'nan' where a number belongs"),
+        ("0 0.5 0.5 0.2 0.1 0.9", "has 5 numbers after the class.* looks like a confidence"),
         ("0 0.5 0.5 0.2", "has 3 numbers after the class"),
         ("0", "has 0 numbers after the class"),
     ],
@@ -133,6 +134,8 @@ def test_the_names_of_a_yolo_folder(yolo, text, names):
         ("nc: 3\nnames: [ship, harbor]", "says nc: 3, but names 2 classes"),
         ("names: ['ship", r"data\.yaml is not YAML"),
         ("names: !!python/object/apply:os.system [exit]", r"data\.yaml is not YAML"),
+        ("names: [yes, no]", "YAML reads the name of class 0 as True; put the name in quotes"),
+        ("names: [ship, 1.10]", "YAML reads the name of class 1 as 1.1; put the name in quotes"),
         ("names: [ship, ship]", "has the repeated name 'ship' for class 1"),
     ],
 )
@@ -145,12 +148,12 @@ def test_names_that_are_none_are_refused(yolo, text, message):
 def test_annotations_without_their_image_are_refused(yolo, voc):
     (yolo / "labels" / "c.txt").write_text("")
     (voc / "Annotations" / "c.xml").write_text(xml("c", []))
-    with pytest.raises(DataError, match=r"Annotations annotates images that are not in .*JPEGImages: c;"):
+    with pytest.raises(DataError, match=r"Annotations annotates 1 images that are not in .*JPEGImages: c;"):
         load_dataset(str(voc))
     (yolo / "Annotations" / "c.xml").unlink()
     (yolo / "Annotations" / "a.xml").unlink()
     (yolo / "Annotations").rmdir()
-    with pytest.raises(DataError, match="labels annotates images"):
+    with pytest.raises(DataError, match="labels annotates 1 images"):
         load_dataset(str(yolo))
 
 
@@ -179,7 +182,7 @@ def test_text_of_windows_is_read(yolo):
     assert dataset.vocabulary.categories == ("ship", "harbor")
     assert dataset.annotations.image.tolist() == [0, 1, 1]
     (yolo / "classes.txt").write_bytes("schönes schiff".encode("latin-1"))
-    with pytest.raises(DataError, match=r"classes\.txt is not UTF-8 text"):
+    with pytest.raises(DataError, match=r"classes\.txt, line 1, is not UTF-8 text"):
         load_dataset(str(yolo))
 
 

@@ -68,7 +68,8 @@ def test_images_in_the_folder_images_are_found_by_name_and_by_path(tmp_path):
     [
         ("(1,1),(4,5)", r"001\.txt, line 1 is '\(1,1\),\(4,5\)'; expected"),
         ("(1,1),(4,5),11", "line 1 has category 11; expected 1 to 10"),
-        ("(1,1),(1,5),1", r"line 1 has the corners \[1\.0, 1\.0, 1\.0, 5\.0\]"),
+        ("(1,1),(1,5),1", r"1 without area \(first: .*001\.txt, line 1 \(airplane\), \[1, 1, 0, 4\]"),
+        ("(4,5),(1,1),1", r"1 with swapped corners: .*001\.txt, line 1 \(airplane\), \[4, 5, -3, -4\]"),
         ("(1,1),(4,inf),1", "expected"),
     ],
 )

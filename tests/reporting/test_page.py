@@ -239,8 +239,10 @@ def test_thousands_of_images_make_a_light_page(coco, write_coco, constant, tmp_p
         for i in range(3000)
     ]
     file = write_coco(coco)
+    (file.parent / "images" / "none").mkdir()
+    (file.parent / "images" / "none" / "0.png").touch()  # without any image, no run begins
     done = evaluate(constant, load_dataset(str(file)), setting="open_vocabulary", output=tmp_path / "r", resamples=0)
-    # every image fails, its file is missing; times as a run would have written them
+    # every image fails, its file is empty or missing; times as a run would have written them
     predictions = done.folders[0] / "predictions.jsonl"
     predictions.write_text("".join(f'{{"image_id":{i},"seconds":{{"total":{i / 1000}}}}}\n' for i in range(3000)))
     result = json.loads((done.folders[0] / "result.json").read_text())
