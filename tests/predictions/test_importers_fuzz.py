@@ -76,7 +76,7 @@ def malformed(value: Any, chance: random.Random) -> bytes:
     if kind < 0.3:
         return text.decode().encode("utf-16")
     if kind < 0.35:
-        return gzip.compress(text)[: chance.choice((None, -1, 20))]
+        return gzip.compress(text, mtime=0)[: chance.choice((None, -1, 20))]
     return text
 
 
