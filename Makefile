@@ -15,7 +15,7 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	# three processes for two cores, since tests of faults wait; a file stays in one process, so that its fixtures are made
-	# once; in the order of the folders, so that Ray is not last
+	# once; in the order of tests/conftest.py
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # `make test` gives random tests the same examples each time; this gives them new ones, under SEEDS new seeds
