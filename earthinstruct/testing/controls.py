@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from earthinstruct.contract import Instruction, Prediction
 from earthinstruct.errors import EarthInstructError
@@ -65,12 +64,19 @@ class JitteredOracle(_Described):
         boxes[:, :2] += move
         masks = None
         if targets.masks is not None:
-            moved = [
-                ndimage.shift(decode_mask(rle), (dy, dx), order=0)  # whole pixels; what leaves the image is cut off
-                for rle, (dx, dy) in zip(targets.masks, move, strict=True)
-            ]
+            moved = [_moved(decode_mask(rle), *step) for rle, step in zip(targets.masks, move.astype(int), strict=True)]
             masks = tuple(encode_masks(np.stack(moved))) if moved else ()
         return Prediction(targets.labels, boxes, masks, counts=Counter(targets.labels))
+
+
+def _moved(mask: NDArray[np.uint8], dx: int, dy: int) -> NDArray[np.uint8]:
+    """A mask moved by whole pixels; what leaves the image is cut off. Faster than `scipy.ndimage.shift`."""
+    moved = np.zeros_like(mask)
+    height, width = mask.shape
+    if abs(dx) < width and abs(dy) < height:
+        part = mask[max(-dy, 0) : height - max(dy, 0), max(-dx, 0) : width - max(dx, 0)]
+        moved[max(dy, 0) : height + min(dy, 0), max(dx, 0) : width + min(dx, 0)] = part
+    return moved
 
 
 class Empty(_Described):
