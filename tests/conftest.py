@@ -14,7 +14,6 @@ from PIL import Image
 from earthinstruct import Instruction, Prediction
 from earthinstruct.datasets import Dataset, load_dataset
 
-
 LONGEST = ("test_engines_ray.py", "test_faults.py")
 
 

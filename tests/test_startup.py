@@ -31,6 +31,10 @@ def test_importing_the_core_imports_neither_torch_nor_a_plugin(module):
     run_probe(f"import {module}", {"torch", "torchvision", "earthinstruct_instructsam", "earthinstruct_baselines"})
 
 
+def test_scoring_and_running_import_nothing_heavy():
+    run_probe("import earthinstruct.scoring, earthinstruct.running", {"pandas", "rasterio", "torch"})
+
+
 def test_help_imports_nothing_heavy():
     code = "from earthinstruct.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass"
     run_probe(

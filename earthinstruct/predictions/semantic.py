@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import ContractError, DataError
@@ -103,6 +102,8 @@ def instances_of_map(image: ImageId, drawn: NDArray[np.integer], classes: Classe
     >>> list(zip(record.labels, record.boxes, strict=True))
     [('ship', (0, 0, 2, 1)), ('ship', (1, 2, 2, 1)), ('dam', (2, 1, 1, 1))]
     """
+    from scipy import ndimage
+
     record = Record(image, masks=[])
     for number, name in sorted(classes.items()):
         if name is None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from earthinstruct.regions.masks import MaskRuns
 
@@ -64,6 +63,8 @@ def rings(mask: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
 
 def polygons(mask: NDArray[np.bool_]) -> Iterator[list[NDArray[np.int64]]]:
     """Outline each 4-connected component of a mask: the outer ring first, then its holes."""
+    from scipy import ndimage  # every process of a method imports this module
+
     labelled, _ = ndimage.label(mask)
     for number, (rows, columns) in enumerate(ndimage.find_objects(labelled), start=1):
         found = rings(labelled[rows, columns] == number)

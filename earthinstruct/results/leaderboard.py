@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
-import pandas as pd
 
 from earthinstruct.errors import DataError, checked_arguments
 from earthinstruct.files import as_json, decode_json, read_bytes
@@ -131,6 +130,8 @@ def _require_plain(what: str, name: str) -> None:
 
 
 def _write(root: Path, target: Path) -> list[Path]:
+    import pandas as pd
+
     _require(root)
     rows = pd.DataFrame([*_result_rows(root), *_published_rows(root)])
     written = [target / "result.schema.json"]

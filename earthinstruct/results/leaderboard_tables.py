@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from earthinstruct.metrics import HEADLINES, PERCENT, title_of
+
+if TYPE_CHECKING:  # scoring imports this module, and pandas takes 90 MB
+    import pandas as pd
 
 SCORES = {  # heading -> path in a result's metrics
     title_of(path): path
@@ -53,6 +56,8 @@ _HEADINGS = {
 
 def write_tables(rows: pd.DataFrame, base: Path) -> list[Path]:
     """Write the rows of one task as `<base>.md`, `<base>.html` and `<base>.csv`, and return these files."""
+    import pandas as pd
+
     task = str(rows["task"].iloc[0])
     rows = rows.join(ranks(rows[rows["kind"] == "recomputed"]))
     sections = {kind: _section(rows, kind) for kind in KINDS if (rows["kind"] == kind).any()}
@@ -82,6 +87,8 @@ def ranks(rows: pd.DataFrame) -> pd.DataFrame:
     Returns:
         `rank best` and `rank worst`, with the index of `rows`; empty for rows without a score or an interval.
     """
+    import pandas as pd
+
     bounds = [f"{RANKED_BY} low", f"{RANKED_BY} high"]
     empty = pd.DataFrame(columns=["rank best", "rank worst"], dtype=float)
     if not {RANKED_BY, *bounds} <= set(rows.columns):
@@ -109,6 +116,8 @@ def _section(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 def _shown(section: pd.DataFrame) -> pd.DataFrame:
     """Format a section for reading: percent, with half intervals."""
+    import pandas as pd
+
     shown = pd.DataFrame(index=section.index)
     absent = pd.Series(index=section.index, dtype=float)
     for name in section.columns:

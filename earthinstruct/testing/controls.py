@@ -69,7 +69,7 @@ class JitteredOracle(_Described):
         return Prediction(targets.labels, boxes, masks, counts=Counter(targets.labels))
 
 
-def _moved(mask: NDArray[np.uint8], dx: int, dy: int) -> NDArray[np.uint8]:
+def _moved(mask: NDArray[np.bool_], dx: int, dy: int) -> NDArray[np.bool_]:
     """A mask moved by whole pixels; what leaves the image is cut off. Faster than `scipy.ndimage.shift`."""
     moved = np.zeros_like(mask)
     height, width = mask.shape
