@@ -10,8 +10,6 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from scipy import ndimage
-
 from earthinstruct.datasets.scenes import colours, grounds, objects
 from earthinstruct.datasets.scenes.canvas import Canvas, Dice, Frame, Material, centred, positions, rectangle, spans
 from earthinstruct.datasets.scenes.colours import WHITE, darker
@@ -455,6 +453,8 @@ def _trees(view: Frame, dice: Dice, count: int, zoom: float) -> None:
 
 def _overhang(view: Frame, dice: Dice, count: int, zoom: float) -> None:
     """Draw trees at the edge of objects on land, which they partly hide."""
+    from scipy import ndimage  # needed here alone, and every process of a method imports this module
+
     boxes = ndimage.find_objects(view.canvas.instances)
     for _ in range(count if boxes else 0):
         rows, columns = dice.choice(boxes)
