@@ -58,12 +58,20 @@ def read_text(path: Path, what: str) -> str:
     Raises:
         DataError: the file cannot be read or has another encoding; the message starts with `what`.
     """
-    content = read_bytes(path, what)
+    return decode_text(read_bytes(path, what), f"{what} {path}")
+
+
+def decode_text(content: bytes, where: str) -> str:
+    """Decode the content of a text file, as `read_text` does.
+
+    Raises:
+        DataError: it has another encoding; the message starts with `where`.
+    """
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise DataError(f"{what} {path}: {_undecodable(error)}") from error
+        raise DataError(f"{where}: {_undecodable(error)}") from error
 
 
 def read_json(path: Path, kind: type[_T], what: str, form: str) -> _T:

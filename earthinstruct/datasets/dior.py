@@ -22,6 +22,7 @@ from earthinstruct.datasets.prepare import (
 from earthinstruct.datasets.samrs import SamrsObject, parse_samrs
 from earthinstruct.datasets.voc import VocObject, parse_voc
 from earthinstruct.errors import DataError, UnknownNameError, checked_arguments
+from earthinstruct.files import decode_text
 from earthinstruct.images import image_size
 from earthinstruct.regions import RLE, decode_rles
 from earthinstruct.tasks import DIOR
@@ -149,7 +150,7 @@ def _notes(differences: Mapping[str, list[str]], gt_boxes: GtBoxes) -> list[str]
 
 def _stems(content: bytes, path: Path) -> list[str]:
     stems: dict[str, int] = {}
-    for number, line in enumerate(content.decode("utf-8-sig", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(decode_text(content, str(path)).splitlines(), start=1):
         if not line.strip():
             continue
         name = line.split()[0]

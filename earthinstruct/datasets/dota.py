@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 
 from earthinstruct.datasets.ground_truth import TrueObject, box_of_polygon
-from earthinstruct.datasets.pairs import read_text
 from earthinstruct.errors import DataError
+from earthinstruct.files import read_text
 
 _HEADERS = ("imagesource:", "gsd:", "acquisition dates:")
 _LINE = "x1 y1 x2 y2 x3 y3 x4 y4 category difficult"

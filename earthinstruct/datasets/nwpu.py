@@ -13,7 +13,7 @@ from earthinstruct.datasets.coco import parse_coco
 from earthinstruct.datasets.ground_truth import Sources, TrueImage, TrueObject, box_of_corners
 from earthinstruct.datasets.prepare import PREFIX, GtBoxes, Prepared, Progress, check_gt_boxes, existing, write_prepared
 from earthinstruct.errors import DataError, checked_arguments
-from earthinstruct.files import decode_json
+from earthinstruct.files import decode_json, decode_text
 from earthinstruct.images import image_size
 from earthinstruct.tasks import NWPU
 
@@ -117,7 +117,7 @@ def _of_text(root: Path, sources: Sources, progress: Progress | None) -> list[Tr
     images = []
     for done, picture in enumerate(files, start=1):
         text = texts / f"{picture.stem}.txt"
-        objects = _text_objects(sources.read(text, "ground truth"), text)
+        objects = parse_text(sources.read(text, "ground truth"), text)
         name = picture.relative_to(root).as_posix()
         images.append(TrueImage(int(picture.stem) - 1, name, *image_size(picture), objects))
         if progress is not None:
@@ -125,10 +125,10 @@ def _of_text(root: Path, sources: Sources, progress: Progress | None) -> list[Tr
     return images
 
 
-def _text_objects(content: bytes, path: Path) -> tuple[TrueObject, ...]:
+def parse_text(content: bytes, path: Path) -> tuple[TrueObject, ...]:
     """Parse the lines `(x1,y1),(x2,y2),category` of a text file; spaces and blank lines are ignored."""
     objects = []
-    for number, line in enumerate(content.decode("utf-8-sig", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(decode_text(content, str(path)).splitlines(), start=1):
         if not line.strip():
             continue
         match = _LINE.fullmatch(line.strip())

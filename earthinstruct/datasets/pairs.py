@@ -7,7 +7,6 @@ from pathlib import Path
 
 from earthinstruct.datasets.ground_truth import TrueImage, TrueObject
 from earthinstruct.errors import DataError
-from earthinstruct.files import read_bytes
 from earthinstruct.images import image_size, images_below
 
 Size = tuple[int, int]  # width, height
@@ -38,21 +37,6 @@ def annotation_files(folder: Path, suffix: str) -> dict[Path, Path]:
             if other != path:
                 raise DataError(f"{other} and {path} annotate the same image; keep one of them")
     return found
-
-
-def read_text(path: Path, what: str) -> str:
-    """Read a text file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
-
-    Raises:
-        DataError: the file cannot be read, or has another encoding.
-    """
-    content = read_bytes(path, what)
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{what} {path}, line {line}, is not UTF-8 text; save it as UTF-8") from error
 
 
 def read_pairs(

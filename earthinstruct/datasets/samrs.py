@@ -63,7 +63,7 @@ def _object(entry: object, where: str) -> SamrsObject:
     try:
         x1, y1, x2, y2 = (float(value) for value in values)
         mask = check_rle(entry.get("mask"), f"{where}, mask")
-    except (TypeError, ValueError, ContractError) as error:
+    except (TypeError, ValueError, OverflowError, ContractError) as error:
         raise DataError(str(error) if where in str(error) else f"{where}, bbox: {error}") from error
     return SamrsObject(entry["category"], (x1, y1, x2, y2), mask)
 

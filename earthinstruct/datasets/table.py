@@ -13,8 +13,8 @@ from pathlib import Path
 
 from earthinstruct.datasets.coco import check_file_name
 from earthinstruct.datasets.ground_truth import TrueObject, box_of_corners
-from earthinstruct.datasets.pairs import read_text
 from earthinstruct.errors import DataError
+from earthinstruct.files import read_text
 
 COLUMNS = ("image", "xmin", "ymin", "xmax", "ymax", "label")
 _OTHER_NAMES = {

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from earthinstruct.datasets.ground_truth import Box, TrueObject, box_of_polygon
-from earthinstruct.datasets.pairs import Size, read_text
+from earthinstruct.datasets.pairs import Size
 from earthinstruct.errors import DataError
+from earthinstruct.files import read_text
 
 _LISTS = ("classes.txt", "obj.names", "classes.names", "_darknet.labels")
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")

@@ -7,6 +7,7 @@ first three, otherwise the first. A pixel has data if one of them has, and if no
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -93,12 +94,12 @@ def raster_size(path: Path, kind: Format) -> tuple[int, int]:
 
 @contextmanager
 def _opened(path: Path, kind: Format) -> Iterator[DatasetReader]:
-    """Open a file with the driver of its format, without warnings."""
+    """Open a file with the driver of its format, without warnings. Some threads of GDAL print past rasterio's log."""
     import rasterio
     from rasterio.errors import RasterioError
 
     try:
-        with UNDISTURBED, rasterio.open(path, driver=kind.driver) as source:
+        with UNDISTURBED, rasterio.Env(CPL_LOG=os.devnull), rasterio.open(path, driver=kind.driver) as source:
             yield source
     except (RasterioError, ValueError, OverflowError) as error:
         reason = error.__cause__ or error  # "Read failed. See previous exception for details."

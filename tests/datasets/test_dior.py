@@ -1,10 +1,14 @@
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from earthinstruct.datasets import dataset_sources, load_dataset, prepare_dior
+from earthinstruct.datasets.samrs import parse_samrs
 from earthinstruct.errors import DataError, UnknownNameError
 
 from .fake_dior import make_dior, make_samrs, xml
@@ -173,3 +177,24 @@ def test_a_malicious_object_is_never_made(tmp_path):
     with pytest.raises(DataError, match="it was refused, and nothing was executed"):
         prepare_dior(root, masks=masks)
     assert not (tmp_path / "pwned").exists()
+
+
+NUMBERS = st.one_of(st.floats(), st.integers(), st.just(10**400), st.text(max_size=3), st.none(), st.booleans())
+MASKS = st.fixed_dictionaries(
+    {"size": st.lists(NUMBERS, max_size=3), "counts": st.text(max_size=6) | st.binary(max_size=6)}
+)
+OBJECTS = st.fixed_dictionaries(
+    {"category": st.just("ship") | NUMBERS, "bbox": st.lists(NUMBERS, max_size=5) | NUMBERS, "mask": MASKS | NUMBERS}
+)
+
+
+@settings(max_examples=100)
+@given(st.lists(OBJECTS, max_size=3).map(pickle.dumps) | st.binary(max_size=40))
+@example(pickle.dumps([{"category": "ship", "bbox": [10**400, 0, 1, 1], "mask": {"size": [1, 1], "counts": "01"}}]))
+def test_a_mask_file_is_read_or_refused(content):
+    try:
+        objects = parse_samrs(content, Path("masks.pkl"))
+    except DataError as error:
+        assert "masks.pkl" in str(error)
+    else:
+        assert all(len(one.corners) == 4 for one in objects)

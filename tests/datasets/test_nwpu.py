@@ -1,9 +1,13 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from earthinstruct.datasets import load_dataset, prepare_nwpu
+from earthinstruct.datasets.nwpu import parse_text
 from earthinstruct.errors import DataError
 
 from .fake_nwpu import make_nwpu, reannotation
@@ -21,6 +25,29 @@ def test_the_text_files_are_read_as_they_are(tmp_path):
     assert names == ["airplane", "vehicle", "baseball_field"]
     assert dataset.annotations.boxes.tolist() == [[1, 1, 3, 4], [2, 3, 5, 5], [0, 0, 8, 8]]
     assert dataset.read_image(1).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_text_files_may_have_a_byte_order_mark(tmp_path, encoding):
+    root = make_nwpu(tmp_path)
+    for path in (root / "ground truth").glob("*.txt"):
+        path.write_text(path.read_text(), encoding=encoding)
+    assert sum(prepare_nwpu(root).counts.values()) == 3
+
+
+PARTS = ["(1,2)", "(3,4)", "( 7 , 8 )", "(1e999,2)", "(-1,2)", "(a,b)", ",", "1", "11", "0", "9" * 400, "\n", "\ufeff"]
+
+
+@settings(max_examples=50)
+@given(st.lists(st.sampled_from(PARTS), max_size=12).map("".join).map(str.encode) | st.binary(max_size=40))
+@example(b"(1,2),(3,4),1\n")
+def test_a_text_file_is_read_or_refused(content):
+    try:
+        objects = parse_text(content, Path("001.txt"))
+    except DataError as error:
+        assert "001.txt" in str(error)
+    else:
+        assert len(objects) <= len(content.splitlines())
 
 
 @pytest.mark.parametrize(("gt_boxes", "box"), [("annotated", [1, 1, 4, 4]), ("mask", [1, 1, 3, 4])])

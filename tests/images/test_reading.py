@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from earthinstruct import Prediction, evaluate, predict
 from earthinstruct.errors import DataError
@@ -122,4 +123,25 @@ def test_without_rasterio_pixels_are_the_same_or_the_extra_is_named(files, name,
     else:
         with pytest.raises(DataError, match=r"needs rasterio.*: pip install 'earthinstruct\[geo\]'"):
             read_raster(path)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.jp2", "a.png", "a.jpg"])
+def test_a_damaged_file_is_read_or_refused_and_nothing_is_printed(tmp_path, capfd, name):
+    pytest.importorskip("rasterio")
+    whole = tmp_path / name
+    Image.fromarray(np.arange(64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)).save(whole)
+    content = whole.read_bytes()
+    cut = [content[: len(content) * part // 8] for part in range(8)]
+    spoiled = [content[:at] + b"\xff\xff" + content[at + 2 :] for at in range(4, 160, 6)]
+    refused = 0
+    for i, damaged in enumerate([*cut, *spoiled]):
+        path = tmp_path / f"{i}_{name}"
+        path.write_bytes(damaged)
+        try:
+            read_raster(path)
+        except DataError as error:
+            assert path.name in str(error)
+            refused += 1
+    assert refused >= 4
     assert capfd.readouterr() == ("", "")
