@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from earthinstruct.datasets import load_dataset, prepare_nwpu
@@ -38,7 +38,6 @@ def test_text_files_may_have_a_byte_order_mark(tmp_path, encoding):
 PARTS = ["(1,2)", "(3,4)", "( 7 , 8 )", "(1e999,2)", "(-1,2)", "(a,b)", ",", "1", "11", "0", "9" * 400, "\n", "\ufeff"]
 
 
-@settings(max_examples=50)
 @given(st.lists(st.sampled_from(PARTS), max_size=12).map("".join).map(str.encode) | st.binary(max_size=40))
 @example(b"(1,2),(3,4),1\n")
 def test_a_text_file_is_read_or_refused(content):
