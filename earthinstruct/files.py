@@ -35,9 +35,15 @@ _MARKS = (  # the marks of UTF-32 begin like those of UTF-16
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_OF_MACOS = "__MACOSX"  # a folder that macOS adds to archives
 _GZIP = b"\x1f\x8b"
 _MOST_UNPACKED = 1 << 32  # bytes; a few kilobytes of gzip could fill the memory otherwise
 _SHOWN = 60  # characters of a value in an error
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a path, relative to the folder that is searched, is hidden, such as the `._a.txt` that macOS writes."""
+    return any(part.startswith(".") or part == _OF_MACOS for part in path.parts)
 
 
 def read_bytes(path: Path, what: str) -> bytes:

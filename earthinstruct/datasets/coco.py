@@ -274,7 +274,7 @@ class _Columns:
         return AnnotationMasks(side.whole, np.frombuffer(side.several, dtype=np.int64), side.first)
 
     def ignored_objects(self) -> IgnoredObjects | None:
-        """The ignored annotations; None if there are none."""
+        """The ignored annotations, or None."""
         side = self.ignored
         if not side.image:
             return None

@@ -109,7 +109,7 @@ class Dataset:
         label_map: the default label map for free labels; None: only `exact`.
         origin: where the dataset was loaded from; None if it was made in memory.
         image_options: how its image files become 8-bit RGB.
-        ignored: annotations that are neither found nor missed; None if there are none.
+        ignored: annotations that are neither found nor missed, or None.
         notes: sentences on ignored objects and on what was left out.
         valid: which annotations of the file were not left out, in its order; None if unknown.
     """
@@ -138,7 +138,7 @@ class Dataset:
     def without_truth(self) -> Dataset:
         """Remove the ground truth, and keep images and categories, which a method may see."""
         none = self.annotations.take(np.zeros(0, dtype=np.int64))
-        return replace(self, annotations=none, masks=None, ignored=None)
+        return replace(self, annotations=none, masks=None, ignored=None, notes=(), valid=None)
 
     def noting(self, *notes: str) -> Dataset:
         """Add notes."""

@@ -165,7 +165,7 @@ def _stems(content: bytes, path: Path) -> list[str]:
 
 
 def _picture(folder: Path, stem: str) -> Path:
-    """The image of a name in a split list; if there is none, the path that it should have."""
+    """The image file of a name in a split list. Without such a file, the path where it should be."""
     names = (folder / f"{stem}{suffix}" for suffix in _SUFFIXES)
     return next((path for path in names if path.is_file()), folder / f"{stem}.jpg")
 

@@ -88,7 +88,7 @@ def prepare_nwpu(
 
 
 def _published(images: list[TrueImage], notes: list[str]) -> tuple[int, ...]:
-    """The published counts: those of the text files in circulation if they agree, otherwise those of the readme."""
+    """The published counts of each category: the readme's, or those of all copies of the text files if these fit."""
     counts = Counter(item.category for image in images for item in image.objects)
     if tuple(counts[name] for name in NWPU.categories) != _CIRCULATING:
         return _OFFICIAL

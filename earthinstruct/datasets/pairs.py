@@ -7,16 +7,11 @@ from pathlib import Path
 
 from earthinstruct.datasets.ground_truth import TrueImage, TrueObject
 from earthinstruct.errors import DataError
+from earthinstruct.files import is_hidden
 from earthinstruct.images import image_size, images_below
 
 Size = tuple[int, int]  # width, height
 _SHOWN = 5
-_FOREIGN = "__MACOSX"  # folder that macOS adds to archives
-
-
-def is_hidden(path: Path) -> bool:
-    """Whether a relative path is hidden, such as the `._a.txt` that macOS writes."""
-    return any(part.startswith(".") or part == _FOREIGN for part in path.parts)
 
 
 def annotation_files(folder: Path, suffix: str) -> dict[Path, Path]:

@@ -24,6 +24,7 @@ _LEAST_AGREEMENT = 0.1  # IoU of a box with the bounding box of its mask; 0.5 if
 _FITS = 0.8  # IoU above which another reading of the numbers fits the mask
 _SUSPECT, _PLAUSIBLE = 0.25, 0.95  # shares of all boxes that leave their image, and that fit if read in another way
 _LEAST_LEAVING = 10
+_CORNERS = "x1, y1, x2, y2"
 _SWAPPED = "with swapped corners: the second one is not below and to the right of the first"
 _NO_PIXEL = "whose mask has no pixel"
 _FORMS = {
@@ -123,7 +124,9 @@ class Rules:
         """
         n, leaving = self.n_objects, self._leaving
         for name, fitting in self._fitting.items():
-            least = 1 if "2" in name else _LEAST_LEAVING  # corners fit by chance less often than the other readings
+            least = (
+                1 if name == _CORNERS else _LEAST_LEAVING
+            )  # corners fit by chance less often than the other readings
             if leaving >= max(_SUSPECT * n, least) and fitting >= _PLAUSIBLE * n:
                 raise DataError(
                     f"{self.source}: {leaving} of {n} boxes leave their image (first: {self._first_leaving}), and "
@@ -162,13 +165,13 @@ def _readings(boxes: NDArray[np.float64], sizes: NDArray[np.float64], form: Form
         other = {"x, y, width, height": (x, y, x + width, y + height)}
     elif form == "xywh":
         other = {
-            "x1, y1, x2, y2": (x, y, width - x, height - y),
+            _CORNERS: (x, y, width - x, height - y),
             "centre x, centre y, width, height": (x - width / 2, y - height / 2, width, height),
         }
     else:
         across, down = x + width / 2, y + height / 2
         other = {
-            "x1, y1, x2, y2": (across, down, width - across, height - down),
+            _CORNERS: (across, down, width - across, height - down),
             "x, y, width, height": (across, down, width, height),
         }
     stacked = {name: np.stack(columns, axis=1) for name, columns in other.items()}

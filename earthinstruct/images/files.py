@@ -10,8 +10,8 @@ from earthinstruct.files import read_bytes
 from earthinstruct.regions import MOST_PIXELS
 
 IMAGE_SUFFIXES = (
-    *(".bmp", ".gif", ".img", ".j2k", ".jp2", ".jpeg", ".jpg", ".jpx", ".png", ".tif", ".tiff", ".vrt", ".webp"),
-)
+    ".bmp", ".gif", ".img", ".j2k", ".jp2", ".jpeg", ".jpg", ".jpx", ".png", ".tif", ".tiff", ".vrt", ".webp",
+)  # fmt: skip
 CUT = "cut it first, for example with gdal_translate -srcwin"
 _HEAD = 32  # bytes that tell the format
 _DEPTH_OF_PNG = 24  # the byte with the bits of a channel

@@ -54,7 +54,7 @@ class Raster:
 
     Attributes:
         pixels: uint8 RGB (height, width, 3); pixels without data are black.
-        valid: bool (height, width): the pixels with data; None: all of them.
+        valid: bool (height, width), which pixels have data; None if all have.
         place: its georeference, or None.
         no_place_reason: why `place` is None; None if it is not.
         notes: how the pixels differ from the stored ones; empty if they do not.

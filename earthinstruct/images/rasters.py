@@ -72,7 +72,7 @@ def read_raster_file(path: Path, kind: Format, options: ImageOptions) -> Raster:
 
 
 def read_beside(path: Path, kind: Format) -> tuple[NDArray[np.bool_] | None, Place | None, str | None]:
-    """What the files beside a picture say: which pixels have data (None: all), its place, and why it has none.
+    """Read the files beside a picture: which pixels have data (None if all have), its place, or why it has no place.
 
     Raises:
         DataError: the files are damaged.

@@ -39,7 +39,7 @@ class InFileOrder:
     ) -> InFileOrder:
         """Match the `kept` predictions as COCO does: the first `cap` of each image and category, in file order.
 
-        Unmatched predictions on ignored objects do not enter.
+        Unmatched predictions on ignored objects do not enter. `on_ignored` and `kept` are bool (predictions,).
         """
         entering = np.flatnonzero(kept & (predictions.category >= 0))
         cell = predictions.image[entering] * n_categories + predictions.category[entering]

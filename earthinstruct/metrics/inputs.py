@@ -35,7 +35,7 @@ class Truth:
         groups: group -> its categories; the headline scores are means over the group `all`.
         instances: the ground-truth objects; their category is an index into `categories`.
         no_masks_reason: why `instances` has no masks; None if it has.
-        ignored: the ignored objects, with masks if `instances` has; None if there are none.
+        ignored: the ignored objects, with masks if `instances` has masks; or None.
     """
 
     images: tuple[ImageId, ...]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError
-from earthinstruct.files import read_json
+from earthinstruct.files import is_hidden, read_json
 from earthinstruct.predictions.image_names import ImageNames
 from earthinstruct.regions import ImageId
 from earthinstruct.tasks import forms
@@ -39,7 +39,7 @@ def read_count_files(folder: Path) -> dict[str, dict[str, int]]:
     paths = [
         path
         for path in sorted(folder.rglob("*"))
-        if _SUFFIX.search(path.name) and path.is_file() and not hidden(path, folder)
+        if _SUFFIX.search(path.name) and path.is_file() and not is_hidden(path.relative_to(folder))
     ]
     if not paths:
         raise DataError(
@@ -52,11 +52,6 @@ def read_count_files(folder: Path) -> dict[str, dict[str, int]]:
         if files.setdefault(name, path) != path:
             raise DataError(f"count files {files[name]} and {path} are for the same image; keep one")
     return {name: _counts(path) for name, path in files.items()}
-
-
-def hidden(path: Path, folder: Path) -> bool:
-    """Whether a file is hidden below a folder, like the `._a.json` that macOS writes beside `a.json` in archives."""
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _counts(path: Path) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from earthinstruct.results import SCHEMA_VERSION, TALLIES_FILE, DatasetInfo, Met
 from earthinstruct.tasks import Task
 
 Progress = Callable[[Task, int, int, int], None]  # task, images done, total images, images failed
-_IMAGE_OPTIONS = ("bands", "stretch", "nodata")
 _LONGEST_NAME = 60  # characters of at most 4 bytes; file systems allow 255 bytes
 
 
@@ -198,12 +198,13 @@ def read_manifest(path: Path) -> Manifest:
 
 def _differences(old: Manifest, new: Manifest) -> list[str]:
     """Describe the differences between two manifests. Packages, device and notes may differ."""
+    options = asdict(new.task.images)
     pairs: dict[str, tuple[Any, Any]] = {
         "task": (old.task.name, new.task.name),
         "dataset annotations": (old.task.dataset.annotations_sha256, new.task.dataset.annotations_sha256),
         "task version": (old.task.version, new.task.version),
         "instruction": (old.task.instruction_sha256, new.task.instruction_sha256),
-        **{f"--{name}": (getattr(old.task.images, name), getattr(new.task.images, name)) for name in _IMAGE_OPTIONS},
+        **{f"--{name}": (value, options[name]) for name, value in asdict(old.task.images).items()},
         "method": (old.method.name, new.method.name),  # two names may lead to the same folder
         "method version": (old.method.version, new.method.version),
         "weights": (old.method.weights, new.method.weights),

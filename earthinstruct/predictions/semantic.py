@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import ContractError, DataError
-from earthinstruct.files import read_json
+from earthinstruct.files import is_hidden, read_json
 from earthinstruct.images import open_image
-from earthinstruct.predictions.count_files import hidden
 from earthinstruct.predictions.file import Record
 from earthinstruct.predictions.image_names import ImageNames
 from earthinstruct.regions import ImageId, check_rle, decode_mask, encode_mask
@@ -128,7 +127,9 @@ _NOTHING = -1  # the class number of pixels outside all regions, in a map drawn 
 def _maps(path: Path) -> dict[str, tuple[str, Callable[[tuple[int, int]], NDArray[np.integer]]]]:
     """List the maps: name of the image -> the place of the map for errors, and a function that reads one of a size."""
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() == ".png" and not hidden(file, path))
+        files = sorted(
+            file for file in path.rglob("*") if file.suffix.lower() == ".png" and not is_hidden(file.relative_to(path))
+        )
         if not files:
             raise DataError(f"{path} has no semantic maps; expected `<image name>.png`, class numbers in one channel")
         return {file.relative_to(path).as_posix(): (str(file), partial(_read_map, file)) for file in files}

@@ -61,8 +61,8 @@ class Machine(Shown):
         earthinstruct: the version of this package.
         python: the version of Python.
         platform: the operating system and the processor.
-        torch: the version of the torch that methods would import; None: there is none.
-        torch_problem: why there is none, or None.
+        torch: the version of torch, or None.
+        torch_problem: why torch cannot be imported, or None.
         devices: what models can run on.
         folders: folders that fill up over time.
         problems: why a plug-in cannot name its folder.
@@ -129,7 +129,7 @@ def doctor(*, data: Path | str | None = None) -> Machine:
 
 
 def torch_and_devices() -> tuple[str | None, str | None, list[Device]]:
-    """The version of torch, why there is none, and the devices that it finds; importing it takes seconds."""
+    """The version of torch, or why it cannot be imported, and the devices that it finds. Importing it takes seconds."""
     processors = Device("cpu", f"{os.cpu_count() or 1} processors")
     try:
         import torch

@@ -23,6 +23,7 @@ from earthinstruct.predictions import (
     prediction_files,
     read_manifest,
     read_predictions,
+    read_semantic_maps,
     task_info,
 )
 from earthinstruct.regions import ImageId
@@ -216,8 +217,6 @@ class _Given:
     def records(self, dataset: Dataset) -> Mapping[ImageId, Record]:
         """Read the predictions: image -> record."""
         if self.classes is not None:
-            from earthinstruct.predictions import read_semantic_maps  # loads scipy.ndimage, 17 MB
-
             return read_semantic_maps(self.path, dataset, self.classes, self.min_area)
         return read_predictions(self.path, dataset, **self.added)
 

@@ -13,7 +13,7 @@ from earthinstruct.errors import DataError
 from earthinstruct.images import images_below, read_raster
 
 
-class ImageNames:
+class RecordedImages:
     """The names of the images in a folder, by their pixels.
 
     Args:
@@ -56,7 +56,7 @@ class ImageNames:
         return names
 
 
-image_names = cache(ImageNames)  # a folder is read once for all parts
+recorded_images = cache(RecordedImages)  # a folder is read once for all parts
 
 
 def fingerprint(image: NDArray[np.uint8]) -> str:

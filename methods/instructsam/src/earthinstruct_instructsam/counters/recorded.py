@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from earthinstruct_models.fingerprints import image_names
+from earthinstruct_models.fingerprints import recorded_images
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction
@@ -33,7 +33,7 @@ class RecordedCounter:
         self.folder = Path(counts)
         if not self.folder.is_dir():
             raise DataError(f"recorded counts {self.folder} is not a folder")
-        self._names = image_names(Path(images).resolve())
+        self._names = recorded_images(Path(images).resolve())
         self._answers: dict[str, dict[str, dict[str, int]]] = {}
 
     def count(self, image: NDArray[np.uint8], instruction: Instruction) -> Answer:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from earthinstruct.contract import Proposals
 from earthinstruct.errors import DataError
 from earthinstruct.predictions import read_proposal_file
-from earthinstruct_models.fingerprints import image_names
+from earthinstruct_models.fingerprints import recorded_images
 
 
 class RecordedProposer:
@@ -27,7 +27,7 @@ class RecordedProposer:
 
     def __init__(self, proposals: Path | str, images: Path | str) -> None:
         self.path = Path(proposals)
-        self._names = image_names(Path(images).resolve())
+        self._names = recorded_images(Path(images).resolve())
         self._records = {Path(name).stem: record for name, record in read_proposal_file(self.path).items()}
 
     def propose(self, image: NDArray[np.uint8]) -> Proposals:
