@@ -15,7 +15,7 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "predictions",
         type=Path,
-        help="predictions.jsonl (or .jsonl.zst), a run folder or a folder of shards (predictions-*.jsonl[.zst]), "
+        help="predictions.jsonl (or .jsonl.zst, .jsonl.gz), a run folder or a folder of shards (predictions-*.jsonl), "
         "a COCO results file (.json), a folder of count files, or with --classes semantic maps",
     )
     options.add_dataset(parser)

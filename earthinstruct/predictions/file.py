@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import hashlib
+import json
 import tempfile
 import weakref
+import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -120,18 +124,18 @@ def prediction_files(path: Path) -> list[Path]:
     """List the predictions files at a path, in alphabetical order; empty if the path has another format.
 
     Args:
-        path: a file `*.jsonl` or `*.jsonl.zst`, or a folder with either `predictions.jsonl` or shards
-            `predictions-*.jsonl`. Each file may be compressed, with `.zst` after its name.
+        path: a file `*.jsonl`, or a folder with either `predictions.jsonl` or shards `predictions-*.jsonl`. Each file
+            may be compressed, with `.zst` or `.gz` after its name.
 
     Raises:
         DataError: the folder has both `predictions.jsonl` and shards, or a file with and without compression.
     """
     if not path.is_dir():
-        return [path] if path.name.endswith((".jsonl", f".jsonl{_COMPRESSED}")) else []
+        return [path] if path.name.endswith(_SUFFIXES) else []
     files = sorted({*path.glob("predictions.jsonl*"), *path.glob("predictions-*.jsonl*")})
-    files = [file for file in files if file.name.endswith((".jsonl", f".jsonl{_COMPRESSED}"))]
-    stems = [file.name.removesuffix(_COMPRESSED) for file in files]
-    if len(set(stems)) < len(stems) or ("predictions.jsonl" in stems and len(stems) > 1):
+    files = [file for file in files if file.name.endswith(_SUFFIXES)]
+    stems = [file.name.partition(".jsonl")[0] for file in files]
+    if len(set(stems)) < len(stems) or ("predictions" in stems and len(stems) > 1):
         raise DataError(
             f"{path} holds {', '.join(file.name for file in files)}; expected either predictions.jsonl or shards "
             "predictions-*.jsonl, each either compressed or not"
@@ -152,14 +156,19 @@ def _content(path: Path) -> Iterator[bytes]:
     """Read a predictions file in pieces, decompressed.
 
     Raises:
-        DataError: the file cannot be read, or is a damaged or incomplete Zstandard file.
+        DataError: the file cannot be read, or is a damaged or incomplete compressed file.
     """
     try:
         with path.open("rb") as file:
-            if path.suffix == _COMPRESSED:
+            if path.suffix == ".zst":
                 yield from _decompressed(iter(partial(file.read, _PIECE), b""), path)
+            elif path.suffix == ".gz":
+                with gzip.GzipFile(fileobj=file) as unpacked:
+                    yield from iter(partial(unpacked.read, _BUFFER), b"")
             else:
                 yield from iter(partial(file.read, _BUFFER), b"")
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"predictions {path} cannot be decompressed: {error}; copy it again") from error
     except OSError as error:
         raise DataError(f"predictions {path} cannot be read: {error.strerror}") from error
 
@@ -183,10 +192,26 @@ def _decompressed(pieces: Iterator[bytes], path: Path) -> Iterator[bytes]:
         raise DataError(f"predictions {path} cannot be decompressed: the file is incomplete; copy it again")
 
 
+def _in_utf8(pieces: Iterator[bytes], path: Path) -> Iterator[bytes]:
+    """Convert text in any Unicode encoding, with or without a byte order mark, to UTF-8.
+
+    Raises:
+        DataError: the text has another encoding.
+    """
+    pieces = filter(None, pieces)
+    first = next(pieces, b"")
+    encoding = json.detect_encoding(first)
+    try:
+        for text in codecs.iterdecode(chain([first], pieces), encoding, errors="surrogatepass"):
+            yield text.encode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise DataError(f"predictions {path} are not {encoding.upper()}: {error.reason}; save them as UTF-8") from error
+
+
 class StoredRecords(Mapping[ImageId, Record]):
     """The records in predictions files: image -> record. Only their places are in memory; a record is read on access.
 
-    A compressed file is first decompressed into a temporary file.
+    A file that is compressed, or not in UTF-8, is first converted into a temporary file.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
@@ -204,13 +229,8 @@ class StoredRecords(Mapping[ImageId, Record]):
             self._index(number, path)
 
     def _index(self, number: int, path: Path) -> None:
-        try:
-            stored = tempfile.TemporaryFile() if path.suffix == _COMPRESSED else path.open("rb")  # noqa: SIM115
-        except OSError as error:
-            raise DataError(f"predictions {path} cannot be read: {error.strerror}") from error
+        stored = _opened(path)
         self._opened.append(stored)
-        if path.suffix == _COMPRESSED:
-            _fill(stored, path)
         for line in _lines(stored, path, unended=True):
             if line.image_id in self._row:
                 raise DataError(
@@ -245,16 +265,26 @@ class StoredRecords(Mapping[ImageId, Record]):
         return len(self._row)
 
 
-def _fill(stored: BinaryIO, path: Path) -> None:
-    """Decompress a file into a temporary file."""
+def _opened(path: Path) -> BinaryIO:
+    """Open a predictions file, or a temporary copy of it: decompressed, in UTF-8."""
     try:
-        stored.writelines(_content(path))
-        stored.seek(0)
+        file = path.open("rb")
+        if path.suffix not in _COMPRESSED and json.detect_encoding(file.read(4)).startswith("utf-8"):
+            file.seek(0)
+            return file
+        file.close()
+    except OSError as error:
+        raise DataError(f"predictions {path} cannot be read: {error.strerror}") from error
+    try:
+        copy = tempfile.TemporaryFile()  # noqa: SIM115
+        copy.writelines(_in_utf8(_content(path), path))
+        copy.seek(0)
     except OSError as error:
         raise DataError(
             f"predictions {path} cannot be decompressed into a temporary file in {tempfile.gettempdir()}: "
             f"{error.strerror}; make room there, or set TMPDIR to another folder"
         ) from error
+    return copy
 
 
 def _close(files: Sequence[BinaryIO]) -> None:
@@ -360,7 +390,8 @@ def _problem(path: Path, line_number: int) -> str:
     return f"{path}, line {line_number}: {{error}}; expected one prediction as a JSON object"
 
 
-_COMPRESSED = ".zst"
+_COMPRESSED = (".zst", ".gz")
+_SUFFIXES = (".jsonl", *(f".jsonl{suffix}" for suffix in _COMPRESSED))
 _BUFFER = 1 << 20
 _PIECE = 1 << 10  # compressed bytes read at once; small, because they may expand to much more
 _LARGEST_WINDOW = 1 << 27  # bytes; the default limit of the program zstd

@@ -1,7 +1,9 @@
 import codecs
+import gzip
 import hashlib
 import json
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -211,6 +213,30 @@ def test_shards_score_as_the_whole(tmp_path: Path, dataset: Dataset) -> None:
     assert results[0].predictions == results[1].predictions
 
 
+@pytest.mark.parametrize(
+    ("name", "encode"),
+    [
+        ("theirs.jsonl", lambda text: text.encode("utf-8-sig")),
+        ("theirs.jsonl", lambda text: text.encode("utf-16")),
+        ("theirs.jsonl", lambda text: text.encode("utf-16-le")),
+        ("theirs.jsonl", lambda text: text.encode("utf-32")),
+        ("theirs.jsonl.gz", lambda text: gzip.compress(text.encode(), mtime=0)),
+        ("theirs.jsonl.gz", lambda text: gzip.compress(text.encode("utf-16"), mtime=0)),
+        ("theirs.jsonl.zst", lambda text: zstandard.compress(text.encode("utf-16"))),
+    ],
+    ids=["mark", "utf16", "utf16le", "utf32", "gzip", "gzip of utf16", "zstd of utf16"],
+)
+def test_lines_in_any_encoding_score_the_same(
+    tmp_path: Path, dataset: Dataset, name: str, encode: Callable[[str], bytes]
+) -> None:
+    stored(tmp_path / "whole")
+    text = (tmp_path / "whole" / "predictions.jsonl").read_text(encoding="utf-8")
+    (tmp_path / name).write_bytes(encode(text))
+    paths = (tmp_path / "whole", tmp_path / name)
+    results = [score(path, dataset, "open_vocabulary", sweep=True, resamples=20) for path in paths]
+    assert as_json(results[0].metrics) == as_json(results[1].metrics)
+
+
 def test_records_are_read_when_asked_for(tmp_path: Path, dataset: Dataset) -> None:
     stored(tmp_path / "shards", compressed=True)
     records = read_predictions(tmp_path / "shards", dataset)
@@ -266,6 +292,9 @@ def test_a_full_temporary_folder_is_named(tmp_path: Path, dataset: Dataset, monk
     [
         ("predictions-0.jsonl.zst", b"no frame", "predictions-0.jsonl.zst cannot be decompressed"),
         ("predictions-0.jsonl.zst", zstandard.compress(b"x" * 1000)[:-8], "predictions-0.jsonl.zst"),
+        ("predictions-0.jsonl.gz", b"no gzip", r"predictions-0.jsonl.gz cannot be decompressed: .*; copy it again"),
+        ("predictions-0.jsonl.gz", gzip.compress(b"x" * 1000, mtime=0)[:-8], "cannot be decompressed: .*; copy it"),
+        ("predictions-0.jsonl", "ship".encode("utf-16")[:-1], "predictions-0.jsonl are not UTF-16: truncated data"),
         ("predictions-0.jsonl.zst", frame(1, window=28), "cannot be decompressed: .*requires too much memory"),
         ("predictions-1.jsonl", b'{"image_id": 0}\n', r"predictions-1.jsonl, line 1: image 0 has two predictions"),
         ("predictions-0.jsonl.zst", zstandard.compress(b"{}\n"), "expected either"),
@@ -276,7 +305,7 @@ def test_a_full_temporary_folder_is_named(tmp_path: Path, dataset: Dataset, monk
 def test_broken_shards(tmp_path: Path, dataset: Dataset, name: str, content: bytes, problem: str) -> None:
     folder = tmp_path / "shards"
     folder.mkdir()
-    if "zst" not in name or problem == "expected either":
+    if not name.startswith("predictions-0") or problem == "expected either":
         (folder / "predictions-0.jsonl").write_bytes(b'{"image_id": 0}\n')
     (folder / name).write_bytes(content)
     with pytest.raises(DataError, match=problem):
