@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from earthinstruct.datasets import dataset_sources, load_dataset, prepare_dior
@@ -197,3 +197,29 @@ def test_a_mask_file_is_read_or_refused(content):
         assert "masks.pkl" in str(error)
     else:
         assert all(len(one.corners) == 4 for one in objects)
+
+
+XML = st.sampled_from(
+    ["<object>", "</object>", "<bndbox>", "</bndbox>", "<name>ship</name>", "<size>", "x", "&", "<pose>Left</pose>"]
+)
+CORNERS = st.sampled_from(["xmin", "ymin", "xmax", "ymax"]).flatmap(
+    lambda name: NUMBERS.map(lambda value: f"<{name}>{value}</{name}>")
+)
+
+
+def box_of(corners: str) -> str:
+    return f"<object><name>ship</name><bndbox>{corners}</bndbox></object>"
+
+
+@settings(max_examples=settings().max_examples // 5)
+@given(st.lists(XML | CORNERS).map("".join) | st.lists(CORNERS, min_size=4, max_size=5).map("".join).map(box_of))
+def test_any_xml_is_prepared_or_refused(tmp_path_factory, content):
+    root = make_dior(tmp_path_factory.mktemp("fuzz") / "dior")
+    file = root / "Annotations" / "Horizontal Bounding Boxes" / "00012.xml"
+    file.write_text(f"<annotation>{content}</annotation>", encoding="utf-8", errors="surrogatepass")
+    try:
+        prepare_dior(root)
+    except DataError as error:
+        assert str(root) in str(error)
+    else:
+        assert (load_dataset("dior", root).annotations.boxes[:, 2:] > 0).all()
