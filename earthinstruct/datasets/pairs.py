@@ -118,7 +118,7 @@ def pictures_below(
 def _pictures(root: Path) -> list[Path]:
     if not root.is_dir():
         raise DataError(f"image folder {root} does not exist; give the folder of the images with --images DIR")
-    pictures = [picture for picture in images_below(root) if not is_hidden(picture.relative_to(root))]
+    pictures = images_below(root)
     if not pictures:
         raise DataError(f"image folder {root} has no images; give the folder of the images with --images DIR")
     by_name: dict[Path, Path] = {}

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from earthinstruct.errors import DataError
-from earthinstruct.files import read_bytes
+from earthinstruct.files import is_hidden, read_bytes
 from earthinstruct.regions import MOST_PIXELS
 
 IMAGE_SUFFIXES = (
-    ".bmp", ".gif", ".img", ".j2k", ".jp2", ".jpeg", ".jpg", ".jpx", ".png", ".tif", ".tiff", ".vrt", ".webp",
+    ".bmp", ".gif", ".img", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jpx", ".png", ".tif", ".tiff", ".webp",
+)  # fmt: skip
+_OTHER_SUFFIXES = (  # of formats that are not read: found in folders all the same, so that they are refused in words
+    ".avif", ".ecw", ".hdf", ".heic", ".jxl", ".nc", ".nitf", ".ntf", ".pgm", ".ppm", ".psd", ".sid", ".tga", ".vrt",
 )  # fmt: skip
 CUT = "cut it first, for example with gdal_translate -srcwin"
 _HEAD = 32  # bytes that tell the format
@@ -116,7 +119,7 @@ def marks_nodata(sidecar: Path) -> bool:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """List the image files in a folder and its subfolders, sorted, without hidden ones.
+    """List the image files in a folder and its subfolders, sorted, without hidden ones; also those of other formats.
 
     Raises:
         DataError: a file name is not UTF-8, so that it cannot be written to JSON.
@@ -124,9 +127,9 @@ def images_below(folder: Path) -> list[Path]:
     found = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        if path.suffix.lower() in (*IMAGE_SUFFIXES, *_OTHER_SUFFIXES)
         and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not is_hidden(path.relative_to(folder))
     )
     for path in found:
         if any("\ud800" <= character <= "\udfff" for character in str(path)):  # Python's escapes of undecodable bytes

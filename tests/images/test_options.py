@@ -197,10 +197,28 @@ def test_the_limit_of_pillow_does_not_hold_and_is_left_as_it_was(tmp_path, monke
 
 
 def test_no_image_of_a_folder_is_left_out_for_its_suffix(tmp_path):
-    names = [
-        f"a.{suffix}" for suffix in ("JP2", "TIF", "bmp", "gif", "img", "jpeg", "jpg", "png", "tiff", "vrt", "webp")
+    suffixes = [
+        "JP2",
+        "TIF",
+        "bmp",
+        "ecw",
+        "gif",
+        "heic",
+        "img",
+        "jfif",
+        "jpeg",
+        "jpg",
+        "jxl",
+        "nc",
+        "ntf",
+        "png",
+        "tiff",
+        "vrt",
+        "webp",
     ]
-    for name in (*names, "._a.jpg", "notes.txt"):
+    names = [f"a.{suffix}" for suffix in suffixes]
+    (tmp_path / "__MACOSX").mkdir()
+    for name in (*names, "._a.jpg", "__MACOSX/a.jpg", "notes.txt"):
         (tmp_path / name).touch()
     assert [path.name for path in images_below(tmp_path)] == names
 
