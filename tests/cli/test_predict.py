@@ -141,6 +141,25 @@ def test_geojson_lands_on_the_objects(call, bright, tmp_path, method_class, tile
     assert (tmp_path / "out" / "ships.png").stat().st_size > 1000
 
 
+def test_a_real_scene_keeps_its_place(call, bright, tmp_path, reference):
+    scene = reference / "neon" / "OSBS_029.tif"
+    files = ("--save", "a.geojson", "--save", "a.coco.json")
+    code, _, _ = call("predict", "--method", f"{bright}:Boxes", "--open-ended", *files, str(scene))
+    assert code == 0
+    found = json.loads((tmp_path / "a.geojson").read_text())
+    assert found["crs"]["properties"]["name"] == "urn:ogc:def:crs:EPSG::32617"
+    with rasterio.open(scene) as file:
+        transform = file.transform
+    corners = []
+    for annotation in json.loads((tmp_path / "a.coco.json").read_text())["annotations"]:
+        x, y, width, height = annotation["bbox"]
+        corners.append([*(transform @ (x, y)), *(transform @ (x + width, y + height))])
+    rings = [np.array(feature["geometry"]["coordinates"][0]) for feature in found["features"]]
+    on_the_ground = [[*ring.min(axis=0), *ring.max(axis=0)] for ring in rings]
+    assert len(corners) > 100
+    np.testing.assert_allclose(np.array(on_the_ground)[:, [0, 3, 2, 1]], corners, atol=0.01)
+
+
 def test_a_ship_on_a_seam_is_counted_once(call, bright, tmp_path):
     pixels = np.zeros((3, 40, 60), dtype=np.uint8)
     pixels[:, 10:15, 24:40] = 255  # tiles of 32 begin at columns 0, 14 and 28
