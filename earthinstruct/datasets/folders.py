@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -244,6 +244,10 @@ def _dota(folder: Path, labels: Path, root: Path) -> _Read:
 
 def _csv(folder: Path, path: Path, root: Path) -> _Read:
     """Read a CSV file. Categories are in alphabetical order."""
-    by_name: Mapping[str, list[TrueObject]] = read_table(path)
-    images, notes = pictures_below(root, by_name, path)
+    objects, sizes = read_table(path)
+    images, notes = pictures_below(root, objects, path)
+    for image in images:
+        if image.file_name in sizes:
+            said, where = sizes[image.file_name]
+            refuse_other_size(root / image.file_name, (image.width, image.height), said, where)
     return _Read(images, _sorted_categories(images), "corners", notes)

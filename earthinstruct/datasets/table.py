@@ -13,6 +13,7 @@ from pathlib import Path
 
 from earthinstruct.datasets.coco import check_file_name
 from earthinstruct.datasets.ground_truth import TrueObject, box_of_corners
+from earthinstruct.datasets.pairs import Size
 from earthinstruct.errors import DataError
 from earthinstruct.files import read_text
 
@@ -32,12 +33,16 @@ _OTHER_NAMES = {
     "class_name": "label",
 }
 _SIZE = ("width", "height")
+_SCORES = ("score", "confidence", "conf")
 _IGNORED = ("difficult", "ignore", "iscrowd")
 _FLAGS = {"": False, "0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 
 
-def read_table(path: Path) -> dict[str, list[TrueObject]]:
-    """Read a CSV file: image -> its objects.
+def read_table(path: Path) -> tuple[dict[str, list[TrueObject]], dict[str, tuple[Size, str]]]:
+    """Read a CSV file.
+
+    Returns:
+        Image -> its objects, and for images whose size the table gives: image -> (width, height) and the line.
 
     Raises:
         DataError: a column is missing, or a line is malformed.
@@ -50,6 +55,7 @@ def read_table(path: Path) -> dict[str, list[TrueObject]]:
     rows = list(csv.reader(text.splitlines(), delimiter=delimiter))
     columns = _columns(rows[0], path)
     objects: dict[str, list[TrueObject]] = {}
+    sizes: dict[str, tuple[Size, str]] = {}
     for number, row in enumerate(rows[1:] if columns else rows, start=2 if columns else 1):
         if not any(cell.strip() for cell in row):
             continue
@@ -62,7 +68,10 @@ def read_table(path: Path) -> dict[str, list[TrueObject]]:
         found = objects.setdefault(cells["image"], [])
         if any(cells[name] for name in COLUMNS[1:]):
             found.append(_object(cells, where))
-    return objects
+        if all(cells.get(name) for name in _SIZE):
+            width, height = (_number(cells, name, where) for name in _SIZE)
+            sizes.setdefault(cells["image"], ((int(width), int(height)), where))
+    return objects, sizes
 
 
 def _columns(first: Sequence[str], path: Path) -> dict[str, int] | None:
@@ -75,7 +84,12 @@ def _columns(first: Sequence[str], path: Path) -> dict[str, int] | None:
         name = _OTHER_NAMES.get(name, name)
         if name in found and name in COLUMNS:
             raise DataError(f"{path}, line 1: two columns are {name!r}, {first[found[name]]!r} and {cell!r}; keep one")
-        if name in (*COLUMNS, *_IGNORED):
+        if name in _SCORES:
+            raise DataError(
+                f"{path}, line 1: the column {cell!r} belongs to predictions; give annotations, or remove the column "
+                "if these are annotations"
+            )
+        if name in (*COLUMNS, *_IGNORED, *_SIZE):
             found[name] = i
     missing = [name for name in COLUMNS if name not in found]
     if missing:
@@ -87,9 +101,7 @@ def _columns(first: Sequence[str], path: Path) -> dict[str, int] | None:
 
 
 def _object(cells: dict[str, str], where: str) -> TrueObject:
-    for name in COLUMNS[1:5]:
-        if not _is_number(cells[name]):
-            raise DataError(f"{where}: {name} is {cells[name]!r}; expected a number, such as 12.5")
+    corners = [_number(cells, name, where) for name in COLUMNS[1:5]]
     if not cells["label"]:
         raise DataError(
             f"{where} has no label; give one, or leave all but the image empty for an image without objects"
@@ -99,8 +111,13 @@ def _object(cells: dict[str, str], where: str) -> TrueObject:
         if cells.get(name, "").lower() not in _FLAGS:
             raise DataError(f"{where}: {name} is {cells[name]!r}; expected 0 or 1")
         ignored |= _FLAGS[cells.get(name, "").lower()]
-    corners = [float(cells[name]) for name in COLUMNS[1:5]]
     return TrueObject(cells["label"], box_of_corners(corners), ignored=ignored, place=f"{where} ({cells['label']})")
+
+
+def _number(cells: dict[str, str], name: str, where: str) -> float:
+    if not _is_number(cells[name]):
+        raise DataError(f"{where}: {name} is {cells[name]!r}; expected a number, such as 12.5")
+    return float(cells[name])
 
 
 def _is_number(text: str) -> bool:

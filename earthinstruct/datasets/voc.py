@@ -67,12 +67,12 @@ def parse_voc(content: bytes, path: Path) -> VocFile:
         raise DataError(f"{path} is not XML: {error}; save it as UTF-8") from error
     if root.tag != "annotation":
         raise DataError(f"{path} is not a VOC annotation file: its root is <{root.tag}>, expected <annotation>")
-    size = root.find("size")
+    size = _only(root, "size", str(path))
     sides = None
     if size is not None:
         sides = tuple(int(_number(size, name, f"{path}, size")) for name in ("width", "height"))
     return VocFile(
-        file_name=(root.findtext("filename") or "").strip() or None,
+        file_name=_text(root, "filename", str(path)) or None,
         size=None if sides is None or 0 in sides else (sides[0], sides[1]),
         objects=tuple(
             _object(element, f"{path}, object {number}") for number, element in enumerate(root.findall("object"), 1)
@@ -81,21 +81,34 @@ def parse_voc(content: bytes, path: Path) -> VocFile:
 
 
 def _object(element: Element, where: str) -> VocObject:
-    name = unicodedata.normalize("NFC", (element.findtext("name") or "").strip())
+    name = unicodedata.normalize("NFC", _text(element, "name", where))
     if not name:
         raise DataError(f"{where} has no <name>; give the name of its category")
-    box = element.find("bndbox")
+    where = f"{where} ({name})"
+    box = _only(element, "bndbox", where)
     if box is None:
-        raise DataError(f"{where} ({name}) has no <bndbox>; give <xmin>, <ymin>, <xmax>, <ymax> in it")
-    x1, y1, x2, y2 = (_number(box, tag, f"{where} ({name})") for tag in ("xmin", "ymin", "xmax", "ymax"))
-    difficult = (element.findtext("difficult") or "").strip().lower()
+        raise DataError(f"{where} has no <bndbox>; give <xmin>, <ymin>, <xmax>, <ymax> in it")
+    x1, y1, x2, y2 = (_number(box, tag, where) for tag in ("xmin", "ymin", "xmax", "ymax"))
+    difficult = _text(element, "difficult", where).lower()
     if difficult not in _DIFFICULT:
-        raise DataError(f"{where} ({name}): <difficult> is {difficult!r}; expected 0 or 1")
+        raise DataError(f"{where}: <difficult> is {difficult!r}; expected 0 or 1")
     return VocObject(name, (x1, y1, x2, y2), _DIFFICULT[difficult])
 
 
+def _only(element: Element, tag: str, where: str) -> Element | None:
+    found = element.findall(tag)
+    if len(found) > 1:
+        raise DataError(f"{where} has <{tag}> {len(found)} times; keep one")
+    return found[0] if found else None
+
+
+def _text(element: Element, tag: str, where: str) -> str:
+    found = _only(element, tag, where)
+    return "" if found is None else (found.text or "").strip()
+
+
 def _number(element: Element, tag: str, where: str) -> float:
-    text = (element.findtext(tag) or "").strip()
+    text = _text(element, tag, where)
     try:
         value = float(text)
     except ValueError:

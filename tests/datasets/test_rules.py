@@ -243,6 +243,15 @@ def test_a_file_without_objects_says_so(tmp_path):
         ("image,xmin,ymin,xmax,ymax,label\nz.png,1,2,20,30,ship\n", r"1 of the 1 images of .* are not in .*: z\.png"),
         ("image,xmin,ymin,xmax,ymax,label\nx\\a.png,1,2,20,30,ship\n", "line 2: file name .* has a backslash"),
         ("", "is empty; expected the columns"),
+        ("image,xmin,ymin,xmax,ymax,label,score\n", "the column 'score' belongs to predictions"),
+        (
+            "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,90,80,ship,1,2,20,30\n",
+            "line 2 says 90x80",
+        ),
+        (
+            "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,wide,80,ship,1,2,20,30\n",
+            "line 2: width is 'wide'; expected a number",
+        ),
     ],
 )
 def test_a_malformed_table_is_named(tmp_path, line, message):
@@ -250,6 +259,15 @@ def test_a_malformed_table_is_named(tmp_path, line, message):
     (tmp_path / "boxes.csv").write_text(line)
     with pytest.raises(DataError, match=message):
         load_dataset(str(tmp_path / "boxes.csv"))
+
+
+@pytest.mark.parametrize("twice", ["<name>car</name>", "<bndbox></bndbox>", "<difficult>1</difficult>"])
+def test_an_element_that_is_there_twice_is_refused(tmp_path, twice):
+    folder = as_voc(tmp_path / "mine", [GOOD])
+    file = folder / "Annotations" / "a.xml"
+    file.write_text(file.read_text().replace("</object>", f"<difficult>0</difficult>{twice}</object>"))
+    with pytest.raises(DataError, match=r"a\.xml, object 1.* has <\w+> 2 times; keep one"):
+        load_dataset(str(folder))
 
 
 @pytest.mark.parametrize(
