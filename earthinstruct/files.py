@@ -39,11 +39,22 @@ _OF_MACOS = "__MACOSX"  # a folder that macOS adds to archives
 _GZIP = b"\x1f\x8b"
 _MOST_UNPACKED = 1 << 32  # bytes; a few kilobytes of gzip could fill the memory otherwise
 _SHOWN = 60  # characters of a value in an error
+_LONGEST_NAME = 60  # characters of at most 4 bytes; file systems allow 255 bytes
 
 
 def is_hidden(path: Path) -> bool:
     """Whether a path, relative to the folder that is searched, is hidden, such as the `._a.txt` that macOS writes."""
     return any(part.startswith(".") or part == _OF_MACOS for part in path.parts)
+
+
+def plain_name(name: str) -> str:
+    """A name for a file or a folder: unsafe characters are replaced, and a long name is cut.
+
+    >>> plain_name("my method/v2")
+    'my-method-v2'
+    """
+    plain = "".join(character if character.isalnum() or character in "-_." else "-" for character in name)
+    return plain[:_LONGEST_NAME].strip(".") or "unnamed"
 
 
 def read_bytes(path: Path, what: str) -> bytes:

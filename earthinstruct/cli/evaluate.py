@@ -30,7 +30,9 @@ def register(verbs: Any) -> None:
         "--instruction-file", type=Path, metavar="FILE", help="an instruction text to use in place of ours (one task)"
     )
     options.add_images(parser)
-    parser.add_argument("--limit", type=options.at_least(1), metavar="N", help="only the first N images")
+    parser.add_argument(
+        "--limit", type=options.at_least(1), metavar="N", help="only the first N images, kept apart in <method>-limit-N"
+    )
     options.add_output(parser)
     parser.add_argument(
         "--overwrite",

@@ -13,7 +13,7 @@ import msgspec
 from earthinstruct.contract import Usage
 from earthinstruct.datasets import Dataset, Origin
 from earthinstruct.errors import DataError, EarthInstructError
-from earthinstruct.files import as_json, decode_json, read_bytes, remove_unfinished, replace_file
+from earthinstruct.files import as_json, decode_json, plain_name, read_bytes, remove_unfinished, replace_file
 from earthinstruct.metrics import Tally
 from earthinstruct.predictions.file import Record, RecordWriter, StoredRecords, sort_records, take_out_failures
 from earthinstruct.predictions.lock import folder_lock
@@ -22,7 +22,6 @@ from earthinstruct.results import SCHEMA_VERSION, TALLIES_FILE, DatasetInfo, Met
 from earthinstruct.tasks import Task
 
 Progress = Callable[[Task, int, int, int], None]  # task, images done, total images, images failed
-_LONGEST_NAME = 60  # characters of at most 4 bytes; file systems allow 255 bytes
 
 
 class Manifest(msgspec.Struct):
@@ -44,12 +43,24 @@ class Run:
     be written.
     """
 
-    def __init__(self, method: MethodInfo, task: Task, dataset: Dataset, folder: Path, limit: int | None) -> None:
+    def __init__(
+        self, method: MethodInfo, task: Task, dataset: Dataset, folder: Path, limit: int | None = None
+    ) -> None:
+        """Describe a run; nothing is written yet.
+
+        Args:
+            method: what predicts.
+            task: what it predicts.
+            dataset: the images.
+            folder: the folder of the whole run. A run of fewer images gets a folder beside it.
+            limit: only the first images; None: all.
+        """
         self.task = task
         self.dataset = dataset
-        self.folder = folder
-        self.file = folder / "predictions.jsonl"
         self.n_images = min(limit or len(dataset.images), len(dataset.images))
+        self.whole = folder
+        self.folder = folder if self.n_images == len(dataset.images) else _limited(folder, self.n_images)
+        self.file = self.folder / "predictions.jsonl"
         self.image_ids = [image.id for image in dataset.images[: self.n_images]]
         self.manifest = Manifest(SCHEMA_VERSION, task_info(task, dataset, self.n_images), method, dataset.origin)
         self.n_failed = 0
@@ -74,6 +85,8 @@ class Run:
     def begin(self, overwrite: bool) -> None:
         """Find the predictions in the folder, or remove them, and accept more.
 
+        A new folder starts with the predictions of the longest run of fewer images that only differs in its limit.
+
         Raises:
             DataError: the predictions are malformed.
         """
@@ -82,6 +95,8 @@ class Run:
                 others = (self.folder / name for name in ("run.json", "result.json", TALLIES_FILE))
                 for path in (*others, *self._predictions()):
                     path.unlink(missing_ok=True)
+            if not (overwrite or self.file.exists()):
+                self._start_from_limited()
             replace_file(self.folder / "run.json", as_json(self.manifest))
             if self.file.exists():
                 try:  # failures are removed, to be tried again, but their usage is kept
@@ -163,6 +178,18 @@ class Run:
                 "kept. Fix this, then continue with the same command without --overwrite"
             ) from error
 
+    def _start_from_limited(self) -> None:
+        """Copy the predictions of the longest shorter run that only differs in its limit, if there is one."""
+        limited = self.whole.parent.glob(f"{self.whole.name}-limit-*/{self.file.name}")
+        sizes = (int(n) for path in limited if (n := path.parent.name.rpartition("-")[2]).isdecimal())
+        for n in sorted((n for n in sizes if n < self.n_images), reverse=True):
+            shorter = _limited(self.whole, n)
+            manifest = shorter / "run.json"
+            if manifest.is_file() and not _differences(read_manifest(manifest), self.manifest):
+                with (shorter / self.file.name).open("rb") as lines:
+                    replace_file(self.file, lines)
+                return
+
     def _predictions(self) -> list[Path]:
         return list(self.folder.glob("predictions*.jsonl*"))
 
@@ -217,9 +244,13 @@ def _differences(old: Manifest, new: Manifest) -> list[str]:
 
 
 def place_of_run(output: Path, task: Task, method: str) -> Path:
-    """The folder of a run: `<output>/<task>/<method>`, with unsafe characters in the method's name replaced."""
-    plain = "".join(character if character.isalnum() or character in "-_." else "-" for character in method)
-    return output / task.name / (plain[:_LONGEST_NAME].strip(".") or "method")
+    """The folder of a whole run: `<output>/<task>/<method>`, with unsafe characters in the method's name replaced."""
+    return output / task.name / plain_name(method)
+
+
+def _limited(folder: Path, n_images: int) -> Path:
+    """The folder of a run of the first images only, beside that of the whole run."""
+    return folder.with_name(f"{folder.name}-limit-{n_images}")
 
 
 def task_info(task: Task, dataset: Dataset, n_images: int) -> TaskInfo:

@@ -117,7 +117,7 @@ def evaluate(
         nodata: the value of pixels without data, as for `predict`.
         skip_invalid: leave out the objects that no method can find, instead of refusing the dataset.
         output: where run folders go: `<output>/<task>/<method>/`.
-        limit: only the first images.
+        limit: only the first images, in a run folder of their own, `<output>/<task>/<method>-limit-<N>/`.
         overwrite: start again where a run folder holds other predictions.
         protocol: `standard` or `paper`.
         label_map: from labels to categories: `exact`, `clip:<encoder>`, a JSON file, or a mapper; None: the dataset's.
@@ -168,8 +168,7 @@ def evaluate(
             if reason is not None:
                 skipped.append(Skipped(task, reason))
                 continue
-            folder = place_of_run(output, task, ready.method.name)
-            run = Run(ready.method, task, dataset, folder, limit)
+            run = Run(ready.method, task, dataset, place_of_run(output, task, ready.method.name), limit)
             runs.append(held.enter_context(run.open(overwrite)))
         for run in runs:  # only once every folder is locked and accepted
             run.begin(overwrite)

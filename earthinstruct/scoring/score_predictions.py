@@ -123,7 +123,7 @@ def score(
         return result_of(info, method, scored(given.records(dataset)), protocol, mapper, given.files)
     in_place = given.is_run_of(method.name)
     folder = given.folder if in_place else place_of_run(Path(output).absolute(), task, method.name)
-    run = Run(method, task, dataset, folder, None)
+    run = Run(method, task, dataset, folder)
     run.manifest.task = info
     if in_place and given.manifest is not None and run.manifest.dataset is None:
         run.manifest.dataset = given.manifest.dataset  # a dataset in memory has no place

@@ -106,16 +106,49 @@ def test_compressed_predictions_of_a_run_keep_the_name_of_the_method(constant, d
     assert score(folder / "predictions.jsonl.zst", dataset, SETTING, resamples=0).method.name == "constant"
 
 
-def test_a_limit_can_be_lifted_later(constant, dataset, tmp_path):
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_limited_run_has_a_folder_of_its_own_and_never_touches_a_whole_one(constant, dataset, tmp_path):
+    whole = run(constant, dataset, tmp_path).folders[0]
+    before = contents(whole)
     limited = run(constant, dataset, tmp_path, limit=1)
+    assert limited.folders == (whole.with_name("constant-limit-1"),)
     assert limited.results[0].task.dataset.n_images == 1
     assert limited.results[0].metrics.counting.tally["ship"].fn == 1
-    whole = run(constant, dataset, tmp_path)
-    assert len(lines(whole)) == 3
-    narrowed = run(constant, dataset, tmp_path, limit=1)
-    assert narrowed.results[0].metrics == limited.results[0].metrics
+    run(constant, dataset, tmp_path, limit=2, overwrite=True)
+    assert contents(whole) == before
+    assert run(constant, dataset, tmp_path, limit=3).folders == (whole,)  # that is all of them
     with pytest.raises(EarthInstructError, match="at least 1"):
         run(constant, dataset, tmp_path, limit=0)
+
+
+def test_a_limit_can_be_lifted_later_and_only_the_other_images_are_predicted(constant, dataset, tmp_path, monkeypatch):
+    asked = []
+    predict = constant.predict
+
+    def counted(image, instruction):
+        asked.append(instruction)
+        return predict(image, instruction)
+
+    monkeypatch.setattr(constant, "predict", counted)
+    run(constant, dataset, tmp_path, limit=1)
+    run(constant, dataset, tmp_path, limit=1)
+    assert len(asked) == 1
+    run(constant, dataset, tmp_path, limit=2)
+    assert len(asked) == 2
+    assert len(lines(run(constant, dataset, tmp_path))) == 3
+    assert len(asked) == 3
+    run(constant, dataset, tmp_path, overwrite=True)
+    assert len(asked) == 6
+
+
+def test_a_run_does_not_start_with_the_predictions_of_another_limited_run(constant, dataset, tmp_path):
+    run(constant, dataset, tmp_path, limit=2)
+    constant.describe = lambda: {"version": "2"}
+    constant.predict = lambda image, instruction: Prediction()
+    assert [json.loads(line).get("labels") for line in lines(run(constant, dataset, tmp_path))] == [None] * 3
 
 
 def test_a_failing_image_is_named_counted_as_empty_and_tried_again(constant, dataset, tmp_path):
