@@ -349,7 +349,7 @@ def test_seconds_do_not_come_from_a_clock_that_can_go_back(numbered, faulty, tmp
     now = iter(range(10**9, 0, -1000))
     monkeypatch.setattr(time, "time", lambda: float(next(now)))
     run(f"{faulty}:Faulty", numbered, tmp_path, limit=4)
-    for line in predictions_file(tmp_path).read_text().splitlines():
+    for line in predictions_file(tmp_path, "faulty-limit-4").read_text().splitlines():
         assert json.loads(line)["seconds"]["total"] >= 0
 
 
