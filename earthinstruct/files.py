@@ -38,6 +38,7 @@ _MARKS = (  # the marks of UTF-32 begin like those of UTF-16
 _OF_MACOS = "__MACOSX"  # a folder that macOS adds to archives
 _GZIP = b"\x1f\x8b"
 _MOST_UNPACKED = 1 << 32  # bytes; a few kilobytes of gzip could fill the memory otherwise
+_PIECE = 1 << 16  # bytes
 _SHOWN = 60  # characters of a value in an error
 _LONGEST_NAME = 60  # characters of at most 4 bytes; file systems allow 255 bytes
 
@@ -384,6 +385,73 @@ def replace_file(path: Path, content: bytes | Iterable[bytes]) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+class LineFile:
+    """A file of JSON lines that grows line by line; made if it is missing.
+
+    A line is appended as a whole, or not at all. Only a program that is killed can leave a torn last line. Opening cuts
+    it off, and ends a last line that only lacks its line break. Nobody else may write to the file meanwhile.
+
+    Raises:
+        OSError: the file cannot be opened or mended.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a+b", buffering=0)
+        try:
+            self._end_last_line()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def append(self, line: bytes) -> None:
+        """Append a line, and hand it to the operating system.
+
+        Raises:
+            OSError: it cannot be written, for example because the disk is full; nothing of it is left in the file.
+        """
+        end = self._file.seek(0, os.SEEK_END)
+        rest = line + b"\n"
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]  # a full disk takes a part, then raises
+        except BaseException:
+            self._file.truncate(end)
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> LineFile:
+        """Nothing more is done."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self.close()
+
+    def _end_last_line(self) -> None:
+        end = self._file.seek(0, os.SEEK_END)
+        last = b""
+        while len(last) < end and b"\n" not in last:
+            self._file.seek(max(0, end - max(2 * len(last), _PIECE)))
+            last = self._file.readall()
+        last = last[last.rfind(b"\n") + 1 :]
+        if is_json(last):
+            self.append(b"")
+        elif last:
+            self._file.truncate(end - len(last))
+
+
+def is_json(line: bytes) -> bool:
+    """Whether a line is JSON as a whole, unlike one that was cut."""
+    try:
+        msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def remove_unfinished(folder: Path) -> None:

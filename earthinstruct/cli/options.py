@@ -93,20 +93,23 @@ def write_json(arguments: argparse.Namespace, value: Any, *, line: bool = False)
     import msgspec
 
     from earthinstruct.errors import DataError
-    from earthinstruct.files import as_json
+    from earthinstruct.files import LineFile, as_json
 
     if arguments.json is None:
         return
-    content = msgspec.json.encode(value) + b"\n" if line else as_json(value)
     if arguments.json == _STANDARD_OUTPUT:
+        content = msgspec.json.encode(value) + b"\n" if line else as_json(value)
         arguments.standard_output.write(content.decode())
         arguments.standard_output.flush()
         return
     path = Path(arguments.json)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab" if line else "wb") as file:
-            file.write(content)
+        if line:
+            with LineFile(path) as file:
+                file.append(msgspec.json.encode(value))
+        else:
+            path.write_bytes(as_json(value))
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror or error}; give another --json FILE") from error
 

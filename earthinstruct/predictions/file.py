@@ -23,7 +23,7 @@ import numpy as np
 
 from earthinstruct.contract import Prediction, Proposals, Usage
 from earthinstruct.errors import DataError
-from earthinstruct.files import decode_checked, decode_json, replace_file
+from earthinstruct.files import LineFile, decode_checked, decode_json, is_json, replace_file
 from earthinstruct.regions import RLE, ImageId
 
 Box = tuple[float, float, float, float]
@@ -328,7 +328,7 @@ def _lines(file: BinaryIO, path: Path, *, unended: bool = False) -> Iterator[_Li
             raise DataError(
                 f"{path}, line {number}: longer than {_LONGEST_LINE >> 20} MiB; expected one prediction per line"
             )
-        if content.strip() and (content.endswith(b"\n") or (unended and _is_whole(content))):
+        if content.strip() and (content.endswith(b"\n") or (unended and is_json(content))):
             head = decode_json(content, _HEADS, _problem(path, number))
             if head.bbox is not None or head.category_id is not None:
                 raise DataError(
@@ -339,14 +339,6 @@ def _lines(file: BinaryIO, path: Path, *, unended: bool = False) -> Iterator[_Li
         offset += len(content)
 
 
-def _is_whole(line: bytes) -> bool:
-    try:
-        msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return True
-
-
 def take_out_failures(path: Path) -> tuple[set[ImageId], dict[ImageId, Usage]]:
     """Remove the failures from a predictions file, so that they are tried again, and an incomplete last line.
 
@@ -355,10 +347,9 @@ def take_out_failures(path: Path) -> tuple[set[ImageId], dict[ImageId, Usage]]:
     """
     done: set[ImageId] = set()
     spent: dict[ImageId, Usage] = {}
-    end = 0
-    with path.open("r+b") as file:
+    LineFile(path).close()  # cuts off an incomplete last line
+    with path.open("rb") as file:
         for line in _lines(file, path):
-            end = line.offset + len(line.content)
             if line.failed:
                 spent[line.image_id] = decode_json(line.content, _COSTS, _problem(path, line.number))
             else:
@@ -366,8 +357,6 @@ def take_out_failures(path: Path) -> tuple[set[ImageId], dict[ImageId, Usage]]:
         if spent:
             file.seek(0)
             replace_file(path, (line.content for line in _lines(file, path) if not line.failed))
-        else:
-            file.truncate(end)
     return done, spent
 
 
@@ -402,17 +391,16 @@ _DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 
 
 class RecordWriter:
-    """Appends records to a predictions file, whose last line must be complete."""
+    """Appends records to a predictions file."""
 
     def __init__(self, path: Path) -> None:
         self._encoder = msgspec.json.Encoder()
-        self._file = path.open("ab")
+        self._file = LineFile(path)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
     def write(self, record: Record) -> None:
-        """Append one record and flush it to the operating system."""
-        self._file.write(self._encoder.encode(record) + b"\n")
-        self._file.flush()
+        """Append one record."""
+        self._file.append(self._encoder.encode(record))
