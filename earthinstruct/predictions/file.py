@@ -22,9 +22,10 @@ import msgspec
 import numpy as np
 
 from earthinstruct.contract import Prediction, Proposals, Usage
-from earthinstruct.errors import DataError
+from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import LineFile, decode_checked, decode_json, is_json, replace_file
 from earthinstruct.regions import RLE, ImageId
+from earthinstruct.texts import shortened
 
 Box = tuple[float, float, float, float]
 
@@ -93,8 +94,15 @@ class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 
     @property
     def usage(self) -> Usage:
-        """Seconds and tokens spent on the image."""
-        return Usage(self.seconds, self.input_tokens, self.output_tokens, self.events)
+        """Seconds and tokens spent on the image.
+
+        Raises:
+            DataError: a value is malformed.
+        """
+        try:
+            return Usage(self.seconds, self.input_tokens, self.output_tokens, self.events)
+        except ContractError as error:
+            raise DataError(f"image {self.image_id!r}: {error}") from error
 
     def after(self, spent: Usage) -> Record:
         """Add the usage of earlier attempts; returns a copy."""
@@ -388,13 +396,13 @@ _LONGEST_LINE = 1 << 28  # bytes
 _HEADS = msgspec.json.Decoder(_Head)
 _COSTS = msgspec.json.Decoder(Usage)
 _DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+_ENCODER = msgspec.json.Encoder()
 
 
 class RecordWriter:
     """Appends records to a predictions file."""
 
     def __init__(self, path: Path) -> None:
-        self._encoder = msgspec.json.Encoder()
         self._file = LineFile(path)
 
     def close(self) -> None:
@@ -402,5 +410,25 @@ class RecordWriter:
         self._file.close()
 
     def write(self, record: Record) -> None:
-        """Append one record."""
-        self._file.append(self._encoder.encode(record))
+        """Append one record.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self._file.append(_ENCODER.encode(record))
+
+
+def readable(record: Record) -> Record:
+    """The record, if a reader accepts its line; otherwise the failure of its image. A long reason is shortened."""
+    if record.error is not None:
+        record = msgspec.structs.replace(record, error=shortened(record.error))
+    try:
+        line = _ENCODER.encode(record)
+        if len(line) >= _LONGEST_LINE - 1:
+            raise DataError(f"it takes {len(line) >> 20} MiB, and a line may take {_LONGEST_LINE >> 20}")
+        decode_checked(line, _DECODER, "{error}")
+    except (DataError, TypeError, ValueError) as error:  # those of msgspec are ValueErrors
+        reason = shortened(f"the prediction cannot be kept: {error}")
+        tokens = Usage(input_tokens=record.input_tokens, output_tokens=record.output_tokens)
+        return Record.of_failure(record.image_id, reason, tokens)
+    return record

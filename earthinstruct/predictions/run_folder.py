@@ -15,7 +15,14 @@ from earthinstruct.datasets import Dataset, Origin
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.files import as_json, decode_json, plain_name, read_bytes, remove_unfinished, replace_file
 from earthinstruct.metrics import Tally
-from earthinstruct.predictions.file import Record, RecordWriter, StoredRecords, sort_records, take_out_failures
+from earthinstruct.predictions.file import (
+    Record,
+    RecordWriter,
+    StoredRecords,
+    readable,
+    sort_records,
+    take_out_failures,
+)
 from earthinstruct.predictions.lock import folder_lock
 from earthinstruct.regions import ImageId
 from earthinstruct.results import SCHEMA_VERSION, TALLIES_FILE, DatasetInfo, MethodInfo, Result, TaskInfo, write_tallies
@@ -121,8 +128,9 @@ class Run:
         if self._writer is None:
             raise RuntimeError("begin() comes before the first prediction")
         spent = self._spent.pop(record.image_id, None)
+        record = readable(record if spent is None else record.after(spent))
         with self._written():
-            self._writer.write(record if spent is None else record.after(spent))
+            self._writer.write(record)
         self._done.add(record.image_id)
         self.n_failed += record.error is not None
 

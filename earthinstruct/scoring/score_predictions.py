@@ -39,6 +39,7 @@ from earthinstruct.results import (
 )
 from earthinstruct.scoring.records import Scored, score_records
 from earthinstruct.tasks import LabelMapper, Task, named_mapper, tasks_of
+from earthinstruct.texts import shortened
 
 
 @checked_arguments
@@ -323,7 +324,7 @@ def result_of(
             events=dict(scored.usage.events),
             n_done=scored.n_done,
             n_failed=len(scored.failed),
-            failed={str(image): reason for image, reason in scored.failed.items()},
+            failed={str(image): shortened(reason) for image, reason in scored.failed.items()},
         ),
         metrics=scored.metrics,
         label_map=scored.label_map,

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from earthinstruct import evaluate, load_dataset
+from earthinstruct import evaluate, load_dataset, score
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.predictions.file import RecordWriter
 from earthinstruct.predictions.lock import HOLDER, LOCK, folder_lock
+from earthinstruct.results import read_result
 from earthinstruct.running import EngineOptions
 
 SETTING = "open_ended"
@@ -262,6 +263,55 @@ def test_a_worker_that_leaks_is_replaced(numbered, faulty, tmp_path):
     pids = [json.loads(line)["seconds"]["pid"] for line in lines]
     # four of them hold 0.4 GB: no process can have gone on after the fourth, whatever else it holds
     assert max(pids[:8].count(pid) for pid in pids) <= 4
+
+
+GREEDY = """
+from earthinstruct import Prediction, PredictionError, Usage
+
+
+class Greedy:
+    name = "greedy"
+
+    def predict(self, image, instruction):
+        number = int(image[0, 0, 0])
+        if number == 1:
+            return Prediction(labels=["s" * 3000], boxes=[[1, 1, 4, 4]])
+        if number == 2:
+            return Prediction(counts={f"ship {i}": 1 for i in range(300)})
+        if number == 3:
+            raise ValueError("long " * 1_000_000)
+        if number == 4:
+            return Prediction(usage=Usage(seconds={"counter": 1e308}))
+        if number == 5:
+            raise PredictionError("overdrawn", Usage(input_tokens=2**63 - 1))
+        if number == 6:
+            return Prediction(usage=Usage(input_tokens=2**63 - 1, events={"calls": 2**63 - 1}))
+        if number == 7:
+            return Prediction(usage=Usage(seconds={"counter": 1e9}, events={"calls": 5}))
+        return Prediction(labels=["ship"], boxes=[[number, 1, 4, 4]])
+"""
+
+
+def test_no_answer_makes_a_run_unscorable(numbered, tmp_path, monkeypatch, capsys):
+    """Answers that no reader would accept fail their image; what is kept adds up."""
+    monkeypatch.setattr("earthinstruct.predictions.file._LONGEST_LINE", 2048)
+    (tmp_path / "greedy.py").write_text(GREEDY)
+    for _ in range(2):  # failed images are tried again, and their cost is added up
+        evaluation = run(f"{tmp_path / 'greedy.py'}:Greedy", numbered, tmp_path)
+    result = evaluation.results[0]
+    reasons = result.run.failed
+    assert list(reasons) == ["101", "102", "103", "104", "105"]
+    for image in ("101", "102"):
+        assert reasons[image].startswith("the prediction cannot be kept: it takes 0 MiB, and a line may take")
+    assert reasons["103"].endswith("... (shortened)")
+    assert len(reasons["103"]) == 1000
+    assert reasons["104"].startswith("ContractError: usage.seconds['counter'] must be a number from 0 to 1e+09")
+    assert reasons["105"] == "PredictionError: overdrawn"
+    assert result.run.input_tokens == result.run.events["calls"] == 2**63 - 1
+    assert result.run.seconds["counter"] == 1e9
+    assert score(evaluation.folders[0], numbered, SETTING, resamples=0).metrics == result.metrics
+    assert read_result(evaluation.folders[0] / "result.json") == result
+    assert len(str(evaluation)) < 10_000
 
 
 # ---------------------------------------------------------------- images

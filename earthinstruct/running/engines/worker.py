@@ -31,6 +31,7 @@ from earthinstruct.predictions import Record
 from earthinstruct.registry import make_method, refuse_incomplete
 from earthinstruct.results import MethodInfo, method_info, redacted, secret_values
 from earthinstruct.tasks import Task
+from earthinstruct.texts import shortened
 
 BATCH = 8
 Batch = tuple[Task, tuple[int, ...]]  # a task, and some images
@@ -39,6 +40,7 @@ Pixels = NDArray[np.uint8]
 Read = Raster | str  # an image, or the reason why it cannot be read
 Targets = Sequence[Prediction | None]  # the ground truth of each image, for controls
 _LOG = logging.getLogger(__name__)
+_LONGEST_ERROR = 1 << 16  # characters that are searched for secrets; far fewer are kept
 
 
 @dataclass(frozen=True)
@@ -240,8 +242,8 @@ def in_words(error: BaseException, secrets: Sequence[str]) -> str:
         text = f"{type(error).__name__}: {error}"
     except Exception:  # an error whose text cannot be read
         text = type(error).__name__
-    text = text.encode(errors="backslashreplace").decode()  # no lone surrogates
-    return redacted(text, secrets)
+    text = text[:_LONGEST_ERROR].encode(errors="backslashreplace").decode()  # no lone surrogates
+    return shortened(redacted(text, secrets))
 
 
 def targets_for(method: MethodInfo, dataset: Dataset, task: Task, images: Sequence[int]) -> Targets:
