@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import hashlib
+import io
 import json
 import tempfile
 import weakref
@@ -201,7 +202,7 @@ def _decompressed(pieces: Iterator[bytes], path: Path) -> Iterator[bytes]:
 
 
 def _in_utf8(pieces: Iterator[bytes], path: Path) -> Iterator[bytes]:
-    """Convert text in any Unicode encoding, with or without a byte order mark, to UTF-8.
+    """Convert text in any Unicode encoding, with or without a byte order mark, with any line ends, to UTF-8.
 
     Raises:
         DataError: the text has another encoding.
@@ -209,9 +210,11 @@ def _in_utf8(pieces: Iterator[bytes], path: Path) -> Iterator[bytes]:
     pieces = filter(None, pieces)
     first = next(pieces, b"")
     encoding = json.detect_encoding(first)
+    line_ends = io.IncrementalNewlineDecoder(None, translate=True)
     try:
         for text in codecs.iterdecode(chain([first], pieces), encoding, errors="surrogatepass"):
-            yield text.encode("utf-8", "surrogatepass")
+            yield line_ends.decode(text).encode("utf-8", "surrogatepass")
+        yield line_ends.decode("", final=True).encode()
     except UnicodeDecodeError as error:
         raise DataError(f"predictions {path} are not {encoding.upper()}: {error.reason}; save them as UTF-8") from error
 
@@ -219,7 +222,8 @@ def _in_utf8(pieces: Iterator[bytes], path: Path) -> Iterator[bytes]:
 class StoredRecords(Mapping[ImageId, Record]):
     """The records in predictions files: image -> record. Only their places are in memory; a record is read on access.
 
-    A file that is compressed, or not in UTF-8, is first converted into a temporary file.
+    A file that is compressed, not in UTF-8, or whose lines end with a carriage return alone is first converted into a
+    temporary file.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
@@ -239,7 +243,8 @@ class StoredRecords(Mapping[ImageId, Record]):
     def _index(self, number: int, path: Path) -> None:
         stored = _opened(path)
         self._opened.append(stored)
-        for line in _lines(stored, path, unended=True):
+        of_run = (path.parent / "run.json").is_file()
+        for line in _lines(stored, path, torn=of_run):
             if line.image_id in self._row:
                 raise DataError(
                     f"{path}, line {line.number}: image {line.image_id!r} has two predictions; "
@@ -274,12 +279,15 @@ class StoredRecords(Mapping[ImageId, Record]):
 
 
 def _opened(path: Path) -> BinaryIO:
-    """Open a predictions file, or a temporary copy of it: decompressed, in UTF-8."""
+    """Open a predictions file, or a temporary copy of it: decompressed, in UTF-8, with line feeds."""
     try:
         file = path.open("rb")
         if path.suffix not in _COMPRESSED and json.detect_encoding(file.read(4)).startswith("utf-8"):
             file.seek(0)
-            return file
+            first = file.readline(_LONGEST_LINE)
+            file.seek(0)
+            if b"\r" not in first.rstrip(b"\r\n"):
+                return file
         file.close()
     except OSError as error:
         raise DataError(f"predictions {path} cannot be read: {error.strerror}") from error
@@ -319,13 +327,13 @@ class _Line:
     failed: bool
 
 
-def _lines(file: BinaryIO, path: Path, *, unended: bool = False) -> Iterator[_Line]:
-    """Read the lines of a predictions file; skips blank lines, and the incomplete last line of a killed run.
+def _lines(file: BinaryIO, path: Path, *, torn: bool = True) -> Iterator[_Line]:
+    """Read the lines of a predictions file, without blank lines.
 
     Args:
         file: the file.
         path: its path, for errors.
-        unended: whether a last line that only lacks its line break is read.
+        torn: whether an incomplete last line is skipped, which a run leaves when it is killed.
 
     Raises:
         DataError: a line is too long or names no image.
@@ -336,7 +344,7 @@ def _lines(file: BinaryIO, path: Path, *, unended: bool = False) -> Iterator[_Li
             raise DataError(
                 f"{path}, line {number}: longer than {_LONGEST_LINE >> 20} MiB; expected one prediction per line"
             )
-        if content.strip() and (content.endswith(b"\n") or (unended and is_json(content))):
+        if content.strip() and (content.endswith(b"\n") or not torn or is_json(content)):
             head = decode_json(content, _HEADS, _problem(path, number))
             if head.bbox is not None or head.category_id is not None:
                 raise DataError(
