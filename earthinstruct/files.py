@@ -7,13 +7,13 @@ and `Infinity` are refused; `1.0` is read as the whole number 1 where one is exp
 from __future__ import annotations
 
 import codecs
+import errno
 import gzip
 import io
 import json
 import os
 import re
 import shutil
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -39,6 +39,7 @@ _OF_MACOS = "__MACOSX"  # a folder that macOS adds to archives
 _GZIP = b"\x1f\x8b"
 _MOST_UNPACKED = 1 << 32  # bytes; a few kilobytes of gzip could fill the memory otherwise
 _PIECE = 1 << 16  # bytes
+_DEVICES = (Path("/dev"), Path("/dev/fd"))  # /dev/stdout may be a link to a file
 _SHOWN = 60  # characters of a value in an error
 _LONGEST_NAME = 60  # characters of at most 4 bytes; file systems allow 255 bytes
 
@@ -371,14 +372,21 @@ def replace_file(path: Path, content: bytes | Iterable[bytes]) -> None:
         path: the file.
         content: the bytes, at once or in pieces.
 
+    A device or a pipe is written to. A symbolic link is replaced by the file.
+
     Raises:
         OSError: the file cannot be written.
     """
-    # the random name keeps apart two processes that write the same file
-    beside = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    pieces = [content] if isinstance(content, bytes) else content
+    if path.absolute().parent in _DEVICES or (path.exists() and not path.is_file()):
+        with path.open("wb") as file:
+            file.writelines(pieces)
+        return
+    # a name of its own: two processes may write the same file, and nobody can have put a link there
+    beside = path.with_name(f".{path.name[:_LONGEST_NAME]}.{uuid4().hex}.tmp")
     try:
-        with beside.open("wb") as file:
-            file.writelines([content] if isinstance(content, bytes) else content)
+        with beside.open("xb") as file:
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())  # otherwise a power cut after the rename could leave an empty file
         beside.replace(path)
@@ -398,6 +406,7 @@ class LineFile:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path.absolute()
         self._file = path.open("a+b", buffering=0)
         try:
             self._end_last_line()
@@ -409,8 +418,11 @@ class LineFile:
         """Append a line, and hand it to the operating system.
 
         Raises:
-            OSError: it cannot be written, for example because the disk is full; nothing of it is left in the file.
+            OSError: it cannot be written, for example because the disk is full, or the file was removed; nothing of it
+                is left in the file.
         """
+        if not os.path.samestat(self._path.stat(), os.fstat(self._file.fileno())):
+            raise FileNotFoundError(errno.ENOENT, "the file was replaced while it was written", str(self._path))
         end = self._file.seek(0, os.SEEK_END)
         rest = line + b"\n"
         try:
@@ -479,10 +491,10 @@ def new_folder(folder: Path, next_step: str) -> Iterator[Path]:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise DataError(f"{folder} exists already; {next_step}")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        unfinished = folder.with_name(f".{folder.name[:_LONGEST_NAME]}.{uuid4().hex}.tmp")
+        unfinished.mkdir()
         try:
             yield unfinished
-            unfinished.chmod(0o755)  # mkdtemp makes folders that only the owner can read
             if folder.exists():
                 folder.rmdir()
             unfinished.rename(folder)

@@ -84,32 +84,71 @@ def output(arguments: argparse.Namespace) -> Iterator[None]:
         yield
 
 
-def write_json(arguments: argparse.Namespace, value: Any, *, line: bool = False) -> None:
-    """Write a verb's JSON where --json says, if it is given: all of it, or one line more.
+def write_json(arguments: argparse.Namespace, value: Any) -> None:
+    """Write a verb's JSON where --json says, if it is given.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    from earthinstruct.files import as_json, replace_file
+
+    if arguments.json == _STANDARD_OUTPUT:
+        _print_json(arguments, as_json(value))
+    elif arguments.json is not None:
+        with _json_file(arguments) as path:
+            replace_file(path, as_json(value))
+
+
+def write_json_line(arguments: argparse.Namespace, value: Any, *, first: bool) -> None:
+    """Write a line of a verb's JSON where --json says, if it is given. The first line replaces an earlier file.
 
     Raises:
         DataError: the file cannot be written.
     """
     import msgspec
 
-    from earthinstruct.errors import DataError
-    from earthinstruct.files import LineFile, as_json
+    from earthinstruct.files import LineFile, replace_file
 
     if arguments.json is None:
         return
+    line = msgspec.json.encode(value)
     if arguments.json == _STANDARD_OUTPUT:
-        content = msgspec.json.encode(value) + b"\n" if line else as_json(value)
-        arguments.standard_output.write(content.decode())
-        arguments.standard_output.flush()
+        _print_json(arguments, line + b"\n")
         return
+    with _json_file(arguments) as path:
+        if first or not path.is_file():  # a device or a pipe takes one line after another
+            replace_file(path, line + b"\n")
+        else:
+            with LineFile(path) as file:
+                file.append(line)
+
+
+def write_no_json_lines(arguments: argparse.Namespace) -> None:
+    """Leave no lines of an earlier command where --json says, if it is given.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    from earthinstruct.files import replace_file
+
+    if arguments.json not in (None, _STANDARD_OUTPUT):
+        with _json_file(arguments) as path:
+            replace_file(path, b"")
+
+
+def _print_json(arguments: argparse.Namespace, content: bytes) -> None:
+    arguments.standard_output.write(content.decode())
+    arguments.standard_output.flush()
+
+
+@contextmanager
+def _json_file(arguments: argparse.Namespace) -> Iterator[Path]:
+    from earthinstruct.errors import DataError
+
     path = Path(arguments.json)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if line:
-            with LineFile(path) as file:
-                file.append(msgspec.json.encode(value))
-        else:
-            path.write_bytes(as_json(value))
+        yield path
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror or error}; give another --json FILE") from error
 

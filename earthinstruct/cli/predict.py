@@ -66,12 +66,15 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"understood as {instruction.setting}{f': {what}' if what else ''}")
     if arguments.json not in (None, "-"):
         refuse_to_replace("json", Path(arguments.json), images_given(arguments.images))
-        Path(arguments.json).unlink(missing_ok=True)
+    n_written = 0
 
     def answered(answer: Answer) -> None:
+        nonlocal n_written
         print(answer)
         if answer.prediction is not None:
-            options.write_json(arguments, Record.of(str(answer.path), answer.prediction), line=True)
+            record = Record.of(str(answer.path), answer.prediction)
+            options.write_json_line(arguments, record, first=n_written == 0)
+            n_written += 1
 
     with progress_bars() as update:
         answers = predict(
@@ -79,6 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
             progress=lambda done, total: update("predicting", done, total, 0),
             answered=answered,
         )
+    if not n_written:
+        options.write_no_json_lines(arguments)
     for line in answers.remarks():
         print(line)
     return 1 if answers.n_failed else 0

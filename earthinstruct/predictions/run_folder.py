@@ -181,6 +181,11 @@ class Run:
         try:
             yield
         except OSError as error:
+            if self._writer is not None and isinstance(error, FileNotFoundError):
+                raise DataError(
+                    f"{self.file} was removed or moved while the run wrote to it, with the predictions so far; put it "
+                    "back, or start again with the same command"
+                ) from error
             raise DataError(
                 f"run folder {self.folder} cannot be written: {error.strerror or error}; the predictions so far are "
                 "kept. Fix this, then continue with the same command without --overwrite"
@@ -248,7 +253,12 @@ def _differences(old: Manifest, new: Manifest) -> list[str]:
     after = msgspec.json.decode(msgspec.json.encode(new.method.parameters))
     for name in sorted({*before, *after}):
         pairs[f"parameter {name}"] = (before.get(name), after.get(name))
-    return [f"{what} was {str(a)[:80]}, is {str(b)[:80]}" for what, (a, b) in pairs.items() if a != b]
+    return [f"{what} was {str(a)[:80]}, is {str(b)[:80]}" for what, (a, b) in pairs.items() if not _same(a, b)]
+
+
+def _same(before: Any, after: Any) -> bool:
+    """Whether two values are written alike: in Python, `True == 1`."""
+    return msgspec.json.encode(before, order="deterministic") == msgspec.json.encode(after, order="deterministic")
 
 
 def place_of_run(output: Path, task: Task, method: str) -> Path:

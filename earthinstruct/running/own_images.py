@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from earthinstruct import tasks
 from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, optional_member
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
-from earthinstruct.files import as_json
+from earthinstruct.files import as_json, replace_file
 from earthinstruct.images import IMAGE_SUFFIXES, ImageOptions, Raster, draw_overlay, images_below, read_raster
 from earthinstruct.predictions import Found, Record, check_places, coco_of, geojson_of
 from earthinstruct.results import Shown, method_info, redacted, secret_values
@@ -350,14 +351,16 @@ class _Targets:
         for target, suffix in self._files:
             content = as_json(_FORMATS[suffix](found))
             with _saving(target):
-                target.write_bytes(content)
+                replace_file(target, content)
 
 
 def _save_picture(picture: Image, target: Path, path: Path) -> None:
     """Save the picture of an image: under the target's name, or into the folder that it is."""
     file = target if _is_picture(target) else target / f"{path.stem}.png"
+    content = io.BytesIO()
+    picture.save(content, "PNG" if file.suffix.lower() == ".png" else "JPEG")
     with _saving(file):
-        picture.save(file)
+        replace_file(file, content.getvalue())
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """`predict` as an analyst meets it."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -363,6 +364,35 @@ def test_what_cannot_be_written_is_named(call, method, file, tmp_path):
     for target in ("taken/a.png", "taken/a.json"):
         code, _, err = call("predict", "--method", f"{method}:Finds", "--open-ended", "--save", target, image)
         assert (code, f"{target} cannot be written" in err) == (2, True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+@pytest.mark.parametrize("option", [("--json", "a.json"), ("--save", "a.json"), ("--save", "a.png")])
+def test_a_full_disk_leaves_the_file_of_an_earlier_command_as_it_was(call, method, file, tmp_path, option):
+    import resource
+
+    target = tmp_path / option[1]
+    target.write_bytes(b"old")
+    images = [tmp_path / "set" / "images" / name for name in ("a.png", "b.png")][: 1 if option[1] == "a.png" else 2]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))  # no file may be longer
+    try:
+        code, _, err = call("predict", "--method", f"{method}:Finds", "--open-ended", *option, *images)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (code, f"{option[1]} cannot be written: File too large" in err) == (2, True)
+    assert target.read_bytes() == b"old"
+    assert call("predict", "--method", f"{method}:Finds", "--open-ended", *option, *images)[0] == 0
+    assert target.read_bytes() != b"old"
+
+
+def test_no_lines_of_an_earlier_command_are_left(call, method, file, tmp_path):
+    (tmp_path / "a.jsonl").write_text("old")
+    bad = [tmp_path / "1.png", tmp_path / "2.png"]
+    for path in bad:
+        path.write_bytes(b"no image")
+    code, _, _ = call("predict", "--method", f"{method}:Finds", "--open-ended", "--json", "a.jsonl", *bad)
+    assert (code, (tmp_path / "a.jsonl").read_text()) == (1, "")
 
 
 @pytest.mark.parametrize("option", ["--json", "--save", "--explain"])

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from earthinstruct import evaluate, load_dataset, score
+from earthinstruct import Prediction, evaluate, load_dataset, score
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.predictions.file import RecordWriter
 from earthinstruct.predictions.lock import HOLDER, LOCK, folder_lock
@@ -387,6 +388,31 @@ def test_a_write_that_the_system_cuts_short_leaves_a_run_that_goes_on(numbered, 
     resumed = run(f"{faulty}:Faulty", numbered, tmp_path / "cut")
     assert answers(predictions_file(tmp_path / "cut")) == answers(predictions_file(tmp_path / "whole"))
     assert resumed.results[0].metrics == whole.results[0].metrics
+
+
+@POSIX
+@pytest.mark.parametrize("image", [4, 11], ids=["in the middle", "at the last image"])
+@pytest.mark.parametrize("what", ["folder", "file", "moved"])
+def test_a_run_whose_folder_is_removed_ends_at_once_and_says_what_is_lost(numbered, tmp_path, image, what):
+    file = predictions_file(tmp_path, "cleaner")
+    asked = []
+
+    class Cleaner:
+        name = "cleaner"
+
+        def predict(self, pixels, instruction):
+            asked.append(int(pixels[0, 0, 0]))
+            if asked[-1] == image and what == "folder":
+                shutil.rmtree(file.parent)
+            elif asked[-1] == image:
+                file.rename(tmp_path / "elsewhere") if what == "moved" else file.unlink()
+            return Prediction()
+
+    with pytest.raises(EarthInstructError) as refused:
+        run(Cleaner(), numbered, tmp_path)
+    assert f"{file} was removed or moved while the run wrote to it, with the predictions so far" in str(refused.value)
+    assert "kept" not in str(refused.value)
+    assert len(asked) == image + 1
 
 
 def test_an_output_that_cannot_be_made_is_said(numbered, faulty, tmp_path):

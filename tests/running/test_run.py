@@ -106,6 +106,18 @@ def test_compressed_predictions_of_a_run_keep_the_name_of_the_method(constant, d
     assert score(folder / "predictions.jsonl.zst", dataset, SETTING, resamples=0).method.name == "constant"
 
 
+@pytest.mark.parametrize(("before", "after"), [(1, True), (True, 1), ([0], [False]), ({"a": 1}, {"a": True}), ("1", 1)])
+def test_a_run_is_not_continued_with_a_parameter_that_only_python_takes_for_the_same(
+    constant, dataset, tmp_path, before, after
+):
+    constant.describe = lambda: {"parameters": {"a": before}}
+    run(constant, dataset, tmp_path)
+    run(constant, dataset, tmp_path)
+    constant.describe = lambda: {"parameters": {"a": after}}
+    with pytest.raises(EarthInstructError, match="predictions of another run"):
+        run(constant, dataset, tmp_path)
+
+
 def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
