@@ -39,6 +39,7 @@ _OF_MACOS = "__MACOSX"  # a folder that macOS adds to archives
 _GZIP = b"\x1f\x8b"
 _MOST_UNPACKED = 1 << 32  # bytes; a few kilobytes of gzip could fill the memory otherwise
 _PIECE = 1 << 16  # bytes
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # on some file systems
 _DEVICES = (Path("/dev"), Path("/dev/fd"))  # /dev/stdout may be a link to a file
 _SHOWN = 60  # characters of a value in an error
 _LONGEST_NAME = 60  # characters of at most 4 bytes; file systems allow 255 bytes
@@ -382,6 +383,31 @@ def replace_file(path: Path, content: bytes | Iterable[bytes]) -> None:
         with path.open("wb") as file:
             file.writelines(pieces)
         return
+    with _beside(path, pieces) as whole:
+        whole.replace(path)
+
+
+def new_file(path: Path, content: bytes) -> None:
+    """Write a file that does not exist yet, atomically.
+
+    Raises:
+        FileExistsError: it exists; it is not changed.
+        OSError: it cannot be written; nothing of it is left.
+    """
+    with _beside(path, [content]) as whole:
+        try:
+            path.hardlink_to(whole)  # unlike a rename, it never replaces
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+            whole.replace(path)
+
+
+@contextmanager
+def _beside(path: Path, pieces: Iterable[bytes]) -> Iterator[Path]:
+    """Write a file beside a path, onto the disk; what is left of it at the end is removed."""
     # a name of its own: two processes may write the same file, and nobody can have put a link there
     beside = path.with_name(f".{path.name[:_LONGEST_NAME]}.{uuid4().hex}.tmp")
     try:
@@ -389,10 +415,9 @@ def replace_file(path: Path, content: bytes | Iterable[bytes]) -> None:
             file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())  # otherwise a power cut after the rename could leave an empty file
-        beside.replace(path)
-    except BaseException:
+        yield beside
+    finally:
         beside.unlink(missing_ok=True)
-        raise
 
 
 class LineFile:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import filecmp
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from earthinstruct.errors import DataError, checked_arguments
-from earthinstruct.files import as_json, decode_json, read_bytes
+from earthinstruct.files import as_json, decode_json, new_file, read_bytes, replace_file
 from earthinstruct.metrics import Value, value_at
-from earthinstruct.results.leaderboard_tables import SCORES, write_tables
+from earthinstruct.results.leaderboard_tables import SCORES, tables
 from earthinstruct.results.result import Result, read_result, result_schema
 
 LEADERBOARDS = Path("leaderboards")
@@ -49,7 +50,8 @@ def build_leaderboards(root: Path | str = LEADERBOARDS) -> list[Path]:
         The files written.
 
     Raises:
-        DataError: the folder is missing, or a stored file is malformed or its path does not match its content.
+        DataError: the folder is missing or cannot be written, or a stored file is malformed or its path does not match
+            its content.
     """
     return _write(Path(root), Path(root))
 
@@ -75,21 +77,35 @@ def file_result(root: Path, result: Result) -> Path:
     """File a result as `results/<task>/<method>/<version>.json`.
 
     Raises:
-        DataError: the folder is missing, the result exists already, the method has no version, or a name cannot be a
-            file name.
+        DataError: the folder is missing or cannot be written, the result exists already, the method has no version, or
+            a name cannot be a file name.
     """
     _require(root)
     target = root / _place(result)
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with target.open("xb") as file:
-            file.write(as_json(result))
+        with _written(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            new_file(target, as_json(result))
     except FileExistsError as error:
         raise DataError(
             f"{target} exists; results are never replaced: increase the method's version, or give a variant its own "
             "name (InstructSAM: -M name=NAME)"
         ) from error
     return target
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Turn an `OSError` (full disk, read-only folder) into an error that the user can fix."""
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written: {error.strerror or error}; nothing of it is left. Fix this, then run "
+            "`earthinstruct leaderboard build`, or `add` again where the result is not filed yet"
+        ) from error
 
 
 def _require(root: Path) -> None:
@@ -134,14 +150,14 @@ def _write(root: Path, target: Path) -> list[Path]:
 
     _require(root)
     rows = pd.DataFrame([*_result_rows(root), *_published_rows(root)])
-    written = [target / "result.schema.json"]
-    written[0].parent.mkdir(parents=True, exist_ok=True)
-    written[0].write_bytes(as_json(result_schema()))
-    if rows.empty:
-        return written
-    for task, group in rows.groupby("task", sort=True):
-        written += write_tables(group, target / "tables" / _task_place(str(task)))
-    return written
+    pages = {target / "result.schema.json": as_json(result_schema())}
+    for task, group in () if rows.empty else rows.groupby("task", sort=True):
+        pages |= tables(group, target / "tables" / _task_place(str(task)))
+    for path, content in pages.items():
+        with _written(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, content)
+    return list(pages)
 
 
 def _result_rows(root: Path) -> Iterable[dict[str, object]]:

@@ -1,5 +1,7 @@
+import errno
 import inspect
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -112,6 +114,50 @@ def test_a_name_that_is_a_path_or_markup_or_a_formula_is_refused(root, result, n
         build_leaderboards(root)
     assert not (root / "results").exists()
     assert not (root / "tables").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+def test_a_full_disk_leaves_no_half_result_and_no_half_table(root, result):
+    import resource
+
+    build_leaderboards(root)
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # no file may be longer
+    try:
+        with pytest.raises(DataError, match=r"1\.0\.json cannot be written: File too large; nothing of it is left"):
+            file_result(root, result)
+        with pytest.raises(DataError, match=r"result\.schema\.json cannot be written: File too large"):
+            build_leaderboards(root)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+    file_result(root, result)
+    build_leaderboards(root)
+    assert check_leaderboards(root) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(root, result):
+    (root / "results").write_text("a file, not a folder")
+    with pytest.raises(DataError, match=r"1\.0\.json cannot be written: Not a directory"):
+        file_result(root, result)
+    (root / "results").unlink()
+    (root / "tables").write_text("a file, not a folder")
+    with pytest.raises(DataError, match=r"open_ended\.md cannot be written: Not a directory"):
+        build_leaderboards(root)
+
+
+def test_a_result_is_filed_once_also_where_there_are_no_hard_links(root, result, monkeypatch):
+    def unsupported(self, target):
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(Path, "hardlink_to", unsupported)
+    filed = file_result(root, result)
+    before = filed.read_bytes()
+    with pytest.raises(DataError, match="results are never replaced"):
+        file_result(root, replace(result, protocol="standard", label_mapper="other"))
+    assert filed.read_bytes() == before
+    assert [path.name for path in filed.parent.iterdir()] == [filed.name]
 
 
 def test_tasks_that_differ_behind_a_dot_have_tables_of_their_own(root, result):
