@@ -17,3 +17,30 @@ def shortened(text: str) -> str:
     if len(text) <= LONGEST_SHOWN:
         return text
     return text[: LONGEST_SHOWN - len(_SHORTENED)] + _SHORTENED
+
+
+def message_of(error: BaseException) -> str:
+    """The message of an error; the name of its type if the message cannot be read: a plug-in may raise anything there.
+
+    >>> class Mute(Exception):
+    ...     def __str__(self):
+    ...         raise SystemExit(0)
+    >>> message_of(ValueError("no words")), message_of(Mute())
+    ('no words', 'Mute')
+    """
+    try:
+        return str(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return type(error).__name__
+
+
+def error_in_words(error: BaseException) -> str:
+    """The type and the message of an error.
+
+    >>> error_in_words(ValueError("no words"))
+    'ValueError: no words'
+    """
+    name, message = type(error).__name__, message_of(error)
+    return name if message == name else f"{name}: {message}"

@@ -22,6 +22,7 @@ from earthinstruct.results.frame import score_rows
 from earthinstruct.results.shown import Block, Shown
 from earthinstruct.results.table import result_blocks
 from earthinstruct.tasks import MappedLabel
+from earthinstruct.texts import error_in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -229,7 +230,7 @@ def method_info(method: object, *, control: bool = False) -> MethodInfo:
     try:
         described = dict(optional_member(method, "describe")())
     except (Exception, SystemExit) as error:
-        raise DataError(f"method {name!r}: describe() failed: {type(error).__name__}: {error}") from error
+        raise DataError(f"method {name!r}: describe() failed: {error_in_words(error)}") from error
     try:
         described["parameters"] = without_secrets(described.get("parameters") or {})
         info = msgspec.convert({**described, "name": name, "control": control}, type=MethodInfo)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from earthinstruct import Prediction, evaluate, load_dataset, score
+from earthinstruct.cli import main
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.predictions.file import RecordWriter
 from earthinstruct.predictions.lock import HOLDER, LOCK, folder_lock
@@ -57,12 +58,14 @@ def test_images_that_raise_exit_or_give_garbage_are_named_and_the_run_ends(numbe
 
 
 ROUGH = """
+import atexit
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
-from earthinstruct import Prediction
+from earthinstruct import EarthInstructError, Prediction
 
 
 class Panic(BaseException):
@@ -72,6 +75,16 @@ class Panic(BaseException):
 class Mute(Exception):
     def __str__(self):
         raise ValueError("no words")
+
+
+class Last(Exception):
+    def __str__(self):
+        sys.exit(0)
+
+
+class LastOfOurs(EarthInstructError):
+    def __str__(self):
+        sys.exit(0)
 
 
 class Rough:
@@ -85,6 +98,10 @@ class Rough:
         if where == self.where:
             if self.what == "exit":
                 sys.exit(0)
+            if self.what == "hang":
+                threading.Event().wait()
+            if self.what == "words":
+                raise LastOfOurs
             raise RuntimeError("that was wrong")
 
     def predict(self, image, instruction):
@@ -106,6 +123,14 @@ class Rough:
             os.chdir("/")
         if self.where == "loud":
             print("x" * 1_000_000)
+        if self.where == "leaves":
+            os._exit(0)
+        if self.where == "thread" and number == 0:
+            threading.Thread(target=time.sleep, args=(600,), name="endless").start()
+        if self.where == "at exit" and number == 0:
+            atexit.register(os._exit, 0)
+        if self.where == "words" and number == 2:
+            raise Last
         if self.where == "fork" and number in (2, 6) and os.fork() == 0:
             if number == 2:
                 raise RuntimeError("in the child")
@@ -172,6 +197,17 @@ def test_a_method_that_fails_at_its_end_keeps_its_answers(numbered, rough, tmp_p
     assert "close() of the method failed" in caplog.text
 
 
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=POSIX)])
+def test_a_close_that_never_returns_is_said_and_not_waited_for(numbered, rough, tmp_path, caplog, monkeypatch, workers):
+    for module in ("worker", "processes"):
+        monkeypatch.setattr(f"earthinstruct.running.engines.{module}.SECONDS_TO_CLOSE", 0.1)
+    parameters, options = {"where": "close", "what": "hang"}, EngineOptions(workers=workers)
+    result = run(rough, numbered, tmp_path, parameters=parameters, engine=options).results[0]
+    assert result.run.n_done == 12
+    said = "close() of the method has not returned" if workers == 1 else "a worker has not ended after"
+    assert said in caplog.text
+
+
 def test_an_interrupt_that_the_method_makes_itself_stops_the_run_and_keeps_what_is_there(numbered, rough, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(rough, numbered, tmp_path, parameters={"where": "interrupt"})
@@ -219,6 +255,40 @@ def command(method, numbered, output, *more):
     words = [sys.executable, "-m", "earthinstruct", "evaluate", "--method", method, "--setting", SETTING]
     words += ["--dataset", str(numbered.image_root.parent / "annotations.json")]
     return [*words, "--output", str(output), "--resamples", "0", *more]
+
+
+def program(rough, numbered, tmp_path, where, what="raise"):
+    """The command line in a process of its own, which ends soon whatever a method left."""
+    code = "import sys; from earthinstruct import cli; cli.SECONDS_TO_END = 0.2; sys.exit(cli.main())"
+    words = command(rough, numbered, tmp_path, "-M", f"where={where}", "-M", f"what={what}")
+    words[1:3] = ["-c", code]
+    return subprocess.run(words, capture_output=True, text=True, timeout=200)
+
+
+@pytest.mark.parametrize(
+    ("where", "what", "code", "words"),
+    [
+        ("thread", "raise", 0, "warning: something keeps the program from ending (threads of the method: endless)"),
+        ("at exit", "raise", 0, ""),
+        ("leaves", "raise", 2, "error: the method ended the program; what went into files is there"),
+        ("words", "raise", 1, ""),
+        ("__init__", "words", 2, "error: LastOfOurs"),
+    ],
+)
+def test_a_program_ends_and_only_a_whole_run_is_a_success(numbered, rough, tmp_path, where, what, code, words):
+    done = program(rough, numbered, tmp_path, where, what)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert ("open_ended" in done.stdout) == (code < 2)
+    if where == "words":
+        assert "image 102: Last" in done.stdout
+
+
+def test_the_end_of_the_program_in_the_middle_is_an_error(monkeypatch, capsys):
+    monkeypatch.setattr("earthinstruct.cli.check.run", lambda arguments: sys.exit(0))
+    assert main(["check", "runs", "--against", "guarded"]) == 2
+    assert "error: the command was ended by sys.exit(0)" in capsys.readouterr().err
 
 
 def test_a_method_that_prints_much_leaves_the_json_alone(numbered, rough, tmp_path):
