@@ -19,6 +19,7 @@ from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.images import ImageOptions
 from earthinstruct.metrics import Metrics
 from earthinstruct.results.frame import score_rows
+from earthinstruct.results.rules import contradiction
 from earthinstruct.results.shown import Block, Shown
 from earthinstruct.results.table import result_blocks
 from earthinstruct.tasks import MappedLabel
@@ -171,16 +172,22 @@ class Result(Shown, msgspec.Struct, frozen=True):
         return pd.DataFrame(rows, columns=columns).astype({"value": float, "low": float, "high": float})
 
 
-def read_result(path: Path) -> Result:
+def read_result(path: Path, *, consistent: bool = True) -> Result:
     """Read a result file.
 
+    Args:
+        path: the file.
+        consistent: whether to refuse a result that contradicts itself; `validate` scores it again instead.
+
     Raises:
-        DataError: the file is missing, malformed, or has another schema version.
+        DataError: the file is missing, malformed, contradicts itself, or has another schema version.
     """
     content = read_bytes(path, "result")
     result = decode_json(content, msgspec.json.Decoder(Result), f"{path} is not a result file: {{error}}")
     if result.schema_version != SCHEMA_VERSION:
         raise DataError(f"{path} has schema version {result.schema_version}; this release reads {SCHEMA_VERSION}")
+    if consistent and (found := contradiction(result)) is not None:
+        raise DataError(f"{path} contradicts itself: {found}; score its predictions again with `earthinstruct score`")
     return result
 
 

@@ -75,7 +75,7 @@ def validate(
     """
     given = Path(predictions)
     folder = given if given.is_dir() else given.parent
-    said = read_result(folder / "result.json" if result is None else Path(result))
+    said = read_result(folder / "result.json" if result is None else Path(result), consistent=False)
     name = str(dataset or said.task.dataset.name)
     # our own annotations where we have them, not those at the path in the run folder
     loaded = load_dataset(name, data) if dataset or name in dataset_sources() else dataset_of(folder, said)

@@ -23,7 +23,7 @@ PUBLISHED = {
     "source": "Somebody 2025",
     "url": "https://example.org",
     "protocol": "paper",
-    "rows": [{"task": "set/open_ended", "method": "<b>Other</b>", "table": "table 1", "metrics": {"box.f1": 0.5}}],
+    "rows": [{"task": "set/open_ended", "method": "Other (A & B)", "table": "table 1", "metrics": {"box.f1": 0.5}}],
 }
 
 
@@ -51,8 +51,8 @@ def test_tables_keep_recomputed_and_published_rows_apart(root, result):
     assert "50.0" in published
     assert "Somebody 2025, table 1" in published
     html = (root / "tables" / "set" / "open_ended.html").read_text()
-    assert "<b>Other" not in html + markdown
-    assert "&lt;b&gt;Other" in html
+    assert "Other (A & B)" not in html + markdown
+    assert "Other (A &amp; B)" in html
     assert "constant,1.0" in (root / "tables" / "set" / "open_ended.csv").read_text()
 
 
@@ -114,6 +114,35 @@ def test_a_name_that_is_a_path_or_markup_or_a_formula_is_refused(root, result, n
         build_leaderboards(root)
     assert not (root / "results").exists()
     assert not (root / "tables").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "=cmd|' /C calc'!A0", "@SUM(1)", "<b>a</b>", "[x](javascript:alert(1))", "a\nb", "a\r", "a\x1b[31m",
+     "a\u202eb", "a | b", "a" * 400],
+)  # fmt: skip
+def test_what_is_published_is_held_to_the_rules_of_results(root, text):
+    def build(where, **changed):
+        (root / "published.json").write_text(json.dumps({**PUBLISHED, **changed}))
+        with pytest.raises(DataError, match=rf"published\.json: {where}"):
+            build_leaderboards(root)
+        assert not (root / "tables").exists()
+
+    (row,) = PUBLISHED["rows"]
+    build("source is", source=text)
+    build("protocol is", protocol=text)
+    build("url is", url=text)
+    build(r"rows\[0\]\.method is", rows=[{**row, "method": text}])
+    build(r"rows\[0\]\.table is", rows=[{**row, "table": text}])
+    build(r"rows\[0\]\.metrics names", rows=[{**row, "metrics": {text: 0.5}}])
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, 1e308])
+def test_what_is_published_is_a_fraction(root, value):
+    rows = [{**PUBLISHED["rows"][0], "metrics": {"counting.per_category.vehicle.f1": value}}]
+    (root / "published.json").write_text(json.dumps({**PUBLISHED, "rows": rows}))
+    with pytest.raises(DataError, match=r"rows\[0\]\.metrics: counting\.f1 is .*; expected a number from 0 to 1"):
+        build_leaderboards(root)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
