@@ -2,21 +2,59 @@
 
 from __future__ import annotations
 
-LONGEST_SHOWN = 1000  # characters
+import re
+
+LONGEST_REASON = 1_000  # characters
+_LONGEST_LINE = 20_000  # characters, of what is printed
 _SHORTENED = "... (shortened)"
+# C0, DEL and C1, which terminals obey; what ends a line or turns the direction of writing; halves of characters
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
 
 
-def shortened(text: str) -> str:
-    """A text of at most 1,000 characters: the end of a longer one is left out.
+def printable(text: str) -> str:
+    r"""A text as one line that changes nothing on a terminal: control characters are written as escapes.
+
+    >>> print(printable("a ship\x1b]0;title\x07, two\nlines"))
+    a ship\x1b]0;title\x07, two\nlines
+    """
+    return _CONTROL.sub(_escaped, shortened(text, _LONGEST_LINE))
+
+
+def printable_lines(text: str) -> str:
+    r"""A text of several lines, printable; all but the first are indented, so that none looks like another message.
+
+    >>> print(printable_lines("missing:\nerror: \x1b[31m"))
+    missing:
+      error: \x1b[31m
+    """
+    first, *others = text.split("\n")
+    return "\n".join([printable(first), *(f"  {printable(line.strip(' '))}" for line in others)])
+
+
+def printable_json(text: str) -> str:
+    r"""JSON whose texts hold no control characters, only their escapes, which mean the same.
+
+    >>> print(printable_json('{"label": "\x9b31m"}'))
+    {"label": "\u009b31m"}
+    """
+    return _CONTROL.sub(lambda match: match[0] if match[0] in "\n\r\t" else f"\\u{ord(match[0]):04x}", text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
+
+
+def shortened(text: str, longest: int = LONGEST_REASON) -> str:
+    """A text of at most 1,000 characters, or another number: the end of a longer one is left out.
 
     >>> shortened("out of memory")
     'out of memory'
     >>> shortened("a" * 5_000_000)[-30:]
     'aaaaaaaaaaaaaaa... (shortened)'
     """
-    if len(text) <= LONGEST_SHOWN:
+    if len(text) <= longest:
         return text
-    return text[: LONGEST_SHOWN - len(_SHORTENED)] + _SHORTENED
+    return text[: longest - len(_SHORTENED)] + _SHORTENED
 
 
 def message_of(error: BaseException) -> str:

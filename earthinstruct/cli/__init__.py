@@ -27,7 +27,7 @@ from earthinstruct.cli import (
     validate,
 )
 from earthinstruct.errors import EarthInstructError, UnknownNameError
-from earthinstruct.texts import message_of
+from earthinstruct.texts import message_of, printable_lines
 
 SECONDS_TO_END = 15.0
 
@@ -52,7 +52,7 @@ class _Parser(argparse.ArgumentParser):
     """Argument errors in one line, with a suggestion for a misspelt verb."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(options.USAGE, f"error: {message}\nFor help: {self.prog} --help\n")
+        self.exit(options.USAGE, f"{printable_lines(f'error: {message}')}\nFor help: {self.prog} --help\n")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """The one place where argparse holds a word against the words that it may be."""
@@ -115,7 +115,7 @@ class _Program:
         main = threading.main_thread()
         left = [thread.name for thread in threading.enumerate() if not thread.daemon and thread is not main]
         names = f" (threads of the method: {', '.join(left)})" if left else ""
-        print(f"warning: something keeps the program from ending{names}; it ends now", file=sys.stderr, flush=True)
+        options.say(f"warning: something keeps the program from ending{names}; it ends now", error=True)
         self._exit(0)
 
 
@@ -127,12 +127,12 @@ def _run(arguments: Sequence[str] | None) -> int:
         sys.stdout.flush()
         return code
     except EarthInstructError as error:
-        print(f"error: {message_of(error)}", file=sys.stderr)
+        print(printable_lines(f"error: {message_of(error)}"), file=sys.stderr)
         return options.USAGE
     except SystemExit as error:  # of a plug-in, where nothing else caught it
-        print(
-            f"error: the command was ended by sys.exit({error.code!r}); what went into files is there", file=sys.stderr
-        )
+        if isinstance(error.__context__, BrokenPipeError):  # rich turns it into this
+            return options.FINDING
+        options.say(f"error: sys.exit({error.code!r}) ended the command; what went into files is there", error=True)
         return options.USAGE
     except BrokenPipeError:  # whoever read the output has seen enough, as `head` does
         _print_no_more()
@@ -141,7 +141,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         if not _printing_fails():
             raise
         _print_no_more()
-        print(f"error: standard output cannot be written: {error}; what went into files is there", file=sys.stderr)
+        options.say(f"error: standard output cannot be written: {error}; what went into files is there", error=True)
         return options.USAGE
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)

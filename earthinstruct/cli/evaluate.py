@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         again = "the same command without --overwrite" if arguments.overwrite else "the same command"
         kept = f"the predictions made so far are kept in {arguments.output}"
-        print(f"stopped; {kept}: continue with {again}", file=sys.stderr)
+        options.say(f"stopped; {kept}: continue with {again}", error=True)
         return options.INTERRUPTED
     print_blocks(evaluation.blocks())
     options.write_json(arguments, evaluation.results)

@@ -84,6 +84,13 @@ def output(arguments: argparse.Namespace) -> Iterator[None]:
         yield
 
 
+def say(text: object, *, error: bool = False) -> None:
+    """Print a line, on standard output or as an error. Control characters in it are escaped."""
+    from earthinstruct.texts import printable
+
+    print(printable(str(text)), file=sys.stderr if error else None)
+
+
 def write_json(arguments: argparse.Namespace, value: Any) -> None:
     """Write a verb's JSON where --json says, if it is given.
 
@@ -137,7 +144,9 @@ def write_no_json_lines(arguments: argparse.Namespace) -> None:
 
 
 def _print_json(arguments: argparse.Namespace, content: bytes) -> None:
-    arguments.standard_output.write(content.decode())
+    from earthinstruct.texts import printable_json
+
+    arguments.standard_output.write(printable_json(content.decode()))
     arguments.standard_output.flush()
 
 
@@ -156,9 +165,9 @@ def _json_file(arguments: argparse.Namespace) -> Iterator[Path]:
 def print_findings(findings: Sequence[Finding]) -> int:
     """One line a check, and a last one that sums up; returns how many fail."""
     for finding in findings:
-        print(finding)
+        say(finding)
     failed = sum(finding.problem is not None for finding in findings)
-    print(f"{len(findings) - failed} checks hold, {failed} fail")
+    say(f"{len(findings) - failed} checks hold, {failed} fail")
     return failed
 
 

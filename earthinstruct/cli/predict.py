@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     instruction = asked_instruction(arguments.categories, arguments.open_ended, arguments.parent, arguments.instruction)
     if arguments.instruction is not None:
         what = instruction.parent or ", ".join(instruction.categories)
-        print(f"understood as {instruction.setting}{f': {what}' if what else ''}")
+        options.say(f"understood as {instruction.setting}{f': {what}' if what else ''}")
     if arguments.json not in (None, "-"):
         refuse_to_replace("json", Path(arguments.json), images_given(arguments.images))
     n_written = 0
@@ -85,5 +85,5 @@ def run(arguments: argparse.Namespace) -> int:
     if not n_written:
         options.write_no_json_lines(arguments)
     for line in answers.remarks():
-        print(line)
+        options.say(line)
     return 1 if answers.n_failed else 0

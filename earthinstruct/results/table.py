@@ -93,12 +93,10 @@ def _table(results: Sequence[Result]) -> Table:
 
 def _extra_table(results: Sequence[Result]) -> Table:
     """Metric plug-ins: a row for each and for its groups, a column for each task."""
-    from rich.markup import escape
-
     table = new_table("metric", *(result.task.name.rpartition("/")[2] for result in results), left=["metric"])
     for name, first in results[0].metrics.extra.items():
         scored = [result.metrics.extra[name] for result in results]
-        unit, heading = Unit.of_extra(first.unit), name if first.unit is None else escape(f"{name}, {first.unit}")
+        unit, heading = Unit.of_extra(first.unit), name if first.unit is None else f"{name}, {first.unit}"
         table.add_row(heading, *(unit.text(extra.mean.value) for extra in scored))
         half = [_half(extra.mean, unit) for extra in scored]
         if any(half):

@@ -102,7 +102,10 @@ class Comparison(Shown):
             yield Text("metric plug-ins: fractions, or in the unit of each; by category in --json", style="dim")
         yield _table([row for row in groups if row.score.startswith("errors.") and row.over == "all"])
         yield Text(
-            "objects over all images, by category in --json; fewer are better, more are better of `correct`\n"
+            "objects over all images, by category in --json; fewer are better, more are better of `correct`",
+            style="dim",
+        )
+        yield Text(
             "p of each row by itself, < 0.05 in bold; of 20 without a difference, shown or not, one is bold by chance",
             style="dim",
         )

@@ -32,7 +32,7 @@ from earthinstruct.predictions import Record
 from earthinstruct.registry import make_method, refuse_incomplete
 from earthinstruct.results import MethodInfo, method_info, redacted, secret_values
 from earthinstruct.tasks import Task
-from earthinstruct.texts import error_in_words, shortened
+from earthinstruct.texts import error_in_words, printable, shortened
 
 BATCH = 8
 SECONDS_TO_CLOSE = 10.0
@@ -86,7 +86,7 @@ class MethodSource:
             try:
                 optional_member(method, "close")()
             except BaseException as error:
-                _LOG.warning("close() of the method failed: %s", in_words(error, secrets))
+                _LOG.warning("close() of the method failed: %s", printable(in_words(error, secrets)))
 
         closing = threading.Thread(target=close, daemon=True, name="close")
         closing.start()

@@ -27,6 +27,7 @@ from earthinstruct.contract import Proposals
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.files import LineFile, decode_json, replace_file
 from earthinstruct.predictions import ProposalRecord
+from earthinstruct.texts import printable
 from earthinstruct_models.fingerprints import fingerprint
 from earthinstruct_models.lvlm.interface import Arrived, Images, Lvlm, LvlmError, Outcome, Reply, Schema
 
@@ -174,7 +175,7 @@ class Folder(Generic[_T]):
         except FileNotFoundError:
             return None
         except (msgspec.MsgspecError, EarthInstructError, ValueError, OSError) as error:
-            _LOG.warning("cache entry %s is damaged and is made again: %s", path, error)
+            _LOG.warning("cache entry %s is damaged and is made again: %s", path, printable(str(error)))
             return None
 
     def write(self, key: tuple[Any, ...], answer: _T) -> None:
