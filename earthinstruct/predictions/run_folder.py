@@ -194,9 +194,10 @@ class Run:
     def _start_from_limited(self) -> None:
         """Copy the predictions of the longest shorter run that only differs in its limit, if there is one."""
         limited = self.whole.parent.glob(f"{self.whole.name}-limit-*/{self.file.name}")
-        sizes = (int(n) for path in limited if (n := path.parent.name.rpartition("-")[2]).isdecimal())
-        for n in sorted((n for n in sizes if n < self.n_images), reverse=True):
-            shorter = _limited(self.whole, n)
+        limits = (path.parent.name.rpartition("-")[2] for path in limited)
+        sizes = {int(limit) for limit in limits if limit.isdecimal()}
+        for size in sorted(sizes & set(range(self.n_images)), reverse=True):
+            shorter = _limited(self.whole, size)
             manifest = shorter / "run.json"
             if manifest.is_file() and not _differences(read_manifest(manifest), self.manifest):
                 with (shorter / self.file.name).open("rb") as lines:

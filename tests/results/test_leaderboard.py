@@ -166,6 +166,17 @@ def test_a_full_disk_leaves_no_half_result_and_no_half_table(root, result):
     assert check_leaderboards(root) == []
 
 
+def test_a_read_only_disk_is_said(root, result, monkeypatch):
+    def read_only(path, pieces):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("earthinstruct.files._beside", read_only)
+    for act in (lambda: file_result(root, result), lambda: build_leaderboards(root)):
+        with pytest.raises(DataError, match="cannot be written: Read-only file system; nothing of it is left"):
+            act()
+    assert [path.name for path in root.rglob("*") if path.is_file()] == ["published.json"]
+
+
 def test_a_folder_that_cannot_be_written_is_named(root, result):
     (root / "results").write_text("a file, not a folder")
     with pytest.raises(DataError, match=r"1\.0\.json cannot be written: Not a directory"):
