@@ -94,7 +94,7 @@ def test_the_papers_preset_runs_from_parameters_to_scores(server, random_sam2, t
     parameters = result.method.parameters
     assert (parameters["counter"], parameters["proposer"]) == ("openai", "sam2")
     assert parameters["counter.model"] == "gpt-4o-2024-11-20"
-    assert (parameters["proposer.points_per_side"], parameters["proposer.points_per_batch"]) == (2, 256)
+    assert (parameters["proposer.points_per_side"], parameters["proposer.max_proposals"]) == (2, 200)
     assert {entry.name for entry in result.method.weights} == {"small.pt", "tiny.safetensors"}
     assert "not-a-key" not in json.dumps(parameters)
     assert result.run.output_tokens == 14

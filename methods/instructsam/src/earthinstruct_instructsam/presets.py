@@ -14,12 +14,12 @@ SMALL_NOTE = (
     "-M preset=paper-gpt4o for example (see methods/instructsam/README.md)"
 )
 
-# From the paper's section on implementation details. A parameter that is not listed has the default of its part.
+# From the paper's section on implementation details. A parameter that is not listed has the default of its part: for
+# example points_per_batch (256 in the paper), which changes memory and speed only.
 _PAPER_SAM2: Mapping[str, Any] = {
     "proposer": "sam2",
     "proposer.model": "sam2_hiera_l",
     "proposer.points_per_side": 24,
-    "proposer.points_per_batch": 256,
     "proposer.pred_iou_thresh": 0.75,
     "proposer.stability_score_thresh": 0.75,
     "proposer.crop_n_layers": 1,
