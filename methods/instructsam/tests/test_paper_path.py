@@ -105,3 +105,5 @@ def test_the_papers_preset_runs_from_parameters_to_scores(server, random_sam2, t
         assert 0 < len(record["labels"]) <= 3
         assert {"counter", "proposer", "encoder", "assignment"} <= set(record["seconds"])
     assert len(server.asked) == 2
+    assert all("response_format" not in request for request in server.asked)
+    assert parameters["proposer.dtype"] == "float32"
