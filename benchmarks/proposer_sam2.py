@@ -84,6 +84,9 @@ def compare(proposer: Sam2Proposer, images: Sequence[np.ndarray]) -> dict[str, f
     parameters["points_per_batch"] = 64 if device.type == "cpu" else 256
     generator = SAM2AutomaticMaskGenerator(proposer._network, output_mode="coco_rle", **parameters)
 
+    side = proposer._network.image_size
+    generator.predictor._bb_feat_sizes = [(side // step, side // step) for step in (4, 8, 16)]  # it knows 1024 only
+
     def official(image: np.ndarray) -> None:
         with proposer._autocast():
             try:

@@ -3,7 +3,6 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.resources import files
 from typing import ClassVar
 
 import pytest
@@ -12,7 +11,7 @@ from earthinstruct import evaluate
 from earthinstruct.datasets import draw_scenes
 from earthinstruct.registry import parse_parameters
 
-sam2 = pytest.importorskip("sam2", reason="the package sam2 is not installed")
+pytest.importorskip("sam2", reason="the package sam2 is not installed")
 pytest.importorskip("openai", reason="the package openai is not installed")
 
 
@@ -50,22 +49,6 @@ def server(monkeypatch):
         Counts.asked.clear()
         yield Counts
         running.shutdown()
-
-
-@pytest.fixture
-def random_sam2(small_sam2, tmp_path):
-    """(checkpoint, config) of a random SAM2."""
-    import torch
-    from hydra.utils import instantiate
-    from omegaconf import OmegaConf
-
-    config = OmegaConf.load(files(sam2) / "configs/sam2.1/sam2.1_hiera_t.yaml")
-    for name, value in small_sam2.items():
-        OmegaConf.update(config, f"model.{name}", value)
-    OmegaConf.save(config, tmp_path / "small.yaml")
-    torch.manual_seed(0)
-    torch.save({"model": instantiate(config.model).state_dict()}, tmp_path / "small.pt")
-    return tmp_path / "small.pt", tmp_path / "small.yaml"
 
 
 def test_the_papers_preset_runs_from_parameters_to_scores(server, random_sam2, tiny_clip, tiny_checkpoint, tmp_path):

@@ -14,9 +14,8 @@ SMALL_NOTE = (
     "-M preset=paper-gpt4o for example (see methods/instructsam/README.md)"
 )
 
-# From the paper's section on implementation details and, where it is silent, from its authors' code. A parameter that is
-# not listed has the default of its part: for example points_per_batch (256 in the paper), which changes memory and speed
-# only.
+# From the paper's section on implementation details and, where it is silent, from its authors' code. A parameter is not
+# listed if the default of its part is the paper's, or if it only changes memory and speed (points_per_batch: 256).
 _PAPER_SAM2: Mapping[str, Any] = {
     "proposer": "sam2",
     "proposer.model": "sam2_hiera_l",

@@ -134,7 +134,7 @@ class Sam2Proposer:
         """The regions of several images of any sizes; equal to those of single images, up to rounding."""
         import torch
 
-        precision = _matmul_precision(self.float32_matmul_precision)
+        precision = matmul_precision(self.float32_matmul_precision)
         with torch.inference_mode(), precision, ThreadPoolExecutor(1, "masks") as encoding:
             crops = [crop for i, image in enumerate(images) for crop in self._crops(image, i)]
             by_image = groupby(self._regions(crops), key=lambda regions: regions.crop.image)
@@ -444,7 +444,7 @@ def _every(predicted_iou: Tensor) -> Tensor:
 
 
 @contextmanager
-def _matmul_precision(wanted: str | None) -> Iterator[None]:
+def matmul_precision(wanted: str | None) -> Iterator[None]:
     """The precision of products in float32, of the whole process, for a while; None: unchanged."""
     import torch
 
