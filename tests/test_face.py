@@ -69,6 +69,7 @@ NOT_ARGUMENTS = {
     "json": "the function returns the objects",
     "no_output": "output=None",
     "all": "compare: every row is in the returned object",
+    "from": "predict: saved_again(run)",
 }
 RENAMED = {"M": "parameters"}
 
@@ -292,19 +293,25 @@ def test_predict_answers_for_images(constant, dataset, tmp_path):
         categories="ship, harbor",
         save=[tmp_path / "all.json", tmp_path / "drawn"],
         answered=seen.append,
+        output=tmp_path / "runs",
     )
     assert [answer.path.name for answer in answers] == ["a.png", "b.png"]
     assert seen == list(answers)
-    assert (answers.n_failed, answers[0].prediction.counts, answers[1].prediction) == (1, {"ship": 1}, None)
-    first, second, *_, last = str(answers).splitlines()
-    assert first == f"{images / 'a.png'}: ship 1"
+    assert (answers.n_failed, answers[0].prediction.counts, answers[1].prediction) == (
+        1,
+        {"ship": 1, "harbor": 0},
+        None,
+    )
+    first, second, *_, failed, kept = str(answers).splitlines()
+    assert first == f"{images / 'a.png'}: ship 1, harbor 0"
     assert second.startswith(f"failed: {images / 'b.png'}: ")
-    assert last == "1 of 2 images failed"
+    assert failed == "1 of 2 images failed"
+    assert kept == f"kept in {answers.folder}"
     assert answers.to_pandas()[["label", "x", "width"]].to_numpy().tolist() == [["ship", 1, 4]]
     assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["a.png"]
-    assert len(json.loads((tmp_path / "all.json").read_text())) == 1
+    assert len(json.loads((tmp_path / "all.json").read_text())["images"]) == 1
     asked = Instruction(SETTING, "Find ships.", ("ship",))
-    assert predict(constant, images / "a.png", instruction=asked)[0].prediction.labels == ("ship",)
+    assert predict(constant, images / "a.png", instruction=asked, output=None)[0].prediction.labels == ("ship",)
 
 
 def test_predict_closes_a_method_that_it_made(dataset, tmp_path):
@@ -316,7 +323,9 @@ def test_predict_closes_a_method_that_it_made(dataset, tmp_path):
         "    def close(self):\n        self.told.touch()\n"
     )
     told = tmp_path / "closed"
-    predict(f"{file}:Closes", dataset.image_root / "a.png", open_ended=True, parameters={"told": str(told)})
+    predict(
+        f"{file}:Closes", dataset.image_root / "a.png", open_ended=True, parameters={"told": str(told)}, output=None
+    )
     assert told.exists()
 
 

@@ -171,10 +171,13 @@ def print_findings(findings: Sequence[Finding]) -> int:
     return failed
 
 
-def add_method(parser: argparse.ArgumentParser) -> None:
+def add_method(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """--method and -M."""
     parser.add_argument(
-        "--method", required=True, metavar="NAME", help="a method by name, package.module:Class or path/file.py:Class"
+        "--method",
+        required=required,
+        metavar="NAME",
+        help="a method by name, package.module:Class or path/file.py:Class",
     )
     add_parameters(parser)
 

@@ -93,6 +93,22 @@ class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
         """Make the record of an image without a prediction; `usage` is what was spent on it."""
         return Record(image_id, error=error, **_cost(usage))
 
+    def prediction(self) -> Prediction:
+        """Convert to a `Prediction`, which checks the values.
+
+        Raises:
+            ContractError: a value is malformed.
+        """
+        return Prediction(
+            tuple(self.labels),
+            np.array(self.boxes, dtype=np.float64).reshape(-1, 4),
+            None if self.masks is None else tuple(self.masks),
+            None if self.scores is None else np.array(self.scores),
+            self.counts,
+            None if self.proposals is None else self.proposals.proposals(),
+            self.usage,
+        )
+
     @property
     def usage(self) -> Usage:
         """Seconds and tokens spent on the image.
