@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def run(method, dataset, output, **options):
-    return evaluate(method, dataset, setting=SETTING, output=output, resamples=0, **options)
+    return evaluate(method, dataset, setting=SETTING, output=output, **options)
 
 
 def answers(file):
@@ -216,7 +216,7 @@ def test_a_worker_that_a_child_of_its_method_outlives_is_lost_at_once(numbered, 
 def command(method, numbered, output, *more):
     words = [sys.executable, "-m", "earthinstruct", "evaluate", "--method", method, "--setting", SETTING]
     words += ["--dataset", str(numbered.image_root.parent / "annotations.json")]
-    return [*words, "--output", str(output), "--resamples", "0", *more]
+    return [*words, "--output", str(output), *more]
 
 
 def test_a_method_that_prints_much_leaves_the_json_alone(numbered, rough, tmp_path):
@@ -526,7 +526,7 @@ import os, sys
 from earthinstruct import evaluate, load_dataset
 
 os.fsync = lambda number: os.kill(os.getpid(), 9)  # the first file that is replaced
-evaluate(sys.argv[1], load_dataset(sys.argv[2]), setting="open_ended", output=sys.argv[3], resamples=0)
+evaluate(sys.argv[1], load_dataset(sys.argv[2]), setting="open_ended", output=sys.argv[3])
 """
 
 
@@ -554,7 +554,7 @@ workers = int(sys.argv[5])
 spread = EngineOptions(workers=workers)
 pause = 0.01 if workers == 1 else 0.1
 dataset = load_dataset(annotations)
-options = dict(setting="open_ended", resamples=0, parameters={"pause": pause})
+options = dict(setting="open_ended", parameters={"pause": pause})
 
 def lines(file):
     return file.read_bytes().count(b"\\n") if file.exists() else 0
@@ -613,9 +613,9 @@ def test_killed_at_random_moments_a_run_gives_what_it_would_have_given(numbered,
 
 
 def test_overwriting_removes_nothing_where_one_folder_is_in_use(numbered, faulty, tmp_path):
-    evaluation = evaluate(f"{faulty}:Faulty", numbered, output=tmp_path, resamples=0)
+    evaluation = evaluate(f"{faulty}:Faulty", numbered, output=tmp_path)
     first, *_, last = evaluation.folders
     before = {path.name: path.read_bytes() for path in first.iterdir()}
     with folder_lock(last), pytest.raises(EarthInstructError, match="in use by another run"):
-        evaluate(f"{faulty}:Faulty", numbered, output=tmp_path, resamples=0, overwrite=True)
+        evaluate(f"{faulty}:Faulty", numbered, output=tmp_path, overwrite=True)
     assert {path.name: path.read_bytes() for path in first.iterdir()} == before
