@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.metrics.inputs import Predicted, Truth
+from earthinstruct.metrics.intervals import NO_INTERVAL
 from earthinstruct.metrics.scores import Columns
 from earthinstruct.metrics.summary import Summary, value_of
 from earthinstruct.metrics.tally import Tally, count_per_image
@@ -134,14 +135,18 @@ class ExtraMetric:
         values = function(tally.totals)
         bounded = unit is None and bool(((values >= 0) & (values <= 1))[over].all())
         intervals = summary.intervals({self.name: function}, f"extra.{self.name}", over, bounded=bounded)[self.name]
+        no_interval = NO_INTERVAL if bounded else f"{NO_INTERVAL}, or all images give the same"
         groups = {group: mean[self.name] for group, mean in summary.group_means({self.name: values}, over).items()}
         per_category = {
             name: value_of(
-                float(values[c]) if over[c] else None, intervals.per_category[c], undefined="no ground truth"
+                float(values[c]) if over[c] else None,
+                intervals.per_category[c],
+                undefined="no ground truth",
+                no_interval=no_interval,
             )
             for c, name in enumerate(tally.categories)
         }
-        return ExtraScores(value_of(groups["all"], intervals.mean), per_category, groups, unit)
+        return ExtraScores(value_of(groups["all"], intervals.mean, no_interval=no_interval), per_category, groups, unit)
 
     def score(self, categories: tuple[str, ...], sums: Columns) -> NDArray[np.float64]:
         """The score of each category from the sums of the tally: (..., c), finite where objects exist.

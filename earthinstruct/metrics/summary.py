@@ -182,9 +182,13 @@ class Summary:
 
 
 def value_of(
-    value: float | None, interval: Interval | None, *, undefined: str = "no ground truth in any category"
+    value: float | None,
+    interval: Interval | None,
+    *,
+    undefined: str = "no ground truth in any category",
+    no_interval: str = NO_INTERVAL,
 ) -> Value:
-    """Wrap a score with its interval. Without one of them, it has a reason; `undefined` says why there is no value."""
+    """Wrap a score with its interval, or with the reason why there is no value or no interval."""
     if value is None:
         return Value(None, reason=undefined)
-    return Value(value, interval, None if interval else NO_INTERVAL)
+    return Value(value, interval, None if interval else no_interval)

@@ -63,6 +63,22 @@ def test_the_metrics_of_the_page_by_hand(build, file) -> None:
     assert quality.unit is None
 
 
+def test_a_plug_in_that_does_not_vary_has_no_interval(build) -> None:
+    truth = build.truth(build.instances([(i, 0, 0, 0, 10, 10) for i in range(3)]))
+    counted = build.predicted(build.instances([]), truth, np.full(truth.shape, 4))
+    off = measure(truth, counted, extra=[ExtraMetric(Off())]).extra["off"].mean
+    # sums of 2 and of 1 / 2 over 3 images: 6 x 1.5; over 2 images 4 x 1, so that it varies
+    assert (off.value, off.ci95 is None) == (9, False)
+
+    class Same(Off):
+        def score(self, sums):
+            return sums["off"] / sums["targets"]
+
+    same = measure(truth, counted, extra=[ExtraMetric(Same())]).extra["off"].mean
+    assert (same.value, same.ci95) == (2, None)
+    assert same.reason == "no interval: fewer than 2 images have objects, or all images give the same"
+
+
 def test_a_score_that_needs_masks_is_undefined_without_them(build, file) -> None:
     truth = build.truth(build.instances([(0, 0, 0, 0, 10, 10)]))
     predicted = build.predicted(build.instances([(0, 0, 0, 0, 10, 10)], masks=False), truth)
