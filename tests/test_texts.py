@@ -90,7 +90,7 @@ def test_no_command_prints_a_control_character(loud, tmp_path, capsys, caplog):
         assert_plain(out + err)
         return code, out + err
 
-    evaluate = ("evaluate", "--method", method, *data, *setting, "--resamples", "20")
+    evaluate = ("evaluate", "--method", method, *data, *setting)
     code, text = said(*evaluate, "--output", "runs")
     assert code == 1, text
     for what in ("loud", "reason ", "label ", "event ", "note ", "set "):
@@ -98,7 +98,7 @@ def test_no_command_prints_a_control_character(loud, tmp_path, capsys, caplog):
     (result,) = (tmp_path / "runs").rglob("result.json")
     run = result.parent
     assert said(*evaluate, "--output", "json", "--json", "-")[0] == 1
-    assert said("score", run, *data, *setting, "--resamples", "20")[0] == 1
+    assert said("score", run, *data, *setting)[0] == 1
     code, text = said("score", run, *data, "--setting", "open_vocabulary", "--no-output")
     assert (code, "label " in text) == (2, True)
     assert said("compare", run, run, *data, "--all")[0] == 0

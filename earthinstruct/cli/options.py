@@ -264,7 +264,7 @@ def add_metric(parser: argparse.ArgumentParser) -> None:
 
 
 def add_scoring(parser: argparse.ArgumentParser) -> None:
-    """--protocol, --metric, --label-map, --sweep and --resamples."""
+    """--protocol, --metric, --label-map and --sweep."""
     parser.add_argument("--protocol", default="standard", metavar="NAME", help="standard or paper (default: standard)")
     add_metric(parser)
     parser.add_argument(
@@ -274,11 +274,4 @@ def add_scoring(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--sweep", action="store_true", help="choose the score threshold with the largest box mF1 first (an oracle)"
-    )
-    parser.add_argument(
-        "--resamples",
-        type=at_least(0),
-        default=1000,
-        metavar="N",
-        help="bootstrap resamples for the 95 %% intervals; 0: none (default: 1000)",
     )

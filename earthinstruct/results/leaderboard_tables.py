@@ -145,7 +145,7 @@ def _markdown(task: str, sections: dict[str, pd.DataFrame]) -> str:
 
     parts = [
         f"# {task}",
-        "Percent; ± is half of the 95 % bootstrap interval over images. This page is generated: do not edit it.",
+        "Percent; ± is half of the 95 % interval over images. This page is generated: do not edit it.",
     ]
     if any("rank best" in section for section in sections.values()):
         parts.append(_RANK_NOTE)
@@ -159,7 +159,7 @@ def _html(task: str, sections: dict[str, pd.DataFrame]) -> str:
     parts = [
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(task)}</title>",
         f"<style>{_STYLE}</style><h1>{escape(task)}</h1>",
-        "<p>Percent; ± is half of the 95 % bootstrap interval over images.</p>",
+        "<p>Percent; ± is half of the 95 % interval over images.</p>",
     ]
     for kind, section in sections.items():
         parts.append(f"<h2>{_HEADINGS[kind]}</h2>")

@@ -13,7 +13,7 @@ from earthinstruct.datasets import Dataset, load_dataset
 from earthinstruct.errors import EarthInstructError, checked_arguments
 from earthinstruct.files import read_text
 from earthinstruct.images import ImageOptions
-from earthinstruct.metrics import RESAMPLES, GivenMetrics
+from earthinstruct.metrics import GivenMetrics
 from earthinstruct.predictions import Progress, Run, place_of_run
 from earthinstruct.results import Result, Shown, result_blocks
 from earthinstruct.running.engines import Engine, EngineOptions
@@ -91,7 +91,6 @@ def evaluate(
     sweep: bool = False,
     instruction_file: Path | str | None = None,
     instruction_text: str | None = None,
-    resamples: int = RESAMPLES,
     metric: GivenMetrics = (),
     engine: str | EngineOptions = "local",
     workers: int | None = None,
@@ -124,7 +123,6 @@ def evaluate(
         sweep: choose the score threshold first (methods with scores).
         instruction_file: a file with an instruction text to use in place of ours; one task only.
         instruction_text: the same, as text.
-        resamples: bootstrap resamples for intervals; 0: none.
         metric: metric plug-ins to score as well, as objects or by `path/file.py:Class`.
         engine: `local` or `ray`; or `EngineOptions`, which replaces the options below.
         workers: processes, each with the method in memory; None: this process.
@@ -140,7 +138,7 @@ def evaluate(
         EarthInstructError: invalid input; the predictions made so far stay on disk.
         KeyboardInterrupt: see `stopping`.
     """
-    rules, extra = checked_rules(protocol, resamples, metric)
+    rules, extra = checked_rules(protocol, metric)
     if limit is not None and limit < 1:
         raise EarthInstructError(f"limit must be at least 1, got {limit}")
     spread = _spread(
@@ -181,7 +179,6 @@ def evaluate(
                 protocol=rules,
                 mapper=mapper,
                 sweep=sweep,
-                resamples=resamples,
                 extra=extra,
                 images=run.image_ids,
             )

@@ -75,7 +75,7 @@ def files(tmp_path_factory):
     content = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "ship"}]}
     (folder.parent / "annotations.json").write_text(json.dumps(content))
     (result,) = evaluate(
-        method, folder.parent, setting="open_vocabulary", output=folder.parent / "runs", resamples=0, engine="local"
+        method, folder.parent, setting="open_vocabulary", output=folder.parent / "runs", engine="local"
     )
     by_evaluate = {}
     for number, name in enumerate(names):

@@ -25,7 +25,7 @@ def scored(reference: Path, protocol: str, counts: bool) -> Metrics:
         counts=root / "counts/open_vocabulary" if counts else None,
         proposals=root / "proposals.json",
     )
-    return score_records(task, dataset, records, protocol=PROTOCOLS[protocol], resamples=0).metrics
+    return score_records(task, dataset, records, protocol=PROTOCOLS[protocol]).metrics
 
 
 def tally(part) -> dict[str, tuple[int, int, int]]:

@@ -100,7 +100,7 @@ def test_counts_and_proposals_join_the_predictions(results, dataset, tmp_path):
 def test_a_folder_of_counts_is_a_prediction(dataset, tmp_path):
     for name in ("a", "b", "c"):
         write(tmp_path / "counts" / f"{name}.json", {"ships": 1})
-    result = score(tmp_path / "counts", dataset, "open_ended", resamples=0)
+    result = score(tmp_path / "counts", dataset, "open_ended")
     assert result.metrics.counting.tally["ship"].tp == 2
     assert result.metrics.counting.source == "counts"
     assert result.label_map["ships"].category == "ship"
@@ -212,9 +212,7 @@ def stored(folder: Path, compressed: bool = False) -> list[bytes]:
 def test_shards_score_as_the_whole(tmp_path: Path, dataset: Dataset) -> None:
     stored(tmp_path / "whole")
     stored(tmp_path / "shards", compressed=True)
-    results = [
-        score(tmp_path / name, dataset, "open_vocabulary", sweep=True, resamples=20) for name in ("whole", "shards")
-    ]
+    results = [score(tmp_path / name, dataset, "open_vocabulary", sweep=True) for name in ("whole", "shards")]
     assert as_json(results[0].metrics) == as_json(results[1].metrics)
     assert results[0].predictions == results[1].predictions
 
@@ -257,7 +255,7 @@ def test_lines_in_any_encoding_score_the_same(
     text = (tmp_path / "whole" / "predictions.jsonl").read_text(encoding="utf-8")
     (tmp_path / name).write_bytes(encode(text))
     paths = (tmp_path / "whole", tmp_path / name)
-    results = [score(path, dataset, "open_vocabulary", sweep=True, resamples=20) for path in paths]
+    results = [score(path, dataset, "open_vocabulary", sweep=True) for path in paths]
     assert as_json(results[0].metrics) == as_json(results[1].metrics)
 
 

@@ -30,7 +30,7 @@ PUBLISHED = {
 @pytest.fixture
 def result(constant, dataset, tmp_path):
     constant.describe = lambda: {"version": "1.0"}
-    return evaluate(constant, dataset, setting="open_ended", output=tmp_path / "runs", resamples=20).results[0]
+    return evaluate(constant, dataset, setting="open_ended", output=tmp_path / "runs").results[0]
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from earthinstruct.results import (
 @pytest.fixture
 def run(constant, dataset, tmp_path):
     """A run folder, and its result."""
-    evaluation = evaluate(constant, dataset, setting="open_ended", output=tmp_path / "runs", resamples=50)
+    evaluation = evaluate(constant, dataset, setting="open_ended", output=tmp_path / "runs")
     return evaluation.folders[0], evaluation.results[0]
 
 
@@ -96,7 +96,7 @@ def test_check_exits_with_1_when_a_value_moved(run, tmp_path, capsys):
 
 def test_a_folder_of_runs_is_held_against_a_folder_of_guarded_results(constant, dataset, tmp_path, capsys):
     runs, guarded = tmp_path / "runs", tmp_path / "guarded"
-    evaluate(constant, dataset, output=runs, resamples=0)
+    evaluate(constant, dataset, output=runs)
     assert main(["check", str(runs), "--against", str(guarded)]) == 2
     assert "found none" in capsys.readouterr().err
     assert main(["check", str(runs), "--against", str(guarded), "--update"]) == 0
@@ -178,15 +178,15 @@ def test_no_guarded_result_is_replaced_by_another(run, tmp_path):
 
 
 def test_several_results_do_not_go_into_one_file(constant, dataset, tmp_path):
-    evaluate(constant, dataset, output=tmp_path / "runs", resamples=0)
+    evaluate(constant, dataset, output=tmp_path / "runs")
     with pytest.raises(EarthInstructError, match=r"holds 3 results, and .*one\.json is one file; give a folder"):
         guard_results(tmp_path / "runs", tmp_path / "one.json")
     assert not (tmp_path / "one.json").exists()
 
 
 def test_a_guarded_task_that_was_not_run_is_named_also_beside_one_result(constant, dataset, tmp_path):
-    evaluate(constant, dataset, output=tmp_path / "runs", resamples=0)
+    evaluate(constant, dataset, output=tmp_path / "runs")
     guard_results(tmp_path / "runs", tmp_path / "guarded")
-    (one,) = evaluate(constant, dataset, setting="open_ended", output=tmp_path / "one", resamples=0).folders
+    (one,) = evaluate(constant, dataset, setting="open_ended", output=tmp_path / "one").folders
     assert len(check(tmp_path / "one", tmp_path / "guarded").not_run) == 2
     assert check(one, tmp_path / "guarded").ok  # a run folder alone is one result

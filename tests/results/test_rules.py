@@ -35,7 +35,7 @@ class Everything:
 @pytest.fixture
 def run(dataset, tmp_path):
     """A run folder, and its result as JSON."""
-    done = evaluate(Everything(), dataset, setting="open_ended", output=tmp_path / "runs", sweep=True, resamples=20)
+    done = evaluate(Everything(), dataset, setting="open_ended", output=tmp_path / "runs", sweep=True)
     return done.folders[0], json.loads((done.folders[0] / "result.json").read_text())
 
 
@@ -106,7 +106,7 @@ def test_whatever_a_result_says_it_is_shown_or_refused_in_words(run, dataset, tm
     pytest.importorskip("jinja2")
     generator = random.Random(19)
     folder, whole = run
-    other = evaluate(Everything(), dataset, setting="open_ended", output=tmp_path / "other", sweep=True, resamples=20)
+    other = evaluate(Everything(), dataset, setting="open_ended", output=tmp_path / "other", sweep=True)
     found = {"shown": 0, "refused": 0, "not validated": 0}
     for _ in range(MUTATIONS):
         changed = copy.deepcopy(whole)

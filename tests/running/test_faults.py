@@ -29,7 +29,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def run(method, dataset, output, **options):
-    return evaluate(method, dataset, setting=SETTING, output=output, resamples=0, **options)
+    return evaluate(method, dataset, setting=SETTING, output=output, **options)
 
 
 def answers(file):
@@ -254,7 +254,7 @@ def test_a_worker_that_a_child_of_its_method_outlives_is_lost_at_once(numbered, 
 def command(method, numbered, output, *more):
     words = [sys.executable, "-m", "earthinstruct", "evaluate", "--method", method, "--setting", SETTING]
     words += ["--dataset", str(numbered.image_root.parent / "annotations.json")]
-    return [*words, "--output", str(output), "--resamples", "0", *more]
+    return [*words, "--output", str(output), *more]
 
 
 def program(rough, numbered, tmp_path, where, what="raise"):
@@ -380,7 +380,7 @@ def test_no_answer_makes_a_run_unscorable(numbered, tmp_path, monkeypatch, capsy
     assert reasons["105"] == "PredictionError: overdrawn"
     assert result.run.input_tokens == result.run.events["calls"] == 2**63 - 1
     assert result.run.seconds["counter"] == 1e9
-    assert score(evaluation.folders[0], numbered, SETTING, resamples=0).metrics == result.metrics
+    assert score(evaluation.folders[0], numbered, SETTING).metrics == result.metrics
     assert read_result(evaluation.folders[0] / "result.json") == result
     assert len(str(evaluation)) < 10_000
 
@@ -672,7 +672,7 @@ import os, sys
 from earthinstruct import evaluate, load_dataset
 
 os.fsync = lambda number: os.kill(os.getpid(), 9)  # the first file that is replaced
-evaluate(sys.argv[1], load_dataset(sys.argv[2]), setting="open_ended", output=sys.argv[3], resamples=0)
+evaluate(sys.argv[1], load_dataset(sys.argv[2]), setting="open_ended", output=sys.argv[3])
 """
 
 
@@ -700,7 +700,7 @@ workers = int(sys.argv[5])
 spread = EngineOptions(workers=workers)
 pause = 0.01 if workers == 1 else 0.1
 dataset = load_dataset(annotations)
-options = dict(setting="open_ended", resamples=0, parameters={"pause": pause})
+options = dict(setting="open_ended", parameters={"pause": pause})
 
 def lines(file):
     return file.read_bytes().count(b"\\n") if file.exists() else 0
@@ -759,9 +759,9 @@ def test_killed_at_random_moments_a_run_gives_what_it_would_have_given(numbered,
 
 
 def test_overwriting_removes_nothing_where_one_folder_is_in_use(numbered, faulty, tmp_path):
-    evaluation = evaluate(f"{faulty}:Faulty", numbered, output=tmp_path, resamples=0)
+    evaluation = evaluate(f"{faulty}:Faulty", numbered, output=tmp_path)
     first, *_, last = evaluation.folders
     before = {path.name: path.read_bytes() for path in first.iterdir()}
     with folder_lock(last), pytest.raises(EarthInstructError, match="in use by another run"):
-        evaluate(f"{faulty}:Faulty", numbered, output=tmp_path, resamples=0, overwrite=True)
+        evaluate(f"{faulty}:Faulty", numbered, output=tmp_path, overwrite=True)
     assert {path.name: path.read_bytes() for path in first.iterdir()} == before

@@ -21,7 +21,7 @@ SETTING = "open_ended"
 
 
 def run(method, dataset, tmp_path, **options):
-    return evaluate(method, dataset, setting=SETTING, output=tmp_path / "runs", resamples=0, **options)
+    return evaluate(method, dataset, setting=SETTING, output=tmp_path / "runs", **options)
 
 
 def lines(evaluation):
@@ -43,7 +43,7 @@ def test_a_run_is_kept_scored_and_scored_again(constant, dataset, tmp_path):
     assert result.metrics.mask.f1.value is None
     assert "has no masks" in result.metrics.mask.f1.reason
     assert (result.run.n_done, result.run.n_failed) == (3, 0)
-    again = score(folder, dataset, SETTING, resamples=0)
+    again = score(folder, dataset, SETTING)
     assert again.metrics == result.metrics
     assert again.predictions == result.predictions
     assert again.method.name == "constant"
@@ -69,11 +69,11 @@ def test_another_method_version_needs_overwrite(constant, dataset, tmp_path):
 
 
 def test_what_another_run_holds_is_said_before_any_image_is_predicted(constant, dataset, tmp_path, monkeypatch):
-    evaluate(constant, dataset, setting="open_subclass", output=tmp_path / "runs", resamples=0)
+    evaluate(constant, dataset, setting="open_subclass", output=tmp_path / "runs")
     constant.describe = lambda: {"version": "2"}
     monkeypatch.setattr(constant, "predict", lambda *given: 1 / 0)
     with pytest.raises(EarthInstructError, match=r"open_subclass.* holds the predictions of another run"):
-        evaluate(constant, dataset, output=tmp_path / "runs", resamples=0)
+        evaluate(constant, dataset, output=tmp_path / "runs")
     assert not (tmp_path / "runs" / dataset.name / "open_vocabulary/constant/result.json").exists()
 
 
@@ -103,7 +103,7 @@ def test_compressed_predictions_of_a_run_keep_the_name_of_the_method(constant, d
     file = folder / "predictions.jsonl"
     (folder / "predictions.jsonl.zst").write_bytes(zstandard.compress(file.read_bytes()))
     file.unlink()
-    assert score(folder / "predictions.jsonl.zst", dataset, SETTING, resamples=0).method.name == "constant"
+    assert score(folder / "predictions.jsonl.zst", dataset, SETTING).method.name == "constant"
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, True), (True, 1), ([0], [False]), ({"a": 1}, {"a": True}), ("1", 1)])
@@ -296,7 +296,7 @@ def test_a_killed_run_goes_on_where_it_stopped(coco, write_coco, tmp_path):
     subprocess.run(command, check=True, capture_output=True)
     assert predictions.read_bytes().startswith(kept)
     never_killed = run(f"{method}:Waits", load_dataset(str(file)), tmp_path).results[0]
-    resumed = score(predictions, str(file), SETTING, resamples=0)
+    resumed = score(predictions, str(file), SETTING)
     assert resumed.metrics == never_killed.metrics
     assert resumed.run.n_done == 12
 
@@ -319,7 +319,7 @@ def test_batches_are_used_and_a_bad_image_of_one_is_found(constant, dataset, tmp
 
 def test_a_task_can_be_declined(constant, dataset, tmp_path):
     constant.skip = lambda task: "no counts" if task.setting == "open_ended" else None
-    evaluation = evaluate(constant, dataset, output=tmp_path, resamples=0)
+    evaluation = evaluate(constant, dataset, output=tmp_path)
     assert [(skipped.task.name, skipped.reason) for skipped in evaluation.skipped] == [("set/open_ended", "no counts")]
     assert [result.task.name for result in evaluation.results] == ["set/open_vocabulary", "set/open_subclass/transport"]
 

@@ -205,7 +205,7 @@ def counting_of_qwen(reference, setting, protocol):
     for image in dataset.images:
         counter = LvlmCounter(Scripted(replies[image.file_name]))
         records[image.id] = Record(image.id, counts=counter.count(IMAGE, task.instruction).counts)
-    return score_records(task, dataset, records, protocol=protocol_named(protocol), resamples=0).metrics.counting
+    return score_records(task, dataset, records, protocol=protocol_named(protocol)).metrics.counting
 
 
 def test_what_qwen_counted_on_dior_mini_scores_as_by_hand(reference):

@@ -70,7 +70,6 @@ def test_the_papers_preset_runs_from_parameters_to_scores(server, random_sam2, t
         setting="open_ended",
         parameters=parse_parameters(pairs),
         output=tmp_path / "runs",
-        resamples=0,
     )
     (result,) = evaluation.results
     assert result.run.failed == {}
