@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.metrics.inputs import Predicted, Truth
+from earthinstruct.metrics.intervals import NOT_COMPUTED
 from earthinstruct.metrics.scores import Columns
-from earthinstruct.metrics.summary import Summary, value_of
+from earthinstruct.metrics.summary import Intervals, Summary, value_of
 from earthinstruct.metrics.tally import Tally, count_per_image
 from earthinstruct.metrics.values import ExtraScores, Value
 from earthinstruct.registry import PluginError, load_class
@@ -133,15 +134,17 @@ class ExtraMetric:
         function, over = partial(self.score, tally.categories), summary.has_truth
         values = function(tally.totals)
         bounded = unit is None and bool(((values >= 0) & (values <= 1))[over].all())
-        intervals = summary.intervals({self.name: function}, f"extra.{self.name}", over, bounded=bounded)[self.name]
+        intervals = summary.intervals({self.name: function}, f"extra.{self.name}", over, bounded=bounded)
+        known = intervals.get(self.name, Intervals(None, [None] * len(over)))
         groups = {group: mean[self.name] for group, mean in summary.group_means({self.name: values}, over).items()}
         per_category = {
-            name: value_of(
-                float(values[c]) if over[c] else None, intervals.per_category[c], undefined="no ground truth"
-            )
+            name: value_of(float(values[c]) if over[c] else None, known.per_category[c], undefined="no ground truth")
             for c, name in enumerate(tally.categories)
         }
-        return ExtraScores(value_of(groups["all"], intervals.mean), per_category, groups, unit)
+        mean = value_of(groups["all"], known.mean)
+        if mean.value is not None and not intervals:
+            mean = Value(mean.value, reason=NOT_COMPUTED)
+        return ExtraScores(mean, per_category, groups, unit)
 
     def score(self, categories: tuple[str, ...], sums: Columns) -> NDArray[np.float64]:
         """The score of each category from the sums of the tally: (..., c), finite where objects exist.

@@ -51,6 +51,8 @@ def coco_of(found: Sequence[Found]) -> dict[str, Any]:
 
 
 def _objects(prediction: Prediction) -> Iterator[TrueObject]:
+    if prediction.boxes is None:
+        return
     areas = None if prediction.masks is None else decode_rles(prediction.masks).areas.tolist()
     for i, label in enumerate(prediction.labels):
         yield TrueObject(
@@ -109,9 +111,9 @@ def geojson_of(found: Sequence[Found]) -> dict[str, Any]:
 
 
 def _features(image: Found) -> Iterator[dict[str, Any]]:
-    if image.place is None:
-        return
     prediction = image.prediction
+    if image.place is None or prediction.boxes is None:
+        return
     for i, label in enumerate(prediction.labels):
         if prediction.masks is None:
             rings = [[_box_ring(prediction.boxes[i].tolist())]]

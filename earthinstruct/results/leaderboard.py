@@ -12,7 +12,7 @@ import msgspec
 
 from earthinstruct.errors import DataError, checked_arguments
 from earthinstruct.files import as_json, decode_json, read_bytes
-from earthinstruct.metrics import Value, value_at
+from earthinstruct.metrics import Value, sweep_of, value_at
 from earthinstruct.results.leaderboard_tables import SCORES, write_tables
 from earthinstruct.results.result import Result, read_result, result_schema
 
@@ -151,7 +151,7 @@ def _result_rows(root: Path) -> Iterable[dict[str, object]]:
             raise DataError(f"{path} holds a result whose path should be {_place(result)}; move it there")
         row: dict[str, object] = {
             "task": result.task.name,
-            "kind": "control" if result.method.control else "recomputed",
+            "kind": _kind(result),
             "method": result.method.name,
             "version": result.method.version,
         }
@@ -165,14 +165,30 @@ def _result_rows(root: Path) -> Iterable[dict[str, object]]:
             "annotations": result.task.dataset.annotations_sha256,
             "images": result.task.dataset.n_images,
             "failed": result.run.n_failed,
-            "oracle threshold": None if result.metrics.sweep is None else result.metrics.sweep.threshold,
+            "threshold": _threshold(result),
             "seconds": result.run.seconds.get("total"),
             "tokens": tokens or None,
             "protocol": result.protocol,
+            "protocol version": result.protocol_version,
             "task version": result.task.version,
             "source": path.relative_to(root).as_posix(),
         }
         yield row
+
+
+def _kind(result: Result) -> str:
+    """The section of a row: rows with a threshold chosen on the scored images have their own."""
+    if result.method.control:
+        return "control"
+    return "oracle" if sweep_of(result.metrics) is True else "recomputed"
+
+
+def _threshold(result: Result) -> str | None:
+    sweep = result.metrics.sweep
+    if sweep is not None and sweep.is_cross:
+        return "chosen on other images"
+    threshold = result.metrics.threshold if sweep is None else sweep.threshold
+    return None if threshold is None else f"{threshold:.4g}"
 
 
 def _published_rows(root: Path) -> Iterable[dict[str, object]]:

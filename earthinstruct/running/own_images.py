@@ -102,7 +102,7 @@ class Answers(Shown):
         rows = [
             (str(answer.path), label, *found.boxes[i], None if found.scores is None else found.scores[i])
             for answer in self.answers
-            if (found := answer.prediction) is not None
+            if (found := answer.prediction) is not None and found.boxes is not None
             for i, label in enumerate(found.labels)
         ]
         columns = ("image", "label", "x", "y", "width", "height", "score")

@@ -109,6 +109,8 @@ def merge_tiles(predictions: Sequence[Prediction], windows: Sequence[Window], he
         height: of the image, pixels.
         width: of the image, pixels.
     """
+    if all(p.boxes is None for p in predictions):  # they only count
+        return Prediction(counts=_added_counts(predictions, {}), usage=Usage.join(p.usage for p in predictions))
     with_masks = all(p.masks is not None for p in predictions if len(p))
     with_scores = all(p.scores is not None for p in predictions if len(p))
     parts = [_parts(prediction, window, with_masks) for prediction, window in zip(predictions, windows, strict=True)]
@@ -154,7 +156,9 @@ class _Part:
 def _parts(prediction: Prediction, window: Window, with_masks: bool) -> list[_Part]:
     x0, y0 = window[:2]
     runs = decode_rles(prediction.masks) if with_masks and prediction.masks is not None else None
-    parts = []
+    parts: list[_Part] = []
+    if prediction.boxes is None:
+        return parts
     for i, label in enumerate(prediction.labels):
         mask, corner = None, (x0, y0)
         if runs is not None:
