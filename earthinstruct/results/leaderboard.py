@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from earthinstruct.errors import DataError, checked_arguments
-from earthinstruct.files import as_json, decode_json, read_bytes
+from earthinstruct.files import as_json, decode_json, read_bytes, replace_file
 from earthinstruct.metrics import Value, sweep_of, value_at
 from earthinstruct.results.leaderboard_tables import SCORES, write_tables
 from earthinstruct.results.result import Result, read_result, result_schema
@@ -74,6 +74,8 @@ def check_leaderboards(root: Path | str = LEADERBOARDS) -> list[str]:
 def file_result(root: Path, result: Result) -> Path:
     """File a result as `results/<task>/<method>/<version>.json`.
 
+    A result is replaced only by one under a later version of its protocol.
+
     Raises:
         DataError: the folder is missing, the result exists already, the method has no version, or a name cannot be a
             file name.
@@ -81,6 +83,9 @@ def file_result(root: Path, result: Result) -> Path:
     _require(root)
     target = root / _place(result)
     target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_file() and read_result(target).protocol_version < result.protocol_version:
+        replace_file(target, as_json(result))
+        return target
     try:
         with target.open("xb") as file:
             file.write(as_json(result))

@@ -11,7 +11,7 @@ from earthinstruct import evaluate
 from earthinstruct.errors import DataError
 from earthinstruct.files import as_json
 from earthinstruct.metrics.values import Fold, Sweep
-from earthinstruct.results import build_leaderboards, check_leaderboards, file_result
+from earthinstruct.results import build_leaderboards, check_leaderboards, file_result, read_result
 from earthinstruct.results.leaderboard_tables import ranks
 from earthinstruct.results.result import result_schema
 
@@ -109,6 +109,15 @@ def test_a_result_is_never_replaced_and_lies_where_it_belongs(root, result):
     path.rename(path.with_name("2.0.json"))
     with pytest.raises(DataError, match=r"should be results/set/open_ended/constant/1\.0\.json"):
         build_leaderboards(root)
+
+
+def test_a_result_is_replaced_by_one_under_a_later_version_of_its_protocol(root, result):
+    path = file_result(root, replace(result, protocol_version=1))
+    assert file_result(root, result) == path
+    assert read_result(path).protocol_version == result.protocol_version
+    for version in (1, result.protocol_version):
+        with pytest.raises(DataError, match="never replaced"):
+            file_result(root, replace(result, protocol_version=version))
 
 
 def test_a_folder_that_is_not_there_is_not_made(tmp_path, result):
