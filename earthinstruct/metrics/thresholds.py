@@ -245,57 +245,111 @@ def _choose_again(
     of_scores: bool,
 ) -> ChosenAgain:
     """Choose a threshold among `candidates` without each image in turn, for each fold; `of_scores`: they are scores."""
-    place = np.full(outcomes.targets.shape[1] + 1, -1)  # the last is for predictions without a category
-    place[members] = np.arange(len(members))
-    reached, member = np.searchsorted(candidates, outcomes.scores, side="right") - 1, place[outcomes.category]
-    counted = np.flatnonzero((reached >= 0) & (member >= 0))
-    counted = counted[np.argsort(outcomes.image[counted], kind="stable")]
-    image, reached, member = outcomes.image[counted], reached[counted], member[counted]
-    matched, targets = outcomes.matched[counted], outcomes.targets[:, members]
-    n_folds, n_members, n = int(fold.max()) + 1, len(members), len(candidates)
-
-    def sums(row: NDArray[np.int64], some: slice, n_rows: int, actual: NDArray[np.int64]) -> NDArray[np.float64]:
-        """True positives, predictions and objects at each threshold: float64 (3, rows, thresholds)."""
-        right = matched[some]
-        at_least = (_at_least(row[right], reached[some][right], n_rows, n), _at_least(row, reached[some], n_rows, n))
-        return np.array([*at_least, np.broadcast_to(actual.reshape(-1, 1), (n_rows, n))], dtype=np.float64)
-
+    counted = _Counted.of(outcomes, candidates, members)
+    targets, n_members = outcomes.targets[:, members], len(members)
+    n_folds = int(fold.max()) + 1
     actual = np.stack([targets[fold == k].sum(axis=0) for k in range(n_folds)])
-    rows = fold[image] * n_members + member
-    of_folds = sums(rows, slice(None), n_folds * n_members, actual).reshape(3, n_folds, n_members, n)
+    row = fold[counted.image] * n_members + counted.member
+    known = counted.sums(row, slice(None), actual.ravel()).reshape(3, n_folds, n_members, -1)
     if cross:
-        of_folds = of_folds.sum(axis=1, keepdims=True) - of_folds
-    whole = [_f1(of_folds[:, k]) for k in range(n_folds)]
+        known = known.sum(axis=1, keepdims=True) - known
+    # a threshold is left out if it cannot become the best one without any image
+    means = np.array([_f1(known[:, k]).sum(axis=0) for k in range(n_folds)])  # times the number of categories
+    most = counted.largest_change(targets, known[2, :, :, 0].min(axis=0))
+    possible = np.flatnonzero((means >= means.max(axis=1, keepdims=True) - 2 * most - _ROUNDING).any(axis=0))
+    counted, known, candidates = counted.at(possible), known[..., possible], candidates[possible]
+    whole = [_f1(known[:, k]) for k in range(n_folds)]
     chosen = np.empty((n_folds, len(images)), dtype=np.int64)
-    step = max(1, _CELLS_AT_ONCE // (n_members * n))
-    bounds = np.searchsorted(image, np.arange(0, len(images) + step, step))
+    step = max(1, _CELLS_AT_ONCE // (n_members * len(candidates)))
+    bounds = np.searchsorted(counted.image, np.arange(0, len(images) + step, step)).tolist()
     for first, low, high in zip(range(0, len(images), step), bounds[:-1], bounds[1:], strict=False):
-        here, some = targets[first : first + step], slice(int(low), int(high))
-        cell = (image[some] - first) * n_members + member[some]
+        here, some = targets[first : first + step], slice(low, high)
+        cell = (counted.image[some] - first) * n_members + counted.member[some]
         cells = np.union1d(cell, np.flatnonzero(here))
-        own = sums(np.searchsorted(cells, cell), some, len(cells), here.ravel()[cells])
+        own = counted.sums(np.searchsorted(cells, cell), some, here.ravel()[cells])
         of_image, of_member = np.divmod(cells, n_members)
         for k in range(n_folds):
-            before = of_folds[:, k, of_member]
-            means = np.tile(whole[k].sum(axis=0), (len(here), 1))  # times the number of categories with ground truth
+            of_others = np.tile(whole[k].sum(axis=0), (len(here), 1))
             chosen_on = (not cross) | (fold[first + of_image] != k)
-            np.add.at(means, of_image, _f1(before - own * chosen_on[:, None]) - whole[k][of_member])
-            chosen[k, first : first + step] = _lowest_best(means)
+            without = _f1(known[:, k, of_member] - own * chosen_on[:, None])
+            np.add.at(of_others, of_image, without - whole[k][of_member])
+            chosen[k, first : first + step] = _lowest_best(of_others)
     thresholds = candidates[chosen]
-    for k in range(
-        n_folds if cross and of_scores else 0
-    ):  # of equal thresholds, one that is a score of the other folds
+    for k in range(n_folds) if cross and of_scores else ():
+        # of the thresholds that are equal on the other folds, the one that is a score there
         others = np.unique(outcomes.scores[fold[outcomes.image] != k])
-        if len(others) and of_folds[2, k].any():
+        if len(others) and known[2, k].any():
             thresholds[k] = others[np.searchsorted(others, thresholds[k]).clip(max=len(others) - 1)]
     used, index = np.unique(thresholds, return_inverse=True)
     return ChosenAgain(used, tuple(images), fold, index.reshape(chosen.shape))
 
 
-def _at_least(row: NDArray[np.int64], reached: NDArray[np.int64], n_rows: int, n: int) -> NDArray[np.int64]:
-    """Number of predictions of each row that reach each of n thresholds, from the highest that each reaches."""
-    counts = np.bincount(row * n + reached, minlength=n_rows * n).reshape(n_rows, n)
-    return np.asarray(np.cumsum(counts[:, ::-1], axis=1)[:, ::-1])
+@dataclass(frozen=True, eq=False)
+class _Counted:
+    """Predictions that reach a threshold and have a category, sorted by image.
+
+    Attributes:
+        image: int64 (n,), index of the image.
+        member: int64 (n,), index of the category.
+        reached: int64 (n,), index of the highest threshold that it reaches.
+        matched: bool (n,), true positives.
+        n: number of thresholds.
+    """
+
+    image: NDArray[np.int64]
+    member: NDArray[np.int64]
+    reached: NDArray[np.int64]
+    matched: NDArray[np.bool_]
+    n: int
+
+    @staticmethod
+    def of(outcomes: Outcomes, thresholds: NDArray[np.float64], members: NDArray[np.int64]) -> _Counted:
+        place = np.full(outcomes.targets.shape[1] + 1, -1)  # the last is for predictions without a category
+        place[members] = np.arange(len(members))
+        reached, member = np.searchsorted(thresholds, outcomes.scores, side="right") - 1, place[outcomes.category]
+        order = np.flatnonzero((reached >= 0) & (member >= 0))
+        order = order[np.argsort(outcomes.image[order], kind="stable")]
+        image = outcomes.image[order].astype(np.int64)
+        return _Counted(image, member[order], reached[order], outcomes.matched[order], len(thresholds))
+
+    def at(self, some: NDArray[np.int64]) -> _Counted:
+        """With some of the thresholds."""
+        reached = np.searchsorted(some, self.reached, side="right") - 1
+        kept = reached >= 0
+        return _Counted(self.image[kept], self.member[kept], reached[kept], self.matched[kept], len(some))
+
+    def sums(self, row: NDArray[np.int64], some: slice, actual: NDArray[np.int64]) -> NDArray[np.float64]:
+        """True positives, predictions and objects in rows at each threshold: float64 (3, rows, thresholds).
+
+        Args:
+            row: int64 (m,), the row of some predictions.
+            some: which predictions.
+            actual: int64 (rows,), the objects.
+        """
+        found = np.empty((3, len(actual), self.n))
+        right = self.matched[some]
+        for which, chosen in enumerate((right, np.ones_like(right))):
+            cell = row[chosen] * self.n + self.reached[some][chosen]
+            counts = np.bincount(cell, minlength=len(actual) * self.n).reshape(-1, self.n)
+            np.cumsum(counts[:, ::-1], axis=1, out=found[which, :, ::-1])
+        found[2] = actual[:, None]
+        return found
+
+    def largest_change(self, targets: NDArray[np.int64], actual: NDArray[np.float64]) -> float:
+        """By how much the sum of F1 over categories can change at most, at any threshold, without an image.
+
+        F1 = 2 tp / n changes by at most q / (n - q), where q of the n predictions and objects are in the image.
+
+        Args:
+            targets: int64 (images, c), the objects of each image.
+            actual: float64 (c,), the objects of all images.
+        """
+        shape = targets.shape
+        cell = self.image * shape[1] + self.member
+        of_image = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape) + targets
+        rest = actual - targets
+        change = np.divide(of_image, rest, out=np.ones(shape), where=rest > 0).clip(max=1)
+        return float(np.where(of_image > 0, change, 0).sum(axis=1).max())
 
 
 def _f1(sums: NDArray[np.float64]) -> NDArray[np.float64]:

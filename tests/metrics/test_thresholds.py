@@ -15,7 +15,7 @@ from earthinstruct.errors import EarthInstructError
 from earthinstruct.metrics import PROTOCOLS, STANDARD, Choice, boxes_of_chunk, choose_threshold, measure, threshold_of
 from earthinstruct.metrics.outcomes import Outcomes
 from earthinstruct.metrics.scores import f1
-from earthinstruct.metrics.thresholds import CURVE_POINTS, folds_of, sums_without
+from earthinstruct.metrics.thresholds import CURVE_POINTS, _Counted, folds_of, sums_without
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=settings().max_examples // 5)
@@ -172,6 +172,26 @@ def test_without_an_image_each_fold_has_the_best_threshold_of_the_others(build, 
                 total += tallies[at]["box"].columns[column][own].sum(axis=0)
         for column, total in expected.items():
             assert without[column][i].tolist() == total.tolist()
+
+
+@pytest.mark.parametrize("cross", [False, True])
+def test_thresholds_that_cannot_be_chosen_are_not_tried(build, monkeypatch, cross) -> None:
+    generator = np.random.default_rng(2)
+    n = 400  # one object of each of two categories in each image, found with a high score; and a wrong prediction
+    objects = [(i, c, 20 * c, 0, 10, 10) for i in range(n) for c in (0, 1)]
+    wrong = [(i, c, 20 * c, 25, 9, 9) for i in range(n) for c in (0, 1)]
+    scores = np.concatenate([generator.beta(4, 2, 2 * n), generator.beta(2, 3, 2 * n)])
+    truth = build.truth(build.instances(objects, masks=False), images=n)
+    predicted = build.predicted(build.instances(objects + wrong, scores, masks=False), truth)
+    tried, at = [], _Counted.at
+    monkeypatch.setattr(_Counted, "at", lambda self, some: tried.append(len(some)) or at(self, some))
+    _, some = choice(truth, predicted, cross)
+    monkeypatch.setattr(_Counted, "largest_change", lambda *_: np.inf)
+    _, every = choice(truth, predicted, cross)
+    assert tried[0] < tried[1] / 2
+    assert some.also_at == every.also_at
+    assert len(some.also_at) > 1
+    np.testing.assert_array_equal(some.again.chosen, every.again.chosen)
 
 
 def test_an_interval_of_an_oracle_includes_the_choice(build) -> None:
