@@ -20,7 +20,7 @@ from pycocotools.cocoeval import COCOeval
 
 from benchmarks import reference
 from benchmarks.data import Scenes
-from earthinstruct.metrics import PROTOCOLS, Tally, choose_threshold, measure, paired
+from earthinstruct.metrics import PROTOCOLS, Tally, choose_threshold, measure, paired, reaching
 from earthinstruct.metrics.detection import Detection
 from earthinstruct.metrics.intervals import spread, within_0_and_1
 from earthinstruct.metrics.scores import ap_nc, f1
@@ -128,7 +128,7 @@ def test_paired_test__mf1(benchmark: Any, scenes: Scenes) -> None:
 
 def _box_tally(scenes: Scenes, threshold: float) -> Tally:
     detection = Detection(scenes.truth, scenes.predicted.instances, PROTOCOLS["standard"], "box")
-    return detection.tally(scenes.predicted.reaching(threshold))
+    return detection.tally(reaching(scenes.truth, scenes.predicted, threshold))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
