@@ -14,6 +14,7 @@ from earthinstruct.regions.masks import (
     encode_polygons,
     encode_runs,
     intersections,
+    spans,
 )
 from earthinstruct.regions.outlines import mask_path, polygons
 
@@ -35,4 +36,5 @@ __all__ = [
     "intersections",
     "mask_path",
     "polygons",
+    "spans",
 ]

@@ -111,7 +111,7 @@ class MaskRuns:
         """Select the masks at `indices`, in that order."""
         lengths = np.diff(self.offsets)[indices]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        runs = np.repeat(self.offsets[indices] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        runs = spans(self.offsets[indices], lengths)
         return MaskRuns(self.heights[indices], self.widths[indices], offsets, self.starts[runs], self.ends[runs])
 
     def replaced(self, indices: NDArray[np.int64], others: MaskRuns) -> MaskRuns:
@@ -129,6 +129,16 @@ class MaskRuns:
             counts = np.diff(edges, prepend=0, append=size[0] * size[1])
             encoded.append(_compress(counts if counts[-1] else counts[:-1], size))
         return encoded
+
+
+def spans(first: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count up from each of n numbers: `lengths[i]` numbers from `first[i]` on, for each i in turn.
+
+    >>> spans(np.array([7, 3]), np.array([2, 3])).tolist()
+    [7, 8, 3, 4, 5]
+    """
+    end = np.cumsum(lengths)
+    return np.repeat(first - end + lengths, lengths) + np.arange(end[-1] if len(end) else 0)
 
 
 class StoredMasks:
@@ -427,8 +437,7 @@ def _shared_pixels(
     keys = b.owners * span + b.starts
     length_before = np.concatenate([[0], np.cumsum(b.ends - b.starts)])
     count = np.diff(a.offsets)[a_index]
-    first = np.cumsum(count) - count
-    run = np.repeat(a.offsets[a_index] - first, count) + np.arange(count.sum())
+    run = spans(a.offsets[a_index], count)
     target = np.repeat(b_index, count)
 
     def covered(position: NDArray[np.int32] | NDArray[np.int64]) -> NDArray[np.int64]:
