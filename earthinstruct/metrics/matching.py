@@ -6,6 +6,7 @@ from array import array
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from earthinstruct.regions import Instances, intersections, spans
 Geometry = Literal["box", "mask"]
 Rule = Literal["maximum", "greedy", "coco"]
 
-_CANDIDATES_AT_ONCE = 300_000
+_CANDIDATES_AT_ONCE = 200_000
 _LARGE_CELL = 64  # targets; below, all of them are closer together than groups would be
 _OCTAVES = 32  # of width, in pixels; the first holds all below 1
 _ROUNDING = 1e-12  # of a coordinate; sums of two are rounded to 2e-16 of it
@@ -44,6 +45,14 @@ class Pairs:
     def where(self, kept: NDArray[np.bool_]) -> Pairs:
         """Select the pairs where `kept` is true."""
         return Pairs(self.prediction[kept], self.target[kept], self.iou[kept], self.n_predictions, self.n_targets)
+
+    @cached_property
+    def several(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Two bool (pairs,): whether the prediction has other pairs, and whether the ground truth has."""
+        return (
+            np.bincount(self.prediction, minlength=self.n_predictions)[self.prediction] > 1,
+            np.bincount(self.target, minlength=self.n_targets)[self.target] > 1,
+        )
 
 
 def find_pairs(
@@ -134,7 +143,7 @@ def _candidates(
     first = np.searchsorted(groups, place[known] * _OCTAVES)
     n_groups = np.searchsorted(groups, (place[known] + 1) * _OCTAVES) - first
     asking, asked = np.repeat(known, n_groups), spans(first, n_groups)
-    left, right = prediction_boxes[asking, 0], prediction_boxes[asking, 0] + prediction_boxes[asking, 2]
+    (left, top), (right, bottom) = prediction_boxes[asking, :2].T, _far_ends(prediction_boxes)[asking].T
     xs = np.sort(target_boxes[:, 0])
     by_x = np.lexsort((target_boxes[:, 0], group))
     keys = group[by_x] * (len(xs) + 1) + np.searchsorted(xs, target_boxes[by_x, 0])
@@ -144,15 +153,15 @@ def _candidates(
     high = np.searchsorted(keys, asked * (len(xs) + 1) + np.searchsorted(xs, right))
     count = np.maximum(high - low, 0)
 
-    near, far = target_boxes[by_x, :2], target_boxes[by_x, :2] + target_boxes[by_x, 2:]
+    ends = _far_ends(target_boxes)[by_x]
+    sides = ((ends[:, 1].copy(), top), (-target_boxes[by_x, 1], -bottom), (ends[:, 0].copy(), left))
     piece = (np.cumsum(np.bincount(asking, count)) // _CANDIDATES_AT_ONCE)[asking]
     for some in np.split(np.arange(len(asking)), np.flatnonzero(np.diff(piece)) + 1):
-        prediction, target = np.repeat(asking[some], count[some]), spans(low[some], count[some])
-        box = prediction_boxes[prediction]
-        overlap = box[:, 0] < far[target, 0]
-        overlap &= box[:, 1] < far[target, 1]
-        overlap &= box[:, 1] + box[:, 3] > near[target, 1]
-        yield prediction[overlap], by_x[target[overlap]]
+        query, target = np.repeat(some, count[some]), spans(low[some], count[some])
+        for side, limit in sides:  # the first leaves half of them, and the last few
+            overlap = side[target] > limit[query]
+            query, target = query[overlap], target[overlap]
+        yield asking[query], by_x[target]
 
 
 def lie_on(
@@ -199,6 +208,11 @@ def box_intersection(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[
     return area
 
 
+def _far_ends(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The right and the bottom ends of boxes (n, 4), xywh -> (n, 2)."""
+    return boxes[:, :2] + boxes[:, 2:]
+
+
 def box_iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """IoU of box pairs: float64 (n, 4) and (n, 4), xywh -> (n,) in [0, 1]; 0 if both boxes have no area.
 
@@ -222,7 +236,8 @@ def match(pairs: Pairs, rule: Rule, order: NDArray[np.int64] | None = None) -> N
     Args:
         pairs: the pairs to choose from.
         rule: `maximum`, `greedy` or `coco`.
-        order: int64 (n_predictions,), the order in which predictions are taken; None: by index.
+        order: int64, the order in which predictions are taken; None: by index. Predictions that are alone with their
+            ground truth may be left out.
 
     Returns:
         int64 (n_predictions,): the index of the matched ground truth, or -1.
@@ -270,7 +285,7 @@ def _rank(order: NDArray[np.int64] | None, n: int) -> NDArray[np.int64]:
     """The place of each prediction in the order."""
     rank = np.arange(n)
     if order is not None:
-        rank[order] = np.arange(n)
+        rank[order] = np.arange(len(order))
     return rank
 
 
@@ -281,13 +296,9 @@ def _stars(pairs: Pairs) -> NDArray[np.int64]:
     prediction whose ground truths pair with nothing else. Only one of its pairs can be matched, so every rule takes the
     first one by its sort keys. Only the other pairs need a search.
     """
-    several = [
-        np.bincount(index, minlength=n)[index] > 1
-        for index, n in ((pairs.prediction, pairs.n_predictions), (pairs.target, pairs.n_targets))
-    ]
     tied_target, tied_prediction = np.zeros(pairs.n_targets, dtype=bool), np.zeros(pairs.n_predictions, dtype=bool)
-    tied_target[pairs.target[several[0]]] = True  # one of its predictions has another ground truth
-    tied_prediction[pairs.prediction[several[1]]] = True
+    tied_target[pairs.target[pairs.several[0]]] = True  # one of its predictions has another ground truth
+    tied_prediction[pairs.prediction[pairs.several[1]]] = True
     around_prediction = np.where(tied_prediction[pairs.prediction], -1, pairs.n_targets + pairs.prediction)
     return np.where(tied_target[pairs.target], around_prediction, pairs.target)
 
