@@ -141,14 +141,16 @@ def _judge(detection: Detection, kept: NDArray[np.bool_]) -> _Judged:
     # unmatched, with an object of their category at IoU >= 0.5
     again = pairs.where(~(matched | on_ignored)[pairs.prediction])
     verdict[again.prediction] = _DUPLICATE
-    rest = np.flatnonzero(verdict == _BACKGROUND)
     near = pairs_in_turn(
-        predictions.take(rest), targets, detection.geometry, iou_threshold=BACKGROUND_IOU, agnostic=True
+        predictions,
+        targets,
+        detection.geometry,
+        iou_threshold=BACKGROUND_IOU,
+        agnostic=True,
+        among=verdict == _BACKGROUND,
     )
     best, deciding = np.zeros(len(targets)), []
-    for prediction, target, overlap in chain(
-        [(again.prediction, again.target, again.iou)], ((rest[few], *others) for few, *others in near)
-    ):
+    for prediction, target, overlap in chain([(again.prediction, again.target, again.iou)], near):
         same = predictions.category[prediction] == targets.category[target]
         code = np.where(
             overlap >= FOREGROUND_IOU,

@@ -81,19 +81,30 @@ def find_pairs(
 
 
 def pairs_in_turn(
-    predictions: Instances, targets: Instances, geometry: Geometry, *, iou_threshold: float, agnostic: bool
+    predictions: Instances,
+    targets: Instances,
+    geometry: Geometry,
+    *,
+    iou_threshold: float,
+    agnostic: bool,
+    among: NDArray[np.bool_] | None = None,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
-    """`find_pairs`, some predictions at a time, each with all its pairs: yields prediction, target, IoU."""
+    """`find_pairs`, some predictions at a time, each with all its pairs: yields prediction, target, IoU.
+
+    `among`: bool (predictions,), the predictions to pair; None: all.
+    """
     cells = _cells(predictions, targets, agnostic)
+    if among is not None:
+        cells = np.where(among, cells[0], -1), cells[1]
     if geometry == "box":
-        for prediction, target in _candidates(*cells, predictions.boxes, targets.boxes):
+        for prediction, target in _overlapping_boxes(*cells, predictions.boxes, targets.boxes):
             iou = box_iou(predictions.boxes[prediction], targets.boxes[target])
             kept = iou >= iou_threshold
             yield prediction[kept], target[kept], iou[kept]
         return
     if predictions.masks is None or targets.masks is None:
         raise ValueError("mask pairs need masks on both sides")
-    for prediction, target in _candidates(*cells, predictions.masks.boxes, targets.masks.boxes):
+    for prediction, target in _overlapping_boxes(*cells, predictions.masks.boxes, targets.masks.boxes):
         # upper bound of the intersection: that of the bounding boxes, and the area of the smaller mask
         area_p, area_t = predictions.masks.areas[prediction], targets.masks.areas[target]
         shared = np.minimum(
@@ -119,13 +130,13 @@ def _cells(predictions: Instances, targets: Instances, agnostic: bool) -> tuple[
     return of_predictions, of_targets
 
 
-def _candidates(
+def _overlapping_boxes(
     of_predictions: NDArray[np.int64],
     of_targets: NDArray[np.int64],
     prediction_boxes: NDArray[np.float64],
     target_boxes: NDArray[np.float64],
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Find every (prediction, target) of equal cell whose boxes overlap.
+    """Find every (prediction, target) of equal cell whose boxes overlap; `of_...` are the cells.
 
     Yields some predictions at a time, in order and each with all its targets, to bound the memory. The targets of a
     cell are sorted by x, so that those that overlap a prediction in x lie close together. Targets of large cells are
@@ -180,7 +191,7 @@ def lie_on(
     found = np.zeros(len(predictions), dtype=bool)
     sides = (predictions, regions)
     boxes = [side.boxes if geometry == "box" or side.masks is None else side.masks.boxes for side in sides]
-    for prediction, region in _candidates(*_cells(predictions, regions, agnostic=False), *boxes):
+    for prediction, region in _overlapping_boxes(*_cells(predictions, regions, agnostic=False), *boxes):
         shared, areas = _shared(predictions, regions, geometry, prediction, region)
         whole = np.where(crowd[region], areas[0], areas[0] + areas[1] - shared)
         found[prediction[(shared > 0) & (shared >= 0.5 * whole)]] = True

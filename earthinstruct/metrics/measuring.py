@@ -101,7 +101,6 @@ class Chunk:
         the whole set.
         """
         kept = predicted.reaching(threshold)
-        reaching = predicted if threshold is None else replace(predicted, instances=predicted.instances.take(kept))
         own = counting_tally(truth, predicted, protocol, kept, use_given=False)
         tallies = {"counting": own}
         if any_counts:
@@ -115,16 +114,16 @@ class Chunk:
             errors[f"errors.{geometry}"] = tally_errors(detection, kept)
             detections[geometry] = DetectionChunk.of(detection, kept)
         if "mask" in detections:
-            there = reaching.instances
-            if detection.on_ignored.any():
-                there = predicted.instances.take(kept & ~detection.ignored)
-            tallies["regions"] = tally_regions(truth, there)
+            tallies["regions"] = tally_regions(truth, predicted.instances, kept & ~detection.ignored)
         proposals: dict[Geometry, ProposalChunk] = {}
         if predicted.proposals is not None:
             for geometry in geometries_of(truth.instances, predicted.proposals):
                 tallies[f"proposals.{geometry}"], proposals[geometry] = tally_proposals(
                     truth, predicted.proposals, geometry, protocol
                 )
+        reaching = predicted
+        if extra and threshold is not None:
+            reaching = replace(predicted, instances=predicted.instances.take(kept))
         return cls(
             int(predicted.has_counts.sum()),
             predicted.mentioned,
