@@ -13,10 +13,10 @@ from earthinstruct.regions.masks import (
     encode_masks,
     encode_polygons,
     encode_runs,
-    intersections,
     spans,
 )
 from earthinstruct.regions.outlines import mask_path, polygons
+from earthinstruct.regions.overlaps import intersections, union_overlaps
 
 __all__ = [
     "MOST_PIXELS",
@@ -37,4 +37,5 @@ __all__ = [
     "mask_path",
     "polygons",
     "spans",
+    "union_overlaps",
 ]

@@ -1,4 +1,4 @@
-"""Check, decode, encode and intersect instance masks in COCO run-length encoding, many at a time.
+"""Check, decode and encode instance masks in COCO run-length encoding, many at a time.
 
 A COCO mask is a list of run lengths over the pixels in column-major order, background first. This module decodes
 whole lists of encodings at once into foreground runs (half-open intervals of pixel positions) and computes on
@@ -21,7 +21,6 @@ from earthinstruct.errors import ContractError
 
 _LONGEST_TOKEN = 7  # characters of one run length: 35 bits, more than any image has pixels
 MOST_PIXELS = (1 << 32) - 1  # largest image and mask: run lengths are 32-bit numbers in pycocotools
-_RUNS_AT_ONCE = 200_000
 _CHARACTERS_AT_ONCE = 200_000  # small enough for the arrays to stay in the cache of a core
 
 
@@ -98,6 +97,20 @@ class MaskRuns:
         highest, lowest = np.minimum.reduceat(top, first), np.maximum.reduceat(bottom, first)
         boxes[filled] = np.stack([left, highest, right - left + 1, lowest - highest], axis=1)
         return boxes
+
+    @cached_property
+    def by_column(self) -> NDArray[np.bool_]:
+        """Which masks have exactly one run in each column that they reach, like most outlines: bool (n,)."""
+        runs = np.diff(self.offsets)
+        filled = np.flatnonzero(runs)
+        first = self.offsets[filled]
+        column = spans(self.starts[first] // self.heights[filled], runs[filled])
+        top = column * np.repeat(self.heights, runs)
+        inside = (self.starts >= top) & (self.ends <= top + np.repeat(self.heights, runs))
+        found = np.zeros(len(self), dtype=bool)
+        if len(filled):
+            found[filled] = np.logical_and.reduceat(inside, first)
+        return found
 
     def drawn(self, index: int) -> tuple[NDArray[np.bool_], int, int]:
         """Draw one mask inside its bounding box: bool (height, width), and the box's left column and top row."""
@@ -255,28 +268,28 @@ def _decode_many(text: bytes, length: NDArray[np.int64], sizes: NDArray[np.int64
 
     # a token (one run length) has five bits a character, lowest first; 0x20 means that more characters follow,
     # and 0x10 of the last character is the sign
-    continued = np.flatnonzero(code & 0x20)
-    n_continued = np.searchsorted(continued, end)
-    last = np.flatnonzero(np.diff(continued, append=len(code)) > 1)  # of the continued characters of a token
-    digits = np.diff(last, prepend=-1)
-    if (digits > 5).any():
+    more = (code & 0x20).astype(bool)
+    last = np.flatnonzero(more[:-1] & ~more[1:]) + 1  # of the tokens of several characters
+    before = last - np.flatnonzero(np.append(True, ~more[:-1]) & more)  # their other characters
+    if (before > 5).any():
         return None
     low_bits = (code << 3) >> 3
-    value = low_bits[(code & 0x20) == 0].astype(np.int32)
-    at = continued[last] + 1
-    long = low_bits[at].astype(np.int32)
-    for place in range(1, int(digits.max(initial=0)) + 1):
-        more = np.flatnonzero(digits >= place)
-        long[more] = (long[more] << 5) | (code[at[more] - place] & 0x1F)
-    value[at - last - 1] = long
+    value = low_bits[~more].astype(np.int32)
+    long = low_bits[last].astype(np.int32)
+    for place in range(1, int(before.max(initial=0)) + 1):
+        some = slice(None) if place == 1 else np.flatnonzero(before >= place)
+        long[some] = (long[some] << 5) | (code[last[some] - place] & 0x1F)
+    n_before = np.cumsum(before)
+    value[last - n_before] = long
 
     # runs alternate between background and foreground; a last background without a foreground is set aside
-    tokens = np.diff(end - n_continued, prepend=0)
+    stop = end - np.append(0, n_before)[np.searchsorted(last, end)]  # where the tokens of each mask end
+    tokens = np.diff(stop, prepend=0)
     pairs = tokens // 2
     odd = np.flatnonzero(tokens % 2)
     remainder = np.zeros(len(length), dtype=np.int32)
-    remainder[odd] = value[(end - n_continued)[odd] - 1]
-    value = np.delete(value, (end - n_continued)[odd] - 1)
+    remainder[odd] = value[stop[odd] - 1]
+    value = np.delete(value, stop[odd] - 1)
     filled = np.flatnonzero(pairs)
     first = (np.cumsum(pairs) - pairs)[filled]
     final = first + pairs[filled] - 1
@@ -442,58 +455,3 @@ def decode_mask(rle: RLE) -> NDArray[np.bool_]:
     drawn = np.zeros(rle["size"], dtype=bool, order="F")
     drawn[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
     return drawn
-
-
-def intersections(
-    a: MaskRuns, b: MaskRuns, a_index: NDArray[np.int64], b_index: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Count the foreground pixels shared by pairs of masks.
-
-    Args:
-        a: n masks.
-        b: m masks.
-        a_index: int64 (pairs,), index into `a`.
-        b_index: int64 (pairs,), index into `b`; both masks of a pair have the same size.
-
-    Returns:
-        int64 (pairs,), pixels.
-    """
-    shared = np.zeros(len(a_index), dtype=np.int64)
-    runs = np.diff(a.offsets)[a_index] + np.diff(b.offsets)[b_index]
-    group = np.cumsum(runs) // _RUNS_AT_ONCE
-    for pairs in np.split(np.arange(len(a_index)), np.flatnonzero(np.diff(group)) + 1):
-        if len(pairs):
-            near, of_pair = np.unique(b_index[pairs], return_inverse=True)
-            shared[pairs] = _shared_pixels(a, b.take(near), a_index[pairs], of_pair)
-    return shared
-
-
-def _shared_pixels(
-    a: MaskRuns, b: MaskRuns, a_index: NDArray[np.int64], b_index: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """`intersections` of one group of pairs.
-
-    For each run of the mask of `a`, counts the pixels of the mask of `b` before its end and before its start; the
-    difference is the overlap of this run.
-    """
-    if not len(b.starts):
-        return np.zeros(len(a_index), dtype=np.int64)
-    # mask * span + position sorts the runs of all masks of `b` in one array, so one binary search serves all
-    span = 1 + max(int(b.ends.max(initial=0)), int(a.ends.max(initial=0)))
-    keys = b.owners * span + b.starts
-    length_before = np.concatenate([[0], np.cumsum(b.ends - b.starts)])
-    count = np.diff(a.offsets)[a_index]
-    run = spans(a.offsets[a_index], count)
-    target = np.repeat(b_index, count)
-
-    def covered(position: NDArray[np.int32] | NDArray[np.int64]) -> NDArray[np.int64]:
-        """Number of foreground pixels of the target mask before `position`."""
-        at = np.searchsorted(keys, target * span + position, side="right") - 1
-        inside = at >= b.offsets[target]
-        at = np.maximum(at, 0)
-        pixels = length_before[at] - length_before[b.offsets[target]] + np.minimum(position, b.ends[at]) - b.starts[at]
-        return np.where(inside, pixels, 0)
-
-    pixels = covered(a.ends[run]) - covered(a.starts[run])
-    total = np.bincount(np.repeat(np.arange(len(count)), count), weights=pixels, minlength=len(count))
-    return total.astype(np.int64)

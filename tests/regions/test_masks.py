@@ -19,6 +19,7 @@ from earthinstruct.regions import (
     encode_runs,
     intersections,
     masks,
+    overlaps,
 )
 
 stacks = st.tuples(st.integers(1, 6), st.integers(1, 9), st.integers(1, 9)).flatmap(lambda shape: arrays(bool, shape))
@@ -167,7 +168,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = decode_rles(rles)
     shared = intersections(whole, whole, a, b)
     monkeypatch.setattr(masks, "_CHARACTERS_AT_ONCE", 50)
-    monkeypatch.setattr(masks, "_RUNS_AT_ONCE", 100)
+    monkeypatch.setattr(overlaps, "_RUNS_AT_ONCE", 100)
     parts = decode_rles(rles)
     for name in ("heights", "widths", "offsets", "starts", "ends"):
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
