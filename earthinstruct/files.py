@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import gc
 import gzip
 import io
 import json
@@ -108,6 +109,18 @@ def read_json(path: Path, kind: type[_T], what: str, form: str) -> _T:
     """
     problem = f"{what} {path}: {{error}}. The form of a {what}: {form}"
     return decode_json(read_bytes(path, what), msgspec.json.Decoder(kind), problem)
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Pause the search for reference cycles, of which decoded files have none: it would take longer than decoding."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def decode_json(content: bytes, decoder: msgspec.json.Decoder[_T], problem: str) -> _T:

@@ -220,6 +220,16 @@ def check_rle(value: object, where: str) -> RLE:
     return RLE(size=(int(size[0]), int(size[1])), counts=counts)
 
 
+def are_sizes(sizes: Sequence[tuple[int, int]]) -> bool:
+    """Whether all of n tuples (height, width) are sizes of masks, as `check_rle` has them."""
+    try:
+        sides = np.fromiter(chain.from_iterable(sizes), dtype=np.int64).reshape(-1, 2)
+    except OverflowError:
+        return False
+    # divided, because the product of two large sides may overflow
+    return not ((sides < 1).any() or (sides[:, 0] > MOST_PIXELS // np.maximum(sides[:, 1], 1)).any())
+
+
 def decode_rles(rles: Sequence[RLE], where: str = "masks", *, before: int = 0) -> MaskRuns:
     """Decode n compressed encodings at once.
 
