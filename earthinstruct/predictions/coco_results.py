@@ -16,7 +16,7 @@ import numpy as np
 from earthinstruct.contract import BOX, bad_boxes
 from earthinstruct.datasets import Dataset, ImageRecord
 from earthinstruct.errors import ContractError, DataError
-from earthinstruct.files import checked_json, collection_paused, decode_checked, read_bytes
+from earthinstruct.files import checked_json, decode_checked, read_bytes
 from earthinstruct.predictions.file import Box, Record
 from earthinstruct.predictions.image_names import ImageNames
 from earthinstruct.regions import RLE, ImageId, are_sizes, check_rle, decode_rles, encode_polygons, encode_runs
@@ -91,8 +91,7 @@ def read_coco_results(path: Path, dataset: Dataset) -> dict[ImageId, Record]:
     Raises:
         DataError: the file has another format, an image or category is unknown, or only some entries have a field.
     """
-    with collection_paused():
-        return _Reader(path, dataset).records()
+    return _Reader(path, dataset).records()
 
 
 class _Reader:
