@@ -268,6 +268,48 @@ def match(pairs: Pairs, rule: Rule, order: NDArray[np.int64] | None = None) -> N
     return matched
 
 
+def sizes_at(
+    pairs: Pairs,
+    rule: Rule,
+    order: NDArray[np.int64] | None,
+    thresholds: NDArray[np.float64],
+    group: NDArray[np.int64],
+    n_groups: int,
+) -> NDArray[np.int64]:
+    """Count the pairs that `match` chooses among those that reach each of t increasing IoU thresholds.
+
+    Args:
+        pairs: the pairs to choose from.
+        rule: as in `match`.
+        order: as in `match`.
+        thresholds: float64 (t,).
+        group: int64 (n_targets,), in which of `n_groups` groups the pairs of each ground truth are counted.
+        n_groups: number of groups.
+
+    Returns:
+        int64 (t, n_groups).
+    """
+    star = _stars(pairs)
+    # fewer pairs leave a star a star: one of its pairs is chosen as long as its best one is there
+    chosen = star >= 0
+    best, of_star = (
+        np.zeros(pairs.n_targets + pairs.n_predictions),
+        np.zeros(pairs.n_targets + pairs.n_predictions, int),
+    )
+    np.maximum.at(best, star[chosen], pairs.iou[chosen])
+    of_star[star[chosen]] = group[pairs.target[chosen]]
+    stars = np.flatnonzero(best)
+    reached = np.searchsorted(thresholds, best[stars], side="right")  # number of thresholds
+    shape = (len(thresholds) + 1, n_groups)
+    histogram = np.bincount(reached * n_groups + of_star[stars], minlength=shape[0] * n_groups).reshape(shape)
+    sizes: NDArray[np.int64] = np.cumsum(histogram[::-1], axis=0)[-2::-1]
+    rest = pairs.where(~chosen)
+    for size, threshold in zip(sizes, thresholds, strict=True):
+        matched = match(rest.where(rest.iou >= threshold), rule, order)
+        size += np.bincount(group[matched[matched >= 0]], minlength=n_groups)
+    return sizes
+
+
 def enlarges_greedy(pairs: Pairs, entering: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which predictions enlarge a `greedy` matching by index, as predictions are added one by one.
 

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import TypedDict
 
 import numpy as np
@@ -174,10 +174,11 @@ class StoredMasks:
 
     def append(self, rles: Iterable[RLE]) -> None:
         """Append valid masks of fewer than 2^32 pixels."""
-        for rle in rles:
-            self._sizes.extend(rle["size"])
-            self._text += rle["counts"].encode("ascii")
-            self._ends.append(len(self._text))
+        rles = list(rles)
+        texts = [rle["counts"] for rle in rles]
+        self._sizes.extend(chain.from_iterable(rle["size"] for rle in rles))
+        self._ends.extend(list(accumulate(map(len, texts), initial=len(self._text)))[1:])
+        self._text += "".join(texts).encode("ascii")
 
     def take(self, indices: NDArray[np.int64]) -> MaskRuns:
         """Decode the masks at `indices`, in that order."""
@@ -433,6 +434,13 @@ def encode_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int], 
     masks = coco_mask.frPyObjects(polygons, height, width)
     whole = masks[0] if len(masks) == 1 else coco_mask.merge(masks)
     return RLE(size=size, counts=whole["counts"].decode())
+
+
+def encode_outlines(outlines: Sequence[Sequence[float]], size: tuple[int, int]) -> list[RLE]:
+    """Encode the pixels inside each of n polygons in one image size; each is one that `encode_polygons` takes."""
+    from pycocotools import mask as coco_mask
+
+    return [RLE(size=size, counts=mask["counts"].decode()) for mask in coco_mask.frPyObjects(outlines, *size)]
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> RLE:
