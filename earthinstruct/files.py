@@ -16,7 +16,7 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +135,25 @@ def decode_json(content: bytes, decoder: msgspec.json.Decoder[_T], problem: str)
         DataError: the content is not JSON of that type.
     """
     return decode_checked(checked_json(content, problem), decoder, problem)
+
+
+def decode_counted(content: bytes, decoder: msgspec.json.Decoder[_T], texts: Callable[[_T], int]) -> _T | None:
+    """Decode JSON of many small objects, faster than `decode_json`.
+
+    Args:
+        content: the content of a file.
+        decoder: as in `decode_json`.
+        texts: counts the keys and the texts in a decoded value; keys that hold null may be left out. If the content has
+            no more, no key is there twice or unknown.
+
+    Returns:
+        The value. None: the content must be read by `decode_json`, which finds out what is wrong, if anything.
+    """
+    try:
+        value = decoder.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return value if 2 * texts(value) == content.count(b'"') else None
 
 
 def checked_json(content: bytes, problem: str, *, lines: bool = False) -> bytes:

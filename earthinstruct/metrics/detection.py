@@ -81,7 +81,7 @@ class Detection:
         return {
             "tp": tp,
             "fp": np.bincount(counted, minlength=n) - alone,
-            "fn": np.bincount(category, minlength=n) - tp,
+            "fn": actual - tp,
         }
 
     @property

@@ -16,7 +16,7 @@ import numpy as np
 from earthinstruct.contract import BOX, bad_boxes
 from earthinstruct.datasets import Dataset, ImageRecord
 from earthinstruct.errors import ContractError, DataError
-from earthinstruct.files import checked_json, decode_checked, read_bytes
+from earthinstruct.files import checked_json, decode_checked, decode_counted, read_bytes
 from earthinstruct.predictions.file import Box, Record
 from earthinstruct.predictions.image_names import ImageNames
 from earthinstruct.regions import RLE, ImageId, are_sizes, check_rle, decode_rles, encode_polygons, encode_runs
@@ -81,6 +81,19 @@ class _File(msgspec.Struct):
     categories: list[_Category] = []
 
 
+_RESULTS = msgspec.json.Decoder(list[_Result])
+
+
+def _n_texts(results: list[_Result]) -> int:
+    """The number of keys that hold a value, and of texts."""
+    n = 0
+    for name in _Result.__struct_fields__:
+        kinds = [type(getattr(result, name)) for result in results]
+        n += len(kinds) - kinds.count(type(None)) + kinds.count(str)
+    masks = [result.segmentation for result in results if type(result.segmentation) is RunLengths]
+    return n + 2 * len(masks) + sum(type(mask.counts) is str for mask in masks)
+
+
 def read_coco_results(path: Path, dataset: Dataset) -> dict[ImageId, Record]:
     """Read a COCO results file, or a COCO file with predictions as annotations.
 
@@ -104,9 +117,12 @@ class _Reader:
         content = read_bytes(path, "predictions")
         if hashlib.sha256(content).hexdigest() == dataset.sha256:
             raise DataError(f"{path} is the annotation file of dataset {dataset.name!r}; give a file of predictions")
-        self._json = checked_json(content, self._problem, lines=True)
-        self._in_list = _OBJECT.match(self._json) is None
-        self._file = self._decoded()
+        self._json, self._in_list = content, True
+        results = decode_counted(content, _RESULTS, _n_texts)
+        if results is None:
+            self._json = checked_json(content, self._problem, lines=True)
+            self._in_list = _OBJECT.match(self._json) is None
+        self._file = self._decoded() if results is None else _File(results)
         self.results = self._file.annotations
 
     def _decoded(self) -> _File:
