@@ -37,6 +37,7 @@ _MARKS = (  # the marks of UTF-32 begin like those of UTF-16
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _OF_MACOS = "__MACOSX"  # a folder that macOS adds to archives
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _GZIP = b"\x1f\x8b"
 _MOST_UNPACKED = 1 << 32  # bytes; a few kilobytes of gzip could fill the memory otherwise
 _PIECE = 1 << 16  # bytes
@@ -154,6 +155,20 @@ def decode_counted(content: bytes, decoder: msgspec.json.Decoder[_T], texts: Cal
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return value if 2 * texts(value) == content.count(b'"') else None
+
+
+def is_clear_beside(content: bytes, field: str) -> bool:
+    """Whether `checked_json` refuses nothing in a JSON object but, perhaps, in the value of a field.
+
+    False also stands for content that only `checked_json` can read.
+    """
+    try:
+        values = _FIELDS.decode(content)
+        quotes = 2 * len(values) + sum(bytes(value).count(b'"') for value in values.values())
+        others = [bytes(value).decode() for name, value in values.items() if name != field]
+        return quotes == content.count(b'"') and not any(map(_is_ambiguous, others))  # with a key twice, there are more
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def checked_json(content: bytes, problem: str, *, lines: bool = False) -> bytes:

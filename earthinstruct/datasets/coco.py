@@ -21,7 +21,7 @@ from earthinstruct.datasets.dataset import AnnotationMasks, Dataset, IgnoredObje
 from earthinstruct.datasets.ground_truth import TrueObject
 from earthinstruct.datasets.rules import Form, Rules
 from earthinstruct.errors import ContractError, DataError
-from earthinstruct.files import checked_json, decode_checked, read_bytes
+from earthinstruct.files import checked_json, decode_checked, decode_counted, is_clear_beside, read_bytes
 from earthinstruct.regions import (
     MOST_PIXELS,
     RLE,
@@ -63,6 +63,7 @@ class _Annotation(msgspec.Struct, gc=False):
     iscrowd: _Flag = None
     ignore: _Flag = None
     difficult: _Flag = None
+    area: Any = None  # not used; nearly all files have it
 
 
 class _File(msgspec.Struct):
@@ -86,6 +87,16 @@ _LARGEST_ID = 2**63 - 1  # such annotation ids are stored as int64
 _UNMASKED = RLE(size=(1, 1), counts="1")  # the mask of an object without one, where others have masks
 _CVAT = 'CVAT writes "iscrowd": 1 for every mask. If each is one object, write "iscrowd": 0 in the file'
 _FLAGS: Mapping[str, bool] = {"0": False, "false": False, "1": True, "true": True}
+
+
+def _n_texts(entries: list[_Annotation]) -> int:
+    """The number of keys that hold a value, and of texts."""
+    n = 0
+    for name in _Annotation.__struct_fields__:
+        kinds = [type(getattr(entry, name)) for entry in entries]
+        n += len(kinds) - kinds.count(type(None)) + kinds.count(str)
+    masks = [entry.segmentation for entry in entries if type(entry.segmentation) is dict]
+    return n + sum(len(mask) + (type(mask.get("counts")) is str) for mask in masks)
 
 
 def read_coco(
@@ -333,7 +344,9 @@ class _Reader:
         self.path = path
         self._problem = f"{path} is not a COCO annotation file: {{error}}"
         self._objects = objects
-        self.content = content if objects else checked_json(content, self._problem)
+        # keys that are there twice are found by counting, batch by batch, or else by a slower look at the whole file
+        self._is_counted = not objects and is_clear_beside(content, "annotations")
+        self.content = content if objects or self._is_counted else checked_json(content, self._problem)
         self.file = file = self.decoded(self.content, _DECODER)
         for category in file.categories:
             category.name = renamed.get(category.name, category.name)
@@ -350,9 +363,15 @@ class _Reader:
 
     def entries(self, start: int) -> list[_Annotation]:
         """Decode a batch of annotations, starting at `start`."""
-        raw = self.file.annotations[start : start + _ANNOTATIONS_AT_ONCE]
+        raw = b"[" + b",".join(self.file.annotations[start : start + _ANNOTATIONS_AT_ONCE]) + b"]"
+        if self._is_counted:
+            counted = decode_counted(raw, _ANNOTATIONS_DECODER, _n_texts)
+            if counted is not None:
+                return counted
+            checked_json(self.content, self._problem)
+            self._is_counted = False
         try:
-            return self.decoded(b"[" + b",".join(raw) + b"]", _ANNOTATIONS_DECODER)
+            return self.decoded(raw, _ANNOTATIONS_DECODER)
         except DataError:
             self.decoded(
                 self.content, msgspec.json.Decoder(_DecodedFile)
