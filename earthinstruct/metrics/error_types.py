@@ -217,7 +217,7 @@ def _hashed(masks: MaskRuns) -> NDArray[np.uint64]:
     """A hash of each mask: a sum over its runs, equal for equal masks."""
     run = masks.starts.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     run ^= masks.ends.astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
-    total = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(run)])
+    total: NDArray[np.uint64] = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(run)])
     return total[masks.offsets[1:]] - total[masks.offsets[:-1]]
 
 

@@ -255,7 +255,7 @@ def _decode(texts: Sequence[str], sizes: NDArray[np.int64], alone: Callable[[int
     """Decode n encodings, many at once; `alone` decodes one of those that `_decode_many` does not."""
     length = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
     cuts = np.flatnonzero(np.diff(np.cumsum(length) // _CHARACTERS_AT_ONCE)) + 1
-    groups = []
+    groups: list[MaskRuns] = []
     for low, high in pairwise([0, *cuts.tolist(), len(texts)]):
         joined = "".join(texts[low:high])
         some = _decode_many(joined.encode(), length[low:high], sizes[low:high]) if joined.isascii() else None
