@@ -123,7 +123,6 @@ class Chunk:
         `any_counts`: whether counts are given for any image of the whole set.
         """
         kept = reaching(truth, predicted, threshold)
-        scored = predicted if threshold is None else replace(predicted, instances=predicted.instances.take(kept))
         named = ("box",) if predicted.only_counts else geometries(truth, predicted)
         found = {geometry: Detection(truth, predicted.instances, protocol, geometry) for geometry in named}
 
@@ -148,16 +147,16 @@ class Chunk:
             errors[f"errors.{geometry}"] = tally_errors(detection, kept)
             detections[geometry] = DetectionChunk.of(detection, kept)
         if "mask" in detections:
-            there = scored.instances
-            if detection.on_ignored.any():
-                there = predicted.instances.take(kept & ~detection.ignored)
-            tallies["regions"] = tally_regions(truth, there)
+            tallies["regions"] = tally_regions(truth, predicted.instances, kept & ~detection.ignored)
         proposals: dict[Geometry, ProposalChunk] = {}
         if predicted.proposals is not None:
             for geometry in geometries_of(truth.instances, predicted.proposals):
                 tallies[f"proposals.{geometry}"], proposals[geometry] = tally_proposals(
                     truth, predicted.proposals, geometry, protocol
                 )
+        scored = predicted
+        if extra and threshold is not None:
+            scored = replace(predicted, instances=predicted.instances.take(kept))
         return cls(
             int(predicted.has_counts.sum()),
             predicted.mentioned,

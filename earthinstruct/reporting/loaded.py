@@ -143,7 +143,7 @@ def load_run(folder: Path, dataset: str | Path | Dataset | None = None, data: Pa
     result = read_result(folder / "result.json")
     stored = read_stored(folder, result, dataset_of(folder, result, dataset, data))
     known = stored.scoring_set()
-    unmapped = next((label for label in known.survey.labels if label not in result.label_map), None)
+    unmapped = next((label for label in known.survey.first_image if label not in result.label_map), None)
     if unmapped is not None:
         raise DataError(
             f"{folder / 'result.json'} contradicts its predictions: its label map lacks the label "

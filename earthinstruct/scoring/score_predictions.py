@@ -14,6 +14,7 @@ import msgspec
 
 from earthinstruct.datasets import Dataset, load_dataset
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
+from earthinstruct.files import collection_paused
 from earthinstruct.metrics import (
     ExtraMetric,
     GivenMetrics,
@@ -52,6 +53,7 @@ from earthinstruct.texts import shortened
 
 
 @checked_arguments
+@collection_paused()
 def score(
     predictions: Path | str,
     dataset: str | Path | Dataset,
