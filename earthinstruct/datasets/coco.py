@@ -7,7 +7,7 @@ import re
 import unicodedata
 from array import array
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -108,7 +108,7 @@ def read_coco(
     Raises:
         DataError: the file is missing, is not COCO, or is inconsistent; the message names the entry.
     """
-    return parse_coco(
+    dataset = parse_coco(
         read_bytes(path, "annotation file"),
         path,
         name=name,
@@ -117,6 +117,7 @@ def read_coco(
         renamed=renamed,
         skip_invalid=skip_invalid,
     )
+    return replace(dataset, annotation_file=path.absolute())
 
 
 def parse_coco(

@@ -51,6 +51,11 @@ class Verdicts:
     because_of: NDArray[np.int64]
     iou: NDArray[np.float64]
 
+    @property
+    def wrong(self) -> NDArray[np.bool_]:
+        """Which predictions are false positives: bool (predictions,)."""
+        return ~np.isin(self.predictions, (_CORRECT, _UNSCORED))
+
 
 def verdicts(
     truth: Truth,
@@ -131,7 +136,7 @@ def judge(detection: Detection, kept: NDArray[np.bool_]) -> Verdicts:
     own = because_of[pairs.prediction] == pairs.target
     iou[pairs.prediction[own]] = pairs.iou[own]
     rank = np.empty(len(targets), dtype=np.int64)
-    rank[_in_turn(targets, target, overlap)] = np.arange(len(targets))
+    rank[_all_in_turn(targets, target, overlap)] = np.arange(len(targets))
     last = np.lexsort((-rank[target[decides]], overlap[decides], prediction[decides]))  # the largest IoU comes last
     because_of[prediction[decides][last]] = target[decides][last]
     iou[prediction[decides][last]] = overlap[decides][last]
@@ -145,37 +150,47 @@ def _paired(
     if rule != "maximum":
         return match(pairs, rule)
     turned = Pairs(pairs.target, pairs.prediction, pairs.iou, pairs.n_targets, pairs.n_predictions)
-    turn = _in_turn(predictions, pairs.prediction, pairs.iou)
+    turn = _all_in_turn(predictions, pairs.prediction, pairs.iou)
     turn = turn[np.argsort(on_ignored[turn], kind="stable")]  # those on ignored objects last, as they are never wrong
     of_predictions = match(pairs, "maximum", turn) >= 0
-    of_targets = match(turned, "maximum", _in_turn(targets, pairs.target, pairs.iou)) >= 0
+    of_targets = match(turned, "maximum", _all_in_turn(targets, pairs.target, pairs.iou)) >= 0
     return match(pairs.where(of_predictions[pairs.prediction] & of_targets[pairs.target]), "maximum")
 
 
-def _in_turn(instances: Instances, paired: NDArray[np.int64], iou: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Order the instances by score, best IoU, box and mask, so that the order does not depend on file order."""
+def _all_in_turn(instances: Instances, paired: NDArray[np.int64], iou: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Order all instances, given the instance and the IoU of each pair."""
     best = np.zeros(len(instances))
     np.maximum.at(best, paired, iou)
-    keys = [*instances.boxes.T[::-1], -best]
+    return in_turn(instances, np.arange(len(instances)), best)
+
+
+def in_turn(instances: Instances, some: NDArray[np.int64], best: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Order some instances by score, best IoU, box and mask, so that the order does not depend on file order.
+
+    Args:
+        instances: n instances.
+        some: the indices to order, increasing.
+        best: float64 (n,), the best IoU of each instance.
+    """
+    keys = [*instances.boxes[some].T[::-1], -best[some]]
     if instances.masks is not None:
         # hash each mask by a sum over its runs; equal masks get equal hashes
-        masks = instances.masks
+        masks = instances.masks if len(some) == len(instances) else instances.masks.take(some)
         run = masks.starts.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         run ^= masks.ends.astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
         total = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(run)])
         keys.insert(0, total[masks.offsets[1:]] - total[masks.offsets[:-1]])
     if instances.scores is not None:
-        keys.append(-instances.scores)
-    return np.lexsort(keys)
+        keys.append(-instances.scores[some])
+    return some[np.lexsort(keys)]
 
 
-def tally_errors(detection: Detection, kept: NDArray[np.bool_]) -> Tally:
+def tally_errors(detection: Detection, judged: Verdicts) -> Tally:
     """Count the verdicts per image and category. The columns are the fields of `ErrorCounts`.
 
     Predictions count in the predicted category, ground truths in their own.
     """
-    truth, judged = detection.truth, judge(detection, kept)
-    columns = {}
+    truth, columns = detection.truth, {}
     for code, name in enumerate(PREDICTION_VERDICTS[:_UNSCORED]):
         columns[name] = count_per_image(detection.predictions, *truth.shape, judged.predictions == code)
     for code, name in enumerate(TARGET_VERDICTS[1:], start=1):  # correct ones: as many as predictions

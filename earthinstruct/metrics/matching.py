@@ -203,7 +203,7 @@ def match(pairs: Pairs, rule: Rule, order: NDArray[np.int64] | None = None) -> N
     rank = _rank(order, pairs.n_predictions)[pairs.prediction]
     preference = -pairs.target if rule == "coco" else pairs.target  # among equal IoUs
     keys = (preference, -pairs.iou, rank)
-    star = _stars(pairs)
+    star = stars(pairs)
     best = _first_of_each(star, keys)
     matched[pairs.prediction[best]] = pairs.target[best]
     resolve = _augment if rule == "maximum" else _take_best
@@ -230,7 +230,7 @@ def enlarges_greedy(pairs: Pairs, entering: NDArray[np.int64]) -> NDArray[np.boo
     if not len(pairs.prediction):
         return larger
     rank = _rank(entering, pairs.n_predictions)[pairs.prediction]
-    star = _stars(pairs)
+    star = stars(pairs)
     larger[pairs.prediction[_first_of_each(star, (rank,))]] = True
     larger[_displace(_options(pairs, star < 0, (pairs.target, -pairs.iou, rank)))] = True
     return larger
@@ -244,7 +244,7 @@ def _rank(order: NDArray[np.int64] | None, n: int) -> NDArray[np.int64]:
     return rank
 
 
-def _stars(pairs: Pairs) -> NDArray[np.int64]:
+def stars(pairs: Pairs) -> NDArray[np.int64]:
     """Find the star of each pair: int64 (pairs,), or -1.
 
     A star is a connected component around one ground truth whose predictions pair with nothing else, or around one
