@@ -335,7 +335,7 @@ def test_secrets_are_in_no_file_of_a_run_and_in_no_log(dataset, tmp_path, caplog
     assert run.results[0].run.failed["7"] == "RuntimeError: 401: ***, ***, *** at https://***@host/v1"
     told = caplog.text + "".join(capfd.readouterr())
     files = [path for path in run.folders[0].rglob("*") if path.is_file()]
-    assert len(files) == 4
+    assert len(files) == 5
     with np.load(run.folders[0] / "tallies.npz") as stored:
         tallied = b"".join(array.tobytes() for array in stored.values()).decode(errors="replace")
     for text in (told, tallied, *(path.read_text() for path in files if path.suffix != ".npz")):

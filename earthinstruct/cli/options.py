@@ -270,9 +270,20 @@ def _cross(word: str) -> str:
 
 
 def add_scoring(parser: argparse.ArgumentParser) -> None:
-    """--protocol, --metric, --label-map, --threshold and --sweep."""
+    """--protocol, --metric, --slice-by, --attributes, --label-map, --threshold and --sweep."""
     parser.add_argument("--protocol", default="standard", metavar="NAME", help="standard or paper (default: standard)")
     add_metric(parser)
+    parser.add_argument(
+        "--slice-by",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also the scores of the images of each value or range of an attribute: a field of the images in the COCO "
+        "file, n_objects, or a column of --attributes; may be repeated",
+    )
+    parser.add_argument(
+        "--attributes", type=Path, metavar="FILE", help="a CSV file with attributes of the images: image,NAME,..."
+    )
     parser.add_argument(
         "--label-map",
         metavar="MAP",

@@ -1,5 +1,6 @@
 """Read and prepare datasets: any COCO file, folders in other formats, and the named datasets of the benchmark."""
 
+from earthinstruct.datasets.attributes import Attribute, image_attributes
 from earthinstruct.datasets.coco import read_coco
 from earthinstruct.datasets.dataset import AnnotationMasks, Dataset, IgnoredObjects, ImageRecord, Origin, targets_of
 from earthinstruct.datasets.dior import prepare_dior
@@ -22,6 +23,7 @@ from earthinstruct.datasets.scenes.generate import Scene, draw_scenes, generate_
 __all__ = [
     "SCENES_VERSION",
     "AnnotationMasks",
+    "Attribute",
     "Dataset",
     "DatasetSource",
     "IgnoredObjects",
@@ -38,6 +40,7 @@ __all__ = [
     "fetch_dataset",
     "fetch_offer",
     "generate_scene",
+    "image_attributes",
     "list_datasets",
     "list_tasks",
     "load_dataset",

@@ -8,7 +8,7 @@ import unicodedata
 from array import array
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar, cast
 
@@ -122,7 +122,7 @@ def read_coco(
     Raises:
         DataError: the file is missing, is not COCO, or is inconsistent; the message names the entry.
     """
-    return parse_coco(
+    dataset = parse_coco(
         read_bytes(path, "annotation file"),
         path,
         name=name,
@@ -131,6 +131,7 @@ def read_coco(
         renamed=renamed,
         skip_invalid=skip_invalid,
     )
+    return replace(dataset, annotation_file=path.absolute())
 
 
 def parse_coco(

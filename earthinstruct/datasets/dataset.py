@@ -112,6 +112,7 @@ class Dataset:
         ignored: annotations that are neither found nor missed, or None.
         notes: sentences on ignored objects and on what was left out.
         valid: which annotations of the file were not left out, in its order; None if unknown.
+        annotation_file: the COCO file that it was read from; None if it was converted, or made in memory.
     """
 
     name: str
@@ -129,6 +130,7 @@ class Dataset:
     ignored: IgnoredObjects | None = None
     notes: tuple[str, ...] = ()
     valid: NDArray[np.bool_] | None = None
+    annotation_file: Path | None = None
 
     @property
     def mapper(self) -> LabelMapper:

@@ -18,10 +18,13 @@ from earthinstruct.metrics.compare import ONE_IMAGE, Difference, Paired, holm, p
 from earthinstruct.metrics.error_types import COUNTING_ERRORS, PREDICTION_VERDICTS, TARGET_VERDICTS, Verdicts, verdicts
 from earthinstruct.metrics.extra import ExtraMetric, GivenMetrics, Metric, extra_metrics
 from earthinstruct.metrics.inputs import Ignored, Predicted, ScoreThreshold, Truth, geometries, reaching
+from earthinstruct.metrics.intervals import NOT_COMPUTED
 from earthinstruct.metrics.matching import find_pairs, match
 from earthinstruct.metrics.measuring import Chunk, measure, metrics_of
 from earthinstruct.metrics.protocols import PROTOCOLS, STANDARD, Protocol, protocol_named
 from earthinstruct.metrics.scores import Score
+from earthinstruct.metrics.slices import SliceImages, slice_scores
+from earthinstruct.metrics.suspects import REASONS, Suspect
 from earthinstruct.metrics.tally import Tally, count_per_image
 from earthinstruct.metrics.thresholds import (
     Choice,
@@ -32,24 +35,36 @@ from earthinstruct.metrics.thresholds import (
     threshold_in_words,
     threshold_of,
 )
-from earthinstruct.metrics.values import ErrorCounts, GeometryScores, Metrics, ProposalScores, RareCategories, Value
+from earthinstruct.metrics.values import (
+    ErrorCosts,
+    ErrorCounts,
+    GeometryScores,
+    Metrics,
+    ProposalScores,
+    RareCategories,
+    Slice,
+    Value,
+)
 
 __all__ = [
     "CATALOGUE",
     "COUNTING_ERRORS",
     "GEOMETRIES",
     "HEADLINES",
+    "NOT_COMPUTED",
     "ONE_IMAGE",
     "PERCENT",
     "POOLED",
     "PREDICTION_VERDICTS",
     "PROTOCOLS",
+    "REASONS",
     "STANDARD",
     "TARGET_VERDICTS",
     "WHOLE_OBJECTS",
     "Choice",
     "Chunk",
     "Difference",
+    "ErrorCosts",
     "ErrorCounts",
     "ExtraMetric",
     "GeometryScores",
@@ -64,6 +79,9 @@ __all__ = [
     "RareCategories",
     "Score",
     "ScoreThreshold",
+    "Slice",
+    "SliceImages",
+    "Suspect",
     "Sweeping",
     "Tally",
     "Truth",
@@ -86,6 +104,7 @@ __all__ = [
     "paired",
     "protocol_named",
     "reaching",
+    "slice_scores",
     "sweep_of",
     "threshold_in_words",
     "threshold_of",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from earthinstruct.metrics import scores
+from earthinstruct.metrics.costs import COUNTING_COSTS, DETECTION_COSTS
 from earthinstruct.metrics.scores import Score
+from earthinstruct.metrics.sizes import SIZES
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Listed:
         function: computes it from the sums of `tally`, so that two runs can be compared; None if it is not a function
             of a tally.
         unit: the unit of its values.
+        own_tally: the tally that `function` takes; empty: that of the section.
     """
 
     path: str
@@ -69,6 +72,7 @@ class Listed:
     meaning: str
     function: Score | None = None
     unit: Unit = PERCENT
+    own_tally: str = ""
 
     @property
     def section(self) -> str:
@@ -77,8 +81,8 @@ class Listed:
 
     @property
     def tally(self) -> str:
-        """The tally that `function` takes: `counting`, `box`, `mask` or `regions`."""
-        return "regions" if self.function is scores.iou else self.section
+        """The tally that `function` takes: `counting`, `box`, `mask`, `regions`, ..."""
+        return self.own_tally or self.section
 
 
 def _precision_recall_f1(section: str, title: str, of: str) -> list[Listed]:
@@ -122,6 +126,42 @@ def _counting_errors() -> list[Listed]:
     ]
 
 
+def _sizes(geometry: str, plural: str) -> Iterator[Listed]:
+    for size in SIZES:
+        path = f"{geometry}.by_size.{size}"
+        yield Listed(
+            f"{path}.f1",
+            f"{geometry.capitalize()} F1 {size}",
+            f"F1, {size} objects",
+            f"F1 of {plural} at IoU 0.5, of {size} objects alone; precision and recall beside it",
+            scores.f1,
+            own_tally=f"sizes.{geometry}.{size}",
+        )
+        yield Listed(
+            f"{path}.ap",
+            f"AP {geometry} {size}",
+            f"AP, {size} objects",
+            f"mean of average precision at IoU 0.50 to 0.95, of {size} objects alone, of methods that give scores",
+        )
+
+
+def _costs() -> Iterator[Listed]:
+    what = {"over": "too many objects counted", "under": "too few objects counted"}
+    for error, function in COUNTING_COSTS.items():
+        title = f"cost of {what[error]}"
+        yield Listed(f"costs.counting.{error}", title, error, f"gain in counting F1 without {what[error]}", function)
+    for geometry in ("box", "mask"):
+        for error, function in DETECTION_COSTS.items():
+            yield Listed(
+                f"costs.{geometry}.{error}",
+                f"{geometry} cost of {error}",
+                error,
+                f"gain in {geometry} F1 if the errors of type {error} alone were mended",
+                function,
+                own_tally=f"errors.{geometry}",
+            )
+
+
 def _regions(geometry: str, plural: str) -> list[Listed]:
     title = geometry.capitalize()
     return [
@@ -141,10 +181,29 @@ def _regions(geometry: str, plural: str) -> list[Listed]:
             "average precision at IoU 0.5, of methods that give scores",
         ),
         Listed(
+            f"{geometry}.ap75",
+            f"AP75 {geometry}",
+            "AP, IoU 0.75",
+            "average precision at IoU 0.75, of methods that give scores",
+        ),
+        Listed(
+            f"{geometry}.ap",
+            f"AP {geometry} 50-95",
+            "AP, mean of IoU 0.50 to 0.95",
+            "mean of average precision at IoU 0.50, 0.55, ..., 0.95, of methods that give scores",
+        ),
+        Listed(
             f"{geometry}.f1_5095",
             f"{title} F1 50-95",
             "F1, mean of IoU 0.50 to 0.95",
             "mean of F1 at IoU 0.50, 0.55, ..., 0.95; each is in f1_at_iou",
+        ),
+        *_sizes(geometry, plural),
+        Listed(
+            f"{geometry}.calibration.ece",
+            f"ECE {geometry}",
+            "expected calibration error",
+            "mean difference of score and precision; the reliability curve is in calibration.bins",
         ),
     ]
 
@@ -163,7 +222,14 @@ CATALOGUE: Mapping[str, Listed] = {
         ),
         *_regions("box", "boxes"),
         *_regions("mask", "masks"),
-        Listed("mask.miou", "mIoU", "mIoU", "IoU of the united masks of a category, mean over categories", scores.iou),
+        Listed(
+            "mask.miou",
+            "mIoU",
+            "mIoU",
+            "IoU of the united masks of a category, mean over categories",
+            scores.iou,
+            own_tally="regions",
+        ),
         Listed(
             "proposals.recall",
             "proposal recall",
@@ -181,6 +247,8 @@ CATALOGUE: Mapping[str, Listed] = {
             "open_subclass: share of instances whose label maps to a member of the parent",
         ),
         Listed("errors", "", "", "what went wrong, by type: of counts, boxes and masks", unit=WHOLE_OBJECTS),
+        *_costs(),
+        Listed("slices", "", "", "scores of the images that share an attribute, with --slice-by"),
         Listed("rare", "", "", "categories with objects in fewer than 3 images, and the headline scores without them"),
         Listed("extra", "", "", "scores of the metric plug-ins that --metric asks for", unit=FRACTION),
     )

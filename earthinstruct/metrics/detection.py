@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -132,13 +132,11 @@ class DetectionChunk:
 
     Attributes:
         at_iou: column -> int64 (10, c), sums of tp, fp, fn at `IOU_THRESHOLDS`.
-        outcomes: outcomes of all predictions, kept or not; None without scores.
         in_file_order: the predictions of a constant-score AP; None unless the protocol uses it for AP_nc50.
         unscored: number of kept predictions without a scored category.
     """
 
     at_iou: dict[str, NDArray[np.int64]]
-    outcomes: Outcomes | None
     in_file_order: InFileOrder | None
     unscored: int
 
@@ -148,7 +146,6 @@ class DetectionChunk:
         truth, predictions, cap = detection.truth, detection.predictions, detection.protocol.constant_score_ap
         return cls(
             detection.totals_at_iou(kept),
-            detection.outcomes("maximum"),
             None
             if cap is None
             else InFileOrder.of(predictions, detection.pairs, detection.on_ignored, kept, truth.shape[1], cap),
@@ -158,26 +155,24 @@ class DetectionChunk:
     @staticmethod
     def join(chunks: Sequence[DetectionChunk], n_images: Sequence[int]) -> DetectionChunk:
         """Join one or more chunks; `n_images` holds the number of images of each."""
-        outcomes = [chunk.outcomes for chunk in chunks if chunk.outcomes is not None]
         ordered = [chunk.in_file_order for chunk in chunks if chunk.in_file_order is not None]
         return DetectionChunk(
             {name: np.sum([chunk.at_iou[name] for chunk in chunks], axis=0) for name in chunks[0].at_iou},
-            Outcomes.join(outcomes) if outcomes else None,
             InFileOrder.join(ordered, n_images) if ordered else None,
             sum(chunk.unscored for chunk in chunks),
         )
 
 
-def detection_scores(summary: Summary, geometry: Geometry, chunk: DetectionChunk) -> GeometryScores:
-    """Compute every score of boxes or masks; `chunk` holds all images."""
+def detection_scores(
+    summary: Summary, geometry: Geometry, chunk: DetectionChunk, ap: Mapping[str, NDArray[np.float64]]
+) -> GeometryScores:
+    """Compute the scores of boxes or masks; `chunk` holds all images, `ap` the scores from curves: name -> (c,)."""
     functions = dict(PRECISION_RECALL_F1)
-    fixed: dict[str, NDArray[np.float64]] = {}
+    fixed = dict(ap)
     if chunk.in_file_order is None:
         functions["ap_nc50"] = scores.ap_nc
     else:
         fixed["ap_nc50"] = chunk.in_file_order.average_precision(summary.tallies[geometry].images, summary.n_targets)
-    if chunk.outcomes is not None:
-        fixed["ap50"] = chunk.outcomes.average_precision()
     at_iou = scores.f1(chunk.at_iou)
     fixed["f1_5095"] = at_iou.mean(axis=0)
     regions = "regions" if geometry == "mask" else None

@@ -52,6 +52,11 @@ class Verdicts:
     because_of: NDArray[np.int64]
     iou: NDArray[np.float64]
 
+    @property
+    def wrong(self) -> NDArray[np.bool_]:
+        """Which predictions are false positives: bool (predictions,)."""
+        return ~np.isin(self.predictions, (_CORRECT, _UNSCORED))
+
 
 def verdicts(
     truth: Truth,
@@ -95,7 +100,7 @@ def verdicts(
         ValueError: `geometry` is `mask`, and predictions or ground truth have no masks.
     """
     detection = Detection(truth, predicted.instances, protocol, geometry)
-    judged = _judge(detection, reaching(truth, predicted, threshold))
+    judged = judge(detection, reaching(truth, predicted, threshold))
     pairs = judged.correct
     because_of = match(pairs, protocol.rule)
     own = because_of[pairs.prediction] == pairs.target
@@ -103,14 +108,14 @@ def verdicts(
     iou[pairs.prediction[own]] = pairs.iou[own]
     prediction, target, overlap = judged.deciding
     rank = np.empty(len(truth.instances), dtype=np.int64)
-    rank[_in_turn(truth.instances, np.arange(len(rank)), judged.best)] = np.arange(len(rank))
+    rank[in_turn(truth.instances, np.arange(len(rank)), judged.best)] = np.arange(len(rank))
     last = np.lexsort((-rank[target], overlap, prediction))  # the largest IoU comes last
     because_of[prediction[last]], iou[prediction[last]] = target[last], overlap[last]
     return Verdicts(judged.predictions, judged.targets, because_of, iou)
 
 
 @dataclass(frozen=True, eq=False)
-class _Judged:
+class Judged:
     """The verdicts, and the pairs that explain them.
 
     Attributes:
@@ -128,8 +133,13 @@ class _Judged:
     deciding: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
     best: NDArray[np.float64]
 
+    @property
+    def wrong(self) -> NDArray[np.bool_]:
+        """Which predictions are false positives: bool (predictions,)."""
+        return ~np.isin(self.predictions, (_CORRECT, _UNSCORED))
 
-def _judge(detection: Detection, kept: NDArray[np.bool_]) -> _Judged:
+
+def judge(detection: Detection, kept: NDArray[np.bool_]) -> Judged:
     """Give the verdicts of paired predictions; `kept`: bool (predictions,), those that reach the score threshold."""
     predictions, targets, on_ignored = detection.predictions, detection.truth.instances, detection.on_ignored
     pairs = detection.pairs.where(kept[detection.pairs.prediction])
@@ -169,7 +179,7 @@ def _judge(detection: Detection, kept: NDArray[np.bool_]) -> _Judged:
         deciding.append((prediction[decides], target[decides], overlap[decides]))
     correct = pairs.where(matched[pairs.prediction] & found[pairs.target])
     whole = tuple(np.concatenate(column) for column in zip(*deciding, strict=True))
-    return _Judged(verdict, of_target, correct, whole, best)  # type: ignore[arg-type]
+    return Judged(verdict, of_target, correct, whole, best)  # type: ignore[arg-type]
 
 
 def _matched(
@@ -187,12 +197,12 @@ def _matched(
     for instances, side in ((predictions, pairs), (targets, turned)):
         best = np.zeros(len(instances))
         np.maximum.at(best, side.prediction, side.iou)
-        sides.append(_in_turn(instances, np.unique(side.prediction[several]), best))
+        sides.append(in_turn(instances, np.unique(side.prediction[several]), best))
     turn = sides[0][np.argsort(on_ignored[sides[0]], kind="stable")]  # last, as they are never wrong
     return match(pairs, "maximum", turn) >= 0, match(turned, "maximum", sides[1]) >= 0
 
 
-def _in_turn(instances: Instances, some: NDArray[np.int64], best: NDArray[np.float64]) -> NDArray[np.int64]:
+def in_turn(instances: Instances, some: NDArray[np.int64], best: NDArray[np.float64]) -> NDArray[np.int64]:
     """Order some instances by score, best IoU, box and mask, so that the order does not depend on file order.
 
     Args:
@@ -221,13 +231,12 @@ def _hashed(masks: MaskRuns) -> NDArray[np.uint64]:
     return total[masks.offsets[1:]] - total[masks.offsets[:-1]]
 
 
-def tally_errors(detection: Detection, kept: NDArray[np.bool_]) -> Tally:
+def tally_errors(detection: Detection, judged: Judged) -> Tally:
     """Count the verdicts per image and category. The columns are the fields of `ErrorCounts`.
 
     Predictions count in the predicted category, ground truths in their own.
     """
-    truth, judged = detection.truth, _judge(detection, kept)
-    columns = {}
+    truth, columns = detection.truth, {}
     for code, name in enumerate(PREDICTION_VERDICTS[:_UNSCORED]):
         columns[name] = count_per_image(detection.predictions, *truth.shape, judged.predictions == code)
     for code, name in enumerate(TARGET_VERDICTS[1:], start=1):  # correct ones: as many as predictions

@@ -259,7 +259,7 @@ def match(pairs: Pairs, rule: Rule, order: NDArray[np.int64] | None = None) -> N
     rank = _rank(order, pairs.n_predictions)[pairs.prediction]
     preference = -pairs.target if rule == "coco" else pairs.target  # among equal IoUs
     keys = (preference, -pairs.iou, rank)
-    star = _stars(pairs)
+    star = stars(pairs)
     best = _first_of_each(star, keys)
     matched[pairs.prediction[best]] = pairs.target[best]
     resolve = _augment if rule == "maximum" else _take_best
@@ -289,7 +289,7 @@ def sizes_at(
     Returns:
         int64 (t, n_groups).
     """
-    star = _stars(pairs)
+    star = stars(pairs)
     # fewer pairs leave a star a star: one of its pairs is chosen as long as its best one is there
     chosen = star >= 0
     best, of_star = (
@@ -298,10 +298,10 @@ def sizes_at(
     )
     np.maximum.at(best, star[chosen], pairs.iou[chosen])
     of_star[star[chosen]] = group[pairs.target[chosen]]
-    stars = np.flatnonzero(best)
-    reached = np.searchsorted(thresholds, best[stars], side="right")  # number of thresholds
+    those = np.flatnonzero(best)
+    reached = np.searchsorted(thresholds, best[those], side="right")  # number of thresholds
     shape = (len(thresholds) + 1, n_groups)
-    histogram = np.bincount(reached * n_groups + of_star[stars], minlength=shape[0] * n_groups).reshape(shape)
+    histogram = np.bincount(reached * n_groups + of_star[those], minlength=shape[0] * n_groups).reshape(shape)
     sizes: NDArray[np.int64] = np.cumsum(histogram[::-1], axis=0)[-2::-1]
     rest = pairs.where(~chosen)
     for size, threshold in zip(sizes, thresholds, strict=True):
@@ -328,7 +328,7 @@ def enlarges_greedy(pairs: Pairs, entering: NDArray[np.int64]) -> NDArray[np.boo
     if not len(pairs.prediction):
         return larger
     rank = _rank(entering, pairs.n_predictions)[pairs.prediction]
-    star = _stars(pairs)
+    star = stars(pairs)
     larger[pairs.prediction[_first_of_each(star, (rank,))]] = True
     larger[_displace(_options(pairs, star < 0, (pairs.target, -pairs.iou, rank)))] = True
     return larger
@@ -342,7 +342,7 @@ def _rank(order: NDArray[np.int64] | None, n: int) -> NDArray[np.int64]:
     return rank
 
 
-def _stars(pairs: Pairs) -> NDArray[np.int64]:
+def stars(pairs: Pairs) -> NDArray[np.int64]:
     """Find the star of each pair: int64 (pairs,), or -1.
 
     A star is a connected component around one ground truth whose predictions pair with nothing else, or around one

@@ -4,8 +4,9 @@ A set is scored in chunks of images. `boxes_of_chunk` collects the data of a chu
 all scores. Chunks join to the whole set, so instances and masks need not stay in memory. `measure` scores a set that
 is in memory as one chunk.
 
-Each kind of score has its own module: `counting`, `detection` (boxes and masks), `average_precision`, `regions` (mIoU),
-`proposals`, `thresholds`, `extra` (plug-ins). `summary` turns their tallies into means over groups and intervals.
+Each kind of score has its own module: `counting`, `detection` (boxes and masks), `sizes`, `curves` (AP, calibration),
+`average_precision`, `regions` (mIoU), `proposals`, `thresholds`, `error_types`, `costs`, `suspects` and `extra`
+(plug-ins). `summary` turns their tallies into means over groups and intervals.
 """
 
 from __future__ import annotations
@@ -13,23 +14,37 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.metrics.catalogue import CATALOGUE, HEADLINES
+from earthinstruct.metrics.costs import cost_of
 from earthinstruct.metrics.counting import counted_categories, counting_scores, counting_tally
+from earthinstruct.metrics.curves import AP75, Curves
 from earthinstruct.metrics.detection import Detection, DetectionChunk, detection_scores, undefined_scores
-from earthinstruct.metrics.error_types import counting_errors, detection_errors, tally_errors
+from earthinstruct.metrics.error_types import counting_errors, detection_errors, judge, tally_errors
 from earthinstruct.metrics.extra import ExtraMetric
 from earthinstruct.metrics.inputs import Predicted, ScoreThreshold, Truth, geometries, geometries_of, reaching
 from earthinstruct.metrics.matching import Geometry
 from earthinstruct.metrics.proposals import ProposalChunk, proposal_scores, tally_proposals
 from earthinstruct.metrics.protocols import STANDARD, Protocol
 from earthinstruct.metrics.regions import tally_regions
+from earthinstruct.metrics.sizes import SIZES, size_scores, tally_sizes
 from earthinstruct.metrics.summary import Summary
+from earthinstruct.metrics.suspects import Candidates, Suspect, SuspectChunk, candidates, suspects_of
 from earthinstruct.metrics.tally import Tally
 from earthinstruct.metrics.thresholds import Choice, Sweeping, boxes_of_chunk, choose_threshold, sums_without
-from earthinstruct.metrics.values import DetectionErrors, ErrorTypes, GeometryScores, Metrics, RareCategories
+from earthinstruct.metrics.values import (
+    Costs,
+    CountCosts,
+    DetectionErrors,
+    ErrorCosts,
+    ErrorTypes,
+    GeometryScores,
+    Metrics,
+    RareCategories,
+)
 
 
 def measure(
@@ -88,10 +103,12 @@ class Chunk:
         only_counts: whether the method only counts. Then the tally of boxes holds the ground truth alone.
         tallies: the tallies of scores with intervals: `counting` (from given counts or instances),
             `counting_from_instances` (if counts are given for any image of the whole set), `box`, `mask`, `regions`
-            (for mIoU), `proposals.box` and `proposals.mask`; and the error types, `errors.box` and `errors.mask`. Masks
-            and proposals only if present.
+            (for mIoU), `proposals.box` and `proposals.mask`; the error types, `errors.box` and `errors.mask`; and
+            by the size of objects, `sizes.box.small` and so on. Masks and proposals only if present.
         again: the tallies of counting, boxes and masks at each threshold of `also_at`.
         detections: the other data of boxes and masks; empty if the method only counts.
+        curves: the predictions as curves over score thresholds; empty without scores.
+        suspects: places where the ground truth may be wrong, by boxes.
         proposals: the other data of proposals; empty without proposals.
         extra: the tally of each metric plug-in, or the reason why its score is undefined.
     """
@@ -102,6 +119,8 @@ class Chunk:
     tallies: Mapping[str, Tally]
     again: Sequence[Mapping[str, Tally]]
     detections: Mapping[Geometry, DetectionChunk]
+    curves: Mapping[Geometry, Curves]
+    suspects: SuspectChunk
     proposals: Mapping[Geometry, ProposalChunk]
     extra: Mapping[str, Tally | str]
 
@@ -141,11 +160,20 @@ class Chunk:
         if any_counts and protocol.skips_images_without_counts:  # then no threshold changes the counts
             for of_other in again:
                 del of_other["counting"]
-        errors: dict[str, Tally] = {}
+        without_intervals: dict[str, Tally] = {}
         detections: dict[Geometry, DetectionChunk] = {}
+        curves: dict[Geometry, Curves] = {}
+        suspects: SuspectChunk = {}
         for geometry, detection in found.items() if not predicted.only_counts else ():
-            errors[f"errors.{geometry}"] = tally_errors(detection, kept)
             detections[geometry] = DetectionChunk.of(detection, kept)
+            judged = judge(detection, kept)
+            without_intervals[f"errors.{geometry}"] = tally_errors(detection, judged)
+            for size, tally in tally_sizes(detection, kept, judged.wrong).items():
+                without_intervals[f"sizes.{geometry}.{size}"] = tally
+            if (of_scores := Curves.of(detection)) is not None:
+                curves[geometry] = of_scores
+            if geometry == "box":
+                suspects = candidates(detection, judged)
         if "mask" in detections:
             tallies["regions"] = tally_regions(truth, predicted.instances, kept & ~detection.ignored)
         proposals: dict[Geometry, ProposalChunk] = {}
@@ -161,9 +189,11 @@ class Chunk:
             int(predicted.has_counts.sum()),
             predicted.mentioned,
             predicted.only_counts,
-            {name: tally.compact() for name, tally in (tallies | errors).items()},
+            {name: tally.compact() for name, tally in (tallies | without_intervals).items()},
             again,
             detections,
+            curves,
+            suspects,
             proposals,
             {metric.name: metric.tally(truth, scored) for metric in extra},
         )
@@ -185,6 +215,11 @@ class Chunk:
                 geometry: DetectionChunk.join([chunk.detections[geometry] for chunk in chunks], n_images)
                 for geometry in first.detections
             },
+            {geometry: Curves.join([chunk.curves[geometry] for chunk in chunks]) for geometry in first.curves},
+            {
+                reason: Candidates.join([chunk.suspects[reason] for chunk in chunks], n_images)
+                for reason in first.suspects
+            },
             {
                 geometry: ProposalChunk.join([chunk.proposals[geometry] for chunk in chunks])
                 for geometry in first.proposals
@@ -197,6 +232,13 @@ class Chunk:
         """All tallies by name: the entries of `tallies`, and `extra.<metric>`."""
         extra = {f"extra.{name}": tally for name, tally in self.extra.items() if isinstance(tally, Tally)}
         return {**self.tallies, **extra}
+
+    @property
+    def suspected(self) -> list[Suspect]:
+        """Places where the ground truth may be wrong, once the chunk holds all images."""
+        box = self.tallies["box"]
+        right = self.curves["box"].right_scores() if "box" in self.curves else None
+        return suspects_of(self.suspects, box.images, box.categories, box.totals, right)
 
 
 def metrics_of(
@@ -219,7 +261,7 @@ def metrics_of(
         extra: as in `measure`.
     """
     box = whole.tallies["box"]
-    tallies = {name: tally for name, tally in whole.named_tallies.items() if not name.startswith("errors.")}
+    tallies = {name: tally for name, tally in whole.named_tallies.items() if not name.startswith(("errors.", "sizes."))}
     n_targets = box.totals["tp"] + box.totals["fn"]
     if chosen.again is None:
         summary = Summary(box.categories, groups, n_targets, tallies)
@@ -233,7 +275,7 @@ def metrics_of(
     found: dict[Geometry, GeometryScores] = {}
     errors: dict[Geometry, DetectionErrors] = {}
     for geometry, detection in whole.detections.items():
-        found[geometry] = detection_scores(summary, geometry, detection)
+        found[geometry] = _geometry_scores(summary, geometry, whole)
         errors[geometry] = detection_errors(whole.tallies[f"errors.{geometry}"], detection.unscored)
     reason = ONLY_COUNTS if whole.only_counts else no_masks_reason or "no masks"
     return Metrics(
@@ -253,9 +295,27 @@ def metrics_of(
             box=errors.get("box"),
             mask=errors.get("mask"),
         ),
+        costs=Costs(
+            counting=cost_of(CountCosts, summary, whole.tallies["counting"]),
+            box=cost_of(ErrorCosts, summary, whole.tallies["errors.box"]) if "errors.box" in whole.tallies else None,
+            mask=cost_of(ErrorCosts, summary, whole.tallies["errors.mask"]) if "errors.mask" in whole.tallies else None,
+        ),
         rare=_rare_categories(summary, protocol, counted_categories(summary, "counting", protocol, mentioned)),
         extra={metric.name: metric.scores(summary, whole.extra[metric.name]) for metric in extra},
     )
+
+
+def _geometry_scores(summary: Summary, geometry: Geometry, whole: Chunk) -> GeometryScores:
+    """Compute the scores of boxes or masks, by size too, and the calibration of methods with scores."""
+    ap, ap_by_size, calibration = {}, {}, None
+    if (curves := whole.curves.get(geometry)) is not None:
+        every, *by_size = curves.average_precision()
+        ap = {"ap50": every[0], "ap75": every[AP75], "ap": every.mean(axis=0)}
+        ap_by_size = {size: at_iou.mean(axis=0) for size, at_iou in zip(SIZES, by_size, strict=True)}
+        calibration = curves.calibration()
+    found = detection_scores(summary, geometry, whole.detections[geometry], ap)
+    tallies = {size: whole.tallies[f"sizes.{geometry}.{size}"] for size in SIZES}
+    return msgspec.structs.replace(found, by_size=size_scores(summary, tallies, ap_by_size), calibration=calibration)
 
 
 def _rare_categories(summary: Summary, protocol: Protocol, counted: NDArray[np.bool_]) -> RareCategories | None:

@@ -9,8 +9,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.metrics import scores
-
 _SCORES_AT_ONCE = 100_000
 
 
@@ -95,15 +93,3 @@ class Outcomes:
         return Outcomes(
             self.scores[chosen], self.category[chosen], self.matched[chosen], self.image[chosen], self.targets
         )
-
-    def average_precision(self) -> NDArray[np.float64]:
-        """COCO AP of each category without a cap: float64 (c,), 0 for categories without ground truth.
-
-        Predictions of equal score enter the curve together, so the AP does not depend on their order.
-        """
-        found = np.zeros(len(self.n_targets))
-        for c in np.flatnonzero(self.n_targets).tolist():
-            own = np.flatnonzero(self.category == c)
-            own = own[np.argsort(-self.scores[own], kind="stable")]
-            found[c] = scores.average_precision(self.matched[own], int(self.n_targets[c]), self.scores[own])
-        return found

@@ -14,13 +14,13 @@ from earthinstruct.metrics.average_precision import rank_within
 from earthinstruct.metrics.inputs import Truth
 from earthinstruct.metrics.matching import Geometry, Pairs, find_pairs, match
 from earthinstruct.metrics.protocols import Protocol
+from earthinstruct.metrics.sizes import SIZES, sizes_of
 from earthinstruct.metrics.summary import Summary, value_of
 from earthinstruct.metrics.tally import Tally, count_per_image
 from earthinstruct.metrics.values import ProposalRecall, ProposalScores
 from earthinstruct.regions import Instances
 
 PROPOSALS_AT = (10, 50, 100, 200)
-SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}  # COCO, box area in pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +53,11 @@ def tally_proposals(
     targets = truth.instances
     pairs = find_pairs(proposals, targets, geometry, agnostic=True)
     rank = rank_within(proposals.image)
-    area = targets.boxes[:, 2] * targets.boxes[:, 3]
+    size = sizes_of(targets, "box")
     every = np.ones(len(targets), dtype=bool)
     found = _covered(truth, pairs, protocol)
     tp, fn = (count_per_image(targets, *truth.shape, chosen) for chosen in (found, ~found))
-    restricted = {size: ((area >= low) & (area < high), found) for size, (low, high) in SIZES.items()}
+    restricted = {name: (size == s, found) for s, name in enumerate(SIZES)}
     for n in PROPOSALS_AT:
         restricted[str(n)] = every, _covered(truth, pairs.where(rank[pairs.prediction] < n), protocol)
     covered = {

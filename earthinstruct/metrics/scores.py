@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 Columns = Mapping[str, NDArray[np.int64]] | Mapping[str, NDArray[np.float64]]
 Score = Callable[[Columns], NDArray[np.float64]]  # from sums (..., c) to the score of each category, (..., c)
 RECALL_POINTS = 101
+_RECALLS = np.linspace(0, 1, RECALL_POINTS)
 
 
 def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> NDArray[np.float64]:
@@ -109,13 +110,35 @@ def average_precision(matched: NDArray[np.bool_], n_targets: int, scores: NDArra
     Returns:
         In [0, 1].
     """
-    if not len(matched):
+    end = np.arange(len(matched)) if scores is None else last_of_equals(scores)
+    return area_under_curve(matched, ~matched, end, n_targets)
+
+
+def last_of_equals(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The index of the last of the equal values of each of n ordered values: int64 (n,)."""
+    ends = np.flatnonzero(np.append(np.diff(values) != 0, True)[: len(values)])
+    return ends[np.searchsorted(ends, np.arange(len(values)))]
+
+
+def area_under_curve(
+    right: NDArray[np.bool_], wrong: NDArray[np.bool_], end: NDArray[np.int64], n_targets: int
+) -> float:
+    """COCO average precision, where a prediction may be right, wrong, or neither.
+
+    Args:
+        right: bool (n,), true positives, best score first.
+        wrong: bool (n,), false positives.
+        end: int64 (n,), index of the last prediction that enters the curve together with each.
+        n_targets: number of ground truths, > 0.
+    """
+    hits = np.flatnonzero(right)
+    if not len(hits):
         return 0.0
-    tp = np.cumsum(matched)
-    curve_recall, curve_precision = tp / n_targets, tp / np.arange(1, len(tp) + 1)
-    if scores is not None:
-        last_of_equals = np.append(np.diff(scores) != 0, True)
-        curve_recall, curve_precision = curve_recall[last_of_equals], curve_precision[last_of_equals]
+    # the curve rises at true positives alone, so that no other point of it matters
+    ends = end[hits]
+    last = np.flatnonzero(np.append(np.diff(ends) != 0, True))
+    tp = last + 1
+    curve_precision = tp / (tp + np.cumsum(wrong, dtype=np.int32)[ends[last]])
     curve_precision = np.maximum.accumulate(curve_precision[::-1])[::-1]
-    at = np.searchsorted(curve_recall, np.linspace(0, 1, RECALL_POINTS), side="left")
+    at = np.searchsorted(tp / n_targets, _RECALLS, side="left")
     return float(np.append(curve_precision, 0.0)[at].mean())  # 0 beyond the largest recall

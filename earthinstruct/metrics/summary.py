@@ -223,6 +223,11 @@ class Summary:
         chosen = members[over[members]]
         return float(value[chosen].mean()) if len(chosen) else None
 
+    def mean_value(self, value: NDArray[np.float64], over: NDArray[np.bool_], reason: str) -> Value:
+        """Average a score (c,) over the categories of the group `all` that are in `over`; `reason`: why none is."""
+        mean = self.mean(value, self.groups["all"], over)
+        return Value(mean, reason=reason if mean is None else NOT_COMPUTED)
+
 
 def value_of(
     value: float | None,

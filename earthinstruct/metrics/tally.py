@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,6 +46,13 @@ class Tally:
             raise ValueError(f"image {twice!r} is in two tallies; chunks must be disjoint sets of images")
         columns = {name: np.concatenate([chunk.columns[name] for chunk in chunks]) for name in first.columns}
         return Tally(images, first.categories, columns)
+
+    def of_images(self, images: Collection[ImageId]) -> Tally:
+        """Select the rows of some images; those without a row are left out."""
+        wanted = set(images)
+        rows = [i for i, image in enumerate(self.images) if image in wanted]
+        columns = {name: column[rows] for name, column in self.columns.items()}
+        return Tally(tuple(self.images[i] for i in rows), self.categories, columns)
 
     def compact(self) -> Tally:
         """Convert each integer column to the smallest type that holds it, for storage."""

@@ -58,11 +58,61 @@ class CategoryScores(msgspec.Struct, frozen=True, omit_defaults=True):
     f1: float | None
     ap_nc50: float | None = None
     ap50: float | None = None
+    ap75: float | None = None
+    ap: float | None = None
     miou: float | None = None
     f1_5095: float | None = None
     mae: float | None = None
     rmse: float | None = None
     ci95: dict[str, tuple[float, float]] = {}
+
+
+class SizeScores(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The scores of objects of one size, means over the categories that have such objects.
+
+    Attributes:
+        n_objects: number of objects of this size.
+        precision: at IoU 0.5.
+        recall: at IoU 0.5.
+        f1: at IoU 0.5.
+        ap: average precision, mean of IoU 0.50, 0.55, ..., 0.95; methods with scores only.
+    """
+
+    n_objects: int
+    precision: Value
+    recall: Value
+    f1: Value
+    ap: Value | None = None
+
+
+class CalibrationBin(msgspec.Struct, frozen=True):
+    """The predictions with a score from `low` to below `high` (in the last bin, including it).
+
+    Attributes:
+        low: the lower bound.
+        high: the upper bound.
+        n: number of predictions.
+        score: their mean score; None without predictions.
+        precision: the share of them that are right at IoU 0.5; None without predictions.
+    """
+
+    low: float
+    high: float
+    n: int
+    score: float | None
+    precision: float | None
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """How far scores are the share of predictions that are right, over all predictions and categories.
+
+    Attributes:
+        ece: expected calibration error: |score - precision| of the bins, mean over the predictions.
+        bins: the reliability curve, ten equal bins from 0 to 1; empty if `ece` is undefined.
+    """
+
+    ece: Value
+    bins: list[CalibrationBin]
 
 
 class GeometryScores(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -79,13 +129,18 @@ class GeometryScores(msgspec.Struct, frozen=True, omit_defaults=True):
         per_category: category -> its scores.
         groups: group -> score -> mean over the group's categories.
         ap_nc50: average precision without confidence; box and mask only.
-        ap50: average precision; box and mask of methods with scores only.
+        ap50: average precision at IoU 0.5; box and mask of methods with scores only.
+        ap75: average precision at IoU 0.75; likewise.
+        ap: average precision, mean of IoU 0.50, 0.55, ..., 0.95; likewise.
         miou: mean IoU of united masks; mask only.
         f1_5095: mean of F1 at IoU 0.50, 0.55, ..., 0.95; box and mask only.
         f1_at_iou: IoU threshold ("0.50", ...) -> mean F1 over the categories of `all`; box and mask only.
         mae: counting only: |predicted - actual| objects, mean over images, then over categories.
         rmse: counting only: root of the mean square over images, then the mean over categories.
         source: counting only: `counts`, `instances` or `mixed`.
+        by_size: `small` (area of the object's box or mask below 32 x 32 pixels), `medium` (below 96 x 96), `large` ->
+            scores; box and mask only.
+        calibration: box and mask of methods with scores only.
     """
 
     precision: Value
@@ -98,12 +153,16 @@ class GeometryScores(msgspec.Struct, frozen=True, omit_defaults=True):
     hallucinated: Value | None = None
     ap_nc50: Value | None = None
     ap50: Value | None = None
+    ap75: Value | None = None
+    ap: Value | None = None
     miou: Value | None = None
     f1_5095: Value | None = None
     f1_at_iou: dict[str, float | None] | None = None
     mae: Value | None = None
     rmse: Value | None = None
     source: str | None = None
+    by_size: dict[str, SizeScores] | None = None
+    calibration: Calibration | None = None
 
 
 class ProposalRecall(msgspec.Struct, frozen=True):
@@ -244,6 +303,63 @@ class ErrorTypes(msgspec.Struct, frozen=True):
     mask: DetectionErrors | None = None
 
 
+class CountCosts(msgspec.Struct, frozen=True):
+    """The gain in mean F1 of the counts if no object were counted too many (`over`), or too few (`under`)."""
+
+    over: Value
+    under: Value
+
+
+class ErrorCosts(msgspec.Struct, frozen=True):
+    """The gain in mean F1 if the errors of one type alone were mended.
+
+    Mended: the predictions of this verdict are gone, and the objects of the verdict in brackets are found.
+
+    Attributes:
+        duplicate: `duplicate`.
+        classification: `classification` (`misclassified`).
+        localisation: `localisation` (`mislocated`).
+        both: `both`.
+        background: `background`.
+        missed: none (`missed`).
+    """
+
+    duplicate: Value
+    classification: Value
+    localisation: Value
+    both: Value
+    background: Value
+    missed: Value
+
+
+class Costs(msgspec.Struct, frozen=True):
+    """What errors cost, by type.
+
+    `box` is None for a method that only counts, `mask` also if predictions or ground truth have no masks.
+    """
+
+    counting: CountCosts
+    box: ErrorCosts | None = None
+    mask: ErrorCosts | None = None
+
+
+class Slice(msgspec.Struct, frozen=True):
+    """The scores of the images that share the value of an attribute.
+
+    Attributes:
+        name: the value, or the range of values.
+        n_images: number of images.
+        n_objects: number of their objects.
+        scores: path of a score in the metrics ("box.f1") -> its value over these images. Scores that are no function of
+            sums over images, such as AP50, are left out.
+    """
+
+    name: str
+    n_images: int
+    n_objects: int
+    scores: dict[str, Value]
+
+
 class ExtraScores(msgspec.Struct, frozen=True, omit_defaults=True):
     """The scores of a metric plug-in.
 
@@ -285,8 +401,10 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
         sweep: the choice of the score threshold; None without a sweep.
         adherence: share of predicted instances whose label maps to a member of the parent; open_subclass only.
         errors: error types of the scored predictions.
+        costs: what each type of error costs in F1.
         rare: categories with objects in too few images, and the scores without them; None if there are none.
         extra: name -> scores of a metric plug-in.
+        slices: attribute of the images -> its slices.
     """
 
     counting: GeometryScores
@@ -298,5 +416,7 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
     adherence: Value | None = None
     counting_from_instances: GeometryScores | None = None
     errors: ErrorTypes | None = None
+    costs: Costs | None = None
     rare: RareCategories | None = None
     extra: dict[str, ExtraScores] = {}
+    slices: dict[str, list[Slice]] = {}

@@ -21,6 +21,7 @@ from earthinstruct.predictions.file import (
     take_out_failures,
 )
 from earthinstruct.predictions.gis import areas_of, check_geopandas, geodataframe_of, write_label_raster, write_vectors
+from earthinstruct.predictions.image_names import ImageNames
 from earthinstruct.predictions.importers import read_predictions, read_proposal_file
 from earthinstruct.predictions.lock import folder_lock
 from earthinstruct.predictions.run_folder import (
@@ -35,6 +36,7 @@ from earthinstruct.predictions.semantic import read_semantic_maps
 
 __all__ = [
     "Found",
+    "ImageNames",
     "Manifest",
     "OnGround",
     "Progress",

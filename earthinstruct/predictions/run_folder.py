@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +14,7 @@ from earthinstruct.contract import Usage
 from earthinstruct.datasets import Dataset, Origin
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.files import as_json, decode_json, plain_name, read_bytes, remove_unfinished, replace_file
-from earthinstruct.metrics import Tally
+from earthinstruct.metrics import Suspect
 from earthinstruct.predictions.file import (
     Record,
     RecordWriter,
@@ -25,10 +25,22 @@ from earthinstruct.predictions.file import (
 )
 from earthinstruct.predictions.lock import folder_lock
 from earthinstruct.regions import ImageId
-from earthinstruct.results import SCHEMA_VERSION, TALLIES_FILE, DatasetInfo, MethodInfo, Result, TaskInfo, write_tallies
+from earthinstruct.results import (
+    SCHEMA_VERSION,
+    SUSPECTS_FILE,
+    TALLIES_FILE,
+    DatasetInfo,
+    MethodInfo,
+    Result,
+    StoredTallies,
+    TaskInfo,
+    write_suspects,
+    write_tallies,
+)
 from earthinstruct.tasks import Task
 
 Progress = Callable[[Task, int, int, int], None]  # task, images done, total images, images failed
+_BESIDE_RESULT = (TALLIES_FILE, SUSPECTS_FILE)
 
 
 class Manifest(msgspec.Struct):
@@ -99,7 +111,7 @@ class Run:
         """
         with self._written():
             if overwrite:
-                others = (self.folder / name for name in ("run.json", "result.json", TALLIES_FILE))
+                others = (self.folder / name for name in ("run.json", "result.json", *_BESIDE_RESULT))
                 for path in (*others, *self._predictions()):
                     path.unlink(missing_ok=True)
             if not (overwrite or self.file.exists()):
@@ -143,7 +155,7 @@ class Run:
         encoder = msgspec.json.Encoder()
         lines = (encoder.encode(records[image]) + b"\n" for image in self.image_ids if image in records)
         with self._written():
-            for name in ("result.json", TALLIES_FILE):
+            for name in ("result.json", *_BESIDE_RESULT):
                 (self.folder / name).unlink(missing_ok=True)
             replace_file(self.folder / "run.json", as_json(self.manifest))
             replace_file(self.file, lines)
@@ -159,15 +171,17 @@ class Run:
             sort_records(self.file, {image.id: place for place, image in enumerate(self.dataset.images)})
         return StoredRecords([self.file])
 
-    def keep(self, result: Result, tallies: Mapping[str, Tally]) -> None:
-        """Write `run.json`, `result.json` and `tallies.npz`."""
+    def keep(self, result: Result, tallies: StoredTallies, suspects: Sequence[Suspect]) -> None:
+        """Write `run.json`, `result.json`, and beside it `tallies.npz` and `suspects.json`."""
         with self._written():
             remove_unfinished(self.folder)
-            # in this order, tallies never lie beside a result that is not theirs
-            (self.folder / TALLIES_FILE).unlink(missing_ok=True)
+            # in this order, no file lies beside a result that is not its own
+            for name in _BESIDE_RESULT:
+                (self.folder / name).unlink(missing_ok=True)
             replace_file(self.folder / "run.json", as_json(self.manifest))
             replace_file(self.folder / "result.json", as_json(result))
-            write_tallies(self.folder, result, self.task.groups, tallies)
+            write_tallies(self.folder, result, tallies)
+            write_suspects(self.folder, suspects)
 
     def close(self) -> None:
         """Accept no more predictions."""

@@ -174,6 +174,37 @@ def sweep_figure(metrics: Metrics) -> Figure | None:
     )
 
 
+def calibration_figure(metrics: Metrics) -> Figure | None:
+    """Chart the share of right predictions against their score: the reliability curve."""
+    found = {name: of for name in ("box", "mask") if (of := getattr(metrics, name).calibration) and of.bins}
+    if not found:
+        return None
+    errors = ", ".join(f"{name} {PERCENT.text(of.ece.value)}" for name, of in found.items())
+    points = [[(b.score, b.precision) for b in of.bins if b.score is not None] for of in found.values()]
+    ideal = [(0.0, 0.0), (1.0, 1.0)]
+    rows = zip(*(of.bins for of in found.values()), strict=True)
+    return Figure(
+        "calibration",
+        "Reliability of scores",
+        "The share of predictions that are right at IoU 0.5, in percent, against their mean score, in ten bins. "
+        f"Perfect scores lie on the diagonal. Expected calibration error, in percent: {errors}.",
+        (*found, "perfect"),
+        _lines([*points, ideal], "score"),
+        ("score", *(f"{name} {what}" for name in found for what in ("predictions", "mean score", "right"))),
+        tuple(
+            (
+                f"{row[0].low:.1f} to {row[0].high:.1f}",
+                *(cell for b in row for cell in (f"{b.n:,}", _share(b.score), PERCENT.text(b.precision))),
+            )
+            for row in rows
+        ),
+    )
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
 def time_figure(run: LoadedRun) -> Figure | None:
     """Chart the seconds of each image against its number of objects."""
     records = [run.stored.records.get(image) for image in run.images]

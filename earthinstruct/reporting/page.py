@@ -17,6 +17,8 @@ from earthinstruct.errors import DataError, EarthInstructError, checked_argument
 from earthinstruct.files import replace_file
 from earthinstruct.metrics import (
     GEOMETRIES,
+    HEADLINES,
+    NOT_COMPUTED,
     PERCENT,
     POOLED,
     PREDICTION_VERDICTS,
@@ -25,11 +27,13 @@ from earthinstruct.metrics import (
     GeometryScores,
     Metrics,
     ProposalScores,
+    Suspect,
     Unit,
     Value,
     listed,
 )
 from earthinstruct.reporting.charts import (
+    calibration_figure,
     category_figure,
     iou_figure,
     sweep_figure,
@@ -38,7 +42,7 @@ from earthinstruct.reporting.charts import (
 )
 from earthinstruct.reporting.gallery import MAX_IMAGES, make_gallery
 from earthinstruct.reporting.loaded import LoadedRun, load_run
-from earthinstruct.results import rare_remark
+from earthinstruct.results import rare_remark, read_suspects
 from earthinstruct.scoring import Compared, compare, run_folder
 
 _NOTHING = "nothing"
@@ -116,6 +120,7 @@ def render(
         *verdict_figures(metrics),
         iou_figure(metrics),
         sweep_figure(metrics),
+        calibration_figure(metrics),
         time_figure(run),
     ]
     return str(
@@ -133,6 +138,8 @@ def render(
                 (group, *(PERCENT.text(getattr(metrics, name).groups.get(group, {}).get("f1")) for name in GEOMETRIES))
                 for group in metrics.counting.groups
             ],
+            slices=list(slice_tables(metrics)),
+            suspects=[suspect_row(one) for one in read_suspects(run.stored.folder)],
             figures=[figure for figure in figures if figure is not None],
             labels=label_rows(run),
             confusion=confusion_of(run),
@@ -169,6 +176,12 @@ def score_rows(metrics: Metrics) -> dict[str, list[Row]]:
             found[title] = [_row(field.name, section)]
         elif isinstance(section, GeometryScores | ProposalScores):
             found[title] = list(_section_rows(field.name, section))
+    if metrics.costs is not None:
+        for geometry in GEOMETRIES:
+            if (costs := getattr(metrics.costs, geometry)) is not None:
+                names = (field.name for field in msgspec.structs.fields(costs))
+                title = f"F1 lost by {geometry} errors"
+                found[title] = [_row(f"costs.{geometry}.{name}", getattr(costs, name)) for name in names]
     if metrics.extra:
         found["metric plug-ins"] = [
             _named_row(name, extra.mean, Unit.of_extra(extra.unit)) for name, extra in metrics.extra.items()
@@ -181,6 +194,13 @@ def _section_rows(name: str, section: GeometryScores | ProposalScores) -> Iterat
         value = getattr(section, field.name)
         if isinstance(value, Value):
             yield _row(f"{name}.{field.name}", value)
+    if isinstance(section, GeometryScores):
+        for size, scores in (section.by_size or {}).items():
+            yield _row(f"{name}.by_size.{size}.f1", scores.f1)
+            if scores.ap is not None:
+                yield _row(f"{name}.by_size.{size}.ap", scores.ap)
+        if section.calibration is not None:
+            yield _row(f"{name}.calibration.ece", section.calibration.ece)
     if isinstance(section, ProposalScores):
         for kind in ("at", "by_size"):
             for key, recall in getattr(section, kind).items():
@@ -197,7 +217,29 @@ def _named_row(name: str, value: Value, unit: Unit) -> Row:
     name = name if unit is PERCENT else f"{name}, {unit.name}"
     interval = "" if value.ci95 is None else " to ".join(map(unit.text, value.ci95))
     reason = f"undefined: {value.reason}" if value.value is None else value.reason
-    return Row(name, unit.text(value.value), interval, reason or "")
+    return Row(name, unit.text(value.value), interval, "" if reason in (None, NOT_COMPUTED) else reason)
+
+
+def slice_tables(metrics: Metrics) -> Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+    """A table for each attribute that the images were sliced by: its name, the headings, a row for each slice."""
+    header = ("slice", "images", "objects", *HEADLINES.values())
+    for attribute, slices in metrics.slices.items():
+        rows = []
+        for part in slices:
+            values = (part.scores.get(path, Value(None)).value for path in HEADLINES)
+            rows.append((part.name, str(part.n_images), str(part.n_objects), *map(PERCENT.text, values)))
+        yield attribute, header, rows
+
+
+def suspect_row(suspect: Suspect) -> tuple[str, ...]:
+    """One suspected error of the ground truth: what is suspected, image, box, score and IoU."""
+    what = {
+        "missing": f"{suspect.predicted}, not annotated",
+        "category": f"{suspect.annotated}, found as {suspect.predicted}",
+        "spurious": f"{suspect.annotated}, not found",
+    }[suspect.reason]
+    numbers = ("-" if value is None else f"{value:.3g}" for value in (suspect.score, suspect.iou))
+    return what, str(suspect.image), ", ".join(f"{side:.0f}" for side in suspect.box), *numbers
 
 
 @dataclass(frozen=True)
@@ -258,17 +300,27 @@ def change_of(run: LoadedRun, against: LoadedRun, compared: Sequence[Compared]) 
     off = run.errors - against.errors
     categories = set(run.stored.task.categories)
     rows = [
-        {"score": one.score, "over": one.over, "p_texts": one.difference.p_texts(), **asdict(one.difference)}
+        {
+            "score": one.score,
+            "over": one.over,
+            "slice_by": one.slice_by,
+            "p_texts": one.difference.p_texts(),
+            **asdict(one.difference),
+        }
         for one in compared
     ]
-    over_groups = [row for row in rows if row["over"] not in categories]
+    over_groups = [row for row in rows if row["slice_by"] is None and row["over"] not in categories]
     errors = [row for row in over_groups if row["score"].startswith("errors.")]
-    f1 = [row for row in over_groups if row["score"].endswith(".f1")]
+    headline_f1 = {f"{geometry}.f1" for geometry in GEOMETRIES}
+    f1 = [row for row in over_groups if row["score"] in headline_f1]
     return {
         "folder": str(against.stored.folder),
         "method": against.result.method.name,
         "over_groups": f1,
-        "over_categories": [row for row in rows if row["score"].endswith(".f1") and row["over"] in categories],
+        "over_categories": [row for row in rows if row["score"] in headline_f1 and row["over"] in categories],
+        "over_slices": [
+            row | {"over": f"{row['slice_by']} {row['over']}"} for row in rows if row["slice_by"] is not None
+        ],
         "rest": [row for row in over_groups if row not in f1 and row not in errors],
         "errors": [row for row in errors if row["over"] == "all"],
         "n_fixed": int((off < 0).sum()),

@@ -24,12 +24,14 @@ from earthinstruct.results.result import (
     secret_values,
 )
 from earthinstruct.results.shown import Block, Shown, new_table, print_blocks
+from earthinstruct.results.suspects import SUSPECTS_FILE, read_suspects, write_suspects
 from earthinstruct.results.table import rare_remark, result_blocks
 from earthinstruct.results.tallies import TALLIES_FILE, StoredTallies, read_tallies, write_tallies
 
 __all__ = [
     "LEADERBOARDS",
     "SCHEMA_VERSION",
+    "SUSPECTS_FILE",
     "TALLIES_FILE",
     "Block",
     "Checked",
@@ -58,11 +60,13 @@ __all__ = [
     "print_blocks",
     "rare_remark",
     "read_result",
+    "read_suspects",
     "read_tallies",
     "redacted",
     "refuse_different",
     "result_blocks",
     "results_in",
     "secret_values",
+    "write_suspects",
     "write_tallies",
 ]

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, fields
 
 from earthinstruct.metrics import (
     GEOMETRIES,
     HEADLINES,
     PERCENT,
     POOLED,
+    ErrorCosts,
     ErrorCounts,
     Metrics,
     RareCategories,
+    Slice,
     Unit,
     Value,
     in_group,
@@ -52,6 +54,15 @@ def result_blocks(results: Sequence[Result]) -> Iterator[Block]:
         if errors.row_count:
             yield errors
             yield Text("boxes and counts, in objects over all images; docs/protocol.md defines them", style="dim")
+        costs = _cost_table(results)
+        if costs.row_count:
+            yield costs
+            yield Text("box F1 gained, in percent, if the errors of one type alone were mended", style="dim")
+        for result in results:
+            for attribute, slices in result.metrics.slices.items():
+                yield _slice_table(attribute, slices)
+                task = result.task.name.rpartition("/")[2]
+                yield Text(f"{task}, over the images of each slice; AP of scores has no slices", style="dim")
     yield from _remarks(results)
 
 
@@ -186,6 +197,28 @@ def _error_table(results: Sequence[Result]) -> Table:
     for name, numbers in rows.items():
         if any(numbers):
             table.add_row(name, *("-" if number is None else str(number) for number in numbers))
+    return table
+
+
+def _cost_table(results: Sequence[Result]) -> Table:
+    """What errors cost: a row for each type that costs anything, a column for each task."""
+    table = new_table("cost", *(result.task.name.rpartition("/")[2] for result in results), left=["cost"])
+    for error in fields(ErrorCosts):
+        values = [value_at(result.metrics, f"costs.box.{error.name}") for result in results]
+        if any(value is not None and value.value for value in values):
+            table.add_row(error.name, *(PERCENT.text(value and value.value) for value in values))
+    return table
+
+
+def _slice_table(attribute: str, slices: Sequence[Slice]) -> Table:
+    """The headline scores by an attribute of the images: a row for each slice."""
+    from rich.markup import escape
+
+    heading = escape(attribute)
+    table = new_table(heading, "images", "objects", *HEADLINES.values(), left=[heading])
+    for part in slices:
+        cells = (PERCENT.text(of.value) if (of := part.scores.get(path)) else "-" for path in HEADLINES)
+        table.add_row(escape(part.name), str(part.n_images), str(part.n_objects), *cells)
     return table
 
 

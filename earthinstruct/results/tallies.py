@@ -6,7 +6,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError
 from earthinstruct.files import decode_json, replace_file
-from earthinstruct.metrics import Tally
+from earthinstruct.metrics import SliceImages, Tally
 from earthinstruct.regions import ImageId
 from earthinstruct.results.result import Result
 
@@ -41,6 +41,7 @@ class _Head(msgspec.Struct):
     categories: list[str]
     groups: dict[str, list[str]]
     protocol_version: int = 1
+    slices: dict[str, dict[str, list[ImageId]]] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,25 +51,27 @@ class StoredTallies:
     Attributes:
         tallies: name -> tally, as in `earthinstruct.metrics.measuring.Chunk.named_tallies`.
         groups: group -> its categories.
+        slices: attribute of the images -> name of a slice -> its images.
     """
 
     tallies: dict[str, Tally]
     groups: dict[str, tuple[str, ...]]
+    slices: Mapping[str, SliceImages] = field(default_factory=dict)
 
 
-def write_tallies(
-    folder: Path, result: Result, groups: Mapping[str, tuple[str, ...]], tallies: Mapping[str, Tally]
-) -> None:
+def write_tallies(folder: Path, result: Result, stored: StoredTallies) -> None:
     """Write the tallies of a result, of which `box` must hold every image. Equal tallies give equal bytes.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    box = tallies["box"]
-    head = _head(result, list(box.images), list(box.categories), {name: list(of) for name, of in groups.items()})
+    box = stored.tallies["box"]
+    groups = {name: list(of) for name, of in stored.groups.items()}
+    head = _head(result, list(box.images), list(box.categories), groups)
+    head.slices = {name: {part: list(of) for part, of in by.items()} for name, by in stored.slices.items()}
     arrays: dict[str, NDArray[Any]] = {_HEAD: np.frombuffer(msgspec.json.encode(head), dtype=np.uint8)}
     place = {image: i for i, image in enumerate(box.images)}
-    for name, tally in tallies.items():
+    for name, tally in stored.tallies.items():
         if tally.images != box.images:  # protocol `paper` counts only in some images
             arrays[f"{name}/{_IMAGES}"] = np.array([place[image] for image in tally.images], dtype=np.int32)
         arrays |= {f"{name}/{column}": values for column, values in tally.compact().columns.items()}
@@ -93,6 +96,7 @@ def read_tallies(folder: Path, result: Result) -> StoredTallies | None:
                 raise DataError(f"{entry.filename} has {entry.file_size} bytes; expected at most {_LARGEST_HEAD}")
             content = file.read(entry)
             head = decode_json(_array(content).tobytes(), msgspec.json.Decoder(_Head), "{error}")
+            slices, head.slices = head.slices, {}
             if head != _head(result, head.images, head.categories, head.groups):
                 raise DataError("it belongs to another result")
             stored = _tallies(file, head)
@@ -100,7 +104,7 @@ def read_tallies(folder: Path, result: Result) -> StoredTallies | None:
         raise DataError(
             f"{path} cannot be used: {error}; delete it to compare by the predictions, or score them again"
         ) from error
-    return StoredTallies(stored, {name: tuple(of) for name, of in head.groups.items()})
+    return StoredTallies(stored, {name: tuple(of) for name, of in head.groups.items()}, slices)
 
 
 def _head(result: Result, images: list[ImageId], categories: list[str], groups: dict[str, list[str]]) -> _Head:

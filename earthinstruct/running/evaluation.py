@@ -19,7 +19,7 @@ from earthinstruct.results import Result, Shown, result_blocks
 from earthinstruct.running.engines import Engine, EngineOptions
 from earthinstruct.running.engines import engine as open_engine
 from earthinstruct.running.engines.worker import MethodSource
-from earthinstruct.scoring import checked_rules, mapper_for, result_of, score_records
+from earthinstruct.scoring import checked_rules, chosen_attributes, mapper_for, result_of, score_records
 from earthinstruct.tasks import LabelMapper, Task, tasks_of
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ def evaluate(
     instruction_file: Path | str | None = None,
     instruction_text: str | None = None,
     metric: GivenMetrics = (),
+    slice_by: str | Sequence[str] = (),
+    attributes: Path | str | None = None,
     engine: str | EngineOptions = "local",
     workers: int | None = None,
     timeout: float | None = None,
@@ -126,6 +128,8 @@ def evaluate(
         instruction_file: a file with an instruction text to use in place of ours; one task only.
         instruction_text: the same, as text.
         metric: metric plug-ins to score as well, as objects or by `path/file.py:Class`.
+        slice_by: attributes of the images to slice by, as for `score`.
+        attributes: a CSV file with attributes of the images, as for `score`.
         engine: `local` or `ray`; or `EngineOptions`, which replaces the options below.
         workers: processes, each with the method in memory; None: this process.
         timeout: seconds that an image may take before it counts as failed; None: no limit.
@@ -158,6 +162,7 @@ def evaluate(
     if chosen != ImageOptions():
         dataset = replace(dataset, image_options=chosen)
     dataset.refuse_missing_images()
+    sliced = chosen_attributes(slice_by, attributes, dataset, rules)
     tasks = tasks_of(dataset.name, dataset.vocabulary, setting, parent, text)
     mapper = mapper_for(label_map, dataset)
     output = Path(output).absolute()  # a method may change the working directory
@@ -183,10 +188,11 @@ def evaluate(
                 threshold=threshold,
                 sweep=sweep,
                 extra=extra,
+                attributes=sliced,
                 images=run.image_ids,
             )
             results[run.task.name] = result_of(run.manifest.task, ready.method, scored, rules, mapper, [run.file])
-            run.keep(results[run.task.name], scored.tallies)
+            run.keep(results[run.task.name], scored.tallies, scored.suspects)
     return Evaluation(tuple(results[run.task.name] for run in runs), tuple(skipped), tuple(run.folder for run in runs))
 
 

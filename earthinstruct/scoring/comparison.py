@@ -64,15 +64,17 @@ class Compared:
 
     Attributes:
         score: its path in the metrics of a result, for example `box.f1` or `errors.box.missed`.
-        over: a group of categories, or one category.
+        over: a group of categories, one category, or a slice of the images.
         is_group: whether `over` is a group.
         difference: second minus first. For error types, in objects, summed over images and categories.
+        slice_by: the attribute of the images, if `over` is a slice.
     """
 
     score: str
     over: str
     is_group: bool
     difference: Difference
+    slice_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class Comparison(Shown):
     Attributes:
         first: the first run, as it was given.
         second: the second run.
-        rows: every score over every group of categories and every single category.
+        rows: every score over every group of categories and every single category, and the headline scores over every
+            slice of the images that one of the runs was scored with.
         thresholds: how the score threshold of each run was chosen, in words; None if all predictions were scored.
         oracles: whether the threshold of each run was chosen on these images.
     """
@@ -112,8 +115,8 @@ class Comparison(Shown):
             yield f"{name}: {run}" + (f", {threshold}" if threshold else "")
         groups = [row for row in self.rows if row.is_group]
         yield _table([row for row in groups if row.score in HEADLINES])
-        yield Text("percent; precision and recall are in --json", style="dim")
-        categories = [row for row in self.rows if row.score in HEADLINES and not row.is_group]
+        yield Text("percent; precision, recall, F1 by object size and what errors cost are in --json", style="dim")
+        categories = [row for row in self.rows if row.score in HEADLINES and not row.is_group and row.slice_by is None]
         shown = [row for row in categories if every_category or _may_differ(row.difference)]
         if shown:
             yield _table(shown)
@@ -122,6 +125,12 @@ class Comparison(Shown):
                 f"{len(categories) - len(shown)} of {len(categories)} rows of single categories are left out: "
                 "p >= 0.05 even before correction; --all shows them",
                 style="dim",
+            )
+        slices = [row for row in self.rows if row.slice_by is not None and row.score.endswith(".f1")]
+        if slices:
+            yield _table(slices)
+            yield Text(
+                "over the images of each slice; AP_nc50 and mIoU in --json, AP of scores has no slices", style="dim"
             )
         extra = [row for row in groups if row.score.startswith("extra.")]
         if extra:
@@ -158,16 +167,18 @@ class Comparison(Shown):
     def to_pandas(self) -> pd.DataFrame:
         """Every row: `score`, `over`, `is_group`, `first`, `second`, `difference`, `low`, `high` and two p-values.
 
-        `p` is that of the row alone, `p_corrected` that of the row in its table (see `compare`).
+        `p` is that of the row alone, `p_corrected` that of the row in its table (see `compare`). `slice_by` is the
+        attribute of a slice.
         """
         import pandas as pd
 
         columns = ["score", "over", "is_group", "first", "second", "difference", "low", "high", "p", "p_corrected"]
-        compared = [(row.score, row.over, row.is_group, row.difference) for row in self.rows]
+        compared = [(row.slice_by, row.score, row.over, row.is_group, row.difference) for row in self.rows]
         rows = [
-            (*which, off.first, off.second, off.value, *(off.ci95 or (None, None)), off.p, off.p_corrected)
-            for *which, off in compared
+            (*which, off.first, off.second, off.value, *(off.ci95 or (None, None)), off.p, off.p_corrected, by)
+            for by, *which, off in compared
         ]
+        columns.append("slice_by")
         return pd.DataFrame(rows, columns=columns)
 
 
@@ -195,7 +206,7 @@ def _table(rows: Sequence[Compared]) -> Table:
         off, unit = row.difference, listed(row.score).unit
         table.add_row(
             row.score.removeprefix("errors.").removeprefix("extra.").removesuffix(".mean"),
-            row.over,
+            row.over if row.slice_by is None else f"{row.slice_by} {row.over}",
             unit.text(off.first),
             unit.text(off.second),
             unit.text(off.value, signed=True),
@@ -219,8 +230,9 @@ def compare(
 
     The p-values are those of a paired sign-flip test over images, with Holm's correction over the rows of each table.
 
-    Compared are the scores that are functions of sums over images: F1, precision, recall, AP_nc50 (protocol
-    `standard`) and mIoU.
+    Compared are the scores that are functions of sums over images: F1 (by object size too), precision, recall, AP_nc50
+    (protocol `standard`), mIoU and what errors cost. Where a run was scored with slices, the headline scores are
+    compared over each.
 
     A score that is undefined for one of the runs is left out. The score thresholds of the runs are taken as they are:
     where only one of them was chosen on these images, there is no verdict.
@@ -247,10 +259,11 @@ def compare(
     extra = extra_metrics(metric)
     found: list[StoredTallies] = []
     for folder, result in zip(folders, results, strict=True):
-        stored = None if extra else read_tallies(folder, result)
-        if stored is None:
+        stored = read_tallies(folder, result)
+        if stored is None or extra:
             dataset = dataset_of(folder, result, dataset, data)
-            stored = _scored_again(read_stored(folder, result, dataset), extra)
+            again = _scored_again(read_stored(folder, result, dataset), extra)
+            stored = again if stored is None else replace(again, slices=stored.slices)
         found.append(stored)
     groups, every_category = found[0].groups, found[0].tallies["box"].categories
     closed_ap = protocol_named(results[0].protocol).constant_score_ap is None
@@ -260,7 +273,7 @@ def compare(
         if score.function and (closed_ap or not path.endswith(".ap_nc50"))
     ]
     scores += [(f"extra.{of.name}.mean", f"extra.{of.name}", partial(of.score, every_category)) for of in extra]
-    compared = {tally for _, tally, _ in scores} | {"errors.box", "errors.mask"}
+    compared = {tally for _, tally, _ in scores}
     compared -= {tally for result in results for tally in _undefined(result)}
     of_a, of_b = ({name: tally for name, tally in of.tallies.items() if name in compared} for of in found)
     try:  # a tally that only one run has, such as masks, is left out
@@ -269,9 +282,20 @@ def compare(
         raise DataError(f"the results cannot be compared: {error}") from error
     over: _Over = {(name, True): members for name, members in groups.items()}
     over |= {(name, False): (name,) for name in every_category}
+    rows = list(_rows(scores, pairs, over))
+    headlines = [score for score in scores if score[0] in HEADLINES]
+    for slice_by, slices in {**found[1].slices, **found[0].slices}.items():
+        for name, images in slices.items():
+            a, b = (
+                {tally: of[tally].of_images(images) for _, tally, _ in headlines if tally in of} for of in (of_a, of_b)
+            )
+            there = _rows(headlines, paired(a, b), {("all", True): groups["all"]})
+            rows += [
+                Compared(row.score, name, False, row.difference, slice_by) for row in there if row.score in HEADLINES
+            ]
     thresholds = (threshold_in_words(results[0].metrics), threshold_in_words(results[1].metrics))
     oracles = (sweep_of(results[0].metrics) is True, sweep_of(results[1].metrics) is True)
-    return Comparison(str(first), str(second), _corrected(_rows(scores, pairs, over)), thresholds, oracles)
+    return Comparison(str(first), str(second), _corrected(rows), thresholds, oracles)
 
 
 def _undefined(result: Result) -> Iterator[str]:
@@ -312,11 +336,12 @@ def _rows(scores: Sequence[tuple[str, str, Score]], pairs: Mapping[str, Paired],
 def _corrected(rows: Iterable[Compared]) -> tuple[Compared, ...]:
     """Correct the p-values for the number of rows in each table: headlines, other scores, plug-ins, errors."""
     found = list(rows)
-    tables: defaultdict[tuple[str, bool], list[int]] = defaultdict(list)
+    tables: defaultdict[tuple[str, bool | str], list[int]] = defaultdict(list)
     for i, row in enumerate(found):
         kind = row.score.partition(".")[0] if row.score.startswith(("extra.", "errors.")) else ""
         kind = kind or ("headlines" if row.score in HEADLINES else "others")
-        tables[kind, row.over == "all" if kind == "errors" else row.is_group].append(i)
+        table = row.slice_by or (row.over == "all" if kind == "errors" else row.is_group)
+        tables[kind, table].append(i)
     for places in tables.values():
         for i, p in zip(places, holm([found[i].difference.p for i in places]), strict=True):
             found[i] = replace(found[i], difference=replace(found[i].difference, p_corrected=p))

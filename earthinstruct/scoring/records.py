@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Usage
-from earthinstruct.datasets import AnnotationMasks, Dataset
+from earthinstruct.datasets import AnnotationMasks, Attribute, Dataset
 from earthinstruct.errors import DataError
 from earthinstruct.metrics import (
     STANDARD,
@@ -23,18 +24,21 @@ from earthinstruct.metrics import (
     Predicted,
     Protocol,
     ScoreThreshold,
+    Suspect,
     Sweeping,
-    Tally,
     Truth,
     Value,
     boxes_of_chunk,
     choose_threshold,
     metrics_of,
+    slice_scores,
 )
 from earthinstruct.predictions import Record
 from earthinstruct.regions import ImageId, Instances
+from earthinstruct.results import StoredTallies
 from earthinstruct.scoring.columns import Columns, Survey
 from earthinstruct.scoring.hints import box_hints, category_hints
+from earthinstruct.scoring.slicing import slices_by
 from earthinstruct.tasks import ExactMapper, LabelMapper, MappedLabel, Task
 
 _IMAGES_AT_ONCE = 500
@@ -45,7 +49,8 @@ class Scored:
     """The scores of a set of predictions, with the data behind them.
 
     Attributes:
-        tallies: name -> tally, as in `Chunk.named_tallies`.
+        tallies: name -> tally, as in `Chunk.named_tallies`, with the groups and the slices.
+        suspects: places where the ground truth may be wrong.
         n_done: number of images with a prediction.
         failed: image -> reason, for images without a prediction. They count as predicted empty.
         usage: seconds and tokens spent on the scored images.
@@ -53,7 +58,8 @@ class Scored:
     """
 
     metrics: Metrics
-    tallies: dict[str, Tally]
+    tallies: StoredTallies
+    suspects: list[Suspect]
     label_map: dict[str, MappedLabel]
     n_done: int
     failed: dict[ImageId, str]
@@ -72,10 +78,12 @@ def score_records(
     sweep: Sweeping = False,
     images: Sequence[ImageId] | None = None,
     extra: Sequence[ExtraMetric] = (),
+    attributes: Mapping[str, Attribute] = MappingProxyType({}),
 ) -> Scored:
     """Score the predictions (image -> record) of these images (None: of all images of the dataset).
 
-    `mapper` maps labels to categories; None: `exact`. The other options are as in `measure`.
+    `mapper` maps labels to categories; None: `exact`. `attributes` are those to slice by. The other options are as in
+    `measure`.
 
     Raises:
         DataError: a record is malformed, or a label of an open_vocabulary task maps to no category.
@@ -83,6 +91,7 @@ def score_records(
             alone; `sweep` is `cross`, and there are fewer than 2 images; or a metric plug-in failed.
     """
     known = ScoringSet(task, dataset, records, protocol, mapper, images)
+    slices = {name: slices_by(name, of, [image.id for image in known.images]) for name, of in attributes.items()}
     if sweep or threshold is not None:
         known.survey.refuse_threshold("--sweep" if sweep else "--threshold")
     chosen = Choice(None if threshold is None else float(threshold))
@@ -102,10 +111,23 @@ def score_records(
     )
     if task.setting == "open_subclass":
         metrics = msgspec.structs.replace(metrics, adherence=known.adherence)
+    tallies = whole.named_tallies
+    if slices:
+        scored = {name: slice_scores(metrics, tallies, task.groups, by, extra) for name, by in slices.items()}
+        metrics = msgspec.structs.replace(metrics, slices=scored)
     failed = known.survey.failed
     n_done = len(known.images) - len(failed)
     notes = (*known.survey.notes(), *known.box_hints, *category_hints(metrics))
-    return Scored(metrics, whole.named_tallies, known.label_map, n_done, failed, known.survey.usage, notes)
+    return Scored(
+        metrics,
+        StoredTallies(tallies, dict(task.groups), slices),
+        whole.suspected,
+        known.label_map,
+        n_done,
+        failed,
+        known.survey.usage,
+        notes,
+    )
 
 
 class _Objects:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -48,6 +48,7 @@ from earthinstruct.results import (
     read_result,
 )
 from earthinstruct.scoring.records import Scored, score_records
+from earthinstruct.scoring.slicing import chosen_attributes
 from earthinstruct.tasks import LabelMapper, Task, named_mapper, tasks_of
 from earthinstruct.texts import shortened
 
@@ -72,6 +73,8 @@ def score(
     threshold: float | None = None,
     sweep: Sweeping = False,
     metric: GivenMetrics = (),
+    slice_by: str | Sequence[str] = (),
+    attributes: Path | str | None = None,
     name: str | None = None,
     method_version: str | None = None,
     output: Path | str | None = None,
@@ -104,6 +107,8 @@ def score(
         sweep: first choose the score threshold with the largest box mF1, on the scored images themselves (an oracle).
             `cross`: choose the threshold of each fold of images on the other folds.
         metric: metric plug-ins to score as well, by name or as objects.
+        slice_by: attributes of the images, such as `gsd`; scores are also given over the images of each value or range.
+        attributes: a CSV file with attributes of the images; None: those of the dataset alone.
         name: the method's name; None: the name in the run folder, otherwise the file name.
         method_version: the method's version; None: the version in the run folder, if any.
         output: the folder for run folders, `<output>/<task>/<name>/`; None: write nothing.
@@ -116,6 +121,7 @@ def score(
     rules, extra = checked_rules(protocol, threshold, sweep, metric)
     if not isinstance(dataset, Dataset):
         dataset = load_dataset(dataset, data, images, skip_invalid=skip_invalid)
+    sliced = chosen_attributes(slice_by, attributes, dataset, rules)
     task = _one_task(dataset, setting, parent)
     mapper = mapper_for(label_map, dataset)
     added = {kind: Path(path) for kind, path in (("counts", counts), ("proposals", proposals)) if path is not None}
@@ -131,6 +137,7 @@ def score(
         threshold=threshold,
         sweep=sweep,
         extra=extra,
+        attributes=sliced,
     )
     if output is None:
         return result_of(info, method, scored(given.records(dataset)), rules, mapper, given.files)
@@ -150,12 +157,12 @@ def score(
         )
     with run.open(overwrite, in_place=in_place):
         if not overwrite:
-            _refuse_to_replace(folder, info, protocol, mapper, threshold, sweep, extra)
+            _refuse_to_replace(folder, info, protocol, mapper, threshold, sweep, extra, sliced)
         if not in_place:
             records = run.replace(records)
         found = scored(records)
         result = result_of(info, method, found, rules, mapper, prediction_files(folder))
-        run.keep(result, found.tallies)
+        run.keep(result, found.tallies, found.suspects)
     if kept:
         kept(folder)
     return result
@@ -264,6 +271,7 @@ def _refuse_to_replace(
     threshold: float | None,
     sweep: Sweeping,
     extra: Sequence[ExtraMetric],
+    sliced: Container[str],
 ) -> None:
     """Refuse to replace a result by one of another kind.
 
@@ -283,6 +291,7 @@ def _refuse_to_replace(
     }
     differences = [f"{what} was {before}, is {after}" for what, (before, after) in pairs.items() if before != after]
     lost = sorted(set(metrics.extra) - {one.name for one in extra})
+    lost += [f"slices by {name}" for name in metrics.slices if name not in sliced]
     differences += [f"{what} would be lost" for what in lost]
     if differences:
         raise EarthInstructError(

@@ -102,11 +102,15 @@ def validate(
         sweep=sweep_of(said.metrics),
     )
     again = replace(said, metrics=scored.metrics)
-    ours = replace(said, metrics=replace(said.metrics, extra={}))
+    ours = replace(said, metrics=replace(said.metrics, extra={}, slices={}))
     if said.metrics.extra:  # a submitted result must not make us run its code
         names = ", ".join(map(repr, said.metrics.extra))
         problem = f"{names}: metric plug-ins cannot be validated; score again without --metric"
         findings.append(Finding("metric plug-ins", problem=problem))
+    if said.metrics.slices:
+        names = ", ".join(map(repr, said.metrics.slices))
+        problem = f"by {names}: slices cannot be validated; score again without --slice-by"
+        findings.append(Finding("slices", problem=problem))
     return [*findings, _cost(scored, said), _rescored(again, ours), _intervals(again, ours)]
 
 

@@ -17,9 +17,12 @@ from earthinstruct.metrics import (
     title_of,
 )
 from earthinstruct.metrics.catalogue import OBJECTS
+from earthinstruct.metrics.values import Calibration, CountCosts, ErrorCosts, SizeScores
 
 # scores that one kind of section does not have
-ABSENT = {"counting": {"ap_nc50", "ap50", "miou", "f1_5095"}, "box": {"mae", "rmse", "miou"}, "mask": {"mae", "rmse"}}
+OF_DETECTION = {"ap_nc50", "ap50", "ap75", "ap", "f1_5095", "miou"}
+ABSENT = {"counting": OF_DETECTION, "box": {"mae", "rmse", "miou"}, "mask": {"mae", "rmse"}}
+BESIDE = ("precision", "recall")  # beside the F1 of a size; the entry of the F1 tells of them
 
 
 def scores(kind: type) -> set[str]:
@@ -28,7 +31,11 @@ def scores(kind: type) -> set[str]:
 
 def test_every_score_of_a_result_is_in_the_catalogue_and_no_other():
     sections = {"proposals": ProposalScores, **dict.fromkeys(ABSENT, GeometryScores)}
+    parts = {f"{at}.by_size.{size}": SizeScores for at in ("box", "mask") for size in ("small", "medium", "large")}
+    parts |= {f"{at}.calibration": Calibration for at in ("box", "mask")}
+    parts |= {"costs.counting": CountCosts, "costs.box": ErrorCosts, "costs.mask": ErrorCosts}
     expected = {f"{at}.{name}" for at, kind in sections.items() for name in scores(kind) - ABSENT.get(at, set())}
+    expected |= {f"{at}.{name}" for at, kind in parts.items() for name in scores(kind).difference(BESIDE)}
     several = {
         "counting_from_instances",
         "proposals.at",
@@ -37,6 +44,7 @@ def test_every_score_of_a_result_is_in_the_catalogue_and_no_other():
         "sweep",
         "errors",
         "rare",
+        "slices",
         "extra",
     }
     expected |= scores(Metrics) | several

@@ -1,4 +1,4 @@
-"""Curves over scores: thresholds in blocks are the thresholds at once; a hand-made average precision."""
+"""Curves over scores: thresholds in blocks are the thresholds at once."""
 
 from __future__ import annotations
 
@@ -45,16 +45,3 @@ def test_parts_join_to_the_whole() -> None:
     for images, part in ((np.arange(8) < 4, first), (np.arange(8) >= 4, second)):
         for name, totals in whole.of_images(images).totals_at(thresholds).items():
             np.testing.assert_array_equal(totals, part.totals_at(thresholds)[name])
-
-
-def test_average_precision_by_hand() -> None:
-    # by score: true, false, true of 4 ground truths: recall 1/4 at precision 1, 2/4 at 2/3.
-    # 26 recall points (0 to 0.25) at 1, 25 (0.26 to 0.50) at 2/3, the rest 0
-    found = Outcomes(
-        np.array([0.2, 0.9, 0.5]),
-        np.zeros(3, dtype=np.int32),
-        np.array([True, True, False]),
-        np.zeros(3, dtype=np.int32),
-        np.array([[4, 0]]),
-    )
-    np.testing.assert_allclose(found.average_precision(), [(26 + 25 * 2 / 3) / 101, 0], rtol=1e-15)

@@ -69,13 +69,21 @@ def make_run(hostile_coco, write_coco, tmp_path):
     """Runs a method on the small dataset and returns the run folder and the dataset's path."""
     file = write_coco(hostile_coco)
 
-    def make(name: str = "run", *, setting: str = "open_ended", sweep: bool = False, **options) -> tuple[Path, str]:
+    def make(
+        name: str = "run",
+        *,
+        setting: str = "open_ended",
+        sweep: bool = False,
+        slice_by: list[str] | tuple = (),
+        **options,
+    ) -> tuple[Path, str]:
         done = evaluate(
             Hostile(**options),
             load_dataset(str(file)),
             setting=setting,
             output=tmp_path / name,
             sweep=sweep,
+            slice_by=slice_by,
         )
         return done.folders[0], str(file)
 

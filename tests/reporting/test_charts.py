@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earthinstruct.reporting import report
-from earthinstruct.reporting.charts import Bars, Plot, _dots, _lines, _ticks, category_figure, iou_figure
+from earthinstruct.reporting.charts import (
+    Bars,
+    Plot,
+    _dots,
+    _lines,
+    _ticks,
+    calibration_figure,
+    category_figure,
+    iou_figure,
+)
 from earthinstruct.results import read_result
 
 numbers = st.floats(0, 1e9, allow_nan=False).map(lambda value: round(value, 6))
@@ -46,3 +55,17 @@ def test_the_bars_of_the_page_are_the_scores(make_run, tmp_path):
     page = report(folder, tmp_path / "page.html", dataset=file).read_text()
     drawn = re.search(r'id="chart-categories".*?</figure>', page, re.DOTALL)[0]
     assert f'class="bar colour-1" style="width:{100 * metrics.box.f1.value:.2f}%"' in drawn
+
+
+def test_the_reliability_curve_is_that_of_the_result(make_run):
+    metrics = read_result(make_run(scores=True)[0] / "result.json").metrics
+    figure = calibration_figure(metrics)
+    assert figure.legend == ("box", "mask", "perfect")
+    # scores 0.9 (right in one of the two images with an answer) and 0.3 (wrong); the label of 0.8 has no category
+    assert figure.chart.paths[0] == "M30,100 90,50"
+    assert figure.chart.paths[2] == "M0,100 100,0"
+    assert [row[:4] for row in figure.rows if row[1] != "0"] == [
+        ("0.3 to 0.4", "2", "0.300", "0.0"),
+        ("0.9 to 1.0", "2", "0.900", "50.0"),
+    ]
+    assert calibration_figure(read_result(make_run("bare")[0] / "result.json").metrics) is None

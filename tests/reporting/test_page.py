@@ -11,11 +11,11 @@ import pytest
 from earthinstruct import evaluate
 from earthinstruct.datasets import load_dataset
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.metrics import PREDICTION_VERDICTS, TARGET_VERDICTS
+from earthinstruct.metrics import PREDICTION_VERDICTS, TARGET_VERDICTS, Suspect
 from earthinstruct.reporting import report as write_report
 from earthinstruct.reporting.loaded import load_run
 from earthinstruct.reporting.page import confusion_of, label_rows, script_json
-from earthinstruct.results import read_result
+from earthinstruct.results import read_result, write_suspects
 
 from .conftest import CLOSING, SCRIPT, Hostile
 
@@ -226,9 +226,31 @@ def test_against_another_run_says_what_was_fixed_and_broken(make_run, report):
 def test_every_chart_has_a_name_and_a_table(make_run, report):
     page = report(make_run(scores=True, sweep=True))
     charts = [a for tag, a in page.elements if tag == "div" and a.get("role") == "img"]
-    assert len(charts) == page.count("figure") == 6
+    assert len(charts) == page.count("figure") == 7
     assert all(chart["aria-label"] and chart["tabindex"] == "0" for chart in charts)
-    assert page.sentences.count("The same as a table") == 6
+    assert page.sentences.count("The same as a table") == 7
+
+
+def test_slices_and_suspected_annotations_are_listed(make_run, report):
+    run = make_run(scores=True, slice_by=["n_objects", "width"])
+    write_suspects(
+        run[0],
+        [
+            Suspect("missing", 7, (1.4, 2, 30, 40), predicted=SCRIPT, score=0.91),
+            Suspect("category", 0, (0, 0, 9, 9), annotated="ship", predicted=CLOSING, score=0.5, iou=0.75),
+            Suspect("spurious", 9, (0, 0, 9, 9), annotated="ship"),
+        ],
+    )
+    page = report(run, against=run[0])
+    assert "Suspected annotations3 places where the annotations may be wrong" in page.sentences.replace(" 3 ", "3 ")
+    assert f"{SCRIPT}, not annotated71, 2, 30, 400.91-" in page.text
+    assert f"ship, found as {CLOSING}00, 0, 9, 90.50.75" in page.text
+    assert "ship, not found90, 0, 9, 9--" in page.text
+    assert "Images by n_objects" in page.text
+    assert "Images by width" in page.text
+    assert "n_objects 3" in page.text.partition("Slices of the images")[2]
+    (run[0] / "suspects.json").unlink()
+    assert "Suspected annotations" not in report(run).text
 
 
 def test_the_same_run_gives_the_same_page(make_run, tmp_path):

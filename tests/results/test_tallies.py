@@ -10,7 +10,7 @@ import pytest
 from earthinstruct import evaluate
 from earthinstruct.errors import DataError
 from earthinstruct.metrics import Tally
-from earthinstruct.results import TALLIES_FILE, read_result, read_tallies, write_tallies
+from earthinstruct.results import TALLIES_FILE, StoredTallies, read_result, read_tallies, write_tallies
 from earthinstruct.scoring import compare
 
 
@@ -29,7 +29,8 @@ def test_they_add_up_to_the_result(run):
         for c, category in enumerate(stored.tallies[name].categories):
             row = getattr(result.metrics, name).per_category[category]
             assert [totals[column][c] for column in ("tp", "fp", "fn")] == [row.tp, row.fp, row.fn]
-    assert set(stored.tallies) == {"counting", "counting_from_instances", "box", "errors.box"}
+    sizes = {f"sizes.box.{size}" for size in ("small", "medium", "large")}
+    assert set(stored.tallies) == {"counting", "counting_from_instances", "box", "errors.box", *sizes}
 
 
 def test_runs_compare_by_them_alone(run, dataset):
@@ -44,7 +45,7 @@ def test_runs_compare_by_them_alone(run, dataset):
 def test_the_same_tallies_are_the_same_bytes(run, tmp_path):
     result = read_result(run / "result.json")
     stored = read_tallies(run, result)
-    write_tallies(tmp_path, result, stored.groups, stored.tallies)
+    write_tallies(tmp_path, result, stored)
     assert (tmp_path / TALLIES_FILE).read_bytes() == (run / TALLIES_FILE).read_bytes()
 
 
@@ -54,7 +55,8 @@ def test_a_tally_of_some_images_and_one_of_fractions(run, tmp_path):
     box = stored.tallies["box"]
     some = Tally(box.images[::2], box.categories, {name: column[::2] for name, column in box.columns.items()})
     share = Tally(box.images, box.categories, {"share": np.full((3, 2), 0.1)})
-    write_tallies(tmp_path, result, stored.groups, {"counting": some, "box": box, "extra.share": share})
+    tallies = {"counting": some, "box": box, "extra.share": share}
+    write_tallies(tmp_path, result, StoredTallies(tallies, stored.groups))
     found = read_tallies(tmp_path, result).tallies
     assert found["counting"].images == box.images[::2]
     np.testing.assert_array_equal(found["counting"].columns["fn"], some.columns["fn"])

@@ -685,7 +685,7 @@ def test_of_a_run_killed_while_it_writes_a_file_nothing_is_left_over(numbered, f
     assert [path.name for path in folder.iterdir() if path.suffix == ".tmp"]
     run(f"{faulty}:Faulty", numbered, tmp_path / "runs")
     assert sorted(path.name for path in folder.iterdir()) == [
-        "predictions.jsonl", "result.json", "run.json", "tallies.npz",
+        "predictions.jsonl", "result.json", "run.json", "suspects.json", "tallies.npz",
     ]  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def test_a_run_is_kept_scored_and_scored_again(constant, dataset, tmp_path):
     evaluation = run(constant, dataset, tmp_path)
     folder = evaluation.folders[0]
     assert folder == tmp_path / "runs" / "set" / SETTING / "constant"
-    files = ["predictions.jsonl", "result.json", "run.json", "tallies.npz"]
+    files = ["predictions.jsonl", "result.json", "run.json", "suspects.json", "tallies.npz"]
     assert sorted(path.name for path in folder.iterdir()) == files
     result = evaluation.results[0]
     # ship: predicted 1, 1, 1 and there are 2, 1, 0: tp 1 + 1, fp 1, fn 1

@@ -94,7 +94,7 @@ def test_a_kept_run_is_taken_by_every_verb_with_its_folder_alone(kind, dataset, 
     result = score(file, dataset, SETTING, **options)
     (folder,) = folders
     assert folder == tmp_path / "runs" / "set" / SETTING / "theirs"
-    assert sorted(content(folder)) == ["predictions.jsonl", "result.json", "run.json", "tallies.npz"]
+    assert sorted(content(folder)) == ["predictions.jsonl", "result.json", "run.json", "suspects.json", "tallies.npz"]
     assert read_result(folder / "result.json") == result
     assert as_json(result.metrics) == as_json(checked.metrics)
     assert result.run == checked.run
@@ -168,7 +168,7 @@ def test_shards_without_a_manifest_are_scored_in_place(run, dataset, tmp_path):
     before = content(folder)
     score(folder, dataset, SETTING, output=tmp_path / "runs")
     after = content(folder)
-    assert sorted(set(after) - set(before)) == ["result.json", "run.json", "tallies.npz"]
+    assert sorted(set(after) - set(before)) == ["result.json", "run.json", "suspects.json", "tallies.npz"]
     assert all(after[name] == before[name] for name in before)
     assert read_manifest(folder / "run.json").method.name == "big"
     assert not [finding for finding in validate(folder, folder / "result.json") if finding.problem]
@@ -264,7 +264,7 @@ def test_predictions_without_a_manifest_are_not_replaced_unasked(dataset, tmp_pa
         score(file, dataset, SETTING, output=tmp_path / "runs")
     assert content(folder) == before
     score(file, dataset, SETTING, output=tmp_path / "runs", overwrite=True)
-    assert sorted(content(folder)) == ["predictions.jsonl", "result.json", "run.json", "tallies.npz"]
+    assert sorted(content(folder)) == ["predictions.jsonl", "result.json", "run.json", "suspects.json", "tallies.npz"]
 
 
 def test_a_label_that_is_no_category_can_be_mapped_at_the_next_try(dataset, tmp_path):
