@@ -6,7 +6,16 @@ import importlib as _importlib
 import typing as _typing
 
 if _typing.TYPE_CHECKING:
-    from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, PredictionError, Proposals, Usage
+    from earthinstruct.contract import (
+        ControlMethod,
+        HopelessError,
+        Instruction,
+        Method,
+        Prediction,
+        PredictionError,
+        Proposals,
+        Usage,
+    )
     from earthinstruct.datasets import (
         draw_scenes,
         fetch_dataset,
@@ -30,6 +39,7 @@ __all__ = [
     "ControlMethod",
     "EarthInstructError",
     "EngineOptions",
+    "HopelessError",
     "Instruction",
     "Method",
     "Prediction",
@@ -66,7 +76,16 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "contract": ("ControlMethod", "Instruction", "Method", "Prediction", "PredictionError", "Proposals", "Usage"),
+    "contract": (
+        "ControlMethod",
+        "HopelessError",
+        "Instruction",
+        "Method",
+        "Prediction",
+        "PredictionError",
+        "Proposals",
+        "Usage",
+    ),
     "datasets": (
         "draw_scenes",
         "fetch_dataset",

@@ -133,6 +133,13 @@ class PredictionError(EarthInstructError):
         self.usage = usage
 
 
+class HopelessError(PredictionError):
+    """No image can be predicted until the user changes something: a server refuses the key, or the quota is used up.
+
+    A run stops at once and keeps the predictions so far. Arguments as for `PredictionError`.
+    """
+
+
 @dataclass(frozen=True, eq=False)
 class Proposals:
     """Class-agnostic regions of one image, best first.

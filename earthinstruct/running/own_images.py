@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct import tasks
-from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, optional_member
+from earthinstruct.contract import ControlMethod, HopelessError, Instruction, Method, Prediction, optional_member
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
 from earthinstruct.files import as_json
 from earthinstruct.images import IMAGE_SUFFIXES, ImageOptions, Raster, draw_overlay, images_below, read_raster
 from earthinstruct.predictions import Found, Record, check_places, coco_of, geojson_of
-from earthinstruct.results import Shown, method_info, redacted, secret_values
-from earthinstruct.running.engines.worker import MethodSource, in_words
+from earthinstruct.results import Shown, method_info, secret_values
+from earthinstruct.running.engines.worker import MethodSource, in_our_words
 from earthinstruct.running.tiles import TILE, TILED_ABOVE, predict_tiled
 
 if TYPE_CHECKING:
@@ -169,8 +169,11 @@ def predict(
         found: list[Found] = []
         answers: list[Answer] = []
         events: Counter[str] = Counter()
+        hopeless: str | None = None  # why no further image is asked about
         for number, path in enumerate(paths):
             try:
+                if hopeless is not None:
+                    raise EarthInstructError(hopeless)
                 raster = read_raster(path, options)
                 if saved.on_ground:
                     _check_place(path, raster)
@@ -180,7 +183,9 @@ def predict(
             except Exception as error:  # the reason is given, and the other images go on
                 if len(paths) == 1:
                     raise
-                answer = Answer(path, None, _reason(error, secrets))
+                answer = Answer(path, None, in_our_words(error, secrets))
+                if isinstance(error, HopelessError):
+                    hopeless = f"not tried, after the error of {path}: {answer.problem}"
             else:
                 saved.save_pictures(path, raster, prediction, picture)
                 height, width = raster.pixels.shape[:2]
@@ -257,10 +262,6 @@ def _answering(source: MethodSource, explains: bool) -> Method:
     if explains and optional_member(method, "explain") is None:
         raise EarthInstructError(f"method {named!r} draws no explanation; leave --explain out")
     return method
-
-
-def _reason(error: Exception, secrets: Sequence[str]) -> str:
-    return redacted(str(error), secrets) if isinstance(error, EarthInstructError) else in_words(error, secrets)
 
 
 def _part(

@@ -406,3 +406,27 @@ class Leaks:
         assert "401: key" in answer.problem
         assert "sk-secret-123" not in answer.problem
         assert "pw" not in answer.problem
+
+
+def test_after_a_hopeless_error_no_other_image_is_asked_about_and_what_was_found_is_saved(call, file, tmp_path):
+    code = """
+from earthinstruct import HopelessError, Prediction
+
+
+class Quota:
+    name = "quota"
+    asked = 0
+
+    def predict(self, image, instruction):
+        self.asked += 1
+        if self.asked == 2:
+            raise HopelessError("429: the quota is used up")
+        return Prediction(labels=["ship"], boxes=[[1, 1, 4, 4]])
+"""
+    (tmp_path / "quota.py").write_text(code)
+    images = [tmp_path / "set" / "images" / f"{name}.png" for name in "abc"]
+    answers = predict(f"{tmp_path / 'quota.py'}:Quota", images, open_ended=True, save=tmp_path / "out.json")
+    assert [answer.problem is None for answer in answers] == [True, False, False]
+    assert answers[1].problem == "429: the quota is used up"
+    assert answers[2].problem.startswith("not tried, after the error of ")
+    assert len(json.loads((tmp_path / "out.json").read_text())) == 1

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import (
     ControlMethod,
+    HopelessError,
     Method,
     Prediction,
     PredictionError,
@@ -38,6 +39,10 @@ Chunk = Sequence[Batch]  # all tasks of some images, one after another
 Pixels = NDArray[np.uint8]
 Read = Raster | str  # an image, or the reason why it cannot be read
 Targets = Sequence[Prediction | None]  # the ground truth of each image, for controls
+_STOPPED = (
+    "the run stops, because no other image would be answered. The predictions so far are kept: change this, then "
+    "continue with the same command without --overwrite"
+)
 _LOG = logging.getLogger(__name__)
 
 
@@ -137,11 +142,17 @@ class Worker:
         """Read and answer images, given by their positions in the dataset; the next ones are read meanwhile.
 
         The images are held until the next call, which may be another task of the same images.
+
+        Raises:
+            HopelessError: the method raised it: no image can be answered.
         """
         wanted = dict.fromkeys((*images, *following))
         self._read = {i: self._read.get(i) or self._reader.submit(self._raster, i) for i in wanted}
         read = [self._read[i].result() for i in images]
-        return Answers(self._records(task, images, read, targets), _resident_memory())
+        try:
+            return Answers(self._records(task, images, read, targets), _resident_memory())
+        except HopelessError as error:
+            raise HopelessError(f"{in_our_words(error, self._secrets)}; {_STOPPED}") from None
 
     def _raster(self, image: int) -> Read:
         """One image, or the reason why it cannot be read."""
@@ -171,7 +182,7 @@ class Worker:
             started = time.perf_counter()
             try:
                 return self._batch(task, images, [pixels for pixels in read if not isinstance(pixels, str)])
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, HopelessError):
                 raise
             except BaseException:  # one image of the batch is the cause: each is tried alone
                 spent = (time.perf_counter() - started) / len(images)
@@ -198,7 +209,7 @@ class Worker:
             else:
                 prediction = self._method.predict(pixels, task.instruction)
             return self._record(task, image, prediction, time.perf_counter() - started)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, HopelessError):
             raise
         except BaseException as error:  # also sys.exit() and a panic of a Rust library, which are not Exceptions
             known = error.usage if isinstance(error, PredictionError) else None
@@ -232,6 +243,11 @@ class Worker:
 
     def _reason(self, error: BaseException) -> str:
         return in_words(error, self._secrets)
+
+
+def in_our_words(error: Exception, secrets: Sequence[str]) -> str:
+    """The text of an error, redacted, without its type where the message is for users."""
+    return redacted(str(error), secrets) if isinstance(error, EarthInstructError) else in_words(error, secrets)
 
 
 def in_words(error: BaseException, secrets: Sequence[str]) -> str:

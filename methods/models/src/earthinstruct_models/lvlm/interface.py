@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.contract import PredictionError, Usage
+from earthinstruct.contract import HopelessError, PredictionError, Usage
 
 _TEXT_SHOWN = 300
 
@@ -22,7 +22,7 @@ class Reply:
     """What a language model wrote about one image.
 
     Attributes:
-        text: its words, or its refusal; lone surrogates become "?".
+        text: its words, or its refusal; lone surrogates become "?", also in `model`.
         input_tokens: tokens it was sent, including those of the image.
         output_tokens: tokens it wrote.
         seconds: wall time of the request, retries included; for a batch on this machine, an equal share of it.
@@ -39,7 +39,8 @@ class Reply:
     model: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "text", self.text.encode("utf-8", "replace").decode())
+        for name in ("text", "model"):
+            object.__setattr__(self, name, getattr(self, name).encode("utf-8", "replace").decode())
 
 
 class LvlmError(PredictionError):
@@ -56,6 +57,10 @@ class LvlmError(PredictionError):
             None if reply is None else Usage({}, reply.input_tokens, reply.output_tokens),
         )
         self.reply = reply
+
+
+class HopelessLvlmError(LvlmError, HopelessError):
+    """A language model that would answer no other request either, such as a server that refuses the key."""
 
 
 Outcome = Reply | LvlmError
