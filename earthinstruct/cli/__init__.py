@@ -25,6 +25,7 @@ from earthinstruct.cli import (
     validate,
 )
 from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.redaction import redacted
 
 VERBS = (
     evaluate,
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except EarthInstructError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redacted(str(error), options.secrets(parsed))}", file=sys.stderr)
         return options.USAGE
     except BrokenPipeError:  # whoever read the output has seen enough, as `head` does
         _print_no_more()

@@ -20,8 +20,6 @@ from earthinstruct.results.result import (
     environment_info,
     method_info,
     read_result,
-    redacted,
-    secret_values,
 )
 from earthinstruct.results.shown import Block, Shown, new_table, print_blocks
 from earthinstruct.results.table import result_blocks
@@ -58,10 +56,8 @@ __all__ = [
     "print_blocks",
     "read_result",
     "read_tallies",
-    "redacted",
     "refuse_different",
     "result_blocks",
     "results_in",
-    "secret_values",
     "write_tallies",
 ]

@@ -15,6 +15,7 @@ from earthinstruct.files import read_text
 from earthinstruct.images import ImageOptions
 from earthinstruct.metrics import RESAMPLES, GivenMetrics
 from earthinstruct.predictions import Progress, Run, place_of_run
+from earthinstruct.redaction import secrets_hidden
 from earthinstruct.results import Result, Shown, result_blocks
 from earthinstruct.running.engines import Engine, EngineOptions
 from earthinstruct.running.engines import engine as open_engine
@@ -161,7 +162,8 @@ def evaluate(
     tasks = tasks_of(dataset.name, dataset.vocabulary, setting, parent, text)
     mapper = mapper_for(label_map, dataset)
     output = Path(output).absolute()  # a method may change the working directory
-    with open_engine(spread, MethodSource(method, parameters), dataset) as ready, ExitStack() as held:
+    source = MethodSource(method, parameters)
+    with secrets_hidden(parameters), open_engine(spread, source, dataset) as ready, ExitStack() as held:
         runs, skipped = [], []
         for task in tasks:
             reason = ready.skip(task)

@@ -18,8 +18,9 @@ from earthinstruct.errors import DataError, EarthInstructError, checked_argument
 from earthinstruct.files import as_json
 from earthinstruct.images import IMAGE_SUFFIXES, ImageOptions, Raster, draw_overlay, images_below, read_raster
 from earthinstruct.predictions import Found, Record, check_places, coco_of, geojson_of
-from earthinstruct.results import Shown, method_info, secret_values
-from earthinstruct.running.engines.worker import MethodSource, in_our_words
+from earthinstruct.redaction import redacted, secret_values, secrets_hidden
+from earthinstruct.results import Shown, method_info
+from earthinstruct.running.engines.worker import MethodSource, in_our_words, in_words
 from earthinstruct.running.tiles import TILE, TILED_ABOVE, predict_tiled
 
 if TYPE_CHECKING:
@@ -164,42 +165,50 @@ def predict(
     saved = _Targets(targets, None if explain is None else Path(explain), paths)
     source = MethodSource(method, parameters)
     secrets = secret_values(parameters or {})
-    ready = _answering(source, saved.explain is not None)
-    try:
-        found: list[Found] = []
-        answers: list[Answer] = []
-        events: Counter[str] = Counter()
-        hopeless: str | None = None  # why no further image is asked about
-        for number, path in enumerate(paths):
-            try:
-                if hopeless is not None:
-                    raise EarthInstructError(hopeless)
-                raster = read_raster(path, options)
-                if saved.on_ground:
-                    _check_place(path, raster)
-                    check_places([*((image.path, image.place) for image in found), (path, raster.place)])
-                prediction = _predict(ready, raster.pixels, asked, tile, overlap, _part(progress, number, len(paths)))
-                picture = None if saved.explain is None else optional_member(ready, "explain")(raster.pixels, asked)
-            except Exception as error:  # the reason is given, and the other images go on
-                if len(paths) == 1:
-                    raise
-                answer = Answer(path, None, in_our_words(error, secrets))
-                if isinstance(error, HopelessError):
-                    hopeless = f"not tried, after the error of {path}: {answer.problem}"
-            else:
-                saved.save_pictures(path, raster, prediction, picture)
-                height, width = raster.pixels.shape[:2]
-                found.append(Found(path, height, width, raster.place, prediction))
-                events.update(prediction.usage.events)
-                answer = Answer(path, prediction, notes=tuple(map(str, raster.notes)))
-            answers.append(answer)
-            if answered is not None:
-                answered(answer)
-        saved.save_files(found)
-        notes = (*(f"{n} {event}" for event, n in events.items()), *method_info(ready).notes)
-        return Answers(tuple(answers), notes)
-    finally:
-        source.close(ready)
+    with secrets_hidden(parameters):
+        ready = _answering(source, saved.explain is not None)
+        try:
+            found: list[Found] = []
+            answers: list[Answer] = []
+            events: Counter[str] = Counter()
+            hopeless: str | None = None  # why no further image is asked about
+            for number, path in enumerate(paths):
+                try:
+                    if hopeless is not None:
+                        raise EarthInstructError(hopeless)
+                    raster = read_raster(path, options)
+                    if saved.on_ground:
+                        _check_place(path, raster)
+                        check_places([*((image.path, image.place) for image in found), (path, raster.place)])
+                    prediction = _predict(
+                        ready, raster.pixels, asked, tile, overlap, _part(progress, number, len(paths))
+                    )
+                    picture = None if saved.explain is None else optional_member(ready, "explain")(raster.pixels, asked)
+                except Exception as error:  # the reason is given, and the other images go on
+                    if len(paths) == 1 and isinstance(error, EarthInstructError):
+                        raise
+                    if len(paths) == 1:
+                        raise EarthInstructError(f"image {path}: {in_words(error, secrets)}") from error
+                    answer = Answer(path, None, in_our_words(error, secrets))
+                    if isinstance(error, HopelessError):
+                        hopeless = f"not tried, after the error of {path}: {answer.problem}"
+                else:
+                    saved.save_pictures(path, raster, prediction, picture)
+                    height, width = raster.pixels.shape[:2]
+                    found.append(Found(path, height, width, raster.place, prediction))
+                    events.update(prediction.usage.events)
+                    answer = Answer(path, prediction, notes=tuple(map(str, raster.notes)))
+                answers.append(answer)
+                if answered is not None:
+                    answered(answer)
+            saved.save_files(found)
+            notes = (
+                *(f"{n} {redacted(event, secrets)}" for event, n in events.items()),
+                *method_info(ready, parameters=parameters).notes,
+            )
+            return Answers(tuple(answers), notes)
+        finally:
+            source.close(ready)
 
 
 def asked_instruction(

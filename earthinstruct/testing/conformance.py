@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, check_prediction, optional_member
 from earthinstruct.errors import ContractError, EarthInstructError, checked_arguments
+from earthinstruct.redaction import redacted, secret_values
 from earthinstruct.registry import make_method, missing_in
 from earthinstruct.results import method_info
 from earthinstruct.tasks import NWPU, tasks_of
@@ -47,6 +48,16 @@ def check_method(method: str | Method | ControlMethod, parameters: Mapping[str, 
     """
     if isinstance(method, str):
         method = make_method(method, parameters)
+    secrets = secret_values(parameters or {})
+    return [replace(check, **_shown(check, secrets)) for check in _checks(method)]
+
+
+def _shown(check: Check, secrets: Sequence[str]) -> dict[str, str | None]:
+    texts = {"problem": check.problem, "skipped": check.skipped}
+    return {name: None if text is None else redacted(text, secrets) for name, text in texts.items()}
+
+
+def _checks(method: Method | ControlMethod) -> list[Check]:
     name = getattr(method, "name", None)
     checks = [
         Check("name", None if isinstance(name, str) and name else f"name must be a non-empty string, got {name!r}"),

@@ -29,8 +29,9 @@ from earthinstruct.datasets import Dataset, targets_of
 from earthinstruct.errors import ContractError, EarthInstructError
 from earthinstruct.images import Raster
 from earthinstruct.predictions import Record
+from earthinstruct.redaction import redacted, secret_values
 from earthinstruct.registry import make_method, refuse_incomplete
-from earthinstruct.results import MethodInfo, method_info, redacted, secret_values
+from earthinstruct.results import MethodInfo, method_info
 from earthinstruct.tasks import Task
 
 BATCH = 8
@@ -123,7 +124,8 @@ class Worker:
         from PIL import Image
 
         Image.init()  # otherwise the first image would load the decoders, within its time limit
-        info = method_info(self._method, control=isinstance(self._method, ControlMethod))
+        control = isinstance(self._method, ControlMethod)
+        info = method_info(self._method, control=control, parameters=self._source.parameters)
         return Ready(info, BATCH if optional_member(self._method, "predict_batch") else 1)
 
     def skip(self, task: Task) -> str | None:
@@ -136,7 +138,7 @@ class Worker:
             reason = optional_member(self._method, "skip")(task)
         except (Exception, SystemExit) as error:
             raise EarthInstructError(f"skip() of the method failed for {task.name}: {self._reason(error)}") from error
-        return None if reason is None else str(reason)
+        return None if reason is None else redacted(str(reason), self._secrets)
 
     def answers(self, task: Task, images: Sequence[int], targets: Targets, following: Sequence[int]) -> Answers:
         """Read and answer images, given by their positions in the dataset; the next ones are read meanwhile.
@@ -234,6 +236,7 @@ class Worker:
         check_prediction(prediction, task.instruction, described.height, described.width)
         record = Record.of(described.id, prediction)
         record.seconds = {**record.seconds, "total": elapsed}
+        record.events = {redacted(event, self._secrets): n for event, n in record.events.items()}
         return record
 
     def _end_copies(self) -> None:

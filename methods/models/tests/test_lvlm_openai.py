@@ -873,10 +873,12 @@ def test_a_run_stops_at_the_first_image_of_a_hopeless_server(server, make, tmp_p
         def predict_batch(self, images, instruction):
             return [Prediction(counts=parse_counts(reply)) for reply in answered(self.lvlm.ask_many(images, "count"))]
 
+    scenes = draw_scenes(tmp_path / "scenes", images=4)
+
     def run():
         return evaluate(
             Counts(make()),
-            draw_scenes(tmp_path / "scenes", images=4),
+            scenes,
             setting="open_ended",
             output=tmp_path / "runs",
             resamples=0,

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.errors import EarthInstructError, UnknownNameError
-from earthinstruct.results import redacted
+from earthinstruct.redaction import redacted
 from earthinstruct_models.lvlm.interface import (
     Arrived,
     HopelessLvlmError,
