@@ -8,6 +8,7 @@ import typing as _typing
 if _typing.TYPE_CHECKING:
     from earthinstruct.contract import (
         ControlMethod,
+        Estimate,
         HopelessError,
         Instruction,
         Method,
@@ -31,7 +32,7 @@ if _typing.TYPE_CHECKING:
     from earthinstruct.registry import list_methods, missing_for
     from earthinstruct.reporting import report
     from earthinstruct.results import Result, build_leaderboards, check, check_leaderboards, guard_results
-    from earthinstruct.running import EngineOptions, doctor, evaluate, predict
+    from earthinstruct.running import EngineOptions, doctor, dry_run, evaluate, predict
     from earthinstruct.scoring import add_to_leaderboard, compare, score, validate
     from earthinstruct.testing import check_method, new_method
 
@@ -39,6 +40,7 @@ __all__ = [
     "ControlMethod",
     "EarthInstructError",
     "EngineOptions",
+    "Estimate",
     "HopelessError",
     "Instruction",
     "Method",
@@ -56,6 +58,7 @@ __all__ = [
     "compare",
     "doctor",
     "draw_scenes",
+    "dry_run",
     "evaluate",
     "fetch_dataset",
     "guard_results",
@@ -78,6 +81,7 @@ __all__ = [
 _ROOMS = {
     "contract": (
         "ControlMethod",
+        "Estimate",
         "HopelessError",
         "Instruction",
         "Method",
@@ -101,7 +105,7 @@ _ROOMS = {
     "registry": ("list_methods", "missing_for"),
     "reporting": ("report",),
     "results": ("Result", "build_leaderboards", "check", "check_leaderboards", "guard_results"),
-    "running": ("EngineOptions", "doctor", "evaluate", "predict"),
+    "running": ("EngineOptions", "doctor", "dry_run", "evaluate", "predict"),
     "scoring": ("add_to_leaderboard", "compare", "score", "validate"),
     "testing": ("check_method", "new_method"),
 }

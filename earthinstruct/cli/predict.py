@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     with progress_bars() as update:
         answers = predict(
             **options.given(arguments),
-            progress=lambda done, total: update("predicting", done, total, 0),
+            progress=lambda done, total: update("predicting", done, total),
             answered=answered,
         )
     for line in answers.remarks():

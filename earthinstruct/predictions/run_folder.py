@@ -91,6 +91,20 @@ class Run:
                 self._done = answered & set(self.image_ids)
             self._writer = RecordWriter(self.file)
 
+    def answered_before(self, overwrite: bool) -> set[ImageId]:
+        """The images that have a prediction in the folder. The folder is neither locked nor changed.
+
+        Raises:
+            EarthInstructError: the folder holds another run, or a malformed file.
+        """
+        if overwrite:
+            return set()
+        self._refuse_another(in_place=False)
+        if not self.file.exists():
+            return set()
+        records = StoredRecords([self.file])
+        return {image for image in self.image_ids if image in records and records[image].error is None}
+
     @property
     def todo(self) -> list[int]:
         """The indices of the images without a prediction."""

@@ -112,7 +112,8 @@ class Worker:
         self._read: dict[int, Future[Read]] = {}
 
     @cached_property
-    def _method(self) -> Method | ControlMethod:
+    def method(self) -> Method | ControlMethod:
+        """The method, made on first use."""
         return self._source.make()
 
     def ready(self) -> Ready:
@@ -124,9 +125,9 @@ class Worker:
         from PIL import Image
 
         Image.init()  # otherwise the first image would load the decoders, within its time limit
-        control = isinstance(self._method, ControlMethod)
-        info = method_info(self._method, control=control, parameters=self._source.parameters)
-        return Ready(info, BATCH if optional_member(self._method, "predict_batch") else 1)
+        control = isinstance(self.method, ControlMethod)
+        info = method_info(self.method, control=control, parameters=self._source.parameters)
+        return Ready(info, BATCH if optional_member(self.method, "predict_batch") else 1)
 
     def skip(self, task: Task) -> str | None:
         """The method's reason not to run a task, or None.
@@ -135,7 +136,7 @@ class Worker:
             EarthInstructError: the method raised.
         """
         try:
-            reason = optional_member(self._method, "skip")(task)
+            reason = optional_member(self.method, "skip")(task)
         except (Exception, SystemExit) as error:
             raise EarthInstructError(f"skip() of the method failed for {task.name}: {self._reason(error)}") from error
         return None if reason is None else redacted(str(reason), self._secrets)
@@ -152,7 +153,7 @@ class Worker:
         self._read = {i: self._read.get(i) or self._reader.submit(self._raster, i) for i in wanted}
         read = [self._read[i].result() for i in images]
         try:
-            return Answers(self._records(task, images, read, targets), _resident_memory())
+            return Answers(self._records(task, images, read, targets), resident_memory())
         except HopelessError as error:
             raise HopelessError(f"{in_our_words(error, self._secrets)}; {_STOPPED}") from None
 
@@ -196,7 +197,7 @@ class Worker:
     def close(self) -> None:
         """Read no more, and close the method if it was made here."""
         self._reader.shutdown(wait=False, cancel_futures=True)
-        if (method := self.__dict__.get("_method")) is not None:
+        if (method := self.__dict__.get("method")) is not None:
             self._source.close(method)
 
     def _one(self, task: Task, image: int, pixels: Pixels | str, target: Prediction | None, spent: float) -> Record:
@@ -206,10 +207,10 @@ class Worker:
             return Record(image_id, error=pixels)
         started = time.perf_counter() - spent
         try:
-            if isinstance(self._method, ControlMethod):
-                prediction = self._method.predict_with_targets(pixels, task.instruction, cast("Prediction", target))
+            if isinstance(self.method, ControlMethod):
+                prediction = self.method.predict_with_targets(pixels, task.instruction, cast("Prediction", target))
             else:
-                prediction = self._method.predict(pixels, task.instruction)
+                prediction = self.method.predict(pixels, task.instruction)
             return self._record(task, image, prediction, time.perf_counter() - started)
         except (KeyboardInterrupt, HopelessError):
             raise
@@ -222,7 +223,7 @@ class Worker:
 
     def _batch(self, task: Task, images: Sequence[int], read: Sequence[Pixels]) -> list[Record]:
         started = time.perf_counter()
-        predictions = optional_member(self._method, "predict_batch")(list(read), task.instruction)
+        predictions = optional_member(self.method, "predict_batch")(list(read), task.instruction)
         elapsed = (time.perf_counter() - started) / len(images)
         if len(predictions) != len(images):
             raise ContractError(f"predict_batch returned {len(predictions)} predictions for {len(images)} images")
@@ -282,7 +283,7 @@ def chunks(work: Iterable[tuple[Task, Sequence[int]]], size: int) -> list[list[B
     ]
 
 
-def _resident_memory() -> int | None:
+def resident_memory() -> int | None:
     """Memory of this process in bytes; its peak where only the peak is known."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

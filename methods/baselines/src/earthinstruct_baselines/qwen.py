@@ -58,6 +58,10 @@ class QwenDetector(LvlmMethod):
     def extent(self, shown: NDArray[np.uint8]) -> tuple[float, float]:
         """Width and height of the image that is sent, in the coordinates of the answer."""
 
+    def question(self, image: NDArray[np.uint8], instruction: Instruction) -> tuple[Any, ...]:
+        """The request about an image."""
+        return self.shown(image), prompt(instruction)
+
     def predict_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction, /) -> list[Prediction]:
         """Predict several images; the language model gets them together.
 

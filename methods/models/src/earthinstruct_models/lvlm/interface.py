@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.contract import HopelessError, PredictionError, Usage
+from earthinstruct.contract import Estimate, HopelessError, PredictionError, Usage
 
 _TEXT_SHOWN = 300
 
@@ -98,6 +98,10 @@ class Lvlm(Protocol):
             arrived: a callback `(index, reply)`, called as soon as a reply arrives, in any order and thread.
         """
         ...
+
+    def estimate(self, image: NDArray[np.uint8], text: str, schema: Schema | None = None) -> Estimate:
+        """What a reply will cost; arguments as for `ask`. By default no request to a server, and unknown tokens."""
+        return Estimate(requests=0, input_tokens=None, output_tokens=None)
 
     def describe(self) -> dict[str, Any]:
         """Parameters that replies depend on, `device` and `weights` [{name, sha256}] if it has any; no credentials."""

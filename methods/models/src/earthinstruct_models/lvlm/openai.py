@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from earthinstruct.contract import Estimate
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.redaction import redacted
 from earthinstruct_models.lvlm.interface import (
@@ -35,6 +36,7 @@ from earthinstruct_models.lvlm.interface import (
     shortened,
 )
 from earthinstruct_models.lvlm.server_errors import ServerError, read_error
+from earthinstruct_models.lvlm.tokens import image_tokens, text_tokens
 
 _T = TypeVar("_T")
 _LOG = logging.getLogger(__name__)
@@ -125,6 +127,7 @@ class OpenAiLvlm(Lvlm):
         self.reply_format = reply_format
         self.deadline = deadline
         self.concurrency = concurrency
+        self._max_tokens = max_tokens
         self._sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
         self._lacking: frozenset[_Feature] = frozenset()  # what the server does not support
         self._hopeless: str | None = None  # why no further request is sent
@@ -156,6 +159,13 @@ class OpenAiLvlm(Lvlm):
                     task.cancel()
 
         return self._run(all_outcomes())
+
+    def estimate(self, image: NDArray[np.uint8], text: str, schema: Schema | None = None) -> Estimate:
+        """One request; tokens by the published rule of the model, see `tokens`."""
+        height, width = image.shape[:2]
+        of_image = image_tokens(self.model, width, height)
+        of_text = text_tokens(text) + (text_tokens(_content(schema).decode()) if schema is not None else 0)
+        return Estimate(1, None if of_image is None else of_image + of_text, self._max_tokens)
 
     def describe(self) -> dict[str, Any]:
         """Parameters that replies depend on, and the name of the server."""
@@ -271,7 +281,7 @@ class OpenAiLvlm(Lvlm):
             name: value for name, value in self._sampling.items() if value is not None and name not in without
         }
         if "max_tokens" in without:
-            options["max_completion_tokens"] = self._sampling["max_tokens"]
+            options["max_completion_tokens"] = self._max_tokens
         strictest = REPLY_FORMATS.index(self.reply_format)
         usable = next(name for name in REPLY_FORMATS[strictest:] if name not in without)
         if schema is not None and usable == "json_object":
