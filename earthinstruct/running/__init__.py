@@ -1,6 +1,6 @@
 """Runs methods: over the tasks of a dataset, or on your own images."""
 
-from earthinstruct.running.dry_run import DryRun, PlannedTask, dry_run
+from earthinstruct.running.planning import DryRun, PlannedTask, dry_run
 from earthinstruct.running.engines import EngineOptions
 from earthinstruct.running.evaluation import Evaluation, Skipped, evaluate
 from earthinstruct.running.machine import Machine, doctor

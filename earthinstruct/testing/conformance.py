@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -49,12 +49,11 @@ def check_method(method: str | Method | ControlMethod, parameters: Mapping[str, 
     if isinstance(method, str):
         method = make_method(method, parameters)
     secrets = secret_values(parameters or {})
-    return [replace(check, **_shown(check, secrets)) for check in _checks(method)]
 
+    def shown(text: str | None) -> str | None:
+        return None if text is None else redacted(text, secrets)
 
-def _shown(check: Check, secrets: Sequence[str]) -> dict[str, str | None]:
-    texts = {"problem": check.problem, "skipped": check.skipped}
-    return {name: None if text is None else redacted(text, secrets) for name, text in texts.items()}
+    return [Check(check.name, shown(check.problem), shown(check.skipped)) for check in _checks(method)]
 
 
 def _checks(method: Method | ControlMethod) -> list[Check]:
