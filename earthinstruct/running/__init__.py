@@ -1,6 +1,5 @@
 """Runs methods: over the tasks of a dataset, or on your own images."""
 
-from earthinstruct.running.planning import DryRun, PlannedTask, dry_run
 from earthinstruct.running.engines import EngineOptions
 from earthinstruct.running.evaluation import Evaluation, Skipped, evaluate
 from earthinstruct.running.machine import Machine, doctor
@@ -12,6 +11,7 @@ from earthinstruct.running.own_images import (
     predict,
     refuse_to_replace,
 )
+from earthinstruct.running.planning import DryRun, PlannedTask, dry_run
 from earthinstruct.running.tiles import TILE, TILED_ABOVE, predict_tiled
 
 __all__ = [
