@@ -63,7 +63,7 @@ def test_a_hopeless_error_stops_the_run_and_the_next_one_continues_it(
     kept = stopped.read_text().splitlines()
     assert not [line for line in kept if "error" in json.loads(line)]
     if engine == EngineOptions():
-        assert len(kept) == (10 if name == "Faulty" else 8)  # what came before the image, or before its batch
+        assert len(kept) == (10 if name == "Faulty" else 9)  # what came before the image, or before its batch
     gate.touch()
     continued = run(f"{faulty}:{name}", numbered, tmp_path / "runs", parameters=parameters, engine=engine)
     assert continued.results[0].run.n_failed == 0
@@ -168,6 +168,9 @@ def test_the_tasks_of_an_image_stand_together_also_where_some_are_answered():
     ]
     assert chunks([(one, []), (two, [5])], 2) == [[(two, (5,))]]
     assert chunks([], 2) == []
+    assert [images for ((_, images),) in chunks([(one, range(6))], 3, first=1)] == [(0,), (1, 2, 3), (4, 5)]
+    assert [images for ((_, images),) in chunks([(one, range(3))], 3, first=1)] == [(0, 1, 2)]
+    assert chunks([], 3, first=1) == []
 
 
 def test_a_method_that_draws_on_an_image_draws_on_its_own_copy(numbered, constant, tmp_path):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -269,14 +270,17 @@ def targets_for(method: MethodInfo, dataset: Dataset, task: Task, images: Sequen
     return [targets_of(dataset, task, image) if method.control else None for image in images]
 
 
-def chunks(work: Iterable[tuple[Task, Sequence[int]]], size: int) -> list[list[Batch]]:
+def chunks(work: Iterable[tuple[Task, Sequence[int]]], size: int, first: int | None = None) -> list[list[Batch]]:
     """Chunks of `size` images with all their tasks, for each task the images that it still lacks.
 
-    All tasks of an image are together, so that what does not depend on the instruction is computed once.
+    All tasks of an image are together, so that what does not depend on the instruction is computed once. Of several
+    chunks, the first may have another size: with one image, the first answer comes soon, and so does an error of all.
     """
     lacking = [(task, set(images)) for task, images in work]
     every = sorted(set().union(*(images for _, images in lacking)))
-    groups = [every[start : start + size] for start in range(0, len(every), size)]
+    n_first = size if first is None or len(every) <= size else first
+    starts = [0, *range(n_first, len(every), size)] if every else []
+    groups = [every[start:end] for start, end in pairwise([*starts, len(every)])]
     return [
         [(task, tuple(i for i in group if i in images)) for task, images in lacking if not images.isdisjoint(group)]
         for group in groups
