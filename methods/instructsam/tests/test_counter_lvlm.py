@@ -10,6 +10,7 @@ from earthinstruct_instructsam.method import InstructSAM
 from earthinstruct_instructsam.parts import Answer
 from earthinstruct_models.lvlm import LvlmError, Reply
 from earthinstruct_models.store import KeptLvlm
+from earthinstruct_models.testing import ScriptedLvlm
 
 from earthinstruct.contract import Estimate, Instruction
 from earthinstruct.datasets import dior_mini
@@ -52,6 +53,15 @@ class Scripted:
 
     def close(self):
         self.closed = True
+
+
+def test_what_a_request_lacked_is_an_event():
+    class Lacking(ScriptedLvlm):
+        def answer(self, image):
+            return Reply('{"ship": 3, "total": 4}', without=("temperature",))
+
+    answer = LvlmCounter(Lacking()).count(IMAGE, VOCABULARY)
+    assert answer.events == {"requests without temperature": 1, "totals that differ": 1}
 
 
 class Priced(Scripted):

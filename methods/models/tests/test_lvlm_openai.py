@@ -670,6 +670,24 @@ def test_what_a_server_refuses_is_left_out(server, make, caplog, play, requests,
     assert sent.get("response_format", {}).get("type") == response_format
 
 
+@pytest.mark.parametrize(
+    ("play", "schema", "without"),
+    [
+        (gpt_4o, CLOSED, ()),
+        (gpt_5, CLOSED, ("temperature", "top_p")),
+        (azure, CLOSED, ("a JSON schema",)),
+        (azure, None, ()),
+        (fastapi, CLOSED, ("JSON mode", "a JSON schema")),
+    ],
+)
+def test_a_reply_says_what_its_request_lacked(server, make, tmp_path, play, schema, without):
+    server.default = lambda handler: play(handler.body)
+    reply = KeptLvlm(make(), tmp_path / "replies.jsonl").ask(IMAGE, "count", schema)
+    assert reply.without == without
+    assert reply.events == {f"requests without {name}": 1 for name in without}
+    assert KeptLvlm(make(), tmp_path / "replies.jsonl").ask(IMAGE, "count", schema) == reply
+
+
 def test_another_schema_may_be_accepted(server, make):
     server.default = lambda handler: gemini(handler.body)
     lvlm = make()

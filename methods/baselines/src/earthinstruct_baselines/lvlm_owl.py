@@ -81,7 +81,7 @@ class LvlmOwl(LvlmMethod):
             {"lvlm": reply.seconds},
             reply.input_tokens,
             reply.output_tokens,
-            {"names too long": len(named) - len(names)},
+            {**reply.events, "names too long": len(named) - len(names)},
         )
         if not names:
             return Prediction(scores=np.zeros(0), usage=asked)

@@ -88,6 +88,7 @@ class QwenDetector(LvlmMethod):
             asked = [i for i, label in enumerate(labels) if mapped[label].category is not None]
             labels = [mapped[label].category or label for label in labels]
         events = {
+            **reply.events,
             "truncated replies": int(found.truncated),
             "unreadable elements": found.unreadable,
             "boxes outside the image": len(found.labels) - len(kept),

@@ -81,7 +81,7 @@ def _answer(reply: Reply, instruction: Instruction) -> Answer:
     counts = read.counts
     if instruction.categories:
         counts = _in_categories(counts, instruction.categories, reply)
-    return Answer(counts, reply.input_tokens, reply.output_tokens, reply.seconds, read.events)
+    return Answer(counts, reply.input_tokens, reply.output_tokens, reply.seconds, {**reply.events, **read.events})
 
 
 def _answer_or_error(outcome: Reply | LvlmError, instruction: Instruction) -> Answer | LvlmError:

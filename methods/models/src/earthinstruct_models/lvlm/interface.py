@@ -29,6 +29,7 @@ class Reply:
         finish: `complete`; `truncated` if it reached the limit of tokens; `refused` if it declined to answer or a
             content filter stopped it.
         model: the model named in the reply: "gpt-4o-2024-11-20" where "gpt-4o" was requested.
+        without: what the request lacked because the server refuses it, such as "temperature".
     """
 
     text: str
@@ -37,6 +38,12 @@ class Reply:
     seconds: float = 0.0
     finish: Literal["complete", "truncated", "refused"] = "complete"
     model: str = ""
+    without: tuple[str, ...] = ()
+
+    @property
+    def events(self) -> dict[str, int]:
+        """What a reader of the result should know of the request, for the `events` of a usage."""
+        return {f"requests without {name}": 1 for name in self.without}
 
     def __post_init__(self) -> None:
         for name in ("text", "model"):

@@ -66,8 +66,14 @@ class _Feature:
     name: str
     schema: bytes | None = None  # the refused JSON schema: another one may be accepted
 
+    def matters(self, schema: Schema | None) -> bool:
+        """Whether a request with this schema is another one without the feature."""
+        if self.name in REPLY_FORMATS:
+            return schema is not None and self.schema in (None, _content(schema))
+        return self.name != "max_tokens"  # the limit has another name
+
     def __str__(self) -> str:
-        called = {"schema": "this JSON schema", "json_object": "JSON mode"}
+        called = {"schema": "a JSON schema", "json_object": "JSON mode"}
         called["max_tokens"] = "max_tokens, only max_completion_tokens"
         return called.get(self.name, self.name)
 
@@ -225,7 +231,7 @@ class OpenAiLvlm(Lvlm):
         content = await asyncio.to_thread(_message, image, text, self.image_format)
         try:
             async with asyncio.timeout(self.deadline):
-                completion = await self._completion(content, schema)
+                completion, without = await self._completion(content, schema)
         except TimeoutError:
             return LvlmError(f"{self._where}: no reply within the deadline of {self.deadline:g} s")
         except openai.APITimeoutError:
@@ -239,7 +245,7 @@ class OpenAiLvlm(Lvlm):
             return LvlmError(f"{self._where}: no connection; check the environment variable {ADDRESS}")
         except (openai.OpenAIError, ValueError) as error:  # not JSON, or not a chat completion
             return LvlmError(f"{self._where}: not a chat completion ({type(error).__name__})")
-        return self._reply(completion, time.perf_counter() - started)
+        return self._reply(completion, time.perf_counter() - started, without)
 
     def _refused(self, status: int, said: ServerError, location: str | None) -> LvlmError:
         """The error of a status; a hopeless one is remembered."""
@@ -253,8 +259,11 @@ class OpenAiLvlm(Lvlm):
         self._hopeless = f"{message}; {hint}" if hint else message
         return HopelessLvlmError(self._hopeless)
 
-    async def _completion(self, content: list[dict[str, Any]], schema: Schema | None) -> Any:
-        """The server's answer. What the server refuses is left out; if it then answers, also in later requests."""
+    async def _completion(self, content: list[dict[str, Any]], schema: Schema | None) -> tuple[Any, tuple[str, ...]]:
+        """The server's answer, and what the request lacked.
+
+        What the server refuses is left out; if it then answers, also in later requests.
+        """
         import openai
 
         messages: Any = [{"role": "user", "content": content}]
@@ -272,11 +281,10 @@ class OpenAiLvlm(Lvlm):
             for feature in lacking - self._lacking:
                 _LOG.warning("%s does not support %s; later requests leave it out", self._where, feature)
             self._lacking |= lacking
-            return completion
+            return completion, tuple(sorted(str(one) for one in lacking if one.matters(schema)))
 
     def _options(self, schema: Schema | None, lacking: frozenset[_Feature]) -> dict[str, Any]:
-        wanted = _content(schema)
-        without = {feature.name for feature in lacking if feature.schema in (None, wanted)}
+        without = {feature.name for feature in lacking if feature.schema in (None, _content(schema))}
         options: dict[str, Any] = {
             name: value for name, value in self._sampling.items() if value is not None and name not in without
         }
@@ -292,7 +300,7 @@ class OpenAiLvlm(Lvlm):
             options["response_format"] = {"type": "json_schema", "json_schema": answer}
         return options
 
-    def _reply(self, completion: Any, seconds: float) -> Outcome:
+    def _reply(self, completion: Any, seconds: float, without: tuple[str, ...]) -> Outcome:
         """The reply in a chat completion; without an answer in words it is an error, which is not kept."""
         try:
             message, finish = completion.choices[0].message, str(completion.choices[0].finish_reason or "").lower()
@@ -305,6 +313,7 @@ class OpenAiLvlm(Lvlm):
                 seconds=seconds,
                 finish="refused" if refused else "truncated" if finish in _CUT_OFF else "complete",
                 model=_words(completion.model),
+                without=without,
             )
             called = bool(getattr(message, "tool_calls", None)) and not reply.text.strip()
         except (AttributeError, IndexError, KeyError, TypeError):  # the openai package accepts any JSON
