@@ -1,6 +1,7 @@
 """A dry run says what a run would do, and does nothing of it."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -109,3 +110,20 @@ def test_a_run_tells_its_tokens_so_far(dataset, tmp_path):
     )
     assert told == [("open_ended", 30, 2)] * 3
     assert np.array(told)[:, 1].astype(int).sum() == 90
+
+
+def test_the_progress_bar_shows_images_time_and_tokens(dataset, tmp_path, capsys):
+    (tmp_path / "pays.py").write_text(
+        "from earthinstruct import Prediction, Usage\n\n\n"
+        "class Pays:\n"
+        '    name = "pays"\n\n'
+        "    def predict(self, image, instruction):\n"
+        "        return Prediction(usage=Usage(input_tokens=1000, output_tokens=2))\n"
+    )
+    command = ["evaluate", "--method", f"{tmp_path / 'pays.py'}:Pays", "--setting", "open_ended", "--resamples", "0"]
+    (tmp_path / "set" / "images" / "c.png").write_bytes(b"nothing")
+    assert main([*command, "--dataset", str(tmp_path / "set/annotations.json"), "--output", str(tmp_path / "r")]) == 1
+    shown = capsys.readouterr().err
+    assert "3/3" in shown
+    assert re.search(r"\d:\d\d:\d\d", shown)
+    assert "1 failed, 2,004 tokens" in " ".join(shown.split())
