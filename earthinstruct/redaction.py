@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, unquote
 
 from earthinstruct.errors import EarthInstructError
+from earthinstruct.texts import message_of
 
 _HIDDEN = "***"
 _SHORTEST_SECRET = 6  # characters; a shorter text occurs by chance in other texts
@@ -90,10 +91,11 @@ def secrets_hidden(parameters: Mapping[str, Any] | None) -> Iterator[None]:
         yield
     except EarthInstructError as error:
         secrets = secret_values(parameters or {})
-        shown = redacted(str(error), secrets)
-        if shown != str(error):
+        said = message_of(error)
+        shown = redacted(said, secrets)
+        if shown != said:
             error.args = (shown, *error.args[1:])
-        elif not any(secret in str(cause) for cause in _causes(error) for secret in secrets):
+        elif not any(secret in message_of(cause) for cause in _causes(error) for secret in secrets):
             raise
         raise error from None  # a traceback shows the causes
 

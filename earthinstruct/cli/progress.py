@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from earthinstruct.texts import printable
+
 
 class Update(Protocol):
     """Shows what is done, how much of it, of how much, and what else there is to say."""
@@ -31,7 +33,7 @@ def progress_bars() -> Iterator[Update]:
     )
 
     display = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -45,7 +47,7 @@ def progress_bars() -> Iterator[Update]:
         if not bars:
             display.start()
         if what not in bars:
-            bars[what] = display.add_task(what, total=total, more="")
+            bars[what] = display.add_task(printable(what), total=total, more="")
         display.update(bars[what], completed=done, more=more)
 
     try:

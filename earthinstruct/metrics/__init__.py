@@ -1,6 +1,5 @@
 """Every score: match predictions to ground truth, tally per image and category, and reduce the tallies to scores."""
 
-from earthinstruct.metrics.bootstrap import RESAMPLES
 from earthinstruct.metrics.catalogue import (
     CATALOGUE,
     GEOMETRIES,
@@ -14,7 +13,7 @@ from earthinstruct.metrics.catalogue import (
     title_of,
     value_at,
 )
-from earthinstruct.metrics.compare import Difference, Paired, paired
+from earthinstruct.metrics.compare import ONE_IMAGE, Difference, Paired, holm, paired
 from earthinstruct.metrics.error_types import COUNTING_ERRORS, PREDICTION_VERDICTS, TARGET_VERDICTS, Verdicts, verdicts
 from earthinstruct.metrics.extra import ExtraMetric, GivenMetrics, Metric, extra_metrics
 from earthinstruct.metrics.inputs import Ignored, Predicted, Truth, geometries
@@ -24,17 +23,17 @@ from earthinstruct.metrics.protocols import PROTOCOLS, STANDARD, Protocol, proto
 from earthinstruct.metrics.scores import Score
 from earthinstruct.metrics.sweep import SWEEP_THRESHOLDS, boxes_of_chunk, choose_threshold
 from earthinstruct.metrics.tally import Tally, count_per_image
-from earthinstruct.metrics.values import GeometryScores, Metrics, ProposalScores, Value
+from earthinstruct.metrics.values import GeometryScores, Metrics, ProposalScores, RareCategories, Value
 
 __all__ = [
     "CATALOGUE",
     "COUNTING_ERRORS",
     "GEOMETRIES",
     "HEADLINES",
+    "ONE_IMAGE",
     "PERCENT",
     "PREDICTION_VERDICTS",
     "PROTOCOLS",
-    "RESAMPLES",
     "STANDARD",
     "SWEEP_THRESHOLDS",
     "TARGET_VERDICTS",
@@ -51,6 +50,7 @@ __all__ = [
     "Predicted",
     "ProposalScores",
     "Protocol",
+    "RareCategories",
     "Score",
     "Tally",
     "Truth",
@@ -63,6 +63,7 @@ __all__ = [
     "extra_metrics",
     "find_pairs",
     "geometries",
+    "holm",
     "in_group",
     "list_metrics",
     "listed",

@@ -160,6 +160,7 @@ CATALOGUE: Mapping[str, Listed] = {
             "open_subclass: share of instances whose label maps to a member of the parent",
         ),
         Listed("errors", "", "", "what went wrong, by type: of counts, boxes and masks", unit=WHOLE_OBJECTS),
+        Listed("rare", "", "", "categories with objects in fewer than 3 images, and the headline scores without them"),
         Listed("extra", "", "", "scores of the metric plug-ins that --metric asks for", unit=FRACTION),
     )
 }

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.metrics.bootstrap import RESAMPLES
-from earthinstruct.metrics.counting import counting_scores, counting_tally
+from earthinstruct.metrics.catalogue import CATALOGUE, HEADLINES
+from earthinstruct.metrics.counting import counted_categories, counting_scores, counting_tally
 from earthinstruct.metrics.detection import Detection, DetectionChunk, detection_scores, no_mask_scores
 from earthinstruct.metrics.error_types import counting_errors, detection_errors, tally_errors
 from earthinstruct.metrics.extra import ExtraMetric
@@ -29,7 +29,7 @@ from earthinstruct.metrics.regions import tally_regions
 from earthinstruct.metrics.summary import Summary
 from earthinstruct.metrics.sweep import boxes_of_chunk, choose_threshold
 from earthinstruct.metrics.tally import Tally
-from earthinstruct.metrics.values import ErrorTypes, Metrics, Sweep
+from earthinstruct.metrics.values import ErrorTypes, Metrics, RareCategories, Sweep
 
 
 def measure(
@@ -38,7 +38,6 @@ def measure(
     protocol: Protocol = STANDARD,
     *,
     sweep: bool = False,
-    resamples: int = RESAMPLES,
     extra: Sequence[ExtraMetric] = (),
 ) -> Metrics:
     """Compute all scores of a set of predictions.
@@ -48,7 +47,6 @@ def measure(
         predicted: the predictions.
         protocol: the rules.
         sweep: first choose the score threshold with the largest box mF1, then score the predictions that reach it.
-        resamples: bootstrap resamples for the 95 % intervals; 0: no intervals.
         extra: metric plug-ins to score as well.
 
     Raises:
@@ -60,7 +58,7 @@ def measure(
     any_counts = bool(predicted.has_counts.any())
     whole = Chunk.of(truth, predicted, protocol, threshold=threshold, any_counts=any_counts, extra=extra)
     reason = truth.no_masks_reason or predicted.no_masks_reason
-    return metrics_of(whole, truth.groups, protocol, chosen, resamples=resamples, no_masks_reason=reason, extra=extra)
+    return metrics_of(whole, truth.groups, protocol, chosen, no_masks_reason=reason, extra=extra)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,14 +166,13 @@ def metrics_of(
     protocol: Protocol,
     sweep: Sweep | None,
     *,
-    resamples: int,
     no_masks_reason: str | None,
     extra: Sequence[ExtraMetric] = (),
 ) -> Metrics:
     """Compute all scores of a set; `whole` is one chunk with all its images, other arguments are as in `measure`."""
     box = whole.tallies["box"]
     tallies = {name: tally for name, tally in whole.named_tallies.items() if not name.startswith("errors.")}
-    summary = Summary(box.categories, groups, box.totals["tp"] + box.totals["fn"], tallies, resamples)
+    summary = Summary(box.categories, groups, box.totals["tp"] + box.totals["fn"], tallies)
     every = protocol.skips_images_without_counts or whole.n_counted == len(box.images)
     source = "instances" if not whole.n_counted else "counts" if every else "mixed"
     mentioned = whole.mentioned & bool(whole.n_counted)
@@ -203,5 +200,22 @@ def metrics_of(
             box=errors["box"],
             mask=errors.get("mask"),
         ),
+        rare=_rare_categories(summary, protocol, counted_categories(summary, "counting", protocol, mentioned)),
         extra={metric.name: metric.scores(summary, whole.extra[metric.name]) for metric in extra},
     )
+
+
+def _rare_categories(summary: Summary, protocol: Protocol, counted: NDArray[np.bool_]) -> RareCategories | None:
+    """The rare categories and the headline scores without them; `counted` are the categories that counting averages."""
+    names = [name for name, rare in zip(summary.categories, summary.rare, strict=True) if rare]
+    if not names:
+        return None
+    without = {}
+    for score in (CATALOGUE[path] for path in HEADLINES):
+        other_ap = score.path.endswith(".ap_nc50") and protocol.constant_score_ap is not None
+        if score.function is not None and score.tally in summary.tallies and not other_ap:
+            over = counted if score.section == "counting" else summary.has_truth
+            value = summary.without_rare(score.function, score.tally, over)
+            if value is not None:
+                without[score.path] = value
+    return RareCategories(sorted(names), without)

@@ -56,6 +56,16 @@ def ap_nc(columns: Columns) -> NDArray[np.float64]:
     return np.where(tp > 0, precision(columns) * reached / RECALL_POINTS, 0.0)
 
 
+def _ap_nc_unrounded(columns: Columns) -> NDArray[np.float64]:
+    """AP_nc with 100 R + 1 recall points, not rounded down."""
+    return np.where(columns["tp"] > 0, precision(columns) * (100 * recall(columns) + 1) / RECALL_POINTS, 0.0)
+
+
+def unrounded(score: Score) -> Score:
+    """A score without its steps: what one image adds moves it a little, and never by a whole step or not at all."""
+    return _ap_nc_unrounded if score is ap_nc else score
+
+
 def iou(columns: Columns) -> NDArray[np.float64]:
     """Intersection / union, in pixels; 0 where both are empty."""
     return _ratio(columns["intersection"], columns["union"])

@@ -13,8 +13,8 @@ class Value(msgspec.Struct, frozen=True):
     Attributes:
         value: a fraction in [0, 1]; a number of objects for `mae` and `rmse`; any unit for a metric plug-in. None if
             the score is undefined.
-        ci95: bootstrap interval (low, high) over images, or None.
-        reason: why the value is None.
+        ci95: 95 % interval (low, high) over images, with the value inside; or None.
+        reason: why the value is None or, if there is a value, why it has no interval.
     """
 
     value: float | None
@@ -46,8 +46,8 @@ class Count(msgspec.Struct, frozen=True):
 class CategoryScores(msgspec.Struct, frozen=True, omit_defaults=True):
     """The scores of one category; None if it has no ground truth (for counting, if no count mentions it either).
 
-    `ci95` holds the bootstrap interval (low, high) of each score that is a function of sums over images. Resamples
-    without an object of the category are left out.
+    `ci95` holds the 95 % interval (low, high) of each score that is a function of sums over images; it is empty if the
+    objects of the category lie in fewer than 2 images.
     """
 
     tp: int
@@ -240,6 +240,18 @@ class ExtraScores(msgspec.Struct, frozen=True, omit_defaults=True):
     unit: str | None = None
 
 
+class RareCategories(msgspec.Struct, frozen=True):
+    """The categories whose objects lie in fewer than 3 images: too few to say how well they are found.
+
+    Attributes:
+        categories: their names.
+        without: path of a headline score -> its mean over the other categories; empty if there are no others.
+    """
+
+    categories: list[str]
+    without: dict[str, Value]
+
+
 class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
     """Every score of one run.
 
@@ -252,6 +264,7 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
         sweep: the choice of the score threshold; None without a sweep.
         adherence: share of predicted instances whose label maps to a member of the parent; open_subclass only.
         errors: error types of the scored predictions.
+        rare: categories with objects in too few images, and the scores without them; None if there are none.
         extra: name -> scores of a metric plug-in.
     """
 
@@ -263,4 +276,5 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
     adherence: Value | None = None
     counting_from_instances: GeometryScores | None = None
     errors: ErrorTypes | None = None
+    rare: RareCategories | None = None
     extra: dict[str, ExtraScores] = {}

@@ -14,6 +14,7 @@ from earthinstruct.reporting.loaded import LoadedRun
 
 MOST_POINTS = 400  # drawn in a scatter plot; its table covers all points
 _TICKS = 5  # at most, besides the first
+_NARROWEST = 1e-12  # of an axis
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def iou_figure(metrics: Metrics) -> Figure | None:
 def sweep_figure(metrics: Metrics) -> Figure | None:
     """Chart precision, recall and F1 against the score threshold."""
     sweep = metrics.sweep
-    if sweep is None:
+    if sweep is None or not sweep.curve:
         return None
     scores = ("f1", "precision", "recall")
     points = [[(p.threshold, getattr(p, name)) for p in sweep.curve] for name in scores]
@@ -251,7 +252,7 @@ def _ticks(least: float, most: float) -> list[float]:
     >>> _ticks(0, 37), _ticks(0.5, 0.95)
     ([0.0, 10.0, 20.0, 30.0, 40.0], [0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
     """
-    span = most - least or abs(most) or 1
+    span = next(span for span in (most - least, abs(most), 1.0) if span > _NARROWEST)
     power = 10.0 ** math.floor(math.log10(span / _TICKS))
     step = next(power * factor for factor in (1, 2, 5, 10, 20) if span <= _TICKS * power * factor * (1 + 1e-9))
     first, last = math.floor(least / step + 1e-9), math.ceil(most / step - 1e-9)

@@ -27,6 +27,7 @@ from earthinstruct.metrics import (
 from earthinstruct.regions import ImageId
 from earthinstruct.results import Result, read_result
 from earthinstruct.scoring import ScoringSet, StoredRun, dataset_of, read_stored
+from earthinstruct.texts import shortened
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +142,12 @@ def load_run(folder: Path, dataset: str | Path | Dataset | None = None, data: Pa
     result = read_result(folder / "result.json")
     stored = read_stored(folder, result, dataset_of(folder, result, dataset, data))
     known = stored.scoring_set()
+    unmapped = next((label for label in known.survey.labels if label not in result.label_map), None)
+    if unmapped is not None:
+        raise DataError(
+            f"{folder / 'result.json'} contradicts its predictions: its label map lacks the label "
+            f"{shortened(unmapped)!r}; score them again with `earthinstruct score`"
+        )
     objects, wrong, miscounted = [], [], []
     n_predicted, n = 0, len(stored.task.categories)
     kinds: set[int] = set()

@@ -37,6 +37,7 @@ from earthinstruct.reporting.charts import (
 )
 from earthinstruct.reporting.gallery import MAX_IMAGES, make_gallery
 from earthinstruct.reporting.loaded import LoadedRun, load_run
+from earthinstruct.results import rare_remark
 from earthinstruct.scoring import Compared, compare, run_folder
 
 _NOTHING = "nothing"
@@ -131,6 +132,7 @@ def render(
             labels=label_rows(run),
             confusion=confusion_of(run),
             failures=list(run.result.run.failed.items())[:_MOST_FAILURES],
+            rare=None if metrics.rare is None else rare_remark(metrics.rare),
             change=None if against is None else change_of(run, against, compared),
             gallery=gallery,
             verdicts=[PREDICTION_VERDICTS[code] for code in run.kinds],
@@ -147,7 +149,7 @@ def render(
 
 
 def score_rows(metrics: Metrics) -> dict[str, list[Row]]:
-    """Every score of a result by section, with its interval or, if it is undefined, the reason."""
+    """Every score of a result by section, with its interval, or the reason why it has none."""
     found: dict[str, list[Row]] = {}
     for field in msgspec.structs.fields(Metrics):
         section = getattr(metrics, field.name)
@@ -183,7 +185,8 @@ def _row(path: str, value: Value) -> Row:
 def _named_row(name: str, value: Value, unit: Unit) -> Row:
     name = name if unit is PERCENT else f"{name}, {unit.name}"
     interval = "" if value.ci95 is None else " to ".join(map(unit.text, value.ci95))
-    return Row(name, unit.text(value.value), interval, value.reason or "")
+    reason = f"undefined: {value.reason}" if value.value is None else value.reason
+    return Row(name, unit.text(value.value), interval, reason or "")
 
 
 @dataclass(frozen=True)
@@ -243,7 +246,10 @@ def change_of(run: LoadedRun, against: LoadedRun, compared: Sequence[Compared]) 
     """What improved and what became worse from `against` to `run`: F1, other scores, errors, and images."""
     off = run.errors - against.errors
     categories = set(run.stored.task.categories)
-    rows = [{"score": one.score, "over": one.over, **asdict(one.difference)} for one in compared]
+    rows = [
+        {"score": one.score, "over": one.over, "p_texts": one.difference.p_texts(), **asdict(one.difference)}
+        for one in compared
+    ]
     over_groups = [row for row in rows if row["over"] not in categories]
     errors = [row for row in over_groups if row["score"].startswith("errors.")]
     f1 = [row for row in over_groups if row["score"].endswith(".f1")]

@@ -22,7 +22,7 @@ from earthinstruct.results.result import (
     read_result,
 )
 from earthinstruct.results.shown import Block, Shown, new_table, print_blocks
-from earthinstruct.results.table import result_blocks
+from earthinstruct.results.table import rare_remark, result_blocks
 from earthinstruct.results.tallies import TALLIES_FILE, StoredTallies, read_tallies, write_tallies
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "new_table",
     "new_values",
     "print_blocks",
+    "rare_remark",
     "read_result",
     "read_tallies",
     "refuse_different",

@@ -1,4 +1,4 @@
-"""The tables of a leaderboard: rank rows by score, and write them as Markdown, HTML and CSV."""
+"""The tables of a leaderboard: rank rows by score, and show them as Markdown, HTML and CSV."""
 
 from __future__ import annotations
 
@@ -54,24 +54,21 @@ _HEADINGS = {
 }
 
 
-def write_tables(rows: pd.DataFrame, base: Path) -> list[Path]:
-    """Write the rows of one task as `<base>.md`, `<base>.html` and `<base>.csv`, and return these files."""
+def tables(rows: pd.DataFrame, base: Path) -> dict[Path, bytes]:
+    """The rows of one task as `<base>.md`, `<base>.html` and `<base>.csv`: file -> content."""
     import pandas as pd
 
     task = str(rows["task"].iloc[0])
     rows = rows.join(ranks(rows[rows["kind"] == "recomputed"]))
     sections = {kind: _section(rows, kind) for kind in KINDS if (rows["kind"] == kind).any()}
     table = pd.concat(section.assign(kind=kind) for kind, section in sections.items())
-    base.parent.mkdir(parents=True, exist_ok=True)
-    written = []
-    for suffix, content in (
-        (".md", _markdown(task, sections)),
-        (".html", _html(task, sections)),
-        (".csv", table.to_csv(index=False, lineterminator="\n")),
-    ):
-        written.append(base.with_name(base.name + suffix))  # a task may have a dot in its name
-        written[-1].write_text(content, encoding="utf-8", newline="\n")
-    return written
+    texts = {
+        ".md": _markdown(task, sections),
+        ".html": _html(task, sections),
+        ".csv": table.to_csv(index=False, lineterminator="\n"),
+    }
+    # a task may have a dot in its name
+    return {base.with_name(base.name + suffix): text.encode() for suffix, text in texts.items()}
 
 
 def ranks(rows: pd.DataFrame) -> pd.DataFrame:
@@ -148,7 +145,7 @@ def _markdown(task: str, sections: dict[str, pd.DataFrame]) -> str:
 
     parts = [
         f"# {task}",
-        "Percent; ± is half of the 95 % bootstrap interval over images. This page is generated: do not edit it.",
+        "Percent; ± is half of the 95 % interval over images. This page is generated: do not edit it.",
     ]
     if any("rank best" in section for section in sections.values()):
         parts.append(_RANK_NOTE)
@@ -162,7 +159,7 @@ def _html(task: str, sections: dict[str, pd.DataFrame]) -> str:
     parts = [
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(task)}</title>",
         f"<style>{_STYLE}</style><h1>{escape(task)}</h1>",
-        "<p>Percent; ± is half of the 95 % bootstrap interval over images.</p>",
+        "<p>Percent; ± is half of the 95 % interval over images.</p>",
     ]
     for kind, section in sections.items():
         parts.append(f"<h2>{_HEADINGS[kind]}</h2>")

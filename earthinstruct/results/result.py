@@ -18,9 +18,11 @@ from earthinstruct.images import ImageOptions
 from earthinstruct.metrics import Metrics
 from earthinstruct.redaction import redacted, secret_values, without_secrets
 from earthinstruct.results.frame import score_rows
+from earthinstruct.results.rules import contradiction
 from earthinstruct.results.shown import Block, Shown
 from earthinstruct.results.table import result_blocks
 from earthinstruct.tasks import MappedLabel
+from earthinstruct.texts import error_in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,16 +160,22 @@ class Result(Shown, msgspec.Struct, frozen=True):
         return pd.DataFrame(rows, columns=columns).astype({"value": float, "low": float, "high": float})
 
 
-def read_result(path: Path) -> Result:
+def read_result(path: Path, *, consistent: bool = True) -> Result:
     """Read a result file.
 
+    Args:
+        path: the file.
+        consistent: whether to refuse a result that contradicts itself; `validate` scores it again instead.
+
     Raises:
-        DataError: the file is missing, malformed, or has another schema version.
+        DataError: the file is missing, malformed, contradicts itself, or has another schema version.
     """
     content = read_bytes(path, "result")
     result = decode_json(content, msgspec.json.Decoder(Result), f"{path} is not a result file: {{error}}")
     if result.schema_version != SCHEMA_VERSION:
         raise DataError(f"{path} has schema version {result.schema_version}; this release reads {SCHEMA_VERSION}")
+    if consistent and (found := contradiction(result)) is not None:
+        raise DataError(f"{path} contradicts itself: {found}; score its predictions again with `earthinstruct score`")
     return result
 
 
@@ -223,7 +231,7 @@ def method_info(method: object, *, control: bool = False, parameters: Mapping[st
     try:
         described = dict(optional_member(method, "describe")())
     except (Exception, SystemExit) as error:
-        problem = redacted(f"{type(error).__name__}: {error}", secrets)
+        problem = redacted(error_in_words(error), secrets)
         raise DataError(f"method {name!r}: describe() failed: {problem}") from error
     try:
         own = without_secrets(described.pop("parameters", None) or {}, secrets)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from earthinstruct.metrics import HEADLINES, PERCENT, Unit, Value, in_group, value_at
+from earthinstruct.metrics import HEADLINES, PERCENT, RareCategories, Unit, Value, in_group, value_at
 from earthinstruct.results.shown import Block, new_table
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from earthinstruct.results.result import Result
 
 _FAILURES_SHOWN = 5
+_RARE_SHOWN = 8  # names of rare categories; the result file has all
 _GROUPS = ("all", "base", "novel")
 
 
@@ -52,11 +53,16 @@ def _remarks(results: Sequence[Result]) -> Iterator[str]:
             yield f"{task}: labels that map to no category: {', '.join(unmapped)}"
         if result.metrics.sweep is not None:
             yield f"{task}: scored at threshold {result.metrics.sweep.threshold:.2f}, on these images (an oracle)"
-        if result.metrics.mask.f1.reason:
-            yield f"{task}: no mask scores: {result.metrics.mask.f1.reason}"
-        for name, extra in result.metrics.extra.items():
-            if extra.mean.reason:
+        metrics = result.metrics
+        if metrics.mask.f1.value is None:
+            yield f"{task}: no mask scores: {metrics.mask.f1.reason}"
+        for name, extra in metrics.extra.items():
+            if extra.mean.value is None:
                 yield f"{task}: no {name}: {extra.mean.reason}"
+        without_interval = {of.reason for of in (metrics.counting.f1, metrics.box.f1) if of.value is not None} - {None}
+        yield from (f"{task}: {reason}" for reason in sorted(map(str, without_interval)))
+        if metrics.rare is not None:
+            yield f"{task}: {rare_remark(metrics.rare)}"
     for result in results[:1]:
         for note in result.task.dataset.notes:
             yield f"ground truth: {note}"
@@ -70,6 +76,21 @@ def _remarks(results: Sequence[Result]) -> Iterator[str]:
             )
         for note in method.notes:
             yield f"note: {note}"
+
+
+def rare_remark(rare: RareCategories) -> str:
+    """Name the rare categories, and give the headline scores without them."""
+    names = ", ".join(rare.categories[:_RARE_SHOWN])
+    if len(rare.categories) > _RARE_SHOWN:
+        names += f" and {len(rare.categories) - _RARE_SHOWN} more"
+    scores = []
+    for path, value in rare.without.items():
+        half = PERCENT.half(value.ci95)
+        scores.append(f"{HEADLINES[path]} {PERCENT.text(value.value)}" + (f" ±{half}" if half else ""))
+    return (
+        f"objects in fewer than 3 images, too few for a sure score: {names}; "
+        f"without them: {', '.join(scores) or 'no category is left'}"
+    )
 
 
 def _table(results: Sequence[Result]) -> Table:
@@ -93,12 +114,10 @@ def _table(results: Sequence[Result]) -> Table:
 
 def _extra_table(results: Sequence[Result]) -> Table:
     """Metric plug-ins: a row for each and for its groups, a column for each task."""
-    from rich.markup import escape
-
     table = new_table("metric", *(result.task.name.rpartition("/")[2] for result in results), left=["metric"])
     for name, first in results[0].metrics.extra.items():
         scored = [result.metrics.extra[name] for result in results]
-        unit, heading = Unit.of_extra(first.unit), name if first.unit is None else escape(f"{name}, {first.unit}")
+        unit, heading = Unit.of_extra(first.unit), name if first.unit is None else f"{name}, {first.unit}"
         table.add_row(heading, *(unit.text(extra.mean.value) for extra in scored))
         half = [_half(extra.mean, unit) for extra in scored]
         if any(half):

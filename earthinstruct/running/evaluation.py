@@ -13,7 +13,7 @@ from earthinstruct.datasets import Dataset, load_dataset
 from earthinstruct.errors import EarthInstructError, checked_arguments
 from earthinstruct.files import read_text
 from earthinstruct.images import ImageOptions
-from earthinstruct.metrics import RESAMPLES, GivenMetrics
+from earthinstruct.metrics import GivenMetrics
 from earthinstruct.predictions import Progress, Run, place_of_run
 from earthinstruct.redaction import secrets_hidden
 from earthinstruct.results import Result, Shown, result_blocks
@@ -94,7 +94,6 @@ def evaluate(
     sweep: bool = False,
     instruction_file: Path | str | None = None,
     instruction_text: str | None = None,
-    resamples: int = RESAMPLES,
     metric: GivenMetrics = (),
     engine: str | EngineOptions = "local",
     workers: int | None = None,
@@ -121,14 +120,13 @@ def evaluate(
         nodata: the value of pixels without data, as for `predict`.
         skip_invalid: leave out the objects that no method can find, instead of refusing the dataset.
         output: where run folders go: `<output>/<task>/<method>/`.
-        limit: only the first images.
+        limit: only the first images, in a run folder of their own, `<output>/<task>/<method>-limit-<N>/`.
         overwrite: start again where a run folder holds other predictions.
         protocol: `standard` or `paper`.
         label_map: from labels to categories: `exact`, `clip:<encoder>`, a JSON file, or a mapper; None: the dataset's.
         sweep: choose the score threshold first (methods with scores).
         instruction_file: a file with an instruction text to use in place of ours; one task only.
         instruction_text: the same, as text.
-        resamples: bootstrap resamples for intervals; 0: none.
         metric: metric plug-ins to score as well, as objects or by `path/file.py:Class`.
         engine: `local` or `ray`; or `EngineOptions`, which replaces the options below.
         workers: processes, each with the method in memory; None: this process.
@@ -145,7 +143,7 @@ def evaluate(
         EarthInstructError: invalid input; the predictions made so far stay on disk.
         KeyboardInterrupt: see `stopping`.
     """
-    rules, extra = checked_rules(protocol, resamples, metric)
+    rules, extra = checked_rules(protocol, metric)
     if limit is not None and limit < 1:
         raise EarthInstructError(f"limit must be at least 1, got {limit}")
     spread = _spread(
@@ -169,8 +167,7 @@ def evaluate(
             if reason is not None:
                 skipped.append(Skipped(task, reason))
                 continue
-            folder = place_of_run(output, task, ready.method.name)
-            run = Run(ready.method, task, dataset, folder, limit)
+            run = Run(ready.method, task, dataset, place_of_run(output, task, ready.method.name), limit)
             runs.append(held.enter_context(run.open(overwrite)))
         for run in runs:  # only once every folder is locked and accepted
             run.begin(overwrite)
@@ -183,7 +180,6 @@ def evaluate(
                 protocol=rules,
                 mapper=mapper,
                 sweep=sweep,
-                resamples=resamples,
                 extra=extra,
                 images=run.image_ids,
             )

@@ -13,7 +13,6 @@ from earthinstruct.contract import Usage
 from earthinstruct.datasets import AnnotationMasks, Dataset
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.metrics import (
-    RESAMPLES,
     STANDARD,
     Chunk,
     ExtraMetric,
@@ -66,7 +65,6 @@ def score_records(
     protocol: Protocol = STANDARD,
     mapper: LabelMapper | None = None,
     sweep: bool = False,
-    resamples: int = RESAMPLES,
     images: Sequence[ImageId] | None = None,
     extra: Sequence[ExtraMetric] = (),
 ) -> Scored:
@@ -93,7 +91,6 @@ def score_records(
         task.groups,
         protocol,
         chosen,
-        resamples=resamples,
         no_masks_reason=dataset.no_masks_reason or known.survey.no_masks_reason,
         extra=extra,
     )

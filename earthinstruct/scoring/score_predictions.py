@@ -13,7 +13,7 @@ import msgspec
 
 from earthinstruct.datasets import Dataset, load_dataset
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
-from earthinstruct.metrics import RESAMPLES, ExtraMetric, GivenMetrics, Protocol, extra_metrics, protocol_named
+from earthinstruct.metrics import ExtraMetric, GivenMetrics, Protocol, extra_metrics, protocol_named
 from earthinstruct.predictions import (
     Manifest,
     Record,
@@ -39,6 +39,7 @@ from earthinstruct.results import (
 )
 from earthinstruct.scoring.records import Scored, score_records
 from earthinstruct.tasks import LabelMapper, Task, named_mapper, tasks_of
+from earthinstruct.texts import shortened
 
 
 @checked_arguments
@@ -58,7 +59,6 @@ def score(
     protocol: str = "standard",
     label_map: str | Path | LabelMapper | None = None,
     sweep: bool = False,
-    resamples: int = RESAMPLES,
     metric: GivenMetrics = (),
     name: str | None = None,
     method_version: str | None = None,
@@ -89,7 +89,6 @@ def score(
         label_map: maps labels to categories: `exact`, `clip:<encoder>`, a JSON file, or a mapper. None: the mapper of
             the dataset.
         sweep: first choose the score threshold with the largest box mF1.
-        resamples: bootstrap resamples for the 95 % intervals; 0: no intervals.
         metric: metric plug-ins to score as well, by name or as objects.
         name: the method's name; None: the name in the run folder, otherwise the file name.
         method_version: the method's version; None: the version in the run folder, if any.
@@ -100,7 +99,7 @@ def score(
     Raises:
         EarthInstructError: invalid input.
     """
-    rules, extra = checked_rules(protocol, resamples, metric)
+    rules, extra = checked_rules(protocol, metric)
     if not isinstance(dataset, Dataset):
         dataset = load_dataset(dataset, data, images, skip_invalid=skip_invalid)
     task = _one_task(dataset, setting, parent)
@@ -116,14 +115,13 @@ def score(
         protocol=rules,
         mapper=mapper,
         sweep=sweep,
-        resamples=resamples,
         extra=extra,
     )
     if output is None:
         return result_of(info, method, scored(given.records(dataset)), protocol, mapper, given.files)
     in_place = given.is_run_of(method.name)
     folder = given.folder if in_place else place_of_run(Path(output).absolute(), task, method.name)
-    run = Run(method, task, dataset, folder, None)
+    run = Run(method, task, dataset, folder)
     run.manifest.task = info
     if in_place and given.manifest is not None and run.manifest.dataset is None:
         run.manifest.dataset = given.manifest.dataset  # a dataset in memory has no place
@@ -137,7 +135,7 @@ def score(
         )
     with run.open(overwrite, in_place=in_place):
         if not overwrite:
-            _refuse_to_replace(folder, info, protocol, mapper, sweep, resamples, extra)
+            _refuse_to_replace(folder, info, protocol, mapper, sweep, extra)
         if not in_place:
             records = run.replace(records)
         found = scored(records)
@@ -249,7 +247,6 @@ def _refuse_to_replace(
     protocol: str,
     mapper: LabelMapper,
     sweep: bool,
-    resamples: int,
     extra: Sequence[ExtraMetric],
 ) -> None:
     """Refuse to replace a result by one of another kind.
@@ -269,8 +266,6 @@ def _refuse_to_replace(
     }
     differences = [f"{what} was {before}, is {after}" for what, (before, after) in pairs.items() if before != after]
     lost = sorted(set(metrics.extra) - {one.name for one in extra})
-    if metrics.counting.f1.ci95 is not None and resamples == 0:
-        lost.append("intervals")
     differences += [f"{what} would be lost" for what in lost]
     if differences:
         raise EarthInstructError(
@@ -279,14 +274,12 @@ def _refuse_to_replace(
         )
 
 
-def checked_rules(protocol: str, resamples: int, metric: GivenMetrics) -> tuple[Protocol, tuple[ExtraMetric, ...]]:
+def checked_rules(protocol: str, metric: GivenMetrics) -> tuple[Protocol, tuple[ExtraMetric, ...]]:
     """Look up the protocol and load the metric plug-ins.
 
     Raises:
-        EarthInstructError: a name is unknown, or `resamples` is below 0.
+        EarthInstructError: a name is unknown.
     """
-    if resamples < 0:
-        raise EarthInstructError(f"resamples must be at least 0, got {resamples}")
     return protocol_named(protocol), extra_metrics(metric)
 
 
@@ -323,7 +316,7 @@ def result_of(
             events=dict(scored.usage.events),
             n_done=scored.n_done,
             n_failed=len(scored.failed),
-            failed={str(image): reason for image, reason in scored.failed.items()},
+            failed={str(image): shortened(reason) for image, reason in scored.failed.items()},
         ),
         metrics=scored.metrics,
         label_map=scored.label_map,

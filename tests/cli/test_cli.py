@@ -120,7 +120,7 @@ def test_a_mistake_gets_one_line_and_exit_code_2(call, method, file, tmp_path, a
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evaluate", "--method", "{method}:Finds", "--resamples", "-1"], "'-1' must be a whole number >= 0"),
+        (["evaluate", "--method", "{method}:Finds", "--limit", "0"], "'0' must be a whole number >= 1"),
         (["evaluate", "--method", "{method}:Finds", "--limit", "few"], "'few' must be a whole number >= 1"),
         (["check", "runs", "--against", "runs", "--tolerance", "-1"], "'-1' must be a number >= 0"),
     ],

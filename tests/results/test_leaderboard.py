@@ -1,5 +1,8 @@
+import errno
 import inspect
 import json
+import os
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -20,14 +23,14 @@ PUBLISHED = {
     "source": "Somebody 2025",
     "url": "https://example.org",
     "protocol": "paper",
-    "rows": [{"task": "set/open_ended", "method": "<b>Other</b>", "table": "table 1", "metrics": {"box.f1": 0.5}}],
+    "rows": [{"task": "set/open_ended", "method": "Other (A & B)", "table": "table 1", "metrics": {"box.f1": 0.5}}],
 }
 
 
 @pytest.fixture
 def result(constant, dataset, tmp_path):
     constant.describe = lambda: {"version": "1.0"}
-    return evaluate(constant, dataset, setting="open_ended", output=tmp_path / "runs", resamples=20).results[0]
+    return evaluate(constant, dataset, setting="open_ended", output=tmp_path / "runs").results[0]
 
 
 @pytest.fixture
@@ -48,8 +51,8 @@ def test_tables_keep_recomputed_and_published_rows_apart(root, result):
     assert "50.0" in published
     assert "Somebody 2025, table 1" in published
     html = (root / "tables" / "set" / "open_ended.html").read_text()
-    assert "<b>Other" not in html + markdown
-    assert "&lt;b&gt;Other" in html
+    assert "Other (A & B)" not in html + markdown
+    assert "Other (A &amp; B)" in html
     assert "constant,1.0" in (root / "tables" / "set" / "open_ended.csv").read_text()
 
 
@@ -111,6 +114,90 @@ def test_a_name_that_is_a_path_or_markup_or_a_formula_is_refused(root, result, n
         build_leaderboards(root)
     assert not (root / "results").exists()
     assert not (root / "tables").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "=cmd|' /C calc'!A0", "@SUM(1)", "<b>a</b>", "[x](javascript:alert(1))", "a\nb", "a\r", "a\x1b[31m",
+     "a\u202eb", "a | b", "a" * 400],
+)  # fmt: skip
+def test_what_is_published_is_held_to_the_rules_of_results(root, text):
+    def build(where, **changed):
+        (root / "published.json").write_text(json.dumps({**PUBLISHED, **changed}))
+        with pytest.raises(DataError, match=rf"published\.json: {where}"):
+            build_leaderboards(root)
+        assert not (root / "tables").exists()
+
+    (row,) = PUBLISHED["rows"]
+    build("source is", source=text)
+    build("protocol is", protocol=text)
+    build("url is", url=text)
+    build(r"rows\[0\]\.method is", rows=[{**row, "method": text}])
+    build(r"rows\[0\]\.table is", rows=[{**row, "table": text}])
+    build(r"rows\[0\]\.metrics names", rows=[{**row, "metrics": {text: 0.5}}])
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, 1e308])
+def test_what_is_published_is_a_fraction(root, value):
+    rows = [{**PUBLISHED["rows"][0], "metrics": {"counting.per_category.vehicle.f1": value}}]
+    (root / "published.json").write_text(json.dumps({**PUBLISHED, "rows": rows}))
+    with pytest.raises(DataError, match=r"rows\[0\]\.metrics: counting\.f1 is .*; expected a number from 0 to 1"):
+        build_leaderboards(root)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+def test_a_full_disk_leaves_no_half_result_and_no_half_table(root, result):
+    import resource
+
+    build_leaderboards(root)
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # no file may be longer
+    try:
+        with pytest.raises(DataError, match=r"1\.0\.json cannot be written: File too large; nothing of it is left"):
+            file_result(root, result)
+        with pytest.raises(DataError, match=r"result\.schema\.json cannot be written: File too large"):
+            build_leaderboards(root)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+    file_result(root, result)
+    build_leaderboards(root)
+    assert check_leaderboards(root) == []
+
+
+def test_a_read_only_disk_is_said(root, result, monkeypatch):
+    def read_only(path, pieces):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("earthinstruct.files._beside", read_only)
+    for act in (lambda: file_result(root, result), lambda: build_leaderboards(root)):
+        with pytest.raises(DataError, match="cannot be written: Read-only file system; nothing of it is left"):
+            act()
+    assert [path.name for path in root.rglob("*") if path.is_file()] == ["published.json"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(root, result):
+    (root / "results").write_text("a file, not a folder")
+    with pytest.raises(DataError, match=r"1\.0\.json cannot be written: Not a directory"):
+        file_result(root, result)
+    (root / "results").unlink()
+    (root / "tables").write_text("a file, not a folder")
+    with pytest.raises(DataError, match=r"open_ended\.md cannot be written: Not a directory"):
+        build_leaderboards(root)
+
+
+def test_a_result_is_filed_once_also_where_there_are_no_hard_links(root, result, monkeypatch):
+    def unsupported(self, target):
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(Path, "hardlink_to", unsupported)
+    filed = file_result(root, result)
+    before = filed.read_bytes()
+    with pytest.raises(DataError, match="results are never replaced"):
+        file_result(root, replace(result, protocol="standard", label_mapper="other"))
+    assert filed.read_bytes() == before
+    assert [path.name for path in filed.parent.iterdir()] == [filed.name]
 
 
 def test_tasks_that_differ_behind_a_dot_have_tables_of_their_own(root, result):
@@ -211,3 +298,18 @@ def test_published_rows_are_all_there_with_their_source():
     assert "2505.15818" in published["source"]
     assert len(published["rows"]) == 64
     assert all(0 <= value <= 1 for row in published["rows"] for value in row["metrics"].values())
+
+
+def test_published_rows_name_the_table_of_the_paper_where_its_number_is_known():
+    rows = json.loads((STORED / "published.json").read_text())["rows"]
+    tables = Counter(row["table"].split(" (")[0].split(";")[0] for row in rows)
+    assert tables == {
+        "Table 1": 14,
+        "Table 2": 14,
+        "open ended": 2,  # EarthDial, which a later version of the paper added
+        "Table 3": 16,
+        "Table 4": 10,
+        "ablation of counter, proposer and CLIP": 6,
+        "AP without confidence of novel classes": 2,
+    }
+    assert {row["method"] for row in rows if "later version" in row["table"]} == {"EarthDial"}

@@ -45,7 +45,7 @@ def test_images_requests_and_tokens_before_and_after_a_part_of_the_run(dataset, 
     assert planned.memory["this process"] > 1e6
     assert not output.exists()
     assert method.predicted == 0
-    evaluate(method, dataset, setting="open_vocabulary", limit=3, output=output, resamples=0)
+    evaluate(method, dataset, setting="open_vocabulary", limit=3, output=output)
     (file,) = output.rglob("predictions.jsonl")
     lines = file.read_text().splitlines()
     failed = json.dumps({"image_id": json.loads(lines[1])["image_id"], "error": "no connection"})
@@ -57,6 +57,13 @@ def test_images_requests_and_tokens_before_and_after_a_part_of_the_run(dataset, 
     assert dry_run(method, dataset, setting="open_vocabulary", output=output / "other", limit=2).tasks[0].images == 2
     assert sorted((path, path.read_bytes()) for path in output.rglob("*") if path.is_file()) == before
     assert method.predicted == 3
+
+
+def test_what_a_limited_run_found_is_done(dataset, tmp_path):
+    evaluate(Asks(), dataset, setting="open_vocabulary", limit=2, output=tmp_path / "runs")
+    planned = dry_run(Asks(), dataset, setting="open_vocabulary", output=tmp_path / "runs")
+    assert (planned.tasks[0].images, planned.tasks[0].done) == (3, 2)
+    assert planned.tasks[0].estimate.requests == 1
 
 
 def test_what_a_method_does_not_say_is_not_known(constant, dataset, tmp_path):
@@ -71,7 +78,7 @@ def test_an_image_that_cannot_be_read_costs_nothing(dataset, tmp_path):
 
 
 def test_it_is_refused_where_the_run_would_be(constant, dataset, tmp_path):
-    evaluate(constant, dataset, setting="open_ended", output=tmp_path, resamples=0)
+    evaluate(constant, dataset, setting="open_ended", output=tmp_path)
     constant.describe = lambda: {"version": "2"}
     with pytest.raises(EarthInstructError, match="holds the predictions of another run"):
         dry_run(constant, dataset, setting="open_ended", output=tmp_path)
@@ -105,7 +112,6 @@ def test_a_run_tells_its_tokens_so_far(dataset, tmp_path):
         dataset,
         setting="open_ended",
         output=tmp_path,
-        resamples=0,
         spent=lambda task, usage: told.append((task.setting, usage.input_tokens, usage.output_tokens)),
     )
     assert told == [("open_ended", 30, 2)] * 3
@@ -120,7 +126,7 @@ def test_the_progress_bar_shows_images_time_and_tokens(dataset, tmp_path, capsys
         "    def predict(self, image, instruction):\n"
         "        return Prediction(usage=Usage(input_tokens=1000, output_tokens=2))\n"
     )
-    command = ["evaluate", "--method", f"{tmp_path / 'pays.py'}:Pays", "--setting", "open_ended", "--resamples", "0"]
+    command = ["evaluate", "--method", f"{tmp_path / 'pays.py'}:Pays", "--setting", "open_ended"]
     (tmp_path / "set" / "images" / "c.png").write_bytes(b"nothing")
     assert main([*command, "--dataset", str(tmp_path / "set/annotations.json"), "--output", str(tmp_path / "r")]) == 1
     shown = capsys.readouterr().err

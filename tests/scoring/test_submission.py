@@ -78,7 +78,7 @@ def test_an_honest_result_holds(verdicts):
         (
             with_box(lambda box: replace(box, f1=replace(box.f1, ci95=(0.2, 0.3)))),
             "intervals",
-            "box.f1 differ from those of 1000 resamples",
+            "box.f1 differ from those of the predictions; score them again",
         ),
         (with_box(lambda box: replace(box, f1=replace(box.f1, ci95=None))), "intervals", "box.f1 differ"),
         (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,8 +35,10 @@ from earthinstruct.redaction import redacted, secret_values
 from earthinstruct.registry import make_method, refuse_incomplete
 from earthinstruct.results import MethodInfo, method_info
 from earthinstruct.tasks import Task
+from earthinstruct.texts import error_in_words, message_of, printable, shortened
 
 BATCH = 8
+SECONDS_TO_CLOSE = 10.0
 Batch = tuple[Task, tuple[int, ...]]  # a task, and some images
 Chunk = Sequence[Batch]  # all tasks of some images, one after another
 Pixels = NDArray[np.uint8]
@@ -46,6 +49,7 @@ _STOPPED = (
     "continue with the same command without --overwrite"
 )
 _LOG = logging.getLogger(__name__)
+_LONGEST_ERROR = 1 << 16  # characters that are searched for secrets; far fewer are kept
 
 
 @dataclass(frozen=True)
@@ -77,12 +81,25 @@ class MethodSource:
         return self.method
 
     def close(self, method: Method | ControlMethod) -> None:
-        """Release what a method holds that was made here; a failure is logged, because every answer is already kept."""
-        if isinstance(self.method, str):
+        """Release what a method holds that was made here.
+
+        A failure is logged, because every answer is already kept, and so is a `close` that does not return.
+        """
+        if not isinstance(self.method, str):
+            return
+        secrets = secret_values(self.parameters or {})
+
+        def close() -> None:
             try:
                 optional_member(method, "close")()
-            except (Exception, SystemExit) as error:
-                _LOG.warning("close() of the method failed: %s", in_words(error, secret_values(self.parameters or {})))
+            except BaseException as error:
+                _LOG.warning("close() of the method failed: %s", printable(in_words(error, secrets)))
+
+        closing = threading.Thread(target=close, daemon=True, name="close")
+        closing.start()
+        closing.join(SECONDS_TO_CLOSE)
+        if closing.is_alive():
+            _LOG.warning("close() of the method has not returned after %g s; nobody waits for it", SECONDS_TO_CLOSE)
 
 
 @dataclass(frozen=True)
@@ -138,9 +155,9 @@ class Worker:
         """
         try:
             reason = optional_member(self.method, "skip")(task)
+            return None if reason is None else redacted(str(reason), self._secrets)
         except (Exception, SystemExit) as error:
             raise EarthInstructError(f"skip() of the method failed for {task.name}: {self._reason(error)}") from error
-        return None if reason is None else redacted(str(reason), self._secrets)
 
     def answers(self, task: Task, images: Sequence[int], targets: Targets, following: Sequence[int]) -> Answers:
         """Read and answer images, given by their positions in the dataset; the next ones are read meanwhile.
@@ -250,19 +267,19 @@ class Worker:
         return in_words(error, self._secrets)
 
 
-def in_our_words(error: Exception, secrets: Sequence[str]) -> str:
+def in_our_words(error: BaseException, secrets: Sequence[str]) -> str:
     """The text of an error, redacted, without its type where the message is for users."""
-    return redacted(str(error), secrets) if isinstance(error, EarthInstructError) else in_words(error, secrets)
+    return _shown(message_of(error), secrets) if isinstance(error, EarthInstructError) else in_words(error, secrets)
 
 
 def in_words(error: BaseException, secrets: Sequence[str]) -> str:
     """The text of an error, redacted: a server or a library may quote a key from a request."""
-    try:
-        text = f"{type(error).__name__}: {error}"
-    except Exception:  # an error whose text cannot be read
-        text = type(error).__name__
-    text = text.encode(errors="backslashreplace").decode()  # no lone surrogates
-    return redacted(text, secrets)
+    return _shown(error_in_words(error), secrets)
+
+
+def _shown(text: str, secrets: Sequence[str]) -> str:
+    text = text[:_LONGEST_ERROR].encode(errors="backslashreplace").decode()  # no lone surrogates
+    return shortened(redacted(text, secrets))
 
 
 def targets_for(method: MethodInfo, dataset: Dataset, task: Task, images: Sequence[int]) -> Targets:

@@ -899,7 +899,6 @@ def test_a_run_stops_at_the_first_image_of_a_hopeless_server(server, make, tmp_p
             scenes,
             setting="open_ended",
             output=tmp_path / "runs",
-            resamples=0,
         )
 
     server.default = fault(401, f"no such key: {KEY}")
