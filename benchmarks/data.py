@@ -163,7 +163,7 @@ class Scenes:
     @cached_property
     def predicted(self) -> Predicted:
         """The predictions in columns, all of them at once."""
-        return self._known.columns.predicted(self._known.images, self._known.records)
+        return self._known.columns.predicted(range(len(self._known.images)))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ IMAGES_OF_A_COPY, OBJECTS_OF_A_COPY, PREDICTIONS_OF_A_COPY = 650, 3_921, 10_000
 BASE = 140 << 20  # program and libraries, 500 images at work, and the sums without some images
 BYTES_AN_IMAGE = 1_450  # its record, where its predictions are, and its tallies, for 10 categories
 BYTES_AN_OBJECT = 331  # image, category, box and order (100), and a mask of 191 characters (16 + 191 x 9 / 8)
-BYTES_A_PREDICTION = 60  # score, category and verdict, for boxes and masks, twice while chunks are joined
+BYTES_A_PREDICTION = (
+    125  # box, label and score (65); score, category and verdict of boxes and masks, twice while joined
+)
 COPIES_OF_TEXT = 2  # of the annotation file: its text, and where its entries are
 
 

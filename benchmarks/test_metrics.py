@@ -20,7 +20,7 @@ from pycocotools.cocoeval import COCOeval
 
 from benchmarks import reference
 from benchmarks.data import Scenes
-from earthinstruct.metrics import PROTOCOLS, SWEEP_THRESHOLDS, Tally, choose_threshold, measure, paired
+from earthinstruct.metrics import PROTOCOLS, Tally, choose_threshold, measure, paired, reaching
 from earthinstruct.metrics.detection import Detection
 from earthinstruct.metrics.intervals import spread, within_0_and_1
 from earthinstruct.metrics.scores import ap_nc, f1
@@ -45,18 +45,24 @@ def test_sweep__ours(benchmark: Any, scenes: Scenes, geometry: Any, protocol: st
 
     def sweep() -> list[float]:
         outcomes = Detection(scenes.truth, scenes.predicted.instances, rules, geometry).outcomes(rules.rule)
-        return [point.f1 for point in choose_threshold([outcomes], scenes.truth, rules).curve]
+        return [
+            point.f1 for point in choose_threshold([outcomes], scenes.truth.images, scenes.truth, rules).sweep.curve
+        ]
 
     curve = benchmark.pedantic(sweep, rounds=5, warmup_rounds=1)
     if protocol == "paper" and scenes.name == "nwpu" and geometry == "box":
-        plain = reference.sweep(scenes.predicted.instances, scenes.truth.instances, SWEEP_THRESHOLDS, geometry)
+        plain = reference.sweep(
+            scenes.predicted.instances, scenes.truth.instances, PROTOCOLS["paper"].thresholds, geometry
+        )
         np.testing.assert_allclose(curve, plain, rtol=1e-12)
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_sweep__plain_python(benchmark: Any, scenes: Scenes, geometry: str) -> None:
     benchmark.pedantic(
-        reference.sweep, (scenes.predicted.instances, scenes.truth.instances, SWEEP_THRESHOLDS, geometry), rounds=1
+        reference.sweep,
+        (scenes.predicted.instances, scenes.truth.instances, PROTOCOLS["paper"].thresholds, geometry),
+        rounds=1,
     )
 
 
@@ -122,7 +128,7 @@ def test_paired_test__mf1(benchmark: Any, scenes: Scenes) -> None:
 
 def _box_tally(scenes: Scenes, threshold: float) -> Tally:
     detection = Detection(scenes.truth, scenes.predicted.instances, PROTOCOLS["standard"], "box")
-    return detection.tally(scenes.predicted.reaching(threshold))
+    return detection.tally(reaching(scenes.truth, scenes.predicted, threshold))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

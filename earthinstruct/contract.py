@@ -201,9 +201,12 @@ class Proposals:
 class Prediction:
     """What a method found in one image. Inputs are copied, checked and made read-only.
 
+    An answer with counts, and without boxes, masks and scores, only counts: it names no instances. Where all answers of
+    a method are such, the scores of instances are undefined. Without counts, it says that nothing was found.
+
     Attributes:
         labels: n strings, in the method's own words.
-        boxes: float64 (n, 4), COCO xywh, absolute pixels.
+        boxes: float64 (n, 4), COCO xywh, absolute pixels; None if the answer only counts.
         masks: n COCO RLEs of the image's size, or None when the method gives none.
         scores: float64 (n,), or None: confidence-free, a normal state.
         counts: label -> number of objects, or None: then the instances are counted.
@@ -220,7 +223,7 @@ class Prediction:
     """
 
     labels: tuple[str, ...] = ()
-    boxes: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 4)))
+    boxes: NDArray[np.float64] | None = None
     masks: tuple[RLE, ...] | None = None
     scores: NDArray[np.float64] | None = None
     counts: Mapping[str, int] | None = None
@@ -229,9 +232,13 @@ class Prediction:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", _labels(self.labels, "labels"))
-        _set_regions(self, "")
-        if len(self.labels) != len(self.boxes):
-            raise ContractError(f"{len(self.labels)} labels for {len(self.boxes)} boxes")
+        if self.boxes is None and (self.counts is None or self.masks is not None or self.scores is not None):
+            object.__setattr__(self, "boxes", np.zeros((0, 4)))
+        if self.boxes is not None:
+            _set_regions(self, "")
+        n_boxes = 0 if self.boxes is None else len(self.boxes)
+        if len(self.labels) != n_boxes:
+            raise ContractError(f"{len(self.labels)} labels for {n_boxes} boxes")
         if self.counts is not None:
             object.__setattr__(
                 self, "counts", MappingProxyType(_whole_numbers(self.counts, "counts", "labels", MOST_OBJECTS))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from benchmarks import reference
+from benchmarks import engines, reference
 from benchmarks.data import Scenes, write
 from benchmarks.growth import Cost, bound, cost, draw, row
-from earthinstruct.metrics import PROTOCOLS, SWEEP_THRESHOLDS, measure
+from earthinstruct.metrics import PROTOCOLS, measure
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def test_copies_have_the_predictions_asked_for(scenes: Scenes) -> None:
 def test_the_plain_sweep_is_that_of_protocol_paper(scenes: Scenes) -> None:
     truth, predicted = scenes.truth, scenes.predicted
     curve = measure(truth, predicted, PROTOCOLS["paper"], sweep=True).sweep.curve
-    plain = reference.sweep(predicted.instances, truth.instances, SWEEP_THRESHOLDS, "box")
+    plain = reference.sweep(predicted.instances, truth.instances, PROTOCOLS["paper"].thresholds, "box")
     np.testing.assert_allclose([point.f1 for point in curve], plain, rtol=1e-12)
     assert max(plain) > 0
 
@@ -42,6 +44,22 @@ def test_the_cost_of_a_command_is_measured(scenes: Scenes) -> None:
     assert found.bound > 100
 
 
+def test_polygons_as_rle_score_the_same(scenes: Scenes) -> None:
+    file = scenes.folder / "annotations.json"
+    before = scenes.truth.instances.masks
+    file.write_bytes(engines.with_rle(file.read_bytes()))
+    assert Scenes("rle", scenes.folder).truth.instances.masks.encode() == before.encode()
+
+
+def test_commands_are_compared_with_the_first() -> None:
+    sleep = [sys.executable, "-c", "pass"]
+    first, second = engines.compare({"first": sleep, "second": sleep}, runs=2)
+    assert first.split(" | ")[2] == "1.00"
+    assert second.startswith("| second | ")
+    with pytest.raises(subprocess.CalledProcessError):
+        engines.compare({"first": [sys.executable, "-c", "raise SystemExit(3)"]}, runs=1)
+
+
 def test_growth_is_a_row_and_a_curve() -> None:
     costs = [Cost(650, 1.0, 1.3, 100.0, 120.0), Cost(5850, 5.0, 5.2, 200.0, 230.0)]
     assert row(costs[0]) == "| 650 | 10,000 | 1.0 s | 1.3 s | 2.00 ms | 100 MB | 120 MB |"
@@ -50,5 +68,5 @@ def test_growth_is_a_row_and_a_curve() -> None:
 
 def test_the_bound_is_the_sum_of_what_is_in_memory() -> None:
     before, after = bound(0, 0, 0, 0), bound(10_000, 60_000, 150_000, 1 << 20)
-    # 1,450 x 10,000 + 331 x 60,000 + 60 x 150,000 bytes, and the text twice
-    assert after - before == pytest.approx(43_360_000 / 2**20 + 2)
+    # 1,450 x 10,000 + 331 x 60,000 + 125 x 150,000 bytes, and the text twice
+    assert after - before == pytest.approx(53_110_000 / 2**20 + 2)

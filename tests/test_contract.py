@@ -53,6 +53,21 @@ def test_a_prediction_is_copied_and_read_only():
         prediction.counts["ship"] = 2
 
 
+def test_counts_without_regions_name_no_instances():
+    only = Prediction(counts={"ship": 2})
+    assert (only.boxes, len(only)) == (None, 0)
+    assert pickle.loads(pickle.dumps(only)).boxes is None
+    for nothing in (
+        Prediction(),
+        Prediction(boxes=[], counts={"ship": 2}),
+        Prediction(masks=[], counts={}),
+        Prediction(scores=[], counts={}),
+    ):
+        assert nothing.boxes.shape == (0, 4)
+    with pytest.raises(ContractError, match="1 labels for 0 boxes"):
+        Prediction(["ship"], counts={"ship": 1})
+
+
 def test_an_empty_prediction_has_shape_0_4():
     prediction = Prediction(labels=[], boxes=[], masks=[], scores=[], counts={})
     assert prediction.boxes.shape == (0, 4)

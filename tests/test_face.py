@@ -225,7 +225,7 @@ def test_html_is_escaped(run):
     assert "<script" not in html
     assert "<b>" not in html
     assert html.count("<table>") == html.count("</table>") == 2
-    assert "<p>&lt;script&gt;alert(1)&lt;/script&gt;&amp; on set, protocol standard</p>" in html
+    assert "<p>&lt;script&gt;alert(1)&lt;/script&gt;&amp; on set, protocol standard, version 2</p>" in html
     assert f"<td>{result.metrics.counting.f1.value * 100:.1f}</td>" in html
     assert all(shown in run._repr_html_() for shown in ("<th>Box</th>", "kept in"))
 

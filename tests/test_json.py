@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from earthinstruct.datasets import load_dataset
 from earthinstruct.errors import DataError
-from earthinstruct.files import read_json
+from earthinstruct.files import decode_counted, decode_json, is_clear_beside, read_json
 
 
 class Entry(msgspec.Struct):
@@ -126,3 +131,51 @@ def test_a_gzip_file_that_fills_the_memory_is_refused(tmp_path: Path, monkeypatc
     (tmp_path / "f.json").write_bytes(gzip.compress(b" " * 2000 + b"{}"))
     with pytest.raises(DataError, match=r"holds more than .* unpack it first"):
         read_json(tmp_path / "f.json", dict[str, int], "counts", "counts")
+
+
+TRICKY = st.sampled_from(
+    ['"image_id": 1', '"image_id" : "a\\"b: "', '"score": 0.5', '"score":null', '"bbox": [0, 1]', '"area": {"a": ":"}']
+)
+
+
+def texts_of(entries: list[Entry]) -> int:
+    values = [value for entry in entries for value in msgspec.structs.astuple(entry)]
+    return sum(value is not None for value in values) + sum(isinstance(value, str) for value in values)
+
+
+@given(
+    st.lists(st.lists(TRICKY, max_size=4).map(", ".join), max_size=3).map(lambda rows: [f"{{{row}}}" for row in rows])
+)
+def test_what_is_read_by_counting_is_what_is_read_with_checks(rows: list[str]):
+    content, decoder = f"[{', '.join(rows)}]".encode(), msgspec.json.Decoder(list[Entry])
+    found = decode_counted(content, decoder, texts_of)
+    if found is not None:
+        assert decode_json(content, decoder, "{error}") == found
+    keys = [re.findall('"(image_id|score|bbox|area)" ?:', row) for row in rows]
+    if all(len(set(row)) == len(row) and "image_id" in row for row in keys) and "area" not in str(keys):
+        assert found is not None or b"null" in content or b"\\" in content
+
+
+@pytest.mark.parametrize(
+    ("content", "clear"),
+    [
+        ('{"images": [{"id": 1}], "annotations": [{"id": 1, "id": 2}]}', True),
+        ('{"images": [{"id": 1, "id": 2}], "annotations": []}', False),
+        ('{"images": [], "annotations": [], "images": [{"id": "1"}]}', False),
+        ('{"images": [{"id": NaN}], "annotations": []}', False),
+        ("[]", False),
+    ],
+)
+def test_only_the_large_field_may_have_a_key_twice(content: str, clear: bool):
+    assert is_clear_beside(content.encode(), "annotations") is clear
+
+
+@pytest.mark.parametrize("field", ["id", "area", "category_id", "counts"])
+def test_a_key_twice_in_an_annotation_is_refused(coco: dict, write_coco: Callable, field: str):
+    coco["annotations"][1] |= {"area": 4, "segmentation": {"size": [20, 30], "counts": "0" * 3}}
+    path = write_coco(coco)
+    content = path.read_text()
+    at = content.index(f'"{field}"', content.index('"annotations"'))
+    path.write_text(f'{content[:at]}"{field}": 1, {content[at:]}')
+    with pytest.raises(DataError, match=f'has the key "{field}" twice'):
+        load_dataset(str(path))

@@ -279,8 +279,14 @@ def add_metric(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _cross(word: str) -> str:
+    if word != "cross":
+        raise argparse.ArgumentTypeError(f"{word!r} is not 'cross'; without it, give --sweep after all file names")
+    return word
+
+
 def add_scoring(parser: argparse.ArgumentParser) -> None:
-    """--protocol, --metric, --label-map and --sweep."""
+    """--protocol, --metric, --label-map, --threshold and --sweep."""
     parser.add_argument("--protocol", default="standard", metavar="NAME", help="standard or paper (default: standard)")
     add_metric(parser)
     parser.add_argument(
@@ -288,6 +294,17 @@ def add_scoring(parser: argparse.ArgumentParser) -> None:
         metavar="MAP",
         help="exact, clip:<encoder>, or a JSON file of label to category (default: the dataset's)",
     )
-    parser.add_argument(
-        "--sweep", action="store_true", help="choose the score threshold with the largest box mF1 first (an oracle)"
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument(
+        "--threshold", type=float, metavar="T", help="score the predictions with at least this score (default: all)"
+    )
+    chosen.add_argument(
+        "--sweep",
+        type=_cross,
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="cross",
+        help="choose the score threshold with the largest box mF1: on the scored images themselves (an oracle), or "
+        "with `cross` for each fold of images on the other folds",
     )

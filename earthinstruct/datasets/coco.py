@@ -6,10 +6,11 @@ import hashlib
 import re
 import unicodedata
 from array import array
+from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -20,7 +21,7 @@ from earthinstruct.datasets.dataset import AnnotationMasks, Dataset, IgnoredObje
 from earthinstruct.datasets.ground_truth import TrueObject
 from earthinstruct.datasets.rules import Form, Rules
 from earthinstruct.errors import ContractError, DataError
-from earthinstruct.files import checked_json, decode_checked, read_bytes
+from earthinstruct.files import checked_json, decode_checked, decode_counted, is_clear_beside, read_bytes
 from earthinstruct.regions import (
     MOST_PIXELS,
     RLE,
@@ -30,6 +31,7 @@ from earthinstruct.regions import (
     StoredMasks,
     check_rle,
     decode_rles,
+    encode_outlines,
     encode_polygons,
     encode_runs,
 )
@@ -52,7 +54,7 @@ class _Category(msgspec.Struct):
     supercategory: str | None = None
 
 
-class _Annotation(msgspec.Struct):
+class _Annotation(msgspec.Struct, gc=False):
     image_id: ImageId
     category_id: int
     id: ImageId | None = None
@@ -61,6 +63,7 @@ class _Annotation(msgspec.Struct):
     iscrowd: _Flag = None
     ignore: _Flag = None
     difficult: _Flag = None
+    area: Any = None  # not used; nearly all files have it
 
 
 class _File(msgspec.Struct):
@@ -77,12 +80,23 @@ class _DecodedFile(_File):
 
 _DECODER = msgspec.json.Decoder(_File)
 _ANNOTATIONS_DECODER = msgspec.json.Decoder(list[_Annotation])
-_ANNOTATIONS_AT_ONCE = 2_000
+_ANNOTATIONS_AT_ONCE = 10_000
+_PLAIN_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)  # is inside the image folder
 _NO_PARENT = ("", "none")  # written by tools as supercategory of categories without one
 _LARGEST_ID = 2**63 - 1  # such annotation ids are stored as int64
 _UNMASKED = RLE(size=(1, 1), counts="1")  # the mask of an object without one, where others have masks
 _CVAT = 'CVAT writes "iscrowd": 1 for every mask. If each is one object, write "iscrowd": 0 in the file'
 _FLAGS: Mapping[str, bool] = {"0": False, "false": False, "1": True, "true": True}
+
+
+def _n_texts(entries: list[_Annotation]) -> int:
+    """The number of keys that hold a value, and of texts."""
+    n = 0
+    for name in _Annotation.__struct_fields__:
+        kinds = [type(getattr(entry, name)) for entry in entries]
+        n += len(kinds) - kinds.count(type(None)) + kinds.count(str)
+    masks = [entry.segmentation for entry in entries if type(entry.segmentation) is dict]
+    return n + sum(len(mask) + (type(mask.get("counts")) is str) for mask in masks)
 
 
 def read_coco(
@@ -175,6 +189,8 @@ def check_file_name(file_name: str, where: str) -> None:
     Raises:
         DataError: the name is empty or absolute, or has `..`, a drive, a backslash or an address.
     """
+    if _PLAIN_NAME.fullmatch(file_name):
+        return
     parts = PurePosixPath(file_name)
     if "\\" in file_name:
         right = file_name.replace("\\", "/")
@@ -328,7 +344,9 @@ class _Reader:
         self.path = path
         self._problem = f"{path} is not a COCO annotation file: {{error}}"
         self._objects = objects
-        self.content = content if objects else checked_json(content, self._problem)
+        # keys that are there twice are found by counting, batch by batch, or else by a slower look at the whole file
+        self._is_counted = not objects and is_clear_beside(content, "annotations")
+        self.content = content if objects or self._is_counted else checked_json(content, self._problem)
         self.file = file = self.decoded(self.content, _DECODER)
         for category in file.categories:
             category.name = renamed.get(category.name, category.name)
@@ -345,9 +363,15 @@ class _Reader:
 
     def entries(self, start: int) -> list[_Annotation]:
         """Decode a batch of annotations, starting at `start`."""
-        raw = self.file.annotations[start : start + _ANNOTATIONS_AT_ONCE]
+        raw = b"[" + b",".join(self.file.annotations[start : start + _ANNOTATIONS_AT_ONCE]) + b"]"
+        if self._is_counted:
+            counted = decode_counted(raw, _ANNOTATIONS_DECODER, _n_texts)
+            if counted is not None:
+                return counted
+            checked_json(self.content, self._problem)
+            self._is_counted = False
         try:
-            return self.decoded(b"[" + b",".join(raw) + b"]", _ANNOTATIONS_DECODER)
+            return self.decoded(raw, _ANNOTATIONS_DECODER)
         except DataError:
             self.decoded(
                 self.content, msgspec.json.Decoder(_DecodedFile)
@@ -382,7 +406,7 @@ class _Reader:
     def flags(self, entries: list[_Annotation], name: str, start: int) -> NDArray[np.bool_]:
         """A flag of a batch of entries: bool (n,)."""
         values = [getattr(entry, name) for entry in entries]
-        for i, value in enumerate(values):
+        for i, value in enumerate(values if str in set(map(type, values)) else ()):
             if isinstance(value, str):
                 if value.lower() not in _FLAGS:
                     raise self.error(f"{self.place(start + i, entries[i].id)} has {name} {value!r}; expected 0 or 1")
@@ -486,17 +510,16 @@ class _Reader:
         for start in range(0, len(self.file.annotations), _ANNOTATIONS_AT_ONCE):
             entries = self.entries(start)
             for i, entry in enumerate(entries, start):
+                if entry.image_id in image_index and entry.category_id in known_categories:
+                    continue
                 where = f"annotations[{i}]" + ("" if entry.id is None else f" (id {entry.id})")
                 if entry.image_id not in image_index:
                     given, known = (isinstance(one, str) for one in (entry.image_id, self.file.images[0].id))
                     kinds = ("this is a number, the ids there are text", "this is text, the ids there are numbers")
                     hint = f"; {kinds[given]}" if given != known else ""
                     raise self.error(f"{where} names image {entry.image_id!r}, which is not in 'images'{hint}")
-                if entry.category_id not in known_categories:
-                    ids = sorted(category.id for category in self.file.categories)
-                    raise self.error(
-                        f"{where} names category {entry.category_id}, which is not in 'categories' ({ids})"
-                    )
+                ids = sorted(category.id for category in self.file.categories)
+                raise self.error(f"{where} names category {entry.category_id}, which is not in 'categories' ({ids})")
             yield start, entries, [image_index[entry.image_id] for entry in entries]
 
     def masks(
@@ -508,24 +531,33 @@ class _Reader:
             A mask for each entry, `_UNMASKED` for those without a segmentation, and for entries with several polygons:
             index in `entries` -> mask of the first polygon.
         """
-        whole: list[RLE] = []
+        whole = [_UNMASKED] * len(entries)
         first: dict[int, RLE] = {}
+        outlines: defaultdict[tuple[int, int], list[int]] = defaultdict(list)  # objects of one polygon, by image size
         for i, (entry, index) in enumerate(zip(entries, image_index, strict=True)):
-            image = self.file.images[index]
-            where = self.place(start + i, entry.id)
-            if isinstance(entry.segmentation, dict):
-                whole.append(
-                    self.mask_of_rle(entry.segmentation, (image.height, image.width), where, bool(entry.iscrowd))
-                )
-            elif entry.segmentation and i not in problems:
-                whole.append(self.mask_of_polygons(entry.segmentation, image, where))
-                if len(entry.segmentation) > 1:
-                    first[i] = self.mask_of_polygons(entry.segmentation[:1], image, where)
-            else:
-                whole.append(_UNMASKED)
+            image, segmentation = self.file.images[index], entry.segmentation
+            size = image.height, image.width
+            if isinstance(segmentation, dict):
+                whole[i] = self.mask_of_rle(segmentation, size, start + i, entry)
+            elif segmentation and i not in problems:
+                if len(segmentation) == 1 and len(segmentation[0]) >= 6 and len(segmentation[0]) % 2 == 0:
+                    outlines[size].append(i)
+                    continue
+                where = self.place(start + i, entry.id)
+                whole[i] = self.mask_of_polygons(segmentation, image, where)
+                if len(segmentation) > 1:
+                    first[i] = self.mask_of_polygons(segmentation[:1], image, where)
+        for size, some in outlines.items():
+            polygons = [cast(list[list[float]], entries[i].segmentation)[0] for i in some]
+            for i, rle in zip(some, encode_outlines(polygons, size), strict=True):
+                whole[i] = rle
         return whole, first
 
-    def mask_of_rle(self, value: dict[str, Any], size: tuple[int, int], where: str, crowd: bool) -> RLE:
+    def mask_of_rle(self, value: dict[str, Any], size: tuple[int, int], number: int, entry: _Annotation) -> RLE:
+        counts, given = value.get("counts"), value.get("size")
+        if type(counts) is str and given == [*size] and all(type(side) is int for side in given):
+            return RLE(size=size, counts=counts)
+        where, crowd = self.place(number, entry.id), bool(entry.iscrowd)
         try:
             if isinstance(value.get("counts"), list):
                 rle = check_rle({**value, "counts": ""}, f"{where} segmentation")

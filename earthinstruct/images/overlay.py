@@ -51,7 +51,8 @@ def draw_overlay(
     draw = ImageDraw.Draw(picture)
     small = ImageFont.load_default(size=12)
     crowded = len(prediction) > 60
-    for label, (x, y, width, height) in zip(prediction.labels, prediction.boxes * (factor / step), strict=True):
+    boxes = np.zeros((0, 4)) if prediction.boxes is None else prediction.boxes * (factor / step)
+    for label, (x, y, width, height) in zip(prediction.labels, boxes, strict=True):
         last = (x + max(0, width - 1), y + max(0, height - 1))  # a box thinner than a pixel is drawn as a line
         draw.rectangle((x, y, *last), outline=colours[label], width=2)
         if not crowded:

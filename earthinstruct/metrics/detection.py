@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from earthinstruct.metrics import scores
 from earthinstruct.metrics.average_precision import InFileOrder
 from earthinstruct.metrics.inputs import Truth, lie_on_ignored
-from earthinstruct.metrics.matching import Geometry, Pairs, Rule, enlarges_greedy, find_pairs, match
+from earthinstruct.metrics.matching import Geometry, Pairs, Rule, enlarges_greedy, find_pairs, match, sizes_at
 from earthinstruct.metrics.outcomes import Outcomes
 from earthinstruct.metrics.protocols import Protocol
 from earthinstruct.metrics.summary import PRECISION_RECALL_F1, Summary
@@ -65,11 +65,24 @@ class Detection:
         """Tally the kept predictions: tp = matched predictions, fp = the others, fn = unmatched ground truths."""
         return self._tally(self.matched(kept), self.pairs.where(kept[self.pairs.prediction]), kept)
 
-    def totals_at_iou(self, threshold: float, kept: NDArray[np.bool_]) -> dict[str, NDArray[np.int64]]:
-        """Sum tp, fp, fn of the kept predictions at an IoU threshold of 0.5 or more."""
-        pairs = self.pairs.where(kept[self.pairs.prediction] & (self.pairs.iou >= threshold))
-        matched = match(pairs, self.protocol.rule, self.order)
-        return self._tally(matched, pairs, kept).totals
+    def totals_at_iou(
+        self, kept: NDArray[np.bool_], thresholds: NDArray[np.float64] = IOU_THRESHOLDS
+    ) -> dict[str, NDArray[np.int64]]:
+        """Sum tp, fp, fn of the kept predictions at increasing IoU thresholds of 0.5 or more: int64 (t, c)."""
+        category, n = self.truth.instances.category, self.truth.shape[1]
+
+        def matched(pairs: Pairs) -> NDArray[np.int64]:
+            return sizes_at(pairs, self.protocol.rule, self.order, thresholds, category, n)
+
+        pairs = self.pairs.where(kept[self.pairs.prediction])
+        tp, actual = matched(pairs), np.bincount(category, minlength=n)
+        alone = matched(self._of_others(pairs)) if self.on_ignored.any() else tp  # as in `_tally`
+        counted = self.predictions.category[kept & ~self.on_ignored & (self.predictions.category >= 0)]
+        return {
+            "tp": tp,
+            "fp": np.bincount(counted, minlength=n) - alone,
+            "fn": actual - tp,
+        }
 
     @property
     def ignored(self) -> NDArray[np.bool_]:
@@ -80,7 +93,7 @@ class Detection:
 
     def outcomes(self, rule: Rule) -> Outcomes | None:
         """The true positives as predictions are added one by one, best score first; None without scores."""
-        predictions, n_categories = self.predictions, self.truth.shape[1]
+        predictions = self.predictions
         if predictions.scores is None:
             return None
         best_first = np.argsort(-predictions.scores, kind="stable")
@@ -93,8 +106,8 @@ class Detection:
         if self.on_ignored.any():
             neither = ~matched & (self.on_ignored | enlarging(self._of_others(self.pairs)))
             category[neither] = -1
-        n_targets = np.bincount(self.truth.instances.category, minlength=n_categories)
-        return Outcomes(predictions.scores, category, matched, n_targets)
+        targets = count_per_image(self.truth.instances, *self.truth.shape)
+        return Outcomes(predictions.scores, category, matched, predictions.image.astype(np.int32), targets)
 
     def _of_others(self, pairs: Pairs) -> Pairs:
         return pairs.where(~self.on_ignored[pairs.prediction])
@@ -133,9 +146,8 @@ class DetectionChunk:
     def of(cls, detection: Detection, kept: NDArray[np.bool_]) -> DetectionChunk:
         """Collect the data; `kept`: bool (predictions,), predictions that reach the score threshold."""
         truth, predictions, cap = detection.truth, detection.predictions, detection.protocol.constant_score_ap
-        at_iou = [detection.totals_at_iou(threshold, kept) for threshold in IOU_THRESHOLDS]
         return cls(
-            {name: np.array([totals[name] for totals in at_iou]) for name in at_iou[0]},
+            detection.totals_at_iou(kept),
             detection.outcomes("maximum"),
             None
             if cap is None
@@ -174,7 +186,14 @@ def detection_scores(summary: Summary, geometry: Geometry, chunk: DetectionChunk
     return replace(found, f1_at_iou={f"{at:.2f}": mean for at, mean in zip(IOU_THRESHOLDS, means, strict=True)})
 
 
-def no_mask_scores(reason: str) -> GeometryScores:
-    """Mask scores, all undefined, for a set in which predictions or ground truth have no masks."""
+def undefined_scores(geometry: Geometry, reason: str) -> GeometryScores:
+    """Scores of boxes or masks, all undefined: without masks on either side, or of a method that only counts."""
     missing = Value(None, reason=reason)
-    return GeometryScores(missing, missing, missing, {}, {}, {}, ap_nc50=missing, miou=missing)
+    return GeometryScores(
+        *(missing, missing, missing),
+        *({}, {}, {}),
+        micro_f1=missing,
+        hallucinated=missing,
+        ap_nc50=missing,
+        miou=missing if geometry == "mask" else None,
+    )

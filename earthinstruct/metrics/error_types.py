@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.metrics.detection import Detection
-from earthinstruct.metrics.inputs import Predicted, Truth
-from earthinstruct.metrics.matching import Geometry, Pairs, Rule, find_pairs, match
+from earthinstruct.metrics.inputs import Predicted, ScoreThreshold, Truth, reaching
+from earthinstruct.metrics.matching import Geometry, Pairs, Rule, match, pairs_in_turn
 from earthinstruct.metrics.protocols import STANDARD, Protocol
 from earthinstruct.metrics.tally import Tally, count_per_image
 from earthinstruct.metrics.values import CountErrors, CountingErrors, DetectionErrors, ErrorCounts
-from earthinstruct.regions import Instances
+from earthinstruct.regions import Instances, MaskRuns
 
 # ordered by priority: if several verdicts apply, the first one is given
 PREDICTION_VERDICTS = ("correct", "duplicate", "classification", "localisation", "both", "background", "unscored")
@@ -58,7 +59,7 @@ def verdicts(
     protocol: Protocol = STANDARD,
     geometry: Geometry = "box",
     *,
-    threshold: float | None = None,
+    threshold: ScoreThreshold = None,
 ) -> Verdicts:
     """Give a verdict to each prediction and each ground truth.
 
@@ -93,80 +94,131 @@ def verdicts(
     Raises:
         ValueError: `geometry` is `mask`, and predictions or ground truth have no masks.
     """
-    return judge(Detection(truth, predicted.instances, protocol, geometry), predicted.reaching(threshold))
+    detection = Detection(truth, predicted.instances, protocol, geometry)
+    judged = _judge(detection, reaching(truth, predicted, threshold))
+    pairs = judged.correct
+    because_of = match(pairs, protocol.rule)
+    own = because_of[pairs.prediction] == pairs.target
+    iou = np.zeros(len(detection.predictions))
+    iou[pairs.prediction[own]] = pairs.iou[own]
+    prediction, target, overlap = judged.deciding
+    rank = np.empty(len(truth.instances), dtype=np.int64)
+    rank[_in_turn(truth.instances, np.arange(len(rank)), judged.best)] = np.arange(len(rank))
+    last = np.lexsort((-rank[target], overlap, prediction))  # the largest IoU comes last
+    because_of[prediction[last]], iou[prediction[last]] = target[last], overlap[last]
+    return Verdicts(judged.predictions, judged.targets, because_of, iou)
 
 
-def judge(detection: Detection, kept: NDArray[np.bool_]) -> Verdicts:
-    """`verdicts` of paired predictions; `kept`: bool (predictions,), those that reach the score threshold."""
-    predictions, targets = detection.predictions, detection.truth.instances
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """The verdicts, and the pairs that explain them.
+
+    Attributes:
+        predictions: as in `Verdicts`.
+        targets: as in `Verdicts`.
+        correct: the pairs of correct predictions and correct ground truths; every maximum matching of them covers all.
+        deciding: prediction, target and IoU of the pairs that give the verdict of a wrong prediction with the largest
+            IoU.
+        best: float64 (ground truths,), the largest IoU of each with any prediction that is not correct.
+    """
+
+    predictions: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    correct: Pairs
+    deciding: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+    best: NDArray[np.float64]
+
+
+def _judge(detection: Detection, kept: NDArray[np.bool_]) -> _Judged:
+    """Give the verdicts of paired predictions; `kept`: bool (predictions,), those that reach the score threshold."""
+    predictions, targets, on_ignored = detection.predictions, detection.truth.instances, detection.on_ignored
     pairs = detection.pairs.where(kept[detection.pairs.prediction])
-    on_ignored = detection.on_ignored
-    because_of = _paired(predictions, targets, pairs, detection.protocol.rule, on_ignored)
-    matched = because_of >= 0
+    matched, found = _matched(predictions, targets, pairs, detection.protocol.rule, on_ignored)
     scored = kept & (predictions.category >= 0) & ~on_ignored
     verdict = np.where(matched, _CORRECT, np.where(scored, _BACKGROUND, _UNSCORED))
-    of_target = np.full(len(targets), _MISSED)
-    of_target[because_of[matched]] = _CORRECT
+    of_target = np.where(found, _CORRECT, _MISSED)
 
     # unmatched, with an object of their category at IoU >= 0.5
     again = pairs.where(~(matched | on_ignored)[pairs.prediction])
     verdict[again.prediction] = _DUPLICATE
-    rest = np.flatnonzero(verdict == _BACKGROUND)
-    near = find_pairs(predictions.take(rest), targets, detection.geometry, iou_threshold=BACKGROUND_IOU, agnostic=True)
-    prediction = np.concatenate([again.prediction, rest[near.prediction]])
-    target, overlap = np.concatenate([again.target, near.target]), np.concatenate([again.iou, near.iou])
-    same = predictions.category[prediction] == targets.category[target]
-    code = np.where(
-        overlap >= FOREGROUND_IOU,
-        np.where(same, _DUPLICATE, _CLASSIFICATION),
-        np.where(same, _LOCALISATION, _BOTH),
+    near = pairs_in_turn(
+        predictions,
+        targets,
+        detection.geometry,
+        iou_threshold=BACKGROUND_IOU,
+        agnostic=True,
+        among=verdict == _BACKGROUND,
     )
-    np.minimum.at(verdict, prediction, code)
-    decides = code == verdict[prediction]
-    for cause, effect in ((_CLASSIFICATION, _MISCLASSIFIED), (_LOCALISATION, _MISLOCATED)):
-        explained = target[decides & (code == cause)]
-        of_target[explained] = np.minimum(of_target[explained], effect)
+    best, deciding = np.zeros(len(targets)), []
+    for prediction, target, overlap in chain([(again.prediction, again.target, again.iou)], near):
+        same = predictions.category[prediction] == targets.category[target]
+        code = np.where(
+            overlap >= FOREGROUND_IOU,
+            np.where(same, _DUPLICATE, _CLASSIFICATION),
+            np.where(same, _LOCALISATION, _BOTH),
+        )
+        np.minimum.at(verdict, prediction, code)
+        np.maximum.at(best, target, overlap)
+        decides = code == verdict[prediction]
+        for cause, effect in ((_CLASSIFICATION, _MISCLASSIFIED), (_LOCALISATION, _MISLOCATED)):
+            explained = target[decides & (code == cause)]
+            of_target[explained] = np.minimum(of_target[explained], effect)
+        largest = np.zeros(len(predictions))
+        np.maximum.at(largest, prediction[decides], overlap[decides])
+        decides &= overlap == largest[prediction]
+        deciding.append((prediction[decides], target[decides], overlap[decides]))
+    correct = pairs.where(matched[pairs.prediction] & found[pairs.target])
+    whole = tuple(np.concatenate(column) for column in zip(*deciding, strict=True))
+    return _Judged(verdict, of_target, correct, whole, best)  # type: ignore[arg-type]
 
-    iou = np.zeros(len(predictions))
-    own = because_of[pairs.prediction] == pairs.target
-    iou[pairs.prediction[own]] = pairs.iou[own]
-    rank = np.empty(len(targets), dtype=np.int64)
-    rank[_in_turn(targets, target, overlap)] = np.arange(len(targets))
-    last = np.lexsort((-rank[target[decides]], overlap[decides], prediction[decides]))  # the largest IoU comes last
-    because_of[prediction[decides][last]] = target[decides][last]
-    iou[prediction[decides][last]] = overlap[decides][last]
-    return Verdicts(verdict, of_target, because_of, iou)
 
-
-def _paired(
+def _matched(
     predictions: Instances, targets: Instances, pairs: Pairs, rule: Rule, on_ignored: NDArray[np.bool_]
-) -> NDArray[np.int64]:
-    """The matched ground truth of each prediction, or -1; unique for `maximum` (see `verdicts`)."""
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which predictions and which ground truths are matched; unique for `maximum` (see `verdicts`)."""
+    found = np.zeros(len(targets), dtype=bool)
     if rule != "maximum":
-        return match(pairs, rule)
+        matched = match(pairs, rule)
+        found[matched[matched >= 0]] = True
+        return matched >= 0, found
     turned = Pairs(pairs.target, pairs.prediction, pairs.iou, pairs.n_targets, pairs.n_predictions)
-    turn = _in_turn(predictions, pairs.prediction, pairs.iou)
-    turn = turn[np.argsort(on_ignored[turn], kind="stable")]  # those on ignored objects last, as they are never wrong
-    of_predictions = match(pairs, "maximum", turn) >= 0
-    of_targets = match(turned, "maximum", _in_turn(targets, pairs.target, pairs.iou)) >= 0
-    return match(pairs.where(of_predictions[pairs.prediction] & of_targets[pairs.target]), "maximum")
+    several = np.logical_or(*pairs.several)  # where the order decides
+    sides = []
+    for instances, side in ((predictions, pairs), (targets, turned)):
+        best = np.zeros(len(instances))
+        np.maximum.at(best, side.prediction, side.iou)
+        sides.append(_in_turn(instances, np.unique(side.prediction[several]), best))
+    turn = sides[0][np.argsort(on_ignored[sides[0]], kind="stable")]  # last, as they are never wrong
+    return match(pairs, "maximum", turn) >= 0, match(turned, "maximum", sides[1]) >= 0
 
 
-def _in_turn(instances: Instances, paired: NDArray[np.int64], iou: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Order the instances by score, best IoU, box and mask, so that the order does not depend on file order."""
-    best = np.zeros(len(instances))
-    np.maximum.at(best, paired, iou)
-    keys = [*instances.boxes.T[::-1], -best]
-    if instances.masks is not None:
-        # hash each mask by a sum over its runs; equal masks get equal hashes
-        masks = instances.masks
-        run = masks.starts.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        run ^= masks.ends.astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
-        total = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(run)])
-        keys.insert(0, total[masks.offsets[1:]] - total[masks.offsets[:-1]])
+def _in_turn(instances: Instances, some: NDArray[np.int64], best: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Order some instances by score, best IoU, box and mask, so that the order does not depend on file order.
+
+    Args:
+        instances: n instances.
+        some: the indices to order, increasing.
+        best: float64 (n,), the best IoU of each instance.
+    """
+    keys = [*instances.boxes[some].T[::-1], -best[some]]
     if instances.scores is not None:
-        keys.append(-instances.scores)
-    return np.lexsort(keys)
+        keys.append(-instances.scores[some])
+    order = np.lexsort(keys)
+    equal = np.all([key[order[1:]] == key[order[:-1]] for key in keys], axis=0)
+    if instances.masks is not None and equal.any():
+        tied = order[np.append(equal, False) | np.append(False, equal)]
+        hashes = np.zeros(len(some), dtype=np.uint64)
+        hashes[tied] = _hashed(instances.masks.take(some[tied]))
+        order = np.lexsort([hashes, *keys])
+    return some[order]
+
+
+def _hashed(masks: MaskRuns) -> NDArray[np.uint64]:
+    """A hash of each mask: a sum over its runs, equal for equal masks."""
+    run = masks.starts.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    run ^= masks.ends.astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
+    total: NDArray[np.uint64] = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(run)])
+    return total[masks.offsets[1:]] - total[masks.offsets[:-1]]
 
 
 def tally_errors(detection: Detection, kept: NDArray[np.bool_]) -> Tally:
@@ -174,7 +226,7 @@ def tally_errors(detection: Detection, kept: NDArray[np.bool_]) -> Tally:
 
     Predictions count in the predicted category, ground truths in their own.
     """
-    truth, judged = detection.truth, judge(detection, kept)
+    truth, judged = detection.truth, _judge(detection, kept)
     columns = {}
     for code, name in enumerate(PREDICTION_VERDICTS[:_UNSCORED]):
         columns[name] = count_per_image(detection.predictions, *truth.shape, judged.predictions == code)

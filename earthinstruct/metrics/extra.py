@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.metrics.inputs import Predicted, Truth
-from earthinstruct.metrics.intervals import NO_INTERVAL
+from earthinstruct.metrics.intervals import NO_INTERVAL, NOT_COMPUTED
 from earthinstruct.metrics.scores import Columns
-from earthinstruct.metrics.summary import Summary, value_of
+from earthinstruct.metrics.summary import Intervals, Summary, value_of
 from earthinstruct.metrics.tally import Tally, count_per_image
 from earthinstruct.metrics.values import ExtraScores, Value
 from earthinstruct.registry import PluginError, load_class
@@ -134,19 +134,21 @@ class ExtraMetric:
         function, over = partial(self.score, tally.categories), summary.has_truth
         values = function(tally.totals)
         bounded = unit is None and bool(((values >= 0) & (values <= 1))[over].all())
-        intervals = summary.intervals({self.name: function}, f"extra.{self.name}", over, bounded=bounded)[self.name]
+        intervals = summary.intervals({self.name: function}, f"extra.{self.name}", over, bounded=bounded)
+        known = intervals.get(self.name, Intervals(None, [None] * len(over)))
         no_interval = NO_INTERVAL if bounded else f"{NO_INTERVAL}, or all images give the same"
+        no_interval = no_interval if intervals else NOT_COMPUTED
         groups = {group: mean[self.name] for group, mean in summary.group_means({self.name: values}, over).items()}
         per_category = {
             name: value_of(
                 float(values[c]) if over[c] else None,
-                intervals.per_category[c],
+                known.per_category[c],
                 undefined="no ground truth",
                 no_interval=no_interval,
             )
             for c, name in enumerate(tally.categories)
         }
-        return ExtraScores(value_of(groups["all"], intervals.mean, no_interval=no_interval), per_category, groups, unit)
+        return ExtraScores(value_of(groups["all"], known.mean, no_interval=no_interval), per_category, groups, unit)
 
     def score(self, categories: tuple[str, ...], sums: Columns) -> NDArray[np.float64]:
         """The score of each category from the sums of the tally: (..., c), finite where objects exist.

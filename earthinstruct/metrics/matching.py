@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from array import array
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.regions import Instances, intersections
+from earthinstruct.regions import Instances, intersections, spans
 
 Geometry = Literal["box", "mask"]
 Rule = Literal["maximum", "greedy", "coco"]
 
-_PAIRS_AT_ONCE = 2_000_000
+_CANDIDATES_AT_ONCE = 200_000
+_LARGE_CELL = 64  # targets; below, all of them are closer together than groups would be
+_OCTAVES = 32  # of width, in pixels; the first holds all below 1
+_ROUNDING = 1e-12  # of a coordinate; sums of two are rounded to 2e-16 of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +46,14 @@ class Pairs:
         """Select the pairs where `kept` is true."""
         return Pairs(self.prediction[kept], self.target[kept], self.iou[kept], self.n_predictions, self.n_targets)
 
+    @cached_property
+    def several(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Two bool (pairs,): whether the prediction has other pairs, and whether the ground truth has."""
+        return (
+            np.bincount(self.prediction, minlength=self.n_predictions)[self.prediction] > 1,
+            np.bincount(self.target, minlength=self.n_targets)[self.target] > 1,
+        )
+
 
 def find_pairs(
     predictions: Instances,
@@ -58,13 +74,49 @@ def find_pairs(
         iou_threshold: in (0, 1].
         agnostic: ignore categories.
     """
-    found = [
-        _overlapping(predictions, targets, geometry, iou_threshold, prediction, target)
-        for prediction, target in _candidates(*_cells(predictions, targets, agnostic))
-    ]
+    found = list(pairs_in_turn(predictions, targets, geometry, iou_threshold=iou_threshold, agnostic=agnostic))
     empty = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))
     prediction, target, iou = (np.concatenate(column) for column in zip(empty, *found, strict=True))
     return Pairs(prediction, target, iou, len(predictions), len(targets))
+
+
+def pairs_in_turn(
+    predictions: Instances,
+    targets: Instances,
+    geometry: Geometry,
+    *,
+    iou_threshold: float,
+    agnostic: bool,
+    among: NDArray[np.bool_] | None = None,
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
+    """`find_pairs`, some predictions at a time, each with all its pairs: yields prediction, target, IoU.
+
+    `among`: bool (predictions,), the predictions to pair; None: all.
+    """
+    cells = _cells(predictions, targets, agnostic)
+    if among is not None:
+        cells = np.where(among, cells[0], -1), cells[1]
+    if geometry == "box":
+        for prediction, target in _overlapping_boxes(*cells, predictions.boxes, targets.boxes):
+            iou = box_iou(predictions.boxes[prediction], targets.boxes[target])
+            kept = iou >= iou_threshold
+            yield prediction[kept], target[kept], iou[kept]
+        return
+    if predictions.masks is None or targets.masks is None:
+        raise ValueError("mask pairs need masks on both sides")
+    for prediction, target in _overlapping_boxes(*cells, predictions.masks.boxes, targets.masks.boxes):
+        # upper bound of the intersection: that of the bounding boxes, and the area of the smaller mask
+        area_p, area_t = predictions.masks.areas[prediction], targets.masks.areas[target]
+        shared = np.minimum(
+            box_intersection(predictions.masks.boxes[prediction], targets.masks.boxes[target]),
+            np.minimum(area_p, area_t),
+        )
+        possible = shared >= iou_threshold * (area_p + area_t - shared)
+        prediction, target = prediction[possible], target[possible]
+        shared_pixels = intersections(predictions.masks, targets.masks, prediction, target)
+        iou = shared_pixels / (area_p[possible] + area_t[possible] - shared_pixels)
+        kept = iou >= iou_threshold
+        yield prediction[kept], target[kept], iou[kept]
 
 
 def _cells(predictions: Instances, targets: Instances, agnostic: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -78,53 +130,49 @@ def _cells(predictions: Instances, targets: Instances, agnostic: bool) -> tuple[
     return of_predictions, of_targets
 
 
-def _candidates(
-    of_predictions: NDArray[np.int64], of_targets: NDArray[np.int64]
-) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """List every (prediction, target) of equal cell, in groups of bounded size to bound the memory."""
-    by_cell = np.argsort(of_targets, kind="stable")
-    ordered = of_targets[by_cell]
-    # the targets of a prediction's cell lie side by side in `by_cell`, from `low` on
-    low = np.searchsorted(ordered, of_predictions, side="left")
-    count = np.searchsorted(ordered, of_predictions, side="right") - low
-    paired = np.flatnonzero(count)
-    group = np.cumsum(count[paired]) // _PAIRS_AT_ONCE
-    groups = []
-    for some in np.split(paired, np.flatnonzero(np.diff(group)) + 1):
-        repeated = count[some]
-        first = np.cumsum(repeated) - repeated
-        target = by_cell[np.repeat(low[some] - first, repeated) + np.arange(repeated.sum())]
-        groups.append((np.repeat(some, repeated), target))
-    return groups
+def _overlapping_boxes(
+    of_predictions: NDArray[np.int64],
+    of_targets: NDArray[np.int64],
+    prediction_boxes: NDArray[np.float64],
+    target_boxes: NDArray[np.float64],
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Find every (prediction, target) of equal cell whose boxes overlap; `of_...` are the cells.
 
+    Yields some predictions at a time, in order and each with all its targets, to bound the memory. The targets of a
+    cell are sorted by x, so that those that overlap a prediction in x lie close together. Targets of large cells are
+    first grouped by width: otherwise one wide target would lengthen the search among all others.
+    """
+    cells, cell, size = np.unique(of_targets, return_inverse=True, return_counts=True)
+    octave = np.where(size[cell] > _LARGE_CELL, np.clip(np.frexp(target_boxes[:, 2])[1], 0, _OCTAVES - 1), 0)
+    groups, group = np.unique(cell * _OCTAVES + octave, return_inverse=True)
+    widest = np.zeros(len(groups))
+    np.maximum.at(widest, group, target_boxes[:, 2])
 
-def _overlapping(
-    predictions: Instances,
-    targets: Instances,
-    geometry: Geometry,
-    iou_threshold: float,
-    prediction: NDArray[np.int64],
-    target: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Keep the candidate pairs that reach the IoU threshold: prediction, target, IoU."""
-    if geometry == "box":
-        iou = box_iou(predictions.boxes[prediction], targets.boxes[target])
-    else:
-        if predictions.masks is None or targets.masks is None:
-            raise ValueError("mask pairs need masks on both sides")
-        # upper bound of the intersection: that of the bounding boxes, and the area of the smaller mask
-        area_p, area_t = predictions.masks.areas[prediction], targets.masks.areas[target]
-        shared = np.minimum(
-            box_intersection(predictions.masks.boxes[prediction], targets.masks.boxes[target]),
-            np.minimum(area_p, area_t),
-        )
-        possible = shared >= iou_threshold * (area_p + area_t - shared)
-        possible &= shared > 0
-        prediction, target = prediction[possible], target[possible]
-        shared_pixels = intersections(predictions.masks, targets.masks, prediction, target)
-        iou = shared_pixels / (area_p[possible] + area_t[possible] - shared_pixels)
-    kept = iou >= iou_threshold
-    return prediction[kept], target[kept], iou[kept]
+    # every prediction asks each group of its cell for the targets from `low` to `high`
+    place = np.minimum(np.searchsorted(cells, of_predictions), max(len(cells) - 1, 0))
+    known = np.flatnonzero(cells[place] == of_predictions) if len(cells) else np.zeros(0, dtype=np.int64)
+    first = np.searchsorted(groups, place[known] * _OCTAVES)
+    n_groups = np.searchsorted(groups, (place[known] + 1) * _OCTAVES) - first
+    asking, asked = np.repeat(known, n_groups), spans(first, n_groups)
+    (left, top), (right, bottom) = prediction_boxes[asking, :2].T, _far_ends(prediction_boxes)[asking].T
+    xs = np.sort(target_boxes[:, 0])
+    by_x = np.lexsort((target_boxes[:, 0], group))
+    keys = group[by_x] * (len(xs) + 1) + np.searchsorted(xs, target_boxes[by_x, 0])
+    reach = left - widest[asked]
+    reach -= _ROUNDING * (np.abs(left) + widest[asked])
+    low = np.searchsorted(keys, asked * (len(xs) + 1) + np.searchsorted(xs, reach))
+    high = np.searchsorted(keys, asked * (len(xs) + 1) + np.searchsorted(xs, right))
+    count = np.maximum(high - low, 0)
+
+    ends = _far_ends(target_boxes)[by_x]
+    sides = ((ends[:, 1].copy(), top), (-target_boxes[by_x, 1], -bottom), (ends[:, 0].copy(), left))
+    piece = (np.cumsum(np.bincount(asking, count)) // _CANDIDATES_AT_ONCE)[asking]
+    for some in np.split(np.arange(len(asking)), np.flatnonzero(np.diff(piece)) + 1):
+        query, target = np.repeat(some, count[some]), spans(low[some], count[some])
+        for side, limit in sides:  # the first leaves half of them, and the last few
+            overlap = side[target] > limit[query]
+            query, target = query[overlap], target[overlap]
+        yield asking[query], by_x[target]
 
 
 def lie_on(
@@ -141,7 +189,9 @@ def lie_on(
         crowd: bool (m,), regions that are crowds.
     """
     found = np.zeros(len(predictions), dtype=bool)
-    for prediction, region in _candidates(*_cells(predictions, regions, agnostic=False)):
+    sides = (predictions, regions)
+    boxes = [side.boxes if geometry == "box" or side.masks is None else side.masks.boxes for side in sides]
+    for prediction, region in _overlapping_boxes(*_cells(predictions, regions, agnostic=False), *boxes):
         shared, areas = _shared(predictions, regions, geometry, prediction, region)
         whole = np.where(crowd[region], areas[0], areas[0] + areas[1] - shared)
         found[prediction[(shared > 0) & (shared >= 0.5 * whole)]] = True
@@ -169,6 +219,11 @@ def box_intersection(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[
     return area
 
 
+def _far_ends(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The right and the bottom ends of boxes (n, 4), xywh -> (n, 2)."""
+    return boxes[:, :2] + boxes[:, 2:]
+
+
 def box_iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """IoU of box pairs: float64 (n, 4) and (n, 4), xywh -> (n,) in [0, 1]; 0 if both boxes have no area.
 
@@ -192,7 +247,8 @@ def match(pairs: Pairs, rule: Rule, order: NDArray[np.int64] | None = None) -> N
     Args:
         pairs: the pairs to choose from.
         rule: `maximum`, `greedy` or `coco`.
-        order: int64 (n_predictions,), the order in which predictions are taken; None: by index.
+        order: int64, the order in which predictions are taken; None: by index. Predictions that are alone with their
+            ground truth may be left out.
 
     Returns:
         int64 (n_predictions,): the index of the matched ground truth, or -1.
@@ -210,6 +266,48 @@ def match(pairs: Pairs, rule: Rule, order: NDArray[np.int64] | None = None) -> N
     for target, prediction in resolve(_options(pairs, star < 0, keys)).items():
         matched[prediction] = target
     return matched
+
+
+def sizes_at(
+    pairs: Pairs,
+    rule: Rule,
+    order: NDArray[np.int64] | None,
+    thresholds: NDArray[np.float64],
+    group: NDArray[np.int64],
+    n_groups: int,
+) -> NDArray[np.int64]:
+    """Count the pairs that `match` chooses among those that reach each of t increasing IoU thresholds.
+
+    Args:
+        pairs: the pairs to choose from.
+        rule: as in `match`.
+        order: as in `match`.
+        thresholds: float64 (t,).
+        group: int64 (n_targets,), in which of `n_groups` groups the pairs of each ground truth are counted.
+        n_groups: number of groups.
+
+    Returns:
+        int64 (t, n_groups).
+    """
+    star = _stars(pairs)
+    # fewer pairs leave a star a star: one of its pairs is chosen as long as its best one is there
+    chosen = star >= 0
+    best, of_star = (
+        np.zeros(pairs.n_targets + pairs.n_predictions),
+        np.zeros(pairs.n_targets + pairs.n_predictions, int),
+    )
+    np.maximum.at(best, star[chosen], pairs.iou[chosen])
+    of_star[star[chosen]] = group[pairs.target[chosen]]
+    stars = np.flatnonzero(best)
+    reached = np.searchsorted(thresholds, best[stars], side="right")  # number of thresholds
+    shape = (len(thresholds) + 1, n_groups)
+    histogram = np.bincount(reached * n_groups + of_star[stars], minlength=shape[0] * n_groups).reshape(shape)
+    sizes: NDArray[np.int64] = np.cumsum(histogram[::-1], axis=0)[-2::-1]
+    rest = pairs.where(~chosen)
+    for size, threshold in zip(sizes, thresholds, strict=True):
+        matched = match(rest.where(rest.iou >= threshold), rule, order)
+        size += np.bincount(group[matched[matched >= 0]], minlength=n_groups)
+    return sizes
 
 
 def enlarges_greedy(pairs: Pairs, entering: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -240,7 +338,7 @@ def _rank(order: NDArray[np.int64] | None, n: int) -> NDArray[np.int64]:
     """The place of each prediction in the order."""
     rank = np.arange(n)
     if order is not None:
-        rank[order] = np.arange(n)
+        rank[order] = np.arange(len(order))
     return rank
 
 
@@ -251,13 +349,9 @@ def _stars(pairs: Pairs) -> NDArray[np.int64]:
     prediction whose ground truths pair with nothing else. Only one of its pairs can be matched, so every rule takes the
     first one by its sort keys. Only the other pairs need a search.
     """
-    several = [
-        np.bincount(index, minlength=n)[index] > 1
-        for index, n in ((pairs.prediction, pairs.n_predictions), (pairs.target, pairs.n_targets))
-    ]
     tied_target, tied_prediction = np.zeros(pairs.n_targets, dtype=bool), np.zeros(pairs.n_predictions, dtype=bool)
-    tied_target[pairs.target[several[0]]] = True  # one of its predictions has another ground truth
-    tied_prediction[pairs.prediction[several[1]]] = True
+    tied_target[pairs.target[pairs.several[0]]] = True  # one of its predictions has another ground truth
+    tied_prediction[pairs.prediction[pairs.several[1]]] = True
     around_prediction = np.where(tied_prediction[pairs.prediction], -1, pairs.n_targets + pairs.prediction)
     return np.where(tied_target[pairs.target], around_prediction, pairs.target)
 
@@ -270,17 +364,19 @@ def _first_of_each(star: NDArray[np.int64], keys: tuple[NDArray[Any], ...]) -> N
     return first
 
 
-def _options(pairs: Pairs, chosen: NDArray[np.bool_], keys: tuple[NDArray[Any], ...]) -> dict[int, list[int]]:
+def _options(pairs: Pairs, chosen: NDArray[np.bool_], keys: tuple[NDArray[Any], ...]) -> Mapping[int, array[int]]:
     """Prediction -> its ground truths among the `chosen` pairs, both sorted by the keys (the last is the primary)."""
     pair = np.flatnonzero(chosen)
     pair = pair[np.lexsort([key[pair] for key in keys])]
-    options: dict[int, list[int]] = {}
-    for prediction, target in zip(pairs.prediction[pair].tolist(), pairs.target[pair].tolist(), strict=True):
-        options.setdefault(prediction, []).append(target)
-    return options
+    prediction, targets = pairs.prediction[pair], array("q", pairs.target[pair].tobytes())
+    bounds = [*np.flatnonzero(np.diff(prediction, prepend=-1)).tolist(), len(pair)]
+    return {
+        number: targets[low:high]
+        for number, (low, high) in zip(prediction[bounds[:-1]].tolist(), pairwise(bounds), strict=True)
+    }
 
 
-def _take_best(options: dict[int, list[int]]) -> dict[int, int]:
+def _take_best(options: Mapping[int, array[int]]) -> dict[int, int]:
     """Ground truth -> prediction. Each prediction in turn takes the first of its options that is free."""
     taken: dict[int, int] = {}
     for prediction, targets in options.items():
@@ -290,7 +386,7 @@ def _take_best(options: dict[int, list[int]]) -> dict[int, int]:
     return taken
 
 
-def _displace(options: dict[int, list[int]]) -> list[int]:
+def _displace(options: Mapping[int, array[int]]) -> list[int]:
     """The predictions whose entry leads to one more taken ground truth (deferred acceptance).
 
     Of the predictions that ask for a ground truth, the one of smallest index gets it. A prediction that loses its
@@ -312,29 +408,32 @@ def _displace(options: dict[int, list[int]]) -> list[int]:
     return larger
 
 
-def _augment(options: dict[int, list[int]]) -> dict[int, int]:
+def _augment(options: Mapping[int, array[int]]) -> dict[int, int]:
     """Ground truth -> prediction: a maximum matching by augmenting paths (Kuhn), each prediction in turn.
 
     Searches breadth-first without recursion, because a path may be longer than Python's recursion limit.
     """
     holder: dict[int, int] = {}
+    dead_ends: set[int] = set()  # ground truths from which a search found no free one: no later search can
     for start in options:
         # ground truth -> (the prediction that asks for it, the ground truth that this prediction holds)
         came_from: dict[int, tuple[int, int | None]] = {}
-        front: list[tuple[int, int | None]] = [(start, None)]
-        while front:
-            prediction, own = front.pop(0)
+        free: int | None = None
+        front: deque[tuple[int, int | None]] = deque([(start, None)])
+        while front and free is None:
+            prediction, own = front.popleft()
             for target in options[prediction]:
-                if target in came_from:
+                if target in came_from or target in dead_ends:
                     continue
                 came_from[target] = (prediction, own)
-                if target not in holder:  # free: walk the path back, and give each prediction what it asked for
-                    at: int | None = target
-                    while at is not None:
-                        prediction, previous = came_from[at]
-                        holder[at] = prediction
-                        at = previous
-                    front = []
+                if target not in holder:
+                    free = target
                     break
                 front.append((holder[target], target))
+        if free is None:
+            dead_ends.update(came_from)
+        while free is not None:  # walk the path back, and give each prediction what it asked for
+            prediction, previous = came_from[free]
+            holder[free] = prediction
+            free = previous
     return holder

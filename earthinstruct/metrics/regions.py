@@ -7,70 +7,36 @@ from numpy.typing import NDArray
 
 from earthinstruct.metrics.inputs import Truth
 from earthinstruct.metrics.tally import Tally, count_per_image
-from earthinstruct.regions import Instances
+from earthinstruct.regions import Instances, union_overlaps
 
-_IMAGES_AT_ONCE = 100
+_RUNS_AT_ONCE = 25_000
 
 
-def tally_regions(truth: Truth, predictions: Instances) -> Tally:
+def tally_regions(truth: Truth, predictions: Instances, kept: NDArray[np.bool_]) -> Tally:
     """Count the pixels in the intersection and in the union of the united masks, for mIoU.
 
     Both sides have masks of the same sizes. The column `targets` counts the ground truths, because means are
-    over the categories that have ground truth.
+    over the categories that have ground truth. `kept`: bool (predictions,), which predictions count.
     """
     shape, targets = truth.shape, truth.instances
-    columns = {name: np.zeros(shape, dtype=np.int64) for name in ("intersection", "union")}
-    by_image = [(instances, np.argsort(instances.image, kind="stable")) for instances in (predictions, targets)]
-    for first in range(0, shape[0], _IMAGES_AT_ONCE):
-        last = min(first + _IMAGES_AT_ONCE, shape[0])
-        sides = []
-        for instances, order in by_image:
-            low, high = np.searchsorted(instances.image, (first, last), sorter=order)
-            sides.append(_edges(instances.take(order[low:high]), first, shape[1]))
-        for name, pixels in zip(columns, _pixels(sides, (last - first) * shape[1]), strict=True):
-            columns[name][first:last] = pixels.reshape(last - first, shape[1])
-    return Tally(truth.images, truth.categories, {**columns, "targets": count_per_image(targets, *shape)})
-
-
-_Edges = tuple[NDArray[np.int64], NDArray[np.int64]]
-
-
-def _edges(instances: Instances, first_image: int, n_categories: int) -> _Edges:
-    """The edges of all runs, first the starts, then the ends: cell (image and category) and pixel position."""
-    masks = instances.masks
-    if masks is None:
+    if predictions.masks is None or targets.masks is None:
         raise ValueError("regions need masks")
-    owner = masks.owners
-    counted = instances.category[owner] >= 0
-    owner = owner[counted]
-    cell = (instances.image[owner] - first_image) * n_categories + instances.category[owner]
-    return np.tile(cell, 2), np.concatenate([masks.starts[counted], masks.ends[counted]])
-
-
-def _pixels(sides: list[_Edges], n_cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pixels of each cell in the intersection and in the union of both sides (predictions, targets).
-
-    A sweep over the sorted edges keeps the depth of each side: how many of its masks cover the pixels up to the next
-    edge. No mask is drawn.
-    """
-    span = 1 + max(int(position.max(initial=0)) for _, position in sides)
-    # pack each edge into one number for a single sort: cell, position, then two bits: side, and start (1) or end (0)
-    edges = np.sort(
-        np.concatenate(
-            [
-                ((cell * span + position) << 2) + (side << 1) + np.repeat(np.array([1, 0]), len(cell) // 2)
-                for side, (cell, position) in enumerate(sides)
-            ]
+    category = np.concatenate([predictions.category, targets.category])
+    cell = np.concatenate([predictions.image, targets.image]) * shape[1] + category
+    runs = np.concatenate([np.diff(masks.offsets) for masks in (predictions.masks, targets.masks)])
+    there = (category >= 0) & (runs > 0)
+    there[: len(kept)] &= kept
+    by_cell = np.flatnonzero(there)
+    by_cell = by_cell[np.argsort(cell[by_cell], kind="stable")]
+    # whole cells together, of few runs
+    new = np.flatnonzero(np.diff(cell[by_cell], prepend=-1))
+    group = np.cumsum(runs[by_cell])[new] // _RUNS_AT_ONCE
+    shared, united = np.zeros((2, shape[0] * shape[1]), dtype=np.int64)
+    for some in np.split(by_cell, new[1:][np.diff(group) > 0]):
+        a, b = some[some < len(kept)], some[some >= len(kept)]
+        cells, shared_here, united_here = union_overlaps(
+            predictions.masks.take(a), targets.masks.take(b - len(kept)), cell[a], cell[b]
         )
-    )
-    cell, position = np.divmod(edges >> 2, span)
-    step = ((edges & 1) << 1) - 1
-    of_targets = edges & 2 != 0
-    # a side covers pixels where its depth is above 0; every run ends in its cell, so the depth is 0 between two cells
-    covered = [np.cumsum(np.where(of_targets == which, step, 0)) > 0 for which in (False, True)]
-    length = np.append(np.diff(position), 0)  # pixels up to the next edge
-
-    def total(inside: NDArray[np.bool_]) -> NDArray[np.int64]:
-        return np.bincount(cell[inside], weights=length[inside], minlength=n_cells).astype(np.int64)
-
-    return total(covered[0] & covered[1]), total(covered[0] | covered[1])
+        shared[cells], united[cells] = shared_here, united_here
+    columns = {"intersection": shared.reshape(shape), "union": united.reshape(shape)}
+    return Tally(truth.images, truth.categories, {**columns, "targets": count_per_image(targets, *shape)})

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 Columns = Mapping[str, NDArray[np.int64]] | Mapping[str, NDArray[np.float64]]
 Score = Callable[[Columns], NDArray[np.float64]]  # from sums (..., c) to the score of each category, (..., c)
-
 RECALL_POINTS = 101
 
 
@@ -40,6 +39,33 @@ def f1(columns: Columns) -> NDArray[np.float64]:
     """
     twice = 2.0 * columns["tp"]
     return _ratio(twice, twice + columns["fp"] + columns["fn"])
+
+
+def hallucinated(columns: Columns) -> NDArray[np.float64]:
+    """The share of the predictions that are in categories without ground truth, from pooled sums (see `pooled`).
+
+    >>> one = {"tp": np.array([[3, 0]]), "fp": np.array([[0, 100]]), "fn": np.array([[0, 0]])}
+    >>> over_all = pooled(one, np.array([0, 1]), np.array([True, False]))
+    >>> hallucinated(over_all).round(4).tolist(), f1(over_all).round(4).tolist()  # 100 / 103, 6 / 106
+    ([[0.9709]], [[0.0566]])
+    """
+    return _ratio(columns["absent"], columns["tp"] + columns["fp"])
+
+
+def pooled(columns: Columns, members: NDArray[np.int64], has_truth: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+    """Sum over categories, so that predictions of an absent category count against all.
+
+    Args:
+        columns: tp, fp, fn (..., c).
+        members: the categories to sum.
+        has_truth: bool (c,), the categories with ground truth.
+
+    Returns:
+        tp, fp, fn and `absent`, the predictions in categories without ground truth: (..., 1).
+    """
+    absent = members[~has_truth[members]]
+    found = {name: columns[name][..., members].sum(axis=-1, keepdims=True) for name in ("tp", "fp", "fn")}
+    return found | {"absent": sum(columns[name][..., absent].sum(axis=-1, keepdims=True) for name in ("tp", "fp"))}
 
 
 def ap_nc(columns: Columns) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -19,11 +19,13 @@ from earthinstruct.metrics.intervals import (
     spread,
     within_0_and_1,
 )
-from earthinstruct.metrics.scores import Score
+from earthinstruct.metrics.scores import Columns, Score
 from earthinstruct.metrics.tally import Tally, by_name
 from earthinstruct.metrics.values import CategoryScores, Count, GeometryScores, Value
 
+NO_TRUTH = "no ground truth in any category"
 IMAGES_OF_A_RARE_CATEGORY = 3  # a category with objects in fewer images is rare
+OVER_ALL: Mapping[str, Score] = {"micro_f1": scores.f1, "hallucinated": scores.hallucinated}  # of pooled sums
 PRECISION_RECALL_F1: Mapping[str, Score] = {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}
 
 
@@ -43,6 +45,10 @@ class Summary:
         groups: group -> its categories; as an attribute, int64 (k,), the indices of its categories.
         n_targets: int64 (c,), number of ground-truth objects of each category.
         tallies: name -> tally.
+        without: name of a tally -> its sums without each image, by id, at the score threshold that is chosen without
+            the image.
+        held: names of the tallies that no choice of a threshold changes; None: all. The scores of tallies that are in
+            neither have no intervals.
 
     Attributes:
         has_truth: bool (c,), categories with ground truth.
@@ -53,7 +59,9 @@ class Summary:
         categories: tuple[str, ...],
         groups: Mapping[str, tuple[str, ...]],
         n_targets: NDArray[np.int64],
-        tallies: Mapping[str, Tally] = MappingProxyType({}),
+        tallies: Mapping[str, Tally],
+        without: Mapping[str, Columns] = MappingProxyType({}),
+        held: Collection[str] | None = None,
     ) -> None:
         self.categories = categories
         self.n_targets = n_targets
@@ -66,6 +74,8 @@ class Summary:
             for group, members in groups.items()
         }
         self.tallies = tallies
+        self._without = without
+        self._held = tallies.keys() if held is None else held
 
     def of_geometry(
         self,
@@ -111,8 +121,31 @@ class Summary:
             per_category=per_category,
             groups=groups,
             source=source,
-            **headline,  # type: ignore[arg-type]
+            **headline | self.pooled(name),  # type: ignore[arg-type]
         )
+
+    def pooled(self, name: str) -> dict[str, Value]:
+        """Compute the scores over all categories together: predictions of an absent category count against them.
+
+        `name`: name of the tally, with tp, fp, fn.
+        """
+        members, tally = self.groups["all"], self.tallies[name]
+        if not self.has_truth[members].any():
+            return dict.fromkeys(OVER_ALL, Value(None, reason=NO_TRUTH))
+        over_all = Tally(tally.images, ("all",), scores.pooled(tally.columns, members, self.has_truth))
+        without = self._without.get(name)
+        others = None if without is None else [scores.pooled(without, members, self.has_truth)]
+        totals, found = over_all.totals, {}
+        for score, function in OVER_ALL.items():
+            if score == "hallucinated" and not totals["tp"] + totals["fp"]:
+                found[score] = Value(None, reason="no predictions")
+                continue
+            value, every = function(totals), np.ones((1, 1), dtype=bool)
+            interval = None
+            if self._is_spread(name):
+                (interval,) = spread(over_all, function, every, every[0], others).intervals(value, within_0_and_1)
+            found[score] = value_of(float(value[0]), interval)
+        return found
 
     def group_means(
         self, values: Mapping[str, NDArray[np.float64]], over: NDArray[np.bool_]
@@ -126,7 +159,7 @@ class Summary:
     def intervals(
         self, functions: Mapping[str, Score], name: str, over: NDArray[np.bool_], *, bounded: bool = True
     ) -> dict[str, Intervals]:
-        """Compute the 95 % intervals of scores that are functions of a tally.
+        """Compute the 95 % intervals of scores that are functions of a tally; empty if they cannot be computed.
 
         Args:
             functions: score name -> function of the sums of the tally.
@@ -135,7 +168,9 @@ class Summary:
             bounded: whether the scores lie in [0, 1].
         """
         members = np.vstack([self._group("all"), np.eye(len(over), dtype=bool)])
-        found = {}
+        found: dict[str, Intervals] = {}
+        if not self._is_spread(name):
+            return found
         for score, function in functions.items():
             mean, *per_category = self._spread_means(function, name, members & over, over, bounded)
             found[score] = Intervals(mean[1], [interval for _, interval in per_category])
@@ -165,9 +200,17 @@ class Summary:
         tally = self.tallies[name]
         values = function(tally.totals)
         means = [self.mean(values, self._by_name[row[self._by_name]], over) or 0.0 for row in members]
-        spreads = spread(tally, function, members, over & ~self.has_truth)
+        if not self._is_spread(name):
+            return [(mean, None) for mean in means]
+        without = self._without.get(name)
+        others = None if without is None else [without]
+        spreads = spread(tally, function, members, over & ~self.has_truth, others)
         intervals = spreads.intervals(np.array(means), within_0_and_1 if bounded else around)
         return list(zip(means, intervals, strict=True))
+
+    def _is_spread(self, name: str) -> bool:
+        """Whether the sums of a tally without each image are known, at the threshold chosen without it."""
+        return name in self._held or name in self._without
 
     def _group(self, group: str) -> NDArray[np.bool_]:
         """The categories of a group: bool (c,)."""
@@ -185,10 +228,10 @@ def value_of(
     value: float | None,
     interval: Interval | None,
     *,
-    undefined: str = "no ground truth in any category",
+    undefined: str = NO_TRUTH,
     no_interval: str = NO_INTERVAL,
 ) -> Value:
-    """Wrap a score with its interval, or with the reason why there is no value or no interval."""
+    """Wrap a score with its interval. Without one of them, it has a reason: `undefined` or `no_interval`."""
     if value is None:
         return Value(None, reason=undefined)
     return Value(value, interval, None if interval else no_interval)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,10 +16,10 @@ import numpy as np
 from earthinstruct.contract import BOX, bad_boxes
 from earthinstruct.datasets import Dataset, ImageRecord
 from earthinstruct.errors import ContractError, DataError
-from earthinstruct.files import checked_json, decode_checked, read_bytes
+from earthinstruct.files import checked_json, decode_checked, decode_counted, read_bytes
 from earthinstruct.predictions.file import Box, Record
 from earthinstruct.predictions.image_names import ImageNames
-from earthinstruct.regions import RLE, ImageId, check_rle, decode_rles, encode_polygons, encode_runs
+from earthinstruct.regions import RLE, ImageId, are_sizes, check_rle, decode_rles, encode_polygons, encode_runs
 
 _T = TypeVar("_T")
 
@@ -28,14 +31,14 @@ _OBJECT = re.compile(rb"\s*\{")
 _OTHER_WORDS_FOR_LABEL = ("category", "category_name", "class", "class_name", "name")
 
 
-class RunLengths(msgspec.Struct):
+class RunLengths(msgspec.Struct, gc=False):
     """A mask as COCO run lengths, compressed or not."""
 
     size: tuple[int, int]
     counts: str | list[int]
 
-    def rle(self, where: str) -> RLE:
-        """Convert to an RLE.
+    def rle(self, where: Callable[[], str]) -> RLE:
+        """Convert to an RLE; `where` names the mask in errors.
 
         Raises:
             DataError: the mask is malformed.
@@ -43,13 +46,12 @@ class RunLengths(msgspec.Struct):
         try:
             if isinstance(self.counts, list):
                 return encode_runs(self.counts, self.size)
-            return check_rle({"size": self.size, "counts": self.counts}, where)
+            return check_rle({"size": self.size, "counts": self.counts}, "mask")
         except ContractError as error:
-            message = str(error)
-            raise DataError(message if message.startswith(where) else f"{where}: {message}") from error
+            raise DataError(f"{where()}: {str(error).removeprefix('mask: ')}") from error
 
 
-class _Result(msgspec.Struct):
+class _Result(msgspec.Struct, gc=False):
     """One predicted object; `file_name` is written by Ultralytics."""
 
     image_id: ImageId
@@ -79,34 +81,30 @@ class _File(msgspec.Struct):
     categories: list[_Category] = []
 
 
+_RESULTS = msgspec.json.Decoder(list[_Result])
+
+
+def _n_texts(results: list[_Result]) -> int:
+    """The number of keys that hold a value, and of texts."""
+    n = 0
+    for name in _Result.__struct_fields__:
+        kinds = [type(getattr(result, name)) for result in results]
+        n += len(kinds) - kinds.count(type(None)) + kinds.count(str)
+    masks = [result.segmentation for result in results if type(result.segmentation) is RunLengths]
+    return n + 2 * len(masks) + sum(type(mask.counts) is str for mask in masks)
+
+
 def read_coco_results(path: Path, dataset: Dataset) -> dict[ImageId, Record]:
     """Read a COCO results file, or a COCO file with predictions as annotations.
 
     Predictions keep the order of the file. Every image of the dataset gets a record, because an image without entries
-    was predicted empty. A missing box is computed from the mask. The ids of a COCO file are those of its own images and
-    categories, which are found in the dataset by name.
+    was predicted empty. A file without entries counts as one of predictions with scores. A missing box is computed from
+    the mask. The ids of a COCO file are those of its own images and categories, which are found in the dataset by name.
 
     Raises:
         DataError: the file has another format, an image or category is unknown, or only some entries have a field.
     """
-    reader = _Reader(path, dataset)
-    images, labels = reader.images(), reader.labels()
-    with_masks, with_scores = reader.all_or_none("segmentation"), reader.all_or_none("score")
-    masks = reader.masks(images) if with_masks else None
-    boxes = reader.boxes(masks)
-    records = {
-        image.id: Record(image.id, masks=[] if with_masks else None, scores=[] if with_scores else None)
-        for image in dataset.images
-    }
-    for i, (image, result) in enumerate(zip(images, reader.results, strict=True)):
-        record = records[image.id]
-        record.labels.append(labels[i])
-        record.boxes.append(boxes[i])
-        if record.masks is not None and masks is not None:
-            record.masks.append(masks[i])
-        if record.scores is not None and result.score is not None:
-            record.scores.append(result.score)
-    return records
+    return _Reader(path, dataset).records()
 
 
 class _Reader:
@@ -119,9 +117,12 @@ class _Reader:
         content = read_bytes(path, "predictions")
         if hashlib.sha256(content).hexdigest() == dataset.sha256:
             raise DataError(f"{path} is the annotation file of dataset {dataset.name!r}; give a file of predictions")
-        self._json = checked_json(content, self._problem, lines=True)
-        self._in_list = _OBJECT.match(self._json) is None
-        self._file = self._decoded()
+        self._json, self._in_list = content, True
+        results = decode_counted(content, _RESULTS, _n_texts)
+        if results is None:
+            self._json = checked_json(content, self._problem, lines=True)
+            self._in_list = _OBJECT.match(self._json) is None
+        self._file = self._decoded() if results is None else _File(results)
         self.results = self._file.annotations
 
     def _decoded(self) -> _File:
@@ -141,6 +142,30 @@ class _Reader:
     def _where(self, i: int) -> str:
         entry = f"entry {i}" if self._in_list else f"annotations[{i}]"
         return f"{self._path}: {entry} (image id {self.results[i].image_id})"
+
+    def _where_mask(self, i: int) -> str:
+        return f"{self._where(i)}: segmentation"
+
+    def records(self) -> dict[ImageId, Record]:
+        """The entries as records."""
+        images, labels = self.images(), self.labels()
+        with_masks, with_scores = self.all_or_none("segmentation"), self.all_or_none("score") or not images
+        masks = self.masks(images) if with_masks else None
+        boxes = self.boxes(masks)
+        scores = [result.score or 0.0 for result in self.results] if with_scores else None
+        entries: dict[ImageId, list[int]] = {image.id: [] for image in self._dataset.images}
+        for i, image in enumerate(images):
+            entries[image.id].append(i)
+        return {
+            image: Record(
+                image,
+                [labels[i] for i in own],
+                [boxes[i] for i in own],
+                None if masks is None else [masks[i] for i in own],
+                None if scores is None else [scores[i] for i in own],
+            )
+            for image, own in entries.items()
+        }
 
     def images(self) -> list[ImageRecord]:
         """The image of each entry.
@@ -171,10 +196,8 @@ class _Reader:
         own = {str(category.id): category.name for category in self._file.categories}
         known = zip(self._dataset.category_ids, self._dataset.vocabulary.categories, strict=True)
         categories = own or {str(number): name for number, name in known}
-        labels = [
-            result.label if result.label is not None else categories.get(str(result.category_id))
-            for result in self.results
-        ]
+        of_id = {number: categories.get(str(number)) for number in {result.category_id for result in self.results}}
+        labels = [result.label if result.label is not None else of_id[result.category_id] for result in self.results]
         for i, label in enumerate(labels):
             if label is None:
                 raise DataError(f"{self._where(i)} {self._no_label(i)}; known ids: {', '.join(categories)}")
@@ -201,7 +224,8 @@ class _Reader:
         Raises:
             DataError: only some have it.
         """
-        there = [getattr(result, field) not in (None, []) for result in self.results]
+        values = [getattr(result, field) for result in self.results]
+        there = [value is not None and not (type(value) is list and not value) for value in values]
         if any(there) and not all(there):
             raise DataError(
                 f"{self._where(there.index(False))} has no {field}, but {sum(there)} of {len(there)} entries have one; "
@@ -215,14 +239,21 @@ class _Reader:
         Raises:
             DataError: a mask is malformed.
         """
+        lengths = [each for result in self.results if type(each := result.segmentation) is RunLengths]
+        if len(lengths) == len(self.results) and are_sizes([each.size for each in lengths]):
+            found: list[RLE] = [
+                {"size": each.size, "counts": each.counts} for each in lengths if type(each.counts) is str
+            ]
+            if len(found) == len(lengths):
+                return found
         masks = []
         for i, (result, image) in enumerate(zip(self.results, images, strict=True)):
-            where = f"{self._where(i)}: segmentation"
+            where = partial(self._where_mask, i)
             if isinstance(result.segmentation, RunLengths):
                 masks.append(result.segmentation.rle(where))
             else:
                 try:
-                    masks.append(encode_polygons(result.segmentation or [], (image.height, image.width), where))
+                    masks.append(encode_polygons(result.segmentation or [], (image.height, image.width), where()))
                 except ContractError as error:
                     raise DataError(str(error)) from error
         return masks
@@ -233,24 +264,20 @@ class _Reader:
         Raises:
             DataError: a box is malformed, or there is neither box nor mask.
         """
-        boxes = []
-        for i, result in enumerate(self.results):
-            if result.bbox is not None:
-                boxes.append(result.bbox)
-            elif masks is not None:
-                boxes.append(_box_of(masks[i], f"{self._where(i)}: segmentation"))
-            else:
-                raise DataError(f"{self._where(i)} has neither a bbox nor a segmentation")
-        bad = bad_boxes(np.array(boxes, dtype=np.float64).reshape(-1, 4))
+        boxes = [
+            result.bbox if result.bbox is not None else self._box_of(i, masks) for i, result in enumerate(self.results)
+        ]
+        bad = bad_boxes(np.fromiter(chain.from_iterable(boxes), dtype=np.float64).reshape(-1, 4))
         if bad.any():
             i = int(np.argmax(bad))
             raise DataError(f"{self._where(i)} has the bbox {list(boxes[i])}; expected {BOX}")
         return boxes
 
-
-def _box_of(mask: RLE, where: str) -> Box:
-    try:
-        x, y, width, height = decode_rles([mask], where).boxes[0].tolist()
-    except ContractError as error:
-        raise DataError(str(error)) from error
-    return x, y, width, height
+    def _box_of(self, i: int, masks: list[RLE] | None) -> Box:
+        if masks is None:
+            raise DataError(f"{self._where(i)} has neither a bbox nor a segmentation")
+        try:
+            x, y, width, height = decode_rles([masks[i]], self._where_mask(i)).boxes[0].tolist()
+        except ContractError as error:
+            raise DataError(str(error)) from error
+        return x, y, width, height

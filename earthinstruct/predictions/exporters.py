@@ -107,6 +107,8 @@ def coco_of(found: Sequence[Found], about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _objects(prediction: Prediction) -> Iterator[TrueObject]:
+    if prediction.boxes is None:
+        return
     areas = None if prediction.masks is None else decode_rles(prediction.masks).areas.tolist()
     for i, label in enumerate(prediction.labels):
         yield TrueObject(
@@ -163,6 +165,8 @@ def geometries_of(image: Found, crs: str, simplify: float = 0.0) -> Iterator[tup
         DataError: the image has no georeference, or cannot be converted to this reference system.
     """
     prediction = image.prediction
+    if prediction.boxes is None:
+        return
     outlines = [
         [[_box_ring(prediction.boxes[i].tolist())]]
         if prediction.masks is None

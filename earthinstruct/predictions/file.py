@@ -64,7 +64,7 @@ class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 
     image_id: ImageId
     labels: list[str] = []
-    boxes: list[Box] = []
+    boxes: list[Box] | None = None
     masks: list[RLE] | None = None
     scores: list[float] | None = None
     counts: dict[str, int] | None = None
@@ -110,6 +110,11 @@ class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
         )
 
     @property
+    def only_counts(self) -> bool:
+        """Whether it names no instances: counts without boxes, masks and scores."""
+        return self.counts is not None and self.boxes is None and self.masks is None and self.scores is None
+
+    @property
     def usage(self) -> Usage:
         """Seconds and tokens spent on the image.
 
@@ -139,7 +144,7 @@ def _cost(usage: Usage) -> dict[str, Any]:
 def _regions(found: Prediction | Proposals) -> dict[str, Any]:
     """Convert regions to fields of a record."""
     return {
-        "boxes": [tuple(box) for box in found.boxes.tolist()],
+        "boxes": None if found.boxes is None else [tuple(box) for box in found.boxes.tolist()],
         "masks": None if found.masks is None else list(found.masks),
         "scores": None if found.scores is None else found.scores.tolist(),
     }

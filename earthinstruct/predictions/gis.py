@@ -185,8 +185,8 @@ def _drawn(image: Found, labels: Sequence[str], top: int, bottom: int) -> NDArra
     """Some rows of a label raster."""
     rows = np.zeros((bottom - top, image.width), dtype=np.uint8)
     prediction = image.prediction
-    for i, label in enumerate(prediction.labels):
-        x, y, width, height = prediction.boxes[i]
+    boxes = np.zeros((0, 4)) if prediction.boxes is None else prediction.boxes
+    for i, (label, (x, y, width, height)) in enumerate(zip(prediction.labels, boxes, strict=True)):
         if y >= bottom or y + height <= top:
             continue
         value = labels.index(label) + 1

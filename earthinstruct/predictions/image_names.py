@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from pathlib import PurePosixPath
 
 from earthinstruct.datasets import Dataset, ImageRecord
@@ -29,15 +30,27 @@ class ImageNames:
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
-        self._suffixes = {*IMAGE_SUFFIXES, *(PurePosixPath(image.file_name).suffix.lower() for image in dataset.images)}
         self._by_id = {str(image.id): image for image in dataset.images}
-        self._by_stem: dict[str, list[ImageRecord]] = {}
-        self._by_number: dict[int, list[ImageRecord]] = {}
-        for image in dataset.images:
-            stem = PurePosixPath(_normal(image.file_name)).stem
-            self._by_stem.setdefault(stem, []).append(image)
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[ImageRecord]]:
+        found: dict[str, list[ImageRecord]] = {}
+        for image in self._dataset.images:
+            found.setdefault(PurePosixPath(_normal(image.file_name)).stem, []).append(image)
+        return found
+
+    @cached_property
+    def _by_number(self) -> dict[int, list[ImageRecord]]:
+        found: dict[int, list[ImageRecord]] = {}
+        for stem, images in self._by_stem.items():
             if stem.isascii() and stem.isdigit():
-                self._by_number.setdefault(int(stem), []).append(image)
+                found.setdefault(int(stem), []).extend(images)
+        return found
+
+    @cached_property
+    def _suffixes(self) -> set[str]:
+        own = {PurePosixPath(image.file_name).suffix.lower() for image in self._dataset.images}
+        return {*IMAGE_SUFFIXES, *own}
 
     def find(
         self, names: Iterable[ImageId], where: Callable[[ImageId], str], *, ids: bool = True, once: bool = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -121,7 +122,8 @@ def read_proposal_file(path: Path) -> dict[str, ProposalRecord]:
     for name, entry in entries.items():
         masks = None
         if entry.segmentations is not None:
-            masks = [mask.rle(f"{path}: {name} segmentations[{i}]") for i, mask in enumerate(entry.segmentations)]
+            where = f"{path}: {name} segmentations"
+            masks = [mask.rle(partial("{}[{}]".format, where, i)) for i, mask in enumerate(entry.segmentations)]
         for field, values in (("segmentations", masks), ("scores", entry.scores)):
             if values is not None and len(values) != len(entry.bboxes):
                 raise DataError(f"{path}: {name} has {len(entry.bboxes)} bboxes and {len(values)} {field}")

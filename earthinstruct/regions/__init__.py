@@ -6,16 +6,19 @@ from earthinstruct.regions.masks import (
     RLE,
     MaskRuns,
     StoredMasks,
+    are_sizes,
     check_rle,
     decode_mask,
     decode_rles,
     encode_mask,
     encode_masks,
+    encode_outlines,
     encode_polygons,
     encode_runs,
-    intersections,
+    spans,
 )
 from earthinstruct.regions.outlines import mask_path, polygons
+from earthinstruct.regions.overlaps import intersections, union_overlaps
 
 __all__ = [
     "MOST_PIXELS",
@@ -24,15 +27,19 @@ __all__ = [
     "Instances",
     "MaskRuns",
     "StoredMasks",
+    "are_sizes",
     "by_id",
     "check_rle",
     "decode_mask",
     "decode_rles",
     "encode_mask",
     "encode_masks",
+    "encode_outlines",
     "encode_polygons",
     "encode_runs",
     "intersections",
     "mask_path",
     "polygons",
+    "spans",
+    "union_overlaps",
 ]

@@ -1,4 +1,4 @@
-"""Check, decode, encode and intersect instance masks in COCO run-length encoding, many at a time.
+"""Check, decode and encode instance masks in COCO run-length encoding, many at a time.
 
 A COCO mask is a list of run lengths over the pixels in column-major order, background first. This module decodes
 whole lists of encodings at once into foreground runs (half-open intervals of pixel positions) and computes on
@@ -7,11 +7,11 @@ those runs without drawing a mask. It rejects malformed encodings, because the d
 
 from __future__ import annotations
 
-import itertools
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, chain, pairwise
 from typing import TypedDict
 
 import numpy as np
@@ -21,8 +21,7 @@ from earthinstruct.errors import ContractError
 
 _LONGEST_TOKEN = 7  # characters of one run length: 35 bits, more than any image has pixels
 MOST_PIXELS = (1 << 32) - 1  # largest image and mask: run lengths are 32-bit numbers in pycocotools
-_RUNS_AT_ONCE = 200_000
-_CHARACTERS_AT_ONCE = 100_000  # small enough for the arrays to stay in the cache of a core
+_CHARACTERS_AT_ONCE = 200_000  # small enough for the arrays to stay in the cache of a core
 
 
 class RLE(TypedDict):
@@ -72,28 +71,46 @@ class MaskRuns:
     @cached_property
     def areas(self) -> NDArray[np.int64]:
         """int64 (n,): number of foreground pixels of each mask."""
-        total: NDArray[np.int64] = np.concatenate([[0], np.cumsum(self.ends - self.starts)])
-        return total[self.offsets[1:]] - total[self.offsets[:-1]]
+        areas = np.zeros(len(self), dtype=np.int64)
+        filled = np.flatnonzero(np.diff(self.offsets))
+        areas[filled] = np.add.reduceat(self.ends - self.starts, self.offsets[filled], dtype=np.int64)
+        return areas
 
     @cached_property
     def boxes(self) -> NDArray[np.float64]:
         """float64 (n, 4): bounding box of each mask, COCO xywh in pixels; zeros for an empty mask."""
         boxes = np.zeros((len(self), 4))
-        filled = np.flatnonzero(np.diff(self.offsets))
+        runs = np.diff(self.offsets)
+        filled = np.flatnonzero(runs)
         if not len(filled):
             return boxes
-        height = self.heights.astype(self.starts.dtype)[self.owners]
-        left, top = np.divmod(self.starts, height)
-        right, bottom = np.divmod(self.ends - 1, height)
+        first, last = self.offsets[filled], self.offsets[filled + 1] - 1
+        # runs are in order, so the first one and the last one reach the outermost columns
+        height = self.heights[filled]
+        left, right = self.starts[first] // height, (self.ends[last] - 1) // height
+        column = np.repeat(self.heights.astype(self.starts.dtype), runs)
+        top = self.starts % column
+        bottom = top + (self.ends - self.starts)
         # a run that crosses a column edge reaches the bottom of one column and the top of the next
-        wraps = right > left
-        at = self.offsets[filled]
-        x0 = np.minimum.reduceat(left, at)
-        y0 = np.minimum.reduceat(np.where(wraps, 0, top), at)
-        x1 = np.maximum.reduceat(right, at)
-        y1 = np.maximum.reduceat(np.where(wraps, height - 1, bottom), at)
-        boxes[filled] = np.stack([x0, y0, x1 - x0 + 1, y1 - y0 + 1], axis=1)
+        wraps = bottom > column
+        top[wraps], bottom[wraps] = 0, column[wraps]
+        highest, lowest = np.minimum.reduceat(top, first), np.maximum.reduceat(bottom, first)
+        boxes[filled] = np.stack([left, highest, right - left + 1, lowest - highest], axis=1)
         return boxes
+
+    @cached_property
+    def by_column(self) -> NDArray[np.bool_]:
+        """Which masks have exactly one run in each column that they reach, like most outlines: bool (n,)."""
+        runs = np.diff(self.offsets)
+        filled = np.flatnonzero(runs)
+        first = self.offsets[filled]
+        column = spans(self.starts[first] // self.heights[filled], runs[filled])
+        top = column * np.repeat(self.heights, runs)
+        inside = (self.starts >= top) & (self.ends <= top + np.repeat(self.heights, runs))
+        found = np.zeros(len(self), dtype=bool)
+        if len(filled):
+            found[filled] = np.logical_and.reduceat(inside, first)
+        return found
 
     def drawn(self, index: int) -> tuple[NDArray[np.bool_], int, int]:
         """Draw one mask inside its bounding box: bool (height, width), and the box's left column and top row."""
@@ -111,7 +128,7 @@ class MaskRuns:
         """Select the masks at `indices`, in that order."""
         lengths = np.diff(self.offsets)[indices]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        runs = np.repeat(self.offsets[indices] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        runs = spans(self.offsets[indices], lengths)
         return MaskRuns(self.heights[indices], self.widths[indices], offsets, self.starts[runs], self.ends[runs])
 
     def replaced(self, indices: NDArray[np.int64], others: MaskRuns) -> MaskRuns:
@@ -131,6 +148,16 @@ class MaskRuns:
         return encoded
 
 
+def spans(first: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count up from each of n numbers: `lengths[i]` numbers from `first[i]` on, for each i in turn.
+
+    >>> spans(np.array([7, 3]), np.array([2, 3])).tolist()
+    [7, 8, 3, 4, 5]
+    """
+    end = np.cumsum(lengths)
+    return np.repeat(first - end + lengths, lengths) + np.arange(end[-1] if len(end) else 0)
+
+
 class StoredMasks:
     """Stores the masks of many images as compressed text and decodes them on `take`.
 
@@ -147,22 +174,19 @@ class StoredMasks:
 
     def append(self, rles: Iterable[RLE]) -> None:
         """Append valid masks of fewer than 2^32 pixels."""
-        for rle in rles:
-            self._sizes.extend(rle["size"])
-            self._text += rle["counts"].encode("ascii")
-            self._ends.append(len(self._text))
+        rles = list(rles)
+        texts = [rle["counts"] for rle in rles]
+        self._sizes.extend(chain.from_iterable(rle["size"] for rle in rles))
+        self._ends.extend(list(accumulate(map(len, texts), initial=len(self._text)))[1:])
+        self._text += "".join(texts).encode("ascii")
 
     def take(self, indices: NDArray[np.int64]) -> MaskRuns:
         """Decode the masks at `indices`, in that order."""
-        sizes = np.frombuffer(self._sizes, dtype=np.uintc).reshape(-1, 2)[indices].tolist()
+        sizes = np.frombuffer(self._sizes, dtype=np.uintc).reshape(-1, 2)[indices].astype(np.int64)
         ends = np.frombuffer(self._ends, dtype=np.int64)
-        spans = zip(ends[indices].tolist(), ends[indices + 1].tolist(), strict=True)
-        return decode_rles(
-            [
-                RLE(size=(height, width), counts=self._text[start:end].decode("ascii"))
-                for (height, width), (start, end) in zip(sizes, spans, strict=True)
-            ]
-        )
+        places = zip(ends[indices].tolist(), ends[indices + 1].tolist(), strict=True)
+        texts = [self._text[start:end].decode("ascii") for start, end in places]
+        return _decode(texts, sizes, lambda i: _decode_one(RLE(size=tuple(sizes[i].tolist()), counts=texts[i]), "mask"))
 
 
 def check_rle(value: object, where: str) -> RLE:
@@ -197,6 +221,16 @@ def check_rle(value: object, where: str) -> RLE:
     return RLE(size=(int(size[0]), int(size[1])), counts=counts)
 
 
+def are_sizes(sizes: Sequence[tuple[int, int]]) -> bool:
+    """Whether all of n tuples (height, width) are sizes of masks, as `check_rle` has them."""
+    try:
+        sides = np.fromiter(chain.from_iterable(sizes), dtype=np.int64).reshape(-1, 2)
+    except OverflowError:
+        return False
+    # divided, because the product of two large sides may overflow
+    return not ((sides < 1).any() or (sides[:, 0] > MOST_PIXELS // np.maximum(sides[:, 1], 1)).any())
+
+
 def decode_rles(rles: Sequence[RLE], where: str = "masks", *, before: int = 0) -> MaskRuns:
     """Decode n compressed encodings at once.
 
@@ -210,93 +244,139 @@ def decode_rles(rles: Sequence[RLE], where: str = "masks", *, before: int = 0) -
             run length, has a negative run, or does not cover exactly height x width pixels. The message names the
             index.
     """
-    length = np.array([len(rle["counts"]) for rle in rles], dtype=np.int64)
-    group = np.cumsum(length) // _CHARACTERS_AT_ONCE
-    bounds = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(rles)]
-    return MaskRuns.join(
-        [_decode(rles[low:high], where, before + low) for low, high in itertools.pairwise(bounds)] if len(rles) else []
-    )
-
-
-def _decode(rles: Sequence[RLE], where: str, before: int) -> MaskRuns:
-    """Decode one or more encodings; `before` is the number of masks in the list before them."""
-    n = len(rles)
     try:
-        sizes = np.array([rle["size"] for rle in rles], dtype=np.int64).reshape(n, 2)
+        sizes = np.fromiter(chain.from_iterable(rle["size"] for rle in rles), dtype=np.int64).reshape(-1, 2)
     except OverflowError:
-        sizes = np.array([[min(max(side, 0), MOST_PIXELS) for side in rle["size"]] for rle in rles]).reshape(n, 2)
+        sizes = np.zeros((len(rles), 2), dtype=np.int64)  # decoded one by one, which names the mask
+    return _decode([rle["counts"] for rle in rles], sizes, lambda i: _decode_one(rles[i], f"{where}[{before + i}]"))
 
-    def refuse(bad: NDArray[np.bool_], why: str, lengths: NDArray[np.int64] | None = None) -> None:
-        """Raise an error that names the first bad mask.
 
-        `bad` has one entry a mask, or with `lengths`, `lengths[i]` entries for mask i (its characters, its runs).
-        """
-        if bad.any():
-            at = int(np.argmax(bad))
-            i = at if lengths is None else int(np.searchsorted(np.cumsum(lengths), at, side="right"))
-            raise ContractError(
-                f"{where}[{before + i}]: {why} (size {list(rles[i]['size'])}, counts {_short(rles[i]['counts'])})"
-            )
+def _decode(texts: Sequence[str], sizes: NDArray[np.int64], alone: Callable[[int], MaskRuns]) -> MaskRuns:
+    """Decode n encodings, many at once; `alone` decodes one of those that `_decode_many` does not."""
+    length = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
+    cuts = np.flatnonzero(np.diff(np.cumsum(length) // _CHARACTERS_AT_ONCE)) + 1
+    groups: list[MaskRuns] = []
+    for low, high in pairwise([0, *cuts.tolist(), len(texts)]):
+        joined = "".join(texts[low:high])
+        some = _decode_many(joined.encode(), length[low:high], sizes[low:high]) if joined.isascii() else None
+        groups += [some] if some is not None else map(alone, range(low, high))
+    return MaskRuns.join(groups)
 
-    # divide, because the product of two large sides could overflow int64
-    too_large = (sizes < 1).any(axis=1) | (sizes[:, 0] > MOST_PIXELS // np.maximum(sizes[:, 1], 1))
-    refuse(too_large, f"size must be two positive integers with at most {MOST_PIXELS} pixels")
-    text = [rle["counts"].encode("utf-8", "surrogatepass") for rle in rles]  # bytes of non-ASCII characters are > 127
-    length = np.array([len(counts) for counts in text], dtype=np.int64)
-    refuse(length == 0, "counts is empty")
-    # characters below "0" wrap around to values above 63
-    code = np.frombuffer(b"".join(text), dtype=np.uint8) - np.uint8(48)
-    text_end = np.cumsum(length)
-    refuse(code > 63, "counts has a character outside the alphabet", length)
-    refuse(code[text_end - 1] & 0x20 != 0, "counts ends in the middle of a run length")
+
+def _decode_many(text: bytes, length: NDArray[np.int64], sizes: NDArray[np.int64]) -> MaskRuns | None:
+    """Decode n encodings, which lie one after another in `text`.
+
+    Returns:
+        The masks. None: one of them is malformed, or 32 bits do not hold its runs. Sums are taken modulo 2^32; they are
+        exact, because no step is larger than 2^31, so that the first one which is too large is negative.
+    """
+    if not text or not length.all() or (sizes < 1).any() or (sizes[:, 0] >= (1 << 31) // sizes[:, 1]).any():
+        return None
+    code = np.frombuffer(text, dtype=np.int8) - np.int8(48)
+    end = np.cumsum(length)
+    if (code & ~0x3F).any() or (code[end - 1] & 0x20).any():  # other characters, or half of a run length
+        return None
 
     # a token (one run length) has five bits a character, lowest first; 0x20 means that more characters follow,
     # and 0x10 of the last character is the sign
-    last = np.flatnonzero(code & 0x20 == 0)
-    digits = np.diff(last, prepend=-1)
-    tokens = np.diff(np.searchsorted(last, text_end), prepend=0)
-    refuse(digits > _LONGEST_TOKEN, "counts has an oversized run length", tokens)
-    value = (code[last] & 0x1F).astype(np.int64)
-    value -= (value & 0x10) << 1
-    for place in range(1, int(digits.max())):
-        longer = np.flatnonzero(digits > place)
-        value[longer] = (value[longer] << 5) | (code[last[longer] - place] & 0x1F)
+    more = (code & 0x20).astype(bool)
+    last = np.flatnonzero(more[:-1] & ~more[1:]) + 1  # of the tokens of several characters
+    before = last - np.flatnonzero(np.append(True, ~more[:-1]) & more)  # their other characters
+    if (before > 5).any():
+        return None
+    low_bits = (code << 3) >> 3
+    value = low_bits[~more].astype(np.int32)
+    long = low_bits[last].astype(np.int32)
+    for place in range(1, int(before.max(initial=0)) + 1):
+        some = slice(None) if place == 1 else np.flatnonzero(before >= place)
+        long[some] = (long[some] << 5) | (code[last[some] - place] & 0x1F)
+    n_before = np.cumsum(before)
+    value[last - n_before] = long
 
-    # the runs of a mask alternate between background and foreground: store them as pairs, and give a last background
-    # without a partner an empty foreground
-    odd = tokens % 2
-    pairs = (tokens + odd) // 2
-    pair_end = np.cumsum(pairs)
-    first = pair_end - pairs
-    unpaired = (pair_end - 1)[odd == 1]
-    paired = np.ones(2 * int(pair_end[-1]), dtype=bool)
-    paired[2 * unpaired + 1] = False
-    runs = np.zeros(len(paired), dtype=np.int64)
-    runs[paired] = value
-    background, foreground = runs[::2].copy(), runs[1::2].copy()
-    # from the fourth run on, COCO stores the difference to the run two places before; running sums undo it. The first
-    # background is left out of its sum, because the second one is stored as it is.
-    leading = background[first]
-    background[first] = 0
-    background, foreground = _sums_within(background, first, pairs), _sums_within(foreground, first, pairs)
-    background[first], foreground[unpaired] = leading, 0
-    refuse((background < 0) | (foreground < 0), "counts has a negative run length", pairs)
-    end = _sums_within(background + foreground, first, pairs)
-    total = end[pair_end - 1]
-    refuse(total != sizes[:, 0] * sizes[:, 1], "the run lengths do not add up to height x width")
-
-    filled = foreground > 0
-    starts, ends = (end - foreground)[filled], end[filled]
-    offsets = np.concatenate([[0], np.cumsum(filled)])[np.concatenate([[0], pair_end])]
-    if total.max() < 1 << 31:
-        return MaskRuns(sizes[:, 0], sizes[:, 1], offsets, starts.astype(np.int32), ends.astype(np.int32))
+    # runs alternate between background and foreground; a last background without a foreground is set aside
+    stop = end - np.append(0, n_before)[np.searchsorted(last, end)]  # where the tokens of each mask end
+    tokens = np.diff(stop, prepend=0)
+    pairs = tokens // 2
+    odd = np.flatnonzero(tokens % 2)
+    remainder = np.zeros(len(length), dtype=np.int32)
+    remainder[odd] = value[stop[odd] - 1]
+    value = np.delete(value, stop[odd] - 1)
+    filled = np.flatnonzero(pairs)
+    first = (np.cumsum(pairs) - pairs)[filled]
+    final = first + pairs[filled] - 1
+    # from the fourth run on, COCO stores the difference to the run two places before; running sums undo it. The second
+    # background is stored as it is.
+    background, foreground = value[::2].copy(), value[1::2].copy()
+    several = first < final
+    background[first[several] + 1] -= background[first[several]]
+    _sum_within(background, first)
+    _sum_within(foreground, first)
+    odd = odd[pairs[odd] > 1]
+    remainder[odd] += background[(np.cumsum(pairs) - 1)[odd]]
+    covered = sizes[:, 0] * sizes[:, 1] - remainder
+    ends = background + foreground
+    ends[first[1:]] -= covered[filled[:-1]].astype(np.int32)
+    np.cumsum(ends, out=ends)
+    starts = ends - foreground
+    if any((part < 0).any() for part in (background, foreground, starts, ends, remainder)):
+        return None
+    if (ends[final] != covered[filled]).any() or (covered[pairs == 0] != 0).any():
+        return None
+    offsets = np.append(0, np.cumsum(pairs))
+    empty = foreground == 0
+    if empty.any():
+        offsets -= np.append(0, np.cumsum(empty))[offsets]
+        starts, ends = starts[~empty], ends[~empty]
     return MaskRuns(sizes[:, 0], sizes[:, 1], offsets, starts, ends)
 
 
-def _sums_within(values: NDArray[np.int64], first: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Running sums within groups; group i has `counts[i]` values starting at `first[i]`."""
-    sums = np.cumsum(values)
-    return sums - np.repeat(sums[first] - values[first], counts)
+def _sum_within(values: NDArray[np.int32], first: NDArray[np.int64]) -> None:
+    """Replace values by their running sums within groups, modulo 2^32; `first` are the first indices of the groups."""
+    if len(first):
+        values[first[1:]] -= np.add.reduceat(values, first, dtype=np.int32)[:-1]
+        np.cumsum(values, out=values)
+
+
+def _decode_one(rle: RLE, where: str) -> MaskRuns:
+    """Decode one encoding.
+
+    Raises:
+        ContractError: as in `decode_rles`.
+    """
+    (height, width), counts = rle["size"], rle["counts"]
+
+    def refuse(why: str) -> ContractError:
+        return ContractError(f"{where}: {why} (size {[height, width]}, counts {_short(counts)})")
+
+    if height < 1 or width < 1 or height * width > MOST_PIXELS:
+        raise refuse(f"size must be two positive integers with at most {MOST_PIXELS} pixels")
+    if not counts:
+        raise refuse("counts is empty")
+    runs: list[int] = []
+    value = digits = 0
+    for character in counts:
+        code = ord(character) - 48
+        if not 0 <= code <= 0x3F:
+            raise refuse("counts has a character outside the alphabet")
+        if digits == _LONGEST_TOKEN:
+            raise refuse("counts has an oversized run length")
+        value |= (code & 0x1F) << (5 * digits)
+        digits += 1
+        if code & 0x20:
+            continue
+        if code & 0x10:
+            value -= 1 << (5 * digits)
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        if runs[-1] < 0:
+            raise refuse("counts has a negative run length")
+        value = digits = 0
+    if digits:
+        raise refuse("counts ends in the middle of a run length")
+    if sum(runs) != height * width:
+        raise refuse("the run lengths do not add up to height x width")
+    edges = np.cumsum(runs)[: len(runs) // 2 * 2].reshape(-1, 2)
+    edges = edges[edges[:, 0] < edges[:, 1]].astype(np.int32 if height * width < 1 << 31 else np.int64)
+    return MaskRuns(np.array([height]), np.array([width]), np.array([0, len(edges)]), edges[:, 0], edges[:, 1])
 
 
 def _short(value: object, limit: int = 60) -> str:
@@ -356,6 +436,13 @@ def encode_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int], 
     return RLE(size=size, counts=whole["counts"].decode())
 
 
+def encode_outlines(outlines: Sequence[Sequence[float]], size: tuple[int, int]) -> list[RLE]:
+    """Encode the pixels inside each of n polygons in one image size; each is one that `encode_polygons` takes."""
+    from pycocotools import mask as coco_mask
+
+    return [RLE(size=size, counts=mask["counts"].decode()) for mask in coco_mask.frPyObjects(outlines, *size)]
+
+
 def encode_mask(mask: NDArray[np.bool_]) -> RLE:
     """Encode a boolean mask of shape (height, width).
 
@@ -386,59 +473,3 @@ def decode_mask(rle: RLE) -> NDArray[np.bool_]:
     drawn = np.zeros(rle["size"], dtype=bool, order="F")
     drawn[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
     return drawn
-
-
-def intersections(
-    a: MaskRuns, b: MaskRuns, a_index: NDArray[np.int64], b_index: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Count the foreground pixels shared by pairs of masks.
-
-    Args:
-        a: n masks.
-        b: m masks.
-        a_index: int64 (pairs,), index into `a`.
-        b_index: int64 (pairs,), index into `b`; both masks of a pair have the same size.
-
-    Returns:
-        int64 (pairs,), pixels.
-    """
-    shared = np.zeros(len(a_index), dtype=np.int64)
-    runs = np.diff(a.offsets)[a_index] + np.diff(b.offsets)[b_index]
-    group = np.cumsum(runs) // _RUNS_AT_ONCE
-    for pairs in np.split(np.arange(len(a_index)), np.flatnonzero(np.diff(group)) + 1):
-        if len(pairs):
-            near, of_pair = np.unique(b_index[pairs], return_inverse=True)
-            shared[pairs] = _shared_pixels(a, b.take(near), a_index[pairs], of_pair)
-    return shared
-
-
-def _shared_pixels(
-    a: MaskRuns, b: MaskRuns, a_index: NDArray[np.int64], b_index: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """`intersections` of one group of pairs.
-
-    For each run of the mask of `a`, counts the pixels of the mask of `b` before its end and before its start; the
-    difference is the overlap of this run.
-    """
-    if not len(b.starts):
-        return np.zeros(len(a_index), dtype=np.int64)
-    # mask * span + position sorts the runs of all masks of `b` in one array, so one binary search serves all
-    span = 1 + max(int(b.ends.max(initial=0)), int(a.ends.max(initial=0)))
-    keys = b.owners * span + b.starts
-    length_before = np.concatenate([[0], np.cumsum(b.ends - b.starts)])
-    count = np.diff(a.offsets)[a_index]
-    first = np.cumsum(count) - count
-    run = np.repeat(a.offsets[a_index] - first, count) + np.arange(count.sum())
-    target = np.repeat(b_index, count)
-
-    def covered(position: NDArray[np.int32] | NDArray[np.int64]) -> NDArray[np.int64]:
-        """Number of foreground pixels of the target mask before `position`."""
-        at = np.searchsorted(keys, target * span + position, side="right") - 1
-        inside = at >= b.offsets[target]
-        at = np.maximum(at, 0)
-        pixels = length_before[at] - length_before[b.offsets[target]] + np.minimum(position, b.ends[at]) - b.starts[at]
-        return np.where(inside, pixels, 0)
-
-    pixels = covered(a.ends[run]) - covered(a.starts[run])
-    total = np.bincount(np.repeat(np.arange(len(count)), count), weights=pixels, minlength=len(count))
-    return total.astype(np.int64)

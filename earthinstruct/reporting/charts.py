@@ -9,7 +9,15 @@ from itertools import pairwise
 
 import numpy as np
 
-from earthinstruct.metrics import GEOMETRIES, PERCENT, PREDICTION_VERDICTS, TARGET_VERDICTS, GeometryScores, Metrics
+from earthinstruct.metrics import (
+    GEOMETRIES,
+    PERCENT,
+    PREDICTION_VERDICTS,
+    TARGET_VERDICTS,
+    GeometryScores,
+    Metrics,
+    threshold_in_words,
+)
 from earthinstruct.reporting.loaded import LoadedRun
 
 MOST_POINTS = 400  # drawn in a scatter plot; its table covers all points
@@ -89,7 +97,7 @@ def category_figure(metrics: Metrics) -> Figure:
 
 def verdict_figures(metrics: Metrics) -> Iterator[Figure]:
     """Chart the error types of the predictions of each category, and the verdicts of its objects."""
-    if metrics.errors is None:  # a result of an early release
+    if metrics.errors is None or metrics.errors.box is None:  # of an early release, or of a method that only counts
         return
     rows = {"all": metrics.errors.box.total, **metrics.errors.box.per_category}
     yield _verdict_figure(
@@ -158,12 +166,11 @@ def sweep_figure(metrics: Metrics) -> Figure | None:
     return Figure(
         "sweep",
         "Score threshold",
-        f"Box scores, mean over categories, in percent. The threshold {sweep.threshold:.2f} has the largest F1 on "
-        "these very images (an oracle). All scores in this report are at this threshold.",
+        f"Box scores, mean over categories, in percent. The report is {threshold_in_words(metrics)}.",
         scores,
         _lines(points, "threshold"),
         ("threshold", *scores),
-        tuple((f"{p.threshold:.2f}", *(PERCENT.text(getattr(p, name)) for name in scores)) for p in sweep.curve),
+        tuple((f"{p.threshold:.4g}", *(PERCENT.text(getattr(p, name)) for name in scores)) for p in sweep.curve),
     )
 
 

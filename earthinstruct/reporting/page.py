@@ -18,6 +18,7 @@ from earthinstruct.files import replace_file
 from earthinstruct.metrics import (
     GEOMETRIES,
     PERCENT,
+    POOLED,
     PREDICTION_VERDICTS,
     TARGET_VERDICTS,
     WHOLE_OBJECTS,
@@ -122,7 +123,11 @@ def render(
             result=run.result,
             n_objects=int(run.objects.sum()),
             n_predicted=run.n_predicted,
-            headline=[(geometry, getattr(metrics, geometry).f1) for geometry in GEOMETRIES],
+            headline=[
+                (geometry, scores.f1, beside(scores))
+                for geometry in GEOMETRIES
+                if (scores := getattr(metrics, geometry))
+            ],
             scores=score_rows(metrics),
             groups=[
                 (group, *(PERCENT.text(getattr(metrics, name).groups.get(group, {}).get("f1")) for name in GEOMETRIES))
@@ -146,6 +151,12 @@ def render(
             parameters={name: msgspec.json.encode(v).decode() for name, v in run.result.method.parameters.items()},
         )
     )
+
+
+def beside(scores: GeometryScores) -> list[str]:
+    """The scores over all categories together, which stand beside a headline score, where defined."""
+    named = [(title, getattr(scores, name)) for name, title in POOLED.items()]
+    return [f"{title} {PERCENT.text(of.value)}" for title, of in named if of is not None and of.value is not None]
 
 
 def score_rows(metrics: Metrics) -> dict[str, list[Row]]:

@@ -13,7 +13,7 @@ import msgspec
 
 from earthinstruct.errors import DataError, checked_arguments
 from earthinstruct.files import as_json, decode_json, new_file, read_bytes, replace_file
-from earthinstruct.metrics import CATALOGUE, Value, value_at
+from earthinstruct.metrics import CATALOGUE, Value, sweep_of, value_at
 from earthinstruct.results.leaderboard_tables import SCORES, tables
 from earthinstruct.results.result import Result, read_result, result_schema
 from earthinstruct.results.rules import bad_score
@@ -80,12 +80,18 @@ def check_leaderboards(root: Path | str = LEADERBOARDS) -> list[str]:
 def file_result(root: Path, result: Result) -> Path:
     """File a result as `results/<task>/<method>/<version>.json`.
 
+    A result is replaced only by one under a later version of its protocol.
+
     Raises:
         DataError: the folder is missing or cannot be written, the result exists already, the method has no version, or
             a name cannot be a file name.
     """
     _require(root)
     target = root / _place(result)
+    if target.is_file() and read_result(target).protocol_version < result.protocol_version:
+        with _written(target):
+            replace_file(target, as_json(result))
+        return target
     try:
         with _written(target):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +179,7 @@ def _result_rows(root: Path) -> Iterable[dict[str, object]]:
             raise DataError(f"{path} holds a result whose path should be {_place(result)}; move it there")
         row: dict[str, object] = {
             "task": result.task.name,
-            "kind": "control" if result.method.control else "recomputed",
+            "kind": _kind(result),
             "method": result.method.name,
             "version": result.method.version,
         }
@@ -187,10 +193,11 @@ def _result_rows(root: Path) -> Iterable[dict[str, object]]:
             "annotations": result.task.dataset.annotations_sha256,
             "images": result.task.dataset.n_images,
             "failed": result.run.n_failed,
-            "oracle threshold": None if result.metrics.sweep is None else result.metrics.sweep.threshold,
+            "threshold": _threshold(result),
             "seconds": result.run.seconds.get("total"),
             "tokens": tokens or None,
             "protocol": result.protocol,
+            "protocol version": result.protocol_version,
             "task version": result.task.version,
             "source": path.relative_to(root).as_posix(),
         }
@@ -220,6 +227,21 @@ def _bad_published(published: Published) -> str | None:
             if (problem := bad_score(path, value)) is not None:
                 return f"rows[{i}].metrics: {problem}"
     return None
+
+
+def _kind(result: Result) -> str:
+    """The section of a row: rows with a threshold chosen on the scored images have their own."""
+    if result.method.control:
+        return "control"
+    return "oracle" if sweep_of(result.metrics) is True else "recomputed"
+
+
+def _threshold(result: Result) -> str | None:
+    sweep = result.metrics.sweep
+    if sweep is not None and sweep.is_cross:
+        return "chosen on other images"
+    threshold = result.metrics.threshold if sweep is None else sweep.threshold
+    return None if threshold is None else f"{threshold:.4g}"
 
 
 def _published_rows(root: Path) -> Iterable[dict[str, object]]:

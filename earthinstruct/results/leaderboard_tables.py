@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from earthinstruct.metrics import HEADLINES, PERCENT, title_of
+from earthinstruct.metrics import HEADLINES, PERCENT, POOLED, title_of
 
 if TYPE_CHECKING:  # scoring imports this module, and pandas takes 90 MB
     import pandas as pd
@@ -17,6 +17,7 @@ SCORES = {  # heading -> path in a result's metrics
     title_of(path): path
     for path in (
         *HEADLINES,
+        *(f"{geometry}.{score}" for score in POOLED for geometry in ("counting", "box")),
         "box.groups.novel.ap_nc50",
         "mask.groups.novel.ap_nc50",
         "proposals.recall",
@@ -26,13 +27,14 @@ SCORES = {  # heading -> path in a result's metrics
 }
 RANKED_BY = title_of("box.f1")
 # rows are ranked against each other only if they agree on these
-_COMPARABLE = ("task version", "protocol", "annotations", "images")
-KINDS = ("recomputed", "published", "control")
+_COMPARABLE = ("task version", "protocol", "protocol version", "annotations", "images")
+KINDS = ("recomputed", "oracle", "published", "control")
+_RANKED = ("recomputed", "oracle")  # each by itself
 _RANK_NOTE = (
     f"Rank by {RANKED_BY}, as a range where rows tie. Two rows tie unless their difference exceeds the root of the "
     "summed squares of their half intervals. This treats the rows as scored on different images; they share their "
-    "images, so too many rows tie. Rows are ranked against each other only with the same task version, protocol, "
-    "annotation file and number of images."
+    "images, so too many rows tie. Rows are ranked against each other only with equal task version, protocol and its "
+    "version, annotation file and number of images."
 )
 _STYLE = (
     "body{font:15px system-ui,sans-serif;margin:2rem;color:#1a202c}"
@@ -44,11 +46,12 @@ _FORMATS = {
     "images": "{:.0f}",
     "failed": "{:.0f}",
     "tokens": "{:.0f}",
-    "oracle threshold": "{:.2f}",
+    "protocol version": "{:.0f}",
     "seconds": "{:.1f}",
 }
 _HEADINGS = {
     "recomputed": "Recomputed from predictions",
+    "oracle": "Recomputed, with the score threshold that is best on these images (an oracle)",
     "published": "Published (not recomputed)",
     "control": "Controls (they see the ground truth)",
 }
@@ -59,7 +62,7 @@ def tables(rows: pd.DataFrame, base: Path) -> dict[Path, bytes]:
     import pandas as pd
 
     task = str(rows["task"].iloc[0])
-    rows = rows.join(ranks(rows[rows["kind"] == "recomputed"]))
+    rows = rows.join(pd.concat([ranks(rows[rows["kind"] == kind]) for kind in _RANKED]))
     sections = {kind: _section(rows, kind) for kind in KINDS if (rows["kind"] == kind).any()}
     table = pd.concat(section.assign(kind=kind) for kind, section in sections.items())
     texts = {

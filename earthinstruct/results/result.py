@@ -130,7 +130,10 @@ class PredictionsInfo(msgspec.Struct, frozen=True):
 
 
 class Result(Shown, msgspec.Struct, frozen=True):
-    """One scored run of one method on one task."""
+    """One scored run of one method on one task.
+
+    The `protocol_version` of a result that names none is 1.
+    """
 
     schema_version: int
     task: TaskInfo
@@ -142,6 +145,7 @@ class Result(Shown, msgspec.Struct, frozen=True):
     label_map: dict[str, MappedLabel]
     label_mapper: str
     predictions: PredictionsInfo
+    protocol_version: int = 1
 
     def blocks(self) -> Iterable[Block]:
         """The table of its scores, and remarks."""

@@ -13,7 +13,7 @@ from earthinstruct.datasets import Dataset, load_dataset
 from earthinstruct.errors import EarthInstructError, checked_arguments
 from earthinstruct.files import read_text
 from earthinstruct.images import ImageOptions
-from earthinstruct.metrics import GivenMetrics
+from earthinstruct.metrics import GivenMetrics, Sweeping
 from earthinstruct.predictions import Progress, Run, place_of_run
 from earthinstruct.redaction import secrets_hidden
 from earthinstruct.results import Result, Shown, result_blocks
@@ -91,7 +91,8 @@ def evaluate(
     overwrite: bool = False,
     protocol: str = "standard",
     label_map: str | Path | LabelMapper | None = None,
-    sweep: bool = False,
+    threshold: float | None = None,
+    sweep: Sweeping = False,
     instruction_file: Path | str | None = None,
     instruction_text: str | None = None,
     metric: GivenMetrics = (),
@@ -124,7 +125,8 @@ def evaluate(
         overwrite: start again where a run folder holds other predictions.
         protocol: `standard` or `paper`.
         label_map: from labels to categories: `exact`, `clip:<encoder>`, a JSON file, or a mapper; None: the dataset's.
-        sweep: choose the score threshold first (methods with scores).
+        threshold: score the predictions with at least this score (methods with scores).
+        sweep: choose the score threshold first (methods with scores), as for `score`.
         instruction_file: a file with an instruction text to use in place of ours; one task only.
         instruction_text: the same, as text.
         metric: metric plug-ins to score as well, as objects or by `path/file.py:Class`.
@@ -143,7 +145,7 @@ def evaluate(
         EarthInstructError: invalid input; the predictions made so far stay on disk.
         KeyboardInterrupt: see `stopping`.
     """
-    rules, extra = checked_rules(protocol, metric)
+    rules, extra = checked_rules(protocol, threshold, sweep, metric)
     if limit is not None and limit < 1:
         raise EarthInstructError(f"limit must be at least 1, got {limit}")
     spread = _spread(
@@ -179,11 +181,12 @@ def evaluate(
                 run.records(),
                 protocol=rules,
                 mapper=mapper,
+                threshold=threshold,
                 sweep=sweep,
                 extra=extra,
                 images=run.image_ids,
             )
-            results[run.task.name] = result_of(run.manifest.task, ready.method, scored, protocol, mapper, [run.file])
+            results[run.task.name] = result_of(run.manifest.task, ready.method, scored, rules, mapper, [run.file])
             run.keep(results[run.task.name], scored.tallies)
     return Evaluation(tuple(results[run.task.name] for run in runs), tuple(skipped), tuple(run.folder for run in runs))
 

@@ -147,7 +147,7 @@ class Answers(Shown):
         rows = [
             (str(answer.path), label, *found.boxes[i], None if found.scores is None else found.scores[i])
             for answer in self.answers
-            if (found := answer.prediction) is not None
+            if (found := answer.prediction) is not None and found.boxes is not None
             for i, label in enumerate(found.labels)
         ]
         columns = ("image", "label", "x", "y", "width", "height", "score")
@@ -541,8 +541,10 @@ class _Least:
             DataError: the prediction has no scores, or areas on the ground are not known.
         """
         prediction = found.prediction
+        if prediction.boxes is None or not len(prediction):
+            return found
         kept = np.ones(len(prediction), dtype=bool)
-        if self.score is not None and len(prediction):
+        if self.score is not None:
             if prediction.scores is None:
                 raise DataError(f"image {found.path}: the method gives no scores; leave --min-score out")
             kept &= prediction.scores >= self.score

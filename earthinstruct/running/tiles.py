@@ -151,7 +151,7 @@ def _answer(
     method: Method, pixels: NDArray[np.uint8], valid: NDArray[np.bool_] | None, instruction: Instruction
 ) -> Prediction:
     if valid is not None and not valid.any():
-        return Prediction(usage=Usage(events={NOT_ASKED: 1}))
+        return Prediction(counts={}, usage=Usage(events={NOT_ASKED: 1}))  # no instance, and of no kind
     prediction = method.predict(pixels, instruction)
     check_prediction(prediction, instruction, *pixels.shape[:2])
     return prediction
@@ -166,6 +166,8 @@ def merge_tiles(predictions: Sequence[Prediction], windows: Sequence[Window], he
         height: of the image, pixels.
         width: of the image, pixels.
     """
+    if all(p.boxes is None for p in predictions):  # they only count
+        return Prediction(counts=_added_counts(predictions, {}), usage=Usage.join(p.usage for p in predictions))
     with_masks = all(p.masks is not None for p in predictions if len(p))
     with_scores = all(p.scores is not None for p in predictions if len(p))
     parts = [_parts(prediction, window, with_masks) for prediction, window in zip(predictions, windows, strict=True)]
@@ -211,7 +213,9 @@ class _Part:
 def _parts(prediction: Prediction, window: Window, with_masks: bool) -> list[_Part]:
     x0, y0 = window[:2]
     runs = decode_rles(prediction.masks) if with_masks and prediction.masks is not None else None
-    parts = []
+    parts: list[_Part] = []
+    if prediction.boxes is None:
+        return parts
     for i, label in enumerate(prediction.labels):
         mask, corner = None, (x0, y0)
         if runs is not None:

@@ -27,8 +27,20 @@ from earthinstruct.metrics import (
     listed,
     paired,
     protocol_named,
+    sweep_of,
+    threshold_in_words,
+    value_at,
 )
-from earthinstruct.results import Block, Shown, StoredTallies, new_table, read_result, read_tallies, refuse_different
+from earthinstruct.results import (
+    Block,
+    Result,
+    Shown,
+    StoredTallies,
+    new_table,
+    read_result,
+    read_tallies,
+    refuse_different,
+)
 from earthinstruct.scoring.stored import StoredRun, dataset_of, read_stored, run_folder
 
 if TYPE_CHECKING:
@@ -71,11 +83,15 @@ class Comparison(Shown):
         first: the first run, as it was given.
         second: the second run.
         rows: every score over every group of categories and every single category.
+        thresholds: how the score threshold of each run was chosen, in words; None if all predictions were scored.
+        oracles: whether the threshold of each run was chosen on these images.
     """
 
     first: str
     second: str
     rows: tuple[Compared, ...]
+    thresholds: tuple[str | None, str | None] = (None, None)
+    oracles: tuple[bool, bool] = (False, False)
 
     def __iter__(self) -> Iterator[Compared]:
         return iter(self.rows)
@@ -92,8 +108,8 @@ class Comparison(Shown):
         from rich.text import Text
 
         yield self.verdict
-        yield f"A: {self.first}"
-        yield f"B: {self.second}"
+        for name, run, threshold in zip("AB", (self.first, self.second), self.thresholds, strict=True):
+            yield f"{name}: {run}" + (f", {threshold}" if threshold else "")
         groups = [row for row in self.rows if row.is_group]
         yield _table([row for row in groups if row.score in HEADLINES])
         yield Text("percent; precision and recall are in --json", style="dim")
@@ -127,6 +143,11 @@ class Comparison(Shown):
     @property
     def verdict(self) -> str:
         """Which run counts better and finds better boxes and masks, in one sentence."""
+        if self.oracles[0] != self.oracles[1]:
+            one, other = ("A", "B") if self.oracles[0] else ("B", "A")
+            return (
+                f"No verdict: the score threshold of {one} was chosen on these images (an oracle), not that of {other}."
+            )
         found = {row.score: row.difference for row in self.rows if row.is_group and row.over == "all"}
         of_headlines = {score: found[score] for score in _VERDICTS if score in found}
         if any(off.p is None for off in of_headlines.values()):
@@ -201,8 +222,11 @@ def compare(
     Compared are the scores that are functions of sums over images: F1, precision, recall, AP_nc50 (protocol
     `standard`) and mIoU.
 
+    A score that is undefined for one of the runs is left out. The score thresholds of the runs are taken as they are:
+    where only one of them was chosen on these images, there is no verdict.
+
     The comparison reads `tallies.npz` beside each result. Without this file, and for metric plug-ins, predictions are
-    scored again, with the label map of the result and the threshold of its sweep, if any.
+    scored again, with the label map of the result and its score threshold.
 
     Args:
         first: a run folder, or the result file in it, with `tallies.npz` or `predictions.jsonl` beside it.
@@ -237,6 +261,7 @@ def compare(
     ]
     scores += [(f"extra.{of.name}.mean", f"extra.{of.name}", partial(of.score, every_category)) for of in extra]
     compared = {tally for _, tally, _ in scores} | {"errors.box", "errors.mask"}
+    compared -= {tally for result in results for tally in _undefined(result)}
     of_a, of_b = ({name: tally for name, tally in of.tallies.items() if name in compared} for of in found)
     try:  # a tally that only one run has, such as masks, is left out
         pairs = paired(of_a, of_b)
@@ -244,10 +269,24 @@ def compare(
         raise DataError(f"the results cannot be compared: {error}") from error
     over: _Over = {(name, True): members for name, members in groups.items()}
     over |= {(name, False): (name,) for name in every_category}
-    return Comparison(str(first), str(second), _corrected(_rows(scores, pairs, over)))
+    thresholds = (threshold_in_words(results[0].metrics), threshold_in_words(results[1].metrics))
+    oracles = (sweep_of(results[0].metrics) is True, sweep_of(results[1].metrics) is True)
+    return Comparison(str(first), str(second), _corrected(_rows(scores, pairs, over)), thresholds, oracles)
+
+
+def _undefined(result: Result) -> Iterator[str]:
+    """The tallies of boxes and masks, where their scores are undefined, as those of a method that only counts."""
+    for geometry, others in (("box", ["errors.box"]), ("mask", ["errors.mask", "regions"])):
+        if value_at(result.metrics, f"{geometry}.f1").value is None and result.metrics.counting.f1.value is not None:
+            yield from (geometry, *others)
 
 
 def _scored_again(run: StoredRun, extra: Sequence[ExtraMetric]) -> StoredTallies:
+    if run.result.protocol_version != run.protocol.version:
+        raise DataError(
+            f"{run.folder} was scored under version {run.result.protocol_version} of protocol {run.protocol.name}, and "
+            f"this release has version {run.protocol.version}; score it again with `earthinstruct score`"
+        )
     whole = run.scoring_set().tallied(run.threshold, extra)
     for name, tally in whole.extra.items():
         if isinstance(tally, str):

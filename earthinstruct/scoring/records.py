@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -11,15 +12,18 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import Usage
 from earthinstruct.datasets import AnnotationMasks, Dataset
-from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.errors import DataError
 from earthinstruct.metrics import (
     STANDARD,
+    Choice,
     Chunk,
     ExtraMetric,
     Ignored,
     Metrics,
     Predicted,
     Protocol,
+    ScoreThreshold,
+    Sweeping,
     Tally,
     Truth,
     Value,
@@ -30,7 +34,7 @@ from earthinstruct.metrics import (
 from earthinstruct.predictions import Record
 from earthinstruct.regions import ImageId, Instances
 from earthinstruct.scoring.columns import Columns, Survey
-from earthinstruct.scoring.hints import BoxSurvey, category_hints
+from earthinstruct.scoring.hints import box_hints, category_hints
 from earthinstruct.tasks import ExactMapper, LabelMapper, MappedLabel, Task
 
 _IMAGES_AT_ONCE = 500
@@ -64,7 +68,8 @@ def score_records(
     *,
     protocol: Protocol = STANDARD,
     mapper: LabelMapper | None = None,
-    sweep: bool = False,
+    threshold: float | None = None,
+    sweep: Sweeping = False,
     images: Sequence[ImageId] | None = None,
     extra: Sequence[ExtraMetric] = (),
 ) -> Scored:
@@ -74,18 +79,19 @@ def score_records(
 
     Raises:
         DataError: a record is malformed, or a label of an open_vocabulary task maps to no category.
-        EarthInstructError: `sweep` is set and the predictions have no scores, or a metric plug-in failed.
+        EarthInstructError: a threshold is given or to be chosen, and the predictions have no scores or are counts
+            alone; `sweep` is `cross`, and there are fewer than 2 images; or a metric plug-in failed.
     """
     known = ScoringSet(task, dataset, records, protocol, mapper, images)
-    chosen = None
-    if sweep and known.survey.instances.unscored is not None:
-        raise EarthInstructError(
-            "--sweep needs predictions with scores, and these have none (they are confidence-free)"
-        )
-    if sweep and known.survey.instances.scored is not None:  # without instances there is no threshold to choose
+    if sweep or threshold is not None:
+        known.survey.refuse_threshold("--sweep" if sweep else "--threshold")
+    chosen = Choice(None if threshold is None else float(threshold))
+    if sweep:
         boxes = [boxes_of_chunk(*chunk, protocol) for chunk in known.chunks(boxes_only=True)]
-        chosen = choose_threshold(boxes, known.truth(range(0)), protocol)
-    whole = known.tallied(None if chosen is None else chosen.threshold, extra)
+        ids = [image.id for image in known.images]
+        cross = sweep == "cross"
+        chosen = choose_threshold(boxes, ids, known.truth(range(0)), protocol, cross=cross)
+    whole = known.tallied(chosen.threshold, extra, chosen.also_at)
     metrics = metrics_of(
         whole,
         task.groups,
@@ -98,7 +104,7 @@ def score_records(
         metrics = msgspec.structs.replace(metrics, adherence=known.adherence)
     failed = known.survey.failed
     n_done = len(known.images) - len(failed)
-    notes = (*known.boxes.hints(), *category_hints(metrics))
+    notes = (*known.survey.notes(), *known.box_hints, *category_hints(metrics))
     return Scored(metrics, whole.named_tallies, known.label_map, n_done, failed, known.survey.usage, notes)
 
 
@@ -137,11 +143,9 @@ class ScoringSet:
         wanted = None if images is None else set(images)
         self.task, self.dataset, self.records, self.protocol = task, dataset, records, protocol
         self.images = [image for image in dataset.images if wanted is None or image.id in wanted]
-        self.survey, self.boxes = Survey(), BoxSurvey()
+        self.survey = Survey()
         for image in self.images:
-            record = records.get(image.id)
-            self.survey.add(image.id, record)
-            self.boxes.add(image, record)
+            self.survey.add(image.id, records.get(image.id))
         self.label_map = (mapper or ExactMapper()).map(sorted(self.survey.first_image), task.vocabulary.categories)
         if task.setting == "open_vocabulary":
             for label, mapped in self.label_map.items():
@@ -152,7 +156,7 @@ class ScoringSet:
                     )
         category = {name: i for i, name in enumerate(task.categories)}
         of_label = {label: category.get(mapped.category or "", -1) for label, mapped in self.label_map.items()}
-        self.columns = Columns(self.survey, of_label, len(category))
+        self.columns = Columns(self.survey, self.images, records, of_label, len(category))
         self._index_truth()
 
     def _index_truth(self) -> None:
@@ -170,9 +174,15 @@ class ScoringSet:
     @property
     def adherence(self) -> Value:
         """Share of the instances whose label maps to a category."""
-        n = self.survey.labels.total()
-        mapped = sum(k for label, k in self.survey.labels.items() if self.columns.category_of_label[label] >= 0)
+        n, mapped = len(self.columns.category), int((self.columns.category >= 0).sum())
         return Value(mapped / n) if n else Value(None, reason="no instances")
+
+    @property
+    def box_hints(self) -> Iterator[str]:
+        """Sentences on boxes that seem to follow another convention."""
+        sizes = np.array([(image.width, image.height) for image in self.images], dtype=np.float64).reshape(-1, 2)
+        boxes = np.frombuffer(self.survey.boxes).reshape(-1, 4) if self.survey.boxes else np.zeros((0, 4))
+        return box_hints(boxes, np.repeat(sizes, self.survey.n, axis=0))
 
     def truth(self, images: range, *, boxes_only: bool = False) -> Truth:
         """The ground truth of consecutive images."""
@@ -209,14 +219,18 @@ class ScoringSet:
         n = len(self.images)
         for start in range(0, max(n, 1), _IMAGES_AT_ONCE):
             span = range(start, min(start + _IMAGES_AT_ONCE, n))
-            predicted = self.columns.predicted(self.images[start : span.stop], self.records, boxes_only=boxes_only)
-            yield self.truth(span, boxes_only=boxes_only), predicted
+            yield self.truth(span, boxes_only=boxes_only), self.columns.predicted(span, boxes_only=boxes_only)
 
-    def tallied(self, threshold: float | None, extra: Sequence[ExtraMetric] = ()) -> Chunk:
-        """Tally the whole set; predictions with scores below `threshold` are ignored."""
-        any_counts = self.survey.any_counts
-        found = [
-            Chunk.of(truth, predicted, self.protocol, threshold=threshold, any_counts=any_counts, extra=extra)
-            for truth, predicted in self.chunks()
-        ]
-        return Chunk.join(found, extra)
+    def tallied(
+        self, threshold: ScoreThreshold, extra: Sequence[ExtraMetric] = (), also_at: Sequence[float] = ()
+    ) -> Chunk:
+        """Tally the whole set; arguments are as in `Chunk.of`."""
+        tally = partial(
+            Chunk.of,
+            protocol=self.protocol,
+            threshold=threshold,
+            also_at=also_at,
+            any_counts=self.survey.any_counts,
+            extra=extra,
+        )
+        return Chunk.join([tally(*chunk) for chunk in self.chunks()], extra)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,16 @@ import msgspec
 
 from earthinstruct.datasets import Dataset, load_dataset
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
-from earthinstruct.metrics import ExtraMetric, GivenMetrics, Protocol, extra_metrics, protocol_named
+from earthinstruct.files import collection_paused
+from earthinstruct.metrics import (
+    ExtraMetric,
+    GivenMetrics,
+    Protocol,
+    Sweeping,
+    extra_metrics,
+    protocol_named,
+    sweep_of,
+)
 from earthinstruct.predictions import (
     Manifest,
     Record,
@@ -43,6 +53,7 @@ from earthinstruct.texts import shortened
 
 
 @checked_arguments
+@collection_paused()
 def score(
     predictions: Path | str,
     dataset: str | Path | Dataset,
@@ -58,7 +69,8 @@ def score(
     skip_invalid: bool = False,
     protocol: str = "standard",
     label_map: str | Path | LabelMapper | None = None,
-    sweep: bool = False,
+    threshold: float | None = None,
+    sweep: Sweeping = False,
     metric: GivenMetrics = (),
     name: str | None = None,
     method_version: str | None = None,
@@ -88,7 +100,9 @@ def score(
         protocol: `standard` or `paper`.
         label_map: maps labels to categories: `exact`, `clip:<encoder>`, a JSON file, or a mapper. None: the mapper of
             the dataset.
-        sweep: first choose the score threshold with the largest box mF1.
+        threshold: score the predictions with at least this score.
+        sweep: first choose the score threshold with the largest box mF1, on the scored images themselves (an oracle).
+            `cross`: choose the threshold of each fold of images on the other folds.
         metric: metric plug-ins to score as well, by name or as objects.
         name: the method's name; None: the name in the run folder, otherwise the file name.
         method_version: the method's version; None: the version in the run folder, if any.
@@ -99,7 +113,7 @@ def score(
     Raises:
         EarthInstructError: invalid input.
     """
-    rules, extra = checked_rules(protocol, metric)
+    rules, extra = checked_rules(protocol, threshold, sweep, metric)
     if not isinstance(dataset, Dataset):
         dataset = load_dataset(dataset, data, images, skip_invalid=skip_invalid)
     task = _one_task(dataset, setting, parent)
@@ -114,11 +128,12 @@ def score(
         dataset,
         protocol=rules,
         mapper=mapper,
+        threshold=threshold,
         sweep=sweep,
         extra=extra,
     )
     if output is None:
-        return result_of(info, method, scored(given.records(dataset)), protocol, mapper, given.files)
+        return result_of(info, method, scored(given.records(dataset)), rules, mapper, given.files)
     in_place = given.is_run_of(method.name)
     folder = given.folder if in_place else place_of_run(Path(output).absolute(), task, method.name)
     run = Run(method, task, dataset, folder)
@@ -135,11 +150,11 @@ def score(
         )
     with run.open(overwrite, in_place=in_place):
         if not overwrite:
-            _refuse_to_replace(folder, info, protocol, mapper, sweep, extra)
+            _refuse_to_replace(folder, info, protocol, mapper, threshold, sweep, extra)
         if not in_place:
             records = run.replace(records)
         found = scored(records)
-        result = result_of(info, method, found, protocol, mapper, prediction_files(folder))
+        result = result_of(info, method, found, rules, mapper, prediction_files(folder))
         run.keep(result, found.tallies)
     if kept:
         kept(folder)
@@ -246,7 +261,8 @@ def _refuse_to_replace(
     task: TaskInfo,
     protocol: str,
     mapper: LabelMapper,
-    sweep: bool,
+    threshold: float | None,
+    sweep: Sweeping,
     extra: Sequence[ExtraMetric],
 ) -> None:
     """Refuse to replace a result by one of another kind.
@@ -262,7 +278,8 @@ def _refuse_to_replace(
         "number of images": (old.task.dataset.n_images, task.dataset.n_images),
         "protocol": (old.protocol, protocol),
         "label map": (old.label_mapper, mapper.name),
-        "sweep": (metrics.sweep is not None, sweep),
+        "threshold": (metrics.threshold, threshold),
+        "sweep": (sweep_of(metrics), sweep),
     }
     differences = [f"{what} was {before}, is {after}" for what, (before, after) in pairs.items() if before != after]
     lost = sorted(set(metrics.extra) - {one.name for one in extra})
@@ -274,12 +291,20 @@ def _refuse_to_replace(
         )
 
 
-def checked_rules(protocol: str, metric: GivenMetrics) -> tuple[Protocol, tuple[ExtraMetric, ...]]:
+def checked_rules(
+    protocol: str, threshold: float | None, sweep: Sweeping, metric: GivenMetrics
+) -> tuple[Protocol, tuple[ExtraMetric, ...]]:
     """Look up the protocol and load the metric plug-ins.
 
     Raises:
-        EarthInstructError: a name is unknown.
+        EarthInstructError: a name is unknown, or the threshold is no number or beside a sweep.
     """
+    if threshold is not None and not math.isfinite(threshold):
+        raise EarthInstructError(f"threshold must be a finite number, got {threshold}")
+    if threshold is not None and sweep:
+        raise EarthInstructError("threshold and sweep are both given; a sweep chooses the threshold itself: give one")
+    if sweep not in (False, True, "cross"):
+        raise EarthInstructError(f"sweep must be true, false or 'cross', got {sweep!r}")
     return protocol_named(protocol), extra_metrics(metric)
 
 
@@ -295,7 +320,7 @@ def mapper_for(label_map: str | Path | LabelMapper | None, dataset: Dataset) -> 
 
 
 def result_of(
-    task: TaskInfo, method: MethodInfo, scored: Scored, protocol: str, mapper: LabelMapper, files: Sequence[Path]
+    task: TaskInfo, method: MethodInfo, scored: Scored, protocol: Protocol, mapper: LabelMapper, files: Sequence[Path]
 ) -> Result:
     """Build the result of scored predictions.
 
@@ -306,7 +331,8 @@ def result_of(
     return Result(
         schema_version=SCHEMA_VERSION,
         task=msgspec.structs.replace(task, dataset=msgspec.structs.replace(task.dataset, n_images=n_images)),
-        protocol=protocol,
+        protocol=protocol.name,
+        protocol_version=protocol.version,
         method=msgspec.structs.replace(method, notes=[*method.notes, *scored.notes]),
         environment=environment_info(method),
         run=RunInfo(

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from earthinstruct.datasets import dataset_sources, load_dataset
 from earthinstruct.errors import checked_arguments
-from earthinstruct.metrics import protocol_named
+from earthinstruct.metrics import protocol_named, sweep_of
 from earthinstruct.predictions import hash_predictions, prediction_files, read_predictions
 from earthinstruct.results import (
     LEADERBOARDS,
@@ -83,6 +83,7 @@ def validate(
     findings = [
         Finding("schema", f"version {said.schema_version}, every field of the right type"),
         _equal("task version", said.task.version, task.version),
+        _equal("protocol version", said.protocol_version, protocol_named(said.protocol).version),
         _equal("annotations", said.task.dataset.annotations_sha256, loaded.sha256),
         _equal("whole dataset", said.task.dataset.n_images, len(loaded.images)),
         _equal("instruction", said.task.instruction_sha256, task.instruction_sha256),
@@ -97,7 +98,8 @@ def validate(
         read_predictions(given, loaded),
         protocol=protocol_named(said.protocol),
         mapper=FileMapper(said.label_mapper, said.label_map),
-        sweep=said.metrics.sweep is not None,
+        threshold=said.metrics.threshold,
+        sweep=sweep_of(said.metrics),
     )
     again = replace(said, metrics=scored.metrics)
     ours = replace(said, metrics=replace(said.metrics, extra={}))

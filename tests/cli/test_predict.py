@@ -151,7 +151,7 @@ def test_geojson_lands_on_the_objects(call, bright, tmp_path, method_class, tile
 
 def test_a_real_scene_keeps_its_place(call, bright, tmp_path, reference):
     scene = reference / "neon" / "OSBS_029.tif"
-    files = ("--save", "a.geojson", "--save", "a.coco.json")
+    files = ("--save", "a.geojson", "--crs", "EPSG:32617", "--save", "a.coco.json")
     code, _, _ = call("predict", "--method", f"{bright}:Boxes", "--open-ended", *files, str(scene))
     assert code == 0
     found = json.loads((tmp_path / "a.geojson").read_text())

@@ -21,7 +21,9 @@ def test_an_overlay_shows_masks_and_a_legend():
 
 
 def test_nothing_found_is_a_picture_too():
-    assert draw_overlay(np.zeros((10, 10, 3), dtype=np.uint8), Prediction()).width == 640
+    image = np.zeros((10, 10, 3), dtype=np.uint8)
+    for nothing in (Prediction(), Prediction(counts={"ship": 3})):
+        assert draw_overlay(image, nothing).width == 640
 
 
 @pytest.mark.parametrize("side", [(0, 0), (0.4, 9), (9, 0.4)])

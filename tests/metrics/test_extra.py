@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.files import as_json
-from earthinstruct.metrics import STANDARD, Chunk, ExtraMetric, extra_metrics, measure, metrics_of
+from earthinstruct.metrics import STANDARD, Choice, Chunk, ExtraMetric, extra_metrics, measure, metrics_of
 from earthinstruct.metrics.extra import MetricError
 from earthinstruct.metrics.tally import compact
 from earthinstruct.registry import PluginError
@@ -120,7 +120,7 @@ def test_chunks_score_as_the_whole(build, file, seed) -> None:
         )
         for i in range(3)
     ]
-    found = metrics_of(Chunk.join(chunks, extra), truth.groups, STANDARD, None, no_masks_reason=None, extra=extra)
+    found = metrics_of(Chunk.join(chunks, extra), truth.groups, STANDARD, Choice(), no_masks_reason=None, extra=extra)
     assert as_json(found) == as_json(whole)
 
 

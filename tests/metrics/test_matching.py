@@ -12,8 +12,9 @@ from pycocotools import mask as coco_mask
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from earthinstruct.metrics import SWEEP_THRESHOLDS, find_pairs, match
+from earthinstruct.metrics import PROTOCOLS, find_pairs, match, matching
 from earthinstruct.metrics.matching import Pairs, box_iou, enlarges_greedy
+from earthinstruct.regions import Instances
 
 
 def pairs_of(edges: list[tuple[int, int, float]], n: int, m: int) -> Pairs:
@@ -131,6 +132,47 @@ def test_pairs_are_those_of_all_against_all(build, geometry, agnostic) -> None:
     np.testing.assert_allclose(pairs.iou, full[pairs.prediction, pairs.target])
 
 
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 7]), st.sampled_from([0.1, 0.5, 1.0]))
+def test_crowds_have_the_pairs_of_all_against_all(seed: int, at_once: int, threshold: float) -> None:
+    generator = np.random.default_rng(seed)
+
+    def random(n: int) -> Instances:
+        # sides from a fraction of a pixel to the whole image, and coordinates of which many are equal
+        sides = 2.0 ** generator.integers(-3, 8, (n, 2)) * generator.choice([1, 0.75, 0], (n, 2), p=[0.6, 0.3, 0.1])
+        boxes = np.hstack([generator.integers(-40, 200, (n, 2)) / generator.choice([1, 2, 3]), sides])
+        return Instances(generator.integers(0, 2, n), generator.integers(-1, 2, n), boxes)
+
+    predictions, targets = random(60), random(50)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matching, "_LARGE_CELL", at_once)
+        patch.setattr(matching, "_CANDIDATES_AT_ONCE", at_once)
+        pairs = find_pairs(predictions, targets, "box", iou_threshold=threshold)
+    prediction, target = (index.ravel() for index in np.indices((60, 50)))
+    iou = box_iou(predictions.boxes[prediction], targets.boxes[target])
+    same = predictions.image[prediction] == targets.image[target]
+    same &= (predictions.category[prediction] == targets.category[target]) & (targets.category[target] >= 0)
+    expected = np.flatnonzero(same & (iou >= threshold))
+    order = np.lexsort((pairs.target, pairs.prediction))
+    np.testing.assert_array_equal(pairs.prediction[order], prediction[expected])
+    np.testing.assert_array_equal(pairs.target[order], target[expected])
+    np.testing.assert_array_equal(pairs.iou[order], iou[expected])
+    assert (np.diff(pairs.prediction) >= 0).all()
+
+
+def test_searches_in_vain_are_not_repeated() -> None:
+    class Counted(dict[int, range]):
+        asked = 0
+
+        def __getitem__(self, prediction: int) -> range:
+            self.asked += 1
+            return super().__getitem__(prediction)
+
+    options = Counted({prediction: range(100) for prediction in range(2_000)})
+    assert len(matching._augment(options)) == 100  # type: ignore[arg-type]
+    # each prediction once, and once more the 100 that hold a ground truth, in the first search that is in vain
+    assert options.asked == 2_100
+
+
 def test_an_instance_without_a_category_pairs_with_nothing(build) -> None:
     lost = build.instances([(0, -1, 0, 0, 9, 9)])
     assert len(find_pairs(lost, lost, "box").iou) == 0
@@ -154,7 +196,7 @@ def test_the_paper_sweep_is_that_of_plain_loops_on_dense_scenes(build, geometry:
     iou = coco_mask.iou(predictions.masks.encode(), targets.masks.encode(), [0] * len(targets))  # boxes equal masks
     same = (predictions.image[:, None] == targets.image) & (predictions.category[:, None] == targets.category)
     larger = enlarges_greedy(find_pairs(predictions, targets, geometry), np.argsort(-predictions.scores, kind="stable"))
-    for threshold in SWEEP_THRESHOLDS:
+    for threshold in PROTOCOLS["paper"].thresholds:
         taken: list[int] = []
         for i in np.flatnonzero(predictions.scores >= threshold):
             free = [j for j in np.flatnonzero(same[i]) if iou[i, j] >= 0.5 and j not in taken]

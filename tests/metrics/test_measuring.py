@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from earthinstruct.files import as_json
 from earthinstruct.metrics import (
     PROTOCOLS,
-    SWEEP_THRESHOLDS,
     Chunk,
     Metrics,
     boxes_of_chunk,
@@ -189,7 +188,7 @@ def test_nothing_to_find(build, protocol) -> None:
     assert neither.box.f1.reason == "no ground truth in any category"
     wrong = measure(truth, build.predicted(build.instances([(0, 0, 0, 0, 9, 9)], [0.5]), truth), protocol, sweep=True)
     assert tallies(wrong, "box") == {"a": (0, 1, 0), "b": (0, 0, 0), "c": (0, 0, 0)}
-    assert wrong.sweep.curve[0].f1 is None
+    assert (wrong.sweep.threshold, wrong.sweep.curve) == (None, [])
 
 
 BOX = (0, 0, 0, 0, 9, 9)
@@ -249,14 +248,14 @@ def test_a_thousand_objects_of_one_class_in_one_image(build, protocol) -> None:
     assert metrics.box.ap_nc50.value == pytest.approx(11 / 101 if protocol.name == "paper" else 1)
 
 
-@given(seeds, st.booleans())
+@given(seeds, st.sampled_from([False, True, "cross"]))
 @settings(max_examples=settings().max_examples // 5)
-def test_standard_does_not_depend_on_any_order(build, seed, scored) -> None:
+def test_standard_does_not_depend_on_any_order(build, seed, sweep) -> None:
     generator = np.random.default_rng(seed)
-    targets, predictions = build.random(generator, 25), build.random(generator, 30, scored)
+    targets, predictions = build.random(generator, 25), build.random(generator, 30, bool(sweep))
     truth = build.truth(targets)
     predicted = build.predicted(predictions, truth, generator.integers(0, 5, (3, 3)), build.random(generator, 20))
-    before = measure(truth, predicted, sweep=scored)
+    before = measure(truth, predicted, sweep=sweep)
 
     image, category = generator.permutation(3), generator.permutation(3)  # new -> old
 
@@ -283,7 +282,7 @@ def test_standard_does_not_depend_on_any_order(build, seed, scored) -> None:
             # proposals keep their order within an image: it is their ranking
             proposals=moved(predicted.proposals, np.arange(20)),
         ),
-        sweep=scored,
+        sweep=sweep,
     )
     assert msgspec.to_builtins(before) == msgspec.to_builtins(after)
 
@@ -331,14 +330,12 @@ def test_the_sweep_is_what_scoring_the_survivors_gives(build, seed) -> None:
             totals = build.tallies(truth, build.predicted(survivors, truth), protocol)["box"].totals
             return f1(totals)[totals["tp"] + totals["fn"] > 0].mean()
 
-        expected = [value(threshold) for threshold in SWEEP_THRESHOLDS]
+        tried = protocol.thresholds or np.unique(predictions.scores)
+        expected = [value(threshold) for threshold in tried]
+        assert [point.threshold for point in swept.sweep.curve] == list(tried)
         np.testing.assert_allclose([point.f1 for point in swept.sweep.curve], expected, rtol=1e-12)
-        assert swept.sweep.threshold == SWEEP_THRESHOLDS[np.argmax(np.round(expected, 12))]
+        assert swept.sweep.threshold == tried[np.argmax(np.round(expected, 12))]
         assert swept.box.f1.value == pytest.approx(max(expected))
-        if protocol.name == "standard":
-            exact = {float(s): value(s) for s in np.unique(predictions.scores)}
-            assert swept.sweep.exact_f1 == pytest.approx(max(exact.values()))
-            assert exact[swept.sweep.exact_threshold] == pytest.approx(max(exact.values()))
 
 
 @given(seeds)
@@ -380,14 +377,14 @@ def test_f1_of_nothing_is_zero() -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
-@given(seed=st.integers(0, 2**32 - 1), with_counts=st.booleans())
+@given(seed=st.integers(0, 2**32 - 1), with_counts=st.booleans(), sweep=st.sampled_from([True, "cross"]))
 @settings(max_examples=settings().max_examples // 5)
-def test_chunks_score_as_the_whole(build, protocol, seed, with_counts) -> None:
+def test_chunks_score_as_the_whole(build, protocol, seed, with_counts, sweep) -> None:
     generator = np.random.default_rng(seed)
     truth = build.truth(build.random(generator, 25))
     counts = generator.integers(0, 4, (3, 3)) if with_counts else None
     predicted = build.predicted(build.random(generator, 30, scores=True), truth, counts, build.random(generator, 20))
-    whole = measure(truth, predicted, protocol, sweep=True)
+    whole = measure(truth, predicted, protocol, sweep=sweep)
 
     def only(instances, image):
         part = instances.take(instances.image == image)
@@ -406,7 +403,9 @@ def test_chunks_score_as_the_whole(build, protocol, seed, with_counts) -> None:
         )
         for i in range(3)
     ]
-    sweep = choose_threshold([boxes_of_chunk(*chunk, protocol) for chunk in chunks], truth, protocol)
-    tallied = [Chunk.of(*chunk, protocol, threshold=sweep.threshold, any_counts=with_counts) for chunk in chunks]
-    found = metrics_of(Chunk.join(tallied), truth.groups, protocol, sweep, no_masks_reason=None)
+    boxes = [boxes_of_chunk(*chunk, protocol) for chunk in chunks]
+    chosen = choose_threshold(boxes, truth.images, truth, protocol, cross=sweep == "cross")
+    options = {"threshold": chosen.threshold, "also_at": chosen.also_at, "any_counts": with_counts}
+    tallied = [Chunk.of(*chunk, protocol, **options) for chunk in chunks]
+    found = metrics_of(Chunk.join(tallied), truth.groups, protocol, chosen, no_masks_reason=None)
     assert as_json(found) == as_json(whole)

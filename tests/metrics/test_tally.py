@@ -27,7 +27,7 @@ def both(predictions, targets, images):
     predictions, targets = of(predictions), of(targets)
     truth = Truth(tuple(images), NAMES, {}, targets)
     every = np.ones(len(predictions), dtype=bool)
-    return Detection(truth, predictions, STANDARD, "mask").tally(every), tally_regions(truth, predictions)
+    return Detection(truth, predictions, STANDARD, "mask").tally(every), tally_regions(truth, predictions, every)
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -6,6 +6,11 @@ from earthinstruct import Prediction
 from earthinstruct.predictions import Found, coco_of
 
 
+def test_an_answer_of_counts_alone_has_no_annotations():
+    found = [Found(Path("x.png"), 20, 30, None, Prediction(counts={"ship": 3}))]
+    assert [(len(coco_of(found, {})[part])) for part in ("images", "annotations")] == [1, 0]
+
+
 @pytest.mark.parametrize(
     ("paths", "names"),
     [

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from earthinstruct import evaluate
 from earthinstruct.errors import DataError
 from earthinstruct.files import as_json
-from earthinstruct.metrics.values import Sweep
-from earthinstruct.results import build_leaderboards, check_leaderboards, file_result
+from earthinstruct.metrics.values import Fold, Sweep
+from earthinstruct.results import build_leaderboards, check_leaderboards, file_result, read_result
 from earthinstruct.results.leaderboard_tables import ranks
 from earthinstruct.results.result import result_schema
 
@@ -56,15 +56,39 @@ def test_tables_keep_recomputed_and_published_rows_apart(root, result):
     assert "constant,1.0" in (root / "tables" / "set" / "open_ended.csv").read_text()
 
 
-def test_a_threshold_chosen_on_the_images_themselves_is_shown(root, result):
-    swept = replace(result, metrics=replace(result.metrics, sweep=Sweep(0.52, [], None, None)))
-    file_result(root, replace(swept, method=replace(result.method, name="swept")))
-    file_result(root, result)
+def test_rows_with_an_oracle_threshold_are_marked_and_ranked_apart(root, result):
+    def file(name: str, **fields: object) -> None:
+        metrics = replace(result.metrics, **fields)
+        file_result(root, replace(result, metrics=metrics, method=replace(result.method, name=name)))
+
+    file("plain")
+    file("given", threshold=0.52)
+    file("cross", sweep=Sweep(None, [], [Fold(3, 0.5), Fold(2, 0.25)]))
+    file("best", sweep=Sweep(-1.25, []))
+    file("best too", sweep=Sweep(-2.5, []))
     build_leaderboards(root)
-    lines = (root / "tables" / "set" / "open_ended.md").read_text().splitlines()
-    column = next(line for line in lines if "oracle threshold" in line).split("|").index(" oracle threshold   ")
-    shown = {line.split("|")[2].strip(): line.split("|")[column].strip() for line in lines if line.startswith("| 1")}
-    assert shown == {"constant": "-", "swept": "0.52"}
+    stored = pd.read_csv(root / "tables" / "set" / "open_ended.csv").set_index("method")
+    recomputed, oracle = (stored[stored["kind"] == kind] for kind in ("recomputed", "oracle"))
+    assert recomputed["threshold"].fillna("-").to_dict() == {
+        "plain": "-",
+        "given": "0.52",
+        "cross": "chosen on other images",
+    }
+    assert oracle["threshold"].astype(float).to_dict() == {"best": -1.25, "best too": -2.5}
+    # the same scores: all rows of a section tie, 3 of them and 2
+    assert recomputed[["rank best", "rank worst"]].to_numpy().tolist() == [[1, 3]] * 3
+    assert oracle[["rank best", "rank worst"]].to_numpy().tolist() == [[1, 2]] * 2
+    markdown = (root / "tables" / "set" / "open_ended.md").read_text()
+    assert "## Recomputed, with the score threshold that is best on these images (an oracle)" in markdown
+
+
+def test_rows_of_two_versions_of_a_protocol_are_not_ranked_against_each_other(root, result):
+    for name, version in (("old", 1), ("new", 2)):
+        file_result(root, replace(result, protocol_version=version, method=replace(result.method, name=name)))
+    build_leaderboards(root)
+    stored = pd.read_csv(root / "tables" / "set" / "open_ended.csv").set_index("method").drop(index="Other (A & B)")
+    assert stored["protocol version"].to_dict() == {"old": 1, "new": 2}
+    assert stored[["rank best", "rank worst"]].to_numpy().tolist() == [[1, 1], [1, 1]]
 
 
 def test_check_names_what_is_not_what_the_results_give(root, result):
@@ -88,6 +112,15 @@ def test_a_result_is_never_replaced_and_lies_where_it_belongs(root, result):
     path.rename(path.with_name("2.0.json"))
     with pytest.raises(DataError, match=r"should be results/set/open_ended/constant/1\.0\.json"):
         build_leaderboards(root)
+
+
+def test_a_result_is_replaced_by_one_under_a_later_version_of_its_protocol(root, result):
+    path = file_result(root, replace(result, protocol_version=1))
+    assert file_result(root, result) == path
+    assert read_result(path).protocol_version == result.protocol_version
+    for version in (1, result.protocol_version):
+        with pytest.raises(DataError, match="never replaced"):
+            file_result(root, replace(result, protocol_version=version))
 
 
 def test_a_folder_that_is_not_there_is_not_made(tmp_path, result):
@@ -213,7 +246,12 @@ def rows(*f1: tuple[float, float], **columns: object) -> pd.DataFrame:
     table = pd.DataFrame(
         [{"Box F1": value, "Box F1 low": value - half, "Box F1 high": value + half} for value, half in f1]
     )
-    return table.assign(**({"task version": "1", "protocol": "standard", "annotations": "a", "images": 9} | columns))
+    return table.assign(
+        **(
+            {"task version": "1", "protocol": "standard", "protocol version": 2, "annotations": "a", "images": 9}
+            | columns
+        )
+    )
 
 
 def ranges(table: pd.DataFrame) -> list[tuple[int, int]]:

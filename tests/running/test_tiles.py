@@ -144,6 +144,15 @@ def test_a_tile_without_counts_counts_its_instances():
     assert merge_tiles([first, first], WINDOWS, 10, 18).counts is None
 
 
+def test_tiles_that_only_count_name_no_instances():
+    only = Prediction(counts={"ship": 2})
+    assert merge_tiles([only, only], WINDOWS, 10, 18).boxes is None
+    assert merge_tiles([only, only], WINDOWS, 10, 18).counts == {"ship": 4}
+    drawn = Prediction(labels=["ship"], boxes=[[1, 2, 2, 3]])
+    merged = merge_tiles([only, drawn], WINDOWS, 10, 18)
+    assert (merged.boxes.tolist(), merged.counts) == ([[9, 2, 2, 3]], {"ship": 3})
+
+
 def test_counts_do_not_fall_below_0():
     first = Prediction(labels=["ship"], boxes=[[8, 2, 2, 3]], counts={"ship": 0})
     second = Prediction(labels=["ship"], boxes=[[0, 2, 2, 3]], counts={"ship": 0})

@@ -58,4 +58,5 @@ def test_other_predictions_get_no_hint(tmp_path: Path, dataset: Dataset, found: 
 def test_a_sweep_of_nothing_scores_nothing(tmp_path: Path, dataset: Dataset):
     (tmp_path / "r.json").write_text("[]")
     metrics = score(tmp_path / "r.json", dataset, "open_vocabulary", sweep=True).metrics
-    assert (metrics.box.f1.value, metrics.sweep) == (0, None)
+    assert (metrics.box.f1.value, metrics.box.ap50.value) == (0, 0)
+    assert (metrics.sweep.threshold, metrics.sweep.curve) == (None, [])

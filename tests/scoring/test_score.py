@@ -44,7 +44,7 @@ def scored(dataset: Dataset, records: list[Record], sweep: bool = False, protoco
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     # the package has a function of the same name
     monkeypatch.setattr(sys.modules["earthinstruct.scoring.records"], "_IMAGES_AT_ONCE", 1)
-    monkeypatch.setattr(regions, "_IMAGES_AT_ONCE", 1)
+    monkeypatch.setattr(regions, "_RUNS_AT_ONCE", 1)
     monkeypatch.setattr(outcomes, "_SCORES_AT_ONCE", 1)
 
 
@@ -66,7 +66,7 @@ def test_chunks_score_as_the_whole(dataset: Dataset, protocol: str, request: pyt
 @pytest.mark.usefixtures("one_at_a_time")
 def test_chunks_are_what_measure_finds_in_all_at_once(dataset: Dataset) -> None:
     known = ScoringSet(task_of(dataset), dataset, {r.image_id: r for r in RECORDS})
-    predicted = known.columns.predicted(known.images, known.records)
+    predicted = known.columns.predicted(range(len(known.images)))
     found = measure(known.truth(range(len(known.images))), predicted, sweep=True)
     assert as_json(scored(dataset, RECORDS, sweep=True).metrics) == as_json(found)
 
