@@ -818,7 +818,7 @@ class Quota:
     assert answers[1].problem == "429: the quota is used up"
     assert answers[2].problem.startswith("not tried, after the error of ")
     assert len(json.loads(out.read_text())["images"]) == 1
-    answers = predict(method, [*images[1:], images[0]], open_ended=True, save=out)  # one more before it is used up again
+    answers = predict(method, [*images[1:], images[0]], open_ended=True, save=out)  # one more, then none
     assert [answer.problem is None for answer in answers] == [True, False, True]  # what is kept needs no quota
     answers = predict(method, images, open_ended=True, save=out)
     assert answers.n_failed == 0
