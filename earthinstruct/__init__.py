@@ -6,7 +6,17 @@ import importlib as _importlib
 import typing as _typing
 
 if _typing.TYPE_CHECKING:
-    from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, PredictionError, Proposals, Usage
+    from earthinstruct.contract import (
+        ControlMethod,
+        Estimate,
+        HopelessError,
+        Instruction,
+        Method,
+        Prediction,
+        PredictionError,
+        Proposals,
+        Usage,
+    )
     from earthinstruct.datasets import (
         draw_scenes,
         fetch_dataset,
@@ -22,7 +32,7 @@ if _typing.TYPE_CHECKING:
     from earthinstruct.registry import list_methods, missing_for
     from earthinstruct.reporting import report
     from earthinstruct.results import Result, build_leaderboards, check, check_leaderboards, guard_results
-    from earthinstruct.running import EngineOptions, doctor, evaluate, predict
+    from earthinstruct.running import EngineOptions, doctor, dry_run, evaluate, predict
     from earthinstruct.scoring import add_to_leaderboard, compare, score, validate
     from earthinstruct.testing import check_method, new_method
 
@@ -30,6 +40,8 @@ __all__ = [
     "ControlMethod",
     "EarthInstructError",
     "EngineOptions",
+    "Estimate",
+    "HopelessError",
     "Instruction",
     "Method",
     "Prediction",
@@ -46,6 +58,7 @@ __all__ = [
     "compare",
     "doctor",
     "draw_scenes",
+    "dry_run",
     "evaluate",
     "fetch_dataset",
     "guard_results",
@@ -66,7 +79,17 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "contract": ("ControlMethod", "Instruction", "Method", "Prediction", "PredictionError", "Proposals", "Usage"),
+    "contract": (
+        "ControlMethod",
+        "Estimate",
+        "HopelessError",
+        "Instruction",
+        "Method",
+        "Prediction",
+        "PredictionError",
+        "Proposals",
+        "Usage",
+    ),
     "datasets": (
         "draw_scenes",
         "fetch_dataset",
@@ -82,7 +105,7 @@ _ROOMS = {
     "registry": ("list_methods", "missing_for"),
     "reporting": ("report",),
     "results": ("Result", "build_leaderboards", "check", "check_leaderboards", "guard_results"),
-    "running": ("EngineOptions", "doctor", "evaluate", "predict"),
+    "running": ("EngineOptions", "doctor", "dry_run", "evaluate", "predict"),
     "scoring": ("add_to_leaderboard", "compare", "score", "validate"),
     "testing": ("check_method", "new_method"),
 }

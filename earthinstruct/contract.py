@@ -128,6 +128,31 @@ class Usage:
         )
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """What a prediction will cost, as far as it is known before. None: not known.
+
+    Attributes:
+        requests: requests to a server.
+        input_tokens: tokens that are sent to a language model.
+        output_tokens: the most tokens that it may write.
+
+    >>> Estimate.join([Estimate(1, 900, 2000), Estimate(1, None, 2000)])
+    Estimate(requests=2, input_tokens=None, output_tokens=4000)
+    """
+
+    requests: int | None = 0
+    input_tokens: int | None = 0
+    output_tokens: int | None = 0
+
+    @staticmethod
+    def join(estimates: Iterable[Estimate]) -> Estimate:
+        """All of them added up; a sum with an unknown part is unknown."""
+        known = list(estimates)
+        sums = ([getattr(one, each.name) for one in known] for each in fields(Estimate))
+        return Estimate(*(None if None in parts else sum(parts) for parts in sums))
+
+
 class PredictionError(EarthInstructError):
     """A method could not predict an image, but spent time or tokens on it.
 
@@ -139,6 +164,13 @@ class PredictionError(EarthInstructError):
     def __init__(self, message: str, usage: Usage | None = None) -> None:
         super().__init__(message)
         self.usage = usage
+
+
+class HopelessError(PredictionError):
+    """No image can be predicted until the user changes something: a server refuses the key, or the quota is used up.
+
+    A run stops at once and keeps the predictions so far. Arguments as for `PredictionError`.
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,6 +276,8 @@ class Method(Protocol):
         plain method takes none and is asked of the object. Default: nothing is missing.
     `explain(self, image: NDArray[np.uint8], instruction: Instruction, /) -> NDArray[np.uint8]`
         A picture, uint8 RGB, of how the method decided on an image. Default: `predict --explain` is refused.
+    `estimate(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Estimate`
+        What `predict` will cost for this image, for `evaluate --dry-run`. It spends nothing. Default: not known.
     `close(self) -> None`
         Releases what the method holds. It is called at the end of a run on a method that the run has made. Default:
         nothing is done.
@@ -262,6 +296,7 @@ _DEFAULTS: Mapping[str, Callable[..., Any] | None] = {
     "describe": dict,
     "missing": lambda: [],
     "explain": None,
+    "estimate": None,
     "close": lambda: None,
 }
 
@@ -274,7 +309,7 @@ def optional_member(method: object, name: str) -> Any:
         name: the name of the member.
 
     Returns:
-        Something to call. None: the method has no `predict_batch` or `explain`.
+        Something to call. None: the method has no `predict_batch`, `explain` or `estimate`.
     """
     member = getattr(method, name, None)
     return member if callable(member) else _DEFAULTS[name]

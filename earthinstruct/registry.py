@@ -15,6 +15,7 @@ from typing import Any
 
 from earthinstruct.contract import ControlMethod, Method, optional_member
 from earthinstruct.errors import EarthInstructError, UnknownNameError, checked_arguments
+from earthinstruct.redaction import redacted, secret_values, secrets_hidden
 from earthinstruct.texts import error_in_words
 
 METHODS = "earthinstruct.methods"
@@ -170,20 +171,21 @@ def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Metho
         PluginError: it cannot be imported, something that it needs is missing, or it refuses its parameters.
     """
     parameters = dict(parameters or {})
-    factory = method_factory(name)
-    _refuse_missing(name, _missing_before(name, factory, parameters))
-    try:
-        method = factory(**parameters)
-    except EarthInstructError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise PluginError(f"method {name!r} cannot be made: {error_in_words(error)}") from error
-    if not isinstance(method, Method | ControlMethod):
-        raise PluginError(
-            f"method {name!r} has no `name` and `predict(image, instruction)`; see earthinstruct.contract.Method"
-        )
-    refuse_incomplete(method)
-    return method
+    with secrets_hidden(parameters):
+        factory = method_factory(name)
+        _refuse_missing(name, _missing_before(name, factory, parameters))
+        try:
+            method = factory(**parameters)
+        except EarthInstructError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"method {name!r} cannot be made: {error_in_words(error)}") from error
+        if not isinstance(method, Method | ControlMethod):
+            raise PluginError(
+                f"method {name!r} has no `name` and `predict(image, instruction)`; see earthinstruct.contract.Method"
+            )
+        refuse_incomplete(method)
+        return method
 
 
 @checked_arguments
@@ -201,7 +203,8 @@ def missing_for(name: str, parameters: Mapping[str, Any] | None = None) -> list[
         UnknownNameError: no such method or parameter.
         PluginError: it cannot be imported, or its `missing` fails.
     """
-    return _missing_before(name, method_factory(name), dict(parameters or {}))
+    with secrets_hidden(parameters):
+        return _missing_before(name, method_factory(name), dict(parameters or {}))
 
 
 def missing_in(method: object) -> list[str]:
@@ -281,7 +284,8 @@ def _asked(name: str, ask: Callable[..., Any], parameters: Mapping[str, Any]) ->
         raise PluginError(f"method {name!r}: missing() failed: {error_in_words(error)}") from error
     if not isinstance(lines, list | tuple) or not all(isinstance(line, str) for line in lines):
         raise PluginError(f"method {name!r}: missing() must return a list of strings, got {lines!r}")
-    return list(dict.fromkeys(lines))
+    secrets = secret_values(parameters)
+    return list(dict.fromkeys(redacted(line, secrets) for line in lines))
 
 
 def _refuse_missing(name: str, lines: Iterable[str]) -> None:
@@ -324,7 +328,7 @@ def parse_parameters(pairs: Iterable[str]) -> dict[str, Any]:
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator or not all(name.isidentifier() for name in key.split(".")):
-            raise EarthInstructError(f"parameter {pair!r} must be key=value, for example -M seed=1")
+            raise EarthInstructError(f"parameter {key!r} must be key=value, for example -M seed=1")  # no value is shown
         try:
             parameters[key] = json.loads(value)
         except ValueError:

@@ -68,6 +68,7 @@ NOT_ARGUMENTS = {
     "help": "",
     "json": "the function returns the objects",
     "no_output": "output=None",
+    "dry_run": "evaluate: a function of its own",
     "all": "compare: every row is in the returned object",
     "from": "predict: saved_again(run)",
 }

@@ -1,24 +1,28 @@
 """Files never run code, names never become markup or paths, secrets are written nowhere. See docs/security.md."""
 
 import ast
+import html
 import json
 import logging
 import pickle
+import sys
+import traceback
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 from PIL import Image
 
-from earthinstruct import Prediction, Usage, evaluate, load_dataset, score
+from earthinstruct import Prediction, Usage, check_method, evaluate, load_dataset, predict, score
 from earthinstruct.cli import main
 from earthinstruct.datasets.samrs import parse_samrs
 from earthinstruct.datasets.voc import parse_voc
 from earthinstruct.errors import DataError, EarthInstructError
-from earthinstruct.results import build_leaderboards, file_result, redacted, secret_values
-from earthinstruct.results.result import without_secrets
+from earthinstruct.redaction import redacted, secret_values, without_secrets
+from earthinstruct.results import build_leaderboards, file_result
 from earthinstruct.running import EngineOptions
 
 ROOT = Path(__file__).parent.parent
@@ -414,3 +418,148 @@ def test_credentials_in_an_address_are_not_shown(said, shown):
     assert redacted(said, ()) == shown
     secrets = ("hunter2", "p@ss", "p/ss", "p#s?s", "a:b", "d:e", "sk-1")
     assert not [secret for secret in secrets if secret in without_secrets({"text": said})["text"]]
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("at http://me:p/s@s@host/v1", "at http://***@host/v1"),
+        ("at postgres://me:p%40ss@host/v1", "at postgres://***@host/v1"),
+        ("GET /v1/models?key=sk-1&page=2 HTTP/1.1", "GET /v1/models?key=***&page=2 HTTP/1.1"),
+        ("host:8000/v1?sig=abc", "host:8000/v1?sig=***"),
+        ("DRIVER=x;UID=me;PWD=hunter2;", "DRIVER=x;UID=me;PWD=***;"),
+        ("api_key=sk-1, client_secret=abc", "api_key=***, client_secret=***"),
+        ("{'Authorization': 'Bearer abc.def-123'}", "{'Authorization': 'Bearer ***'}"),
+        ("Authorization: Basic bWU6aHVudGVyMg==", "Authorization: Basic ***"),
+        # nothing secret in these
+        ("parameter 'x' must be key=value, for example -M seed=1", None),
+        ("a basic understanding of max_tokens=2000, monkey=3", None),
+    ],
+)
+def test_pairs_and_headers_in_a_text_are_not_shown(said, shown):
+    assert redacted(said, ()) == (said if shown is None else shown)
+
+
+ODD = 'p@ss/w"o\\rd é+&<'
+
+
+@pytest.mark.parametrize("name", ["api_key", "pwd", "hf_token", "client_secret", "token_of_hub", "password2", "apiKey"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        str,
+        repr,
+        json.dumps,
+        quote,
+        quote_plus,
+        lambda text: quote(text, safe=""),
+        lambda text: quote(text, safe="").lower(),
+        lambda text: json.dumps(text, ensure_ascii=False),
+        lambda text: json.dumps(text).replace("/", "\\/"),
+        html.escape,
+    ],
+)
+def test_a_secret_is_known_however_it_is_written(name, written):
+    text = redacted(f"401 for {written(ODD)}", secret_values({name: ODD}))
+    assert text.replace('"', "").replace("'", "") == "401 for ***"
+
+
+def test_secrets_in_addresses_are_known_without_their_address():
+    found = secret_values({"url": "https://me:hunter%402@host/v1?sig=abcdef&n=1"})
+    assert {"hunter%402", "hunter@2", "abcdef"} <= set(found)
+    assert "me" not in found
+
+
+def test_the_working_folder_is_no_secret(monkeypatch):
+    monkeypatch.setenv("PWD", "/home/someone")
+    assert "/home/someone" not in secret_values({})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("max_tokens", 3, True),
+        ("token_limit", 3, True),
+        ("tokenizer", "a folder", True),
+        ("keys", ["a", "b"], True),
+        ("author", "someone", True),
+        ("pwd", 123456, False),
+        ("tokens", ["hf_12345"], False),
+        ("secrets", {"a": "b"}, False),
+        ("session_cookie", "abcdef", False),
+    ],
+)
+def test_names_of_secrets(name, value, kept):
+    assert (name in without_secrets({name: value})) == kept
+
+
+SPILLS = """
+import sys
+
+from earthinstruct import EarthInstructError, Prediction
+
+
+class Spills:
+    name = "spills"
+
+    def __init__(self, pwd, where="", ours=False):
+        self.pwd, self.where, self.ours = pwd, where, ours
+        self.spill("init")
+
+    def spill(self, place):
+        if place != self.where:
+            return
+        if self.ours:
+            raise EarthInstructError(f"the server refuses {self.pwd}")
+        try:
+            raise ValueError(self.pwd)
+        except ValueError as error:
+            raise RuntimeError("no answer") if self.where == "predict" else RuntimeError(str(error)) from error
+
+    def predict(self, image, instruction):
+        self.spill("predict")
+        return Prediction()
+
+    def describe(self):
+        self.spill("describe")
+        return {"parameters": vars(self), "notes": [f"made with {self.pwd}"], "version": self.pwd}
+
+    def skip(self, task):
+        self.spill("skip")
+        return f"skipped with {self.pwd}" if self.where == "skipped" else None
+
+    def close(self):
+        self.spill("close")
+"""
+
+
+@pytest.mark.parametrize("ours", [False, True])
+@pytest.mark.parametrize("where", ["", "init", "describe", "skip", "skipped", "predict", "close"])
+def test_a_secret_leaves_by_no_way(dataset, tmp_path, capsys, caplog, where, ours):
+    (tmp_path / "spills.py").write_text(SPILLS)
+    method, parameters = f"{tmp_path / 'spills.py'}:Spills", {"pwd": KEY, "where": where, "ours": ours}
+    options = [word for name, value in parameters.items() for word in ("-M", f"{name}={json.dumps(value)}")]
+    image = tmp_path / "set" / "images" / "a.png"
+    asked = [
+        ["evaluate", "--dataset", str(tmp_path / "set/annotations.json"), "--output", str(tmp_path / "runs")],
+        ["predict", str(image), "--open-ended", "--json", str(tmp_path / "out.json")],
+        ["predict", str(image), str(image.with_name("b.png")), "--open-ended"],
+    ]
+    for command in asked:
+        main([*command, "--method", method, *options])
+    main(["check-method", method, *options])
+    main(["evaluate", "--method", method, "-M", f"api-key={KEY}"])
+    for call in (
+        lambda: evaluate(method, dataset, parameters=parameters, output=tmp_path / "runs"),
+        lambda: predict(method, image, open_ended=True, parameters=parameters),
+        lambda: check_method(method, parameters),
+    ):
+        try:
+            sys.stdout.write(str(call()))
+        except Exception:
+            traceback.print_exc()
+    said = "".join(capsys.readouterr()) + caplog.text
+    files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != "spills.py"]
+    assert len(said) > 1000
+    assert KEY not in said
+    assert not [content for content in files if KEY.encode() in content]

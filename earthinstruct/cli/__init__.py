@@ -27,6 +27,7 @@ from earthinstruct.cli import (
     validate,
 )
 from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.redaction import redacted
 from earthinstruct.texts import message_of, printable_lines
 
 SECONDS_TO_END = 15.0
@@ -127,12 +128,14 @@ def _run(arguments: Sequence[str] | None) -> int:
         sys.stdout.flush()
         return code
     except EarthInstructError as error:
-        print(printable_lines(f"error: {message_of(error)}"), file=sys.stderr)
+        said = redacted(message_of(error), options.secrets(parsed))
+        print(printable_lines(f"error: {said}"), file=sys.stderr)
         return options.USAGE
     except SystemExit as error:  # of a plug-in, where nothing else caught it
         if isinstance(error.__context__, BrokenPipeError):  # rich turns it into this
             return options.FINDING
-        options.say(f"error: sys.exit({error.code!r}) ended the command; what went into files is there", error=True)
+        status = redacted(repr(error.code), options.secrets(parsed))
+        options.say(f"error: sys.exit({status}) ended the command; what went into files is there", error=True)
         return options.USAGE
     except BrokenPipeError:  # whoever read the output has seen enough, as `head` does
         _print_no_more()

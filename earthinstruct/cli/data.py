@@ -86,7 +86,7 @@ def run_scenes(arguments: argparse.Namespace) -> int:
 
     with progress_bars() as update:
         folder = draw_scenes(
-            **options.given(arguments), progress=lambda done, total: update("drawing scenes", done, total, 0)
+            **options.given(arguments), progress=lambda done, total: update("drawing scenes", done, total)
         )
     options.say(f"written: {folder / 'annotations.json'}")
     options.write_json(arguments, {"written": str(folder / "annotations.json")})
@@ -99,7 +99,7 @@ def run_prepare_dior(arguments: argparse.Namespace) -> int:
 
     with progress_bars() as update:
         prepared = prepare_dior(
-            **options.given(arguments), progress=lambda done, total: update("reading DIOR", done, total, 0)
+            **options.given(arguments), progress=lambda done, total: update("reading DIOR", done, total)
         )
     return _report(arguments, prepared, {"val": "dior", "test": "dior-test"}.get(arguments.split))
 
@@ -110,7 +110,7 @@ def run_prepare_nwpu(arguments: argparse.Namespace) -> int:
 
     with progress_bars() as update:
         prepared = prepare_nwpu(
-            **options.given(arguments), progress=lambda done, total: update("reading NWPU VHR-10", done, total, 0)
+            **options.given(arguments), progress=lambda done, total: update("reading NWPU VHR-10", done, total)
         )
     return _report(arguments, prepared, "nwpu")
 
@@ -129,7 +129,7 @@ def run_fetch(arguments: argparse.Namespace) -> int:
             arguments.dataset,
             data=arguments.data,
             yes=True,
-            progress=lambda done, total: update("fetching dior-mini", done, total, 0),
+            progress=lambda done, total: update("fetching dior-mini", done, total),
         )
     options.say(f"written: {folder}")
     options.say(f"next: earthinstruct evaluate --method NAME --dataset dior-mini --data {folder.parent}")

@@ -6,14 +6,21 @@ import argparse
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from earthinstruct.cli import options
 from earthinstruct.cli.progress import progress_bars
+
+if TYPE_CHECKING:
+    from earthinstruct.contract import Usage
+    from earthinstruct.running import PlannedTask
+    from earthinstruct.tasks import Task
 
 
 def register(verbs: Any) -> None:
@@ -38,6 +45,11 @@ def register(verbs: Any) -> None:
         "--overwrite",
         action="store_true",
         help="start again, and replace earlier predictions (default: go on with an interrupted run)",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say how many images, requests and tokens are to be expected, and predict nothing",
     )
     _add_engine(parser)
     options.add_scoring(parser)
@@ -72,12 +84,21 @@ def run(arguments: argparse.Namespace) -> int:
     from earthinstruct.results import print_blocks
     from earthinstruct.running import evaluate
 
+    if arguments.dry_run:
+        return _dry_run(arguments)
     try:
         with progress_bars() as update, _interrupts() as stopping:
+            tokens: Counter[str] = Counter()
+
+            def spent(task: Task, usage: Usage) -> None:
+                tokens[task.name] += usage.input_tokens + usage.output_tokens
+
+            def progress(task: Task, done: int, total: int, failed: int) -> None:
+                said = {f"{failed} failed": failed, f"{tokens[task.name]:,} tokens": tokens[task.name]}
+                update(task.name, done, total, ", ".join(text for text, number in said.items() if number))
+
             evaluation = evaluate(
-                **options.given(arguments),
-                progress=lambda task, done, total, failed: update(task.name, done, total, failed),
-                stopping=stopping,
+                **options.given(arguments, without=["dry_run"]), progress=progress, spent=spent, stopping=stopping
             )
     except KeyboardInterrupt:
         again = "the same command without --overwrite" if arguments.overwrite else "the same command"
@@ -89,6 +110,26 @@ def run(arguments: argparse.Namespace) -> int:
     if not evaluation.results:
         raise EarthInstructError("every task was skipped; see the reasons above")
     return 1 if any(result.run.n_failed for result in evaluation.results) else 0
+
+
+def _dry_run(arguments: argparse.Namespace) -> int:
+    """Print what the run would cost. Options that only a run or its scores need are ignored."""
+    import inspect
+
+    from earthinstruct.results import print_blocks
+    from earthinstruct.running import dry_run
+
+    taken = inspect.signature(dry_run).parameters
+    given = {name: value for name, value in options.given(arguments).items() if name in taken}
+    with progress_bars() as update:
+        planned = dry_run(**given, progress=lambda done, total: update("estimating", done, total))
+    print_blocks(planned.blocks())
+    options.write_json(arguments, [_row(each) for each in planned.tasks])
+    return 0
+
+
+def _row(planned: PlannedTask) -> dict[str, Any]:
+    return {"task": planned.task.name, "images": planned.images, "done": planned.done, **asdict(planned.estimate)}
 
 
 @contextmanager

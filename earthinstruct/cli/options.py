@@ -73,6 +73,22 @@ def given(arguments: argparse.Namespace, without: Sequence[str] = ()) -> dict[st
     return named
 
 
+def secrets(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """The texts in the parameters of the method that nothing may show, also if a parameter is malformed."""
+    from earthinstruct.errors import EarthInstructError
+    from earthinstruct.redaction import secret_values
+    from earthinstruct.registry import parse_parameters
+
+    found: dict[str, Any] = {}
+    for pair in getattr(arguments, "parameters", ()):
+        try:
+            found |= parse_parameters([pair])
+        except EarthInstructError:
+            key, _, value = pair.partition("=")
+            found[key] = value
+    return secret_values(found)
+
+
 @contextmanager
 def output(arguments: argparse.Namespace) -> Iterator[None]:
     """What verbs print goes to standard error where standard output is for JSON alone."""

@@ -128,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
             with progress_bars() as update:
                 answers = predict(
                     **options.given(arguments, without=("run",)),
-                    progress=lambda done, total: update("predicting", done, total, 0),
+                    progress=lambda done, total: update("predicting", done, total),
                     answered=answered,
                 )
         except KeyboardInterrupt:

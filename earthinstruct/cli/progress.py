@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from earthinstruct.texts import printable
 
-Update = Callable[[str, float, int, int], None]  # what is done, how much of it, of how much, how much failed
+
+class Update(Protocol):
+    """Shows what is done, how much of it, of how much, and what else there is to say."""
+
+    def __call__(self, what: str, done: float, total: int, more: str = "") -> None:
+        """Show it."""
 
 
 @contextmanager
@@ -18,24 +23,32 @@ def progress_bars() -> Iterator[Update]:
     Nothing is shown before the first report, so that an error in what was given stands alone.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     display = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
+        TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[failed]}"),
+        TextColumn("{task.fields[more]}"),
         console=Console(stderr=True),
     )
     bars: dict[str, Any] = {}
 
-    def update(what: str, done: float, total: int, failed: int) -> None:
+    def update(what: str, done: float, total: int, more: str = "") -> None:
         if not bars:
             display.start()
         if what not in bars:
-            bars[what] = display.add_task(printable(what), total=total, failed="")
-        display.update(bars[what], completed=done, failed=f"{failed} failed" if failed else "")
+            bars[what] = display.add_task(printable(what), total=total, more="")
+        display.update(bars[what], completed=done, more=more)
 
     try:
         yield update

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     from earthinstruct.reporting import report
 
     with progress_bars() as update:
-        file = report(**options.given(arguments), progress=lambda done, total: update("images", done, total, 0))
+        file = report(**options.given(arguments), progress=lambda done, total: update("images", done, total))
     options.say(f"report   {file} ({file.stat().st_size / 1e6:.1f} MB)")
     options.write_json(arguments, {"file": str(file)})
     return 0

@@ -114,8 +114,9 @@ class Run:
                 others = (self.folder / name for name in ("run.json", "result.json", *_BESIDE_RESULT))
                 for path in (*others, *self._predictions()):
                     path.unlink(missing_ok=True)
-            if not (overwrite or self.file.exists()):
-                self._start_from_limited()
+            if not (overwrite or self.file.exists()) and (limited := self._limited_before()) is not None:
+                with limited.open("rb") as lines:
+                    replace_file(self.file, lines)
             replace_file(self.folder / "run.json", as_json(self.manifest))
             if self.file.exists():
                 try:  # failures are removed, to be tried again, but their usage is kept
@@ -124,6 +125,21 @@ class Run:
                     raise DataError(f"{error}; {_START_AGAIN}") from error
                 self._done = answered & set(self.image_ids)
             self._writer = RecordWriter(self.file)
+
+    def answered_before(self, overwrite: bool) -> set[ImageId]:
+        """The images of which a run finds a prediction in the folder. The folder is neither locked nor changed.
+
+        Raises:
+            EarthInstructError: the folder holds another run, or a malformed file.
+        """
+        if overwrite:
+            return set()
+        self._refuse_another(in_place=False)
+        file = self.file if self.file.exists() else self._limited_before()
+        if file is None:
+            return set()
+        records = StoredRecords([file])
+        return {image for image in self.image_ids if image in records and records[image].error is None}
 
     @property
     def todo(self) -> list[int]:
@@ -205,8 +221,8 @@ class Run:
                 "kept. Fix this, then continue with the same command without --overwrite"
             ) from error
 
-    def _start_from_limited(self) -> None:
-        """Copy the predictions of the longest shorter run that only differs in its limit, if there is one."""
+    def _limited_before(self) -> Path | None:
+        """The predictions of the longest shorter run that only differs in its limit, if there is one."""
         limited = self.whole.parent.glob(f"{self.whole.name}-limit-*/{self.file.name}")
         limits = (path.parent.name.rpartition("-")[2] for path in limited)
         sizes = {int(limit) for limit in limits if limit.isdecimal()}
@@ -214,9 +230,8 @@ class Run:
             shorter = _limited(self.whole, size)
             manifest = shorter / "run.json"
             if manifest.is_file() and not _differences(read_manifest(manifest), self.manifest):
-                with (shorter / self.file.name).open("rb") as lines:
-                    replace_file(self.file, lines)
-                return
+                return shorter / self.file.name
+        return None
 
     def _predictions(self) -> list[Path]:
         return list(self.folder.glob("predictions*.jsonl*"))

@@ -20,8 +20,6 @@ from earthinstruct.results.result import (
     environment_info,
     method_info,
     read_result,
-    redacted,
-    secret_values,
 )
 from earthinstruct.results.shown import Block, Shown, new_table, print_blocks
 from earthinstruct.results.suspects import SUSPECTS_FILE, read_suspects, write_suspects
@@ -62,11 +60,9 @@ __all__ = [
     "read_result",
     "read_suspects",
     "read_tallies",
-    "redacted",
     "refuse_different",
     "result_blocks",
     "results_in",
-    "secret_values",
     "write_suspects",
     "write_tallies",
 ]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
-import os
 import platform
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +16,7 @@ from earthinstruct.errors import DataError
 from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.images import ImageOptions
 from earthinstruct.metrics import Metrics
+from earthinstruct.redaction import redacted, secret_values, without_secrets
 from earthinstruct.results.frame import score_rows
 from earthinstruct.results.rules import contradiction
 from earthinstruct.results.shown import Block, Shown
@@ -30,17 +29,6 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
-_SECRET_NAME = re.compile(
-    r"((^|[_\-.]|api|access|private)key|token|secret|password|passwd|passphrase|authorization|credentials?)$",
-    re.IGNORECASE,
-)
-# user and password before a host: everything up to the last @ of the authority. A password may contain a slash, so
-# after a colon that does not start a port the match goes on beyond it. Without a scheme, only user:password@ matches.
-_CREDENTIALS = re.compile(
-    r"(?<=://)(?:[^/\s?#]*@|[^/\s?#@:]*:(?!\d+(?:[/?#]|$))[^\s,;]*@)|(?<![\w/@.:-])[\w.+-]+:[^\s/@,;]+(?:@[^\s/@,;]+)*@(?=[\w\[])"
-)
-_QUERY_OF_ADDRESS = re.compile(r"(\w://[^\s?#]*)[?#]\S*")
-_SHORTEST_SECRET = 6  # characters; a shorter text occurs by chance in other texts
 _RECORDED_PACKAGES = ("earthinstruct", "numpy", "scipy", "pycocotools", "pillow")
 
 
@@ -230,82 +218,41 @@ def environment_info(method: MethodInfo) -> EnvironmentInfo:
     )
 
 
-def method_info(method: object, *, control: bool = False) -> MethodInfo:
+def method_info(method: object, *, control: bool = False, parameters: Mapping[str, Any] | None = None) -> MethodInfo:
     """Ask a method for its description, through `name` and `describe()`, and remove secrets.
+
+    Args:
+        method: the method.
+        control: whether it sees the ground truth.
+        parameters: what it was made from; secrets among them are removed wherever they stand.
 
     Raises:
         DataError: `describe()` raises an exception, or returns anything but the fields of `MethodInfo` with values that
             JSON can hold.
     """
-    name = str(getattr(method, "name", type(method).__name__))
+    secrets = secret_values(parameters or {})
+    name = redacted(str(getattr(method, "name", type(method).__name__)), secrets)
     try:
         described = dict(optional_member(method, "describe")())
     except (Exception, SystemExit) as error:
-        raise DataError(f"method {name!r}: describe() failed: {error_in_words(error)}") from error
+        problem = redacted(error_in_words(error), secrets)
+        raise DataError(f"method {name!r}: describe() failed: {problem}") from error
     try:
-        described["parameters"] = without_secrets(described.get("parameters") or {})
-        info = msgspec.convert({**described, "name": name, "control": control}, type=MethodInfo)
+        own = without_secrets(described.pop("parameters", None) or {}, secrets)
+        others = _redacted_parts(described, secrets)
+        info = msgspec.convert({**others, "parameters": own, "name": name, "control": control}, type=MethodInfo)
         msgspec.json.encode(info)
         return info
     except (AttributeError, TypeError, ValueError, RecursionError) as error:  # msgspec's are ValueErrors
-        raise DataError(f"method {name!r}: describe() is malformed: {error}") from error
+        raise DataError(f"method {name!r}: describe() is malformed: {redacted(str(error), secrets)}") from error
 
 
-def without_secrets(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Remove secrets from parameters: keys, tokens, and the user and password in an address."""
-    return {
-        str(key): _without_credentials(value) for key, value in parameters.items() if not _SECRET_NAME.search(str(key))
-    }
-
-
-def secret_values(parameters: Mapping[str, Any]) -> tuple[str, ...]:
-    """Collect the values of parameters and environment variables whose names look like a secret; no file may hold them.
-
-    Returns:
-        The values, longest first, so that replacing a short secret does not break up a longer one that contains it.
-
-    >>> found = secret_values({"api_key": "sk-12345", "hubs": [{"token": "hf_1234"}], "key": "", "size": 3})
-    >>> [text for text in found if text not in secret_values({})]
-    ['sk-12345', 'hf_1234']
-    """
-    found = {str(value) for name, value in os.environ.items() if _SECRET_NAME.search(name)}
-    found |= set(_named_like_secrets(parameters))
-    return tuple(
-        sorted((value for value in found if len(value) >= _SHORTEST_SECRET), key=lambda text: (-len(text), text))
-    )
-
-
-def redacted(text: str, secrets: Sequence[str]) -> str:
-    """Replace each secret in a text by `***`, and so the user, the password and the query of each address.
-
-    The text may be an error message that quotes a request. The secrets are given longest first.
-
-    >>> redacted("401: sk-12345 at https://me:p@ss@host/v1?sig=1", ["sk-12345"])
-    '401: *** at https://***@host/v1?***'
-    """
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return _QUERY_OF_ADDRESS.sub(r"\1?***", _CREDENTIALS.sub("***@", text))
-
-
-def _named_like_secrets(value: Any, name: str = "") -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for key, entry in value.items():
-            yield from _named_like_secrets(entry, str(key))
-    elif isinstance(value, list | tuple):
-        for entry in value:
-            yield from _named_like_secrets(entry, name)
-    elif _SECRET_NAME.search(name):
-        yield str(value)
-
-
-def _without_credentials(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
+def _redacted_parts(value: Any, secrets: Sequence[str]) -> Any:
+    """A value with each text in it redacted."""
     if isinstance(value, str):
-        return _QUERY_OF_ADDRESS.sub(r"\1", _CREDENTIALS.sub("", value))
+        return redacted(value, secrets)
     if isinstance(value, Mapping):
-        return without_secrets(value)
+        return {key: _redacted_parts(entry, secrets) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_credentials(entry) for entry in value]
+        return [_redacted_parts(entry, secrets) for entry in value]
     return value

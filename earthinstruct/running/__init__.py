@@ -11,6 +11,7 @@ from earthinstruct.running.own_images import (
     predict,
     saved_again,
 )
+from earthinstruct.running.planning import DryRun, PlannedTask, dry_run
 from earthinstruct.running.targets import refuse_to_replace
 from earthinstruct.running.tiles import TILE, TILED_ABOVE, predict_tiled
 
@@ -19,12 +20,15 @@ __all__ = [
     "TILED_ABOVE",
     "Answer",
     "Answers",
+    "DryRun",
     "EngineOptions",
     "Evaluation",
     "Machine",
+    "PlannedTask",
     "Skipped",
     "asked_instruction",
     "doctor",
+    "dry_run",
     "evaluate",
     "images_given",
     "predict",

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from earthinstruct.contract import ControlMethod, Method
+from earthinstruct.contract import ControlMethod, Method, Usage
 from earthinstruct.datasets import Dataset, load_dataset
 from earthinstruct.errors import EarthInstructError, checked_arguments
 from earthinstruct.files import read_text
 from earthinstruct.images import ImageOptions
 from earthinstruct.metrics import GivenMetrics, Sweeping
 from earthinstruct.predictions import Progress, Run, place_of_run
+from earthinstruct.redaction import secrets_hidden
 from earthinstruct.results import Result, Shown, result_blocks
 from earthinstruct.running.engines import Engine, EngineOptions
 from earthinstruct.running.engines import engine as open_engine
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from earthinstruct.results import Block
+
+Spent = Callable[[Task, Usage], None]
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ def evaluate(
     gpus_per_worker: float | None = None,
     address: str | None = None,
     progress: Progress | None = None,
+    spent: Spent | None = None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
     """Run a method, then score it.
@@ -137,6 +141,7 @@ def evaluate(
         gpus_per_worker: GPUs that Ray reserves for each worker.
         address: of a running Ray cluster, or `auto`; None: a Ray of its own, on this machine.
         progress: called after every image.
+        spent: called with the task and the usage of every image, before `progress`.
         stopping: called before each image; when it returns true, the current images are finished and kept, and
             KeyboardInterrupt is raised.
 
@@ -155,18 +160,14 @@ def evaluate(
         gpus_per_worker=gpus_per_worker,
         address=address,
     )
-    text = _instruction_text(instruction_text, instruction_file)
-    if not isinstance(dataset, Dataset):
-        dataset = load_dataset(dataset, data, images, skip_invalid=skip_invalid)
-    chosen = ImageOptions.of(bands, stretch, nodata)
-    if chosen != ImageOptions():
-        dataset = replace(dataset, image_options=chosen)
-    dataset.refuse_missing_images()
+    text = instruction_given(instruction_text, instruction_file)
+    dataset = dataset_given(dataset, data, images, ImageOptions.of(bands, stretch, nodata), skip_invalid=skip_invalid)
     sliced = chosen_attributes(slice_by, attributes, dataset, rules)
     tasks = tasks_of(dataset.name, dataset.vocabulary, setting, parent, text)
     mapper = mapper_for(label_map, dataset)
     output = Path(output).absolute()  # a method may change the working directory
-    with open_engine(spread, MethodSource(method, parameters), dataset) as ready, ExitStack() as held:
+    source = MethodSource(method, parameters)
+    with secrets_hidden(parameters), open_engine(spread, source, dataset) as ready, ExitStack() as held:
         runs, skipped = [], []
         for task in tasks:
             reason = ready.skip(task)
@@ -178,7 +179,7 @@ def evaluate(
         for run in runs:  # only once every folder is locked and accepted
             run.begin(overwrite)
         results = {}
-        for run in held.enter_context(closing(_answered(runs, ready, progress, stopping))):
+        for run in held.enter_context(closing(_answered(runs, ready, progress, spent, stopping))):
             scored = score_records(
                 run.task,
                 dataset,
@@ -197,7 +198,11 @@ def evaluate(
 
 
 def _answered(
-    runs: Sequence[Run], engine: Engine, progress: Progress | None, stopping: Callable[[], bool]
+    runs: Sequence[Run],
+    engine: Engine,
+    progress: Progress | None,
+    spent: Spent | None,
+    stopping: Callable[[], bool],
 ) -> Generator[Run, None, None]:
     """Predict the missing images, and yield each run when it is complete."""
     by_task = {run.task.name: run for run in runs}
@@ -209,6 +214,8 @@ def _answered(
     for task, record in engine.answers([(run.task, run.todo) for run in runs], stopping):
         run = by_task[task.name]
         run.write(record)
+        if spent:
+            spent(task, Usage(record.seconds, record.input_tokens, record.output_tokens, record.events))
         if progress:
             progress(task, run.n_done, run.n_images, run.n_failed)
         if run.n_done == run.n_images:
@@ -226,7 +233,33 @@ def _spread(engine: str | EngineOptions, **options: Any) -> EngineOptions:
     return engine
 
 
-def _instruction_text(text: str | None, file: Path | str | None) -> str | None:
+def dataset_given(
+    dataset: str | Path | Dataset,
+    data: Path | str | None,
+    images: Path | str | None,
+    options: ImageOptions,
+    *,
+    skip_invalid: bool,
+) -> Dataset:
+    """The dataset of a run, whose images are all there. Arguments as for `evaluate`.
+
+    Raises:
+        EarthInstructError: it is unknown, invalid or lacks images.
+    """
+    if not isinstance(dataset, Dataset):
+        dataset = load_dataset(dataset, data, images, skip_invalid=skip_invalid)
+    if options != ImageOptions():
+        dataset = replace(dataset, image_options=options)
+    dataset.refuse_missing_images()
+    return dataset
+
+
+def instruction_given(text: str | None, file: Path | str | None) -> str | None:
+    """The instruction text of a run, given in one way at most.
+
+    Raises:
+        EarthInstructError: it is given in two, or the file cannot be read.
+    """
     if file is None:
         return text
     if text is not None:

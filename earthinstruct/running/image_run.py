@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +25,7 @@ from earthinstruct.predictions import (
     readable,
     take_out_failures,
 )
+from earthinstruct.redaction import redacted
 from earthinstruct.results import SCHEMA_VERSION, MethodInfo
 from earthinstruct.running.tiles import KeptTiles
 
@@ -113,8 +114,10 @@ def read_asked(folder: Path) -> Asked:
 class ImageRun:
     """The run of one method on some images, in one folder: what was predicted before, and what is predicted now."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, secrets: Sequence[str] = ()) -> None:
+        """Name the folder, and the texts that it must not hold."""
         self.folder = folder
+        self._secrets = secrets
         self._stored: dict[str, StoredRecords] = {}
         self._writers: dict[str, RecordWriter] = {}
         self._left: set[str] = set()  # images without a prediction
@@ -194,6 +197,7 @@ class ImageRun:
         record = readable(record)
         if record.error is not None:
             raise DataError(record.error)
+        record.events = {redacted(event, self._secrets): n for event, n in record.events.items()}
         with self._written():
             if name not in self._writers:
                 self._writers[name] = RecordWriter(self._file(name))

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct import tasks
-from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, optional_member
+from earthinstruct.contract import ControlMethod, HopelessError, Instruction, Method, Prediction, optional_member
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
 from earthinstruct.images import IMAGE_SUFFIXES, ImageOptions, Scene, images_below, open_scene, scene_of
 from earthinstruct.predictions import (
@@ -30,13 +30,15 @@ from earthinstruct.predictions import (
     geodataframe_of,
     undrawn_and_uncounted,
 )
+from earthinstruct.redaction import redacted, secret_values, secrets_hidden
 from earthinstruct.regions import decode_rles
-from earthinstruct.results import MethodInfo, Shown, method_info, redacted, secret_values
+from earthinstruct.results import MethodInfo, Shown, method_info
 from earthinstruct.running.area import Area, AreaOfScene
-from earthinstruct.running.engines.worker import MethodSource, in_words
+from earthinstruct.running.engines.worker import MethodSource, in_our_words, in_words
 from earthinstruct.running.image_run import Asked, ImageRun, read_asked, state_of
 from earthinstruct.running.targets import Targets, check_place, overlay_of
 from earthinstruct.running.tiles import TILE, TILED_ABOVE, predict_windows, tile_windows
+from earthinstruct.texts import message_of
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -186,7 +188,8 @@ def predict(
 ) -> Answers:
     """Run a method on your own images. What to find is given in exactly one way.
 
-    Of several images, one that fails is named and the others go on. The same call goes on where an earlier one stopped.
+    Of several images, one that fails is named and the others go on; after a `HopelessError` the method is not asked
+    about further images. The same call goes on where an earlier one stopped.
 
     Args:
         method: a method, or the name of one.
@@ -234,40 +237,48 @@ def predict(
     least = _Least.of(min_score, min_area)
     saved = Targets(save, explain, paths, OnGround(crs, simplify))
     source = MethodSource(method, parameters)
-    ready = _answering(source, saved.explain is not None)
-    try:
-        saved.check()
-        states = {str(path): state_of(arrays.get(path, path)) for path in paths}
-        asked = Asked(
-            to_find,
-            method_info(ready),
-            states,
-            reading,
-            tile,
-            overlap,
-            area.window,
-            None if area.aoi is None else (str(area.aoi), state_of(area.aoi)),
-        )
-        folder = None if output is None else asked.place(Path(output))
-        with nullcontext() if folder is None else ImageRun(folder).open(asked, overwrite=overwrite) as run:
-
-            def find(path: Path, scene: Scene, number: int) -> _Answered:
-                prediction = None if run is None else run.prediction(path)
-                before = prediction is not None
-                if prediction is None:
-                    part = area.of_scene(path, scene)
-                    prediction = _predict(ready, part, asked, run, path, _part(progress, number, len(paths)))
-                    if run is not None:
-                        run.keep(path, prediction)
-                picture = None
-                if saved.explain is not None:
-                    picture = optional_member(ready, "explain")(scene.read()[0], to_find)
-                return _Answered(prediction, picture, before)
-
+    with secrets_hidden(parameters):
+        ready = _answering(source, saved.explain is not None)
+        try:
+            saved.check()
+            states = {str(path): state_of(arrays.get(path, path)) for path in paths}
+            asked = Asked(
+                to_find,
+                method_info(ready, parameters=parameters),
+                states,
+                reading,
+                tile,
+                overlap,
+                area.window,
+                None if area.aoi is None else (str(area.aoi), state_of(area.aoi)),
+            )
+            folder = None if output is None else asked.place(Path(output))
             secrets = secret_values(parameters or {})
-            return _answers(paths, asked, least, saved, find, secrets, answered, folder, arrays)
-    finally:
-        source.close(ready)
+            hopeless: str | None = None  # why the method is asked no more
+            with nullcontext() if folder is None else ImageRun(folder, secrets).open(asked, overwrite=overwrite) as run:
+
+                def find(path: Path, scene: Scene, number: int) -> _Answered:
+                    nonlocal hopeless
+                    kept = None if run is None else run.prediction(path)
+                    prediction, picture = kept, None
+                    if hopeless is not None and (kept is None or saved.explain is not None):
+                        raise EarthInstructError(hopeless)
+                    try:
+                        if prediction is None:
+                            part = area.of_scene(path, scene)
+                            prediction = _predict(ready, part, asked, run, path, _part(progress, number, len(paths)))
+                            if run is not None:
+                                run.keep(path, prediction)
+                        if saved.explain is not None:
+                            picture = optional_member(ready, "explain")(scene.read()[0], to_find)
+                    except HopelessError as error:
+                        hopeless = f"not tried, after the error of {path}: {message_of(error)}"
+                        raise
+                    return _Answered(prediction, picture, kept is not None)
+
+                return _answers(paths, asked, least, saved, find, secrets, answered, folder, arrays)
+        finally:
+            source.close(ready)
 
 
 @checked_arguments
@@ -357,9 +368,11 @@ def _answers(
                 found.append(replace(shown, prediction=prediction))
                 answer = Answer(path, prediction, notes=tuple(map(str, scene.notes)), scene=again)
         except Exception as error:  # the reason is given, and the other images go on
-            if len(paths) == 1:
+            if len(paths) == 1 and isinstance(error, EarthInstructError):
                 raise
-            answer = Answer(path, None, _reason(error, secrets))
+            if len(paths) == 1:
+                raise EarthInstructError(f"image {path}: {in_words(error, secrets)}") from error
+            answer = Answer(path, None, in_our_words(error, secrets))
         else:
             events.update(one.prediction.usage.events)
             n_before += one.before
@@ -374,7 +387,7 @@ def _answers(
         "notes": [*remarks, *asked.method.notes],
     }
     saved.save_files(found, about)
-    notes = [f"{n} {event}" for event, n in events.items()]
+    notes = [f"{n} {redacted(event, secrets)}" for event, n in events.items()]
     if n_left_out:
         notes.append(f"{n_left_out} objects are left out by --min-score or --min-area")
     if n_before:
@@ -451,10 +464,6 @@ def _answering(source: MethodSource, explains: bool) -> Method:
     if explains and optional_member(method, "explain") is None:
         raise EarthInstructError(f"method {named!r} draws no explanation; leave --explain out")
     return method
-
-
-def _reason(error: Exception, secrets: Sequence[str]) -> str:
-    return redacted(str(error), secrets) if isinstance(error, EarthInstructError) else in_words(error, secrets)
 
 
 def _part(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, check_prediction, optional_member
 from earthinstruct.errors import ContractError, EarthInstructError, checked_arguments
+from earthinstruct.redaction import redacted, secret_values
 from earthinstruct.registry import make_method, missing_in
 from earthinstruct.results import method_info
 from earthinstruct.tasks import NWPU, tasks_of
@@ -47,6 +48,15 @@ def check_method(method: str | Method | ControlMethod, parameters: Mapping[str, 
     """
     if isinstance(method, str):
         method = make_method(method, parameters)
+    secrets = secret_values(parameters or {})
+
+    def shown(text: str | None) -> str | None:
+        return None if text is None else redacted(text, secrets)
+
+    return [Check(check.name, shown(check.problem), shown(check.skipped)) for check in _checks(method)]
+
+
+def _checks(method: Method | ControlMethod) -> list[Check]:
     name = getattr(method, "name", None)
     checks = [
         Check("name", None if isinstance(name, str) and name else f"name must be a non-empty string, got {name!r}"),

@@ -793,3 +793,34 @@ class Leaks:
         assert "401: key" in answer.problem
         assert "sk-secret-123" not in answer.problem
         assert "pw" not in answer.problem
+
+
+def test_after_a_hopeless_error_no_other_image_is_asked_about_and_what_was_found_is_saved(call, file, tmp_path):
+    code = """
+from earthinstruct import HopelessError, Prediction
+
+
+class Quota:
+    name = "quota"
+    asked = 0
+
+    def predict(self, image, instruction):
+        self.asked += 1
+        if self.asked == 2:
+            raise HopelessError("429: the quota is used up")
+        return Prediction(labels=["ship"], boxes=[[1, 1, 4, 4]])
+"""
+    (tmp_path / "quota.py").write_text(code)
+    images = [tmp_path / "set" / "images" / f"{name}.png" for name in "abc"]
+    method, out = f"{tmp_path / 'quota.py'}:Quota", tmp_path / "out.json"
+    answers = predict(method, images, open_ended=True, save=out)
+    assert [answer.problem is None for answer in answers] == [True, False, False]
+    assert answers[1].problem == "429: the quota is used up"
+    assert answers[2].problem.startswith("not tried, after the error of ")
+    assert len(json.loads(out.read_text())["images"]) == 1
+    answers = predict(method, [*images[1:], images[0]], open_ended=True, save=out)  # one more, then none
+    assert [answer.problem is None for answer in answers] == [True, False, True]  # what is kept needs no quota
+    answers = predict(method, images, open_ended=True, save=out)
+    assert answers.n_failed == 0
+    assert "2 of 3 images were predicted before" in str(answers)
+    assert len(json.loads(out.read_text())["images"]) == 3

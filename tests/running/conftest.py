@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from earthinstruct import Prediction, Usage
+from earthinstruct import HopelessError, Prediction, Usage
 
 
 class Faulty:
@@ -42,6 +42,8 @@ class Faulty:
         fault = self.faults.get(str(number))
         if fault == "raise":
             raise RuntimeError("out of memory")
+        if fault == "hopeless" and not Path(self.gate).exists():
+            raise HopelessError("401: the key my-secret-key is refused")
         if fault == "exit":
             sys.exit(3)
         if fault == "die":

@@ -48,6 +48,28 @@ def test_processes_give_the_bytes_and_scores_of_one(numbered, faulty, tmp_path, 
     assert two.results[0].method == one.results[0].method
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("engine", [EngineOptions(), TWO])
+@pytest.mark.parametrize("name", ["Faulty", "Batched"])
+def test_a_hopeless_error_stops_the_run_and_the_next_one_continues_it(
+    numbered, faulty, tmp_path, monkeypatch, engine, name
+):
+    monkeypatch.setenv("MY_API_KEY", "my-secret-key")
+    gate = tmp_path / "gate"
+    parameters = {"faults": {"10": "hopeless"}, "gate": str(gate)}
+    with pytest.raises(EarthInstructError, match=r"401: the key \*\*\* is refused; the run stops.*--overwrite"):
+        run(f"{faulty}:{name}", numbered, tmp_path / "runs", parameters=parameters, engine=engine)
+    (stopped,) = (tmp_path / "runs").rglob("predictions.jsonl")
+    kept = stopped.read_text().splitlines()
+    assert not [line for line in kept if "error" in json.loads(line)]
+    if engine == EngineOptions():
+        assert len(kept) == (10 if name == "Faulty" else 9)  # what came before the image, or before its batch
+    gate.touch()
+    continued = run(f"{faulty}:{name}", numbered, tmp_path / "runs", parameters=parameters, engine=engine)
+    assert continued.results[0].run.n_failed == 0
+    assert set(kept) <= set((continued.folders[0] / "predictions.jsonl").read_text().splitlines())
+
+
 READS = """
 import os
 import threading
@@ -146,6 +168,9 @@ def test_the_tasks_of_an_image_stand_together_also_where_some_are_answered():
     ]
     assert chunks([(one, []), (two, [5])], 2) == [[(two, (5,))]]
     assert chunks([], 2) == []
+    assert [images for ((_, images),) in chunks([(one, range(6))], 3, first=1)] == [(0,), (1, 2, 3), (4, 5)]
+    assert [images for ((_, images),) in chunks([(one, range(3))], 3, first=1)] == [(0, 1, 2)]
+    assert chunks([], 3, first=1) == []
 
 
 def test_a_method_that_draws_on_an_image_draws_on_its_own_copy(numbered, constant, tmp_path):

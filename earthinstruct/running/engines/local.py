@@ -36,7 +36,7 @@ class InProcess:
 
     def answers(self, work: Work, stopping: Stopping) -> Iterator[tuple[Task, Record]]:
         """One record for each image of each task, in the order of the images."""
-        todo = chunks(work, self._batch)
+        todo = chunks(work, self._batch, first=1)
         for number, chunk in enumerate(todo):
             near = [i for later in todo[number : number + 1 + READ_AHEAD] for _, images in later for i in images]
             for task, images in chunk:

@@ -98,7 +98,7 @@ class ProcessPool:
 
         A worker gets all tasks of some images, one batch after another.
         """
-        todo = deque(tuple(chunk) for chunk in chunks(work, self.ready.batch))
+        todo = deque(tuple(chunk) for chunk in chunks(work, self.ready.batch, first=1))
         held: dict[_Process, tuple[Batch, ...]] = {}  # the batches that each worker does next
         deaths: Counter[tuple[str, int]] = Counter()
         while True:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import (
     ControlMethod,
+    HopelessError,
     Method,
     Prediction,
     PredictionError,
@@ -29,10 +31,11 @@ from earthinstruct.datasets import Dataset, targets_of
 from earthinstruct.errors import ContractError, EarthInstructError
 from earthinstruct.images import Raster
 from earthinstruct.predictions import Record
+from earthinstruct.redaction import redacted, secret_values
 from earthinstruct.registry import make_method, refuse_incomplete
-from earthinstruct.results import MethodInfo, method_info, redacted, secret_values
+from earthinstruct.results import MethodInfo, method_info
 from earthinstruct.tasks import Task
-from earthinstruct.texts import error_in_words, printable, shortened
+from earthinstruct.texts import error_in_words, message_of, printable, shortened
 
 BATCH = 8
 SECONDS_TO_CLOSE = 10.0
@@ -41,6 +44,10 @@ Chunk = Sequence[Batch]  # all tasks of some images, one after another
 Pixels = NDArray[np.uint8]
 Read = Raster | str  # an image, or the reason why it cannot be read
 Targets = Sequence[Prediction | None]  # the ground truth of each image, for controls
+_STOPPED = (
+    "the run stops, because no other image would be answered. The predictions so far are kept: change this, then "
+    "continue with the same command without --overwrite"
+)
 _LOG = logging.getLogger(__name__)
 _LONGEST_ERROR = 1 << 16  # characters that are searched for secrets; far fewer are kept
 
@@ -123,7 +130,8 @@ class Worker:
         self._read: dict[int, Future[Read]] = {}
 
     @cached_property
-    def _method(self) -> Method | ControlMethod:
+    def method(self) -> Method | ControlMethod:
+        """The method, made on first use."""
         return self._source.make()
 
     def ready(self) -> Ready:
@@ -135,8 +143,9 @@ class Worker:
         from PIL import Image
 
         Image.init()  # otherwise the first image would load the decoders, within its time limit
-        info = method_info(self._method, control=isinstance(self._method, ControlMethod))
-        return Ready(info, BATCH if optional_member(self._method, "predict_batch") else 1)
+        control = isinstance(self.method, ControlMethod)
+        info = method_info(self.method, control=control, parameters=self._source.parameters)
+        return Ready(info, BATCH if optional_member(self.method, "predict_batch") else 1)
 
     def skip(self, task: Task) -> str | None:
         """The method's reason not to run a task, or None.
@@ -145,8 +154,8 @@ class Worker:
             EarthInstructError: the method raised.
         """
         try:
-            reason = optional_member(self._method, "skip")(task)
-            return None if reason is None else str(reason)
+            reason = optional_member(self.method, "skip")(task)
+            return None if reason is None else redacted(str(reason), self._secrets)
         except (Exception, SystemExit) as error:
             raise EarthInstructError(f"skip() of the method failed for {task.name}: {self._reason(error)}") from error
 
@@ -154,11 +163,17 @@ class Worker:
         """Read and answer images, given by their positions in the dataset; the next ones are read meanwhile.
 
         The images are held until the next call, which may be another task of the same images.
+
+        Raises:
+            HopelessError: the method raised it: no image can be answered.
         """
         wanted = dict.fromkeys((*images, *following))
         self._read = {i: self._read.get(i) or self._reader.submit(self._raster, i) for i in wanted}
         read = [self._read[i].result() for i in images]
-        return Answers(self._records(task, images, read, targets), _resident_memory())
+        try:
+            return Answers(self._records(task, images, read, targets), resident_memory())
+        except HopelessError as error:
+            raise HopelessError(f"{in_our_words(error, self._secrets)}; {_STOPPED}") from None
 
     def _raster(self, image: int) -> Read:
         """One image, or the reason why it cannot be read."""
@@ -188,7 +203,7 @@ class Worker:
             started = time.perf_counter()
             try:
                 return self._batch(task, images, [pixels for pixels in read if not isinstance(pixels, str)])
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, HopelessError):
                 raise
             except BaseException:  # one image of the batch is the cause: each is tried alone
                 spent = (time.perf_counter() - started) / len(images)
@@ -200,7 +215,7 @@ class Worker:
     def close(self) -> None:
         """Read no more, and close the method if it was made here."""
         self._reader.shutdown(wait=False, cancel_futures=True)
-        if (method := self.__dict__.get("_method")) is not None:
+        if (method := self.__dict__.get("method")) is not None:
             self._source.close(method)
 
     def _one(self, task: Task, image: int, pixels: Pixels | str, target: Prediction | None, spent: float) -> Record:
@@ -210,12 +225,12 @@ class Worker:
             return Record(image_id, error=pixels)
         started = time.perf_counter() - spent
         try:
-            if isinstance(self._method, ControlMethod):
-                prediction = self._method.predict_with_targets(pixels, task.instruction, cast("Prediction", target))
+            if isinstance(self.method, ControlMethod):
+                prediction = self.method.predict_with_targets(pixels, task.instruction, cast("Prediction", target))
             else:
-                prediction = self._method.predict(pixels, task.instruction)
+                prediction = self.method.predict(pixels, task.instruction)
             return self._record(task, image, prediction, time.perf_counter() - started)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, HopelessError):
             raise
         except BaseException as error:  # also sys.exit() and a panic of a Rust library, which are not Exceptions
             known = error.usage if isinstance(error, PredictionError) else None
@@ -226,7 +241,7 @@ class Worker:
 
     def _batch(self, task: Task, images: Sequence[int], read: Sequence[Pixels]) -> list[Record]:
         started = time.perf_counter()
-        predictions = optional_member(self._method, "predict_batch")(list(read), task.instruction)
+        predictions = optional_member(self.method, "predict_batch")(list(read), task.instruction)
         elapsed = (time.perf_counter() - started) / len(images)
         if len(predictions) != len(images):
             raise ContractError(f"predict_batch returned {len(predictions)} predictions for {len(images)} images")
@@ -240,6 +255,7 @@ class Worker:
         check_prediction(prediction, task.instruction, described.height, described.width)
         record = Record.of(described.id, prediction)
         record.seconds = {**record.seconds, "total": elapsed}
+        record.events = {redacted(event, self._secrets): n for event, n in record.events.items()}
         return record
 
     def _end_copies(self) -> None:
@@ -251,9 +267,18 @@ class Worker:
         return in_words(error, self._secrets)
 
 
+def in_our_words(error: BaseException, secrets: Sequence[str]) -> str:
+    """The text of an error, redacted, without its type where the message is for users."""
+    return _shown(message_of(error), secrets) if isinstance(error, EarthInstructError) else in_words(error, secrets)
+
+
 def in_words(error: BaseException, secrets: Sequence[str]) -> str:
     """The text of an error, redacted: a server or a library may quote a key from a request."""
-    text = error_in_words(error)[:_LONGEST_ERROR].encode(errors="backslashreplace").decode()  # no lone surrogates
+    return _shown(error_in_words(error), secrets)
+
+
+def _shown(text: str, secrets: Sequence[str]) -> str:
+    text = text[:_LONGEST_ERROR].encode(errors="backslashreplace").decode()  # no lone surrogates
     return shortened(redacted(text, secrets))
 
 
@@ -262,21 +287,24 @@ def targets_for(method: MethodInfo, dataset: Dataset, task: Task, images: Sequen
     return [targets_of(dataset, task, image) if method.control else None for image in images]
 
 
-def chunks(work: Iterable[tuple[Task, Sequence[int]]], size: int) -> list[list[Batch]]:
+def chunks(work: Iterable[tuple[Task, Sequence[int]]], size: int, first: int | None = None) -> list[list[Batch]]:
     """Chunks of `size` images with all their tasks, for each task the images that it still lacks.
 
-    All tasks of an image are together, so that what does not depend on the instruction is computed once.
+    All tasks of an image are together, so that what does not depend on the instruction is computed once. Of several
+    chunks, the first may have another size: with one image, the first answer comes soon, and so does an error of all.
     """
     lacking = [(task, set(images)) for task, images in work]
     every = sorted(set().union(*(images for _, images in lacking)))
-    groups = [every[start : start + size] for start in range(0, len(every), size)]
+    n_first = size if first is None or len(every) <= size else first
+    starts = [0, *range(n_first, len(every), size)] if every else []
+    groups = [every[start:end] for start, end in pairwise([*starts, len(every)])]
     return [
         [(task, tuple(i for i in group if i in images)) for task, images in lacking if not images.isdisjoint(group)]
         for group in groups
     ]
 
 
-def _resident_memory() -> int | None:
+def resident_memory() -> int | None:
     """Memory of this process in bytes; its peak where only the peak is known."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

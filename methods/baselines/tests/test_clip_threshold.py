@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from earthinstruct_baselines.clip_threshold import ClipThreshold
 
-from earthinstruct import Instruction
+from earthinstruct import Estimate, Instruction
 from earthinstruct.contract import Proposals
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
 from earthinstruct.regions import encode_mask
@@ -69,6 +69,15 @@ def test_what_is_not_similar_enough_is_left_out():
     prediction = method(score="cosine", threshold=0.9).predict(IMAGE, INSTRUCTION)
     assert prediction.boxes.tolist() == [[1, 2, 3, 4], [20, 10, 10, 10]]
     assert len(method(limit=1).predict(IMAGE, INSTRUCTION)) == 1
+
+
+def test_a_limit_that_is_reached_is_an_event():
+    events = [dict(method(limit=limit).predict(IMAGE, INSTRUCTION).usage.events) for limit in (2, 3, 4)]
+    assert events == [{"limit of 2 detections reached": 1}, {"limit of 3 detections reached": 1}, {}]
+
+
+def test_it_asks_no_server():
+    assert method().estimate(IMAGE, INSTRUCTION) == Estimate()
 
 
 def test_no_proposal_is_an_answer():

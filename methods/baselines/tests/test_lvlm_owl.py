@@ -7,7 +7,7 @@ from earthinstruct_baselines.owlv2 import OWLv2
 from earthinstruct_models.lvlm import LvlmError, Reply
 from earthinstruct_models.testing import ScriptedLvlm
 
-from earthinstruct import Instruction
+from earthinstruct import Estimate, Instruction
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.testing import check_method
 
@@ -15,12 +15,13 @@ OPEN = Instruction("open_ended", "Find everything.")
 
 
 class Names(ScriptedLvlm):
-    def __init__(self, text):
+    def __init__(self, text, without=()):
         super().__init__()
         self.text = text
+        self.without = without
 
     def answer(self, image):
-        return Reply(self.text, 30, 10)
+        return Reply(self.text, 30, 10, without=self.without)
 
     def describe(self):
         return {"lvlm": "names", "weights": [{"name": "names.bin", "sha256": "0" * 64}]}
@@ -45,6 +46,16 @@ def test_no_name_is_an_answer_and_a_long_one_is_counted(owlv2_weights, image):
     prediction = method.predict(image, OPEN)
     assert set(prediction.labels) == {"ship"}
     assert prediction.usage.events == {"names too long": 1}
+
+
+def test_the_limit_of_owlv2_is_an_event_and_the_request_can_be_estimated(owlv2_weights, image):
+    lvlm = Names('["ship"]', without=("top_p",))
+    method = LvlmOwl(owlv2_weights, lvlm, limit=1, device="cpu")
+    assert method.estimate(image, OPEN) == Estimate(0, None, None)
+    assert lvlm.requests == []
+    events = {"limit of 1 detections reached": 1, "requests without top_p": 1}
+    assert method.predict(image, OPEN).usage.events == events
+    assert method.estimate(image, OPEN) == Estimate()  # the reply is kept
 
 
 @pytest.mark.parametrize(

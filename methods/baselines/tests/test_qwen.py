@@ -123,7 +123,7 @@ def test_what_is_lost_is_counted():
         ("ship", [1, 2, 3]),  # not a box
         ("", [1, 2, 3, 4]),  # no label
     )
-    lvlm.reply = Reply(lvlm.reply.text[:-1] + ', {"bbox_2d": [1, 2', finish="truncated")
+    lvlm.reply = Reply(lvlm.reply.text[:-1] + ', {"bbox_2d": [1, 2', finish="truncated", without=("top_p",))
     method = Qwen3VL(lvlm)
     prediction = method.predict(np.zeros((100, 100, 3), np.uint8), ASKED)
     assert prediction.labels == ("ship",)
@@ -132,6 +132,7 @@ def test_what_is_lost_is_counted():
         "unreadable elements": 3,
         "boxes outside the image": 2,
         "labels not asked for": 1,
+        "requests without top_p": 1,
     }
 
 

@@ -6,11 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from earthinstruct_instructsam.counters.lvlm import ANSWER_FORMAT, LvlmCounter
+from earthinstruct_instructsam.method import InstructSAM
 from earthinstruct_instructsam.parts import Answer
 from earthinstruct_models.lvlm import LvlmError, Reply
 from earthinstruct_models.store import KeptLvlm
+from earthinstruct_models.testing import ScriptedLvlm
 
-from earthinstruct.contract import Instruction
+from earthinstruct.contract import Estimate, Instruction
 from earthinstruct.datasets import dior_mini, load_dataset
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.metrics import protocol_named
@@ -54,6 +56,33 @@ class Scripted:
 
     def close(self):
         self.closed = True
+
+
+def test_what_a_request_lacked_is_an_event():
+    class Lacking(ScriptedLvlm):
+        def answer(self, image):
+            return Reply('{"ship": 3, "total": 4}', without=("temperature",))
+
+    answer = LvlmCounter(Lacking()).count(IMAGE, VOCABULARY)
+    assert answer.events == {"requests without temperature": 1, "totals that differ": 1}
+
+
+class Priced(Scripted):
+    def estimate(self, image, text, schema=None):
+        return Estimate(1, len(text), 50 if schema else 0)
+
+
+def test_what_the_counter_costs_is_what_is_not_kept_yet():
+    lvlm = Priced('{"ship": 3}')
+    method = InstructSAM(counter=LvlmCounter(lvlm), proposer="segments")
+    assert method.estimate(IMAGE, VOCABULARY) == Estimate(1, len(VOCABULARY.text), 50)
+    assert lvlm.asked == []
+    method.counter.count(IMAGE, VOCABULARY)
+    assert method.estimate(IMAGE, VOCABULARY) == Estimate()
+    assert method.estimate(IMAGE, OPEN_ENDED).requests == 1
+    without = InstructSAM(counter=LvlmCounter(lvlm), assignment="nearest")
+    assert without.estimate(IMAGE, VOCABULARY) == Estimate()  # the counter is not called
+    assert InstructSAM().estimate(IMAGE, VOCABULARY) == Estimate()
 
 
 def test_an_answer_has_counts_tokens_and_seconds():

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gzip
 import io
 import json
 import logging
@@ -15,11 +16,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-from earthinstruct_models.lvlm import LvlmError, Reply, checked, parse_counts
+from earthinstruct_models.lvlm import HopelessLvlmError, LvlmError, Reply, answered, checked, parse_counts
 from earthinstruct_models.lvlm.openai import OpenAiLvlm
 from earthinstruct_models.store import KeptLvlm
 from PIL import Image
 
+from earthinstruct import Prediction, draw_scenes, evaluate
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 
 KEY = "sk-this-is-the-secret-0123456789"
@@ -418,8 +420,9 @@ def test_many_at_once_but_bounded(server, make):
         url = handler.body["messages"][0]["content"][1]["image_url"]["url"]
         return completion(str(len(url)))
 
-    server.default = numbered
     lvlm = make(concurrency=3)
+    lvlm.ask(IMAGE, "count")  # the first request goes alone
+    server.default = numbered
     arrived = {}
     outcomes = lvlm.ask_many([IMAGE] * 12, "count", arrived=arrived.__setitem__)
     assert server.peak == 3
@@ -512,3 +515,497 @@ def test_parameters(monkeypatch):
     for name in ("max_tokens", "concurrency"):
         with pytest.raises(EarthInstructError, match=f"{name} must be at least 1"):
             OpenAiLvlm("tiny", **{name: 0})
+
+
+# ---------------------------------------------------------------- servers, with their documented errors and answers
+
+
+def body_error(status, error, **headers):
+    return status, error, {"retry-after-ms": "5", **headers}
+
+
+def openai_error(message, param, code, status=400):
+    return body_error(
+        status, {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}
+    )
+
+
+def gpt_4o(sent):
+    return completion()
+
+
+def gpt_5(sent):
+    if "max_tokens" in sent:
+        words = "Unsupported parameter: 'max_tokens' is not supported with this model."
+        return openai_error(words, "max_tokens", "unsupported_parameter")
+    if sent.get("temperature", 1) != 1:
+        words = "Unsupported value: 'temperature' does not support 0.01 with this model."
+        return openai_error(words, "temperature", "unsupported_value")
+    if "top_p" in sent:
+        return openai_error("Unsupported parameter.", "top_p", "unsupported_parameter")
+    return completion()
+
+
+def o1_pro(sent):
+    for name in ("temperature", "top_p"):
+        if name in sent:
+            return openai_error("Not with this model.", name, None)
+    return completion()
+
+
+def azure(sent):
+    if sent.get("response_format", {}).get("type") == "json_schema":
+        words = "response_format value as json_schema is enabled only for api versions 2024-08-01-preview and later"
+        return body_error(400, {"error": {"code": "BadRequest", "message": words}})
+    return completion()
+
+
+def openrouter(sent):  # the error of a provider, as text inside the error; with status 200
+    if "temperature" in sent:
+        raw = json.dumps({"error": {"message": "Unsupported.", "param": "temperature", "code": "unsupported_value"}})
+        error = {"message": "Provider returned error", "code": 400, "metadata": {"raw": raw, "provider_name": "OpenAI"}}
+        return body_error(200, {"error": error, "user_id": "user_1"})
+    return completion()
+
+
+def claude_behind_litellm(sent):
+    if {"temperature", "top_p"} <= set(sent):
+        words = "AnthropicException - `temperature` and `top_p` cannot both be specified for this model."
+        return body_error(400, {"error": {"message": words, "type": None, "param": None, "code": "400"}})
+    return completion()
+
+
+def gemini(sent):  # a list
+    if "additionalProperties" in json.dumps(sent.get("response_format", {})):
+        words = 'Invalid JSON payload received. Unknown name "additionalProperties"'
+        violation = {"field": "generation_config.response_schema", "description": words}
+        details = [
+            {"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [violation]},
+        ]
+        error = {"code": 400, "message": words, "status": "INVALID_ARGUMENT", "details": details}
+        return body_error(400, [{"error": error}])
+    return completion()
+
+
+def mistral(sent):  # refuses fields that it does not know; thoughts are parts of the content
+    entries = [
+        {"type": "extra_forbidden", "loc": ["body", name], "msg": "Extra inputs are not permitted", "input": sent[name]}
+        for name in ("top_p",)
+        if name in sent
+    ]
+    if entries:
+        message = {"detail": entries}
+        error = {"object": "error", "message": message, "type": "invalid_request_error", "param": None, "code": None}
+        return body_error(422, error)
+    thoughts = {"type": "thinking", "thinking": [{"type": "text", "text": '{"ship": 99}'}]}
+    return completion([thoughts, {"type": "text", "text": '{"ship"'}, {"type": "text", "text": ": 3}"}])
+
+
+def fastapi(sent):
+    if "response_format" in sent:
+        entry = {"type": "literal_error", "loc": ["body", "response_format", "type"], "msg": "Input should be 'text'"}
+        return body_error(422, {"detail": [entry]})
+    return completion()
+
+
+def vllm(sent):
+    return completion()
+
+
+def sglang(sent):
+    if "response_format" in sent and sent["response_format"]["type"] == "json_schema":
+        error = {"object": "error", "message": "No grammar.", "type": "BadRequestError", "code": 400}
+        return body_error(400, {**error, "param": "response_format"})
+    return completion()
+
+
+def ollama(sent):
+    return completion(usage=None)
+
+
+def lm_studio(sent):
+    if sent.get("response_format", {}).get("type") == "json_object":
+        return body_error(400, {"error": "'response_format.type' must be 'json_schema' or 'text'"})
+    return completion()
+
+
+def moonshot(sent):
+    if sent.get("top_p", 0.95) != 0.95:
+        words = "invalid top_p: only 0.95 is allowed for this model"
+        return body_error(400, {"error": {"message": words, "type": "invalid_request_error"}})
+    return completion()
+
+
+SAMPLING = {"temperature": 0.01, "top_p": 1.0, "max_tokens": 2000}
+
+
+@pytest.mark.parametrize(
+    ("play", "requests", "sampling", "response_format"),
+    [
+        (gpt_4o, 1, SAMPLING, "json_schema"),
+        (gpt_5, 4, {"max_completion_tokens": 2000}, "json_schema"),
+        (o1_pro, 3, {"max_tokens": 2000}, "json_schema"),
+        (azure, 2, SAMPLING, "json_object"),
+        (openrouter, 2, {"top_p": 1.0, "max_tokens": 2000}, "json_schema"),
+        (claude_behind_litellm, 2, {"temperature": 0.01, "max_tokens": 2000}, "json_schema"),
+        (gemini, 2, SAMPLING, "json_object"),
+        (mistral, 2, {"temperature": 0.01, "max_tokens": 2000}, "json_schema"),
+        (fastapi, 3, SAMPLING, None),
+        (vllm, 1, SAMPLING, "json_schema"),
+        (sglang, 2, SAMPLING, "json_object"),
+        (ollama, 1, SAMPLING, "json_schema"),
+        (lm_studio, 1, SAMPLING, "json_schema"),
+        (moonshot, 2, {"temperature": 0.01, "max_tokens": 2000}, "json_schema"),
+    ],
+)
+def test_what_a_server_refuses_is_left_out(server, make, caplog, play, requests, sampling, response_format):
+    server.default = lambda handler: play(handler.body)
+    lvlm = make()
+    outcomes = lvlm.ask_many([IMAGE] * 3, "count", CLOSED)
+    assert [outcome.text for outcome in outcomes] == ['{"ship": 3}'] * 3
+    assert len(server.requests) == requests + 2  # found out once, and remembered
+    assert len(caplog.records) == requests - 1
+    sent = server.requests[-1]
+    assert {name: sent[name] for name in sent if name not in ("model", "messages", "response_format")} == sampling
+    assert sent.get("response_format", {}).get("type") == response_format
+
+
+@pytest.mark.parametrize(
+    ("play", "schema", "without"),
+    [
+        (gpt_4o, CLOSED, ()),
+        (gpt_5, CLOSED, ("temperature", "top_p")),
+        (azure, CLOSED, ("a JSON schema",)),
+        (azure, None, ()),
+        (fastapi, CLOSED, ("JSON mode", "a JSON schema")),
+    ],
+)
+def test_a_reply_says_what_its_request_lacked(server, make, tmp_path, play, schema, without):
+    server.default = lambda handler: play(handler.body)
+    reply = KeptLvlm(make(), tmp_path / "replies.jsonl").ask(IMAGE, "count", schema)
+    assert reply.without == without
+    assert reply.events == {f"requests without {name}": 1 for name in without}
+    assert KeptLvlm(make(), tmp_path / "replies.jsonl").ask(IMAGE, "count", schema) == reply
+
+
+def test_another_schema_may_be_accepted(server, make):
+    server.default = lambda handler: gemini(handler.body)
+    lvlm = make()
+    lvlm.ask(IMAGE, "count", CLOSED)
+    lvlm.ask(IMAGE, "count", SCHEMA)
+    lvlm.ask(IMAGE, "count", CLOSED)
+    formats = [sent["response_format"]["type"] for sent in server.requests]
+    assert formats == ["json_schema", "json_object", "json_schema", "json_object"]
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        openai_error("The schema of the image is not known.", None, None),
+        openai_error("json_schema, top_p, temperature: no such image", "messages.0.content", "invalid_image"),
+        openai_error("Invalid 'temperature': above the maximum value.", "temperature", "decimal_above_max_value"),
+        body_error(422, {"detail": [{"loc": ["body", "top_p"], "msg": "Too large", "type": "less_than_equal"}]}),
+        body_error(400, {"error": {"message": "Invalid image format", "type": "BadRequestError", "code": 400}}),
+    ],
+)
+def test_an_error_about_something_else_changes_no_later_request(server, make, refusal):
+    lvlm = make()
+    lvlm.ask(IMAGE, "count", CLOSED)
+    server.plan = [refusal]
+    failure(lvlm, CLOSED)
+    lvlm.ask(IMAGE, "count", CLOSED)
+    assert len(server.requests) == 3
+    assert {**server.requests[0], "messages": 0} == {**server.requests[2], "messages": 0}
+
+
+def test_what_is_refused_in_vain_is_sent_again(server, make):
+    """A feature is left out in later requests only if the request without it was answered."""
+    server.plan = [openai_error("No.", "response_format", None)] * 3
+    lvlm = make()
+    assert "400 'No.'" in str(failure(lvlm, CLOSED))
+    lvlm.ask(IMAGE, "count", CLOSED)
+    formats = [sent.get("response_format", {}).get("type") for sent in server.requests]
+    assert formats == ["json_schema", "json_object", None, "json_schema"]
+
+
+HTML = b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body>" + b"<p>x</p>" * 999 + b"</body></html>"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "shown"),
+    [
+        (400, {"error": {"message": "too many images"}}, "400 'too many images'"),
+        (400, {"error": "too many images"}, "400 'too many images'"),
+        (400, [{"error": {"code": 400, "message": "too many images", "status": "INVALID_ARGUMENT"}}], "too many"),
+        (400, {"object": "error", "message": "too many images", "code": 400}, "400 'too many images'"),
+        (400, {"detail": "too many images"}, "400 'too many images'"),
+        (422, {"detail": [{"loc": ["body", "messages"], "msg": "too many images", "type": "x"}]}, "too many images"),
+        (422, {"message": {"detail": [{"loc": ["body"], "msg": "too many images"}]}}, "422 'too many images'"),
+        (400, b"too many images", "400 'too many images'"),
+        (413, b"", "413 'Error code: 413'"),
+        (502, HTML, "502 '502 Bad Gateway'"),
+        (400, {"error": {"message": "Provider returned error", "metadata": {"raw": "too many images"}}}, "too many"),
+        (400, {"error": {"code": "BadRequest", "innererror": {"message": "too many images"}}}, "too many images"),
+        (400, {"error": None, "message": "too many images"}, "too many images"),
+        (400, {"error": {"message": ["too many images"]}}, "too many images"),
+        (400, {"error": {"message": "half \ud83d"}}, r"400 'half \ud83d'"),
+        (400, {"error": {"message": "no\u001b[31m\nship"}}, r"400 'no\x1b[31m ship'"),
+    ],
+)
+def test_what_a_server_says_is_shown(server, make, status, body, shown):
+    server.default = (status, body, {})
+    assert shown in str(failure(make(max_retries=0)))
+
+
+def choice_error(code):
+    choice = {"index": 0, "finish_reason": "error", "message": {"role": "assistant", "content": "{"}}
+    status, body, _ = completion(choices=[{**choice, "error": {"code": code, "message": "upstream died"}}])
+    return body_error(status, body)
+
+
+@pytest.mark.parametrize(
+    ("answer", "tries"),
+    [
+        (body_error(200, {"error": {"code": 502, "message": "upstream died"}}), 3),
+        (body_error(200, {"error": {"code": "429", "message": "upstream died"}}), 3),
+        (body_error(200, {"error": {"code": "rate_limit_exceeded", "message": "upstream died"}}), 3),
+        (body_error(200, {"error": {"code": 400, "message": "upstream died"}}), 1),
+        (body_error(200, {"error": "upstream died"}), 1),
+        (body_error(200, [{"error": {"code": 503, "message": "upstream died"}}]), 3),
+        (body_error(200, {"object": "error", "message": "upstream died", "code": 500}), 3),
+        (choice_error(502), 3),
+        (choice_error(400), 1),
+    ],
+)
+def test_an_error_with_status_200_is_shown_and_tried_again_by_its_code(server, make, answer, tries):
+    server.default = answer
+    assert "upstream died" in str(failure(make(max_retries=2)))
+    assert len(server.requests) == tries
+    server.requests.clear()
+    server.plan, server.default = [answer], completion()
+    if tries > 1:
+        assert make().ask(IMAGE, "count").text == '{"ship": 3}'
+
+
+def message(finish="stop", **fields):
+    return completion(choices=[{"index": 0, "finish_reason": finish, "message": {"role": "assistant", **fields}}])
+
+
+CALL = {"id": "1", "type": "function", "function": {"name": "count", "arguments": '{"ship": 3}'}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (completion('{"ship"', finish="error"), "ended with 'error'"),
+        (completion("", finish="abort"), "ended with 'abort'"),
+        (message("tool_calls", content=None, tool_calls=[CALL]), "ended with 'tool_calls'"),
+        (message("tool_calls", content="Let me count.", tool_calls=[CALL]), "ended with 'tool_calls'"),
+        (message(content=None, tool_calls=[CALL]), "ended with 'stop', not with an answer"),
+        (message("length", content="", reasoning_content="I see"), "no answer, at most thoughts; a larger max_tokens"),
+        (message(content=None, reasoning="I see"), "no answer"),
+        (message(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "{}"}]}]), "no answer"),
+        (completion("\n"), "no answer"),
+    ],
+)
+def test_what_is_no_answer_is_not_kept(server, make, tmp_path, answer, why):
+    server.plan = [answer]
+    lvlm = KeptLvlm(make(), tmp_path / "replies.jsonl")
+    with pytest.raises(LvlmError, match=why) as caught:
+        lvlm.ask(IMAGE, "count")
+    assert (caught.value.usage.input_tokens, caught.value.usage.output_tokens) == (11, 7)  # it was paid for
+    assert not (tmp_path / "replies.jsonl").exists()
+    assert lvlm.ask(IMAGE, "count").text == '{"ship": 3}'
+
+
+@pytest.mark.parametrize("finish", ["length", "model_length"])
+def test_reasons_of_other_servers_to_finish(server, make, finish):
+    server.plan = [completion("{", finish=finish), completion("", finish="content_filter: RECITATION")]
+    lvlm = make()
+    assert [lvlm.ask(IMAGE, "count").finish for _ in range(2)] == ["truncated", "refused"]
+
+
+QUOTA = {"message": "You exceeded your current quota.", "type": "insufficient_quota", "code": "insufficient_quota"}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "shown"),
+    [
+        (401, {"error": {"message": "Incorrect API key", "code": "invalid_api_key"}}, "OPENAI_API_KEY"),
+        (401, {"statusCode": 401, "message": "Access token is missing"}, "OPENAI_API_KEY"),  # Azure
+        (401, {"detail": "Unauthorized"}, "OPENAI_API_KEY"),  # Mistral
+        (402, {"error": {"code": 402, "message": "Insufficient credits"}}, "no credit"),  # OpenRouter
+        (403, {"error": {"message": "Country not supported", "code": "unsupported_country"}}, "OPENAI_API_KEY"),
+        (
+            404,
+            {"error": {"message": "model 'x' not found", "type": "not_found_error"}},
+            "the name of the model",
+        ),  # Ollama
+        (404, {"error": {"code": "DeploymentNotFound", "message": "no such deployment"}}, "the name of the model"),
+        (429, {"error": QUOTA}, "You exceeded your current quota."),
+        (200, {"error": QUOTA}, "You exceeded your current quota."),
+        (
+            400,
+            [{"error": {"code": 400, "details": [{"reason": "API_KEY_INVALID"}], "message": "not valid"}}],
+            "not valid",
+        ),
+        (400, {"object": "error", "message": "Invalid model: x", "type": "invalid_model", "code": "1500"}, "Invalid"),
+    ],
+)
+def test_after_a_hopeless_error_nothing_more_is_sent(server, make, status, body, shown):
+    server.default = body_error(status, body)
+    lvlm = make()
+    outcomes = lvlm.ask_many([IMAGE] * 4, "count")
+    assert [type(outcome) for outcome in outcomes] == [HopelessLvlmError] * 4
+    assert shown in str(outcomes[0])
+    assert str(failure(lvlm)) == str(outcomes[0])
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (403, {"code": 403, "message": "flagged", "metadata": {"reasons": ["violence"], "flagged_input": "x"}}),
+        (400, {"code": "content_filter", "message": "flagged", "param": "prompt", "status": 400}),
+        (429, {"code": "rate_limit_exceeded", "message": "slow down"}),
+        (500, {"message": "out of order"}),
+    ],
+)
+def test_an_error_of_one_image_lets_the_others_through(server, make, status, error):
+    server.plan = [body_error(status, {"error": error})]
+    first, second = make(max_retries=0).ask_many([IMAGE] * 2, "count")
+    assert type(first) is LvlmError
+    assert second.text == '{"ship": 3}'
+
+
+def test_a_run_stops_at_the_first_image_of_a_hopeless_server(server, make, tmp_path):
+    class Counts:
+        name = "counts"
+
+        def __init__(self, lvlm):
+            self.lvlm = KeptLvlm(lvlm, tmp_path / "replies.jsonl")
+
+        def predict(self, image, instruction):
+            return self.predict_batch([image], instruction)[0]
+
+        def predict_batch(self, images, instruction):
+            return [Prediction(counts=parse_counts(reply)) for reply in answered(self.lvlm.ask_many(images, "count"))]
+
+    scenes = draw_scenes(tmp_path / "scenes", images=4)
+
+    def run():
+        return evaluate(
+            Counts(make()),
+            scenes,
+            setting="open_ended",
+            output=tmp_path / "runs",
+        )
+
+    server.default = fault(401, f"no such key: {KEY}")
+    with pytest.raises(EarthInstructError, match=r"401 .*the run stops.*continue with the same command") as caught:
+        run()
+    assert KEY not in str(caught.value)
+    assert len(server.requests) == 1
+    server.default = completion()
+    assert run().results[0].run.n_failed == 0
+    assert len(server.requests) == 5
+
+
+# ---------------------------------------------------------------- hostile answers
+
+
+def endless(part, status=200, **headers):
+    """An answer without an end, in chunks; how much was sent is in `sent` of the server."""
+
+    def answer(handler):
+        handler.send_response(status)
+        for name, value in {"content-type": "application/json", "connection": "close", **headers}.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.server.sent = 0
+        try:
+            while handler.server.sent < 3 * 2**30:
+                handler.wfile.write(part)
+                handler.server.sent += len(part)
+        except OSError:
+            pass  # the client has closed the connection
+        handler.close_connection = True
+
+    return answer
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("status", [200, 400, 503])
+def test_an_answer_without_an_end_is_one_error(server, make, monkeypatch, status):
+    monkeypatch.setattr("earthinstruct_models.lvlm.bounded_http.LARGEST_ANSWER", 2**20)
+    server.default = endless(b" " * 2**16, status)
+    lvlm = make()
+    assert "more than 1 MiB" in str(failure(lvlm))
+    server.default = completion()
+    assert lvlm.ask(IMAGE, "count").text == '{"ship": 3}'
+    assert server.sent < 2**26  # the buffers of the connection included
+
+
+def test_a_compressed_answer_is_not_unpacked(server, make):
+    zeros = gzip.compress(b" " * 2**24)
+    server.default = (200, zeros, {"content-encoding": "gzip"})
+    assert "compressed ('gzip'), which was not requested" in str(failure(make()))
+    assert server.headers[0]["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        (200, b"[" * 200_000, {}),
+        (200, b'{"choices": ' + b"[" * 200_000 + b"]" * 200_000 + b"}", {}),
+        (400, b'{"error": ' + b'{"error": ' * 200_000, {}),
+        (200, b'{"choices": [{"message": {"content": "3"}}], "usage": {"prompt_tokens": ' + b"9" * 5000 + b"}}", {}),
+        (200, b'{"choices": [{"message": {"content": "\xff"}}]}', {}),
+        (307, b"", {"location": "http://["}),
+        (307, b"", {"location": "//:99999999/"}),
+        (307, b"", {"location": "\x00"}),
+        (200, b'{"error": {"message": "\\ud83d", "code": "\\ud83d", "param": {"a": []}}}', {}),
+    ],
+)
+def test_a_hostile_answer_fails_one_image(server, make, hostile):
+    lvlm = make(max_retries=0)
+    lvlm.ask(IMAGE, "count")
+    server.plan = [hostile]
+    first, second = make(max_retries=0, concurrency=1).ask_many([IMAGE] * 2, "count")
+    assert isinstance(first, LvlmError)
+    str(first).encode()
+    if not isinstance(first, HopelessLvlmError):
+        assert second.text == '{"ship": 3}'
+
+
+def test_odd_values_are_kept_and_read_again(server, make, tmp_path):
+    usage = {"prompt_tokens": 10**30, "completion_tokens": True}
+    server.default = completion('{"ship \ud83d": 3}', model="tiny \ud83d", usage=usage)
+    reply = KeptLvlm(make(), tmp_path / "replies.jsonl").ask(IMAGE, "count")
+    assert (reply.model, reply.input_tokens, reply.output_tokens) == ("tiny ?", 0, 0)
+    assert KeptLvlm(make(), tmp_path / "replies.jsonl").ask(IMAGE, "count") == reply
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_an_image_is_sent_to_no_other_host(server, make, status):
+    with Server() as other:
+        thread = threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        server.default = (status, b"", {"location": f"{other.address}/chat/completions?key={KEY}"})
+        error = failure(make())
+        other.shutdown()
+        thread.join()
+        assert isinstance(error, HopelessLvlmError)
+        assert f"redirects to 'http://127.0.0.1:{other.server_port}" in str(error)
+        assert KEY not in str(error)
+        assert other.requests == []
+
+
+def test_a_redirect_on_the_same_host_is_followed(server, make):
+    server.plan = [(307, b"", {"location": "/v2/chat/completions"})]
+    assert make().ask(IMAGE, "count").text == '{"ship": 3}'
+    assert server.requests[0] == server.requests[1]
+    server.default = (307, b"", {"location": "/v2/chat/completions"})
+    assert isinstance(failure(make()), HopelessLvlmError)
+    assert len(server.requests) < 10

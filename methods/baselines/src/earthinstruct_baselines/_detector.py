@@ -14,7 +14,7 @@ from earthinstruct_models.choices import missing_packages
 from earthinstruct_models.devices import missing_device
 from numpy.typing import NDArray
 
-from earthinstruct.contract import Instruction, Prediction, Proposals, Usage
+from earthinstruct.contract import Estimate, Instruction, Prediction, Proposals, Usage
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.regions import RLE
 from earthinstruct.tasks import Task
@@ -89,8 +89,16 @@ class Detector(ABC):
             raise EarthInstructError(f"{self.name}: {_declined(instruction.setting)}")
         started = time.perf_counter()
         found = self.detect(image, instruction.categories)
-        usage = Usage({"detector": time.perf_counter() - started})
+        usage = Usage({"detector": time.perf_counter() - started}, events=self.limit_reached(found))
         return found.prediction(instruction.categories, image.shape, usage)
+
+    def limit_reached(self, found: Detections) -> dict[str, int]:
+        """The event that an image may have more detections than the limit."""
+        return {f"limit of {self.limit} detections reached": int(len(found.scores) >= self.limit)}
+
+    def estimate(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Estimate:
+        """Nothing: no server is asked."""
+        return Estimate()
 
     def skip(self, task: Task) -> str | None:
         """The reason to decline every setting but open_vocabulary: the others name no categories."""

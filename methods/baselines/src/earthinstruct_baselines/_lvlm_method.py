@@ -11,7 +11,7 @@ import numpy as np
 from earthinstruct_models.parts import TABLES, Parts, Tables, lacking
 from numpy.typing import NDArray
 
-from earthinstruct.contract import Instruction, Prediction
+from earthinstruct.contract import Estimate, Instruction, Prediction
 from earthinstruct.tasks import Task
 
 
@@ -42,6 +42,16 @@ class LvlmMethod(ABC):
         Raises:
             LvlmError: no usable reply came about one of the images; the replies about the others are kept.
         """
+
+    def question(self, image: NDArray[np.uint8], instruction: Instruction) -> tuple[Any, ...] | None:
+        """The arguments of the only request about an image; None: the number of requests is not known before."""
+        return None
+
+    def estimate(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Estimate:
+        """What the language model will cost."""
+        question = self.question(image, instruction)
+        estimate: Estimate = Estimate(None, None, None) if question is None else self._parts["lvlm"].estimate(*question)
+        return estimate
 
     def skip(self, task: Task) -> str | None:
         """None: a language model takes every task."""

@@ -6,6 +6,7 @@ The idea comes from the label engine of LAE-DINO (Pan et al., arXiv 2408.09110);
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, ClassVar
@@ -89,6 +90,7 @@ def _named(
         labels = [mapped[label].category or "" for label in labels]
     kept = [i for i, label in enumerate(labels) if label]
     events = {
+        **Counter(event for reply in replies for event in reply.events),
         "unrecognised crops": named.count(UNRECOGNISED),
         "unreadable answers": named.count(None),
         "labels not asked for": known - len(kept),

@@ -58,6 +58,10 @@ class LvlmOwl(LvlmMethod):
         super().__init__({"lvlm": lvlm}, parameters)
         self._detector = OWLv2(weights, template, threshold, limit, device)
 
+    def question(self, image: NDArray[np.uint8], instruction: Instruction) -> tuple[Any, ...]:
+        """The request about an image."""
+        return image, prompt(instruction), SCHEMA
+
     def predict_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction, /) -> list[Prediction]:
         """Predict several images; the language model gets them together.
 
@@ -77,13 +81,14 @@ class LvlmOwl(LvlmMethod):
             {"lvlm": reply.seconds},
             reply.input_tokens,
             reply.output_tokens,
-            {"names too long": len(named) - len(names)},
+            {**reply.events, "names too long": len(named) - len(names)},
         )
         if not names:
             return Prediction(scores=np.zeros(0), usage=asked)
         started = time.perf_counter()
         found = self._detector.detect(image, names)
-        usage = Usage.join([asked, Usage({"detector": time.perf_counter() - started})])
+        seconds = {"detector": time.perf_counter() - started}
+        usage = Usage.join([asked, Usage(seconds, events=self._detector.limit_reached(found))])
         return found.prediction(names, image.shape, usage)
 
     def skip(self, task: Task) -> str | None:

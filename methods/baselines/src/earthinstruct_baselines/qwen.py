@@ -58,6 +58,10 @@ class QwenDetector(LvlmMethod):
     def extent(self, shown: NDArray[np.uint8]) -> tuple[float, float]:
         """Width and height of the image that is sent, in the coordinates of the answer."""
 
+    def question(self, image: NDArray[np.uint8], instruction: Instruction) -> tuple[Any, ...]:
+        """The request about an image."""
+        return self.shown(image), prompt(instruction)
+
     def predict_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction, /) -> list[Prediction]:
         """Predict several images; the language model gets them together.
 
@@ -84,6 +88,7 @@ class QwenDetector(LvlmMethod):
             asked = [i for i, label in enumerate(labels) if mapped[label].category is not None]
             labels = [mapped[label].category or label for label in labels]
         events = {
+            **reply.events,
             "truncated replies": int(found.truncated),
             "unreadable elements": found.unreadable,
             "boxes outside the image": len(found.labels) - len(kept),

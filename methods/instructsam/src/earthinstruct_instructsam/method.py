@@ -16,7 +16,7 @@ from earthinstruct_models.proposers.duplicates import without_duplicates
 from earthinstruct_models.store import answer_or_raise
 from numpy.typing import NDArray
 
-from earthinstruct.contract import Instruction, Prediction, Proposals, Usage
+from earthinstruct.contract import Estimate, Instruction, Prediction, Proposals, Usage
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.tasks import Task
 from earthinstruct_instructsam.assignment import assign_above, assign_nearest, assign_under_counts
@@ -184,6 +184,11 @@ class InstructSAM:
 
         (found,) = self._find([image], instruction)
         return draw_similarities(image, found.proposals, found.labels, found.similarities, found.assigned)
+
+    def estimate(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Estimate:
+        """What the counter will cost, the only part that may ask a server; nothing if it does not say."""
+        ask = getattr(self.counter, "estimate", None)
+        return ask(image, instruction) if ask is not None and self._asks(instruction) else Estimate()
 
     def skip(self, task: Task) -> str | None:
         """The counter's reason to decline a task, or None."""

@@ -23,7 +23,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from earthinstruct.contract import Proposals
+from earthinstruct.contract import Estimate, Proposals
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.files import LineFile, decode_json, replace_file
 from earthinstruct.predictions import ProposalRecord
@@ -90,6 +90,13 @@ class Store(Generic[_T]):
         outcomes = [cast("_T | Exception", future.exception() or future.result()) for future in futures]
         self._forget_oldest()
         return outcomes
+
+    def holds(self, key: Hashable) -> bool:
+        """Whether an answer is kept, so that `get` would not make it."""
+        with self._lock:
+            if key in self._known:
+                return True
+        return self._place is not None and self._place.read(key) is not None
 
     def _fill(self, ours: Mapping[Hashable, int], futures: Mapping[Hashable, Future[_T]], make: Make[_T]) -> None:
         """Read or make answers, and give each to all threads that wait for it."""
@@ -384,6 +391,13 @@ class KeptLvlm(Kept, Lvlm):
             elif not isinstance(outcome, LvlmError):
                 raise outcome
         return cast("list[Outcome]", outcomes)
+
+    def estimate(self, image: NDArray[np.uint8], text: str, schema: Schema | None = None) -> Estimate:
+        """What a reply will cost; nothing if it is kept."""
+        if self._store.holds(self._key(image, text, schema)):
+            return Estimate()
+        estimate: Estimate = getattr(self.part, "estimate", super().estimate)(image, text, schema)
+        return estimate
 
     def describe(self) -> dict[str, Any]:
         """The description of the language model: where replies are kept does not change them."""

@@ -10,7 +10,7 @@ from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, closed_object, rea
 from earthinstruct_models.store import KeptLvlm
 from numpy.typing import NDArray
 
-from earthinstruct.contract import Instruction
+from earthinstruct.contract import Estimate, Instruction
 from earthinstruct.tasks import Task, normalised
 from earthinstruct_instructsam.parts import Answer
 
@@ -46,6 +46,10 @@ class LvlmCounter:
         outcomes = self.lvlm.ask_many(images, _prompt(instruction), _schema(instruction))
         return [_answer_or_error(outcome, instruction) for outcome in outcomes]
 
+    def estimate(self, image: NDArray[np.uint8], instruction: Instruction) -> Estimate:
+        """What counting will cost."""
+        return self.lvlm.estimate(image, _prompt(instruction), _schema(instruction))
+
     def skip(self, task: Task) -> str | None:
         """None: a language model takes every task."""
         return None
@@ -77,7 +81,7 @@ def _answer(reply: Reply, instruction: Instruction) -> Answer:
     counts = read.counts
     if instruction.categories:
         counts = _in_categories(counts, instruction.categories, reply)
-    return Answer(counts, reply.input_tokens, reply.output_tokens, reply.seconds, read.events)
+    return Answer(counts, reply.input_tokens, reply.output_tokens, reply.seconds, {**reply.events, **read.events})
 
 
 def _answer_or_error(outcome: Reply | LvlmError, instruction: Instruction) -> Answer | LvlmError:

@@ -3,7 +3,15 @@
 Importing this package imports neither openai nor transformers nor torch.
 """
 
-from earthinstruct_models.lvlm.interface import Lvlm, LvlmError, Reply, answered, checked, closed_object
+from earthinstruct_models.lvlm.interface import (
+    HopelessLvlmError,
+    Lvlm,
+    LvlmError,
+    Reply,
+    answered,
+    checked,
+    closed_object,
+)
 from earthinstruct_models.lvlm.json_in_text import Found, find_json
 from earthinstruct_models.lvlm.parsing import Boxes, Counts, parse_counts, read_boxes, read_counts
 
@@ -11,6 +19,7 @@ __all__ = [
     "Boxes",
     "Counts",
     "Found",
+    "HopelessLvlmError",
     "Lvlm",
     "LvlmError",
     "Reply",

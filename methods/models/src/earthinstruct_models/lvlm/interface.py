@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.contract import PredictionError, Usage
+from earthinstruct.contract import Estimate, HopelessError, PredictionError, Usage
 
 _TEXT_SHOWN = 300
 
@@ -22,13 +22,14 @@ class Reply:
     """What a language model wrote about one image.
 
     Attributes:
-        text: its words, or its refusal; lone surrogates become "?".
+        text: its words, or its refusal; lone surrogates become "?", also in `model`.
         input_tokens: tokens it was sent, including those of the image.
         output_tokens: tokens it wrote.
         seconds: wall time of the request, retries included; for a batch on this machine, an equal share of it.
         finish: `complete`; `truncated` if it reached the limit of tokens; `refused` if it declined to answer or a
             content filter stopped it.
         model: the model named in the reply: "gpt-4o-2024-11-20" where "gpt-4o" was requested.
+        without: what the request lacked because the server refuses it, such as "temperature".
     """
 
     text: str
@@ -37,9 +38,16 @@ class Reply:
     seconds: float = 0.0
     finish: Literal["complete", "truncated", "refused"] = "complete"
     model: str = ""
+    without: tuple[str, ...] = ()
+
+    @property
+    def events(self) -> dict[str, int]:
+        """What a reader of the result should know of the request, for the `events` of a usage."""
+        return {f"requests without {name}": 1 for name in self.without}
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "text", self.text.encode("utf-8", "replace").decode())
+        for name in ("text", "model"):
+            object.__setattr__(self, name, getattr(self, name).encode("utf-8", "replace").decode())
 
 
 class LvlmError(PredictionError):
@@ -56,6 +64,10 @@ class LvlmError(PredictionError):
             None if reply is None else Usage({}, reply.input_tokens, reply.output_tokens),
         )
         self.reply = reply
+
+
+class HopelessLvlmError(LvlmError, HopelessError):
+    """A language model that would answer no other request either, such as a server that refuses the key."""
 
 
 Outcome = Reply | LvlmError
@@ -93,6 +105,10 @@ class Lvlm(Protocol):
             arrived: a callback `(index, reply)`, called as soon as a reply arrives, in any order and thread.
         """
         ...
+
+    def estimate(self, image: NDArray[np.uint8], text: str, schema: Schema | None = None) -> Estimate:
+        """What a reply will cost; arguments as for `ask`. By default no request to a server, and unknown tokens."""
+        return Estimate(requests=0, input_tokens=None, output_tokens=None)
 
     def describe(self) -> dict[str, Any]:
         """Parameters that replies depend on, `device` and `weights` [{name, sha256}] if it has any; no credentials."""

@@ -1,0 +1,212 @@
+"""`dry_run`: what a run would do and cost, before anything is sent, predicted or written."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.filesize import decimal
+
+from earthinstruct.contract import ControlMethod, Estimate, Method, optional_member
+from earthinstruct.datasets import Dataset
+from earthinstruct.errors import EarthInstructError, checked_arguments
+from earthinstruct.images import ImageOptions
+from earthinstruct.predictions import Run, place_of_run
+from earthinstruct.redaction import secrets_hidden
+from earthinstruct.results import Shown, new_table
+from earthinstruct.running.engines.worker import MethodSource, Pixels, Worker, resident_memory
+from earthinstruct.running.evaluation import Skipped, dataset_given, instruction_given
+from earthinstruct.tasks import Task, tasks_of
+
+if TYPE_CHECKING:
+    from earthinstruct.results import Block
+
+_UNKNOWN = Estimate(None, None, None)
+
+
+@dataclass(frozen=True)
+class PlannedTask:
+    """A task that a run would do.
+
+    Attributes:
+        task: the task.
+        images: number of images.
+        done: how many of them have a prediction already.
+        estimate: the cost of the others.
+    """
+
+    task: Task
+    images: int
+    done: int
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class DryRun(Shown):
+    """What a run would do. It prints as a table.
+
+    Attributes:
+        method: the name of the method.
+        tasks: the tasks that would run.
+        skipped: the tasks that the method declines.
+        memory: name of a place -> bytes that the method holds there before its first image.
+    """
+
+    method: str
+    tasks: tuple[PlannedTask, ...]
+    skipped: tuple[Skipped, ...]
+    memory: Mapping[str, int]
+
+    @property
+    def estimate(self) -> Estimate:
+        """The cost of all tasks."""
+        return Estimate.join(planned.estimate for planned in self.tasks)
+
+    def blocks(self) -> Iterator[Block]:
+        """The table, then memory and what is left out."""
+        yield f"{self.method}: nothing was sent, predicted or written"
+        table = new_table("Task", "Images", "Done", "To do", "Requests", "Tokens in", "Tokens out", left=["Task"])
+        for planned in self.tasks:
+            numbers = planned.images, planned.done, planned.images - planned.done
+            table.add_row(planned.task.name, *map(_number, numbers), *_cells(planned.estimate))
+        if len(self.tasks) > 1:
+            table.add_row("all", *[""] * 3, *_cells(self.estimate))
+        yield table
+        yield "Tokens in: estimated from the text and the size of the image; Tokens out: at most; ?: not known"
+        held = ", ".join(f"{decimal(held)} of {place}" for place, held in self.memory.items())
+        yield f"memory: {held or 'not known'} before the first image, in each worker; more during an image"
+        yield from (f"skipped: {task.task.name}: {task.reason}" for task in self.skipped)
+
+
+@checked_arguments
+def dry_run(
+    method: str | Method | ControlMethod,
+    dataset: str | Path | Dataset = "scenes",
+    *,
+    setting: str = "all",
+    parent: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    data: Path | str | None = None,
+    images: Path | str | None = None,
+    bands: str | Sequence[int] | None = None,
+    stretch: str | Sequence[float] | None = None,
+    nodata: float | None = None,
+    skip_invalid: bool = False,
+    output: Path | str = "runs",
+    limit: int | None = None,
+    overwrite: bool = False,
+    instruction_file: Path | str | None = None,
+    instruction_text: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> DryRun:
+    """Say what `evaluate` with these arguments would do and cost.
+
+    The method is made, as for a run, and asked for its `estimate` of every image that has no prediction yet; replies of
+    a language model that are kept cost nothing.
+
+    Args:
+        method: as all arguments but `progress`: as for `evaluate`.
+        dataset: see `method`.
+        setting: see `method`.
+        parent: see `method`.
+        parameters: see `method`.
+        data: see `method`.
+        images: see `method`.
+        bands: see `method`.
+        stretch: see `method`.
+        nodata: see `method`.
+        skip_invalid: see `method`.
+        output: see `method`.
+        limit: see `method`.
+        overwrite: see `method`.
+        instruction_file: see `method`.
+        instruction_text: see `method`.
+        progress: called with the number of images that were looked at, and of all.
+
+    Raises:
+        EarthInstructError: invalid input, as for `evaluate`.
+    """
+    if limit is not None and limit < 1:
+        raise EarthInstructError(f"limit must be at least 1, got {limit}")
+    text = instruction_given(instruction_text, instruction_file)
+    dataset = dataset_given(dataset, data, images, ImageOptions.of(bands, stretch, nodata), skip_invalid=skip_invalid)
+    output = Path(output).absolute()
+    with secrets_hidden(parameters):
+        worker = Worker(MethodSource(method, parameters), dataset)
+        try:
+            info = worker.ready().method
+            runs, skipped = [], []
+            for task in tasks_of(dataset.name, dataset.vocabulary, setting, parent, text):
+                reason = worker.skip(task)
+                if reason is not None:
+                    skipped.append(Skipped(task, reason))
+                else:
+                    runs.append(Run(info, task, dataset, place_of_run(output, task, info.name), limit))
+            done = [run.answered_before(overwrite) for run in runs]
+            memory = _memory()
+            todo = [
+                [i for i, image in enumerate(run.image_ids) if image not in answered]
+                for run, answered in zip(runs, done, strict=True)
+            ]
+            costs = _estimates(worker.method, dataset, [run.task for run in runs], todo, progress)
+        finally:
+            worker.close()
+    planned = (
+        PlannedTask(run.task, run.n_images, len(answered), cost)
+        for run, answered, cost in zip(runs, done, costs, strict=True)
+    )
+    return DryRun(info.name, tuple(planned), tuple(skipped), memory)
+
+
+def _estimates(
+    method: Method | ControlMethod,
+    dataset: Dataset,
+    tasks: Sequence[Task],
+    todo: Sequence[Sequence[int]],
+    progress: Callable[[int, int], None] | None,
+) -> list[Estimate]:
+    """The cost of the images to do of each task."""
+    estimate = optional_member(method, "estimate")
+    if estimate is None:  # a control asks nobody
+        free = isinstance(method, ControlMethod)
+        return [Estimate() if free or not images else _UNKNOWN for images in todo]
+    costs: list[list[Estimate]] = [[] for _ in tasks]
+    wanted = [set(images) for images in todo]
+    every = sorted(set().union(*wanted))
+    for number, image in enumerate(every, start=1):
+        pixels = _pixels(dataset, image)
+        for task, images, cost in zip(tasks, wanted, costs, strict=True):
+            if image in images and pixels is not None:
+                cost.append(estimate(pixels, task.instruction))
+        if progress:
+            progress(number, len(every))
+    return [Estimate.join(cost) for cost in costs]
+
+
+def _pixels(dataset: Dataset, image: int) -> Pixels | None:
+    """An image; None if it cannot be read: a run lists it as failed, without predicting it."""
+    try:
+        return dataset.read_raster(image).pixels
+    except Exception:  # a damaged file may raise anything
+        return None
+
+
+def _memory() -> dict[str, int]:
+    """Memory of this process and, if a method loaded torch, of its GPU."""
+    held = resident_memory()
+    places = {} if held is None else {"this process": held}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        places["the GPU"] = int(torch.cuda.memory_allocated())
+    return places
+
+
+def _cells(estimate: Estimate) -> list[str]:
+    return [_number(number) for number in (estimate.requests, estimate.input_tokens, estimate.output_tokens)]
+
+
+def _number(number: int | None) -> str:
+    return "?" if number is None else f"{number:,}"
