@@ -43,7 +43,7 @@ _SHOWN = 60  # characters of a value in an error
 
 def is_hidden(path: Path) -> bool:
     """Whether a path, relative to the folder that is searched, is hidden, such as the `._a.txt` that macOS writes."""
-    return any(part.startswith(".") or part == _OF_MACOS for part in path.parts)
+    return any((part.startswith(".") and part != "..") or part == _OF_MACOS for part in path.parts)
 
 
 def read_bytes(path: Path, what: str) -> bytes:

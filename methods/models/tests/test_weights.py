@@ -34,6 +34,8 @@ FILES = {
     "/one.zip": archive("../run/epoch_20.pt", "run/params.txt"),
     "/two.zip": archive("a.pt", "b.pt"),
     "/torn.zip": archive("a.pt")[:-100],
+    "/mac.zip": archive("S/epoch_20.pt", "__MACOSX/S/._epoch_20.pt", "S/._epoch_20.pt", "S/.DS_Store"),
+    "/pth.zip": archive("S/last.pth", "S/readme.md"),
 }
 
 
@@ -146,8 +148,9 @@ def test_the_hash_of_the_first_fetch_binds_the_next(server, folder):
         fetch("w", table=table(f"{server}/w.pt"))
 
 
-def test_the_one_checkpoint_of_an_archive_is_taken_out_under_our_name(server, folder):
-    assert fetch("w", table=table(f"{server}/one.zip")).read_bytes() == CONTENT
+@pytest.mark.parametrize("file", ["one.zip", "mac.zip", "pth.zip"])
+def test_the_one_checkpoint_of_an_archive_is_taken_out_under_our_name(server, folder, file):
+    assert fetch("w", table=table(f"{server}/{file}")).read_bytes() == CONTENT
     assert names(folder) == ["w.pt", "w.pt.sha256"]
     assert not (folder.parent / "run").exists()
 
@@ -168,6 +171,54 @@ def test_only_https_is_followed(server, url):
 def test_what_the_server_lacks_is_named(server):
     with pytest.raises(DataError, match="404"):
         fetch("w", table=table(f"{server}/none.pt"))
+
+
+@pytest.fixture
+def hashed(tmp_path, monkeypatch):
+    """(a large file, the files that were read to be hashed)."""
+    read, real = [], weights._computed_sha256
+    monkeypatch.setattr(weights, "_LARGE", 1000)
+    monkeypatch.setattr(weights, "_computed_sha256", lambda path: read.append(path) or real(path))
+    (tmp_path / "large.pt").write_bytes(CONTENT)
+    weights._sha256.cache_clear()
+    return tmp_path / "large.pt", read
+
+
+def in_another_process(path):
+    weights._sha256.cache_clear()
+    return file_sha256(path)
+
+
+def test_the_hash_of_a_large_file_is_computed_once_and_kept_beside_it(hashed):
+    path, read = hashed
+    assert [in_another_process(path) for _ in range(3)] == [SHA256] * 3
+    assert len(read) == 1
+    path.write_bytes(CONTENT[::-1])  # of the same size
+    assert in_another_process(path) == hashlib.sha256(CONTENT[::-1]).hexdigest()
+    path.write_bytes(b"small")
+    assert [in_another_process(path) for _ in range(2)] == [hashlib.sha256(b"small").hexdigest()] * 2
+    assert len(read) == 4
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xff", b'{"size": 1280000}', b'[1, 2, "a"]'])
+def test_a_damaged_hash_is_computed_again(hashed, damage):
+    path, read = hashed
+    in_another_process(path)
+    (beside,) = path.parent.glob(".*.sha256.json")
+    beside.write_bytes(damage)
+    assert [in_another_process(path) for _ in range(2)] == [SHA256] * 2
+    assert len(read) == 2
+
+
+def test_the_hash_is_computed_where_nothing_can_be_written(hashed, monkeypatch):
+    path, read = hashed
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(weights, "replace_file", full)
+    assert [in_another_process(path) for _ in range(2)] == [SHA256] * 2
+    assert len(read) == 2
 
 
 class Hub(BaseHTTPRequestHandler):

@@ -6,6 +6,7 @@ compared with it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -18,10 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
+import msgspec
 from filelock import FileLock
 from platformdirs import user_data_path
 
 from earthinstruct.errors import DataError, UnknownNameError
+from earthinstruct.files import is_hidden, replace_file
 
 if TYPE_CHECKING:
     import requests
@@ -31,6 +34,8 @@ _TIMEOUT = 30  # seconds without an answer
 _CHUNK = 1 << 16  # bytes; the most that a broken connection loses
 _SAM2_SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}  # suffix of files -> in names of models
 _OF_FOLDERS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")  # weights, and the files of the processor
+_CHECKPOINTS = (".pt", ".pth", ".bin", ".safetensors")  # in an archive
+_LARGE = 1 << 24  # bytes; a smaller file is hashed in a few milliseconds
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 Progress = Callable[[int, int | None], None]  # bytes so far, and in total if the server says so
@@ -133,14 +138,41 @@ def find_weights(name: str) -> Path:
     return weights.path
 
 
+class _KnownHash(msgspec.Struct):
+    """The sha256 of a file of this size and time of change."""
+
+    size: int
+    changed: int  # nanoseconds
+    sha256: str
+
+
 def file_sha256(path: Path) -> str:
-    """The sha256 of a file, computed once if the file does not change."""
+    """The sha256 of a file, computed once if the file does not change.
+
+    It is kept in this process and, for a large file, in `.<file>.sha256.json` beside it, if that can be written.
+    """
+    path = path.resolve()
     state = path.stat()
-    return _sha256(path.resolve(), state.st_size, state.st_mtime_ns)
+    return _sha256(path, state.st_size, state.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=64)
-def _sha256(path: Path, _size: int, _changed: int) -> str:
+def _sha256(path: Path, size: int, changed: int) -> str:
+    beside = path.with_name(f".{path.name}.sha256.json")
+    try:
+        known = msgspec.json.decode(beside.read_bytes(), type=_KnownHash)
+        if (known.size, known.changed) == (size, changed):
+            return known.sha256
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        pass  # it is not known, or damaged
+    found = _computed_sha256(path)
+    if size >= _LARGE:
+        with contextlib.suppress(OSError):  # a folder that cannot be written
+            replace_file(beside, msgspec.json.encode(_KnownHash(size, changed, found)))
+    return found
+
+
+def _computed_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -306,9 +338,11 @@ def _unpack(archive: Path) -> Path:
     unpacked = archive.with_suffix(".unpacked")
     try:
         with zipfile.ZipFile(archive) as content:
-            members = [m for m in content.infolist() if not m.is_dir() and Path(m.filename).suffix in (".pt", ".bin")]
+            files = [m for m in content.infolist() if not m.is_dir() and not is_hidden(Path(m.filename))]
+            members = [m for m in files if Path(m.filename).suffix in _CHECKPOINTS]
             if len(members) != 1:
-                raise DataError(f"{archive} holds {len(members)} checkpoints (*.pt, *.bin), expected one")
+                kinds = ", ".join(f"*{suffix}" for suffix in _CHECKPOINTS)
+                raise DataError(f"{archive} holds {len(members)} checkpoints ({kinds}), expected one")
             with content.open(members[0]) as source, unpacked.open("wb") as target:
                 shutil.copyfileobj(source, target, _CHUNK)
     except zipfile.BadZipFile as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
+from earthinstruct_models.checkpoints import load_weights, read_weights, uninitialised
 from earthinstruct_models.devices import best_device
 from earthinstruct_models.encoders.crops import RESIZE_MODES, Corners, crop_corners, resized_crops
 from earthinstruct_models.encoders.table import ENCODERS
 from earthinstruct_models.weights import file_sha256, find_weights
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 TEMPLATE = "a satellite image of a {category}"
 ACTIVATIONS = ("gelu", "quickgelu")
@@ -27,6 +30,10 @@ _DOWNLOADED = {  # key of a config that would be downloaded -> what to do instea
     "hf_tokenizer_name": "give its folder as tokenizer",
     "hf_model_name": "use a config of it",
 }
+_OF_LONGCLIP = "positional_embedding_res"
+_OF_LOSS = {"logit_scale", "logit_bias"}  # embeddings do not depend on them
+# constants that some releases save, and parameters of the loss
+_UNUSED = ("attn_mask", "position_ids", "input_resolution", "context_length", "vocab_size", *sorted(_OF_LOSS))
 _PREPROCESS = ("mean", "std", "interpolation", "resize_mode")
 
 
@@ -34,8 +41,7 @@ class OpenClipEncoder:
     """A CLIP that open_clip builds, with weights from a file.
 
     Args:
-        checkpoint: a state dict or training checkpoint (`.pt`; loaded with weights_only, a `module.` prefix is removed)
-            or `.safetensors`.
+        checkpoint: a state dict or training checkpoint (`.pt`), or `.safetensors`, as `read_weights` reads it.
         architecture: an open_clip model name, such as "ViT-L-14" or "ViT-B-16-SigLIP"; None: the name of `config`.
         config: a model config file in open_clip's format, for an architecture that open_clip does not know.
         activation: `gelu` or `quickgelu`, which a state dict does not contain; None: that of the architecture.
@@ -79,7 +85,7 @@ class OpenClipEncoder:
             raise EarthInstructError(f"batch_size must be an integer >= 1, got {batch_size!r}")
         self.name = "open_clip"
         self.checkpoint = Path(checkpoint)
-        if not self.checkpoint.is_file():
+        if not self.checkpoint.is_file():  # before anything is built
             raise DataError(f"CLIP checkpoint {self.checkpoint} does not exist")
         if config is not None:
             architecture = _register(Path(config))
@@ -337,27 +343,48 @@ def _loaded(checkpoint: Path, architecture: str, activation: str, preprocess: Ma
     """The model with every weight from the file and none left over."""
     import open_clip
 
-    try:
+    weights = read_weights(checkpoint, "CLIP checkpoint")
+    problem = f"CLIP checkpoint {checkpoint} does not load as {architecture}"
+    with uninitialised(), _without_warning():
         model = open_clip.create_model(
             architecture,
-            pretrained=str(checkpoint),
+            load_weights=False,
+            pretrained_text=False,
             force_quick_gelu=activation == "quickgelu",
             force_preprocess_cfg=dict(preprocess),
-            require_pretrained=True,
-            weights_only=True,
         )
-        _check_positions(open_clip.factory.load_state_dict(str(checkpoint)), model)
-    except Exception as error:  # open_clip, torch and safetensors each raise their own
-        raise DataError(
-            f"CLIP checkpoint {checkpoint} does not load as {architecture}: {type(error).__name__}: "
-            f"{str(error)[:300]}; check the architecture, and that the file holds nothing but weights"
-        ) from error
+    if any(key.endswith(_OF_LONGCLIP) for key in weights):
+        raise DataError(f"{problem}: it has the text encoder of LongCLIP, which open_clip does not build")
+    load_weights(model, _converted(weights, model), problem, "check the architecture")
     return model.eval()
 
 
-def _check_positions(state: Mapping[str, Tensor], model: nn.Module) -> None:
-    """Refuse position embeddings of another image size or text length: open_clip would resize them silently."""
+@contextmanager
+def _without_warning() -> Iterator[None]:
+    """Leave out open_clip's warning that a model has random weights: it gets its weights next."""
+    root, unwanted = logging.getLogger(), "No pretrained weights loaded"
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(unwanted)
+
+    root.addFilter(wanted)
+    try:
+        yield
+    finally:
+        root.removeFilter(wanted)
+
+
+def _converted(weights: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
+    """Weights under the names of the model, without what no embedding depends on."""
+    import torch
+    from open_clip.convert import convert_state_dict
+    from open_clip.model import convert_to_custom_text_state_dict
+
     own = model.state_dict()
-    for key in ("visual.positional_embedding", "positional_embedding", "text.positional_embedding"):
-        if key in state and key in own and state[key].shape != own[key].shape:
-            raise ValueError(f"{key} has the shape {tuple(state[key].shape)}, expected {tuple(own[key].shape)}")
+    weights = convert_state_dict(model, weights)
+    weights = {key: value for key, value in weights.items() if key in own or not key.endswith(_UNUSED)}
+    if "positional_embedding" in weights and "positional_embedding" not in own:  # the text encoder has its own prefix
+        weights = convert_to_custom_text_state_dict(weights)
+    for scalar in _OF_LOSS & own.keys():
+        weights[scalar] = weights.get(scalar, torch.zeros(())).reshape(own[scalar].shape)
+    return weights
