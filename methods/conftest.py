@@ -137,6 +137,53 @@ def _build_qwen(kind, folder):
     processor.save_pretrained(folder)
 
 
+@pytest.fixture
+def like_apple():
+    """A context in which the CPU is a device without float64, like Apple's GPUs, until a tensor leaves it by `cpu()`.
+
+    It counts the tensors that came onto the device: `like_apple()` yields a list with their types.
+    """
+    import contextlib
+
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class OnDevice(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function, types, args=(), kwargs=None):
+            if function is torch.Tensor.cpu:
+                return args[0].as_subclass(torch.Tensor)
+            result = super().__torch_function__(function, types, args, kwargs)
+            for tensor in result if isinstance(result, tuple | list) else [result]:
+                if isinstance(tensor, cls) and tensor.dtype == torch.float64:
+                    raise TypeError(f"{function}: the device has no float64")
+            return result
+
+    class Moving(TorchFunctionMode):
+        def __init__(self, seen):
+            super().__init__()
+            self.seen = seen
+
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            kwargs = kwargs or {}
+            result = function(*args, **kwargs)
+            moved = function is torch.Tensor.to and any(isinstance(a, str | torch.device) for a in args)
+            if (moved or "device" in kwargs) and type(result) is torch.Tensor:
+                self.seen.append(result.dtype)
+                if result.dtype == torch.float64:
+                    raise TypeError(f"{function}: the device has no float64")
+                return result.as_subclass(OnDevice)
+            return result
+
+    @contextlib.contextmanager
+    def enter():
+        seen = []
+        with Moving(seen):
+            yield seen
+
+    return enter
+
+
 class _Header:
     """Stands for safetensors' `safe_open`: the names and shapes of a file, and one number for each weight."""
 

@@ -9,6 +9,7 @@ from earthinstruct_instructsam.counters.lvlm import ANSWER_FORMAT, LvlmCounter
 from earthinstruct_instructsam.parts import Answer
 from earthinstruct_models.lvlm import LvlmError, Reply
 from earthinstruct_models.store import KeptLvlm
+from earthinstruct_models.testing import ScriptedLvlm
 
 from earthinstruct.contract import Instruction
 from earthinstruct.datasets import dior_mini
@@ -190,3 +191,14 @@ def test_what_gpt_4o_answered_is_read(reference):
         counts = json.loads((reference / "dior_mini" / name).read_text())
         counter = LvlmCounter(Scripted(f"Here you are:\n```json\n{json.dumps(counts, indent=4)}\n```"))
         assert counter.count(IMAGE, OPEN_ENDED).counts == counts
+
+
+def test_a_counter_needs_the_memory_of_its_language_model():
+    class Silent(ScriptedLvlm):
+        def answer(self, image):
+            return Reply("{}")
+
+    lvlm = Silent()
+    assert dict(LvlmCounter(lvlm).working_memory) == {}
+    lvlm.working_memory = {"cuda:0": 5}
+    assert LvlmCounter(lvlm).working_memory == {"cuda:0": 5}

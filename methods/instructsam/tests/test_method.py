@@ -3,12 +3,14 @@
 import json
 import threading
 import time
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from earthinstruct_instructsam.method import InstructSAM
 from earthinstruct_instructsam.parts import Answer
 from earthinstruct_instructsam.pictures import draw_similarities
+from earthinstruct_models import devices
 from PIL import Image
 
 from earthinstruct import Instruction, Proposals, evaluate
@@ -196,6 +198,33 @@ def test_the_counter_works_beside_the_proposer(clock):
     parts = {"counter": Meets({"ship": 1}, 3.0), "proposer": Meets([[0, 0, 2, 2]], 2.0)}
     seconds = InstructSAM(**parts, encoder=Table([[0.1, 0.9]], ["harbor", "ship"])).predict(IMAGE, ASK).usage.seconds
     assert (seconds["counter"], seconds["proposer"]) == (3.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("needed", "free", "in_turn"), [(6, 10, True), (6, 12, False), (0, 1, False), (6, None, False)]
+)
+def test_they_work_one_after_the_other_where_their_memory_does_not_fit(clock, monkeypatch, needed, free, in_turn):
+    monkeypatch.setattr(devices, "free_memory", lambda _: None if free is None else free << 30)
+    meeting, log = threading.Barrier(2, timeout=60), []
+
+    class Works(Counted):
+        working_memory: ClassVar = {"cuda:0": needed << 30}
+
+        def _work(self):
+            log.append("begins")
+            if not in_turn:
+                meeting.wait()  # neither goes on before the other has begun
+            clock.sleep(2.0)
+            log.append("ends")
+
+    parts = {"counter": Works({"ship": 1}), "proposer": Works([[0, 0, 2, 2]])}
+    method = InstructSAM(**parts, encoder=Table([[0.1, 0.9]], ["harbor", "ship"]))
+    seconds = method.predict(IMAGE, ASK).usage.seconds
+    note = "the counter and the proposer work one after the other, not at the same time: cuda:0 has 10.0 GiB free, and "
+    assert method.describe()["notes"] == [note + "they need about 12.0 GiB"] * in_turn
+    if in_turn:
+        assert log == ["begins", "ends", "begins", "ends"]
+        assert seconds["total"] == 4.0
 
 
 @pytest.mark.parametrize("part", ["counter", "proposer"])

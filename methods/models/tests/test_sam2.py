@@ -324,3 +324,52 @@ def test_importing_the_proposer_imports_neither_torch_nor_sam2():
         "import sys, earthinstruct_models.proposers.sam2; sys.exit(bool({'torch', 'sam2', 'hydra'} & {*sys.modules}))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("refined", [False, True], ids=["one pass", "mask to mask"])
+def test_crops_and_points_are_halved_when_memory_runs_out(proposer, monkeypatch, refined):
+    """The masks stay the same."""
+    ours = proposer(use_m2m=refined, pred_iou_thresh=0.015 if refined else FILTERS["pred_iou_thresh"])
+    expected = ours.propose(PICTURES["wide"])
+    encode, decode, sizes = ours._encode, ours._decode, {"crops": [], "points": []}
+
+    def short(name, work, limit):
+        def run(*arguments):
+            sizes[name].append(len(arguments[-1]))
+            if len(arguments[-1]) > limit:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return work(*arguments)
+
+        return run
+
+    monkeypatch.setattr(ours, "_encode", short("crops", encode, 2))
+    monkeypatch.setattr(ours, "_decode", short("points", decode, 4))
+    found = ours.propose(PICTURES["wide"])
+    assert sizes["crops"][:3] == [5, 3, 2]
+    assert sizes["points"][:4] == [10, 5, 3, 3]
+    assert len(found) == len(expected) > 0
+    np.testing.assert_array_equal(found.boxes, expected.boxes)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
+
+
+def test_it_needs_no_float64_on_its_device(proposer, like_apple):
+    ours = proposer()
+    expected = ours.propose(PICTURES["wide"])
+    with like_apple() as seen:
+        found = ours.propose(PICTURES["wide"])
+    assert seen
+    np.testing.assert_array_equal(found.boxes, expected.boxes)
+
+
+def test_a_device_that_nobody_has_seen_gets_a_default(proposer, monkeypatch):
+    """It takes part of the masks at once; which part does not change them."""
+    ours = proposer()
+    expected = ours.propose(PICTURES["wide"])
+    monkeypatch.setattr("earthinstruct_models.proposers.sam2._PIXELS_AT_ONCE", {})
+    np.testing.assert_array_equal(ours.propose(PICTURES["wide"]).boxes, expected.boxes)
+
+
+def test_it_says_what_memory_it_needs(proposer):
+    few, many = (proposer(points_per_batch=n, crops_per_batch=4).working_memory for n in (1, 256))
+    assert many == {"cpu": 8 << 30}  # the estimate of docs/reproduction.md
+    assert few == {"cpu": int(6.4 * 2**30 / 16) * 4}

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from earthinstruct_models.checkpoints import load_weights, read_weights, uninitialised
 from earthinstruct_models.choices import missing_place
-from earthinstruct_models.devices import best_device
+from earthinstruct_models.devices import as_doubles, best_device
 from earthinstruct_models.weights import file_sha256
 from numpy.typing import NDArray
 
@@ -97,7 +97,7 @@ class FasterRCNN(Detector):
         pixels = torch.from_numpy(image.copy()).to(self.device).permute(2, 0, 1) / 255
         with torch.inference_mode():
             (answer,) = self._model([pixels])
-        found = {key: value.double().cpu().numpy() for key, value in answer.items()}
+        found = {key: as_doubles(value) for key, value in answer.items()}
         mapped = ExactMapper().map(self.classes.values(), names)
         index = {name: i for i, name in enumerate(names)}
         category_of = {number: index.get(mapped[name].category or "", -1) for number, name in self.classes.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
 from earthinstruct_models.checkpoints import load_weights, read_weights, uninitialised
-from earthinstruct_models.devices import best_device
+from earthinstruct_models.devices import Batches, best_device
 from earthinstruct_models.encoders.crops import RESIZE_MODES, Corners, crop_corners, resized_crops
 from earthinstruct_models.encoders.table import ENCODERS
 from earthinstruct_models.weights import file_sha256, find_weights
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 TEMPLATE = "a satellite image of a {category}"
 ACTIVATIONS = ("gelu", "quickgelu")
 CROPS = ("pil", "device")
+DTYPES = ("float32", "bfloat16", "float16")
 _NO_CODE = {"trust_remote_code": False}  # whatever a config says
 _DOWNLOADED = {  # key of a config that would be downloaded -> what to do instead
     "hf_tokenizer_name": "give its folder as tokenizer",
@@ -46,18 +47,19 @@ class OpenClipEncoder:
         config: a model config file in open_clip's format, for an architecture that open_clip does not know.
         activation: `gelu` or `quickgelu`, which a state dict does not contain; None: that of the architecture.
         template: the sentence around a label; `{category}` stands for the label, and `{article}` for a or an.
-        batch_size: crops at once.
+        batch_size: crops at once, halved if memory runs out.
         crops: `pil`: cropped and resized by Pillow, one by one; `device`: all on the device.
         preprocess: `mean`, `std` (three numbers each), `interpolation` and `resize_mode`, as open_clip names them, if
             the weights were trained with other values than open_clip has for the architecture.
         tokenizer: a folder with the tokenizer, for an architecture whose tokenizer open_clip would download (SigLIP).
         device: a torch device; None: cuda, mps or cpu, the first available.
+        dtype: `float32`, or `bfloat16` or `float16` (autocast).
 
     Raises:
         DataError: a file is missing or malformed, or its weights do not fit the architecture.
         EarthInstructError: the template or the preprocessing is malformed, the activation does not fit the
             architecture, or something would have to be downloaded.
-        UnknownNameError: no such architecture, activation or way of cropping.
+        UnknownNameError: no such architecture, activation, way of cropping or dtype.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class OpenClipEncoder:
         preprocess: Mapping[str, Any] | None = None,
         tokenizer: Path | str | None = None,
         device: str | None = None,
+        dtype: str = "float32",
     ) -> None:
         import open_clip
         import torch
@@ -79,6 +82,8 @@ class OpenClipEncoder:
 
         if crops not in CROPS:
             raise UnknownNameError("way of cropping", crops, CROPS)
+        if dtype not in DTYPES:
+            raise UnknownNameError("dtype", dtype, DTYPES)
         if "{category}" not in template:
             raise EarthInstructError(f"template {template!r} must contain {{category}}")
         if not isinstance(batch_size, int) or batch_size < 1:
@@ -96,6 +101,8 @@ class OpenClipEncoder:
         self.template = template
         self.batch_size = batch_size
         self.crops = crops
+        self.dtype = dtype
+        self._batches = Batches(batch_size, "crops")
         self.device = torch.device(device or best_device())
         self._tokenize = _tokenizer(architecture, tokenizer)
         self._model = _loaded(self.checkpoint, architecture, self.activation, _preprocess(architecture, preprocess)).to(
@@ -113,13 +120,13 @@ class OpenClipEncoder:
         import torch
 
         corners = crop_corners(boxes, image.shape[1], image.shape[0])
-        parts = [np.zeros((0, self._width), dtype=np.float32)]
-        with torch.inference_mode():
+        with torch.inference_mode(), self._autocast():
             views = self._views_on_device(image) if self.crops == "device" else self._views_by_pillow(image)
-            for start in range(0, len(boxes), self.batch_size):
-                batch = views(corners[start : start + self.batch_size])
-                parts.append(self._model.encode_image(batch, normalize=True).float().cpu().numpy())
-        return np.concatenate(parts)
+
+            def embed(batch: Sequence[Corners]) -> NDArray[np.float32]:
+                return _unit(self._model.encode_image(views(batch)))
+
+            return np.concatenate([np.zeros((0, self._width), dtype=np.float32), *self._batches(embed, corners)])
 
     def embed_labels(self, labels: Sequence[str]) -> NDArray[np.float32]:
         """Unit embeddings of labels in the template: (m, d). Each label is embedded once."""
@@ -130,9 +137,9 @@ class OpenClipEncoder:
             plain = [label.replace("_", " ") for label in new]
             articles = ["an" if name[:1].lower() in "aeiou" else "a" for name in plain]
             sentences = [self.template.format(category=n, article=a) for n, a in zip(plain, articles, strict=True)]
-            with torch.inference_mode():
-                features = self._model.encode_text(self._tokenize(sentences).to(self.device), normalize=True)
-            self._labels.update(zip(new, features.float().cpu().numpy(), strict=True))
+            with torch.inference_mode(), self._autocast():
+                features = _unit(self._model.encode_text(self._tokenize(sentences).to(self.device)))
+            self._labels.update(zip(new, features, strict=True))
         return np.stack([self._labels[label] for label in labels]) if labels else np.zeros((0, self._width), np.float32)
 
     def describe(self) -> dict[str, Any]:
@@ -144,9 +151,17 @@ class OpenClipEncoder:
             "template": self.template,
             "crops": self.crops,
             "preprocess": self.preprocess,
+            **({} if self.dtype == "float32" else {"dtype": self.dtype}),
             "device": str(self.device),
             "weights": [{"name": self.checkpoint.name, "sha256": file_sha256(self.checkpoint)}],
         }
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        import torch
+
+        if self.dtype == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=getattr(torch, self.dtype))
 
     @property
     def _width(self) -> int:
@@ -184,6 +199,7 @@ def named_encoder(
     batch_size: int = 64,
     crops: str = "pil",
     device: str | None = None,
+    dtype: str = "float32",
 ) -> OpenClipEncoder:
     """An encoder of the table, from the weights folder unless a checkpoint is given.
 
@@ -195,6 +211,7 @@ def named_encoder(
         batch_size: as for `OpenClipEncoder`.
         crops: as for `OpenClipEncoder`.
         device: as for `OpenClipEncoder`.
+        dtype: as for `OpenClipEncoder`.
 
     Raises:
         UnknownNameError: no such encoder.
@@ -211,9 +228,17 @@ def named_encoder(
         batch_size=batch_size,
         crops=crops,
         device=device,
+        dtype=dtype,
     )
     encoder.name = name
     return encoder
+
+
+def _unit(features: Tensor) -> NDArray[np.float32]:
+    """Features (n, d) of length 1, in float32."""
+    from torch.nn.functional import normalize
+
+    return normalize(features.float(), dim=-1).cpu().numpy()
 
 
 def missing_of_architecture(

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from earthinstruct.contract import Proposals
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.regions import MaskRuns
-from earthinstruct_models.devices import best_device
+from earthinstruct_models.devices import Batches, as_doubles, best_device, best_dtype
 from earthinstruct_models.proposers.holes import column_masks, fill_holes
 from earthinstruct_models.proposers.sam2_model import load_model
 from earthinstruct_models.weights import file_sha256
@@ -35,7 +35,12 @@ DTYPES = ("float32", "bfloat16")
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 _LOW_RES_LIMIT = 32.0  # bound of the logits that are returned to the decoder
-_PIXELS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 27, "mps": 1 << 25}  # of enlarged masks; on a CPU they fit its cache
+_PIXELS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 27}  # of enlarged masks; on a CPU they fit its cache
+_PIXELS_ELSEWHERE = 1 << 25
+# memory that the image encoder needs for a crop, and the decoder for a point: estimates for hiera-large, see
+# docs/reproduction.md
+_BYTES_OF_CROP = int(6.4 * 2**30 / 16)
+_BYTES_OF_POINT = 8 * 2**30 // 256
 
 
 @dataclass(eq=False)
@@ -52,8 +57,8 @@ class Sam2Proposer:
         device: a torch device; None: cuda, mps or cpu, the first available.
         dtype: `float32`, or `bfloat16` for encoder and decoder (autocast); None: bfloat16 on a CUDA GPU that has it.
         points_per_side: points along each side of the grid.
-        points_per_batch: points decoded at once; changes memory and speed only.
-        crops_per_batch: crops encoded at once, of one or several images; changes memory and speed only.
+        points_per_batch: points decoded at once, halved if memory runs out; changes memory and speed only.
+        crops_per_batch: crops encoded at once, of one or several images, halved if memory runs out; the same.
         pred_iou_thresh: masks with a lower predicted IoU are dropped.
         stability_score_thresh: masks with a lower stability are dropped; it falls as the logits' threshold moves.
         stability_score_offset: how far the threshold is moved up and down, logits.
@@ -102,7 +107,9 @@ class Sam2Proposer:
         from sam2.utils.amg import build_all_layer_point_grids
 
         self._device = torch.device(self.device or best_device())
-        self._dtype = self.dtype or _best_dtype(self._device.type)
+        self._dtype = self.dtype or best_dtype(self._device)
+        self._batches_of_crops = Batches(self.crops_per_batch, "crops")
+        self._batches_of_points = Batches(self.points_per_batch, "points")
         self._network = network.to(self._device)
         self._grids: list[NDArray[np.float64]] = build_all_layer_point_grids(
             self.points_per_side, self.crop_n_layers, self.crop_n_points_downscale_factor
@@ -126,6 +133,12 @@ class Sam2Proposer:
             # filled and encoded while the next image is segmented
             begun = [encoding.submit(self._encoded, *self._best(list(regions))) for _, regions in by_image]
             return [proposals.result() for proposals in begun]
+
+    @property
+    def working_memory(self) -> dict[str, int]:
+        """Device -> bytes needed while it works, about: crops are encoded, then points are decoded."""
+        needed = max(self.crops_per_batch * _BYTES_OF_CROP, self.points_per_batch * _BYTES_OF_POINT)
+        return {str(self._device): needed}
 
     def describe(self) -> dict[str, Any]:
         """Model, device, parameters and weights."""
@@ -181,9 +194,10 @@ class Sam2Proposer:
         """The regions of each crop, in order."""
         for start in range(0, len(crops), self.crops_per_batch):
             batch = crops[start : start + self.crops_per_batch]
-            levels = self._encode([crop.pixels for crop in batch])
-            for i, crop in enumerate(batch):
-                yield self._crop_regions(crop, [level[i : i + 1] for level in levels])
+            encoded = self._batches_of_crops(self._encode, [crop.pixels for crop in batch])
+            levels = ([level[i : i + 1] for level in part] for part in encoded for i in range(len(part[0])))
+            for crop, of_crop in zip(batch, levels, strict=True):
+                yield self._crop_regions(crop, of_crop)
 
     def _encode(self, crops: list[Tensor]) -> list[Tensor]:
         """The features of crops, uint8 (3, h, w): finest level first, (n, channels, rows, columns) each."""
@@ -210,12 +224,9 @@ class Sam2Proposer:
         sides = torch.tensor(crop.sides, dtype=torch.float32, device=self._device)
         points = absolute / sides * self._network.image_size
         regions = _Regions.joined(
-            [self._filtered(crop, *self._decode(levels, batch)) for batch in self._batches(points)]
+            self._batches_of_points(lambda batch: self._filtered(crop, *self._decode(levels, batch)), points)
         )
         return regions.take(nms(regions.boxes.float(), regions.predicted_iou, self.box_nms_thresh))
-
-    def _batches(self, points: Tensor) -> Any:
-        return points.split(self.points_per_batch)  # type: ignore[no-untyped-call]
 
     def _decode(self, levels: list[Tensor], points: Tensor) -> tuple[Tensor, Tensor]:
         """Three masks for each point (x, y): logits (masks, rows, columns) and predicted IoUs (masks,)."""
@@ -223,10 +234,12 @@ class Sam2Proposer:
 
         logits, predicted_iou = self._decoded(levels, points, None)
         if self.use_m2m:
+            at_once = len(points)
             points = points.repeat_interleave(logits.shape[1], dim=0)
             masks = logits.flatten(0, 1)[:, None].clamp(-_LOW_RES_LIMIT, _LOW_RES_LIMIT)
             refined = [
-                self._decoded(levels, *batch) for batch in zip(self._batches(points), self._batches(masks), strict=True)
+                self._decoded(levels, points[start : start + at_once], masks[start : start + at_once])
+                for start in range(0, len(points), at_once)
             ]
             logits, predicted_iou = (torch.cat(parts) for parts in zip(*refined, strict=True))
         return logits.flatten(0, 1), predicted_iou.flatten().float()
@@ -281,7 +294,7 @@ class Sam2Proposer:
         from torch.nn.functional import interpolate
 
         width, height = crop.sides
-        at_once = max(1, _PIXELS_AT_ONCE[self._device.type] // (height * width))
+        at_once = max(1, _PIXELS_AT_ONCE.get(self._device.type, _PIXELS_ELSEWHERE) // (height * width))
         for start in range(0, len(logits), at_once):
             part = logits[None, start : start + at_once].float()
             yield interpolate(part, (height, width), mode="bilinear", align_corners=False)[0]
@@ -303,7 +316,7 @@ class Sam2Proposer:
             kept = nms(corners.float(), 1 / area, self.crop_nms_thresh)
         score = np.mean(
             [
-                torch.cat([getattr(regions, name) for regions in found])[kept].cpu().double().numpy()
+                as_doubles(torch.cat([getattr(regions, name) for regions in found])[kept])
                 for name in ("predicted_iou", "stability")
             ],
             axis=0,
@@ -409,9 +422,3 @@ def _corners(columns: Tensor, rows: Tensor) -> Tensor:
     first = [occupied.int().argmax(dim=1) for occupied in (columns, rows)]
     last = [occupied.shape[1] - 1 - occupied.flip(1).int().argmax(dim=1) for occupied in (columns, rows)]
     return torch.stack([*first, *last], dim=1) * columns.any(dim=1, keepdim=True)
-
-
-def _best_dtype(device_type: str) -> str:
-    import torch
-
-    return "bfloat16" if device_type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
