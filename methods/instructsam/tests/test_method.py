@@ -1,5 +1,6 @@
 """The method from parts to table: with parts made for the test, and with recorded answers."""
 
+import hashlib
 import json
 import threading
 import time
@@ -8,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from earthinstruct_instructsam.method import InstructSAM
-from earthinstruct_instructsam.parts import Answer
+from earthinstruct_instructsam.parts import Answer, KeptCounter
 from earthinstruct_instructsam.pictures import draw_similarities
 from earthinstruct_models import devices
 from PIL import Image
@@ -238,6 +239,18 @@ def test_an_error_of_either_surfaces_and_is_not_remembered(part):
     parts[part].error = None
     assert len(found.predict(IMAGE, ASK)) == 1
     assert {name: part.calls for name, part in parts.items()} == {"counter": 1, "proposer": 1, part: 2}
+
+
+@pytest.mark.parametrize("counts", ['{"ship":-1}', '{"ship":99999999999}', '{"ship":1.5}', '{"ship":"many"}', "[]"])
+def test_a_stored_count_that_no_image_has_is_made_again(tmp_path, caplog, counts):
+    part = Counted({"ship": 1})
+    KeptCounter(part, tmp_path).count(IMAGE, ASK)
+    (entry,) = tmp_path.rglob("*.json")
+    content = f'{{"counts":{counts}}}'.encode()
+    entry.write_bytes(content + b"\n" + hashlib.sha256(entry.stem.encode() + content).hexdigest().encode())
+    assert dict(KeptCounter(part, tmp_path).count(IMAGE, ASK).counts) == {"ship": 1}
+    assert part.calls == 2
+    assert caplog.text.count("is damaged and is made again") == 1
 
 
 def test_explaining_asks_nothing_again():
