@@ -340,6 +340,18 @@ def test_a_folder_is_fetched_from_its_repository_without_what_may_run_code(hub, 
 
 
 @pytest.mark.timeout(60)
+def test_a_fetched_file_is_not_hashed_again_when_it_is_loaded(server, hub, folder, monkeypatch):
+    monkeypatch.setattr(weights, "_LARGE", 1000)
+    table_ = {**hub, "z": Weights("z", "z.pt", "https://example.org/page", f"{server}/one.zip")}
+    paths = [fetch("w", table=table_), fetch("tiny", table=table_) / "model.safetensors", fetch("z", table=table_)]
+    monkeypatch.setattr(weights, "_computed_sha256", lambda path: pytest.fail(f"{path} is hashed again"))
+    weights._sha256.cache_clear()
+    assert [file_sha256(path) for path in paths[:2]] == [SHA256] * 2
+    hidden = {path.name for path in folder.glob(".*") if not path.name.endswith(".lock")}
+    assert hidden == {".w.pt.sha256.json"}  # nothing of the archive is left
+
+
+@pytest.mark.timeout(60)
 def test_a_folder_that_did_not_come_whole_is_not_put_in_place_and_goes_on(hub, folder):
     Hub.broken = "config.json"
     Hub.repository = {"a.safetensors": b"first", **Hub.repository}

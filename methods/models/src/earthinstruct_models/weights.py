@@ -172,23 +172,29 @@ def file_sha256(path: Path) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _sha256(path: Path, size: int, changed: int) -> str:
-    beside = path.with_name(f".{path.name}.sha256.json")
     try:
-        known = msgspec.json.decode(beside.read_bytes(), type=_KnownHash)
+        known = msgspec.json.decode(_beside(path).read_bytes(), type=_KnownHash)
         if (known.size, known.changed) == (size, changed):
             return known.sha256
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         pass  # it is not known, or damaged
-    found = _computed_sha256(path)
-    if size >= _LARGE:
-        with contextlib.suppress(OSError):  # a folder that cannot be written
-            replace_file(beside, msgspec.json.encode(_KnownHash(size, changed, found)))
-    return found
+    return _computed_sha256(path)
 
 
 def _computed_sha256(path: Path) -> str:
+    """The sha256 of a file, computed anew and kept beside a large file."""
+    state = path.stat()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if state.st_size >= _LARGE:
+        with contextlib.suppress(OSError):  # a folder that cannot be written
+            known = _KnownHash(state.st_size, state.st_mtime_ns, found)
+            replace_file(_beside(path), msgspec.json.encode(known))
+    return found
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.sha256.json")
 
 
 def fetch(name: str, progress: Progress | None = None, table: Mapping[str, Weights] = WEIGHTS) -> Path:
@@ -223,6 +229,7 @@ def fetch(name: str, progress: Progress | None = None, table: Mapping[str, Weigh
             _compare(weights, place, found, known)
             if place != target:
                 place.replace(target)
+                _beside(place).unlink(missing_ok=True)
             lines = "".join(f"{sum_}  {file}\n" for file, sum_ in found.items())
             replace_file(beside, lines.encode())
     except OSError as error:
@@ -347,7 +354,7 @@ def _download_folder(weights: Weights, part: Path, progress: Progress | None) ->
             download(file.url, place, sha256=file.sha256, size=file.size, headers=headers, progress=of_all)
         before += file.size or 0
     for old in part.iterdir():  # of another version of the repository, or of a broken download
-        if old.is_file() and old.name not in {file.name for file in files}:
+        if old.is_file() and not is_hidden(Path(old.name)) and old.name not in {file.name for file in files}:
             old.unlink()
 
 
