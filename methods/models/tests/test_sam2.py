@@ -329,7 +329,8 @@ def test_importing_the_proposer_imports_neither_torch_nor_sam2():
 @pytest.mark.parametrize("refined", [False, True], ids=["one pass", "mask to mask"])
 def test_crops_and_points_are_halved_when_memory_runs_out(proposer, monkeypatch, refined):
     """The masks stay the same."""
-    ours = proposer(use_m2m=refined, pred_iou_thresh=0.015 if refined else FILTERS["pred_iou_thresh"])
+    few = {"use_m2m": True, "crop_n_layers": 0, "points_per_side": 4, "pred_iou_thresh": 0.015}
+    ours = proposer(**(few if refined else {}))
     expected = ours.propose(PICTURES["wide"])
     encode, decode, sizes = ours._encode, ours._decode, {"crops": [], "points": []}
 
@@ -345,7 +346,7 @@ def test_crops_and_points_are_halved_when_memory_runs_out(proposer, monkeypatch,
     monkeypatch.setattr(ours, "_encode", short("crops", encode, 2))
     monkeypatch.setattr(ours, "_decode", short("points", decode, 4))
     found = ours.propose(PICTURES["wide"])
-    assert sizes["crops"][:3] == [5, 3, 2]
+    assert sizes["crops"][:3] == ([1] if refined else [5, 3, 2])
     assert sizes["points"][:4] == [10, 5, 3, 3]
     assert len(found) == len(expected) > 0
     np.testing.assert_array_equal(found.boxes, expected.boxes)
