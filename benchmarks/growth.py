@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 IMAGES_OF_A_COPY, OBJECTS_OF_A_COPY, PREDICTIONS_OF_A_COPY = 650, 3_921, 10_000
-BASE = 140 << 20  # program and libraries, 500 images at work, and the resamples in hand
+BASE = 140 << 20  # program and libraries, 500 images at work, and the sums without some images
 BYTES_AN_IMAGE = 1_450  # its record, where its predictions are, and its tallies, for 10 categories
 BYTES_AN_OBJECT = 331  # image, category, box and order (100), and a mask of 191 characters (16 + 191 x 9 / 8)
 BYTES_A_PREDICTION = 60  # score, category and verdict, for boxes and masks, twice while chunks are joined

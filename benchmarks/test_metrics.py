@@ -20,9 +20,9 @@ from pycocotools.cocoeval import COCOeval
 
 from benchmarks import reference
 from benchmarks.data import Scenes
-from earthinstruct.metrics import PROTOCOLS, SWEEP_THRESHOLDS, choose_threshold, measure
-from earthinstruct.metrics.bootstrap import resampled_totals
+from earthinstruct.metrics import PROTOCOLS, Tally, choose_threshold, measure, paired, reaching
 from earthinstruct.metrics.detection import Detection
+from earthinstruct.metrics.intervals import spread, within_0_and_1
 from earthinstruct.metrics.scores import ap_nc, f1
 
 GEOMETRIES = ("box", "mask")
@@ -45,18 +45,24 @@ def test_sweep__ours(benchmark: Any, scenes: Scenes, geometry: Any, protocol: st
 
     def sweep() -> list[float]:
         outcomes = Detection(scenes.truth, scenes.predicted.instances, rules, geometry).outcomes(rules.rule)
-        return [point.f1 for point in choose_threshold([outcomes], scenes.truth, rules).curve]
+        return [
+            point.f1 for point in choose_threshold([outcomes], scenes.truth.images, scenes.truth, rules).sweep.curve
+        ]
 
     curve = benchmark.pedantic(sweep, rounds=5, warmup_rounds=1)
     if protocol == "paper" and scenes.name == "nwpu" and geometry == "box":
-        plain = reference.sweep(scenes.predicted.instances, scenes.truth.instances, SWEEP_THRESHOLDS, geometry)
+        plain = reference.sweep(
+            scenes.predicted.instances, scenes.truth.instances, PROTOCOLS["paper"].thresholds, geometry
+        )
         np.testing.assert_allclose(curve, plain, rtol=1e-12)
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_sweep__plain_python(benchmark: Any, scenes: Scenes, geometry: str) -> None:
     benchmark.pedantic(
-        reference.sweep, (scenes.predicted.instances, scenes.truth.instances, SWEEP_THRESHOLDS, geometry), rounds=1
+        reference.sweep,
+        (scenes.predicted.instances, scenes.truth.instances, PROTOCOLS["paper"].thresholds, geometry),
+        rounds=1,
     )
 
 
@@ -103,15 +109,26 @@ def _coco_objects(kind: Callable[..., Any], scenes: Scenes) -> tuple[Any, Any]:
         return truth, truth.loadRes([dict(result) for result in scenes.results])
 
 
-def test_bootstrap__1000_resamples(benchmark: Any, scenes: Scenes) -> None:
-    truth, predicted = scenes.truth, scenes.predicted
-    detection = Detection(truth, predicted.instances, PROTOCOLS["standard"], "box")
-    tally = detection.tally(np.ones(len(predicted.instances), dtype=bool))
+def test_intervals__mf1_and_each_category(benchmark: Any, scenes: Scenes) -> None:
+    tally = _box_tally(scenes, 0.0)
+    members = np.vstack([np.ones(len(tally.categories), dtype=bool), np.eye(len(tally.categories), dtype=bool)])
+    values = f1(tally.totals)
+    means = np.array([values.mean(), *values])
+    benchmark.pedantic(lambda: spread(tally, f1, members).intervals(means, within_0_and_1), rounds=3)
 
-    def resample() -> Any:
-        return f1(resampled_totals([tally], 1000)[0]).mean(axis=1)
 
-    benchmark.pedantic(resample, rounds=3)
+def test_paired_test__mf1(benchmark: Any, scenes: Scenes) -> None:
+    tallies = [{"box": _box_tally(scenes, threshold)} for threshold in (0.0, 0.3)]
+
+    def compared() -> Any:
+        return paired(*tallies)["box"].of_mean(f1, {"all": scenes.truth.categories})
+
+    benchmark.pedantic(compared, rounds=3)
+
+
+def _box_tally(scenes: Scenes, threshold: float) -> Tally:
+    detection = Detection(scenes.truth, scenes.predicted.instances, PROTOCOLS["standard"], "box")
+    return detection.tally(reaching(scenes.truth, scenes.predicted, threshold))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

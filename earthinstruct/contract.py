@@ -22,6 +22,7 @@ Setting = Literal["open_vocabulary", "open_ended", "open_subclass"]
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
 MOST_OBJECTS = 1 << 31  # of a label in an image: sums and squares over images stay within int64
 _MOST_TOKENS = (1 << 63) - 1  # more does not fit into a file
+_MOST_SECONDS = 1e9  # 30 years
 _FARTHEST = 1e9  # pixels, of a box: areas and their sums stay exact enough to compare
 BOX = f"[x, y, width, height] within {_FARTHEST:g} pixels, width and height >= 0"  # what a box must be
 
@@ -92,12 +93,14 @@ class Usage:
         if not isinstance(self.seconds, Mapping):
             raise ContractError(f"usage.seconds must be a mapping of stages to seconds, got {self.seconds!r}")
         for stage, value in self.seconds.items():
-            if not _is_number(value) or value < 0:
-                raise ContractError(f"usage.seconds[{stage!r}] must be a finite number >= 0, got {value!r}")
+            if not _is_number(value) or not 0 <= value <= _MOST_SECONDS:
+                raise ContractError(
+                    f"usage.seconds[{stage!r}] must be a number from 0 to {_MOST_SECONDS:g}, got {value!r}"
+                )
         for name in ("input_tokens", "output_tokens"):
             value = getattr(self, name)
             if not _is_whole(value, _MOST_TOKENS):
-                raise ContractError(f"usage.{name} must be an integer >= 0, got {value!r}")
+                raise ContractError(f"usage.{name} must be an integer >= 0 and at most {_MOST_TOKENS}, got {value!r}")
         events = _whole_numbers(self.events, "usage.events", "names", _MOST_TOKENS)
         object.__setattr__(self, "seconds", MappingProxyType({str(k): float(v) for k, v in self.seconds.items()}))
         object.__setattr__(self, "events", MappingProxyType({name: n for name, n in events.items() if n}))
@@ -107,7 +110,7 @@ class Usage:
 
     @staticmethod
     def join(usages: Iterable[Usage]) -> Usage:
-        """All of them added up."""
+        """All of them added up; a sum that no file can hold becomes the largest that one can."""
         seconds: dict[str, float] = {}
         events: Counter[str] = Counter()
         input_tokens = output_tokens = 0
@@ -117,7 +120,12 @@ class Usage:
             events.update(usage.events)
             input_tokens += usage.input_tokens
             output_tokens += usage.output_tokens
-        return Usage(seconds, input_tokens, output_tokens, events)
+        return Usage(
+            {stage: min(value, _MOST_SECONDS) for stage, value in seconds.items()},
+            min(input_tokens, _MOST_TOKENS),
+            min(output_tokens, _MOST_TOKENS),
+            {name: min(number, _MOST_TOKENS) for name, number in events.items()},
+        )
 
 
 class PredictionError(EarthInstructError):
@@ -161,9 +169,12 @@ class Proposals:
 class Prediction:
     """What a method found in one image. Inputs are copied, checked and made read-only.
 
+    An answer with counts, and without boxes, masks and scores, only counts: it names no instances. Where all answers of
+    a method are such, the scores of instances are undefined. Without counts, it says that nothing was found.
+
     Attributes:
         labels: n strings, in the method's own words.
-        boxes: float64 (n, 4), COCO xywh, absolute pixels.
+        boxes: float64 (n, 4), COCO xywh, absolute pixels; None if the answer only counts.
         masks: n COCO RLEs of the image's size, or None when the method gives none.
         scores: float64 (n,), or None: confidence-free, a normal state.
         counts: label -> number of objects, or None: then the instances are counted.
@@ -180,7 +191,7 @@ class Prediction:
     """
 
     labels: tuple[str, ...] = ()
-    boxes: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 4)))
+    boxes: NDArray[np.float64] | None = None
     masks: tuple[RLE, ...] | None = None
     scores: NDArray[np.float64] | None = None
     counts: Mapping[str, int] | None = None
@@ -189,9 +200,13 @@ class Prediction:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", _labels(self.labels, "labels"))
-        _set_regions(self, "")
-        if len(self.labels) != len(self.boxes):
-            raise ContractError(f"{len(self.labels)} labels for {len(self.boxes)} boxes")
+        if self.boxes is None and (self.counts is None or self.masks is not None or self.scores is not None):
+            object.__setattr__(self, "boxes", np.zeros((0, 4)))
+        if self.boxes is not None:
+            _set_regions(self, "")
+        n_boxes = 0 if self.boxes is None else len(self.boxes)
+        if len(self.labels) != n_boxes:
+            raise ContractError(f"{len(self.labels)} labels for {n_boxes} boxes")
         if self.counts is not None:
             object.__setattr__(
                 self, "counts", MappingProxyType(_whole_numbers(self.counts, "counts", "labels", MOST_OBJECTS))

@@ -7,13 +7,13 @@ and `Infinity` are refused; `1.0` is read as the whole number 1 where one is exp
 from __future__ import annotations
 
 import codecs
+import errno
 import gzip
 import io
 import json
 import os
 import re
 import shutil
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -38,12 +38,26 @@ _MARKS = (  # the marks of UTF-32 begin like those of UTF-16
 _OF_MACOS = "__MACOSX"  # a folder that macOS adds to archives
 _GZIP = b"\x1f\x8b"
 _MOST_UNPACKED = 1 << 32  # bytes; a few kilobytes of gzip could fill the memory otherwise
+_PIECE = 1 << 16  # bytes
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # on some file systems
+_DEVICES = (Path("/dev"), Path("/dev/fd"))  # /dev/stdout may be a link to a file
 _SHOWN = 60  # characters of a value in an error
+_LONGEST_NAME = 60  # characters of at most 4 bytes; file systems allow 255 bytes
 
 
 def is_hidden(path: Path) -> bool:
     """Whether a path, relative to the folder that is searched, is hidden, such as the `._a.txt` that macOS writes."""
     return any((part.startswith(".") and part != "..") or part == _OF_MACOS for part in path.parts)
+
+
+def plain_name(name: str) -> str:
+    """A name for a file or a folder: unsafe characters are replaced, and a long name is cut.
+
+    >>> plain_name("my method/v2")
+    'my-method-v2'
+    """
+    plain = "".join(character if character.isalnum() or character in "-_." else "-" for character in name)
+    return plain[:_LONGEST_NAME].strip(".") or "unnamed"
 
 
 def read_bytes(path: Path, what: str) -> bytes:
@@ -359,20 +373,122 @@ def replace_file(path: Path, content: bytes | Iterable[bytes]) -> None:
         path: the file.
         content: the bytes, at once or in pieces.
 
+    A device or a pipe is written to. A symbolic link is replaced by the file.
+
     Raises:
         OSError: the file cannot be written.
     """
-    # the random name keeps apart two processes that write the same file
-    beside = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    pieces = [content] if isinstance(content, bytes) else content
+    if path.absolute().parent in _DEVICES or (path.exists() and not path.is_file()):
+        with path.open("wb") as file:
+            file.writelines(pieces)
+        return
+    with _beside(path, pieces) as whole:
+        whole.replace(path)
+
+
+def new_file(path: Path, content: bytes) -> None:
+    """Write a file that does not exist yet, atomically.
+
+    Raises:
+        FileExistsError: it exists; it is not changed.
+        OSError: it cannot be written; nothing of it is left.
+    """
+    with _beside(path, [content]) as whole:
+        try:
+            path.hardlink_to(whole)  # unlike a rename, it never replaces
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+            whole.replace(path)
+
+
+@contextmanager
+def _beside(path: Path, pieces: Iterable[bytes]) -> Iterator[Path]:
+    """Write a file beside a path, onto the disk; what is left of it at the end is removed."""
+    # a name of its own: two processes may write the same file, and nobody can have put a link there
+    beside = path.with_name(f".{path.name[:_LONGEST_NAME]}.{uuid4().hex}.tmp")
     try:
-        with beside.open("wb") as file:
-            file.writelines([content] if isinstance(content, bytes) else content)
+        with beside.open("xb") as file:
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())  # otherwise a power cut after the rename could leave an empty file
-        beside.replace(path)
-    except BaseException:
+        yield beside
+    finally:
         beside.unlink(missing_ok=True)
-        raise
+
+
+class LineFile:
+    """A file of JSON lines that grows line by line; made if it is missing.
+
+    A line is appended as a whole, or not at all. Only a program that is killed can leave a torn last line. Opening cuts
+    it off, and ends a last line that only lacks its line break. Nobody else may write to the file meanwhile.
+
+    Raises:
+        OSError: the file cannot be opened or mended.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.absolute()
+        self._file = path.open("a+b", buffering=0)
+        try:
+            self._end_last_line()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def append(self, line: bytes) -> None:
+        """Append a line, and hand it to the operating system.
+
+        Raises:
+            OSError: it cannot be written, for example because the disk is full, or the file was removed; nothing of it
+                is left in the file.
+        """
+        if not os.path.samestat(self._path.stat(), os.fstat(self._file.fileno())):
+            raise FileNotFoundError(errno.ENOENT, "the file was replaced while it was written", str(self._path))
+        end = self._file.seek(0, os.SEEK_END)
+        rest = line + b"\n"
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]  # a full disk takes a part, then raises
+        except BaseException:
+            self._file.truncate(end)
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> LineFile:
+        """Nothing more is done."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self.close()
+
+    def _end_last_line(self) -> None:
+        end = self._file.seek(0, os.SEEK_END)
+        last = b""
+        while len(last) < end and b"\n" not in last:
+            self._file.seek(max(0, end - max(2 * len(last), _PIECE)))
+            last = self._file.readall()
+        last = last[last.rfind(b"\n") + 1 :]
+        if is_json(last):
+            self.append(b"")
+        elif last:
+            self._file.truncate(end - len(last))
+
+
+def is_json(line: bytes) -> bool:
+    """Whether a line is JSON as a whole, unlike one that was cut."""
+    try:
+        msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -400,10 +516,10 @@ def new_folder(folder: Path, next_step: str) -> Iterator[Path]:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise DataError(f"{folder} exists already; {next_step}")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        unfinished = folder.with_name(f".{folder.name[:_LONGEST_NAME]}.{uuid4().hex}.tmp")
+        unfinished.mkdir()
         try:
             yield unfinished
-            unfinished.chmod(0o755)  # mkdtemp makes folders that only the owner can read
             if folder.exists():
                 folder.rmdir()
             unfinished.rename(folder)

@@ -15,6 +15,7 @@ from typing import Any
 
 from earthinstruct.contract import ControlMethod, Method, optional_member
 from earthinstruct.errors import EarthInstructError, UnknownNameError, checked_arguments
+from earthinstruct.texts import error_in_words
 
 METHODS = "earthinstruct.methods"
 DATASETS = "earthinstruct.datasets"
@@ -50,8 +51,7 @@ class Plugin:
         except (Exception, SystemExit) as error:
             kind = self.entry_point.group.rpartition(".")[2].rstrip("s")
             raise PluginError(
-                f"{kind} {self.name!r} of distribution "
-                f"{self.distribution!r} cannot be loaded: {type(error).__name__}: {error}"
+                f"{kind} {self.name!r} of distribution {self.distribution!r} cannot be loaded: {error_in_words(error)}"
             ) from error
 
 
@@ -126,7 +126,7 @@ def load_class(kind: str, name: str) -> Any:
     except (Exception, SystemExit) as error:  # sys.exit() would end the command as if all were done
         file = Path(*module_name.split(".")).with_suffix(".py")
         hint = f"; a file is given as {file}:{attribute}" if file.is_file() else ""
-        raise PluginError(f"{kind} {name!r} cannot be loaded: {type(error).__name__}: {error}{hint}") from error
+        raise PluginError(f"{kind} {name!r} cannot be loaded: {error_in_words(error)}{hint}") from error
     if not hasattr(module, attribute):
         raise UnknownNameError(f"name in {module_name}:", attribute, _made_in(module))
     return getattr(module, attribute)
@@ -177,7 +177,7 @@ def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Metho
     except EarthInstructError:
         raise
     except (Exception, SystemExit) as error:
-        raise PluginError(f"method {name!r} cannot be made: {type(error).__name__}: {error}") from error
+        raise PluginError(f"method {name!r} cannot be made: {error_in_words(error)}") from error
     if not isinstance(method, Method | ControlMethod):
         raise PluginError(
             f"method {name!r} has no `name` and `predict(image, instruction)`; see earthinstruct.contract.Method"
@@ -278,7 +278,7 @@ def _asked(name: str, ask: Callable[..., Any], parameters: Mapping[str, Any]) ->
     except EarthInstructError:
         raise
     except (Exception, SystemExit) as error:
-        raise PluginError(f"method {name!r}: missing() failed: {type(error).__name__}: {error}") from error
+        raise PluginError(f"method {name!r}: missing() failed: {error_in_words(error)}") from error
     if not isinstance(lines, list | tuple) or not all(isinstance(line, str) for line in lines):
         raise PluginError(f"method {name!r}: missing() must return a list of strings, got {lines!r}")
     return list(dict.fromkeys(lines))

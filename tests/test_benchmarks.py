@@ -11,7 +11,7 @@ import pytest
 from benchmarks import reference
 from benchmarks.data import Scenes, write
 from benchmarks.growth import Cost, bound, cost, draw, row
-from earthinstruct.metrics import PROTOCOLS, SWEEP_THRESHOLDS, measure
+from earthinstruct.metrics import PROTOCOLS, measure
 
 
 @pytest.fixture
@@ -29,8 +29,8 @@ def test_copies_have_the_predictions_asked_for(scenes: Scenes) -> None:
 
 def test_the_plain_sweep_is_that_of_protocol_paper(scenes: Scenes) -> None:
     truth, predicted = scenes.truth, scenes.predicted
-    curve = measure(truth, predicted, PROTOCOLS["paper"], sweep=True, resamples=0).sweep.curve
-    plain = reference.sweep(predicted.instances, truth.instances, SWEEP_THRESHOLDS, "box")
+    curve = measure(truth, predicted, PROTOCOLS["paper"], sweep=True).sweep.curve
+    plain = reference.sweep(predicted.instances, truth.instances, PROTOCOLS["paper"].thresholds, "box")
     np.testing.assert_allclose([point.f1 for point in curve], plain, rtol=1e-12)
     assert max(plain) > 0
 

@@ -116,6 +116,10 @@ def test_malformed_proposals_are_named_as_such():
         ({"seconds": {"counter": -1}}, r"seconds\['counter'\]"),
         ({"input_tokens": 1.5}, "input_tokens"),
         ({"events": {"lost": -1}}, r"usage\.events\['lost'\] must be an integer >= 0 .*, got -1"),
+        (
+            {"seconds": {"counter": 1e308}},
+            r"seconds\['counter'\] must be a number from 0 to 1e\+09, got 1e\+308",
+        ),
         ({"seconds": None}, r"usage\.seconds must be a mapping"),
         ({"output_tokens": 1 << 63}, "output_tokens"),
         ({"events": {"lost": True}}, r"usage\.events\['lost'\]"),

@@ -38,7 +38,7 @@ SETTING = "open_vocabulary"
 
 @pytest.fixture
 def run(constant, dataset, tmp_path):
-    return evaluate(constant, dataset, setting=SETTING, output=tmp_path / "runs", resamples=20)
+    return evaluate(constant, dataset, setting=SETTING, output=tmp_path / "runs")
 
 
 # ---------------------------------------------------------------- names
@@ -69,6 +69,7 @@ NOT_ARGUMENTS = {
     "json": "the function returns the objects",
     "no_output": "output=None",
     "all": "compare: every row is in the returned object",
+    "from": "predict: saved_again(run)",
 }
 RENAMED = {"M": "parameters"}
 
@@ -97,15 +98,15 @@ def test_every_verb_has_its_function():
 
 
 def test_a_label_map_is_given_by_name(constant, dataset, tmp_path):
-    run = evaluate(constant, dataset, setting="open_ended", output=tmp_path, resamples=0, label_map="exact")
+    run = evaluate(constant, dataset, setting="open_ended", output=tmp_path, label_map="exact")
     assert run.results[0].label_mapper == "exact"
-    assert score(run.folders[0], dataset, "open_ended", label_map="exact", resamples=0).label_mapper == "exact"
+    assert score(run.folders[0], dataset, "open_ended", label_map="exact").label_mapper == "exact"
     with pytest.raises(TypeError, match=r"evaluate\(\) got an unexpected keyword argument 'mapper'"):
         evaluate(constant, dataset, mapper="exact")
 
 
 def test_workers_are_given_as_on_the_command_line(faulty_free, dataset, tmp_path):
-    arguments = {"setting": SETTING, "resamples": 0}
+    arguments = {"setting": SETTING}
     alone = evaluate(faulty_free, dataset, output=tmp_path / "a", **arguments)
     several = evaluate(faulty_free, dataset, output=tmp_path / "b", workers=2, timeout=60, **arguments)
     assert several.results[0].metrics == alone.results[0].metrics
@@ -127,7 +128,7 @@ def faulty_free(tmp_path):
 
 def test_an_instruction_text_comes_from_a_file(constant, dataset, tmp_path):
     (tmp_path / "ask.txt").write_text("Count the ships.")
-    arguments = {"setting": SETTING, "resamples": 0}
+    arguments = {"setting": SETTING}
     by_file = evaluate(constant, dataset, instruction_file=tmp_path / "ask.txt", output=tmp_path / "a", **arguments)
     by_text = evaluate(constant, dataset, instruction_text="Count the ships.", output=tmp_path / "b", **arguments)
     assert by_file.results[0].task == by_text.results[0].task
@@ -160,7 +161,6 @@ class Own:
         (lambda: score(None, "scenes", SETTING), "score: predictions must be Path or str, got NoneType None"),
         (lambda: score("p.jsonl", "scenes", "open_ended", label_map=["exact"]), "label_map must be"),
         (lambda: compare("a", 1), "compare: second must be Path or str, got int 1"),
-        (lambda: compare("a", "b", resamples=0), "compare: resamples must be at least 1, got 0"),
         (lambda: report(["a"]), "report: run must be Path or str, got list"),
         (lambda: predict("empty", "a.png", categories=5), "predict: categories must be str, a sequence of"),
         (lambda: predict("empty", "a.png"), "give one of categories, open_ended, parent, instruction; given: none"),
@@ -182,8 +182,8 @@ def test_paths_are_text_or_paths(constant, dataset, tmp_path):
     file = dataset.image_root.parent / "annotations.json"
     for kind in (str, Path):
         assert load_dataset(kind(file), images=kind(dataset.image_root)).sha256 == dataset.sha256
-        run = evaluate(constant, kind(file), setting=SETTING, output=kind(tmp_path / "runs"), limit=1, resamples=0)
-        assert score(kind(run.folders[0]), kind(file), SETTING, resamples=0).run.n_done == 1
+        run = evaluate(constant, kind(file), setting=SETTING, output=kind(tmp_path / "runs"), limit=1)
+        assert score(kind(run.folders[0]), kind(file), SETTING).run.n_done == 1
 
 
 # ---------------------------------------------------------------- what is returned
@@ -202,10 +202,10 @@ def test_a_value_is_a_number():
 
 
 def test_an_evaluation_prints_as_the_table(constant, dataset, tmp_path, capsys, monkeypatch):
-    run = evaluate(constant, dataset, setting=SETTING, output=tmp_path / "runs", resamples=20)
+    run = evaluate(constant, dataset, setting=SETTING, output=tmp_path / "runs")
     monkeypatch.setenv("COLUMNS", "200")
     file = str(tmp_path / "set" / "annotations.json")
-    main(["score", str(run.folders[0]), "--dataset", file, "--setting", SETTING, "--resamples", "20"])
+    main(["score", str(run.folders[0]), "--dataset", file, "--setting", SETTING])
     table = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert str(run).splitlines() == table
     assert str(run.results[0]).splitlines() == table[:-1]
@@ -224,7 +224,7 @@ def test_html_is_escaped(run):
     assert "<script" not in html
     assert "<b>" not in html
     assert html.count("<table>") == html.count("</table>") == 2
-    assert "<p>&lt;script&gt;alert(1)&lt;/script&gt;&amp; on set, protocol standard</p>" in html
+    assert "<p>&lt;script&gt;alert(1)&lt;/script&gt;&amp; on set, protocol standard, version 2</p>" in html
     assert f"<td>{result.metrics.counting.f1.value * 100:.1f}</td>" in html
     assert all(shown in run._repr_html_() for shown in ("<th>Box</th>", "kept in"))
 
@@ -258,8 +258,10 @@ def test_groups_and_proposals_stand_in_the_frame():
 
 
 def test_a_comparison_prints_and_gives_a_frame(run, dataset):
-    compared = compare(run.folders[0], run.folders[0] / "result.json", resamples=20)
-    assert str(compared).splitlines()[:2] == [f"A: {run.folders[0]}", f"B: {run.folders[0] / 'result.json'}"]
+    compared = compare(run.folders[0], run.folders[0] / "result.json")
+    verdict, *names = str(compared).splitlines()[:3]
+    assert verdict == "counting: no difference shown; boxes: no difference shown."
+    assert names == [f"A: {run.folders[0]}", f"B: {run.folders[0] / 'result.json'}"]
     assert "<th>B - A</th>" in compared._repr_html_()
     frame = compared.to_pandas()
     assert len(frame) == len(compared)
@@ -292,19 +294,25 @@ def test_predict_answers_for_images(constant, dataset, tmp_path):
         categories="ship, harbor",
         save=[tmp_path / "all.json", tmp_path / "drawn"],
         answered=seen.append,
+        output=tmp_path / "runs",
     )
     assert [answer.path.name for answer in answers] == ["a.png", "b.png"]
     assert seen == list(answers)
-    assert (answers.n_failed, answers[0].prediction.counts, answers[1].prediction) == (1, {"ship": 1}, None)
-    first, second, *_, last = str(answers).splitlines()
-    assert first == f"{images / 'a.png'}: ship 1"
+    assert (answers.n_failed, answers[0].prediction.counts, answers[1].prediction) == (
+        1,
+        {"ship": 1, "harbor": 0},
+        None,
+    )
+    first, second, *_, failed, kept = str(answers).splitlines()
+    assert first == f"{images / 'a.png'}: ship 1, harbor 0"
     assert second.startswith(f"failed: {images / 'b.png'}: ")
-    assert last == "1 of 2 images failed"
+    assert failed == "1 of 2 images failed"
+    assert kept == f"kept in {answers.folder}"
     assert answers.to_pandas()[["label", "x", "width"]].to_numpy().tolist() == [["ship", 1, 4]]
     assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["a.png"]
-    assert len(json.loads((tmp_path / "all.json").read_text())) == 1
+    assert len(json.loads((tmp_path / "all.json").read_text())["images"]) == 1
     asked = Instruction(SETTING, "Find ships.", ("ship",))
-    assert predict(constant, images / "a.png", instruction=asked)[0].prediction.labels == ("ship",)
+    assert predict(constant, images / "a.png", instruction=asked, output=None)[0].prediction.labels == ("ship",)
 
 
 def test_predict_closes_a_method_that_it_made(dataset, tmp_path):
@@ -316,7 +324,9 @@ def test_predict_closes_a_method_that_it_made(dataset, tmp_path):
         "    def close(self):\n        self.told.touch()\n"
     )
     told = tmp_path / "closed"
-    predict(f"{file}:Closes", dataset.image_root / "a.png", open_ended=True, parameters={"told": str(told)})
+    predict(
+        f"{file}:Closes", dataset.image_root / "a.png", open_ended=True, parameters={"told": str(told)}, output=None
+    )
     assert told.exists()
 
 

@@ -120,7 +120,7 @@ def test_the_command_says_all_that_is_missing_once_and_runs_nothing(methods, dat
 def test_it_runs_where_nothing_is_missing(methods, dataset):
     done = run(
         *("evaluate", "--method", "needy.py:Needy", "-M", "weights=there", "-M", "size=2"),
-        *("--dataset", "set/annotations.json", "--setting", "open_ended", "--resamples", "0"),
+        *("--dataset", "set/annotations.json", "--setting", "open_ended"),
         cwd=methods.parent,
     )
     assert done.returncode == 0, done.stderr
@@ -138,7 +138,7 @@ def test_every_engine_on_this_machine_says_so_and_keeps_no_folder(methods, datas
 
 def test_an_object_is_not_asked_about_parameters_that_it_has_used(dataset, tmp_path):
     assert missing_in(Chosen()) == []
-    assert evaluate(Chosen(), dataset, setting="open_ended", output=tmp_path, resamples=0).results[0].run.n_failed == 0
+    assert evaluate(Chosen(), dataset, setting="open_ended", output=tmp_path).results[0].run.n_failed == 0
 
 
 def test_parameters_that_must_be_given_are_missing_too(tmp_path):

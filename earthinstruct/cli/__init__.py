@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -25,6 +27,9 @@ from earthinstruct.cli import (
     validate,
 )
 from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.texts import message_of, printable_lines
+
+SECONDS_TO_END = 15.0
 
 VERBS = (
     evaluate,
@@ -47,7 +52,7 @@ class _Parser(argparse.ArgumentParser):
     """Argument errors in one line, with a suggestion for a misspelt verb."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(options.USAGE, f"error: {message}\nFor help: {self.prog} --help\n")
+        self.exit(options.USAGE, f"{printable_lines(f'error: {message}')}\nFor help: {self.prog} --help\n")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """The one place where argparse holds a word against the words that it may be."""
@@ -77,6 +82,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0: done; 1: a finding (failed images, a check that does not hold); 2: invalid input;
         130: stopped by the user.
     """
+    if arguments is not None:
+        return _run(arguments)
+    program = _Program()
+    program.code = _run(None)
+    program.end()
+    return program.code
+
+
+class _Program:
+    """The end of this process, which a method must neither prevent nor make look like a success."""
+
+    def __init__(self) -> None:
+        self.code: int | None = None  # of the verb, once it is done
+        self._leave, self._process = os._exit, os.getpid()
+        os._exit = self._exit  # type: ignore[assignment]
+
+    def _exit(self, status: int) -> None:
+        """`os._exit`, which a method may call: its 0 is not the code of a verb that is not done."""
+        if status == 0 and os.getpid() == self._process:
+            if self.code is None:
+                print("error: the method ended the program; what went into files is there", file=sys.stderr, flush=True)
+            status = options.USAGE if self.code is None else self.code
+        self._leave(status)
+
+    def end(self) -> None:
+        """Let Python end the process, but not for ever: it waits for every thread that a method left."""
+        threading.Thread(target=self._end_late, daemon=True).start()
+
+    def _end_late(self) -> None:
+        time.sleep(SECONDS_TO_END)
+        main = threading.main_thread()
+        left = [thread.name for thread in threading.enumerate() if not thread.daemon and thread is not main]
+        names = f" (threads of the method: {', '.join(left)})" if left else ""
+        options.say(f"warning: something keeps the program from ending{names}; it ends now", error=True)
+        self._exit(0)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parsed = parser().parse_args(arguments)
     try:
         with options.output(parsed):
@@ -84,7 +127,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except EarthInstructError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable_lines(f"error: {message_of(error)}"), file=sys.stderr)
+        return options.USAGE
+    except SystemExit as error:  # of a plug-in, where nothing else caught it
+        if isinstance(error.__context__, BrokenPipeError):  # rich turns it into this
+            return options.FINDING
+        options.say(f"error: sys.exit({error.code!r}) ended the command; what went into files is there", error=True)
         return options.USAGE
     except BrokenPipeError:  # whoever read the output has seen enough, as `head` does
         _print_no_more()
@@ -93,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not _printing_fails():
             raise
         _print_no_more()
-        print(f"error: standard output cannot be written: {error}; what went into files is there", file=sys.stderr)
+        options.say(f"error: standard output cannot be written: {error}; what went into files is there", error=True)
         return options.USAGE
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)

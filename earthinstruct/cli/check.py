@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.update:
         written = guard_results(arguments.result, arguments.against)
         for file in written:
-            print(f"written  {file}")
+            options.say(f"written  {file}")
         options.write_json(arguments, {"written": [str(file) for file in written]})
         return 0
     found = check(**options.given(arguments, without=("update",)))

@@ -21,9 +21,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     checks = check_method(**options.given(arguments))
     for check in checks:
-        print(check)
+        options.say(check)
     failed = sum(check.problem is not None for check in checks)
     skipped = sum(check.skipped is not None for check in checks)
-    print(f"{len(checks) - failed - skipped} checks hold, {failed} fail, {skipped} skipped")
+    options.say(f"{len(checks) - failed - skipped} checks hold, {failed} fail, {skipped} skipped")
     options.write_json(arguments, checks)
     return 1 if failed else 0

@@ -1,4 +1,4 @@
-"""`earthinstruct compare`: is one run better than another? Paired bootstrap over the images."""
+"""`earthinstruct compare`: is one run better than another? A paired sign-flip test over the images."""
 
 from __future__ import annotations
 
@@ -19,10 +19,7 @@ def register(verbs: Any) -> None:
     parser.add_argument("--dataset", metavar="PATH", help="the dataset (default: where run A had it)")
     options.add_data(parser)
     parser.add_argument(
-        "--resamples", type=options.at_least(1), default=1000, metavar="N", help="bootstrap resamples (default: 1000)"
-    )
-    parser.add_argument(
-        "--all", action="store_true", help="every category (default: those whose 95 %% interval excludes 0)"
+        "--all", action="store_true", help="every category (default: those with p < 0.05 before correction)"
     )
     options.add_metric(parser)
 

@@ -88,7 +88,7 @@ def run_scenes(arguments: argparse.Namespace) -> int:
         folder = draw_scenes(
             **options.given(arguments), progress=lambda done, total: update("drawing scenes", done, total, 0)
         )
-    print(f"written: {folder / 'annotations.json'}")
+    options.say(f"written: {folder / 'annotations.json'}")
     options.write_json(arguments, {"written": str(folder / "annotations.json")})
     return 0
 
@@ -120,7 +120,8 @@ def run_fetch(arguments: argparse.Namespace) -> int:
     from earthinstruct.datasets import fetch_dataset, fetch_offer
     from earthinstruct.errors import EarthInstructError
 
-    print(fetch_offer(arguments.dataset, arguments.data))
+    for line in fetch_offer(arguments.dataset, arguments.data).splitlines():
+        options.say(line)
     if not arguments.yes and not _accepted():
         raise EarthInstructError("nothing was fetched; answer y, or give --yes, to accept the licence")
     with progress_bars() as update:
@@ -130,7 +131,8 @@ def run_fetch(arguments: argparse.Namespace) -> int:
             yes=True,
             progress=lambda done, total: update("fetching dior-mini", done, total, 0),
         )
-    print(f"written: {folder}\nnext: earthinstruct evaluate --method NAME --dataset dior-mini --data {folder.parent}")
+    options.say(f"written: {folder}")
+    options.say(f"next: earthinstruct evaluate --method NAME --dataset dior-mini --data {folder.parent}")
     options.write_json(arguments, {"written": str(folder)})
     return 0
 
@@ -157,18 +159,19 @@ def _report(arguments: argparse.Namespace, prepared: Prepared, named: str | None
             table.add_row(name, str(found))
     print_blocks([table])
     if known is None:
-        print("no counts by category are published for this split")
+        options.say("no counts by category are published for this split")
     elif differing := sum(found != known[name] for name, found in prepared.counts.items()):
-        print(f"{differing} of {len(known)} categories differ from the published counts")
+        options.say(f"{differing} of {len(known)} categories differ from the published counts")
     if prepared.n_images != prepared.known_images:
-        print(f"{prepared.n_images} images, published are {prepared.known_images}")
+        options.say(f"{prepared.n_images} images, published are {prepared.known_images}")
     else:
-        print(f"{prepared.n_images} images, as published")
+        options.say(f"{prepared.n_images} images, as published")
     for note in prepared.notes:
-        print(f"note: {note}")
+        options.say(f"note: {note}")
     if not prepared.masks:
-        print("note: not every object has a mask, so mask scores will be null")
+        options.say("note: not every object has a mask, so mask scores will be null")
     dataset = f"{named} --data {arguments.root}" if named else prepared.path
-    print(f"written: {prepared.path}\nnext: earthinstruct evaluate --method NAME --dataset {dataset}")
+    options.say(f"written: {prepared.path}")
+    options.say(f"next: earthinstruct evaluate --method NAME --dataset {dataset}")
     options.write_json(arguments, prepared)
     return 0

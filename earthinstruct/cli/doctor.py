@@ -39,9 +39,11 @@ def _method(arguments: argparse.Namespace, parameters: dict[str, Any]) -> int:
 
     lines = missing_for(arguments.method, parameters)
     for line in lines:
-        print(f"missing  {line}")
+        options.say(f"missing  {line}")
     if not lines:
-        print(f"ok       method {arguments.method}{'' if tells_missing(arguments.method) else ', as far as it tells'}")
+        options.say(
+            f"ok       method {arguments.method}{'' if tells_missing(arguments.method) else ', as far as it tells'}"
+        )
     options.write_json(arguments, {"method": arguments.method, "missing": lines})
     return 1 if lines else 0
 

@@ -30,7 +30,9 @@ def register(verbs: Any) -> None:
         "--instruction-file", type=Path, metavar="FILE", help="an instruction text to use in place of ours (one task)"
     )
     options.add_images(parser)
-    parser.add_argument("--limit", type=options.at_least(1), metavar="N", help="only the first N images")
+    parser.add_argument(
+        "--limit", type=options.at_least(1), metavar="N", help="only the first N images, kept apart in <method>-limit-N"
+    )
     options.add_output(parser)
     parser.add_argument(
         "--overwrite",
@@ -80,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         again = "the same command without --overwrite" if arguments.overwrite else "the same command"
         kept = f"the predictions made so far are kept in {arguments.output}"
-        print(f"stopped; {kept}: continue with {again}", file=sys.stderr)
+        options.say(f"stopped; {kept}: continue with {again}", error=True)
         return options.INTERRUPTED
     print_blocks(evaluation.blocks())
     options.write_json(arguments, evaluation.results)

@@ -37,7 +37,7 @@ def run_build(arguments: argparse.Namespace) -> int:
 
     written = build_leaderboards(**options.given(arguments))
     for path in written:
-        print(f"written  {path}")
+        options.say(f"written  {path}")
     options.write_json(arguments, {"written": [str(path) for path in written]})
     return 0
 
@@ -48,8 +48,10 @@ def run_check(arguments: argparse.Namespace) -> int:
 
     findings = check_leaderboards(**options.given(arguments))
     for finding in findings:
-        print(f"FAILED   {finding}")
-    print("run `earthinstruct leaderboard build`" if findings else "ok       every table is what the results give")
+        options.say(f"FAILED   {finding}")
+    options.say(
+        "run `earthinstruct leaderboard build`" if findings else "ok       every table is what the results give"
+    )
     options.write_json(arguments, {"findings": findings})
     return 1 if findings else 0
 
@@ -61,6 +63,6 @@ def run_add(arguments: argparse.Namespace) -> int:
     added = add_to_leaderboard(**options.given(arguments))
     options.print_findings(added.findings)
     if added.filed:
-        print(f"filed    {added.filed}")
+        options.say(f"filed    {added.filed}")
     options.write_json(arguments, added)
     return 0 if added.filed else 1

@@ -49,9 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
         table.add_row(*(str(value or "") for value in row.values()))
     print_blocks([table])
     if arguments.what == "methods" and any(row["missing"] for row in rows):
-        print("earthinstruct doctor --method NAME says how to get what is missing")
+        options.say("earthinstruct doctor --method NAME says how to get what is missing")
     if arguments.what == "methods" and (more := more_methods()):
-        print(more)
+        options.say(more)
     return 0
 
 

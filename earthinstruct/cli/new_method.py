@@ -23,8 +23,8 @@ def run(arguments: argparse.Namespace) -> int:
     name = arguments.name
     folder = new_method(**options.given(arguments))
     package = name.replace("-", "_")
-    print(f"written  {folder}: the method is in src/{package}/__init__.py")
-    print(f"next     pip install -e {folder}")
-    print(f"then     earthinstruct check-method {name} && earthinstruct evaluate --method {name}")
+    options.say(f"written  {folder}: the method is in src/{package}/__init__.py")
+    options.say(f"next     pip install -e {folder}")
+    options.say(f"then     earthinstruct check-method {name} && earthinstruct evaluate --method {name}")
     options.write_json(arguments, {"folder": str(folder), "name": name, "package": package})
     return 0

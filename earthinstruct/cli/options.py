@@ -84,29 +84,80 @@ def output(arguments: argparse.Namespace) -> Iterator[None]:
         yield
 
 
-def write_json(arguments: argparse.Namespace, value: Any, *, line: bool = False) -> None:
-    """Write a verb's JSON where --json says, if it is given: all of it, or one line more.
+def say(text: object, *, error: bool = False) -> None:
+    """Print a line, on standard output or as an error. Control characters in it are escaped."""
+    from earthinstruct.texts import printable
+
+    print(printable(str(text)), file=sys.stderr if error else None)
+
+
+def write_json(arguments: argparse.Namespace, value: Any) -> None:
+    """Write a verb's JSON where --json says, if it is given.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    from earthinstruct.files import as_json, replace_file
+
+    if arguments.json == _STANDARD_OUTPUT:
+        _print_json(arguments, as_json(value))
+    elif arguments.json is not None:
+        with _json_file(arguments) as path:
+            replace_file(path, as_json(value))
+
+
+def write_json_line(arguments: argparse.Namespace, value: Any, *, first: bool) -> None:
+    """Write a line of a verb's JSON where --json says, if it is given. The first line replaces an earlier file.
 
     Raises:
         DataError: the file cannot be written.
     """
     import msgspec
 
-    from earthinstruct.errors import DataError
-    from earthinstruct.files import as_json
+    from earthinstruct.files import LineFile, replace_file
 
     if arguments.json is None:
         return
-    content = msgspec.json.encode(value) + b"\n" if line else as_json(value)
+    line = msgspec.json.encode(value)
     if arguments.json == _STANDARD_OUTPUT:
-        arguments.standard_output.write(content.decode())
-        arguments.standard_output.flush()
+        _print_json(arguments, line + b"\n")
         return
+    with _json_file(arguments) as path:
+        if first or not path.is_file():  # a device or a pipe takes one line after another
+            replace_file(path, line + b"\n")
+        else:
+            with LineFile(path) as file:
+                file.append(line)
+
+
+def write_no_json_lines(arguments: argparse.Namespace) -> None:
+    """Leave no lines of an earlier command where --json says, if it is given.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    from earthinstruct.files import replace_file
+
+    if arguments.json not in (None, _STANDARD_OUTPUT):
+        with _json_file(arguments) as path:
+            replace_file(path, b"")
+
+
+def _print_json(arguments: argparse.Namespace, content: bytes) -> None:
+    from earthinstruct.texts import printable_json
+
+    arguments.standard_output.write(printable_json(content.decode()))
+    arguments.standard_output.flush()
+
+
+@contextmanager
+def _json_file(arguments: argparse.Namespace) -> Iterator[Path]:
+    from earthinstruct.errors import DataError
+
     path = Path(arguments.json)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab" if line else "wb") as file:
-            file.write(content)
+        yield path
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror or error}; give another --json FILE") from error
 
@@ -114,16 +165,19 @@ def write_json(arguments: argparse.Namespace, value: Any, *, line: bool = False)
 def print_findings(findings: Sequence[Finding]) -> int:
     """One line a check, and a last one that sums up; returns how many fail."""
     for finding in findings:
-        print(finding)
+        say(finding)
     failed = sum(finding.problem is not None for finding in findings)
-    print(f"{len(findings) - failed} checks hold, {failed} fail")
+    say(f"{len(findings) - failed} checks hold, {failed} fail")
     return failed
 
 
-def add_method(parser: argparse.ArgumentParser) -> None:
+def add_method(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """--method and -M."""
     parser.add_argument(
-        "--method", required=True, metavar="NAME", help="a method by name, package.module:Class or path/file.py:Class"
+        "--method",
+        required=required,
+        metavar="NAME",
+        help="a method by name, package.module:Class or path/file.py:Class",
     )
     add_parameters(parser)
 
@@ -209,8 +263,14 @@ def add_metric(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _cross(word: str) -> str:
+    if word != "cross":
+        raise argparse.ArgumentTypeError(f"{word!r} is not 'cross'; without it, give --sweep after all file names")
+    return word
+
+
 def add_scoring(parser: argparse.ArgumentParser) -> None:
-    """--protocol, --metric, --label-map, --sweep and --resamples."""
+    """--protocol, --metric, --label-map, --threshold and --sweep."""
     parser.add_argument("--protocol", default="standard", metavar="NAME", help="standard or paper (default: standard)")
     add_metric(parser)
     parser.add_argument(
@@ -218,13 +278,17 @@ def add_scoring(parser: argparse.ArgumentParser) -> None:
         metavar="MAP",
         help="exact, clip:<encoder>, or a JSON file of label to category (default: the dataset's)",
     )
-    parser.add_argument(
-        "--sweep", action="store_true", help="choose the score threshold with the largest box mF1 first (an oracle)"
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument(
+        "--threshold", type=float, metavar="T", help="score the predictions with at least this score (default: all)"
     )
-    parser.add_argument(
-        "--resamples",
-        type=at_least(0),
-        default=1000,
-        metavar="N",
-        help="bootstrap resamples for the 95 %% intervals; 0: none (default: 1000)",
+    chosen.add_argument(
+        "--sweep",
+        type=_cross,
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="cross",
+        help="choose the score threshold with the largest box mF1: on the scored images themselves (an oracle), or "
+        "with `cross` for each fold of images on the other folds",
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earthinstruct.cli import options
 from earthinstruct.cli.progress import progress_bars
+from earthinstruct.errors import EarthInstructError
 
 if TYPE_CHECKING:
     from earthinstruct.running import Answer
@@ -18,15 +20,15 @@ def register(verbs: Any) -> None:
     parser = options.add_verb(
         verbs, "predict", "run a method on images of your own", __doc__, run, json="one line an image"
     )
-    options.add_method(parser)
+    options.add_method(parser, required=False)
     parser.add_argument(
         "images",
-        nargs="+",
+        nargs="*",
         type=Path,
         metavar="IMAGE",
         help="JPEG, PNG, GeoTIFF or other image files, or folders",
     )
-    asked = parser.add_mutually_exclusive_group(required=True)
+    asked = parser.add_mutually_exclusive_group()
     asked.add_argument("--categories", metavar='"A, B"', help="find these categories")
     asked.add_argument("--open-ended", action="store_true", help="find everything")
     asked.add_argument("--parent", metavar="CATEGORY", help='find every kind of one category, such as "sports field"')
@@ -38,7 +40,15 @@ def register(verbs: Any) -> None:
         default=[],
         metavar="PATH",
         help="save the answer, by suffix: .png or .jpg, a picture of what was found; .json, all of it; .coco.json, for "
-        "annotation tools; .geojson, outlines on the ground; without a suffix: a folder of pictures. May be repeated",
+        "annotation tools; .csv, the counts; .geojson, .gpkg, .shp, .fgb or .parquet, outlines on the ground; .tif, a "
+        "raster of labels; without a suffix: a folder of pictures. May be repeated",
+    )
+    parser.add_argument(
+        "--from",
+        type=Path,
+        dest="run",
+        metavar="RUN",
+        help="save the answers of an earlier run again, from its folder; no image and no method is given",
     )
     parser.add_argument(
         "--tile",
@@ -51,34 +61,104 @@ def register(verbs: Any) -> None:
     )
     options.add_images(parser)
     parser.add_argument(
+        "--window", metavar="X,Y,W,H", help="predict this part of each image: column, row, width and height in pixels"
+    )
+    parser.add_argument(
+        "--aoi",
+        type=Path,
+        metavar="FILE",
+        help="predict what lies in the areas of a vector file, in any reference system; outside counts as no data",
+    )
+    parser.add_argument(
+        "--min-score", type=float, metavar="S", help="leave out objects with a lower score (they stay in the run)"
+    )
+    parser.add_argument(
+        "--min-area", metavar="A", help="leave out smaller objects: pixels, or an area such as '20 m2' (likewise)"
+    )
+    parser.add_argument(
+        "--simplify",
+        type=float,
+        default=0.0,
+        metavar="PIXELS",
+        help="by how much outlines in vector files may move to have fewer points (default: 0)",
+    )
+    parser.add_argument(
+        "--crs",
+        metavar="EPSG:N",
+        help="the coordinate reference system of vector files (default: longitude and latitude in GeoJSON, that of the "
+        "images in others, if they share one)",
+    )
+    parser.add_argument(
         "--explain", type=Path, metavar="PATH", help="save a picture of how the method decided, where it can draw one"
     )
+    options.add_output(parser, "where answers are kept, in a folder of each run (default: runs)")
+    parser.add_argument("--overwrite", action="store_true", help="forget what an earlier run found")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb: 1 when one of several images failed."""
     from earthinstruct.predictions import Record
-    from earthinstruct.running import asked_instruction, images_given, predict, refuse_to_replace
+    from earthinstruct.running import asked_instruction, images_given, predict, refuse_to_replace, saved_again
 
-    instruction = asked_instruction(arguments.categories, arguments.open_ended, arguments.parent, arguments.instruction)
-    if arguments.instruction is not None:
-        what = instruction.parent or ", ".join(instruction.categories)
-        print(f"understood as {instruction.setting}{f': {what}' if what else ''}")
-    if arguments.json not in (None, "-"):
+    _check(arguments)
+    if arguments.run is None:
+        instruction = asked_instruction(
+            arguments.categories, arguments.open_ended, arguments.parent, arguments.instruction
+        )
+        if arguments.instruction is not None:
+            what = instruction.parent or ", ".join(instruction.categories)
+            options.say(f"understood as {instruction.setting}{f': {what}' if what else ''}")
+    if arguments.json not in (None, "-") and arguments.images:
         refuse_to_replace("json", Path(arguments.json), images_given(arguments.images))
-        Path(arguments.json).unlink(missing_ok=True)
+    n_written = 0
 
     def answered(answer: Answer) -> None:
+        nonlocal n_written
         print(answer)
         if answer.prediction is not None:
-            options.write_json(arguments, Record.of(str(answer.path), answer.prediction), line=True)
+            record = Record.of(str(answer.path), answer.prediction)
+            options.write_json_line(arguments, record, first=n_written == 0)
+            n_written += 1
 
-    with progress_bars() as update:
-        answers = predict(
-            **options.given(arguments),
-            progress=lambda done, total: update("predicting", done, total, 0),
-            answered=answered,
-        )
+    if arguments.run is not None:
+        options_of = {name: getattr(arguments, name) for name in ("save", "min_score", "min_area", "crs", "simplify")}
+        answers = saved_again(arguments.run, **options_of, answered=answered)
+    else:
+        try:
+            with progress_bars() as update:
+                answers = predict(
+                    **options.given(arguments, without=("run",)),
+                    progress=lambda done, total: update("predicting", done, total, 0),
+                    answered=answered,
+                )
+        except KeyboardInterrupt:
+            print(
+                f"stopped; what was found so far is kept in {arguments.output / 'predict'}: continue with the same "
+                f"command{' without --overwrite' if arguments.overwrite else ''}",
+                file=sys.stderr,
+            )
+            return options.INTERRUPTED
+    if not n_written:
+        options.write_no_json_lines(arguments)
     for line in answers.remarks():
-        print(line)
+        options.say(line)
     return 1 if answers.n_failed else 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse --from beside what makes a new run, and a new run without it."""
+    asked = (arguments.categories, arguments.parent, arguments.instruction, arguments.open_ended or None)
+    needed = {"IMAGE": arguments.images or None, "--method": arguments.method}
+    if arguments.run is not None:
+        given = [name for name, value in needed.items() if value is not None]
+        if given or any(value is not None for value in asked):
+            raise EarthInstructError(
+                "--from RUN saves the answers of that run, with its images, method and instruction; leave "
+                f"{', '.join(given) or 'the instruction'} out"
+            )
+        return
+    missing = [name for name, value in needed.items() if value is None]
+    if all(value is None for value in asked):
+        missing.append("one of --categories, --open-ended, --parent and --instruction")
+    if missing:
+        raise EarthInstructError(f"predict needs {', '.join(missing)}; or --from RUN for the answers of a run")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from earthinstruct.texts import printable
+
 Update = Callable[[str, float, int, int], None]  # what is done, how much of it, of how much, how much failed
 
 
@@ -19,7 +21,7 @@ def progress_bars() -> Iterator[Update]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     display = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -32,7 +34,7 @@ def progress_bars() -> Iterator[Update]:
         if not bars:
             display.start()
         if what not in bars:
-            bars[what] = display.add_task(what, total=total, failed="")
+            bars[what] = display.add_task(printable(what), total=total, failed="")
         display.update(bars[what], completed=done, failed=f"{failed} failed" if failed else "")
 
     try:

@@ -35,6 +35,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     with progress_bars() as update:
         file = report(**options.given(arguments), progress=lambda done, total: update("images", done, total, 0))
-    print(f"report   {file} ({file.stat().st_size / 1e6:.1f} MB)")
+    options.say(f"report   {file} ({file.stat().st_size / 1e6:.1f} MB)")
     options.write_json(arguments, {"file": str(file)})
     return 0

@@ -52,6 +52,6 @@ def run(arguments: argparse.Namespace) -> int:
     result = score(**options.given(arguments), kept=folders.append)
     print_blocks(result.blocks())
     for folder in folders:
-        print(f"kept in {folder}")
+        options.say(f"kept in {folder}")
     options.write_json(arguments, result)
     return 1 if result.run.n_failed else 0

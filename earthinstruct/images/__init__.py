@@ -4,19 +4,25 @@ from earthinstruct.images.files import IMAGE_SUFFIXES, images_below
 from earthinstruct.images.options import ImageOptions
 from earthinstruct.images.overlay import draw_overlay, label_colours
 from earthinstruct.images.pictures import open_image
-from earthinstruct.images.raster import Note, Place, Raster
-from earthinstruct.images.reading import image_size, read_raster
+from earthinstruct.images.raster import Note, Place, Raster, Scene, Window, step_for
+from earthinstruct.images.reading import INSTALL_GEO, image_size, open_scene, read_raster, scene_of
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "INSTALL_GEO",
     "ImageOptions",
     "Note",
     "Place",
     "Raster",
+    "Scene",
+    "Window",
     "draw_overlay",
     "image_size",
     "images_below",
     "label_colours",
     "open_image",
+    "open_scene",
     "read_raster",
+    "scene_of",
+    "step_for",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -26,27 +27,32 @@ def label_colours(labels: Sequence[str]) -> dict[str, tuple[int, int, int]]:
     return {name: (round(255 * r), round(255 * g), round(255 * b)) for name, (r, g, b) in zip(names, rgb, strict=True)}
 
 
-def draw_overlay(image: NDArray[np.uint8], prediction: Prediction) -> Image.Image:
+def draw_overlay(
+    image: NDArray[np.uint8], prediction: Prediction, remarks: Sequence[str] = (), *, step: int = 1
+) -> Image.Image:
     """Draw a prediction.
 
     Args:
         image: uint8 RGB (height, width, 3).
         prediction: the instances to draw. The legend gives the number drawn and, if it differs, the method's count.
+        remarks: lines below the legend.
+        step: the image has every n-th row and column of the one that the prediction is about.
 
     Returns:
         The picture, with a legend below it.
     """
     counts = dict(prediction.counts) if prediction.counts is not None else {}
     drawn = Counter(prediction.labels)
-    colours = label_colours([*prediction.labels, *(label for label, count in counts.items() if count)])
-    picture = Image.fromarray(_with_masks(image, prediction, colours))
+    colours = label_colours([*prediction.labels, *counts])
+    picture = Image.fromarray(_with_masks(image, prediction, colours, step))
     factor = max(1, min(-(-_SHORTEST_SIDE // min(picture.size)), _LONGEST_SIDE // max(picture.size)))
     if factor > 1:
         picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(picture)
     small = ImageFont.load_default(size=12)
     crowded = len(prediction) > 60
-    for label, (x, y, width, height) in zip(prediction.labels, prediction.boxes * factor, strict=True):
+    boxes = np.zeros((0, 4)) if prediction.boxes is None else prediction.boxes * (factor / step)
+    for label, (x, y, width, height) in zip(prediction.labels, boxes, strict=True):
         last = (x + max(0, width - 1), y + max(0, height - 1))  # a box thinner than a pixel is drawn as a line
         draw.rectangle((x, y, *last), outline=colours[label], width=2)
         if not crowded:
@@ -61,32 +67,40 @@ def draw_overlay(image: NDArray[np.uint8], prediction: Prediction) -> Image.Imag
         )
         for label in sorted(colours)
     ] or [("", "nothing found")]
-    return _with_legend(picture, [(colours.get(label, (255, 255, 255)), text) for label, text in lines])
+    return _with_legend(picture, [(colours.get(label, (255, 255, 255)), text) for label, text in lines], remarks)
 
 
 def _with_masks(
-    image: NDArray[np.uint8], prediction: Prediction, colours: Mapping[str, tuple[int, int, int]]
+    image: NDArray[np.uint8], prediction: Prediction, colours: Mapping[str, tuple[int, int, int]], step: int
 ) -> NDArray[np.uint8]:
     pixels = image.copy()
     masks = decode_rles(prediction.masks or ())
     for i, label in enumerate(prediction.labels if prediction.masks is not None else ()):
         inside, x, y = masks.drawn(i)
-        part = pixels[y : y + inside.shape[0], x : x + inside.shape[1]]
+        inside = inside[-y % step :: step, -x % step :: step]  # the rows and columns that the image has
+        top, left = -(-y // step), -(-x // step)
+        part = pixels[top : top + inside.shape[0], left : left + inside.shape[1]]
         blend = (1 - _MASK_OPACITY) * part[inside] + _MASK_OPACITY * np.array(colours[label])
         part[inside] = blend.round().astype(np.uint8)
     return pixels
 
 
-def _with_legend(picture: Image.Image, lines: Sequence[tuple[tuple[int, int, int], str]]) -> Image.Image:
+def _with_legend(
+    picture: Image.Image, lines: Sequence[tuple[tuple[int, int, int], str]], remarks: Sequence[str]
+) -> Image.Image:
     font = ImageFont.load_default(size=16)
+    letters = max(1, (picture.width - 16) // 9)  # of about 9 pixels
+    below = [line for remark in remarks for line in textwrap.wrap(remark, letters)]
     column = 260
     columns = max(1, picture.width // column)
     rows = -(-len(lines) // columns)
-    whole = Image.new("RGB", (picture.width, picture.height + 24 * rows + 8), (24, 24, 24))
+    whole = Image.new("RGB", (picture.width, picture.height + 24 * (rows + len(below)) + 8), (24, 24, 24))
     whole.paste(picture)
     draw = ImageDraw.Draw(whole)
     for i, (colour, text) in enumerate(lines):
         x, y = 8 + column * (i % columns), picture.height + 6 + 24 * (i // columns)
         draw.rectangle((x, y + 4, x + 12, y + 16), fill=colour)
         draw.text((x + 20, y), text, fill=(235, 235, 235), font=font)
+    for i, line in enumerate(below, start=rows):
+        draw.text((8, picture.height + 6 + 24 * i), line, fill=(255, 200, 80), font=font)
     return whole

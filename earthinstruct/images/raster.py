@@ -1,11 +1,14 @@
-"""An image in memory: its pixels, which of them hold data, and its place on the ground."""
+"""An image: its pixels, which of them hold data, and its place on the ground."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels; x1 and y1 are one past the end
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,44 @@ class Raster:
     place: Place | None = None
     no_place_reason: str | None = None
     notes: tuple[Note, ...] = ()
+
+
+class Scene(Protocol):
+    """An open image file, whose pixels are read some at a time where its format allows it.
+
+    Attributes:
+        height: of the image, pixels.
+        width: of the image, pixels.
+        place: as in `Raster`, like the next two.
+        no_place_reason: why `place` is None.
+        notes: how the pixels differ from the stored ones.
+    """
+
+    height: int
+    width: int
+    place: Place | None
+    no_place_reason: str | None
+    notes: tuple[Note, ...]
+
+    def read(self, window: Window | None = None, step: int = 1) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+        """Read some pixels.
+
+        Args:
+            window: the pixels to read; None: all.
+            step: read about every n-th row and column of all pixels; only without a window.
+
+        Returns:
+            `pixels` and `valid` as in `Raster`.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        ...
+
+
+def step_for(height: int, width: int, longest: int) -> int:
+    """The least step with which no side has more pixels than `longest`."""
+    return max(1, -(-max(height, width) // longest))
 
 
 def blackened(pixels: NDArray[np.uint8], valid: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:

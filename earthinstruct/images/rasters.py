@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,14 @@ from earthinstruct.errors import DataError
 from earthinstruct.images.files import CUT, TIFF, Format, refuse_too_large
 from earthinstruct.images.options import ImageOptions
 from earthinstruct.images.pictures import UNDISTURBED, chosen_bands, first_of, open_image, turned
-from earthinstruct.images.raster import Note, Place, Raster, blackened
-from earthinstruct.images.stretch import Band, eight_bits
+from earthinstruct.images.raster import Note, Place, Window, blackened, step_for
+from earthinstruct.images.stretch import SAMPLE, Band, Limits, eight_bits, limits_of
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
+_CACHE = 256  # MB of blocks that GDAL keeps; its own default grows with the machine
+_STRIP = 512  # rows that are read at once, at least
 _RGB = ("red", "green", "blue")
 _NUMBERED = re.compile(r"(band|layer)[ _]?\d+", re.IGNORECASE)  # names of bands that say nothing
 _OTHER_COLOURS = ("hue", "saturation", "lightness", "cyan", "magenta", "yellow", "black", "Y", "Cb", "Cr")
@@ -37,38 +39,118 @@ def has_rasterio() -> bool:
     return importlib.util.find_spec("rasterio") is not None
 
 
-def read_raster_file(path: Path, kind: Format, options: ImageOptions) -> Raster:
-    """Read a raster with its place.
+@contextmanager
+def open_raster(path: Path, kind: Format, options: ImageOptions) -> Iterator[RasterScene]:
+    """Open a raster, to be read window by window.
 
     Raises:
         DataError: the file is damaged, too large, lacks a chosen band, or has values that are no picture.
     """
-    with _opened(path, kind) as source:
+    import rasterio
+
+    with ExitStack() as stack:
+        with _in_words(path):
+            source = stack.enter_context(rasterio.open(path, driver=kind.driver))
+            scene = RasterScene(path, kind, source, options)
+        yield scene  # errors of the caller are not about the file
+
+
+class RasterScene:
+    """An open raster; see `Scene`."""
+
+    def __init__(self, path: Path, kind: Format, source: DatasetReader, options: ImageOptions) -> None:
         refuse_too_large(path, source.width, source.height)
+        self._path = path
+        self.height, self.width = source.height, source.width
+        self.place, self.no_place_reason = _place(path, source)
+        self._source = source
+        self._nodata = options.nodata
         colours = [colour.name for colour in source.colorinterp]
         alphas = [number for number, colour in enumerate(colours, 1) if colour == "alpha"]
         chosen = chosen_bands(path, source.count, options.bands)
-        shown = chosen or _shown(path, colours)
-        alphas = [] if chosen is not None and set(alphas) & set(chosen) else alphas
-        inverted = source.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
-        bands = {number: _band(source, number, options.nodata, bool(alphas)) for number in dict.fromkeys(shown)}
+        self._shown = chosen or _shown(path, colours)
+        self._alphas = [] if chosen is not None and set(alphas) & set(chosen) else alphas
+        self._inverted = source.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
+        self._palette = chosen is None and colours[0] == "palette" and not self._inverted
+        self._limits: dict[int, Limits | None] = {}
         notes: Sequence[Note] = ()
-        valid = _any([band.valid for band in bands.values()])
-        if chosen is None and colours[0] == "palette" and not inverted:
-            pixels, valid = _of_palette(source, bands[1].values, valid)
-        else:
-            converted, notes = eight_bits(list(bands.values()), options)
-            layers = dict(zip(bands, converted, strict=True))
-            pixels = np.stack([layers[number] for number in shown], axis=-1)
-            if inverted:
-                pixels = 255 - pixels
-        for number in alphas:
-            opaque = source.read(number) > 0
-            valid = opaque if valid is None else valid & opaque
+        if not self._palette:
+            sample = self._subsampled(step_for(self.height, self.width, SAMPLE))
+            limits, notes = limits_of(list(sample.values()), options)
+            self._limits = dict(zip(sample, limits, strict=True))
         if chosen is None:
-            notes = (*_about_bands(source, shown, len(colours) - len(alphas)), *notes)
-        notes = (*notes, *first_of(len(source.subdatasets)), *_turned(path, kind))
-        return Raster(pixels, blackened(pixels, valid), *_place(path, source), notes)
+            notes = (*_about_bands(source, self._shown, len(colours) - len(self._alphas)), *notes)
+        self.notes = (*notes, *first_of(len(source.subdatasets)), *_turned(path, kind))
+
+    def read(self, window: Window | None = None, step: int = 1) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+        """Read some pixels; see `Scene`."""
+        with _in_words(self._path):
+            return self._read(window, step)
+
+    def _read(self, window: Window | None, step: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+        x0, y0, x1, y1 = window or (0, 0, self.width, self.height)
+        bands = self._subsampled(step) if step > 1 else self._bands(window=((y0, y1), (x0, x1)))
+        valid = _any([band.valid for band in bands.values()])
+        if self._palette:
+            pixels, valid = _of_palette(self._source, bands[1].values, valid)
+        else:
+            layers = {number: eight_bits(band.values, self._limits[number]) for number, band in bands.items()}
+            pixels = np.stack([layers[number] for number in self._shown], axis=-1)
+            if self._inverted:
+                pixels = 255 - pixels
+        return pixels, blackened(pixels, valid)
+
+    def _subsampled(self, step: int) -> dict[int, Band]:
+        """Every n-th row and column of the bands: from an overview if the file has one, otherwise strip by strip."""
+        if step == 1 or self._source.overviews(1):
+            return self._bands(out_shape=(-(-self.height // step), -(-self.width // step)))
+        rows = -(-_STRIP // self._source.block_shapes[0][0]) * self._source.block_shapes[0][0]
+        strips = []
+        for y in range(0, self.height, rows):
+            read = self._bands(window=((y, min(y + rows, self.height)), (0, self.width)))
+            strips.append({number: band.every(step, first=-y % step) for number, band in read.items()})
+        return {number: Band.stacked([strip[number] for strip in strips]) for number in strips[0]}
+
+    def _bands(self, **where: Any) -> dict[int, Band]:
+        """Read the bands that are shown, with the pixels that have data: by mask, nodata value, and the user's."""
+        source, numbers = self._source, list(dict.fromkeys(self._shown))
+        kinds = {source.dtypes[number - 1] for number in numbers}
+        values = self._together(source.read, numbers, kinds, where)
+        flags = {number: [flag.name for flag in source.mask_flag_enums[number - 1]] for number in numbers}
+        masked = [
+            number
+            for number in numbers
+            if "all_valid" not in flags[number] and not ("alpha" in flags[number] and not self._alphas)
+        ]
+        masks = self._together(source.read_masks, masked, kinds, where)
+        opaque = [source.read(number, **where) > 0 for number in self._alphas]
+        return {number: self._band(number, values[number], masks.get(number), opaque) for number in numbers}
+
+    def _together(
+        self, read: Callable[..., Any], numbers: list[int], kinds: set[str], where: dict[str, Any]
+    ) -> dict[int, NDArray[Any]]:
+        """Read bands in one call, because their values may lie side by side in the file; types may differ."""
+        if not numbers or len(kinds) > 1:
+            return {number: read(number, **where) for number in numbers}
+        if "out_shape" in where:
+            where = where | {"out_shape": (len(numbers), *where["out_shape"])}
+        return dict(zip(numbers, read(numbers, **where), strict=True))
+
+    def _band(
+        self, number: int, values: NDArray[Any], mask: NDArray[np.uint8] | None, opaque: Sequence[NDArray[np.bool_]]
+    ) -> Band:
+        if values.dtype.kind not in "uif":
+            raise DataError(
+                f"image {self._source.name} holds values of type {values.dtype}; expected whole or real numbers"
+            )
+        masks = [*opaque, *([] if mask is None else [mask > 0])]
+        if values.dtype.kind == "f":
+            masks.append(np.isfinite(values))
+        if self._nodata is not None:
+            nodata = self._nodata if values.dtype.kind != "f" else values.dtype.type(self._nodata)
+            masks.append(values != nodata)
+        bits = self._source.tags(number, ns="IMAGE_STRUCTURE").get("NBITS")
+        return Band(values, np.logical_and.reduce(masks) if masks else None, None if bits is None else int(bits))
 
 
 def read_beside(path: Path, kind: Format) -> tuple[NDArray[np.bool_] | None, Place | None, str | None]:
@@ -94,13 +176,22 @@ def raster_size(path: Path, kind: Format) -> tuple[int, int]:
 
 @contextmanager
 def _opened(path: Path, kind: Format) -> Iterator[DatasetReader]:
-    """Open a file with the driver of its format, without warnings. Some threads of GDAL print past rasterio's log."""
+    """Open a file with the driver of its format."""
+    import rasterio
+
+    with _in_words(path), rasterio.open(path, driver=kind.driver) as source:
+        yield source
+
+
+@contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    """Raise errors of GDAL in words, and print no warnings. Some threads of GDAL print past rasterio's log."""
     import rasterio
     from rasterio.errors import RasterioError
 
     try:
-        with UNDISTURBED, rasterio.Env(CPL_LOG=os.devnull), rasterio.open(path, driver=kind.driver) as source:
-            yield source
+        with UNDISTURBED, rasterio.Env(CPL_LOG=os.devnull, GDAL_CACHEMAX=_CACHE):
+            yield
     except (RasterioError, ValueError, OverflowError) as error:
         reason = error.__cause__ or error  # "Read failed. See previous exception for details."
         raise DataError(f"image {path} cannot be read: {reason}") from error
@@ -120,23 +211,6 @@ def _shown(path: Path, colours: Sequence[str]) -> tuple[int, int, int]:
         )
     bands = [number for number, name in enumerate(colours, 1) if name != "alpha"] or [1]
     return (bands[0], bands[1], bands[2]) if len(bands) >= 3 else (bands[0],) * 3
-
-
-def _band(source: DatasetReader, number: int, nodata: float | None, has_alpha: bool) -> Band:
-    """Read a band, with the pixels that have data in it by its mask, its nodata value and the user's."""
-    values = source.read(number)
-    if values.dtype.kind not in "uif":
-        raise DataError(f"image {source.name} holds values of type {values.dtype}; expected whole or real numbers")
-    masks = []
-    flags = [flag.name for flag in source.mask_flag_enums[number - 1]]
-    if "all_valid" not in flags and not ("alpha" in flags and not has_alpha):
-        masks.append(source.read_masks(number) > 0)
-    if values.dtype.kind == "f":
-        masks.append(np.isfinite(values))
-    if nodata is not None:
-        masks.append(values != nodata if values.dtype.kind != "f" else values != values.dtype.type(nodata))
-    bits = source.tags(number, ns="IMAGE_STRUCTURE").get("NBITS")
-    return Band(values, np.logical_and.reduce(masks) if masks else None, None if bits is None else int(bits))
 
 
 def _any(masks: Sequence[NDArray[np.bool_] | None]) -> NDArray[np.bool_] | None:

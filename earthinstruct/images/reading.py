@@ -6,16 +6,21 @@ Pillow reads JPEG, PNG, BMP, GIF and WebP. GDAL (rasterio, if installed) reads T
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError
 from earthinstruct.images import rasters
 from earthinstruct.images.files import TIFF, Format, format_of, marks_nodata, sidecars
 from earthinstruct.images.options import ImageOptions
 from earthinstruct.images.pictures import open_image, read_picture
-from earthinstruct.images.raster import Note, Raster, blackened
+from earthinstruct.images.raster import Note, Raster, Scene, Window, blackened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,15 +43,53 @@ def read_raster(path: Path, options: ImageOptions | None = None) -> Raster:
     Raises:
         DataError: the file is missing, damaged, no image, or too large; it lacks a chosen band, or needs rasterio.
     """
+    with open_scene(path, options) as scene:
+        return Raster(*scene.read(), scene.place, scene.no_place_reason, scene.notes)
+
+
+@contextmanager
+def open_scene(path: Path, options: ImageOptions | None = None) -> Iterator[Scene]:
+    """Open an image file, to be read window by window. Files that Pillow reads are read at once.
+
+    Args:
+        path: as for `read_raster`.
+        options: as for `read_raster`.
+
+    Raises:
+        DataError: as for `read_raster`.
+    """
     options, kind = options or ImageOptions(), format_of(path)
     if kind.pillow:
-        return _with_sidecars(path, kind, read_picture(path, options))
-    if rasters.has_rasterio():
-        return rasters.read_raster_file(path, kind, options)
-    place = _check_plain(path, kind)
-    found = read_picture(path, options)
-    note = Note.same(f"read without rasterio, as a plain image ({INSTALL_GEO})")
-    return replace(found, no_place_reason=place, notes=(*found.notes, note))
+        yield _InMemory(_with_sidecars(path, kind, read_picture(path, options)))
+    elif rasters.has_rasterio():
+        with rasters.open_raster(path, kind, options) as scene:
+            yield scene
+    else:
+        place = _check_plain(path, kind)
+        found = read_picture(path, options)
+        note = Note.same(f"read without rasterio, as a plain image ({INSTALL_GEO})")
+        yield _InMemory(replace(found, no_place_reason=place, notes=(*found.notes, note)))
+
+
+def scene_of(pixels: NDArray[np.uint8]) -> Scene:
+    """Pixels in memory, uint8 RGB (height, width, 3), as a `Scene`."""
+    return _InMemory(Raster(pixels, no_place_reason=_NO_PLACE))
+
+
+class _InMemory:
+    """An image in memory as a `Scene`."""
+
+    def __init__(self, raster: Raster) -> None:
+        self._raster = raster
+        self.height, self.width = raster.pixels.shape[:2]
+        self.place, self.no_place_reason, self.notes = raster.place, raster.no_place_reason, raster.notes
+
+    def read(self, window: Window | None = None, step: int = 1) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+        """Read some pixels; see `Scene`."""
+        x0, y0, x1, y1 = window or (0, 0, self.width, self.height)
+        part = (slice(y0, y1, step), slice(x0, x1, step))
+        valid = None if self._raster.valid is None else self._raster.valid[part]
+        return self._raster.pixels[part], None if valid is None or valid.all() else valid
 
 
 def image_size(path: Path) -> tuple[int, int]:

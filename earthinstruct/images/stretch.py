@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +12,18 @@ from earthinstruct.images.options import ImageOptions
 from earthinstruct.images.raster import Note
 
 _LOW, _HIGH = 2, 98  # percentiles
-_SAMPLE = 2048  # percentiles are computed on the image subsampled to this longest side
+SAMPLE = 2048  # percentiles are computed on the image subsampled to this longest side
 _ROWS = 512  # rows that are converted at once, to bound memory
 _MANY = 2  # percent; an extreme value of more pixels is likely to mean no data: it sets a percentile
 _BRIGHT = 0.5  # floats from 0 to 1 that stay below are reflectances rather than a picture
 
 
+Limits = tuple[float, float]  # the values that become 0 and 255
+
+
 @dataclass(frozen=True, eq=False)
 class Band:
-    """One stored band.
+    """One stored band, all of it or a part.
 
     Attributes:
         values: (height, width), of any type.
@@ -32,37 +35,41 @@ class Band:
     valid: NDArray[np.bool_] | None = None
     bits: int | None = None
 
-    @property
-    def is_eight_bits(self) -> bool:
-        """Whether the values are shown as they are."""
-        return self.values.dtype == np.uint8
+    def every(self, step: int, first: int) -> Band:
+        """Every n-th row and column, from a first row on."""
+        part = (slice(first, None, step), slice(None, None, step))
+        return replace(self, values=self.values[part].copy(), valid=None if self.valid is None else self.valid[part])
 
-    def sample(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Some of the values, and which of these are data: (k,) each."""
-        step = max(1, -(-max(self.values.shape) // _SAMPLE))
-        values = self.values[::step, ::step].astype(np.float64).ravel()
-        valid = np.ones(len(values), dtype=bool) if self.valid is None else self.valid[::step, ::step].ravel()
-        return values, valid
+    @staticmethod
+    def stacked(bands: Sequence[Band]) -> Band:
+        """Join parts of one band, from top to bottom."""
+        valid = [np.ones(band.values.shape, dtype=bool) if band.valid is None else band.valid for band in bands]
+        return replace(bands[0], values=np.concatenate([band.values for band in bands]), valid=np.concatenate(valid))
+
+    def data(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """The values, and which of these are data: (k,) each."""
+        values = self.values.astype(np.float64).ravel()
+        return values, np.ones(len(values), dtype=bool) if self.valid is None else self.valid.ravel()
 
 
-def eight_bits(bands: Sequence[Band], options: ImageOptions) -> tuple[list[NDArray[np.uint8]], list[Note]]:
-    """Convert the bands of one image to uint8 (height, width), with notes on how.
+def limits_of(sample: Sequence[Band], options: ImageOptions) -> tuple[list[Limits | None], list[Note]]:
+    """Find the values of each band that become 0 and 255 (None: shown as they are), with notes on how.
 
     Args:
-        bands: the bands that are shown, each once.
+        sample: the bands that are shown, each once, subsampled to at most `SAMPLE` pixels a side.
         options: the stretch.
     """
-    if all(band.is_eight_bits for band in bands):
-        return [_of_few_bits(band) for band in bands], []
-    samples = [band.sample() for band in bands]
-    ranges, note = _ranges(bands, [values[valid] for values, valid in samples], options.stretch)
-    converted = [_scaled(band.values, *limits) for band, limits in zip(bands, ranges, strict=True)]
-    return converted, [note, *_undeclared(samples)]
+    if all(band.values.dtype == np.uint8 for band in sample):
+        few = [band.bits is not None and band.bits < 8 for band in sample]
+        return [_range_of(band) if short else None for band, short in zip(sample, few, strict=True)], []
+    data = [band.data() for band in sample]
+    ranges, note = _ranges(sample, [values[valid] for values, valid in data], options.stretch)
+    return [*ranges], [note, *_undeclared(data)]
 
 
-def _of_few_bits(band: Band) -> NDArray[np.uint8]:
-    values = np.asarray(band.values, dtype=np.uint8)
-    return values if band.bits is None or band.bits >= 8 else _scaled(values, 0, (1 << band.bits) - 1)
+def eight_bits(values: NDArray[np.generic], limits: Limits | None) -> NDArray[np.uint8]:
+    """Convert values to uint8."""
+    return np.asarray(values, dtype=np.uint8) if limits is None else _scaled(values, *limits)
 
 
 def _ranges(

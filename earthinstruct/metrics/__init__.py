@@ -1,11 +1,11 @@
 """Every score: match predictions to ground truth, tally per image and category, and reduce the tallies to scores."""
 
-from earthinstruct.metrics.bootstrap import RESAMPLES
 from earthinstruct.metrics.catalogue import (
     CATALOGUE,
     GEOMETRIES,
     HEADLINES,
     PERCENT,
+    POOLED,
     WHOLE_OBJECTS,
     Unit,
     in_group,
@@ -14,33 +14,43 @@ from earthinstruct.metrics.catalogue import (
     title_of,
     value_at,
 )
-from earthinstruct.metrics.compare import Difference, Paired, paired
+from earthinstruct.metrics.compare import ONE_IMAGE, Difference, Paired, holm, paired
 from earthinstruct.metrics.error_types import COUNTING_ERRORS, PREDICTION_VERDICTS, TARGET_VERDICTS, Verdicts, verdicts
 from earthinstruct.metrics.extra import ExtraMetric, GivenMetrics, Metric, extra_metrics
-from earthinstruct.metrics.inputs import Ignored, Predicted, Truth, geometries
+from earthinstruct.metrics.inputs import Ignored, Predicted, ScoreThreshold, Truth, geometries, reaching
 from earthinstruct.metrics.matching import find_pairs, match
 from earthinstruct.metrics.measuring import Chunk, measure, metrics_of
 from earthinstruct.metrics.protocols import PROTOCOLS, STANDARD, Protocol, protocol_named
 from earthinstruct.metrics.scores import Score
-from earthinstruct.metrics.sweep import SWEEP_THRESHOLDS, boxes_of_chunk, choose_threshold
 from earthinstruct.metrics.tally import Tally, count_per_image
-from earthinstruct.metrics.values import GeometryScores, Metrics, ProposalScores, Value
+from earthinstruct.metrics.thresholds import (
+    Choice,
+    Sweeping,
+    boxes_of_chunk,
+    choose_threshold,
+    sweep_of,
+    threshold_in_words,
+    threshold_of,
+)
+from earthinstruct.metrics.values import ErrorCounts, GeometryScores, Metrics, ProposalScores, RareCategories, Value
 
 __all__ = [
     "CATALOGUE",
     "COUNTING_ERRORS",
     "GEOMETRIES",
     "HEADLINES",
+    "ONE_IMAGE",
     "PERCENT",
+    "POOLED",
     "PREDICTION_VERDICTS",
     "PROTOCOLS",
-    "RESAMPLES",
     "STANDARD",
-    "SWEEP_THRESHOLDS",
     "TARGET_VERDICTS",
     "WHOLE_OBJECTS",
+    "Choice",
     "Chunk",
     "Difference",
+    "ErrorCounts",
     "ExtraMetric",
     "GeometryScores",
     "GivenMetrics",
@@ -51,7 +61,10 @@ __all__ = [
     "Predicted",
     "ProposalScores",
     "Protocol",
+    "RareCategories",
     "Score",
+    "ScoreThreshold",
+    "Sweeping",
     "Tally",
     "Truth",
     "Unit",
@@ -63,6 +76,7 @@ __all__ = [
     "extra_metrics",
     "find_pairs",
     "geometries",
+    "holm",
     "in_group",
     "list_metrics",
     "listed",
@@ -71,6 +85,10 @@ __all__ = [
     "metrics_of",
     "paired",
     "protocol_named",
+    "reaching",
+    "sweep_of",
+    "threshold_in_words",
+    "threshold_of",
     "title_of",
     "value_at",
     "verdicts",

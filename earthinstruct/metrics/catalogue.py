@@ -89,9 +89,28 @@ def _precision_recall_f1(section: str, title: str, of: str) -> list[Listed]:
     ]
 
 
+POOLED: Mapping[str, str] = {"micro_f1": "micro F1", "hallucinated": "hallucinated"}  # beside the F1 of each geometry
+
+
+def _pooled(section: str, title: str, of: str) -> list[Listed]:
+    meanings = {
+        "micro_f1": f"F1 of {of} from the sums over all categories, also those without ground truth",
+        "hallucinated": f"share of {of} in categories without ground truth",
+    }
+    return [Listed(f"{section}.{short}", f"{title} {name}", name, meanings[short]) for short, name in POOLED.items()]
+
+
 def _counting() -> list[Listed]:
+    return [
+        *_precision_recall_f1("counting", "Cnt", "object counts"),
+        *_pooled("counting", "Cnt", "object counts"),
+        *_counting_errors(),
+    ]
+
+
+def _counting_errors() -> list[Listed]:
     errors = {"mae": "mean absolute error", "rmse": "root mean square error"}
-    return _precision_recall_f1("counting", "Cnt", "object counts") + [
+    return [
         Listed(
             f"counting.{short}",
             f"Cnt {short.upper()}",
@@ -107,6 +126,7 @@ def _regions(geometry: str, plural: str) -> list[Listed]:
     title = geometry.capitalize()
     return [
         *_precision_recall_f1(geometry, title, f"{plural} at IoU 0.5"),
+        *_pooled(geometry, title, f"{plural} at IoU 0.5"),
         Listed(
             f"{geometry}.ap_nc50",
             f"AP_nc {geometry}",
@@ -152,7 +172,8 @@ CATALOGUE: Mapping[str, Listed] = {
         ),
         Listed("proposals.at", "", "recall of the first", "recall of the first 10, 50, 100, 200 proposals an image"),
         Listed("proposals.by_size", "", "recall of objects:", "recall of small, medium and large objects"),
-        Listed("sweep", "", "", "box scores at 50 score thresholds, and the best of them (an oracle)"),
+        Listed("threshold", "", "", "the score threshold that was given beforehand", unit=FRACTION),
+        Listed("sweep", "", "", "box scores at many score thresholds, and those that were chosen"),
         Listed(
             "adherence",
             "adherence",
@@ -160,6 +181,7 @@ CATALOGUE: Mapping[str, Listed] = {
             "open_subclass: share of instances whose label maps to a member of the parent",
         ),
         Listed("errors", "", "", "what went wrong, by type: of counts, boxes and masks", unit=WHOLE_OBJECTS),
+        Listed("rare", "", "", "categories with objects in fewer than 3 images, and the headline scores without them"),
         Listed("extra", "", "", "scores of the metric plug-ins that --metric asks for", unit=FRACTION),
     )
 }

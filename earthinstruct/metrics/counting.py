@@ -44,11 +44,19 @@ def counting_scores(
 
     `mentioned`: bool (c,), categories that any given count mentions.
     """
-    tally, over = summary.tallies[name], summary.has_truth
-    if protocol.counting_over_mentioned:
-        over = mentioned | np.any([column.any(axis=0) for column in tally.columns.values()], axis=0)
-    fixed = {}
+    tally, fixed = summary.tallies[name], {}
+    over = counted_categories(summary, name, protocol, mentioned)
     if len(tally.images):
         off = (tally.columns["fp"] + tally.columns["fn"]).astype(np.int64)  # one of them is 0
         fixed = {"mae": off.mean(axis=0), "rmse": np.sqrt((off**2).mean(axis=0))}
     return summary.of_geometry(name, PRECISION_RECALL_F1, over, fixed=fixed, source=source)
+
+
+def counted_categories(
+    summary: Summary, name: str, protocol: Protocol, mentioned: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """The categories that enter the means of counting: bool (c,). The arguments are those of `counting_scores`."""
+    if not protocol.counting_over_mentioned:
+        return summary.has_truth
+    columns = summary.tallies[name].columns.values()
+    return np.asarray(mentioned | np.any([column.any(axis=0) for column in columns], axis=0))

@@ -80,7 +80,7 @@ class Detection:
 
     def outcomes(self, rule: Rule) -> Outcomes | None:
         """The true positives as predictions are added one by one, best score first; None without scores."""
-        predictions, n_categories = self.predictions, self.truth.shape[1]
+        predictions = self.predictions
         if predictions.scores is None:
             return None
         best_first = np.argsort(-predictions.scores, kind="stable")
@@ -93,8 +93,8 @@ class Detection:
         if self.on_ignored.any():
             neither = ~matched & (self.on_ignored | enlarging(self._of_others(self.pairs)))
             category[neither] = -1
-        n_targets = np.bincount(self.truth.instances.category, minlength=n_categories)
-        return Outcomes(predictions.scores, category, matched, n_targets)
+        targets = count_per_image(self.truth.instances, *self.truth.shape)
+        return Outcomes(predictions.scores, category, matched, predictions.image.astype(np.int32), targets)
 
     def _of_others(self, pairs: Pairs) -> Pairs:
         return pairs.where(~self.on_ignored[pairs.prediction])
@@ -174,7 +174,14 @@ def detection_scores(summary: Summary, geometry: Geometry, chunk: DetectionChunk
     return replace(found, f1_at_iou={f"{at:.2f}": mean for at, mean in zip(IOU_THRESHOLDS, means, strict=True)})
 
 
-def no_mask_scores(reason: str) -> GeometryScores:
-    """Mask scores, all undefined, for a set in which predictions or ground truth have no masks."""
+def undefined_scores(geometry: Geometry, reason: str) -> GeometryScores:
+    """Scores of boxes or masks, all undefined: without masks on either side, or of a method that only counts."""
     missing = Value(None, reason=reason)
-    return GeometryScores(missing, missing, missing, {}, {}, {}, ap_nc50=missing, miou=missing)
+    return GeometryScores(
+        *(missing, missing, missing),
+        *({}, {}, {}),
+        micro_f1=missing,
+        hallucinated=missing,
+        ap_nc50=missing,
+        miou=missing if geometry == "mask" else None,
+    )

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.metrics.detection import Detection
-from earthinstruct.metrics.inputs import Predicted, Truth
+from earthinstruct.metrics.inputs import Predicted, ScoreThreshold, Truth, reaching
 from earthinstruct.metrics.matching import Geometry, Pairs, Rule, find_pairs, match
 from earthinstruct.metrics.protocols import STANDARD, Protocol
 from earthinstruct.metrics.tally import Tally, count_per_image
@@ -58,7 +58,7 @@ def verdicts(
     protocol: Protocol = STANDARD,
     geometry: Geometry = "box",
     *,
-    threshold: float | None = None,
+    threshold: ScoreThreshold = None,
 ) -> Verdicts:
     """Give a verdict to each prediction and each ground truth.
 
@@ -93,7 +93,7 @@ def verdicts(
     Raises:
         ValueError: `geometry` is `mask`, and predictions or ground truth have no masks.
     """
-    return judge(Detection(truth, predicted.instances, protocol, geometry), predicted.reaching(threshold))
+    return judge(Detection(truth, predicted.instances, protocol, geometry), reaching(truth, predicted, threshold))
 
 
 def judge(detection: Detection, kept: NDArray[np.bool_]) -> Verdicts:

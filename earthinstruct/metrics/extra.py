@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.metrics.inputs import Predicted, Truth
+from earthinstruct.metrics.intervals import NO_INTERVAL, NOT_COMPUTED
 from earthinstruct.metrics.scores import Columns
-from earthinstruct.metrics.summary import Summary
+from earthinstruct.metrics.summary import Intervals, Summary, value_of
 from earthinstruct.metrics.tally import Tally, count_per_image
 from earthinstruct.metrics.values import ExtraScores, Value
 from earthinstruct.registry import PluginError, load_class
@@ -59,7 +60,7 @@ class Metric(Protocol):
         """Compute the score of each category.
 
         Args:
-            sums: the columns summed over images, float64 (..., c): (c,) for all images, (resamples, c) for intervals.
+            sums: the columns summed over images, float64 (..., c): (c,) for all images, (some, c) for intervals.
                 The added column `targets` holds the number of ground-truth objects.
 
         Returns:
@@ -132,15 +133,22 @@ class ExtraMetric:
             return ExtraScores(Value(None, reason=tally), {}, {}, unit)
         function, over = partial(self.score, tally.categories), summary.has_truth
         values = function(tally.totals)
-        intervals = summary.intervals({self.name: function}, f"extra.{self.name}", over).get(self.name)
+        bounded = unit is None and bool(((values >= 0) & (values <= 1))[over].all())
+        intervals = summary.intervals({self.name: function}, f"extra.{self.name}", over, bounded=bounded)
+        known = intervals.get(self.name, Intervals(None, [None] * len(over)))
+        no_interval = NO_INTERVAL if bounded else f"{NO_INTERVAL}, or all images give the same"
+        no_interval = no_interval if intervals else NOT_COMPUTED
         groups = {group: mean[self.name] for group, mean in summary.group_means({self.name: values}, over).items()}
         per_category = {
-            name: Value(float(values[c]), None if intervals is None else intervals.per_category[c])
-            if over[c]
-            else Value(None, reason="no ground truth")
+            name: value_of(
+                float(values[c]) if over[c] else None,
+                known.per_category[c],
+                undefined="no ground truth",
+                no_interval=no_interval,
+            )
             for c, name in enumerate(tally.categories)
         }
-        return ExtraScores(summary.value(groups["all"], intervals), per_category, groups, unit)
+        return ExtraScores(value_of(groups["all"], known.mean, no_interval=no_interval), per_category, groups, unit)
 
     def score(self, categories: tuple[str, ...], sums: Columns) -> NDArray[np.float64]:
         """The score of each category from the sums of the tally: (..., c), finite where objects exist.
@@ -154,7 +162,7 @@ class ExtraMetric:
         if values.shape != expected:
             raise self._error(
                 f"score() got sums of shape {expected} and returned shape {values.shape}; expected the same shape: the "
-                "last axis is the category, and an axis of resamples may come before it"
+                "last axis is the category, and another axis may come before it"
             )
         self._refuse((sums[TARGETS] > 0) & ~np.isfinite(values), values, "score()", categories, "for category")
         return values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,8 @@ class Predicted:
         mentioned: bool (c,), categories that any of the given counts mentions, also with 0.
         proposals: class-agnostic regions in the method's order (their category is ignored), or None.
         no_masks_reason: why `instances` has no masks; None if it has.
+        only_counts: whether the method names no instances in any image, and gives counts: scores of instances are then
+            undefined.
     """
 
     instances: Instances
@@ -71,13 +74,21 @@ class Predicted:
     mentioned: NDArray[np.bool_]
     proposals: Instances | None = None
     no_masks_reason: str | None = None
+    only_counts: bool = False
 
-    def reaching(self, threshold: float | None) -> NDArray[np.bool_]:
-        """Which instances reach a score threshold: bool (instances,). All do without scores or threshold."""
-        scores = self.instances.scores
-        if threshold is None or scores is None:
-            return np.ones(len(self.instances), dtype=bool)
-        return np.asarray(scores >= threshold)
+
+ScoreThreshold: TypeAlias = float | Mapping[ImageId, float] | None  # one for all images, one for each image, or none
+
+
+def reaching(truth: Truth, predicted: Predicted, threshold: ScoreThreshold) -> NDArray[np.bool_]:
+    """Which instances reach a score threshold: bool (instances,). All do without scores or threshold."""
+    scores = predicted.instances.scores
+    if threshold is None or scores is None:
+        return np.ones(len(predicted.instances), dtype=bool)
+    if isinstance(threshold, Mapping):
+        of_image = np.array([threshold[image] for image in truth.images], dtype=np.float64)
+        return np.asarray(scores >= of_image[predicted.instances.image])
+    return np.asarray(scores >= threshold)
 
 
 def lie_on_ignored(truth: Truth, predictions: Instances, geometry: Geometry) -> NDArray[np.bool_]:

@@ -5,7 +5,7 @@ all scores. Chunks join to the whole set, so instances and masks need not stay i
 is in memory as one chunk.
 
 Each kind of score has its own module: `counting`, `detection` (boxes and masks), `average_precision`, `regions` (mIoU),
-`proposals`, `sweep`, `extra` (plug-ins). `summary` turns their tallies into means over groups and intervals.
+`proposals`, `thresholds`, `extra` (plug-ins). `summary` turns their tallies into means over groups and intervals.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.metrics.bootstrap import RESAMPLES
-from earthinstruct.metrics.counting import counting_scores, counting_tally
-from earthinstruct.metrics.detection import Detection, DetectionChunk, detection_scores, no_mask_scores
+from earthinstruct.metrics.catalogue import CATALOGUE, HEADLINES
+from earthinstruct.metrics.counting import counted_categories, counting_scores, counting_tally
+from earthinstruct.metrics.detection import Detection, DetectionChunk, detection_scores, undefined_scores
 from earthinstruct.metrics.error_types import counting_errors, detection_errors, tally_errors
 from earthinstruct.metrics.extra import ExtraMetric
-from earthinstruct.metrics.inputs import Predicted, Truth, geometries, geometries_of
+from earthinstruct.metrics.inputs import Predicted, ScoreThreshold, Truth, geometries, geometries_of, reaching
 from earthinstruct.metrics.matching import Geometry
 from earthinstruct.metrics.proposals import ProposalChunk, proposal_scores, tally_proposals
 from earthinstruct.metrics.protocols import STANDARD, Protocol
 from earthinstruct.metrics.regions import tally_regions
 from earthinstruct.metrics.summary import Summary
-from earthinstruct.metrics.sweep import boxes_of_chunk, choose_threshold
 from earthinstruct.metrics.tally import Tally
-from earthinstruct.metrics.values import ErrorTypes, Metrics, Sweep
+from earthinstruct.metrics.thresholds import Choice, Sweeping, boxes_of_chunk, choose_threshold, sums_without
+from earthinstruct.metrics.values import DetectionErrors, ErrorTypes, GeometryScores, Metrics, RareCategories
 
 
 def measure(
@@ -37,8 +37,8 @@ def measure(
     predicted: Predicted,
     protocol: Protocol = STANDARD,
     *,
-    sweep: bool = False,
-    resamples: int = RESAMPLES,
+    threshold: float | None = None,
+    sweep: Sweeping = False,
     extra: Sequence[ExtraMetric] = (),
 ) -> Metrics:
     """Compute all scores of a set of predictions.
@@ -47,20 +47,35 @@ def measure(
         truth: the ground truth.
         predicted: the predictions.
         protocol: the rules.
+        threshold: score the predictions with at least this score.
         sweep: first choose the score threshold with the largest box mF1, then score the predictions that reach it.
-        resamples: bootstrap resamples for the 95 % intervals; 0: no intervals.
+            `cross`: choose the threshold of each fold of images on the other folds.
         extra: metric plug-ins to score as well.
 
     Raises:
         ValueError: `sweep` is set, and the predictions have no scores.
+        EarthInstructError: `sweep` is `cross`, and there are fewer than 2 images.
         MetricError: a plug-in raised an exception or returned an invalid score.
     """
-    chosen = choose_threshold([boxes_of_chunk(truth, predicted, protocol)], truth, protocol) if sweep else None
-    threshold = None if chosen is None else chosen.threshold
+    chosen = Choice(None if threshold is None else float(threshold))
+    if sweep:
+        boxes = [boxes_of_chunk(truth, predicted, protocol)]
+        chosen = choose_threshold(boxes, truth.images, truth, protocol, cross=sweep == "cross")
     any_counts = bool(predicted.has_counts.any())
-    whole = Chunk.of(truth, predicted, protocol, threshold=threshold, any_counts=any_counts, extra=extra)
+    whole = Chunk.of(
+        truth,
+        predicted,
+        protocol,
+        threshold=chosen.threshold,
+        also_at=chosen.also_at,
+        any_counts=any_counts,
+        extra=extra,
+    )
     reason = truth.no_masks_reason or predicted.no_masks_reason
-    return metrics_of(whole, truth.groups, protocol, chosen, resamples=resamples, no_masks_reason=reason, extra=extra)
+    return metrics_of(whole, truth.groups, protocol, chosen, no_masks_reason=reason, extra=extra)
+
+
+ONLY_COUNTS = "the method only counts: it names no instances"
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,18 +85,22 @@ class Chunk:
     Attributes:
         n_counted: number of images with given counts.
         mentioned: bool (c,), categories that any given count mentions.
+        only_counts: whether the method only counts. Then the tally of boxes holds the ground truth alone.
         tallies: the tallies of scores with intervals: `counting` (from given counts or instances),
             `counting_from_instances` (if counts are given for any image of the whole set), `box`, `mask`, `regions`
             (for mIoU), `proposals.box` and `proposals.mask`; and the error types, `errors.box` and `errors.mask`. Masks
             and proposals only if present.
-        detections: the other data of boxes and masks.
+        again: the tallies of counting, boxes and masks at each threshold of `also_at`.
+        detections: the other data of boxes and masks; empty if the method only counts.
         proposals: the other data of proposals; empty without proposals.
         extra: the tally of each metric plug-in, or the reason why its score is undefined.
     """
 
     n_counted: int
     mentioned: NDArray[np.bool_]
+    only_counts: bool
     tallies: Mapping[str, Tally]
+    again: Sequence[Mapping[str, Tally]]
     detections: Mapping[Geometry, DetectionChunk]
     proposals: Mapping[Geometry, ProposalChunk]
     extra: Mapping[str, Tally | str]
@@ -93,31 +112,43 @@ class Chunk:
         predicted: Predicted,
         protocol: Protocol,
         *,
-        threshold: float | None,
+        threshold: ScoreThreshold,
+        also_at: Sequence[float] = (),
         any_counts: bool,
         extra: Sequence[ExtraMetric] = (),
     ) -> Chunk:
         """Match and tally some images.
 
-        Predictions with a score below `threshold` are ignored. `any_counts`: whether counts are given for any image of
-        the whole set.
+        Predictions with a score below `threshold` are ignored. `also_at`: other thresholds, for the tallies in `again`.
+        `any_counts`: whether counts are given for any image of the whole set.
         """
-        kept = predicted.reaching(threshold)
-        reaching = predicted if threshold is None else replace(predicted, instances=predicted.instances.take(kept))
-        own = counting_tally(truth, predicted, protocol, kept, use_given=False)
-        tallies = {"counting": own}
-        if any_counts:
-            tallies["counting"] = counting_tally(truth, predicted, protocol, kept, use_given=True)
-            tallies["counting_from_instances"] = own
+        kept = reaching(truth, predicted, threshold)
+        scored = predicted if threshold is None else replace(predicted, instances=predicted.instances.take(kept))
+        named = ("box",) if predicted.only_counts else geometries(truth, predicted)
+        found = {geometry: Detection(truth, predicted.instances, protocol, geometry) for geometry in named}
+
+        def at_threshold(kept: NDArray[np.bool_]) -> dict[str, Tally]:
+            own = counting_tally(truth, predicted, protocol, kept, use_given=False)
+            tallies = {"counting": own}
+            if any_counts:
+                tallies["counting"] = counting_tally(truth, predicted, protocol, kept, use_given=True)
+            if any_counts and not predicted.only_counts:
+                tallies["counting_from_instances"] = own
+            tallies |= {geometry: detection.tally(kept) for geometry, detection in found.items()}
+            return {name: tally.compact() for name, tally in tallies.items()}
+
+        tallies = at_threshold(kept)
+        again = [at_threshold(reaching(truth, predicted, other)) for other in also_at]
+        if any_counts and protocol.skips_images_without_counts:  # then no threshold changes the counts
+            for of_other in again:
+                del of_other["counting"]
         errors: dict[str, Tally] = {}
         detections: dict[Geometry, DetectionChunk] = {}
-        for geometry in geometries(truth, predicted):
-            detection = Detection(truth, predicted.instances, protocol, geometry)
-            tallies[geometry] = detection.tally(kept)
+        for geometry, detection in found.items() if not predicted.only_counts else ():
             errors[f"errors.{geometry}"] = tally_errors(detection, kept)
             detections[geometry] = DetectionChunk.of(detection, kept)
         if "mask" in detections:
-            there = reaching.instances
+            there = scored.instances
             if detection.on_ignored.any():
                 there = predicted.instances.take(kept & ~detection.ignored)
             tallies["regions"] = tally_regions(truth, there)
@@ -130,10 +161,12 @@ class Chunk:
         return cls(
             int(predicted.has_counts.sum()),
             predicted.mentioned,
+            predicted.only_counts,
             {name: tally.compact() for name, tally in (tallies | errors).items()},
+            again,
             detections,
             proposals,
-            {metric.name: metric.tally(truth, reaching) for metric in extra},
+            {metric.name: metric.tally(truth, scored) for metric in extra},
         )
 
     @staticmethod
@@ -143,7 +176,12 @@ class Chunk:
         return Chunk(
             sum(chunk.n_counted for chunk in chunks),
             np.any([chunk.mentioned for chunk in chunks], axis=0),
+            first.only_counts,
             {name: Tally.join([chunk.tallies[name] for chunk in chunks]) for name in first.tallies},
+            [
+                {name: Tally.join([chunk.again[i][name] for chunk in chunks]) for name in tallies}
+                for i, tallies in enumerate(first.again)
+            ],
             {
                 geometry: DetectionChunk.join([chunk.detections[geometry] for chunk in chunks], n_images)
                 for geometry in first.detections
@@ -166,23 +204,39 @@ def metrics_of(
     whole: Chunk,
     groups: Mapping[str, tuple[str, ...]],
     protocol: Protocol,
-    sweep: Sweep | None,
+    chosen: Choice,
     *,
-    resamples: int,
     no_masks_reason: str | None,
     extra: Sequence[ExtraMetric] = (),
 ) -> Metrics:
-    """Compute all scores of a set; `whole` is one chunk with all its images, other arguments are as in `measure`."""
+    """Compute all scores of a set.
+
+    Args:
+        whole: one chunk with all images of the set.
+        groups: group -> its categories.
+        protocol: the rules.
+        chosen: the score threshold.
+        no_masks_reason: why predictions or ground truth have no masks.
+        extra: as in `measure`.
+    """
     box = whole.tallies["box"]
     tallies = {name: tally for name, tally in whole.named_tallies.items() if not name.startswith("errors.")}
-    summary = Summary(box.categories, groups, box.totals["tp"] + box.totals["fn"], tallies, resamples)
+    n_targets = box.totals["tp"] + box.totals["fn"]
+    if chosen.again is None:
+        summary = Summary(box.categories, groups, n_targets, tallies)
+    else:  # tallies that depend on the threshold and are not in `again`, such as that of mIoU, get no intervals
+        without = sums_without(whole.again, chosen.again)
+        held = [name for name in tallies if name.startswith("proposals.") or name == "counting"]
+        summary = Summary(box.categories, groups, n_targets, tallies, without, set(held) - without.keys())
     every = protocol.skips_images_without_counts or whole.n_counted == len(box.images)
     source = "instances" if not whole.n_counted else "counts" if every else "mixed"
     mentioned = whole.mentioned & bool(whole.n_counted)
-    errors = {
-        geometry: detection_errors(whole.tallies[f"errors.{geometry}"], detection.unscored)
-        for geometry, detection in whole.detections.items()
-    }
+    found: dict[Geometry, GeometryScores] = {}
+    errors: dict[Geometry, DetectionErrors] = {}
+    for geometry, detection in whole.detections.items():
+        found[geometry] = detection_scores(summary, geometry, detection)
+        errors[geometry] = detection_errors(whole.tallies[f"errors.{geometry}"], detection.unscored)
+    reason = ONLY_COUNTS if whole.only_counts else no_masks_reason or "no masks"
     return Metrics(
         counting=counting_scores(summary, "counting", protocol, source, mentioned),
         counting_from_instances=(
@@ -190,18 +244,32 @@ def metrics_of(
             if "counting_from_instances" in whole.tallies
             else None
         ),
-        box=detection_scores(summary, "box", whole.detections["box"]),
-        mask=(
-            detection_scores(summary, "mask", whole.detections["mask"])
-            if "mask" in whole.detections
-            else no_mask_scores(no_masks_reason or "no masks")
-        ),
+        box=found.get("box") or undefined_scores("box", reason),
+        mask=found.get("mask") or undefined_scores("mask", reason),
         proposals=proposal_scores(summary, whole.proposals, protocol) if whole.proposals else None,
-        sweep=sweep,
+        threshold=chosen.threshold if chosen.sweep is None and isinstance(chosen.threshold, float) else None,
+        sweep=chosen.sweep,
         errors=ErrorTypes(
             counting=counting_errors(whole.tallies["counting"]),
-            box=errors["box"],
+            box=errors.get("box"),
             mask=errors.get("mask"),
         ),
+        rare=_rare_categories(summary, protocol, counted_categories(summary, "counting", protocol, mentioned)),
         extra={metric.name: metric.scores(summary, whole.extra[metric.name]) for metric in extra},
     )
+
+
+def _rare_categories(summary: Summary, protocol: Protocol, counted: NDArray[np.bool_]) -> RareCategories | None:
+    """The rare categories and the headline scores without them; `counted` are the categories that counting averages."""
+    names = [name for name, rare in zip(summary.categories, summary.rare, strict=True) if rare]
+    if not names:
+        return None
+    without = {}
+    for score in (CATALOGUE[path] for path in HEADLINES):
+        other_ap = score.path.endswith(".ap_nc50") and protocol.constant_score_ap is not None
+        if score.function is not None and score.tally in summary.tallies and not other_ap:
+            over = counted if score.section == "counting" else summary.has_truth
+            value = summary.without_rare(score.function, score.tally, over)
+            if value is not None:
+                without[score.path] = value
+    return RareCategories(sorted(names), without)

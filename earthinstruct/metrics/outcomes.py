@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,23 +23,42 @@ class Outcomes:
         category: int32 (n,), index of the category; -1 means no category.
         matched: bool (n,), true positives. Above any score threshold, their number is the size of the matching of the
             predictions above this threshold.
-        n_targets: int64 (c,), number of ground truths of each category.
+        image: int32 (n,), index of the image.
+        targets: int64 (images, c), number of ground truths of each image and category.
     """
 
     scores: NDArray[np.float64]
     category: NDArray[np.int32]
     matched: NDArray[np.bool_]
-    n_targets: NDArray[np.int64]
+    image: NDArray[np.int32]
+    targets: NDArray[np.int64]
+
+    @cached_property
+    def n_targets(self) -> NDArray[np.int64]:
+        """Number of ground truths of each category: int64 (c,)."""
+        return np.asarray(self.targets.sum(axis=0))
+
+    @staticmethod
+    def none(targets: NDArray[np.int64]) -> Outcomes:
+        """No predictions in images with these objects."""
+        return Outcomes(np.zeros(0), np.zeros(0, np.int32), np.zeros(0, bool), np.zeros(0, np.int32), targets)
 
     @staticmethod
     def join(chunks: Sequence[Outcomes]) -> Outcomes:
-        """Join the outcomes of one or more chunks."""
+        """Join the outcomes of one or more chunks, whose images follow each other."""
+        before = np.cumsum([0, *(len(chunk.targets) for chunk in chunks)]).tolist()
         return Outcomes(
             np.concatenate([chunk.scores for chunk in chunks]),
             np.concatenate([chunk.category for chunk in chunks]),
             np.concatenate([chunk.matched for chunk in chunks]),
-            np.sum([chunk.n_targets for chunk in chunks], axis=0),
+            np.concatenate([chunk.image + np.int32(start) for chunk, start in zip(chunks, before, strict=False)]),
+            np.concatenate([chunk.targets for chunk in chunks]),
         )
+
+    def of_images(self, chosen: NDArray[np.bool_]) -> Outcomes:
+        """The outcomes on some images: bool (images,). The others become images without objects and predictions."""
+        there = self._take(chosen[self.image])
+        return replace(there, targets=np.where(chosen[:, None], self.targets, 0))
 
     def totals_at(self, thresholds: NDArray[np.float64]) -> dict[str, NDArray[np.int64]]:
         """`tp`, `fp`, `fn` of the predictions that reach each of t increasing thresholds: int64 (t, c)."""
@@ -71,8 +91,10 @@ class Outcomes:
             yield distinct, {"tp": tp, "fp": within["fp"] + beyond["fp"], "fn": self.n_targets - tp}
             start = stop
 
-    def _take(self, chosen: NDArray[np.int64] | slice) -> Outcomes:
-        return Outcomes(self.scores[chosen], self.category[chosen], self.matched[chosen], self.n_targets)
+    def _take(self, chosen: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Outcomes:
+        return Outcomes(
+            self.scores[chosen], self.category[chosen], self.matched[chosen], self.image[chosen], self.targets
+        )
 
     def average_precision(self) -> NDArray[np.float64]:
         """COCO AP of each category without a cap: float64 (c,), 0 for categories without ground truth.

@@ -14,7 +14,7 @@ from earthinstruct.metrics.average_precision import rank_within
 from earthinstruct.metrics.inputs import Truth
 from earthinstruct.metrics.matching import Geometry, Pairs, find_pairs, match
 from earthinstruct.metrics.protocols import Protocol
-from earthinstruct.metrics.summary import Summary
+from earthinstruct.metrics.summary import Summary, value_of
 from earthinstruct.metrics.tally import Tally, count_per_image
 from earthinstruct.metrics.values import ProposalRecall, ProposalScores
 from earthinstruct.regions import Instances
@@ -94,7 +94,7 @@ def _recall(summary: Summary, geometry: Geometry, chunk: ProposalChunk, protocol
         return summary.mean(scores.recall(columns), summary.groups["all"], there)
 
     return ProposalRecall(
-        recall=summary.value(groups["all"]["recall"], intervals.get("recall")),
+        recall=value_of(groups["all"]["recall"], intervals["recall"].mean),
         per_category={
             name: float(value) if there else None
             for name, value, there in zip(summary.categories, values, over, strict=True)

@@ -22,6 +22,7 @@ class Protocol:
 
     Attributes:
         name: written in every result file.
+        version: written beside the name; it rises when a rule changes. Results of two versions are not compared.
         rule: how predictions are matched to ground truth.
         first_polygon_only: only the first polygon of an object is used.
         counting_over_mentioned: counting means are over the categories that any ground truth or any given count
@@ -30,29 +31,34 @@ class Protocol:
         least_counted_score: when counts come from instances, ignore instances below this score. None: count all.
         constant_score_ap: AP_nc50 is the COCO AP of predictions in file order with equal scores, capped at this number
             per image and category. None: use the closed formula of `scores.ap_nc`.
+        thresholds: the score thresholds that a sweep tries. None: all distinct scores.
         proposals_shared_by_categories: match proposals once to the ground truth of all categories, and average over
             all categories. Otherwise match once per category, and average over the categories with ground truth.
     """
 
     name: str
+    version: int
     rule: Rule = "maximum"
     first_polygon_only: bool = False
     counting_over_mentioned: bool = False
     skips_images_without_counts: bool = False
     least_counted_score: float | None = None
     constant_score_ap: int | None = None
+    thresholds: tuple[float, ...] | None = None
     proposals_shared_by_categories: bool = False
 
 
-STANDARD = Protocol("standard")
+STANDARD = Protocol("standard", version=2)
 PAPER = Protocol(
     name="paper",
+    version=2,
     rule="greedy",
     first_polygon_only=True,
     counting_over_mentioned=True,
     skips_images_without_counts=True,
     least_counted_score=0.01,
     constant_score_ap=100,
+    thresholds=tuple(i / 50 for i in range(50)),  # 0.00, 0.02, ..., 0.98
     proposals_shared_by_categories=True,
 )
 PROTOCOLS = {protocol.name: protocol for protocol in (STANDARD, PAPER)}

@@ -15,8 +15,8 @@ _IMAGES_AT_ONCE = 100
 def tally_regions(truth: Truth, predictions: Instances) -> Tally:
     """Count the pixels in the intersection and in the union of the united masks, for mIoU.
 
-    Both sides have masks of the same sizes. The column `targets` counts the ground truths, because the mean of a
-    resample is over the categories that have ground truth in it.
+    Both sides have masks of the same sizes. The column `targets` counts the ground truths, because means are
+    over the categories that have ground truth.
     """
     shape, targets = truth.shape, truth.instances
     columns = {name: np.zeros(shape, dtype=np.int64) for name in ("intersection", "union")}

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 Columns = Mapping[str, NDArray[np.int64]] | Mapping[str, NDArray[np.float64]]
 Score = Callable[[Columns], NDArray[np.float64]]  # from sums (..., c) to the score of each category, (..., c)
-
 RECALL_POINTS = 101
 
 
@@ -42,6 +41,33 @@ def f1(columns: Columns) -> NDArray[np.float64]:
     return _ratio(twice, twice + columns["fp"] + columns["fn"])
 
 
+def hallucinated(columns: Columns) -> NDArray[np.float64]:
+    """The share of the predictions that are in categories without ground truth, from pooled sums (see `pooled`).
+
+    >>> one = {"tp": np.array([[3, 0]]), "fp": np.array([[0, 100]]), "fn": np.array([[0, 0]])}
+    >>> over_all = pooled(one, np.array([0, 1]), np.array([True, False]))
+    >>> hallucinated(over_all).round(4).tolist(), f1(over_all).round(4).tolist()  # 100 / 103, 6 / 106
+    ([[0.9709]], [[0.0566]])
+    """
+    return _ratio(columns["absent"], columns["tp"] + columns["fp"])
+
+
+def pooled(columns: Columns, members: NDArray[np.int64], has_truth: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+    """Sum over categories, so that predictions of an absent category count against all.
+
+    Args:
+        columns: tp, fp, fn (..., c).
+        members: the categories to sum.
+        has_truth: bool (c,), the categories with ground truth.
+
+    Returns:
+        tp, fp, fn and `absent`, the predictions in categories without ground truth: (..., 1).
+    """
+    absent = members[~has_truth[members]]
+    found = {name: columns[name][..., members].sum(axis=-1, keepdims=True) for name in ("tp", "fp", "fn")}
+    return found | {"absent": sum(columns[name][..., absent].sum(axis=-1, keepdims=True) for name in ("tp", "fp"))}
+
+
 def ap_nc(columns: Columns) -> NDArray[np.float64]:
     """Average precision without confidence: precision P at every recall up to the one operating point (P, R).
 
@@ -54,6 +80,16 @@ def ap_nc(columns: Columns) -> NDArray[np.float64]:
     # count the r <= R in integers, free of rounding errors: k / 100 <= tp / (tp + fn) means k (tp + fn) <= 100 tp
     reached = np.floor_divide(100 * tp, np.maximum(positives, 1)) + 1
     return np.where(tp > 0, precision(columns) * reached / RECALL_POINTS, 0.0)
+
+
+def _ap_nc_unrounded(columns: Columns) -> NDArray[np.float64]:
+    """AP_nc with 100 R + 1 recall points, not rounded down."""
+    return np.where(columns["tp"] > 0, precision(columns) * (100 * recall(columns) + 1) / RECALL_POINTS, 0.0)
+
+
+def unrounded(score: Score) -> Score:
+    """A score without its steps: what one image adds moves it a little, and never by a whole step or not at all."""
+    return _ap_nc_unrounded if score is ap_nc else score
 
 
 def iou(columns: Columns) -> NDArray[np.float64]:

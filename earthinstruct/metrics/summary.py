@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -10,11 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.metrics import scores
-from earthinstruct.metrics.bootstrap import interval, resampled_totals
-from earthinstruct.metrics.scores import Score
-from earthinstruct.metrics.tally import Tally
+from earthinstruct.metrics.intervals import (
+    NO_INTERVAL,
+    NOT_COMPUTED,
+    Interval,
+    around,
+    n_targets,
+    spread,
+    within_0_and_1,
+)
+from earthinstruct.metrics.scores import Columns, Score
+from earthinstruct.metrics.tally import Tally, by_name
 from earthinstruct.metrics.values import CategoryScores, Count, GeometryScores, Value
 
+NO_TRUTH = "no ground truth in any category"
+IMAGES_OF_A_RARE_CATEGORY = 3  # a category with objects in fewer images is rare
+OVER_ALL: Mapping[str, Score] = {"micro_f1": scores.f1, "hallucinated": scores.hallucinated}  # of pooled sums
 PRECISION_RECALL_F1: Mapping[str, Score] = {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}
 
 
@@ -22,8 +33,8 @@ PRECISION_RECALL_F1: Mapping[str, Score] = {"precision": scores.precision, "reca
 class Intervals:
     """95 % intervals of one score: for its mean over the group `all`, and for each category."""
 
-    mean: tuple[float, float] | None
-    per_category: list[tuple[float, float] | None]
+    mean: Interval | None
+    per_category: list[Interval | None]
 
 
 class Summary:
@@ -34,7 +45,10 @@ class Summary:
         groups: group -> its categories; as an attribute, int64 (k,), the indices of its categories.
         n_targets: int64 (c,), number of ground-truth objects of each category.
         tallies: name -> tally.
-        resamples: bootstrap resamples for the 95 % intervals; 0: no intervals.
+        without: name of a tally -> its sums without each image, by id, at the score threshold that is chosen without
+            the image.
+        held: names of the tallies that no choice of a threshold changes; None: all. The scores of tallies that are in
+            neither have no intervals.
 
     Attributes:
         has_truth: bool (c,), categories with ground truth.
@@ -45,22 +59,23 @@ class Summary:
         categories: tuple[str, ...],
         groups: Mapping[str, tuple[str, ...]],
         n_targets: NDArray[np.int64],
-        tallies: Mapping[str, Tally] = MappingProxyType({}),
-        resamples: int = 0,
+        tallies: Mapping[str, Tally],
+        without: Mapping[str, Columns] = MappingProxyType({}),
+        held: Collection[str] | None = None,
     ) -> None:
         self.categories = categories
         self.n_targets = n_targets
         self.has_truth = n_targets > 0
         index = {name: i for i, name in enumerate(categories)}
         # sorted by name, so that floating-point sums do not depend on the order of the categories
+        self._by_name = by_name(categories)
         self.groups = {
             group: np.array([index[name] for name in sorted(members)], dtype=np.int64)
             for group, members in groups.items()
         }
         self.tallies = tallies
-        drawn = [name for name, tally in tallies.items() if tally.images] if resamples else []
-        totals = resampled_totals([tallies[name] for name in drawn], resamples)
-        self._resampled = dict(zip(drawn, totals, strict=True))
+        self._without = without
+        self._held = tallies.keys() if held is None else held
 
     def of_geometry(
         self,
@@ -78,7 +93,7 @@ class Summary:
             name: name of the tally, with tp, fp, fn.
             functions: score name -> function of the sums of the tally.
             over: bool (c,), the categories that enter the means.
-            fixed: score name -> float64 (c,), scores that are not a function of the tally; they get no interval.
+            fixed: score name -> float64 (c,), scores that are not a function of the tally; they have no interval.
             regions: name of the tally with intersection and union, for mIoU.
             source: where the counts came from.
         """
@@ -95,14 +110,42 @@ class Summary:
             sure = {score: known for score, of in intervals.items() if (known := of.per_category[c]) is not None}
             tp, fp, fn = (int(totals[column][c]) for column in ("tp", "fp", "fn"))
             per_category[category] = CategoryScores(tp, fp, fn, **here, ci95=sure)
-        headline = {score: self.value(groups["all"][score], intervals.get(score)) for score in values}
+        headline = {}
+        for score, mean in groups["all"].items():
+            if score in intervals or mean is None:
+                headline[score] = value_of(mean, intervals[score].mean if score in intervals else None)
+            else:
+                headline[score] = Value(mean, reason=NOT_COMPUTED)
         return GeometryScores(
             tally={category: Count(row.tp, row.fp, row.fn) for category, row in per_category.items()},
             per_category=per_category,
             groups=groups,
             source=source,
-            **headline,  # type: ignore[arg-type]
+            **headline | self.pooled(name),  # type: ignore[arg-type]
         )
+
+    def pooled(self, name: str) -> dict[str, Value]:
+        """Compute the scores over all categories together: predictions of an absent category count against them.
+
+        `name`: name of the tally, with tp, fp, fn.
+        """
+        members, tally = self.groups["all"], self.tallies[name]
+        if not self.has_truth[members].any():
+            return dict.fromkeys(OVER_ALL, Value(None, reason=NO_TRUTH))
+        over_all = Tally(tally.images, ("all",), scores.pooled(tally.columns, members, self.has_truth))
+        without = self._without.get(name)
+        others = None if without is None else [scores.pooled(without, members, self.has_truth)]
+        totals, found = over_all.totals, {}
+        for score, function in OVER_ALL.items():
+            if score == "hallucinated" and not totals["tp"] + totals["fp"]:
+                found[score] = Value(None, reason="no predictions")
+                continue
+            value, every = function(totals), np.ones((1, 1), dtype=bool)
+            interval = None
+            if self._is_spread(name):
+                (interval,) = spread(over_all, function, every, every[0], others).intervals(value, within_0_and_1)
+            found[score] = value_of(float(value[0]), interval)
+        return found
 
     def group_means(
         self, values: Mapping[str, NDArray[np.float64]], over: NDArray[np.bool_]
@@ -113,32 +156,82 @@ class Summary:
             for group, members in self.groups.items()
         }
 
-    def intervals(self, functions: Mapping[str, Score], name: str, over: NDArray[np.bool_]) -> dict[str, Intervals]:
-        """Compute the 95 % intervals of scores that are functions of a tally; empty without resamples or images."""
-        totals = self._resampled.get(name)
-        if totals is None:
-            return {}
-        actual = totals["targets"] if "targets" in totals else totals["tp"] + totals["fn"]
-        # a resample's mean is over the categories that have ground truth in it; categories that enter the means without
-        # any ground truth (only mentioned) are in every resample
-        present = np.asarray(over & ((actual > 0) | (over & ~self.has_truth)))
-        members = self.groups["all"]
-        found = {}
+    def intervals(
+        self, functions: Mapping[str, Score], name: str, over: NDArray[np.bool_], *, bounded: bool = True
+    ) -> dict[str, Intervals]:
+        """Compute the 95 % intervals of scores that are functions of a tally; empty if they cannot be computed.
+
+        Args:
+            functions: score name -> function of the sums of the tally.
+            name: name of the tally.
+            over: bool (c,), the categories that enter the means.
+            bounded: whether the scores lie in [0, 1].
+        """
+        members = np.vstack([self._group("all"), np.eye(len(over), dtype=bool)])
+        found: dict[str, Intervals] = {}
+        if not self._is_spread(name):
+            return found
         for score, function in functions.items():
-            values = function(totals)
-            found[score] = Intervals(
-                interval(values[:, members], present[:, members]),
-                [interval(values[:, [c]], present[:, [c]]) for c in range(len(over))],
-            )
+            mean, *per_category = self._spread_means(function, name, members & over, over, bounded)
+            found[score] = Intervals(mean[1], [interval for _, interval in per_category])
         return found
+
+    @property
+    def rare(self) -> NDArray[np.bool_]:
+        """The categories of the group `all` whose objects lie in fewer than 3 images: bool (c,)."""
+        images = (n_targets(self.tallies["box"].columns) > 0).sum(axis=0)
+        return np.asarray(self._group("all") & self.has_truth & (images < IMAGES_OF_A_RARE_CATEGORY))
+
+    def without_rare(self, function: Score, name: str, over: NDArray[np.bool_]) -> Value | None:
+        """The mean of a score over the group `all` without the rare categories; None if no other category is left.
+
+        `function`, `name` and `over` are as in `intervals`.
+        """
+        members = self._group("all") & over & ~self.rare
+        if not members.any():
+            return None
+        ((mean, interval),) = self._spread_means(function, name, members[None], over, bounded=True)
+        return value_of(mean, interval)
+
+    def _spread_means(
+        self, function: Score, name: str, members: NDArray[np.bool_], over: NDArray[np.bool_], bounded: bool
+    ) -> list[tuple[float, Interval | None]]:
+        """Means of a score over the categories of each row of `members`, bool (k, c), with intervals."""
+        tally = self.tallies[name]
+        values = function(tally.totals)
+        means = [self.mean(values, self._by_name[row[self._by_name]], over) or 0.0 for row in members]
+        if not self._is_spread(name):
+            return [(mean, None) for mean in means]
+        without = self._without.get(name)
+        others = None if without is None else [without]
+        spreads = spread(tally, function, members, over & ~self.has_truth, others)
+        intervals = spreads.intervals(np.array(means), within_0_and_1 if bounded else around)
+        return list(zip(means, intervals, strict=True))
+
+    def _is_spread(self, name: str) -> bool:
+        """Whether the sums of a tally without each image are known, at the threshold chosen without it."""
+        return name in self._held or name in self._without
+
+    def _group(self, group: str) -> NDArray[np.bool_]:
+        """The categories of a group: bool (c,)."""
+        chosen = np.zeros(len(self.categories), dtype=bool)
+        chosen[self.groups[group]] = True
+        return chosen
 
     def mean(self, value: NDArray[np.float64], members: NDArray[np.int64], over: NDArray[np.bool_]) -> float | None:
         """Average over the categories `members` that are in `over`; None if none is."""
         chosen = members[over[members]]
         return float(value[chosen].mean()) if len(chosen) else None
 
-    def value(self, value: float | None, intervals: Intervals | None) -> Value:
-        """Wrap a mean with its interval or, if it is undefined, the reason."""
-        if value is None:
-            return Value(None, reason="no ground truth in any category")
-        return Value(value, None if intervals is None else intervals.mean)
+
+def value_of(
+    value: float | None,
+    interval: Interval | None,
+    *,
+    undefined: str = NO_TRUTH,
+    no_interval: str = NO_INTERVAL,
+) -> Value:
+    """Wrap a score with its interval. Without one of them, it has a reason: `undefined` or `no_interval`."""
+    if value is None:
+        return Value(None, reason=undefined)
+    return Value(value, interval, None if interval else no_interval)

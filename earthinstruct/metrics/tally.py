@@ -59,6 +59,11 @@ class Tally:
         }
 
 
+def by_name(categories: Sequence[str]) -> NDArray[np.int64]:
+    """Indices that sort categories by name: sums of fractions in this order do not depend on the order of a file."""
+    return np.array(sorted(range(len(categories)), key=categories.__getitem__), dtype=np.int64)
+
+
 def compact(column: NDArray[Any]) -> NDArray[Any]:
     """Convert integers to the smallest signed type that holds them; fractions are kept."""
     if column.dtype.kind == "f":

@@ -13,8 +13,8 @@ class Value(msgspec.Struct, frozen=True):
     Attributes:
         value: a fraction in [0, 1]; a number of objects for `mae` and `rmse`; any unit for a metric plug-in. None if
             the score is undefined.
-        ci95: bootstrap interval (low, high) over images, or None.
-        reason: why the value is None.
+        ci95: 95 % interval (low, high) over images, with the value inside; or None.
+        reason: why the value is None or, if there is a value, why it has no interval.
     """
 
     value: float | None
@@ -46,8 +46,8 @@ class Count(msgspec.Struct, frozen=True):
 class CategoryScores(msgspec.Struct, frozen=True, omit_defaults=True):
     """The scores of one category; None if it has no ground truth (for counting, if no count mentions it either).
 
-    `ci95` holds the bootstrap interval (low, high) of each score that is a function of sums over images. Resamples
-    without an object of the category are left out.
+    `ci95` holds the 95 % interval (low, high) of each score that is a function of sums over images; it is empty if the
+    objects of the category lie in fewer than 2 images.
     """
 
     tp: int
@@ -72,6 +72,9 @@ class GeometryScores(msgspec.Struct, frozen=True, omit_defaults=True):
         precision: mean over categories.
         recall: mean over categories.
         f1: mean over categories.
+        micro_f1: F1 of the sums over all scored categories, also those without ground truth.
+        hallucinated: share of the predictions (counting: of the predicted objects) that are in categories without
+            ground truth. They lower `micro_f1`, but not `f1`.
         tally: category -> tp, fp, fn over all images.
         per_category: category -> its scores.
         groups: group -> score -> mean over the group's categories.
@@ -91,6 +94,8 @@ class GeometryScores(msgspec.Struct, frozen=True, omit_defaults=True):
     tally: dict[str, Count]
     per_category: dict[str, CategoryScores]
     groups: dict[str, dict[str, float | None]]
+    micro_f1: Value | None = None
+    hallucinated: Value | None = None
     ap_nc50: Value | None = None
     ap50: Value | None = None
     miou: Value | None = None
@@ -140,23 +145,38 @@ class SweepPoint(msgspec.Struct, frozen=True):
     f1: float | None
 
 
-class Sweep(msgspec.Struct, frozen=True):
-    """The lowest score threshold with the largest box mF1, chosen on the evaluated images themselves: an oracle.
-
-    All other scores of the result are reported at `threshold`.
+class Fold(msgspec.Struct, frozen=True):
+    """One fold of images of `--sweep cross`.
 
     Attributes:
-        threshold: one of 0.00, 0.02, ..., 0.98.
-        curve: the scores at these 50 thresholds.
-        exact_threshold: the best of all distinct scores, the lowest among equals. None without predictions, and under
-            greedy matching, where each threshold would need its own matching.
-        exact_f1: the box mF1 at `exact_threshold`.
+        n_images: number of its images.
+        threshold: the score threshold at which its images are scored: the lowest with the largest box mF1 on the other
+            folds. None if these have no predictions or no ground truth; then nothing is left out.
     """
 
-    threshold: float
+    n_images: int
+    threshold: float | None
+
+
+class Sweep(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The choice of the score threshold, the lowest with the largest box mF1. The other scores are reported at it.
+
+    Attributes:
+        threshold: chosen on the evaluated images themselves: an oracle. None with `folds`, and without predictions or
+            ground truth.
+        curve: the scores on all images at the possible thresholds: all distinct scores, of which 100 are kept, evenly
+            spaced in rank, and those that were chosen; under protocol `paper` 0.00, 0.02, ..., 0.98.
+        folds: of `--sweep cross`: the threshold of each fold of images, chosen on the other folds: no oracle.
+    """
+
+    threshold: float | None
     curve: list[SweepPoint]
-    exact_threshold: float | None = None
-    exact_f1: float | None = None
+    folds: list[Fold] = []
+
+    @property
+    def is_cross(self) -> bool:
+        """Whether the threshold of each image was chosen on other images."""
+        return bool(self.folds)
 
 
 class ErrorCounts(msgspec.Struct, frozen=True):
@@ -217,10 +237,10 @@ class CountingErrors(msgspec.Struct, frozen=True):
 
 
 class ErrorTypes(msgspec.Struct, frozen=True):
-    """Errors by type. `mask` is None if predictions or ground truth have no masks."""
+    """Errors by type. `box` is None if the method only counts, `mask` if predictions or ground truth have no masks."""
 
     counting: CountingErrors
-    box: DetectionErrors
+    box: DetectionErrors | None = None
     mask: DetectionErrors | None = None
 
 
@@ -240,6 +260,18 @@ class ExtraScores(msgspec.Struct, frozen=True, omit_defaults=True):
     unit: str | None = None
 
 
+class RareCategories(msgspec.Struct, frozen=True):
+    """The categories whose objects lie in fewer than 3 images: too few to say how well they are found.
+
+    Attributes:
+        categories: their names.
+        without: path of a headline score -> its mean over the other categories; empty if there are no others.
+    """
+
+    categories: list[str]
+    without: dict[str, Value]
+
+
 class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
     """Every score of one run.
 
@@ -249,9 +281,11 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
         box: from boxes at IoU 0.5.
         mask: from masks at IoU 0.5.
         proposals: recall of the proposals; None if the method gives none.
+        threshold: the score threshold that was given beforehand; None if none was.
         sweep: the choice of the score threshold; None without a sweep.
         adherence: share of predicted instances whose label maps to a member of the parent; open_subclass only.
         errors: error types of the scored predictions.
+        rare: categories with objects in too few images, and the scores without them; None if there are none.
         extra: name -> scores of a metric plug-in.
     """
 
@@ -259,8 +293,10 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
     box: GeometryScores
     mask: GeometryScores
     proposals: ProposalScores | None = None
+    threshold: float | None = None
     sweep: Sweep | None = None
     adherence: Value | None = None
     counting_from_instances: GeometryScores | None = None
     errors: ErrorTypes | None = None
+    rare: RareCategories | None = None
     extra: dict[str, ExtraScores] = {}

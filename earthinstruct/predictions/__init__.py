@@ -1,9 +1,28 @@
 """The predictions file and the run folder, and importers and exporters for the files of other tools."""
 
 from earthinstruct.predictions.count_files import read_count_files
-from earthinstruct.predictions.exporters import Found, check_places, coco_of, geojson_of
-from earthinstruct.predictions.file import ProposalRecord, Record, hash_predictions, prediction_files
+from earthinstruct.predictions.exporters import (
+    Found,
+    OnGround,
+    coco_of,
+    counts_of,
+    geojson_of,
+    records_of,
+    undrawn_and_uncounted,
+)
+from earthinstruct.predictions.file import (
+    ProposalRecord,
+    Record,
+    RecordWriter,
+    StoredRecords,
+    hash_predictions,
+    prediction_files,
+    readable,
+    take_out_failures,
+)
+from earthinstruct.predictions.gis import areas_of, check_geopandas, geodataframe_of, write_label_raster, write_vectors
 from earthinstruct.predictions.importers import read_predictions, read_proposal_file
+from earthinstruct.predictions.lock import folder_lock
 from earthinstruct.predictions.run_folder import (
     Manifest,
     Progress,
@@ -17,12 +36,19 @@ from earthinstruct.predictions.semantic import read_semantic_maps
 __all__ = [
     "Found",
     "Manifest",
+    "OnGround",
     "Progress",
     "ProposalRecord",
     "Record",
+    "RecordWriter",
     "Run",
-    "check_places",
+    "StoredRecords",
+    "areas_of",
+    "check_geopandas",
     "coco_of",
+    "counts_of",
+    "folder_lock",
+    "geodataframe_of",
     "geojson_of",
     "hash_predictions",
     "place_of_run",
@@ -32,5 +58,11 @@ __all__ = [
     "read_predictions",
     "read_proposal_file",
     "read_semantic_maps",
+    "readable",
+    "records_of",
+    "take_out_failures",
     "task_info",
+    "undrawn_and_uncounted",
+    "write_label_raster",
+    "write_vectors",
 ]

@@ -83,25 +83,26 @@ def read_coco_results(path: Path, dataset: Dataset) -> dict[ImageId, Record]:
     """Read a COCO results file, or a COCO file with predictions as annotations.
 
     Predictions keep the order of the file. Every image of the dataset gets a record, because an image without entries
-    was predicted empty. A missing box is computed from the mask. The ids of a COCO file are those of its own images and
-    categories, which are found in the dataset by name.
+    was predicted empty. A file without entries counts as one of predictions with scores. A missing box is computed from
+    the mask. The ids of a COCO file are those of its own images and categories, which are found in the dataset by name.
 
     Raises:
         DataError: the file has another format, an image or category is unknown, or only some entries have a field.
     """
     reader = _Reader(path, dataset)
     images, labels = reader.images(), reader.labels()
-    with_masks, with_scores = reader.all_or_none("segmentation"), reader.all_or_none("score")
+    with_masks, with_scores = reader.all_or_none("segmentation"), reader.all_or_none("score") or not images
     masks = reader.masks(images) if with_masks else None
     boxes = reader.boxes(masks)
     records = {
-        image.id: Record(image.id, masks=[] if with_masks else None, scores=[] if with_scores else None)
+        image.id: Record(image.id, boxes=[], masks=[] if with_masks else None, scores=[] if with_scores else None)
         for image in dataset.images
     }
     for i, (image, result) in enumerate(zip(images, reader.results, strict=True)):
         record = records[image.id]
         record.labels.append(labels[i])
-        record.boxes.append(boxes[i])
+        if record.boxes is not None:
+            record.boxes.append(boxes[i])
         if record.masks is not None and masks is not None:
             record.masks.append(masks[i])
         if record.scores is not None and result.score is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import hashlib
+import io
 import json
 import tempfile
 import weakref
@@ -22,9 +23,10 @@ import msgspec
 import numpy as np
 
 from earthinstruct.contract import Prediction, Proposals, Usage
-from earthinstruct.errors import DataError
-from earthinstruct.files import decode_checked, decode_json, replace_file
+from earthinstruct.errors import ContractError, DataError
+from earthinstruct.files import LineFile, decode_checked, decode_json, is_json, replace_file
 from earthinstruct.regions import RLE, ImageId
+from earthinstruct.texts import shortened
 
 Box = tuple[float, float, float, float]
 
@@ -62,7 +64,7 @@ class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 
     image_id: ImageId
     labels: list[str] = []
-    boxes: list[Box] = []
+    boxes: list[Box] | None = None
     masks: list[RLE] | None = None
     scores: list[float] | None = None
     counts: dict[str, int] | None = None
@@ -91,10 +93,38 @@ class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
         """Make the record of an image without a prediction; `usage` is what was spent on it."""
         return Record(image_id, error=error, **_cost(usage))
 
+    def prediction(self) -> Prediction:
+        """Convert to a `Prediction`, which checks the values.
+
+        Raises:
+            ContractError: a value is malformed.
+        """
+        return Prediction(
+            tuple(self.labels),
+            np.array(self.boxes, dtype=np.float64).reshape(-1, 4),
+            None if self.masks is None else tuple(self.masks),
+            None if self.scores is None else np.array(self.scores),
+            self.counts,
+            None if self.proposals is None else self.proposals.proposals(),
+            self.usage,
+        )
+
+    @property
+    def only_counts(self) -> bool:
+        """Whether it names no instances: counts without boxes, masks and scores."""
+        return self.counts is not None and self.boxes is None and self.masks is None and self.scores is None
+
     @property
     def usage(self) -> Usage:
-        """Seconds and tokens spent on the image."""
-        return Usage(self.seconds, self.input_tokens, self.output_tokens, self.events)
+        """Seconds and tokens spent on the image.
+
+        Raises:
+            DataError: a value is malformed.
+        """
+        try:
+            return Usage(self.seconds, self.input_tokens, self.output_tokens, self.events)
+        except ContractError as error:
+            raise DataError(f"image {self.image_id!r}: {error}") from error
 
     def after(self, spent: Usage) -> Record:
         """Add the usage of earlier attempts; returns a copy."""
@@ -114,7 +144,7 @@ def _cost(usage: Usage) -> dict[str, Any]:
 def _regions(found: Prediction | Proposals) -> dict[str, Any]:
     """Convert regions to fields of a record."""
     return {
-        "boxes": [tuple(box) for box in found.boxes.tolist()],
+        "boxes": None if found.boxes is None else [tuple(box) for box in found.boxes.tolist()],
         "masks": None if found.masks is None else list(found.masks),
         "scores": None if found.scores is None else found.scores.tolist(),
     }
@@ -193,7 +223,7 @@ def _decompressed(pieces: Iterator[bytes], path: Path) -> Iterator[bytes]:
 
 
 def _in_utf8(pieces: Iterator[bytes], path: Path) -> Iterator[bytes]:
-    """Convert text in any Unicode encoding, with or without a byte order mark, to UTF-8.
+    """Convert text in any Unicode encoding, with or without a byte order mark, with any line ends, to UTF-8.
 
     Raises:
         DataError: the text has another encoding.
@@ -201,9 +231,11 @@ def _in_utf8(pieces: Iterator[bytes], path: Path) -> Iterator[bytes]:
     pieces = filter(None, pieces)
     first = next(pieces, b"")
     encoding = json.detect_encoding(first)
+    line_ends = io.IncrementalNewlineDecoder(None, translate=True)
     try:
         for text in codecs.iterdecode(chain([first], pieces), encoding, errors="surrogatepass"):
-            yield text.encode("utf-8", "surrogatepass")
+            yield line_ends.decode(text).encode("utf-8", "surrogatepass")
+        yield line_ends.decode("", final=True).encode()
     except UnicodeDecodeError as error:
         raise DataError(f"predictions {path} are not {encoding.upper()}: {error.reason}; save them as UTF-8") from error
 
@@ -211,7 +243,8 @@ def _in_utf8(pieces: Iterator[bytes], path: Path) -> Iterator[bytes]:
 class StoredRecords(Mapping[ImageId, Record]):
     """The records in predictions files: image -> record. Only their places are in memory; a record is read on access.
 
-    A file that is compressed, or not in UTF-8, is first converted into a temporary file.
+    A file that is compressed, not in UTF-8, or whose lines end with a carriage return alone is first converted into a
+    temporary file.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
@@ -231,7 +264,8 @@ class StoredRecords(Mapping[ImageId, Record]):
     def _index(self, number: int, path: Path) -> None:
         stored = _opened(path)
         self._opened.append(stored)
-        for line in _lines(stored, path, unended=True):
+        of_run = (path.parent / "run.json").is_file()
+        for line in _lines(stored, path, torn=of_run):
             if line.image_id in self._row:
                 raise DataError(
                     f"{path}, line {line.number}: image {line.image_id!r} has two predictions; "
@@ -266,12 +300,15 @@ class StoredRecords(Mapping[ImageId, Record]):
 
 
 def _opened(path: Path) -> BinaryIO:
-    """Open a predictions file, or a temporary copy of it: decompressed, in UTF-8."""
+    """Open a predictions file, or a temporary copy of it: decompressed, in UTF-8, with line feeds."""
     try:
         file = path.open("rb")
         if path.suffix not in _COMPRESSED and json.detect_encoding(file.read(4)).startswith("utf-8"):
             file.seek(0)
-            return file
+            first = file.readline(_LONGEST_LINE)
+            file.seek(0)
+            if b"\r" not in first.rstrip(b"\r\n"):
+                return file
         file.close()
     except OSError as error:
         raise DataError(f"predictions {path} cannot be read: {error.strerror}") from error
@@ -311,13 +348,13 @@ class _Line:
     failed: bool
 
 
-def _lines(file: BinaryIO, path: Path, *, unended: bool = False) -> Iterator[_Line]:
-    """Read the lines of a predictions file; skips blank lines, and the incomplete last line of a killed run.
+def _lines(file: BinaryIO, path: Path, *, torn: bool = True) -> Iterator[_Line]:
+    """Read the lines of a predictions file, without blank lines.
 
     Args:
         file: the file.
         path: its path, for errors.
-        unended: whether a last line that only lacks its line break is read.
+        torn: whether an incomplete last line is skipped, which a run leaves when it is killed.
 
     Raises:
         DataError: a line is too long or names no image.
@@ -328,7 +365,7 @@ def _lines(file: BinaryIO, path: Path, *, unended: bool = False) -> Iterator[_Li
             raise DataError(
                 f"{path}, line {number}: longer than {_LONGEST_LINE >> 20} MiB; expected one prediction per line"
             )
-        if content.strip() and (content.endswith(b"\n") or (unended and _is_whole(content))):
+        if content.strip() and (content.endswith(b"\n") or not torn or is_json(content)):
             head = decode_json(content, _HEADS, _problem(path, number))
             if head.bbox is not None or head.category_id is not None:
                 raise DataError(
@@ -339,14 +376,6 @@ def _lines(file: BinaryIO, path: Path, *, unended: bool = False) -> Iterator[_Li
         offset += len(content)
 
 
-def _is_whole(line: bytes) -> bool:
-    try:
-        msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return True
-
-
 def take_out_failures(path: Path) -> tuple[set[ImageId], dict[ImageId, Usage]]:
     """Remove the failures from a predictions file, so that they are tried again, and an incomplete last line.
 
@@ -355,10 +384,9 @@ def take_out_failures(path: Path) -> tuple[set[ImageId], dict[ImageId, Usage]]:
     """
     done: set[ImageId] = set()
     spent: dict[ImageId, Usage] = {}
-    end = 0
-    with path.open("r+b") as file:
+    LineFile(path).close()  # cuts off an incomplete last line
+    with path.open("rb") as file:
         for line in _lines(file, path):
-            end = line.offset + len(line.content)
             if line.failed:
                 spent[line.image_id] = decode_json(line.content, _COSTS, _problem(path, line.number))
             else:
@@ -366,8 +394,6 @@ def take_out_failures(path: Path) -> tuple[set[ImageId], dict[ImageId, Usage]]:
         if spent:
             file.seek(0)
             replace_file(path, (line.content for line in _lines(file, path) if not line.failed))
-        else:
-            file.truncate(end)
     return done, spent
 
 
@@ -399,20 +425,39 @@ _LONGEST_LINE = 1 << 28  # bytes
 _HEADS = msgspec.json.Decoder(_Head)
 _COSTS = msgspec.json.Decoder(Usage)
 _DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+_ENCODER = msgspec.json.Encoder()
 
 
 class RecordWriter:
-    """Appends records to a predictions file, whose last line must be complete."""
+    """Appends records to a predictions file."""
 
     def __init__(self, path: Path) -> None:
-        self._encoder = msgspec.json.Encoder()
-        self._file = path.open("ab")
+        self._file = LineFile(path)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
     def write(self, record: Record) -> None:
-        """Append one record and flush it to the operating system."""
-        self._file.write(self._encoder.encode(record) + b"\n")
-        self._file.flush()
+        """Append one record.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self._file.append(_ENCODER.encode(record))
+
+
+def readable(record: Record) -> Record:
+    """The record, if a reader accepts its line; otherwise the failure of its image. A long reason is shortened."""
+    if record.error is not None:
+        record = msgspec.structs.replace(record, error=shortened(record.error))
+    try:
+        line = _ENCODER.encode(record)
+        if len(line) >= _LONGEST_LINE - 1:
+            raise DataError(f"it takes {len(line) >> 20} MiB, and a line may take {_LONGEST_LINE >> 20}")
+        decode_checked(line, _DECODER, "{error}")
+    except (DataError, TypeError, ValueError) as error:  # those of msgspec are ValueErrors
+        reason = shortened(f"the prediction cannot be kept: {error}")
+        tokens = Usage(input_tokens=record.input_tokens, output_tokens=record.output_tokens)
+        return Record.of_failure(record.image_id, reason, tokens)
+    return record

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.files import replace_file
 
 LOCK, HOLDER = "run.lock", "run.pid"
 
@@ -26,7 +27,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
-        holder.write_text(f"{os.getpid()}\n")
+        replace_file(holder, f"{os.getpid()}\n".encode())
     except Timeout as error:
         process = holder.read_text(errors="replace").strip() if holder.exists() else "unknown"
         raise EarthInstructError(

@@ -17,7 +17,7 @@ from earthinstruct.datasets import Dataset
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import is_hidden, read_json
 from earthinstruct.images import open_image
-from earthinstruct.predictions.file import Record
+from earthinstruct.predictions.file import Box, Record
 from earthinstruct.predictions.image_names import ImageNames
 from earthinstruct.regions import ImageId, check_rle, decode_mask, encode_mask
 from earthinstruct.tasks import ExactMapper
@@ -103,7 +103,8 @@ def instances_of_map(image: ImageId, drawn: NDArray[np.integer], classes: Classe
     """
     from scipy import ndimage
 
-    record = Record(image, masks=[])
+    boxes: list[Box] = []
+    record = Record(image, boxes=boxes, masks=[])
     for number, name in sorted(classes.items()):
         if name is None:
             continue
@@ -115,7 +116,7 @@ def instances_of_map(image: ImageId, drawn: NDArray[np.integer], classes: Classe
             mask = np.zeros(drawn.shape, dtype=bool)
             mask[rows, columns] = inside
             record.labels.append(name)
-            record.boxes.append((columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start))
+            boxes.append((columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start))
             if record.masks is not None:
                 record.masks.append(encode_mask(mask))
     return record

@@ -9,11 +9,20 @@ from itertools import pairwise
 
 import numpy as np
 
-from earthinstruct.metrics import GEOMETRIES, PERCENT, PREDICTION_VERDICTS, TARGET_VERDICTS, GeometryScores, Metrics
+from earthinstruct.metrics import (
+    GEOMETRIES,
+    PERCENT,
+    PREDICTION_VERDICTS,
+    TARGET_VERDICTS,
+    GeometryScores,
+    Metrics,
+    threshold_in_words,
+)
 from earthinstruct.reporting.loaded import LoadedRun
 
 MOST_POINTS = 400  # drawn in a scatter plot; its table covers all points
 _TICKS = 5  # at most, besides the first
+_NARROWEST = 1e-12  # of an axis
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ def category_figure(metrics: Metrics) -> Figure:
 
 def verdict_figures(metrics: Metrics) -> Iterator[Figure]:
     """Chart the error types of the predictions of each category, and the verdicts of its objects."""
-    if metrics.errors is None:  # a result of an early release
+    if metrics.errors is None or metrics.errors.box is None:  # of an early release, or of a method that only counts
         return
     rows = {"all": metrics.errors.box.total, **metrics.errors.box.per_category}
     yield _verdict_figure(
@@ -150,19 +159,18 @@ def iou_figure(metrics: Metrics) -> Figure | None:
 def sweep_figure(metrics: Metrics) -> Figure | None:
     """Chart precision, recall and F1 against the score threshold."""
     sweep = metrics.sweep
-    if sweep is None:
+    if sweep is None or not sweep.curve:
         return None
     scores = ("f1", "precision", "recall")
     points = [[(p.threshold, getattr(p, name)) for p in sweep.curve] for name in scores]
     return Figure(
         "sweep",
         "Score threshold",
-        f"Box scores, mean over categories, in percent. The threshold {sweep.threshold:.2f} has the largest F1 on "
-        "these very images (an oracle). All scores in this report are at this threshold.",
+        f"Box scores, mean over categories, in percent. The report is {threshold_in_words(metrics)}.",
         scores,
         _lines(points, "threshold"),
         ("threshold", *scores),
-        tuple((f"{p.threshold:.2f}", *(PERCENT.text(getattr(p, name)) for name in scores)) for p in sweep.curve),
+        tuple((f"{p.threshold:.4g}", *(PERCENT.text(getattr(p, name)) for name in scores)) for p in sweep.curve),
     )
 
 
@@ -251,7 +259,7 @@ def _ticks(least: float, most: float) -> list[float]:
     >>> _ticks(0, 37), _ticks(0.5, 0.95)
     ([0.0, 10.0, 20.0, 30.0, 40.0], [0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
     """
-    span = most - least or abs(most) or 1
+    span = next(span for span in (most - least, abs(most), 1.0) if span > _NARROWEST)
     power = 10.0 ** math.floor(math.log10(span / _TICKS))
     step = next(power * factor for factor in (1, 2, 5, 10, 20) if span <= _TICKS * power * factor * (1 + 1e-9))
     first, last = math.floor(least / step + 1e-9), math.ceil(most / step - 1e-9)

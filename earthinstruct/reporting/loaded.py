@@ -22,11 +22,13 @@ from earthinstruct.metrics import (
     Verdicts,
     count_per_image,
     find_pairs,
+    reaching,
     verdicts,
 )
 from earthinstruct.regions import ImageId
 from earthinstruct.results import Result, read_result
 from earthinstruct.scoring import ScoringSet, StoredRun, dataset_of, read_stored
+from earthinstruct.texts import shortened
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +112,7 @@ class LoadedRun:
     errors: NDArray[np.int64]
     n_predicted: int  # number of scored predictions
     kinds: tuple[int, ...]  # the verdicts that occur among the predictions, indices into `PREDICTION_VERDICTS`
-    confusion: NDArray[np.int64]  # of all images, as in `Judged`
+    confusion: NDArray[np.int64]  # of all images, as in `Judged`; zeros for a method that only counts
     # label of the method -> category (None for background) -> number of its predictions on such an object
     under: Mapping[str, Counter[str | None]]
 
@@ -141,6 +143,12 @@ def load_run(folder: Path, dataset: str | Path | Dataset | None = None, data: Pa
     result = read_result(folder / "result.json")
     stored = read_stored(folder, result, dataset_of(folder, result, dataset, data))
     known = stored.scoring_set()
+    unmapped = next((label for label in known.survey.labels if label not in result.label_map), None)
+    if unmapped is not None:
+        raise DataError(
+            f"{folder / 'result.json'} contradicts its predictions: its label map lacks the label "
+            f"{shortened(unmapped)!r}; score them again with `earthinstruct score`"
+        )
     objects, wrong, miscounted = [], [], []
     n_predicted, n = 0, len(stored.task.categories)
     kinds: set[int] = set()
@@ -156,25 +164,25 @@ def load_run(folder: Path, dataset: str | Path | Dataset | None = None, data: Pa
         for label, target in zip(judged.labels, judged.lies_on.tolist(), strict=True):
             category = None if target < 0 else stored.task.categories[judged.truth.instances.category[target]]
             under[label][category] += 1
-    by_counts = not n_predicted and known.survey.any_counts
     return LoadedRun(
         stored,
         tuple(image.id for image in known.images),
         known.survey.failed,
         np.concatenate(objects),
-        np.concatenate(miscounted if by_counts else wrong),
+        np.concatenate(miscounted if known.survey.only_counts else wrong),
         n_predicted,
         tuple(sorted(kinds)),
-        confusion,
+        np.zeros_like(confusion) if known.survey.only_counts else confusion,
         under,
     )
 
 
 def _judged(stored: StoredRun, known: ScoringSet) -> Iterator[Judged]:
+    threshold = stored.threshold
     for truth, predicted in known.chunks():
         answered = (stored.records[image] for image in truth.images if image not in known.survey.failed)
         labels = [label for record in answered for label in record.labels]
-        kept = predicted.reaching(stored.threshold)
+        kept = reaching(truth, predicted, threshold)
         yield Judged(
             truth,
             replace(predicted, instances=predicted.instances.take(kept), proposals=None),

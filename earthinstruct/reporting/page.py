@@ -18,6 +18,7 @@ from earthinstruct.files import replace_file
 from earthinstruct.metrics import (
     GEOMETRIES,
     PERCENT,
+    POOLED,
     PREDICTION_VERDICTS,
     TARGET_VERDICTS,
     WHOLE_OBJECTS,
@@ -37,6 +38,7 @@ from earthinstruct.reporting.charts import (
 )
 from earthinstruct.reporting.gallery import MAX_IMAGES, make_gallery
 from earthinstruct.reporting.loaded import LoadedRun, load_run
+from earthinstruct.results import rare_remark
 from earthinstruct.scoring import Compared, compare, run_folder
 
 _NOTHING = "nothing"
@@ -121,7 +123,11 @@ def render(
             result=run.result,
             n_objects=int(run.objects.sum()),
             n_predicted=run.n_predicted,
-            headline=[(geometry, getattr(metrics, geometry).f1) for geometry in GEOMETRIES],
+            headline=[
+                (geometry, scores.f1, beside(scores))
+                for geometry in GEOMETRIES
+                if (scores := getattr(metrics, geometry))
+            ],
             scores=score_rows(metrics),
             groups=[
                 (group, *(PERCENT.text(getattr(metrics, name).groups.get(group, {}).get("f1")) for name in GEOMETRIES))
@@ -131,6 +137,7 @@ def render(
             labels=label_rows(run),
             confusion=confusion_of(run),
             failures=list(run.result.run.failed.items())[:_MOST_FAILURES],
+            rare=None if metrics.rare is None else rare_remark(metrics.rare),
             change=None if against is None else change_of(run, against, compared),
             gallery=gallery,
             verdicts=[PREDICTION_VERDICTS[code] for code in run.kinds],
@@ -146,8 +153,14 @@ def render(
     )
 
 
+def beside(scores: GeometryScores) -> list[str]:
+    """The scores over all categories together, which stand beside a headline score, where defined."""
+    named = [(title, getattr(scores, name)) for name, title in POOLED.items()]
+    return [f"{title} {PERCENT.text(of.value)}" for title, of in named if of is not None and of.value is not None]
+
+
 def score_rows(metrics: Metrics) -> dict[str, list[Row]]:
-    """Every score of a result by section, with its interval or, if it is undefined, the reason."""
+    """Every score of a result by section, with its interval, or the reason why it has none."""
     found: dict[str, list[Row]] = {}
     for field in msgspec.structs.fields(Metrics):
         section = getattr(metrics, field.name)
@@ -183,7 +196,8 @@ def _row(path: str, value: Value) -> Row:
 def _named_row(name: str, value: Value, unit: Unit) -> Row:
     name = name if unit is PERCENT else f"{name}, {unit.name}"
     interval = "" if value.ci95 is None else " to ".join(map(unit.text, value.ci95))
-    return Row(name, unit.text(value.value), interval, value.reason or "")
+    reason = f"undefined: {value.reason}" if value.value is None else value.reason
+    return Row(name, unit.text(value.value), interval, reason or "")
 
 
 @dataclass(frozen=True)
@@ -243,7 +257,10 @@ def change_of(run: LoadedRun, against: LoadedRun, compared: Sequence[Compared]) 
     """What improved and what became worse from `against` to `run`: F1, other scores, errors, and images."""
     off = run.errors - against.errors
     categories = set(run.stored.task.categories)
-    rows = [{"score": one.score, "over": one.over, **asdict(one.difference)} for one in compared]
+    rows = [
+        {"score": one.score, "over": one.over, "p_texts": one.difference.p_texts(), **asdict(one.difference)}
+        for one in compared
+    ]
     over_groups = [row for row in rows if row["over"] not in categories]
     errors = [row for row in over_groups if row["score"].startswith("errors.")]
     f1 = [row for row in over_groups if row["score"].endswith(".f1")]

@@ -24,7 +24,7 @@ from earthinstruct.results.result import (
     secret_values,
 )
 from earthinstruct.results.shown import Block, Shown, new_table, print_blocks
-from earthinstruct.results.table import result_blocks
+from earthinstruct.results.table import rare_remark, result_blocks
 from earthinstruct.results.tallies import TALLIES_FILE, StoredTallies, read_tallies, write_tallies
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "new_table",
     "new_values",
     "print_blocks",
+    "rare_remark",
     "read_result",
     "read_tallies",
     "redacted",

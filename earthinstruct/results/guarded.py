@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
-from earthinstruct.files import read_bytes, replace_file
+from earthinstruct.files import plain_name, read_bytes, replace_file
 from earthinstruct.results.regression import TOLERANCE, Moved, metric_values, moved_values, new_values
 from earthinstruct.results.result import Result, read_result
 from earthinstruct.results.shown import Block, Shown
@@ -120,18 +120,26 @@ def guard_results(result: Path | str, against: Path | str) -> list[Path]:
         EarthInstructError: a file is missing or malformed, or several results would go into one file.
     """
     found = results_in(Path(result))
-    if len(found) > 1 and Path(against).suffix == ".json":
-        raise EarthInstructError(f"{result} holds {len(found)} results, and {against} is one file; give a folder")
-    written = []
-    for file, one in found:
-        same = [path for path, guarded in _stored(Path(against)) if _identity(guarded) == _identity(one)]
-        target = Path(against)
-        if target.suffix != ".json":
-            target = same[0] if same else target / _place(file, one)
+    targets: dict[Path, Path] = {}  # -> the result
+    if Path(against).suffix == ".json":
+        if len(found) > 1:
+            raise EarthInstructError(f"{result} holds {len(found)} results, and {against} is one file; give a folder")
+        targets[Path(against)] = found[0][0]
+    else:
+        stored = {_versioned(guarded): path for path, guarded in _stored(Path(against))}
+        for file, one in found:
+            own = stored.get(_versioned(one))
+            target = own or Path(against) / _place(file, one)
+            if target in targets or (own is None and target.is_file()):
+                raise EarthInstructError(
+                    f"{file} would replace {targets.get(target, target)} as the guarded result {target}; guard it "
+                    "alone, with --against FILE.json"
+                )
+            targets[target] = file
+    for target, file in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         replace_file(target, read_bytes(file, "result"))
-        written.append(target)
-    return written
+    return list(targets)
 
 
 def results_in(path: Path) -> list[tuple[Path, Result]]:
@@ -153,12 +161,16 @@ def results_in(path: Path) -> list[tuple[Path, Result]]:
 def guarded_for(result: Result, against: Path) -> Result:
     """Read the guarded result of a result: a file, or the one in a folder with the same task, method and protocol.
 
+    Where several versions of the method are guarded, it is that of the same version.
+
     Raises:
         DataError: the folder has no such result, or several.
     """
     if against.is_file():
         return read_result(against)
     found = [(file, guarded) for file, guarded in _stored(against) if _identity(guarded) == _identity(result)]
+    if len(found) > 1:
+        found = [(file, guarded) for file, guarded in found if _versioned(guarded) == _versioned(result)] or found
     if len(found) != 1:
         task, method, protocol = _identity(result)
         names = ", ".join(str(file) for file, _ in found) or "none"
@@ -174,10 +186,17 @@ def _identity(result: Result) -> tuple[str, str, str]:
     return result.task.name, result.method.name, result.protocol
 
 
+def _versioned(result: Result) -> tuple[str, ...]:
+    """Task, method, version and protocol: equal for a result and the guarded result that it replaces."""
+    return (*_identity(result), result.method.version or "")
+
+
 def _place(file: Path, result: Result) -> Path:
-    protocol = "" if result.protocol == "standard" else f"-{result.protocol}"
-    method = file.parent.name if file.name == "result.json" else file.stem
-    place = Path(*result.task.name.split("/"), f"{method}{protocol}.json")
+    """The file of a guarded result, relative to their folder: `<task>/<method>-<version>.json`."""
+    method, version = result.method.name, result.method.version
+    protocol = None if result.protocol == "standard" else result.protocol
+    name = "-".join(part for part in (method, version, protocol) if part)
+    place = Path(*result.task.name.split("/"), f"{plain_name(name)}.json")
     if place.is_absolute() or ".." in place.parts:
         raise DataError(f"{file}: the task name {result.task.name!r} leads out of the folder of guarded results")
     return place

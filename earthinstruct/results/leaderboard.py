@@ -5,19 +5,24 @@ from __future__ import annotations
 import filecmp
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from earthinstruct.errors import DataError, checked_arguments
-from earthinstruct.files import as_json, decode_json, read_bytes
-from earthinstruct.metrics import Value, value_at
-from earthinstruct.results.leaderboard_tables import SCORES, write_tables
+from earthinstruct.files import as_json, decode_json, new_file, read_bytes, replace_file
+from earthinstruct.metrics import CATALOGUE, Value, sweep_of, value_at
+from earthinstruct.results.leaderboard_tables import SCORES, tables
 from earthinstruct.results.result import Result, read_result, result_schema
+from earthinstruct.results.rules import bad_score
+from earthinstruct.texts import shortened
 
 LEADERBOARDS = Path("leaderboards")
 _PLAIN = re.compile(r"\w[\w .+()-]*")
+_LISTED = re.compile(r"\w[\w .,:;+()/'&-]*")  # of published rows, which are never paths
+_LONGEST_NAME, _LONGEST_TEXT = 100, 300  # characters
 
 
 class PublishedRow(msgspec.Struct, frozen=True):
@@ -49,7 +54,8 @@ def build_leaderboards(root: Path | str = LEADERBOARDS) -> list[Path]:
         The files written.
 
     Raises:
-        DataError: the folder is missing, or a stored file is malformed or its path does not match its content.
+        DataError: the folder is missing or cannot be written, or a stored file is malformed or its path does not match
+            its content.
     """
     return _write(Path(root), Path(root))
 
@@ -74,22 +80,42 @@ def check_leaderboards(root: Path | str = LEADERBOARDS) -> list[str]:
 def file_result(root: Path, result: Result) -> Path:
     """File a result as `results/<task>/<method>/<version>.json`.
 
+    A result is replaced only by one under a later version of its protocol.
+
     Raises:
-        DataError: the folder is missing, the result exists already, the method has no version, or a name cannot be a
-            file name.
+        DataError: the folder is missing or cannot be written, the result exists already, the method has no version, or
+            a name cannot be a file name.
     """
     _require(root)
     target = root / _place(result)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_file() and read_result(target).protocol_version < result.protocol_version:
+        with _written(target):
+            replace_file(target, as_json(result))
+        return target
     try:
-        with target.open("xb") as file:
-            file.write(as_json(result))
+        with _written(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            new_file(target, as_json(result))
     except FileExistsError as error:
         raise DataError(
             f"{target} exists; results are never replaced: increase the method's version, or give a variant its own "
             "name (InstructSAM: -M name=NAME)"
         ) from error
     return target
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Turn an `OSError` (full disk, read-only folder) into an error that the user can fix."""
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written: {error.strerror or error}; nothing of it is left. Fix this, then run "
+            "`earthinstruct leaderboard build`, or `add` again where the result is not filed yet"
+        ) from error
 
 
 def _require(root: Path) -> None:
@@ -109,6 +135,7 @@ def _place(result: Result) -> Path:
     _require_plain("method name", result.method.name)
     _require_plain("version", result.method.version)
     _require_plain("protocol", result.protocol)
+    _require_plain("task version", result.task.version)
     return (
         Path("results") / _task_place(result.task.name) / result.method.name / f"{result.method.version}{protocol}.json"
     )
@@ -123,9 +150,10 @@ def _task_place(task: str) -> Path:
 
 def _require_plain(what: str, name: str) -> None:
     """Check a name that becomes a path and a table cell, so that it is no path, markup or formula itself."""
-    if not _PLAIN.fullmatch(name):
+    if not _PLAIN.fullmatch(name) or len(name) > _LONGEST_NAME:
         raise DataError(
-            f"{what} {name!r} cannot be filed: expected letters, digits, spaces and ._+-(), a letter or digit first"
+            f"{what} {shortened(name)!r} cannot be filed: expected letters, digits, spaces and ._+-(), a letter or "
+            f"digit first, at most {_LONGEST_NAME} characters"
         )
 
 
@@ -134,14 +162,14 @@ def _write(root: Path, target: Path) -> list[Path]:
 
     _require(root)
     rows = pd.DataFrame([*_result_rows(root), *_published_rows(root)])
-    written = [target / "result.schema.json"]
-    written[0].parent.mkdir(parents=True, exist_ok=True)
-    written[0].write_bytes(as_json(result_schema()))
-    if rows.empty:
-        return written
-    for task, group in rows.groupby("task", sort=True):
-        written += write_tables(group, target / "tables" / _task_place(str(task)))
-    return written
+    pages = {target / "result.schema.json": as_json(result_schema())}
+    for task, group in () if rows.empty else rows.groupby("task", sort=True):
+        pages |= tables(group, target / "tables" / _task_place(str(task)))
+    for path, content in pages.items():
+        with _written(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, content)
+    return list(pages)
 
 
 def _result_rows(root: Path) -> Iterable[dict[str, object]]:
@@ -151,7 +179,7 @@ def _result_rows(root: Path) -> Iterable[dict[str, object]]:
             raise DataError(f"{path} holds a result whose path should be {_place(result)}; move it there")
         row: dict[str, object] = {
             "task": result.task.name,
-            "kind": "control" if result.method.control else "recomputed",
+            "kind": _kind(result),
             "method": result.method.name,
             "version": result.method.version,
         }
@@ -165,14 +193,55 @@ def _result_rows(root: Path) -> Iterable[dict[str, object]]:
             "annotations": result.task.dataset.annotations_sha256,
             "images": result.task.dataset.n_images,
             "failed": result.run.n_failed,
-            "oracle threshold": None if result.metrics.sweep is None else result.metrics.sweep.threshold,
+            "threshold": _threshold(result),
             "seconds": result.run.seconds.get("total"),
             "tokens": tokens or None,
             "protocol": result.protocol,
+            "protocol version": result.protocol_version,
             "task version": result.task.version,
             "source": path.relative_to(root).as_posix(),
         }
         yield row
+
+
+def _bad_published(published: Published) -> str | None:
+    """Why published rows cannot stand in a table; None if they can."""
+    if not published.url.startswith("https://"):
+        return f"url is {shortened(published.url)!r}; expected an address that starts with https://"
+    texts = {"source": (published.source, _LONGEST_TEXT), "protocol": (published.protocol, _LONGEST_NAME)}
+    for i, row in enumerate(published.rows):
+        texts[f"rows[{i}].method"] = (row.method, _LONGEST_NAME)
+        texts[f"rows[{i}].table"] = (row.table, _LONGEST_TEXT)
+    for where, (text, longest) in texts.items():
+        if not _LISTED.fullmatch(text) or len(text) > longest:
+            return (
+                f"{where} is {shortened(text)!r}; expected letters, digits, spaces and ._,:;+-()/'&, a letter or digit "
+                f"first, at most {longest} characters"
+            )
+    for i, row in enumerate(published.rows):
+        for score, value in row.metrics.items():
+            parts = score.split(".")
+            path = f"{parts[0]}.{parts[-1]}"  # of the mean of a score over a group, and of that of a category
+            if path not in CATALOGUE:
+                return f"rows[{i}].metrics names {shortened(score)!r}; see the scores with `earthinstruct list metrics`"
+            if (problem := bad_score(path, value)) is not None:
+                return f"rows[{i}].metrics: {problem}"
+    return None
+
+
+def _kind(result: Result) -> str:
+    """The section of a row: rows with a threshold chosen on the scored images have their own."""
+    if result.method.control:
+        return "control"
+    return "oracle" if sweep_of(result.metrics) is True else "recomputed"
+
+
+def _threshold(result: Result) -> str | None:
+    sweep = result.metrics.sweep
+    if sweep is not None and sweep.is_cross:
+        return "chosen on other images"
+    threshold = result.metrics.threshold if sweep is None else sweep.threshold
+    return None if threshold is None else f"{threshold:.4g}"
 
 
 def _published_rows(root: Path) -> Iterable[dict[str, object]]:
@@ -181,6 +250,8 @@ def _published_rows(root: Path) -> Iterable[dict[str, object]]:
         return
     content = read_bytes(path, "published rows")
     published = decode_json(content, msgspec.json.Decoder(Published), f"{path} is malformed: {{error}}")
+    if (problem := _bad_published(published)) is not None:
+        raise DataError(f"{path}: {problem}")
     for entry in published.rows:
         scores = {heading: entry.metrics.get(score) for heading, score in SCORES.items()}
         yield {

@@ -1,4 +1,4 @@
-"""The tables of a leaderboard: rank rows by score, and write them as Markdown, HTML and CSV."""
+"""The tables of a leaderboard: rank rows by score, and show them as Markdown, HTML and CSV."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from earthinstruct.metrics import HEADLINES, PERCENT, title_of
+from earthinstruct.metrics import HEADLINES, PERCENT, POOLED, title_of
 
 if TYPE_CHECKING:  # scoring imports this module, and pandas takes 90 MB
     import pandas as pd
@@ -17,6 +17,7 @@ SCORES = {  # heading -> path in a result's metrics
     title_of(path): path
     for path in (
         *HEADLINES,
+        *(f"{geometry}.{score}" for score in POOLED for geometry in ("counting", "box")),
         "box.groups.novel.ap_nc50",
         "mask.groups.novel.ap_nc50",
         "proposals.recall",
@@ -26,13 +27,14 @@ SCORES = {  # heading -> path in a result's metrics
 }
 RANKED_BY = title_of("box.f1")
 # rows are ranked against each other only if they agree on these
-_COMPARABLE = ("task version", "protocol", "annotations", "images")
-KINDS = ("recomputed", "published", "control")
+_COMPARABLE = ("task version", "protocol", "protocol version", "annotations", "images")
+KINDS = ("recomputed", "oracle", "published", "control")
+_RANKED = ("recomputed", "oracle")  # each by itself
 _RANK_NOTE = (
     f"Rank by {RANKED_BY}, as a range where rows tie. Two rows tie unless their difference exceeds the root of the "
     "summed squares of their half intervals. This treats the rows as scored on different images; they share their "
-    "images, so too many rows tie. Rows are ranked against each other only with the same task version, protocol, "
-    "annotation file and number of images."
+    "images, so too many rows tie. Rows are ranked against each other only with equal task version, protocol and its "
+    "version, annotation file and number of images."
 )
 _STYLE = (
     "body{font:15px system-ui,sans-serif;margin:2rem;color:#1a202c}"
@@ -44,34 +46,32 @@ _FORMATS = {
     "images": "{:.0f}",
     "failed": "{:.0f}",
     "tokens": "{:.0f}",
-    "oracle threshold": "{:.2f}",
+    "protocol version": "{:.0f}",
     "seconds": "{:.1f}",
 }
 _HEADINGS = {
     "recomputed": "Recomputed from predictions",
+    "oracle": "Recomputed, with the score threshold that is best on these images (an oracle)",
     "published": "Published (not recomputed)",
     "control": "Controls (they see the ground truth)",
 }
 
 
-def write_tables(rows: pd.DataFrame, base: Path) -> list[Path]:
-    """Write the rows of one task as `<base>.md`, `<base>.html` and `<base>.csv`, and return these files."""
+def tables(rows: pd.DataFrame, base: Path) -> dict[Path, bytes]:
+    """The rows of one task as `<base>.md`, `<base>.html` and `<base>.csv`: file -> content."""
     import pandas as pd
 
     task = str(rows["task"].iloc[0])
-    rows = rows.join(ranks(rows[rows["kind"] == "recomputed"]))
+    rows = rows.join(pd.concat([ranks(rows[rows["kind"] == kind]) for kind in _RANKED]))
     sections = {kind: _section(rows, kind) for kind in KINDS if (rows["kind"] == kind).any()}
     table = pd.concat(section.assign(kind=kind) for kind, section in sections.items())
-    base.parent.mkdir(parents=True, exist_ok=True)
-    written = []
-    for suffix, content in (
-        (".md", _markdown(task, sections)),
-        (".html", _html(task, sections)),
-        (".csv", table.to_csv(index=False, lineterminator="\n")),
-    ):
-        written.append(base.with_name(base.name + suffix))  # a task may have a dot in its name
-        written[-1].write_text(content, encoding="utf-8", newline="\n")
-    return written
+    texts = {
+        ".md": _markdown(task, sections),
+        ".html": _html(task, sections),
+        ".csv": table.to_csv(index=False, lineterminator="\n"),
+    }
+    # a task may have a dot in its name
+    return {base.with_name(base.name + suffix): text.encode() for suffix, text in texts.items()}
 
 
 def ranks(rows: pd.DataFrame) -> pd.DataFrame:
@@ -148,7 +148,7 @@ def _markdown(task: str, sections: dict[str, pd.DataFrame]) -> str:
 
     parts = [
         f"# {task}",
-        "Percent; ± is half of the 95 % bootstrap interval over images. This page is generated: do not edit it.",
+        "Percent; ± is half of the 95 % interval over images. This page is generated: do not edit it.",
     ]
     if any("rank best" in section for section in sections.values()):
         parts.append(_RANK_NOTE)
@@ -162,7 +162,7 @@ def _html(task: str, sections: dict[str, pd.DataFrame]) -> str:
     parts = [
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(task)}</title>",
         f"<style>{_STYLE}</style><h1>{escape(task)}</h1>",
-        "<p>Percent; ± is half of the 95 % bootstrap interval over images.</p>",
+        "<p>Percent; ± is half of the 95 % interval over images.</p>",
     ]
     for kind, section in sections.items():
         parts.append(f"<h2>{_HEADINGS[kind]}</h2>")

@@ -43,17 +43,19 @@ def refuse_different(result: Result, other: Result) -> None:
     """Refuse to compare two results.
 
     Raises:
-        DataError: they differ in task, task version, protocol or ground truth.
+        DataError: they differ in task, protocol, their versions, or ground truth.
     """
     for what, found, expected in (
         ("task", result.task.name, other.task.name),
         ("task version", result.task.version, other.task.version),
         ("protocol", result.protocol, other.protocol),
+        ("protocol version", result.protocol_version, other.protocol_version),
         ("annotations", result.task.dataset.annotations_sha256, other.task.dataset.annotations_sha256),
         ("number of images", result.task.dataset.n_images, other.task.dataset.n_images),
     ):
         if found != expected:
-            raise DataError(f"the results cannot be compared: {what} {found!r} against {expected!r}")
+            again = "; score the older one again with this release" if what == "protocol version" else ""
+            raise DataError(f"the results cannot be compared: {what} {found!r} against {expected!r}{again}")
 
 
 def moved_values(result: Result, guarded: Result, tolerance: float = TOLERANCE) -> list[Moved]:
@@ -63,7 +65,7 @@ def moved_values(result: Result, guarded: Result, tolerance: float = TOLERANCE) 
     that the new result lacks. A value that the guarded result lacks is new (see `new_values`).
 
     Raises:
-        DataError: the results differ in task, task version, protocol or ground truth.
+        DataError: the results differ in task, protocol, their versions, or ground truth.
     """
     refuse_different(result, guarded)
     after = dict(metric_values(result))

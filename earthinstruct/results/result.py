@@ -19,9 +19,11 @@ from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.images import ImageOptions
 from earthinstruct.metrics import Metrics
 from earthinstruct.results.frame import score_rows
+from earthinstruct.results.rules import contradiction
 from earthinstruct.results.shown import Block, Shown
 from earthinstruct.results.table import result_blocks
 from earthinstruct.tasks import MappedLabel
+from earthinstruct.texts import error_in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,7 +142,10 @@ class PredictionsInfo(msgspec.Struct, frozen=True):
 
 
 class Result(Shown, msgspec.Struct, frozen=True):
-    """One scored run of one method on one task."""
+    """One scored run of one method on one task.
+
+    The `protocol_version` of a result that names none is 1.
+    """
 
     schema_version: int
     task: TaskInfo
@@ -152,6 +157,7 @@ class Result(Shown, msgspec.Struct, frozen=True):
     label_map: dict[str, MappedLabel]
     label_mapper: str
     predictions: PredictionsInfo
+    protocol_version: int = 1
 
     def blocks(self) -> Iterable[Block]:
         """The table of its scores, and remarks."""
@@ -170,16 +176,22 @@ class Result(Shown, msgspec.Struct, frozen=True):
         return pd.DataFrame(rows, columns=columns).astype({"value": float, "low": float, "high": float})
 
 
-def read_result(path: Path) -> Result:
+def read_result(path: Path, *, consistent: bool = True) -> Result:
     """Read a result file.
 
+    Args:
+        path: the file.
+        consistent: whether to refuse a result that contradicts itself; `validate` scores it again instead.
+
     Raises:
-        DataError: the file is missing, malformed, or has another schema version.
+        DataError: the file is missing, malformed, contradicts itself, or has another schema version.
     """
     content = read_bytes(path, "result")
     result = decode_json(content, msgspec.json.Decoder(Result), f"{path} is not a result file: {{error}}")
     if result.schema_version != SCHEMA_VERSION:
         raise DataError(f"{path} has schema version {result.schema_version}; this release reads {SCHEMA_VERSION}")
+    if consistent and (found := contradiction(result)) is not None:
+        raise DataError(f"{path} contradicts itself: {found}; score its predictions again with `earthinstruct score`")
     return result
 
 
@@ -229,7 +241,7 @@ def method_info(method: object, *, control: bool = False) -> MethodInfo:
     try:
         described = dict(optional_member(method, "describe")())
     except (Exception, SystemExit) as error:
-        raise DataError(f"method {name!r}: describe() failed: {type(error).__name__}: {error}") from error
+        raise DataError(f"method {name!r}: describe() failed: {error_in_words(error)}") from error
     try:
         described["parameters"] = without_secrets(described.get("parameters") or {})
         info = msgspec.convert({**described, "name": name, "control": control}, type=MethodInfo)

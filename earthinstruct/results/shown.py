@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING, TypeAlias
 
+from earthinstruct.texts import printable
+
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
     from rich.text import Text
 
@@ -45,14 +47,23 @@ class Shown:
 
 
 def print_blocks(blocks: Iterable[Block], console: Console | None = None) -> None:
-    """Print blocks, by default to standard output. A pipe has no width to fit, so nothing wraps there."""
+    """Print blocks, by default to standard output. A pipe has no width to fit, so nothing wraps there.
+
+    Every text is printed as it is: it has no markup, and control characters in it are escaped.
+    """
     from rich.console import Console
+    from rich.text import Text
 
     console = console or Console(width=None if sys.stdout.isatty() else _WIDEST)
     for block in blocks:
         if isinstance(block, str):
-            console.print(block, markup=False, emoji=False, highlight=False, soft_wrap=True)
+            console.print(printable(block), markup=False, emoji=False, highlight=False, soft_wrap=True)
+        elif isinstance(block, Text):
+            console.print(Text(printable(block.plain), block.style))
         else:
+            for column in block.columns:
+                column.header = _plain(column.header)
+                column._cells = [_plain(cell) for cell in column.cells]
             console.print(block)
 
 
@@ -66,11 +77,17 @@ def new_table(*headings: str, left: Iterable[str] = (), no_wrap: bool = True) ->
     return table
 
 
+def _plain(cell: RenderableType) -> RenderableType:
+    from rich.text import Text
+
+    return Text(printable(cell)) if isinstance(cell, str) else cell
+
+
 def _html(block: Block) -> str:
     from rich.text import Text
 
     if isinstance(block, str | Text):
-        return f"<p>{escape(str(block))}</p>"
+        return f"<p>{escape(printable(str(block)))}</p>"
     head = "".join(f"<th>{_cell(column.header)}</th>" for column in block.columns)
     rows = zip(*(column.cells for column in block.columns), strict=True)
     body = "".join(f"<tr>{''.join(f'<td>{_cell(cell)}</td>' for cell in row)}</tr>" for row in rows)
@@ -78,6 +95,4 @@ def _html(block: Block) -> str:
 
 
 def _cell(content: object) -> str:
-    from rich.text import Text
-
-    return escape(Text.from_markup(content).plain if isinstance(content, str) else str(content))
+    return escape(printable(str(content)))

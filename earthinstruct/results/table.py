@@ -5,9 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
+from msgspec.structs import asdict
 
-from earthinstruct.metrics import HEADLINES, PERCENT, Unit, Value, in_group, value_at
+from earthinstruct.metrics import (
+    GEOMETRIES,
+    HEADLINES,
+    PERCENT,
+    POOLED,
+    ErrorCounts,
+    Metrics,
+    RareCategories,
+    Unit,
+    Value,
+    in_group,
+    threshold_in_words,
+    value_at,
+)
 from earthinstruct.results.shown import Block, new_table
 
 if TYPE_CHECKING:
@@ -16,6 +29,7 @@ if TYPE_CHECKING:
     from earthinstruct.results.result import Result
 
 _FAILURES_SHOWN = 5
+_RARE_SHOWN = 8  # names of rare categories; the result file has all
 _GROUPS = ("all", "base", "novel")
 
 
@@ -25,14 +39,18 @@ def result_blocks(results: Sequence[Result]) -> Iterator[Block]:
 
     if results:
         first = results[0]
-        yield Text(f"{first.method.name} on {first.task.dataset.name}, protocol {first.protocol}", style="bold")
+        rules = f"protocol {first.protocol}, version {first.protocol_version}"
+        yield Text(f"{first.method.name} on {first.task.dataset.name}, {rules}", style="bold")
         yield _table(results)
         yield Text("percent; Cnt, Box, Mask: F1; AP: AP_nc50; ±: half of the 95 % interval over images", style="dim")
+        if any(_shows(result, "hallucinated") for result in results):
+            yield Text("hallucinated: share of the predictions in categories without ground truth", style="dim")
         if first.metrics.extra:
             yield _extra_table(results)
             yield Text("metric plug-ins: in percent, or in the unit that is given", style="dim")
-        if any(result.metrics.errors is not None for result in results):
-            yield _error_table(results)
+        errors = _error_table(results)
+        if errors.row_count:
+            yield errors
             yield Text("boxes and counts, in objects over all images; docs/protocol.md defines them", style="dim")
     yield from _remarks(results)
 
@@ -50,13 +68,17 @@ def _remarks(results: Sequence[Result]) -> Iterator[str]:
         unmapped = sorted(label for label, mapped in result.label_map.items() if mapped.category is None)
         if unmapped:
             yield f"{task}: labels that map to no category: {', '.join(unmapped)}"
-        if result.metrics.sweep is not None:
-            yield f"{task}: scored at threshold {result.metrics.sweep.threshold:.2f}, on these images (an oracle)"
-        if result.metrics.mask.f1.reason:
-            yield f"{task}: no mask scores: {result.metrics.mask.f1.reason}"
-        for name, extra in result.metrics.extra.items():
-            if extra.mean.reason:
+        metrics = result.metrics
+        if threshold := threshold_in_words(metrics):
+            yield f"{task}: {threshold}"
+        yield from (f"{task}: {sentence}" for sentence in _undefined(metrics))
+        for name, extra in metrics.extra.items():
+            if extra.mean.value is None:
                 yield f"{task}: no {name}: {extra.mean.reason}"
+        without_interval = {of.reason for of in (metrics.counting.f1, metrics.box.f1) if of.value is not None} - {None}
+        yield from (f"{task}: {reason}" for reason in sorted(map(str, without_interval)))
+        if metrics.rare is not None:
+            yield f"{task}: {rare_remark(metrics.rare)}"
     for result in results[:1]:
         for note in result.task.dataset.notes:
             yield f"ground truth: {note}"
@@ -70,6 +92,39 @@ def _remarks(results: Sequence[Result]) -> Iterator[str]:
             )
         for note in method.notes:
             yield f"note: {note}"
+
+
+def _undefined(metrics: Metrics) -> Iterator[str]:
+    """Why scores of boxes or masks are undefined."""
+    scores = {name: getattr(metrics, name).f1 for name in GEOMETRIES}
+    reasons = {name: None if of.value is not None else of.reason for name, of in scores.items()}
+    if reasons["counting"]:
+        yield f"nothing to score: {reasons['counting']}"
+    elif reasons["box"]:
+        yield f"no box and mask scores: {reasons['box']}"
+    elif reasons["mask"]:
+        yield f"no mask scores: {reasons['mask']}"
+
+
+def _shows(result: Result, score: str) -> bool:
+    """Whether a score over all categories together has a row: micro F1 where defined, the other one above 0."""
+    values = [value_at(result.metrics, f"{geometry}.{score}") for geometry in GEOMETRIES]
+    return any(of is not None and of.value is not None and (of.value or score == "micro_f1") for of in values)
+
+
+def rare_remark(rare: RareCategories) -> str:
+    """Name the rare categories, and give the headline scores without them."""
+    names = ", ".join(rare.categories[:_RARE_SHOWN])
+    if len(rare.categories) > _RARE_SHOWN:
+        names += f" and {len(rare.categories) - _RARE_SHOWN} more"
+    scores = []
+    for path, value in rare.without.items():
+        half = PERCENT.half(value.ci95)
+        scores.append(f"{HEADLINES[path]} {PERCENT.text(value.value)}" + (f" ±{half}" if half else ""))
+    return (
+        f"objects in fewer than 3 images, too few for a sure score: {names}; "
+        f"without them: {', '.join(scores) or 'no category is left'}"
+    )
 
 
 def _table(results: Sequence[Result]) -> Table:
@@ -88,17 +143,26 @@ def _table(results: Sequence[Result]) -> Table:
             half = [_half(value_at(result.metrics, path), PERCENT) for path in HEADLINES]
             if any(half):
                 table.add_row("  ±", *half, style="dim")
+            for score, title in POOLED.items():
+                if _shows(result, score):
+                    beside = [_beside(result.metrics, path, score) for path in HEADLINES]
+                    table.add_row(f"  {title}", *beside)
     return table
+
+
+def _beside(metrics: Metrics, path: str, score: str) -> str:
+    """The cell of a score over all categories together: below the F1 of its geometry."""
+    geometry, _, headline = path.partition(".")
+    found = value_at(metrics, f"{geometry}.{score}") if headline == "f1" else None
+    return "" if found is None else PERCENT.text(found.value)
 
 
 def _extra_table(results: Sequence[Result]) -> Table:
     """Metric plug-ins: a row for each and for its groups, a column for each task."""
-    from rich.markup import escape
-
     table = new_table("metric", *(result.task.name.rpartition("/")[2] for result in results), left=["metric"])
     for name, first in results[0].metrics.extra.items():
         scored = [result.metrics.extra[name] for result in results]
-        unit, heading = Unit.of_extra(first.unit), name if first.unit is None else escape(f"{name}, {first.unit}")
+        unit, heading = Unit.of_extra(first.unit), name if first.unit is None else f"{name}, {first.unit}"
         table.add_row(heading, *(unit.text(extra.mean.value) for extra in scored))
         half = [_half(extra.mean, unit) for extra in scored]
         if any(half):
@@ -113,15 +177,15 @@ def _error_table(results: Sequence[Result]) -> Table:
     """Error types: a row for each, a column for each task."""
     scored = [(result.task.name, errors) for result in results if (errors := result.metrics.errors) is not None]
     table = new_table("errors", *(name.rpartition("/")[2] for name, _ in scored), left=["errors"])
-    rows: dict[str, list[int]] = {}
+    rows: dict[str, list[int | None]] = {}
     for _, errors in scored:
-        of_box, of_counts = errors.box.total, errors.counting.total
-        counted = {"counted too many": of_counts.over, "counted too few": of_counts.under}
-        for name, number in (msgspec.structs.asdict(of_box) | counted).items():
+        of_box = dict.fromkeys(ErrorCounts.__struct_fields__) if errors.box is None else asdict(errors.box.total)
+        of_counts = {"counted too many": errors.counting.total.over, "counted too few": errors.counting.total.under}
+        for name, number in (of_box | of_counts).items():
             rows.setdefault(name, []).append(number)
     for name, numbers in rows.items():
         if any(numbers):
-            table.add_row(name, *map(str, numbers))
+            table.add_row(name, *("-" if number is None else str(number) for number in numbers))
     return table
 
 

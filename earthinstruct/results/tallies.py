@@ -45,10 +45,11 @@ class _Head(msgspec.Struct):
     annotations_sha256: str
     predictions_sha256: str | None
     protocol: str
-    threshold: float | None
+    threshold: float | list[float | None] | None  # with a cross sweep, that of each fold
     images: list[ImageId]
     categories: list[str]
     groups: dict[str, list[str]]
+    protocol_version: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,16 +114,20 @@ def read_tallies(folder: Path, result: Result) -> StoredTallies | None:
 
 def _head(result: Result, images: list[ImageId], categories: list[str], groups: dict[str, list[str]]) -> _Head:
     sweep = result.metrics.sweep
+    threshold: float | list[float | None] | None = result.metrics.threshold
+    if sweep is not None:
+        threshold = [fold.threshold for fold in sweep.folds] if sweep.is_cross else sweep.threshold
     return _Head(
         task=result.task.name,
         task_version=result.task.version,
         annotations_sha256=result.task.dataset.annotations_sha256,
         predictions_sha256=result.predictions.sha256,
         protocol=result.protocol,
-        threshold=None if sweep is None else sweep.threshold,
+        threshold=threshold,
         images=images,
         categories=categories,
         groups=groups,
+        protocol_version=result.protocol_version,
     )
 
 

@@ -9,8 +9,9 @@ from earthinstruct.running.own_images import (
     asked_instruction,
     images_given,
     predict,
-    refuse_to_replace,
+    saved_again,
 )
+from earthinstruct.running.targets import refuse_to_replace
 from earthinstruct.running.tiles import TILE, TILED_ABOVE, predict_tiled
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "predict",
     "predict_tiled",
     "refuse_to_replace",
+    "saved_again",
 ]

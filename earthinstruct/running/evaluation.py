@@ -13,7 +13,7 @@ from earthinstruct.datasets import Dataset, load_dataset
 from earthinstruct.errors import EarthInstructError, checked_arguments
 from earthinstruct.files import read_text
 from earthinstruct.images import ImageOptions
-from earthinstruct.metrics import RESAMPLES, GivenMetrics
+from earthinstruct.metrics import GivenMetrics, Sweeping
 from earthinstruct.predictions import Progress, Run, place_of_run
 from earthinstruct.results import Result, Shown, result_blocks
 from earthinstruct.running.engines import Engine, EngineOptions
@@ -88,10 +88,10 @@ def evaluate(
     overwrite: bool = False,
     protocol: str = "standard",
     label_map: str | Path | LabelMapper | None = None,
-    sweep: bool = False,
+    threshold: float | None = None,
+    sweep: Sweeping = False,
     instruction_file: Path | str | None = None,
     instruction_text: str | None = None,
-    resamples: int = RESAMPLES,
     metric: GivenMetrics = (),
     engine: str | EngineOptions = "local",
     workers: int | None = None,
@@ -117,14 +117,14 @@ def evaluate(
         nodata: the value of pixels without data, as for `predict`.
         skip_invalid: leave out the objects that no method can find, instead of refusing the dataset.
         output: where run folders go: `<output>/<task>/<method>/`.
-        limit: only the first images.
+        limit: only the first images, in a run folder of their own, `<output>/<task>/<method>-limit-<N>/`.
         overwrite: start again where a run folder holds other predictions.
         protocol: `standard` or `paper`.
         label_map: from labels to categories: `exact`, `clip:<encoder>`, a JSON file, or a mapper; None: the dataset's.
-        sweep: choose the score threshold first (methods with scores).
+        threshold: score the predictions with at least this score (methods with scores).
+        sweep: choose the score threshold first (methods with scores), as for `score`.
         instruction_file: a file with an instruction text to use in place of ours; one task only.
         instruction_text: the same, as text.
-        resamples: bootstrap resamples for intervals; 0: none.
         metric: metric plug-ins to score as well, as objects or by `path/file.py:Class`.
         engine: `local` or `ray`; or `EngineOptions`, which replaces the options below.
         workers: processes, each with the method in memory; None: this process.
@@ -140,7 +140,7 @@ def evaluate(
         EarthInstructError: invalid input; the predictions made so far stay on disk.
         KeyboardInterrupt: see `stopping`.
     """
-    rules, extra = checked_rules(protocol, resamples, metric)
+    rules, extra = checked_rules(protocol, threshold, sweep, metric)
     if limit is not None and limit < 1:
         raise EarthInstructError(f"limit must be at least 1, got {limit}")
     spread = _spread(
@@ -168,8 +168,7 @@ def evaluate(
             if reason is not None:
                 skipped.append(Skipped(task, reason))
                 continue
-            folder = place_of_run(output, task, ready.method.name)
-            run = Run(ready.method, task, dataset, folder, limit)
+            run = Run(ready.method, task, dataset, place_of_run(output, task, ready.method.name), limit)
             runs.append(held.enter_context(run.open(overwrite)))
         for run in runs:  # only once every folder is locked and accepted
             run.begin(overwrite)
@@ -181,12 +180,12 @@ def evaluate(
                 run.records(),
                 protocol=rules,
                 mapper=mapper,
+                threshold=threshold,
                 sweep=sweep,
-                resamples=resamples,
                 extra=extra,
                 images=run.image_ids,
             )
-            results[run.task.name] = result_of(run.manifest.task, ready.method, scored, protocol, mapper, [run.file])
+            results[run.task.name] = result_of(run.manifest.task, ready.method, scored, rules, mapper, [run.file])
             run.keep(results[run.task.name], scored.tallies)
     return Evaluation(tuple(results[run.task.name] for run in runs), tuple(skipped), tuple(run.folder for run in runs))
 

@@ -1,12 +1,18 @@
-"""`predict`: a method on your own images, with the files that the answers are saved to."""
+"""`predict`: a method on your own images, with the files that the answers are saved to.
+
+Every image, and every tile of a large one, is kept in a run folder as soon as it is predicted.
+"""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,20 +21,29 @@ from numpy.typing import NDArray
 from earthinstruct import tasks
 from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, optional_member
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
-from earthinstruct.files import as_json
-from earthinstruct.images import IMAGE_SUFFIXES, ImageOptions, Raster, draw_overlay, images_below, read_raster
-from earthinstruct.predictions import Found, Record, check_places, coco_of, geojson_of
-from earthinstruct.results import Shown, method_info, redacted, secret_values
+from earthinstruct.images import IMAGE_SUFFIXES, ImageOptions, Scene, images_below, open_scene, scene_of
+from earthinstruct.predictions import (
+    Found,
+    OnGround,
+    areas_of,
+    counts_of,
+    geodataframe_of,
+    undrawn_and_uncounted,
+)
+from earthinstruct.regions import decode_rles
+from earthinstruct.results import MethodInfo, Shown, method_info, redacted, secret_values
+from earthinstruct.running.area import Area, AreaOfScene
 from earthinstruct.running.engines.worker import MethodSource, in_words
-from earthinstruct.running.tiles import TILE, TILED_ABOVE, predict_tiled
+from earthinstruct.running.image_run import Asked, ImageRun, read_asked, state_of
+from earthinstruct.running.targets import Targets, check_place, overlay_of
+from earthinstruct.running.tiles import TILE, TILED_ABOVE, predict_windows, tile_windows
 
 if TYPE_CHECKING:
+    import geopandas as gpd
     import pandas as pd
     from PIL.Image import Image
 
     from earthinstruct.results import Block
-
-_PICTURES = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,24 +51,44 @@ class Answer(Shown):
     """The answer for one image.
 
     Attributes:
-        path: the image.
+        path: the image; for pixels in memory, "image 0", "image 1", ...
         prediction: what was found; None: the image failed.
         problem: why it failed; None if it did not.
         notes: how the pixels were read.
+        scene: opens the image again.
     """
 
     path: Path
     prediction: Prediction | None
     problem: str | None = None
     notes: tuple[str, ...] = ()
+    scene: Callable[[], AbstractContextManager[Scene]] | None = field(default=None, repr=False)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The count of each label; empty if the image failed."""
+        return {} if self.prediction is None else counts_of(self.prediction)
+
+    def overlay(self) -> Image:
+        """Draw what was found over the image, as `save` does.
+
+        Raises:
+            DataError: the image failed, or cannot be read again.
+        """
+        if self.prediction is None or self.scene is None:
+            raise DataError(f"image {self.path} failed: {self.problem}")
+        with self.scene() as scene:
+            return overlay_of(scene, self.prediction)
 
     def blocks(self) -> Iterator[Block]:
         """A line with the number of each label, then notes."""
         if self.prediction is None:
             yield f"failed: {self.path}: {self.problem}"
         else:
-            counts = _counts(self.prediction)
-            yield f"{self.path}: {', '.join(f'{label} {n}' for label, n in counts.items()) or 'nothing found'}"
+            counts = ", ".join(f"{label} {n}" for label, n in self.counts.items())
+            undrawn, uncounted = undrawn_and_uncounted(self.prediction)
+            apart = f" ({undrawn} counted but not drawn, {uncounted} drawn but not counted)"
+            yield f"{self.path}: {counts or 'nothing found'}{apart if undrawn or uncounted else ''}"
         yield from (f"note: {self.path}: {note}" for note in self.notes)
 
 
@@ -64,10 +99,16 @@ class Answers(Shown):
     Attributes:
         answers: one for each image.
         notes: what happened on the way, and what the method says of itself.
+        folder: the run folder, which `saved_again` reads; None: nothing was kept.
+        found: the predictions, with the sizes and places of their images.
+        about: what made them.
     """
 
     answers: tuple[Answer, ...]
     notes: tuple[str, ...]
+    folder: Path | None = None
+    found: tuple[Found, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def n_failed(self) -> int:
@@ -90,10 +131,12 @@ class Answers(Shown):
         yield from self.remarks()
 
     def remarks(self) -> Iterator[str]:
-        """The notes, and how many images failed."""
+        """The notes, how many images failed, and where the answers are kept."""
         yield from (f"note: {note}" for note in self.notes)
         if self.n_failed:
             yield f"{self.n_failed} of {len(self)} images failed"
+        if self.folder is not None:
+            yield f"kept in {self.folder}"
 
     def to_pandas(self) -> pd.DataFrame:
         """Every instance, one a row: `image`, `label`, `x`, `y`, `width`, `height` in pixels, and `score`."""
@@ -102,22 +145,26 @@ class Answers(Shown):
         rows = [
             (str(answer.path), label, *found.boxes[i], None if found.scores is None else found.scores[i])
             for answer in self.answers
-            if (found := answer.prediction) is not None
+            if (found := answer.prediction) is not None and found.boxes is not None
             for i, label in enumerate(found.labels)
         ]
         columns = ("image", "label", "x", "y", "width", "height", "score")
         return pd.DataFrame(rows, columns=list(columns)).astype({"score": float})
 
+    def to_geodataframe(self, crs: str | None = None, simplify: float = 0.0) -> gpd.GeoDataFrame:
+        """Every instance with its outline on the ground, one a row; see `earthinstruct.predictions.geodataframe_of`."""
+        return geodataframe_of(self.found, self.about, OnGround(crs, simplify))
+
 
 @checked_arguments
 def predict(
     method: str | Method,
-    images: Path | str | Sequence[Path | str],
+    images: Path | str | NDArray[np.uint8] | Sequence[Path | str | NDArray[np.uint8]],
+    instruction: str | Instruction | None = None,
     *,
     categories: str | Sequence[str] | None = None,
     open_ended: bool = False,
     parent: str | None = None,
-    instruction: str | Instruction | None = None,
     parameters: Mapping[str, Any] | None = None,
     save: Path | str | Sequence[Path | str] = (),
     tile: int | None = None,
@@ -125,23 +172,32 @@ def predict(
     bands: str | Sequence[int] | None = None,
     stretch: str | Sequence[float] | None = None,
     nodata: float | None = None,
+    window: str | Sequence[int] | None = None,
+    aoi: Path | str | None = None,
+    min_score: float | None = None,
+    min_area: str | float | None = None,
+    crs: str | None = None,
+    simplify: float = 0.0,
     explain: Path | str | None = None,
+    output: Path | str | None = "runs",
+    overwrite: bool = False,
     progress: Callable[[float, int], None] | None = None,
     answered: Callable[[Answer], None] | None = None,
 ) -> Answers:
     """Run a method on your own images. What to find is given in exactly one way.
 
-    Of several images, one that fails is named and the others go on.
+    Of several images, one that fails is named and the others go on. The same call goes on where an earlier one stopped.
 
     Args:
         method: a method, or the name of one.
-        images: image files, or folders of them.
+        images: image files, or folders of them, or pixels in memory, uint8 RGB (height, width, 3).
+        instruction: what to find, in your own words, or as an `Instruction`.
         categories: find these; a sequence, or text with commas.
         open_ended: find everything.
         parent: find every kind of one category, such as "sports field".
-        instruction: what to find, in your own words, or as an `Instruction`.
         parameters: keyword arguments of the method, when it is given by name.
-        save: where to save the answers, by suffix: `.png` or `.jpg`, a picture; `.json`; `.coco.json`; `.geojson`;
+        save: where to save the answers, by suffix: `.png` or `.jpg`, a picture; `.json`; `.coco.json`; `.csv`, counts;
+            `.geojson`, `.gpkg`, `.shp`, `.fgb` or `.parquet`, outlines on the ground; `.tif`, a raster of labels;
             without a suffix, a folder of pictures.
         tile: side of the tiles in pixels; 0: never cut; None: 1024, where a side is longer than 2048.
         overlap: pixels that neighbouring tiles share; None: an eighth of a tile.
@@ -150,51 +206,180 @@ def predict(
         stretch: how values of more than 8 bits are shown: "joint", "band", "none", or the two values that become 0 and
             255; None: see `earthinstruct.images.ImageOptions`.
         nodata: pixels with this value in every band have no data, beside those that the file marks.
+        window: predict this part of each image: column, row, width and height in pixels.
+        aoi: a vector file; predict what lies in its areas, whatever their reference system. Pixels outside are shown to
+            the method as pixels without data.
+        min_score: leave instances with a lower score out of all that is shown and saved; they stay in the run folder.
+        min_area: likewise, smaller ones: a number of pixels, or text such as "20 m2".
+        crs: the coordinate reference system of vector files; None: longitude and latitude in GeoJSON, as RFC 7946 asks,
+            and that of the images in others, if they share one.
+        simplify: by how many pixels outlines in vector files may move to have fewer points.
         explain: where to save a picture of how the method decided, as for `save`.
+        output: where answers are kept, in a folder of this run below `<output>/predict/`; None: nowhere.
+        overwrite: forget what an earlier run found.
         progress: called after each tile with the images done, also in part, and their number.
         answered: called with each answer as soon as it is there and its pictures are saved.
 
     Raises:
-        EarthInstructError: invalid input, or the only image failed.
+        EarthInstructError: invalid input, the only image failed, a file cannot be written, or the run folder is of a
+            run with other parameters.
     """
-    asked = asked_instruction(categories, open_ended, parent, instruction)
-    options = ImageOptions.of(bands, stretch, nodata)
-    paths = images_given(images)
-    targets = [Path(save)] if isinstance(save, str | Path) else [Path(target) for target in save]
-    saved = _Targets(targets, None if explain is None else Path(explain), paths)
+    to_find = asked_instruction(categories, open_ended, parent, instruction)
+    reading = ImageOptions.of(bands, stretch, nodata)
+    given = [images] if isinstance(images, str | Path | np.ndarray) else images
+    arrays = _arrays([one for one in given if isinstance(one, np.ndarray)])
+    files = [one for one in given if not isinstance(one, np.ndarray)]
+    paths = [*arrays, *(images_given(files) if files or not arrays else ())]
+    area = Area.of(window, aoi)
+    least = _Least.of(min_score, min_area)
+    saved = Targets(save, explain, paths, OnGround(crs, simplify))
     source = MethodSource(method, parameters)
-    secrets = secret_values(parameters or {})
     ready = _answering(source, saved.explain is not None)
     try:
-        found: list[Found] = []
-        answers: list[Answer] = []
-        events: Counter[str] = Counter()
-        for number, path in enumerate(paths):
-            try:
-                raster = read_raster(path, options)
-                if saved.on_ground:
-                    _check_place(path, raster)
-                    check_places([*((image.path, image.place) for image in found), (path, raster.place)])
-                prediction = _predict(ready, raster.pixels, asked, tile, overlap, _part(progress, number, len(paths)))
-                picture = None if saved.explain is None else optional_member(ready, "explain")(raster.pixels, asked)
-            except Exception as error:  # the reason is given, and the other images go on
-                if len(paths) == 1:
-                    raise
-                answer = Answer(path, None, _reason(error, secrets))
-            else:
-                saved.save_pictures(path, raster, prediction, picture)
-                height, width = raster.pixels.shape[:2]
-                found.append(Found(path, height, width, raster.place, prediction))
-                events.update(prediction.usage.events)
-                answer = Answer(path, prediction, notes=tuple(map(str, raster.notes)))
-            answers.append(answer)
-            if answered is not None:
-                answered(answer)
-        saved.save_files(found)
-        notes = (*(f"{n} {event}" for event, n in events.items()), *method_info(ready).notes)
-        return Answers(tuple(answers), notes)
+        saved.check()
+        states = {str(path): state_of(arrays.get(path, path)) for path in paths}
+        asked = Asked(
+            to_find,
+            method_info(ready),
+            states,
+            reading,
+            tile,
+            overlap,
+            area.window,
+            None if area.aoi is None else (str(area.aoi), state_of(area.aoi)),
+        )
+        folder = None if output is None else asked.place(Path(output))
+        with nullcontext() if folder is None else ImageRun(folder).open(asked, overwrite=overwrite) as run:
+
+            def find(path: Path, scene: Scene, number: int) -> _Answered:
+                prediction = None if run is None else run.prediction(path)
+                before = prediction is not None
+                if prediction is None:
+                    part = area.of_scene(path, scene)
+                    prediction = _predict(ready, part, asked, run, path, _part(progress, number, len(paths)))
+                    if run is not None:
+                        run.keep(path, prediction)
+                picture = None
+                if saved.explain is not None:
+                    picture = optional_member(ready, "explain")(scene.read()[0], to_find)
+                return _Answered(prediction, picture, before)
+
+            secrets = secret_values(parameters or {})
+            return _answers(paths, asked, least, saved, find, secrets, answered, folder, arrays)
     finally:
         source.close(ready)
+
+
+@checked_arguments
+def saved_again(
+    run: Path | str,
+    *,
+    save: Path | str | Sequence[Path | str] = (),
+    min_score: float | None = None,
+    min_area: str | float | None = None,
+    crs: str | None = None,
+    simplify: float = 0.0,
+    answered: Callable[[Answer], None] | None = None,
+) -> Answers:
+    """Save the answers of an earlier `predict` again, in other formats for example. No method is asked.
+
+    Args:
+        run: its run folder.
+        save: as for `predict`, like all that follow.
+        min_score: the least score.
+        min_area: the least area.
+        crs: the reference system of vector files.
+        simplify: how much simpler outlines may be.
+        answered: called with each answer.
+
+    Raises:
+        EarthInstructError: the folder is not of a run of `predict`, an image is not where it was or has changed, or a
+            file cannot be written.
+    """
+    folder = Path(run)
+    asked = read_asked(folder)
+    paths = [Path(path) for path in asked.images]
+    least = _Least.of(min_score, min_area)
+    saved = Targets(save, None, paths, OnGround(crs, simplify))
+    saved.check()
+    stored = ImageRun(folder)
+
+    def find(path: Path, scene: Scene, number: int) -> _Answered:
+        if state_of(path) != asked.images[str(path)]:
+            raise DataError(f"image {path} has changed since it was predicted; predict it again")
+        prediction = stored.prediction(path)
+        if prediction is None:
+            raise DataError(f"image {path} has no prediction in {folder}; go on with the command that began this run")
+        return _Answered(prediction, None, False)
+
+    with stored.locked():
+        return _answers(paths, asked, least, saved, find, (), answered, folder)
+
+
+@dataclass(frozen=True, eq=False)
+class _Answered:
+    """What was found in an image, the picture that explains it, and whether it was found by an earlier run."""
+
+    prediction: Prediction
+    picture: NDArray[np.uint8] | None
+    before: bool
+
+
+def _answers(
+    paths: Sequence[Path],
+    asked: Asked,
+    least: _Least,
+    saved: Targets,
+    find: Callable[[Path, Scene, int], _Answered],
+    secrets: Sequence[str],
+    answered: Callable[[Answer], None] | None,
+    folder: Path | None,
+    arrays: Mapping[Path, NDArray[np.uint8]] = MappingProxyType({}),
+) -> Answers:
+    """Find, save and tell, image by image; then save the files of all images."""
+    found: list[Found] = []
+    answers: list[Answer] = []
+    events: Counter[str] = Counter()
+    n_before = n_left_out = 0
+    remarks = _remarks(asked.method)
+    for number, path in enumerate(paths):
+        try:
+            pixels = arrays.get(path)
+            again = partial(open_scene, path, asked.reading) if pixels is None else partial(_in_memory, pixels)
+            with again() as scene:
+                if saved.on_ground:
+                    check_place(path, scene)
+                one = find(path, scene, number)
+                shown = least.of_image(Found(path, scene.height, scene.width, scene.place, one.prediction))
+                prediction = _with_counts(shown.prediction, asked.instruction)
+                n_left_out += len(one.prediction) - len(prediction)
+                saved.save_pictures(path, scene, prediction, one.picture, remarks)
+                found.append(replace(shown, prediction=prediction))
+                answer = Answer(path, prediction, notes=tuple(map(str, scene.notes)), scene=again)
+        except Exception as error:  # the reason is given, and the other images go on
+            if len(paths) == 1:
+                raise
+            answer = Answer(path, None, _reason(error, secrets))
+        else:
+            events.update(one.prediction.usage.events)
+            n_before += one.before
+        answers.append(answer)
+        if answered is not None:
+            answered(answer)
+    about: dict[str, Any] = {
+        "method": asked.method.name,
+        "version": asked.method.version,
+        "run": None if folder is None else str(folder),
+        "instruction": asked.instruction.text,
+        "notes": [*remarks, *asked.method.notes],
+    }
+    saved.save_files(found, about)
+    notes = [f"{n} {event}" for event, n in events.items()]
+    if n_left_out:
+        notes.append(f"{n_left_out} objects are left out by --min-score or --min-area")
+    if n_before:
+        notes.append(f"{n_before} of {len(paths)} images were predicted before; --overwrite predicts them again")
+    return Answers(tuple(answers), (*notes, *about["notes"]), folder, tuple(found), about)
 
 
 def asked_instruction(
@@ -219,6 +404,25 @@ def asked_instruction(
     return tasks.read_instruction(instruction) if isinstance(instruction, str) else instruction
 
 
+def _arrays(arrays: Sequence[NDArray[np.uint8]]) -> dict[Path, NDArray[np.uint8]]:
+    """The images that are given as pixels, with their names.
+
+    Raises:
+        EarthInstructError: an array is no image.
+    """
+    for number, pixels in enumerate(arrays):
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+            raise EarthInstructError(
+                f"image {number} is an array of {pixels.dtype} and shape {pixels.shape}; expected uint8 RGB, "
+                "(height, width, 3)"
+            )
+    return {Path(f"image {number}"): pixels for number, pixels in enumerate(arrays)}
+
+
+def _in_memory(pixels: NDArray[np.uint8]) -> AbstractContextManager[Scene]:
+    return nullcontext(scene_of(pixels))
+
+
 def images_given(images: Path | str | Sequence[Path | str]) -> list[Path]:
     """The image files; a folder stands for the files in it.
 
@@ -234,16 +438,6 @@ def images_given(images: Path | str | Sequence[Path | str]) -> list[Path]:
     if not found:
         raise DataError("no image is given; give a file, several, or a folder")
     return found
-
-
-def refuse_to_replace(option: str, target: Path, images: Sequence[Path]) -> None:
-    """Refuse a file to write that is one of the images.
-
-    Raises:
-        EarthInstructError: it is one.
-    """
-    if target.resolve() in {image.resolve() for image in images}:
-        raise EarthInstructError(f"--{option} {target} would replace that image; give another name")
 
 
 def _answering(source: MethodSource, explains: bool) -> Method:
@@ -272,135 +466,102 @@ def _part(
 
 def _predict(
     method: Method,
-    pixels: NDArray[np.uint8],
-    instruction: Instruction,
-    tile: int | None,
-    overlap: int | None,
+    part: AreaOfScene,
+    asked: Asked,
+    run: ImageRun | None,
+    path: Path,
     progress: Callable[[int, int], None] | None,
 ) -> Prediction:
-    """The answer for one image, cut into tiles where that is asked for, or where it is large."""
-    longest = max(pixels.shape[:2])
+    """The prediction for a part of an image, cut into tiles where that is asked for, or where it is large."""
+    x0, y0, x1, y1 = part.window
+    longest = max(x1 - x0, y1 - y0)
+    tile = asked.tile
     if tile is None:
         tile = TILE if longest > TILED_ABOVE else 0
-    if tile == 0:
-        return predict_tiled(method, pixels, instruction, tile=longest, overlap=0, progress=progress)
-    overlap = tile // 8 if overlap is None else overlap
-    return predict_tiled(method, pixels, instruction, tile=tile, overlap=overlap, progress=progress)
+    overlap = tile // 8 if asked.overlap is None else asked.overlap
+    windows = [
+        (left + x0, top + y0, right + x0, bottom + y0)
+        for left, top, right, bottom in tile_windows(y1 - y0, x1 - x0, tile or longest, overlap if tile else 0)
+    ]
+    return predict_windows(
+        method,
+        part.read,
+        asked.instruction,
+        windows,
+        part.scene.height,
+        part.scene.width,
+        kept=None if run is None or len(windows) == 1 else run.tiles(path),
+        progress=progress,
+    )
 
 
-def _counts(prediction: Prediction) -> dict[str, int]:
-    counts = prediction.counts or dict(sorted(Counter(prediction.labels).items()))
-    return {label: count for label, count in counts.items() if count}
+def _with_counts(prediction: Prediction, instruction: Instruction) -> Prediction:
+    """Give a prediction counts: 0 for categories that were asked for and not found, and for no other label."""
+    counted = {label: n for label, n in counts_of(prediction).items() if n}
+    return replace(prediction, counts=dict.fromkeys(instruction.categories, 0) | counted)
 
 
-def _check_place(path: Path, raster: Raster) -> None:
-    """Refuse an image whose place in a GeoJSON file would be missing or wrong.
+@dataclass(frozen=True)
+class _Least:
+    """The least score and area of an instance that is shown and saved; None: any."""
 
-    Raises:
-        DataError: it has no georeference, or does not name its coordinate reference system.
-    """
-    if raster.place is None:
-        raise DataError(
-            f"image {path} has no georeference, which GeoJSON needs: {raster.no_place_reason}. Give a georeferenced "
-            "image, or save pixel coordinates as NAME.coco.json"
-        )
-    if raster.place.crs is None:
-        raise DataError(
-            f"image {path} does not name its coordinate reference system, and GeoJSON would be read as longitude and "
-            f"latitude; assign it, for example: gdal_edit.py -a_srs EPSG:32631 {path.name}"
-        )
+    score: float | None = None
+    pixels: float | None = None
+    square_metres: float | None = None
 
+    @staticmethod
+    def of(score: float | None, area: str | float | None) -> _Least:
+        """Read the options.
 
-class _Targets:
-    """Where answers are saved: pictures image by image, files of all images at the end.
+        Raises:
+            EarthInstructError: the area is neither a number of pixels nor of m2.
+        """
+        number, unit = str(area).removesuffix("m2"), str(area).endswith("m2")
+        try:
+            least = 0.0 if area is None else float(number)
+            if not 0 <= least < math.inf:
+                raise ValueError
+        except ValueError:
+            raise EarthInstructError(f"--min-area is {area!r}; expected pixels, such as 20, or '20 m2'") from None
+        return _Least(score, None if area is None or unit else least, least if unit else None)
 
-    Raises:
-        EarthInstructError: a target would replace an image, has an unknown suffix, or cannot hold every picture.
-    """
+    def of_image(self, found: Found) -> Found:
+        """Leave smaller instances, and those with a lower score, out of one image.
 
-    def __init__(self, targets: Sequence[Path], explain: Path | None, images: Sequence[Path]) -> None:
-        self.explain = explain
-        self._pictures = [target for target in targets if _format(target) is None]
-        self._files = [(target, suffix) for target in targets if (suffix := _format(target)) is not None]
-        if explain is not None:
-            refuse_to_replace("explain", explain, images)
-        for target in targets:
-            refuse_to_replace("save", target, images)
-        for target in (*self._pictures, *([explain] if explain else [])):
-            _check_pictures(target, images)
-
-    @property
-    def on_ground(self) -> bool:
-        """Whether images must know their place on the ground."""
-        return any(suffix == ".geojson" for _, suffix in self._files)
-
-    def save_pictures(
-        self, path: Path, raster: Raster, prediction: Prediction, explanation: NDArray[np.uint8] | None
-    ) -> None:
-        """Save the pictures of one image."""
-        from PIL.Image import fromarray
-
-        for target in self._pictures:
-            _save_picture(draw_overlay(raster.pixels, prediction), target, path)
-        if self.explain is not None and explanation is not None:
-            _save_picture(fromarray(explanation), self.explain, path)
-
-    def save_files(self, found: Sequence[Found]) -> None:
-        """Save what was found in all images, in the format of each target's suffix."""
-        for target, suffix in self._files:
-            content = as_json(_FORMATS[suffix](found))
-            with _saving(target):
-                target.write_bytes(content)
-
-
-def _save_picture(picture: Image, target: Path, path: Path) -> None:
-    """Save the picture of an image: under the target's name, or into the folder that it is."""
-    file = target if _is_picture(target) else target / f"{path.stem}.png"
-    with _saving(file):
-        picture.save(file)
-
-
-@contextmanager
-def _saving(target: Path) -> Iterator[None]:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise DataError(f"{target} cannot be written: {error.strerror or error}") from error
-
-
-def _records(found: Sequence[Found]) -> list[Record]:
-    return [Record.of(str(image.path), image.prediction) for image in found]
-
-
-_FORMATS: Mapping[str, Callable[[Sequence[Found]], Any]] = {
-    ".coco.json": coco_of,
-    ".geojson": geojson_of,
-    ".json": _records,
-}
-
-
-def _format(target: Path) -> str | None:
-    """The suffix of a file of all images; None: pictures are saved there."""
-    return next((suffix for suffix in _FORMATS if target.name.lower().endswith(suffix)), None)
-
-
-def _check_pictures(target: Path, images: Sequence[Path]) -> None:
-    """Refuse a target that cannot hold a picture of every image."""
-    if _is_picture(target):
-        if len(images) > 1:
-            raise EarthInstructError(f"{target} is one picture, and there are {len(images)} images; name a folder")
-    elif target.suffix and not target.is_dir():
-        raise EarthInstructError(
-            f"{target} has an unknown suffix; expected .png, .jpg, .json, .coco.json, .geojson, or a folder"
-        )
-    names = [image.stem for image in images]
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated is not None and not _is_picture(target):
-        raise EarthInstructError(
-            f"two images are named {repeated!r}, and {target} can hold one picture of that name; give them apart"
+        Raises:
+            DataError: the prediction has no scores, or areas on the ground are not known.
+        """
+        prediction = found.prediction
+        if prediction.boxes is None or not len(prediction):
+            return found
+        kept = np.ones(len(prediction), dtype=bool)
+        if self.score is not None:
+            if prediction.scores is None:
+                raise DataError(f"image {found.path}: the method gives no scores; leave --min-score out")
+            kept &= prediction.scores >= self.score
+        if self.pixels is not None:
+            boxes = prediction.boxes[:, 2:].prod(axis=1)
+            areas = boxes if prediction.masks is None else decode_rles(prediction.masks).areas
+            kept &= areas >= self.pixels
+        if self.square_metres is not None:
+            kept &= areas_of(found) >= self.square_metres
+        chosen = np.flatnonzero(kept)
+        if len(chosen) == len(prediction):
+            return found
+        return replace(
+            found,
+            prediction=replace(
+                prediction,
+                labels=tuple(prediction.labels[i] for i in chosen),
+                boxes=prediction.boxes[chosen],
+                masks=None if prediction.masks is None else tuple(prediction.masks[i] for i in chosen),
+                scores=None if prediction.scores is None else prediction.scores[chosen],
+            ),
         )
 
 
-def _is_picture(target: Path) -> bool:
-    return target.suffix.lower() in _PICTURES and not target.is_dir()
+def _remarks(method: MethodInfo) -> tuple[str, ...]:
+    """What every output says: that the method was made for other images."""
+    if method.made_for is None:
+        return ()
+    return (f"{method.name} was made for {', '.join(method.made_for)}: out of domain here",)

@@ -13,20 +13,33 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Method, Prediction, Usage, check_prediction
 from earthinstruct.errors import EarthInstructError
+from earthinstruct.images import Window
 from earthinstruct.regions import RLE, MaskRuns, decode_rles
 
 TILE = 1024  # pixels a side
 OVERLAP = TILE // 8
 TILED_ABOVE = 2048  # a side longer than this is cut unless told otherwise
+NOT_ASKED = "tiles without data, not asked about"  # an event
 _SAME = 0.5  # IoU
 
-Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels; x1 and y1 are one past the end
+
+class KeptTiles(Protocol):
+    """The tiles of an image that were predicted before."""
+
+    def get(self, window: Window) -> Prediction | None:
+        """What was found in a tile; None: it has not been predicted."""
+        ...
+
+    def keep(self, window: Window, prediction: Prediction) -> None:
+        """Keep what was found in a tile."""
+        ...
 
 
 def tile_windows(height: int, width: int, tile: int, overlap: int) -> list[Window]:
@@ -69,7 +82,7 @@ def predict_tiled(
     overlap: int = OVERLAP,
     progress: Callable[[int, int], None] | None = None,
 ) -> Prediction:
-    """Predict each tile, and merge the predictions into one for the whole image.
+    """Predict each tile of an image in memory, and merge the predictions into one for the whole image.
 
     Args:
         method: a method.
@@ -82,21 +95,65 @@ def predict_tiled(
     Raises:
         EarthInstructError: `tile` or `overlap` is out of range, or the method breaks the contract.
     """
+
+    def read(window: Window) -> tuple[NDArray[np.uint8], None]:
+        x0, y0, x1, y1 = window
+        return np.ascontiguousarray(image[y0:y1, x0:x1]), None
+
     height, width = image.shape[:2]
     windows = tile_windows(height, width, tile, overlap)
-    if len(windows) == 1:
-        return _answer(method, image, instruction)
+    return predict_windows(method, read, instruction, windows, height, width, progress=progress)
+
+
+def predict_windows(
+    method: Method,
+    read: Callable[[Window], tuple[NDArray[np.uint8], NDArray[np.bool_] | None]],
+    instruction: Instruction,
+    windows: Sequence[Window],
+    height: int,
+    width: int,
+    *,
+    kept: KeptTiles | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Prediction:
+    """Predict tiles, which are read one by one, and merge the predictions into one for the whole image.
+
+    A method is not asked about a tile in which no pixel has data: nothing is found there.
+
+    Args:
+        method: a method.
+        read: reads a tile: its pixels, uint8 RGB, and which of them have data (None: all).
+        instruction: what to find, the same for every tile.
+        windows: the tiles.
+        height: of the image, pixels.
+        width: of the image, pixels.
+        kept: tiles predicted before, which are not predicted again; new ones are added.
+        progress: a callback `(done, total)`, called after each tile.
+
+    Raises:
+        EarthInstructError: the method breaks the contract, or a tile cannot be read.
+    """
     predictions = []
-    for done, (x0, y0, x1, y1) in enumerate(windows, start=1):
-        predictions.append(_answer(method, np.ascontiguousarray(image[y0:y1, x0:x1]), instruction))
-        if progress is not None:
+    for done, window in enumerate(windows, start=1):
+        prediction = None if kept is None else kept.get(window)
+        if prediction is None:
+            prediction = _answer(method, *read(window), instruction)
+            if kept is not None:
+                kept.keep(window, prediction)
+        predictions.append(prediction)
+        if progress is not None and len(windows) > 1:
             progress(done, len(windows))
-    return merge_tiles(predictions, windows, height, width)
+    whole = list(windows) == [(0, 0, width, height)]
+    return predictions[0] if whole else merge_tiles(predictions, windows, height, width)
 
 
-def _answer(method: Method, image: NDArray[np.uint8], instruction: Instruction) -> Prediction:
-    prediction = method.predict(image, instruction)
-    check_prediction(prediction, instruction, *image.shape[:2])
+def _answer(
+    method: Method, pixels: NDArray[np.uint8], valid: NDArray[np.bool_] | None, instruction: Instruction
+) -> Prediction:
+    if valid is not None and not valid.any():
+        return Prediction(counts={}, usage=Usage(events={NOT_ASKED: 1}))  # no instance, and of no kind
+    prediction = method.predict(pixels, instruction)
+    check_prediction(prediction, instruction, *pixels.shape[:2])
     return prediction
 
 
@@ -109,6 +166,8 @@ def merge_tiles(predictions: Sequence[Prediction], windows: Sequence[Window], he
         height: of the image, pixels.
         width: of the image, pixels.
     """
+    if all(p.boxes is None for p in predictions):  # they only count
+        return Prediction(counts=_added_counts(predictions, {}), usage=Usage.join(p.usage for p in predictions))
     with_masks = all(p.masks is not None for p in predictions if len(p))
     with_scores = all(p.scores is not None for p in predictions if len(p))
     parts = [_parts(prediction, window, with_masks) for prediction, window in zip(predictions, windows, strict=True)]
@@ -154,7 +213,9 @@ class _Part:
 def _parts(prediction: Prediction, window: Window, with_masks: bool) -> list[_Part]:
     x0, y0 = window[:2]
     runs = decode_rles(prediction.masks) if with_masks and prediction.masks is not None else None
-    parts = []
+    parts: list[_Part] = []
+    if prediction.boxes is None:
+        return parts
     for i, label in enumerate(prediction.labels):
         mask, corner = None, (x0, y0)
         if runs is not None:

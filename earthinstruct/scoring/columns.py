@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import BOX, MOST_OBJECTS, Usage, bad_boxes
 from earthinstruct.datasets import ImageRecord
-from earthinstruct.errors import ContractError, DataError
+from earthinstruct.errors import ContractError, DataError, EarthInstructError
 from earthinstruct.metrics import Predicted
 from earthinstruct.predictions import ProposalRecord, Record
 from earthinstruct.regions import ImageId, Instances, MaskRuns, decode_rles
@@ -23,19 +23,23 @@ _NO_PROPOSALS = ProposalRecord([])
 class _Regions:
     """The first image whose regions have scores, the first without scores, and the first without masks.
 
-    `prefix` names the regions in errors.
+    `prefix` names the regions in errors. `with_scores`: whether any image has scores, for no regions at all even: a
+    method with scores may find nothing.
     """
 
     prefix: str
     scored: ImageId | None = None
     unscored: ImageId | None = None
     unmasked: ImageId | None = None
+    with_scores: bool = False
 
     def add(self, image: ImageId, regions: Record | ProposalRecord) -> None:
         for name in ("masks", "scores"):
             values = getattr(regions, name)
-            if values is not None and len(values) != len(regions.boxes):
-                raise DataError(f"image {image!r}: {len(values)} {self.prefix}{name} for {len(regions.boxes)} boxes")
+            if values is not None and len(values) != len(regions.boxes or ()):
+                n = len(regions.boxes or ())
+                raise DataError(f"image {image!r}: {len(values)} {self.prefix}{name} for {n} boxes")
+        self.with_scores |= regions.scores is not None
         if not regions.boxes:
             return
         if regions.scores is None and self.unscored is None:
@@ -60,6 +64,8 @@ class Survey:
         first_image: label -> the first image with this label, in instances or counts.
         failed: image -> reason, for images without a prediction. They count as predicted empty.
         any_counts: whether any record gives counts.
+        n_only_counts: number of answers that only count.
+        n_of_instances: number of the other answers.
         any_proposals: whether any record gives proposals.
         instances: whether the instances have scores and masks.
         proposals: whether the proposals have scores and masks.
@@ -70,6 +76,8 @@ class Survey:
     first_image: dict[str, ImageId] = field(default_factory=dict)
     failed: dict[ImageId, str] = field(default_factory=dict)
     any_counts: bool = False
+    n_only_counts: int = 0
+    n_of_instances: int = 0
     any_proposals: bool = False
     instances: _Regions = field(default_factory=lambda: _Regions(""))
     proposals: _Regions = field(default_factory=lambda: _Regions("proposals."))
@@ -80,6 +88,33 @@ class Survey:
         """Why the instances have no masks."""
         unmasked = self.instances.unmasked
         return None if unmasked is None else f"the prediction of image {unmasked!r} has no masks"
+
+    @property
+    def only_counts(self) -> bool:
+        """Whether the method names no instances: it only counts, in every answer."""
+        return self.n_only_counts > 0 and self.n_of_instances == 0
+
+    def refuse_threshold(self, option: str) -> None:
+        """Refuse a score threshold where there are no scores. A set without instances has nothing to leave out.
+
+        Raises:
+            EarthInstructError: the method only counts, or its instances have no scores.
+        """
+        if self.only_counts:
+            raise EarthInstructError(f"{option} needs instances with scores, and these predictions are counts alone")
+        if self.instances.unscored is not None:
+            raise EarthInstructError(
+                f"{option} needs predictions with scores, and these have none (they are confidence-free)"
+            )
+
+    def notes(self) -> Iterator[str]:
+        """Yield a sentence on a mixture of answers with instances and answers that only count."""
+        if self.n_only_counts and self.n_of_instances:
+            answers = self.n_only_counts + self.n_of_instances
+            yield (
+                f"{self.n_only_counts} of {answers} answers give counts alone; for boxes and masks, they count as "
+                "answers without instances"
+            )
 
     def add(self, image: ImageId, record: Record | None) -> None:
         """Add the record of an image; None if it has none.
@@ -94,8 +129,10 @@ class Survey:
         if record.error is not None:
             self.failed[image] = record.error
             return
-        if len(record.labels) != len(record.boxes):
-            raise DataError(f"image {image!r}: {len(record.labels)} labels for {len(record.boxes)} boxes")
+        if len(record.labels) != len(record.boxes or ()):
+            raise DataError(f"image {image!r}: {len(record.labels)} labels for {len(record.boxes or ())} boxes")
+        self.n_only_counts += record.only_counts
+        self.n_of_instances += not record.only_counts
         for label, count in (record.counts or {}).items():
             if not 0 <= count <= MOST_OBJECTS:
                 raise DataError(f"image {image!r}: the count of {label!r} is {count}; expected 0 to {MOST_OBJECTS}")
@@ -158,6 +195,7 @@ class Columns:
             mentioned=mentioned,
             proposals=proposals,
             no_masks_reason=self.survey.no_masks_reason,
+            only_counts=self.survey.only_counts,
         )
 
 
@@ -168,15 +206,17 @@ class _Chunk:
         self, images: Sequence[ImageRecord], regions: Sequence[Record | ProposalRecord], survey: _Regions
     ) -> None:
         self.images, self.regions, self.survey = images, regions, survey
-        self.n = np.array([len(of_image.boxes) for of_image in regions], dtype=np.int64)
+        self.n = np.array([len(of_image.boxes or ()) for of_image in regions], dtype=np.int64)
         self.image = np.repeat(np.arange(len(regions)), self.n)
 
     def converted(self, *, with_masks: bool) -> Instances:
         """The regions in columns, with category 0; scores and masks if all regions of the set have them."""
-        boxes = np.array([box for of_image in self.regions for box in of_image.boxes], dtype=np.float64).reshape(-1, 4)
+        boxes = np.array([box for of_image in self.regions for box in of_image.boxes or ()], dtype=np.float64).reshape(
+            -1, 4
+        )
         self.refuse(bad_boxes(boxes), "boxes", boxes, BOX)
         scores = None
-        if self.survey.scored is not None:
+        if self.survey.with_scores and self.survey.unscored is None:
             scores = np.array([value for of_image in self.regions for value in of_image.scores or ()], dtype=np.float64)
             self.refuse(~np.isfinite(scores), "scores", scores, "finite numbers")
         masks = self.masks() if with_masks and self.survey.unmasked is None else None

@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earthinstruct.datasets import Dataset
-from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
+from earthinstruct.errors import DataError, checked_arguments
 from earthinstruct.metrics import (
     CATALOGUE,
     COUNTING_ERRORS,
     HEADLINES,
-    RESAMPLES,
+    ONE_IMAGE,
+    PERCENT,
     Difference,
     ExtraMetric,
     GivenMetrics,
     Paired,
     Score,
     extra_metrics,
+    holm,
     listed,
     paired,
     protocol_named,
+    sweep_of,
+    threshold_in_words,
+    value_at,
 )
-from earthinstruct.results import Block, Shown, StoredTallies, new_table, read_result, read_tallies, refuse_different
+from earthinstruct.results import (
+    Block,
+    Result,
+    Shown,
+    StoredTallies,
+    new_table,
+    read_result,
+    read_tallies,
+    refuse_different,
+)
 from earthinstruct.scoring.stored import StoredRun, dataset_of, read_stored, run_folder
 
 if TYPE_CHECKING:
@@ -34,6 +49,13 @@ if TYPE_CHECKING:
 
 # (name, whether it is a group) -> categories
 _Over = dict[tuple[str, bool], Sequence[str]]
+_DIFFERS = 0.05  # a corrected p-value below it shows a difference
+# headline score -> what the better run does, and what is compared
+_VERDICTS = {
+    "counting.f1": ("counts better", "counting"),
+    "box.f1": ("finds better boxes", "boxes"),
+    "mask.f1": ("finds better masks", "masks"),
+}
 
 
 @dataclass(frozen=True)
@@ -61,11 +83,15 @@ class Comparison(Shown):
         first: the first run, as it was given.
         second: the second run.
         rows: every score over every group of categories and every single category.
+        thresholds: how the score threshold of each run was chosen, in words; None if all predictions were scored.
+        oracles: whether the threshold of each run was chosen on these images.
     """
 
     first: str
     second: str
     rows: tuple[Compared, ...]
+    thresholds: tuple[str | None, str | None] = (None, None)
+    oracles: tuple[bool, bool] = (False, False)
 
     def __iter__(self) -> Iterator[Compared]:
         return iter(self.rows)
@@ -74,26 +100,27 @@ class Comparison(Shown):
         return len(self.rows)
 
     def blocks(self, *, every_category: bool = False) -> Iterator[Block]:
-        """Tables of the differences in percent, over groups, then over single categories.
+        """A verdict in words; then tables of the differences in percent, over groups and over single categories.
 
         Args:
-            every_category: also the categories whose 95 % interval includes 0.
+            every_category: also the categories with p >= 0.05 before correction.
         """
         from rich.text import Text
 
-        yield f"A: {self.first}"
-        yield f"B: {self.second}"
+        yield self.verdict
+        for name, run, threshold in zip("AB", (self.first, self.second), self.thresholds, strict=True):
+            yield f"{name}: {run}" + (f", {threshold}" if threshold else "")
         groups = [row for row in self.rows if row.is_group]
         yield _table([row for row in groups if row.score in HEADLINES])
         yield Text("percent; precision and recall are in --json", style="dim")
         categories = [row for row in self.rows if row.score in HEADLINES and not row.is_group]
-        shown = [row for row in categories if every_category or _differs(row)]
+        shown = [row for row in categories if every_category or _may_differ(row.difference)]
         if shown:
             yield _table(shown)
         if len(shown) < len(categories):
             yield Text(
-                f"{len(categories) - len(shown)} of {len(categories)} rows of single categories are left out: their "
-                "95 % interval includes 0; --all shows them",
+                f"{len(categories) - len(shown)} of {len(categories)} rows of single categories are left out: "
+                "p >= 0.05 even before correction; --all shows them",
                 style="dim",
             )
         extra = [row for row in groups if row.score.startswith("extra.")]
@@ -102,28 +129,68 @@ class Comparison(Shown):
             yield Text("metric plug-ins: fractions, or in the unit of each; by category in --json", style="dim")
         yield _table([row for row in groups if row.score.startswith("errors.") and row.over == "all"])
         yield Text(
-            "objects over all images, by category in --json; fewer are better, more are better of `correct`\n"
-            "p of each row by itself, < 0.05 in bold; of 20 without a difference, shown or not, one is bold by chance",
+            "objects over all images, by category in --json; fewer are better, more are better of `correct`",
             style="dim",
         )
+        yield Text(
+            "p: paired sign-flip test over images; corrected: for all rows of the table, shown or not (Holm); in bold "
+            "where the corrected p is below 0.05",
+            style="dim",
+        )
+        reasons = {row.difference.reason for row in groups if row.difference.reason is not None}
+        yield from (Text(f"-: {reason}", style="dim") for reason in sorted(reasons))
+
+    @property
+    def verdict(self) -> str:
+        """Which run counts better and finds better boxes and masks, in one sentence."""
+        if self.oracles[0] != self.oracles[1]:
+            one, other = ("A", "B") if self.oracles[0] else ("B", "A")
+            return (
+                f"No verdict: the score threshold of {one} was chosen on these images (an oracle), not that of {other}."
+            )
+        found = {row.score: row.difference for row in self.rows if row.is_group and row.over == "all"}
+        of_headlines = {score: found[score] for score in _VERDICTS if score in found}
+        if any(off.p is None for off in of_headlines.values()):
+            return f"No verdict: {ONE_IMAGE}."
+        parts = [_verdict(score, off) for score, off in of_headlines.items()]
+        return "; ".join(parts) + "." if parts else "No verdict: no category has ground truth."
 
     def to_pandas(self) -> pd.DataFrame:
-        """Every row: `score`, `over`, `is_group`, `first`, `second`, `difference`, `low`, `high` and `p`."""
+        """Every row: `score`, `over`, `is_group`, `first`, `second`, `difference`, `low`, `high` and two p-values.
+
+        `p` is that of the row alone, `p_corrected` that of the row in its table (see `compare`).
+        """
         import pandas as pd
 
-        columns = ["score", "over", "is_group", "first", "second", "difference", "low", "high", "p"]
+        columns = ["score", "over", "is_group", "first", "second", "difference", "low", "high", "p", "p_corrected"]
         compared = [(row.score, row.over, row.is_group, row.difference) for row in self.rows]
-        rows = [(*which, off.first, off.second, off.value, *off.ci95, off.p) for *which, off in compared]
+        rows = [
+            (*which, off.first, off.second, off.value, *(off.ci95 or (None, None)), off.p, off.p_corrected)
+            for *which, off in compared
+        ]
         return pd.DataFrame(rows, columns=columns)
 
 
-def _differs(row: Compared) -> bool:
-    low, high = row.difference.ci95
-    return low > 0 or high < 0
+def _verdict(score: str, off: Difference) -> str:
+    better, what = _VERDICTS[score]
+    if off.p_corrected is None or off.p_corrected >= _DIFFERS:
+        return f"{what}: no difference shown"
+    names = ("B", "A") if off.value > 0 else ("A", "B")
+    points = f"{names[0]} {better} than {names[1]} by {PERCENT.text(abs(off.value))} points"
+    if off.ci95 is not None:
+        low, high = off.ci95 if off.value > 0 else (-off.ci95[1], -off.ci95[0])
+        points += f" ({PERCENT.text(low)} to {PERCENT.text(high)})"
+    _, p = off.p_texts()
+    return f"{points}, p {p if off.p_is_bound else f'= {p}'}"
+
+
+def _may_differ(off: Difference) -> bool:
+    return off.p is not None and off.p < _DIFFERS
 
 
 def _table(rows: Sequence[Compared]) -> Table:
-    table = new_table("score", "over", "A", "B", "B - A", "95 % interval", "p", left=("score", "over"), no_wrap=False)
+    headings = ("score", "over", "A", "B", "B - A", "95 % interval", "p", "corrected")
+    table = new_table(*headings, left=("score", "over"), no_wrap=False)
     for row in rows:
         off, unit = row.difference, listed(row.score).unit
         table.add_row(
@@ -132,9 +199,9 @@ def _table(rows: Sequence[Compared]) -> Table:
             unit.text(off.first),
             unit.text(off.second),
             unit.text(off.value, signed=True),
-            " to ".join(unit.text(bound, signed=True) for bound in off.ci95),
-            f"{off.p:.3f}",
-            style="bold" if off.p < 0.05 else "",
+            "-" if off.ci95 is None else " to ".join(unit.text(bound, signed=True) for bound in off.ci95),
+            *off.p_texts(),
+            style="bold" if off.p_corrected is not None and off.p_corrected < _DIFFERS else "",
         )
     return table
 
@@ -146,16 +213,20 @@ def compare(
     *,
     dataset: str | Path | Dataset | None = None,
     data: Path | str | None = None,
-    resamples: int = RESAMPLES,
     metric: GivenMetrics = (),
 ) -> Comparison:
     """Compare the scores and the error types of two runs, with intervals and p-values of the differences.
 
+    The p-values are those of a paired sign-flip test over images, with Holm's correction over the rows of each table.
+
     Compared are the scores that are functions of sums over images: F1, precision, recall, AP_nc50 (protocol
     `standard`) and mIoU.
 
+    A score that is undefined for one of the runs is left out. The score thresholds of the runs are taken as they are:
+    where only one of them was chosen on these images, there is no verdict.
+
     The comparison reads `tallies.npz` beside each result. Without this file, and for metric plug-ins, predictions are
-    scored again, with the label map of the result and the threshold of its sweep, if any.
+    scored again, with the label map of the result and its score threshold.
 
     Args:
         first: a run folder, or the result file in it, with `tallies.npz` or `predictions.jsonl` beside it.
@@ -163,7 +234,6 @@ def compare(
         dataset: the dataset, or its name or path; None: the one that the run used. Read only if predictions are scored
             again.
         data: the folder of the user's data; None: the one that the run used.
-        resamples: bootstrap resamples of the images, the same for both runs.
         metric: metric plug-ins to compare as well, by name or as objects.
 
     Raises:
@@ -171,8 +241,6 @@ def compare(
         DataError: a folder is incomplete, the runs differ in task, protocol or ground truth, or a metric is undefined
             for one of them.
     """
-    if resamples < 1:
-        raise EarthInstructError(f"compare: resamples must be at least 1, got {resamples}")
     folders = [run_folder(run) for run in (first, second)]
     results = [read_result(folder / "result.json") for folder in folders]
     refuse_different(*results)
@@ -193,17 +261,32 @@ def compare(
     ]
     scores += [(f"extra.{of.name}.mean", f"extra.{of.name}", partial(of.score, every_category)) for of in extra]
     compared = {tally for _, tally, _ in scores} | {"errors.box", "errors.mask"}
+    compared -= {tally for result in results for tally in _undefined(result)}
     of_a, of_b = ({name: tally for name, tally in of.tallies.items() if name in compared} for of in found)
     try:  # a tally that only one run has, such as masks, is left out
-        pairs = paired(of_a, of_b, resamples)
+        pairs = paired(of_a, of_b)
     except ValueError as error:
         raise DataError(f"the results cannot be compared: {error}") from error
     over: _Over = {(name, True): members for name, members in groups.items()}
     over |= {(name, False): (name,) for name in every_category}
-    return Comparison(str(first), str(second), tuple(_rows(scores, pairs, over)))
+    thresholds = (threshold_in_words(results[0].metrics), threshold_in_words(results[1].metrics))
+    oracles = (sweep_of(results[0].metrics) is True, sweep_of(results[1].metrics) is True)
+    return Comparison(str(first), str(second), _corrected(_rows(scores, pairs, over)), thresholds, oracles)
+
+
+def _undefined(result: Result) -> Iterator[str]:
+    """The tallies of boxes and masks, where their scores are undefined, as those of a method that only counts."""
+    for geometry, others in (("box", ["errors.box"]), ("mask", ["errors.mask", "regions"])):
+        if value_at(result.metrics, f"{geometry}.f1").value is None and result.metrics.counting.f1.value is not None:
+            yield from (geometry, *others)
 
 
 def _scored_again(run: StoredRun, extra: Sequence[ExtraMetric]) -> StoredTallies:
+    if run.result.protocol_version != run.protocol.version:
+        raise DataError(
+            f"{run.folder} was scored under version {run.result.protocol_version} of protocol {run.protocol.name}, and "
+            f"this release has version {run.protocol.version}; score it again with `earthinstruct score`"
+        )
     whole = run.scoring_set().tallied(run.threshold, extra)
     for name, tally in whole.extra.items():
         if isinstance(tally, str):
@@ -214,14 +297,27 @@ def _scored_again(run: StoredRun, extra: Sequence[ExtraMetric]) -> StoredTallies
 def _rows(scores: Sequence[tuple[str, str, Score]], pairs: Mapping[str, Paired], over: _Over) -> Iterator[Compared]:
     """Compare the scores (path, name of the tally, function of the tally), then the error types."""
     for path, tally, function in scores:
-        for which, categories in over.items() if tally in pairs else ():
-            difference = pairs[tally].of_mean(function, categories)
-            if difference is not None:
-                yield Compared(path, *which, difference)
+        if tally in pairs:
+            found = pairs[tally].of_mean(function, over, bounded=not path.startswith("extra."))
+            yield from (Compared(path, *which, difference) for which, difference in found.items())
     for name, pair in pairs.items():
-        columns = {f"{name}.{column}": column for column in pair.totals[0]} if name.startswith("errors.") else {}
+        columns = {f"{name}.{column}": column for column in pair.columns} if name.startswith("errors.") else {}
         if name == "counting":
             columns = {f"errors.counting.{error}": column for error, column in COUNTING_ERRORS.items()}
         for path, column in columns.items():
-            for which, categories in over.items():
-                yield Compared(path, *which, pair.of_sum(column, categories))
+            for which, difference in pair.of_sum(column, over).items():
+                yield Compared(path, *which, difference)
+
+
+def _corrected(rows: Iterable[Compared]) -> tuple[Compared, ...]:
+    """Correct the p-values for the number of rows in each table: headlines, other scores, plug-ins, errors."""
+    found = list(rows)
+    tables: defaultdict[tuple[str, bool], list[int]] = defaultdict(list)
+    for i, row in enumerate(found):
+        kind = row.score.partition(".")[0] if row.score.startswith(("extra.", "errors.")) else ""
+        kind = kind or ("headlines" if row.score in HEADLINES else "others")
+        tables[kind, row.over == "all" if kind == "errors" else row.is_group].append(i)
+    for places in tables.values():
+        for i, p in zip(places, holm([found[i].difference.p for i in places]), strict=True):
+            found[i] = replace(found[i], difference=replace(found[i].difference, p_corrected=p))
+    return tuple(found)

@@ -60,7 +60,7 @@ class BoxSurvey:
 
 def category_hints(metrics: Metrics) -> Iterator[str]:
     """Yield a sentence if boxes are right, but none has the right category."""
-    if metrics.errors is None:
+    if metrics.errors is None or metrics.errors.box is None:
         return
     found = metrics.errors.box.total
     boxes = found.correct + found.duplicate + found.classification + found.localisation + found.both + found.background

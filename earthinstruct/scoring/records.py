@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -11,16 +12,18 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import Usage
 from earthinstruct.datasets import AnnotationMasks, Dataset
-from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.errors import DataError
 from earthinstruct.metrics import (
-    RESAMPLES,
     STANDARD,
+    Choice,
     Chunk,
     ExtraMetric,
     Ignored,
     Metrics,
     Predicted,
     Protocol,
+    ScoreThreshold,
+    Sweeping,
     Tally,
     Truth,
     Value,
@@ -65,8 +68,8 @@ def score_records(
     *,
     protocol: Protocol = STANDARD,
     mapper: LabelMapper | None = None,
-    sweep: bool = False,
-    resamples: int = RESAMPLES,
+    threshold: float | None = None,
+    sweep: Sweeping = False,
     images: Sequence[ImageId] | None = None,
     extra: Sequence[ExtraMetric] = (),
 ) -> Scored:
@@ -76,24 +79,24 @@ def score_records(
 
     Raises:
         DataError: a record is malformed, or a label of an open_vocabulary task maps to no category.
-        EarthInstructError: `sweep` is set and the predictions have no scores, or a metric plug-in failed.
+        EarthInstructError: a threshold is given or to be chosen, and the predictions have no scores or are counts
+            alone; `sweep` is `cross`, and there are fewer than 2 images; or a metric plug-in failed.
     """
     known = ScoringSet(task, dataset, records, protocol, mapper, images)
-    chosen = None
-    if sweep and known.survey.instances.unscored is not None:
-        raise EarthInstructError(
-            "--sweep needs predictions with scores, and these have none (they are confidence-free)"
-        )
-    if sweep and known.survey.instances.scored is not None:  # without instances there is no threshold to choose
+    if sweep or threshold is not None:
+        known.survey.refuse_threshold("--sweep" if sweep else "--threshold")
+    chosen = Choice(None if threshold is None else float(threshold))
+    if sweep:
         boxes = [boxes_of_chunk(*chunk, protocol) for chunk in known.chunks(boxes_only=True)]
-        chosen = choose_threshold(boxes, known.truth(range(0)), protocol)
-    whole = known.tallied(None if chosen is None else chosen.threshold, extra)
+        ids = [image.id for image in known.images]
+        cross = sweep == "cross"
+        chosen = choose_threshold(boxes, ids, known.truth(range(0)), protocol, cross=cross)
+    whole = known.tallied(chosen.threshold, extra, chosen.also_at)
     metrics = metrics_of(
         whole,
         task.groups,
         protocol,
         chosen,
-        resamples=resamples,
         no_masks_reason=dataset.no_masks_reason or known.survey.no_masks_reason,
         extra=extra,
     )
@@ -101,7 +104,7 @@ def score_records(
         metrics = msgspec.structs.replace(metrics, adherence=known.adherence)
     failed = known.survey.failed
     n_done = len(known.images) - len(failed)
-    notes = (*known.boxes.hints(), *category_hints(metrics))
+    notes = (*known.survey.notes(), *known.boxes.hints(), *category_hints(metrics))
     return Scored(metrics, whole.named_tallies, known.label_map, n_done, failed, known.survey.usage, notes)
 
 
@@ -215,11 +218,16 @@ class ScoringSet:
             predicted = self.columns.predicted(self.images[start : span.stop], self.records, boxes_only=boxes_only)
             yield self.truth(span, boxes_only=boxes_only), predicted
 
-    def tallied(self, threshold: float | None, extra: Sequence[ExtraMetric] = ()) -> Chunk:
-        """Tally the whole set; predictions with scores below `threshold` are ignored."""
-        any_counts = self.survey.any_counts
-        found = [
-            Chunk.of(truth, predicted, self.protocol, threshold=threshold, any_counts=any_counts, extra=extra)
-            for truth, predicted in self.chunks()
-        ]
-        return Chunk.join(found, extra)
+    def tallied(
+        self, threshold: ScoreThreshold, extra: Sequence[ExtraMetric] = (), also_at: Sequence[float] = ()
+    ) -> Chunk:
+        """Tally the whole set; arguments are as in `Chunk.of`."""
+        tally = partial(
+            Chunk.of,
+            protocol=self.protocol,
+            threshold=threshold,
+            also_at=also_at,
+            any_counts=self.survey.any_counts,
+            extra=extra,
+        )
+        return Chunk.join([tally(*chunk) for chunk in self.chunks()], extra)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,15 @@ import msgspec
 
 from earthinstruct.datasets import Dataset, load_dataset
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
-from earthinstruct.metrics import RESAMPLES, ExtraMetric, GivenMetrics, Protocol, extra_metrics, protocol_named
+from earthinstruct.metrics import (
+    ExtraMetric,
+    GivenMetrics,
+    Protocol,
+    Sweeping,
+    extra_metrics,
+    protocol_named,
+    sweep_of,
+)
 from earthinstruct.predictions import (
     Manifest,
     Record,
@@ -39,6 +48,7 @@ from earthinstruct.results import (
 )
 from earthinstruct.scoring.records import Scored, score_records
 from earthinstruct.tasks import LabelMapper, Task, named_mapper, tasks_of
+from earthinstruct.texts import shortened
 
 
 @checked_arguments
@@ -57,8 +67,8 @@ def score(
     skip_invalid: bool = False,
     protocol: str = "standard",
     label_map: str | Path | LabelMapper | None = None,
-    sweep: bool = False,
-    resamples: int = RESAMPLES,
+    threshold: float | None = None,
+    sweep: Sweeping = False,
     metric: GivenMetrics = (),
     name: str | None = None,
     method_version: str | None = None,
@@ -88,8 +98,9 @@ def score(
         protocol: `standard` or `paper`.
         label_map: maps labels to categories: `exact`, `clip:<encoder>`, a JSON file, or a mapper. None: the mapper of
             the dataset.
-        sweep: first choose the score threshold with the largest box mF1.
-        resamples: bootstrap resamples for the 95 % intervals; 0: no intervals.
+        threshold: score the predictions with at least this score.
+        sweep: first choose the score threshold with the largest box mF1, on the scored images themselves (an oracle).
+            `cross`: choose the threshold of each fold of images on the other folds.
         metric: metric plug-ins to score as well, by name or as objects.
         name: the method's name; None: the name in the run folder, otherwise the file name.
         method_version: the method's version; None: the version in the run folder, if any.
@@ -100,7 +111,7 @@ def score(
     Raises:
         EarthInstructError: invalid input.
     """
-    rules, extra = checked_rules(protocol, resamples, metric)
+    rules, extra = checked_rules(protocol, threshold, sweep, metric)
     if not isinstance(dataset, Dataset):
         dataset = load_dataset(dataset, data, images, skip_invalid=skip_invalid)
     task = _one_task(dataset, setting, parent)
@@ -115,15 +126,15 @@ def score(
         dataset,
         protocol=rules,
         mapper=mapper,
+        threshold=threshold,
         sweep=sweep,
-        resamples=resamples,
         extra=extra,
     )
     if output is None:
-        return result_of(info, method, scored(given.records(dataset)), protocol, mapper, given.files)
+        return result_of(info, method, scored(given.records(dataset)), rules, mapper, given.files)
     in_place = given.is_run_of(method.name)
     folder = given.folder if in_place else place_of_run(Path(output).absolute(), task, method.name)
-    run = Run(method, task, dataset, folder, None)
+    run = Run(method, task, dataset, folder)
     run.manifest.task = info
     if in_place and given.manifest is not None and run.manifest.dataset is None:
         run.manifest.dataset = given.manifest.dataset  # a dataset in memory has no place
@@ -137,11 +148,11 @@ def score(
         )
     with run.open(overwrite, in_place=in_place):
         if not overwrite:
-            _refuse_to_replace(folder, info, protocol, mapper, sweep, resamples, extra)
+            _refuse_to_replace(folder, info, protocol, mapper, threshold, sweep, extra)
         if not in_place:
             records = run.replace(records)
         found = scored(records)
-        result = result_of(info, method, found, protocol, mapper, prediction_files(folder))
+        result = result_of(info, method, found, rules, mapper, prediction_files(folder))
         run.keep(result, found.tallies)
     if kept:
         kept(folder)
@@ -248,8 +259,8 @@ def _refuse_to_replace(
     task: TaskInfo,
     protocol: str,
     mapper: LabelMapper,
-    sweep: bool,
-    resamples: int,
+    threshold: float | None,
+    sweep: Sweeping,
     extra: Sequence[ExtraMetric],
 ) -> None:
     """Refuse to replace a result by one of another kind.
@@ -265,12 +276,11 @@ def _refuse_to_replace(
         "number of images": (old.task.dataset.n_images, task.dataset.n_images),
         "protocol": (old.protocol, protocol),
         "label map": (old.label_mapper, mapper.name),
-        "sweep": (metrics.sweep is not None, sweep),
+        "threshold": (metrics.threshold, threshold),
+        "sweep": (sweep_of(metrics), sweep),
     }
     differences = [f"{what} was {before}, is {after}" for what, (before, after) in pairs.items() if before != after]
     lost = sorted(set(metrics.extra) - {one.name for one in extra})
-    if metrics.counting.f1.ci95 is not None and resamples == 0:
-        lost.append("intervals")
     differences += [f"{what} would be lost" for what in lost]
     if differences:
         raise EarthInstructError(
@@ -279,14 +289,20 @@ def _refuse_to_replace(
         )
 
 
-def checked_rules(protocol: str, resamples: int, metric: GivenMetrics) -> tuple[Protocol, tuple[ExtraMetric, ...]]:
+def checked_rules(
+    protocol: str, threshold: float | None, sweep: Sweeping, metric: GivenMetrics
+) -> tuple[Protocol, tuple[ExtraMetric, ...]]:
     """Look up the protocol and load the metric plug-ins.
 
     Raises:
-        EarthInstructError: a name is unknown, or `resamples` is below 0.
+        EarthInstructError: a name is unknown, or the threshold is no number or beside a sweep.
     """
-    if resamples < 0:
-        raise EarthInstructError(f"resamples must be at least 0, got {resamples}")
+    if threshold is not None and not math.isfinite(threshold):
+        raise EarthInstructError(f"threshold must be a finite number, got {threshold}")
+    if threshold is not None and sweep:
+        raise EarthInstructError("threshold and sweep are both given; a sweep chooses the threshold itself: give one")
+    if sweep not in (False, True, "cross"):
+        raise EarthInstructError(f"sweep must be true, false or 'cross', got {sweep!r}")
     return protocol_named(protocol), extra_metrics(metric)
 
 
@@ -302,7 +318,7 @@ def mapper_for(label_map: str | Path | LabelMapper | None, dataset: Dataset) -> 
 
 
 def result_of(
-    task: TaskInfo, method: MethodInfo, scored: Scored, protocol: str, mapper: LabelMapper, files: Sequence[Path]
+    task: TaskInfo, method: MethodInfo, scored: Scored, protocol: Protocol, mapper: LabelMapper, files: Sequence[Path]
 ) -> Result:
     """Build the result of scored predictions.
 
@@ -313,7 +329,8 @@ def result_of(
     return Result(
         schema_version=SCHEMA_VERSION,
         task=msgspec.structs.replace(task, dataset=msgspec.structs.replace(task.dataset, n_images=n_images)),
-        protocol=protocol,
+        protocol=protocol.name,
+        protocol_version=protocol.version,
         method=msgspec.structs.replace(method, notes=[*method.notes, *scored.notes]),
         environment=environment_info(method),
         run=RunInfo(
@@ -323,7 +340,7 @@ def result_of(
             events=dict(scored.usage.events),
             n_done=scored.n_done,
             n_failed=len(scored.failed),
-            failed={str(image): reason for image, reason in scored.failed.items()},
+            failed={str(image): shortened(reason) for image, reason in scored.failed.items()},
         ),
         metrics=scored.metrics,
         label_map=scored.label_map,

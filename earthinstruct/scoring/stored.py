@@ -8,7 +8,7 @@ from pathlib import Path
 
 from earthinstruct.datasets import Dataset, Origin, dataset_sources, load_dataset
 from earthinstruct.errors import DataError
-from earthinstruct.metrics import Protocol, protocol_named
+from earthinstruct.metrics import Protocol, ScoreThreshold, protocol_named, threshold_of
 from earthinstruct.predictions import Record, hash_predictions, prediction_files, read_manifest, read_predictions
 from earthinstruct.regions import ImageId
 from earthinstruct.results import Result
@@ -32,9 +32,13 @@ class StoredRun:
         return protocol_named(self.result.protocol)
 
     @property
-    def threshold(self) -> float | None:
-        """The score threshold that a sweep chose; None without a sweep."""
-        return None if self.result.metrics.sweep is None else self.result.metrics.sweep.threshold
+    def threshold(self) -> ScoreThreshold:
+        """The score threshold that it was scored at."""
+        return threshold_of(self.result.metrics, self._images)
+
+    @property
+    def _images(self) -> list[ImageId]:
+        return [image.id for image in self.dataset.images[: self.result.task.dataset.n_images]]
 
     def scoring_set(self, images: Sequence[ImageId] | None = None) -> ScoringSet:
         """Its predictions of these images (None: all), mapped by the label map of its result, and the ground truth.
@@ -42,9 +46,8 @@ class StoredRun:
         Raises:
             DataError: the predictions are malformed.
         """
-        if images is None:
-            images = [image.id for image in self.dataset.images[: self.result.task.dataset.n_images]]
         mapper = FileMapper(self.result.label_mapper, self.result.label_map)
+        images = self._images if images is None else images
         return ScoringSet(self.task, self.dataset, self.records, self.protocol, mapper, images)
 
 

@@ -59,8 +59,8 @@ class JitteredOracle(_Described):
         """Return the targets, moved."""
         generator = _generator(image, self.seed)
         share = generator.uniform(-self.shift, self.shift, (len(targets), 2))
-        move = np.rint(share * targets.boxes[:, 2:])
-        boxes = targets.boxes.copy()
+        boxes = np.zeros((0, 4)) if targets.boxes is None else targets.boxes.copy()
+        move = np.rint(share * boxes[:, 2:])
         boxes[:, :2] += move
         masks = None
         if targets.masks is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from string import Template
 
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
+from earthinstruct.files import new_folder
 
 
 @checked_arguments
@@ -23,7 +24,7 @@ def new_method(name: str, output: Path | str = ".") -> Path:
 
     Raises:
         EarthInstructError: another kind of name.
-        DataError: the folder exists.
+        DataError: the folder exists or cannot be written.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         raise EarthInstructError(f"the name {name!r} must be lower case words joined by hyphens, such as my-method")
@@ -33,12 +34,14 @@ def new_method(name: str, output: Path | str = ".") -> Path:
     package = name.replace("-", "_")
     values = {"name": name, "package": package, "class_name": "".join(part.capitalize() for part in name.split("-"))}
     templates = files("earthinstruct.testing") / "templates" / "method"
-    for source, target in (
-        ("pyproject.toml.txt", "pyproject.toml"),
-        ("src/__init__.py.txt", f"src/{package}/__init__.py"),
-        ("tests/test_method.py.txt", "tests/test_method.py"),
-    ):
-        path = folder / target
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(Template((templates / source).read_text(encoding="utf-8")).substitute(values), encoding="utf-8")
+    with new_folder(folder, "give another name") as unfinished:
+        for source, target in (
+            ("pyproject.toml.txt", "pyproject.toml"),
+            ("src/__init__.py.txt", f"src/{package}/__init__.py"),
+            ("tests/test_method.py.txt", "tests/test_method.py"),
+        ):
+            path = unfinished / target
+            path.parent.mkdir(parents=True, exist_ok=True)
+            text = (templates / source).read_text(encoding="utf-8")
+            path.write_text(Template(text).substitute(values), encoding="utf-8")
     return folder

@@ -40,7 +40,7 @@ def test_score_writes_the_documented_paths(call, method, file, tmp_path):
     assert (code, "sweep was False, is True" in err, "--no-output" in err) == (2, True, True)
     code, out, _ = call(*asked, "--no-output")
     assert (code, "kept in" in out) == (0, False)
-    assert "scored at threshold 0.00" in out
+    assert "scored at threshold 0.5, chosen on these images: an oracle" in out
     metrics = json.loads((tmp_path / "r.json").read_text())["metrics"]
     for part in ("counting", "box"):
         for name in ("f1", "precision", "recall"):
@@ -49,7 +49,7 @@ def test_score_writes_the_documented_paths(call, method, file, tmp_path):
     assert metrics["box"]["per_category"]["ship"]["tp"] == 1
     assert metrics["box"]["groups"]["all"]["f1"] == metrics["box"]["f1"]["value"]
     assert metrics["mask"]["f1"] == {"value": None, "ci95": None, "reason": "the prediction of image 0 has no masks"}
-    assert metrics["sweep"]["threshold"] == 0
+    assert metrics["sweep"]["threshold"] == 0.5
 
 
 def test_a_run_with_other_parameters_names_them(call, file, tmp_path):
@@ -120,7 +120,7 @@ def test_a_mistake_gets_one_line_and_exit_code_2(call, method, file, tmp_path, a
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evaluate", "--method", "{method}:Finds", "--resamples", "-1"], "'-1' must be a whole number >= 0"),
+        (["evaluate", "--method", "{method}:Finds", "--limit", "0"], "'0' must be a whole number >= 1"),
         (["evaluate", "--method", "{method}:Finds", "--limit", "few"], "'few' must be a whole number >= 1"),
         (["check", "runs", "--against", "runs", "--tolerance", "-1"], "'-1' must be a number >= 0"),
     ],

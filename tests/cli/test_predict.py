@@ -1,13 +1,18 @@
 """`predict` as an analyst meets it."""
 
 import json
+import os
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from earthinstruct import predict
+from earthinstruct import Prediction, predict
 from earthinstruct.datasets import load_dataset
+from earthinstruct.errors import EarthInstructError
+from earthinstruct.regions import encode_masks
+from earthinstruct.running import saved_again
 
 rasterio = pytest.importorskip("rasterio")
 
@@ -75,6 +80,9 @@ GROUND = [  # x from 500,000 + 2 x column, y from 4,000,000 - 2 x row
 ]
 
 
+SHIPS = [(40, 5, 50, 8), (10, 20, 14, 26)]  # the same in pixels: x0, y0, x1, y1
+
+
 def test_predict_saves_an_overlay_and_the_answer(call, method, file, tmp_path):
     image = tmp_path / "set" / "images" / "a.png"
     arguments = [
@@ -102,7 +110,7 @@ def test_events_are_notes(call, bright, tmp_path, tile, times):
     scene = write_raster(tmp_path / "scene.tif", two_ships())
     code, out, _ = call("predict", "--method", f"{bright}:Cuts", "--open-ended", "--tile", tile, scene)
     assert code == 0
-    assert out.endswith(f"scene.tif: nothing found\nnote: {times} truncated replies\n")
+    assert f"scene.tif: nothing found\nnote: {times} truncated replies\nkept in runs/predict/" in out
 
 
 def test_several_images_are_saved_into_a_folder(call, method, file, tmp_path):
@@ -119,7 +127,7 @@ def test_geojson_lands_on_the_objects(call, bright, tmp_path, method_class, tile
     code, out, _ = call(
         *("predict", "--method", f"{bright}:{method_class}", "--instruction", "count the ships", "--tile", tile),
         *("--save", "out/ships.geojson", "--save", "out/ships.coco.json", "--save", "out/ships.json"),
-        *("--save", "out/ships.png", scene),
+        *("--save", "out/ships.png", scene, "--crs", "EPSG:32631"),
     )
     assert code == 0
     assert "understood as open_vocabulary: ship" in out
@@ -128,13 +136,13 @@ def test_geojson_lands_on_the_objects(call, bright, tmp_path, method_class, tile
     assert found["crs"]["properties"]["name"] == "urn:ogc:def:crs:EPSG::32631"
     corners = []
     for feature in found["features"]:
-        assert feature["properties"] == {"label": "ship", "image": "scene.tif"}
+        assert feature["properties"] == {"label": "ship", "image": str(scene)}
         assert feature["geometry"]["type"] == "Polygon"
         (ring,) = feature["geometry"]["coordinates"]
         assert ring[0] == ring[-1]
         corners.append({tuple(point) for point in ring})
     assert sorted(corners, key=min, reverse=True) == GROUND
-    (record,) = json.loads((tmp_path / "out" / "ships.json").read_text())
+    (record,) = json.loads((tmp_path / "out" / "ships.json").read_text())["images"]
     assert record["labels"] == ["ship", "ship"]
     (image,) = load_dataset(str(tmp_path / "out" / "ships.coco.json")).images
     assert (image.file_name, image.width, image.height) == ("scene.tif", 60, 40)
@@ -143,7 +151,7 @@ def test_geojson_lands_on_the_objects(call, bright, tmp_path, method_class, tile
 
 def test_a_real_scene_keeps_its_place(call, bright, tmp_path, reference):
     scene = reference / "neon" / "OSBS_029.tif"
-    files = ("--save", "a.geojson", "--save", "a.coco.json")
+    files = ("--save", "a.geojson", "--crs", "EPSG:32617", "--save", "a.coco.json")
     code, _, _ = call("predict", "--method", f"{bright}:Boxes", "--open-ended", *files, str(scene))
     assert code == 0
     found = json.loads((tmp_path / "a.geojson").read_text())
@@ -166,7 +174,7 @@ def test_a_ship_on_a_seam_is_counted_once(call, bright, tmp_path):
     scene = write_raster(tmp_path / "scene.tif", pixels)
     code, out, _ = call(
         *("predict", "--method", f"{bright}:Bright", "--open-ended", "--tile", "32", "--overlap", "16", scene),
-        *("--save", "a.geojson"),
+        *("--save", "a.geojson", "--crs", "EPSG:32631"),
     )
     assert code == 0
     assert "scene.tif: ship 1" in out
@@ -177,7 +185,8 @@ def test_a_ship_on_a_seam_is_counted_once(call, bright, tmp_path):
 
 
 def test_tile_options_are_checked_where_they_matter(call, bright, tmp_path):
-    base = ("predict", "--method", f"{bright}:Bright", "--open-ended", write_raster(tmp_path / "a.tif", two_ships()))
+    base = ("predict", "--method", f"{bright}:Bright", "--open-ended", "--overwrite")
+    base = (*base, write_raster(tmp_path / "a.tif", two_ships()))
     assert call(*base, "--overlap", "128")[0] == 0  # one tile: nothing to share
     code, _, err = call(*base, "--tile", "32", "--overlap", "17")
     assert (code, "the overlap goes from 0 to half a tile (16)" in err) == (2, True)
@@ -195,7 +204,7 @@ def test_holes_rotation_and_several_parts_are_kept(tmp_path):
     mask[1:3, 8:10] = True
     prediction = Prediction(["dam"], [[1, 1, 9, 5]], [encode_mask(mask)], scores=[0.5])
     place = Place((0, 1, 7, 1, 0, 9), "EPSG:4326")  # x = row + 7, y = column + 9
-    found = geojson_of([Found(tmp_path / "a.tif", 8, 12, place, prediction)])
+    found = geojson_of([Found(tmp_path / "a.tif", 8, 12, place, prediction)], {})
     assert "crs" not in found
     (feature,) = found["features"]
     assert feature["properties"]["score"] == 0.5
@@ -211,7 +220,7 @@ def test_16_bits_are_stretched_and_bands_chosen(call, bright, tmp_path):
     pixels[3] += 50  # the fourth band alone is not black between the ships
     pixels[:3] = 100
     scene = write_raster(tmp_path / "scene.tif", pixels)
-    base = ("predict", "--method", f"{bright}:Bright", "--open-ended", scene)
+    base = ("predict", "--method", f"{bright}:Bright", "--open-ended", "--overwrite", scene)
     code, out, _ = call(*base)
     assert code == 0
     assert "scene.tif: nothing found" in out
@@ -231,7 +240,7 @@ def test_16_bits_are_stretched_and_bands_chosen(call, bright, tmp_path):
 def test_without_rasterio_a_geotiff_is_a_picture_without_place(tmp_path, monkeypatch, call, bright):
     scene = write_raster(tmp_path / "scene.tif", two_ships())
     monkeypatch.setattr("earthinstruct.images.rasters.has_rasterio", lambda: False)
-    base = ("predict", "--method", f"{bright}:Bright", "--open-ended", scene)
+    base = ("predict", "--method", f"{bright}:Bright", "--open-ended", "--overwrite", scene)
     code, out, _ = call(*base)
     assert code == 0
     assert "scene.tif: ship 2" in out
@@ -283,7 +292,7 @@ def test_any_format_keeps_its_place(call, bright, tmp_path, name):
         driver = {"a.jp2": "JP2OpenJPEG", "a.img": "HFA"}[name]
         lossless = {"reversible": "YES", "quality": 100} if driver != "HFA" else {}
         write_raster(tmp_path / name, two_ships(), driver=driver, **lossless)
-    arguments = ("--method", f"{bright}:Bright", "--open-ended", "--save", "a.geojson")
+    arguments = ("--method", f"{bright}:Bright", "--open-ended", "--save", "a.geojson", "--crs", "EPSG:32631")
     code, out, _ = call("predict", *arguments, tmp_path / name)
     assert (code, "ship 2" in out) == (0, True)
     found = json.loads((tmp_path / "a.geojson").read_text())
@@ -295,7 +304,8 @@ def test_any_format_keeps_its_place(call, bright, tmp_path, name):
 def test_stretch_and_nodata_are_options(call, bright, tmp_path):
     pixels = two_ships(np.uint16, 1000) + 100
     pixels[:, :, :5] = 0
-    base = ("predict", "--method", f"{bright}:Bright", "--open-ended", write_raster(tmp_path / "scene.tif", pixels))
+    base = ("predict", "--method", f"{bright}:Bright", "--open-ended", "--overwrite")
+    base = (*base, write_raster(tmp_path / "scene.tif", pixels))
     code, out, _ = call(*base, "--nodata", "0", "--stretch", "100,3000")
     assert (code, "nothing found" in out) == (0, True)
     assert "note: " + str(tmp_path / "scene.tif") + ": uint16: 100 is shown as 0, 3000 as 255" in out
@@ -310,17 +320,364 @@ def test_stretch_and_nodata_are_options(call, bright, tmp_path):
     assert (code, "expected a lower and a higher number, such as 0,3000" in err) == (2, True)
 
 
-def test_geojson_needs_coordinates_of_one_system(call, bright, tmp_path):
+def test_geojson_needs_a_place_and_takes_images_of_several_zones(call, bright, tmp_path):
     Image.fromarray(two_ships().transpose(1, 2, 0)).save(tmp_path / "plain.png")
     base = ("predict", "--method", f"{bright}:Bright", "--open-ended", "--save", "a.geojson")
     code, _, err = call(*base, tmp_path / "plain.png")
     assert (code, "has no georeference" in err) == (2, True)
     one = write_raster(tmp_path / "one.tif", two_ships())
     two = write_raster(tmp_path / "two.tif", two_ships(), crs="EPSG:32632")
-    code, out, _ = call(*base, one, two)
-    assert code == 1
-    assert "two.tif has another coordinate reference system" in out
-    assert len(json.loads((tmp_path / "a.geojson").read_text())["features"]) == 2
+    code, _, _ = call(*base, one, two)
+    assert code == 0
+    features = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    first, _, third, _ = (feature["geometry"]["coordinates"][0] for feature in features)
+    # one zone is 6 degrees wide
+    np.testing.assert_allclose(np.array(third) - np.array(first), [[6, 0]] * len(first), atol=1e-9)
+    code, _, err = call(*base, "--crs", "EPSG:99999", one)
+    assert (code, "one.tif cannot be converted from EPSG:32631 to EPSG:99999" in err) == (2, True)
+
+
+RASTERS = {
+    "north-up": (TRANSFORM, "EPSG:32631"),
+    "south-up": (rasterio.Affine(2, 0, 500_000, 0, 2, 3_999_000), "EPSG:32631"),
+    "rotated": (TRANSFORM @ rasterio.Affine.rotation(30), "EPSG:32631"),
+    "geographic": (rasterio.Affine(1e-5, 0, 3, 0, -1e-5, 36), "EPSG:4326"),
+    "feet": (rasterio.Affine(6, 0, 2_000_000, 0, -6, 700_000), "EPSG:2225"),
+    "antimeridian": (rasterio.Affine(2, 0, 833_847, 0, -2, 100_000), "EPSG:32660"),
+}
+
+
+@pytest.mark.parametrize("raster", RASTERS)
+def test_geojson_is_rfc_7946_and_lands_on_the_objects(call, bright, tmp_path, raster):
+    transform, crs = RASTERS[raster]
+    scene = write_raster(tmp_path / "scene.tif", two_ships(), transform=transform, crs=crs)
+    files = ("--save", "a.geojson", "--save", "a.coco.json")
+    assert call("predict", "--method", f"{bright}:Boxes", "--open-ended", *files, scene)[0] == 0
+    found = json.loads((tmp_path / "a.geojson").read_text())
+    assert "crs" not in found
+    boxes = [one["bbox"] for one in json.loads((tmp_path / "a.coco.json").read_text())["annotations"]]
+    n_cut = 0
+    for feature, (x, y, width, height) in zip(found["features"], boxes, strict=True):
+        geometry = feature["geometry"]
+        parts = [geometry["coordinates"]] if geometry["type"] == "Polygon" else geometry["coordinates"]
+        n_cut += len(parts) == 2
+        points = np.array([point for (ring,) in parts for point in ring])
+        assert (np.abs(points[:, 0]) <= 180).all()
+        for (ring,) in parts:
+            assert ring[0] == ring[-1]
+            (xs, ys), steps = np.array(ring[:-1]).T, np.diff(ring, axis=0)
+            assert ((xs - xs[0]) * steps[:, 1] - (ys - ys[0]) * steps[:, 0]).sum() > 0  # counter-clockwise
+        xs, ys = rasterio.warp.transform("EPSG:4326", crs, *points.T)
+        columns, rows = ~transform @ (np.array(xs), np.array(ys))
+        ends = [columns.min(), rows.min(), columns.max(), rows.max()]
+        np.testing.assert_allclose(ends, [x, y, x + width, y + height], atol=0.5)
+    assert n_cut == (raster == "antimeridian")
+
+
+VECTORS = ("a.gpkg", "a.shp", "a.fgb", "a.parquet")
+
+
+@pytest.mark.parametrize("raster", RASTERS)
+@pytest.mark.parametrize("name", VECTORS)
+def test_vector_files_are_read_back_and_land_on_the_objects(call, bright, tmp_path, name, raster):
+    gpd = pytest.importorskip("geopandas")
+    transform, crs = RASTERS[raster]
+    scene = write_raster(tmp_path / "scene.tif", two_ships(), transform=transform, crs=crs)
+    base = ("predict", "--method", f"{bright}:Bright", "--open-ended", scene)
+    code, out, _ = call(*base, "--save", f"out/{name}")
+    assert code == 0
+    frame = gpd.read_parquet(f"out/{name}") if name == "a.parquet" else gpd.read_file(f"out/{name}")
+    assert frame.crs.to_epsg() == int(crs.removeprefix("EPSG:"))
+    assert [*frame.columns] == ["id", "label", "score", "area_m2", "image", "method", "run", "geometry"]
+    assert frame["label"].tolist() == ["ship", "ship"]
+    assert frame["run"].tolist() == [out.rpartition("kept in ")[2].strip()] * 2
+    assert frame.geometry.is_valid.all()
+    for box, (x0, y0, x1, y1) in zip(frame.geometry, SHIPS, strict=True):
+        ends = [~transform @ point[:2] for part in getattr(box, "geoms", [box]) for point in part.exterior.coords]
+        columns, rows = zip(*ends, strict=True)
+        np.testing.assert_allclose([min(columns), min(rows), max(columns), max(rows)], [x0, y0, x1, y1], atol=0.01)
+    metres = {"geographic": 1.11**2 * 0.81, "feet": (6 * 0.3048) ** 2}.get(raster, 4)
+    pixels = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in SHIPS]
+    np.testing.assert_allclose(frame["area_m2"], np.array(pixels) * metres, rtol=0.02)
+    assert sorted(path.suffix for path in (tmp_path / "out").iterdir()) == {
+        "a.gpkg": [".gpkg", ".qml"],
+        "a.shp": [".cpg", ".dbf", ".prj", ".shp", ".shx"],
+    }.get(name, [f".{name[2:]}"])
+
+
+def test_a_style_has_the_colours_of_the_pictures(call, bright, tmp_path):
+    from defusedxml.ElementTree import parse
+
+    from earthinstruct.images import label_colours
+
+    scene = write_raster(tmp_path / "scene.tif", two_ships())
+    asked = ("--categories", 'ship, harbor, a "b" & <c>')
+    assert call("predict", "--method", f"{bright}:Bright", *asked, "--save", "a.gpkg", scene)[0] == 0
+    style = parse(tmp_path / "a.qml").getroot()
+    labels = {one.get("value"): one.get("symbol") for one in style.iter("category")}
+    colours = {one.get("name"): one.find(".//Option[@name='color']").get("value") for one in style.iter("symbol")}
+    assert {label: colours[symbol].rsplit(",", 1)[0] for label, symbol in labels.items()} == {
+        label: ",".join(map(str, colour)) for label, colour in label_colours(["ship", "harbor", 'a "b" & <c>']).items()
+    }
+
+
+@pytest.mark.parametrize("method_class", ["Bright", "Boxes"])
+def test_a_label_raster_has_the_pixels_of_its_image(call, bright, tmp_path, method_class):
+    scene = write_raster(tmp_path / "scene.tif", two_ships())
+    base = ("predict", "--method", f"{bright}:{method_class}", "--open-ended")
+    assert call(*base, "--save", "labels.tif", scene)[0] == 0
+    with rasterio.open(tmp_path / "labels.tif") as labels, rasterio.open(scene) as image:
+        assert (labels.read(1) == (image.read(1) > 127)).all()
+        assert (labels.transform, labels.crs) == (image.transform, image.crs)
+        assert labels.tags()["label_1"] == "ship"
+    other = write_raster(tmp_path / "other.tif", two_ships())
+    code, _, err = call(*base, "--save", "labels.tif", scene, other)
+    assert (code, "has the pixels of one image; 2 were predicted" in err) == (2, True)
+
+
+def test_counts_are_a_table(counted, tmp_path):
+    images = [write_raster(tmp_path / name, two_ships()) for name in ("a.tif", "b.tif")]
+    assert counted(*images, "--save", "counts.csv")[0] == 0
+    rows = (tmp_path / "counts.csv").read_text().splitlines()
+    assert rows[:3] == ["image,label,count,drawn", f"{images[0]},ship,2,1", f"{images[0]},harbor,0,0"]
+    assert len(rows) == 5
+
+
+def test_vector_files_without_geopandas_are_refused_before_the_method_is_asked(call, bright, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "geopandas", None)
+    scene = write_raster(tmp_path / "scene.tif", two_ships())
+    code, out, err = call("predict", "--method", f"{bright}:Bright", "--open-ended", "--save", "a.gpkg", scene)
+    assert (code, out) == (2, "")
+    assert "needs the package geopandas: pip install 'earthinstruct[geo]'" in err
+
+
+@pytest.mark.parametrize("tile", ["0", "24"])
+def test_a_window_is_a_part_of_the_scene(call, bright, tmp_path, tile):
+    scene = write_raster(tmp_path / "scene.tif", two_ships())
+    base = ("predict", "--method", f"{bright}:Boxes", "--open-ended", "--overwrite", "--save", "a.coco.json", scene)
+    for window, expected in (("5,15,30,20", [[10, 20, 4, 6]]), ("36,0,100,100", [[40, 5, 10, 3]]), ("0,0,9,9", [])):
+        assert call(*base, "--window", window, "--tile", tile)[0] == 0
+        found = json.loads((tmp_path / "a.coco.json").read_text())
+        assert [one["bbox"] for one in found["annotations"]] == expected
+        assert (found["images"][0]["width"], found["images"][0]["height"]) == (60, 40)
+    for window in ("1,2,3", "a,0,1,1", "-1,0,5,5", "0,0,0,5"):
+        code, _, err = call(*base, f"--window={window}")
+        assert (code, "expected column, row, width and height in pixels" in err) == (2, True)
+    code, _, err = call(*base, "--window", "60,0,5,5")
+    assert (code, "60x40 pixels, none of them in --window" in err) == (2, True)
+
+
+@pytest.mark.parametrize("tile", ["0", "24"])
+@pytest.mark.parametrize("raster", RASTERS)
+def test_an_area_of_interest_hides_the_rest(call, bright, tmp_path, raster, tile):
+    gpd = pytest.importorskip("geopandas")
+    from shapely.geometry import Polygon
+
+    transform, crs = RASTERS[raster]
+    scene = write_raster(tmp_path / "scene.tif", two_ships(), transform=transform, crs=crs)
+    corners = [transform @ corner for corner in ((6, 16), (30, 16), (30, 38), (6, 38))]
+    area = gpd.GeoSeries([Polygon(corners)], crs=crs)
+    (area if raster == "antimeridian" else area.to_crs("EPSG:4326")).to_file(tmp_path / "area.gpkg")
+    base = ("predict", "--method", f"{bright}:Boxes", "--open-ended", "--save", "a.coco.json", "--tile", tile, scene)
+    assert call(*base, "--aoi", "area.gpkg")[0] == 0
+    found = json.loads((tmp_path / "a.coco.json").read_text())
+    assert [one["bbox"] for one in found["annotations"]] == [[10, 20, 4, 6]]
+    gpd.GeoSeries([Polygon([(0, 0), (1, 0), (1, 1)])], crs="EPSG:4326").to_file(tmp_path / "far.gpkg")
+    code, _, err = call(*base, "--aoi", "far.gpkg", "--output", "other")
+    assert (code, "scene.tif does not reach into the area of far.gpkg" in err) == (2, True)
+    code, _, err = call(*base, "--aoi", "none.gpkg", "--output", "third")
+    assert (code, "--aoi none.gpkg cannot be read" in err) == (2, True)
+
+
+class Scored:
+    """Two ships of 12 and 200 pixels, the first with a staircase as its outline."""
+
+    name = "scored"
+
+    def predict(self, image, instruction):
+        masks = np.zeros((2, *image.shape[:2]), dtype=bool)
+        masks[0, :10, :10] = np.tri(10, dtype=bool)
+        masks[1, 20:30, 10:30] = True
+        return Prediction(["ship"] * 2, [[0, 0, 10, 10], [10, 20, 20, 10]], encode_masks(masks), scores=[0.9, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("least", "left"),
+    [
+        ({}, [0, 1]),
+        ({"min_score": 0.5}, [0]),
+        ({"min_area": 100}, [1]),
+        ({"min_area": "221 m2"}, [1]),
+        ({"min_area": "200 m2"}, [0, 1]),
+        ({"min_score": 0.95}, []),
+    ],
+)
+def test_small_and_doubtful_objects_are_left_out_of_what_is_saved(tmp_path, least, left):
+    scene = write_raster(tmp_path / "a.tif", two_ships())
+    answers = predict(Scored(), scene, categories="ship", output=tmp_path / "runs", **least)
+    assert answers.found[0].prediction.scores.tolist() == [[0.9, 0.2][i] for i in left]
+    assert (f"{2 - len(left)} objects are left out by --min-score or --min-area" in answers.notes) == (len(left) < 2)
+    again = saved_again(answers.folder, **least)
+    assert answers.to_geodataframe().equals(again.to_geodataframe())
+    assert len(saved_again(answers.folder)[0].prediction) == 2
+
+
+def test_outlines_may_be_simpler(tmp_path):
+    scene = write_raster(tmp_path / "a.tif", two_ships())
+    answers = predict(Scored(), scene, categories="ship", output=None)
+    stairs, simple = answers.to_geodataframe().geometry, answers.to_geodataframe(simplify=1.0).geometry
+    assert len(stairs[0].exterior.coords) == 23
+    assert len(simple[0].exterior.coords) < 10
+    assert simple.is_valid.all()
+    assert (simple.hausdorff_distance(stairs) <= 2).all()  # a pixel is 2 m
+
+
+def test_pixels_in_memory_are_images_too(tmp_path):
+    pixels = np.zeros((40, 60, 3), dtype=np.uint8)
+    scene = write_raster(tmp_path / "a.tif", two_ships())
+    answers = predict(Scored(), [pixels, scene], "count the ships", output=tmp_path / "runs", save=tmp_path / "drawn")
+    assert [str(answer.path) for answer in answers] == ["image 0", str(scene)]
+    assert [answer.counts for answer in answers] == [{"ship": 2}] * 2
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["a.png", "image 0.png"]
+    for answer, name in zip(answers, ("image 0.png", "a.png"), strict=True):
+        with Image.open(tmp_path / "drawn" / name) as drawn:
+            assert (np.array(answer.overlay()) == np.array(drawn)).all()
+    again = predict(Scored(), [pixels, scene], "count the ships", output=tmp_path / "runs")
+    assert any("2 of 2 images were predicted before" in note for note in again.notes)
+    with pytest.raises(EarthInstructError, match=r"image image 0 was \(40, 60, 3\) pixels"):
+        predict(Scored(), [pixels + 1, scene], "count the ships", output=tmp_path / "runs")
+    with pytest.raises(EarthInstructError, match=r"image 0 is an array of float64 and shape .*expected uint8 RGB"):
+        predict(Scored(), pixels / 255, "count the ships", output=None)
+
+
+@pytest.mark.parametrize("area", ["small", "-3", "nan", "m2", "3 km2"])
+def test_an_area_is_a_number_of_pixels_or_square_metres(tmp_path, area):
+    scene = write_raster(tmp_path / "a.tif", two_ships())
+    with pytest.raises(EarthInstructError, match="expected pixels, such as 20, or '20 m2'"):
+        predict(Scored(), scene, categories="ship", output=None, min_area=area)
+
+
+COUNTS_CALLS = """
+from pathlib import Path
+from earthinstruct import Prediction
+
+class Counts:
+    name = "counts"
+
+    def __init__(self, log, stop=1000, least=0):
+        self.log, self.stop, self.least = Path(log), stop, least
+
+    def describe(self):
+        return {"parameters": {"least": self.least}}
+
+    def predict(self, image, instruction):
+        before = len(self.log.read_text()) if self.log.exists() else 0
+        if before == self.stop:
+            raise KeyboardInterrupt
+        self.log.write_text("." * (before + 1))
+        return Prediction(["ship"], [[1, 1, 4, 4]], counts={"ship": 2})
+"""
+
+
+@pytest.fixture
+def counted(call, tmp_path):
+    """Runs `predict` with a method that writes down each call; returns the exit code, both outputs and the calls."""
+    (tmp_path / "counts.py").write_text(COUNTS_CALLS)
+
+    def run(*arguments, **parameters):
+        given = [word for name, value in parameters.items() for word in ("-M", f"{name}={value}")]
+        method = ("--method", f"{tmp_path / 'counts.py'}:Counts", "-M", f"log={tmp_path / 'log'}", *given)
+        found = call("predict", *method, "--categories", "ship, harbor", *arguments)
+        return *found, len((tmp_path / "log").read_text())
+
+    return run
+
+
+def test_a_stopped_run_goes_on_at_the_next_tile(call, counted, tmp_path):
+    images = [write_raster(tmp_path / name, two_ships()) for name in ("a.tif", "b.tif")]
+    arguments = ("--tile", "32", "--save", "found.json", *images)  # four tiles an image
+    code, _, err, calls = counted(*arguments, stop=6)
+    assert (code, calls) == (130, 6)
+    assert "kept in runs/predict: continue with the same command" in err
+    code, out, _, calls = counted(*arguments)
+    assert (code, calls) == (0, 8)
+    assert "1 of 2 images were predicted before" in out
+    assert len(json.loads((tmp_path / "found.json").read_text())["images"]) == 2
+    (run,) = (tmp_path / "runs" / "predict").glob("*/counts")
+    assert sorted(path.name for path in run.iterdir()) == ["predictions.jsonl", "run.json"]
+    assert counted(*arguments)[3] == 8
+    assert counted(*arguments, "--overwrite")[3] == 16
+
+
+def test_a_run_with_other_parameters_is_not_mixed_in(counted, tmp_path):
+    image = write_raster(tmp_path / "a.tif", two_ships())
+    assert counted(image)[0] == 0
+    for arguments, parameters, difference in (
+        ((), {"least": 3}, "parameter least was 0, is 3"),
+        (("--tile", "32"), {}, "--tile was None, is 32"),
+        (("--stretch", "none"), {}, "--stretch was None, is none"),
+    ):
+        code, _, err, calls = counted(image, *arguments, **parameters)
+        assert (code, calls) == (2, 1)
+        assert difference in err
+        assert "give --overwrite to start again, or another --output to keep both" in err
+    write_raster(tmp_path / "a.tif", two_ships(bands=4))
+    code, _, err, _ = counted(image)
+    assert (code, f"image {image} was" in err) == (2, True)
+    assert counted(image, "--output", "others")[3] == 2
+
+
+def test_answers_are_saved_again_without_the_method(call, counted, tmp_path):
+    images = [write_raster(tmp_path / name, two_ships()) for name in ("a.tif", "b.tif")]
+    assert counted(*images, "--save", "first.geojson")[0] == 0
+    (run,) = (path.relative_to(tmp_path) for path in (tmp_path / "runs" / "predict").glob("*/counts"))
+    code, out, _ = call("predict", "--from", run, "--save", "again.geojson", "--save", "drawn")
+    assert code == 0
+    assert f"{images[0]}: ship 2, harbor 0 (1 counted but not drawn, 0 drawn but not counted)" in out
+    assert (tmp_path / "again.geojson").read_bytes() == (tmp_path / "first.geojson").read_bytes()
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["a.png", "b.png"]
+    write_raster(tmp_path / "a.tif", two_ships(bands=4))
+    code, out, _ = call("predict", "--from", run)
+    assert (code, "a.tif has changed since it was predicted" in out) == (1, True)
+    code, _, err = call("predict", "--from", run, *images)
+    assert (code, "leave IMAGE out" in err) == (2, True)
+    code, _, err = call("predict", "--from", tmp_path)
+    assert (code, "run.json" in err) == (2, True)
+    code, _, err = call("predict")
+    assert (code, "predict needs IMAGE, --method, one of --categories" in err) == (2, True)
+
+
+def test_counts_of_nothing_and_counts_without_boxes_are_in_every_file(counted, tmp_path):
+    image = write_raster(tmp_path / "a.tif", two_ships())
+    counted(image, "--save", "a.json", "--save", "a.coco.json", "--save", "a.geojson")
+    for name in ("a.json", "a.coco.json", "a.geojson"):
+        (entry,) = json.loads((tmp_path / name).read_text())["images"]
+        assert entry["counts"] == {"ship": 2, "harbor": 0}
+        assert (entry["counted_not_drawn"], entry["drawn_not_counted"]) == (1, 0)
+    coco = json.loads((tmp_path / "a.coco.json").read_text())
+    assert [category["name"] for category in coco["categories"]] == ["harbor", "ship"]
+
+
+def test_a_tile_without_data_is_not_asked_about(counted, tmp_path):
+    pixels = np.zeros((3, 64, 64), dtype=np.uint8)
+    pixels[:, :32, :32] = 9
+    scene = write_raster(tmp_path / "a.tif", pixels, nodata=0)
+    code, out, _, calls = counted("--tile", "32", "--overlap", "0", scene)
+    assert (code, calls) == (0, 1)
+    assert "a.tif: ship 2, harbor 0" in out
+    assert "note: 3 tiles without data, not asked about" in out
+    blank = write_raster(tmp_path / "b.tif", np.zeros((3, 8, 8), dtype=np.uint8), nodata=0)
+    code, out, _, calls = counted(blank)
+    assert (code, calls, "b.tif: ship 0, harbor 0" in out) == (0, 1, True)
+
+
+@pytest.mark.parametrize("target", ["taken/a.json", "taken/a.png", "taken"])
+def test_what_cannot_be_written_is_found_before_the_method_is_asked(call, bright, tmp_path, target):
+    (tmp_path / "taken").write_text("a file, not a folder")
+    scene = write_raster(tmp_path / "a.tif", two_ships())
+    code, out, err = call("predict", "--method", f"{bright}:Bright", "--open-ended", "--save", target, scene)
+    assert (code, out) == (2, "")
+    assert f"{target} cannot be written" in err
 
 
 def test_a_folder_of_images_is_predicted_and_a_bad_one_named(call, bright, tmp_path):
@@ -348,7 +705,7 @@ def test_a_folder_of_images_is_predicted_and_a_bad_one_named(call, bright, tmp_p
     ("save", "message"),
     [
         ("a.png", "a.png is one picture, and there are 2 images; name a folder"),
-        ("a.tiff", "a.tiff has an unknown suffix; expected .png, .jpg, .json, .coco.json, .geojson, or a folder"),
+        ("a.tiff", "a.tiff has an unknown suffix; expected .png, .jpg, .coco.json, .geojson, .json, .csv, .gpkg"),
     ],
 )
 def test_what_cannot_be_saved_is_said_before_the_method_runs(call, method, file, tmp_path, save, message):
@@ -363,6 +720,36 @@ def test_what_cannot_be_written_is_named(call, method, file, tmp_path):
     for target in ("taken/a.png", "taken/a.json"):
         code, _, err = call("predict", "--method", f"{method}:Finds", "--open-ended", "--save", target, image)
         assert (code, f"{target} cannot be written" in err) == (2, True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+@pytest.mark.parametrize("option", [("--json", "a.json"), ("--save", "a.json"), ("--save", "a.png")])
+def test_a_full_disk_leaves_the_file_of_an_earlier_command_as_it_was(call, method, file, tmp_path, option):
+    import resource
+
+    target = tmp_path / option[1]
+    target.write_bytes(b"old")
+    images = [tmp_path / "set" / "images" / name for name in ("a.png", "b.png")][: 1 if option[1] == "a.png" else 2]
+    assert call("predict", "--method", f"{method}:Finds", "--open-ended", *images)[0] == 0  # fills the run folder
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))  # no file may be longer
+    try:
+        code, _, err = call("predict", "--method", f"{method}:Finds", "--open-ended", *option, *images)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (code, f"{option[1]} cannot be written: File too large" in err) == (2, True)
+    assert target.read_bytes() == b"old"
+    assert call("predict", "--method", f"{method}:Finds", "--open-ended", *option, *images)[0] == 0
+    assert target.read_bytes() != b"old"
+
+
+def test_no_lines_of_an_earlier_command_are_left(call, method, file, tmp_path):
+    (tmp_path / "a.jsonl").write_text("old")
+    bad = [tmp_path / "1.png", tmp_path / "2.png"]
+    for path in bad:
+        path.write_bytes(b"no image")
+    code, _, _ = call("predict", "--method", f"{method}:Finds", "--open-ended", "--json", "a.jsonl", *bad)
+    assert (code, (tmp_path / "a.jsonl").read_text()) == (1, "")
 
 
 @pytest.mark.parametrize("option", ["--json", "--save", "--explain"])

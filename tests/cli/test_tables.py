@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
 from earthinstruct import evaluate
-from earthinstruct.metrics import count_per_image
+from earthinstruct.metrics import RareCategories, Value, count_per_image
 from earthinstruct.reporting.page import score_rows
 from earthinstruct.results import metric_intervals, metric_values, moved_values, print_blocks, result_blocks
 
@@ -46,9 +47,7 @@ def printed(results) -> list[str]:
 
 def test_error_types_follow_the_scores(constant, dataset, tmp_path):
     settings = ("open_vocabulary", "open_ended")
-    results = [
-        evaluate(constant, dataset, setting=setting, output=tmp_path, resamples=0).results[0] for setting in settings
-    ]
+    results = [evaluate(constant, dataset, setting=setting, output=tmp_path).results[0] for setting in settings]
     # (1, 1, 4, 4) in three images: the first ship; beside the second (IoU 4 / 76); nothing there
     rows = {line.split()[0]: line.split()[1:] for line in printed(results) if line}
     assert rows["errors"] == list(settings)
@@ -67,15 +66,41 @@ def test_metric_plug_ins_are_shown_where_the_built_in_scores_are(constant, datas
     (result,) = evaluate(constant, dataset, **options).results
     lines = printed([result])
     at = next(i for i, line in enumerate(lines) if line.startswith("metric "))
-    # one ship in each image, no harbor: (1 + 0) / 2; 1 in a resample without the image of the harbor
-    assert [line.split() for line in lines[at + 1 : at + 3]] == [["found,", "objects", "[k]", "0.50"], ["±", "0.25"]]
+    # one ship in each image, no harbor: (1 + 0) / 2; 1 without the image of the harbor. Two images have objects:
+    # standard error root((2 - 1) / 2 x 0.5^2) = 0.354, times t = 12.706
+    assert [line.split() for line in lines[at + 1 : at + 3]] == [["found,", "objects", "[k]", "0.50"], ["±", "4.49"]]
     assert ["by-masks", "-"] in [line.split() for line in lines]
     reason = "the prediction of image 0 has no masks"
     assert f"set/open_vocabulary: no by-masks: {reason}" in lines
     rows = {row.name: row for row in score_rows(result.metrics)["metric plug-ins"]}
     assert rows["found, objects [k]"].value == "0.50"
-    assert rows["by-masks"].reason == reason
+    assert rows["by-masks"].reason == f"undefined: {reason}"
     assert dict(metric_values(result))["extra.found.per_category.ship"] == 1
-    assert dict(metric_intervals(result))["extra.found.mean"] == (0.5, 1)
+    assert dict(metric_intervals(result))["extra.found.mean"] == pytest.approx((0.5 - 4.492, 0.5 + 4.492), abs=1e-3)
     (without,) = evaluate(constant, dataset, **options | {"metric": []}).results
     assert "extra.found.mean" in [moved.name for moved in moved_values(without, result)]
+
+
+def test_rare_categories_are_named_with_the_scores_without_them(constant, dataset, tmp_path):
+    (result,) = evaluate(constant, dataset, setting="open_vocabulary", output=tmp_path).results
+    remark = "set/open_vocabulary: objects in fewer than 3 images, too few for a sure score: harbor, ship; "
+    assert remark + "without them: no category is left" in printed_whole(result)
+    without = {"box.f1": Value(0.5, (0.4, 0.62)), "box.ap_nc50": Value(0.25)}
+    rare = RareCategories([f"kind {i}" for i in range(11)], without)
+    lines = printed_whole(replace(result, metrics=replace(result.metrics, rare=rare)))
+    named = ", ".join(f"kind {i}" for i in range(8))
+    assert any(line.endswith(f"score: {named} and 3 more; without them: Box 50.0 ±11.0, APbox 25.0") for line in lines)
+
+
+def test_one_image_has_no_interval_and_the_table_says_why(constant, dataset, tmp_path):
+    (result,) = evaluate(constant, dataset, setting="open_vocabulary", output=tmp_path, limit=1).results
+    lines = printed_whole(result)
+    assert "set/open_vocabulary: no interval: fewer than 2 images have objects" in lines
+    assert not any(line.split()[:1] == ["±"] for line in lines)
+    reasons = {row.name: row.reason for row in score_rows(result.metrics)["box"]}
+    assert reasons["F1"] == "no interval: fewer than 2 images have objects"
+    assert reasons["F1, mean of IoU 0.50 to 0.95"] == "no interval is computed for this score"
+
+
+def printed_whole(result) -> list[str]:
+    return str(result).splitlines()

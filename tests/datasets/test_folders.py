@@ -79,7 +79,7 @@ def test_a_folder_of_images_alone_is_refused_with_the_next_step(tmp_path, consta
 
 
 def test_a_method_runs_over_a_folder(yolo, constant, tmp_path):
-    evaluation = evaluate(constant, str(yolo), setting="open_vocabulary", output=tmp_path / "runs", resamples=0)
+    evaluation = evaluate(constant, str(yolo), setting="open_vocabulary", output=tmp_path / "runs")
     assert evaluation.results[0].metrics.counting.tally["ship"].tp == 1
 
 

@@ -90,20 +90,13 @@ def test_an_object_that_nobody_can_find_is_refused_or_left_out(tmp_path, kind, p
     message = rf"1 of 4 objects cannot be found by any method: 1 .*{words}.* \(first: .*{PLACES[kind]}"
     with pytest.raises(DataError, match=message + ".*--skip-invalid"):
         load_dataset(str(folder))
-    evaluation = evaluate(
-        "oracle", str(folder), setting="open_vocabulary", skip_invalid=True, output=tmp_path / "runs", resamples=0
-    )
+    evaluation = evaluate("oracle", str(folder), setting="open_vocabulary", skip_invalid=True, output=tmp_path / "runs")
     (result,) = evaluation
     assert result.metrics.box.tally["ship"].tp == 3
     assert result.metrics.box.f1.value == result.metrics.counting.f1.value == 1
     (note,) = [note for note in result.task.dataset.notes if "left out" in note]
     assert note.startswith("1 of 4 objects were left out (--skip-invalid): 1 ")
-    assert (
-        score(
-            evaluation.folders[0], str(folder), "open_vocabulary", skip_invalid=True, resamples=0
-        ).metrics.box.f1.value
-        == 1
-    )
+    assert score(evaluation.folders[0], str(folder), "open_vocabulary", skip_invalid=True).metrics.box.f1.value == 1
 
 
 @pytest.mark.parametrize(
@@ -179,7 +172,7 @@ def test_ignored_objects_are_read_counted_and_not_scored(tmp_path, mark):
     dataset = load_dataset(str(tmp_path))
     assert len(dataset.annotations) == len(dataset.masks) == 3 - ignored
     assert (dataset.ignored is None) != ignored
-    (result,) = evaluate("oracle", str(tmp_path), setting="open_vocabulary", output=tmp_path / "runs", resamples=0)
+    (result,) = evaluate("oracle", str(tmp_path), setting="open_vocabulary", output=tmp_path / "runs")
     assert result.metrics.mask.f1.value == result.metrics.box.f1.value == 1
     assert [note[:31] for note in result.task.dataset.notes] == ["1 of 3 objects are ignored, nei"] * ignored
 
@@ -352,7 +345,7 @@ def test_all_text_files_of_nwpu_are_read(tmp_path, reference):
 
 def test_the_oracle_finds_every_tree_of_neon(tmp_path, reference):
     pytest.importorskip("rasterio")
-    (result,) = evaluate("oracle", str(reference / "neon"), setting="open_vocabulary", output=tmp_path, resamples=0)
+    (result,) = evaluate("oracle", str(reference / "neon"), setting="open_vocabulary", output=tmp_path)
     assert result.run.n_failed == 0
     assert result.task.dataset.notes == ()
     assert result.metrics.box.f1.value == result.metrics.counting.f1.value == 1

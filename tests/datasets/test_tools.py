@@ -15,7 +15,7 @@ from .fake_tools import NAMES, OBJECTS, TOOLS
 @pytest.mark.parametrize("tool", TOOLS)
 def test_the_oracle_finds_every_object_of_a_tool(tmp_path, monkeypatch, tool, capsys):
     monkeypatch.chdir(tmp_path)
-    arguments = ["--dataset", *TOOLS[tool](tmp_path / "mine"), "--setting", "open_vocabulary", "--resamples", "0"]
+    arguments = ["--dataset", *TOOLS[tool](tmp_path / "mine"), "--setting", "open_vocabulary"]
     assert main(["evaluate", "--method", "oracle", *arguments, "--json", "run.json"]) == 0
     (run,) = (tmp_path / "runs").glob("*/open_vocabulary/oracle")
     assert main(["score", str(run), *arguments, "--no-output", "--json", "score.json"]) == 0

@@ -148,7 +148,7 @@ def deep(coco, write_coco):
 
 
 def test_a_run_keeps_its_options_and_resumes_with_the_same_alone(deep, tmp_path):
-    base = {"setting": "open_vocabulary", "output": tmp_path / "runs", "resamples": 0}
+    base = {"setting": "open_vocabulary", "output": tmp_path / "runs"}
     method = Sees()
     (result,) = evaluation = evaluate(method, deep, stretch="0,2995", nodata=0, **base)
     assert result.task.images == ImageOptions(stretch=(0, 2995), nodata=0)
@@ -162,7 +162,7 @@ def test_a_run_keeps_its_options_and_resumes_with_the_same_alone(deep, tmp_path)
         EarthInstructError, match=r"another run \(--stretch was \(0.0, 2995.0\), is joint; --nodata was"
     ):
         evaluate(method, deep, stretch="joint", **base)
-    again = score(folder, load_dataset(deep), "open_vocabulary", resamples=0, output=tmp_path / "runs")
+    again = score(folder, load_dataset(deep), "open_vocabulary", output=tmp_path / "runs")
     assert again.task.images == result.task.images
     shown = dataset_of(folder, result).read_image(0)  # as a report shows it
     assert np.array_equal(shown, method.images[0])
@@ -173,7 +173,7 @@ def test_many_images_share_a_note(deep, tmp_path):
         values = file.read()
         values[:, :5] = 0
         file.write(values)
-    (result,) = evaluate(Sees(), deep, setting="open_vocabulary", output=tmp_path / "runs", resamples=0)
+    (result,) = evaluate(Sees(), deep, setting="open_vocabulary", output=tmp_path / "runs")
     assert result.run.events == {
         "images: uint16 stretched to 8 bits, percentiles 2 to 98 over all bands": 3,
         "images: more than 2 % of the pixels have the lowest value: if they hold no data, give --nodata": 1,

@@ -68,14 +68,14 @@ def files(tmp_path_factory):
     names = sorted(expected)
     method = Sees()
     by_predict = {}
-    for answer in predict(method, [folder / name for name in names], open_ended=True):
+    for answer in predict(method, [folder / name for name in names], open_ended=True, output=None):
         found = method.images.pop(0) if answer.prediction is not None else None
         by_predict[answer.path.name] = Read(found, answer.problem, list(answer.notes))
     images = [{"id": number, "file_name": name, "width": WIDTH, "height": HEIGHT} for number, name in enumerate(names)]
     content = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "ship"}]}
     (folder.parent / "annotations.json").write_text(json.dumps(content))
     (result,) = evaluate(
-        method, folder.parent, setting="open_vocabulary", output=folder.parent / "runs", resamples=0, engine="local"
+        method, folder.parent, setting="open_vocabulary", output=folder.parent / "runs", engine="local"
     )
     by_evaluate = {}
     for number, name in enumerate(names):

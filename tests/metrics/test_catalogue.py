@@ -29,7 +29,16 @@ def scores(kind: type) -> set[str]:
 def test_every_score_of_a_result_is_in_the_catalogue_and_no_other():
     sections = {"proposals": ProposalScores, **dict.fromkeys(ABSENT, GeometryScores)}
     expected = {f"{at}.{name}" for at, kind in sections.items() for name in scores(kind) - ABSENT.get(at, set())}
-    several = {"counting_from_instances", "proposals.at", "proposals.by_size", "sweep", "errors", "extra"}
+    several = {
+        "counting_from_instances",
+        "proposals.at",
+        "proposals.by_size",
+        "threshold",
+        "sweep",
+        "errors",
+        "rare",
+        "extra",
+    }
     expected |= scores(Metrics) | several
     assert set(CATALOGUE) == expected
     assert {path.partition(".")[0] for path in CATALOGUE} == set(Metrics.__struct_fields__)

@@ -113,7 +113,7 @@ def test_no_masks_no_verdicts_of_masks(build) -> None:
 def test_nothing_on_a_side(build, protocol, n) -> None:
     generator = np.random.default_rng(0)
     truth = build.truth(build.random(generator, n[1]))
-    errors = measure(truth, build.predicted(build.random(generator, n[0]), truth), protocol, resamples=0).errors
+    errors = measure(truth, build.predicted(build.random(generator, n[0]), truth), protocol).errors
     assert (errors.box.total.background, errors.box.total.missed) == n
     assert errors.box == errors.mask
 
@@ -232,8 +232,8 @@ def test_the_order_of_images_and_categories_changes_no_number(build, seed) -> No
     truth = build.truth(targets)
     names = tuple(truth.categories[c] for c in np.argsort(category))
     other = replace(truth, categories=names, groups={"all": names}, instances=moved(targets))
-    before = measure(truth, build.predicted(predictions, truth), resamples=0).errors
-    after = measure(other, build.predicted(moved(predictions), other), resamples=0).errors
+    before = measure(truth, build.predicted(predictions, truth)).errors
+    after = measure(other, build.predicted(moved(predictions), other)).errors
     assert msgspec.to_builtins(before) == msgspec.to_builtins(after)
 
 

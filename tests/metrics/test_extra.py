@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.files import as_json
-from earthinstruct.metrics import STANDARD, Chunk, ExtraMetric, extra_metrics, measure, metrics_of
+from earthinstruct.metrics import STANDARD, Choice, Chunk, ExtraMetric, extra_metrics, measure, metrics_of
 from earthinstruct.metrics.extra import MetricError
 from earthinstruct.metrics.tally import compact
 from earthinstruct.registry import PluginError
@@ -49,16 +49,34 @@ def test_the_metrics_of_the_page_by_hand(build, file) -> None:
     found = build.instances([(0, 0, 0, 0, 10, 8), (1, 0, 0, 0, 10, 10), (2, 0, 0, 0, 10, 10), (1, 1, 20, 20, 5, 5)])
     predicted = build.predicted(found, truth)
     extra = extra_metrics([f"{file}:ExactCount", f"{file}:PanopticQuality"])
-    exact, quality = measure(truth, predicted, resamples=50, extra=extra).extra.values()
+    exact, quality = measure(truth, predicted, extra=extra).extra.values()
     # a: 2 in image 0, found 1; 1 in image 1, found 1: 1 / 2. b: 1 in image 1, found 1: 1 / 1. c: nowhere
     assert [exact.per_category[name].value for name in "abc"] == [0.5, 1, None]
     assert exact.per_category["c"].reason == "no ground truth"
     assert (exact.mean.value, exact.groups) == (0.75, {"all": 0.75, "first": 0.5})
     assert exact.mean.ci95[0] < 0.75 < exact.mean.ci95[1]
-    assert exact.per_category["a"].ci95 == (0, 1)
+    # a: 1 / 2; without one of its images 1 / 1 or 0: standard error root((2 - 1) / 2 x (0.5^2 + 0.5^2)) = 0.5, which is
+    # that of 0.25 / 0.5^2 = 1 trial; t = 12.706: 0.5 ± 12.706 / (1 + 161.45) x root(0.25 + 161.45 / 4)
+    assert exact.per_category["a"].ci95 == pytest.approx((0.5 - 0.4985, 0.5 + 0.4985), abs=1e-4)
     # a: IoU 80 / 100 and 1; 2 TP, 1 FP, 1 FN: 1.8 / (2 + 1). b: 0 / 1
     assert [quality.per_category[name].value for name in "ab"] == pytest.approx([0.6, 0])
     assert quality.unit is None
+
+
+def test_a_plug_in_that_does_not_vary_has_no_interval(build) -> None:
+    truth = build.truth(build.instances([(i, 0, 0, 0, 10, 10) for i in range(3)]))
+    counted = build.predicted(build.instances([]), truth, np.full(truth.shape, 4))
+    off = measure(truth, counted, extra=[ExtraMetric(Off())]).extra["off"].mean
+    # sums of 2 and of 1 / 2 over 3 images: 6 x 1.5; over 2 images 4 x 1, so that it varies
+    assert (off.value, off.ci95 is None) == (9, False)
+
+    class Same(Off):
+        def score(self, sums):
+            return sums["off"] / sums["targets"]
+
+    same = measure(truth, counted, extra=[ExtraMetric(Same())]).extra["off"].mean
+    assert (same.value, same.ci95) == (2, None)
+    assert same.reason == "no interval: fewer than 2 images have objects, or all images give the same"
 
 
 def test_a_score_that_needs_masks_is_undefined_without_them(build, file) -> None:
@@ -80,7 +98,7 @@ def test_chunks_score_as_the_whole(build, file, seed) -> None:
     truth = build.truth(build.random(generator, 20))
     predicted = build.predicted(build.random(generator, 20, scores=True), truth, generator.integers(0, 5, (3, 3)))
     extra = (*extra_metrics([f"{file}:ExactCount", f"{file}:PanopticQuality"]), ExtraMetric(Off()))
-    whole = measure(truth, predicted, resamples=20, extra=extra)
+    whole = measure(truth, predicted, extra=extra)
 
     def only(instances, image):
         part = instances.take(instances.image == image)
@@ -102,9 +120,7 @@ def test_chunks_score_as_the_whole(build, file, seed) -> None:
         )
         for i in range(3)
     ]
-    found = metrics_of(
-        Chunk.join(chunks, extra), truth.groups, STANDARD, None, resamples=20, no_masks_reason=None, extra=extra
-    )
+    found = metrics_of(Chunk.join(chunks, extra), truth.groups, STANDARD, Choice(), no_masks_reason=None, extra=extra)
     assert as_json(found) == as_json(whole)
 
 
@@ -140,8 +156,8 @@ def test_a_tally_that_is_none_is_an_error_that_names_it(build, columns, message)
     [
         (lambda sums: None, "score.. is an array of object; expected numbers"),
         (lambda sums: sums["half"].sum(), r"of shape \(3,\) and returned shape \(\); expected the same shape"),
-        # right for all images, wrong for the resamples
-        (lambda sums: sums["half"].reshape(-1)[:3], r"of shape \(20, 3\) and returned shape \(3,\)"),
+        # right for all images, wrong for the sums without each image
+        (lambda sums: sums["half"].reshape(-1)[:3], r"of shape \(3, 3\) and returned shape \(3,\)"),
         (lambda sums: sums["half"] / 0, "score.. is inf for category 'a'; expected finite numbers"),
         (lambda sums: sums["none"], r"score.. raised KeyError: 'none' \(test_extra.py, line \d+\)"),
     ],
@@ -156,7 +172,7 @@ def refused(build, message, **members) -> None:
         setattr(metric, name, member)
     truth = build.truth(build.instances([(0, 0, 0, 0, 10, 10)]))
     with pytest.raises(MetricError, match=f"metric 'off': .*{message}"):
-        measure(truth, build.predicted(build.instances([]), truth), resamples=20, extra=[ExtraMetric(metric)])
+        measure(truth, build.predicted(build.instances([]), truth), extra=[ExtraMetric(metric)])
 
 
 def test_columns_are_the_same_for_all_images(build) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from earthinstruct.datasets import load_dataset
 from earthinstruct.metrics import PROTOCOLS, Metrics
-from earthinstruct.predictions import read_predictions
+from earthinstruct.predictions import read_predictions, read_proposal_file
 from earthinstruct.scoring import score_records
 from earthinstruct.tasks import tasks_of
 
@@ -25,7 +25,7 @@ def scored(reference: Path, protocol: str, counts: bool) -> Metrics:
         counts=root / "counts/open_vocabulary" if counts else None,
         proposals=root / "proposals.json",
     )
-    return score_records(task, dataset, records, protocol=PROTOCOLS[protocol], resamples=0).metrics
+    return score_records(task, dataset, records, protocol=PROTOCOLS[protocol]).metrics
 
 
 def tally(part) -> dict[str, tuple[int, int, int]]:
@@ -84,6 +84,8 @@ def test_counting(paper: Metrics, reference: Path) -> None:
 
 def test_proposals(paper: Metrics, reference: Path) -> None:
     assert paper.proposals.n_proposals == 366
+    proposals = read_proposal_file(reference / "dior_mini" / "proposals.json")
+    assert sorted(len(found.boxes) for found in proposals.values()) == sorted((82, 85, 71, 128))
     assert paper.proposals.recall.value == pytest.approx(0.225)
     found = {name: value for name, value in paper.proposals.per_category.items() if value}
     assert found == {"basketball court": 0.5, "bridge": 1, "storage tank": 1, "tennis court": 1, "vehicle": 1}

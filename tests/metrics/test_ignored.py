@@ -30,7 +30,7 @@ def scored(build, found, objects, ignored, *, crowd=False, counts=None, protocol
     truth = with_ignored(build, build.truth(build.instances(objects), 1, 1), ignored, crowd)
     given = None if counts is None else np.array([[counts]])
     predicted = build.predicted(build.instances(found, scores), truth, given)
-    return measure(truth, predicted, PROTOCOLS[protocol], resamples=0)
+    return measure(truth, predicted, PROTOCOLS[protocol])
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -106,14 +106,14 @@ def test_the_order_of_predictions_and_objects_changes_nothing(build, seed) -> No
         ignored=Ignored(truth.ignored.instances.take(order := shuffle(12)), truth.ignored.crowd[order]),
     )
     other = replace(predicted, instances=predicted.instances.take(shuffle(len(predicted.instances))))
-    assert measure(turned, other, resamples=0, sweep=True) == measure(truth, predicted, resamples=0, sweep=True)
+    assert measure(turned, other, sweep=True) == measure(truth, predicted, sweep=True)
 
 
 @settings(max_examples=settings().max_examples // 5)
 @given(seeds)
 def test_verdicts_add_up_to_the_tally(build, seed) -> None:
     _, truth, predicted = random_case(build, seed)
-    found = measure(truth, predicted, resamples=0)
+    found = measure(truth, predicted)
     counted = Counter(PREDICTION_VERDICTS[code] for code in verdicts(truth, predicted).predictions)
     tp, fp = (sum(getattr(one, name) for one in found.box.tally.values()) for name in ("tp", "fp"))
     assert counted["correct"] == tp
@@ -124,9 +124,9 @@ def test_verdicts_add_up_to_the_tally(build, seed) -> None:
 @given(seeds)
 def test_the_curve_over_scores_ends_at_the_tally(build, seed) -> None:
     _, truth, predicted = random_case(build, seed)
-    found = measure(truth, predicted, resamples=0, sweep=True)
+    found = measure(truth, predicted, sweep=True)
     lowest = found.sweep.curve[0]  # every score reaches 0
-    whole = measure(truth, predicted, resamples=0).box
+    whole = measure(truth, predicted).box
     assert (lowest.precision, lowest.recall, lowest.f1) == pytest.approx(
         (whole.precision.value, whole.recall.value, whole.f1.value), abs=1e-12
     )

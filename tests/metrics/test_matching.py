@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from earthinstruct.metrics import SWEEP_THRESHOLDS, find_pairs, match
+from earthinstruct.metrics import PROTOCOLS, find_pairs, match
 from earthinstruct.metrics.matching import Pairs, box_iou, enlarges_greedy
 
 
@@ -154,7 +154,7 @@ def test_the_paper_sweep_is_that_of_plain_loops_on_dense_scenes(build, geometry:
     iou = coco_mask.iou(predictions.masks.encode(), targets.masks.encode(), [0] * len(targets))  # boxes equal masks
     same = (predictions.image[:, None] == targets.image) & (predictions.category[:, None] == targets.category)
     larger = enlarges_greedy(find_pairs(predictions, targets, geometry), np.argsort(-predictions.scores, kind="stable"))
-    for threshold in SWEEP_THRESHOLDS:
+    for threshold in PROTOCOLS["paper"].thresholds:
         taken: list[int] = []
         for i in np.flatnonzero(predictions.scores >= threshold):
             free = [j for j in np.flatnonzero(same[i]) if iou[i, j] >= 0.5 and j not in taken]

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from earthinstruct.files import as_json
 from earthinstruct.metrics import (
     PROTOCOLS,
-    SWEEP_THRESHOLDS,
     Chunk,
     Metrics,
     boxes_of_chunk,
@@ -107,7 +106,8 @@ def test_proposals_by_masks_where_both_sides_have_them(build) -> None:
     recall = measure(truth, build.predicted(nothing, truth, proposals=proposals)).proposals
     assert (recall.recall.value, recall.mask.recall.value) == (1, 0.5)
     assert recall.mask.per_category == {"a": 1, "b": 0, "c": None}
-    assert (recall.mask.recall.ci95, recall.mask.by_size["small"]) == ((0.5, 0.5), 0.5)
+    assert (recall.mask.recall.ci95, recall.mask.by_size["small"]) == (None, 0.5)
+    assert recall.mask.recall.reason == "no interval: fewer than 2 images have objects"
     bare = replace(proposals, masks=None)
     assert measure(truth, build.predicted(nothing, truth, proposals=bare)).proposals.mask is None
 
@@ -118,11 +118,47 @@ def test_intervals_of_categories(build) -> None:
     truth = build.truth(targets)
     found = build.predicted(targets.take(np.array([0, 3])), truth)
     found_mask = measure(truth, found).mask
-    # recall of a over resamples of three images is 0, 1/3, 2/3 or 1, the ends each in (1/3)^3 = 3.7 % or more
-    assert found_mask.per_category["a"].ci95["recall"] == (0, 1)
-    assert found_mask.per_category["b"].ci95 == dict.fromkeys(("precision", "recall", "f1", "ap_nc50", "miou"), (1, 1))
-    assert found_mask.per_category["c"].ci95 == {}
-    assert measure(truth, found, resamples=0).mask.per_category["a"].ci95 == {}
+    # recall of a is 1 / 3; without one of the three images 0, 1 / 2, 1 / 2: standard error root(2 / 3 x 1 / 6) = 1 / 3,
+    # which is that of (2 / 9) / (1 / 9) = 2 trials. t with 2 degrees of freedom is 4.3027, its square 18.513:
+    # (1 / 3 + 18.513 / 4) / (1 + 18.513 / 2) ± 4.3027 / (1 + 18.513 / 2) x root(1 / 9 + 18.513 / 16)
+    assert found_mask.per_category["a"].ci95["recall"] == pytest.approx((0.4838 - 0.4724, 0.4838 + 0.4724), abs=1e-4)
+    assert found_mask.per_category["b"].ci95 == found_mask.per_category["c"].ci95 == {}
+    assert found_mask.recall.value == pytest.approx(2 / 3)
+    assert found_mask.recall.ci95[0] < 2 / 3 < found_mask.recall.ci95[1]
+
+
+def test_rare_categories_are_named_and_the_scores_without_them_stand_beside(build) -> None:
+    # a: in three images, found in one; b: in two images, always found
+    targets = build.instances([(i, 0, 0, 0, 9, 9) for i in range(3)] + [(i, 1, 20, 0, 9, 9) for i in range(2)])
+    truth = build.truth(targets)
+    metrics = measure(truth, build.predicted(targets.take(np.array([0, 3, 4])), truth))
+    assert metrics.rare.categories == ["b"]
+    assert list(metrics.rare.without) == [
+        "counting.f1",
+        "box.f1",
+        "mask.f1",
+        "mask.miou",
+        "box.ap_nc50",
+        "mask.ap_nc50",
+    ]
+    # a: TP 1, FN 2: 2 / 4, and P = 1, R = 1 / 3: 34 recall points
+    assert metrics.rare.without["box.f1"].value == 0.5
+    assert metrics.rare.without["box.f1"].ci95 == metrics.box.per_category["a"].ci95["f1"]
+    assert metrics.rare.without["mask.ap_nc50"].value == pytest.approx(34 / 101)
+    assert metrics.box.f1.value == 0.75
+    both = build.instances([(i, c, 20 * c, 0, 9, 9) for i in range(3) for c in range(2)])
+    assert measure(build.truth(both), build.predicted(both, truth)).rare is None
+
+
+def test_one_image_has_no_interval_and_says_why(build) -> None:
+    targets = build.instances([(0, 0, 0, 0, 9, 9)])
+    truth = build.truth(targets)
+    found = measure(truth, build.predicted(targets, truth))
+    for value in (found.counting.f1, found.box.f1, found.mask.miou):
+        assert (value.value, value.ci95) == (1, None)
+        assert value.reason == "no interval: fewer than 2 images have objects"
+    assert found.counting.mae.reason == "no interval is computed for this score"
+    assert (found.rare.categories, found.rare.without) == (["a"], {})
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
@@ -135,9 +171,10 @@ def test_controls(build, protocol, scored) -> None:
     empty = measure(truth, build.predicted(build.instances([]), truth), protocol)
     for geometry in GEOMETRIES:
         assert getattr(perfect, geometry).f1.value == 1
-        assert getattr(perfect, geometry).f1.ci95 == (1, 1)
+        # 3 images, all right or all wrong: Wilson's interval of 3 of 3 trials, 3 / (3 + 1.96^2) to 1
+        assert getattr(perfect, geometry).f1.ci95 == pytest.approx((0.4385, 1), abs=1e-4)
         assert getattr(empty, geometry).f1.value == 0
-        assert getattr(empty, geometry).f1.ci95 == (0, 0)
+        assert getattr(empty, geometry).f1.ci95 == pytest.approx((0, 0.5615), abs=1e-4)
     assert perfect.mask.miou.value == perfect.mask.ap_nc50.value == perfect.box.f1_5095.value == 1
     assert empty.mask.miou.value == empty.mask.ap_nc50.value == 0
     assert perfect.box.ap50 is None or perfect.box.ap50.value == 1
@@ -151,7 +188,7 @@ def test_nothing_to_find(build, protocol) -> None:
     assert neither.box.f1.reason == "no ground truth in any category"
     wrong = measure(truth, build.predicted(build.instances([(0, 0, 0, 0, 9, 9)], [0.5]), truth), protocol, sweep=True)
     assert tallies(wrong, "box") == {"a": (0, 1, 0), "b": (0, 0, 0), "c": (0, 0, 0)}
-    assert wrong.sweep.curve[0].f1 is None
+    assert (wrong.sweep.threshold, wrong.sweep.curve) == (None, [])
 
 
 BOX = (0, 0, 0, 0, 9, 9)
@@ -179,7 +216,7 @@ def test_edges(build, protocol, scored, edge) -> None:
     there, found, expected, f1_mean = EDGES[edge]
     truth = build.truth(build.instances(there))
     predictions = build.instances(found, [0.5] * len(found) if scored else None)
-    metrics = measure(truth, build.predicted(predictions, truth), protocol, sweep=scored, resamples=20)
+    metrics = measure(truth, build.predicted(predictions, truth), protocol, sweep=scored)
     for geometry, errors in (("box", metrics.errors.box), ("mask", metrics.errors.mask)):
         assert tallies(metrics, geometry)["a"] == expected
         assert getattr(metrics, geometry).f1.value == (None if f1_mean is None else pytest.approx(f1_mean))
@@ -205,7 +242,7 @@ def test_masks_and_scores_missing(build) -> None:
 def test_a_thousand_objects_of_one_class_in_one_image(build, protocol) -> None:
     targets = build.instances([(0, 0, 1.5 * i, 0, 10, 10) for i in range(1_000)], masks=False)
     truth = build.truth(targets)
-    metrics = measure(truth, build.predicted(targets, truth), protocol, resamples=0)
+    metrics = measure(truth, build.predicted(targets, truth), protocol)
     assert tallies(metrics, "box")["a"] == (1_000, 0, 0)
     # paper: COCO looks at 100 detections an image; recall 0.1 covers 11 of 101 points
     assert metrics.box.ap_nc50.value == pytest.approx(11 / 101 if protocol.name == "paper" else 1)
@@ -218,7 +255,7 @@ def test_standard_does_not_depend_on_any_order(build, seed, scored) -> None:
     targets, predictions = build.random(generator, 25), build.random(generator, 30, scored)
     truth = build.truth(targets)
     predicted = build.predicted(predictions, truth, generator.integers(0, 5, (3, 3)), build.random(generator, 20))
-    before = measure(truth, predicted, sweep=scored, resamples=50)
+    before = measure(truth, predicted, sweep=scored)
 
     image, category = generator.permutation(3), generator.permutation(3)  # new -> old
 
@@ -246,7 +283,6 @@ def test_standard_does_not_depend_on_any_order(build, seed, scored) -> None:
             proposals=moved(predicted.proposals, np.arange(20)),
         ),
         sweep=scored,
-        resamples=50,
     )
     assert msgspec.to_builtins(before) == msgspec.to_builtins(after)
 
@@ -262,7 +298,7 @@ def test_translation_changes_nothing(build, seed) -> None:
         return build.instances(rows.tolist())
 
     results = [
-        measure(truth := build.truth(t), build.predicted(p, truth), resamples=0)
+        measure(truth := build.truth(t), build.predicted(p, truth))
         for t, p in ((targets, predictions), (shifted(targets), shifted(predictions)))
     ]
     assert msgspec.to_builtins(results[0]) == msgspec.to_builtins(results[1])
@@ -275,8 +311,7 @@ def test_recall_never_falls_when_predictions_are_added(build, seed) -> None:
     truth = build.truth(build.random(generator, 20))
     predictions = build.random(generator, 40)
     recalls = [
-        measure(truth, build.predicted(predictions.take(np.arange(n)), truth), resamples=0).box.recall.value
-        for n in range(0, 41, 5)
+        measure(truth, build.predicted(predictions.take(np.arange(n)), truth)).box.recall.value for n in range(0, 41, 5)
     ]
     assert recalls == sorted(recalls)
 
@@ -288,21 +323,19 @@ def test_the_sweep_is_what_scoring_the_survivors_gives(build, seed) -> None:
     truth = build.truth(build.random(generator, 20))
     predictions = build.random(generator, 40, scores=True)
     for protocol in PROTOCOLS.values():
-        swept = measure(truth, build.predicted(predictions, truth), protocol, sweep=True, resamples=0)
+        swept = measure(truth, build.predicted(predictions, truth), protocol, sweep=True)
 
         def value(threshold, protocol=protocol):
             survivors = replace(predictions.take(predictions.scores >= threshold), masks=None)
             totals = build.tallies(truth, build.predicted(survivors, truth), protocol)["box"].totals
             return f1(totals)[totals["tp"] + totals["fn"] > 0].mean()
 
-        expected = [value(threshold) for threshold in SWEEP_THRESHOLDS]
+        tried = protocol.thresholds or np.unique(predictions.scores)
+        expected = [value(threshold) for threshold in tried]
+        assert [point.threshold for point in swept.sweep.curve] == list(tried)
         np.testing.assert_allclose([point.f1 for point in swept.sweep.curve], expected, rtol=1e-12)
-        assert swept.sweep.threshold == SWEEP_THRESHOLDS[np.argmax(np.round(expected, 12))]
+        assert swept.sweep.threshold == tried[np.argmax(np.round(expected, 12))]
         assert swept.box.f1.value == pytest.approx(max(expected))
-        if protocol.name == "standard":
-            exact = {float(s): value(s) for s in np.unique(predictions.scores)}
-            assert swept.sweep.exact_f1 == pytest.approx(max(exact.values()))
-            assert exact[swept.sweep.exact_threshold] == pytest.approx(max(exact.values()))
 
 
 @given(seeds)
@@ -311,7 +344,7 @@ def test_miou_is_that_of_drawn_masks(build, seed) -> None:
     generator = np.random.default_rng(seed)
     targets, predictions = build.random(generator, 15), build.random(generator, 15)
     truth = build.truth(targets)
-    metrics = measure(truth, build.predicted(predictions, truth), resamples=0)
+    metrics = measure(truth, build.predicted(predictions, truth))
 
     def drawn(instances):
         canvas = np.zeros((3, 3, 40, 40), dtype=bool)
@@ -344,14 +377,14 @@ def test_f1_of_nothing_is_zero() -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
-@given(seed=st.integers(0, 2**32 - 1), with_counts=st.booleans())
+@given(seed=st.integers(0, 2**32 - 1), with_counts=st.booleans(), sweep=st.sampled_from([True, "cross"]))
 @settings(max_examples=settings().max_examples // 5)
-def test_chunks_score_as_the_whole(build, protocol, seed, with_counts) -> None:
+def test_chunks_score_as_the_whole(build, protocol, seed, with_counts, sweep) -> None:
     generator = np.random.default_rng(seed)
     truth = build.truth(build.random(generator, 25))
     counts = generator.integers(0, 4, (3, 3)) if with_counts else None
     predicted = build.predicted(build.random(generator, 30, scores=True), truth, counts, build.random(generator, 20))
-    whole = measure(truth, predicted, protocol, sweep=True, resamples=20)
+    whole = measure(truth, predicted, protocol, sweep=sweep)
 
     def only(instances, image):
         part = instances.take(instances.image == image)
@@ -370,7 +403,9 @@ def test_chunks_score_as_the_whole(build, protocol, seed, with_counts) -> None:
         )
         for i in range(3)
     ]
-    sweep = choose_threshold([boxes_of_chunk(*chunk, protocol) for chunk in chunks], truth, protocol)
-    tallied = [Chunk.of(*chunk, protocol, threshold=sweep.threshold, any_counts=with_counts) for chunk in chunks]
-    found = metrics_of(Chunk.join(tallied), truth.groups, protocol, sweep, resamples=20, no_masks_reason=None)
+    boxes = [boxes_of_chunk(*chunk, protocol) for chunk in chunks]
+    chosen = choose_threshold(boxes, truth.images, truth, protocol, cross=sweep == "cross")
+    options = {"threshold": chosen.threshold, "also_at": chosen.also_at, "any_counts": with_counts}
+    tallied = [Chunk.of(*chunk, protocol, **options) for chunk in chunks]
+    found = metrics_of(Chunk.join(tallied), truth.groups, protocol, chosen, no_masks_reason=None)
     assert as_json(found) == as_json(whole)

@@ -18,7 +18,8 @@ def random_outcomes(seed: int, n: int) -> Outcomes:
         generator.integers(0, 7, n) / 7,
         category.astype(np.int32),
         (category >= 0) & (generator.random(n) < 0.5),
-        np.full(3, n),
+        generator.integers(0, 4, n).astype(np.int32),
+        np.full((4, 3), n),
     )
 
 
@@ -41,12 +42,19 @@ def test_parts_join_to_the_whole() -> None:
     for name, totals in whole.totals_at(thresholds).items():
         expected = first.totals_at(thresholds)[name] + second.totals_at(thresholds)[name]
         np.testing.assert_array_equal(totals, expected)
+    for images, part in ((np.arange(8) < 4, first), (np.arange(8) >= 4, second)):
+        for name, totals in whole.of_images(images).totals_at(thresholds).items():
+            np.testing.assert_array_equal(totals, part.totals_at(thresholds)[name])
 
 
 def test_average_precision_by_hand() -> None:
     # by score: true, false, true of 4 ground truths: recall 1/4 at precision 1, 2/4 at 2/3.
     # 26 recall points (0 to 0.25) at 1, 25 (0.26 to 0.50) at 2/3, the rest 0
     found = Outcomes(
-        np.array([0.2, 0.9, 0.5]), np.zeros(3, dtype=np.int32), np.array([True, True, False]), np.array([4, 0])
+        np.array([0.2, 0.9, 0.5]),
+        np.zeros(3, dtype=np.int32),
+        np.array([True, True, False]),
+        np.zeros(3, dtype=np.int32),
+        np.array([[4, 0]]),
     )
     np.testing.assert_allclose(found.average_precision(), [(26 + 25 * 2 / 3) / 101, 0], rtol=1e-15)

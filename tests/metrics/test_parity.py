@@ -119,7 +119,7 @@ def test_ap50_of_data_without_conflicts(build, tool, geometry, seed) -> None:
         [(i, c, x + int(generator.integers(0, 4)), y, w, h) for i, c, x, y, w, h in (cells[j] for j in chosen[40:])],
         scores=generator.permutation(len(chosen) - 40) / 200,
     )
-    metrics = measure(truth := build.truth(targets), build.predicted(predictions, truth), resamples=0)
+    metrics = measure(truth := build.truth(targets), build.predicted(predictions, truth))
     expected = coco_ap50(targets, predictions, predictions.scores, tool, geometry)
     found = [getattr(metrics, geometry).per_category[name].ap50 for name in truth.categories]
     np.testing.assert_allclose(found, expected, atol=1e-9)
@@ -148,7 +148,7 @@ def test_constant_score_ap_of_a_crowd_conflicts_and_cap_included(build, tool, ge
     if seed == 0:  # more than 100 predictions of one category in one image
         predictions.image[50:200], predictions.category[50:200] = 1, 2
     truth = build.truth(targets, images=4)
-    metrics = measure(truth, build.predicted(predictions, truth), PROTOCOLS["paper"], resamples=0)
+    metrics = measure(truth, build.predicted(predictions, truth), PROTOCOLS["paper"])
     expected = coco_ap50(targets, predictions, np.ones(len(predictions)), tool, geometry)
     found = [getattr(metrics, geometry).per_category[name].ap_nc50 for name in truth.categories]
     np.testing.assert_allclose(found, expected, atol=1e-9)
@@ -160,7 +160,7 @@ def test_a_thousand_objects_of_one_class_in_one_image(build, tool) -> None:
     targets = build.instances([(0, 0, x % 40, x // 40, 1, 1) for x in range(1_000)])
     predictions = targets.take(np.arange(0, 1_000, 2))
     predictions = replace(predictions, scores=np.linspace(1, 0, 500))
-    metrics = measure(truth := build.truth(targets), build.predicted(predictions, truth), resamples=0)
+    metrics = measure(truth := build.truth(targets), build.predicted(predictions, truth))
     raised = coco_ap50(targets, predictions, predictions.scores, tool, "mask", most=1_000)[0]
     assert metrics.mask.per_category["a"].ap50 == pytest.approx(raised, abs=1e-9)
     assert coco_ap50(targets, predictions, predictions.scores, tool, "mask")[0] < raised
@@ -183,7 +183,7 @@ def test_the_object_of_annotation_id_0_is_found_and_coco_does_not_see_it(tmp_pat
     dataset = load_dataset(str(file))
     task = tasks_of(dataset.name, dataset.vocabulary, "open_vocabulary")[0]
     records = {0: Record(0, ["ship"], [(1, 1, 4, 4)], scores=[0.5])}
-    assert score_records(task, dataset, records, resamples=0).metrics.box.ap50.value == 1
+    assert score_records(task, dataset, records).metrics.box.ap50.value == 1
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -207,8 +207,7 @@ def test_two_polygons_are_one_object_under_standard_and_its_first_part_under_pap
     drawn[0, 1:9, 10:20] = True
     records = {0: Record(0, ["ship"], [(1, 1, 19, 8)], masks=encode_masks(drawn))}
     standard, paper = (
-        score_records(task, dataset, records, protocol=PROTOCOLS[name], resamples=0).metrics
-        for name in ("standard", "paper")
+        score_records(task, dataset, records, protocol=PROTOCOLS[name]).metrics for name in ("standard", "paper")
     )
     assert (standard.box.f1.value, standard.mask.f1.value, standard.mask.miou.value) == (1, 1, 80 / 96)
     assert (paper.box.f1.value, paper.mask.f1.value, paper.mask.miou.value) == (1, 0, 0)
@@ -220,7 +219,7 @@ def test_predictions_on_an_image_without_ground_truth_are_false_positives(tmp_pa
     dataset = load_dataset(str(annotated(tmp_path, [{"id": 5, "image_id": 0, **square}])))
     task = tasks_of(dataset.name, dataset.vocabulary, "open_vocabulary")[0]
     records = {i: Record(i, ["ship"], [(1, 1, 4, 4)]) for i in range(2)}
-    metrics = score_records(task, dataset, records, protocol=protocol, resamples=0).metrics
+    metrics = score_records(task, dataset, records, protocol=protocol).metrics
     row = metrics.box.tally["ship"]
     assert (row.tp, row.fp, row.fn) == (1, 1, 0)
     assert metrics.errors.box.total.background == 1

@@ -86,7 +86,7 @@ def fraction(text: str) -> float:
 
 def test_numbers_of_the_example(example) -> None:
     truth, predicted, *_ = example
-    standard, paper = (measure(truth, predicted, protocol, resamples=0) for protocol in (STANDARD, PAPER))
+    standard, paper = (measure(truth, predicted, protocol) for protocol in (STANDARD, PAPER))
     rows = table("number | ship")
     for part, name in (("counting", "counting: TP, FP, FN"), ("box", "box: TP, FP, FN")):
         for category, cell in zip(NAMES, row(rows, name)[:2], strict=False):
@@ -108,6 +108,9 @@ def test_numbers_of_the_example(example) -> None:
         assert stated[0] == pytest.approx(getattr(part, score).value, abs=5e-5)
         if "paper" in mean:
             assert stated[1] == pytest.approx(getattr(under_paper, score).value, abs=5e-5)
+    for name, part in (("counting", standard.counting), ("box", standard.box)):
+        stated = row(rows, f"{name}: micro F1, hallucinated")[-1].split(" and ")
+        assert [fraction(one) for one in stated] == pytest.approx([part.micro_f1.value, part.hallucinated.value])
     assert (standard.mask.f1, standard.mask.ap_nc50) == (standard.box.f1, standard.box.ap_nc50)  # masks are the boxes
 
 
@@ -123,8 +126,8 @@ def scored(reference: Path):
         proposals=root / "proposals.json",
     )
 
-    def score(protocol: Protocol) -> Metrics:
-        return score_records(task, dataset, records, protocol=protocol, resamples=0).metrics
+    def score(protocol: Protocol, sweep: bool = False) -> Metrics:
+        return score_records(task, dataset, records, protocol=protocol, sweep=sweep).metrics
 
     return score
 
@@ -138,6 +141,7 @@ CHOICES = {  # row of the page -> field of the protocol, scores in the order of 
     "equal IoU": ("rule", ["box.f1"]),
     "object of several polygons": ("first_polygon_only", ["mask.f1"]),
     "proposal recall": ("proposals_shared_by_categories", ["proposals.recall"]),
+    "thresholds of a sweep": ("thresholds", ["box.f1"]),
 }
 
 
@@ -145,7 +149,8 @@ CHOICES = {  # row of the page -> field of the protocol, scores in the order of 
 def test_what_one_choice_changes_on_dior_mini(scored, name) -> None:
     choice, paths = CHOICES[name]
     stated = [float(number) for number in re.findall(r"\d+\.\d", row(table("| standard | paper"), name)[-1])]
-    both = [scored(protocol) for protocol in (STANDARD, replace(STANDARD, **{choice: getattr(PAPER, choice)}))]
+    rules = (STANDARD, replace(STANDARD, **{choice: getattr(PAPER, choice)}))
+    both = [scored(protocol, sweep=choice == "thresholds") for protocol in rules]
     found = [100 * attrgetter(path)(metrics).value for path in paths for metrics in both]
     assert stated == pytest.approx(found, abs=0.05)
 

@@ -18,4 +18,4 @@ from earthinstruct.predictions import Found, coco_of
 )
 def test_file_names_are_relative_to_the_common_folder_so_that_none_is_there_twice(paths, names):
     found = [Found(Path(path), 20, 30, None, Prediction(["ship"], [[1, 1, 2, 2]])) for path in paths]
-    assert [image["file_name"] for image in coco_of(found)["images"]] == names
+    assert [image["file_name"] for image in coco_of(found, {})["images"]] == names

@@ -100,7 +100,7 @@ def test_counts_and_proposals_join_the_predictions(results, dataset, tmp_path):
 def test_a_folder_of_counts_is_a_prediction(dataset, tmp_path):
     for name in ("a", "b", "c"):
         write(tmp_path / "counts" / f"{name}.json", {"ships": 1})
-    result = score(tmp_path / "counts", dataset, "open_ended", resamples=0)
+    result = score(tmp_path / "counts", dataset, "open_ended")
     assert result.metrics.counting.tally["ship"].tp == 2
     assert result.metrics.counting.source == "counts"
     assert result.label_map["ships"].category == "ship"
@@ -184,8 +184,14 @@ def test_a_last_line_that_only_lacks_its_line_break_is_read(dataset, tmp_path):
     lines = b'{"image_id": 0}\n{"image_id": 7, "counts": {"ship": 2}}'
     (tmp_path / "p.jsonl").write_bytes(lines)
     assert read_predictions(tmp_path / "p.jsonl", dataset)[7].counts == {"ship": 2}
-    (tmp_path / "p.jsonl").write_bytes(lines[:-1])
-    assert list(read_predictions(tmp_path / "p.jsonl", dataset)) == [0]
+
+
+def test_a_torn_last_line_is_dropped_in_the_file_of_a_run_alone(dataset, tmp_path):
+    (tmp_path / "predictions.jsonl").write_bytes(b'{"image_id": 0}\n{"image_id": 7, "counts": {"ship": 2}')
+    with pytest.raises(DataError, match=r"predictions\.jsonl, line 2: column 38 is not JSON"):
+        read_predictions(tmp_path, dataset)
+    (tmp_path / "run.json").write_text("{}")
+    assert list(read_predictions(tmp_path, dataset)) == [0]
 
 
 def stored(folder: Path, compressed: bool = False) -> list[bytes]:
@@ -206,9 +212,7 @@ def stored(folder: Path, compressed: bool = False) -> list[bytes]:
 def test_shards_score_as_the_whole(tmp_path: Path, dataset: Dataset) -> None:
     stored(tmp_path / "whole")
     stored(tmp_path / "shards", compressed=True)
-    results = [
-        score(tmp_path / name, dataset, "open_vocabulary", sweep=True, resamples=20) for name in ("whole", "shards")
-    ]
+    results = [score(tmp_path / name, dataset, "open_vocabulary", sweep=True) for name in ("whole", "shards")]
     assert as_json(results[0].metrics) == as_json(results[1].metrics)
     assert results[0].predictions == results[1].predictions
 
@@ -220,11 +224,29 @@ def test_shards_score_as_the_whole(tmp_path: Path, dataset: Dataset) -> None:
         ("theirs.jsonl", lambda text: text.encode("utf-16")),
         ("theirs.jsonl", lambda text: text.encode("utf-16-le")),
         ("theirs.jsonl", lambda text: text.encode("utf-32")),
+        ("theirs.jsonl", lambda text: text.replace("\n", "\r\n").encode()),
+        ("theirs.jsonl", lambda text: text.replace("\n", "\r").encode()),
+        ("theirs.jsonl", lambda text: text.replace("\n", "\r").removesuffix("\r").encode()),
+        ("theirs.jsonl", lambda text: text.removesuffix("\n").encode()),
+        ("theirs.jsonl", lambda text: text.replace("\n", "\r").encode("utf-16")),
         ("theirs.jsonl.gz", lambda text: gzip.compress(text.encode(), mtime=0)),
         ("theirs.jsonl.gz", lambda text: gzip.compress(text.encode("utf-16"), mtime=0)),
         ("theirs.jsonl.zst", lambda text: zstandard.compress(text.encode("utf-16"))),
     ],
-    ids=["mark", "utf16", "utf16le", "utf32", "gzip", "gzip of utf16", "zstd of utf16"],
+    ids=[
+        "mark",
+        "utf16",
+        "utf16le",
+        "utf32",
+        "crlf",
+        "cr",
+        "cr without end",
+        "without end",
+        "cr in utf16",
+        "gzip",
+        "gzip of utf16",
+        "zstd of utf16",
+    ],
 )
 def test_lines_in_any_encoding_score_the_same(
     tmp_path: Path, dataset: Dataset, name: str, encode: Callable[[str], bytes]
@@ -233,7 +255,7 @@ def test_lines_in_any_encoding_score_the_same(
     text = (tmp_path / "whole" / "predictions.jsonl").read_text(encoding="utf-8")
     (tmp_path / name).write_bytes(encode(text))
     paths = (tmp_path / "whole", tmp_path / name)
-    results = [score(path, dataset, "open_vocabulary", sweep=True, resamples=20) for path in paths]
+    results = [score(path, dataset, "open_vocabulary", sweep=True) for path in paths]
     assert as_json(results[0].metrics) == as_json(results[1].metrics)
 
 
@@ -296,6 +318,8 @@ def test_a_full_temporary_folder_is_named(tmp_path: Path, dataset: Dataset, monk
         ("predictions-0.jsonl.gz", gzip.compress(b"x" * 1000, mtime=0)[:-8], "cannot be decompressed: .*; copy it"),
         ("predictions-0.jsonl", "ship".encode("utf-16")[:-1], "predictions-0.jsonl are not UTF-16: truncated data"),
         ("predictions-0.jsonl.zst", frame(1, window=28), "cannot be decompressed: .*requires too much memory"),
+        ("predictions-0.jsonl", b'{"image_id": 0}\n{"image_id": 7, "lab', r"predictions-0.jsonl, line 2: .*not JSON"),
+        ("predictions-0.jsonl", b'{"image_id": 0}\r{"image_id": 7, "lab', r"predictions-0.jsonl, line 2: .*not JSON"),
         ("predictions-1.jsonl", b'{"image_id": 0}\n', r"predictions-1.jsonl, line 1: image 0 has two predictions"),
         ("predictions-0.jsonl.zst", zstandard.compress(b"{}\n"), "expected either"),
         ("predictions.jsonl", b'{"image_id": 7}\n', "expected either"),

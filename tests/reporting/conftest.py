@@ -76,7 +76,6 @@ def make_run(hostile_coco, write_coco, tmp_path):
             setting=setting,
             output=tmp_path / name,
             sweep=sweep,
-            resamples=20,
         )
         return done.folders[0], str(file)
 

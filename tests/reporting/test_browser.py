@@ -112,7 +112,7 @@ def many(browser, coco, write_coco, tmp_path):
     """Fifty images, the first of which has the most objects."""
     coco["images"] = [{"id": i, "file_name": f"{i}.png", "width": 30, "height": 20} for i in range(50)]
     file = write_coco(coco)
-    done = evaluate(Hostile(), load_dataset(str(file)), setting="open_ended", output=tmp_path / "many", resamples=0)
+    done = evaluate(Hostile(), load_dataset(str(file)), setting="open_ended", output=tmp_path / "many")
     return View(browser, report(done.folders[0], dataset=str(file)))
 
 

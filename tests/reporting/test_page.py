@@ -120,7 +120,7 @@ def test_a_wrong_category_is_named_where_it_was_found(coco, write_coco, tmp_path
     for annotation in coco["annotations"]:
         annotation["category_id"] = 4
     file = write_coco(coco)
-    done = evaluate(Hostile(), load_dataset(str(file)), setting="open_ended", output=tmp_path / "r", resamples=0)
+    done = evaluate(Hostile(), load_dataset(str(file)), setting="open_ended", output=tmp_path / "r")
     run = load_run(done.folders[0], str(file))
     assert {
         name: dict(zip(confusion_of(run).predicted, cells, strict=True))["ship"][0]
@@ -156,6 +156,11 @@ def test_scores_come_with_intervals_and_provenance(make_run, report):
     low, high = result.metrics.box.f1.ci95
     assert f"{100 * low:.1f} to {100 * high:.1f}" in page.text
     assert f"{100 * result.metrics.box.f1.value:.1f}" in page.text
+
+
+def test_rare_categories_are_named(make_run, report):
+    page = report(make_run())
+    assert "objects in fewer than 3 images, too few for a sure score: <b>harbor</b>, ship" in page.sentences
 
 
 def test_events_stand_with_seconds_and_tokens(make_run, report):
@@ -241,7 +246,7 @@ def test_thousands_of_images_make_a_light_page(coco, write_coco, constant, tmp_p
     file = write_coco(coco)
     (file.parent / "images" / "none").mkdir()
     (file.parent / "images" / "none" / "0.png").touch()  # without any image, no run begins
-    done = evaluate(constant, load_dataset(str(file)), setting="open_vocabulary", output=tmp_path / "r", resamples=0)
+    done = evaluate(constant, load_dataset(str(file)), setting="open_vocabulary", output=tmp_path / "r")
     # every image fails, its file is empty or missing; times as a run would have written them
     predictions = done.folders[0] / "predictions.jsonl"
     predictions.write_text("".join(f'{{"image_id":{i},"seconds":{{"total":{i / 1000}}}}}\n' for i in range(3000)))

@@ -11,5 +11,5 @@ GUARDED = Path(__file__).parents[1] / "guarded"
 
 @pytest.mark.parametrize("control", ["oracle", "oracle-jittered", "empty", "random"])
 def test_the_controls_score_what_they_did(control, tmp_path, assert_result_unchanged):
-    done = evaluate(control, "scenes", setting="open_vocabulary", output=tmp_path, resamples=0)
+    done = evaluate(control, "scenes", setting="open_vocabulary", output=tmp_path)
     assert_result_unchanged(done.folders[0] / "result.json", GUARDED)

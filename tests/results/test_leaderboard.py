@@ -1,5 +1,8 @@
+import errno
 import inspect
 import json
+import os
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -10,8 +13,8 @@ from msgspec.structs import replace
 from earthinstruct import evaluate
 from earthinstruct.errors import DataError
 from earthinstruct.files import as_json
-from earthinstruct.metrics.values import Sweep
-from earthinstruct.results import build_leaderboards, check_leaderboards, file_result
+from earthinstruct.metrics.values import Fold, Sweep
+from earthinstruct.results import build_leaderboards, check_leaderboards, file_result, read_result
 from earthinstruct.results.leaderboard_tables import ranks
 from earthinstruct.results.result import result_schema
 
@@ -20,14 +23,14 @@ PUBLISHED = {
     "source": "Somebody 2025",
     "url": "https://example.org",
     "protocol": "paper",
-    "rows": [{"task": "set/open_ended", "method": "<b>Other</b>", "table": "table 1", "metrics": {"box.f1": 0.5}}],
+    "rows": [{"task": "set/open_ended", "method": "Other (A & B)", "table": "table 1", "metrics": {"box.f1": 0.5}}],
 }
 
 
 @pytest.fixture
 def result(constant, dataset, tmp_path):
     constant.describe = lambda: {"version": "1.0"}
-    return evaluate(constant, dataset, setting="open_ended", output=tmp_path / "runs", resamples=20).results[0]
+    return evaluate(constant, dataset, setting="open_ended", output=tmp_path / "runs").results[0]
 
 
 @pytest.fixture
@@ -48,20 +51,44 @@ def test_tables_keep_recomputed_and_published_rows_apart(root, result):
     assert "50.0" in published
     assert "Somebody 2025, table 1" in published
     html = (root / "tables" / "set" / "open_ended.html").read_text()
-    assert "<b>Other" not in html + markdown
-    assert "&lt;b&gt;Other" in html
+    assert "Other (A & B)" not in html + markdown
+    assert "Other (A &amp; B)" in html
     assert "constant,1.0" in (root / "tables" / "set" / "open_ended.csv").read_text()
 
 
-def test_a_threshold_chosen_on_the_images_themselves_is_shown(root, result):
-    swept = replace(result, metrics=replace(result.metrics, sweep=Sweep(0.52, [], None, None)))
-    file_result(root, replace(swept, method=replace(result.method, name="swept")))
-    file_result(root, result)
+def test_rows_with_an_oracle_threshold_are_marked_and_ranked_apart(root, result):
+    def file(name: str, **fields: object) -> None:
+        metrics = replace(result.metrics, **fields)
+        file_result(root, replace(result, metrics=metrics, method=replace(result.method, name=name)))
+
+    file("plain")
+    file("given", threshold=0.52)
+    file("cross", sweep=Sweep(None, [], [Fold(3, 0.5), Fold(2, 0.25)]))
+    file("best", sweep=Sweep(-1.25, []))
+    file("best too", sweep=Sweep(-2.5, []))
     build_leaderboards(root)
-    lines = (root / "tables" / "set" / "open_ended.md").read_text().splitlines()
-    column = next(line for line in lines if "oracle threshold" in line).split("|").index(" oracle threshold   ")
-    shown = {line.split("|")[2].strip(): line.split("|")[column].strip() for line in lines if line.startswith("| 1")}
-    assert shown == {"constant": "-", "swept": "0.52"}
+    stored = pd.read_csv(root / "tables" / "set" / "open_ended.csv").set_index("method")
+    recomputed, oracle = (stored[stored["kind"] == kind] for kind in ("recomputed", "oracle"))
+    assert recomputed["threshold"].fillna("-").to_dict() == {
+        "plain": "-",
+        "given": "0.52",
+        "cross": "chosen on other images",
+    }
+    assert oracle["threshold"].astype(float).to_dict() == {"best": -1.25, "best too": -2.5}
+    # the same scores: all rows of a section tie, 3 of them and 2
+    assert recomputed[["rank best", "rank worst"]].to_numpy().tolist() == [[1, 3]] * 3
+    assert oracle[["rank best", "rank worst"]].to_numpy().tolist() == [[1, 2]] * 2
+    markdown = (root / "tables" / "set" / "open_ended.md").read_text()
+    assert "## Recomputed, with the score threshold that is best on these images (an oracle)" in markdown
+
+
+def test_rows_of_two_versions_of_a_protocol_are_not_ranked_against_each_other(root, result):
+    for name, version in (("old", 1), ("new", 2)):
+        file_result(root, replace(result, protocol_version=version, method=replace(result.method, name=name)))
+    build_leaderboards(root)
+    stored = pd.read_csv(root / "tables" / "set" / "open_ended.csv").set_index("method").drop(index="Other (A & B)")
+    assert stored["protocol version"].to_dict() == {"old": 1, "new": 2}
+    assert stored[["rank best", "rank worst"]].to_numpy().tolist() == [[1, 1], [1, 1]]
 
 
 def test_check_names_what_is_not_what_the_results_give(root, result):
@@ -85,6 +112,15 @@ def test_a_result_is_never_replaced_and_lies_where_it_belongs(root, result):
     path.rename(path.with_name("2.0.json"))
     with pytest.raises(DataError, match=r"should be results/set/open_ended/constant/1\.0\.json"):
         build_leaderboards(root)
+
+
+def test_a_result_is_replaced_by_one_under_a_later_version_of_its_protocol(root, result):
+    path = file_result(root, replace(result, protocol_version=1))
+    assert file_result(root, result) == path
+    assert read_result(path).protocol_version == result.protocol_version
+    for version in (1, result.protocol_version):
+        with pytest.raises(DataError, match="never replaced"):
+            file_result(root, replace(result, protocol_version=version))
 
 
 def test_a_folder_that_is_not_there_is_not_made(tmp_path, result):
@@ -113,6 +149,90 @@ def test_a_name_that_is_a_path_or_markup_or_a_formula_is_refused(root, result, n
     assert not (root / "tables").exists()
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["", "=cmd|' /C calc'!A0", "@SUM(1)", "<b>a</b>", "[x](javascript:alert(1))", "a\nb", "a\r", "a\x1b[31m",
+     "a\u202eb", "a | b", "a" * 400],
+)  # fmt: skip
+def test_what_is_published_is_held_to_the_rules_of_results(root, text):
+    def build(where, **changed):
+        (root / "published.json").write_text(json.dumps({**PUBLISHED, **changed}))
+        with pytest.raises(DataError, match=rf"published\.json: {where}"):
+            build_leaderboards(root)
+        assert not (root / "tables").exists()
+
+    (row,) = PUBLISHED["rows"]
+    build("source is", source=text)
+    build("protocol is", protocol=text)
+    build("url is", url=text)
+    build(r"rows\[0\]\.method is", rows=[{**row, "method": text}])
+    build(r"rows\[0\]\.table is", rows=[{**row, "table": text}])
+    build(r"rows\[0\]\.metrics names", rows=[{**row, "metrics": {text: 0.5}}])
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, 1e308])
+def test_what_is_published_is_a_fraction(root, value):
+    rows = [{**PUBLISHED["rows"][0], "metrics": {"counting.per_category.vehicle.f1": value}}]
+    (root / "published.json").write_text(json.dumps({**PUBLISHED, "rows": rows}))
+    with pytest.raises(DataError, match=r"rows\[0\]\.metrics: counting\.f1 is .*; expected a number from 0 to 1"):
+        build_leaderboards(root)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+def test_a_full_disk_leaves_no_half_result_and_no_half_table(root, result):
+    import resource
+
+    build_leaderboards(root)
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # no file may be longer
+    try:
+        with pytest.raises(DataError, match=r"1\.0\.json cannot be written: File too large; nothing of it is left"):
+            file_result(root, result)
+        with pytest.raises(DataError, match=r"result\.schema\.json cannot be written: File too large"):
+            build_leaderboards(root)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+    file_result(root, result)
+    build_leaderboards(root)
+    assert check_leaderboards(root) == []
+
+
+def test_a_read_only_disk_is_said(root, result, monkeypatch):
+    def read_only(path, pieces):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("earthinstruct.files._beside", read_only)
+    for act in (lambda: file_result(root, result), lambda: build_leaderboards(root)):
+        with pytest.raises(DataError, match="cannot be written: Read-only file system; nothing of it is left"):
+            act()
+    assert [path.name for path in root.rglob("*") if path.is_file()] == ["published.json"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(root, result):
+    (root / "results").write_text("a file, not a folder")
+    with pytest.raises(DataError, match=r"1\.0\.json cannot be written: Not a directory"):
+        file_result(root, result)
+    (root / "results").unlink()
+    (root / "tables").write_text("a file, not a folder")
+    with pytest.raises(DataError, match=r"open_ended\.md cannot be written: Not a directory"):
+        build_leaderboards(root)
+
+
+def test_a_result_is_filed_once_also_where_there_are_no_hard_links(root, result, monkeypatch):
+    def unsupported(self, target):
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(Path, "hardlink_to", unsupported)
+    filed = file_result(root, result)
+    before = filed.read_bytes()
+    with pytest.raises(DataError, match="results are never replaced"):
+        file_result(root, replace(result, protocol="standard", label_mapper="other"))
+    assert filed.read_bytes() == before
+    assert [path.name for path in filed.parent.iterdir()] == [filed.name]
+
+
 def test_tasks_that_differ_behind_a_dot_have_tables_of_their_own(root, result):
     rows = [{**PUBLISHED["rows"][0], "task": f"set/open_subclass/class_1.{i}"} for i in (5, 7)]
     (root / "published.json").write_text(json.dumps({**PUBLISHED, "rows": rows}))
@@ -126,7 +246,12 @@ def rows(*f1: tuple[float, float], **columns: object) -> pd.DataFrame:
     table = pd.DataFrame(
         [{"Box F1": value, "Box F1 low": value - half, "Box F1 high": value + half} for value, half in f1]
     )
-    return table.assign(**({"task version": "1", "protocol": "standard", "annotations": "a", "images": 9} | columns))
+    return table.assign(
+        **(
+            {"task version": "1", "protocol": "standard", "protocol version": 2, "annotations": "a", "images": 9}
+            | columns
+        )
+    )
 
 
 def ranges(table: pd.DataFrame) -> list[tuple[int, int]]:
@@ -211,3 +336,18 @@ def test_published_rows_are_all_there_with_their_source():
     assert "2505.15818" in published["source"]
     assert len(published["rows"]) == 64
     assert all(0 <= value <= 1 for row in published["rows"] for value in row["metrics"].values())
+
+
+def test_published_rows_name_the_table_of_the_paper_where_its_number_is_known():
+    rows = json.loads((STORED / "published.json").read_text())["rows"]
+    tables = Counter(row["table"].split(" (")[0].split(";")[0] for row in rows)
+    assert tables == {
+        "Table 1": 14,
+        "Table 2": 14,
+        "open ended": 2,  # EarthDial, which a later version of the paper added
+        "Table 3": 16,
+        "Table 4": 10,
+        "ablation of counter, proposer and CLIP": 6,
+        "AP without confidence of novel classes": 2,
+    }
+    assert {row["method"] for row in rows if "later version" in row["table"]} == {"EarthDial"}

@@ -20,7 +20,7 @@ from earthinstruct.results import (
 @pytest.fixture
 def run(constant, dataset, tmp_path):
     """A run folder, and its result."""
-    evaluation = evaluate(constant, dataset, setting="open_ended", output=tmp_path / "runs", resamples=50)
+    evaluation = evaluate(constant, dataset, setting="open_ended", output=tmp_path / "runs")
     return evaluation.folders[0], evaluation.results[0]
 
 
@@ -96,7 +96,7 @@ def test_check_exits_with_1_when_a_value_moved(run, tmp_path, capsys):
 
 def test_a_folder_of_runs_is_held_against_a_folder_of_guarded_results(constant, dataset, tmp_path, capsys):
     runs, guarded = tmp_path / "runs", tmp_path / "guarded"
-    evaluate(constant, dataset, output=runs, resamples=0)
+    evaluate(constant, dataset, output=runs)
     assert main(["check", str(runs), "--against", str(guarded)]) == 2
     assert "found none" in capsys.readouterr().err
     assert main(["check", str(runs), "--against", str(guarded), "--update"]) == 0
@@ -141,16 +141,52 @@ def test_the_pytest_fixture_fails_when_a_value_moved(run, tmp_path, assert_resul
         assert_result_unchanged(file, guarded)
 
 
+def stored(folder, result, name, version):
+    """A run folder whose name says nothing of the method."""
+    folder.mkdir(parents=True)
+    method = replace(result.method, name=name, version=version)
+    (folder / "result.json").write_bytes(as_json(replace(result, method=method)))
+
+
+def test_a_guarded_file_is_named_by_task_method_and_version(run, tmp_path):
+    runs, guarded = tmp_path / "others", tmp_path / "guarded"
+    for place, name, version in (("a", "one", "1"), ("b", "two", "1"), ("c", "two", "2"), ("d", "by/me", None)):
+        stored(runs / place / "run", run[1], name, version)
+    written = [path.relative_to(guarded / "set/open_ended").as_posix() for path in guard_results(runs, guarded)]
+    assert written == ["one-1.json", "two-1.json", "two-2.json", "by-me.json"]
+    assert check(runs, guarded).ok
+    assert guard_results(runs, guarded) == [guarded / "set/open_ended" / name for name in written]
+    (moved,) = check(runs / "c", guarded).results
+    assert moved.moved == []
+    stored(runs / "e" / "run", run[1], "two", "3")
+    with pytest.raises(DataError, match=r"two-1\.json, .*two-2\.json"):
+        check(runs / "e", guarded)
+
+
+def test_no_guarded_result_is_replaced_by_another(run, tmp_path):
+    runs, guarded = tmp_path / "others", tmp_path / "guarded"
+    stored(runs / "a", run[1], "one", "1")
+    guard_results(runs, guarded)
+    before = (guarded / "set/open_ended/one-1.json").read_bytes()
+    stored(runs / "b", run[1], "one", "1")
+    with pytest.raises(EarthInstructError, match=r"b/result\.json would replace .*a/result\.json as the guarded"):
+        guard_results(runs, guarded)
+    stored(tmp_path / "alike", run[1], "one-1", None)  # another method, whose file would have the same name
+    with pytest.raises(EarthInstructError, match=r"alike/result\.json would replace .*one-1\.json"):
+        guard_results(tmp_path / "alike", guarded)
+    assert (guarded / "set/open_ended/one-1.json").read_bytes() == before
+
+
 def test_several_results_do_not_go_into_one_file(constant, dataset, tmp_path):
-    evaluate(constant, dataset, output=tmp_path / "runs", resamples=0)
+    evaluate(constant, dataset, output=tmp_path / "runs")
     with pytest.raises(EarthInstructError, match=r"holds 3 results, and .*one\.json is one file; give a folder"):
         guard_results(tmp_path / "runs", tmp_path / "one.json")
     assert not (tmp_path / "one.json").exists()
 
 
 def test_a_guarded_task_that_was_not_run_is_named_also_beside_one_result(constant, dataset, tmp_path):
-    evaluate(constant, dataset, output=tmp_path / "runs", resamples=0)
+    evaluate(constant, dataset, output=tmp_path / "runs")
     guard_results(tmp_path / "runs", tmp_path / "guarded")
-    (one,) = evaluate(constant, dataset, setting="open_ended", output=tmp_path / "one", resamples=0).folders
+    (one,) = evaluate(constant, dataset, setting="open_ended", output=tmp_path / "one").folders
     assert len(check(tmp_path / "one", tmp_path / "guarded").not_run) == 2
     assert check(one, tmp_path / "guarded").ok  # a run folder alone is one result

@@ -19,7 +19,7 @@ from earthinstruct.scoring import compare
 @pytest.fixture
 def run(constant, dataset, tmp_path) -> Path:
     """One ship in each image."""
-    return evaluate(constant, dataset, setting="open_ended", output=tmp_path, resamples=0).folders[0]
+    return evaluate(constant, dataset, setting="open_ended", output=tmp_path).folders[0]
 
 
 def test_they_add_up_to_the_result(run):
@@ -35,12 +35,12 @@ def test_they_add_up_to_the_result(run):
 
 
 def test_runs_compare_by_them_alone(run, dataset):
-    again = compare(run, run, dataset=dataset, resamples=20)
+    again = compare(run, run, dataset=dataset)
     (run / "predictions.jsonl").rename(run / "moved.jsonl")
-    assert compare(run, run, resamples=20) == again  # the dataset `set` has no name here
+    assert compare(run, run) == again  # the dataset `set` has no name here
     (run / TALLIES_FILE).unlink()
     (run / "moved.jsonl").rename(run / "predictions.jsonl")
-    assert compare(run, run, dataset=dataset, resamples=20) == again
+    assert compare(run, run, dataset=dataset) == again
 
 
 def test_the_same_tallies_are_the_same_bytes(run, tmp_path):
@@ -65,7 +65,7 @@ def test_a_tally_of_some_images_and_one_of_fractions(run, tmp_path):
 
 def test_those_of_another_result_are_refused(run, constant, dataset, tmp_path):
     constant.name = "other"
-    other = evaluate(constant, dataset, setting="open_vocabulary", output=tmp_path, resamples=0).folders[0]
+    other = evaluate(constant, dataset, setting="open_vocabulary", output=tmp_path).folders[0]
     (run / TALLIES_FILE).write_bytes((other / TALLIES_FILE).read_bytes())
     with pytest.raises(DataError, match=r"tallies\.npz cannot be used: it belongs to another result; delete it"):
         compare(run, run, dataset=dataset)

@@ -23,7 +23,7 @@ TWO = EngineOptions(workers=2)
 
 
 def run(method, dataset, output, **options):
-    return evaluate(method, dataset, setting=SETTING, output=output, resamples=0, **options)
+    return evaluate(method, dataset, setting=SETTING, output=output, **options)
 
 
 def answers(evaluation):
@@ -128,7 +128,7 @@ def test_the_ground_truth_is_not_in_the_process_of_a_method(numbered, tmp_path):
 def test_all_that_is_asked_of_an_image_goes_to_one_process_which_reads_it_once(numbered, tmp_path, workers):
     (tmp_path / "reads.py").write_text(READS)
     options = EngineOptions(workers=workers, timeout=60)
-    evaluation = evaluate(f"{tmp_path / 'reads.py'}:Batches", numbered, output=tmp_path, resamples=0, engine=options)
+    evaluation = evaluate(f"{tmp_path / 'reads.py'}:Batches", numbered, output=tmp_path, engine=options)
     pids = {}
     for folder in evaluation.folders:
         for line in map(json.loads, (folder / "predictions.jsonl").open()):
@@ -157,7 +157,7 @@ def test_a_method_that_draws_on_an_image_draws_on_its_own_copy(numbered, constan
         return Prediction()
 
     constant.predict = predict
-    evaluate(constant, numbered, output=tmp_path, resamples=0)
+    evaluate(constant, numbered, output=tmp_path)
     assert len(seen) == 36
     assert len(set(seen)) == 12
 

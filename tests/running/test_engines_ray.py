@@ -23,7 +23,7 @@ TWO_PATIENT = EngineOptions("ray", workers=2)
 
 
 def run(method, dataset, output, **options):
-    return evaluate(method, dataset, setting=SETTING, output=output, resamples=0, **options)
+    return evaluate(method, dataset, setting=SETTING, output=output, **options)
 
 
 def lines(evaluation):
@@ -131,7 +131,7 @@ def test_a_ray_that_is_there_is_used_and_left_and_an_actor_makes_the_method_once
     # each image waits until two processes have one in hand
     parameters = {"faults": dict.fromkeys(map(str, range(12)), "meet"), "gate": str(tmp_path / "gate")}
     more_than_cpus = EngineOptions("ray", workers=3)
-    options = {"resamples": 0, "progress": None}
+    options = {"progress": None}
     on_ray = evaluate(
         f"{faulty}:Batched", numbered, output=tmp_path / "ray", parameters=parameters, engine=more_than_cpus, **options
     )

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from earthinstruct import evaluate, load_dataset
+from earthinstruct import Prediction, evaluate, load_dataset, score
+from earthinstruct.cli import main
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.predictions.file import RecordWriter
 from earthinstruct.predictions.lock import HOLDER, LOCK, folder_lock
+from earthinstruct.results import read_result
 from earthinstruct.running import EngineOptions
 
 SETTING = "open_ended"
@@ -26,7 +29,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def run(method, dataset, output, **options):
-    return evaluate(method, dataset, setting=SETTING, output=output, resamples=0, **options)
+    return evaluate(method, dataset, setting=SETTING, output=output, **options)
 
 
 def answers(file):
@@ -55,12 +58,14 @@ def test_images_that_raise_exit_or_give_garbage_are_named_and_the_run_ends(numbe
 
 
 ROUGH = """
+import atexit
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
-from earthinstruct import Prediction
+from earthinstruct import EarthInstructError, Prediction
 
 
 class Panic(BaseException):
@@ -70,6 +75,16 @@ class Panic(BaseException):
 class Mute(Exception):
     def __str__(self):
         raise ValueError("no words")
+
+
+class Last(Exception):
+    def __str__(self):
+        sys.exit(0)
+
+
+class LastOfOurs(EarthInstructError):
+    def __str__(self):
+        sys.exit(0)
 
 
 class Rough:
@@ -83,6 +98,10 @@ class Rough:
         if where == self.where:
             if self.what == "exit":
                 sys.exit(0)
+            if self.what == "hang":
+                threading.Event().wait()
+            if self.what == "words":
+                raise LastOfOurs
             raise RuntimeError("that was wrong")
 
     def predict(self, image, instruction):
@@ -104,6 +123,14 @@ class Rough:
             os.chdir("/")
         if self.where == "loud":
             print("x" * 1_000_000)
+        if self.where == "leaves":
+            os._exit(0)
+        if self.where == "thread" and number == 0:
+            threading.Thread(target=time.sleep, args=(600,), name="endless").start()
+        if self.where == "at exit" and number == 0:
+            atexit.register(os._exit, 0)
+        if self.where == "words" and number == 2:
+            raise Last
         if self.where == "fork" and number in (2, 6) and os.fork() == 0:
             if number == 2:
                 raise RuntimeError("in the child")
@@ -170,6 +197,17 @@ def test_a_method_that_fails_at_its_end_keeps_its_answers(numbered, rough, tmp_p
     assert "close() of the method failed" in caplog.text
 
 
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=POSIX)])
+def test_a_close_that_never_returns_is_said_and_not_waited_for(numbered, rough, tmp_path, caplog, monkeypatch, workers):
+    for module in ("worker", "processes"):
+        monkeypatch.setattr(f"earthinstruct.running.engines.{module}.SECONDS_TO_CLOSE", 0.1)
+    parameters, options = {"where": "close", "what": "hang"}, EngineOptions(workers=workers)
+    result = run(rough, numbered, tmp_path, parameters=parameters, engine=options).results[0]
+    assert result.run.n_done == 12
+    said = "close() of the method has not returned" if workers == 1 else "a worker has not ended after"
+    assert said in caplog.text
+
+
 def test_an_interrupt_that_the_method_makes_itself_stops_the_run_and_keeps_what_is_there(numbered, rough, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(rough, numbered, tmp_path, parameters={"where": "interrupt"})
@@ -216,7 +254,41 @@ def test_a_worker_that_a_child_of_its_method_outlives_is_lost_at_once(numbered, 
 def command(method, numbered, output, *more):
     words = [sys.executable, "-m", "earthinstruct", "evaluate", "--method", method, "--setting", SETTING]
     words += ["--dataset", str(numbered.image_root.parent / "annotations.json")]
-    return [*words, "--output", str(output), "--resamples", "0", *more]
+    return [*words, "--output", str(output), *more]
+
+
+def program(rough, numbered, tmp_path, where, what="raise"):
+    """The command line in a process of its own, which ends soon whatever a method left."""
+    code = "import sys; from earthinstruct import cli; cli.SECONDS_TO_END = 0.2; sys.exit(cli.main())"
+    words = command(rough, numbered, tmp_path, "-M", f"where={where}", "-M", f"what={what}")
+    words[1:3] = ["-c", code]
+    return subprocess.run(words, capture_output=True, text=True, timeout=200)
+
+
+@pytest.mark.parametrize(
+    ("where", "what", "code", "words"),
+    [
+        ("thread", "raise", 0, "warning: something keeps the program from ending (threads of the method: endless)"),
+        ("at exit", "raise", 0, ""),
+        ("leaves", "raise", 2, "error: the method ended the program; what went into files is there"),
+        ("words", "raise", 1, ""),
+        ("__init__", "words", 2, "error: LastOfOurs"),
+    ],
+)
+def test_a_program_ends_and_only_a_whole_run_is_a_success(numbered, rough, tmp_path, where, what, code, words):
+    done = program(rough, numbered, tmp_path, where, what)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert ("open_ended" in done.stdout) == (code < 2)
+    if where == "words":
+        assert "image 102: Last" in done.stdout
+
+
+def test_the_end_of_the_program_in_the_middle_is_an_error(monkeypatch, capsys):
+    monkeypatch.setattr("earthinstruct.cli.check.run", lambda arguments: sys.exit(0))
+    assert main(["check", "runs", "--against", "guarded"]) == 2
+    assert "error: sys.exit(0) ended the command" in capsys.readouterr().err
 
 
 def test_a_method_that_prints_much_leaves_the_json_alone(numbered, rough, tmp_path):
@@ -262,6 +334,55 @@ def test_a_worker_that_leaks_is_replaced(numbered, faulty, tmp_path):
     pids = [json.loads(line)["seconds"]["pid"] for line in lines]
     # four of them hold 0.4 GB: no process can have gone on after the fourth, whatever else it holds
     assert max(pids[:8].count(pid) for pid in pids) <= 4
+
+
+GREEDY = """
+from earthinstruct import Prediction, PredictionError, Usage
+
+
+class Greedy:
+    name = "greedy"
+
+    def predict(self, image, instruction):
+        number = int(image[0, 0, 0])
+        if number == 1:
+            return Prediction(labels=["s" * 3000], boxes=[[1, 1, 4, 4]])
+        if number == 2:
+            return Prediction(counts={f"ship {i}": 1 for i in range(300)})
+        if number == 3:
+            raise ValueError("long " * 1_000_000)
+        if number == 4:
+            return Prediction(usage=Usage(seconds={"counter": 1e308}))
+        if number == 5:
+            raise PredictionError("overdrawn", Usage(input_tokens=2**63 - 1))
+        if number == 6:
+            return Prediction(usage=Usage(input_tokens=2**63 - 1, events={"calls": 2**63 - 1}))
+        if number == 7:
+            return Prediction(usage=Usage(seconds={"counter": 1e9}, events={"calls": 5}))
+        return Prediction(labels=["ship"], boxes=[[number, 1, 4, 4]])
+"""
+
+
+def test_no_answer_makes_a_run_unscorable(numbered, tmp_path, monkeypatch, capsys):
+    """Answers that no reader would accept fail their image; what is kept adds up."""
+    monkeypatch.setattr("earthinstruct.predictions.file._LONGEST_LINE", 2048)
+    (tmp_path / "greedy.py").write_text(GREEDY)
+    for _ in range(2):  # failed images are tried again, and their cost is added up
+        evaluation = run(f"{tmp_path / 'greedy.py'}:Greedy", numbered, tmp_path)
+    result = evaluation.results[0]
+    reasons = result.run.failed
+    assert list(reasons) == ["101", "102", "103", "104", "105"]
+    for image in ("101", "102"):
+        assert reasons[image].startswith("the prediction cannot be kept: it takes 0 MiB, and a line may take")
+    assert reasons["103"].endswith("... (shortened)")
+    assert len(reasons["103"]) == 1000
+    assert reasons["104"].startswith("ContractError: usage.seconds['counter'] must be a number from 0 to 1e+09")
+    assert reasons["105"] == "PredictionError: overdrawn"
+    assert result.run.input_tokens == result.run.events["calls"] == 2**63 - 1
+    assert result.run.seconds["counter"] == 1e9
+    assert score(evaluation.folders[0], numbered, SETTING).metrics == result.metrics
+    assert read_result(evaluation.folders[0] / "result.json") == result
+    assert len(str(evaluation)) < 10_000
 
 
 # ---------------------------------------------------------------- images
@@ -339,6 +460,31 @@ def test_a_write_that_the_system_cuts_short_leaves_a_run_that_goes_on(numbered, 
     assert resumed.results[0].metrics == whole.results[0].metrics
 
 
+@POSIX
+@pytest.mark.parametrize("image", [4, 11], ids=["in the middle", "at the last image"])
+@pytest.mark.parametrize("what", ["folder", "file", "moved"])
+def test_a_run_whose_folder_is_removed_ends_at_once_and_says_what_is_lost(numbered, tmp_path, image, what):
+    file = predictions_file(tmp_path, "cleaner")
+    asked = []
+
+    class Cleaner:
+        name = "cleaner"
+
+        def predict(self, pixels, instruction):
+            asked.append(int(pixels[0, 0, 0]))
+            if asked[-1] == image and what == "folder":
+                shutil.rmtree(file.parent)
+            elif asked[-1] == image:
+                file.rename(tmp_path / "elsewhere") if what == "moved" else file.unlink()
+            return Prediction()
+
+    with pytest.raises(EarthInstructError) as refused:
+        run(Cleaner(), numbered, tmp_path)
+    assert f"{file} was removed or moved while the run wrote to it, with the predictions so far" in str(refused.value)
+    assert "kept" not in str(refused.value)
+    assert len(asked) == image + 1
+
+
 def test_an_output_that_cannot_be_made_is_said(numbered, faulty, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(EarthInstructError, match="cannot be written: Not a directory; give another --output"):
@@ -349,7 +495,7 @@ def test_seconds_do_not_come_from_a_clock_that_can_go_back(numbered, faulty, tmp
     now = iter(range(10**9, 0, -1000))
     monkeypatch.setattr(time, "time", lambda: float(next(now)))
     run(f"{faulty}:Faulty", numbered, tmp_path, limit=4)
-    for line in predictions_file(tmp_path).read_text().splitlines():
+    for line in predictions_file(tmp_path, "faulty-limit-4").read_text().splitlines():
         assert json.loads(line)["seconds"]["total"] >= 0
 
 
@@ -526,7 +672,7 @@ import os, sys
 from earthinstruct import evaluate, load_dataset
 
 os.fsync = lambda number: os.kill(os.getpid(), 9)  # the first file that is replaced
-evaluate(sys.argv[1], load_dataset(sys.argv[2]), setting="open_ended", output=sys.argv[3], resamples=0)
+evaluate(sys.argv[1], load_dataset(sys.argv[2]), setting="open_ended", output=sys.argv[3])
 """
 
 
@@ -554,7 +700,7 @@ workers = int(sys.argv[5])
 spread = EngineOptions(workers=workers)
 pause = 0.01 if workers == 1 else 0.1
 dataset = load_dataset(annotations)
-options = dict(setting="open_ended", resamples=0, parameters={"pause": pause})
+options = dict(setting="open_ended", parameters={"pause": pause})
 
 def lines(file):
     return file.read_bytes().count(b"\\n") if file.exists() else 0
@@ -613,9 +759,9 @@ def test_killed_at_random_moments_a_run_gives_what_it_would_have_given(numbered,
 
 
 def test_overwriting_removes_nothing_where_one_folder_is_in_use(numbered, faulty, tmp_path):
-    evaluation = evaluate(f"{faulty}:Faulty", numbered, output=tmp_path, resamples=0)
+    evaluation = evaluate(f"{faulty}:Faulty", numbered, output=tmp_path)
     first, *_, last = evaluation.folders
     before = {path.name: path.read_bytes() for path in first.iterdir()}
     with folder_lock(last), pytest.raises(EarthInstructError, match="in use by another run"):
-        evaluate(f"{faulty}:Faulty", numbered, output=tmp_path, resamples=0, overwrite=True)
+        evaluate(f"{faulty}:Faulty", numbered, output=tmp_path, overwrite=True)
     assert {path.name: path.read_bytes() for path in first.iterdir()} == before

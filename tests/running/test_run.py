@@ -21,7 +21,7 @@ SETTING = "open_ended"
 
 
 def run(method, dataset, tmp_path, **options):
-    return evaluate(method, dataset, setting=SETTING, output=tmp_path / "runs", resamples=0, **options)
+    return evaluate(method, dataset, setting=SETTING, output=tmp_path / "runs", **options)
 
 
 def lines(evaluation):
@@ -43,7 +43,7 @@ def test_a_run_is_kept_scored_and_scored_again(constant, dataset, tmp_path):
     assert result.metrics.mask.f1.value is None
     assert "has no masks" in result.metrics.mask.f1.reason
     assert (result.run.n_done, result.run.n_failed) == (3, 0)
-    again = score(folder, dataset, SETTING, resamples=0)
+    again = score(folder, dataset, SETTING)
     assert again.metrics == result.metrics
     assert again.predictions == result.predictions
     assert again.method.name == "constant"
@@ -69,11 +69,11 @@ def test_another_method_version_needs_overwrite(constant, dataset, tmp_path):
 
 
 def test_what_another_run_holds_is_said_before_any_image_is_predicted(constant, dataset, tmp_path, monkeypatch):
-    evaluate(constant, dataset, setting="open_subclass", output=tmp_path / "runs", resamples=0)
+    evaluate(constant, dataset, setting="open_subclass", output=tmp_path / "runs")
     constant.describe = lambda: {"version": "2"}
     monkeypatch.setattr(constant, "predict", lambda *given: 1 / 0)
     with pytest.raises(EarthInstructError, match=r"open_subclass.* holds the predictions of another run"):
-        evaluate(constant, dataset, output=tmp_path / "runs", resamples=0)
+        evaluate(constant, dataset, output=tmp_path / "runs")
     assert not (tmp_path / "runs" / dataset.name / "open_vocabulary/constant/result.json").exists()
 
 
@@ -103,19 +103,64 @@ def test_compressed_predictions_of_a_run_keep_the_name_of_the_method(constant, d
     file = folder / "predictions.jsonl"
     (folder / "predictions.jsonl.zst").write_bytes(zstandard.compress(file.read_bytes()))
     file.unlink()
-    assert score(folder / "predictions.jsonl.zst", dataset, SETTING, resamples=0).method.name == "constant"
+    assert score(folder / "predictions.jsonl.zst", dataset, SETTING).method.name == "constant"
 
 
-def test_a_limit_can_be_lifted_later(constant, dataset, tmp_path):
+@pytest.mark.parametrize(("before", "after"), [(1, True), (True, 1), ([0], [False]), ({"a": 1}, {"a": True}), ("1", 1)])
+def test_a_run_is_not_continued_with_a_parameter_that_only_python_takes_for_the_same(
+    constant, dataset, tmp_path, before, after
+):
+    constant.describe = lambda: {"parameters": {"a": before}}
+    run(constant, dataset, tmp_path)
+    run(constant, dataset, tmp_path)
+    constant.describe = lambda: {"parameters": {"a": after}}
+    with pytest.raises(EarthInstructError, match="predictions of another run"):
+        run(constant, dataset, tmp_path)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_limited_run_has_a_folder_of_its_own_and_never_touches_a_whole_one(constant, dataset, tmp_path):
+    whole = run(constant, dataset, tmp_path).folders[0]
+    before = contents(whole)
     limited = run(constant, dataset, tmp_path, limit=1)
+    assert limited.folders == (whole.with_name("constant-limit-1"),)
     assert limited.results[0].task.dataset.n_images == 1
     assert limited.results[0].metrics.counting.tally["ship"].fn == 1
-    whole = run(constant, dataset, tmp_path)
-    assert len(lines(whole)) == 3
-    narrowed = run(constant, dataset, tmp_path, limit=1)
-    assert narrowed.results[0].metrics == limited.results[0].metrics
+    run(constant, dataset, tmp_path, limit=2, overwrite=True)
+    assert contents(whole) == before
+    assert run(constant, dataset, tmp_path, limit=3).folders == (whole,)  # that is all of them
     with pytest.raises(EarthInstructError, match="at least 1"):
         run(constant, dataset, tmp_path, limit=0)
+
+
+def test_a_limit_can_be_lifted_later_and_only_the_other_images_are_predicted(constant, dataset, tmp_path, monkeypatch):
+    asked = []
+    predict = constant.predict
+
+    def counted(image, instruction):
+        asked.append(instruction)
+        return predict(image, instruction)
+
+    monkeypatch.setattr(constant, "predict", counted)
+    run(constant, dataset, tmp_path, limit=1)
+    run(constant, dataset, tmp_path, limit=1)
+    assert len(asked) == 1
+    run(constant, dataset, tmp_path, limit=2)
+    assert len(asked) == 2
+    assert len(lines(run(constant, dataset, tmp_path))) == 3
+    assert len(asked) == 3
+    run(constant, dataset, tmp_path, overwrite=True)
+    assert len(asked) == 6
+
+
+def test_a_run_does_not_start_with_the_predictions_of_another_limited_run(constant, dataset, tmp_path):
+    run(constant, dataset, tmp_path, limit=2)
+    constant.describe = lambda: {"version": "2"}
+    constant.predict = lambda image, instruction: Prediction()
+    assert [json.loads(line).get("labels") for line in lines(run(constant, dataset, tmp_path))] == [None] * 3
 
 
 def test_a_failing_image_is_named_counted_as_empty_and_tried_again(constant, dataset, tmp_path):
@@ -251,7 +296,7 @@ def test_a_killed_run_goes_on_where_it_stopped(coco, write_coco, tmp_path):
     subprocess.run(command, check=True, capture_output=True)
     assert predictions.read_bytes().startswith(kept)
     never_killed = run(f"{method}:Waits", load_dataset(str(file)), tmp_path).results[0]
-    resumed = score(predictions, str(file), SETTING, resamples=0)
+    resumed = score(predictions, str(file), SETTING)
     assert resumed.metrics == never_killed.metrics
     assert resumed.run.n_done == 12
 
@@ -274,7 +319,7 @@ def test_batches_are_used_and_a_bad_image_of_one_is_found(constant, dataset, tmp
 
 def test_a_task_can_be_declined(constant, dataset, tmp_path):
     constant.skip = lambda task: "no counts" if task.setting == "open_ended" else None
-    evaluation = evaluate(constant, dataset, output=tmp_path, resamples=0)
+    evaluation = evaluate(constant, dataset, output=tmp_path)
     assert [(skipped.task.name, skipped.reason) for skipped in evaluation.skipped] == [("set/open_ended", "no counts")]
     assert [result.task.name for result in evaluation.results] == ["set/open_vocabulary", "set/open_subclass/transport"]
 

@@ -18,7 +18,7 @@ TRUTH = [(0, 1, [1, 1, 4, 4]), (0, 1, [10, 2, 5, 3]), (0, 4, [20, 10, 6, 6]), (7
 def notes(tmp_path: Path, dataset: Dataset, found: list[tuple[int, int, list[float]]], **options: Any) -> list[str]:
     path = tmp_path / "r.json"
     path.write_text(json.dumps([{"image_id": i, "category_id": c, "bbox": box, "score": 1} for i, c, box in found]))
-    return score(path, dataset, "open_vocabulary", resamples=0, **options).method.notes
+    return score(path, dataset, "open_vocabulary", **options).method.notes
 
 
 @pytest.mark.parametrize(
@@ -57,5 +57,6 @@ def test_other_predictions_get_no_hint(tmp_path: Path, dataset: Dataset, found: 
 
 def test_a_sweep_of_nothing_scores_nothing(tmp_path: Path, dataset: Dataset):
     (tmp_path / "r.json").write_text("[]")
-    metrics = score(tmp_path / "r.json", dataset, "open_vocabulary", sweep=True, resamples=0).metrics
-    assert (metrics.box.f1.value, metrics.sweep) == (0, None)
+    metrics = score(tmp_path / "r.json", dataset, "open_vocabulary", sweep=True).metrics
+    assert (metrics.box.f1.value, metrics.box.ap50.value) == (0, 0)
+    assert (metrics.sweep.threshold, metrics.sweep.curve) == (None, [])

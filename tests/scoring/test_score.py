@@ -10,7 +10,7 @@ import pytest
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError
 from earthinstruct.files import as_json
-from earthinstruct.metrics import PROTOCOLS, bootstrap, extra_metrics, measure, outcomes, regions
+from earthinstruct.metrics import PROTOCOLS, extra_metrics, measure, outcomes, regions
 from earthinstruct.predictions import ProposalRecord, Record
 from earthinstruct.regions import encode_runs
 from earthinstruct.scoring import ScoringSet, score_records
@@ -37,7 +37,7 @@ def task_of(dataset: Dataset) -> Task:
 def scored(dataset: Dataset, records: list[Record], sweep: bool = False, protocol: str = "standard") -> Scored:
     found = {r.image_id: r for r in records}
     rules = PROTOCOLS[protocol]
-    return score_records(task_of(dataset), dataset, found, protocol=rules, sweep=sweep, resamples=20)
+    return score_records(task_of(dataset), dataset, found, protocol=rules, sweep=sweep)
 
 
 @pytest.fixture
@@ -46,9 +46,6 @@ def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["earthinstruct.scoring.records"], "_IMAGES_AT_ONCE", 1)
     monkeypatch.setattr(regions, "_IMAGES_AT_ONCE", 1)
     monkeypatch.setattr(outcomes, "_SCORES_AT_ONCE", 1)
-    monkeypatch.setattr(bootstrap, "_DRAWS_AT_ONCE", 1)
-    monkeypatch.setattr(bootstrap, "_WEIGHTS_AT_ONCE", 1)
-    monkeypatch.setattr(bootstrap, "_FACTORS_AT_ONCE", 1)
 
 
 RECORDS = [full(0, ["ship", "harbor", "ship"]), full(7, ["ship"]), Record(9, error="out of memory")]
@@ -70,7 +67,7 @@ def test_chunks_score_as_the_whole(dataset: Dataset, protocol: str, request: pyt
 def test_chunks_are_what_measure_finds_in_all_at_once(dataset: Dataset) -> None:
     known = ScoringSet(task_of(dataset), dataset, {r.image_id: r for r in RECORDS})
     predicted = known.columns.predicted(known.images, known.records)
-    found = measure(known.truth(range(len(known.images))), predicted, sweep=True, resamples=20)
+    found = measure(known.truth(range(len(known.images))), predicted, sweep=True)
     assert as_json(scored(dataset, RECORDS, sweep=True).metrics) == as_json(found)
 
 
@@ -79,7 +76,7 @@ def test_a_metric_from_a_file(dataset: Dataset) -> None:
     file = Path(__file__).parents[1] / "plugin_fixture" / "src" / "bright_spots" / "count_bias.py"
     extra = extra_metrics([f"{file}:CountBias"])
     records = {r.image_id: r for r in RECORDS}
-    found = score_records(task_of(dataset), dataset, records, extra=extra, resamples=0).metrics.extra["count-bias"]
+    found = score_records(task_of(dataset), dataset, records, extra=extra).metrics.extra["count-bias"]
     # `full` counts one more than it finds. Ships 2, 1, 0: 3, 2, 0. Harbors 1, 0, 0: 2, 0, 0
     assert [value.value for value in found.per_category.values()] == pytest.approx([2 / 3, 1 / 3])
 

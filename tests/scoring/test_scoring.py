@@ -77,7 +77,7 @@ def given(kind, folder):
 @pytest.fixture
 def run(constant, dataset, tmp_path):
     """A run folder of `evaluate`."""
-    return evaluate(constant, dataset, setting=SETTING, output=tmp_path / "runs", resamples=20).folders[0]
+    return evaluate(constant, dataset, setting=SETTING, output=tmp_path / "runs").folders[0]
 
 
 def content(folder):
@@ -101,7 +101,7 @@ def test_a_kept_run_is_taken_by_every_verb_with_its_folder_alone(kind, dataset, 
     assert result.method == checked.method
     monkeypatch.chdir("/")
     assert not any(finding.problem for finding in validate(folder, folder / "result.json"))
-    assert {row.over for row in compare(folder, run, resamples=20)} >= {"all", "ship"}
+    assert {row.over for row in compare(folder, run)} >= {"all", "ship"}
     assert load_run(folder).result == result
     assert results_in(folder) == [(folder / "result.json", result)]
     (tmp_path / "boards").mkdir()
@@ -110,7 +110,7 @@ def test_a_kept_run_is_taken_by_every_verb_with_its_folder_alone(kind, dataset, 
 
 def test_the_method_of_an_imported_file_is_its_name_and_its_hashes(dataset, tmp_path):
     file, options = given("maps", tmp_path / "given")
-    method = score(file, dataset, SETTING, name="SegEarth OV", resamples=0, **options).method
+    method = score(file, dataset, SETTING, name="SegEarth OV", **options).method
     imported = method.parameters["imported"]
     assert (method.name, method.version, method.control) == ("SegEarth OV", None, False)
     assert (imported["predictions"]["name"], imported["classes"]["name"], imported["min_area"]) == (
@@ -123,12 +123,12 @@ def test_the_method_of_an_imported_file_is_its_name_and_its_hashes(dataset, tmp_
 
 def test_semantic_maps_are_scored_as_instances(dataset, tmp_path):
     file, options = given("maps", tmp_path / "given")
-    metrics = score(file, dataset, SETTING, output=tmp_path, resamples=0, **options).metrics
+    metrics = score(file, dataset, SETTING, output=tmp_path, **options).metrics
     # ships: 3 are there, one is found, and the single pixel is no ship. The harbor is found
     assert metrics.mask.tally["ship"].tp == metrics.box.tally["ship"].tp == 1
     assert metrics.mask.tally["ship"].fp == 1
     assert metrics.mask.tally["harbor"].tp == 1
-    larger = score(file, dataset, SETTING, min_area=2, resamples=0, **options).metrics
+    larger = score(file, dataset, SETTING, min_area=2, **options).metrics
     assert larger.mask.tally["ship"].fp == 0
 
 
@@ -151,7 +151,7 @@ def test_a_run_folder_is_scored_in_place(run, dataset, tmp_path):
     os.utime(run / "predictions.jsonl", (1, 1))
     folders = []
     for path in (run, run / "predictions.jsonl"):
-        result = score(path, dataset, SETTING, output=tmp_path / "other", resamples=20, kept=folders.append)
+        result = score(path, dataset, SETTING, output=tmp_path / "other", kept=folders.append)
         assert content(run) == before
         assert result.method.name == "constant"
     assert folders == [run, run]
@@ -179,7 +179,6 @@ def test_shards_without_a_manifest_are_scored_in_place(run, dataset, tmp_path):
     [
         ({"protocol": "paper"}, "protocol was standard, is paper"),
         ({"label_map": "map.json"}, "label map was exact, is map.json"),
-        ({"resamples": 0}, "intervals would be lost"),
         ({"method_version": "2"}, "method version was None, is 2"),
         ({"setting": "open_ended"}, "task was set/open_vocabulary, is set/open_ended"),
     ],
@@ -188,7 +187,7 @@ def test_a_result_of_something_else_is_not_replaced_unasked(run, dataset, tmp_pa
     monkeypatch.chdir(tmp_path)
     Path("map.json").write_text('{"ship": "ship"}')
     before = content(run)
-    asked = {"setting": SETTING, "output": tmp_path / "runs", "resamples": 20} | change
+    asked = {"setting": SETTING, "output": tmp_path / "runs"} | change
     with pytest.raises(EarthInstructError, match=message + r".*--overwrite"):
         score(run, dataset, **asked)
     assert content(run) == before
@@ -206,14 +205,14 @@ def test_a_result_of_something_else_is_not_replaced_unasked(run, dataset, tmp_pa
 
 def test_a_sweep_does_not_replace_a_result_without_one(constant, dataset, tmp_path):
     constant.predict = lambda image, instruction: Prediction(["ship"], [[1, 1, 4, 4]], scores=[0.5])
-    run = evaluate(constant, dataset, setting=SETTING, output=tmp_path, resamples=0).folders[0]
+    run = evaluate(constant, dataset, setting=SETTING, output=tmp_path).folders[0]
     with pytest.raises(EarthInstructError, match="sweep was False, is True"):
-        score(run, dataset, SETTING, sweep=True, output=tmp_path, resamples=0)
+        score(run, dataset, SETTING, sweep=True, output=tmp_path)
 
 
 def test_a_metric_of_a_result_is_not_lost_unasked(run, dataset, tmp_path):
     metric = f"{Path(__file__).parents[1]}/plugin_fixture/src/bright_spots/count_bias.py:CountBias"
-    asked = {"output": tmp_path / "runs", "resamples": 20}
+    asked = {"output": tmp_path / "runs"}
     result = score(run, dataset, SETTING, metric=metric, **asked)
     (name,) = result.metrics.extra
     with pytest.raises(EarthInstructError, match=f"{name} would be lost"):
@@ -222,16 +221,16 @@ def test_a_metric_of_a_result_is_not_lost_unasked(run, dataset, tmp_path):
 
 
 def test_a_limited_run_is_not_replaced_by_a_score_of_all_images(constant, dataset, tmp_path):
-    run = evaluate(constant, dataset, setting=SETTING, output=tmp_path, limit=1, resamples=0).folders[0]
+    run = evaluate(constant, dataset, setting=SETTING, output=tmp_path, limit=1).folders[0]
     before = content(run)
     with pytest.raises(EarthInstructError, match="number of images was 1, is 3"):
-        score(run, dataset, SETTING, output=tmp_path, resamples=0)
+        score(run, dataset, SETTING, output=tmp_path)
     assert content(run) == before
 
 
 def test_a_folder_of_the_same_name_is_not_replaced_by_other_predictions(dataset, tmp_path):
     file, _ = given("coco", tmp_path / "given")
-    asked = {"output": tmp_path / "runs", "resamples": 0}
+    asked = {"output": tmp_path / "runs"}
     score(file, dataset, SETTING, **asked)
     folder = tmp_path / "runs" / "set" / SETTING / "theirs"
     before = content(folder)
@@ -247,11 +246,11 @@ def test_a_folder_of_the_same_name_is_not_replaced_by_other_predictions(dataset,
 
 def test_a_refusal_leaves_failures_in_their_place(dataset, tmp_path):
     file, _ = given("lines", tmp_path / "given")
-    score(file, dataset, SETTING, output=tmp_path / "runs", resamples=0)
+    score(file, dataset, SETTING, output=tmp_path / "runs")
     folder = tmp_path / "runs" / "set" / SETTING / "theirs"
     before = content(folder)
     with pytest.raises(EarthInstructError, match="protocol was standard, is paper"):
-        score(file, dataset, SETTING, output=tmp_path / "runs", resamples=0, protocol="paper")
+        score(file, dataset, SETTING, output=tmp_path / "runs", protocol="paper")
     assert content(folder) == before
 
 
@@ -262,16 +261,16 @@ def test_predictions_without_a_manifest_are_not_replaced_unasked(dataset, tmp_pa
     (folder / "predictions-0.jsonl").write_text('{"image_id": 0}\n')
     before = content(folder)
     with pytest.raises(EarthInstructError, match=r"has predictions but no run\.json; give --overwrite"):
-        score(file, dataset, SETTING, output=tmp_path / "runs", resamples=0)
+        score(file, dataset, SETTING, output=tmp_path / "runs")
     assert content(folder) == before
-    score(file, dataset, SETTING, output=tmp_path / "runs", resamples=0, overwrite=True)
+    score(file, dataset, SETTING, output=tmp_path / "runs", overwrite=True)
     assert sorted(content(folder)) == ["predictions.jsonl", "result.json", "run.json", "tallies.npz"]
 
 
 def test_a_label_that_is_no_category_can_be_mapped_at_the_next_try(dataset, tmp_path):
     file = tmp_path / "theirs.json"
     file.write_text('[{"image_id": 0, "label": "boat", "bbox": [1, 1, 4, 4]}]')
-    asked = {"output": tmp_path / "runs", "resamples": 0}
+    asked = {"output": tmp_path / "runs"}
     with pytest.raises(DataError, match="give a label map with --label-map"):
         score(file, dataset, SETTING, **asked)
     (tmp_path / "map.json").write_text('{"boat": "ship"}')
@@ -282,14 +281,14 @@ def test_a_label_that_is_no_category_can_be_mapped_at_the_next_try(dataset, tmp_
 
 def test_failures_cost_the_same_however_often_they_are_imported(dataset, tmp_path):
     file, _ = given("lines", tmp_path / "given")
-    results = [score(file, dataset, SETTING, output=tmp_path / "runs", resamples=0) for _ in range(3)]
+    results = [score(file, dataset, SETTING, output=tmp_path / "runs") for _ in range(3)]
     assert [(result.run.input_tokens, result.run.n_failed) for result in results] == [(5, 2)] * 3
 
 
 def test_counts_are_not_added_to_a_run_in_its_own_folder(run, dataset, tmp_path):
     before = content(run)
     counts, _ = given("counts", tmp_path / "given")
-    asked = {"counts": counts, "output": tmp_path / "runs", "resamples": 0}
+    asked = {"counts": counts, "output": tmp_path / "runs"}
     with pytest.raises(EarthInstructError, match=r"already holds .*; give another --name"):
         score(run, dataset, SETTING, overwrite=True, **asked)
     assert content(run) == before
@@ -301,11 +300,9 @@ def test_counts_are_not_added_to_a_run_in_its_own_folder(run, dataset, tmp_path)
 
 
 def test_a_run_with_an_instruction_of_its_own_keeps_it(constant, dataset, tmp_path):
-    evaluation = evaluate(
-        constant, dataset, setting=SETTING, output=tmp_path, resamples=0, instruction_text="Count the ships."
-    )
+    evaluation = evaluate(constant, dataset, setting=SETTING, output=tmp_path, instruction_text="Count the ships.")
     for output in (None, tmp_path):
-        again = score(evaluation.folders[0], dataset, SETTING, output=output, resamples=0)
+        again = score(evaluation.folders[0], dataset, SETTING, output=output)
         assert again.task == evaluation.results[0].task
 
 
@@ -317,9 +314,7 @@ def test_a_folder_that_cannot_be_written_is_named_before_it_is_scored(run, datas
 
 def test_the_place_of_a_dataset_is_remembered_in_absolute_terms(constant, dataset, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    folder = evaluate(
-        constant, "set/annotations.json", setting=SETTING, images="set/images", output="runs", resamples=0
-    ).folders[0]
+    folder = evaluate(constant, "set/annotations.json", setting=SETTING, images="set/images", output="runs").folders[0]
     origin = read_manifest(folder / "run.json").dataset
     assert (origin.name, origin.images) == (
         str(tmp_path / "set" / "annotations.json"),
@@ -334,9 +329,7 @@ def test_the_place_of_a_dataset_is_remembered_in_absolute_terms(constant, datase
 
 
 def test_the_data_folder_of_a_named_dataset_is_remembered(constant, reference, tmp_path, monkeypatch):
-    folder = evaluate(
-        constant, "dior-mini", setting="open_ended", data=reference, output=tmp_path / "runs", resamples=0
-    ).folders[0]
+    folder = evaluate(constant, "dior-mini", setting="open_ended", data=reference, output=tmp_path / "runs").folders[0]
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("EARTHINSTRUCT_DATA", raising=False)
     assert load_run(folder).stored.dataset.image_root.is_dir()
@@ -349,7 +342,7 @@ def test_the_data_folder_of_a_named_dataset_is_remembered(constant, reference, t
 
 
 def test_a_submission_does_not_choose_the_annotations_of_a_registered_dataset(constant, tmp_path):
-    folder = evaluate(constant, "scenes", setting=SETTING, output=tmp_path / "runs", resamples=0).folders[0]
+    folder = evaluate(constant, "scenes", setting=SETTING, output=tmp_path / "runs").folders[0]
     forged = tmp_path / "scenes" / "annotations.json"
     forged.parent.mkdir()
     content = json.loads((cached_test_split() / "annotations.json").read_text())

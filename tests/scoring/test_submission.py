@@ -15,6 +15,7 @@ from earthinstruct.scoring import validate
 CHECKS = [
     "schema",
     "task version",
+    "protocol version",
     "annotations",
     "whole dataset",
     "instruction",
@@ -78,7 +79,7 @@ def test_an_honest_result_holds(verdicts):
         (
             with_box(lambda box: replace(box, f1=replace(box.f1, ci95=(0.2, 0.3)))),
             "intervals",
-            "box.f1 differ from those of 1000 resamples",
+            "box.f1 differ from those of the predictions; score them again",
         ),
         (with_box(lambda box: replace(box, f1=replace(box.f1, ci95=None))), "intervals", "box.f1 differ"),
         (
@@ -106,9 +107,9 @@ def test_what_does_not_follow_is_named(verdicts, change, check, problem):
 )
 def test_scores_of_another_task_are_not_compared_and_that_is_said(verdicts, part, check):
     failed = verdicts(changed("task", **part))
-    assert list(failed) == [check, *CHECKS[6:]]
+    assert list(failed) == [check, *CHECKS[7:]]
     assert "the result says 0" in failed[check]
-    assert all(failed[name].startswith("not checked") for name in CHECKS[6:])
+    assert all(failed[name].startswith("not checked") for name in CHECKS[7:])
 
 
 def test_the_command_prints_every_check(run, tmp_path, capsys):
@@ -116,7 +117,7 @@ def test_the_command_prints_every_check(run, tmp_path, capsys):
     assert main(["validate", str(predictions), str(run / "result.json"), *options]) == 0
     out = capsys.readouterr().out
     assert [line.removeprefix("ok       ").partition(":")[0] for line in out.splitlines()[:-1]] == CHECKS
-    assert out.endswith("9 checks hold, 0 fail\n")
+    assert out.endswith("10 checks hold, 0 fail\n")
 
     predictions.write_bytes(predictions.read_bytes() + b"\n")
     assert main(["validate", str(predictions), str(run / "result.json"), *options]) == 1

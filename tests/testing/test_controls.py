@@ -23,7 +23,7 @@ def scenes(tmp_path_factory):
 
 
 def scores(method, scenes, tmp_path, protocol="standard"):
-    evaluation = evaluate(method, scenes, output=tmp_path, protocol=protocol, resamples=20)
+    evaluation = evaluate(method, scenes, output=tmp_path, protocol=protocol)
     assert all(result.run.n_failed == 0 for result in evaluation.results)
     assert all(result.method.control for result in evaluation.results)
     return [result.metrics for result in evaluation.results]
@@ -34,7 +34,8 @@ def test_the_oracle_scores_1_everywhere(scenes, tmp_path, protocol):
     for metrics in scores("oracle", scenes, tmp_path, protocol):
         for value in (metrics.counting.f1, metrics.box.f1, metrics.mask.f1, metrics.mask.miou):
             assert value.value == 1
-            assert value.ci95 == (1, 1)
+            low, high = value.ci95
+            assert 0 < low < high == 1  # five images do not show that no other image has an error
         if protocol == "standard":  # `paper` looks at 100 detections an image, and some scenes have more objects
             assert metrics.box.ap_nc50.value == metrics.mask.ap_nc50.value == 1
 

@@ -22,11 +22,19 @@ from earthinstruct.datasets import Dataset
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.predictions import Record
 from earthinstruct.running.engines import EngineOptions, Stopping, Work
-from earthinstruct.running.engines.worker import Answers, Batch, MethodSource, Ready, Worker, chunks, targets_for
+from earthinstruct.running.engines.worker import (
+    SECONDS_TO_CLOSE,
+    Answers,
+    Batch,
+    MethodSource,
+    Ready,
+    Worker,
+    chunks,
+    targets_for,
+)
 from earthinstruct.tasks import Task
 
 DEATHS = 2  # of a worker over one image, until that image counts as failed
-_SECONDS_TO_CLOSE = 10.0
 _SECONDS_TO_NOTICE = 0.01
 _CONTEXT = multiprocessing.get_context("spawn")  # a forked process would share the state of torch and CUDA
 _LOG = logging.getLogger(__name__)
@@ -249,7 +257,8 @@ class _Process:
     def close(self) -> None:
         """End the process after closing the method."""
         self.pipe.close()
-        self._exit_code()
+        if self._exit_code() is None:
+            _LOG.warning("a worker has not ended after %g s and is killed; everything is kept", SECONDS_TO_CLOSE)
         self.kill()
 
     def kill(self) -> None:
@@ -260,7 +269,7 @@ class _Process:
 
     def _exit_code(self) -> int | None:
         """Wait for the end of the process; `join` would also wait for children that the method forked."""
-        ended = time.monotonic() + _SECONDS_TO_CLOSE
+        ended = time.monotonic() + SECONDS_TO_CLOSE
         while self._process.exitcode is None and time.monotonic() < ended:
             time.sleep(_SECONDS_TO_NOTICE)
         return self._process.exitcode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,14 +32,17 @@ from earthinstruct.predictions import Record
 from earthinstruct.registry import make_method, refuse_incomplete
 from earthinstruct.results import MethodInfo, method_info, redacted, secret_values
 from earthinstruct.tasks import Task
+from earthinstruct.texts import error_in_words, printable, shortened
 
 BATCH = 8
+SECONDS_TO_CLOSE = 10.0
 Batch = tuple[Task, tuple[int, ...]]  # a task, and some images
 Chunk = Sequence[Batch]  # all tasks of some images, one after another
 Pixels = NDArray[np.uint8]
 Read = Raster | str  # an image, or the reason why it cannot be read
 Targets = Sequence[Prediction | None]  # the ground truth of each image, for controls
 _LOG = logging.getLogger(__name__)
+_LONGEST_ERROR = 1 << 16  # characters that are searched for secrets; far fewer are kept
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,25 @@ class MethodSource:
         return self.method
 
     def close(self, method: Method | ControlMethod) -> None:
-        """Release what a method holds that was made here; a failure is logged, because every answer is already kept."""
-        if isinstance(self.method, str):
+        """Release what a method holds that was made here.
+
+        A failure is logged, because every answer is already kept, and so is a `close` that does not return.
+        """
+        if not isinstance(self.method, str):
+            return
+        secrets = secret_values(self.parameters or {})
+
+        def close() -> None:
             try:
                 optional_member(method, "close")()
-            except (Exception, SystemExit) as error:
-                _LOG.warning("close() of the method failed: %s", in_words(error, secret_values(self.parameters or {})))
+            except BaseException as error:
+                _LOG.warning("close() of the method failed: %s", printable(in_words(error, secrets)))
+
+        closing = threading.Thread(target=close, daemon=True, name="close")
+        closing.start()
+        closing.join(SECONDS_TO_CLOSE)
+        if closing.is_alive():
+            _LOG.warning("close() of the method has not returned after %g s; nobody waits for it", SECONDS_TO_CLOSE)
 
 
 @dataclass(frozen=True)
@@ -129,9 +146,9 @@ class Worker:
         """
         try:
             reason = optional_member(self._method, "skip")(task)
+            return None if reason is None else str(reason)
         except (Exception, SystemExit) as error:
             raise EarthInstructError(f"skip() of the method failed for {task.name}: {self._reason(error)}") from error
-        return None if reason is None else str(reason)
 
     def answers(self, task: Task, images: Sequence[int], targets: Targets, following: Sequence[int]) -> Answers:
         """Read and answer images, given by their positions in the dataset; the next ones are read meanwhile.
@@ -236,12 +253,8 @@ class Worker:
 
 def in_words(error: BaseException, secrets: Sequence[str]) -> str:
     """The text of an error, redacted: a server or a library may quote a key from a request."""
-    try:
-        text = f"{type(error).__name__}: {error}"
-    except Exception:  # an error whose text cannot be read
-        text = type(error).__name__
-    text = text.encode(errors="backslashreplace").decode()  # no lone surrogates
-    return redacted(text, secrets)
+    text = error_in_words(error)[:_LONGEST_ERROR].encode(errors="backslashreplace").decode()  # no lone surrogates
+    return shortened(redacted(text, secrets))
 
 
 def targets_for(method: MethodInfo, dataset: Dataset, task: Task, images: Sequence[int]) -> Targets:

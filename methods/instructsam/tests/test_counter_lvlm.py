@@ -12,8 +12,11 @@ from earthinstruct_models.store import KeptLvlm
 from earthinstruct_models.testing import ScriptedLvlm
 
 from earthinstruct.contract import Instruction
-from earthinstruct.datasets import dior_mini
+from earthinstruct.datasets import dior_mini, load_dataset
 from earthinstruct.errors import EarthInstructError
+from earthinstruct.metrics import protocol_named
+from earthinstruct.predictions import Record
+from earthinstruct.scoring import score_records
 from earthinstruct.tasks import DIOR, NWPU, instruction_text, tasks_of
 
 IMAGE = np.zeros((4, 5, 3), dtype=np.uint8)
@@ -202,3 +205,47 @@ def test_a_counter_needs_the_memory_of_its_language_model():
     assert dict(LvlmCounter(lvlm).working_memory) == {}
     lvlm.working_memory = {"cuda:0": 5}
     assert LvlmCounter(lvlm).working_memory == {"cuda:0": 5}
+
+
+def counting_of_qwen(reference, setting, protocol):
+    """The counting scores of the replies of Qwen2.5-VL-7B that the authors recorded for four DIOR images."""
+    dataset = load_dataset("dior-mini", reference)
+    (task,) = tasks_of("dior-mini", dataset.vocabulary, setting)
+    lines = (reference / "dior_mini_replies_qwen2.5-vl" / f"{setting}.jsonl").read_text().splitlines()
+    replies = {recorded["image"]: recorded["text"] for recorded in map(json.loads, lines)}
+    records = {}
+    for image in dataset.images:
+        counter = LvlmCounter(Scripted(replies[image.file_name]))
+        records[image.id] = Record(image.id, counts=counter.count(IMAGE, task.instruction).counts)
+    return score_records(task, dataset, records, protocol=protocol_named(protocol)).metrics.counting
+
+
+def test_what_qwen_counted_on_dior_mini_scores_as_by_hand(reference):
+    """The second golden of counting.
+
+    | ground truth / counted | 06486 | 06796 | 09100 | 09938   | tp, fp, fn | precision | recall | F1             |
+    |------------------------|-------|-------|-------|---------|------------|-----------|--------|----------------|
+    | basketball court       |       | 1 / 1 |       | 1 / 1   | 2, 0, 0    | 1         | 1      | 1              |
+    | bridge                 |       |       | 1 / 1 |         | 1, 0, 0    | 1         | 1      | 1              |
+    | storage tank           | 3 / 4 |       |       |         | 3, 1, 0    | 3/4       | 1      | 6/7            |
+    | tennis court           |       | 2 / 2 |       | 1 / 0   | 2, 0, 1    | 1         | 2/3    | 4/5            |
+    | vehicle                | 3 / 5 | 2 / 1 |       | 20 / 14 | 18, 2, 7   | 18/20     | 18/25  | 36/45 = 4/5    |
+
+    precision (1 + 1 + 0.75 + 1 + 0.9) / 5 = 0.93; recall (1 + 1 + 1 + 2/3 + 0.72) / 5 = 0.8773;
+    F1 (1 + 1 + 6/7 + 0.8 + 0.8) / 5 = 4.457143 / 5 = 0.891429. `paper` divides by the 20 categories of the replies.
+    """
+    standard = counting_of_qwen(reference, "open_vocabulary", "standard")
+    found = {name: (row.tp, row.fp, row.fn) for name, row in standard.tally.items() if row.tp}
+    assert found == {
+        "basketball court": (2, 0, 0),
+        "bridge": (1, 0, 0),
+        "storage tank": (3, 1, 0),
+        "tennis court": (2, 0, 1),
+        "vehicle": (18, 2, 7),
+    }
+    sums = (0.93 * 5, 1 + 1 + 1 + 2 / 3 + 0.72, 1 + 1 + 6 / 7 + 0.8 + 0.8)
+    means = [value.value for value in (standard.precision, standard.recall, standard.f1)]
+    assert means == pytest.approx([total / 5 for total in sums])
+    of_paper = counting_of_qwen(reference, "open_vocabulary", "paper")
+    means = [value.value for value in (of_paper.precision, of_paper.recall, of_paper.f1)]
+    assert means == pytest.approx([total / 20 for total in sums])

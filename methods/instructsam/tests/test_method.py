@@ -389,7 +389,7 @@ def recorded(tmp_path_factory, tiny_clip, tiny_checkpoint):
 def test_recorded_answers_run_from_images_to_scores(recorded, tmp_path):
     folder, parameters = recorded
     evaluation = evaluate(
-        "instructsam", str(folder / "few" / "annotations.json"), parameters=parameters, output=tmp_path, resamples=0
+        "instructsam", str(folder / "few" / "annotations.json"), parameters=parameters, output=tmp_path
     )
     assert [result.task.name for result in evaluation.results] == ["few/open_vocabulary"]
     assert all("there are no recorded counts" in skipped.reason for skipped in evaluation.skipped)
@@ -413,7 +413,6 @@ def test_an_image_without_a_recorded_answer_is_a_failure_with_its_reason(recorde
         setting="open_vocabulary",
         parameters={**parameters, "counts": tmp_path / "counts"},
         output=tmp_path,
-        resamples=0,
     )
     assert "no recorded counts for image 'val_00001'" in evaluation.results[0].run.failed["2"]
     assert evaluation.results[0].run.n_failed == 2
@@ -600,7 +599,7 @@ def test_over_four_tasks_the_proposer_is_asked_once_an_image(many, tmp_path):
         return [[{**json.loads(line), "seconds": None} for line in file] for file in files]
 
     together = sam()
-    evaluation = evaluate(together, many, output=tmp_path / "together", resamples=0)
+    evaluation = evaluate(together, many, output=tmp_path / "together")
     tasks = [result.task.name for result in evaluation.results]
     assert len(tasks) == 4
     assert sorted(together.proposer.asked) == list(range(300))
@@ -610,6 +609,6 @@ def test_over_four_tasks_the_proposer_is_asked_once_an_image(many, tmp_path):
         setting, _, parent = task.partition("/")[2].partition("/")
         alone = sam()
         options = {"setting": setting, "parent": parent.replace("_", " ") or None}
-        apart += answers(evaluate(alone, many, output=tmp_path / "apart", resamples=0, **options))
+        apart += answers(evaluate(alone, many, output=tmp_path / "apart", **options))
         assert len(alone.proposer.asked) == len(alone.counter.asked) == 300
     assert answers(evaluation) == apart

@@ -3,7 +3,6 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.resources import files
 from typing import ClassVar
 
 import pytest
@@ -12,7 +11,7 @@ from earthinstruct import evaluate
 from earthinstruct.datasets import draw_scenes
 from earthinstruct.registry import parse_parameters
 
-sam2 = pytest.importorskip("sam2", reason="the package sam2 is not installed")
+pytest.importorskip("sam2", reason="the package sam2 is not installed")
 pytest.importorskip("openai", reason="the package openai is not installed")
 
 
@@ -52,22 +51,6 @@ def server(monkeypatch):
         running.shutdown()
 
 
-@pytest.fixture
-def random_sam2(small_sam2, tmp_path):
-    """(checkpoint, config) of a random SAM2."""
-    import torch
-    from hydra.utils import instantiate
-    from omegaconf import OmegaConf
-
-    config = OmegaConf.load(files(sam2) / "configs/sam2.1/sam2.1_hiera_t.yaml")
-    for name, value in small_sam2.items():
-        OmegaConf.update(config, f"model.{name}", value)
-    OmegaConf.save(config, tmp_path / "small.yaml")
-    torch.manual_seed(0)
-    torch.save({"model": instantiate(config.model).state_dict()}, tmp_path / "small.pt")
-    return tmp_path / "small.pt", tmp_path / "small.yaml"
-
-
 def test_the_papers_preset_runs_from_parameters_to_scores(server, random_sam2, tiny_clip, tiny_checkpoint, tmp_path):
     draw_scenes(tmp_path / "few", "val", 2)
     checkpoint, config = random_sam2
@@ -87,14 +70,13 @@ def test_the_papers_preset_runs_from_parameters_to_scores(server, random_sam2, t
         setting="open_ended",
         parameters=parse_parameters(pairs),
         output=tmp_path / "runs",
-        resamples=0,
     )
     (result,) = evaluation.results
     assert result.run.failed == {}
     parameters = result.method.parameters
     assert (parameters["counter"], parameters["proposer"]) == ("openai", "sam2")
     assert parameters["counter.model"] == "gpt-4o-2024-11-20"
-    assert (parameters["proposer.points_per_side"], parameters["proposer.points_per_batch"]) == (2, 256)
+    assert (parameters["proposer.points_per_side"], parameters["proposer.max_proposals"]) == (2, 200)
     assert {entry.name for entry in result.method.weights} == {"small.pt", "tiny.safetensors"}
     assert "not-a-key" not in json.dumps(parameters)
     assert result.run.output_tokens == 14
@@ -105,3 +87,5 @@ def test_the_papers_preset_runs_from_parameters_to_scores(server, random_sam2, t
         assert 0 < len(record["labels"]) <= 3
         assert {"counter", "proposer", "encoder", "assignment"} <= set(record["seconds"])
     assert len(server.asked) == 2
+    assert all("response_format" not in request for request in server.asked)
+    assert parameters["proposer.dtype"] == "float32"

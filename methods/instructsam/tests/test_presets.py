@@ -32,6 +32,15 @@ def test_every_preset_names_choices_and_parameters_that_exist(preset):
     assert sum(map(len, distributed("instructsam", chosen, given).values())) == len(given)
 
 
+@pytest.mark.parametrize("preset", ["paper-gpt4o", "paper-qwen"])
+def test_presets_of_the_paper_are_the_authors_code(preset):
+    chosen = PRESETS[preset]
+    counter = {"paper-gpt4o": ("reply_format", "plain"), "paper-qwen": ("max_new_tokens", 5000)}[preset]
+    assert chosen[f"counter.{counter[0]}"] == counter[1]
+    assert chosen["proposer.dtype"] == "float32"
+    assert (chosen["encoder.crop_rounding"], chosen["encoder.keep_underscores"]) == ("nearest", True)
+
+
 @pytest.mark.parametrize(("part", "name"), [(part, name) for part in PARTS for name in CHOICES[part]])
 def test_every_choice_can_be_imported_and_tells_its_parameters(part, name):
     parameters = CHOICES[part][name].parameters()

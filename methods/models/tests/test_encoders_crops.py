@@ -28,6 +28,25 @@ def by_pillow(image, corners, side, mode, kernel):
     return np.stack(pictures)
 
 
+def test_corners_are_rounded_to_the_nearest_pixel_as_pillow_does():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (90, 110, 3), dtype=np.uint8)
+    places = rng.integers(0, 80, (200, 2)) / 4  # also halves
+    boxes = np.concatenate([places, rng.integers(4, 100, (200, 2)) / 2], axis=1)
+    picture = Image.fromarray(image)
+    moved = 0
+    for box, nearest, outward in zip(
+        boxes, crop_corners(boxes, 110, 90, "nearest"), crop_corners(boxes, 110, 90), strict=True
+    ):
+        x, y, width, height = box
+        enlarged = (x + width / 2 - width * 0.6, y + height / 2 - height * 0.6)
+        enlarged += (x + width / 2 + width * 0.6, y + height / 2 + height * 0.6)
+        clipped = [min(max(corner, 0.0), limit) for corner, limit in zip(enlarged, (110, 90) * 2, strict=True)]
+        assert np.array_equal(picture.crop(clipped), picture.crop(nearest))
+        moved += nearest != outward
+    assert moved > 100
+
+
 @pytest.mark.parametrize("mode", ["shortest", "squash"])
 @pytest.mark.parametrize("kernel", ["bicubic", "bilinear"])
 @pytest.mark.parametrize(("kind", "most", "mean"), [(torch.uint8, 2, 0.1), (torch.float32, 2, 0.3)])

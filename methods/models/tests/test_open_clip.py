@@ -200,6 +200,16 @@ def test_the_article_follows_the_label(tiny_clip, tiny_checkpoint, label, senten
     assert np.array_equal(one.embed_labels([label]), other.embed_labels([label]))
 
 
+def test_underscores_become_spaces_or_stay(tiny_clip, tiny_checkpoint):
+    spaces, kept = (
+        OpenClipEncoder(tiny_checkpoint, config=tiny_clip[0], device="cpu", keep_underscores=keep)
+        for keep in (False, True)
+    )
+    assert np.array_equal(spaces.embed_labels(["oil_tank"]), kept.embed_labels(["oil tank"]))
+    assert not np.allclose(spaces.embed_labels(["oil_tank"]), kept.embed_labels(["oil_tank"]), atol=1e-3)
+    assert kept.describe()["keep_underscores"] is True
+
+
 def test_a_checkpoint_that_would_run_code_is_refused(tiny_clip, tmp_path):
     path = tmp_path / "pickle.pt"
     torch.save({"state_dict": tiny_clip[1].state_dict(), "args": argparse.FileType()}, path)
@@ -223,6 +233,8 @@ def test_missing_weights_are_refused(tiny_clip, tmp_path):
         ({"architecture": "ViT-B-32", "activation": "relu"}, UnknownNameError, "activation"),
         ({"architecture": "ViT-B-32", "template": "a photo"}, EarthInstructError, "must contain {category}"),
         ({"config": "none.json"}, DataError, "none.json cannot be read"),
+        ({"architecture": "ViT-B-32", "crop_rounding": "neerest"}, UnknownNameError, "did you mean 'nearest'"),
+        ({"architecture": "ViT-B-32", "keep_underscores": "no"}, EarthInstructError, "must be true or false"),
     ],
 )
 def test_wrong_parameters_are_answered(tiny_checkpoint, options, error, message):

@@ -165,6 +165,15 @@ def test_a_torn_last_line_is_removed(file, torn):
     assert [json.loads(line)["reply"]["input_tokens"] for line in file.read_text().splitlines()] == [1, 2]
 
 
+def test_a_line_that_another_process_tore_meanwhile_is_removed_before_the_next(file):
+    lvlm = KeptLvlm(Scripted(), file)
+    lvlm.ask(image(1), "count")
+    with file.open("ab") as other:
+        other.write(b'{"key":"x","reply":{"text":"tor')  # and is killed
+    lvlm.ask(image(2), "count")
+    assert [json.loads(line)["reply"]["input_tokens"] for line in file.read_text().splitlines()] == [1, 2]
+
+
 def test_a_last_line_that_lacks_no_more_than_its_end_is_kept(file):
     KeptLvlm(Scripted(), file).ask_many([image(1), image(2)], "count")
     whole = file.read_bytes()

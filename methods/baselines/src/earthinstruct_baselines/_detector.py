@@ -20,7 +20,7 @@ from earthinstruct.regions import RLE
 from earthinstruct.tasks import Task
 from earthinstruct_baselines._boxes import Floats, Integers, inside_image
 
-SWEEP_NOTE = "scores go down to {threshold}: score with --sweep, or give a threshold with -M threshold=T"
+SWEEP_NOTE = "scores go down to {threshold}: score with --sweep cross, or give --threshold T"
 
 
 @dataclass(frozen=True, eq=False)

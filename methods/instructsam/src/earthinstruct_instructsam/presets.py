@@ -14,12 +14,12 @@ SMALL_NOTE = (
     "-M preset=paper-gpt4o for example (see methods/instructsam/README.md)"
 )
 
-# From the paper's section on implementation details. A parameter that is not listed has the default of its part.
+# From the paper's section on implementation details and, where it is silent, from its authors' code. A parameter is not
+# listed if the default of its part is the paper's, or if it only changes memory and speed (points_per_batch: 256).
 _PAPER_SAM2: Mapping[str, Any] = {
     "proposer": "sam2",
     "proposer.model": "sam2_hiera_l",
     "proposer.points_per_side": 24,
-    "proposer.points_per_batch": 256,
     "proposer.pred_iou_thresh": 0.75,
     "proposer.stability_score_thresh": 0.75,
     "proposer.crop_n_layers": 1,
@@ -27,6 +27,11 @@ _PAPER_SAM2: Mapping[str, Any] = {
     "proposer.crop_nms_thresh": 0.7,
     "proposer.max_proposals": 200,
     "proposer.fill_holes": True,
+}
+_LIKE_THE_AUTHORS_CODE: Mapping[str, Any] = {
+    "proposer.dtype": "float32",
+    "encoder.crop_rounding": "nearest",
+    "encoder.keep_underscores": True,
 }
 _PAPER_CLIP: Mapping[str, Any] = {
     "encoder": "georsclip-l14",
@@ -45,14 +50,21 @@ _PAPER_GPT4O: Mapping[str, Any] = {
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "small": {"counter": "small", "proposer": "segments", "encoder": "small"},
     "recorded": {"counter": "recorded", "proposer": "recorded", "encoder": "open_clip"},
-    "paper-gpt4o": {**_PAPER_GPT4O, **_PAPER_SAM2, **_PAPER_CLIP},
+    "paper-gpt4o": {
+        **_PAPER_GPT4O,
+        "counter.reply_format": "plain",
+        **_PAPER_SAM2,
+        **_PAPER_CLIP,
+        **_LIKE_THE_AUTHORS_CODE,
+    },
     "paper-qwen": {
         "counter": "transformers",
         "counter.min_pixels": 256 * 28 * 28,
         "counter.max_pixels": 1280 * 28 * 28,
-        "counter.max_new_tokens": 2000,
+        "counter.max_new_tokens": 5000,
         **_PAPER_SAM2,
         **_PAPER_CLIP,
+        **_LIKE_THE_AUTHORS_CODE,
     },
     "fast": {
         **_PAPER_GPT4O,

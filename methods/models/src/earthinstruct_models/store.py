@@ -6,10 +6,8 @@ in memory first, then in files if the user names a folder. Files hold JSON, neve
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -27,8 +25,9 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import Proposals
 from earthinstruct.errors import DataError, EarthInstructError
-from earthinstruct.files import decode_json, replace_file
+from earthinstruct.files import LineFile, decode_json, replace_file
 from earthinstruct.predictions import ProposalRecord
+from earthinstruct.texts import printable
 from earthinstruct_models.fingerprints import fingerprint
 from earthinstruct_models.lvlm.interface import Arrived, Images, Lvlm, LvlmError, Outcome, Reply, Schema
 
@@ -194,7 +193,8 @@ class Folder(Generic[_T]):
         except FileNotFoundError:
             return None
         except _DAMAGED as error:
-            _LOG.warning("cache entry %s is damaged and is made again: %s", path, error or type(error).__name__)
+            why = printable(str(error)) or type(error).__name__
+            _LOG.warning("cache entry %s is damaged and is made again: %s", path, why)
             return None
         return answer
 
@@ -239,8 +239,7 @@ class _Line(msgspec.Struct):
 class Replies:
     """A `.jsonl` file of replies, one line each, made if it is missing.
 
-    Processes on one machine may share it; each knows the replies that were in it when it started. An incomplete last
-    line of a killed process is removed.
+    Processes on one machine may share it; each knows the replies that were in it when it started.
 
     Raises:
         DataError: it cannot be read or written, or a line before the last is malformed.
@@ -253,7 +252,8 @@ class Replies:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
             with self._lock:
-                self._end_last_line()
+                if self.path.exists():
+                    LineFile(self.path).close()  # cuts off what a killed process left
                 content = self.path.read_bytes() if self.path.exists() else b""
         except OSError as error:
             raise DataError(f"replies {self.path} cannot be read or written: {error.strerror}") from error
@@ -269,13 +269,10 @@ class Replies:
         Raises:
             DataError: it cannot be written.
         """
-        line = msgspec.json.encode(_Line(key, reply)) + b"\n"
+        line = msgspec.json.encode(_Line(key, reply))
         try:
-            with self._lock, self.path.open("ab", buffering=0) as file:
-                end = file.tell()
-                if file.write(line) != len(line):  # otherwise the next line would be torn as well
-                    file.truncate(end)
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            with self._lock, LineFile(self.path) as file:  # opened anew: another process may have been killed meanwhile
+                file.append(line)
         except OSError as error:
             raise DataError(f"replies {self.path} cannot be written: {error.strerror}") from error
         self._known[key] = reply
@@ -285,19 +282,6 @@ class Replies:
             problem = f"replies {self.path}, line {number}: {{error}}; delete the line to ask about its image again"
             read = decode_json(line, self._lines, problem)
             yield read.key, read.reply
-
-    def _end_last_line(self) -> None:
-        """End a complete last line, because its reply was paid for; remove an incomplete one."""
-        if not self.path.exists():
-            return
-        with self.path.open("r+b") as file:
-            content = file.read()
-            last = content[content.rfind(b"\n") + 1 :]
-            try:
-                self._lines.decode(last)
-                file.write(b"\n")
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                file.truncate(len(content) - len(last))
 
 
 def answer_or_raise(outcome: _T | Exception) -> _T:

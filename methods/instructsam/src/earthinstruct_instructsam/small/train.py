@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from earthinstruct.datasets import SCENES_VERSION, Scene, generate_scene
+from earthinstruct.files import replace_file
 from earthinstruct_instructsam.counters.small import SmallCounter
 from earthinstruct_instructsam.small import CLIP_CONFIG, CLIP_WEIGHTS, COUNTER_WEIGHTS
 from earthinstruct_instructsam.small.crops import box_ious, crops_of
@@ -119,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             steps, scenes = chosen.steps or STEPS[model], chosen.scenes or SCENES[model]
             how = {"steps": steps, "scenes": scenes, "seed": chosen.seed, "torch": torch.__version__}
             figures[model] = how | train(model, chosen.output, steps, scenes, chosen.val_scenes, chosen.seed, _say)
-    path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    replace_file(path, (json.dumps(figures, indent=1) + "\n").encode())
     _say(f"wrote {path}")
 
 

@@ -13,21 +13,32 @@ if TYPE_CHECKING:
 
 CROP_SCALE = 1.2  # a crop shows its box enlarged about the centre, clipped to the image
 RESIZE_MODES = ("shortest", "squash")
+ROUNDINGS = ("outward", "nearest")
 
 Corners = tuple[int, int, int, int]  # left, top, right, bottom
 
 
-def crop_corners(boxes: NDArray[np.float64], width: int, height: int) -> list[Corners]:
+def crop_corners(boxes: NDArray[np.float64], width: int, height: int, rounding: str = "outward") -> list[Corners]:
     """The corners (left, top, right, bottom) of boxes enlarged by `CROP_SCALE`, in whole pixels inside the image.
+
+    Args:
+        boxes: (n, 4), xywh in pixels.
+        width: of the image, pixels.
+        height: of the image, pixels.
+        rounding: `outward`: the smallest crop that holds the enlarged box; `nearest`: each corner to the nearest pixel,
+            halves to the even one, as Pillow's `Image.crop` does. A crop has one pixel at least.
 
     >>> crop_corners(np.array([[10.0, 10, 20, 20], [0, 0, 0, 0]]), 100, 30)
     [(8, 8, 32, 30), (0, 0, 1, 1)]
+    >>> [crop_corners(np.array([[10.0, 10, 12, 14]]), 100, 30, rounding) for rounding in ROUNDINGS]
+    [[(8, 8, 24, 26)], [(9, 9, 23, 25)]]
     """
     centre = boxes[:, :2] + boxes[:, 2:] / 2
     half = boxes[:, 2:] * CROP_SCALE / 2
     limit = np.array([width, height])
-    low = np.clip(np.floor(centre - half), 0, limit - 1)
-    high = np.clip(np.ceil(centre + half), low + 1, limit)
+    down, up = (np.rint, np.rint) if rounding == "nearest" else (np.floor, np.ceil)
+    low = np.clip(down(centre - half), 0, limit - 1)
+    high = np.clip(up(centre + half), low + 1, limit)
     return [(int(x0), int(y0), int(x1), int(y1)) for (x0, y0), (x1, y1) in zip(low, high, strict=True)]
 
 

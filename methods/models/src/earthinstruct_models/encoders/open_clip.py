@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
 from earthinstruct_models.checkpoints import load_weights, read_weights, uninitialised
 from earthinstruct_models.devices import Batches, best_device
-from earthinstruct_models.encoders.crops import RESIZE_MODES, Corners, crop_corners, resized_crops
+from earthinstruct_models.encoders.crops import RESIZE_MODES, ROUNDINGS, Corners, crop_corners, resized_crops
 from earthinstruct_models.encoders.table import ENCODERS
 from earthinstruct_models.weights import file_sha256, find_weights
 
@@ -47,8 +47,10 @@ class OpenClipEncoder:
         config: a model config file in open_clip's format, for an architecture that open_clip does not know.
         activation: `gelu` or `quickgelu`, which a state dict does not contain; None: that of the architecture.
         template: the sentence around a label; `{category}` stands for the label, and `{article}` for a or an.
+        keep_underscores: underscores of a label stay; otherwise they become spaces.
         batch_size: crops at once, halved if memory runs out.
         crops: `pil`: cropped and resized by Pillow, one by one; `device`: all on the device.
+        crop_rounding: how corners become whole pixels: `outward` or, as in Pillow, `nearest` (see `crop_corners`).
         preprocess: `mean`, `std` (three numbers each), `interpolation` and `resize_mode`, as open_clip names them, if
             the weights were trained with other values than open_clip has for the architecture.
         tokenizer: a folder with the tokenizer, for an architecture whose tokenizer open_clip would download (SigLIP).
@@ -69,8 +71,10 @@ class OpenClipEncoder:
         config: Path | str | None = None,
         activation: str | None = None,
         template: str = TEMPLATE,
+        keep_underscores: bool = False,
         batch_size: int = 64,
         crops: str = "pil",
+        crop_rounding: str = "outward",
         preprocess: Mapping[str, Any] | None = None,
         tokenizer: Path | str | None = None,
         device: str | None = None,
@@ -84,6 +88,10 @@ class OpenClipEncoder:
             raise UnknownNameError("way of cropping", crops, CROPS)
         if dtype not in DTYPES:
             raise UnknownNameError("dtype", dtype, DTYPES)
+        if crop_rounding not in ROUNDINGS:
+            raise UnknownNameError("rounding of crops", crop_rounding, ROUNDINGS)
+        if not isinstance(keep_underscores, bool):
+            raise EarthInstructError(f"keep_underscores must be true or false, got {keep_underscores!r}")
         if "{category}" not in template:
             raise EarthInstructError(f"template {template!r} must contain {{category}}")
         if not isinstance(batch_size, int) or batch_size < 1:
@@ -99,8 +107,10 @@ class OpenClipEncoder:
         self.architecture = architecture
         self.activation = _activation(architecture, activation)
         self.template = template
+        self.keep_underscores = keep_underscores
         self.batch_size = batch_size
         self.crops = crops
+        self.crop_rounding = crop_rounding
         self.dtype = dtype
         self._batches = Batches(batch_size, "crops")
         self.device = torch.device(device or best_device())
@@ -119,7 +129,7 @@ class OpenClipEncoder:
         """Unit embeddings of the enlarged boxes: (n, 4) xywh in pixels -> (n, d)."""
         import torch
 
-        corners = crop_corners(boxes, image.shape[1], image.shape[0])
+        corners = crop_corners(boxes, image.shape[1], image.shape[0], self.crop_rounding)
         with torch.inference_mode(), self._autocast():
             views = self._views_on_device(image) if self.crops == "device" else self._views_by_pillow(image)
 
@@ -134,9 +144,9 @@ class OpenClipEncoder:
 
         new = [label for label in dict.fromkeys(labels) if label not in self._labels]
         if new:
-            plain = [label.replace("_", " ") for label in new]
-            articles = ["an" if name[:1].lower() in "aeiou" else "a" for name in plain]
-            sentences = [self.template.format(category=n, article=a) for n, a in zip(plain, articles, strict=True)]
+            names = new if self.keep_underscores else [label.replace("_", " ") for label in new]
+            articles = ["an" if name[:1].lower() in "aeiou" else "a" for name in names]
+            sentences = [self.template.format(category=n, article=a) for n, a in zip(names, articles, strict=True)]
             with torch.inference_mode(), self._autocast():
                 features = _unit(self._model.encode_text(self._tokenize(sentences).to(self.device)))
             self._labels.update(zip(new, features, strict=True))
@@ -149,7 +159,9 @@ class OpenClipEncoder:
             "architecture": self.architecture,
             "activation": self.activation,
             "template": self.template,
+            "keep_underscores": self.keep_underscores,
             "crops": self.crops,
+            "crop_rounding": self.crop_rounding,
             "preprocess": self.preprocess,
             **({} if self.dtype == "float32" else {"dtype": self.dtype}),
             "device": str(self.device),
@@ -196,8 +208,10 @@ def named_encoder(
     checkpoint: Path | str | None = None,
     activation: str | None = None,
     template: str = TEMPLATE,
+    keep_underscores: bool = False,
     batch_size: int = 64,
     crops: str = "pil",
+    crop_rounding: str = "outward",
     device: str | None = None,
     dtype: str = "float32",
 ) -> OpenClipEncoder:
@@ -208,8 +222,10 @@ def named_encoder(
         checkpoint: its weights; None: those of this name in the weights folder.
         activation: replaces the activation of the table.
         template: as for `OpenClipEncoder`.
+        keep_underscores: as for `OpenClipEncoder`.
         batch_size: as for `OpenClipEncoder`.
         crops: as for `OpenClipEncoder`.
+        crop_rounding: as for `OpenClipEncoder`.
         device: as for `OpenClipEncoder`.
         dtype: as for `OpenClipEncoder`.
 
@@ -225,8 +241,10 @@ def named_encoder(
         entry.architecture,
         activation=activation or entry.activation,
         template=template,
+        keep_underscores=keep_underscores,
         batch_size=batch_size,
         crops=crops,
+        crop_rounding=crop_rounding,
         device=device,
         dtype=dtype,
     )

@@ -1,6 +1,7 @@
 """SAM2's automatic masks: the algorithm of the package's own generator, with less work.
 
-All crops of several images go through the image encoder together. Masks stay at the decoder's resolution, on the
+On a GPU, crops of several images go through the image encoder together. Only masks with a high predicted IoU are drawn
+(`sam2_decoder`). They stay at the decoder's resolution, on the
 device, while they are filtered; only their stability and boxes come from enlarged masks, a few at a time. The remaining
 masks are enlarged again and leave the device as run boundaries, which a separate thread encodes.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import KW_ONLY, dataclass, fields
 from itertools import groupby
 from pathlib import Path
@@ -24,6 +25,7 @@ from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.regions import MaskRuns
 from earthinstruct_models.devices import Batches, as_doubles, best_device, best_dtype
 from earthinstruct_models.proposers.holes import column_masks, fill_holes
+from earthinstruct_models.proposers.sam2_decoder import PointDecoder, Shared
 from earthinstruct_models.proposers.sam2_model import load_model
 from earthinstruct_models.weights import file_sha256
 
@@ -31,10 +33,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DTYPES = ("float32", "bfloat16")
+MATMUL_PRECISIONS = ("highest", "high", "medium")
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 _LOW_RES_LIMIT = 32.0  # bound of the logits that are returned to the decoder
+_AT_ONCE = {"points_per_batch": (2, 64), "crops_per_batch": (1, 16)}  # on a CPU, as its cache holds few, and elsewhere
 _PIXELS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 27}  # of enlarged masks; on a CPU they fit its cache
 _PIXELS_ELSEWHERE = 1 << 25
 # memory that the image encoder needs for a crop, and the decoder for a point: estimates for hiera-large, see
@@ -56,9 +60,12 @@ class Sam2Proposer:
         model: the model of the checkpoint: `sam2_hiera_l`, `sam2.1_hiera_t`, ... (see `MODELS`), or a `.yaml` config.
         device: a torch device; None: cuda, mps or cpu, the first available.
         dtype: `float32`, or `bfloat16` for encoder and decoder (autocast); None: bfloat16 on a CUDA GPU that has it.
+        float32_matmul_precision: of products in float32, for the whole process while proposing: `highest`, `high` or
+            `medium`, as `torch.set_float32_matmul_precision` defines them; None: as the process has it.
         points_per_side: points along each side of the grid.
-        points_per_batch: points decoded at once, halved if memory runs out; changes memory and speed only.
-        crops_per_batch: crops encoded at once, of one or several images, halved if memory runs out; the same.
+        points_per_batch: points decoded at once, halved if memory runs out; changes memory and speed only. None: 2 on a
+            CPU, 64 elsewhere.
+        crops_per_batch: crops encoded at once, of one or several images; the same. None: 1 on a CPU, 16 elsewhere.
         pred_iou_thresh: masks with a lower predicted IoU are dropped.
         stability_score_thresh: masks with a lower stability are dropped; it falls as the logits' threshold moves.
         stability_score_offset: how far the threshold is moved up and down, logits.
@@ -74,17 +81,18 @@ class Sam2Proposer:
     Raises:
         DataError: a file is missing or malformed, or the weights do not fit the model.
         EarthInstructError: a parameter is out of range, or the package sam2 is not installed.
-        UnknownNameError: no such model or dtype.
+        UnknownNameError: no such model, dtype or precision.
     """
 
     checkpoint: Path | str
     model: str = "sam2_hiera_l"
     device: str | None = None
     dtype: str | None = None
+    float32_matmul_precision: str | None = None
     _: KW_ONLY
     points_per_side: int = 24
-    points_per_batch: int = 64
-    crops_per_batch: int = 16
+    points_per_batch: int | None = None
+    crops_per_batch: int | None = None
     pred_iou_thresh: float = 0.75
     stability_score_thresh: float = 0.75
     stability_score_offset: float = 1.0
@@ -101,6 +109,8 @@ class Sam2Proposer:
         self._check_parameters()
         if self.dtype is not None and self.dtype not in DTYPES:
             raise UnknownNameError("dtype", self.dtype, DTYPES)
+        if self.float32_matmul_precision not in (None, *MATMUL_PRECISIONS):
+            raise UnknownNameError("precision", self.float32_matmul_precision, MATMUL_PRECISIONS)
         network = load_model(Path(self.checkpoint), self.model)
 
         import torch
@@ -108,9 +118,12 @@ class Sam2Proposer:
 
         self._device = torch.device(self.device or best_device())
         self._dtype = self.dtype or best_dtype(self._device)
-        self._batches_of_crops = Batches(self.crops_per_batch, "crops")
-        self._batches_of_points = Batches(self.points_per_batch, "points")
+        self._batches_of_points, self._batches_of_crops = (
+            Batches(getattr(self, name) or sizes[self._device.type != "cpu"], name.partition("_")[0])
+            for name, sizes in _AT_ONCE.items()
+        )
         self._network = network.to(self._device)
+        self._decoder = PointDecoder(self._network)
         self._grids: list[NDArray[np.float64]] = build_all_layer_point_grids(
             self.points_per_side, self.crop_n_layers, self.crop_n_points_downscale_factor
         )
@@ -127,7 +140,8 @@ class Sam2Proposer:
         """The regions of several images of any sizes; equal to those of single images, up to rounding."""
         import torch
 
-        with torch.inference_mode(), ThreadPoolExecutor(1, "masks") as encoding:
+        precision = matmul_precision(self.float32_matmul_precision)
+        with torch.inference_mode(), precision, ThreadPoolExecutor(1, "masks") as encoding:
             crops = [crop for i, image in enumerate(images) for crop in self._crops(image, i)]
             by_image = groupby(self._regions(crops), key=lambda regions: regions.crop.image)
             # filled and encoded while the next image is segmented
@@ -137,7 +151,7 @@ class Sam2Proposer:
     @property
     def working_memory(self) -> dict[str, int]:
         """Device -> bytes needed while it works, about: crops are encoded, then points are decoded."""
-        needed = max(self.crops_per_batch * _BYTES_OF_CROP, self.points_per_batch * _BYTES_OF_POINT)
+        needed = max(self._batches_of_crops.size * _BYTES_OF_CROP, self._batches_of_points.size * _BYTES_OF_POINT)
         return {str(self._device): needed}
 
     def describe(self) -> dict[str, Any]:
@@ -148,6 +162,7 @@ class Sam2Proposer:
             "model": Path(self.model).name,
             "device": str(self._device),
             "dtype": self._dtype,
+            "float32_matmul_precision": self.float32_matmul_precision,
             **self._tuning,
             "weights": [{"name": checkpoint.name, "sha256": file_sha256(checkpoint)}],
         }
@@ -159,7 +174,10 @@ class Sam2Proposer:
 
     def _check_parameters(self) -> None:
         for name, value in self._tuning.items():
-            kind, least = type(getattr(Sam2Proposer, name)), int(name != "crop_n_layers")
+            if name in _AT_ONCE and value is None:
+                continue
+            kind = int if name in _AT_ONCE else type(getattr(Sam2Proposer, name))
+            least = int(name != "crop_n_layers")
             if kind is bool and not isinstance(value, bool):
                 raise EarthInstructError(f"{name} must be true or false, got {value!r}")
             if kind is int and (isinstance(value, bool) or not isinstance(value, int) or value < least):
@@ -192,8 +210,9 @@ class Sam2Proposer:
 
     def _regions(self, crops: list[_Crop]) -> Iterator[_Regions]:
         """The regions of each crop, in order."""
-        for start in range(0, len(crops), self.crops_per_batch):
-            batch = crops[start : start + self.crops_per_batch]
+        at_once = self._batches_of_crops.size
+        for start in range(0, len(crops), at_once):
+            batch = crops[start : start + at_once]
             encoded = self._batches_of_crops(self._encode, [crop.pixels for crop in batch])
             levels = ([level[i : i + 1] for level in part] for part in encoded for i in range(len(part[0])))
             for crop, of_crop in zip(batch, levels, strict=True):
@@ -223,53 +242,60 @@ class Sam2Proposer:
         absolute = torch.tensor(self._grids[crop.layer] * crop.sides, dtype=torch.float32, device=self._device)
         sides = torch.tensor(crop.sides, dtype=torch.float32, device=self._device)
         points = absolute / sides * self._network.image_size
+        shared = self._decoder.shared(levels)
         regions = _Regions.joined(
-            self._batches_of_points(lambda batch: self._filtered(crop, *self._decode(levels, batch)), points)
+            self._batches_of_points(lambda batch: self._filtered(crop, *self._decode(shared, levels, batch)), points)
         )
         return regions.take(nms(regions.boxes.float(), regions.predicted_iou, self.box_nms_thresh))
 
-    def _decode(self, levels: list[Tensor], points: Tensor) -> tuple[Tensor, Tensor]:
-        """Three masks for each point (x, y): logits (masks, rows, columns) and predicted IoUs (masks,)."""
+    def _decode(self, shared: Shared, levels: list[Tensor], points: Tensor) -> tuple[Tensor, Tensor]:
+        """The masks of points (x, y) with a high predicted IoU: logits (n, rows, columns), predicted IoUs (n,)."""
         import torch
 
-        logits, predicted_iou = self._decoded(levels, points, None)
+        tokens = self._decoder.tokens(points)  # without autocast, which would move the points
+        with self._autocast():
+            logits, predicted_iou = self._decoder.decode(shared, tokens, _every if self.use_m2m else self._is_good)
         if self.use_m2m:
             at_once = len(points)
-            points = points.repeat_interleave(logits.shape[1], dim=0)
-            masks = logits.flatten(0, 1)[:, None].clamp(-_LOW_RES_LIMIT, _LOW_RES_LIMIT)
+            points = points.repeat_interleave(len(logits) // at_once, dim=0)
+            masks = logits[:, None].float().clamp(-_LOW_RES_LIMIT, _LOW_RES_LIMIT)
             refined = [
-                self._decoded(levels, points[start : start + at_once], masks[start : start + at_once])
+                self._refined(levels, points[start : start + at_once], masks[start : start + at_once])
                 for start in range(0, len(points), at_once)
             ]
             logits, predicted_iou = (torch.cat(parts) for parts in zip(*refined, strict=True))
-        return logits.flatten(0, 1), predicted_iou.flatten().float()
+            good = self._is_good(predicted_iou)
+            logits, predicted_iou = logits[good], predicted_iou[good]
+        return logits, predicted_iou
 
-    def _decoded(self, levels: list[Tensor], points: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor]:
-        """One pass of the decoder: (points, masks a point, rows, columns) and (points, masks a point)."""
+    def _is_good(self, predicted_iou: Tensor) -> Tensor:
+        """Whether the predicted IoU of each mask is high enough."""
+        return predicted_iou > self.pred_iou_thresh if self.pred_iou_thresh > 0 else _every(predicted_iou)
+
+    def _refined(self, levels: list[Tensor], points: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Masks (n, 1, rows, columns) after a second pass, by the decoder of the package: logits, predicted IoUs."""
         import torch
 
         labels = torch.ones(len(points), 1, dtype=torch.int32, device=self._device)
+        prompts = self._network.sam_prompt_encoder
+        sparse, dense = prompts(points=(points[:, None], labels), boxes=None, masks=masks)
+        image_pe = prompts.get_dense_pe()
         with self._autocast():
-            prompts = self._network.sam_prompt_encoder
-            sparse, dense = prompts(points=(points[:, None], labels), boxes=None, masks=masks)
             logits, predicted_iou, _, _ = self._network.sam_mask_decoder(
                 image_embeddings=levels[-1],
-                image_pe=prompts.get_dense_pe(),
+                image_pe=image_pe,
                 sparse_prompt_embeddings=sparse,
                 dense_prompt_embeddings=dense,
-                multimask_output=masks is None,
+                multimask_output=False,
                 repeat_image=True,
                 high_res_features=levels[:-1],
             )
-        return logits, predicted_iou
+        return logits[:, 0], predicted_iou[:, 0].float()
 
     def _filtered(self, crop: _Crop, logits: Tensor, predicted_iou: Tensor) -> _Regions:
-        """The masks with a high predicted IoU and stability that the border of the crop does not cut off."""
+        """The masks with a high stability that the border of the crop does not cut off."""
         from sam2.utils.amg import is_box_near_crop_edge
 
-        if self.pred_iou_thresh > 0:
-            kept = predicted_iou > self.pred_iou_thresh
-            logits, predicted_iou = logits[kept], predicted_iou[kept]
         stability, boxes = self._measured(crop, logits)
         regions = _Regions(crop, logits, boxes, predicted_iou, stability)
         height, width = crop.image_size
@@ -422,3 +448,23 @@ def _corners(columns: Tensor, rows: Tensor) -> Tensor:
     first = [occupied.int().argmax(dim=1) for occupied in (columns, rows)]
     last = [occupied.shape[1] - 1 - occupied.flip(1).int().argmax(dim=1) for occupied in (columns, rows)]
     return torch.stack([*first, *last], dim=1) * columns.any(dim=1, keepdim=True)
+
+
+def _every(predicted_iou: Tensor) -> Tensor:
+    """True for every mask."""
+    import torch
+
+    return torch.ones_like(predicted_iou, dtype=torch.bool)
+
+
+@contextmanager
+def matmul_precision(wanted: str | None) -> Iterator[None]:
+    """The precision of products in float32, of the whole process, for a while; None: unchanged."""
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(wanted or before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -1,0 +1,224 @@
+"""Where the answers of `predict` are saved: pictures image by image, files of all images at the end."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.contract import Prediction
+from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.files import as_json, replace_file
+from earthinstruct.images import Scene, draw_overlay, step_for
+from earthinstruct.predictions import (
+    Found,
+    OnGround,
+    check_geopandas,
+    coco_of,
+    counts_of,
+    geojson_of,
+    records_of,
+    write_label_raster,
+    write_vectors,
+)
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_PICTURES = (".png", ".jpg", ".jpeg")
+_LONGEST_PICTURE = 4096  # pixels
+
+
+def refuse_to_replace(option: str, target: Path, images: Sequence[Path]) -> None:
+    """Refuse a file to write that is one of the images.
+
+    Raises:
+        EarthInstructError: it is one.
+    """
+    if target.resolve() in {image.resolve() for image in images}:
+        raise EarthInstructError(f"--{option} {target} would replace that image; give another name")
+
+
+def check_place(path: Path, scene: Scene) -> None:
+    """Refuse an image whose place in a GeoJSON file would be missing or wrong.
+
+    Raises:
+        DataError: it has no georeference, or does not name its coordinate reference system.
+    """
+    if scene.place is None:
+        raise DataError(
+            f"image {path} has no georeference, which GeoJSON needs: {scene.no_place_reason}. Give a georeferenced "
+            "image, or save pixel coordinates as NAME.coco.json"
+        )
+    if scene.place.crs is None:
+        raise DataError(
+            f"image {path} does not name its coordinate reference system, and GeoJSON would be read as longitude and "
+            f"latitude; assign it, for example: gdal_edit.py -a_srs EPSG:32631 {path.name}"
+        )
+
+
+class Targets:
+    """Where answers are saved: pictures image by image, files of all images at the end.
+
+    Raises:
+        EarthInstructError: a target would replace an image, has an unknown suffix, or cannot hold every picture.
+    """
+
+    def __init__(
+        self,
+        save: Path | str | Sequence[Path | str],
+        explain: Path | str | None,
+        images: Sequence[Path],
+        ground: OnGround | None = None,
+    ) -> None:
+        targets = [Path(save)] if isinstance(save, str | Path) else [Path(target) for target in save]
+        self.explain = None if explain is None else Path(explain)
+        self._pictures = [target for target in targets if _format(target) is None]
+        self._files = [(target, suffix) for target in targets if (suffix := _format(target)) is not None]
+        self._ground = ground or OnGround()
+        if self.explain is not None:
+            refuse_to_replace("explain", self.explain, images)
+        for target in targets:
+            refuse_to_replace("save", target, images)
+        for target in self._all_pictures():
+            _check_pictures(target, images)
+
+    def check(self) -> None:
+        """Refuse targets that cannot be written, before the first image, which may be paid for.
+
+        Raises:
+            DataError: a target cannot be written.
+        """
+        if any(suffix in _WITH_GEOPANDAS for _, suffix in self._files):
+            check_geopandas()
+        folders = {target: target.parent for target, _ in self._files}
+        folders |= {target: target.parent if _is_picture(target) else target for target in self._all_pictures()}
+        for target, folder in folders.items():
+            with _saving(target, folder), tempfile.TemporaryFile(dir=folder):
+                pass
+
+    def _all_pictures(self) -> list[Path]:
+        return [*self._pictures, *([] if self.explain is None else [self.explain])]
+
+    @property
+    def on_ground(self) -> bool:
+        """Whether images must know their place on the ground."""
+        return any(suffix in _ON_GROUND for _, suffix in self._files)
+
+    def save_pictures(
+        self,
+        path: Path,
+        scene: Scene,
+        prediction: Prediction,
+        explanation: NDArray[np.uint8] | None,
+        remarks: Sequence[str],
+    ) -> None:
+        """Save the pictures of one image."""
+        from PIL.Image import fromarray
+
+        if self._pictures:
+            picture = overlay_of(scene, prediction, remarks)
+            for target in self._pictures:
+                _save_picture(picture, target, path)
+        if self.explain is not None and explanation is not None:
+            _save_picture(fromarray(explanation), self.explain, path)
+
+    def save_files(self, found: Sequence[Found], about: Mapping[str, Any]) -> None:
+        """Save what was found in all images, in the format of each target's suffix."""
+        for target, suffix in self._files:
+            with _saving(target, target.parent):
+                _FORMATS[suffix](target, found, about, self._ground)
+
+
+def overlay_of(scene: Scene, prediction: Prediction, remarks: Sequence[str] = ()) -> Image:
+    """Draw a prediction over its scene; a large one is drawn smaller."""
+    step = step_for(scene.height, scene.width, _LONGEST_PICTURE)
+    return draw_overlay(scene.read(step=step)[0], prediction, remarks, step=step)
+
+
+def _save_picture(picture: Image, target: Path, path: Path) -> None:
+    """Save the picture of an image: under the target's name, or into the folder that it is."""
+    file = target if _is_picture(target) else target / f"{path.stem}.png"
+    content = io.BytesIO()
+    picture.save(content, "PNG" if file.suffix.lower() == ".png" else "JPEG")
+    with _saving(file, file.parent):
+        replace_file(file, content.getvalue())
+
+
+@contextmanager
+def _saving(target: Path, folder: Path) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise DataError(f"{target} cannot be written: {error.strerror or error}") from error
+
+
+_WITH_GEOPANDAS = (".gpkg", ".shp", ".fgb", ".parquet")
+
+
+def _write_coco(target: Path, found: Sequence[Found], about: Mapping[str, Any], ground: OnGround) -> None:
+    replace_file(target, as_json(coco_of(found, about)))
+
+
+def _write_records(target: Path, found: Sequence[Found], about: Mapping[str, Any], ground: OnGround) -> None:
+    replace_file(target, as_json(records_of(found, about)))
+
+
+def _write_geojson(target: Path, found: Sequence[Found], about: Mapping[str, Any], ground: OnGround) -> None:
+    replace_file(target, as_json(geojson_of(found, about, ground)))
+
+
+def _write_counts(target: Path, found: Sequence[Found], about: Mapping[str, Any], ground: OnGround) -> None:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("image", "label", "count", "drawn"))
+    for image in found:
+        drawn = Counter(image.prediction.labels)
+        rows.writerows((image.path, label, n, drawn[label]) for label, n in counts_of(image.prediction).items())
+    replace_file(target, text.getvalue().encode())
+
+
+_FORMATS: Mapping[str, Callable[[Path, Sequence[Found], Mapping[str, Any], OnGround], None]] = {
+    ".coco.json": _write_coco,
+    ".geojson": _write_geojson,
+    ".json": _write_records,
+    ".csv": _write_counts,
+    **dict.fromkeys(_WITH_GEOPANDAS, write_vectors),
+    ".tif": write_label_raster,
+}
+_ON_GROUND = (".geojson", ".tif", *_WITH_GEOPANDAS)
+
+
+def _format(target: Path) -> str | None:
+    """The suffix of a file of all images; None: pictures are saved there."""
+    return next((suffix for suffix in _FORMATS if target.name.lower().endswith(suffix)), None)
+
+
+def _check_pictures(target: Path, images: Sequence[Path]) -> None:
+    """Refuse a target that cannot hold a picture of every image."""
+    if _is_picture(target):
+        if len(images) > 1:
+            raise EarthInstructError(f"{target} is one picture, and there are {len(images)} images; name a folder")
+    elif target.suffix and not target.is_dir():
+        raise EarthInstructError(
+            f"{target} has an unknown suffix; expected .png, .jpg, {', '.join(_FORMATS)}, or a folder"
+        )
+    names = [image.stem for image in images]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None and not _is_picture(target):
+        raise EarthInstructError(
+            f"two images are named {repeated!r}, and {target} can hold one picture of that name; give them apart"
+        )
+
+
+def _is_picture(target: Path) -> bool:
+    return target.suffix.lower() in _PICTURES and not target.is_dir()

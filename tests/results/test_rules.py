@@ -1,0 +1,131 @@
+"""A result that contradicts itself is refused in words, wherever it is read."""
+
+import copy
+import json
+import os
+import random
+
+import pytest
+
+from earthinstruct import Prediction, compare, evaluate, validate
+from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.regions import encode_mask
+from earthinstruct.reporting import report
+from earthinstruct.results import check, read_result
+
+MUTATIONS = max(20, int(os.environ.get("EARTHINSTRUCT_FUZZ", "0")) // 100)
+
+
+class Everything:
+    """A method whose result has every section."""
+
+    name = "everything"
+
+    def predict(self, image, instruction):
+        mask = image[:, :, 0] >= 0
+        return Prediction(
+            labels=["ship", "a boat"],
+            boxes=[[1, 1, 4, 4], [10, 2, 5, 5]],
+            masks=[encode_mask(mask)] * 2,
+            scores=[0.9, 0.4],
+            counts={"ship": 2},
+        )
+
+
+@pytest.fixture
+def run(dataset, tmp_path):
+    """A run folder, and its result as JSON."""
+    done = evaluate(Everything(), dataset, setting="open_ended", output=tmp_path / "runs", sweep=True)
+    return done.folders[0], json.loads((done.folders[0] / "result.json").read_text())
+
+
+def write(run, changed):
+    (run[0] / "result.json").write_text(json.dumps(changed))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "problem"),
+    [
+        ("run.n_done", 4, "4 images are done and 0 failed, of 3"),
+        ("run.failed", {"0": "lost"}, "0 images failed, and 1 have a reason"),
+        ("run.input_tokens", -1, r"run\.input_tokens is -1"),
+        ("metrics.box.f1.value", 1.5, r"box\.f1 is 1\.5; expected a number from 0 to 1"),
+        ("metrics.counting.mae.value", 1e308, r"counting\.mae is 1e\+308; expected a number from 0 to 1e\+12"),
+        ("metrics.box.f1.value", None, r"box\.f1 has an interval and no value"),
+        ("metrics.box.f1.ci95", [0.9, 0.1], r"box\.f1 has the interval 0\.9 to 0\.1"),
+        ("metrics.box.per_category", {}, r"box\.per_category and box\.tally are of different categories"),
+        ("metrics.box.tally.ship.tp", 99, r"box\.per_category and box\.tally differ for 'ship'"),
+        ("metrics.box.f1_at_iou", {"Infinity": 0.5}, r"box\.f1_at_iou has the threshold 'Infinity'"),
+        ("metrics.box.groups.all.f1", 2.0, r"group 'all': box\.f1 is 2"),
+    ],
+)
+def test_a_result_that_contradicts_itself_is_refused(run, place, value, problem):
+    *path, last = place.split(".")
+    part = run[1]
+    for key in path:
+        part = part[key]
+    part[last] = value
+    write(run, run[1])
+    with pytest.raises(DataError, match=rf"result\.json contradicts itself: {problem}.*; score its predictions again"):
+        read_result(run[0] / "result.json")
+
+
+def test_a_label_map_that_lacks_a_label_is_refused_by_the_report(run, dataset, tmp_path):
+    pytest.importorskip("jinja2")
+    write(run, run[1] | {"label_map": {}})
+    with pytest.raises(DataError, match=r"contradicts its predictions: its label map lacks the label '(a boat|ship)'"):
+        report(run[0], tmp_path / "page.html", dataset=dataset)
+
+
+def places(value, path=()):
+    if path:
+        yield path
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, entry in entries:
+        yield from places(entry, (*path, key))
+
+
+def mutate(result, generator):
+    """Change a value, or a key, in any place of a result."""
+    *path, key = generator.choice(list(places(result)))
+    part = result
+    for step in path:
+        part = part[step]
+    value, how = part[key], generator.randrange(4)
+    if how == 0 and isinstance(part, dict):
+        part[generator.choice(["Infinity", "nan", "", "x", "1e999", "\x1b[31m", "0.123"])] = part.pop(key)
+    elif how == 1:
+        del part[key]
+    elif how == 2 and isinstance(value, int | float) and not isinstance(value, bool):
+        part[key] = generator.choice([value + 1, value - 1, -value, value * 1e9, value / 3])
+    else:
+        part[key] = generator.choice([None, -1, 0, 2**62, 10**30, 1e308, -1e308, 5e-324, "", "x", [], {}, 1.5, True])
+
+
+def test_whatever_a_result_says_it_is_shown_or_refused_in_words(run, dataset, tmp_path):
+    pytest.importorskip("jinja2")
+    generator = random.Random(19)
+    folder, whole = run
+    other = evaluate(Everything(), dataset, setting="open_ended", output=tmp_path / "other", sweep=True)
+    found = {"shown": 0, "refused": 0, "not validated": 0}
+    for _ in range(MUTATIONS):
+        changed = copy.deepcopy(whole)
+        for _ in range(generator.choice([1, 1, 2])):
+            mutate(changed, generator)
+        write(run, changed)
+        try:
+            result = read_result(folder / "result.json")
+            assert str(result)
+            assert len(result.to_pandas())
+            report(folder, tmp_path / "page.html", dataset=dataset)
+            compare(other.folders[0], folder, dataset=dataset)
+            check(folder, other.folders[0] / "result.json")
+            found["shown"] += 1
+        except EarthInstructError:
+            found["refused"] += 1
+        try:
+            assert validate(folder, dataset=dataset.image_root.parent / "annotations.json")
+        except EarthInstructError:
+            found["not validated"] += 1
+    assert found["shown"]
+    assert found["refused"]
