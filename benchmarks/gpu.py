@@ -138,22 +138,20 @@ class Bench:
             figures |= self._cost(f"{tokens} tokens", lambda options=options: model.generate(**inputs, **options))
         return figures
 
-    def _encoder(self, device: str) -> OpenClipEncoder:
-        return OpenClipEncoder(**self.models.clip, device=device)
+    def _encoder(self, device: str, dtype: str = "float32") -> OpenClipEncoder:
+        return OpenClipEncoder(**self.models.clip, device=device, dtype=dtype)
 
     def _answers(self, device: str, dtype: str = "float32", precision: str | None = None) -> dict[str, np.ndarray]:
         """Predicted IoUs and masks of a few points, and embeddings of a few crops."""
         proposer = Sam2Proposer(*self.models.sam2, device, dtype, crop_n_layers=0, pred_iou_thresh=0.0)
-        encoder = self._encoder(device)
-        half = torch.autocast(encoder.device.type, dtype=getattr(torch, dtype), enabled=dtype != "float32")
+        encoder = self._encoder(device, dtype)
         with torch.inference_mode(), matmul_precision(precision):
             (crop,) = proposer._crops(self.image, 0)
             levels = proposer._encode([crop.pixels])
             grid = build_point_grid(PARITY_POINTS) * proposer._network.image_size
             points = torch.tensor(grid, dtype=torch.float32, device=proposer._device)
             logits, iou = proposer._decode(proposer._decoder.shared(levels), levels, points)
-            with half:
-                embeddings = encoder.embed_crops(self.image, self.boxes[: PARITY_POINTS**2])
+            embeddings = encoder.embed_crops(self.image, self.boxes[: PARITY_POINTS**2])
         return {"iou": iou.cpu().numpy(), "masks": (logits > 0).cpu().numpy(), "embeddings": embeddings}
 
     def _cost(self, name: str, work: Callable[[], object]) -> dict[str, float]:

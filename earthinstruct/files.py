@@ -49,7 +49,7 @@ _LONGEST_NAME = 60  # characters of at most 4 bytes; file systems allow 255 byte
 
 def is_hidden(path: Path) -> bool:
     """Whether a path, relative to the folder that is searched, is hidden, such as the `._a.txt` that macOS writes."""
-    return any(part.startswith(".") or part == _OF_MACOS for part in path.parts)
+    return any((part.startswith(".") and part != "..") or part == _OF_MACOS for part in path.parts)
 
 
 def plain_name(name: str) -> str:

@@ -2,6 +2,9 @@
 
 import functools
 import json
+import math
+import struct
+from pathlib import Path
 
 import pytest
 
@@ -132,3 +135,120 @@ def _build_qwen(kind, folder):
     model.generation_config.do_sample = True
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
+
+
+@pytest.fixture
+def like_apple():
+    """A context in which the CPU is a device without float64, like Apple's GPUs, until a tensor leaves it by `cpu()`.
+
+    It counts the tensors that came onto the device: `like_apple()` yields a list with their types.
+    """
+    import contextlib
+
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class OnDevice(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function, types, args=(), kwargs=None):
+            if function is torch.Tensor.cpu:
+                return args[0].as_subclass(torch.Tensor)
+            result = super().__torch_function__(function, types, args, kwargs)
+            for tensor in result if isinstance(result, tuple | list) else [result]:
+                if isinstance(tensor, cls) and tensor.dtype == torch.float64:
+                    raise TypeError(f"{function}: the device has no float64")
+            return result
+
+    class Moving(TorchFunctionMode):
+        def __init__(self, seen):
+            super().__init__()
+            self.seen = seen
+
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            kwargs = kwargs or {}
+            result = function(*args, **kwargs)
+            moved = function is torch.Tensor.to and any(isinstance(a, str | torch.device) for a in args)
+            if (moved or "device" in kwargs) and type(result) is torch.Tensor:
+                self.seen.append(result.dtype)
+                if result.dtype == torch.float64:
+                    raise TypeError(f"{function}: the device has no float64")
+                return result.as_subclass(OnDevice)
+            return result
+
+    @contextlib.contextmanager
+    def enter():
+        seen = []
+        with Moving(seen):
+            yield seen
+
+    return enter
+
+
+class _Header:
+    """Stands for safetensors' `safe_open`: the names and shapes of a file, and one number for each weight."""
+
+    def __init__(self, path, **_):
+        with Path(path).open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            self._entries = json.loads(file.read(length))
+        self.metadata = lambda: self._entries.get("__metadata__")
+
+    def keys(self):
+        return [name for name in self._entries if name != "__metadata__"]
+
+    def get_slice(self, name):
+        return _Slice(self._entries[name])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+class _Slice:
+    def __init__(self, entry):
+        self._entry = entry
+
+    def get_dtype(self):
+        return self._entry["dtype"]
+
+    def get_shape(self):
+        return self._entry["shape"]
+
+    def __getitem__(self, _):
+        import torch
+
+        return torch.full((), 0.5, dtype={"BF16": torch.bfloat16, "F32": torch.float32}[self.get_dtype()]).expand(
+            self.get_shape()
+        )
+
+
+@pytest.fixture
+def write_published(monkeypatch):
+    """Writes a folder of transformers with these names and shapes; files have a header only, and take no memory.
+
+    Like published ones: two shards and their index. Returns the number of tensors and their bytes.
+    """
+    monkeypatch.setattr("transformers.modeling_utils.safe_open", _Header)
+
+    def write(folder, config, shapes, dtype):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(config))
+        names, places, sizes = sorted(shapes), {}, []
+        for shard, of_shard in enumerate((names[::2], names[1::2]), start=1):
+            entries, end = {"__metadata__": {"format": "pt"}}, 0
+            for name in of_shard:
+                size = math.prod(shapes[name]) * {"BF16": 2, "F32": 4}[dtype]
+                entries[name] = {"dtype": dtype, "shape": list(shapes[name]), "data_offsets": [end, end + size]}
+                end += size
+            file = f"model-{shard:05}-of-00002.safetensors"
+            header = json.dumps(entries).encode()
+            (folder / file).write_bytes(struct.pack("<Q", len(header)) + header)
+            places |= dict.fromkeys(of_shard, file)
+            sizes.append(end)
+        index = {"metadata": {"total_size": sum(sizes)}, "weight_map": places}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        return len(names), sum(sizes)
+
+    return write

@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from earthinstruct.datasets.registry import data_root
+from earthinstruct.download import download
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
 from earthinstruct.files import new_folder
 
@@ -19,7 +20,6 @@ LICENCE = (
     "The repository VoyagerXvoyagerx/InstructSAM (Zheng et al. 2025) is under the Apache License 2.0. Its four images "
     "are of DIOR (Li et al. 2020), for research: the paper says CC BY-NC 4.0, other copies say otherwise."
 )
-_TIMEOUT = 30  # seconds without a response
 
 # local file -> (remote file, sha256)
 FILES: Mapping[str, tuple[str, str]] = {
@@ -55,29 +55,16 @@ def fetch_dataset(
     offer = fetch_offer(dataset, data)
     if not yes:
         raise EarthInstructError(f"nothing was fetched; accept the licence with yes=True: {offer}")
-    import pooch
-    import requests
-
-    pooch.get_logger().setLevel("ERROR")
     folder = _place(data)
     with new_folder(folder, "remove it to download it again, or give another folder with --data DIR") as unfinished:
         for done, (name, (source, sha256)) in enumerate(FILES.items(), start=1):
-            target = unfinished / name
             try:
-                pooch.retrieve(
-                    URL + source,
-                    known_hash=f"sha256:{sha256}",
-                    fname=target.name,
-                    path=target.parent,
-                    downloader=pooch.HTTPDownloader(timeout=_TIMEOUT),
-                )
-            except requests.RequestException as error:
+                download(URL + source, unfinished / name, sha256=sha256)
+            except DataError as error:
                 raise DataError(
-                    f"{URL + source} cannot be downloaded: {error}. Check the connection, or download the files on "
-                    f"another machine and put them into {folder} (see data/README.md)"
+                    f"{error} Nothing is kept; check the connection, or download the files on another machine and put "
+                    f"them into {folder} (see data/README.md)"
                 ) from error
-            except ValueError as error:  # raised by pooch for a wrong hash
-                raise DataError(f"{URL + source} is not the pinned file: {error}") from error
             if progress is not None:
                 progress(done, len(FILES))
     return folder

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import msgspec
@@ -22,10 +25,16 @@ from earthinstruct.results.result import Result
 
 TALLIES_FILE = "tallies.npz"
 _HEAD, _IMAGES = "head", "images"
+_EXTRA = "extra."  # the tallies of metric plug-ins, any finite numbers
 _HEADER_OF_ARRAY = 1 << 10  # bytes; an upper bound
 _LARGEST_HEAD = 1 << 30  # bytes: ids of many millions of images
-# what zipfile and NumPy raise for damaged files
-_DAMAGED = (DataError, KeyError, OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+# what zipfile and NumPy raise for damaged files; RuntimeError: an entry is said to be encrypted, or too deep
+_DAMAGED_ZIP = (
+    *(DataError, KeyError, OSError, ValueError, EOFError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
+# NumPy reads the header of an array as Python
+_DAMAGED_HEADER = (ValueError, TypeError, KeyError, SyntaxError, TokenError, OverflowError, MemoryError, RecursionError)
 
 
 class _Head(msgspec.Struct):
@@ -94,13 +103,13 @@ def read_tallies(folder: Path, result: Result) -> StoredTallies | None:
             entry = file.getinfo(f"{_HEAD}.npy")
             if entry.file_size > _LARGEST_HEAD:
                 raise DataError(f"{entry.filename} has {entry.file_size} bytes; expected at most {_LARGEST_HEAD}")
-            content = file.read(entry)
-            head = decode_json(_array(content).tobytes(), msgspec.json.Decoder(_Head), "{error}")
+            content = _read(file, entry)
+            head = decode_json(_array(content, entry.filename).tobytes(), msgspec.json.Decoder(_Head), "{error}")
             slices, head.slices = head.slices, {}
             if head != _head(result, head.images, head.categories, head.groups):
                 raise DataError("it belongs to another result")
             stored = _tallies(file, head)
-    except _DAMAGED as error:
+    except _DAMAGED_ZIP as error:
         raise DataError(
             f"{path} cannot be used: {error}; delete it to compare by the predictions, or score them again"
         ) from error
@@ -135,25 +144,54 @@ def _tallies(file: zipfile.ZipFile, head: _Head) -> dict[str, Tally]:
         if name:
             if entry.file_size > most:  # checked before decompression, against a zip bomb
                 raise DataError(f"{entry.filename} has {entry.file_size} bytes; expected at most {most}")
-            columns.setdefault(name, {})[column] = _array(file.read(entry))
+            columns.setdefault(name, {})[column] = _array(_read(file, entry), entry.filename)
     images, categories = tuple(head.images), tuple(head.categories)
     found = {}
     for name, of_tally in columns.items():
         chosen = of_tally.pop(_IMAGES, None)
-        if chosen is not None and (chosen.dtype.kind != "i" or ((chosen < 0) | (chosen >= len(images))).any()):
-            raise DataError(f"{name}/{_IMAGES} must hold indices of {len(images)} images")
+        if chosen is not None and not _are_indices(chosen, len(images)):
+            raise DataError(f"{name}/{_IMAGES} must hold indices of {len(images)} images, each once")
         own = images if chosen is None else tuple(images[i] for i in chosen.ravel().tolist())
         for column, values in of_tally.items():
             if values.shape != (len(own), shape[1]) or values.dtype.kind not in "if":
                 raise DataError(
                     f"{name}/{column} is {values.dtype} of shape {values.shape}; expected numbers of {shape}"
                 )
+            if not np.isfinite(values).all() or (not name.startswith(_EXTRA) and (values < 0).any()):
+                raise DataError(f"{name}/{column} holds numbers that are no counts")
         found[name] = Tally(own, categories, of_tally)
     if "box" not in found:
         raise DataError("the tally of boxes is missing")
     return found
 
 
-def _array(content: bytes) -> NDArray[Any]:
-    array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    return array
+def _are_indices(values: NDArray[Any], n: int) -> bool:
+    """Whether an array holds indices in [0, n), each at most once."""
+    right = values.ndim == 1 and values.dtype.kind == "i" and ((values >= 0) & (values < n)).all()
+    return bool(right) and len(np.unique(values)) == len(values)
+
+
+def _read(file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """The bytes of an entry. Of the compressions of zip files, only these are decompressed in bounded memory."""
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise DataError(f"{entry.filename} is compressed by method {entry.compress_type}; expected deflate")
+    return file.read(entry)
+
+
+def _array(content: bytes, name: str) -> NDArray[Any]:
+    """Decode an `.npy` file of version 1; its header is compared with its length before memory is taken."""
+    file = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise DataError(f"{name} has version {version}, expected (1, 0)")
+        shape, in_columns, dtype = np.lib.format.read_array_header_1_0(file)
+    except _DAMAGED_HEADER as error:
+        raise DataError(f"{name} has no readable header ({type(error).__name__})") from error
+    if dtype.kind not in "iuf":
+        raise DataError(f"{name} holds {dtype}, expected numbers")
+    values = content[file.tell() :]
+    sides = [side for side in shape if type(side) is not int or not 0 <= side <= len(content)]
+    if sides or math.prod(shape) * dtype.itemsize != len(values):
+        raise DataError(f"{name} has {len(values)} bytes of values, expected {dtype} of shape {shape}")
+    return np.frombuffer(values, dtype).reshape(shape, order="F" if in_columns else "C")

@@ -53,8 +53,8 @@ def test_files_are_put_where_they_belong(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({**FILES, "two.txt": ("two.txt", "0" * 64)}, r"two\.txt is not the pinned file"),
-        ({**FILES, "three.txt": ("three.txt", "0" * 64)}, r"three\.txt cannot be downloaded: 404"),
+        ({**FILES, "two.txt": ("two.txt", "0" * 64)}, rf"two\.txt has the sha256 {FILES['two.txt'][1]}, expected 0000"),
+        ({**FILES, "three.txt": ("three.txt", "0" * 64)}, r"three\.txt cannot be fetched: 404"),
     ],
 )
 def test_one_wrong_file_leaves_nothing_behind(monkeypatch, tmp_path, files, message):
@@ -66,7 +66,7 @@ def test_one_wrong_file_leaves_nothing_behind(monkeypatch, tmp_path, files, mess
 
 def test_a_server_out_of_reach_is_a_clear_error(monkeypatch, no_server, tmp_path):
     monkeypatch.setattr(dior_mini, "URL", f"{no_server}/")
-    with pytest.raises(DataError, match=rf"{no_server}/there/one\.json cannot be downloaded.*another machine"):
+    with pytest.raises(DataError, match=rf"{no_server}/there/one\.json cannot be fetched.*another machine"):
         fetch_dataset(data=tmp_path / "data", yes=True)
     assert not list((tmp_path / "data").iterdir())
 

@@ -224,6 +224,17 @@ def test_what_gpt_4o_answered_is_read(reference):
         assert counter.count(IMAGE, OPEN_ENDED).counts == counts
 
 
+def test_a_counter_needs_the_memory_of_its_language_model():
+    class Silent(ScriptedLvlm):
+        def answer(self, image):
+            return Reply("{}")
+
+    lvlm = Silent()
+    assert dict(LvlmCounter(lvlm).working_memory) == {}
+    lvlm.working_memory = {"cuda:0": 5}
+    assert LvlmCounter(lvlm).working_memory == {"cuda:0": 5}
+
+
 def counting_of_qwen(reference, setting, protocol):
     """The counting scores of the replies of Qwen2.5-VL-7B that the authors recorded for four DIOR images."""
     dataset = load_dataset("dior-mini", reference)

@@ -1,14 +1,17 @@
 """The method from parts to table: with parts made for the test, and with recorded answers."""
 
+import hashlib
 import json
 import threading
 import time
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from earthinstruct_instructsam.method import InstructSAM
-from earthinstruct_instructsam.parts import Answer
+from earthinstruct_instructsam.parts import Answer, KeptCounter
 from earthinstruct_instructsam.pictures import draw_similarities
+from earthinstruct_models import devices
 from PIL import Image
 
 from earthinstruct import Instruction, Proposals, evaluate
@@ -198,6 +201,33 @@ def test_the_counter_works_beside_the_proposer(clock):
     assert (seconds["counter"], seconds["proposer"]) == (3.0, 2.0)
 
 
+@pytest.mark.parametrize(
+    ("needed", "free", "in_turn"), [(6, 10, True), (6, 12, False), (0, 1, False), (6, None, False)]
+)
+def test_they_work_one_after_the_other_where_their_memory_does_not_fit(clock, monkeypatch, needed, free, in_turn):
+    monkeypatch.setattr(devices, "free_memory", lambda _: None if free is None else free << 30)
+    meeting, log = threading.Barrier(2, timeout=60), []
+
+    class Works(Counted):
+        working_memory: ClassVar = {"cuda:0": needed << 30}
+
+        def _work(self):
+            log.append("begins")
+            if not in_turn:
+                meeting.wait()  # neither goes on before the other has begun
+            clock.sleep(2.0)
+            log.append("ends")
+
+    parts = {"counter": Works({"ship": 1}), "proposer": Works([[0, 0, 2, 2]])}
+    method = InstructSAM(**parts, encoder=Table([[0.1, 0.9]], ["harbor", "ship"]))
+    seconds = method.predict(IMAGE, ASK).usage.seconds
+    note = "the counter and the proposer work one after the other, not at the same time: cuda:0 has 10.0 GiB free, and "
+    assert method.describe()["notes"] == [note + "they need about 12.0 GiB"] * in_turn
+    if in_turn:
+        assert log == ["begins", "ends", "begins", "ends"]
+        assert seconds["total"] == 4.0
+
+
 @pytest.mark.parametrize("part", ["counter", "proposer"])
 def test_an_error_of_either_surfaces_and_is_not_remembered(part):
     answers = {"counter": {"ship": 1}, "proposer": [[0, 0, 2, 2]]}
@@ -209,6 +239,18 @@ def test_an_error_of_either_surfaces_and_is_not_remembered(part):
     parts[part].error = None
     assert len(found.predict(IMAGE, ASK)) == 1
     assert {name: part.calls for name, part in parts.items()} == {"counter": 1, "proposer": 1, part: 2}
+
+
+@pytest.mark.parametrize("counts", ['{"ship":-1}', '{"ship":99999999999}', '{"ship":1.5}', '{"ship":"many"}', "[]"])
+def test_a_stored_count_that_no_image_has_is_made_again(tmp_path, caplog, counts):
+    part = Counted({"ship": 1})
+    KeptCounter(part, tmp_path).count(IMAGE, ASK)
+    (entry,) = tmp_path.rglob("*.json")
+    content = f'{{"counts":{counts}}}'.encode()
+    entry.write_bytes(content + b"\n" + hashlib.sha256(entry.stem.encode() + content).hexdigest().encode())
+    assert dict(KeptCounter(part, tmp_path).count(IMAGE, ASK).counts) == {"ship": 1}
+    assert part.calls == 2
+    assert caplog.text.count("is damaged and is made again") == 1
 
 
 def test_explaining_asks_nothing_again():

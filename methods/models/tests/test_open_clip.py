@@ -83,7 +83,7 @@ def test_position_embeddings_of_another_size_are_refused_rather_than_resized(tin
     state = dict(tiny_clip[1].state_dict())
     state["visual.positional_embedding"] = torch.zeros(10, 32)  # of 48 x 48 pixels, where the model takes 32 x 32
     torch.save(state, tmp_path / "larger.pt")
-    with pytest.raises(DataError, match=r"positional_embedding has the shape \(10, 32\), expected \(5, 32\)"):
+    with pytest.raises(DataError, match=r"positional_embedding: copying a param with shape torch.Size\(\[10, 32\]\)"):
         OpenClipEncoder(tmp_path / "larger.pt", config=tiny_clip[0], device="cpu")
 
 
@@ -212,8 +212,8 @@ def test_underscores_become_spaces_or_stay(tiny_clip, tiny_checkpoint):
 
 def test_a_checkpoint_that_would_run_code_is_refused(tiny_clip, tmp_path):
     path = tmp_path / "pickle.pt"
-    torch.save({"state_dict": tiny_clip[1].state_dict(), "args": argparse.Namespace(x=1)}, path)
-    with pytest.raises(DataError, match="nothing but weights"):
+    torch.save({"state_dict": tiny_clip[1].state_dict(), "args": argparse.FileType()}, path)
+    with pytest.raises(DataError, match=r"it holds argparse\.FileType, which may run code; get a file that"):
         OpenClipEncoder(path, config=tiny_clip[0], device="cpu")
 
 

@@ -1,11 +1,13 @@
 """Kept answers are exact, are not asked for twice, and are made again when they are damaged."""
 
+import base64
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from earthinstruct_models.store import KeptEncoder, KeptProposer, Store
+from earthinstruct_models.store import KeptEncoder, KeptProposer, Store, _checksum
 
 from earthinstruct import Proposals
 from earthinstruct.errors import DataError
@@ -128,21 +130,131 @@ def test_the_entry_of_another_image_is_not_taken(tmp_path, caplog):
     assert caplog.text.count("is damaged") == 2
 
 
-def test_an_entry_of_the_first_version_is_read(tmp_path):
-    """Without a checksum: what was paid for stays readable."""
-    proposer = Proposer()
-    KeptProposer(proposer, tmp_path).propose(IMAGE)
+def rewritten(path, content):
+    """Write an entry whose checksum is right, as another program might."""
+    path.write_bytes(content + b"\n" + _checksum(path, content))
+
+
+ENTRIES = {  # kind -> JSON, of another shape or of absurd values
+    "embeddings": [
+        b'{"shape":[4,8],"values":"%s"}' % base64.b64encode(np.zeros(32, "<f4").tobytes()),
+        b'{"shape":[1,8],"values":"%s"}' % base64.b64encode(np.zeros(4, "<f4").tobytes()),
+        b'{"shape":[-1,4],"values":"%s"}' % base64.b64encode(np.zeros(4, "<f4").tobytes()),
+        b'{"shape":[1,4],"values":"%s"}' % base64.b64encode(np.full(4, np.nan, "<f4").tobytes()),
+        b'{"shape":[5000000000000,8],"values":""}',
+        b'{"shape":[%s,0],"values":""}' % (b"9" * 30),
+        b'{"shape":[1,4],"values":"no base64"}',
+        b'{"shape":[1],"values":""}',
+        b'{"shape":[1,4,1],"values":""}',
+        b'{"shape":"1,4","values":""}',
+    ],
+    "proposals": [
+        b'{"boxes":[[1,2,3]]}',
+        b'{"boxes":[[1,2,3,-4]]}',
+        b'{"boxes":[[1,2,3,1e999]]}',
+        b'{"boxes":[[1,2,3,4]],"scores":[]}',
+        b'{"boxes":[[1,2,3,4]],"scores":[null]}',
+        b'{"boxes":[[0,0,1,1]],"masks":[{"size":[8,6],"counts":"0"}]}',
+        b'{"boxes":[[0,0,1,1]],"masks":[{"size":[6,8],"counts":"PPPPPPPPPPPPPPPPPPPPPP"}]}',
+        b'{"boxes":[[0,0,1,1]],"masks":[{"size":[6000000000000,8000000000000],"counts":"0"}]}',
+        b'{"boxes":[[0,0,1,1]],"more":1}',
+        b'{"boxes":' + b"[" * 100_000,
+        b"null",
+        b"",
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"), [(kind, content) for kind, contents in ENTRIES.items() for content in contents]
+)
+def test_an_entry_of_another_shape_or_of_absurd_values_is_made_again(tmp_path, caplog, kind, content):
+    encoder, proposer = Encoder(), Proposer()
+
+    def ask():
+        if kind == "embeddings":
+            return KeptEncoder(encoder, tmp_path).embed_crops(IMAGE, np.ones((1, 4)))
+        return KeptProposer(proposer, tmp_path).propose(IMAGE).boxes
+
+    made = ask()
     (entry,) = tmp_path.rglob("*.json")
-    entry.write_bytes(entry.read_bytes().partition(b"\n")[0])
+    rewritten(entry, content)
+    assert np.array_equal(ask(), made)
+    assert encoder.calls + proposer.calls == 2
+    assert caplog.text.count("is damaged and is made again: ") == 1
+    assert np.array_equal(ask(), made)  # and the new entry is kept
+    assert encoder.calls + proposer.calls == 2
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RecursionError("depth"), OverflowError("too large")])
+def test_an_entry_that_no_memory_holds_is_made_again(tmp_path, monkeypatch, caplog, error):
+    encoder = Encoder()
+    KeptEncoder(encoder, tmp_path).embed_crops(IMAGE, np.ones((1, 4)))
+    (entry,) = tmp_path.rglob("*.json")
+    real = type(entry).read_bytes
+
+    def read(path):
+        if path.suffix == ".json":
+            raise error
+        return real(path)
+
+    monkeypatch.setattr(type(entry), "read_bytes", read)
+    KeptEncoder(encoder, tmp_path).embed_crops(IMAGE, np.ones((1, 4)))
+    assert encoder.calls == 2
+    assert f"made again: {error or 'MemoryError'}" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04", b"\x93NUMPY\x01\x00v\x00{'descr': '<f[[["])
+def test_a_file_of_another_format_is_made_again(tmp_path, caplog, content):
+    encoder = Encoder()
+    KeptEncoder(encoder, tmp_path).embed_crops(IMAGE, np.ones((1, 4)))
+    (entry,) = tmp_path.rglob("*.json")
+    entry.write_bytes(content)
+    KeptEncoder(encoder, tmp_path).embed_crops(IMAGE, np.ones((1, 4)))
+    assert encoder.calls == 2
+    assert "does not have its checksum" in caplog.text
+
+
+def test_whatever_is_changed_in_an_entry_it_is_read_or_made_again(tmp_path):
+    """Random changes, once with the old checksum and once with the right one."""
+    random = np.random.default_rng(0)
+    encoder, proposer, boxes = Encoder(), Proposer(), np.ones((2, 4))
+    KeptEncoder(encoder, tmp_path).embed_crops(IMAGE, boxes)
     KeptProposer(proposer, tmp_path).propose(IMAGE)
-    assert proposer.calls == 1
+    whole = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    tries = int(os.environ.get("EARTHINSTRUCT_FUZZ", 60))
+    for number in range(tries):
+        for path, content in whole.items():
+            body, _, checksum = content.partition(b"\n")
+            changed = mutated(random, body)
+            path.write_bytes(changed + b"\n" + (checksum if number % 2 else _checksum(path, changed)))
+        found = KeptEncoder(encoder, tmp_path).embed_crops(IMAGE, boxes)
+        assert (found.shape, found.dtype) == ((2, 4), np.float32)
+        assert np.isfinite(found).all()
+        proposals = KeptProposer(proposer, tmp_path).propose(IMAGE)
+        assert all(tuple(mask["size"]) == IMAGE.shape[:2] for mask in proposals.masks or ())
+    assert encoder.calls > tries * 0.6  # most changes are found
+    assert proposer.calls > tries * 0.6
+
+
+def mutated(random, content):
+    """Content with a few bytes changed, doubled or removed."""
+    for _ in range(random.integers(1, 4)):
+        start, length = random.integers(len(content)), random.integers(1, 6)
+        new = [
+            lambda old: bytes(random.integers(0, 256, len(old), dtype=np.uint8)),
+            lambda old: old * int(random.integers(0, 40)),
+            lambda old: random.choice([b"9" * 40, b"-1", b"null", b"[", b"]", b'"', b"1e400", b"{}"]),
+        ][random.integers(3)]
+        content = content[:start] + new(content[start : start + length]) + content[start + length :]
+    return content
 
 
 def test_memory_is_asked_before_files_and_has_a_bound():
     asked, made = [], []
 
     class Place:
-        def read(self, key):
+        def read(self, key, problem):
             asked.append(key)
 
         def write(self, key, answer):

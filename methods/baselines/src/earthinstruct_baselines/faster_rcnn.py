@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
+from earthinstruct_models.checkpoints import load_weights, read_weights, uninitialised
 from earthinstruct_models.choices import missing_place
-from earthinstruct_models.devices import best_device
+from earthinstruct_models.devices import as_doubles, best_device
 from earthinstruct_models.weights import file_sha256
 from numpy.typing import NDArray
 
@@ -39,8 +40,8 @@ class FasterRCNN(Detector):
     are not found.
 
     Args:
-        weights: the checkpoint: a state dict, or one under `model` or `state_dict`; `.safetensors`, or anything that
-            torch loads with weights_only.
+        weights: the checkpoint: a state dict or training checkpoint, or `.safetensors`; see
+            `earthinstruct_models.checkpoints.read_weights`.
         classes: a JSON file, class number (from 1; 0 is the background) -> category name: `{"1": "airplane"}`.
         architecture: torchvision's name of the model.
         threshold: the lowest score of a detection.
@@ -96,7 +97,7 @@ class FasterRCNN(Detector):
         pixels = torch.from_numpy(image.copy()).to(self.device).permute(2, 0, 1) / 255
         with torch.inference_mode():
             (answer,) = self._model([pixels])
-        found = {key: value.double().cpu().numpy() for key, value in answer.items()}
+        found = {key: as_doubles(value) for key, value in answer.items()}
         mapped = ExactMapper().map(self.classes.values(), names)
         index = {name: i for i, name in enumerate(names)}
         category_of = {number: index.get(mapped[name].category or "", -1) for number, name in self.classes.items()}
@@ -137,44 +138,17 @@ def _load(file: Path, architecture: str, n_classes: int, threshold: float, limit
         from torchvision.models import get_model
     except ModuleNotFoundError as error:
         raise EarthInstructError("faster-rcnn needs torchvision: pip install torchvision") from error
-    model = get_model(
-        architecture,
-        weights=None,
-        weights_backbone=None,
-        num_classes=n_classes,
-        box_score_thresh=threshold,
-        box_detections_per_img=limit,
-        **sizes,
-    )
-    try:
-        report = model.load_state_dict(_state(file), strict=False)
-    except RuntimeError as error:
-        raise DataError(
-            f"{file} does not fit {architecture} with {n_classes} classes, background included: {str(error)[:300]}"
-        ) from error
-    missing = [key for key in report.missing_keys if not key.endswith(_COUNTED)]
-    for keys, problem in ((missing, "lacks"), (report.unexpected_keys, "has beyond the model's weights")):
-        if keys:
-            raise DataError(f"{file} {problem} {len(keys)} of {architecture}, {keys[0]} first; check the architecture")
+    weights = read_weights(file, "checkpoint")
+    with uninitialised():
+        model = get_model(
+            architecture,
+            weights=None,
+            weights_backbone=None,
+            num_classes=n_classes,
+            box_score_thresh=threshold,
+            box_detections_per_img=limit,
+            **sizes,
+        )
+    problem = f"{file} does not fit {architecture} with {n_classes} classes, background included"
+    load_weights(model, weights, problem, "check the architecture and the classes", optional=(_COUNTED,))
     return model
-
-
-def _state(file: Path) -> Any:
-    """The state dict in a checkpoint."""
-    if not file.is_file():
-        raise DataError(f"checkpoint {file} does not exist")
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(file)
-        import torch
-
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and safetensors each raise their own
-        problem = f"{type(error).__name__}: {str(error)[:200]}"
-        raise DataError(f"{file} does not load; save nothing but model.state_dict() ({problem})") from error
-    for key in ("model", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            return content[key]
-    return content

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from earthinstruct_models.devices import as_doubles
 from numpy.typing import NDArray
 
 from earthinstruct.errors import EarthInstructError
@@ -49,13 +50,13 @@ class GroundingDino(PretrainedDetector):
             offsets = tokens.pop("offset_mapping")[0].numpy()
             with torch.inference_mode():
                 answer = self.model(**pixels, **tokens.to(self.device))
-            probabilities = answer.logits[0].sigmoid()[:, : len(offsets)].double().cpu().numpy()
+            probabilities = as_doubles(answer.logits[0].sigmoid()[:, : len(offsets)])
             found = probabilities @ token_map(text.spans, offsets).T  # (queries, names of this part)
             chosen = best(found.ravel(), self.threshold, self.limit)
             query, column = np.divmod(chosen, len(part))
             scores.append(found.ravel()[chosen])
             categories.append(np.array(part)[column])
-            corners.append(corners_of_centres(answer.pred_boxes[0].double().cpu().numpy())[query])
+            corners.append(corners_of_centres(as_doubles(answer.pred_boxes[0]))[query])
         merged = np.concatenate(scores)
         kept = best(merged, self.threshold, self.limit)
         height, width = image.shape[:2]

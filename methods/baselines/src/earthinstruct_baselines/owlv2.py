@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from earthinstruct_models.devices import as_doubles
 from numpy.typing import NDArray
 
 from earthinstruct.errors import EarthInstructError
@@ -64,11 +65,11 @@ class OWLv2(PretrainedDetector):
         inputs = self.processor(text=[queries], images=image, return_tensors="pt").to(self.device)
         with torch.inference_mode():
             answer = self.model(**inputs)
-        probabilities = answer.logits[0].sigmoid().double().cpu().numpy()  # (patches, names)
+        probabilities = as_doubles(answer.logits[0].sigmoid())  # (patches, names)
         category = probabilities.argmax(axis=1)
         scores = probabilities[np.arange(len(category)), category]
         chosen = best(scores, self.threshold, self.limit)
-        corners = corners_of_centres(answer.pred_boxes[0].double().cpu().numpy()[chosen])
+        corners = corners_of_centres(as_doubles(answer.pred_boxes[0])[chosen])
         return Detections(category[chosen], corners * max(image.shape[:2]), scores[chosen])
 
     def fits(self, name: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from earthinstruct_models.devices import as_doubles
 from numpy.typing import NDArray
 
 from earthinstruct.errors import EarthInstructError
@@ -56,9 +57,10 @@ class SAM3(PretrainedDetector):
             for name in names:
                 answer = self.model(vision_embeds=seen, **self._prompt(name).to(device))
                 found = answer.pred_logits[0].sigmoid() * answer.presence_logits[0].sigmoid()
-                kept = best(found.double().cpu().numpy(), self.threshold, self.limit)
-                scores.append(found.double().cpu().numpy()[kept])
-                corners.append(answer.pred_boxes[0].double().cpu().numpy()[kept])
+                of_queries = as_doubles(found)
+                kept = best(of_queries, self.threshold, self.limit)
+                scores.append(of_queries[kept])
+                corners.append(as_doubles(answer.pred_boxes[0])[kept])
                 masks += list(answer.pred_masks[0][torch.from_numpy(kept).to(device)].float().sigmoid().cpu())
         category = np.repeat(np.arange(len(names)), [len(part) for part in scores])
         chosen = best(np.concatenate(scores), self.threshold, self.limit)

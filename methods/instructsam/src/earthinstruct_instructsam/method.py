@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from earthinstruct_models.choices import missing_packages
+from earthinstruct_models.devices import too_small
 from earthinstruct_models.interfaces import Encoder, Proposer, ask_each, timed
 from earthinstruct_models.parts import Parts, lacking
 from earthinstruct_models.proposers.duplicates import without_duplicates
@@ -28,6 +29,7 @@ ASSIGNMENTS = ("counts", "nearest", "threshold")
 SCORES = ("assigned", "largest")
 _OWN = ("preset", *PARTS, "assignment", "score", "threshold", "deduplicate", "cache", "name")
 _NOT_ASKED = "labels not asked for"
+_IN_TURN = "the counter and the proposer work one after the other, not at the same time"
 
 
 class InstructSAM:
@@ -90,6 +92,7 @@ class InstructSAM:
         self.counter: Counter = self._parts["counter"]
         self.proposer: Proposer = self._parts["proposer"]
         self.encoder: Encoder = self._parts["encoder"]
+        self._too_small = too_small((self.counter, self.proposer))
 
     def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
         """Count, propose, compare and assign in one RGB image, uint8 (height, width, 3)."""
@@ -106,6 +109,8 @@ class InstructSAM:
     def _find(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction) -> list[_Found]:
         with ThreadPoolExecutor(1, "counter") as beside:  # it runs beside the proposer, as in the paper
             counting = beside.submit(self._count, images, instruction)
+            if self._too_small is not None:
+                wait([counting])
             proposed = self._propose(images)
             counted = counting.result()
         found = []
@@ -117,7 +122,8 @@ class InstructSAM:
             seconds = {"proposer": propose_s, "encoder": compare_s, "assignment": assign_s}
             if self._asks(instruction):
                 seconds["counter"] = count_s if answer.seconds is None else answer.seconds
-            seconds["total"] = max(count_s, propose_s) + compare_s + assign_s
+            first = max(count_s, propose_s) if self._too_small is None else count_s + propose_s
+            seconds["total"] = first + compare_s + assign_s
             found.append(_Found(answer, counts, proposals, labels, similarities, assigned, seconds))
         return found
 
@@ -206,13 +212,14 @@ class InstructSAM:
         of_parts = self._parts.describe()
         parameters = {**{name: getattr(self, name) for name in own}, **of_parts["parameters"]}
         small = "small" in (parameters["counter"], parameters["encoder"])
+        in_turn = [] if self._too_small is None else [f"{_IN_TURN}: {self._too_small}"]
         return {
             "version": version("earthinstruct-instructsam"),
             "parameters": parameters,
             "weights": of_parts["weights"],
             "device": of_parts["device"] or "cpu",
             "packages": {name: version(name) for name in ("earthinstruct-instructsam", "torch", "open_clip_torch")},
-            "notes": [SMALL_NOTE] * small + self._parts.notes,
+            "notes": [SMALL_NOTE] * small + self._parts.notes + in_turn,
             "made_for": ["scenes"] if small else None,
         }
 

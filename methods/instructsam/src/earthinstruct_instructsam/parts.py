@@ -11,7 +11,7 @@ from earthinstruct_models.fingerprints import fingerprint
 from earthinstruct_models.store import Form, Kept
 from numpy.typing import NDArray
 
-from earthinstruct.contract import Instruction
+from earthinstruct.contract import MOST_OBJECTS, Instruction
 from earthinstruct.tasks import Task
 
 
@@ -62,5 +62,11 @@ class KeptCounter(Kept):
 
     def count(self, image: NDArray[np.uint8], instruction: Instruction) -> Answer:
         """As the counter."""
-        answer: Answer = self._answer((fingerprint(image), instruction), lambda: self.part.count(image, instruction))
+        answer: Answer = self._answer(
+            (fingerprint(image), instruction), lambda: self.part.count(image, instruction), image, instruction
+        )
         return answer
+
+    def _problem(self, answer: Answer, image: NDArray[np.uint8], *about: Any) -> str | None:
+        wrong = next((label for label, count in answer.counts.items() if not 0 <= count <= MOST_OBJECTS), None)
+        return None if wrong is None else f"it counts {answer.counts[wrong]} of {wrong!r}"

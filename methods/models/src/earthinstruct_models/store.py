@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
@@ -32,6 +32,11 @@ from earthinstruct_models.fingerprints import fingerprint
 from earthinstruct_models.lvlm.interface import Arrived, Images, Lvlm, LvlmError, Outcome, Reply, Schema
 
 _T = TypeVar("_T")
+# what decoders raise for damaged files; memory and recursion run out for absurd sizes and depths
+_DAMAGED = (
+    *(msgspec.MsgspecError, EarthInstructError, ValueError, TypeError, OSError),
+    *(OverflowError, MemoryError, RecursionError),
+)
 _LOG = logging.getLogger(__name__)
 
 IMAGES_IN_MEMORY = 256
@@ -39,12 +44,13 @@ REPLIES_IN_MEMORY = 10_000  # more than any method requests at once
 
 Keep = Callable[[int, _T], None]
 Make = Callable[[list[int], Keep[_T]], Sequence[_T | Exception]]
+Problem = Callable[[int, _T], str | None]  # what is wrong with a stored answer, by its place among the keys
 
 
 class _Place(Protocol[_T]):
     """A place for answers beyond the memory of a process."""
 
-    def read(self, key: Any) -> _T | None: ...
+    def read(self, key: Any, problem: Callable[[_T], str | None]) -> _T | None: ...
 
     def write(self, key: Any, answer: _T) -> None: ...
 
@@ -63,7 +69,9 @@ class Store(Generic[_T]):
         self._known: OrderedDict[Hashable, Future[_T]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, keys: Sequence[Hashable], make: Make[_T]) -> list[_T | Exception]:
+    def get(
+        self, keys: Sequence[Hashable], make: Make[_T], problem: Problem[_T] = lambda _place, _answer: None
+    ) -> list[_T | Exception]:
         """For each key the kept answer, a new answer, or the error, in order.
 
         If another thread already computes an answer, this call waits for it. Errors are not kept.
@@ -72,6 +80,7 @@ class Store(Generic[_T]):
             keys: the keys of the answers.
             make: computes the answers at some positions in `keys`; it may also pass an answer on as soon as it arrives,
                 with its index among these positions.
+            problem: says what is wrong with a stored answer, which is then made again.
 
         Raises:
             DataError: an answer cannot be written.
@@ -86,7 +95,7 @@ class Store(Generic[_T]):
                 self._known.move_to_end(key)
             futures = [self._known[key] for key in keys]
         if ours:
-            self._fill(ours, {key: futures[i] for key, i in ours.items()}, make)
+            self._fill(ours, {key: futures[i] for key, i in ours.items()}, make, problem)
         outcomes = [cast("_T | Exception", future.exception() or future.result()) for future in futures]
         self._forget_oldest()
         return outcomes
@@ -96,15 +105,21 @@ class Store(Generic[_T]):
         with self._lock:
             if key in self._known:
                 return True
-        return self._place is not None and self._place.read(key) is not None
+        return self._place is not None and self._place.read(key, lambda _: None) is not None
 
-    def _fill(self, ours: Mapping[Hashable, int], futures: Mapping[Hashable, Future[_T]], make: Make[_T]) -> None:
+    def _fill(
+        self,
+        ours: Mapping[Hashable, int],
+        futures: Mapping[Hashable, Future[_T]],
+        make: Make[_T],
+        problem: Problem[_T],
+    ) -> None:
         """Read or make answers, and give each to all threads that wait for it."""
         failures: dict[Hashable, Exception] = {}
         reason: Exception = EarthInstructError("the work was interrupted")
         try:
-            for key in ours if self._place is not None else ():
-                kept = self._place.read(key)  # type: ignore[union-attr]
+            for key, place in ours.items() if self._place is not None else ():
+                kept = self._place.read(key, partial(problem, place))  # type: ignore[union-attr]
                 if kept is not None:
                     futures[key].set_result(kept)
             new = [key for key in ours if not futures[key].done()]
@@ -171,19 +186,24 @@ class Folder(Generic[_T]):
         except OSError as error:
             raise DataError(f"cache {folder} cannot be made: {error.strerror}") from error
 
-    def read(self, key: tuple[Any, ...]) -> _T | None:
-        """The answer; None if it is missing or damaged."""
+    def read(self, key: tuple[Any, ...], problem: Callable[[_T], str | None]) -> _T | None:
+        """The answer; None if it is missing or damaged, or if `problem` finds something wrong with it."""
         path = self._path(key)
         try:
             content, _, checksum = path.read_bytes().partition(b"\n")
-            if checksum and checksum != _checksum(path, content):  # entries of earlier versions have none
+            if checksum != _checksum(path, content):
                 raise DataError("its content does not have its checksum")
-            return self._form.unpack(self._decoder.decode(content))
+            answer = self._form.unpack(self._decoder.decode(content))
+            wrong = problem(answer)
+            if wrong is not None:
+                raise DataError(wrong)
         except FileNotFoundError:
             return None
-        except (msgspec.MsgspecError, EarthInstructError, ValueError, OSError) as error:
-            _LOG.warning("cache entry %s is damaged and is made again: %s", path, printable(str(error)))
+        except _DAMAGED as error:
+            why = printable(str(error)) or type(error).__name__
+            _LOG.warning("cache entry %s is damaged and is made again: %s", path, why)
             return None
+        return answer
 
     def write(self, key: tuple[Any, ...], answer: _T) -> None:
         """Keep an answer.
@@ -246,8 +266,8 @@ class Replies:
             raise DataError(f"replies {self.path} cannot be read or written: {error.strerror}") from error
         self._known = dict(self._read_lines(content.split(b"\n")[:-1]))
 
-    def read(self, key: str) -> Reply | None:
-        """Return the reply, or None."""
+    def read(self, key: str, problem: Callable[[Reply], str | None] = lambda _: None) -> Reply | None:
+        """Return the reply, or None; replies are checked when the file is opened."""
         return self._known.get(key)
 
     def write(self, key: str, reply: Reply) -> None:
@@ -300,15 +320,25 @@ class Kept:
             raise AttributeError(name)
         return getattr(self.part, name)
 
-    def _answer(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        (outcome,) = self._store.get([key], lambda _new, _keep: [make()])
+    def _problem(self, answer: Any, image: NDArray[np.uint8], *about: Any) -> str | None:
+        """What is wrong with a stored answer to a question about an image, or None."""
+        return None
+
+    def _answer(self, key: Hashable, make: Callable[[], Any], image: NDArray[np.uint8], *about: Any) -> Any:
+        (outcome,) = self._store.get(
+            [key], lambda _new, _keep: [make()], lambda _place, answer: self._problem(answer, image, *about)
+        )
         return answer_or_raise(outcome)
 
     def _answers(self, images: Images, *about: Any) -> list[Any]:
         """For each image the answer or the error."""
         keys = [(fingerprint(image), *about) for image in images]
         make = getattr(self.part, self._batch)
-        return self._store.get(keys, lambda new, _keep: make([images[i] for i in new], *about))
+        return self._store.get(
+            keys,
+            lambda new, _keep: make([images[i] for i in new], *about),
+            lambda place, answer: self._problem(answer, images[place], *about),
+        )
 
 
 class KeptProposer(Kept):
@@ -319,8 +349,13 @@ class KeptProposer(Kept):
 
     def propose(self, image: NDArray[np.uint8]) -> Proposals:
         """As the proposer."""
-        proposals: Proposals = self._answer((fingerprint(image),), lambda: self.part.propose(image))
+        proposals: Proposals = self._answer((fingerprint(image),), lambda: self.part.propose(image), image)
         return proposals
+
+    def _problem(self, answer: Proposals, image: NDArray[np.uint8], *about: Any) -> str | None:
+        height, width = image.shape[:2]
+        sizes = {tuple(mask["size"]) for mask in answer.masks or ()} - {(height, width)}
+        return f"a mask has the size {sizes.pop()}, expected {(height, width)}" if sizes else None
 
     def _answers(self, images: Images, *about: Any) -> list[Proposals]:
         return [answer_or_raise(outcome) for outcome in super()._answers(images, *about)]
@@ -332,6 +367,17 @@ class _Embeddings(msgspec.Struct):
     shape: tuple[int, int]
     values: bytes
 
+    def array(self) -> NDArray[np.float32]:
+        """The embeddings.
+
+        Raises:
+            DataError: the shape is not that of the values.
+        """
+        rows, columns = self.shape
+        if rows < 0 or columns < 1 or rows * columns * 4 != len(self.values):
+            raise DataError(f"its shape {self.shape} is not that of {len(self.values)} bytes of float32")
+        return np.frombuffer(self.values, "<f4").reshape(self.shape)
+
 
 class KeptEncoder(Kept):
     """An encoder whose embeddings of crops are kept; the encoder itself keeps those of labels."""
@@ -340,14 +386,20 @@ class KeptEncoder(Kept):
         "embeddings",
         _Embeddings,
         lambda array: _Embeddings(array.shape, np.ascontiguousarray(array, "<f4").tobytes()),
-        lambda record: np.frombuffer(record.values, "<f4").reshape(record.shape),
+        lambda record: record.array(),
     )
 
     def embed_crops(self, image: NDArray[np.uint8], boxes: NDArray[np.float64]) -> NDArray[np.float32]:
         """As the encoder."""
         key = fingerprint(image), hashlib.sha256(np.ascontiguousarray(boxes).tobytes()).hexdigest()
-        embeddings: NDArray[np.float32] = self._answer(key, lambda: self.part.embed_crops(image, boxes))
+        embeddings: NDArray[np.float32] = self._answer(key, lambda: self.part.embed_crops(image, boxes), image, boxes)
         return embeddings
+
+    def _problem(self, answer: NDArray[np.float32], image: NDArray[np.uint8], *about: Any) -> str | None:
+        (boxes,) = about
+        if len(answer) != len(boxes):
+            return f"it has {len(answer)} embeddings, expected {len(boxes)}"
+        return None if np.isfinite(answer).all() else "an embedding is not finite"
 
 
 class KeptLvlm(Kept, Lvlm):

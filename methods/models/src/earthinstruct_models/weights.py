@@ -6,34 +6,52 @@ compared with it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import logging
 import os
+import re
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
-from filelock import FileLock
+import msgspec
+from filelock import FileLock, Timeout
 from platformdirs import user_data_path
 
+from earthinstruct.download import Progress, download
 from earthinstruct.errors import DataError, UnknownNameError
+from earthinstruct.files import is_hidden, read_text, replace_file
 
-if TYPE_CHECKING:
-    import requests
+_LOG = logging.getLogger(__name__)
 
 FOLDER_VARIABLE = "EARTHINSTRUCT_WEIGHTS"
-_TIMEOUT = 30  # seconds without an answer
-_CHUNK = 1 << 16  # bytes; the most that a broken connection loses
 _SAM2_SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}  # suffix of files -> in names of models
+# the authors publish no hashes: these are the ones that several public projects pin, micro-sam among them
+_OF_SAM2 = {
+    ("sam2", "tiny"): "65b50056e05bcb13694174f51bb6da89c894b57b75ccdf0ba6352c597c5d1125",
+    ("sam2", "small"): "95949964d4e548409021d47b22712d5f1abf2564cc0c3c765ba599a24ac7dce3",
+    ("sam2", "base_plus"): "d0bb7f236400a49669ffdd1be617959a8b1d1065081789d7bbff88eded3a8071",
+    ("sam2", "large"): "7442e4e9b732a508f80e141e7c2913437a3610ee0c77381a66658c3a445df87b",
+    ("sam2.1", "tiny"): "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69",
+    ("sam2.1", "small"): "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38",
+    ("sam2.1", "base_plus"): "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5",
+    ("sam2.1", "large"): "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
+}
 _OF_FOLDERS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")  # weights, and the files of the processor
-_LOCAL = ("localhost", "127.0.0.1", "::1")
-
-Progress = Callable[[int, int | None], None]  # bytes so far, and in total if the server says so
+_CHECKPOINTS = (".pt", ".pth", ".bin", ".safetensors")  # in an archive
+_CHUNK = 1 << 20  # bytes
+_HUB = "huggingface.co"
+_RESOLVE = "/resolve/"  # in the address of a file on the Hub, before its revision
+_GATED = "Gated weights need `hf auth login` first, and that you accept their licence on the page"
+_SUM = re.compile(r"([0-9a-f]{64}) [ *](.+)")  # a line of sha256sum
+_LARGE = 1 << 24  # bytes; a smaller file is hashed in a few milliseconds
 
 
 @dataclass(frozen=True)
@@ -77,7 +95,7 @@ def _skyclip(name: str, archive: str) -> Weights:
     return Weights(name, f"{name}.pt", "https://github.com/wangzhecheng/SkyScript", url, "MIT, of the repository")
 
 
-def _sam2(release: str, size: str) -> Weights:
+def _sam2(release: str, size: str, sha256: str) -> Weights:
     date = {"sam2": "072824", "sam2.1": "092824"}[release]
     file = f"{release}_hiera_{size}.pt"
     return Weights(
@@ -86,6 +104,7 @@ def _sam2(release: str, size: str) -> Weights:
         "https://github.com/facebookresearch/sam2",
         f"https://dl.fbaipublicfiles.com/segment_anything_2/{date}/{file}",
         "Apache-2.0",
+        sha256,
     )
 
 
@@ -103,7 +122,7 @@ WEIGHTS: Mapping[str, Weights] = {
         _skyclip("skyclip-l14", "SkyCLIP_ViT_L14_top30pct_filtered_by_CLIP_laion_RS"),
         _skyclip("skyclip-b32", "SkyCLIP_ViT_B32_top50pct"),
         _hub("dfn2b-l14", "apple/DFN2B-CLIP-ViT-L-14-39B", "open_clip_pytorch_model.bin", "apple-sample-code-license"),
-        *(_sam2(release, size) for release in ("sam2", "sam2.1") for size in _SAM2_SIZES),
+        *(_sam2(release, size, sha256) for (release, size), sha256 in _OF_SAM2.items()),
         _folder("qwen2.5-vl-7b", "Qwen/Qwen2.5-VL-7B-Instruct", "Apache-2.0"),
         _folder("qwen3-vl-8b", "Qwen/Qwen3-VL-8B-Instruct", "Apache-2.0"),
         _folder("grounding-dino-base", "IDEA-Research/grounding-dino-base", "Apache-2.0"),
@@ -133,28 +152,61 @@ def find_weights(name: str) -> Path:
     return weights.path
 
 
+class _KnownHash(msgspec.Struct):
+    """The sha256 of a file of this size and time of change."""
+
+    size: int
+    changed: int  # nanoseconds
+    sha256: str
+
+
 def file_sha256(path: Path) -> str:
-    """The sha256 of a file, computed once if the file does not change."""
+    """The sha256 of a file, computed once if the file does not change.
+
+    It is kept in this process and, for a large file, in `.<file>.sha256.json` beside it, if that can be written.
+    """
+    path = path.resolve()
     state = path.stat()
-    return _sha256(path.resolve(), state.st_size, state.st_mtime_ns)
+    return _sha256(path, state.st_size, state.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=64)
-def _sha256(path: Path, _size: int, _changed: int) -> str:
+def _sha256(path: Path, size: int, changed: int) -> str:
+    try:
+        known = msgspec.json.decode(_beside(path).read_bytes(), type=_KnownHash)
+        if (known.size, known.changed) == (size, changed):
+            return known.sha256
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        pass  # it is not known, or damaged
+    return _computed_sha256(path)
+
+
+def _computed_sha256(path: Path) -> str:
+    """The sha256 of a file, computed anew and kept beside a large file."""
+    state = path.stat()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if state.st_size >= _LARGE:
+        with contextlib.suppress(OSError):  # a folder that cannot be written
+            known = _KnownHash(state.st_size, state.st_mtime_ns, found)
+            replace_file(_beside(path), msgspec.json.encode(known))
+    return found
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.sha256.json")
 
 
 def fetch(name: str, progress: Progress | None = None, table: Mapping[str, Weights] = WEIGHTS) -> Path:
     """Download weights into the weights folder; a broken download continues where it stopped.
 
     The weights are put in place only when complete, and only if their hashes are the known ones: those of the table,
-    else those of an earlier fetch (`<file>.sha256`, as sha256sum writes it). In a folder, the safetensors are hashed.
-    One process downloads at a time.
+    those that the Hugging Face Hub publishes, and those of an earlier fetch (`<file>.sha256`, as sha256sum writes it).
+    One process downloads at a time; others wait for it.
 
     Args:
         name: a name of the table.
-        progress: a callback `(done, total)` in bytes, for a file; the download of a folder shows its own progress.
+        progress: a callback `(done, total)` in bytes.
         table: the known weights.
 
     Returns:
@@ -162,47 +214,83 @@ def fetch(name: str, progress: Progress | None = None, table: Mapping[str, Weigh
 
     Raises:
         UnknownNameError: no such weights.
-        DataError: the server cannot be reached or answers with an error, an address is not https, or a hash differs
-            from the known one.
+        DataError: the server cannot be reached or answers with an error or with something else, an address is not
+            https, a hash differs from the known one, or nothing can be written.
     """
     weights = known_weights(name, table)
     target = weights.path
-    part = target.with_name(f"{target.name}.part")
     beside = target.with_name(f"{target.name}.sha256")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_name(f".{target.name}.lock")):
-            if not weights.here:
-                part = _downloaded(weights, part, progress)
-            place = target if weights.here else part
-            known = {target.name: weights.sha256} if weights.sha256 else _read_sums(beside)
+        with _alone(target):
+            known = {target.name: weights.sha256} if weights.sha256 else _read_sums(beside, target.name)
+            place = target if weights.here else _downloaded(weights, known, progress)
             found = _sums(place, target.name)
-            wrong = next((file for file, known_sum in known.items() if found.get(file) != known_sum), None)
-            if wrong is not None:
-                _refuse(weights, place, f"{wrong} has the sha256 {found.get(wrong)}, expected {known[wrong]}")
-            if place == part:
-                part.replace(target)
-            beside.write_text("".join(f"{sum_}  {file}\n" for file, sum_ in found.items()), encoding="utf-8")
+            _compare(weights, place, found, known)
+            if place != target:
+                place.replace(target)
+                _beside(place).unlink(missing_ok=True)
+            lines = "".join(f"{sum_}  {file}\n" for file, sum_ in found.items())
+            replace_file(beside, lines.encode())
     except OSError as error:
         raise DataError(f"{target} cannot be written: {error}") from error
     return target
 
 
+@contextlib.contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Hold the lock of a download; wait while another process holds it."""
+    lock = FileLock(target.with_name(f".{target.name}.lock"))
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            _LOG.warning("another process fetches %s: waiting for it", target.name)
+            lock.acquire()
+    except NotImplementedError as error:
+        raise DataError(
+            f"{target.parent} is on a file system without locks, where two downloads could mix; give another folder "
+            f"with {FOLDER_VARIABLE}"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _sums(place: Path, name: str) -> dict[str, str]:
-    """The sha256 of a file, under its final name, or of each weights file in a folder."""
+    """The sha256 of a file, under its final name, or of each file in a folder; read anew."""
     if place.is_file():
-        return {name: file_sha256(place)}
-    return {f"{name}/{file.name}": file_sha256(file) for file in sorted(place.glob("*.safetensors"))}
+        return {name: _computed_sha256(place)}
+    files = sorted(file for file in place.iterdir() if file.is_file() and not is_hidden(Path(file.name)))
+    return {f"{name}/{file.name}": _computed_sha256(file) for file in files}
 
 
-def _read_sums(path: Path) -> dict[str, str]:
-    """File -> sha256, from an earlier fetch."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return {file: known for known, _, file in (line.partition("  ") for line in lines)}
+def _read_sums(path: Path, name: str) -> dict[str, str]:
+    """File -> sha256, from an earlier fetch; nothing if there was none, or its file is empty.
+
+    Raises:
+        DataError: the file has another form, or is of other weights.
+    """
+    lines = read_text(path, "hashes").splitlines() if path.is_file() else []
+    sums: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        match = _SUM.fullmatch(line)
+        if match is None or match[2].partition("/")[0] != name:
+            raise DataError(
+                f"{path}, line {number}: expected a sha256, two spaces and {name}, as sha256sum writes them; remove "
+                "the file to accept the weights as they are"
+            )
+        sums[match[2]] = match[1]
+    return sums
 
 
-def _refuse(weights: Weights, place: Path, problem: str) -> NoReturn:
-    """Raise an error. Weights that were here before are left for the user to remove; new ones are not kept."""
+def _compare(weights: Weights, place: Path, found: Mapping[str, str], known: Mapping[str, str]) -> None:
+    """Compare hashes. Weights that are in place are left for the user to remove; new ones are not kept."""
+    wrong = next((file for file, known_sum in known.items() if found.get(file) != known_sum), None)
+    if wrong is None:
+        return
+    problem = f"{wrong} has the sha256 {found.get(wrong)}, expected {known[wrong]}"
     if place == weights.path:
         raise DataError(f"{place}: {problem}; remove it and fetch it again")
     if place.is_dir():
@@ -212,37 +300,108 @@ def _refuse(weights: Weights, place: Path, problem: str) -> NoReturn:
     raise DataError(f"{weights.url or weights.page}: {problem}; it is not kept. See {weights.page}")
 
 
-def _downloaded(weights: Weights, part: Path, progress: Progress | None) -> Path:
+@dataclass(frozen=True)
+class _File:
+    """A file to download; its hash and size if they are published."""
+
+    name: str
+    url: str
+    sha256: str | None = None
+    size: int | None = None
+
+
+def _downloaded(weights: Weights, known: Mapping[str, str], progress: Progress | None) -> Path:
     """Download a file or folder; return the path of what is to be put in place."""
+    part = weights.path.with_name(f"{weights.path.name}.part")
     if weights.url is None:
-        _download_folder(weights, part)
+        _download_folder(weights, part, progress)
         return part
-    _download(weights.url, part, progress)
-    return _unpack(part) if urlsplit(weights.url).path.endswith(".zip") else part
-
-
-def _download_folder(weights: Weights, part: Path) -> None:
-    """Download a repository of the Hub, without file formats that may run code. Complete files are kept."""
-    from huggingface_hub import HfApi, snapshot_download
-
-    page = urlsplit(weights.page)
-    repository, hub = page.path.strip("/"), f"{page.scheme}://{page.netloc}"
-    go_on = "complete files are kept: run the same command to continue"
-    try:
-        published = HfApi(hub).model_info(repository)
-        snapshot_download(
-            repository, revision=published.sha, local_dir=part, endpoint=hub, allow_patterns=list(_OF_FOLDERS)
-        )
-    except Exception as error:  # huggingface_hub and its network libraries each raise their own errors
+    if urlsplit(weights.url).path.endswith(".zip"):
+        archive, unpacked = (weights.path.with_name(weights.path.name + end) for end in (".zip", ".unpacked"))
+        if not archive.is_file():
+            download(weights.url, archive, progress=progress)
+        _unpack(archive, unpacked)
+        return unpacked
+    (file,) = _published(weights) if weights.url.startswith(f"{weights.page}{_RESOLVE}") else (_File("", weights.url),)
+    expected = known.get(weights.path.name)
+    if None not in (expected, file.sha256) and expected != file.sha256:
         raise DataError(
-            f"{weights.page} cannot be fetched: {type(error).__name__}: {str(error)[:300]}; {go_on}. Gated weights "
-            "need `hf auth login` first"
-        ) from error
-    files = [file.rfilename for file in published.siblings or ()]
-    wanted = [file for file in files if any(fnmatch(file, pattern) for pattern in _OF_FOLDERS)]
-    lacking = [file for file in wanted if not (part / file).is_file()]
-    if lacking:  # without a connection, huggingface_hub treats an incomplete folder as complete
-        raise DataError(f"{weights.page}: {lacking[0]} was not downloaded; {go_on}")
+            f"{weights.url} now has the sha256 {file.sha256}, expected {expected}; see {weights.page}, and remove "
+            f"{weights.path}.sha256 to accept the new file"
+        )
+    headers = _credentials(weights)
+    sha256 = file.sha256 or expected
+    download(file.url, weights.path, sha256=sha256, size=file.size, headers=headers, progress=progress)
+    return weights.path
+
+
+def _download_folder(weights: Weights, part: Path, progress: Progress | None) -> None:
+    """Download a repository of the Hub, without file formats that may run code. Complete files are kept."""
+    files = _published(weights)
+    if not any(file.name.endswith(".safetensors") for file in files):
+        raise DataError(f"{weights.page} publishes no *.safetensors; other formats may run code and are not fetched")
+    total = sum(file.size or 0 for file in files)
+    before = 0
+    for file in files:
+        place = part / file.name
+        if file.sha256 is None or not place.is_file() or file_sha256(place) != file.sha256:
+
+            def of_all(done: int, _: int | None, before: int = before) -> None:
+                if progress is not None:
+                    progress(before + done, total)
+
+            headers = _credentials(weights)
+            download(file.url, place, sha256=file.sha256, size=file.size, headers=headers, progress=of_all)
+        before += file.size or 0
+    for old in part.iterdir():  # of another version of the repository, or of a broken download
+        if old.is_file() and not is_hidden(Path(old.name)) and old.name not in {file.name for file in files}:
+            old.unlink()
+
+
+def _published(weights: Weights) -> list[_File]:
+    """The files of weights on a Hub, at its newest commit, with their hashes and sizes as the Hub publishes them."""
+    from huggingface_hub import HfApi
+
+    repository, hub = _repository(weights)
+    try:
+        found = HfApi(hub).model_info(repository, files_metadata=True)
+    except Exception as error:  # huggingface_hub and its network library each raise their own errors
+        problem = " ".join(str(error).split())[:300]
+        raise DataError(f"{weights.page} cannot be fetched: {type(error).__name__}: {problem}. {_GATED}") from error
+    only = None if weights.url is None else weights.url.partition(f"{_RESOLVE}main/")[2]
+    files = [
+        _File(
+            file.rfilename,
+            f"{weights.page}{_RESOLVE}{found.sha or 'main'}/{file.rfilename}",
+            None if file.lfs is None else file.lfs.sha256,
+            file.size,
+        )
+        for file in found.siblings or ()
+        if (_is_wanted(file.rfilename) if only is None else file.rfilename == only)
+    ]
+    if not files:
+        raise DataError(f"{weights.page} has no file {only or ' or '.join(_OF_FOLDERS)}; see there what is published")
+    return files
+
+
+def _is_wanted(name: str) -> bool:
+    """Whether a file of a repository belongs to a folder of transformers: at the top, weights or a file of text."""
+    hidden = "/" in name or "\\" in name or name.startswith(".")
+    return not hidden and any(fnmatch(name, pattern) for pattern in _OF_FOLDERS)
+
+
+def _repository(weights: Weights) -> tuple[str, str]:
+    """The repository of weights on a Hub, and the address of the Hub."""
+    page = urlsplit(weights.page)
+    return page.path.strip("/"), f"{page.scheme}://{page.netloc}"
+
+
+def _credentials(weights: Weights) -> dict[str, str]:
+    """The header with the user's token, for weights on the Hugging Face Hub."""
+    from huggingface_hub import get_token
+
+    token = get_token() if urlsplit(weights.page).hostname == _HUB else None
+    return {} if token is None else {"Authorization": f"Bearer {token}"}
 
 
 def known_weights(name: str, table: Mapping[str, Weights] = WEIGHTS) -> Weights:
@@ -256,65 +415,20 @@ def known_weights(name: str, table: Mapping[str, Weights] = WEIGHTS) -> Weights:
     return table[name]
 
 
-def _download(url: str, part: Path, progress: Progress | None) -> None:
-    """Download to `part` and continue after its last byte; pooch and huggingface_hub start a file again."""
-    import requests
-
-    have = part.stat().st_size if part.exists() else 0
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-    try:
-        with _session() as session, session.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
-            if answer.status_code == requests.codes.requested_range_not_satisfiable:
-                if answer.headers.get("Content-Range") == f"bytes */{have}":  # it is complete
-                    return
-                part.unlink()
-                raise DataError(f"{url} has changed since its download began; run the same command to start again")
-            answer.raise_for_status()
-            have = have if answer.status_code == requests.codes.partial_content else 0
-            length = answer.headers.get("Content-Length")
-            total = have + int(length) if length else None
-            with part.open("ab" if have else "wb") as file:
-                for chunk in answer.iter_content(_CHUNK):
-                    file.write(chunk)
-                    have += len(chunk)
-                    if progress is not None:
-                        progress(have, total)
-    except requests.RequestException as error:
-        raise DataError(
-            f"{url} cannot be fetched: {error}. The downloaded part is kept: run the same command to continue"
-        ) from error
-    if total not in (None, have):
-        raise DataError(f"{url} ended after {have} of {total} bytes; run the same command to continue")
-
-
-def _session() -> requests.Session:
-    """A session that only connects to https addresses and to this machine, also after a redirect."""
-    import requests
-
-    class HttpsSession(requests.Session):
-        def get_adapter(self, url: str) -> Any:
-            parts = urlsplit(url)
-            if parts.scheme != "https" and parts.hostname not in _LOCAL:
-                raise DataError(f"{parts.scheme}://{parts.hostname} is not allowed: only https addresses are")
-            return super().get_adapter(url)
-
-    return HttpsSession()
-
-
-def _unpack(archive: Path) -> Path:
-    """Unpack the only checkpoint of an archive beside it, and remove the archive."""
-    unpacked = archive.with_suffix(".unpacked")
+def _unpack(archive: Path, target: Path) -> None:
+    """Unpack the only checkpoint of an archive, and remove the archive."""
     try:
         with zipfile.ZipFile(archive) as content:
-            members = [m for m in content.infolist() if not m.is_dir() and Path(m.filename).suffix in (".pt", ".bin")]
+            files = [m for m in content.infolist() if not m.is_dir() and not is_hidden(Path(m.filename))]
+            members = [m for m in files if Path(m.filename).suffix in _CHECKPOINTS]
             if len(members) != 1:
-                raise DataError(f"{archive} holds {len(members)} checkpoints (*.pt, *.bin), expected one")
-            with content.open(members[0]) as source, unpacked.open("wb") as target:
-                shutil.copyfileobj(source, target, _CHUNK)
-    except zipfile.BadZipFile as error:
+                kinds = ", ".join(f"*{suffix}" for suffix in _CHECKPOINTS)
+                raise DataError(f"{archive} holds {len(members)} checkpoints ({kinds}), expected one")
+            with content.open(members[0]) as source, target.open("wb") as unpacked:
+                shutil.copyfileobj(source, unpacked, _CHUNK)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         archive.unlink()
         raise DataError(
             f"{archive} is not a whole archive ({error}); it is removed: run the same command again"
         ) from error
     archive.unlink()
-    return unpacked

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from earthinstruct_models.devices import working_memory
 from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, closed_object, read_counts
 from earthinstruct_models.store import KeptLvlm
 from numpy.typing import NDArray
@@ -53,6 +54,11 @@ class LvlmCounter:
     def skip(self, task: Task) -> str | None:
         """None: a language model takes every task."""
         return None
+
+    @property
+    def working_memory(self) -> Mapping[str, int]:
+        """That of the language model: device -> bytes."""
+        return working_memory(self.lvlm)
 
     def describe(self) -> dict[str, Any]:
         """The description of the language model."""

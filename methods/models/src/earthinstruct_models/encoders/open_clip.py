@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,22 +13,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
-from earthinstruct_models.devices import best_device
+from earthinstruct_models.checkpoints import load_weights, read_weights, uninitialised
+from earthinstruct_models.devices import Batches, best_device
 from earthinstruct_models.encoders.crops import RESIZE_MODES, ROUNDINGS, Corners, crop_corners, resized_crops
 from earthinstruct_models.encoders.table import ENCODERS
 from earthinstruct_models.weights import file_sha256, find_weights
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 TEMPLATE = "a satellite image of a {category}"
 ACTIVATIONS = ("gelu", "quickgelu")
 CROPS = ("pil", "device")
+DTYPES = ("float32", "bfloat16", "float16")
 _NO_CODE = {"trust_remote_code": False}  # whatever a config says
 _DOWNLOADED = {  # key of a config that would be downloaded -> what to do instead
     "hf_tokenizer_name": "give its folder as tokenizer",
     "hf_model_name": "use a config of it",
 }
+_OF_LONGCLIP = "positional_embedding_res"
+_OF_LOSS = {"logit_scale", "logit_bias"}  # embeddings do not depend on them
+# constants that some releases save, and parameters of the loss
+_UNUSED = ("attn_mask", "position_ids", "input_resolution", "context_length", "vocab_size", *sorted(_OF_LOSS))
 _PREPROCESS = ("mean", "std", "interpolation", "resize_mode")
 
 
@@ -34,26 +42,26 @@ class OpenClipEncoder:
     """A CLIP that open_clip builds, with weights from a file.
 
     Args:
-        checkpoint: a state dict or training checkpoint (`.pt`; loaded with weights_only, a `module.` prefix is removed)
-            or `.safetensors`.
+        checkpoint: a state dict or training checkpoint (`.pt`), or `.safetensors`, as `read_weights` reads it.
         architecture: an open_clip model name, such as "ViT-L-14" or "ViT-B-16-SigLIP"; None: the name of `config`.
         config: a model config file in open_clip's format, for an architecture that open_clip does not know.
         activation: `gelu` or `quickgelu`, which a state dict does not contain; None: that of the architecture.
         template: the sentence around a label; `{category}` stands for the label, and `{article}` for a or an.
         keep_underscores: underscores of a label stay; otherwise they become spaces.
-        batch_size: crops at once.
+        batch_size: crops at once, halved if memory runs out.
         crops: `pil`: cropped and resized by Pillow, one by one; `device`: all on the device.
         crop_rounding: how corners become whole pixels: `outward` or, as in Pillow, `nearest` (see `crop_corners`).
         preprocess: `mean`, `std` (three numbers each), `interpolation` and `resize_mode`, as open_clip names them, if
             the weights were trained with other values than open_clip has for the architecture.
         tokenizer: a folder with the tokenizer, for an architecture whose tokenizer open_clip would download (SigLIP).
         device: a torch device; None: cuda, mps or cpu, the first available.
+        dtype: `float32`, or `bfloat16` or `float16` (autocast).
 
     Raises:
         DataError: a file is missing or malformed, or its weights do not fit the architecture.
         EarthInstructError: the template or the preprocessing is malformed, the activation does not fit the
             architecture, or something would have to be downloaded.
-        UnknownNameError: no such architecture, activation or way of cropping.
+        UnknownNameError: no such architecture, activation, way of cropping or dtype.
     """
 
     def __init__(
@@ -70,6 +78,7 @@ class OpenClipEncoder:
         preprocess: Mapping[str, Any] | None = None,
         tokenizer: Path | str | None = None,
         device: str | None = None,
+        dtype: str = "float32",
     ) -> None:
         import open_clip
         import torch
@@ -77,6 +86,8 @@ class OpenClipEncoder:
 
         if crops not in CROPS:
             raise UnknownNameError("way of cropping", crops, CROPS)
+        if dtype not in DTYPES:
+            raise UnknownNameError("dtype", dtype, DTYPES)
         if crop_rounding not in ROUNDINGS:
             raise UnknownNameError("rounding of crops", crop_rounding, ROUNDINGS)
         if not isinstance(keep_underscores, bool):
@@ -87,7 +98,7 @@ class OpenClipEncoder:
             raise EarthInstructError(f"batch_size must be an integer >= 1, got {batch_size!r}")
         self.name = "open_clip"
         self.checkpoint = Path(checkpoint)
-        if not self.checkpoint.is_file():
+        if not self.checkpoint.is_file():  # before anything is built
             raise DataError(f"CLIP checkpoint {self.checkpoint} does not exist")
         if config is not None:
             architecture = _register(Path(config))
@@ -100,6 +111,8 @@ class OpenClipEncoder:
         self.batch_size = batch_size
         self.crops = crops
         self.crop_rounding = crop_rounding
+        self.dtype = dtype
+        self._batches = Batches(batch_size, "crops")
         self.device = torch.device(device or best_device())
         self._tokenize = _tokenizer(architecture, tokenizer)
         self._model = _loaded(self.checkpoint, architecture, self.activation, _preprocess(architecture, preprocess)).to(
@@ -117,13 +130,13 @@ class OpenClipEncoder:
         import torch
 
         corners = crop_corners(boxes, image.shape[1], image.shape[0], self.crop_rounding)
-        parts = [np.zeros((0, self._width), dtype=np.float32)]
-        with torch.inference_mode():
+        with torch.inference_mode(), self._autocast():
             views = self._views_on_device(image) if self.crops == "device" else self._views_by_pillow(image)
-            for start in range(0, len(boxes), self.batch_size):
-                batch = views(corners[start : start + self.batch_size])
-                parts.append(self._model.encode_image(batch, normalize=True).float().cpu().numpy())
-        return np.concatenate(parts)
+
+            def embed(batch: Sequence[Corners]) -> NDArray[np.float32]:
+                return _unit(self._model.encode_image(views(batch)))
+
+            return np.concatenate([np.zeros((0, self._width), dtype=np.float32), *self._batches(embed, corners)])
 
     def embed_labels(self, labels: Sequence[str]) -> NDArray[np.float32]:
         """Unit embeddings of labels in the template: (m, d). Each label is embedded once."""
@@ -134,9 +147,9 @@ class OpenClipEncoder:
             names = new if self.keep_underscores else [label.replace("_", " ") for label in new]
             articles = ["an" if name[:1].lower() in "aeiou" else "a" for name in names]
             sentences = [self.template.format(category=n, article=a) for n, a in zip(names, articles, strict=True)]
-            with torch.inference_mode():
-                features = self._model.encode_text(self._tokenize(sentences).to(self.device), normalize=True)
-            self._labels.update(zip(new, features.float().cpu().numpy(), strict=True))
+            with torch.inference_mode(), self._autocast():
+                features = _unit(self._model.encode_text(self._tokenize(sentences).to(self.device)))
+            self._labels.update(zip(new, features, strict=True))
         return np.stack([self._labels[label] for label in labels]) if labels else np.zeros((0, self._width), np.float32)
 
     def describe(self) -> dict[str, Any]:
@@ -150,9 +163,17 @@ class OpenClipEncoder:
             "crops": self.crops,
             "crop_rounding": self.crop_rounding,
             "preprocess": self.preprocess,
+            **({} if self.dtype == "float32" else {"dtype": self.dtype}),
             "device": str(self.device),
             "weights": [{"name": self.checkpoint.name, "sha256": file_sha256(self.checkpoint)}],
         }
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        import torch
+
+        if self.dtype == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=getattr(torch, self.dtype))
 
     @property
     def _width(self) -> int:
@@ -192,6 +213,7 @@ def named_encoder(
     crops: str = "pil",
     crop_rounding: str = "outward",
     device: str | None = None,
+    dtype: str = "float32",
 ) -> OpenClipEncoder:
     """An encoder of the table, from the weights folder unless a checkpoint is given.
 
@@ -205,6 +227,7 @@ def named_encoder(
         crops: as for `OpenClipEncoder`.
         crop_rounding: as for `OpenClipEncoder`.
         device: as for `OpenClipEncoder`.
+        dtype: as for `OpenClipEncoder`.
 
     Raises:
         UnknownNameError: no such encoder.
@@ -223,9 +246,17 @@ def named_encoder(
         crops=crops,
         crop_rounding=crop_rounding,
         device=device,
+        dtype=dtype,
     )
     encoder.name = name
     return encoder
+
+
+def _unit(features: Tensor) -> NDArray[np.float32]:
+    """Features (n, d) of length 1, in float32."""
+    from torch.nn.functional import normalize
+
+    return normalize(features.float(), dim=-1).cpu().numpy()
 
 
 def missing_of_architecture(
@@ -355,27 +386,48 @@ def _loaded(checkpoint: Path, architecture: str, activation: str, preprocess: Ma
     """The model with every weight from the file and none left over."""
     import open_clip
 
-    try:
+    weights = read_weights(checkpoint, "CLIP checkpoint")
+    problem = f"CLIP checkpoint {checkpoint} does not load as {architecture}"
+    with uninitialised(), _without_warning():
         model = open_clip.create_model(
             architecture,
-            pretrained=str(checkpoint),
+            load_weights=False,
+            pretrained_text=False,
             force_quick_gelu=activation == "quickgelu",
             force_preprocess_cfg=dict(preprocess),
-            require_pretrained=True,
-            weights_only=True,
         )
-        _check_positions(open_clip.factory.load_state_dict(str(checkpoint)), model)
-    except Exception as error:  # open_clip, torch and safetensors each raise their own
-        raise DataError(
-            f"CLIP checkpoint {checkpoint} does not load as {architecture}: {type(error).__name__}: "
-            f"{str(error)[:300]}; check the architecture, and that the file holds nothing but weights"
-        ) from error
+    if any(key.endswith(_OF_LONGCLIP) for key in weights):
+        raise DataError(f"{problem}: it has the text encoder of LongCLIP, which open_clip does not build")
+    load_weights(model, _converted(weights, model), problem, "check the architecture")
     return model.eval()
 
 
-def _check_positions(state: Mapping[str, Tensor], model: nn.Module) -> None:
-    """Refuse position embeddings of another image size or text length: open_clip would resize them silently."""
+@contextmanager
+def _without_warning() -> Iterator[None]:
+    """Leave out open_clip's warning that a model has random weights: it gets its weights next."""
+    root, unwanted = logging.getLogger(), "No pretrained weights loaded"
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(unwanted)
+
+    root.addFilter(wanted)
+    try:
+        yield
+    finally:
+        root.removeFilter(wanted)
+
+
+def _converted(weights: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
+    """Weights under the names of the model, without what no embedding depends on."""
+    import torch
+    from open_clip.convert import convert_state_dict
+    from open_clip.model import convert_to_custom_text_state_dict
+
     own = model.state_dict()
-    for key in ("visual.positional_embedding", "positional_embedding", "text.positional_embedding"):
-        if key in state and key in own and state[key].shape != own[key].shape:
-            raise ValueError(f"{key} has the shape {tuple(state[key].shape)}, expected {tuple(own[key].shape)}")
+    weights = convert_state_dict(model, weights)
+    weights = {key: value for key, value in weights.items() if key in own or not key.endswith(_UNUSED)}
+    if "positional_embedding" in weights and "positional_embedding" not in own:  # the text encoder has its own prefix
+        weights = convert_to_custom_text_state_dict(weights)
+    for scalar in _OF_LOSS & own.keys():
+        weights[scalar] = weights.get(scalar, torch.zeros(())).reshape(own[scalar].shape)
+    return weights

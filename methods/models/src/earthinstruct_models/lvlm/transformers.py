@@ -15,6 +15,9 @@ from earthinstruct_models.pretrained import load_model, load_processor, weight_f
 from earthinstruct_models.weights import file_sha256
 
 _EDGES = {"min_pixels": "shortest_edge", "max_pixels": "longest_edge"}  # the names in Qwen's image processors
+_BYTES_OF_IMAGE = (
+    2 * 2**30
+)  # what is kept of a prompt with its image, and of the reply; estimated for 7 billion weights
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 
@@ -78,6 +81,11 @@ class TransformersLvlm(Lvlm):
                     arrived(len(outcomes), outcome)
                 outcomes.append(outcome)
         return outcomes
+
+    @property
+    def working_memory(self) -> dict[str, int]:
+        """Device -> bytes needed while it writes, about."""
+        return {str(self._model.device): self.batch_size * _BYTES_OF_IMAGE}
 
     def describe(self) -> dict[str, Any]:
         """Parameters, device and weights."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from earthinstruct.contract import Proposals
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.regions import MaskRuns
-from earthinstruct_models.devices import best_device
+from earthinstruct_models.devices import Batches, as_doubles, best_device, best_dtype
 from earthinstruct_models.proposers.holes import column_masks, fill_holes
 from earthinstruct_models.proposers.sam2_decoder import PointDecoder, Shared
 from earthinstruct_models.proposers.sam2_model import load_model
@@ -39,7 +39,12 @@ _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 _LOW_RES_LIMIT = 32.0  # bound of the logits that are returned to the decoder
 _AT_ONCE = {"points_per_batch": (2, 64), "crops_per_batch": (1, 16)}  # on a CPU, as its cache holds few, and elsewhere
-_PIXELS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 27, "mps": 1 << 25}  # of enlarged masks; on a CPU they fit its cache
+_PIXELS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 27}  # of enlarged masks; on a CPU they fit its cache
+_PIXELS_ELSEWHERE = 1 << 25
+# memory that the image encoder needs for a crop, and the decoder for a point: estimates for hiera-large, see
+# docs/reproduction.md
+_BYTES_OF_CROP = int(6.4 * 2**30 / 16)
+_BYTES_OF_POINT = 8 * 2**30 // 256
 
 
 @dataclass(eq=False)
@@ -58,9 +63,9 @@ class Sam2Proposer:
         float32_matmul_precision: of products in float32, for the whole process while proposing: `highest`, `high` or
             `medium`, as `torch.set_float32_matmul_precision` defines them; None: as the process has it.
         points_per_side: points along each side of the grid.
-        points_per_batch: points decoded at once; changes memory and speed only. None: 2 on a CPU, 64 elsewhere.
-        crops_per_batch: crops encoded at once, of one or several images; changes memory and speed only. None: 1 on a
-            CPU, 16 elsewhere.
+        points_per_batch: points decoded at once, halved if memory runs out; changes memory and speed only. None: 2 on a
+            CPU, 64 elsewhere.
+        crops_per_batch: crops encoded at once, of one or several images; the same. None: 1 on a CPU, 16 elsewhere.
         pred_iou_thresh: masks with a lower predicted IoU are dropped.
         stability_score_thresh: masks with a lower stability are dropped; it falls as the logits' threshold moves.
         stability_score_offset: how far the threshold is moved up and down, logits.
@@ -112,9 +117,10 @@ class Sam2Proposer:
         from sam2.utils.amg import build_all_layer_point_grids
 
         self._device = torch.device(self.device or best_device())
-        self._dtype = self.dtype or _best_dtype(self._device.type)
-        self._points_at_once, self._crops_at_once = (
-            getattr(self, name) or sizes[self._device.type != "cpu"] for name, sizes in _AT_ONCE.items()
+        self._dtype = self.dtype or best_dtype(self._device)
+        self._batches_of_points, self._batches_of_crops = (
+            Batches(getattr(self, name) or sizes[self._device.type != "cpu"], name.partition("_")[0])
+            for name, sizes in _AT_ONCE.items()
         )
         self._network = network.to(self._device)
         self._decoder = PointDecoder(self._network)
@@ -141,6 +147,12 @@ class Sam2Proposer:
             # filled and encoded while the next image is segmented
             begun = [encoding.submit(self._encoded, *self._best(list(regions))) for _, regions in by_image]
             return [proposals.result() for proposals in begun]
+
+    @property
+    def working_memory(self) -> dict[str, int]:
+        """Device -> bytes needed while it works, about: crops are encoded, then points are decoded."""
+        needed = max(self._batches_of_crops.size * _BYTES_OF_CROP, self._batches_of_points.size * _BYTES_OF_POINT)
+        return {str(self._device): needed}
 
     def describe(self) -> dict[str, Any]:
         """Model, device, parameters and weights."""
@@ -198,11 +210,13 @@ class Sam2Proposer:
 
     def _regions(self, crops: list[_Crop]) -> Iterator[_Regions]:
         """The regions of each crop, in order."""
-        for start in range(0, len(crops), self._crops_at_once):
-            batch = crops[start : start + self._crops_at_once]
-            levels = self._encode([crop.pixels for crop in batch])
-            for i, crop in enumerate(batch):
-                yield self._crop_regions(crop, [level[i : i + 1] for level in levels])
+        at_once = self._batches_of_crops.size
+        for start in range(0, len(crops), at_once):
+            batch = crops[start : start + at_once]
+            encoded = self._batches_of_crops(self._encode, [crop.pixels for crop in batch])
+            levels = ([level[i : i + 1] for level in part] for part in encoded for i in range(len(part[0])))
+            for crop, of_crop in zip(batch, levels, strict=True):
+                yield self._crop_regions(crop, of_crop)
 
     def _encode(self, crops: list[Tensor]) -> list[Tensor]:
         """The features of crops, uint8 (3, h, w): finest level first, (n, channels, rows, columns) each."""
@@ -230,12 +244,9 @@ class Sam2Proposer:
         points = absolute / sides * self._network.image_size
         shared = self._decoder.shared(levels)
         regions = _Regions.joined(
-            [self._filtered(crop, *self._decode(shared, levels, batch)) for batch in self._batches(points)]
+            self._batches_of_points(lambda batch: self._filtered(crop, *self._decode(shared, levels, batch)), points)
         )
         return regions.take(nms(regions.boxes.float(), regions.predicted_iou, self.box_nms_thresh))
-
-    def _batches(self, points: Tensor) -> Any:
-        return points.split(self._points_at_once)  # type: ignore[no-untyped-call]
 
     def _decode(self, shared: Shared, levels: list[Tensor], points: Tensor) -> tuple[Tensor, Tensor]:
         """The masks of points (x, y) with a high predicted IoU: logits (n, rows, columns), predicted IoUs (n,)."""
@@ -245,10 +256,13 @@ class Sam2Proposer:
         with self._autocast():
             logits, predicted_iou = self._decoder.decode(shared, tokens, _every if self.use_m2m else self._is_good)
         if self.use_m2m:
-            points = points.repeat_interleave(len(logits) // len(points), dim=0)
+            at_once = len(points)
+            points = points.repeat_interleave(len(logits) // at_once, dim=0)
             masks = logits[:, None].float().clamp(-_LOW_RES_LIMIT, _LOW_RES_LIMIT)
-            batches = zip(self._batches(points), self._batches(masks), strict=True)
-            refined = [self._refined(levels, *batch) for batch in batches]
+            refined = [
+                self._refined(levels, points[start : start + at_once], masks[start : start + at_once])
+                for start in range(0, len(points), at_once)
+            ]
             logits, predicted_iou = (torch.cat(parts) for parts in zip(*refined, strict=True))
             good = self._is_good(predicted_iou)
             logits, predicted_iou = logits[good], predicted_iou[good]
@@ -306,7 +320,7 @@ class Sam2Proposer:
         from torch.nn.functional import interpolate
 
         width, height = crop.sides
-        at_once = max(1, _PIXELS_AT_ONCE[self._device.type] // (height * width))
+        at_once = max(1, _PIXELS_AT_ONCE.get(self._device.type, _PIXELS_ELSEWHERE) // (height * width))
         for start in range(0, len(logits), at_once):
             part = logits[None, start : start + at_once].float()
             yield interpolate(part, (height, width), mode="bilinear", align_corners=False)[0]
@@ -328,7 +342,7 @@ class Sam2Proposer:
             kept = nms(corners.float(), 1 / area, self.crop_nms_thresh)
         score = np.mean(
             [
-                torch.cat([getattr(regions, name) for regions in found])[kept].cpu().double().numpy()
+                as_doubles(torch.cat([getattr(regions, name) for regions in found])[kept])
                 for name in ("predicted_iou", "stability")
             ],
             axis=0,
@@ -454,9 +468,3 @@ def matmul_precision(wanted: str | None) -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-def _best_dtype(device_type: str) -> str:
-    import torch
-
-    return "bfloat16" if device_type == "cuda" and torch.cuda.is_bf16_supported() else "float32"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
+from earthinstruct_models.checkpoints import load_weights, read_weights, uninitialised
 
 MODELS = tuple(f"{release}_hiera_{size}" for release in ("sam2", "sam2.1") for size in ("t", "s", "b+", "l"))
 
 _INSTALL = 'SAM2_BUILD_CUDA=0 pip install --no-build-isolation "sam2>=1.1.0"'
 _TRUSTED = "sam2.modeling."  # a config builds the classes that it names: only those of this module are allowed
-_KEYS_SHOWN = 3
 
 
 def load_model(checkpoint: Path, model: str) -> Any:
@@ -23,7 +23,7 @@ def load_model(checkpoint: Path, model: str) -> Any:
     Importing the package initialises Hydra for the whole process; Hydra is not used here.
 
     Args:
-        checkpoint: an official checkpoint, `{"model": state dict}`; loaded with weights_only.
+        checkpoint: an official checkpoint, `{"model": state dict}`, or another that `read_weights` reads.
         model: one of `MODELS`, or the path of a `.yaml` config in the package's format.
 
     Returns:
@@ -37,8 +37,6 @@ def load_model(checkpoint: Path, model: str) -> Any:
     named = not model.endswith((".yaml", ".yml"))
     if named and model not in MODELS:
         raise UnknownNameError("SAM2 model", model, MODELS, "The path of a .yaml config is taken as well.")
-    if not checkpoint.is_file():
-        raise DataError(f"SAM2 checkpoint {checkpoint} does not exist")
     try:
         import sam2
     except ModuleNotFoundError as error:
@@ -49,17 +47,15 @@ def load_model(checkpoint: Path, model: str) -> Any:
 
     config = files(sam2) / "configs" / model.partition("_")[0] / f"{model}.yaml" if named else Path(model)
     content = _read_config(Path(str(config)))
-    weights = _read_weights(checkpoint)
-    network = instantiate(content)
-    try:
-        missing, unexpected = network.load_state_dict(weights, strict=False)
-    except RuntimeError as error:  # a weight of another shape
-        raise DataError(f"SAM2 checkpoint {checkpoint} is not of {model}: {str(error)[:300]}") from error
-    if missing or unexpected:
-        raise DataError(
-            f"SAM2 checkpoint {checkpoint} is not of {model}: {_listed(missing)} missing, "
-            f"{_listed(unexpected)} unexpected; choose the model it was trained as: {', '.join(MODELS)}"
-        )
+    weights = read_weights(checkpoint, "SAM2 checkpoint")
+    with uninitialised():
+        network = instantiate(content)
+    load_weights(
+        network,
+        weights,
+        f"SAM2 checkpoint {checkpoint} is not of {model}",
+        f"choose the model it was trained as: {', '.join(MODELS)}",
+    )
     return network.eval()
 
 
@@ -102,24 +98,3 @@ def _targets(node: Any) -> Iterator[Any]:
     if isinstance(node, list):
         for child in node:
             yield from _targets(child)
-
-
-def _read_weights(checkpoint: Path) -> Mapping[str, Any]:
-    import torch
-
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch, zipfile and pickle each raise their own
-        raise DataError(
-            f"SAM2 checkpoint {checkpoint} cannot be read: {type(error).__name__}: {str(error)[:300]}; "
-            "check that it is whole and holds nothing but weights"
-        ) from error
-    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
-        raise DataError(f'SAM2 checkpoint {checkpoint} is not an official one: expected {{"model": state dict}}')
-    weights: Mapping[str, Any] = content["model"]
-    return weights
-
-
-def _listed(keys: list[str]) -> str:
-    shown = ", ".join(keys[:_KEYS_SHOWN]) + (", ..." if len(keys) > _KEYS_SHOWN else "")
-    return f"{len(keys)} weights ({shown})" if keys else "none"
