@@ -797,6 +797,8 @@ class Leaks:
 
 def test_after_a_hopeless_error_no_other_image_is_asked_about_and_what_was_found_is_saved(call, file, tmp_path):
     code = """
+from pathlib import Path
+
 from earthinstruct import HopelessError, Prediction
 
 
@@ -805,22 +807,28 @@ class Quota:
     asked = 0
 
     def predict(self, image, instruction):
+        fault = Path("faults").read_text().split()[self.asked]
         self.asked += 1
-        if self.asked == 2:
+        if fault == "hopeless":
             raise HopelessError("429: the quota is used up")
+        if fault == "fails":
+            raise ValueError("no words")
         return Prediction(labels=["ship"], boxes=[[1, 1, 4, 4]])
 """
     (tmp_path / "quota.py").write_text(code)
     images = [tmp_path / "set" / "images" / f"{name}.png" for name in "abc"]
-    method, out = f"{tmp_path / 'quota.py'}:Quota", tmp_path / "out.json"
-    answers = predict(method, images, open_ended=True, save=out)
-    assert [answer.problem is None for answer in answers] == [True, False, False]
-    assert answers[1].problem == "429: the quota is used up"
-    assert answers[2].problem.startswith("not tried, after the error of ")
-    assert len(json.loads(out.read_text())["images"]) == 1
-    answers = predict(method, [*images[1:], images[0]], open_ended=True, save=out)  # one more, then none
-    assert [answer.problem is None for answer in answers] == [True, False, True]  # what is kept needs no quota
-    answers = predict(method, images, open_ended=True, save=out)
-    assert answers.n_failed == 0
-    assert "2 of 3 images were predicted before" in str(answers)
-    assert len(json.loads(out.read_text())["images"]) == 3
+
+    def answers(faults):
+        (tmp_path / "faults").write_text(faults)
+        return predict(f"{tmp_path / 'quota.py'}:Quota", images, open_ended=True, save=tmp_path / "out.json")
+
+    first, second, third = answers("hopeless")
+    assert first.problem == "429: the quota is used up"
+    assert second.problem == third.problem == f"not tried, after the error of {images[0]}: 429: the quota is used up"
+    assert [answer.problem for answer in answers("fails answers hopeless")][:2] == ["ValueError: no words", None]
+    first, second, third = answers("hopeless")
+    assert second.problem is None  # what is kept needs no quota
+    assert third.problem.startswith("not tried, after the error of ")
+    assert len(json.loads((tmp_path / "out.json").read_text())["images"]) == 1
+    assert "1 of 3 images were predicted before" in str(answers("answers answers"))
+    assert len(json.loads((tmp_path / "out.json").read_text())["images"]) == 3
