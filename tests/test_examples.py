@@ -34,7 +34,7 @@ def printed(code, folder):
 
 def test_the_readme_evaluates_a_method(tmp_path):
     lines = printed(python_of("README.md"), tmp_path)
-    assert lines[0] == "mine on scenes, protocol standard"
+    assert lines[0] == "mine on scenes, protocol standard, version 2"
     assert lines[1].split()[:4] == ["task", "Cnt", "Box", "Mask"]
     assert len([line for line in lines if line.startswith("kept in ")]) == 4
 
@@ -57,7 +57,7 @@ def small_preset_is_missing():
 
 def test_the_page_of_the_command_line_does_the_same_in_python(tmp_path):
     lines = printed(python_of("docs/command-line.md"), tmp_path)
-    assert lines[0] == "oracle-jittered on scenes, protocol standard"
+    assert lines[0] == "oracle-jittered on scenes, protocol standard, version 2"
     runs = tmp_path / "runs" / "scenes" / "open_vocabulary"
     assert lines.index(f"A: {runs / 'empty'}") + 1 == lines.index(f"B: {runs / 'oracle-jittered'}")
 
