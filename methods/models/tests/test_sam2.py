@@ -347,7 +347,7 @@ def test_an_unknown_model_is_refused_with_the_closest(weights):
     with pytest.raises(UnknownNameError, match="bfloat16"):
         Sam2Proposer(*weights, dtype="float61")
     with pytest.raises(UnknownNameError, match="did you mean 'highest'"):
-        Sam2Proposer(*weights, float32_matmul_precision="best")
+        Sam2Proposer(*weights, float32_matmul_precision="highestt")
 
 
 @pytest.mark.parametrize(
