@@ -247,7 +247,7 @@ def test_scores_as_a_frame(run):
 def test_groups_and_proposals_stand_in_the_frame():
     from earthinstruct.results import read_result
 
-    file = next((Path(__file__).parent / "guarded").rglob("open_vocabulary/instructsam.json"))
+    file = next((Path(__file__).parent / "guarded").rglob("open_vocabulary/instructsam-*.json"))
     result = read_result(file)
     frame = result.to_pandas().set_index(["score", "over"])
     assert frame.loc[("mask.miou", "novel"), "value"] == result.metrics.mask.groups["novel"]["miou"]

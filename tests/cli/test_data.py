@@ -90,5 +90,5 @@ def test_fetch_shows_the_licence_and_asks_first(call, monkeypatch, tmp_path, no_
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     code, out, err = call("data", "fetch", "dior-mini")
     assert code == 2
-    assert f"{no_server}/LISCENSE.txt cannot be downloaded" in err
+    assert f"{no_server}/LISCENSE.txt cannot be fetched" in err
     assert not list((tmp_path / "data").iterdir())
