@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,10 +131,10 @@ def run(arguments: argparse.Namespace) -> int:
                     answered=answered,
                 )
         except KeyboardInterrupt:
-            print(
+            options.say(
                 f"stopped; what was found so far is kept in {arguments.output / 'predict'}: continue with the same "
                 f"command{' without --overwrite' if arguments.overwrite else ''}",
-                file=sys.stderr,
+                error=True,
             )
             return options.INTERRUPTED
     if not n_written:
@@ -150,11 +149,15 @@ def _check(arguments: argparse.Namespace) -> None:
     asked = (arguments.categories, arguments.parent, arguments.instruction, arguments.open_ended or None)
     needed = {"IMAGE": arguments.images or None, "--method": arguments.method}
     if arguments.run is not None:
+        of_runs = ("tile", "overlap", "bands", "stretch", "nodata", "window", "aoi", "explain")
         given = [name for name, value in needed.items() if value is not None]
-        if given or any(value is not None for value in asked):
+        given += ["the instruction"] * any(value is not None for value in asked)
+        given += [f"--{name}" for name in of_runs if getattr(arguments, name) is not None]
+        given += ["--overwrite"] * arguments.overwrite + ["-M"] * bool(arguments.parameters)
+        if given:
             raise EarthInstructError(
                 "--from RUN saves the answers of that run, with its images, method and instruction; leave "
-                f"{', '.join(given) or 'the instruction'} out"
+                f"{', '.join(given)} out"
             )
         return
     missing = [name for name, value in needed.items() if value is None]

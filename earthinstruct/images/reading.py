@@ -89,7 +89,8 @@ class _InMemory:
         x0, y0, x1, y1 = window or (0, 0, self.width, self.height)
         part = (slice(y0, y1, step), slice(x0, x1, step))
         valid = None if self._raster.valid is None else self._raster.valid[part]
-        return self._raster.pixels[part], None if valid is None or valid.all() else valid
+        pixels = self._raster.pixels[part]  # a copy of a window: methods may change what they are shown
+        return pixels if window is None else pixels.copy(), None if valid is None or valid.all() else valid
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -20,7 +20,14 @@ from earthinstruct.predictions.file import (
     readable,
     take_out_failures,
 )
-from earthinstruct.predictions.gis import areas_of, check_geopandas, geodataframe_of, write_label_raster, write_vectors
+from earthinstruct.predictions.gis import (
+    areas_of,
+    check_crs,
+    check_geopandas,
+    geodataframe_of,
+    write_label_raster,
+    write_vectors,
+)
 from earthinstruct.predictions.image_names import ImageNames
 from earthinstruct.predictions.importers import read_predictions, read_proposal_file
 from earthinstruct.predictions.lock import folder_lock
@@ -46,6 +53,7 @@ __all__ = [
     "Run",
     "StoredRecords",
     "areas_of",
+    "check_crs",
     "check_geopandas",
     "coco_of",
     "counts_of",

@@ -200,8 +200,13 @@ def _on_ground(image: Found, outlines: Sequence[list[list[Ring]]], crs: str) -> 
     place = image.place
     if place is None:
         raise DataError(
-            f"image {image.path} has no georeference, which GeoJSON needs; give a GeoTIFF, or save pixel coordinates "
+            f"image {image.path} has no georeference, which GIS files need; give a GeoTIFF, or save pixel coordinates "
             "as NAME.coco.json"
+        )
+    if place.crs is None:
+        raise DataError(
+            f"image {image.path} does not name its coordinate reference system; assign it, for example: gdal_edit.py "
+            f"-a_srs EPSG:32631 {image.path.name}"
         )
     geometries: list[dict[str, Any]] = [
         {
@@ -210,7 +215,7 @@ def _on_ground(image: Found, outlines: Sequence[list[list[Ring]]], crs: str) -> 
         }
         for polygons_of in outlines
     ]
-    if place.crs is not None and place.crs != crs and geometries:
+    if place.crs != crs and geometries:
         from rasterio.errors import RasterioError
         from rasterio.warp import transform_geom
 

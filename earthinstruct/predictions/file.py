@@ -101,7 +101,7 @@ class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
         """
         return Prediction(
             tuple(self.labels),
-            np.array(self.boxes, dtype=np.float64).reshape(-1, 4),
+            None if self.boxes is None else np.array(self.boxes, dtype=np.float64).reshape(-1, 4),
             None if self.masks is None else tuple(self.masks),
             None if self.scores is None else np.array(self.scores),
             self.counts,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from earthinstruct.files import replace_file
 from earthinstruct.images import INSTALL_GEO, label_colours
 from earthinstruct.predictions.exporters import LONGITUDE_LATITUDE, Found, OnGround, geometries_of
 from earthinstruct.regions import decode_rles
+from earthinstruct.texts import printable
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -39,6 +41,24 @@ def check_geopandas() -> None:
         import pyogrio  # noqa: F401
     except ImportError as error:
         raise DataError(f"this format needs the package {error.name}: {INSTALL_GEO}") from error
+
+
+def check_crs(crs: str) -> None:
+    """Check the name of a coordinate reference system.
+
+    Raises:
+        DataError: there is no such system, or a package of the extra `geo` is missing.
+    """
+    check_geopandas()
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    try:
+        CRS.from_user_input(crs)
+    except CRSError as error:
+        raise DataError(
+            f"--crs {crs!r} is no coordinate reference system; expected, for example, EPSG:32631"
+        ) from error
 
 
 def geodataframe_of(
@@ -124,17 +144,24 @@ def write_vectors(target: Path, found: Sequence[Found], about: Mapping[str, Any]
             layer = {"layer": _LAYER} if driver == "GPKG" else {}
             frame.to_file(beside, driver=driver, engine="pyogrio", geometry_type="MultiPolygon", **layer)
         for file in sorted(Path(folder).iterdir()):  # a Shapefile is several
-            file.replace(target.with_name(file.name))
+            _replace(file, target.with_name(file.name))
     if target.suffix.lower() == ".gpkg":
         labels = [label for image in found for label in (*image.prediction.labels, *image.numbers()["counts"])]
         replace_file(target.with_suffix(".qml"), style_of(labels).encode())
+
+
+def _replace(file: Path, target: Path) -> None:
+    """Move a written file to its place, after it reached the disk."""
+    with file.open("rb+") as written:
+        os.fsync(written.fileno())
+    file.replace(target)
 
 
 def style_of(labels: Sequence[str]) -> str:
     """A style file of QGIS (QML): a colour for each label, as in the pictures."""
     categories, symbols = [], []
     for i, (label, (red, green, blue)) in enumerate(label_colours(labels).items()):
-        name = quoteattr(label)
+        name = quoteattr(printable(label))
         categories.append(f'<category symbol="{i}" value={name} label={name} type="string" render="true"/>')
         options = {"color": f"{red},{green},{blue},{_OPACITY}", "outline_color": f"{red},{green},{blue},255"}
         lines = "".join(f'<Option name="{key}" value="{value}" type="QString"/>' for key, value in options.items())
@@ -156,29 +183,29 @@ def write_label_raster(target: Path, found: Sequence[Found], about: Mapping[str,
     pictures. Instances without masks are drawn as boxes.
 
     Raises:
-        DataError: there are several images, more than 255 labels, or a reference system is given.
+        DataError: the image failed, has no place, or has more than 255 labels.
         OSError: the file cannot be written.
     """
     import rasterio
 
-    if len(found) != 1 or ground.crs is not None:
-        raise DataError(f"{target} has the pixels of one image; {len(found)} were predicted, or --crs is given")
-    (image,) = found
+    (image,) = found or (None,)
+    if image is None or image.place is None:
+        raise DataError(f"{target} is not written: its image failed, or has no place on the ground")
     labels = sorted(set(image.prediction.labels))
-    if len(labels) > 255 or image.place is None:
-        raise DataError(f"{target} holds at most 255 labels of an image with a place; {len(labels)} were found")
+    if len(labels) > 255:
+        raise DataError(f"{target} holds at most 255 labels, and {len(labels)} were found; save a vector file instead")
     place = {"crs": image.place.crs, "transform": rasterio.Affine(*image.place.transform)}
     size = {"width": image.width, "height": image.height, "count": 1, "dtype": "uint8"}
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         beside = Path(folder) / target.name
         with rasterio.open(beside, "w", driver="GTiff", compress="deflate", **size, **place) as raster:
-            raster.update_tags(**{f"label_{i}": label for i, label in enumerate(labels, start=1)})
+            raster.update_tags(**{f"label_{i}": printable(label) for i, label in enumerate(labels, start=1)})
             colours = {i: (*colour, 255) for i, colour in enumerate(label_colours(labels).values(), start=1)}
             raster.write_colormap(1, {0: (0, 0, 0, 0), **colours})
             for top in range(0, image.height, _ROWS):
                 rows = _drawn(image, labels, top, min(top + _ROWS, image.height))
                 raster.write(rows[None], window=((top, top + len(rows)), (0, image.width)))
-        beside.replace(target)
+        _replace(beside, target)
 
 
 def _drawn(image: Found, labels: Sequence[str], top: int, bottom: int) -> NDArray[np.uint8]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -25,10 +25,10 @@ from earthinstruct.predictions import (
     readable,
     take_out_failures,
 )
-from earthinstruct.redaction import redacted
 from earthinstruct.results import SCHEMA_VERSION, MethodInfo
 from earthinstruct.running.tiles import KeptTiles
 
+_ENCODER = msgspec.json.Encoder(order="deterministic")
 _START_AGAIN = "give --overwrite to start again, or another --output"
 
 
@@ -64,7 +64,7 @@ class Asked(msgspec.Struct, frozen=True):
         return output / "predict" / name / plain_name(self.method.name)
 
     def differences(self, other: Asked) -> list[str]:
-        """How another run differs, in words. Packages, device and notes may differ, and images may be added."""
+        """How another run differs, in words. Packages, device and notes may differ."""
         before, after = (
             {
                 "instruction": asked.instruction,
@@ -77,16 +77,15 @@ class Asked(msgspec.Struct, frozen=True):
                 "--window": asked.window,
                 "--aoi": asked.aoi,
                 **{f"parameter {name}": value for name, value in asked.method.parameters.items()},
-                **{f"image {path}": asked.images[path] for path in both},
+                **{f"image {path}": state for path, state in asked.images.items() if self.images.get(path)},
             }
-            for both in [[path for path, state in self.images.items() if state and path in other.images]]
             for asked in (self, other)
         )
         pairs = {name: (before.get(name), after.get(name)) for name in {**before, **after}}
         return [
             f"{name} was {str(a)[:80]}, is {str(b)[:80]}"
             for name, (a, b) in pairs.items()
-            if msgspec.json.encode(a) != msgspec.json.encode(b)  # 1 is not true
+            if _ENCODER.encode(a) != _ENCODER.encode(b)  # 1 is not true
         ]
 
 
@@ -114,10 +113,8 @@ def read_asked(folder: Path) -> Asked:
 class ImageRun:
     """The run of one method on some images, in one folder: what was predicted before, and what is predicted now."""
 
-    def __init__(self, folder: Path, secrets: Sequence[str] = ()) -> None:
-        """Name the folder, and the texts that it must not hold."""
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._secrets = secrets
         self._stored: dict[str, StoredRecords] = {}
         self._writers: dict[str, RecordWriter] = {}
         self._left: set[str] = set()  # images without a prediction
@@ -135,12 +132,12 @@ class ImageRun:
             manifest = self.folder / "run.json"
             with self._written():
                 if overwrite:
-                    for path in (manifest, *files.values()):
+                    for path in (*files.values(), manifest):  # the manifest last: it says whose the others are
                         path.unlink(missing_ok=True)
                 elif manifest.is_file():
-                    before = read_asked(self.folder)
-                    self._refuse(before.differences(asked))
-                    asked = msgspec.structs.replace(asked, images=before.images | asked.images)
+                    self._refuse(read_asked(self.folder).differences(asked))
+                elif any(path.exists() for path in files.values()):
+                    raise EarthInstructError(f"{self.folder} has predictions but no run.json; {_START_AGAIN}")
                 if not manifest.is_file() or manifest.read_bytes() != as_json(asked):
                     replace_file(manifest, as_json(asked))
                 for name, path in files.items():
@@ -197,7 +194,6 @@ class ImageRun:
         record = readable(record)
         if record.error is not None:
             raise DataError(record.error)
-        record.events = {redacted(event, self._secrets): n for event, n in record.events.items()}
         with self._written():
             if name not in self._writers:
                 self._writers[name] = RecordWriter(self._file(name))

@@ -19,7 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct import tasks
-from earthinstruct.contract import ControlMethod, HopelessError, Instruction, Method, Prediction, optional_member
+from earthinstruct.contract import (
+    ControlMethod,
+    HopelessError,
+    Instruction,
+    Method,
+    Prediction,
+    Usage,
+    optional_member,
+)
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
 from earthinstruct.images import IMAGE_SUFFIXES, ImageOptions, Scene, images_below, open_scene, scene_of
 from earthinstruct.predictions import (
@@ -231,8 +239,11 @@ def predict(
     reading = ImageOptions.of(bands, stretch, nodata)
     given = [images] if isinstance(images, str | Path | np.ndarray) else images
     arrays = _arrays([one for one in given if isinstance(one, np.ndarray)])
-    files = [one for one in given if not isinstance(one, np.ndarray)]
-    paths = [*arrays, *(images_given(files) if files or not arrays else ())]
+    names = iter(arrays)
+    paths = [
+        path for one in given for path in ([next(names)] if isinstance(one, np.ndarray) else images_given(one))
+    ] or images_given([])
+    _refuse_repeated(paths)
     area = Area.of(window, aoi)
     least = _Least.of(min_score, min_area)
     saved = Targets(save, explain, paths, OnGround(crs, simplify))
@@ -255,7 +266,7 @@ def predict(
             folder = None if output is None else asked.place(Path(output))
             secrets = secret_values(parameters or {})
             hopeless: str | None = None  # why the method is asked no more
-            with nullcontext() if folder is None else ImageRun(folder, secrets).open(asked, overwrite=overwrite) as run:
+            with nullcontext() if folder is None else ImageRun(folder).open(asked, overwrite=overwrite) as run:
 
                 def find(path: Path, scene: Scene, number: int) -> _Answered:
                     nonlocal hopeless
@@ -266,9 +277,12 @@ def predict(
                     try:
                         if prediction is None:
                             part = area.of_scene(path, scene)
-                            prediction = _predict(ready, part, asked, run, path, _part(progress, number, len(paths)))
+                            part_done = _part(progress, number, len(paths))
+                            prediction = _predict(ready, part, asked, run, path, part_done, secrets)
                             if run is not None:
                                 run.keep(path, prediction)
+                        if progress is not None:
+                            progress(number + 1, len(paths))
                         if saved.explain is not None:
                             picture = optional_member(ready, "explain")(scene.read()[0], to_find)
                     except HopelessError as error:
@@ -316,6 +330,8 @@ def saved_again(
     stored = ImageRun(folder)
 
     def find(path: Path, scene: Scene, number: int) -> _Answered:
+        if asked.images[str(path)].startswith("("):
+            raise DataError(f"{path} was given as pixels in memory; save it from what `predict` returned")
         if state_of(path) != asked.images[str(path)]:
             raise DataError(f"image {path} has changed since it was predicted; predict it again")
         prediction = stored.prediction(path)
@@ -385,9 +401,10 @@ def _answers(
         "run": None if folder is None else str(folder),
         "instruction": asked.instruction.text,
         "notes": [*remarks, *asked.method.notes],
+        "failed": {str(answer.path): answer.problem for answer in answers if answer.prediction is None},
     }
     saved.save_files(found, about)
-    notes = [f"{n} {redacted(event, secrets)}" for event, n in events.items()]
+    notes = [f"{n} {event}" for event, n in events.items()]
     if n_left_out:
         notes.append(f"{n_left_out} objects are left out by --min-score or --min-area")
     if n_before:
@@ -430,6 +447,12 @@ def _arrays(arrays: Sequence[NDArray[np.uint8]]) -> dict[Path, NDArray[np.uint8]
                 "(height, width, 3)"
             )
     return {Path(f"image {number}"): pixels for number, pixels in enumerate(arrays)}
+
+
+def _refuse_repeated(paths: Sequence[Path]) -> None:
+    path, times = Counter(paths).most_common(1)[0]
+    if times > 1:
+        raise EarthInstructError(f"image {path} is given {times} times; give it once")
 
 
 def _in_memory(pixels: NDArray[np.uint8]) -> AbstractContextManager[Scene]:
@@ -480,8 +503,12 @@ def _predict(
     run: ImageRun | None,
     path: Path,
     progress: Callable[[int, int], None] | None,
+    secrets: Sequence[str],
 ) -> Prediction:
-    """The prediction for a part of an image, cut into tiles where that is asked for, or where it is large."""
+    """The prediction for a part of an image, cut into tiles where that is asked for, or where it is large.
+
+    Its events hold no secrets.
+    """
     x0, y0, x1, y1 = part.window
     longest = max(x1 - x0, y1 - y0)
     tile = asked.tile
@@ -493,7 +520,7 @@ def _predict(
         for left, top, right, bottom in tile_windows(y1 - y0, x1 - x0, tile or longest, overlap if tile else 0)
     ]
     return predict_windows(
-        method,
+        _Discreet(method, secrets),
         part.read,
         asked.instruction,
         windows,
@@ -502,6 +529,22 @@ def _predict(
         kept=None if run is None or len(windows) == 1 else run.tiles(path),
         progress=progress,
     )
+
+
+class _Discreet:
+    """A method whose events hold no secrets."""
+
+    def __init__(self, method: Method, secrets: Sequence[str]) -> None:
+        self.name, self._method, self._secrets = method.name, method, secrets
+
+    def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
+        """Predict with the method."""
+        prediction = self._method.predict(image, instruction)
+        usage = getattr(prediction, "usage", None)
+        if not isinstance(usage, Usage) or not usage.events:
+            return prediction
+        events = {redacted(event, self._secrets): n for event, n in usage.events.items()}
+        return replace(prediction, usage=replace(usage, events=events))
 
 
 def _with_counts(prediction: Prediction, instruction: Instruction) -> Prediction:
@@ -557,11 +600,15 @@ class _Least:
         chosen = np.flatnonzero(kept)
         if len(chosen) == len(prediction):
             return found
+        labels = tuple(prediction.labels[i] for i in chosen)
+        left_out = Counter(prediction.labels) - Counter(labels)
+        counts = {label: max(0, n - left_out[label]) for label, n in (prediction.counts or {}).items()}
         return replace(
             found,
             prediction=replace(
                 prediction,
-                labels=tuple(prediction.labels[i] for i in chosen),
+                labels=labels,
+                counts=None if prediction.counts is None else counts,
                 boxes=prediction.boxes[chosen],
                 masks=None if prediction.masks is None else tuple(prediction.masks[i] for i in chosen),
                 scores=None if prediction.scores is None else prediction.scores[chosen],
@@ -573,4 +620,4 @@ def _remarks(method: MethodInfo) -> tuple[str, ...]:
     """What every output says: that the method was made for other images."""
     if method.made_for is None:
         return ()
-    return (f"{method.name} was made for {', '.join(method.made_for)}: out of domain here",)
+    return (f"{method.name} was made for {', '.join(method.made_for)}; other images are out of its domain",)

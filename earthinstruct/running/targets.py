@@ -21,6 +21,7 @@ from earthinstruct.images import Scene, draw_overlay, step_for
 from earthinstruct.predictions import (
     Found,
     OnGround,
+    check_crs,
     check_geopandas,
     coco_of,
     counts_of,
@@ -29,6 +30,7 @@ from earthinstruct.predictions import (
     write_label_raster,
     write_vectors,
 )
+from earthinstruct.texts import printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,20 +50,20 @@ def refuse_to_replace(option: str, target: Path, images: Sequence[Path]) -> None
 
 
 def check_place(path: Path, scene: Scene) -> None:
-    """Refuse an image whose place in a GeoJSON file would be missing or wrong.
+    """Refuse an image whose place in a file for GIS would be missing or wrong.
 
     Raises:
         DataError: it has no georeference, or does not name its coordinate reference system.
     """
     if scene.place is None:
         raise DataError(
-            f"image {path} has no georeference, which GeoJSON needs: {scene.no_place_reason}. Give a georeferenced "
+            f"image {path} has no georeference, which GIS files need: {scene.no_place_reason}. Give a georeferenced "
             "image, or save pixel coordinates as NAME.coco.json"
         )
     if scene.place.crs is None:
         raise DataError(
-            f"image {path} does not name its coordinate reference system, and GeoJSON would be read as longitude and "
-            f"latitude; assign it, for example: gdal_edit.py -a_srs EPSG:32631 {path.name}"
+            f"image {path} does not name its coordinate reference system, which GIS files need; assign it, for "
+            f"example: gdal_edit.py -a_srs EPSG:32631 {path.name}"
         )
 
 
@@ -90,6 +92,13 @@ class Targets:
             refuse_to_replace("save", target, images)
         for target in self._all_pictures():
             _check_pictures(target, images)
+        for target, suffix in self._files:
+            if suffix == ".tif" and len(images) > 1:
+                raise EarthInstructError(
+                    f"{target} has the pixels of one image, and there are {len(images)}; run predict for each"
+                )
+            if suffix == ".tif" and self._ground.crs is not None:
+                raise EarthInstructError(f"{target} has the reference system of its image; leave --crs out")
 
     def check(self) -> None:
         """Refuse targets that cannot be written, before the first image, which may be paid for.
@@ -97,8 +106,10 @@ class Targets:
         Raises:
             DataError: a target cannot be written.
         """
-        if any(suffix in _WITH_GEOPANDAS for _, suffix in self._files):
+        if any(suffix in _WITH_GEOPANDAS for _, suffix in self._files) or self._ground.simplify:
             check_geopandas()
+        if self._ground.crs is not None:
+            check_crs(self._ground.crs)
         folders = {target: target.parent for target, _ in self._files}
         folders |= {target: target.parent if _is_picture(target) else target for target in self._all_pictures()}
         for target, folder in folders.items():
@@ -133,9 +144,15 @@ class Targets:
 
     def save_files(self, found: Sequence[Found], about: Mapping[str, Any]) -> None:
         """Save what was found in all images, in the format of each target's suffix."""
+        problems = []
         for target, suffix in self._files:
-            with _saving(target, target.parent):
-                _FORMATS[suffix](target, found, about, self._ground)
+            try:
+                with _saving(target, target.parent):
+                    _FORMATS[suffix](target, found, about, self._ground)
+            except EarthInstructError as error:  # the other files are saved all the same
+                problems.append(str(error))
+        if problems:
+            raise DataError("; ".join(problems))
 
 
 def overlay_of(scene: Scene, prediction: Prediction, remarks: Sequence[str] = ()) -> Image:
@@ -183,8 +200,17 @@ def _write_counts(target: Path, found: Sequence[Found], about: Mapping[str, Any]
     rows.writerow(("image", "label", "count", "drawn"))
     for image in found:
         drawn = Counter(image.prediction.labels)
-        rows.writerows((image.path, label, n, drawn[label]) for label, n in counts_of(image.prediction).items())
+        rows.writerows(
+            (_cell(str(image.path)), _cell(label), n, drawn[label]) for label, n in counts_of(image.prediction).items()
+        )
+    rows.writerows((_cell(path), "", "", "") for path in about.get("failed", ()))
     replace_file(target, text.getvalue().encode())
+
+
+def _cell(text: str) -> str:
+    """A text that is no formula in a spreadsheet, without control characters."""
+    plain = printable(text)
+    return f"'{plain}" if plain.startswith(("=", "+", "-", "@")) else plain
 
 
 _FORMATS: Mapping[str, Callable[[Path, Sequence[Found], Mapping[str, Any], OnGround], None]] = {
@@ -212,9 +238,8 @@ def _check_pictures(target: Path, images: Sequence[Path]) -> None:
         raise EarthInstructError(
             f"{target} has an unknown suffix; expected .png, .jpg, {', '.join(_FORMATS)}, or a folder"
         )
-    names = [image.stem for image in images]
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated is not None and not _is_picture(target):
+    repeated, times = Counter(image.stem for image in images).most_common(1)[0]
+    if times > 1 and not _is_picture(target):
         raise EarthInstructError(
             f"two images are named {repeated!r}, and {target} can hold one picture of that name; give them apart"
         )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -334,7 +335,7 @@ def test_geojson_needs_a_place_and_takes_images_of_several_zones(call, bright, t
     # one zone is 6 degrees wide
     np.testing.assert_allclose(np.array(third) - np.array(first), [[6, 0]] * len(first), atol=1e-9)
     code, _, err = call(*base, "--crs", "EPSG:99999", one)
-    assert (code, "one.tif cannot be converted from EPSG:32631 to EPSG:99999" in err) == (2, True)
+    assert (code, "--crs 'EPSG:99999' is no coordinate reference system" in err) == (2, True)
 
 
 RASTERS = {
@@ -432,7 +433,7 @@ def test_a_label_raster_has_the_pixels_of_its_image(call, bright, tmp_path, meth
         assert labels.tags()["label_1"] == "ship"
     other = write_raster(tmp_path / "other.tif", two_ships())
     code, _, err = call(*base, "--save", "labels.tif", scene, other)
-    assert (code, "has the pixels of one image; 2 were predicted" in err) == (2, True)
+    assert (code, "has the pixels of one image, and there are 2" in err) == (2, True)
 
 
 def test_counts_are_a_table(counted, tmp_path):
@@ -517,6 +518,7 @@ def test_small_and_doubtful_objects_are_left_out_of_what_is_saved(tmp_path, leas
     answers = predict(Scored(), scene, categories="ship", output=tmp_path / "runs", **least)
     assert answers.found[0].prediction.scores.tolist() == [[0.9, 0.2][i] for i in left]
     assert (f"{2 - len(left)} objects are left out by --min-score or --min-area" in answers.notes) == (len(left) < 2)
+    assert answers[0].counts == {"ship": len(left)}
     again = saved_again(answers.folder, **least)
     assert answers.to_geodataframe().equals(again.to_geodataframe())
     assert len(saved_again(answers.folder)[0].prediction) == 2
@@ -546,6 +548,8 @@ def test_pixels_in_memory_are_images_too(tmp_path):
     assert any("2 of 2 images were predicted before" in note for note in again.notes)
     with pytest.raises(EarthInstructError, match=r"image image 0 was \(40, 60, 3\) pixels"):
         predict(Scored(), [pixels + 1, scene], "count the ships", output=tmp_path / "runs")
+    swapped = predict(Scored(), [scene, pixels], "count the ships", output=None)
+    assert [str(answer.path) for answer in swapped] == [str(scene), "image 0"]
     with pytest.raises(EarthInstructError, match=r"image 0 is an array of float64 and shape .*expected uint8 RGB"):
         predict(Scored(), pixels / 255, "count the ships", output=None)
 
@@ -564,8 +568,8 @@ from earthinstruct import Prediction
 class Counts:
     name = "counts"
 
-    def __init__(self, log, stop=1000, least=0):
-        self.log, self.stop, self.least = Path(log), stop, least
+    def __init__(self, log, stop=1000, least=0, boxes=True):
+        self.log, self.stop, self.least, self.boxes = Path(log), stop, least, boxes
 
     def describe(self):
         return {"parameters": {"least": self.least}}
@@ -575,6 +579,8 @@ class Counts:
         if before == self.stop:
             raise KeyboardInterrupt
         self.log.write_text("." * (before + 1))
+        if not self.boxes:
+            return Prediction(counts={"ship": 2})
         return Prediction(["ship"], [[1, 1, 4, 4]], counts={"ship": 2})
 """
 
@@ -641,6 +647,8 @@ def test_answers_are_saved_again_without_the_method(call, counted, tmp_path):
     assert (code, "a.tif has changed since it was predicted" in out) == (1, True)
     code, _, err = call("predict", "--from", run, *images)
     assert (code, "leave IMAGE out" in err) == (2, True)
+    code, _, err = call("predict", "--from", run, "--tile", "7", "--overwrite", "-M", "a=1")
+    assert (code, "leave --tile, --overwrite, -M out" in err) == (2, True)
     code, _, err = call("predict", "--from", tmp_path)
     assert (code, "run.json" in err) == (2, True)
     code, _, err = call("predict")
@@ -669,6 +677,93 @@ def test_a_tile_without_data_is_not_asked_about(counted, tmp_path):
     blank = write_raster(tmp_path / "b.tif", np.zeros((3, 8, 8), dtype=np.uint8), nodata=0)
     code, out, _, calls = counted(blank)
     assert (code, calls, "b.tif: ship 0, harbor 0" in out) == (0, 1, True)
+
+
+def test_a_stopped_run_goes_on_over_tiles_without_data_and_counts_alone(call, counted, tmp_path):
+    pixels = np.full((3, 64, 64), 9, dtype=np.uint8)
+    pixels[:, :32] = 0
+    scene = write_raster(tmp_path / "a.tif", pixels, nodata=0)
+    arguments = ("--tile", "32", "--overlap", "0", "--save", "a.json", scene)
+    assert counted(*arguments, stop=1, boxes="false")[0] == 130
+    code, out, _, calls = counted(*arguments, boxes="false")
+    assert (code, calls) == (0, 2)
+    assert "a.tif: ship 4, harbor 0 (4 counted but not drawn, 0 drawn but not counted)" in out
+    before = (tmp_path / "a.json").read_text()
+    assert counted(*arguments, boxes="false")[3] == 2
+    assert (tmp_path / "a.json").read_text() == before
+
+
+def test_predictions_without_their_manifest_are_not_taken(counted, tmp_path):
+    image = write_raster(tmp_path / "a.tif", two_ships())
+    assert counted(image)[0] == 0
+    (manifest,) = (tmp_path / "runs" / "predict").glob("*/counts/run.json")
+    manifest.unlink()
+    code, _, err, calls = counted(image)
+    assert (code, calls, "has predictions but no run.json; give --overwrite" in err) == (2, 1, True)
+    assert counted(image, "--overwrite")[3] == 2
+
+
+def test_an_image_is_asked_about_once(counted, tmp_path):
+    image = write_raster(tmp_path / "a.tif", two_ships())
+    counted(image)
+    code, _, err, calls = counted(image, image)
+    assert (code, calls, "a.tif is given 2 times; give it once" in err) == (2, 1, True)
+
+
+def test_secrets_in_events_reach_no_file(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_API_KEY", "sk-very-secret-1")
+    code = """
+from earthinstruct import Prediction
+from earthinstruct.contract import Usage
+
+class Quotes:
+    name = "quotes"
+
+    def predict(self, image, instruction):
+        return Prediction(usage=Usage(events={"key sk-very-secret-1 was refused": 1}))
+"""
+    (tmp_path / "quotes.py").write_text(code)
+    image = write_raster(tmp_path / "a.tif", two_ships())
+    saved = ("--save", "a.json", "--save", "a.csv", "--save", "a.coco.json", "--json", "a.jsonl")
+    code, out, err = call("predict", "--method", f"{tmp_path / 'quotes.py'}:Quotes", "--open-ended", *saved, image)
+    assert code == 0
+    assert "note: 1 key *** was refused" in out
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "quotes.py"]
+    assert len(files) >= 6
+    assert not any(b"sk-very-secret-1" in path.read_bytes() for path in files)
+    assert "sk-very-secret-1" not in out + err
+
+
+def test_labels_are_no_formulas_and_no_broken_styles(call, tmp_path):
+    from defusedxml.ElementTree import parse
+
+    code = """
+from earthinstruct import Prediction
+
+class Writes:
+    name = "writes"
+
+    def predict(self, image, instruction):
+        return Prediction(["=HYPERLINK(1)", "a\\x1bb"], [[1, 1, 4, 4]] * 2)
+"""
+    (tmp_path / "writes.py").write_text(code)
+    image = write_raster(tmp_path / "a.tif", two_ships())
+    saved = ("--save", "a.csv", "--save", "a.gpkg", "--save", "labels.tif")
+    assert call("predict", "--method", f"{tmp_path / 'writes.py'}:Writes", "--open-ended", *saved, image)[0] == 0
+    text = (tmp_path / "a.csv").read_text()
+    assert ",'=HYPERLINK(1)," in text
+    assert "\x1b" not in text
+    assert len(list(parse(tmp_path / "a.qml").getroot().iter("category"))) == 2
+
+
+def test_failed_images_are_in_every_file(call, bright, tmp_path):
+    good, bad = write_raster(tmp_path / "a.tif", two_ships()), tmp_path / "b.tif"
+    bad.write_bytes(b"no image")
+    saved = ("--save", "a.json", "--save", "a.csv", "--save", "a.coco.json", "--save", "a.geojson")
+    assert call("predict", "--method", f"{bright}:Bright", "--open-ended", *saved, good, bad)[0] == 1
+    assert (tmp_path / "a.csv").read_text().splitlines()[-1] == f"{bad},,,"
+    for name, about in (("a.json", "about"), ("a.coco.json", "info"), ("a.geojson", "about")):
+        assert [*json.loads((tmp_path / name).read_text())[about]["failed"]] == [str(bad)]
 
 
 @pytest.mark.parametrize("target", ["taken/a.json", "taken/a.png", "taken"])
@@ -762,7 +857,9 @@ def test_no_image_is_written_over(call, method, file, tmp_path, option):
 
 def test_two_images_of_one_name_do_not_overwrite_each_other(call, method, file, tmp_path):
     image = tmp_path / "set" / "images" / "a.png"
-    code, _, err = call("predict", "--method", f"{method}:Finds", "--open-ended", "--save", "drawn", image, image)
+    (tmp_path / "other").mkdir()
+    other = shutil.copy(image, tmp_path / "other")
+    code, _, err = call("predict", "--method", f"{method}:Finds", "--open-ended", "--save", "drawn", image, other)
     assert (code, "two images are named 'a'" in err) == (2, True)
 
 
