@@ -26,7 +26,7 @@ Progress = Callable[[int, int | None], None]  # bytes so far, and in total if th
 _TIMEOUT = 30  # seconds without an answer
 _CHUNK = 1 << 16  # bytes; the most that a broken connection loses
 _LOCAL = ("localhost", "127.0.0.1", "::1")
-_OK, _PART, _NO_SUCH_RANGE = 200, 206, 416
+_OK, _PART, _NO_SUCH_RANGE, _SERVER_ERRORS = 200, 206, 416, 500
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _AGAIN = "run the same command to start again"
 _GO_ON = "The downloaded part is kept: run the same command to continue"
@@ -81,7 +81,9 @@ def download(
         part.replace(target)
         about.unlink(missing_ok=True)
     except requests.RequestException as error:
-        raise DataError(f"{url} cannot be fetched: {error}. {_GO_ON}") from error
+        refused = error.response is not None and error.response.status_code < _SERVER_ERRORS
+        next_step = "Check the address, and whether it needs a login" if refused else _GO_ON
+        raise DataError(f"{url} cannot be fetched: {error}. {next_step}") from error
     except OSError as error:
         raise DataError(f"{target} cannot be written: {error}") from error
     return found

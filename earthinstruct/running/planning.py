@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.filesize import decimal
 
-from earthinstruct.contract import ControlMethod, Estimate, Method, optional_member
+from earthinstruct.contract import ControlMethod, Estimate, Instruction, Method, optional_member
 from earthinstruct.datasets import Dataset
-from earthinstruct.errors import EarthInstructError, checked_arguments
+from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
 from earthinstruct.images import ImageOptions
 from earthinstruct.predictions import Run, place_of_run
 from earthinstruct.redaction import secrets_hidden
@@ -180,10 +180,27 @@ def _estimates(
         pixels = _pixels(dataset, image)
         for task, images, cost in zip(tasks, wanted, costs, strict=True):
             if image in images and pixels is not None:
-                cost.append(estimate(pixels, task.instruction))
+                cost.append(_estimate(method, pixels, task.instruction))
         if progress:
             progress(number, len(every))
     return [Estimate.join(cost) for cost in costs]
+
+
+def _estimate(method: Method | ControlMethod, pixels: Pixels, instruction: Instruction) -> Estimate:
+    """Ask a method for the cost of one image.
+
+    Raises:
+        DataError: it raises an exception, or returns no `Estimate`.
+    """
+    try:
+        cost = optional_member(method, "estimate")(pixels, instruction)
+    except EarthInstructError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise DataError(f"method {method.name!r}: estimate() failed: {type(error).__name__}: {error}") from error
+    if not isinstance(cost, Estimate):
+        raise DataError(f"method {method.name!r}: estimate() returned a {type(cost).__name__}; expected an Estimate")
+    return cost
 
 
 def _pixels(dataset: Dataset, image: int) -> Pixels | None:

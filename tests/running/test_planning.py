@@ -8,7 +8,7 @@ import pytest
 
 from earthinstruct import Estimate, Prediction, Usage, dry_run, evaluate
 from earthinstruct.cli import main
-from earthinstruct.errors import EarthInstructError
+from earthinstruct.errors import DataError, EarthInstructError
 
 
 class Asks:
@@ -133,3 +133,15 @@ def test_the_progress_bar_shows_images_time_and_tokens(dataset, tmp_path, capsys
     assert "3/3" in shown
     assert re.search(r"\d:\d\d:\d\d", shown)
     assert "1 failed, 2,004 tokens" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"), [(lambda: 1 / 0, "failed: ZeroDivisionError: division by zero"), (lambda: 3, "returned a int")]
+)
+def test_an_estimate_that_fails_is_named(dataset, tmp_path, given, reason):
+    class Own(Asks):
+        def estimate(self, image, instruction):
+            return given()
+
+    with pytest.raises(DataError, match=rf"method 'asks': estimate\(\) {reason}"):
+        dry_run(Own(), dataset, setting="open_vocabulary", output=tmp_path)
