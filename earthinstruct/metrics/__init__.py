@@ -24,7 +24,7 @@ from earthinstruct.metrics.measuring import Chunk, measure, metrics_of
 from earthinstruct.metrics.protocols import PROTOCOLS, STANDARD, Protocol, protocol_named
 from earthinstruct.metrics.scores import Score
 from earthinstruct.metrics.slices import SliceImages, slice_scores
-from earthinstruct.metrics.suspects import REASONS, Suspect
+from earthinstruct.metrics.suspects import Suspect
 from earthinstruct.metrics.tally import Tally, count_per_image
 from earthinstruct.metrics.thresholds import (
     Choice,
@@ -57,7 +57,6 @@ __all__ = [
     "POOLED",
     "PREDICTION_VERDICTS",
     "PROTOCOLS",
-    "REASONS",
     "STANDARD",
     "TARGET_VERDICTS",
     "WHOLE_OBJECTS",

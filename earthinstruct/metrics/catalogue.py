@@ -149,7 +149,14 @@ def _costs() -> Iterator[Listed]:
     what = {"over": "too many objects counted", "under": "too few objects counted"}
     for error, function in COUNTING_COSTS.items():
         title = f"cost of {what[error]}"
-        yield Listed(f"costs.counting.{error}", title, error, f"gain in counting F1 without {what[error]}", function)
+        yield Listed(
+            f"costs.counting.{error}",
+            title,
+            error,
+            f"gain in counting F1 without {what[error]}",
+            function,
+            own_tally="counting",
+        )
     for geometry in ("box", "mask"):
         for error, function in DETECTION_COSTS.items():
             yield Listed(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from earthinstruct.metrics import scores
 from earthinstruct.metrics.error_types import COUNTING_ERRORS, PREDICTION_VERDICTS, TARGET_VERDICTS
 from earthinstruct.metrics.scores import Columns, Score
-from earthinstruct.metrics.summary import Summary
+from earthinstruct.metrics.summary import NO_TRUTH, Summary
 from earthinstruct.metrics.tally import Tally
 from earthinstruct.metrics.values import CountCosts, ErrorCosts
 
@@ -76,7 +76,7 @@ def cost_of(kind: type[_Costs], summary: Summary, tally: Tally) -> _Costs:
     totals = tally.totals
     return kind(
         **{
-            error: summary.mean_value(function(totals), summary.has_truth, "no ground truth in any category")
+            error: summary.mean_value(function(totals), summary.has_truth, NO_TRUTH)
             for error, function in functions.items()
         }
     )

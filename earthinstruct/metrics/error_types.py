@@ -52,11 +52,6 @@ class Verdicts:
     because_of: NDArray[np.int64]
     iou: NDArray[np.float64]
 
-    @property
-    def wrong(self) -> NDArray[np.bool_]:
-        """Which predictions are false positives: bool (predictions,)."""
-        return ~np.isin(self.predictions, (_CORRECT, _UNSCORED))
-
 
 def verdicts(
     truth: Truth,

@@ -144,7 +144,7 @@ class Summary:
             interval = None
             if self._is_spread(name):
                 (interval,) = spread(over_all, function, every, every[0], others).intervals(value, within_0_and_1)
-            found[score] = value_of(float(value[0]), interval)
+            found[score] = value_of(float(value[0]), interval, no_interval=self._no_interval(name))
         return found
 
     def group_means(
@@ -191,7 +191,11 @@ class Summary:
         if not members.any():
             return None
         ((mean, interval),) = self._spread_means(function, name, members[None], over, bounded=True)
-        return value_of(mean, interval)
+        return value_of(mean, interval, no_interval=self._no_interval(name))
+
+    def _no_interval(self, name: str) -> str:
+        """Why a score of a tally has no interval."""
+        return NO_INTERVAL if self._is_spread(name) else NOT_COMPUTED
 
     def _spread_means(
         self, function: Score, name: str, members: NDArray[np.bool_], over: NDArray[np.bool_], bounded: bool

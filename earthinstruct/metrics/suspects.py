@@ -18,7 +18,6 @@ from earthinstruct.metrics.scores import Columns, recall
 from earthinstruct.regions import ImageId, by_id
 
 Reason = Literal["missing", "category", "spurious"]
-REASONS: tuple[Reason, ...] = ("missing", "category", "spurious")
 MOST_SUSPECTS = 50  # of each reason
 _LEAST_RECALL = 0.5  # of a category that the method mostly finds
 

@@ -98,8 +98,8 @@ def file_result(root: Path, result: Result) -> Path:
             new_file(target, as_json(result))
     except FileExistsError as error:
         raise DataError(
-            f"{target} exists; results are never replaced: increase the method's version, or give a variant its own "
-            "name (InstructSAM: -M name=NAME)"
+            f"{target} exists under the same version of the protocol and is never replaced: increase the method's "
+            "version, or give a variant its own name (InstructSAM: -M name=NAME)"
         ) from error
     return target
 

@@ -54,7 +54,11 @@ def refuse_different(result: Result, other: Result) -> None:
         ("number of images", result.task.dataset.n_images, other.task.dataset.n_images),
     ):
         if found != expected:
-            again = "; score the older one again with this release" if what == "protocol version" else ""
+            again = (
+                "; score the older one again with this release (a guarded one: check --update)"
+                if what == "protocol version"
+                else ""
+            )
             raise DataError(f"the results cannot be compared: {what} {found!r} against {expected!r}{again}")
 
 

@@ -75,7 +75,7 @@ def _of_geometry(name: str, scores: GeometryScores) -> Iterator[str]:
         tally = scores.tally.get(category)
         if tally is not None and (own.tp, own.fp, own.fn) != (tally.tp, tally.fp, tally.fn):
             yield f"{name}.per_category and {name}.tally differ for {category!r}"
-        for score in ("precision", "recall", "f1", "ap_nc50", "ap50", "miou", "f1_5095", "mae", "rmse"):
+        for score in ("precision", "recall", "f1", "ap_nc50", "ap50", "ap75", "ap", "miou", "f1_5095", "mae", "rmse"):
             yield from _said(bad_score(f"{name}.{score}", getattr(own, score)), repr(category))
         for score, interval in own.ci95.items():
             yield from _of_interval(f"{name}.per_category.{category}.{score}", interval)

@@ -212,13 +212,10 @@ def _cost_table(results: Sequence[Result]) -> Table:
 
 def _slice_table(attribute: str, slices: Sequence[Slice]) -> Table:
     """The headline scores by an attribute of the images: a row for each slice."""
-    from rich.markup import escape
-
-    heading = escape(attribute)
-    table = new_table(heading, "images", "objects", *HEADLINES.values(), left=[heading])
+    table = new_table(attribute, "images", "objects", *HEADLINES.values(), left=[attribute])
     for part in slices:
         cells = (PERCENT.text(of.value) if (of := part.scores.get(path)) else "-" for path in HEADLINES)
-        table.add_row(escape(part.name), str(part.n_images), str(part.n_objects), *cells)
+        table.add_row(part.name, str(part.n_images), str(part.n_objects), *cells)
     return table
 
 

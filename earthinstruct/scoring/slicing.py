@@ -111,7 +111,8 @@ def slices_by(name: str, attribute: Attribute, images: Sequence[ImageId]) -> Sli
         numbers = np.array(list(values.values()), dtype=np.float64)
         part = np.searchsorted(np.unique(np.quantile(numbers, _QUARTERS, method="inverted_cdf")), numbers)
         ranges = {
-            k: f"{numbers[part == k].min():.12g} to {numbers[part == k].max():.12g}" for k in np.unique(part).tolist()
+            k: f"{_text(numbers[part == k].min())} to {_text(numbers[part == k].max())}"
+            for k in np.unique(part).tolist()
         }
         of_image = {image: ranges[k] for image, k in zip(values, part.tolist(), strict=True)}
         order = list(ranges.values())
@@ -129,4 +130,4 @@ def slices_by(name: str, attribute: Attribute, images: Sequence[ImageId]) -> Sli
 
 
 def _text(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.12g}"
+    return value if isinstance(value, str) else f"{value + 0.0:.12g}"  # -0 is 0

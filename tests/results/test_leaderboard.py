@@ -227,7 +227,7 @@ def test_a_result_is_filed_once_also_where_there_are_no_hard_links(root, result,
     monkeypatch.setattr(Path, "hardlink_to", unsupported)
     filed = file_result(root, result)
     before = filed.read_bytes()
-    with pytest.raises(DataError, match="results are never replaced"):
+    with pytest.raises(DataError, match="and is never replaced"):
         file_result(root, replace(result, protocol="standard", label_mapper="other"))
     assert filed.read_bytes() == before
     assert [path.name for path in filed.parent.iterdir()] == [filed.name]

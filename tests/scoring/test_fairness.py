@@ -226,7 +226,7 @@ def test_a_method_that_only_counts_is_scored_compared_and_reported(constant, dat
         run = evaluate(constant, dataset, setting=SETTING, output=tmp_path)
         undefined_boxes(run.results[0].metrics)
         folders += run.folders
-    assert {row.score.partition(".")[0] for row in compare(*folders)} == {"counting", "errors"}
+    assert {row.score.partition(".")[0] for row in compare(*folders)} == {"counting", "costs", "errors"}
     assert not [row.score for row in compare(*folders) if "box" in row.score or "mask" in row.score]
     assert not [finding for finding in validate(folders[0]) if finding.problem]
     page = report(folders[0], against=folders[1]).read_text()

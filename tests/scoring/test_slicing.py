@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from earthinstruct import evaluate, score, validate
@@ -101,6 +102,7 @@ def test_slices_by_hand() -> None:
     }
 
 
+@example([0.0, -0.0], Random(0))
 @given(st.lists(st.none() | st.floats(-1e6, 1e6) | st.integers(-9, 9), min_size=1, max_size=60), st.randoms())
 def test_each_image_is_in_one_slice_and_numbers_do_not_overlap(values, random) -> None:
     attribute = {i: value for i, value in enumerate(values) if value is not None}
