@@ -15,8 +15,7 @@ from typing import Any
 
 from earthinstruct.contract import ControlMethod, Method, optional_member
 from earthinstruct.errors import EarthInstructError, UnknownNameError, checked_arguments
-from earthinstruct.redaction import redacted, secret_values, secrets_hidden
-from earthinstruct.texts import error_in_words
+from earthinstruct.texts import error_in_words, redacted, secret_values, secrets_hidden
 
 METHODS = "earthinstruct.methods"
 DATASETS = "earthinstruct.datasets"

@@ -1,8 +1,22 @@
-"""What is shown of texts that come from outside: from methods, models, servers and files."""
+"""What is shown of texts that come from outside: without control characters, without secrets, and not too long.
+
+Every text that a method, a server or a library wrote passes `redacted` before it goes into a file or to a terminal, and
+`printable` before it is printed.
+"""
 
 from __future__ import annotations
 
+import html
+import json
+import os
 import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote, quote_plus, unquote
+
+from earthinstruct.errors import EarthInstructError
 
 LONGEST_REASON = 1_000  # characters
 _LONGEST_LINE = 20_000  # characters, of what is printed
@@ -82,3 +96,142 @@ def error_in_words(error: BaseException) -> str:
     """
     name, message = type(error).__name__, message_of(error)
     return name if message == name else f"{name}: {message}"
+
+
+_HIDDEN = "***"
+_SHORTEST_SECRET = 6  # characters; a shorter text occurs by chance in other texts
+_WORDS = r"(?:pwd|passwd|password|passphrase|secret|token|bearer|authorization|credential|cookie|signature)"
+_KEYS = r"(?:(?:api|access|private|secret|account|subscription|shared)[_\-. ]?key)"
+# what the name of a secret ends in; a text is secret also if such a word stands elsewhere in its name
+_SECRET_NAME = re.compile(rf"(?:(?:^|[_\-.])(?:key|pass|auth|sig)|{_KEYS}|{_WORDS}|credentials)\d*$", re.IGNORECASE)
+_SECRET_NAME_OF_TEXT = re.compile(rf"(?:^|[_\-.])(?:{_WORDS}|{_KEYS})s?(?:$|[_\-.])", re.IGNORECASE)
+_NO_SECRETS = ("PWD", "OLDPWD")  # environment variables: folders
+
+# user and password before a host: everything up to the last @ of the authority. A password may contain a slash, so
+# after a colon that does not start a port the match goes on beyond it. Without a scheme, only user:password@ matches.
+_CREDENTIALS = re.compile(
+    r"(?<=://)(?:[^/\s?#]*@|[^/\s?#@:]*:(?!\d+(?:[/?#]|$))[^\s,;]*@)|(?<![\w/@.:-])[\w.+-]+:[^\s/@,;]+(?:@[^\s/@,;]+)*@(?=[\w\[])"
+)
+_QUERY_OF_ADDRESS = re.compile(r"(\w://[^\s?#]*)[?#]\S*")
+_ADDRESS = re.compile(r"\w://\S+")
+_PAIR = re.compile(  # name=value, in a query without an address or elsewhere
+    rf"([?&;][\w.\-]*(?:key|sig|auth)|(?<![\w.\-])[\w.\-]*(?:{_KEYS}|{_WORDS}))=[^\s&;,'\"()]+", re.IGNORECASE
+)
+_HEADER = re.compile(r"\b([Bb]earer|[Bb]asic(?=\s+\S*[A-Z\d=]))(\s+)[\w\-.~+/]{6,}=*")
+
+
+def secret_values(parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """Collect the texts that nothing may show.
+
+    They are the values of parameters and environment variables whose names look like a secret, and the passwords and
+    queries of addresses among all values; each also as it is written in addresses, in JSON and in HTML.
+
+    Returns:
+        The texts, longest first, so that replacing a short secret does not break up a longer one that contains it.
+
+    >>> found = secret_values({"api_key": "sk-12345", "hubs": [{"token": "hf 1234"}], "key": "", "size": 3})
+    >>> [text for text in found if text not in secret_values({})]
+    ['hf%201234', 'sk-12345', 'hf 1234', 'hf+1234']
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in _NO_SECRETS}
+    plain = {text for values in (environment, parameters) for text in _secrets_in(values)}
+    found = {form for text in plain if len(text) >= _SHORTEST_SECRET for form in _forms(text)}
+    return tuple(sorted(found, key=lambda text: (-len(text), text)))
+
+
+def redacted(text: str, secrets: Sequence[str]) -> str:
+    """Replace each secret in a text by `***`, and so the user, the password and the query of each address.
+
+    The text may be an error message that quotes a request. The secrets are given longest first.
+
+    >>> redacted("401: sk-12345 at https://me:p@ss@host/v1?sig=1", ["sk-12345"])
+    '401: *** at https://***@host/v1?***'
+    >>> redacted("POST /v1?api_key=1 with Authorization: Bearer abc.def", ())
+    'POST /v1?api_key=*** with Authorization: Bearer ***'
+    """
+    for secret in secrets:
+        text = text.replace(secret, _HIDDEN)
+    text = _QUERY_OF_ADDRESS.sub(rf"\1?{_HIDDEN}", _CREDENTIALS.sub(f"{_HIDDEN}@", text))
+    return _HEADER.sub(rf"\1\2{_HIDDEN}", _PAIR.sub(rf"\1={_HIDDEN}", text))
+
+
+def without_secrets(parameters: Mapping[str, Any], secrets: Sequence[str] = ()) -> dict[str, Any]:
+    """Remove secrets from parameters: keys, tokens, user and password in an address, and these secrets in any text."""
+    return {
+        str(key): _without_credentials(value, secrets)
+        for key, value in parameters.items()
+        if not _is_secret(str(key), value)
+    }
+
+
+@contextmanager
+def secrets_hidden(parameters: Mapping[str, Any] | None) -> Iterator[None]:
+    """Remove secrets from each `EarthInstructError` that leaves the block, such as one that a method raised."""
+    try:
+        yield
+    except EarthInstructError as error:
+        secrets = secret_values(parameters or {})
+        said = message_of(error)
+        shown = redacted(said, secrets)
+        if shown != said:
+            error.args = (shown, *error.args[1:])
+        elif not any(secret in message_of(cause) for cause in _causes(error) for secret in secrets):
+            raise
+        raise error from None  # a traceback shows the causes
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause = error.__cause__ or error.__context__
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _is_secret(name: str, value: object) -> bool:
+    text = isinstance(value, str | list | tuple | Mapping)
+    return bool(_SECRET_NAME.search(name)) or (text and bool(_SECRET_NAME_OF_TEXT.search(name)))
+
+
+def _secrets_in(value: Any, name: str = "") -> Iterator[str]:
+    """The secret texts in a value that has this name."""
+    if isinstance(value, Mapping):
+        for key, entry in value.items():
+            yield from _secrets_in(entry, name if _is_secret(name, value) else str(key))
+    elif isinstance(value, list | tuple):
+        for entry in value:
+            yield from _secrets_in(entry, name)
+    elif _is_secret(name, value):
+        yield str(value)
+    elif isinstance(value, str) and "://" in value:
+        for address in _ADDRESS.findall(value):
+            yield from _secrets_of_address(address)
+
+
+def _secrets_of_address(address: str) -> Iterator[str]:
+    if user := _CREDENTIALS.search(address):
+        name, _, password = user[0][:-1].partition(":")
+        yield from (password, unquote(password)) if password else (name, unquote(name))
+    for _, value in parse_qsl(address.partition("?")[2].partition("#")[0]):
+        yield value
+
+
+def _forms(secret: str) -> Iterable[str]:
+    """A secret as it is written in different places."""
+    quoted = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
+    quoted |= {re.sub(r"%..", lambda code: code[0].lower(), text) for text in quoted}
+    escaped = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
+    return {secret, *quoted, *escaped, json.dumps(secret)[1:-1].replace("/", "\\/"), html.escape(secret)}
+
+
+def _without_credentials(value: Any, secrets: Sequence[str]) -> Any:
+    if isinstance(value, Path):
+        value = str(value)
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, _HIDDEN)
+        return _QUERY_OF_ADDRESS.sub(r"\1", _CREDENTIALS.sub("", value))
+    if isinstance(value, Mapping):
+        return without_secrets(value, secrets)
+    if isinstance(value, list | tuple):
+        return [_without_credentials(entry, secrets) for entry in value]
+    return value

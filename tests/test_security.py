@@ -21,9 +21,9 @@ from earthinstruct.cli import main
 from earthinstruct.datasets.samrs import parse_samrs
 from earthinstruct.datasets.voc import parse_voc
 from earthinstruct.errors import DataError, EarthInstructError
-from earthinstruct.redaction import redacted, secret_values, without_secrets
 from earthinstruct.results import build_leaderboards, file_result
 from earthinstruct.running import EngineOptions
+from earthinstruct.texts import redacted, secret_values, without_secrets
 
 ROOT = Path(__file__).parent.parent
 SOURCES = [*(ROOT / "earthinstruct").rglob("*.py"), *(ROOT / "methods").glob("*/src/**/*.py")]

@@ -27,8 +27,7 @@ from earthinstruct.cli import (
     validate,
 )
 from earthinstruct.errors import EarthInstructError, UnknownNameError
-from earthinstruct.redaction import redacted
-from earthinstruct.texts import message_of, printable_lines
+from earthinstruct.texts import message_of, printable_lines, redacted
 
 SECONDS_TO_END = 15.0
 

@@ -76,8 +76,8 @@ def given(arguments: argparse.Namespace, without: Sequence[str] = ()) -> dict[st
 def secrets(arguments: argparse.Namespace) -> tuple[str, ...]:
     """The texts in the parameters of the method that nothing may show, also if a parameter is malformed."""
     from earthinstruct.errors import EarthInstructError
-    from earthinstruct.redaction import secret_values
     from earthinstruct.registry import parse_parameters
+    from earthinstruct.texts import secret_values
 
     found: dict[str, Any] = {}
     for pair in getattr(arguments, "parameters", ()):

@@ -16,13 +16,12 @@ from earthinstruct.errors import DataError
 from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.images import ImageOptions
 from earthinstruct.metrics import Metrics
-from earthinstruct.redaction import redacted, secret_values, without_secrets
 from earthinstruct.results.frame import score_rows
 from earthinstruct.results.rules import contradiction
 from earthinstruct.results.shown import Block, Shown
 from earthinstruct.results.table import result_blocks
 from earthinstruct.tasks import MappedLabel
-from earthinstruct.texts import error_in_words
+from earthinstruct.texts import error_in_words, redacted, secret_values, without_secrets
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,13 +15,13 @@ from earthinstruct.files import read_text
 from earthinstruct.images import ImageOptions
 from earthinstruct.metrics import GivenMetrics, Sweeping
 from earthinstruct.predictions import Progress, Run, place_of_run
-from earthinstruct.redaction import secrets_hidden
 from earthinstruct.results import Result, Shown, result_blocks
 from earthinstruct.running.engines import Engine, EngineOptions
 from earthinstruct.running.engines import engine as open_engine
 from earthinstruct.running.engines.worker import MethodSource
 from earthinstruct.scoring import checked_rules, chosen_attributes, mapper_for, result_of, score_records
 from earthinstruct.tasks import LabelMapper, Task, tasks_of
+from earthinstruct.texts import secrets_hidden
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -38,7 +38,6 @@ from earthinstruct.predictions import (
     geodataframe_of,
     undrawn_and_uncounted,
 )
-from earthinstruct.redaction import redacted, secret_values, secrets_hidden
 from earthinstruct.regions import decode_rles
 from earthinstruct.results import MethodInfo, Shown, method_info
 from earthinstruct.running.area import Area, AreaOfScene
@@ -46,7 +45,7 @@ from earthinstruct.running.engines.worker import MethodSource, in_our_words, in_
 from earthinstruct.running.image_run import Asked, ImageRun, read_asked, state_of
 from earthinstruct.running.targets import Targets, check_place, overlay_of
 from earthinstruct.running.tiles import TILE, TILED_ABOVE, predict_windows, tile_windows
-from earthinstruct.texts import message_of
+from earthinstruct.texts import message_of, redacted, secret_values, secrets_hidden
 
 if TYPE_CHECKING:
     import geopandas as gpd

@@ -15,11 +15,11 @@ from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
 from earthinstruct.images import ImageOptions
 from earthinstruct.predictions import Run, place_of_run
-from earthinstruct.redaction import secrets_hidden
 from earthinstruct.results import Shown, new_table
 from earthinstruct.running.engines.worker import MethodSource, Pixels, Worker, resident_memory
 from earthinstruct.running.evaluation import Skipped, dataset_given, instruction_given
 from earthinstruct.tasks import Task, tasks_of
+from earthinstruct.texts import secrets_hidden
 
 if TYPE_CHECKING:
     from earthinstruct.results import Block

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, check_prediction, optional_member
 from earthinstruct.errors import ContractError, EarthInstructError, checked_arguments
-from earthinstruct.redaction import redacted, secret_values
 from earthinstruct.registry import make_method, missing_in
 from earthinstruct.results import method_info
 from earthinstruct.tasks import NWPU, tasks_of
+from earthinstruct.texts import redacted, secret_values
 
 
 @dataclass(frozen=True)

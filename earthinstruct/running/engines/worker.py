@@ -31,11 +31,10 @@ from earthinstruct.datasets import Dataset, targets_of
 from earthinstruct.errors import ContractError, EarthInstructError
 from earthinstruct.images import Raster
 from earthinstruct.predictions import Record
-from earthinstruct.redaction import redacted, secret_values
 from earthinstruct.registry import make_method, refuse_incomplete
 from earthinstruct.results import MethodInfo, method_info
 from earthinstruct.tasks import Task
-from earthinstruct.texts import error_in_words, message_of, printable, shortened
+from earthinstruct.texts import error_in_words, message_of, printable, redacted, secret_values, shortened
 
 BATCH = 8
 SECONDS_TO_CLOSE = 10.0

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import Estimate
 from earthinstruct.errors import EarthInstructError, UnknownNameError
-from earthinstruct.redaction import redacted
+from earthinstruct.texts import redacted
 from earthinstruct_models.lvlm.interface import (
     Arrived,
     HopelessLvlmError,
