@@ -29,7 +29,7 @@ if _typing.TYPE_CHECKING:
     )
     from earthinstruct.errors import EarthInstructError
     from earthinstruct.metrics import Value, list_metrics
-    from earthinstruct.registry import list_methods, missing_for
+    from earthinstruct.registry import list_methods, method_details, missing_for
     from earthinstruct.reporting import report
     from earthinstruct.results import Result, build_leaderboards, check, check_leaderboards, guard_results
     from earthinstruct.running import EngineOptions, doctor, dry_run, evaluate, predict
@@ -68,6 +68,7 @@ __all__ = [
     "list_tasks",
     "load_dataset",
     "load_task",
+    "method_details",
     "missing_for",
     "new_method",
     "predict",
@@ -102,7 +103,7 @@ _ROOMS = {
     ),
     "errors": ("EarthInstructError",),
     "metrics": ("Value", "list_metrics"),
-    "registry": ("list_methods", "missing_for"),
+    "registry": ("list_methods", "method_details", "missing_for"),
     "reporting": ("report",),
     "results": ("Result", "build_leaderboards", "check", "check_leaderboards", "guard_results"),
     "running": ("EngineOptions", "doctor", "dry_run", "evaluate", "predict"),

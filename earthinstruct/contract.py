@@ -274,6 +274,11 @@ class Method(Protocol):
         provides it. It is asked before the first image; if it returns any line, nothing is run, and one error lists
         all lines. A class or static method takes the parameters of the class and is asked before the method is made; a
         plain method takes none and is asked of the object. Default: nothing is missing.
+    `choices() -> Mapping[str, Mapping[str, Iterable[inspect.Parameter]]]`, of the class
+        For a method of several parts: part -> the names that may be chosen for it -> the parameters of the part, for
+        `list methods NAME`. Default: no parts.
+    `presets() -> Mapping[str, Mapping[str, Any]]`, of the class
+        The values that its parameter `preset` may have, and the parameters that each stands for. Default: none.
     `explain(self, image: NDArray[np.uint8], instruction: Instruction, /) -> NDArray[np.uint8]`
         A picture, uint8 RGB, of how the method decided on an image. Default: `predict --explain` is refused.
     `estimate(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Estimate`
@@ -295,6 +300,8 @@ _DEFAULTS: Mapping[str, Callable[..., Any] | None] = {
     "skip": lambda task: None,
     "describe": dict,
     "missing": lambda: [],
+    "choices": dict,
+    "presets": dict,
     "explain": None,
     "estimate": None,
     "close": lambda: None,

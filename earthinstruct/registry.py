@@ -21,6 +21,7 @@ METHODS = "earthinstruct.methods"
 DATASETS = "earthinstruct.datasets"
 FOLDERS = "earthinstruct.folders"
 LABEL_MAPPERS = "earthinstruct.label_mappers"
+WEIGHTS = "earthinstruct.weights"
 OWN_METHOD = "A method of your own is given as package.module:Class or path/file.py:Class."
 MORE_METHODS = (
     "Only the controls are installed. InstructSAM and the baselines, in a clone: "
@@ -230,19 +231,116 @@ def refuse_incomplete(method: object) -> None:
 
 
 def list_methods() -> list[dict[str, str]]:
-    """Every registered method: `name`, `from` (its distribution), `summary` and what is `missing` on this machine.
+    """Every registered method: `name`, `from` (its distribution), `state`, `summary` and what is `missing`.
 
-    One that cannot be loaded says why in `missing`, after "warning:".
+    The state is `ready`; `missing`: something is lacking on this machine, or a parameter must be given; `control`: it
+    is given the ground truth; or `broken`: it cannot be loaded, and `missing` says why, after "warning:".
     """
     rows = []
     for plugin in plugins(METHODS).values():
         try:
-            summary = (plugin.load().__doc__ or "").strip().partition("\n")[0]
+            factory = plugin.load()
+            summary = (factory.__doc__ or "").strip().partition("\n")[0]
             missing = "; ".join(missing_for(plugin.name))
+            control = hasattr(factory, "predict_with_targets")
+            state = "control" if control else "missing" if missing else "ready"
         except EarthInstructError as error:
-            summary, missing = "", f"warning: {error}"
-        rows.append({"name": plugin.name, "from": plugin.distribution, "summary": summary, "missing": missing})
+            state, summary, missing = "broken", "", f"warning: {error}"
+        row = {"name": plugin.name, "from": plugin.distribution, "state": state, "summary": summary}
+        rows.append({**row, "missing": missing})
     return rows
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a method. `default` is None, too, where it is `required`."""
+
+    name: str
+    default: Any
+    required: bool
+    meaning: str  # from the docstring of the class; empty: it says nothing
+
+
+@dataclass(frozen=True)
+class MethodDetails:
+    """A method with its parameters.
+
+    Attributes:
+        name: as it was given.
+        summary: the first sentence of its docstring.
+        missing: as `missing_for` gives it.
+        parameters: those of the class or function that makes it.
+        parts: part -> the names that may be chosen for it -> the parameters of the part.
+        presets: name -> the parameters that it stands for.
+    """
+
+    name: str
+    summary: str
+    missing: list[str]
+    parameters: list[Parameter]
+    parts: Mapping[str, Mapping[str, list[Parameter]]]
+    presets: Mapping[str, Mapping[str, Any]]
+
+
+@checked_arguments
+def method_details(name: str) -> MethodDetails:
+    """The parameters of a method, with defaults and presets. The method is not made.
+
+    Args:
+        name: as for `method_factory`.
+
+    Raises:
+        UnknownNameError: no such method.
+        PluginError: it cannot be imported, or one of its optional members fails.
+    """
+    import docstring_parser
+
+    factory = method_factory(name)
+    texts = [docstring_parser.parse(each.__doc__ or "") for each in getattr(factory, "__mro__", [factory])]
+    meanings = {taken.arg_name: _in_one_line(taken.description) for text in reversed(texts) for taken in text.params}
+    choices = {part: dict(named) for part, named in optional_member(factory, "choices")().items()}
+    return MethodDetails(
+        name=name,
+        summary=_in_one_line(texts[0].short_description),
+        missing=missing_for(name),
+        parameters=_parameters(inspect.signature(factory).parameters.values(), meanings),
+        parts={
+            part: {choice: _parameters(taken, {}) for choice, taken in named.items()} for part, named in choices.items()
+        },
+        presets=optional_member(factory, "presets")(),
+    )
+
+
+def _in_one_line(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+def _parameters(taken: Iterable[inspect.Parameter], meanings: Mapping[str, str]) -> list[Parameter]:
+    return [
+        Parameter(
+            parameter.name,
+            None if parameter.default is parameter.empty else parameter.default,
+            parameter.default is parameter.empty,
+            meanings.get(parameter.name, ""),
+        )
+        for parameter in taken
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+
+
+def weights_known() -> dict[str, tuple[Any, Callable[..., Path]]]:
+    """All weights that methods use, by name, each with the function that downloads it.
+
+    A plug-in of this group is a module with `WEIGHTS`, a mapping of names to objects with `name`, `licence`, `page`,
+    `url`, `path` and `here`, and `fetch(name, progress)`, which returns the path.
+
+    Raises:
+        PluginError: no plug-in knows weights, or one cannot be loaded.
+    """
+    modules = [plugin.load() for plugin in plugins(WEIGHTS).values()]
+    if not modules:
+        raise PluginError(f"no installed distribution knows weights. {more_methods()}".strip())
+    return {name: (weights, module.fetch) for module in modules for name, weights in module.WEIGHTS.items()}
 
 
 def tells_missing(name: str) -> bool:

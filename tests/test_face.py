@@ -69,6 +69,8 @@ NOT_ARGUMENTS = {
     "json": "the function returns the objects",
     "no_output": "output=None",
     "dry_run": "evaluate: a function of its own",
+    "config": "evaluate: the other arguments in a file",
+    "per_category": "evaluate: the returned results have them",
     "all": "compare: every row is in the returned object",
     "from": "predict: saved_again(run)",
 }
@@ -91,7 +93,13 @@ def test_arguments_have_the_names_of_the_options(verb):
 def test_every_verb_has_its_function():
     words = next(action.choices for action in parser()._actions if action.choices)
     assert len(words) == len(VERBS)
-    for word in set(words) - {"leaderboard", "list", "data"}:  # these have verbs of their own
+    for word in set(words) - {
+        "leaderboard",
+        "list",
+        "data",
+        "weights",
+        "completion",
+    }:  # verbs of their own, or nothing to return
         assert word.replace("-", "_") in earthinstruct.__all__
 
 

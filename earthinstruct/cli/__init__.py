@@ -8,12 +8,15 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
 from typing import Any, NoReturn
 
 from earthinstruct.cli import (
     check,
     check_method,
     compare,
+    completion,
     data,
     doctor,
     evaluate,
@@ -25,7 +28,9 @@ from earthinstruct.cli import (
     report,
     score,
     validate,
+    weights,
 )
+from earthinstruct.cli.config import defaults_from
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.texts import message_of, printable_lines, redacted
 
@@ -41,23 +46,68 @@ VERBS = (
     validate,
     leaderboard,
     listing,
+    weights,
     data,
     check_method,
     new_method,
     doctor,
+    completion,
 )
 
 
 class _Parser(argparse.ArgumentParser):
-    """Argument errors in one line, with a suggestion for a misspelt verb."""
+    """Argument errors in one line, with a suggestion for a misspelt verb or option."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Here every word is known, or an error of the verb that it was given to."""
+        if self._subparsers is None:  # before argparse misses what a misspelt option should have given
+            known = self._option_string_actions
+            for word in takewhile(lambda word: word != "--", args or ()):
+                option = word.partition("=")[0]
+                if option.startswith("--") and not any(name.startswith(option) for name in known):
+                    self.error(str(UnknownNameError("option", option, known)))
+            if "--config" in known:
+                self._take_config(args)
+        parsed, unknown = super().parse_known_args(args, namespace)
+        for word in unknown:
+            self.error(f"unexpected argument {word!r}")
+        return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
         self.exit(options.USAGE, f"{printable_lines(f'error: {message}')}\nFor help: {self.prog} --help\n")
+
+    def _take_config(self, args: Any) -> None:
+        """What is in the config file, if one is given, becomes the default of each option."""
+        alone = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        alone.add_argument("--config", nargs="?", type=Path)
+        given = alone.parse_known_args(args)[0].config
+        if given is None:
+            return
+        try:
+            defaults = defaults_from(given, self)
+        except EarthInstructError as error:
+            self.error(str(error))
+        self.set_defaults(**defaults)
+        for action in self._actions:
+            action.required = action.required and action.dest not in defaults
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """The one place where argparse holds a word against the words that it may be."""
         if action.choices is not None and value not in action.choices:
             self.error(str(UnknownNameError(str(action.metavar or action.dest).lower(), value, action.choices)))
+
+
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only when it is asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **_: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="print the version")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"earthinstruct {version('earthinstruct')}")
+        parser.exit()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,6 +116,7 @@ def parser() -> argparse.ArgumentParser:
         prog="earthinstruct",
         description="Count, detect and segment objects in remote-sensing images under free instructions.",
     )
+    top.add_argument("--version", action=_Version)
     verbs = top.add_subparsers(required=True, metavar="VERB")
     for module in VERBS:
         module.register(verbs)

@@ -15,12 +15,15 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from earthinstruct.cli import options
+from earthinstruct.cli.config import add_config, write_config
 from earthinstruct.cli.progress import progress_bars
 
 if TYPE_CHECKING:
     from earthinstruct.contract import Usage
     from earthinstruct.running import PlannedTask
     from earthinstruct.tasks import Task
+
+_OF_THE_COMMAND = ("dry_run", "config", "per_category")  # no arguments of `evaluate`
 
 
 def register(verbs: Any) -> None:
@@ -29,6 +32,7 @@ def register(verbs: Any) -> None:
         verbs, "evaluate", "run a method over a dataset, then score it: one table", __doc__, run, json="the scores"
     )
     options.add_method(parser)
+    add_config(parser)
     options.add_dataset(parser, default="scenes")
     parser.add_argument(
         "--setting", default="all", metavar="S", help="open_vocabulary, open_ended, open_subclass or all (default: all)"
@@ -53,6 +57,9 @@ def register(verbs: Any) -> None:
     )
     _add_engine(parser)
     options.add_scoring(parser)
+    parser.add_argument(
+        "--per-category", action="store_true", help="also show the F1 of each category, with the number of its objects"
+    )
 
 
 def _add_engine(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +88,7 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb: 1 when images failed."""
     from earthinstruct.errors import EarthInstructError
-    from earthinstruct.results import print_blocks
+    from earthinstruct.results import category_blocks, print_blocks
     from earthinstruct.running import evaluate
 
     if arguments.dry_run:
@@ -97,15 +104,20 @@ def run(arguments: argparse.Namespace) -> int:
                 said = {f"{failed} failed": failed, f"{tokens[task.name]:,} tokens": tokens[task.name]}
                 update(task.name, done, total, ", ".join(text for text, number in said.items() if number))
 
-            evaluation = evaluate(
-                **options.given(arguments, without=["dry_run"]), progress=progress, spent=spent, stopping=stopping
-            )
+            given = options.given(arguments, without=_OF_THE_COMMAND)
+            evaluation = evaluate(**given, progress=progress, spent=spent, stopping=stopping)
     except KeyboardInterrupt:
         again = "the same command without --overwrite" if arguments.overwrite else "the same command"
         kept = f"the predictions made so far are kept in {arguments.output}"
         options.say(f"stopped; {kept}: continue with {again}", error=True)
         return options.INTERRUPTED
+    for folder in evaluation.folders:
+        write_config(folder, given)
     print_blocks(evaluation.blocks())
+    if arguments.per_category:
+        print_blocks(category_blocks(evaluation.results))
+    if evaluation.folders:
+        options.say(f"to look at it: earthinstruct report {evaluation.folders[0]}")
     options.write_json(arguments, evaluation.results)
     if not evaluation.results:
         raise EarthInstructError("every task was skipped; see the reasons above")

@@ -1,66 +1,153 @@
-"""`earthinstruct list`: methods, datasets, tasks, metrics, and what each needs on this machine."""
+"""`earthinstruct list`: methods, datasets, tasks, metrics, and what each needs on this machine.
+
+`list methods NAME` shows the parameters of a method, its parts and its presets.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from typing import Any
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from earthinstruct.cli import options
 
+if TYPE_CHECKING:
+    from earthinstruct.registry import MethodDetails, Parameter
+    from earthinstruct.results import Block
+
 KINDS = ("methods", "datasets", "tasks", "metrics")
+_STATES = {  # of methods -> heading
+    "ready": "ready",
+    "missing": "something is missing, see earthinstruct doctor --method NAME",
+    "broken": "cannot be loaded",
+    "control": "controls: they are given the ground truth, to test metrics",
+}
 
 
 def register(verbs: Any) -> None:
     """Add the verb."""
     parser = options.add_verb(verbs, "list", "list methods, datasets, tasks or metrics", __doc__, run)
     parser.add_argument("what", metavar="WHAT", help=", ".join(KINDS))
+    parser.add_argument("name", nargs="?", metavar="NAME", help="of a method: its parameters, parts and presets")
     options.add_data(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the verb."""
+    """Run the verb.
+
+    Raises:
+        EarthInstructError: a name of something else than a method.
+    """
     from earthinstruct.datasets import list_datasets, list_tasks
-    from earthinstruct.errors import UnknownNameError
+    from earthinstruct.errors import EarthInstructError, UnknownNameError
     from earthinstruct.metrics import list_metrics
-    from earthinstruct.registry import list_methods
+    from earthinstruct.registry import list_methods, method_details
 
     if arguments.what not in KINDS:
         raise UnknownNameError("thing to list", arguments.what, KINDS)
+    if arguments.name is not None and arguments.what != "methods":
+        raise EarthInstructError(f"only methods are shown one by one: leave out {arguments.name!r}, or list methods")
+    if arguments.name is not None:
+        details = method_details(arguments.name)
+        return _shown(arguments, details, _details(details))
     rows: Sequence[Mapping[str, str | None]]
     if arguments.what == "datasets":
         rows = list_datasets(arguments.data)
     else:
         rows = {"methods": list_methods, "tasks": list_tasks, "metrics": list_metrics}[arguments.what]()
-    if arguments.json is not None:
-        options.write_json(arguments, rows)
-        return 0
-    from rich.table import Table
+    return _shown(arguments, rows, _methods(rows) if arguments.what == "methods" else [_table(rows)])
 
-    from earthinstruct.registry import more_methods
+
+def _shown(arguments: argparse.Namespace, value: Any, blocks: Iterable[Block]) -> int:
+    """Show a list as JSON or as text."""
     from earthinstruct.results import print_blocks
 
-    if arguments.what == "methods":
-        rows = [{**row, "missing": _in_brief(row["missing"] or "")} for row in rows]
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for key in rows[0]:
-        table.add_column(key, overflow="fold", no_wrap=key in ("name", "from"))
-    for row in rows:
-        table.add_row(*(str(value or "") for value in row.values()))
-    print_blocks([table])
-    if arguments.what == "methods" and any(row["missing"] for row in rows):
-        options.say("earthinstruct doctor --method NAME says how to get what is missing")
-    if arguments.what == "methods" and (more := more_methods()):
-        options.say(more)
+    if arguments.json is None:
+        print_blocks(blocks)
+    options.write_json(arguments, value)
     return 0
 
 
-def _in_brief(missing: str) -> str:
-    """What is missing, without how to get it.
+def _table(rows: Sequence[Mapping[str, str | None]]) -> Block:
+    """One row each. Names are never cut; on a narrow terminal the last columns fold."""
+    from earthinstruct.results import new_table
 
-    >>> _in_brief("weights sam3: get the folder; lvlm 'openai' needs model: give -M lvlm.model=VALUE")
-    "weights sam3, lvlm 'openai' needs model"
-    """
-    if missing.startswith("warning:"):
-        return missing
-    return ", ".join(problem.partition(": ")[0] for problem in missing.split("; "))
+    table = new_table(*rows[0], left=rows[0], no_wrap=False)
+    table.columns[0].no_wrap = True
+    for row in rows:
+        table.add_row(*(str(value or "") for value in row.values()))
+    return table
+
+
+def _methods(rows: Sequence[Mapping[str, str | None]]) -> Iterator[Block]:
+    """One line each, by state; on a narrow terminal summaries are cut, names are not."""
+    from earthinstruct.registry import more_methods
+    from earthinstruct.results import new_table
+
+    widest = max(len(str(row["name"])) for row in rows)
+    for state, heading in _STATES.items():
+        found = [row for row in rows if row["state"] == state]
+        if not found:
+            continue
+        yield heading
+        table = new_table("", "", left=("",))
+        table.show_header = False
+        table.columns[0].min_width = widest + 2
+        table.columns[1].overflow = "ellipsis"
+        for row in found:
+            table.add_row(f"  {row['name']}", row["missing"] if state == "broken" else row["summary"])
+        yield table
+        yield ""
+    yield "earthinstruct list methods NAME shows the parameters of a method"
+    if more := more_methods():
+        yield more
+
+
+def _details(details: MethodDetails) -> Iterator[Block]:
+    """What one method is, takes and lacks."""
+    yield f"{details.name}: {details.summary}"
+    yield from (f"missing: {line}" for line in details.missing)
+    yield from _taken("parameters, as -M NAME=VALUE", details.parameters)
+    for part, choices in details.parts.items():
+        yield ""
+        yield f"{part}, as -M {part}=NAME, and its parameters, as -M {part}.KEY=VALUE"
+        yield _pairs({name: "  ".join(map(_with_default, taken)) or "-" for name, taken in choices.items()})
+    if details.presets:
+        yield ""
+        yield "presets, as -M preset=NAME"
+        yield _pairs(
+            {
+                name: "  ".join(f"{key}={_value(value)}" for key, value in preset.items())
+                for name, preset in details.presets.items()
+            }
+        )
+
+
+def _taken(heading: str, parameters: Sequence[Parameter]) -> Iterator[Block]:
+    if not parameters:
+        return
+    yield ""
+    yield heading
+    yield _pairs({_with_default(parameter): parameter.meaning for parameter in parameters})
+
+
+def _pairs(rows: Mapping[str, str]) -> Block:
+    """Names, and beside each a text that folds."""
+    from earthinstruct.results import new_table
+
+    table = new_table("", "", left=("",), no_wrap=False)
+    table.show_header = False
+    table.columns[0].no_wrap = True
+    for name, text in rows.items():
+        table.add_row(f"  {name}", text)
+    return table
+
+
+def _with_default(parameter: Parameter) -> str:
+    return f"{parameter.name} (required)" if parameter.required else f"{parameter.name}={_value(parameter.default)}"
+
+
+def _value(value: Any) -> str:
+    """A value as `-M` takes it."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -9,11 +9,14 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from earthinstruct.cli.examples import EXAMPLES
+
 if TYPE_CHECKING:
     from earthinstruct.scoring import Finding
 
 Verb = Callable[[argparse.Namespace], int]  # runs, and returns the exit code
 _STANDARD_OUTPUT = "-"
+_HEADING = "examples:"
 
 FINDING, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
 
@@ -34,10 +37,17 @@ def at_least(least: int, kind: type[int] | type[float] = int) -> Callable[[str],
     return read
 
 
+class _Help(argparse.HelpFormatter):
+    """Help whose examples keep their lines."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith(_HEADING) else super()._fill_text(text, width, indent)
+
+
 def add_verb(
     verbs: Any, name: str, summary: str, description: str | None, run: Verb, json: str | None = None
 ) -> argparse.ArgumentParser:
-    """Add a verb with its option --json.
+    """Add a verb with its option --json and its examples.
 
     Args:
         verbs: where to add it.
@@ -47,7 +57,10 @@ def add_verb(
         run: does it, and returns the exit code.
         json: what its --json FILE holds, to be kept; None: --json is a flag.
     """
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=summary, description=description)
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name, help=summary, description=description, formatter_class=_Help
+    )
+    parser.epilog = "\n  earthinstruct ".join((_HEADING, *EXAMPLES[parser.prog.partition(" ")[2]]))
     parser.set_defaults(verb=run)
     where = "on standard output, the text on standard error"
     if json is None:

@@ -23,7 +23,7 @@ from earthinstruct.results.result import (
 )
 from earthinstruct.results.shown import Block, Shown, new_table, print_blocks
 from earthinstruct.results.suspects import SUSPECTS_FILE, read_suspects, write_suspects
-from earthinstruct.results.table import rare_remark, result_blocks
+from earthinstruct.results.table import category_blocks, rare_remark, result_blocks
 from earthinstruct.results.tallies import TALLIES_FILE, StoredTallies, read_tallies, write_tallies
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "StoredTallies",
     "TaskInfo",
     "build_leaderboards",
+    "category_blocks",
     "check",
     "check_leaderboards",
     "environment_info",

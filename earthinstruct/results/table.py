@@ -66,6 +66,25 @@ def result_blocks(results: Sequence[Result]) -> Iterator[Block]:
     yield from _remarks(results)
 
 
+def category_blocks(results: Sequence[Result]) -> Iterator[Block]:
+    """A table for each result: the scores of each category, in percent, and the number of its objects."""
+    from rich.text import Text
+
+    for result in results:
+        scores = {geometry: getattr(result.metrics, geometry) for geometry in GEOMETRIES}
+        headings = [f"{geometry} {score}" for geometry in GEOMETRIES for score in ("P", "R", "F1")]
+        table = new_table("category", "objects", *headings, left=["category"])
+        for category, counted in result.metrics.counting.per_category.items():
+            own = [scores[geometry].per_category.get(category) for geometry in GEOMETRIES]
+            values = [
+                None if of is None else getattr(of, score) for of in own for score in ("precision", "recall", "f1")
+            ]
+            table.add_row(category, str(counted.tp + counted.fn), *map(PERCENT.text, values))
+        yield ""
+        yield Text(result.task.name, style="bold")
+        yield table
+
+
 def _remarks(results: Sequence[Result]) -> Iterator[str]:
     for result in results:
         task = result.task.name

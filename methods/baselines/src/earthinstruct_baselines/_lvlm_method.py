@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from inspect import Parameter
 from typing import Any, ClassVar
 
 import numpy as np
-from earthinstruct_models.parts import TABLES, Parts, Tables, lacking
+from earthinstruct_models.parts import TABLES, Parts, Tables, choices_of, lacking
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Estimate, Instruction, Prediction
@@ -79,3 +80,8 @@ class LvlmMethod(ABC):
     def missing(cls, **parameters: Any) -> list[str]:
         """What the method lacks on this machine, and how to get it; parameters as for the class."""
         return lacking(cls, cls.parts, parameters, cls.tables)
+
+    @classmethod
+    def choices(cls) -> dict[str, dict[str, list[Parameter]]]:
+        """What may be chosen for each part, and the parameters of it."""
+        return choices_of(cls.parts, cls.tables)

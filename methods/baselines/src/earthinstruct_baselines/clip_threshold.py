@@ -6,11 +6,12 @@ The paper compares its counts with this method (Zheng et al., InstructSAM, arXiv
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import Parameter
 from typing import Any, ClassVar
 
 import numpy as np
 from earthinstruct_models.interfaces import Encoder, Proposer
-from earthinstruct_models.parts import Parts, lacking
+from earthinstruct_models.parts import Parts, choices_of, lacking
 from numpy.typing import NDArray
 from scipy.special import softmax
 
@@ -89,3 +90,8 @@ class ClipThreshold(Detector):
     def missing(cls, **parameters: Any) -> list[str]:
         """What the method and its parts lack on this machine, and how to get it; parameters as for the class."""
         return super().missing() or lacking(cls, ("proposer", "encoder"), parameters)
+
+    @classmethod
+    def choices(cls) -> dict[str, dict[str, list[Parameter]]]:
+        """What may be chosen for each part, and the parameters of it."""
+        return choices_of(("proposer", "encoder"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from inspect import Parameter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from earthinstruct_models.choices import missing_packages
 from earthinstruct_models.devices import too_small
 from earthinstruct_models.interfaces import Encoder, Proposer, ask_each, timed
-from earthinstruct_models.parts import Parts, lacking
+from earthinstruct_models.parts import Parts, choices_of, lacking
 from earthinstruct_models.proposers.duplicates import without_duplicates
 from earthinstruct_models.store import answer_or_raise
 from numpy.typing import NDArray
@@ -235,6 +236,16 @@ class InstructSAM:
             return absent
         chosen, of_preset = _of_preset(preset, {part: parameters.get(part) for part in PARTS})
         return lacking(cls, PARTS, {**of_preset, **parameters, **chosen}, CHOICES)
+
+    @classmethod
+    def choices(cls) -> dict[str, dict[str, list[Parameter]]]:
+        """What may be chosen for each part, and the parameters of it."""
+        return choices_of(PARTS, CHOICES)
+
+    @classmethod
+    def presets(cls) -> Mapping[str, Mapping[str, Any]]:
+        """The presets by name, and their parameters."""
+        return PRESETS
 
 
 @dataclass(frozen=True, eq=False)

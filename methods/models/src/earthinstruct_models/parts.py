@@ -119,6 +119,24 @@ def lacking(method: type, parts: Iterable[str], parameters: Mapping[str, Any], t
     return list(dict.fromkeys(lines))
 
 
+def choices_of(parts: Iterable[str], tables: Tables = TABLES) -> dict[str, dict[str, list[inspect.Parameter]]]:
+    """Part -> the names that may be chosen for it -> the parameters of the part.
+
+    Without torch, which most parts import, no parameter is known.
+    """
+    known = not missing_packages({"torch": "torch"})
+    return {part: {name: _taken(choice) if known else [] for name, choice in tables[part].items()} for part in parts}
+
+
+def _taken(choice: Choice) -> list[inspect.Parameter]:
+    """The parameters of a part; one that the weights folder gives needs no value."""
+    required = choice.required({})
+    return [
+        parameter if name in required or parameter.default is not parameter.empty else parameter.replace(default=None)
+        for name, parameter in choice.parameters().items()
+    ]
+
+
 def _plan(
     method: str, chosen: Mapping[str, Any], parameters: Mapping[str, Any], tables: Tables, own: Iterable[str]
 ) -> tuple[dict[str, str], dict[str, Choice], dict[str, dict[str, Any]]]:

@@ -81,7 +81,7 @@ class Weights:
         """What to do if it is missing, in one sentence."""
         source = Path(urlsplit(self.url or f"/the folder {self.file}").path)
         what = "its checkpoint" if source.suffix == ".zip" else "it"
-        command = f"python -m earthinstruct_models fetch {self.name}"
+        command = f"earthinstruct weights fetch {self.name}"
         return f"{command}, or get {source.name} from {self.page} and put {what} at {self.path}"
 
 

@@ -1,0 +1,126 @@
+"""`evaluate --config FILE`: the options of a command in a YAML file, and the file that repeats a run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+CONFIG_FILE = "run.yaml"
+_HEAD = """\
+# `earthinstruct evaluate --config run.yaml` repeats this run; other options of the command line replace those here.
+# Paths are relative to the folder in which the command is started. Secrets are left out.
+"""
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """--config."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"a YAML file of options, such as the {CONFIG_FILE} of a run; options of the command line replace them",
+    )
+
+
+def defaults_from(path: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
+    """The options in a file, as defaults of a verb.
+
+    Args:
+        path: a YAML file: option without its dashes -> value; `parameters` -> a mapping of the method's parameters.
+        parser: that of the verb.
+
+    Raises:
+        DataError: it cannot be read or is no mapping of options.
+        UnknownNameError: the verb has no such option.
+    """
+    import yaml
+
+    from earthinstruct.errors import DataError, UnknownNameError
+    from earthinstruct.files import read_text
+
+    try:
+        given = yaml.safe_load(read_text(path, "config file"))
+    except yaml.YAMLError as error:
+        raise DataError(f"config file {path}: invalid YAML: {error}") from error
+    if not isinstance(given, Mapping):
+        raise DataError(f"config file {path}: must be a mapping of options to values, got {type(given).__name__}")
+    actions = {
+        action.dest: action for action in parser._actions if action.dest not in ("help", "config", "json", "overwrite")
+    }
+    found = {}
+    for name, value in given.items():
+        dest = str(name).replace("-", "_")
+        if dest not in actions:
+            raise UnknownNameError(f"option in {path}", str(name), actions)
+        try:
+            found[dest] = _parsed(value, actions[dest])
+        except argparse.ArgumentTypeError as error:
+            raise DataError(f"config file {path}: {name}: {error}") from error
+        except (TypeError, ValueError) as error:
+            raise DataError(f"config file {path}: {name}: unusable value {value!r}") from error
+    return found
+
+
+def _parsed(value: Any, action: argparse.Action) -> Any:
+    """A value as the command line gives it."""
+    if action.dest == "parameters":
+        return [f"{key}={json.dumps(each)}" for key, each in dict(value).items()]
+    if isinstance(action.default, list):  # an option that may be repeated
+        return [str(each) for each in ([value] if isinstance(value, str) else value)]
+    if value is None:
+        return action.default
+    if isinstance(value, dict | list) or (isinstance(value, bool) and not isinstance(action.default, bool)):
+        raise TypeError
+    if isinstance(value, bool):
+        return value
+    if action.nargs == 0:  # a flag
+        raise TypeError
+    convert = action.type if callable(action.type) else str
+    return convert(str(value))
+
+
+def write_config(folder: Path, given: Mapping[str, Any]) -> None:
+    """Write the file that repeats a run.
+
+    Args:
+        folder: the run folder.
+        given: the arguments of `evaluate`.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    import inspect
+
+    import yaml
+
+    from earthinstruct.errors import DataError
+    from earthinstruct.files import replace_file
+    from earthinstruct.running import evaluate
+    from earthinstruct.texts import redacted, secret_values
+
+    taken = inspect.signature(evaluate).parameters
+    secrets = secret_values(given.get("parameters") or {})
+    content = {
+        name: _plain(value)
+        for name, value in given.items()
+        if name != "overwrite" and value not in (taken[name].default, None, [], {})
+    }
+    content["parameters"] = {
+        key: value
+        for key, value in content.get("parameters", {}).items()
+        if redacted(json.dumps(value), secrets) == json.dumps(value)
+    }
+    path = folder / CONFIG_FILE
+    text = yaml.safe_dump({name: value for name, value in content.items() if value != {}}, sort_keys=False)
+    try:
+        replace_file(path, (_HEAD + text).encode())
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """A value as YAML has it."""
+    return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
