@@ -82,8 +82,11 @@ def _table(rows: Sequence[Mapping[str, str | None]]) -> Block:
 
 def _methods(rows: Sequence[Mapping[str, str | None]]) -> Iterator[Block]:
     """One line each, by state; on a narrow terminal summaries are cut, names are not."""
+    from rich.text import Text
+
     from earthinstruct.registry import more_methods
     from earthinstruct.results import new_table
+    from earthinstruct.texts import printable
 
     widest = max(len(str(row["name"])) for row in rows)
     for state, heading in _STATES.items():
@@ -91,12 +94,13 @@ def _methods(rows: Sequence[Mapping[str, str | None]]) -> Iterator[Block]:
         if not found:
             continue
         yield heading
-        table = new_table("", "", left=("",))
+        table = new_table("", "", left=("",), no_wrap=False)
         table.show_header = False
-        table.columns[0].min_width = widest + 2
-        table.columns[1].overflow = "ellipsis"
+        table.columns[0].no_wrap = True
         for row in found:
-            table.add_row(f"  {row['name']}", row["missing"] if state == "broken" else row["summary"])
+            said = row["missing"] if state == "broken" else row["summary"]
+            text = Text(printable(str(said)), no_wrap=True, overflow="ellipsis")
+            table.add_row(f"  {row['name']}".ljust(widest + 2), text)
         yield table
         yield ""
     yield "earthinstruct list methods NAME shows the parameters of a method"
