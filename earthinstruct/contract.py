@@ -279,6 +279,8 @@ class Method(Protocol):
         `list methods NAME`. Default: no parts.
     `presets() -> Mapping[str, Mapping[str, Any]]`, of the class
         The values that its parameter `preset` may have, and the parameters that each stands for. Default: none.
+    `checks(self) -> Iterable[tuple[str, str | None]]`
+        Checks of its own for `check-method`: the name of each, and the problem that it found or None. Default: none.
     `explain(self, image: NDArray[np.uint8], instruction: Instruction, /) -> NDArray[np.uint8]`
         A picture, uint8 RGB, of how the method decided on an image. Default: `predict --explain` is refused.
     `estimate(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Estimate`
@@ -302,6 +304,7 @@ _DEFAULTS: Mapping[str, Callable[..., Any] | None] = {
     "missing": lambda: [],
     "choices": dict,
     "presets": dict,
+    "checks": list,
     "explain": None,
     "estimate": None,
     "close": lambda: None,

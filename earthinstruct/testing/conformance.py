@@ -37,7 +37,8 @@ def check_method(method: str | Method | ControlMethod, parameters: Mapping[str, 
 
     The images are one of a single colour, and a wide and a tall one of random pixels. The method must return a valid
     `Prediction` for the size of the image and must not change the image. If it has `predict_batch`, it must return one
-    prediction per image. If the method lacks something on this machine (`missing`), no further checks run.
+    prediction per image. Checks of the method's own (`checks`) follow. If the method lacks something on this machine
+    (`missing`), no further checks run.
 
     Args:
         method: the method, ready to predict, or the name of one.
@@ -85,7 +86,7 @@ def _checks(method: Method | ControlMethod) -> list[Check]:
         if batch := optional_member(method, "predict_batch"):
             several = list(images.values())
             checks.append(_check(f"{task.name}, predict_batch", _predict_batch, batch, task.instruction, several))
-    return checks
+    return checks + [Check(name, problem) for name, problem in optional_member(method, "checks")()]
 
 
 def _check(name: str, attempt: Callable[..., object], *arguments: Any) -> Check:

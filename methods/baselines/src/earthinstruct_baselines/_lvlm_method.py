@@ -22,14 +22,15 @@ class LvlmMethod(ABC):
     Args:
         chosen: part -> the name of a choice in `tables`, or a part object.
         parameters: of the parts, as `part.key`.
+        tables: the choices, where they depend on the parameters; None: those of the class.
     """
 
     name: str
     parts: ClassVar[tuple[str, ...]] = ("lvlm",)
     tables: ClassVar[Tables] = TABLES
 
-    def __init__(self, chosen: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
-        self._parts = Parts(self.name, chosen, parameters, self.tables)
+    def __init__(self, chosen: Mapping[str, Any], parameters: Mapping[str, Any], tables: Tables | None = None) -> None:
+        self._parts = Parts(self.name, chosen, parameters, tables or self.tables)
 
     def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
         """Predict one RGB image, uint8 (height, width, 3); raises what `predict_batch` raises."""
@@ -79,7 +80,11 @@ class LvlmMethod(ABC):
     @classmethod
     def missing(cls, **parameters: Any) -> list[str]:
         """What the method lacks on this machine, and how to get it; parameters as for the class."""
-        return lacking(cls, cls.parts, parameters, cls.tables)
+        return cls._lacking(parameters, cls.tables)
+
+    @classmethod
+    def _lacking(cls, parameters: Mapping[str, Any], tables: Tables) -> list[str]:
+        return lacking(cls, cls.parts, parameters, tables)
 
     @classmethod
     def choices(cls) -> dict[str, dict[str, list[Parameter]]]:

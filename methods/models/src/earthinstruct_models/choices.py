@@ -105,7 +105,7 @@ class Choice:
         return self.weights(given) if given.get(self.weights_as) is None else None
 
 
-def always(name: str) -> Callable[[Mapping[str, Any]], str | None]:
+def always(name: str | None) -> Callable[[Mapping[str, Any]], str | None]:
     """Weights that do not depend on the parameters."""
     return lambda _: name
 
@@ -156,8 +156,8 @@ def _kept_lvlm(factory: str, **needs: Any) -> Choice:
     return Choice("earthinstruct_models.store:KeptLvlm", inner={"part": Choice(factory, **needs)})
 
 
-def transformers_lvlm(weights: str) -> Choice:
-    """The choice of a language model on this machine: these weights, unless a folder is given."""
+def transformers_lvlm(weights: str | None) -> Choice:
+    """The choice of a language model on this machine: these weights, unless a folder is given; None: it must be."""
     return _kept_lvlm(
         "earthinstruct_models.lvlm.transformers:TransformersLvlm",
         packages={"transformers": "transformers"},
