@@ -163,6 +163,40 @@ def owlv2_weights(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def omdet_turbo_weights(tmp_path_factory):
+    import transformers
+
+    _seed(4)
+    folder = tmp_path_factory.mktemp("omdet-turbo")
+    text = {"vocab_size": 49408, "hidden_size": 16, "intermediate_size": 16, "projection_dim": 16}
+    config = transformers.OmDetTurboConfig(
+        backbone_config=transformers.SwinConfig(
+            image_size=64,
+            embed_dim=16,
+            depths=[1, 1, 1, 1],
+            num_heads=[1, 1, 2, 2],
+            window_size=2,
+            out_indices=[2, 3, 4],
+        ),
+        text_config={"model_type": "clip_text_model", **text, "num_hidden_layers": 1, "num_attention_heads": 2},
+        image_size=64,
+        num_queries=12,
+        **dict.fromkeys(("text_projection_in_dim", "text_projection_out_dim", "class_embed_dim"), 16),
+        **dict.fromkeys(("encoder_hidden_dim", "decoder_hidden_dim", "task_encoder_hidden_dim"), 32),
+        **dict.fromkeys(("encoder_dim_feedforward", "decoder_dim_feedforward"), 32),
+        **dict.fromkeys(("encoder_attention_heads", "decoder_num_heads"), 2),
+        decoder_num_layers=2,
+        vision_features_channels=[32, 32, 32],
+        encoder_in_channels=[32, 64, 128],
+        apply_layernorm_after_vision_backbone=False,  # for the channels-last maps of the published backbone
+    )
+    transformers.OmDetTurboForObjectDetection(config).save_pretrained(folder)
+    images = transformers.DetrImageProcessor(size={"height": 64, "width": 64})
+    transformers.OmDetTurboProcessor(images, _clip_tokenizer(77)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def sam3_weights(tmp_path_factory):
     import transformers
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from earthinstruct_baselines.grounding_dino import GroundingDino, MMGroundingDino, join_names, token_map
+from earthinstruct_baselines.grounding_dino import GroundingDino, LLMDet, MMGroundingDino, join_names, token_map
 
 from earthinstruct import Instruction
 from earthinstruct.errors import DataError, EarthInstructError
@@ -108,7 +108,7 @@ def test_two_names_with_the_same_words_keep_their_own_tokens():
     assert token_map(join_names(["ship", "Ship"]).spans, offsets).tolist() == [[0, 1, 0, 0, 0, 0], [0, 0, 0, 1, 0, 0]]
 
 
-@pytest.mark.parametrize("kind", [GroundingDino, MMGroundingDino])
+@pytest.mark.parametrize("kind", [GroundingDino, MMGroundingDino, LLMDet])
 def test_it_keeps_the_contract(kind, grounding_dino_weights, mm_grounding_dino_weights):
     weights = grounding_dino_weights if kind is GroundingDino else mm_grounding_dino_weights
     checks = check_method(kind(weights, device="cpu"))
@@ -116,7 +116,7 @@ def test_it_keeps_the_contract(kind, grounding_dino_weights, mm_grounding_dino_w
     assert {check.name: check.skipped for check in checks}["check/open_ended"].endswith("which names them first")
 
 
-@pytest.mark.parametrize("name", ["grounding-dino", "mm-grounding-dino"])
+@pytest.mark.parametrize("name", ["grounding-dino", "mm-grounding-dino", "llmdet"])
 def test_it_runs_from_the_command_line(name, run_on_scenes, grounding_dino_weights, mm_grounding_dino_weights):
     weights = grounding_dino_weights if name == "grounding-dino" else mm_grounding_dino_weights
     records, result = run_on_scenes(name, f"weights={weights}", "device=cpu", sweep=True)

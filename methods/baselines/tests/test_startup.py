@@ -35,6 +35,8 @@ def folder(tmp_path, monkeypatch):
     [
         ("grounding-dino", [], ["grounding-dino-base from https://huggingface.co/IDEA-Research/grounding-dino-base"]),
         ("mm-grounding-dino", [], ["mm_grounding_dino_tiny_o365v1_goldg_v3det"]),
+        ("llmdet", [], ["iSEE-Laboratory/llmdet_large"]),
+        ("omdet-turbo", [], ["omlab/omdet-turbo-swin-tiny-hf"]),
         ("owlv2", [], ["google/owlv2-large-patch14-ensemble"]),
         ("sam3", [], ["facebook/sam3"]),
         ("lvlm-boxes", ["family=qwen2.5-vl"], ["Qwen/Qwen2.5-VL-7B-Instruct"]),

@@ -1,6 +1,7 @@
-"""Grounding DINO and MM-Grounding-DINO: detectors that read the category names as one text.
+"""Grounding DINO, MM-Grounding-DINO and LLMDet: detectors that read the category names as one text.
 
-Sources: Liu et al., Grounding DINO (arXiv 2303.05499); Zhao et al., MM-Grounding-DINO (arXiv 2401.02361).
+Sources: Liu et al., Grounding DINO (arXiv 2303.05499); Zhao et al., MM-Grounding-DINO (arXiv 2401.02361); Fu et al.,
+LLMDet (arXiv 2501.18954).
 """
 
 from __future__ import annotations
@@ -79,6 +80,15 @@ class MMGroundingDino(GroundingDino):
     name = "mm-grounding-dino"
     published = Published(
         ("mm-grounding-dino",), "MMGroundingDinoForObjectDetection", "GroundingDinoProcessor", "mm-grounding-dino-tiny"
+    )
+
+
+class LLMDet(GroundingDino):
+    """LLMDet: MM-Grounding-DINO, trained together with a language model and used in the same way."""
+
+    name = "llmdet"
+    published = Published(
+        ("mm-grounding-dino",), "MMGroundingDinoForObjectDetection", "GroundingDinoProcessor", "llmdet-large"
     )
 
 

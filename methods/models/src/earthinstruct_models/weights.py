@@ -127,6 +127,8 @@ WEIGHTS: Mapping[str, Weights] = {
         _folder("qwen3-vl-8b", "Qwen/Qwen3-VL-8B-Instruct", "Apache-2.0"),
         _folder("grounding-dino-base", "IDEA-Research/grounding-dino-base", "Apache-2.0"),
         _folder("mm-grounding-dino-tiny", "openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det", None),
+        _folder("llmdet-large", "iSEE-Laboratory/llmdet_large", "Apache-2.0"),
+        _folder("omdet-turbo-tiny", "omlab/omdet-turbo-swin-tiny-hf", "Apache-2.0"),
         _folder("owlv2-large", "google/owlv2-large-patch14-ensemble", "Apache-2.0"),
         _folder("sam3", "facebook/sam3", "SAM License, on request"),
     )
