@@ -50,7 +50,7 @@ def test_what_the_processor_would_cut_is_refused(method, changed, image):
     with pytest.raises(EarthInstructError, match=r"category 'ship ship.*omdet-turbo reads 77$"):
         method.detect(image, ["ship " * 80])
     many = [f"ship {letter}" for letter in "abcdefghijklmnopqrstuvwxyzabcdefghij"]
-    with pytest.raises(EarthInstructError, match="the task 'Detect ship a.*give a shorter -M task=TEXT"):
+    with pytest.raises(EarthInstructError, match=r"the task 'Detect ship a.*give a shorter -M task=TEXT"):
         method.detect(image, many)
     assert len(changed(method, task="Detect ships.").detect(image, many).scores) > 0
 
