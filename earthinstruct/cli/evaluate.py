@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import sys
 import threading
@@ -121,6 +122,8 @@ def run(arguments: argparse.Namespace) -> int:
     options.write_json(arguments, evaluation.results)
     if not evaluation.results:
         raise EarthInstructError("every task was skipped; see the reasons above")
+    page_of = evaluation.folders[0] if len(evaluation.folders) == 1 else arguments.output
+    options.say(f"look at it: {shlex.join(['earthinstruct', 'report', str(page_of)])}")
     return 1 if any(result.run.n_failed for result in evaluation.results) else 0
 
 

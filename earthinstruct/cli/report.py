@@ -1,4 +1,4 @@
-"""`earthinstruct report`: one run as a page to look at, with its images; all in one HTML file."""
+"""`earthinstruct report`: one run as a page to look at, with its images; or an index of a folder of runs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,27 @@ from earthinstruct.cli.progress import progress_bars
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = options.add_verb(verbs, "report", "a page of scores, charts and images of one run", __doc__, run)
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, or the result file in it")
+    parser = options.add_verb(
+        verbs, "report", "a page of scores, charts and images of one run, or an index of many", __doc__, run
+    )
     parser.add_argument(
-        "--against", type=Path, metavar="RUN", help="another run folder of the same task: what became better and worse"
+        "run", type=Path, metavar="RUN|DIR", help="a run folder, or the result file in it; a folder of runs: an index"
+    )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        help="other run folders of the same task: what became better and worse, image by image",
     )
     parser.add_argument("--dataset", metavar="NAME|PATH", help="the dataset (default: where the run had it)")
     options.add_data(parser)
-    parser.add_argument("--output", type=Path, metavar="FILE", help="the page (default: report.html in the run folder)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the page (default: report.html in the run folder, index.html in a folder of runs)",
+    )
     parser.add_argument(
         "--max-images",
         type=options.at_least(0),

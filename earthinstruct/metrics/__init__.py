@@ -19,8 +19,9 @@ from earthinstruct.metrics.error_types import COUNTING_ERRORS, PREDICTION_VERDIC
 from earthinstruct.metrics.extra import ExtraMetric, GivenMetrics, Metric, extra_metrics
 from earthinstruct.metrics.inputs import Ignored, Predicted, ScoreThreshold, Truth, geometries, reaching
 from earthinstruct.metrics.intervals import NOT_COMPUTED
-from earthinstruct.metrics.matching import find_pairs, match
+from earthinstruct.metrics.matching import Pairs, find_pairs, match
 from earthinstruct.metrics.measuring import Chunk, measure, metrics_of
+from earthinstruct.metrics.outcomes import Outcomes
 from earthinstruct.metrics.protocols import PROTOCOLS, STANDARD, Protocol, protocol_named
 from earthinstruct.metrics.scores import Score
 from earthinstruct.metrics.slices import SliceImages, slice_scores
@@ -71,7 +72,9 @@ __all__ = [
     "Ignored",
     "Metric",
     "Metrics",
+    "Outcomes",
     "Paired",
+    "Pairs",
     "Predicted",
     "ProposalScores",
     "Protocol",

@@ -42,8 +42,8 @@ class Pairs:
     n_predictions: int
     n_targets: int
 
-    def where(self, kept: NDArray[np.bool_]) -> Pairs:
-        """Select the pairs where `kept` is true."""
+    def where(self, kept: NDArray[np.bool_] | NDArray[np.int64]) -> Pairs:
+        """Select the pairs where `kept` is true, or those of these indices, in their order."""
         return Pairs(self.prediction[kept], self.target[kept], self.iou[kept], self.n_predictions, self.n_targets)
 
     @cached_property

@@ -9,6 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from earthinstruct.metrics.scores import RECALL_POINTS, last_of_equals, precision_at_recalls
+
 _SCORES_AT_ONCE = 100_000
 
 
@@ -88,6 +90,17 @@ class Outcomes:
             tp = within["tp"] + beyond["tp"]
             yield distinct, {"tp": tp, "fp": within["fp"] + beyond["fp"], "fn": self.n_targets - tp}
             start = stop
+
+    def precision_at_recalls(self) -> NDArray[np.float64]:
+        """The precision-recall curve of each category, whose mean is its AP: float64 (101, c), NaN without objects."""
+        found = np.full((RECALL_POINTS, len(self.n_targets)), np.nan)
+        order = np.lexsort((-self.scores, self.category))
+        bounds = np.searchsorted(self.category[order], np.arange(found.shape[1] + 1))
+        for c in np.flatnonzero(self.n_targets).tolist():
+            own = order[bounds[c] : bounds[c + 1]]
+            end, right = last_of_equals(self.scores[own]), self.matched[own]
+            found[:, c] = precision_at_recalls(right, ~right, end, int(self.n_targets[c]))
+        return found
 
     def _take(self, chosen: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Outcomes:
         return Outcomes(

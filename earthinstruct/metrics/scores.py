@@ -123,17 +123,27 @@ def last_of_equals(values: NDArray[np.float64]) -> NDArray[np.int64]:
 def area_under_curve(
     right: NDArray[np.bool_], wrong: NDArray[np.bool_], end: NDArray[np.int64], n_targets: int
 ) -> float:
-    """COCO average precision, where a prediction may be right, wrong, or neither.
+    """COCO average precision, where a prediction may be right, wrong, or neither. Arguments as for the curve."""
+    return float(precision_at_recalls(right, wrong, end, n_targets).mean())
+
+
+def precision_at_recalls(
+    right: NDArray[np.bool_], wrong: NDArray[np.bool_], end: NDArray[np.int64], n_targets: int
+) -> NDArray[np.float64]:
+    """The COCO precision-recall curve of one category: precision at recall 0, 0.01, ..., 1, non-increasing.
 
     Args:
         right: bool (n,), true positives, best score first.
         wrong: bool (n,), false positives.
         end: int64 (n,), index of the last prediction that enters the curve together with each.
         n_targets: number of ground truths, > 0.
+
+    Returns:
+        float64 (101,), in [0, 1]; 0 beyond the largest recall.
     """
     hits = np.flatnonzero(right)
     if not len(hits):
-        return 0.0
+        return np.zeros(RECALL_POINTS)
     # the curve rises at true positives alone, so that no other point of it matters
     ends = end[hits]
     last = np.flatnonzero(np.append(np.diff(ends) != 0, True))
@@ -141,4 +151,4 @@ def area_under_curve(
     curve_precision = tp / (tp + np.cumsum(wrong, dtype=np.int32)[ends[last]])
     curve_precision = np.maximum.accumulate(curve_precision[::-1])[::-1]
     at = np.searchsorted(tp / n_targets, _RECALLS, side="left")
-    return float(np.append(curve_precision, 0.0)[at].mean())  # 0 beyond the largest recall
+    return np.append(curve_precision, 0.0)[at]

@@ -1,98 +1,204 @@
-"""The charts of a report. Each comes with a table of the same data, as its text alternative."""
+"""The charts of a report, a function each. Every chart comes with a table of the same data, as its text alternative."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from earthinstruct.metrics import (
     GEOMETRIES,
+    HEADLINES,
     PERCENT,
     PREDICTION_VERDICTS,
     TARGET_VERDICTS,
     GeometryScores,
     Metrics,
+    Value,
     threshold_in_words,
 )
+from earthinstruct.reporting.drawing import MOST_ROWS, Axis, Bar, Series, bars, cells, count_axis, plane, ticks
 from earthinstruct.reporting.loaded import LoadedRun
 
-MOST_POINTS = 400  # drawn in a scatter plot; its table covers all points
-_TICKS = 5  # at most, besides the first
-_NARROWEST = 1e-12  # of an axis
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A bar from 0 to `value`, in percent, with an optional interval."""
-
-    value: float
-    interval: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Bars:
-    """Horizontal bars."""
-
-    rows: tuple[tuple[str, tuple[Bar | None, ...]], ...]  # a name, and for each series a bar or None
-    stacked: bool = False  # the bars of a name follow each other in one line; otherwise each has its own line
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A title, and ticks as pairs of a place from 0 to 100 and its text."""
-
-    title: str
-    ticks: tuple[tuple[float, str], ...]
-
-
-@dataclass(frozen=True)
-class Plot:
-    """Lines or dots."""
-
-    across: Axis
-    up: Axis
-    paths: tuple[str, ...]  # each series as the `d` attribute of an SVG path, with places from 0 to 100 across and down
-    dots: bool = False  # points instead of lines
+NOTHING = "nothing"  # what a prediction without an object lies on
+_MOST_POINTS = 400  # drawn for images; the tables cover all
+_COLOURS = ("c0", "c1", "c2", "c3")
+_CATEGORIES_DRAWN = 30  # single curves, besides the mean
+_PERCENT_AXIS = Axis("percent", ticks(0, 100))
+_BANDS = (0, 1, 2, 3, 6, 11, 21, 51, 101, 201, 1 << 62)  # numbers of objects: each up to below the next
+_FEW, _MANY = 3, 10  # images: dots are larger where so many share a place
+_FITS = 12  # columns of a table of cells
+_EXPLAINS = 0.1  # R2 from which a line through points says something
 
 
 @dataclass(frozen=True)
 class Figure:
     """A chart with its text alternative, a table."""
 
-    name: str  # in the page, for links and tests
+    name: str  # in the page, for links, files and tests
     title: str
     note: str  # what it shows, in one or two sentences
-    legend: tuple[str, ...]  # the names of its series, in the order of the page's colours
-    chart: Bars | Plot
+    picture: str  # SVG
     header: tuple[str, ...]  # of the table
     rows: tuple[tuple[str, ...], ...]
+    wide: bool = False  # over the whole page
+
+
+def count_figure(run: LoadedRun) -> Figure | None:
+    """Chart predicted counts against the numbers of objects: one point for each image and category."""
+    counts = run.counts
+    if not len(counts.actual):
+        return None
+    most = int(max(counts.actual.max(), counts.said.max()))
+    axes = count_axis("objects", 0, most), count_axis("predicted", 0, most)
+    right = int((counts.actual == counts.said).sum())
+    n = len(counts.actual)
+    return Figure(
+        "counts",
+        "Predicted counts against objects",
+        f"One point for each image and category with an object or a predicted one; larger where several share it. "
+        f"On the line, the count is right: {right:,} of {n:,} ({PERCENT.text(right / n)} %). Below it, objects are "
+        "missing; above it, there are too many. Large numbers stand closer together."
+        + (f" The table has the {_MOST_POINTS} largest errors." if n > _MOST_POINTS else ""),
+        plane(*axes, [Series("ideal", [(0, 0), (most, most)]), *_sized_dots(counts.actual, counts.said)]),
+        ("image", "category", "objects", "predicted", "difference"),
+        tuple(_largest_differences(run)),
+    )
+
+
+def _largest_differences(run: LoadedRun) -> Iterator[tuple[str, ...]]:
+    """The entries with the largest counting errors; charts show the others."""
+    counts, images = run.counts, run.stored.dataset.images
+    off = counts.said - counts.actual
+    for i in np.argsort(-np.abs(off), kind="stable")[:_MOST_POINTS].tolist():
+        category = run.stored.task.categories[counts.category[i]]
+        numbers = (str(counts.actual[i]), str(counts.said[i]), f"{off[i]:+d}" if off[i] else "0")
+        yield images[counts.image[i]].file_name, category, *numbers
+
+
+def residual_figure(run: LoadedRun) -> Figure | None:
+    """Chart predicted minus actual counts against the number of objects, with the mean by density."""
+    counts = run.counts
+    if not len(counts.actual):
+        return None
+    off = counts.said - counts.actual
+    bands = list(_bands(counts.actual))
+    means = [(float(counts.actual[of].mean()), float(off[of].mean())) for _, of in bands]
+    axes = (
+        count_axis("objects", 0, int(counts.actual.max())),
+        count_axis("predicted minus objects", int(off.min()), int(off.max())),
+    )
+    zero = Series("ideal", [(0, 0), (axes[0].ticks[-1], 0)])
+    return Figure(
+        "residuals",
+        "Counting errors by number of objects",
+        "Predicted minus objects, one point for each image and category; larger where several share it. The line is "
+        f"the mean over similar numbers of objects. Over all, the mean is {off.mean():+.2f}.",
+        plane(*axes, [zero, *_sized_dots(counts.actual, off), Series("c1", means, name="mean")]),
+        ("objects", "images x categories", "mean difference", "mean absolute", "largest"),
+        tuple(
+            (
+                name,
+                f"{of.sum():,}",
+                f"{off[of].mean():+.2f}",
+                f"{np.abs(off[of]).mean():.2f}",
+                f"{_largest(off[of]):+d}",
+            )
+            for name, of in bands
+        ),
+    )
+
+
+def _largest(off: NDArray[np.int64]) -> int:
+    return int(off[np.abs(off).argmax()])
+
+
+def density_figure(run: LoadedRun) -> Figure | None:
+    """Chart the shares of right, too large and too small counts by the number of objects."""
+    counts = run.counts
+    if not len(counts.actual):
+        return None
+    off = counts.said - counts.actual
+    rows = {
+        f"{name} ({of.sum():,})": [int((of & kind).sum()) for kind in (off == 0, off > 0, off < 0)]
+        for name, of in _bands(counts.actual)
+    }
+    return Figure(
+        "density",
+        "Right counts by number of objects",
+        "Percent of the images and categories with so many objects (their number in brackets). "
+        "0: only where some were predicted.",
+        bars(
+            [(name, [_bar(n / sum(row)) for n in row]) for name, row in rows.items()],
+            (("right", "found"), ("too many", "localisation"), ("too few", "missed")),
+            stacked=True,
+        ),
+        ("objects", "right", "too many", "too few"),
+        tuple((name, *map(str, row)) for name, row in rows.items()),
+    )
+
+
+def _bands(objects: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """The bands of numbers of objects that occur: name, and which entries are in it."""
+    for low, high in pairwise(_BANDS):
+        of = (objects >= low) & (objects < high)
+        if of.any():
+            yield (
+                str(low) if high == low + 1 else f"{low} or more" if high == _BANDS[-1] else f"{low} to {high - 1}",
+                of,
+            )
+
+
+def _sized_dots(across: NDArray[np.int64], up: NDArray[np.int64]) -> Iterator[Series]:
+    """Dots whose size says how many points share a place."""
+    places, n = np.unique(np.stack([across, up], axis=1), axis=0, return_counts=True)
+    for dot, of in ((4.0, n < _FEW), (7.0, (n >= _FEW) & (n < _MANY)), (10.0, n >= _MANY)):
+        if of.any():
+            yield Series("c0", [(a, b) for a, b in places[of].tolist()], dot)
 
 
 def category_figure(metrics: Metrics) -> Figure:
     """Chart F1 of each category, after the mean over them with its interval."""
-    shown = {name: scores for name in GEOMETRIES if (scores := getattr(metrics, name)).per_category}
-    names = [name for name in metrics.counting.per_category if any(_f1(s, name) is not None for s in shown.values())]
-    bars = [("all", tuple(_bar(scores.f1.value, scores.f1.ci95) for scores in shown.values()))]
-    bars += [(name, tuple(_bar(_f1(scores, name)) for scores in shown.values())) for name in names]
+    shown = _shown(metrics)
+    names = [name for name in metrics.counting.per_category if any(_of(s, name, "f1") for s in shown.values())]
+    rows = [("all", [_value_bar(scores.f1) for scores in shown.values()])]
+    rows += [(name, [_of(scores, name, "f1") for scores in shown.values()]) for name in names]
     columns = [(f"{name} {what}", scores, what) for name, scores in shown.items() for what in ("f1", "tp", "fp", "fn")]
-    rows = tuple(
-        (name, *(_cell(scores.per_category[name], what) for _, scores, what in columns if name in scores.per_category))
-        for name in names
-    )
     return Figure(
         "categories",
         "F1 by category",
-        "Percent. The first row is the mean over the categories with ground truth, with its 95 % interval over images. "
-        "Categories without ground truth are left out.",
-        tuple(shown),
-        Bars(tuple(bars)),
+        f"Percent{_intervals(rows)}. The first row is the mean over the categories with ground truth; the others are "
+        f"left out.{_left_out(len(rows))}",
+        bars(rows, list(zip(shown, _COLOURS, strict=False))),
         ("category", *(heading for heading, _, _ in columns)),
-        rows,
+        tuple((name, *(_cell(scores, name, what) for _, scores, what in columns)) for name in names),
     )
+
+
+def precision_recall_figures(metrics: Metrics) -> Iterator[Figure]:
+    """Chart precision and recall of each category, for counts, boxes and masks."""
+    what = {"counting": "counts", "box": "boxes at IoU 0.5", "mask": "masks at IoU 0.5"}
+    both = ("precision", "recall")
+    for name, scores in _shown(metrics).items():
+        of_all = [("all", [_value_bar(scores.precision), _value_bar(scores.recall)])]
+        rows = of_all + [
+            (category, found)
+            for category in scores.per_category
+            if any(found := [_of(scores, category, score) for score in both])
+        ]
+        yield Figure(
+            f"precision-recall-{name}",
+            f"Precision and recall of {what[name].partition(' ')[0]}",
+            f"By category, in percent, of {what[name]}{_intervals(rows)}. Low precision: too many; low recall: too few."
+            f"{_left_out(len(rows))}",
+            bars(rows, list(zip(both, _COLOURS, strict=False))),
+            ("category", *both, "f1"),
+            tuple((category, *(_cell(scores, category, score) for score in (*both, "f1"))) for category, _ in rows[1:]),
+        )
 
 
 def verdict_figures(metrics: Metrics) -> Iterator[Figure]:
@@ -108,33 +214,136 @@ def verdict_figures(metrics: Metrics) -> Iterator[Figure]:
         "object that is matched to another prediction. Classification: on an object of another category. "
         "Localisation: near an object of its category (IoU 0.1 to 0.5). Both: near an object of another category. "
         "Background: near no object.",
-        PREDICTION_VERDICTS[:-1],
+        [(verdict, verdict) for verdict in PREDICTION_VERDICTS[:-1]],
     )
+    colours = ("found", "classification", "localisation", "missed")
     yield _verdict_figure(
         rows,
         "objects",
         "Objects by verdict",
         "Percent of the objects, by boxes. Correct: found at IoU 0.5. Misclassified: a prediction of another category "
         "lies on it. Mislocated: a prediction of its category lies near it. Missed: none of these.",
-        TARGET_VERDICTS,
+        list(zip(TARGET_VERDICTS, colours, strict=True)),
     )
 
 
-def _verdict_figure(rows: Mapping[str, object], name: str, title: str, note: str, verdicts: tuple[str, ...]) -> Figure:
+def _verdict_figure(
+    found: Mapping[str, object], name: str, title: str, note: str, series: Sequence[tuple[str, str]]
+) -> Figure:
     counts = {
-        category: row
-        for category, found in rows.items()
-        if any(row := [getattr(found, verdict) for verdict in verdicts])
+        category: row for category, of in found.items() if any(row := [getattr(of, verdict) for verdict, _ in series])
     }
-    bars = [(f"{name} ({sum(row):,})", tuple(_bar(n / sum(row)) for n in row)) for name, row in counts.items()]
     return Figure(
         name,
         title,
-        note,
-        verdicts,
-        Bars(tuple(bars), stacked=True),
-        ("category", *verdicts),
+        note + _left_out(len(counts)),
+        bars(
+            [(f"{name} ({sum(row):,})", [_bar(n / sum(row)) for n in row]) for name, row in counts.items()],
+            series,
+            stacked=True,
+        ),
+        ("category", *(verdict for verdict, _ in series)),
         tuple((category, *map(str, row)) for category, row in counts.items()),
+    )
+
+
+def cost_figure(metrics: Metrics) -> Figure | None:
+    """Chart what each type of error costs in F1."""
+    if metrics.costs is None:
+        return None
+    shown = [name for name in GEOMETRIES if getattr(metrics.costs, name) is not None]
+    rows, table = [], []
+    for name, other in (("counting", ()), ("box", ("mask",))):
+        if name in shown:
+            for field in msgspec.structs.fields(getattr(metrics.costs, name)):
+                values = {
+                    one: getattr(getattr(metrics.costs, one), field.name) for one in (name, *other) if one in shown
+                }
+                if any(value.value is not None for value in values.values()):
+                    title = (
+                        f"counted too {'many' if field.name == 'over' else 'few'}" if name == "counting" else field.name
+                    )
+                    rows.append((title, [_value_bar(values.get(one, Value(None))) for one in shown]))
+                    table.append((title, *(PERCENT.text(values.get(one, Value(None)).value) for one in shown)))
+    if not rows:
+        return None
+    most = max(max(bar.value, *(bar.interval or (0,))) for _, of in rows for bar in of if bar)
+    return Figure(
+        "costs",
+        "What errors cost",
+        f"Gain in mean F1, in points, if the errors of one type alone were mended{_intervals(rows)}.",
+        bars(
+            rows, [(one, _COLOURS[GEOMETRIES.index(one)]) for one in shown], unit="points of F1", ticks=ticks(0, most)
+        ),
+        ("error", *shown),
+        tuple(table),
+    )
+
+
+def confusion_figure(run: LoadedRun) -> Figure | None:
+    """Chart the confusion matrix by boxes at IoU 0.5, one prediction for each object."""
+    categories, table = run.stored.task.categories, run.confusion
+    rows, columns = np.flatnonzero(table.any(axis=1)), np.flatnonzero(table.any(axis=0))
+    if not len(rows):
+        return None
+    row_names, column_names = (*categories, NOTHING), (*categories, "no category", "not found")
+    share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    shown = tuple(column_names[c] for c in columns)
+    return Figure(
+        "confusion",
+        "Confusion matrix",
+        "Boxes at IoU 0.5, one prediction for each object: rows are the categories of the objects and add up to them, "
+        "columns are the predicted ones and add up to the predictions. The darker a cell, the larger its share of the "
+        f"row. Row {NOTHING}: predictions without an object of their own, such as duplicates. Not found: no prediction "
+        "is left for the object.",
+        cells(
+            [(row_names[r], [(int(table[r, c]), float(share[r, c])) for c in columns]) for r in rows],
+            shown,
+            ("objects", "predictions"),
+        ),
+        ("object", *shown, "sum"),
+        tuple((row_names[r], *(str(table[r, c]) for c in columns), str(table[r].sum())) for r in rows),
+        wide=len(shown) > _FITS,
+    )
+
+
+def curve_figure(run: LoadedRun) -> Figure | None:
+    """Chart precision against recall over all score thresholds, the mean over categories and each category."""
+    if run.outcomes is None:
+        return None
+    curves = run.outcomes.precision_at_recalls()
+    categories = run.stored.task.categories
+    over = [
+        c for c in np.flatnonzero(run.outcomes.n_targets).tolist() if categories[c] in run.stored.task.groups["all"]
+    ]
+    if not over:
+        return None
+    recalls = np.linspace(0, 1, len(curves))
+    mean = curves[:, over].mean(axis=1)
+
+    def points(curve: NDArray[np.float64]) -> list[tuple[float, float]]:
+        return [(100 * r, 100 * p) for r, p in zip(recalls.tolist(), curve.tolist(), strict=True)]
+
+    several = len(over) > 1
+    single = [Series("faint", points(curves[:, c])) for c in over[:_CATEGORIES_DRAWN]] if several else []
+    which = "each category" if len(over) == len(single) else f"{len(single)} of {len(over)} categories"
+    title = "mean over categories" if several else categories[over[0]]
+    return Figure(
+        "curve",
+        "Precision against recall",
+        "Boxes at IoU 0.5 over all score thresholds, in percent, interpolated as in COCO"
+        + (f": the mean and, faint, {which}." if several else ".")
+        + f" The area is AP50: {PERCENT.text(float(mean.mean()))}.",
+        plane(
+            Axis("recall, percent", ticks(0, 100)),
+            Axis("precision, percent", ticks(0, 100)),
+            [*single, Series("c0", points(mean), name=title)],
+        ),
+        ("recall", "mean", *(categories[c] for c in over)),
+        tuple(
+            (f"{100 * recalls[i]:.0f}", PERCENT.text(mean[i]), *(PERCENT.text(curves[i, c]) for c in over))
+            for i in range(0, len(curves), 5)
+        ),
     )
 
 
@@ -144,13 +353,12 @@ def iou_figure(metrics: Metrics) -> Figure | None:
     if not curves:
         return None
     thresholds = list(next(iter(curves.values())))
-    points = [[(float(at), curve.get(at)) for at in thresholds] for curve in curves.values()]
+    lines = {name: [(float(at), curve.get(at)) for at in thresholds] for name, curve in curves.items()}
     return Figure(
         "iou",
         "F1 against IoU",
         "Mean F1 over categories, in percent, when a prediction must overlap an object by at least this IoU.",
-        tuple(curves),
-        _lines(points, "IoU"),
+        plane(Axis("IoU", ticks(0.5, 0.95)), _PERCENT_AXIS, _lines(lines)),
         ("IoU", *curves),
         tuple((at, *(PERCENT.text(curve.get(at)) for curve in curves.values())) for at in thresholds),
     )
@@ -162,13 +370,13 @@ def sweep_figure(metrics: Metrics) -> Figure | None:
     if sweep is None or not sweep.curve:
         return None
     scores = ("f1", "precision", "recall")
-    points = [[(p.threshold, getattr(p, name)) for p in sweep.curve] for name in scores]
+    lines = {name: [(p.threshold, getattr(p, name)) for p in sweep.curve] for name in scores}
+    ends = [p.threshold for p in sweep.curve]
     return Figure(
         "sweep",
         "Score threshold",
         f"Box scores, mean over categories, in percent. The report is {threshold_in_words(metrics)}.",
-        scores,
-        _lines(points, "threshold"),
+        plane(Axis("threshold", ticks(min(ends), max(ends))), _PERCENT_AXIS, _lines(lines)),
         ("threshold", *scores),
         tuple((f"{p.threshold:.4g}", *(PERCENT.text(getattr(p, name)) for name in scores)) for p in sweep.curve),
     )
@@ -180,16 +388,14 @@ def calibration_figure(metrics: Metrics) -> Figure | None:
     if not found:
         return None
     errors = ", ".join(f"{name} {PERCENT.text(of.ece.value)}" for name, of in found.items())
-    points = [[(b.score, b.precision) for b in of.bins if b.score is not None] for of in found.values()]
-    ideal = [(0.0, 0.0), (1.0, 1.0)]
+    lines = {name: [(b.score, b.precision) for b in of.bins if b.score is not None] for name, of in found.items()}
     rows = zip(*(of.bins for of in found.values()), strict=True)
     return Figure(
         "calibration",
         "Reliability of scores",
         "The share of predictions that are right at IoU 0.5, in percent, against their mean score, in ten bins. "
         f"Perfect scores lie on the diagonal. Expected calibration error, in percent: {errors}.",
-        (*found, "perfect"),
-        _lines([*points, ideal], "score"),
+        plane(Axis("score", ticks(0, 1)), _PERCENT_AXIS, [Series("ideal", [(0, 0), (1, 100)]), *_lines(lines)]),
         ("score", *(f"{name} {what}" for name in found for what in ("predictions", "mean score", "right"))),
         tuple(
             (
@@ -201,8 +407,60 @@ def calibration_figure(metrics: Metrics) -> Figure | None:
     )
 
 
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def size_figure(metrics: Metrics) -> Figure | None:
+    """Chart F1 of small, medium and large objects."""
+    found = {name: of for name in ("box", "mask") if (of := getattr(metrics, name).by_size)}
+    if not found:
+        return None
+    sizes, columns = next(iter(found.values())), ("f1", "precision", "recall", "ap")
+    rows = [
+        (f"{size} ({of_any.n_objects:,})", [_value_bar(of[size].f1) for of in found.values()])
+        for size, of_any in sizes.items()
+    ]
+    return Figure(
+        "sizes",
+        "F1 by size of the objects",
+        f"Percent, mean over categories{_intervals(rows)}. Small: below 32 x 32 pixels; large: from 96 x 96. "
+        "The number of objects is in brackets.",
+        bars(rows, [(name, _COLOURS[GEOMETRIES.index(name)]) for name in found]),
+        ("size", *(f"{name} {what}" for name in found for what in ("objects", *columns))),
+        tuple(
+            (
+                size,
+                *(
+                    cell
+                    for of in found.values()
+                    for cell in (f"{of[size].n_objects:,}", *(_text(getattr(of[size], what)) for what in columns))
+                ),
+            )
+            for size in sizes
+        ),
+    )
+
+
+def slice_figures(metrics: Metrics) -> Iterator[Figure]:
+    """Chart F1 over the slices of each attribute of the images."""
+    shown = list(_shown(metrics))
+    for i, (attribute, slices) in enumerate(metrics.slices.items()):
+        rows = [
+            (
+                f"{one.name} ({one.n_images:,})",
+                [_value_bar(one.scores.get(f"{name}.f1", Value(None))) for name in shown],
+            )
+            for one in slices
+        ]
+        yield Figure(
+            f"slices-{i}",
+            f"F1 by {attribute}",
+            f"Percent, over the images of each slice{_intervals(rows)}. The number of images is in brackets."
+            f"{_left_out(len(slices))}",
+            bars(rows, [(name, _COLOURS[GEOMETRIES.index(name)]) for name in shown]),
+            (attribute, "images", "objects", *HEADLINES.values()),
+            tuple(
+                (one.name, str(one.n_images), str(one.n_objects), *(_text(one.scores.get(path)) for path in HEADLINES))
+                for one in slices
+            ),
+        )
 
 
 def time_figure(run: LoadedRun) -> Figure | None:
@@ -215,49 +473,100 @@ def time_figure(run: LoadedRun) -> Figure | None:
     )
     if not points:
         return None
-    every = -(-len(points) // MOST_POINTS)
+    every = -(-len(points) // _MOST_POINTS)
     shown = points[::every]
-    left_out = f" {len(shown)} of {len(points)} images are drawn; the table covers all." if every > 1 else ""
+    left_out = f" {len(shown):,} of {len(points):,} images are drawn; the table covers all." if every > 1 else ""
+    objects, seconds = (np.array(values) for values in zip(*points, strict=True))
     return Figure(
         "time",
         "Time against objects",
-        "One point per image: seconds of prediction, and objects in the ground truth."
-        f"{_line_through(points)}{left_out}",
-        (),
-        _dots(shown, "objects", "seconds"),
+        f"One point for each image: seconds of prediction, and objects.{_trend(objects, seconds)}{left_out}",
+        plane(
+            count_axis("objects", 0, int(objects.max())),
+            Axis("seconds", ticks(0, float(seconds.max()))),
+            [Series("c0", shown, 6.0)],
+        ),
         ("objects", "images", "seconds, mean", "least", "most"),
-        tuple(_time_rows(points)),
+        tuple(
+            (name, f"{of.sum():,}", *(f"{number:.3g}" for number in _mean_and_ends(seconds[of])))
+            for name, of in _bands(objects)
+        ),
     )
 
 
-def _line_through(points: Sequence[tuple[int, float]]) -> str:
-    """Describe the least-squares line of seconds over objects; empty if the points determine no line."""
-    objects, seconds = np.array(points).T
-    if len(points) < 3 or not objects.std() or not seconds.std():
+def _mean_and_ends(values: NDArray[np.float64]) -> Iterable[float]:
+    return values.mean(), values.min(), values.max()
+
+
+def _trend(objects: NDArray[np.int64], seconds: NDArray[np.float64]) -> str:
+    """A sentence on the line through the points, where it explains something."""
+    if len(objects) < 3 or not objects.std() or not seconds.std():
         return ""
-    slope = np.polyfit(objects, seconds, 1)[0]
     explained = np.corrcoef(objects, seconds)[0, 1] ** 2
-    return f" The best line: {1000 * slope:+.3g} ms per object, R2 {explained:.2f}."
+    if explained < _EXPLAINS:
+        return " Time hardly depends on the number of objects."
+    slope = float(np.polyfit(objects, seconds, 1)[0])
+    milliseconds = float(f"{1000 * abs(slope):.2g}")
+    size = f"{milliseconds:g} ms" if milliseconds < 1000 else f"{milliseconds / 1000:g} s"
+    change = f"{size} {'longer' if slope > 0 else 'shorter'}"
+    share = f"{100 * explained:.0f} % of the variance"
+    return f" With each further object, an image takes about {change}; this explains {share}."
 
 
-def _time_rows(points: Sequence[tuple[int, float]]) -> Iterable[tuple[str, ...]]:
-    bounds = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1 << 31)
-    for low, high in pairwise(bounds):
-        seconds = [value for objects, value in points if low <= objects < high]
-        if seconds:
-            span = str(low) if high == low + 1 else f"{low} or more" if high == bounds[-1] else f"{low} to {high - 1}"
-            numbers = (sum(seconds) / len(seconds), min(seconds), max(seconds))
-            yield span, str(len(seconds)), *(f"{value:.3g}" for value in numbers)
+def change_figure(run: LoadedRun, other: LoadedRun, names: tuple[str, str], name: str) -> Figure:
+    """Chart the errors of a run against those of another one: one point for each image."""
+    most = int(max(run.errors.max(initial=0), other.errors.max(initial=0)))
+    axes = (count_axis(f"errors of {names[1]}", 0, most), count_axis(f"errors of {names[0]}", 0, most))
+    off = run.errors - other.errors
+    fewer, more, same = int((off < 0).sum()), int((off > 0).sum()), int((off == 0).sum())
+    return Figure(
+        name,
+        f"Errors of {names[0]} and {names[1]}",
+        f"One point for each image; larger where several share it. Below the line, {names[0]} has fewer errors than "
+        f"{names[1]}: {fewer:,} images. Above it, more: {more:,}. On it: {same:,}.",
+        plane(*axes, [Series("ideal", [(0, 0), (most, most)]), *_sized_dots(other.errors, run.errors)]),
+        ("images", names[1], names[0]),
+        tuple(
+            (f"{label}: {of.sum():,}", str(other.errors[of].sum()), str(run.errors[of].sum()))
+            for label, of in (("fewer errors", off < 0), ("more errors", off > 0), ("as many errors", off == 0))
+        ),
+    )
 
 
-def _f1(scores: GeometryScores, category: str) -> float | None:
+def _shown(metrics: Metrics) -> dict[str, GeometryScores]:
+    """The geometries with scores."""
+    return {name: scores for name in GEOMETRIES if (scores := getattr(metrics, name)).per_category}
+
+
+def _left_out(rows: int) -> str:
+    return "" if rows <= MOST_ROWS else f" {MOST_ROWS} of {rows:,} rows are drawn; the table has all."
+
+
+def _intervals(rows: Iterable[tuple[str, Sequence[Bar | None]]]) -> str:
+    some = any(bar is not None and bar.interval for _, values in rows for bar in values)
+    return ", with 95 % intervals over images" if some else ""
+
+
+def _of(scores: GeometryScores, category: str, score: str) -> Bar | None:
+    """The bar of one category."""
     own = scores.per_category.get(category)
-    return None if own is None else own.f1
+    return None if own is None else _bar(getattr(own, score), own.ci95.get(score))
 
 
-def _cell(scores: object, what: str) -> str:
-    value = getattr(scores, what)
-    return PERCENT.text(value) if what == "f1" else str(value)
+def _cell(scores: GeometryScores, category: str, what: str) -> str:
+    own = scores.per_category.get(category)
+    if own is None:
+        return "-"
+    value = getattr(own, what)
+    return str(value) if what in ("tp", "fp", "fn") else PERCENT.text(value)
+
+
+def _text(value: Value | None) -> str:
+    return PERCENT.text(None if value is None else value.value)
+
+
+def _value_bar(value: Value) -> Bar | None:
+    return _bar(value.value, value.ci95)
 
 
 def _bar(value: float | None, interval: tuple[float, float] | None = None) -> Bar | None:
@@ -266,40 +575,13 @@ def _bar(value: float | None, interval: tuple[float, float] | None = None) -> Ba
     return Bar(100 * value, None if interval is None else (100 * interval[0], 100 * interval[1]))
 
 
-def _lines(series: Sequence[Sequence[tuple[float, float | None]]], across: str) -> Plot:
-    """Plot lines through fractions, in percent; points without a value are left out."""
-    x_ticks = _ticks(min(x for points in series for x, _ in points), max(x for points in series for x, _ in points))
-    paths = (
-        " ".join(f"{_place(x, x_ticks):.4g},{100 - 100 * y:.4g}" for x, y in points if y is not None)
-        for points in series
-    )
-    return Plot(
-        _axis(across, x_ticks), _axis("percent", _ticks(0, 100)), tuple(f"M{path}" if path else "" for path in paths)
-    )
+def _lines(series: Mapping[str, Sequence[tuple[float, float | None]]]) -> list[Series]:
+    """Lines through fractions, in percent; points without a value are left out."""
+    return [
+        Series(colour, [(x, 100 * y) for x, y in points if y is not None], name=name)
+        for (name, points), colour in zip(series.items(), _COLOURS, strict=False)
+    ]
 
 
-def _dots(points: Sequence[tuple[int, float]], across: str, up: str) -> Plot:
-    x_ticks, y_ticks = _ticks(0, max(x for x, _ in points)), _ticks(0, max(y for _, y in points))
-    path = "".join(f"M{_place(x, x_ticks):.4g},{100 - _place(y, y_ticks):.4g}h0" for x, y in points)
-    return Plot(_axis(across, x_ticks), _axis(up, y_ticks), (path,), dots=True)
-
-
-def _ticks(least: float, most: float) -> list[float]:
-    """Choose round numbers in equal steps that cover `least` to `most`.
-
-    >>> _ticks(0, 37), _ticks(0.5, 0.95)
-    ([0.0, 10.0, 20.0, 30.0, 40.0], [0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
-    """
-    span = next(span for span in (most - least, abs(most), 1.0) if span > _NARROWEST)
-    power = 10.0 ** math.floor(math.log10(span / _TICKS))
-    step = next(power * factor for factor in (1, 2, 5, 10, 20) if span <= _TICKS * power * factor * (1 + 1e-9))
-    first, last = math.floor(least / step + 1e-9), math.ceil(most / step - 1e-9)
-    return [float(f"{number * step:.12g}") for number in range(first, max(last, first + 1) + 1)]
-
-
-def _place(value: float, ticks: Sequence[float]) -> float:
-    return 100 * (value - ticks[0]) / (ticks[-1] - ticks[0])
-
-
-def _axis(title: str, ticks: Sequence[float]) -> Axis:
-    return Axis(title, tuple((_place(tick, ticks), f"{tick:g}") for tick in ticks))
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

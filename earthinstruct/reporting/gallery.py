@@ -6,7 +6,6 @@ import base64
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -45,15 +44,33 @@ def worst_first(run: LoadedRun) -> NDArray[np.int64]:
     return np.lexsort((-share, -run.errors, ~failed))
 
 
+def shown_images(run: LoadedRun, others: Sequence[LoadedRun], max_images: int) -> list[int]:
+    """Choose the images with the most errors, the largest counting errors, and the largest differences from others.
+
+    They are in turn the first of each of these orders, and then sorted as in `worst_first`.
+    """
+    n, order = len(run.images), worst_first(run)
+    place = np.empty(n, dtype=np.int64)
+    place[order] = np.arange(n)
+    best = place.copy()
+    for value in (run.miscounted, *(np.abs(run.errors - other.errors) for other in others)):
+        by_value = order[np.argsort(-value[order], kind="stable")]
+        rank = np.empty(n, dtype=np.int64)
+        rank[by_value] = np.arange(n)
+        best = np.where(value > 0, np.minimum(best, rank), best)
+    chosen = np.lexsort((place, best))[:max_images]
+    return chosen[np.argsort(place[chosen])].tolist()
+
+
 def make_gallery(
     run: LoadedRun,
-    against: LoadedRun | None,
+    others: Sequence[LoadedRun],
     max_images: int,
     progress: Callable[[int, int], None] | None,
 ) -> Gallery:
-    """Choose, shrink and outline the worst images; the predictions of `against` are shown for comparison."""
-    shown = worst_first(run)[:max_images].tolist()
-    described = _entries(run, against, shown)
+    """Choose, shrink and outline images; the predictions of other runs are shown for comparison."""
+    shown = shown_images(run, others, max_images)
+    described = _entries(run, others, shown)
     entries: list[dict[str, Any]] = []
     pictures: list[str | None] = []
     unreadable: dict[str, str] = {}
@@ -69,16 +86,15 @@ def make_gallery(
     return Gallery(entries, pictures, len(run.images), unreadable)
 
 
-def _entries(run: LoadedRun, against: LoadedRun | None, shown: Sequence[int]) -> dict[int, dict[str, Any]]:
+def _entries(run: LoadedRun, others: Sequence[LoadedRun], shown: Sequence[int]) -> dict[int, dict[str, Any]]:
     """Index of an image in the dataset -> its data for the script of the page."""
     places = sorted(shown)
     images = [run.images[place] for place in places]
-    others = repeat(None) if against is None else against.judged(images)
     found: dict[int, dict[str, Any]] = {}
-    for judged, other in zip(run.judged(images), others, strict=False):
+    for judged, *of_others in zip(run.judged(images), *(other.judged(images) for other in others), strict=False):
         objects = _rows_by_image(judged.truth.instances, judged)
         predictions = _rows_by_image(judged.predicted.instances, judged)
-        others_predictions = None if other is None else _rows_by_image(other.predicted.instances, other)
+        others_predictions = [_rows_by_image(other.predicted.instances, other) for other in of_others]
         actual, said = judged.counts
         for i in range(len(judged.truth.images)):
             place = places[len(found)]
@@ -91,15 +107,21 @@ def _entries(run: LoadedRun, against: LoadedRun | None, shown: Sequence[int]) ->
                 "width": image.width,
                 "height": image.height,
                 "errors": int(run.errors[place]),
+                "miscounted": int(run.miscounted[place]),
                 "seconds": _seconds(run, image.id),
                 "failed": run.failed.get(image.id),
                 "counts": [(run.stored.task.categories[c], int(actual[i, c]), int(said[i, c])) for c in counted],
                 "truth": list(_truth(judged, objects[i], finest)),
                 "predicted": list(_predicted(judged, predictions[i], finest)),
             }
-            if against is not None and other is not None and others_predictions is not None:
-                found[place]["before"] = int(against.errors[place])
-                found[place]["other"] = list(_predicted(other, others_predictions[i], finest))
+            found[place]["others"] = [
+                {
+                    "errors": int(other.errors[place]),
+                    "miscounted": int(other.miscounted[place]),
+                    "predicted": list(_predicted(there, rows[i], finest)),
+                }
+                for other, there, rows in zip(others, of_others, others_predictions, strict=True)
+            ]
     return found
 
 

@@ -16,10 +16,14 @@ from earthinstruct.errors import DataError
 from earthinstruct.metrics import (
     PREDICTION_VERDICTS,
     TARGET_VERDICTS,
+    Outcomes,
+    Pairs,
     Predicted,
     Protocol,
     Truth,
+    Value,
     Verdicts,
+    boxes_of_chunk,
     count_per_image,
     find_pairs,
     reaching,
@@ -30,6 +34,34 @@ from earthinstruct.results import Result, read_result
 from earthinstruct.scoring import ScoringSet, StoredRun, dataset_of, read_stored
 from earthinstruct.texts import shortened
 
+_CORRECT, _UNSCORED = PREDICTION_VERDICTS.index("correct"), PREDICTION_VERDICTS.index("unscored")
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """The counts of some images: one entry for each image and category with an object or a predicted one.
+
+    Attributes:
+        image: int64 (m,), index of the image.
+        category: int64 (m,), index of the category.
+        actual: int64 (m,), number of objects.
+        said: int64 (m,), predicted number.
+    """
+
+    image: NDArray[np.int64]
+    category: NDArray[np.int64]
+    actual: NDArray[np.int64]
+    said: NDArray[np.int64]
+
+    @staticmethod
+    def join(chunks: Sequence[Counts], n_images: Sequence[int]) -> Counts:
+        """Join the counts of one or more chunks of images."""
+        before = np.cumsum([0, *n_images]).tolist()
+        return Counts(
+            np.concatenate([of.image + first for of, first in zip(chunks, before, strict=False)]),
+            *(np.concatenate([getattr(of, name) for of in chunks]) for name in ("category", "actual", "said")),
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Judged:
@@ -37,6 +69,7 @@ class Judged:
 
     truth: Truth
     predicted: Predicted  # after a sweep, those that reach the threshold
+    every: Predicted  # at any score
     labels: tuple[str, ...]  # the method's label of each prediction
     protocol: Protocol
 
@@ -46,32 +79,61 @@ class Judged:
         return verdicts(self.truth, self.predicted, self.protocol)
 
     @cached_property
+    def _overlaps(self) -> Pairs:
+        """The pairs of a prediction and an object of any category with IoU >= 0.5, the largest IoU last.
+
+        Among equals, the order of the categories decides.
+        """
+        pairs = find_pairs(self.predicted.instances, self.truth.instances, "box", agnostic=True)
+        said, actual = self.predicted.instances.category, self.truth.instances.category
+        return pairs.where(np.lexsort((said[pairs.prediction], actual[pairs.target], pairs.iou)))
+
+    @cached_property
     def lies_on(self) -> NDArray[np.int64]:
         """int64 (predictions,): the object of any category with the largest IoU >= 0.5, or -1; the match if correct."""
-        pairs = find_pairs(self.predicted.instances, self.truth.instances, "box", agnostic=True)
         on = np.full(len(self.predicted.instances), -1)
-        order = np.argsort(pairs.iou, kind="stable")  # the largest is written last
-        on[pairs.prediction[order]] = pairs.target[order]
-        correct = self.verdicts.predictions == 0
+        on[self._overlaps.prediction] = self._overlaps.target  # the largest is written last
+        correct = self.verdicts.predictions == _CORRECT
         on[correct] = self.verdicts.because_of[correct]
         return on
 
     @cached_property
     def confusion(self) -> NDArray[np.int64]:
-        """The confusion matrix: int64 (c + 1, c + 2).
+        """The confusion matrix: int64 (c + 1, c + 2), one prediction for each object.
 
-        Rows are the categories of the objects, then background. Columns are the predicted categories, then no category,
-        then objects that no prediction lies on.
+        A correct prediction goes with its object. Of the others, a prediction and an object of any category go together
+        if their IoU is at least 0.5, the largest IoU first. Rows are the categories of the objects, then no object: a
+        duplicate, or a prediction near no object. Columns are the predicted categories, then no category, then objects
+        without a prediction. So a row adds up to the objects of its category, and a column to its predictions.
         """
-        n, categories = self.truth.shape[1], self.truth.instances.category
+        n, actual = self.truth.shape[1], self.truth.instances.category
+        said = np.where(self.predicted.instances.category >= 0, self.predicted.instances.category, n)
+        verdict = self.verdicts.predictions
+        counted = (verdict != _UNSCORED) | (said == n)  # not those on an ignored object
+        target = np.where(verdict == _CORRECT, self.verdicts.because_of, -1)
+        found = self.verdicts.targets == TARGET_VERDICTS.index("correct")
+        rest = (counted & (target < 0))[self._overlaps.prediction] & ~found[self._overlaps.target]
+        pairs = zip(self._overlaps.prediction[rest].tolist(), self._overlaps.target[rest].tolist(), strict=True)
+        for prediction, other in reversed(list(pairs)):
+            if target[prediction] < 0 and not found[other]:
+                target[prediction], found[other] = other, True
         table = np.zeros((n + 1, n + 2), dtype=np.int64)
-        on, said = self.lies_on, self.predicted.instances.category
-        actual = np.where(on >= 0, categories[on] if len(categories) else n, n)
-        np.add.at(table, (actual, np.where(said >= 0, said, n)), 1)
-        alone = np.ones(len(categories), dtype=bool)
-        alone[on[on >= 0]] = False
-        np.add.at(table[:, n + 1], categories[alone], 1)
+        row = np.append(actual, n)[target]  # -1, no object, is the last
+        np.add.at(table, (row[counted], said[counted]), 1)
+        np.add.at(table[:, n + 1], actual[~found], 1)
         return table
+
+    @property
+    def entries(self) -> Counts:
+        """The counts that enter the scores."""
+        actual, said = self.counts
+        image, category = np.nonzero(((actual > 0) | (said > 0)) & self._entering[:, None])
+        return Counts(image, category, actual[image, category], said[image, category])
+
+    @property
+    def _entering(self) -> NDArray[np.bool_]:
+        """Whether the counts of an image enter the scores: bool (images,)."""
+        return self.predicted.has_counts | (not self.protocol.skips_images_without_counts)
 
     @cached_property
     def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -83,9 +145,9 @@ class Judged:
     @property
     def wrong(self) -> NDArray[np.int64]:
         """Number of wrong predictions and missed objects: int64 (images,)."""
-        n, names = len(self.truth.images), PREDICTION_VERDICTS
+        n = len(self.truth.images)
         predictions, targets = self.verdicts.predictions, self.verdicts.targets
-        counted = (predictions != names.index("correct")) & (predictions != names.index("unscored"))
+        counted = (predictions != _CORRECT) & (predictions != _UNSCORED)
         missed = targets != TARGET_VERDICTS.index("correct")
         return np.bincount(self.predicted.instances.image[counted], minlength=n) + np.bincount(
             self.truth.instances.image[missed], minlength=n
@@ -95,8 +157,7 @@ class Judged:
     def miscounted(self) -> NDArray[np.int64]:
         """Number of objects counted too many or too few: int64 (images,)."""
         actual, said = self.counts
-        entering = self.predicted.has_counts | (not self.protocol.skips_images_without_counts)
-        return np.where(entering, np.abs(said - actual).sum(axis=1), 0)
+        return np.where(self._entering, np.abs(said - actual).sum(axis=1), 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +171,9 @@ class LoadedRun:
     # (images,), number of wrong predictions and missed objects by boxes; of objects counted too many or too few for a
     # method that only counts
     errors: NDArray[np.int64]
+    miscounted: NDArray[np.int64]  # (images,), number of objects counted too many or too few
+    counts: Counts
+    outcomes: Outcomes | None  # of the boxes at any score; None for a method without scores
     n_predicted: int  # number of scored predictions
     kinds: tuple[int, ...]  # the verdicts that occur among the predictions, indices into `PREDICTION_VERDICTS`
     confusion: NDArray[np.int64]  # of all images, as in `Judged`; zeros for a method that only counts
@@ -139,7 +203,9 @@ def load_run(folder: Path, dataset: str | Path | Dataset | None = None, data: Pa
             other annotations.
     """
     if not (folder / "result.json").is_file():
-        raise DataError(f"{folder} has no result.json; give a run folder, as printed by `earthinstruct evaluate`")
+        raise DataError(
+            f"{folder} has no result.json; give a run folder, as printed by `earthinstruct evaluate`, or a folder of runs"
+        )
     result = read_result(folder / "result.json")
     stored = read_stored(folder, result, dataset_of(folder, result, dataset, data))
     known = stored.scoring_set()
@@ -149,7 +215,8 @@ def load_run(folder: Path, dataset: str | Path | Dataset | None = None, data: Pa
             f"{folder / 'result.json'} contradicts its predictions: its label map lacks the label "
             f"{shortened(unmapped)!r}; score them again with `earthinstruct score`"
         )
-    objects, wrong, miscounted = [], [], []
+    objects, wrong, miscounted, counts, outcomes = [], [], [], [], []
+    scored = stored.protocol.constant_score_ap is None and _is_defined(result.metrics.box.ap50)
     n_predicted, n = 0, len(stored.task.categories)
     kinds: set[int] = set()
     confusion = np.zeros((n + 1, n + 2), dtype=np.int64)
@@ -159,6 +226,9 @@ def load_run(folder: Path, dataset: str | Path | Dataset | None = None, data: Pa
         objects.append(judged.counts[0].sum(axis=1))
         wrong.append(judged.wrong)
         miscounted.append(judged.miscounted)
+        counts.append(judged.entries)
+        if scored:
+            outcomes.append(boxes_of_chunk(judged.truth, judged.every, stored.protocol))
         kinds.update(np.unique(judged.verdicts.predictions).tolist())
         confusion += judged.confusion
         for label, target in zip(judged.labels, judged.lies_on.tolist(), strict=True):
@@ -170,11 +240,18 @@ def load_run(folder: Path, dataset: str | Path | Dataset | None = None, data: Pa
         known.survey.failed,
         np.concatenate(objects),
         np.concatenate(miscounted if known.survey.only_counts else wrong),
+        np.concatenate(miscounted),
+        Counts.join(counts, [len(of) for of in objects]),
+        Outcomes.join(outcomes) if outcomes else None,
         n_predicted,
         tuple(sorted(kinds)),
         np.zeros_like(confusion) if known.survey.only_counts else confusion,
         under,
     )
+
+
+def _is_defined(score: Value | None) -> bool:
+    return score is not None and score.value is not None
 
 
 def _judged(stored: StoredRun, known: ScoringSet) -> Iterator[Judged]:
@@ -186,6 +263,7 @@ def _judged(stored: StoredRun, known: ScoringSet) -> Iterator[Judged]:
         yield Judged(
             truth,
             replace(predicted, instances=predicted.instances.take(kept), proposals=None),
+            predicted,
             tuple(label for label, there in zip(labels, kept.tolist(), strict=True) if there),
             stored.protocol,
         )

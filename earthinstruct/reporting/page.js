@@ -2,35 +2,48 @@
 (() => {
   const PER_PAGE = 24;
   const SVG = "http://www.w3.org/2000/svg";
-  const { images, categories, verdicts } = JSON.parse(document.getElementById("gallery-data").textContent);
+  const { images, categories, verdicts, runs } = JSON.parse(document.getElementById("gallery-data").textContent);
   const $ = (id) => document.getElementById(id);
-  const compares = images.some((image) => "before" in image);
+  const others = runs.slice(1).map((name, i) => ({ name, layer: `other-${i}`, of: (image) => image.others[i] }));
   const layers = {
     truth: { name: "ground truth", on: true },
-    predicted: { name: "prediction", on: true },
-    ...(compares ? { other: { name: "other run", on: false } } : {}),
+    predicted: { name: others.length ? runs[0] : "prediction", on: true },
+    ...Object.fromEntries(others.map(({ name, layer }) => [layer, { name, on: false }])),
     masks: { name: "masks", on: images.some((image) => [...image.truth, ...image.predicted].some((one) => one.mask)) },
     boxes: { name: "boxes", on: true },
     labels: { name: "labels", on: false },
   };
+  const off = (image) => image.counts.filter(([name]) => inCategory(name)).map(([, there, said]) => said - there);
+  const miscounted = (image) => off(image).reduce((sum, one) => sum + Math.abs(one), 0);
   const kinds = {
     "": ["all images", () => true],
     error: ["any error", (image) => image.errors > 0],
     failed: ["failed", (image) => image.failed !== null],
     none: ["no error", (image) => image.errors === 0 && image.failed === null],
+    miscounted: ["counts: wrong", (image) => off(image).some((one) => one !== 0)],
+    over: ["counts: too many", (image) => off(image).some((one) => one > 0)],
+    under: ["counts: too few", (image) => off(image).some((one) => one < 0)],
+    counted: ["counts: right", (image) => image.failed === null && off(image).every((one) => one === 0)],
   };
-  const changes = {
-    "": ["all", () => true],
-    fixed: ["fixed: fewer errors", (image) => image.errors < image.before],
-    broken: ["broken: more errors", (image) => image.errors > image.before],
-    same: ["as many errors", (image) => image.errors === image.before],
-  };
+  const changes = { "": ["all", () => true] };
+  others.forEach(({ name, of }, i) => {
+    changes[`fixed-${i}`] = [`fewer errors than ${name} (fixed)`, (image) => image.errors < of(image).errors];
+    changes[`broken-${i}`] = [`more errors than ${name} (broken)`, (image) => image.errors > of(image).errors];
+    changes[`same-${i}`] = [`as many errors as ${name}`, (image) => image.errors === of(image).errors];
+    changes[`better-${i}`] = [`counts better than ${name}`, (image) => image.miscounted < of(image).miscounted];
+    changes[`worse-${i}`] = [`counts worse than ${name}`, (image) => image.miscounted > of(image).miscounted];
+  });
+  const largest = (image, what) => Math.max(...others.map(({ of }) => Math.abs(image[what] - of(image)[what])));
   const orders = {
-    worst: ["worst first", (a, b) => b.chosen - a.chosen],
+    worst: ["most errors", (a, b) => b.chosen - a.chosen],
+    counts: ["largest counting error", (a, b) => miscounted(b) - miscounted(a)],
     objects: ["most objects", (a, b) => b.truth.length - a.truth.length],
     slowest: ["slowest", (a, b) => (b.seconds ?? -1) - (a.seconds ?? -1)],
     name: ["file name", (a, b) => a.file.localeCompare(b.file, "en", { numeric: true })],
-    ...(compares ? { change: ["largest change", (a, b) => Math.abs(b.errors - b.before) - Math.abs(a.errors - a.before)] } : {}),
+    ...(others.length ? {
+      change: ["largest change of errors", (a, b) => largest(b, "errors") - largest(a, "errors")],
+      recount: ["largest change of counts", (a, b) => largest(b, "miscounted") - largest(a, "miscounted")],
+    } : {}),
   };
   let page = 0;
   let shown = [];
@@ -66,7 +79,7 @@
   ]);
   options($("category"), [["", "all categories"], ...categories.map((name) => [`is:${name}`, name])]);
   options($("order"), Object.entries(orders).map(([value, [name]]) => [value, name]));
-  if (compares) options($("change-filter"), Object.entries(changes).map(([value, [name]]) => [value, name]));
+  if (others.length) options($("change-filter"), Object.entries(changes).map(([value, [name]]) => [value, name]));
   for (const [layer, state] of Object.entries(layers)) {
     const button = element("button", { type: "button", textContent: state.name });
     button.id = `layer-${layer}`;
@@ -79,6 +92,7 @@
     $("layers").append(button);
   }
 
+  const inCategory = (name) => $("category").value === "" || name === $("category").value.slice(3);
   /** Whether the choice is about this shape; with neither a kind nor a category chosen it is about all. */
   function chosen(one) {
     const kind = $("kind").value, category = $("category").value;
@@ -89,23 +103,24 @@
     const kind = $("kind").value, category = $("category").value;
     const shapes = kind.startsWith("is:") ? all(image).some(chosen) : kinds[kind][1](image);
     const named = !category || all(image).some(chosen) || (!kind.startsWith("is:") && image.counts.some(([name]) => name === category.slice(3)));
-    return shapes && named && (!compares || changes[$("change-filter").value][1](image));
+    const found = image.file.toLowerCase().includes($("find").value.trim().toLowerCase());
+    return shapes && named && found && (!others.length || changes[$("change-filter").value][1](image));
   }
   function describe(one, of) {
     const label = one.label && one.label !== one.category ? `${one.label} (${one.category ?? "no category"})` : one.category;
     const on = one.on === undefined ? "" : ` (IoU ${one.iou} with ${one.on})`;
     return `${of}: ${label}, ${one.kind}${on}${one.score === undefined ? "" : `, score ${one.score}`}`;
   }
-  function shapes(image, layer, of, dimmed) {
+  function shapes(several, width, layer, of, dimmed) {
     const group = drawn("g", { class: layer });
     const area = (one) => one.box[2] * one.box[3];
-    for (const one of [...image[layer]].sort((a, b) => area(b) - area(a))) {  // the small ones on top
+    for (const one of [...several].sort((a, b) => area(b) - area(a))) {  // the small ones on top
       const shape = drawn("g", { class: `shape-group ${one.kind}${dimmed && !chosen(one) ? " dim" : ""}` });
-      const [x, y, width, height] = one.box;
+      const [x, y, wide, high] = one.box;
       if (layers.masks.on && one.mask) shape.append(drawn("path", { class: "shape", d: one.mask }));
-      if (layers.boxes.on) shape.append(drawn("rect", { class: "shape", x, y, width, height }));
+      if (layers.boxes.on) shape.append(drawn("rect", { class: "shape", x, y, width: wide, height: high }));
       if (layers.labels.on) {
-        const size = image.width / 36;
+        const size = width / 36;
         const text = drawn("text", { x, y: Math.max(size, y - size / 4), "font-size": size });
         text.textContent = one.label ?? one.category;
         shape.append(text);
@@ -131,9 +146,11 @@
     const picture = $(`picture-${image.index}`);
     const frame = { width: image.width, height: image.height };
     svg.append(picture ? drawn("image", { ...frame, href: `data:image/jpeg;base64,${picture.textContent}` }) : drawn("rect", { ...frame, fill: "#606060" }));
-    for (const [layer, of] of [["truth", "object"], ["other", "other run"], ["predicted", "prediction"]]) {
-      if (layers[layer]?.on && image[layer]) svg.append(shapes(image, layer, of, focused()));
+    if (layers.truth.on) svg.append(shapes(image.truth, image.width, "truth", "object", focused()));
+    for (const { name, layer, of } of others) {
+      if (layers[layer].on) svg.append(shapes(of(image).predicted, image.width, "other", name, focused()));
     }
+    if (layers.predicted.on) svg.append(shapes(image.predicted, image.width, "predicted", others.length ? runs[0] : "prediction", focused()));
     return svg;
   }
   function counts(image) {
@@ -146,7 +163,9 @@
     const made = element("figcaption", {}, element("strong", { textContent: image.file }));
     made.append(element("span", { textContent: sentence(image), className: image.failed === null ? "" : "failed" }));
     const more = [];
-    if (compares) more.push(`errors ${image.before} → ${image.errors}${image.errors < image.before ? ", fixed" : image.errors > image.before ? ", broken" : ""}`);
+    const perRun = (what) => [image[what], ...others.map(({ of }) => of(image)[what])].map((n, i) => `${runs[i]} ${n}`).join(", ");
+    if (others.length) more.push(`errors: ${perRun("errors")}`, `counts off: ${perRun("miscounted")}`);
+    else if (image.miscounted) more.push(`counts off by ${image.miscounted}`);
     if (image.seconds !== null) more.push(`${image.seconds} s`);
     if (more.length) made.append(element("br"), element("span", { className: "quiet", textContent: more.join(" · ") }));
     if (image.counts.length) made.append(counts(image));
@@ -168,16 +187,22 @@
     $("large-next").disabled = enlarged === shown.length - 1;
   }
   function select() {
-    for (const image of images) image.chosen = focused() ? all(image).filter(chosen).length : 0;
+    for (const image of images) image.chosen = focused() ? all(image).filter(chosen).length : image.failed === null ? image.errors : Infinity;
     shown = images.filter(matches).sort(orders[$("order").value][1]);
     page = 0;
     draw();
   }
-  function draw() {
+  /** What is chosen, in words, with the number of images. */
+  function choice() {
+    const words = ["kind", "category", "change-filter"].map($).filter((one) => one?.value).map((one) => one.selectedOptions[0].textContent);
+    if ($("find").value) words.push(`file name with "${$("find").value}"`);
+    return [plural(shown.length, "image"), ...words].join("; ");
+  }
+  function draw(perPage = PER_PAGE) {
     const pages = Math.max(1, Math.ceil(shown.length / PER_PAGE));
-    const first = page * PER_PAGE;
-    $("images").replaceChildren(...shown.slice(first, first + PER_PAGE).map((image, i) => card(image, first + i)));
-    $("status").textContent = plural(shown.length, "image");
+    const first = perPage === PER_PAGE ? page * PER_PAGE : 0;
+    $("images").replaceChildren(...shown.slice(first, first + perPage).map((image, i) => card(image, first + i)));
+    $("status").textContent = choice();
     $("page").textContent = `Page ${page + 1} of ${pages}`;
     $("pages").hidden = pages === 1;
     $("previous").disabled = page === 0;
@@ -191,7 +216,14 @@
 
   $("controls").hidden = false;
   $("controls").addEventListener("submit", (event) => event.preventDefault());
-  $("controls").addEventListener("change", select);
+  $("controls").addEventListener("input", select);
+  for (const button of document.querySelectorAll("button.find")) {
+    button.addEventListener("click", () => {
+      $("find").value = button.textContent;
+      select();
+      $("gallery").scrollIntoView();
+    });
+  }
   $("previous").addEventListener("click", () => turn(-1));
   $("next").addEventListener("click", () => turn(1));
   $("large-previous").addEventListener("click", () => enlarge(enlarged - 1));
@@ -201,6 +233,18 @@
     if (event.key === "ArrowLeft") enlarge(enlarged - 1);
     if (event.key === "ArrowRight") enlarge(enlarged + 1);
   });
-  addEventListener("beforeprint", () => document.querySelectorAll("main > section > details").forEach((one) => { one.open = true; }));
+  // paper has no buttons: it holds every image of the choice, and what is folded, except the tables of charts
+  addEventListener("beforeprint", () => {
+    draw(Infinity);
+    for (const one of document.querySelectorAll("main details:not([open])")) {
+      if (one.closest("figure:not(.card)")) continue;
+      one.open = true;
+      one.dataset.folded = "";
+    }
+  });
+  addEventListener("afterprint", () => {
+    for (const one of document.querySelectorAll("details[data-folded]")) one.open = false;
+    draw();
+  });
   select();
 })();

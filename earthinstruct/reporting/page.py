@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,17 +11,14 @@ import msgspec
 import numpy as np
 
 from earthinstruct.datasets import Dataset
-from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
-from earthinstruct.files import replace_file
+from earthinstruct.errors import EarthInstructError, checked_arguments
 from earthinstruct.metrics import (
     GEOMETRIES,
-    HEADLINES,
     NOT_COMPUTED,
     PERCENT,
     POOLED,
     PREDICTION_VERDICTS,
     TARGET_VERDICTS,
-    WHOLE_OBJECTS,
     GeometryScores,
     Metrics,
     ProposalScores,
@@ -33,22 +28,33 @@ from earthinstruct.metrics import (
     listed,
 )
 from earthinstruct.reporting.charts import (
+    NOTHING,
+    Figure,
     calibration_figure,
     category_figure,
+    change_figure,
+    confusion_figure,
+    cost_figure,
+    count_figure,
+    curve_figure,
+    density_figure,
     iou_figure,
+    precision_recall_figures,
+    residual_figure,
+    size_figure,
+    slice_figures,
     sweep_figure,
     time_figure,
     verdict_figures,
 )
 from earthinstruct.reporting.gallery import MAX_IMAGES, make_gallery
+from earthinstruct.reporting.index import index_page
 from earthinstruct.reporting.loaded import LoadedRun, load_run
+from earthinstruct.reporting.template import filled, script_json, write_page
 from earthinstruct.results import rare_remark, read_suspects
-from earthinstruct.scoring import Compared, compare, run_folder
+from earthinstruct.scoring import Comparison, compare, run_folder
 
-_NOTHING = "nothing"
-_MOST_FAILURES = 200  # listed on the page; the others are only counted
-# characters that could end the script element, or start a comment in it
-_UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_MOST_LISTED = 200  # failures, and images with a difference; the others are only counted
 
 
 @dataclass(frozen=True)
@@ -66,18 +72,19 @@ def report(
     run: Path | str,
     output: Path | str | None = None,
     *,
-    against: Path | str | None = None,
+    against: Path | str | Sequence[Path | str] | None = None,
     dataset: str | Path | Dataset | None = None,
     data: Path | str | None = None,
     max_images: int = MAX_IMAGES,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write the report of a run folder.
+    """Write the report of a run, or the index of a folder of runs.
 
     Args:
-        run: the run folder, or the result file in it.
-        output: the file; None: `report.html` in the run folder.
-        against: another run folder of the same task, to show what improved and what became worse.
+        run: a run folder, or the result file in it. A folder that holds run folders: an index of them, with a link to
+            each report that is there; then no other argument but `output` has a meaning.
+        output: the file; None: `report.html` in the run folder, `index.html` in a folder of runs.
+        against: other run folders of the same task, one or several, to compare with.
         dataset: the dataset, or its name or path; None: the one that the run used.
         data: the folder of the user's data; None: the one that the run used.
         max_images: number of images in the gallery, worst first.
@@ -92,72 +99,107 @@ def report(
     """
     if max_images < 0:
         raise EarthInstructError(f"the number of images must be 0 or more, got {max_images}")
+    folder, others = run_folder(run), [against] if isinstance(against, Path | str) else list(against or ())
+    if not (folder / "result.json").is_file() and any(folder.rglob("result.json")):
+        if others:
+            raise EarthInstructError(f"{folder} is a folder of runs; to compare, give a run folder first")
+        file = folder / "index.html" if output is None else Path(output)
+        return write_page(file, index_page(folder, file))
     data = None if data is None else Path(data)
-    loaded = load_run(run_folder(run), dataset, data)
-    other = None if against is None else load_run(run_folder(against), loaded.stored.dataset, data)
-    compared = () if against is None else compare(against, run, dataset=loaded.stored.dataset, data=data).rows
-    page = render(loaded, other, compared, max_images, progress)
-    output = run_folder(run) / "report.html" if output is None else Path(output)
-    try:
-        replace_file(output, page.encode())
-    except OSError as error:
-        raise DataError(f"report {output} cannot be written: {error.strerror}") from error
-    return output
+    loaded = load_run(folder, dataset, data)
+    changes = []
+    for other in others:
+        compared = compare(other, run, dataset=loaded.stored.dataset, data=data)
+        changes.append((load_run(run_folder(other), loaded.stored.dataset, data), compared))
+    page = render(loaded, changes, max_images, progress)
+    return write_page(folder / "report.html" if output is None else Path(output), page)
 
 
 def render(
     run: LoadedRun,
-    against: LoadedRun | None,
-    compared: Sequence[Compared],
+    changes: Sequence[tuple[LoadedRun, Comparison]],
     max_images: int,
     progress: Callable[[int, int], None] | None,
 ) -> str:
-    """Render the page of a run; `compared` are the differences from `against` to `run`."""
-    gallery = make_gallery(run, against, max_images, progress)
+    """Render the page of a run; `changes`: other runs, and the differences from each to `run`."""
+    others = [other for other, _ in changes]
+    names = names_of([run, *others])
+    gallery = make_gallery(run, others, max_images, progress)
     metrics = run.result.metrics
-    figures = [
-        category_figure(metrics),
-        *verdict_figures(metrics),
-        iou_figure(metrics),
-        sweep_figure(metrics),
-        calibration_figure(metrics),
-        time_figure(run),
-    ]
-    return str(
-        _template().render(
-            result=run.result,
-            n_objects=int(run.objects.sum()),
-            n_predicted=run.n_predicted,
-            headline=[
-                (geometry, scores.f1, beside(scores))
-                for geometry in GEOMETRIES
-                if (scores := getattr(metrics, geometry))
-            ],
-            scores=score_rows(metrics),
-            groups=[
-                (group, *(PERCENT.text(getattr(metrics, name).groups.get(group, {}).get("f1")) for name in GEOMETRIES))
-                for group in metrics.counting.groups
-            ],
-            slices=list(slice_tables(metrics)),
-            suspects=[suspect_row(one) for one in read_suspects(run.stored.folder)],
-            figures=[figure for figure in figures if figure is not None],
-            labels=label_rows(run),
-            confusion=confusion_of(run),
-            failures=list(run.result.run.failed.items())[:_MOST_FAILURES],
-            rare=None if metrics.rare is None else rare_remark(metrics.rare),
-            change=None if against is None else change_of(run, against, compared),
-            gallery=gallery,
-            verdicts=[PREDICTION_VERDICTS[code] for code in run.kinds],
-            gallery_data=script_json(
-                {
-                    "images": gallery.entries,
-                    "categories": run.stored.task.categories,
-                    "verdicts": {"predicted": PREDICTION_VERDICTS, "truth": TARGET_VERDICTS},
-                }
-            ),
-            parameters={name: msgspec.json.encode(v).decode() for name, v in run.result.method.parameters.items()},
-        )
+    return filled(
+        "page.html",
+        ["figures.js", "tables.js", "page.js"],
+        result=run.result,
+        names=names,
+        runs=[
+            (name, [getattr(of.result.metrics, part).f1 for part in GEOMETRIES])
+            for name, of in zip(names, [run, *others], strict=True)
+        ],
+        n_objects=int(run.objects.sum()),
+        n_predicted=run.n_predicted,
+        headline=[
+            (geometry, scores.f1, beside(scores)) for geometry in GEOMETRIES if (scores := getattr(metrics, geometry))
+        ],
+        scores=score_rows(metrics),
+        groups=[
+            (group, *(PERCENT.text(getattr(metrics, name).groups.get(group, {}).get("f1")) for name in GEOMETRIES))
+            for group in metrics.counting.groups
+        ],
+        suspects=[suspect_row(one) for one in read_suspects(run.stored.folder)],
+        charts=list(chart_sections(run)),
+        labels=label_rows(run),
+        failures=list(run.result.run.failed.items())[:_MOST_LISTED],
+        rare=None if metrics.rare is None else rare_remark(metrics.rare),
+        changes=[
+            change_of(run, other, compared)
+            | {"name": name, "figure": change_figure(run, other, (names[0], name), f"change-{i}")}
+            for i, ((other, compared), name) in enumerate(zip(changes, names[1:], strict=True))
+        ],
+        differing=differing_images(run, others),
+        gallery=gallery,
+        verdicts=[PREDICTION_VERDICTS[code] for code in run.kinds],
+        gallery_data=script_json(
+            {
+                "images": gallery.entries,
+                "categories": run.stored.task.categories,
+                "verdicts": {"predicted": PREDICTION_VERDICTS, "truth": TARGET_VERDICTS},
+                "runs": names,
+            }
+        ),
+        parameters={name: msgspec.json.encode(v).decode() for name, v in run.result.method.parameters.items()},
     )
+
+
+def names_of(runs: Sequence[LoadedRun]) -> list[str]:
+    """Short names that tell runs apart: of the method, with its version, or the folder."""
+    methods = [run.result.method for run in runs]
+    plain = [method.name for method in methods]
+    versions = [" ".join(filter(None, (method.name, method.version))) for method in methods]
+    for names in (plain, versions, [str(run.stored.folder) for run in runs]):
+        if len(set(names)) == len(names):
+            return names
+    return plain
+
+
+def chart_sections(run: LoadedRun) -> Iterator[tuple[str, str, list[Figure]]]:
+    """The charts by section: its name in the page, its title, its figures."""
+    metrics = run.result.metrics
+    sections: dict[tuple[str, str], list[Figure | None]] = {
+        ("counts", "Counts"): [count_figure(run), residual_figure(run), density_figure(run)],
+        ("by-category", "Categories"): [category_figure(metrics), *precision_recall_figures(metrics)],
+        ("errors", "Errors"): [*verdict_figures(metrics), cost_figure(metrics), confusion_figure(run)],
+        ("curves", "Thresholds"): [
+            curve_figure(run),
+            iou_figure(metrics),
+            sweep_figure(metrics),
+            calibration_figure(metrics),
+        ],
+        ("slices", "Sizes, slices, time"): [size_figure(metrics), *slice_figures(metrics), time_figure(run)],
+    }
+    for (name, title), figures in sections.items():
+        drawn = [figure for figure in figures if figure is not None]
+        if drawn:
+            yield name, title, drawn
 
 
 def beside(scores: GeometryScores) -> list[str]:
@@ -220,17 +262,6 @@ def _named_row(name: str, value: Value, unit: Unit) -> Row:
     return Row(name, unit.text(value.value), interval, "" if reason in (None, NOT_COMPUTED) else reason)
 
 
-def slice_tables(metrics: Metrics) -> Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
-    """A table for each attribute that the images were sliced by: its name, the headings, a row for each slice."""
-    header = ("slice", "images", "objects", *HEADLINES.values())
-    for attribute, slices in metrics.slices.items():
-        rows = []
-        for part in slices:
-            values = (part.scores.get(path, Value(None)).value for path in HEADLINES)
-            rows.append((part.name, str(part.n_images), str(part.n_objects), *map(PERCENT.text, values)))
-        yield attribute, header, rows
-
-
 def suspect_row(suspect: Suspect) -> tuple[str, ...]:
     """One suspected error of the ground truth: what is suspected, image, box, score and IoU."""
     what = {
@@ -263,39 +294,27 @@ def label_rows(run: LoadedRun) -> list[LabelRow]:
             mapped.category or "",
             "-" if mapped.similarity is None else f"{mapped.similarity:.3f}",
             run.under[label].total(),
-            ", ".join(f"{name or _NOTHING} {n}" for name, n in run.under[label].most_common()),
+            ", ".join(f"{name or NOTHING} {n}" for name, n in run.under[label].most_common()),
         )
         for label, mapped in run.result.label_map.items()
     ]
     return sorted(rows, key=lambda row: (-row.instances, row.label))
 
 
-@dataclass(frozen=True)
-class Confusion:
-    """The confusion matrix without empty rows and columns: rows are actual categories, columns predicted ones."""
+def differing_images(run: LoadedRun, others: Sequence[LoadedRun]) -> tuple[int, list[tuple[str, list[int]]]]:
+    """The images on which the runs differ, the largest difference first, and how many there are.
 
-    predicted: tuple[str, ...]  # the names of the columns; the last is for objects that no prediction lies on
-    # the name of each row (the last is background), and for each column the number and its share of the row
-    rows: tuple[tuple[str, tuple[tuple[int, float], ...]], ...]
-
-
-def confusion_of(run: LoadedRun) -> Confusion | None:
-    """The confusion matrix by boxes at IoU 0.5; None without any object or prediction."""
-    categories, table = run.stored.task.categories, run.confusion
-    rows, columns = np.flatnonzero(table.any(axis=1)), np.flatnonzero(table.any(axis=0))
-    if not len(rows):
-        return None
-    headings = (*categories, "no category", "not found")
-    share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    return Confusion(
-        tuple(headings[c] for c in columns),
-        tuple(
-            ((*categories, _NOTHING)[r], tuple((int(table[r, c]), float(share[r, c])) for c in columns)) for r in rows
-        ),
-    )
+    Each has its file name, and the number of its objects, then the errors and the counting errors of each run.
+    """
+    columns = np.stack([run.objects, *(of.errors for of in (run, *others)), *(of.miscounted for of in (run, *others))])
+    n = 1 + len(others)
+    largest = np.maximum(np.ptp(columns[1 : 1 + n], axis=0), np.ptp(columns[1 + n :], axis=0))
+    order = np.argsort(-largest, kind="stable")[: int((largest > 0).sum())]
+    images = run.stored.dataset.images
+    return len(order), [(images[i].file_name, columns[:, i].tolist()) for i in order[:_MOST_LISTED].tolist()]
 
 
-def change_of(run: LoadedRun, against: LoadedRun, compared: Sequence[Compared]) -> dict[str, Any]:
+def change_of(run: LoadedRun, against: LoadedRun, compared: Comparison) -> dict[str, Any]:
     """What improved and what became worse from `against` to `run`: F1, other scores, errors, and images."""
     off = run.errors - against.errors
     categories = set(run.stored.task.categories)
@@ -315,7 +334,7 @@ def change_of(run: LoadedRun, against: LoadedRun, compared: Sequence[Compared]) 
     f1 = [row for row in over_groups if row["score"] in headline_f1]
     return {
         "folder": str(against.stored.folder),
-        "method": against.result.method.name,
+        "verdict": compared.verdict,
         "over_groups": f1,
         "over_categories": [row for row in rows if row["score"] in headline_f1 and row["over"] in categories],
         "over_slices": [
@@ -327,43 +346,3 @@ def change_of(run: LoadedRun, against: LoadedRun, compared: Sequence[Compared]) 
         "n_broken": int((off > 0).sum()),
         "n_same": int((off == 0).sum()),
     }
-
-
-def script_json(value: Any) -> str:
-    r"""Encode JSON so that no text in it can end the script element around it.
-
-    >>> script_json("</script>")
-    '"\\u003c/script\\u003e"'
-    """
-    text = msgspec.json.encode(value).decode()
-    for character, escaped in _UNSAFE.items():
-        text = text.replace(character, escaped)
-    return text
-
-
-def _template() -> Any:
-    """Load the page's template, which escapes every value."""
-    try:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-        from markupsafe import Markup
-    except ImportError as error:
-        raise EarthInstructError("a report needs Jinja2: pip install 'earthinstruct[report]'") from error
-    folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    script = (folder / "page.js").read_text(encoding="utf-8")
-    environment.filters["percent"] = PERCENT.text
-    environment.globals.update(
-        PERCENT=PERCENT,
-        OBJECTS=WHOLE_OBJECTS,
-        style=Markup((folder / "page.css").read_text(encoding="utf-8")),  # noqa: S704  (our own file)
-        script=Markup(script),  # noqa: S704  (our own file)
-        # the page's policy lets only this script run, so that no label or file name can inject another
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
-    return environment.get_template("page.html")

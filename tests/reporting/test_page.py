@@ -8,13 +8,15 @@ from html.parser import HTMLParser
 
 import pytest
 
-from earthinstruct import evaluate
+from earthinstruct import Prediction, evaluate
 from earthinstruct.datasets import load_dataset
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.metrics import PREDICTION_VERDICTS, TARGET_VERDICTS, Suspect
 from earthinstruct.reporting import report as write_report
 from earthinstruct.reporting.loaded import load_run
-from earthinstruct.reporting.page import confusion_of, label_rows, script_json
+from earthinstruct.reporting.charts import confusion_figure
+from earthinstruct.reporting.page import label_rows, names_of
+from earthinstruct.reporting.template import script_json
 from earthinstruct.results import read_result, write_suspects
 
 from .conftest import CLOSING, SCRIPT, Hostile
@@ -29,7 +31,7 @@ class Page(HTMLParser):
         self.text = ""
         self.scripts: list[str] = []
         self.feed(text)
-        self.data = json.loads(next(s for s in self.scripts if s.startswith('{"images"')))
+        self.data = json.loads(next((s for s in self.scripts if s.startswith('{"images"')), "null"))
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
@@ -105,30 +107,16 @@ def test_the_gallery_adds_up_to_the_result(make_run, report):
     assert [(one["on"], one["iou"]) for one in first["predicted"] if one["kind"] == "correct"] == [("ship", 1.0)]
 
 
-def test_what_was_taken_for_what(make_run):
-    folder, file = make_run()
-    run = load_run(folder, file)
-    confusion = confusion_of(run)
-    # one ship is found; two ships and a harbor lie alone; three ships and two foreign labels lie on nothing
-    assert confusion.predicted == ("ship", "no category", "not found")
-    counts = {name: tuple(n for n, _ in cells) for name, cells in confusion.rows}
-    assert counts == {"ship": (1, 0, 2), "<b>harbor</b>": (0, 0, 1), "nothing": (3, 2, 0)}
-    assert dict(confusion.rows)["ship"][0][1] == pytest.approx(1 / 3)
-
-
 def test_a_wrong_category_is_named_where_it_was_found(coco, write_coco, tmp_path):
     for annotation in coco["annotations"]:
         annotation["category_id"] = 4
     file = write_coco(coco)
     done = evaluate(Hostile(), load_dataset(str(file)), setting="open_ended", output=tmp_path / "r")
     run = load_run(done.folders[0], str(file))
-    assert {
-        name: dict(zip(confusion_of(run).predicted, cells, strict=True))["ship"][0]
-        for name, cells in confusion_of(run).rows
-    } == {
-        "harbor": 1,
-        "nothing": 5,
-    }
+    figure = confusion_figure(run)
+    assert figure.header == ("object", "ship", "no category", "not found", "sum")
+    # a ship lies on one of the four harbors; the other five, and the labels without a category, on nothing
+    assert figure.rows == (("harbor", "1", "0", "3", "4"), ("nothing", "5", "3", "0", "8"))
     assert {row.label: (row.category, row.instances, row.lies_on) for row in label_rows(run)} == {
         "ship": ("ship", 6, "nothing 5, harbor 1"),
         CLOSING: ("", 3, "nothing 3"),
@@ -210,25 +198,68 @@ def test_against_another_run_says_what_was_fixed_and_broken(make_run, report):
     run, worse = make_run("a"), make_run("b", shift=12)
     page = report(run, against=worse[0])
     # only in the first image does the unshifted ship lie on one: two errors fewer there
-    assert [(image["before"], image["errors"]) for image in page.data["images"]] == [(0, 0), (3, 3), (5, 3)]
-    fixed = "1 images have fewer errors than in the other run (fixed), 0 have more (broken), and 2 have as many"
-    assert fixed in page.sentences
+    assert [(image["others"][0]["errors"], image["errors"]) for image in page.data["images"]] == [
+        (0, 0),
+        (3, 3),
+        (5, 3),
+    ]
+    assert page.data["runs"] == [str(run[0]), str(worse[0])]  # of one method and version
+    assert f"{run[0]} has fewer errors on 1 images (fixed), more on 0 (broken), and as many on 2" in page.sentences
+    assert "The runs differ on 1 of 3 images" in page.sentences
+    assert "<script>alert(1)<!--.png33511" in page.text.replace("\n", "")
     # box F1 of ship: 1 of 3 found with 4 predictions, 2/7; there nothing is found; the harbor in neither
     assert "box.f1all0.014.3+14.3" in page.sentences
     # there it lies beside another ship: 6 pixels shared of 25
     assert "box.correctall01+1" in page.sentences
     assert "box.localisationall10-1" in page.sentences
     page = report(worse, against=run[0])
-    assert "0 images have fewer errors than in the other run (fixed), 1 have more (broken)" in page.sentences
-    assert all(image["other"] for image in page.data["images"] if image["failed"] is None)
+    assert f"{worse[0]} has fewer errors on 0 images (fixed), more on 1 (broken)" in page.sentences
+    assert all(image["others"][0]["predicted"] for image in page.data["images"] if image["failed"] is None)
+
+
+def test_several_runs_are_compared_on_one_page(make_run, report):
+    run, worse, counts = make_run("a"), make_run("b", shift=12), make_run("c", masks=False)
+    page = report(run, against=[worse[0], counts[0]])
+    assert [len(image["others"]) for image in page.data["images"]] == [2, 2, 2]
+    assert page.data["runs"] == [str(folder) for folder, _ in (run, worse, counts)]
+    assert page.sentences.count("on the same images, in percentage points") == 2
+    headings = [f"errors, {folder}" for folder, _ in (run, worse, counts)]
+    assert all(heading in page.text for heading in headings)
+
+
+def test_runs_are_named_by_what_tells_them_apart(make_run):
+    run, other = (load_run(*make_run(name)) for name in "ab")
+    assert names_of([run]) == [SCRIPT]
+    assert names_of([run, other]) == [str(run.stored.folder), str(other.stored.folder)]
+    assert names_of([run, run]) == [SCRIPT, SCRIPT]
+
+
+def test_counting_errors_choose_images_too(coco, write_coco, tmp_path, report):
+    """The image with the most wrong boxes, and that with the largest counting error, before all others."""
+
+    class Miscounts(Hostile):
+        def predict(self, image, instruction):
+            self.calls += 1
+            counts = {"ship": 90} if self.calls == 3 else {"ship": 0}
+            boxes = [[1 + i, 1, 3, 3] for i in range(8 if self.calls == 2 else 1)]
+            return Prediction(labels=["ship"] * len(boxes), boxes=boxes, counts=counts)
+
+    file = write_coco(coco)
+    done = evaluate(Miscounts(), load_dataset(str(file)), setting="open_vocabulary", output=tmp_path / "r")
+    page = report((done.folders[0], str(file)), max_images=2)
+    everything = report((done.folders[0], str(file)))
+    most = max(everything.data["images"], key=lambda image: image["miscounted"])
+    assert most["errors"] < max(image["errors"] for image in everything.data["images"])
+    assert most["file"] in {image["file"] for image in page.data["images"]}
 
 
 def test_every_chart_has_a_name_and_a_table(make_run, report):
-    page = report(make_run(scores=True, sweep=True))
+    run = make_run(scores=True, sweep=True, slice_by=["width"])
+    page = report(run, against=run[0])
     charts = [a for tag, a in page.elements if tag == "div" and a.get("role") == "img"]
-    assert len(charts) == page.count("figure") == 7
+    assert len(charts) == page.count("figure") == 19
     assert all(chart["aria-label"] and chart["tabindex"] == "0" for chart in charts)
-    assert page.sentences.count("The same as a table") == 7
+    assert page.sentences.count("The same as a table") == 19
 
 
 def test_slices_and_suspected_annotations_are_listed(make_run, report):
@@ -246,8 +277,8 @@ def test_slices_and_suspected_annotations_are_listed(make_run, report):
     assert f"{SCRIPT}, not annotated71, 2, 30, 400.91-" in page.text
     assert f"ship, found as {CLOSING}00, 0, 9, 90.50.75" in page.text
     assert "ship, not found90, 0, 9, 9--" in page.text
-    assert "Images by n_objects" in page.text
-    assert "Images by width" in page.text
+    assert "F1 by n_objects" in page.text
+    assert "F1 by width" in page.text
     assert "n_objects 3" in page.text.partition("Slices of the images")[2]
     (run[0] / "suspects.json").unlink()
     assert "Suspected annotations" not in report(run).text
@@ -278,14 +309,14 @@ def test_thousands_of_images_make_a_light_page(coco, write_coco, constant, tmp_p
     page = report((done.folders[0], str(file)), max_images=0)
     assert (tmp_path / "page.html").stat().st_size < 300_000
     assert "2,800 more are in the result file" in page.sentences
-    assert "375 of 3000 images are drawn" in page.sentences
+    assert "375 of 3,000 images are drawn" in page.sentences
     assert "0 of 3,000 images" in page.sentences
 
 
 def test_what_cannot_be_reported_is_one_clear_error(make_run, tmp_path):
     folder, file = make_run()
     with pytest.raises(EarthInstructError, match=r"has no result\.json; give a run folder"):
-        write_report(tmp_path, dataset=file)
+        write_report(tmp_path / "set", dataset=file)
     with pytest.raises(EarthInstructError, match="must be 0 or more, got -1"):
         write_report(folder, dataset=file, max_images=-1)
     with pytest.raises(EarthInstructError, match="cannot be written"):

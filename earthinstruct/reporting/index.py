@@ -1,0 +1,66 @@
+"""The index of a folder of runs: one page with a row for each run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from earthinstruct.errors import DataError
+from earthinstruct.metrics import GEOMETRIES, Value, threshold_in_words, value_at
+from earthinstruct.reporting.template import filled
+from earthinstruct.results import Result, read_result
+
+_REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run."""
+
+    result: Result
+    scores: tuple[Value, ...]  # F1 of counts, boxes and masks
+    threshold: str | None  # how it was chosen, in words
+    folder: str  # from the folder of runs
+    result_link: str
+    report_link: str | None  # None: there is no report
+
+
+def index_page(folder: Path, file: Path) -> str:
+    """Render the index of the runs in a folder, as the page `file`: its links are relative to it."""
+    entries, unreadable = [], {}
+    for path in sorted(folder.rglob("result.json")):
+        name = path.parent.relative_to(folder).as_posix()
+        try:
+            result = read_result(path)
+        except DataError as error:
+            unreadable[name] = str(error)
+            continue
+        page = path.with_name(_REPORT)
+        entries.append(
+            Entry(
+                result,
+                tuple(value_at(result.metrics, f"{geometry}.f1") for geometry in GEOMETRIES),
+                threshold_in_words(result.metrics),
+                name,
+                _link(path, file),
+                _link(page, file) if page.is_file() else None,
+            )
+        )
+    entries.sort(key=lambda entry: (entry.result.task.name, -(entry.scores[0].value or 0.0), entry.folder))
+    return filled(
+        "index.html",
+        ["tables.js", "index.js"],
+        folder=folder,
+        entries=entries,
+        unreadable=unreadable,
+        geometries=GEOMETRIES,
+        tasks=sorted({entry.result.task.name for entry in entries}),
+        without_report=sum(entry.report_link is None for entry in entries),
+    )
+
+
+def _link(path: Path, page: Path) -> str:
+    """The address of a file in a page beside it or elsewhere on the disk."""
+    return quote(Path(os.path.relpath(path.absolute(), page.absolute().parent)).as_posix())
