@@ -15,5 +15,6 @@
   }
   $("filters").hidden = false;
   $("filters").addEventListener("submit", (event) => event.preventDefault());
-  $("filters").addEventListener("input", filter);
+  $("task").addEventListener("change", filter);
+  $("words").addEventListener("input", filter);
 })();

@@ -26,6 +26,11 @@ class Entry:
     result_link: str
     report_link: str | None  # None: there is no report
 
+    @property
+    def is_usual(self) -> bool:
+        """Whether the folder says no more than the task and the method."""
+        return self.folder == f"{self.result.task.name}/{self.result.method.name}"
+
 
 def index_page(folder: Path, file: Path) -> str:
     """Render the index of the runs in a folder, as the page `file`: its links are relative to it."""

@@ -204,7 +204,8 @@ def load_run(folder: Path, dataset: str | Path | Dataset | None = None, data: Pa
     """
     if not (folder / "result.json").is_file():
         raise DataError(
-            f"{folder} has no result.json; give a run folder, as printed by `earthinstruct evaluate`, or a folder of runs"
+            f"{folder} has no result.json; give a run folder, as printed by `earthinstruct evaluate`, or a folder with "
+            "run folders in it"
         )
     result = read_result(folder / "result.json")
     stored = read_stored(folder, result, dataset_of(folder, result, dataset, data))

@@ -216,7 +216,8 @@
 
   $("controls").hidden = false;
   $("controls").addEventListener("submit", (event) => event.preventDefault());
-  $("controls").addEventListener("input", select);
+  for (const one of $("controls").querySelectorAll("select")) one.addEventListener("change", select);
+  $("find").addEventListener("input", select);
   for (const button of document.querySelectorAll("button.find")) {
     button.addEventListener("click", () => {
       $("find").value = button.textContent;

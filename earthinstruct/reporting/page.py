@@ -132,7 +132,7 @@ def render(
         result=run.result,
         names=names,
         runs=[
-            (name, [getattr(of.result.metrics, part).f1 for part in GEOMETRIES])
+            (name, {part: getattr(of.result.metrics, part).f1 for part in GEOMETRIES})
             for name, of in zip(names, [run, *others], strict=True)
         ],
         n_objects=int(run.objects.sum()),

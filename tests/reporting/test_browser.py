@@ -3,8 +3,11 @@
 import json
 import shutil
 import socket
+import xml.etree.ElementTree as ET
+from csv import reader
 
 import pytest
+from PIL import Image
 
 from earthinstruct import evaluate
 from earthinstruct.datasets import load_dataset
@@ -100,6 +103,11 @@ class View:
         assert asked(self.driver) == [self.url]
 
 
+def names(view):
+    """The runs of a page."""
+    return view.driver.execute_script("return JSON.parse(document.getElementById('gallery-data').textContent).runs")
+
+
 @pytest.fixture
 def small(browser, make_run, tmp_path):
     worse, _ = make_run("other", shift=12)
@@ -157,17 +165,18 @@ def test_filters_by_kind_category_and_change(small):
     small.choose("category", "<b>harbor</b>")
     assert small.files == ["<script>alert(1)<!--.png"]
     small.choose("kind", "prediction: background")
-    assert small.status == "0 images"
+    assert small.status == "0 images; prediction: background; <b>harbor</b>"
     small.choose("category", "all categories")
     assert len(small.files) == 2
     assert small.all("svg.scene g.dim")
     small.choose("kind", "failed")
     assert small.files == ["</script>.png"]
     small.choose("kind", "all images")
-    small.choose("change-filter", "fixed: fewer errors")
+    small.choose("change-filter", f"fewer errors than {names(small)[1]} (fixed)")
     assert small.files == ["<script>alert(1)<!--.png"]
-    assert "errors 5 → 3, fixed" in small.one(".card figcaption").text
-    small.choose("change-filter", "broken: more errors")
+    this, other = names(small)
+    assert f"errors: {this} 3, {other} 5 · counts off: {this} 1, {other} 1" in small.one(".card figcaption").text
+    small.choose("change-filter", f"more errors than {other} (broken)")
     assert small.files == []
     small.assert_quiet()
 
@@ -180,7 +189,7 @@ def test_filters_by_kind_category_and_change(small):
         ("predicted", ".predicted rect", True),
         ("boxes", "rect.shape", True),
         ("labels", "svg.scene text", False),
-        ("other", ".other rect", False),
+        ("other-0", ".other rect", False),
     ],
 )
 def test_layers_are_switched_by_buttons_that_say_so(small, layer, shapes, before):
@@ -226,6 +235,104 @@ def test_the_keyboard_is_enough(many):
     assert many.one("#layer-masks").get_attribute("aria-pressed") == "false"
     many.one("#chart-categories summary").send_keys(Keys.ENTER)
     assert many.one("#chart-categories table").is_displayed()
+
+
+def test_counting_errors_filter_and_order_the_images(small):
+    first, second, failed = "<script>alert(1)<!--.png", "b & 'c' \"d\".png", "</script>.png"
+    small.choose("kind", "counts: too few")  # a harbor
+    assert small.files == [first]
+    small.choose("kind", "counts: too many")  # a ship
+    assert small.files == [second]
+    small.choose("kind", "counts: wrong")
+    small.choose("category", "ship")
+    assert small.files == [second]
+    small.choose("kind", "all images")
+    small.choose("category", "all categories")
+    small.choose("order", "largest counting error")
+    assert small.files[-1] == failed
+    assert set(small.files[:2]) == {first, second}
+    small.assert_quiet()
+
+
+def test_a_difference_leads_to_its_image(small):
+    small.click("#differing button.find")
+    assert small.files == ["<script>alert(1)<!--.png"]
+    assert small.status.startswith("1 image; file name with")
+    small.assert_quiet()
+
+
+def test_a_heading_sorts_its_table(small):
+    small.click("#differing thead th:nth-child(2) button")
+    assert small.one("#differing thead th:nth-child(2)").get_attribute("aria-sort") == "descending"
+    small.click("#differing thead th:nth-child(2) button")
+    assert small.one("#differing thead th:nth-child(2)").get_attribute("aria-sort") == "ascending"
+
+
+@pytest.fixture
+def downloads(browser, tmp_path):
+    """Where the browser saves files."""
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
+    return folder
+
+
+def test_every_figure_is_saved_as_svg_png_and_csv(small, downloads):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    for kind in ("svg", "png", "csv"):
+        small.click(f"#chart-categories [data-save={kind}]")
+    wait = WebDriverWait(small.driver, 30)
+    wait.until(
+        lambda _: {file.suffix for file in downloads.iterdir() if file.stat().st_size} >= {".svg", ".png", ".csv"}
+    )
+    svg, png, csv = (next(downloads.glob(f"*.{kind}")) for kind in ("svg", "png", "csv"))
+    drawn = ET.parse(svg).getroot()
+    assert not [one for one in drawn.iter() if "class" in one.attrib]  # nothing is left to a style sheet
+    assert {one.get("fill") for one in drawn.iter("{http://www.w3.org/2000/svg}rect")} >= {"#fff", "rgb(11, 110, 143)"}
+    with Image.open(png) as picture:
+        assert picture.width == 3 * int(drawn.get("width"))
+        assert len(picture.convert("RGB").getcolors(1 << 20)) > 3
+    rows = list(reader(csv.read_text(encoding="utf-8").splitlines()))
+    assert rows[0][:2] == ["category", "counting f1"]
+    assert [row[0] for row in rows[1:]] == ["ship", "<b>harbor</b>"]
+    assert len(small.all("figure[id]")) == len(small.all("figure[id] [data-save=svg]"))
+    small.assert_quiet()
+
+
+def test_paper_has_every_image_of_the_choice_and_what_is_folded(many):
+    assert len(many.files) == 24
+    many.driver.execute_script("window.dispatchEvent(new Event('beforeprint'))")
+    assert len(many.files) == 50
+    assert not many.all("main > section > details:not([open])")
+    many.driver.execute_script("window.dispatchEvent(new Event('afterprint'))")
+    assert len(many.files) == 24
+    assert many.all("main > section > details:not([open])")
+
+
+def test_the_index_sorts_and_filters_its_runs(browser, make_run, tmp_path):
+    make_run("runs/better")
+    make_run("runs/worse", shift=12)
+    make_run("runs/counts", setting="open_vocabulary", counts_only=True)
+    view = View(browser, report(tmp_path / "runs"))
+
+    def folders():
+        shown = [row.text for row in view.all("#runs tbody tr") if row.is_displayed()]
+        return [next(name for name in ("better", "worse", "counts") if f"{name}/set" in text) for text in shown]
+
+    assert folders() == ["better", "worse", "counts"]
+    box = "#runs thead th:nth-child(4) button"
+    view.click(box)
+    assert folders() == ["better", "worse", "counts"]  # the last has no boxes
+    view.click(box)
+    assert folders() == ["counts", "worse", "better"]
+    view.choose("task", "set/open_vocabulary")
+    assert folders() == ["counts"]
+    assert view.status == "1 of 3 runs"
+    view.choose("task", "all tasks")
+    view.one("#words").send_keys("WORSE open_ended")
+    assert folders() == ["worse"]
+    view.assert_quiet()
 
 
 @pytest.mark.parametrize("width", [360, 1280])

@@ -13,8 +13,8 @@ from earthinstruct.datasets import load_dataset
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.metrics import PREDICTION_VERDICTS, TARGET_VERDICTS, Suspect
 from earthinstruct.reporting import report as write_report
-from earthinstruct.reporting.loaded import load_run
 from earthinstruct.reporting.charts import confusion_figure
+from earthinstruct.reporting.loaded import load_run
 from earthinstruct.reporting.page import label_rows, names_of
 from earthinstruct.reporting.template import script_json
 from earthinstruct.results import read_result, write_suspects
