@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -30,7 +31,7 @@ _COLOURS = ("c0", "c1", "c2", "c3")
 _CATEGORIES_DRAWN = 30  # single curves, besides the mean
 _PERCENT_AXIS = Axis("percent", ticks(0, 100))
 _BANDS = (0, 1, 2, 3, 6, 11, 21, 51, 101, 201, 1 << 62)  # numbers of objects: each up to below the next
-_FEW, _MANY = 3, 10  # images: dots are larger where so many share a place
+_SMALLEST, _LARGEST = 4, 12  # diameters of dots
 _FITS = 12  # columns of a table of cells
 _EXPLAINS = 0.1  # R2 from which a line through points says something
 
@@ -154,11 +155,11 @@ def _bands(objects: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.bool_]]
 
 
 def _sized_dots(across: NDArray[np.int64], up: NDArray[np.int64]) -> Iterator[Series]:
-    """Dots whose size says how many points share a place."""
+    """Dots that are the larger the more points share a place."""
     places, n = np.unique(np.stack([across, up], axis=1), axis=0, return_counts=True)
-    for dot, of in ((4.0, n < _FEW), (7.0, (n >= _FEW) & (n < _MANY)), (10.0, n >= _MANY)):
-        if of.any():
-            yield Series("c0", [(a, b) for a, b in places[of].tolist()], dot)
+    sizes = np.rint(_SMALLEST + (_LARGEST - _SMALLEST) * np.log(n) / max(math.log(n.max(initial=1)), 1.0))
+    for size in np.unique(sizes).tolist():
+        yield Series("c0", [(a, b) for a, b in places[sizes == size].tolist()], size)
 
 
 def category_figure(metrics: Metrics) -> Figure:

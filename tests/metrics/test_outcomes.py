@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from earthinstruct.metrics import outcomes
 from earthinstruct.metrics.outcomes import Outcomes
+from earthinstruct.metrics.scores import average_precision
 
 
 def random_outcomes(seed: int, n: int) -> Outcomes:
@@ -45,3 +46,16 @@ def test_parts_join_to_the_whole() -> None:
     for images, part in ((np.arange(8) < 4, first), (np.arange(8) >= 4, second)):
         for name, totals in whole.of_images(images).totals_at(thresholds).items():
             np.testing.assert_array_equal(totals, part.totals_at(thresholds)[name])
+
+
+def test_a_precision_recall_curve_has_the_average_precision_as_its_mean() -> None:
+    found = random_outcomes(3, 60)
+    curves = found.precision_at_recalls()
+    for c in range(3):
+        own = np.flatnonzero(found.category == c)
+        own = own[np.argsort(-found.scores[own], kind="stable")]
+        expected = average_precision(found.matched[own], int(found.n_targets[c]), found.scores[own])
+        assert curves[:, c].mean() == pytest.approx(expected)
+        assert (np.diff(curves[:, c]) <= 0).all()
+    assert np.isnan(Outcomes.none(np.array([[0, 1]])).precision_at_recalls()[:, 0]).all()
+    assert not Outcomes.none(np.array([[0, 1]])).precision_at_recalls()[:, 1].any()

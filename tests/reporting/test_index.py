@@ -1,5 +1,6 @@
 """The index of a folder of runs says what their results say, and links to them."""
 
+import json
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -17,8 +18,11 @@ from .test_page import Page
 def runs(make_run, tmp_path):
     """Two runs, of which one has a report, and a folder whose result is none."""
     good, file = make_run("runs/a & b")
-    make_run("runs/worse", shift=12, scores=True)
+    worse, _ = make_run("runs/worse", shift=12, scores=True)
     report(good, dataset=file)
+    imported = json.loads((worse / "result.json").read_text())
+    imported["run"]["seconds"] = {}  # as of predictions of another system
+    (worse / "result.json").write_text(json.dumps(imported))
     (tmp_path / "runs" / "old").mkdir()
     (tmp_path / "runs" / "old" / "result.json").write_text("{}")
     return tmp_path / "runs"
