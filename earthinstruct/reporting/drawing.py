@@ -11,6 +11,7 @@ from html import escape
 WIDTH = 420  # units; on a phone, a unit is about 0.86 pixels
 MOST_ROWS = 60  # of bars
 _LETTER, _LINE = 7.0, 16  # units: the mean width of a letter, and the height of a line
+_CLOSEST = 11  # units between the names of ticks
 _LONGEST_NAME = 24  # letters beside a bar or a cell
 _TICKS = 5  # at most, besides the first
 _NARROWEST = 1e-12  # of an axis
@@ -133,7 +134,11 @@ def plane(across: Axis, up: Axis, series: Sequence[Series]) -> str:
         elif places:
             path = "M" + " ".join(f"{a},{b}" for a, b in places)
             parts.append(f'<path class="series {one.colour}" d="{path}"/>')
-    parts += [_text(left - 5, y(tick) + 4, f"{tick:g}", "end") for tick in up.ticks]
+    named: list[float] = []
+    for tick in sorted(up.ticks, key=abs):  # 0 has its name, whatever stands close to it
+        if all(abs(y(tick) - y(other)) >= _CLOSEST for other in named):
+            named.append(tick)
+            parts.append(_text(left - 5, y(tick) + 4, f"{tick:g}", "end"))
     parts += [_text(x(tick), low + 15, f"{tick:g}") for tick in across.ticks]
     parts.append(_text(left + width / 2, low + 31, across.title))
     return _svg(WIDTH, low + _BOTTOM, parts)

@@ -59,7 +59,7 @@ def shown_images(run: LoadedRun, others: Sequence[LoadedRun], max_images: int) -
         rank[by_value] = np.arange(n)
         best = np.where(value > 0, np.minimum(best, rank), best)
     chosen = np.lexsort((place, best))[:max_images]
-    return chosen[np.argsort(place[chosen])].tolist()
+    return [int(index) for index in chosen[np.argsort(place[chosen])]]
 
 
 def make_gallery(

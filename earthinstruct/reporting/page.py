@@ -232,6 +232,9 @@ def score_rows(metrics: Metrics) -> dict[str, list[Row]]:
 
 
 def _section_rows(name: str, section: GeometryScores | ProposalScores) -> Iterator[Row]:
+    if isinstance(section, GeometryScores) and section.f1.value is None:  # as are all others, for the same reason
+        yield _row(f"{name}.f1", section.f1)
+        return
     for field in msgspec.structs.fields(section):
         value = getattr(section, field.name)
         if isinstance(value, Value):

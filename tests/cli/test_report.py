@@ -15,7 +15,6 @@ def test_report_writes_a_page_into_the_run_folder(call, method, file, tmp_path):
     assert code == 0
     assert "finds and finds" in (tmp_path / "own.html").read_text()
 
-
     code, out, _ = call("report", tmp_path / "runs")
     assert code == 0
     assert str(tmp_path / "runs" / "index.html") in out

@@ -176,6 +176,7 @@ def test_without_masks_without_pictures_without_boxes(make_run, report, tmp_path
     assert not [one for image in page.data["images"] for one in image["predicted"] if "mask" in one]
     assert "has no masks" in page.text
     page = report(make_run("counts", counts_only=True))
+    assert page.sentences.count("undefined: the method only counts") == 2  # once for boxes, once for masks
     assert [image["errors"] for image in page.data["images"]] == [0, 1, 1]  # a harbor not counted; a ship too many
     run = make_run("pictures")
     for picture in (tmp_path / "set" / "images").iterdir():
