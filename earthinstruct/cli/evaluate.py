@@ -117,8 +117,6 @@ def run(arguments: argparse.Namespace) -> int:
     print_blocks(evaluation.blocks())
     if arguments.per_category:
         print_blocks(category_blocks(evaluation.results))
-    if evaluation.folders:
-        options.say(f"to look at it: earthinstruct report {evaluation.folders[0]}")
     options.write_json(arguments, evaluation.results)
     if not evaluation.results:
         raise EarthInstructError("every task was skipped; see the reasons above")

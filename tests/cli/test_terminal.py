@@ -131,7 +131,7 @@ def test_a_run_keeps_the_file_that_repeats_it(call, method, file, tmp_path):
     code, out, _ = call("evaluate", *first, "--per-category")
     assert code == 0
     run = tmp_path / "runs" / "set" / "open_vocabulary" / "finds-limit-2"
-    assert out.splitlines()[-1] == f"to look at it: earthinstruct report {run}"
+    assert out.splitlines()[-1] == f"look at it: earthinstruct report {run}"
     rows = {line.split()[0]: line.split()[1] for line in out.splitlines() if len(line.split()) == 11}
     assert {"ship", "harbor"} <= rows.keys()
     kept = yaml.safe_load((run / "run.yaml").read_text())
