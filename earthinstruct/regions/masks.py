@@ -480,8 +480,11 @@ def encode_part(part: NDArray[np.bool_], x: int, y: int, size: tuple[int, int]) 
     column, start = np.nonzero(edges == 1)  # column by column, so the runs are in order
     end = np.nonzero(edges == -1)[1]
     offset = (column + x) * size[0] + y
+    starts, ends = offset + start, offset + end
+    inner = np.intersect1d(starts, ends)  # of runs that go on in the next column
+    starts, ends = np.setdiff1d(starts, inner), np.setdiff1d(ends, inner)
     one = np.array([0], dtype=np.int64)
-    return MaskRuns(one + size[0], one + size[1], np.array([0, len(start)]), offset + start, offset + end).encode()[0]
+    return MaskRuns(one + size[0], one + size[1], np.array([0, len(starts)]), starts, ends).encode()[0]
 
 
 def resize_masks(rles: Sequence[RLE], height: int, width: int) -> list[RLE]:

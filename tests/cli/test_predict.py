@@ -771,7 +771,7 @@ def test_failed_images_are_in_every_file(call, bright, tmp_path):
     bad.write_bytes(b"no image")
     saved = ("--save", "a.json", "--save", "a.csv", "--save", "a.coco.json", "--save", "a.geojson")
     assert call("predict", "--method", f"{bright}:Bright", "--open-ended", *saved, good, bad)[0] == 1
-    assert (tmp_path / "a.csv").read_text().splitlines()[-1].startswith(f"{bad},,,,,,image {bad} cannot be read")
+    assert (tmp_path / "a.csv").read_text().splitlines()[-1].startswith(f'{bad},,,,,,"image {bad} cannot be read')
     for name, about in (("a.json", "about"), ("a.coco.json", "info"), ("a.geojson", "about")):
         assert [*json.loads((tmp_path / name).read_text())[about]["failed"]] == [str(bad)]
 
