@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from earthinstruct.errors import DataError
 from earthinstruct.files import as_json, replace_file
 from earthinstruct.images import INSTALL_GEO, label_colours
-from earthinstruct.predictions.exporters import Found, counts_csv, summary_of
+from earthinstruct.predictions.exporters import Found, counts_csv, counts_of, summary_of
 from earthinstruct.predictions.ground import LONGITUDE_LATITUDE, OnGround, on_ground, outlines_of
 from earthinstruct.regions import decode_rles
 from earthinstruct.texts import printable
@@ -200,10 +200,14 @@ def write_vectors(target: Path, found: Sequence[Found], about: Mapping[str, Any]
         for file in sorted(Path(folder).iterdir()):  # a Shapefile is several
             _replace(file, target.with_name(file.name))
     if target.suffix.lower() == ".gpkg":
-        labels = [label for image in found for label in (*image.prediction.labels, *image.numbers()["counts"])]
-        replace_file(target.with_suffix(".qml"), style_of(labels).encode())
+        replace_file(target.with_suffix(".qml"), style_of(_all_labels(found)).encode())
     if target.suffix.lower() == ".shp":
         replace_file(target.with_suffix(".counts.csv"), counts_csv(found, about).encode())
+
+
+def _all_labels(found: Sequence[Found]) -> list[str]:
+    """The labels that a picture has colours for: drawn or counted."""
+    return [label for image in found for label in (*image.prediction.labels, *counts_of(image.prediction))]
 
 
 def _write_parquet(target: Path, frame: gpd.GeoDataFrame, summary: str) -> None:
@@ -266,8 +270,9 @@ def write_label_raster(target: Path, found: Sequence[Found], about: Mapping[str,
         with rasterio.open(beside, "w", driver="GTiff", compress="deflate", **size, **place) as raster:
             names = {f"label_{i}": printable(label) for i, label in enumerate(labels, start=1)}
             raster.update_tags(**names, **{_METADATA: as_json(summary_of(found, about)).decode()})
-            colours = {i: (*colour, 255) for i, colour in enumerate(label_colours(labels).values(), start=1)}
-            raster.write_colormap(1, {0: (0, 0, 0, 0), **colours})
+            colours = label_colours(_all_labels(found))
+            table = {i: (*colours[label], 255) for i, label in enumerate(labels, start=1)}
+            raster.write_colormap(1, {0: (0, 0, 0, 0), **table})
             for top in range(0, image.height, _ROWS):
                 rows = _drawn(image, labels, top, min(top + _ROWS, image.height))
                 raster.write(rows[None], window=((top, top + len(rows)), (0, image.width)))

@@ -442,6 +442,16 @@ def test_a_label_raster_has_the_pixels_of_its_image(call, bright, tmp_path, meth
     assert (code, "has the pixels of one image, and there are 2" in err) == (2, True)
 
 
+def test_a_label_raster_has_the_colours_of_the_picture(call, bright, tmp_path):
+    from earthinstruct.images import label_colours
+
+    scene, asked = write_raster(tmp_path / "scene.tif", two_ships()), ["airplane", "dam", "ship"]
+    base = ("predict", "--method", f"{bright}:Bright", "--categories", ", ".join(asked))
+    assert call(*base, "--save", "labels.tif", scene)[0] == 0
+    with rasterio.open(tmp_path / "labels.tif") as labels:
+        assert labels.colormap(1)[1][:3] == label_colours(asked)["ship"]
+
+
 def test_counts_are_a_table(counted, tmp_path):
     images = [write_raster(tmp_path / name, two_ships()) for name in ("a.tif", "b.tif")]
     assert counted(*images, "--save", "counts.csv")[0] == 0
