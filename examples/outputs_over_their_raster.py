@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 from rasterio.plot import plotting_extent
 
 from earthinstruct import Instruction, Prediction, predict
@@ -49,7 +50,9 @@ def outputs(folder: Path) -> Answers:
     with rasterio.open(folder / "scene.tif", "w", **profile, **place) as raster:
         raster.write(SCENE.image.transpose(2, 0, 1))
     saved = [folder / name for name in FILES]
-    return predict(Known(), folder / "scene.tif", "count the ships, harbors, storage tanks and airplanes", output=None, save=saved)
+    return predict(
+        Known(), folder / "scene.tif", "count the ships, harbors, storage tanks and airplanes", output=None, save=saved
+    )
 
 
 def figure(folder: Path) -> Figure:
@@ -62,8 +65,7 @@ def figure(folder: Path) -> Figure:
         axis.set_title(name)
         axis.set_axis_off()
         if name == "found.png":
-            with rasterio.open(folder / name) as picture:
-                axis.imshow(picture.read().transpose(1, 2, 0))
+            axis.imshow(np.asarray(Image.open(folder / name)))
         elif name == "found.coco.json":
             axis.imshow(pixels)
             _draw_coco(axis, folder / name)

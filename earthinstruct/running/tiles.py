@@ -181,7 +181,10 @@ def merge_tiles(predictions: Sequence[Prediction], windows: Sequence[Window], he
         groups.join(one, other)
     merged = [_union([parts[a][i] for a, i in group.items()]) for group in groups.all()]
     drawn, kept = Counter(part.label for tile in parts for part in tile), Counter(part.label for part in merged)
-    largest = [max(sorted(group), key=lambda a, of=group: parts[a][of[a]].box[2:].prod()) for group in groups.all()]
+    largest = []
+    for group in groups.all():
+        sizes = {a: parts[a][i].box[2:].prod() for a, i in sorted(group.items())}
+        largest.append(max(sizes, key=sizes.__getitem__))
     return Prediction(
         labels=tuple(part.label for part in merged),
         boxes=np.array([part.box for part in merged]).reshape(-1, 4),
