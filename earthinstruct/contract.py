@@ -212,6 +212,9 @@ class Prediction:
         counts: label -> number of objects, or None: then the instances are counted.
         proposals: the class-agnostic regions the method chose from, or None.
         usage: seconds per stage, tokens and events.
+        tiles: for an image that was cut into tiles, the tile that each instance comes from, as (column, row, width,
+            height) in pixels of the image; of an instance that was merged from several tiles, the one that has the
+            largest part of its box. A method leaves it None.
 
     Raises:
         ContractError: lengths differ or a value is malformed; the message gives index and value.
@@ -229,6 +232,7 @@ class Prediction:
     counts: Mapping[str, int] | None = None
     proposals: Proposals | None = None
     usage: Usage = field(default_factory=Usage)
+    tiles: tuple[tuple[int, int, int, int], ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", _labels(self.labels, "labels"))
@@ -247,6 +251,8 @@ class Prediction:
             raise ContractError(f"proposals must be a Proposals or None, got {type(self.proposals).__name__}")
         if not isinstance(self.usage, Usage):
             raise ContractError(f"usage must be a Usage, got {type(self.usage).__name__}")
+        if self.tiles is not None and len(self.tiles) != len(self.labels):
+            raise ContractError(f"{len(self.tiles)} tiles for {len(self.labels)} labels")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -285,6 +291,12 @@ class Method(Protocol):
         A picture, uint8 RGB, of how the method decided on an image. Default: `predict --explain` is refused.
     `estimate(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Estimate`
         What `predict` will cost for this image, for `evaluate --dry-run`. It spends nothing. Default: not known.
+    `resolution(self) -> float | None`
+        Metres a pixel of the images that the method was made for, for `predict --resolution method`. None, the
+        default: any.
+    `unknown_words(self, instruction: Instruction, /) -> Sequence[str]`
+        The words of an instruction (categories or parent) that the method does not know. `predict` names them before
+        the first image. Default: none; a method that takes any word cannot say.
     `close(self) -> None`
         Releases what the method holds. It is called at the end of a run on a method that the run has made. Default:
         nothing is done.
@@ -307,6 +319,8 @@ _DEFAULTS: Mapping[str, Callable[..., Any] | None] = {
     "checks": list,
     "explain": None,
     "estimate": None,
+    "resolution": lambda: None,
+    "unknown_words": lambda instruction: (),
     "close": lambda: None,
 }
 

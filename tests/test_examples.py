@@ -1,13 +1,19 @@
 """The examples run as they stand."""
 
+import ast
+import base64
+import contextlib
 import importlib.util
+import io
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -37,6 +43,67 @@ def test_the_readme_evaluates_a_method(tmp_path):
     assert lines[0] == "mine on scenes, protocol standard, version 2"
     assert lines[1].split()[:4] == ["task", "Cnt", "Box", "Mask"]
     assert len([line for line in lines if line.startswith("kept in ")]) == 4
+
+
+def test_every_output_is_drawn_over_its_raster(tmp_path):
+    pytest.importorskip("matplotlib")
+    path = EXAMPLES / "outputs_over_their_raster.py"
+    spec = importlib.util.spec_from_file_location("outputs_over_their_raster", path)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    answers = example.outputs(tmp_path)
+    axes = {axis.get_title(): axis for axis in example.figure(tmp_path).axes}
+    assert [*axes] == [*example.FILES]
+    counts = answers[0].counts
+    assert counts == {"ship": 4, "harbor": 4, "storage tank": 6, "airplane": 0}  # a ship more than is drawn
+    assert len(axes["found.coco.json"].patches) == 13
+    assert [len(axes[name].collections[0].get_paths()) for name in example.VECTORS] == [13] * len(example.VECTORS)
+    assert [len(axes[name].images) for name in ("found.png", "found.tif")] == [1, 2]
+    # outlines lie where the masks are: of their middle points, in pixels
+    xs, ys = zip(*[path.vertices.mean(axis=0) for path in axes["found.gpkg"].collections[0].get_paths()], strict=True)
+    columns, rows = (np.array(xs) - 500_000) / 0.5, (4_000_000 - np.array(ys)) / 0.5
+    x, y, width, height = answers[0].prediction.boxes.T
+    assert ((x < columns) & (columns < x + width) & (y < rows) & (rows < y + height)).all()
+
+
+def cells_of(path):
+    return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+
+
+def shown_by(cell, names):
+    """What a cell prints, and the value of its last line."""
+    *statements, last = ast.parse("".join(cell["source"])).body
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        if not isinstance(last, ast.Expr):
+            statements, last = [*statements, last], None
+        exec(compile(ast.Module(statements, []), "cell", "exec"), names)
+        value = None if last is None else eval(compile(ast.Expression(last.value), "cell", "eval"), names)
+    return printed.getvalue(), value
+
+
+def test_the_notebook_on_a_geotiff_shows_what_it_stores(tmp_path, monkeypatch):
+    import pandas as pd
+
+    monkeypatch.chdir(tmp_path)
+    names, pictures = {}, 0
+    for cell in cells_of(EXAMPLES / "predict_on_a_geotiff.ipynb"):
+        text, value = shown_by(cell, names)
+        stored = {kind: "".join(part) for output in cell["outputs"] for kind, part in output.get("data", {}).items()}
+        assert text == "".join(part for output in cell["outputs"] for part in output.get("text", ()))
+        if isinstance(value, pd.DataFrame):  # its look changes with pandas
+            assert stored["text/html"].count("<td>storage tank</td>") == len(value) == 7
+        elif hasattr(value, "_repr_html_"):
+            assert stored["text/html"] == value._repr_html_()
+        elif "image/jpeg" in stored:
+            pictures += 1
+            with Image.open(io.BytesIO(base64.b64decode(stored["image/jpeg"]))) as picture:
+                difference = np.abs(np.array(picture, dtype=float) - np.array(value))
+            assert difference.mean() < 5  # JPEG
+        else:
+            assert stored.get("text/plain", "None") == repr(value)
+    assert pictures == 1
+    assert (tmp_path / "found.gpkg").stat().st_size > 1000
 
 
 def test_the_notebook_is_kept_without_output():

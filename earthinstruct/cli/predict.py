@@ -69,6 +69,17 @@ def register(verbs: Any) -> None:
         help="predict what lies in the areas of a vector file, in any reference system; outside counts as no data",
     )
     parser.add_argument(
+        "--resolution",
+        metavar="METRES",
+        help="resample images to this many metres a pixel while they are read; `method`: to what the method was made "
+        "for. Answers stay in pixels of the images (default: as stored)",
+    )
+    parser.add_argument(
+        "--source-crs",
+        metavar="EPSG:N",
+        help="the coordinate reference system of images that have coordinates and do not name their system",
+    )
+    parser.add_argument(
         "--min-score", type=float, metavar="S", help="leave out objects with a lower score (they stay in the run)"
     )
     parser.add_argument(
@@ -84,8 +95,8 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "--crs",
         metavar="EPSG:N",
-        help="the coordinate reference system of vector files (default: longitude and latitude in GeoJSON, that of the "
-        "images in others, if they share one)",
+        help="the coordinate reference system that vector files get (default: longitude and latitude in GeoJSON, that "
+        "of the images in others, if they share one)",
     )
     parser.add_argument(
         "--explain", type=Path, metavar="PATH", help="save a picture of how the method decided, where it can draw one"
@@ -120,7 +131,8 @@ def run(arguments: argparse.Namespace) -> int:
             n_written += 1
 
     if arguments.run is not None:
-        options_of = {name: getattr(arguments, name) for name in ("save", "min_score", "min_area", "crs", "simplify")}
+        again = ("save", "min_score", "min_area", "source_crs", "crs", "simplify")
+        options_of = {name: getattr(arguments, name) for name in again}
         answers = saved_again(arguments.run, **options_of, answered=answered)
     else:
         try:
@@ -129,6 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
                     **options.given(arguments, without=("run",)),
                     progress=lambda done, total: update("predicting", done, total),
                     answered=answered,
+                    warned=lambda warning: options.say(f"note: {warning}"),
                 )
         except KeyboardInterrupt:
             options.say(
@@ -149,7 +162,7 @@ def _check(arguments: argparse.Namespace) -> None:
     asked = (arguments.categories, arguments.parent, arguments.instruction, arguments.open_ended or None)
     needed = {"IMAGE": arguments.images or None, "--method": arguments.method}
     if arguments.run is not None:
-        of_runs = ("tile", "overlap", "bands", "stretch", "nodata", "window", "aoi", "explain")
+        of_runs = ("tile", "overlap", "bands", "stretch", "nodata", "window", "aoi", "resolution", "explain")
         given = [name for name, value in needed.items() if value is not None]
         given += ["the instruction"] * any(value is not None for value in asked)
         given += [f"--{name}" for name in of_runs if getattr(arguments, name) is not None]

@@ -6,6 +6,7 @@ from earthinstruct.images.overlay import draw_overlay, label_colours
 from earthinstruct.images.pictures import open_image
 from earthinstruct.images.raster import Note, Place, Raster, Scene, Window, step_for
 from earthinstruct.images.reading import INSTALL_GEO, image_size, open_scene, read_raster, scene_of
+from earthinstruct.images.resolution import pixel_metres, scene_at
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -22,7 +23,9 @@ __all__ = [
     "label_colours",
     "open_image",
     "open_scene",
+    "pixel_metres",
     "read_raster",
+    "scene_at",
     "scene_of",
     "step_for",
 ]

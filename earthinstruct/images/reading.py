@@ -48,16 +48,25 @@ def read_raster(path: Path, options: ImageOptions | None = None) -> Raster:
 
 
 @contextmanager
-def open_scene(path: Path, options: ImageOptions | None = None) -> Iterator[Scene]:
+def open_scene(path: Path, options: ImageOptions | None = None, crs: str | None = None) -> Iterator[Scene]:
     """Open an image file, to be read window by window. Files that Pillow reads are read at once.
 
     Args:
         path: as for `read_raster`.
         options: as for `read_raster`.
+        crs: the coordinate reference system of an image that has coordinates, and does not name their system.
 
     Raises:
         DataError: as for `read_raster`.
     """
+    with _opened(path, options) as scene:
+        if scene.place is not None and scene.place.crs is None:
+            scene.place = replace(scene.place, crs=crs)
+        yield scene
+
+
+@contextmanager
+def _opened(path: Path, options: ImageOptions | None) -> Iterator[Scene]:
     options, kind = options or ImageOptions(), format_of(path)
     if kind.pillow:
         yield _InMemory(_with_sidecars(path, kind, read_picture(path, options)))

@@ -3,10 +3,9 @@
 from earthinstruct.predictions.count_files import read_count_files
 from earthinstruct.predictions.exporters import (
     Found,
-    OnGround,
     coco_of,
+    counts_csv,
     counts_of,
-    geojson_of,
     records_of,
     undrawn_and_uncounted,
 )
@@ -25,9 +24,11 @@ from earthinstruct.predictions.gis import (
     check_crs,
     check_geopandas,
     geodataframe_of,
+    geojson_of,
     write_label_raster,
     write_vectors,
 )
+from earthinstruct.predictions.ground import OnGround
 from earthinstruct.predictions.image_names import ImageNames
 from earthinstruct.predictions.importers import read_predictions, read_proposal_file
 from earthinstruct.predictions.lock import folder_lock
@@ -56,6 +57,7 @@ __all__ = [
     "check_crs",
     "check_geopandas",
     "coco_of",
+    "counts_csv",
     "counts_of",
     "folder_lock",
     "geodataframe_of",

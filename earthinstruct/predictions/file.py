@@ -74,6 +74,7 @@ class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     output_tokens: int = 0
     events: dict[str, int] = {}
     error: str | None = None
+    tiles: list[tuple[int, int, int, int]] | None = None
 
     @staticmethod
     def of(image_id: ImageId, prediction: Prediction) -> Record:
@@ -84,6 +85,7 @@ class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
             labels=list(prediction.labels),
             counts=None if prediction.counts is None else dict(prediction.counts),
             proposals=None if proposals is None else ProposalRecord.of(proposals),
+            tiles=None if prediction.tiles is None else list(prediction.tiles),
             **_regions(prediction),
             **_cost(prediction.usage),
         )
@@ -107,6 +109,7 @@ class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
             self.counts,
             None if self.proposals is None else self.proposals.proposals(),
             self.usage,
+            None if self.tiles is None else tuple(self.tiles),
         )
 
     @property

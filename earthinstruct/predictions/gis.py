@@ -1,10 +1,13 @@
-"""Save predictions for GIS programs: vector files, a style for QGIS, and rasters of labels. Needs the extra `geo`."""
+"""Save predictions for GIS programs: GeoJSON, other vector files, a style for QGIS, and rasters of labels.
+
+Each file has the same attributes of an instance, and says beside them what `summary_of` says. Needs the extra `geo`.
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import quoteattr
@@ -13,18 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError
-from earthinstruct.files import replace_file
+from earthinstruct.files import as_json, replace_file
 from earthinstruct.images import INSTALL_GEO, label_colours
-from earthinstruct.predictions.exporters import LONGITUDE_LATITUDE, Found, OnGround, geometries_of
+from earthinstruct.predictions.exporters import Found, counts_csv, counts_of, summary_of
+from earthinstruct.predictions.ground import LONGITUDE_LATITUDE, OnGround, on_ground, outlines_of
 from earthinstruct.regions import decode_rles
 from earthinstruct.texts import printable
 
 if TYPE_CHECKING:
     import geopandas as gpd
-    from shapely.geometry.base import BaseGeometry
 
 DRIVERS = {".gpkg": "GPKG", ".shp": "ESRI Shapefile", ".fgb": "FlatGeobuf"}
 _LAYER = "objects"
+_METADATA = "earthinstruct"
+_COLUMNS = ("id", "label", "score", "area_m2", "image", "tile", "method", "run")
 _ROWS = 512  # of a label raster that are drawn at once
 _OPACITY = 100  # of 255, in the style
 
@@ -43,7 +48,7 @@ def check_geopandas() -> None:
         raise DataError(f"this format needs the package {error.name}: {INSTALL_GEO}") from error
 
 
-def check_crs(crs: str) -> None:
+def check_crs(crs: str, option: str = "--crs") -> None:
     """Check the name of a coordinate reference system.
 
     Raises:
@@ -57,8 +62,37 @@ def check_crs(crs: str) -> None:
         CRS.from_user_input(crs)
     except CRSError as error:
         raise DataError(
-            f"--crs {crs!r} is no coordinate reference system; expected, for example, EPSG:32631"
+            f"{option} {crs!r} is no coordinate reference system; expected, for example, EPSG:32631"
         ) from error
+
+
+def geojson_of(found: Sequence[Found], about: Mapping[str, Any], ground: OnGround | None = None) -> dict[str, Any]:
+    """Convert predictions to one GeoJSON FeatureCollection, with the members `about` and `images` of `summary_of`.
+
+    By default, as RFC 7946 asks, coordinates are WGS 84 longitude and latitude, cut at the antimeridian, and outer
+    rings are counter-clockwise. Any other system is named in the member `crs` of GeoJSON 2008, which GIS programs read.
+
+    Args:
+        found: one entry per image; images may have different reference systems.
+        about: what made the predictions.
+        ground: how outlines become geometries.
+
+    Raises:
+        DataError: as for `geodataframe_of`.
+    """
+    check_geopandas()
+    ground = ground or OnGround()
+    crs = ground.crs or LONGITUDE_LATITUDE
+    collection: dict[str, Any] = {"type": "FeatureCollection"}
+    if crs != LONGITUDE_LATITUDE:
+        name = crs.replace("EPSG:", "urn:ogc:def:crs:EPSG::", 1) if crs.startswith("EPSG:") else crs
+        collection["crs"] = {"type": "name", "properties": {"name": name}}
+    collection |= summary_of(found, about)
+    collection["features"] = [
+        {"type": "Feature", "properties": attributes, "geometry": geometry}
+        for attributes, geometry in _objects(found, about, crs, ground.simplify)
+    ]
+    return collection
 
 
 def geodataframe_of(
@@ -67,7 +101,7 @@ def geodataframe_of(
     """Convert predictions to a GeoDataFrame, one row an instance.
 
     Columns: `id` from 1, `label`, `score` (empty without scores), `area_m2` (on the WGS 84 ellipsoid), `image` (path as
-    given), `method`, and `run` (its folder).
+    given), `tile` (column, row, width and height, as `--window` takes them), `method`, and `run` (its folder).
 
     Args:
         found: one entry per image; each needs a georeference.
@@ -87,22 +121,37 @@ def geodataframe_of(
         systems = {image.place.crs for image in found if image.place is not None}
         crs = next(iter(systems)) if len(systems) == 1 else LONGITUDE_LATITUDE
     rows = [
-        {
-            "label": image.prediction.labels[i],
-            "score": None if image.prediction.scores is None else float(image.prediction.scores[i]),
-            "image": str(image.path),
-            "geometry": shape(geometry),
-        }
-        for image in found
-        for i, geometry in geometries_of(image, crs or LONGITUDE_LATITUDE, ground.simplify)
+        attributes | {"geometry": shape(geometry)}
+        for attributes, geometry in _objects(found, about, crs or LONGITUDE_LATITUDE, ground.simplify)
     ]
-    columns = ["label", "score", "image", "geometry"]
-    frame = gpd.GeoDataFrame(rows, columns=columns, geometry="geometry", crs=crs).astype({"score": float})
-    frame.insert(0, "id", np.arange(1, len(frame) + 1))
-    frame.insert(3, "area_m2", np.round(_areas(frame.to_crs(LONGITUDE_LATITUDE).geometry), 3))
-    frame.insert(5, "method", str(about.get("method", "")))
-    frame.insert(6, "run", str(about.get("run") or ""))
-    return frame
+    frame = gpd.GeoDataFrame(rows, columns=[*_COLUMNS, "geometry"], geometry="geometry", crs=crs)
+    return frame.astype({"id": int, "score": float, "area_m2": float})
+
+
+def _objects(
+    found: Sequence[Found], about: Mapping[str, Any], crs: str, simplify: float
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """The attributes and the geometry of each instance that has an outline."""
+    number = 0
+    for image in found:
+        prediction, outlines = image.prediction, outlines_of(image, simplify)
+        geometries = on_ground(image, outlines.values(), crs)
+        in_degrees = (
+            geometries if crs == LONGITUDE_LATITUDE else on_ground(image, outlines.values(), LONGITUDE_LATITUDE)
+        )
+        for i, area, geometry in zip(outlines, _areas(in_degrees), geometries, strict=True):
+            number += 1
+            values = (
+                number,
+                prediction.labels[i],
+                None if prediction.scores is None else float(prediction.scores[i]),
+                round(float(area), 3),
+                str(image.path),
+                image.tile(i),
+                str(about.get("method", "")),
+                str(about.get("run") or ""),
+            )
+            yield dict(zip(_COLUMNS, values, strict=True)), geometry
 
 
 def areas_of(image: Found) -> NDArray[np.float64]:
@@ -112,42 +161,61 @@ def areas_of(image: Found) -> NDArray[np.float64]:
         DataError: a package of the extra `geo` is missing, or the image has no georeference.
     """
     check_geopandas()
-    from shapely.geometry import shape
-
     areas = np.zeros(len(image.prediction))
-    geometries = dict(geometries_of(image, LONGITUDE_LATITUDE))
-    areas[list(geometries)] = _areas([shape(geometry) for geometry in geometries.values()])
+    outlines = outlines_of(image)
+    areas[list(outlines)] = _areas(on_ground(image, outlines.values(), LONGITUDE_LATITUDE))
     return areas
 
 
-def _areas(in_degrees: Iterable[BaseGeometry]) -> NDArray[np.float64]:
+def _areas(in_degrees: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
     from pyproj import Geod
+    from shapely.geometry import shape
 
     geod = Geod(ellps="WGS84")
-    return np.array([abs(geod.geometry_area_perimeter(one)[0]) for one in in_degrees], dtype=np.float64)
+    return np.array([abs(geod.geometry_area_perimeter(shape(one))[0]) for one in in_degrees], dtype=np.float64)
 
 
 def write_vectors(target: Path, found: Sequence[Found], about: Mapping[str, Any], ground: OnGround) -> None:
-    """Write a GeoPackage, Shapefile, FlatGeobuf or GeoParquet, by the suffix. A style for QGIS lies beside the first.
+    """Write a GeoPackage, Shapefile, FlatGeobuf or GeoParquet, by the suffix.
+
+    Its metadata `earthinstruct` is the `summary_of` the predictions, as JSON. Beside a Shapefile, which has none, lies
+    a table of counts, `NAME.counts.csv`. Beside a GeoPackage lies a style for QGIS.
 
     Raises:
         DataError: as for `geodataframe_of`.
         OSError: the file cannot be written.
     """
     frame = geodataframe_of(found, about, ground)
+    summary = as_json(summary_of(found, about)).decode()
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         beside = Path(folder) / target.name
         if target.suffix.lower() == ".parquet":
-            frame.to_parquet(beside, index=False)
+            _write_parquet(beside, frame, summary)
         else:
             driver = DRIVERS[target.suffix.lower()]
-            layer = {"layer": _LAYER} if driver == "GPKG" else {}
-            frame.to_file(beside, driver=driver, engine="pyogrio", geometry_type="MultiPolygon", **layer)
+            more: dict[str, Any] = {"layer": _LAYER} if driver == "GPKG" else {}
+            if driver != "ESRI Shapefile":
+                more["layer_metadata"] = {_METADATA: summary}
+            frame.to_file(beside, driver=driver, engine="pyogrio", geometry_type="MultiPolygon", **more)
         for file in sorted(Path(folder).iterdir()):  # a Shapefile is several
             _replace(file, target.with_name(file.name))
     if target.suffix.lower() == ".gpkg":
-        labels = [label for image in found for label in (*image.prediction.labels, *image.numbers()["counts"])]
-        replace_file(target.with_suffix(".qml"), style_of(labels).encode())
+        replace_file(target.with_suffix(".qml"), style_of(_all_labels(found)).encode())
+    if target.suffix.lower() == ".shp":
+        replace_file(target.with_suffix(".counts.csv"), counts_csv(found, about).encode())
+
+
+def _all_labels(found: Sequence[Found]) -> list[str]:
+    """The labels that a picture has colours for: drawn or counted."""
+    return [label for image in found for label in (*image.prediction.labels, *counts_of(image.prediction))]
+
+
+def _write_parquet(target: Path, frame: gpd.GeoDataFrame, summary: str) -> None:
+    from pyarrow import parquet
+
+    frame.to_parquet(target, index=False)
+    table = parquet.read_table(target)
+    parquet.write_table(table.replace_schema_metadata({**table.schema.metadata, _METADATA: summary}), target)
 
 
 def _replace(file: Path, target: Path) -> None:
@@ -180,7 +248,8 @@ def write_label_raster(target: Path, found: Sequence[Found], about: Mapping[str,
     """Write a GeoTIFF of the image's size and place: 0, or the number of the label of the last instance there.
 
     The tags `label_1`, `label_2`, ... have the names, in alphabetical order, and a colour table the colours of the
-    pictures. Instances without masks are drawn as boxes.
+    pictures. The tag `earthinstruct` is the `summary_of` the prediction, as JSON. Instances without masks are drawn as
+    boxes.
 
     Raises:
         DataError: the image failed, has no place, or has more than 255 labels.
@@ -199,9 +268,11 @@ def write_label_raster(target: Path, found: Sequence[Found], about: Mapping[str,
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         beside = Path(folder) / target.name
         with rasterio.open(beside, "w", driver="GTiff", compress="deflate", **size, **place) as raster:
-            raster.update_tags(**{f"label_{i}": printable(label) for i, label in enumerate(labels, start=1)})
-            colours = {i: (*colour, 255) for i, colour in enumerate(label_colours(labels).values(), start=1)}
-            raster.write_colormap(1, {0: (0, 0, 0, 0), **colours})
+            names = {f"label_{i}": printable(label) for i, label in enumerate(labels, start=1)}
+            raster.update_tags(**names, **{_METADATA: as_json(summary_of(found, about)).decode()})
+            colours = label_colours(_all_labels(found))
+            table = {i: (*colours[label], 255) for i, label in enumerate(labels, start=1)}
+            raster.write_colormap(1, {0: (0, 0, 0, 0), **table})
             for top in range(0, image.height, _ROWS):
                 rows = _drawn(image, labels, top, min(top + _ROWS, image.height))
                 raster.write(rows[None], window=((top, top + len(rows)), (0, image.width)))

@@ -13,8 +13,10 @@ from earthinstruct.regions.masks import (
     encode_mask,
     encode_masks,
     encode_outlines,
+    encode_part,
     encode_polygons,
     encode_runs,
+    resize_masks,
     spans,
 )
 from earthinstruct.regions.outlines import mask_path, polygons
@@ -35,11 +37,13 @@ __all__ = [
     "encode_mask",
     "encode_masks",
     "encode_outlines",
+    "encode_part",
     "encode_polygons",
     "encode_runs",
     "intersections",
     "mask_path",
     "polygons",
+    "resize_masks",
     "spans",
     "union_overlaps",
 ]

@@ -463,6 +463,60 @@ def encode_masks(masks: NDArray[np.bool_]) -> list[RLE]:
     return [check_rle(rle, f"masks[{i}]") for i, rle in enumerate(coco_mask.encode(stack))]
 
 
+def encode_part(part: NDArray[np.bool_], x: int, y: int, size: tuple[int, int]) -> RLE:
+    """Encode a mask that is given in a part of its image, without drawing the image.
+
+    Args:
+        part: bool (height, width), all that the mask covers.
+        x: the column of the image where the part begins.
+        y: the row likewise.
+        size: height and width of the image.
+
+    >>> encode_part(np.array([[True]]), 1, 0, (2, 2)) == encode_mask(np.array([[False, True], [False, False]]))
+    True
+    """
+    columns = np.pad(part.T, ((0, 0), (1, 1))).astype(np.int8)
+    edges = np.diff(columns, axis=1)
+    column, start = np.nonzero(edges == 1)  # column by column, so the runs are in order
+    end = np.nonzero(edges == -1)[1]
+    offset = (column + x) * size[0] + y
+    starts, ends = offset + start, offset + end
+    inner = np.intersect1d(starts, ends)  # of runs that go on in the next column
+    starts, ends = np.setdiff1d(starts, inner), np.setdiff1d(ends, inner)
+    one = np.array([0], dtype=np.int64)
+    return MaskRuns(one + size[0], one + size[1], np.array([0, len(starts)]), starts, ends).encode()[0]
+
+
+def resize_masks(rles: Sequence[RLE], height: int, width: int) -> list[RLE]:
+    """The same masks in an image of another size. A pixel is inside if its middle is.
+
+    A mask that is smaller than a pixel, and holds the middle of none, becomes the pixel where its own middle lies.
+    """
+    runs = decode_rles(rles)
+    resized = []
+    for i in range(len(runs)):
+        part, x, y = runs.drawn(i)
+        down, across = height / int(runs.heights[i]), width / int(runs.widths[i])
+        rows, top = _nearest(y, part.shape[0], down, height)
+        columns, left = _nearest(x, part.shape[1], across, width)
+        drawn = part[np.ix_(rows, columns)]
+        if part.any() and not drawn.any():
+            inside = np.argwhere(part)[np.count_nonzero(part) // 2]
+            top, left = int((y + inside[0] + 0.5) * down), int((x + inside[1] + 0.5) * across)
+            drawn = np.ones((1, 1), dtype=bool)
+        resized.append(encode_part(drawn, left, top, (height, width)))
+    return resized
+
+
+def _nearest(first: int, length: int, factor: float, side: int) -> tuple[NDArray[np.int64], int]:
+    """For each row or column of a new image: which one of the part of an old one lies there, and where these begin."""
+    start = max(0, int(first * factor) - 1)
+    stop = min(side, int((first + length) * factor) + 2)
+    old = ((np.arange(start, stop) + 0.5) / factor).astype(np.int64) - first
+    inside = np.flatnonzero((old >= 0) & (old < length))
+    return old[inside], start + (int(inside[0]) if len(inside) else 0)
+
+
 def decode_mask(rle: RLE) -> NDArray[np.bool_]:
     """Draw one mask: bool (height, width).
 

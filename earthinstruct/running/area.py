@@ -1,21 +1,27 @@
-"""The part of a scene that is predicted: a window, or an area of interest."""
+"""What a method sees of a scene: a window, or an area of interest, at the resolution of the scene or at another one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from earthinstruct.contract import Prediction, Proposals
 from earthinstruct.errors import DataError, EarthInstructError
-from earthinstruct.images import Scene, Window
+from earthinstruct.images import Scene, Window, scene_at
 from earthinstruct.predictions import check_geopandas
+from earthinstruct.regions import resize_masks
 
 if TYPE_CHECKING:
+    import geopandas as gpd
     from shapely.geometry.base import BaseGeometry
+
+_NAMELESS = "it does not name its coordinate reference system; give --source-crs EPSG:N"
 
 
 @dataclass(frozen=True)
@@ -25,39 +31,64 @@ class Area:
     Attributes:
         window: column and row of the first pixel, width and height; None: the whole image.
         aoi: a vector file with the areas of interest, in any reference system; None: everywhere.
+        resolution: metres a pixel that the method sees; None: as stored.
     """
 
     window: tuple[int, int, int, int] | None = None
     aoi: Path | None = None
+    resolution: float | None = None
 
     @staticmethod
-    def of(window: str | Sequence[int] | None, aoi: Path | str | None) -> Area:
+    def of(window: str | Sequence[int] | None, aoi: Path | str | None, resolution: float | None = None) -> Area:
         """Read the options.
 
         Raises:
-            EarthInstructError: the window is not four numbers, or has no pixel.
-            DataError: a package of the extra `geo` is missing.
+            EarthInstructError: the window is not four numbers or has no pixel, or the resolution is no size.
+            DataError: a package of the extra `geo` is missing, or the file is no vector file with areas.
         """
+        if resolution is not None and not 0 < resolution < np.inf:
+            raise EarthInstructError(f"--resolution is {resolution}; expected metres a pixel, such as 0.5")
+        area = Area(_window(window), None if aoi is None else Path(aoi), resolution)
         if aoi is not None:
-            check_geopandas()
-        if window is None:
-            return Area(None, None if aoi is None else Path(aoi))
+            _ = area._areas  # read before the first image
+        return area
+
+    @cached_property
+    def _areas(self) -> gpd.GeoDataFrame:
+        """The areas of interest, which are read once."""
+        check_geopandas()
+        import geopandas as gpd
+        from pyogrio.errors import DataSourceError
+
         try:
-            column, row, width, height = map(int, window.split(",") if isinstance(window, str) else window)
-        except ValueError:
-            column = row = width = height = -1
-        if column < 0 or row < 0 or width < 1 or height < 1:
-            raise EarthInstructError(
-                f"--window is {window!r}; expected column, row, width and height in pixels, such as 0,0,2048,1024"
-            )
-        return Area((column, row, width, height), None if aoi is None else Path(aoi))
+            areas = gpd.read_file(self.aoi, engine="pyogrio")
+        except DataSourceError as error:
+            raise DataError(f"--aoi {self.aoi} cannot be read: {error}") from error
+        if getattr(areas, "crs", None) is None or areas.empty:
+            raise DataError(f"--aoi {self.aoi} has no areas, or does not name its coordinate reference system")
+        return areas
 
     def of_scene(self, path: Path, scene: Scene) -> AreaOfScene:
         """The part of one image.
 
         Raises:
-            DataError: the image does not reach into the area, has no place, or the file of the area is no vector file.
+            DataError: the image does not reach into the area, or lacks the place or reference system that is needed.
         """
+        part = self._stored(path, scene)
+        if self.resolution is None:
+            return part
+        if scene.place is None or scene.place.crs is None:
+            raise DataError(
+                f"image {path} has an unknown resolution, which --resolution needs: "
+                f"{scene.no_place_reason or _NAMELESS}"
+            )
+        try:
+            return part.at(scene_at(scene, self.resolution))
+        except DataError as error:
+            raise DataError(f"image {path}: {error}") from error
+
+    def _stored(self, path: Path, scene: Scene) -> AreaOfScene:
+        """The part at the resolution of the image."""
         x0, y0, x1, y1 = 0, 0, scene.width, scene.height
         if self.window is not None:
             column, row, width, height = self.window
@@ -65,34 +96,42 @@ class Area:
         if x0 >= x1 or y0 >= y1:
             raise DataError(f"image {path} has {scene.width}x{scene.height} pixels, none of them in --window")
         if self.aoi is None:
-            return AreaOfScene(scene, (x0, y0, x1, y1), None)
-        inside = _inside(path, scene, self.aoi)
+            return AreaOfScene(scene, (x0, y0, x1, y1), None, (scene.height, scene.width))
+        inside = self._inside(path, scene)
         left, top, right, bottom = inside.bounds
         window = max(x0, int(left)), max(y0, int(top)), min(x1, -int(-right // 1)), min(y1, -int(-bottom // 1))
         if window[0] >= window[2] or window[1] >= window[3]:
             raise DataError(f"image {path} does not reach into the area of {self.aoi}")
-        return AreaOfScene(scene, window, inside)
+        return AreaOfScene(scene, window, inside, (scene.height, scene.width))
+
+    def _inside(self, path: Path, scene: Scene) -> BaseGeometry:
+        """The areas of interest, in pixels of an image."""
+        from shapely.affinity import affine_transform
+
+        if scene.place is None or scene.place.crs is None:
+            raise DataError(
+                f"image {path} has no place on the ground, which --aoi needs: {scene.no_place_reason or _NAMELESS}. "
+                "Or give --window in pixels"
+            )
+        a, b, c, d, e, f = scene.place.transform
+        determinant = a * e - b * d
+        inverse = np.array([[e, -b], [-d, a]]) / determinant
+        offset = -inverse @ np.array([c, f])
+        return affine_transform(self._areas.to_crs(scene.place.crs).union_all(), [*inverse.ravel(), *offset])
 
 
-def _inside(path: Path, scene: Scene, aoi: Path) -> BaseGeometry:
-    """The areas of interest, in pixels of an image."""
-    import geopandas as gpd
-    from pyogrio.errors import DataSourceError
-    from shapely.affinity import affine_transform
-
-    if scene.place is None or scene.place.crs is None:
-        raise DataError(f"image {path} has no place on the ground, which --aoi needs; give --window in pixels")
+def _window(window: str | Sequence[int] | None) -> tuple[int, int, int, int] | None:
+    if window is None:
+        return None
     try:
-        areas = gpd.read_file(aoi, engine="pyogrio")
-    except DataSourceError as error:
-        raise DataError(f"--aoi {aoi} cannot be read: {error}") from error
-    if areas.crs is None or areas.empty:
-        raise DataError(f"--aoi {aoi} has no areas, or does not name its coordinate reference system")
-    a, b, c, d, e, f = scene.place.transform
-    determinant = a * e - b * d
-    inverse = np.array([[e, -b], [-d, a]]) / determinant
-    offset = -inverse @ np.array([c, f])
-    return affine_transform(areas.to_crs(scene.place.crs).union_all(), [*inverse.ravel(), *offset])
+        column, row, width, height = map(int, window.split(",") if isinstance(window, str) else window)
+    except ValueError:
+        column = row = width = height = -1
+    if column < 0 or row < 0 or width < 1 or height < 1:
+        raise EarthInstructError(
+            f"--window is {window!r}; expected column, row, width and height in pixels, such as 0,0,2048,1024"
+        )
+    return column, row, width, height
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,14 +139,49 @@ class AreaOfScene:
     """The part of a scene that is predicted.
 
     Attributes:
-        scene: the image.
-        window: the pixels that contain the part.
-        inside: the areas of interest in pixels of the image; None: all of the window.
+        scene: the image, perhaps at another resolution.
+        window: the pixels of the scene that contain the part.
+        inside: the areas of interest in pixels of the scene; None: all of the window.
+        stored: height and width of the image as stored.
     """
 
     scene: Scene
     window: Window
     inside: BaseGeometry | None
+    stored: tuple[int, int]
+
+    def at(self, scene: Scene) -> AreaOfScene:
+        """The same part of the same image at another resolution."""
+        across, down = scene.width / self.scene.width, scene.height / self.scene.height
+        inside = self.inside
+        if inside is not None:
+            from shapely.affinity import scale
+
+            inside = scale(inside, across, down, origin=(0, 0))
+        x0, y0, x1, y1 = self.window
+        left, top = min(round(x0 * across), scene.width - 1), min(round(y0 * down), scene.height - 1)
+        window = left, top, max(round(x1 * across), left + 1), max(round(y1 * down), top + 1)
+        return replace(self, scene=scene, window=window, inside=inside)
+
+    def in_stored(self, prediction: Prediction) -> Prediction:
+        """A prediction in pixels of the scene, in pixels of the image as stored."""
+        height, width = self.stored
+        across, down = width / self.scene.width, height / self.scene.height
+        if across == down == 1:
+            return prediction
+        factors = np.array([across, down, across, down])
+
+        def regions(found: Prediction | Proposals) -> dict[str, Any]:
+            masks = None if found.masks is None else tuple(resize_masks(found.masks, height, width))
+            return {"boxes": None if found.boxes is None else found.boxes * factors, "masks": masks}
+
+        proposals = prediction.proposals
+        return replace(
+            prediction,
+            **regions(prediction),
+            proposals=None if proposals is None else replace(proposals, **regions(proposals)),
+            tiles=None if prediction.tiles is None else tuple(_scaled(one, across, down) for one in prediction.tiles),
+        )
 
     def read(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
         """Read some pixels of the scene; those outside the areas have no data and are black."""
@@ -126,3 +200,10 @@ class AreaOfScene:
         shown = geometry_mask([part], (y1 - y0, x1 - x0), Affine.translation(x0, y0), invert=True)
         pixels = np.where(shown[..., None], pixels, np.uint8(0))
         return pixels, shown if valid is None else shown & valid
+
+
+def _scaled(tile: tuple[int, int, int, int], across: float, down: float) -> tuple[int, int, int, int]:
+    """A tile in other pixels."""
+    x, y, width, height = tile
+    x0, y0 = round(x * across), round(y * down)
+    return x0, y0, round((x + width) * across) - x0, round((y + height) * down) - y0

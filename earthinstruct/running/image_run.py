@@ -45,6 +45,8 @@ class Asked(msgspec.Struct, frozen=True):
         overlap: pixels that neighbouring tiles share; None: an eighth of a tile.
         window: the part that is predicted: column, row, width and height in pixels; None: all.
         aoi: the file with the areas of interest, and its state; None: none is given.
+        resolution: metres a pixel that the method sees; None: as stored.
+        source_crs: the coordinate reference system of images that name none.
     """
 
     instruction: Instruction
@@ -55,6 +57,8 @@ class Asked(msgspec.Struct, frozen=True):
     overlap: int | None = None
     window: tuple[int, int, int, int] | None = None
     aoi: tuple[str, str] | None = None
+    resolution: float | None = None
+    source_crs: str | None = None
     schema_version: int = SCHEMA_VERSION
 
     def place(self, output: Path) -> Path:
@@ -76,6 +80,9 @@ class Asked(msgspec.Struct, frozen=True):
                 "--overlap": asked.overlap,
                 "--window": asked.window,
                 "--aoi": asked.aoi,
+                "--resolution": asked.resolution,
+                # without these two, only what is saved depends on it
+                "--source-crs": asked.source_crs if asked.aoi or asked.resolution else None,
                 **{f"parameter {name}": value for name, value in asked.method.parameters.items()},
                 **{f"image {path}": state for path, state in asked.images.items() if self.images.get(path)},
             }

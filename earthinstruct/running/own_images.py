@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,11 +30,12 @@ from earthinstruct.contract import (
     optional_member,
 )
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
-from earthinstruct.images import IMAGE_SUFFIXES, ImageOptions, Scene, images_below, open_scene, scene_of
+from earthinstruct.images import IMAGE_SUFFIXES, ImageOptions, Note, Scene, images_below, open_scene, scene_of
 from earthinstruct.predictions import (
     Found,
     OnGround,
     areas_of,
+    check_crs,
     counts_of,
     geodataframe_of,
     undrawn_and_uncounted,
@@ -65,6 +67,7 @@ class Answer(Shown):
         problem: why it failed; None if it did not.
         notes: how the pixels were read.
         scene: opens the image again.
+        remarks: lines below the picture.
     """
 
     path: Path
@@ -72,6 +75,7 @@ class Answer(Shown):
     problem: str | None = None
     notes: tuple[str, ...] = ()
     scene: Callable[[], AbstractContextManager[Scene]] | None = field(default=None, repr=False)
+    remarks: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -87,7 +91,7 @@ class Answer(Shown):
         if self.prediction is None or self.scene is None:
             raise DataError(f"image {self.path} failed: {self.problem}")
         with self.scene() as scene:
-            return overlay_of(scene, self.prediction)
+            return overlay_of(scene, self.prediction, self.remarks)
 
     def blocks(self) -> Iterator[Block]:
         """A line with the number of each label, then notes."""
@@ -183,6 +187,8 @@ def predict(
     nodata: float | None = None,
     window: str | Sequence[int] | None = None,
     aoi: Path | str | None = None,
+    resolution: str | float | None = None,
+    source_crs: str | None = None,
     min_score: float | None = None,
     min_area: str | float | None = None,
     crs: str | None = None,
@@ -192,6 +198,7 @@ def predict(
     overwrite: bool = False,
     progress: Callable[[float, int], None] | None = None,
     answered: Callable[[Answer], None] | None = None,
+    warned: Callable[[str], None] | None = None,
 ) -> Answers:
     """Run a method on your own images. What to find is given in exactly one way.
 
@@ -219,6 +226,9 @@ def predict(
         window: predict this part of each image: column, row, width and height in pixels.
         aoi: a vector file; predict what lies in its areas, whatever their reference system. Pixels outside are shown to
             the method as pixels without data.
+        resolution: metres a pixel that the method sees, or "method": those that it was made for. Images are resampled
+            while they are read, and answers are in pixels of the images all the same. None: as stored.
+        source_crs: the coordinate reference system of images that have coordinates and do not name their system.
         min_score: leave instances with a lower score out of all that is shown and saved; they stay in the run folder.
         min_area: likewise, smaller ones: a number of pixels, or text such as "20 m2".
         crs: the coordinate reference system of vector files; None: longitude and latitude in GeoJSON, as RFC 7946 asks,
@@ -229,6 +239,8 @@ def predict(
         overwrite: forget what an earlier run found.
         progress: called after each tile with the images done, also in part, and their number.
         answered: called with each answer as soon as it is there and its pictures are saved.
+        warned: called before the first image with each remark on what was asked for, such as words that the method
+            does not know.
 
     Raises:
         EarthInstructError: invalid input, the only image failed, a file cannot be written, or the run folder is of a
@@ -243,13 +255,14 @@ def predict(
         path for one in given for path in ([next(names)] if isinstance(one, np.ndarray) else images_given(one))
     ] or images_given([])
     _refuse_repeated(paths)
-    area = Area.of(window, aoi)
     least = _Least.of(min_score, min_area)
     saved = Targets(save, explain, paths, OnGround(crs, simplify))
+    _check_source_crs(source_crs)
     source = MethodSource(method, parameters)
     with secrets_hidden(parameters):
         ready = _answering(source, saved.explain is not None)
         try:
+            area = Area.of(window, aoi, _metres(ready, resolution))
             saved.check()
             states = {str(path): state_of(arrays.get(path, path)) for path in paths}
             asked = Asked(
@@ -261,7 +274,12 @@ def predict(
                 overlap,
                 area.window,
                 None if area.aoi is None else (str(area.aoi), state_of(area.aoi)),
+                area.resolution,
+                source_crs,
             )
+            warnings = _warnings(ready, to_find)
+            for warning in warnings if warned is not None else ():
+                warned(warning)
             folder = None if output is None else asked.place(Path(output))
             secrets = secret_values(parameters or {})
             hopeless: str | None = None  # why the method is asked no more
@@ -274,8 +292,8 @@ def predict(
                     if hopeless is not None and (kept is None or saved.explain is not None):
                         raise EarthInstructError(hopeless)
                     try:
+                        part = area.of_scene(path, scene)
                         if prediction is None:
-                            part = area.of_scene(path, scene)
                             part_done = _part(progress, number, len(paths))
                             prediction = _predict(ready, part, asked, run, path, part_done, secrets)
                             if run is not None:
@@ -283,13 +301,13 @@ def predict(
                         if progress is not None:
                             progress(number + 1, len(paths))
                         if saved.explain is not None:
-                            picture = optional_member(ready, "explain")(scene.read()[0], to_find)
+                            picture = optional_member(ready, "explain")(part.scene.read()[0], to_find)
                     except HopelessError as error:
                         hopeless = f"not tried, after the error of {path}: {message_of(error)}"
                         raise
-                    return _Answered(prediction, picture, kept is not None)
+                    return _Answered(prediction, picture, kept is not None, part.scene.notes)
 
-                return _answers(paths, asked, least, saved, find, secrets, answered, folder, arrays)
+                return _answers(paths, asked, least, saved, find, secrets, answered, folder, warnings, arrays)
         finally:
             source.close(ready)
 
@@ -301,6 +319,7 @@ def saved_again(
     save: Path | str | Sequence[Path | str] = (),
     min_score: float | None = None,
     min_area: str | float | None = None,
+    source_crs: str | None = None,
     crs: str | None = None,
     simplify: float = 0.0,
     answered: Callable[[Answer], None] | None = None,
@@ -312,6 +331,7 @@ def saved_again(
         save: as for `predict`, like all that follow.
         min_score: the least score.
         min_area: the least area.
+        source_crs: the reference system of images that name none; None: as for the run.
         crs: the reference system of vector files.
         simplify: how much simpler outlines may be.
         answered: called with each answer.
@@ -326,6 +346,9 @@ def saved_again(
     least = _Least.of(min_score, min_area)
     saved = Targets(save, None, paths, OnGround(crs, simplify))
     saved.check()
+    if source_crs is not None:
+        _check_source_crs(source_crs)
+        asked = msgspec.structs.replace(asked, source_crs=source_crs)
     stored = ImageRun(folder)
 
     def find(path: Path, scene: Scene, number: int) -> _Answered:
@@ -336,19 +359,27 @@ def saved_again(
         prediction = stored.prediction(path)
         if prediction is None:
             raise DataError(f"image {path} has no prediction in {folder}; go on with the command that began this run")
-        return _Answered(prediction, None, False)
+        return _Answered(prediction, None, False, scene.notes)
 
     with stored.locked():
-        return _answers(paths, asked, least, saved, find, (), answered, folder)
+        return _answers(paths, asked, least, saved, find, (), answered, folder, ())
 
 
 @dataclass(frozen=True, eq=False)
 class _Answered:
-    """What was found in an image, the picture that explains it, and whether it was found by an earlier run."""
+    """What was found in an image.
+
+    Attributes:
+        prediction: the method's.
+        picture: explains it.
+        before: whether an earlier run found it.
+        notes: how the pixels were read.
+    """
 
     prediction: Prediction
     picture: NDArray[np.uint8] | None
     before: bool
+    notes: tuple[Note, ...]
 
 
 def _answers(
@@ -360,6 +391,7 @@ def _answers(
     secrets: Sequence[str],
     answered: Callable[[Answer], None] | None,
     folder: Path | None,
+    warnings: Sequence[str],
     arrays: Mapping[Path, NDArray[np.uint8]] = MappingProxyType({}),
 ) -> Answers:
     """Find, save and tell, image by image; then save the files of all images."""
@@ -371,7 +403,8 @@ def _answers(
     for number, path in enumerate(paths):
         try:
             pixels = arrays.get(path)
-            again = partial(open_scene, path, asked.reading) if pixels is None else partial(_in_memory, pixels)
+            opens = partial(open_scene, path, asked.reading, asked.source_crs)
+            again = opens if pixels is None else partial(_in_memory, pixels)
             with again() as scene:
                 if saved.on_ground:
                     check_place(path, scene)
@@ -381,7 +414,8 @@ def _answers(
                 n_left_out += len(one.prediction) - len(prediction)
                 saved.save_pictures(path, scene, prediction, one.picture, remarks)
                 found.append(replace(shown, prediction=prediction))
-                answer = Answer(path, prediction, notes=tuple(map(str, scene.notes)), scene=again)
+                notes = tuple(map(str, one.notes))
+                answer = Answer(path, prediction, notes=notes, scene=again, remarks=remarks)
         except Exception as error:  # the reason is given, and the other images go on
             if len(paths) == 1 and isinstance(error, EarthInstructError):
                 raise
@@ -399,16 +433,16 @@ def _answers(
         "version": asked.method.version,
         "run": None if folder is None else str(folder),
         "instruction": asked.instruction.text,
-        "notes": [*remarks, *asked.method.notes],
+        "notes": [*warnings, *remarks, *asked.method.notes],
         "failed": {str(answer.path): answer.problem for answer in answers if answer.prediction is None},
     }
     saved.save_files(found, about)
-    notes = [f"{n} {event}" for event, n in events.items()]
+    happened = [f"{n} {event}" for event, n in events.items()]
     if n_left_out:
-        notes.append(f"{n_left_out} objects are left out by --min-score or --min-area")
+        happened.append(f"{n_left_out} objects are left out by --min-score or --min-area")
     if n_before:
-        notes.append(f"{n_before} of {len(paths)} images were predicted before; --overwrite predicts them again")
-    return Answers(tuple(answers), (*notes, *about["notes"]), folder, tuple(found), about)
+        happened.append(f"{n_before} of {len(paths)} images were predicted before; --overwrite predicts them again")
+    return Answers(tuple(answers), (*happened, *about["notes"]), folder, tuple(found), about)
 
 
 def asked_instruction(
@@ -518,7 +552,7 @@ def _predict(
         (left + x0, top + y0, right + x0, bottom + y0)
         for left, top, right, bottom in tile_windows(y1 - y0, x1 - x0, tile or longest, overlap if tile else 0)
     ]
-    return predict_windows(
+    prediction = predict_windows(
         _Discreet(method, secrets),
         part.read,
         asked.instruction,
@@ -528,6 +562,7 @@ def _predict(
         kept=None if run is None or len(windows) == 1 else run.tiles(path),
         progress=progress,
     )
+    return part.in_stored(prediction)
 
 
 class _Discreet:
@@ -611,6 +646,7 @@ class _Least:
                 boxes=prediction.boxes[chosen],
                 masks=None if prediction.masks is None else tuple(prediction.masks[i] for i in chosen),
                 scores=None if prediction.scores is None else prediction.scores[chosen],
+                tiles=None if prediction.tiles is None else tuple(prediction.tiles[i] for i in chosen),
             ),
         )
 
@@ -620,3 +656,35 @@ def _remarks(method: MethodInfo) -> tuple[str, ...]:
     if method.made_for is None:
         return ()
     return (f"{method.name} was made for {', '.join(method.made_for)}; other images are out of its domain",)
+
+
+def _warnings(method: Method, instruction: Instruction) -> tuple[str, ...]:
+    """What is known before the first image: words that the method does not know."""
+    words = optional_member(method, "unknown_words")(instruction)
+    return (f"{method.name} does not know {', '.join(map(repr, words))}, and will find none",) if words else ()
+
+
+def _metres(method: Method, resolution: str | float | None) -> float | None:
+    """Metres a pixel that the method sees; None: as stored.
+
+    Raises:
+        EarthInstructError: the text is no number, or the method does not say which resolution it was made for.
+    """
+    if resolution != "method":
+        try:
+            return None if resolution is None else float(resolution)
+        except ValueError:
+            raise EarthInstructError(
+                f"--resolution is {resolution!r}; expected metres a pixel, such as 0.5, or method"
+            ) from None
+    metres: float | None = optional_member(method, "resolution")()
+    if metres is None:
+        raise EarthInstructError(
+            f"method {method.name!r} does not say which resolution it was made for; give --resolution METRES"
+        )
+    return metres
+
+
+def _check_source_crs(crs: str | None) -> None:
+    if crs is not None:
+        check_crs(crs, "--source-crs")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import tempfile
 from collections import Counter
@@ -24,13 +23,13 @@ from earthinstruct.predictions import (
     check_crs,
     check_geopandas,
     coco_of,
-    counts_of,
+    counts_csv,
     geojson_of,
     records_of,
+    undrawn_and_uncounted,
     write_label_raster,
     write_vectors,
 )
-from earthinstruct.texts import printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -62,8 +61,8 @@ def check_place(path: Path, scene: Scene) -> None:
         )
     if scene.place.crs is None:
         raise DataError(
-            f"image {path} does not name its coordinate reference system, which GIS files need; assign it, for "
-            f"example: gdal_edit.py -a_srs EPSG:32631 {path.name}"
+            f"image {path} does not name its coordinate reference system, which GIS files need; give it, for example: "
+            "--source-crs EPSG:32631"
         )
 
 
@@ -106,7 +105,7 @@ class Targets:
         Raises:
             DataError: a target cannot be written.
         """
-        if any(suffix in _WITH_GEOPANDAS for _, suffix in self._files) or self._ground.simplify:
+        if self.on_ground or self._ground.simplify:
             check_geopandas()
         if self._ground.crs is not None:
             check_crs(self._ground.crs)
@@ -158,6 +157,9 @@ class Targets:
 def overlay_of(scene: Scene, prediction: Prediction, remarks: Sequence[str] = ()) -> Image:
     """Draw a prediction over its scene; a large one is drawn smaller."""
     step = step_for(scene.height, scene.width, _LONGEST_PICTURE)
+    undrawn, uncounted = undrawn_and_uncounted(prediction)
+    if undrawn or uncounted:
+        remarks = (f"{undrawn} counted but not drawn, {uncounted} drawn but not counted", *remarks)
     return draw_overlay(scene.read(step=step)[0], prediction, remarks, step=step)
 
 
@@ -179,9 +181,6 @@ def _saving(target: Path, folder: Path) -> Iterator[None]:
         raise DataError(f"{target} cannot be written: {error.strerror or error}") from error
 
 
-_WITH_GEOPANDAS = (".gpkg", ".shp", ".fgb", ".parquet")
-
-
 def _write_coco(target: Path, found: Sequence[Found], about: Mapping[str, Any], ground: OnGround) -> None:
     replace_file(target, as_json(coco_of(found, about)))
 
@@ -195,22 +194,7 @@ def _write_geojson(target: Path, found: Sequence[Found], about: Mapping[str, Any
 
 
 def _write_counts(target: Path, found: Sequence[Found], about: Mapping[str, Any], ground: OnGround) -> None:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("image", "label", "count", "drawn"))
-    for image in found:
-        drawn = Counter(image.prediction.labels)
-        rows.writerows(
-            (_cell(str(image.path)), _cell(label), n, drawn[label]) for label, n in counts_of(image.prediction).items()
-        )
-    rows.writerows((_cell(path), "", "", "") for path in about.get("failed", ()))
-    replace_file(target, text.getvalue().encode())
-
-
-def _cell(text: str) -> str:
-    """A text that is no formula in a spreadsheet, without control characters."""
-    plain = printable(text)
-    return f"'{plain}" if plain.startswith(("=", "+", "-", "@")) else plain
+    replace_file(target, counts_csv(found, about).encode())
 
 
 _FORMATS: Mapping[str, Callable[[Path, Sequence[Found], Mapping[str, Any], OnGround], None]] = {
@@ -218,10 +202,10 @@ _FORMATS: Mapping[str, Callable[[Path, Sequence[Found], Mapping[str, Any], OnGro
     ".geojson": _write_geojson,
     ".json": _write_records,
     ".csv": _write_counts,
-    **dict.fromkeys(_WITH_GEOPANDAS, write_vectors),
+    **dict.fromkeys((".gpkg", ".shp", ".fgb", ".parquet"), write_vectors),
     ".tif": write_label_raster,
 }
-_ON_GROUND = (".geojson", ".tif", *_WITH_GEOPANDAS)
+_ON_GROUND = (".geojson", ".gpkg", ".shp", ".fgb", ".parquet", ".tif")
 
 
 def _format(target: Path) -> str | None:

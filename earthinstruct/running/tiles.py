@@ -3,9 +3,9 @@
 Two instances with the same label, from two overlapping tiles, are one object where their parts inside the overlap
 coincide (IoU at least 0.5, of masks where present, else of boxes). Pairs are joined in order of decreasing IoU. A pair
 that would join two instances of one tile, directly or through other tiles, is skipped: these are two objects. The
-merged instance is the union of its parts, with the largest score. Counts of a label are summed over the tiles, minus
-one for every instance that was merged into another, and are never below 0. An object that two tiles count but only one
-draws is therefore counted twice. Proposals of tiles are not kept.
+merged instance is the union of its parts, with the largest score; it comes from the tile that has its largest part.
+Counts of a label are summed over the tiles, minus one for every instance that was merged into another, and are never
+below 0. An object that two tiles count but only one draws is therefore counted twice. Proposals of tiles are not kept.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from earthinstruct.contract import Instruction, Method, Prediction, Usage, check_prediction
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.images import Window
-from earthinstruct.regions import RLE, MaskRuns, decode_rles
+from earthinstruct.regions import RLE, decode_rles, encode_part
 
 TILE = 1024  # pixels a side
 OVERLAP = TILE // 8
@@ -181,6 +181,10 @@ def merge_tiles(predictions: Sequence[Prediction], windows: Sequence[Window], he
         groups.join(one, other)
     merged = [_union([parts[a][i] for a, i in group.items()]) for group in groups.all()]
     drawn, kept = Counter(part.label for tile in parts for part in tile), Counter(part.label for part in merged)
+    largest = []
+    for group in groups.all():
+        sizes = {a: parts[a][i].box[2:].prod() for a, i in sorted(group.items())}
+        largest.append(max(sizes, key=sizes.__getitem__))
     return Prediction(
         labels=tuple(part.label for part in merged),
         boxes=np.array([part.box for part in merged]).reshape(-1, 4),
@@ -188,6 +192,7 @@ def merge_tiles(predictions: Sequence[Prediction], windows: Sequence[Window], he
         scores=np.array([part.score for part in merged]) if with_scores else None,
         counts=_added_counts(predictions, {label: drawn[label] - kept[label] for label in drawn}),
         usage=Usage.join(prediction.usage for prediction in predictions),
+        tiles=tuple((x0, y0, x1 - x0, y1 - y0) for x0, y0, x1, y1 in (windows[a] for a in largest)),
     )
 
 
@@ -359,13 +364,7 @@ def _union(parts: Sequence[_Part]) -> _Part:
 def _placed(part: _Part, height: int, width: int) -> RLE:
     """The mask in the whole image, encoded without drawing the image."""
     mask = part.mask if part.mask is not None else np.zeros((0, 0), dtype=bool)
-    columns = np.pad(mask.T, ((0, 0), (1, 1))).astype(np.int8)
-    edges = np.diff(columns, axis=1)
-    column, start = np.nonzero(edges == 1)  # column by column, so the runs are in order
-    end = np.nonzero(edges == -1)[1]
-    offset = (column + part.corner[0]) * height + part.corner[1]
-    one = np.array([0], dtype=np.int64)
-    return MaskRuns(one + height, one + width, np.array([0, len(start)]), offset + start, offset + end).encode()[0]
+    return encode_part(mask, *part.corner, (height, width))
 
 
 def _added_counts(predictions: Sequence[Prediction], duplicates: dict[str, int]) -> dict[str, int] | None:

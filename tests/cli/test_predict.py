@@ -137,7 +137,7 @@ def test_geojson_lands_on_the_objects(call, bright, tmp_path, method_class, tile
     assert found["crs"]["properties"]["name"] == "urn:ogc:def:crs:EPSG::32631"
     corners = []
     for feature in found["features"]:
-        assert feature["properties"] == {"label": "ship", "image": str(scene)}
+        assert (feature["properties"]["label"], feature["properties"]["image"]) == ("ship", str(scene))
         assert feature["geometry"]["type"] == "Polygon"
         (ring,) = feature["geometry"]["coordinates"]
         assert ring[0] == ring[-1]
@@ -279,7 +279,10 @@ def test_why_an_image_has_no_place_is_said(call, bright, tmp_path):
     nameless = write_raster(tmp_path / "nameless.tif", two_ships(), crs=None)
     code, _, err = call(*base, nameless)
     assert (code, "nameless.tif does not name its coordinate reference system" in err) == (2, True)
-    assert "gdal_edit.py -a_srs" in err
+    assert "--source-crs EPSG:32631" in err
+    assert call(*base, nameless, "--source-crs", "EPSG:32631")[0] == 0
+    code, _, err = call(*base, nameless, "--source-crs", "EPSG:99999")
+    assert (code, "--source-crs 'EPSG:99999' is no coordinate reference system" in err) == (2, True)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jp2", "a.img"])
@@ -389,7 +392,7 @@ def test_vector_files_are_read_back_and_land_on_the_objects(call, bright, tmp_pa
     assert code == 0
     frame = gpd.read_parquet(f"out/{name}") if name == "a.parquet" else gpd.read_file(f"out/{name}")
     assert frame.crs.to_epsg() == int(crs.removeprefix("EPSG:"))
-    assert [*frame.columns] == ["id", "label", "score", "area_m2", "image", "method", "run", "geometry"]
+    assert [*frame.columns] == ["id", "label", "score", "area_m2", "image", "tile", "method", "run", "geometry"]
     assert frame["label"].tolist() == ["ship", "ship"]
     assert frame["run"].tolist() == [out.rpartition("kept in ")[2].strip()] * 2
     assert frame.geometry.is_valid.all()
@@ -402,7 +405,7 @@ def test_vector_files_are_read_back_and_land_on_the_objects(call, bright, tmp_pa
     np.testing.assert_allclose(frame["area_m2"], np.array(pixels) * metres, rtol=0.02)
     assert sorted(path.suffix for path in (tmp_path / "out").iterdir()) == {
         "a.gpkg": [".gpkg", ".qml"],
-        "a.shp": [".cpg", ".dbf", ".prj", ".shp", ".shx"],
+        "a.shp": [".cpg", ".csv", ".dbf", ".prj", ".shp", ".shx"],
     }.get(name, [f".{name[2:]}"])
 
 
@@ -423,24 +426,41 @@ def test_a_style_has_the_colours_of_the_pictures(call, bright, tmp_path):
 
 
 @pytest.mark.parametrize("method_class", ["Bright", "Boxes"])
-def test_a_label_raster_has_the_pixels_of_its_image(call, bright, tmp_path, method_class):
-    scene = write_raster(tmp_path / "scene.tif", two_ships())
+@pytest.mark.parametrize("raster", RASTERS)
+def test_a_label_raster_has_the_pixels_of_its_image(call, bright, tmp_path, method_class, raster):
+    transform, crs = RASTERS[raster]
+    scene = write_raster(tmp_path / "scene.tif", two_ships(), transform=transform, crs=crs)
     base = ("predict", "--method", f"{bright}:{method_class}", "--open-ended")
     assert call(*base, "--save", "labels.tif", scene)[0] == 0
     with rasterio.open(tmp_path / "labels.tif") as labels, rasterio.open(scene) as image:
         assert (labels.read(1) == (image.read(1) > 127)).all()
         assert (labels.transform, labels.crs) == (image.transform, image.crs)
         assert labels.tags()["label_1"] == "ship"
+        assert [value[0] for value in labels.sample([transform @ (12.5, 22.5), transform @ (9.5, 22.5)])] == [1, 0]
     other = write_raster(tmp_path / "other.tif", two_ships())
     code, _, err = call(*base, "--save", "labels.tif", scene, other)
     assert (code, "has the pixels of one image, and there are 2" in err) == (2, True)
+
+
+def test_a_label_raster_has_the_colours_of_the_picture(call, bright, tmp_path):
+    from earthinstruct.images import label_colours
+
+    scene, asked = write_raster(tmp_path / "scene.tif", two_ships()), ["airplane", "dam", "ship"]
+    base = ("predict", "--method", f"{bright}:Bright", "--categories", ", ".join(asked))
+    assert call(*base, "--save", "labels.tif", scene)[0] == 0
+    with rasterio.open(tmp_path / "labels.tif") as labels:
+        assert labels.colormap(1)[1][:3] == label_colours(asked)["ship"]
 
 
 def test_counts_are_a_table(counted, tmp_path):
     images = [write_raster(tmp_path / name, two_ships()) for name in ("a.tif", "b.tif")]
     assert counted(*images, "--save", "counts.csv")[0] == 0
     rows = (tmp_path / "counts.csv").read_text().splitlines()
-    assert rows[:3] == ["image,label,count,drawn", f"{images[0]},ship,2,1", f"{images[0]},harbor,0,0"]
+    assert rows[:3] == [
+        "image,label,count,drawn,counted_not_drawn,drawn_not_counted,notes",
+        f"{images[0]},ship,2,1,1,0,",
+        f"{images[0]},harbor,0,0,0,0,",
+    ]
     assert len(rows) == 5
 
 
@@ -761,7 +781,7 @@ def test_failed_images_are_in_every_file(call, bright, tmp_path):
     bad.write_bytes(b"no image")
     saved = ("--save", "a.json", "--save", "a.csv", "--save", "a.coco.json", "--save", "a.geojson")
     assert call("predict", "--method", f"{bright}:Bright", "--open-ended", *saved, good, bad)[0] == 1
-    assert (tmp_path / "a.csv").read_text().splitlines()[-1] == f"{bad},,,"
+    assert (tmp_path / "a.csv").read_text().splitlines()[-1].startswith(f'{bad},,,,,,"image {bad} cannot be read')
     for name, about in (("a.json", "about"), ("a.coco.json", "info"), ("a.geojson", "about")):
         assert [*json.loads((tmp_path / name).read_text())[about]["failed"]] == [str(bad)]
 

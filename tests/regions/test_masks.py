@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
@@ -16,10 +16,12 @@ from earthinstruct.regions import (
     decode_mask,
     decode_rles,
     encode_masks,
+    encode_part,
     encode_runs,
     intersections,
     masks,
     overlaps,
+    resize_masks,
 )
 
 stacks = st.tuples(st.integers(1, 6), st.integers(1, 9), st.integers(1, 9)).flatmap(lambda shape: arrays(bool, shape))
@@ -216,3 +218,28 @@ def test_stored_masks_beyond_31_bits() -> None:
     stored.append(runs.encode())
     assert stored.take(np.array([1, 0])).encode() == [runs.encode()[1], runs.encode()[0]]
     assert stored.take(np.array([1])).starts.dtype == np.int32
+
+
+@settings(max_examples=settings().max_examples // 4)
+@given(stacks, st.integers(1, 30), st.integers(1, 30))
+def test_masks_in_an_image_of_another_size_are_those_of_the_nearest_pixels(
+    masks: np.ndarray, height: int, width: int
+) -> None:
+    resized = resize_masks(encode_masks(masks), height, width)
+    rows = ((np.arange(height) + 0.5) / (height / masks.shape[1])).astype(int)
+    columns = ((np.arange(width) + 0.5) / (width / masks.shape[2])).astype(int)
+    for rle, mask in zip(resized, masks, strict=True):
+        expected = mask[np.ix_(rows, columns)]
+        assert tuple(rle["size"]) == (height, width)
+        if expected.any() or not mask.any():
+            assert np.array_equal(decode_mask(rle), expected)
+        else:  # a mask that holds the middle of no pixel is not lost
+            assert decode_mask(rle).sum() == 1
+
+
+@settings(max_examples=settings().max_examples // 4)
+@given(stacks)
+def test_a_part_is_encoded_as_the_whole(masks: np.ndarray) -> None:
+    rles = encode_masks(masks)
+    runs = decode_rles(rles)
+    assert [encode_part(*runs.drawn(i), masks.shape[1:]) for i in range(len(runs))] == rles

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from earthinstruct_baselines.faster_rcnn import FasterRCNN, read_classes
 
+from earthinstruct.contract import Instruction
 from earthinstruct.errors import DataError, UnknownNameError
 from earthinstruct.testing import check_method
 
@@ -122,6 +123,10 @@ def test_what_is_missing_is_named(faster_rcnn_weights, tmp_path):
         make(faster_rcnn_weights, tmp_path / "none.pth")
     with pytest.raises(UnknownNameError, match="did you mean 'fasterrcnn_resnet50_fpn'"):
         make(faster_rcnn_weights, architecture="fasterrcnn_resnet50")
+
+
+def test_words_without_a_class_are_unknown(method):
+    assert method.unknown_words(Instruction("open_vocabulary", "find them", NAMES)) == ["airplane"]
 
 
 def test_it_keeps_the_contract(faster_rcnn_weights):

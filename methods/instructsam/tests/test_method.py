@@ -91,7 +91,10 @@ def test_what_was_not_asked_for_is_left_out():
 
 
 def test_events_of_the_answer_are_those_of_the_prediction():
-    prediction = InstructSAM().predict(IMAGE, Instruction("open_vocabulary", "count", ("ship", "spaceship")))
+    small, asked = InstructSAM(), Instruction("open_vocabulary", "count", ("ship", "spaceship"))
+    assert small.unknown_words(asked) == ["spaceship"]
+    assert InstructSAM(assignment="nearest").unknown_words(asked) == ()  # the counter is not asked
+    prediction = small.predict(IMAGE, asked)
     assert dict(prediction.usage.events) == {"answers without 'spaceship' (unknown to the small counter)": 1}
 
 

@@ -40,6 +40,14 @@ def test_words_that_it_does_not_know_are_events(counter):
     assert not counter.count(FLAT, ask("open_ended")).events
 
 
+def test_words_that_it_does_not_know_are_said_beforehand(counter):
+    words = ask("open_vocabulary", categories=("boats", "spaceship", "car", "windmill"))
+    assert counter.unknown_words(words) == ["spaceship", "windmill"]
+    assert counter.unknown_words(ask("open_subclass", parent="furniture")) == ["furniture"]
+    assert counter.unknown_words(ask("open_subclass", parent="sports field")) == []
+    assert counter.unknown_words(ask("open_ended")) == []
+
+
 def test_open_ended_answers_what_there_is(counter):
     answers = [counter.count(generate_scene("val", i).image, ask("open_ended")).counts for i in range(3)]
     named = set().union(*answers)

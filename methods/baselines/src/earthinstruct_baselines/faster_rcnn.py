@@ -17,6 +17,7 @@ from earthinstruct_models.devices import as_doubles, best_device
 from earthinstruct_models.weights import file_sha256
 from numpy.typing import NDArray
 
+from earthinstruct.contract import Instruction
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
 from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.tasks import ExactMapper
@@ -105,6 +106,12 @@ class FasterRCNN(Detector):
         asked = np.flatnonzero(category >= 0)
         kept = asked[best(found["scores"][asked], self.threshold, self.limit)]
         return Detections(category[kept], found["boxes"][kept], found["scores"][kept])
+
+    def unknown_words(self, instruction: Instruction, /) -> list[str]:
+        """The categories without a class."""
+        mapped = ExactMapper().map(self.classes.values(), instruction.categories)
+        known = {one.category for one in mapped.values()}
+        return [name for name in instruction.categories if name not in known]
 
     def parameters(self) -> dict[str, Any]:
         """The model and its classes."""

@@ -197,6 +197,11 @@ class InstructSAM:
         ask = getattr(self.counter, "estimate", None)
         return ask(image, instruction) if ask is not None and self._asks(instruction) else Estimate()
 
+    def unknown_words(self, instruction: Instruction, /) -> Sequence[str]:
+        """The words that the counter says it does not know; none if it is not asked."""
+        ask = getattr(self.counter, "unknown_words", None)
+        return ask(instruction) if ask is not None and self._asks(instruction) else ()
+
     def skip(self, task: Task) -> str | None:
         """The counter's reason to decline a task, or None."""
         return self.counter.skip(task)

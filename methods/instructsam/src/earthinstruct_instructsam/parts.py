@@ -38,7 +38,8 @@ class Counter(Protocol):
     """Counts the objects of an image under an instruction (the LVLM of the paper).
 
     Optional: `count_batch(images, instruction)`, which returns the answer or the error for each image;
-    `estimate(image, instruction)`, the `Estimate` of its cost, without which it costs nothing; `close()`.
+    `estimate(image, instruction)`, the `Estimate` of its cost, without which it costs nothing;
+    `unknown_words(instruction)`, the words that it does not know, without which it knows any; `close()`.
     """
 
     def count(self, image: NDArray[np.uint8], instruction: Instruction) -> Answer:

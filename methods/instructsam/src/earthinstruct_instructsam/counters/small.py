@@ -55,12 +55,13 @@ class SmallCounter:
 
     def count(self, image: NDArray[np.uint8], instruction: Instruction) -> Answer:
         """Count in one RGB image, uint8 (height, width, 3)."""
-        if instruction.setting == "open_subclass" and members_of(str(instruction.parent)) is None:
-            return Answer({}, events=_without([str(instruction.parent)]))
+        unknown = self.unknown_words(instruction)
+        if instruction.setting == "open_subclass" and unknown:
+            return Answer({}, events=_without(unknown))
         found = self.count_known(image)
         if instruction.setting == "open_vocabulary":
             counts = {name: found.get(str(category_of(name)), 0) for name in instruction.categories}
-            return Answer(counts, events=_without([name for name in counts if category_of(name) is None]))
+            return Answer(counts, events=_without(unknown))
         wanted = members_of(instruction.parent) if instruction.parent else CATEGORIES
         return Answer({EVERYDAY[name]: found[name] for name in wanted or () if found[name]})
 
@@ -69,6 +70,12 @@ class SmallCounter:
         if task.parent is not None and members_of(task.parent) is None:
             return f"the small counter does not know which of its categories are a {task.parent}"
         return None
+
+    def unknown_words(self, instruction: Instruction) -> list[str]:
+        """The categories, or the parent, that it does not know and therefore never counts."""
+        if instruction.parent is not None:
+            return [] if members_of(instruction.parent) else [instruction.parent]
+        return [name for name in instruction.categories if category_of(name) is None]
 
     def describe(self) -> dict[str, Any]:
         """Weights, parameters and device."""
