@@ -14,7 +14,7 @@ import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -201,15 +201,23 @@ def bootstrap_coverage(population: Population, n_images: int, repeats: int, seed
 
 @dataclass(frozen=True)
 class Tested:
-    """The share of pairs of runs with p <= 0.05, and how often the interval of the difference held the true one."""
+    """How often runs of equal methods differ, and how often the interval of the difference held the true one.
+
+    Attributes:
+        rejected: the share of pairs of runs with p <= 0.05.
+        shown: the share of those whose interval does not hold 0 either.
+        intervals: the intervals of the difference.
+    """
 
     rejected: Mapping[str, float]
+    shown: Mapping[str, float]
     intervals: Mapping[str, Held]
 
 
 def paired_tests(population: Population, n_images: int, repeats: int, other: Method, seed: int = 11) -> Tested:
     """Test the difference of two methods on each of many sets of images."""
     rejected: defaultdict[str, list[bool]] = defaultdict(list)
+    shown: defaultdict[str, list[bool]] = defaultdict(list)
     intervals: defaultdict[str, Held] = defaultdict(Held)
     truth = [population.truth(method) for method in (Method(), other)]
     titles = ("mF1", "precision", "AP_nc")
@@ -220,8 +228,11 @@ def paired_tests(population: Population, n_images: int, repeats: int, other: Met
             difference = pair.of_mean(SCORES[title][1], {"all": population.names}).get("all")
             if difference is not None:
                 rejected[title].append(difference.p is not None and difference.p <= 0.05)
+                alone = replace(difference, p_corrected=difference.p)  # one score in the table
+                shown[title].append(alone.is_shown)
                 intervals[title].add(difference.ci95, (truth[1][title] - truth[0][title])[there].mean())
-    return Tested({title: float(np.mean(found)) for title, found in rejected.items()}, dict(intervals))
+    shares = ({title: float(np.mean(found)) for title, found in of.items()} for of in (rejected, shown))
+    return Tested(*shares, dict(intervals))
 
 
 def equal_f1(population: Population, recall: float = 1.0) -> Method:
@@ -278,17 +289,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.write("\n")
     if given.only != "means":
         titles = ("mF1", "precision", "AP_nc")
-        say(
-            "methods", "categories", "images", *(f"p <= 0.05: {t}" for t in titles), *(f"interval: {t}" for t in titles)
-        )
-        say(*["-"] * 9)
+        columns = [f"{what}: {t}" for what in ("p <= 0.05", "shown", "interval") for t in titles]
+        say("methods", "categories", "images", *columns)
+        say(*["-"] * (3 + len(columns)))
         for (tail, c), population in populations.items():
             for what, other in (("alike", Method()), ("equal mF1", equal_f1(population))):
                 for n in TEST_SIZES:
                     tested = paired_tests(population, n, repeats(n, 100_000), other)
                     # of methods with an equal mF1, the other scores differ
                     shares = (
-                        f"{100 * tested.rejected[t]:.1f}" if what == "alike" or t == "mF1" else "-" for t in titles
+                        f"{100 * of[t]:.1f}" if what == "alike" or t == "mF1" else "-"
+                        for of in (tested.rejected, tested.shown)
+                        for t in titles
                     )
                     held = (tested.intervals.get(t, Held()) for t in titles)
                     say(what, f"{c}, {kinds[tail]}", n, *shares, *held)

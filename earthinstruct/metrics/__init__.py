@@ -14,7 +14,7 @@ from earthinstruct.metrics.catalogue import (
     title_of,
     value_at,
 )
-from earthinstruct.metrics.compare import ONE_IMAGE, Difference, Paired, holm, paired
+from earthinstruct.metrics.compare import ONE_IMAGE, SHOWN_BELOW, Difference, Paired, corrected, paired
 from earthinstruct.metrics.error_types import COUNTING_ERRORS, PREDICTION_VERDICTS, TARGET_VERDICTS, Verdicts, verdicts
 from earthinstruct.metrics.extra import ExtraMetric, GivenMetrics, Metric, extra_metrics
 from earthinstruct.metrics.inputs import Ignored, Predicted, ScoreThreshold, Truth, geometries, reaching
@@ -37,6 +37,7 @@ from earthinstruct.metrics.thresholds import (
     threshold_of,
 )
 from earthinstruct.metrics.values import (
+    Count,
     ErrorCosts,
     ErrorCounts,
     GeometryScores,
@@ -58,11 +59,13 @@ __all__ = [
     "POOLED",
     "PREDICTION_VERDICTS",
     "PROTOCOLS",
+    "SHOWN_BELOW",
     "STANDARD",
     "TARGET_VERDICTS",
     "WHOLE_OBJECTS",
     "Choice",
     "Chunk",
+    "Count",
     "Difference",
     "ErrorCosts",
     "ErrorCounts",
@@ -92,11 +95,11 @@ __all__ = [
     "Verdicts",
     "boxes_of_chunk",
     "choose_threshold",
+    "corrected",
     "count_per_image",
     "extra_metrics",
     "find_pairs",
     "geometries",
-    "holm",
     "in_group",
     "list_metrics",
     "listed",

@@ -17,13 +17,14 @@ from earthinstruct.metrics import (
     HEADLINES,
     ONE_IMAGE,
     PERCENT,
+    SHOWN_BELOW,
     Difference,
     ExtraMetric,
     GivenMetrics,
     Paired,
     Score,
+    corrected,
     extra_metrics,
-    holm,
     listed,
     paired,
     protocol_named,
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 
 # (name, whether it is a group) -> categories
 _Over = dict[tuple[str, bool], Sequence[str]]
-_DIFFERS = 0.05  # a corrected p-value below it shows a difference
 # headline score -> what the better run does, and what is compared
 _VERDICTS = {
     "counting.f1": ("counts better", "counting"),
@@ -184,7 +184,7 @@ class Comparison(Shown):
 
 def _verdict(score: str, off: Difference) -> str:
     better, what = _VERDICTS[score]
-    if off.p_corrected is None or off.p_corrected >= _DIFFERS:
+    if not off.is_shown:
         return f"{what}: no difference shown"
     names = ("B", "A") if off.value > 0 else ("A", "B")
     points = f"{names[0]} {better} than {names[1]} by {PERCENT.text(abs(off.value))} points"
@@ -196,7 +196,7 @@ def _verdict(score: str, off: Difference) -> str:
 
 
 def _may_differ(off: Difference) -> bool:
-    return off.p is not None and off.p < _DIFFERS
+    return off.p is not None and off.p < SHOWN_BELOW
 
 
 def _table(rows: Sequence[Compared]) -> Table:
@@ -212,7 +212,7 @@ def _table(rows: Sequence[Compared]) -> Table:
             unit.text(off.value, signed=True),
             "-" if off.ci95 is None else " to ".join(unit.text(bound, signed=True) for bound in off.ci95),
             *off.p_texts(),
-            style="bold" if off.p_corrected is not None and off.p_corrected < _DIFFERS else "",
+            style="bold" if off.is_shown else "",
         )
     return table
 
@@ -343,6 +343,6 @@ def _corrected(rows: Iterable[Compared]) -> tuple[Compared, ...]:
         table = row.slice_by or (row.over == "all" if kind == "errors" else row.is_group)
         tables[kind, table].append(i)
     for places in tables.values():
-        for i, p in zip(places, holm([found[i].difference.p for i in places]), strict=True):
-            found[i] = replace(found[i], difference=replace(found[i].difference, p_corrected=p))
+        for i, difference in zip(places, corrected([found[i].difference for i in places]), strict=True):
+            found[i] = replace(found[i], difference=difference)
     return tuple(found)

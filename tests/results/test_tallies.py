@@ -57,11 +57,11 @@ def test_a_tally_of_some_images_and_one_of_fractions(run, tmp_path):
     box = stored.tallies["box"]
     some = Tally(box.images[::2], box.categories, {name: column[::2] for name, column in box.columns.items()})
     share = Tally(box.images, box.categories, {"share": np.full((3, 2), 0.1)})
-    tallies = {"counting": some, "box": box, "extra.share": share}
+    tallies = {"counting_from_instances": some, "box": box, "extra.share": share}
     write_tallies(tmp_path, result, StoredTallies(tallies, stored.groups))
     found = read_tallies(tmp_path, result).tallies
-    assert found["counting"].images == box.images[::2]
-    np.testing.assert_array_equal(found["counting"].columns["fn"], some.columns["fn"])
+    assert found["counting_from_instances"].images == box.images[::2]
+    np.testing.assert_array_equal(found["counting_from_instances"].columns["fn"], some.columns["fn"])
     np.testing.assert_array_equal(found["extra.share"].columns["share"], share.columns["share"])
 
 
@@ -77,7 +77,7 @@ def test_those_of_another_result_are_refused(run, constant, dataset, tmp_path):
 def test_a_damaged_file_is_named(run, damage):
     file = run / TALLIES_FILE
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(DataError, match=r"tallies\.npz cannot be used: .*; delete it to compare by the predictions"):
+    with pytest.raises(DataError, match=r"tallies\.npz cannot be used: .*; delete it, or score the predictions again"):
         compare(run, run)
 
 
@@ -192,7 +192,7 @@ HEADERS = {
 @pytest.mark.parametrize("name", ["head.npy", "box/tp.npy"])
 def test_a_header_that_lies_is_refused(run, name, header):
     with_array(run, name, npy(header, bytes(6)))
-    with pytest.raises(DataError, match=r"tallies\.npz cannot be used: .*; delete it to compare by the predictions"):
+    with pytest.raises(DataError, match=r"tallies\.npz cannot be used: .*; delete it, or score the predictions again"):
         read_tallies(run, read_result(run / "result.json"))
 
 
