@@ -82,7 +82,7 @@ def write_tallies(folder: Path, result: Result, stored: StoredTallies, file_name
     place = {image: i for i, image in enumerate(box.images)}
     for name, tally in stored.tallies.items():
         if tally.images != box.images:  # protocol `paper` counts only in some images
-            arrays[f"{name}/{_IMAGES}"] = np.array([place[image] for image in tally.images], dtype=np.int32)
+            arrays[f"{_IMAGES}/{name}"] = np.array([place[image] for image in tally.images], dtype=np.int32)
         arrays |= {f"{name}/{column}": values for column, values in tally.compact().columns.items()}
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)
@@ -139,17 +139,17 @@ def _tallies(file: zipfile.ZipFile, head: _Head) -> dict[str, Tally]:
     most = shape[0] * max(shape[1], 1) * 8 + _HEADER_OF_ARRAY
     columns: dict[str, dict[str, NDArray[Any]]] = {}
     for entry in file.infolist():
-        name, _, column = entry.filename.removesuffix(".npy").rpartition("/")
-        if name:
+        name, _, column = entry.filename.removesuffix(".npy").partition("/")
+        if column:
             if entry.file_size > most:  # checked before decompression, against a zip bomb
                 raise DataError(f"{entry.filename} has {entry.file_size} bytes; expected at most {most}")
             columns.setdefault(name, {})[column] = _array(_read(file, entry), entry.filename)
     images, categories = tuple(head.images), tuple(head.categories)
-    found = {}
+    some_images, found = columns.pop(_IMAGES, {}), {}
     for name, of_tally in columns.items():
-        chosen = of_tally.pop(_IMAGES, None)
+        chosen = some_images.get(name)
         if chosen is not None and not _are_indices(chosen, len(images)):
-            raise DataError(f"{name}/{_IMAGES} must hold indices of {len(images)} images, each once")
+            raise DataError(f"{_IMAGES}/{name} must hold indices of {len(images)} images, each once")
         own = images if chosen is None else tuple(images[i] for i in chosen.ravel().tolist())
         for column, values in of_tally.items():
             if values.shape != (len(own), shape[1]) or values.dtype.kind not in "if":

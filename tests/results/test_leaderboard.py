@@ -15,7 +15,7 @@ from earthinstruct import evaluate
 from earthinstruct.errors import DataError
 from earthinstruct.files import as_json
 from earthinstruct.metrics import Tally
-from earthinstruct.metrics.values import Fold, Sweep
+from earthinstruct.metrics.values import Fold, Sweep, SweepPoint
 from earthinstruct.results import (
     StoredTallies,
     build_leaderboards,
@@ -78,9 +78,10 @@ def test_rows_with_an_oracle_threshold_are_marked_and_ranked_apart(root, result)
 
     file("plain")
     file("given", threshold=0.52)
-    file("cross", sweep=Sweep(None, [], [Fold(3, 0.5), Fold(2, 0.25)]))
-    file("best", sweep=Sweep(-1.25, []))
-    file("best too", sweep=Sweep(-2.5, []))
+    curve = [SweepPoint(threshold, 0.5, 0.5, 0.5) for threshold in (-2.5, -1.25, 0.25, 0.5)]
+    file("cross", sweep=Sweep(None, curve, [Fold(2, 0.5), Fold(1, 0.25)]))
+    file("best", sweep=Sweep(-1.25, curve))
+    file("best too", sweep=Sweep(-2.5, curve))
     build_leaderboards(root)
     stored = pd.read_csv(root / "tables" / "set" / "open_ended.csv").set_index("method")
     recomputed, oracle = (stored[stored["kind"] == kind] for kind in ("recomputed", "oracle"))

@@ -56,12 +56,15 @@ def test_a_tally_of_some_images_and_one_of_fractions(run, tmp_path):
     stored = read_tallies(run, result)
     box = stored.tallies["box"]
     some = Tally(box.images[::2], box.categories, {name: column[::2] for name, column in box.columns.items()})
-    share = Tally(box.images, box.categories, {"share": np.full((3, 2), 0.1)})
+    share = Tally(
+        box.images, box.categories, {"share": np.full((3, 2), 0.1), "images": np.ones((3, 2)), "a/b": np.ones((3, 2))}
+    )
     tallies = {"counting_from_instances": some, "box": box, "extra.share": share}
     write_tallies(tmp_path, result, StoredTallies(tallies, stored.groups))
     found = read_tallies(tmp_path, result).tallies
     assert found["counting_from_instances"].images == box.images[::2]
     np.testing.assert_array_equal(found["counting_from_instances"].columns["fn"], some.columns["fn"])
+    assert found["extra.share"].columns.keys() == share.columns.keys()
     np.testing.assert_array_equal(found["extra.share"].columns["share"], share.columns["share"])
 
 
@@ -120,8 +123,8 @@ def test_places_that_no_image_has_are_refused(run, places):
     with np.load(run / TALLIES_FILE) as stored:
         arrays = dict(stored)
     arrays |= {f"counting/{column}": arrays[f"counting/{column}"][:2] for column in ("tp", "fp", "fn")}
-    np.savez(run / TALLIES_FILE, **arrays, **{"counting/images": np.array(places)})
-    with pytest.raises(DataError, match=r"counting/images must hold indices of 3 images"):
+    np.savez(run / TALLIES_FILE, **arrays, **{"images/counting": np.array(places)})
+    with pytest.raises(DataError, match=r"images/counting must hold indices of 3 images"):
         read_tallies(run, read_result(run / "result.json"))
 
 
@@ -147,8 +150,8 @@ def test_an_image_that_is_named_twice_is_refused(run, places):
     with np.load(run / TALLIES_FILE) as stored:
         arrays = dict(stored)
     arrays |= {f"counting/{column}": arrays[f"counting/{column}"][:2] for column in ("tp", "fp", "fn")}
-    np.savez(run / TALLIES_FILE, **arrays, **{"counting/images": np.array(places)})
-    with pytest.raises(DataError, match=r"counting/images must hold indices of 3 images, each once"):
+    np.savez(run / TALLIES_FILE, **arrays, **{"images/counting": np.array(places)})
+    with pytest.raises(DataError, match=r"images/counting must hold indices of 3 images, each once"):
         read_tallies(run, read_result(run / "result.json"))
 
 
