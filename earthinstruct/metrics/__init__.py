@@ -20,7 +20,7 @@ from earthinstruct.metrics.extra import ExtraMetric, GivenMetrics, Metric, extra
 from earthinstruct.metrics.inputs import Ignored, Predicted, ScoreThreshold, Truth, geometries, reaching
 from earthinstruct.metrics.intervals import NOT_COMPUTED
 from earthinstruct.metrics.matching import Pairs, find_pairs, match
-from earthinstruct.metrics.measuring import Chunk, measure, metrics_of
+from earthinstruct.metrics.measuring import ONLY_COUNTS, Chunk, measure, metrics_of
 from earthinstruct.metrics.outcomes import Outcomes
 from earthinstruct.metrics.protocols import PROTOCOLS, STANDARD, Protocol, protocol_named
 from earthinstruct.metrics.scores import Score
@@ -60,6 +60,7 @@ __all__ = [
     "HEADLINES",
     "NOT_COMPUTED",
     "ONE_IMAGE",
+    "ONLY_COUNTS",
     "PERCENT",
     "POOLED",
     "PREDICTION_VERDICTS",

@@ -83,7 +83,7 @@ def _of_geometry(path: str, scores: GeometryScores, has_truth: Mapping[str, bool
         return
     columns = _columns(scores.tally.values(), ("tp", "fp", "fn"))
     for score in ("precision", "recall", "f1", *(("ap_nc50",) if standard else ())):
-        found = _from_counts(f"box.{score}", columns)
+        found = CATALOGUE[f"box.{score}"].of(columns)
         for (category, own), expected in zip(scores.per_category.items(), found.tolist(), strict=True):
             if (value := getattr(own, score)) is not None:
                 yield from _differs(f"{path}.per_category.{category}.{score}", value, expected, _COUNTS_GIVE)
@@ -228,7 +228,7 @@ def _of_costs(
 ) -> Iterator[str]:
     there = np.array(list(has_truth.values()))
     for error in costs.__struct_fields__:
-        of_categories = _from_counts(f"{path}.{error}", columns)
+        of_categories = CATALOGUE[f"{path}.{error}"].of(columns)
         expected = float(of_categories[there].mean()) if there.any() else None
         yield from _differs_value(f"metrics.{path}.{error}", getattr(costs, error), expected, "the errors give")
 
@@ -250,20 +250,12 @@ def _columns(rows: Iterable[msgspec.Struct], names: Iterable[str]) -> dict[str, 
     return {name: np.array([getattr(row, name) for row in rows], dtype=np.int64) for name in names}
 
 
-def _from_counts(path: str, columns: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float64]:
-    """The score of each category at a path of the catalogue, from their counts."""
-    function = CATALOGUE[path].function
-    if function is None:
-        raise ValueError(f"{path} is no function of counts")
-    return function(columns)
-
-
 def _over_all(columns: Mapping[str, NDArray[np.int64]], there: NDArray[np.bool_]) -> dict[str, float | None]:
     """The scores over all categories together; `there`: bool (c,), categories with ground truth."""
     if not there.any():
         return dict.fromkeys(POOLED)
     predicted = columns["tp"] + columns["fp"]
-    micro = _from_counts("box.f1", {name: column.sum(keepdims=True) for name, column in columns.items()})
+    micro = CATALOGUE["box.f1"].of({name: column.sum(keepdims=True) for name, column in columns.items()})
     hallucinated = float(predicted[~there].sum() / predicted.sum()) if predicted.any() else None
     return {"micro_f1": float(micro[0]), "hallucinated": hallucinated}
 

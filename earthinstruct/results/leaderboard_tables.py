@@ -131,7 +131,7 @@ def _test(rows: pd.DataFrame, tallies: Mapping[str, StoredTallies], better: NDAr
             pair = paired({"box": b.tallies["box"]}, {"box": a.tallies["box"]})["box"]
         except ValueError as error:
             raise DataError(f"{first} and {second} cannot be compared: {error}; add one of them again") from error
-        differences.append(pair.of_mean(CATALOGUE["box.f1"].function, {"all": a.groups["all"]})["all"])
+        differences.append(pair.of_mean(CATALOGUE["box.f1"].of, {"all": a.groups["all"]})["all"])
     for ((i, _), (j, _)), difference in zip(pairs, corrected(differences), strict=True):
         better[i, j], better[j, i] = (difference.is_shown and sign * difference.value > 0 for sign in (1, -1))
 
@@ -176,7 +176,7 @@ def _shown(section: pd.DataFrame) -> pd.DataFrame:
 def _rank_note(sections: Mapping[str, pd.DataFrame]) -> str | None:
     """How rows are ranked; None if none is."""
     ranked = [section for section in sections.values() if "rank best" in section]
-    untested = any((section.get("tallies", "none") == "none").any() for section in ranked)
+    untested = any((section["tallies"] == "none").any() for section in ranked)
     return _RANK_NOTE + _NO_TALLIES_NOTE * untested + _COMPARABLE_NOTE if ranked else None
 
 

@@ -98,7 +98,7 @@ def _validated(
         _equal("predictions file", said.predictions.sha256, hash_predictions(prediction_files(given) or [given])),
     ]
     if any(finding.problem for finding in findings):
-        left = ("answers and cost", "scores follow from the predictions", "intervals")
+        left = ("answers and usage", "scores follow from the predictions", "intervals")
         return [*findings, *(Finding(check, problem=_NOT_DONE) for check in left)], None
     scored = score_records(
         task,
@@ -119,7 +119,7 @@ def _validated(
         names = ", ".join(map(repr, said.metrics.slices))
         problem = f"by {names}: slices cannot be validated; score again without --slice-by"
         findings.append(Finding("slices", problem=problem))
-    return [*findings, _cost(scored, said), _rescored(again, ours), _intervals(again, ours)], scored.tallies
+    return [*findings, _usage(scored, said), _rescored(again, ours), _intervals(again, ours)], scored.tallies
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _equal(what: str, found: object, expected: object) -> Finding:
     return Finding(what, problem=f"the result says {found}; expected {expected}")
 
 
-def _cost(scored: Scored, result: Result) -> Finding:
+def _usage(scored: Scored, result: Result) -> Finding:
     """Check answers, failures and tokens, which tables show beside the scores."""
     run, usage = result.run, scored.usage
     pairs: dict[str, tuple[object, object]] = {
@@ -187,7 +187,7 @@ def _cost(scored: Scored, result: Result) -> Finding:
         if said != found
     ]
     detail = ", ".join(f"{found} {name}" for name, (_, found) in pairs.items() if name != "events")
-    return Finding("answers and cost", detail, "; ".join(problems) or None)
+    return Finding("answers and usage", detail, "; ".join(problems) or None)
 
 
 def _rescored(again: Result, result: Result) -> Finding:
