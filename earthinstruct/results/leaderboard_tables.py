@@ -38,7 +38,8 @@ KINDS = ("recomputed", "oracle", "published", "control")
 _RANKED = ("recomputed", "oracle")  # each by itself
 _RANK_NOTE = (
     f"Rank by {RANKED_BY}, as a range where rows tie. A tie means that no difference is shown: the paired sign-flip "
-    f"test over images, corrected for all pairs of rows (Holm), gives p >= {SHOWN_BELOW}. "
+    f"test over images, corrected for all pairs of rows (Holm), gives p >= {SHOWN_BELOW}, or the 95 % interval of the "
+    "difference holds 0. "
 )
 _NO_TALLIES_NOTE = (
     "Rows without stored tallies cannot be tested: such a row ties with another unless their difference exceeds the "

@@ -149,7 +149,7 @@ class Comparison(Shown):
         )
         yield Text(
             "p: paired sign-flip test over images; corrected: for all rows of the table, shown or not (Holm); in bold "
-            "where the corrected p is below 0.05",
+            "where the corrected p is below 0.05 and the interval does not hold 0",
             style="dim",
         )
         reasons = {row.difference.reason for row in groups if row.difference.reason is not None}
