@@ -18,7 +18,7 @@ from earthinstruct.reporting import report
 from earthinstruct.results import Result, check, read_result
 from earthinstruct.results.rules import contradiction
 
-MUTATIONS = max(40, int(os.environ.get("EARTHINSTRUCT_FUZZ", "0")) // 100)
+MUTATIONS = max(20, int(os.environ.get("EARTHINSTRUCT_FUZZ", "0")) // 100)
 
 
 COUNT_BIAS = f"{Path(__file__).parents[1]}/plugin_fixture/src/bright_spots/count_bias.py:CountBias"
@@ -180,7 +180,7 @@ def mutate(result, generator):
 
 def test_whatever_a_result_says_it_is_shown_or_refused_in_words(run, dataset, tmp_path):
     pytest.importorskip("jinja2")
-    generator = random.Random(19)
+    generator = random.Random(1)
     folder, whole = run
     other = evaluate(Everything(), dataset, setting="open_ended", output=tmp_path / "other", sweep=True)
     found = {"shown": 0, "refused": 0, "not validated": 0}
