@@ -329,6 +329,7 @@ def change_of(run: LoadedRun, against: LoadedRun, compared: Comparison) -> dict[
             "is_group": one.is_group,
             "slice_by": one.slice_by,
             "p_texts": one.difference.p_texts(),
+            "is_shown": one.difference.is_shown,
             **asdict(one.difference),
         }
         for one in compared
