@@ -69,7 +69,7 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Usage:
-    """What one image cost, and what a reader of its prediction should know.
+    """What one image used, and what a reader of its prediction should know.
 
     Attributes:
         seconds: wall time per stage, for example {"counter": 1.2, "proposer": 3.4}.
@@ -130,7 +130,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a prediction will cost, as far as it is known before. None: not known.
+    """What a prediction will use, as far as it is known before. None: not known.
 
     Attributes:
         requests: requests to a server.
@@ -290,7 +290,7 @@ class Method(Protocol):
     `explain(self, image: NDArray[np.uint8], instruction: Instruction, /) -> NDArray[np.uint8]`
         A picture, uint8 RGB, of how the method decided on an image. Default: `predict --explain` is refused.
     `estimate(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Estimate`
-        What `predict` will cost for this image, for `evaluate --dry-run`. It spends nothing. Default: not known.
+        What `predict` will use for this image, for `evaluate --dry-run`. It spends nothing. Default: not known.
     `resolution(self) -> float | None`
         Metres a pixel of the images that the method was made for, for `predict --resolution method`. None, the
         default: any.

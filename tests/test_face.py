@@ -270,7 +270,8 @@ def test_a_comparison_prints_and_gives_a_frame(run, dataset):
     compared = compare(run.folders[0], run.folders[0] / "result.json")
     verdict, *names = str(compared).splitlines()[:3]
     assert verdict == "counting: no difference shown; boxes: no difference shown."
-    assert names == [f"A: {run.folders[0]}", f"B: {run.folders[0] / 'result.json'}"]
+    folder, how = run.folders[0], "scored without a threshold"
+    assert names == [f"A: {folder}, {how}", f"B: {folder / 'result.json'}, {how}"]
     assert "<th>B - A</th>" in compared._repr_html_()
     frame = compared.to_pandas()
     assert len(frame) == len(compared)
@@ -285,11 +286,11 @@ def test_results_are_checked_and_guarded(run, tmp_path):
     assert found.ok
     assert str(found).startswith("ok       constant on set/open_vocabulary: ")
     content = json.loads(written.read_text())
-    content["metrics"]["box"]["f1"]["value"] = 0.9
+    content["metrics"]["box"]["by_size"]["small"]["f1"]["value"] = 0.9
     written.write_text(json.dumps(content))
     moved = check(run.folders[0], written)
     assert not moved.ok
-    assert [value.name for value in moved.results[0].moved] == ["box.f1"]
+    assert [value.name for value in moved.results[0].moved] == ["box.by_size.small.f1"]
 
 
 def test_predict_answers_for_images(constant, dataset, tmp_path):

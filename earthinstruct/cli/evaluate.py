@@ -126,7 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _dry_run(arguments: argparse.Namespace) -> int:
-    """Print what the run would cost. Options that only a run or its scores need are ignored."""
+    """Print what the run would use. Options that only a run or its scores need are ignored."""
     import inspect
 
     from earthinstruct.results import print_blocks

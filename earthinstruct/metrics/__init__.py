@@ -14,13 +14,13 @@ from earthinstruct.metrics.catalogue import (
     title_of,
     value_at,
 )
-from earthinstruct.metrics.compare import ONE_IMAGE, Difference, Paired, holm, paired
+from earthinstruct.metrics.compare import ONE_IMAGE, SHOWN_BELOW, Difference, Paired, corrected, paired
 from earthinstruct.metrics.error_types import COUNTING_ERRORS, PREDICTION_VERDICTS, TARGET_VERDICTS, Verdicts, verdicts
 from earthinstruct.metrics.extra import ExtraMetric, GivenMetrics, Metric, extra_metrics
 from earthinstruct.metrics.inputs import Ignored, Predicted, ScoreThreshold, Truth, geometries, reaching
 from earthinstruct.metrics.intervals import NOT_COMPUTED
 from earthinstruct.metrics.matching import Pairs, find_pairs, match
-from earthinstruct.metrics.measuring import Chunk, measure, metrics_of
+from earthinstruct.metrics.measuring import ONLY_COUNTS, Chunk, measure, metrics_of
 from earthinstruct.metrics.outcomes import Outcomes
 from earthinstruct.metrics.protocols import PROTOCOLS, STANDARD, Protocol, protocol_named
 from earthinstruct.metrics.scores import Score
@@ -37,13 +37,19 @@ from earthinstruct.metrics.thresholds import (
     threshold_of,
 )
 from earthinstruct.metrics.values import (
+    Calibration,
+    Count,
+    DetectionErrors,
     ErrorCosts,
     ErrorCounts,
     GeometryScores,
     Metrics,
+    ProposalRecall,
     ProposalScores,
     RareCategories,
+    SizeScores,
     Slice,
+    Sweep,
     Value,
 )
 
@@ -54,15 +60,20 @@ __all__ = [
     "HEADLINES",
     "NOT_COMPUTED",
     "ONE_IMAGE",
+    "ONLY_COUNTS",
     "PERCENT",
     "POOLED",
     "PREDICTION_VERDICTS",
     "PROTOCOLS",
+    "SHOWN_BELOW",
     "STANDARD",
     "TARGET_VERDICTS",
     "WHOLE_OBJECTS",
+    "Calibration",
     "Choice",
     "Chunk",
+    "Count",
+    "DetectionErrors",
     "Difference",
     "ErrorCosts",
     "ErrorCounts",
@@ -76,14 +87,17 @@ __all__ = [
     "Paired",
     "Pairs",
     "Predicted",
+    "ProposalRecall",
     "ProposalScores",
     "Protocol",
     "RareCategories",
     "Score",
     "ScoreThreshold",
+    "SizeScores",
     "Slice",
     "SliceImages",
     "Suspect",
+    "Sweep",
     "Sweeping",
     "Tally",
     "Truth",
@@ -92,11 +106,11 @@ __all__ = [
     "Verdicts",
     "boxes_of_chunk",
     "choose_threshold",
+    "corrected",
     "count_per_image",
     "extra_metrics",
     "find_pairs",
     "geometries",
-    "holm",
     "in_group",
     "list_metrics",
     "listed",

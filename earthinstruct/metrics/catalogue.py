@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from earthinstruct.metrics import scores
 from earthinstruct.metrics.costs import COUNTING_COSTS, DETECTION_COSTS
-from earthinstruct.metrics.scores import Score
+from earthinstruct.metrics.scores import Columns, Score
 from earthinstruct.metrics.sizes import SIZES
 
 
@@ -73,6 +76,16 @@ class Listed:
     function: Score | None = None
     unit: Unit = PERCENT
     own_tally: str = ""
+
+    def of(self, sums: Columns) -> NDArray[np.float64]:
+        """The score of each category from the sums of `tally`.
+
+        Raises:
+            ValueError: it is not a function of a tally.
+        """
+        if self.function is None:
+            raise ValueError(f"{self.path} is no function of a tally")
+        return self.function(sums)
 
     @property
     def section(self) -> str:

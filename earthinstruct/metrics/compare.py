@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,6 +22,7 @@ from earthinstruct.metrics.tally import Tally, by_name, compact
 from earthinstruct.regions import ImageId, by_id
 
 FLIPS = 9_999
+SHOWN_BELOW = 0.05  # a p-value
 EXACT_IMAGES = 14  # up to so many images that differ, all flips are tried
 ONE_IMAGE = "one image: no p-value and no interval can be given"
 _SAME_EVERYWHERE = "no interval: all images differ by the same"
@@ -56,6 +57,15 @@ class Difference:
     p_is_bound: bool = False
     p_corrected: float | None = None
     reason: str | None = None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether a difference is shown: the corrected p is below 0.05, and the interval does not hold 0.
+
+        The test alone finds the bias of a mean with rare categories too often (see docs/protocol.md).
+        """
+        holds_0 = self.ci95 is not None and self.ci95[0] <= 0 <= self.ci95[1]
+        return self.p_corrected is not None and self.p_corrected < SHOWN_BELOW and not holds_0
 
     def p_texts(self) -> tuple[str, str]:
         """Format `p` and `p_corrected` for a table.
@@ -233,6 +243,12 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
         largest = max(largest, min(1.0, (len(order) - rank) * value))
         corrected[place] = largest
     return corrected
+
+
+def corrected(differences: Sequence[Difference]) -> list[Difference]:
+    """Correct the p-values of the differences in one table for their number, by `holm`."""
+    of_table = holm([difference.p for difference in differences])
+    return [replace(difference, p_corrected=p) for difference, p in zip(differences, of_table, strict=True)]
 
 
 def _flip(pairs: Sequence[tuple[Tally, Tally]]) -> list[Flipped]:

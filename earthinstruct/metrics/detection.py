@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from earthinstruct.metrics import scores
 from earthinstruct.metrics.average_precision import InFileOrder
 from earthinstruct.metrics.inputs import Truth, lie_on_ignored
-from earthinstruct.metrics.matching import Geometry, Pairs, Rule, enlarges_greedy, find_pairs, match, sizes_at
+from earthinstruct.metrics.matching import Geometry, Pairs, enlarges_greedy, find_pairs, match, sizes_at
 from earthinstruct.metrics.outcomes import Outcomes
 from earthinstruct.metrics.protocols import Protocol
 from earthinstruct.metrics.summary import PRECISION_RECALL_F1, Summary
@@ -91,9 +91,9 @@ class Detection:
         ignored[self.pairs.prediction] = False
         return ignored
 
-    def outcomes(self, rule: Rule) -> Outcomes | None:
+    def outcomes(self) -> Outcomes | None:
         """The true positives as predictions are added one by one, best score first; None without scores."""
-        predictions = self.predictions
+        predictions, rule = self.predictions, self.protocol.rule
         if predictions.scores is None:
             return None
         best_first = np.argsort(-predictions.scores, kind="stable")
@@ -101,7 +101,7 @@ class Detection:
         def enlarging(pairs: Pairs) -> NDArray[np.bool_]:
             return match(pairs, "maximum", best_first) >= 0 if rule == "maximum" else enlarges_greedy(pairs, best_first)
 
-        matched = self.matched_all >= 0 if self.protocol.rule == rule == "maximum" else enlarging(self.pairs)
+        matched = self.matched_all >= 0 if rule == "maximum" else enlarging(self.pairs)
         category = predictions.category.astype(np.int32)
         if self.on_ignored.any():
             neither = ~matched & (self.on_ignored | enlarging(self._of_others(self.pairs)))

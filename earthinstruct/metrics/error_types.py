@@ -110,7 +110,7 @@ def verdicts(
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class Judgement:
     """The verdicts, and the pairs that explain them.
 
     Attributes:
@@ -134,7 +134,7 @@ class Judged:
         return ~np.isin(self.predictions, (_CORRECT, _UNSCORED))
 
 
-def judge(detection: Detection, kept: NDArray[np.bool_]) -> Judged:
+def judge(detection: Detection, kept: NDArray[np.bool_]) -> Judgement:
     """Give the verdicts of paired predictions; `kept`: bool (predictions,), those that reach the score threshold."""
     predictions, targets, on_ignored = detection.predictions, detection.truth.instances, detection.on_ignored
     pairs = detection.pairs.where(kept[detection.pairs.prediction])
@@ -174,7 +174,7 @@ def judge(detection: Detection, kept: NDArray[np.bool_]) -> Judged:
         deciding.append((prediction[decides], target[decides], overlap[decides]))
     correct = pairs.where(matched[pairs.prediction] & found[pairs.target])
     whole = tuple(np.concatenate(column) for column in zip(*deciding, strict=True))
-    return Judged(verdict, of_target, correct, whole, best)  # type: ignore[arg-type]
+    return Judgement(verdict, of_target, correct, whole, best)  # type: ignore[arg-type]
 
 
 def _matched(
@@ -226,7 +226,7 @@ def _hashed(masks: MaskRuns) -> NDArray[np.uint64]:
     return total[masks.offsets[1:]] - total[masks.offsets[:-1]]
 
 
-def tally_errors(detection: Detection, judged: Judged) -> Tally:
+def tally_errors(detection: Detection, judged: Judgement) -> Tally:
     """Count the verdicts per image and category. The columns are the fields of `ErrorCounts`.
 
     Predictions count in the predicted category, ground truths in their own.

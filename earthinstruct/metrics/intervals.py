@@ -101,8 +101,9 @@ def spread(
 def within_0_and_1(value: float, error: float, images: int) -> Interval | None:
     """Wilson's interval of a score in [0, 1], with the number of trials that has this standard error.
 
-    p (1 - p) / standard error^2 trials, and the t distribution with images - 1 degrees of freedom. A score that does
-    not vary, such as 0 or 1, counts as one trial an image.
+    p (1 - p) / standard error^2 trials. The t distribution with images - 1 degrees of freedom gives the width; the
+    middle is moved by its quantile or by that of the normal distribution, and the interval is what both have in common.
+    A score that does not vary, such as 0 or 1, counts as one trial an image, with the normal distribution.
 
     Returns:
         (low, high) with 0 <= low <= value <= high <= 1; None with fewer than `LEAST_IMAGES` images.
@@ -116,10 +117,13 @@ def within_0_and_1(value: float, error: float, images: int) -> Interval | None:
     trials, t = float(images), _Z
     if varies:
         trials, t = max(value * (1 - value) / error**2, _FEWEST_TRIALS), t_quantile(images - 1)
-    middle = (value + t**2 / (2 * trials)) / (1 + t**2 / trials)
-    half = t / (1 + t**2 / trials) * math.sqrt(value * (1 - value) / trials + t**2 / (4 * trials**2))
-    # the value lies inside; the comparisons are against rounding
-    return max(0.0, min(middle - half, value)), min(1.0, max(middle + half, value))
+    low, high = 0.0, 1.0
+    for shift in {t, _Z}:
+        middle = (value + shift**2 / (2 * trials)) / (1 + shift**2 / trials)
+        half = t / (1 + shift**2 / trials) * math.sqrt(value * (1 - value) / trials + shift**2 / (4 * trials**2))
+        # the value lies inside; the comparisons with it are against rounding
+        low, high = max(low, min(middle - half, value)), min(high, max(middle + half, value))
+    return low, high
 
 
 def around(value: float, error: float, images: int) -> Interval | None:

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from earthinstruct.errors import EarthInstructError
 from earthinstruct.metrics.catalogue import CATALOGUE, HEADLINES
 from earthinstruct.metrics.costs import cost_of
 from earthinstruct.metrics.counting import counted_categories, counting_scores, counting_tally
@@ -34,7 +35,14 @@ from earthinstruct.metrics.sizes import SIZES, size_scores, tally_sizes
 from earthinstruct.metrics.summary import Summary
 from earthinstruct.metrics.suspects import Candidates, Suspect, SuspectChunk, candidates, suspects_of
 from earthinstruct.metrics.tally import Tally
-from earthinstruct.metrics.thresholds import Choice, Sweeping, boxes_of_chunk, choose_threshold, sums_without
+from earthinstruct.metrics.thresholds import (
+    Choice,
+    Sweeping,
+    boxes_of_chunk,
+    choose_threshold,
+    refuse_unscored,
+    sums_without,
+)
 from earthinstruct.metrics.values import (
     Costs,
     CountCosts,
@@ -68,10 +76,14 @@ def measure(
         extra: metric plug-ins to score as well.
 
     Raises:
-        ValueError: `sweep` is set, and the predictions have no scores.
-        EarthInstructError: `sweep` is `cross`, and there are fewer than 2 images.
+        EarthInstructError: `threshold` or `sweep` is set, and the predictions have no scores, or both are set; or
+            `sweep` is `cross`, and there are fewer than 2 images.
         MetricError: a plug-in raised an exception or returned an invalid score.
     """
+    if threshold is not None and sweep:
+        raise EarthInstructError("threshold and sweep are both given; a sweep chooses the threshold itself: give one")
+    if threshold is not None:
+        refuse_unscored(predicted, "a threshold")
     chosen = Choice(None if threshold is None else float(threshold))
     if sweep:
         boxes = [boxes_of_chunk(truth, predicted, protocol)]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.metrics.average_precision import rank_within
 from earthinstruct.metrics.detection import Detection
-from earthinstruct.metrics.error_types import PREDICTION_VERDICTS, TARGET_VERDICTS, Judged
+from earthinstruct.metrics.error_types import PREDICTION_VERDICTS, TARGET_VERDICTS, Judgement
 from earthinstruct.metrics.matching import find_pairs
 from earthinstruct.metrics.scores import Columns, recall
 from earthinstruct.regions import ImageId, by_id
@@ -75,9 +75,10 @@ class Candidates:
         order = np.lexsort(keys)
         cell = (self.annotated * (1 + self.predicted.max(initial=0)) + self.predicted)[order]
         rank = rank_within(cell) if by_category else np.arange(len(order))
-        return self._take(order[rank < MOST_SUSPECTS])
+        return self.take(order[rank < MOST_SUSPECTS])
 
-    def _take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> Candidates:
+    def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> Candidates:
+        """Select candidates, by index or by truth."""
         return Candidates(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
     @staticmethod
@@ -93,7 +94,7 @@ class Candidates:
 SuspectChunk = dict[Reason, Candidates]
 
 
-def candidates(detection: Detection, judged: Judged) -> SuspectChunk:
+def candidates(detection: Detection, judged: Judgement) -> SuspectChunk:
     """The places of one chunk that may be suspected, by reason; `judged` are the verdicts by boxes."""
     predictions, targets, images = detection.predictions, detection.truth.instances, detection.truth.images
     scores = np.zeros(len(predictions)) if predictions.scores is None else predictions.scores
@@ -135,7 +136,7 @@ def candidates(detection: Detection, judged: Judged) -> SuspectChunk:
 
 
 def _on_others(
-    detection: Detection, judged: Judged
+    detection: Detection, judged: Judgement
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """The predictions on a misclassified object, the object (of several, that of the largest IoU), and the IoU."""
     predictions, targets = detection.predictions, detection.truth.instances
@@ -175,7 +176,7 @@ def suspects_of(
         if reason != "missing":
             category = of.annotated if reason == "spurious" else of.predicted
             enough &= recall(totals)[category] >= _LEAST_RECALL
-        kept = of._take(enough).most_suspicious(images, by_category=False)
+        kept = of.take(enough).most_suspicious(images, by_category=False)
         for image, box, annotated, predicted, score, iou in zip(
             *(getattr(kept, name).tolist() for name in Candidates.__dataclass_fields__), strict=True
         ):

@@ -74,12 +74,23 @@ def boxes_of_chunk(truth: Truth, predicted: Predicted, protocol: Protocol) -> Ou
     """Collect the data of a chunk for the sweep: the outcomes of its boxes.
 
     Raises:
-        ValueError: there are predictions, and they have no scores.
+        EarthInstructError: there are predictions, and they have no scores.
     """
-    found = Detection(truth, predicted.instances, protocol, "box").outcomes(protocol.rule)
-    if found is None and len(predicted.instances):
-        raise ValueError("a score sweep needs scores, and these predictions have none")
+    refuse_unscored(predicted, "a sweep")
+    found = Detection(truth, predicted.instances, protocol, "box").outcomes()
     return found or Outcomes.none(count_per_image(truth.instances, *truth.shape))
+
+
+def refuse_unscored(predicted: Predicted, what: str) -> None:
+    """Refuse to choose among predictions without scores; `what` needs them.
+
+    Raises:
+        EarthInstructError: there are predictions, and they have no scores.
+    """
+    if predicted.instances.scores is None and len(predicted.instances):
+        raise EarthInstructError(
+            f"{what} needs predictions with scores, and these have none (they are confidence-free); leave it out"
+        )
 
 
 def choose_threshold(
@@ -160,12 +171,12 @@ def sweep_of(metrics: Metrics) -> Sweeping:
     return False if metrics.sweep is None else "cross" if metrics.sweep.is_cross else True
 
 
-def threshold_in_words(metrics: Metrics) -> str | None:
-    """How the threshold of a result was chosen, as the end of a sentence; None if all predictions were scored."""
+def threshold_in_words(metrics: Metrics) -> str:
+    """How the threshold of a result was chosen, as the end of a sentence."""
     sweep = metrics.sweep
     if sweep is None:
         at = metrics.threshold
-        return None if at is None else f"scored at threshold {at:.4g}, given beforehand"
+        return "scored without a threshold" if at is None else f"scored at threshold {at:.4g}, given beforehand"
     if sweep.is_cross:
         of_folds = ", ".join("none" if fold.threshold is None else f"{fold.threshold:.4g}" for fold in sweep.folds)
         return f"scored at the threshold of each fold of images, chosen on the other folds: {of_folds}"

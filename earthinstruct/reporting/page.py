@@ -26,6 +26,7 @@ from earthinstruct.metrics import (
     Unit,
     Value,
     listed,
+    threshold_in_words,
 )
 from earthinstruct.reporting.charts import (
     NOTHING,
@@ -166,6 +167,7 @@ def render(
                 "runs": names,
             }
         ),
+        threshold=threshold_in_words(metrics),
         parameters={name: msgspec.json.encode(v).decode() for name, v in run.result.method.parameters.items()},
     )
 
@@ -320,18 +322,20 @@ def differing_images(run: LoadedRun, others: Sequence[LoadedRun]) -> tuple[int, 
 def change_of(run: LoadedRun, against: LoadedRun, compared: Comparison) -> dict[str, Any]:
     """What improved and what became worse from `against` to `run`: F1, other scores, errors, and images."""
     off = run.errors - against.errors
-    categories = set(run.stored.task.categories)
     rows = [
         {
             "score": one.score,
             "over": one.over,
+            "is_group": one.is_group,
             "slice_by": one.slice_by,
             "p_texts": one.difference.p_texts(),
+            "is_shown": one.difference.is_shown,
             **asdict(one.difference),
         }
         for one in compared
     ]
-    over_groups = [row for row in rows if row["slice_by"] is None and row["over"] not in categories]
+    over_groups = [row for row in rows if row["is_group"]]
+    of_categories = [row for row in rows if not row["is_group"] and row["slice_by"] is None]
     errors = [row for row in over_groups if row["score"].startswith("errors.")]
     headline_f1 = {f"{geometry}.f1" for geometry in GEOMETRIES}
     f1 = [row for row in over_groups if row["score"] in headline_f1]
@@ -339,7 +343,7 @@ def change_of(run: LoadedRun, against: LoadedRun, compared: Comparison) -> dict[
         "folder": str(against.stored.folder),
         "verdict": compared.verdict,
         "over_groups": f1,
-        "over_categories": [row for row in rows if row["score"] in headline_f1 and row["over"] in categories],
+        "over_categories": [row for row in of_categories if row["score"] in headline_f1],
         "over_slices": [
             row | {"over": f"{row['slice_by']} {row['over']}"} for row in rows if row["slice_by"] is not None
         ],

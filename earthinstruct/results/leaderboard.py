@@ -13,10 +13,11 @@ import msgspec
 
 from earthinstruct.errors import DataError, checked_arguments
 from earthinstruct.files import as_json, decode_json, new_file, read_bytes, replace_file
-from earthinstruct.metrics import CATALOGUE, Value, sweep_of, value_at
+from earthinstruct.metrics import CATALOGUE, GEOMETRIES, Value, sweep_of, value_at
 from earthinstruct.results.leaderboard_tables import SCORES, tables
 from earthinstruct.results.result import Result, read_result, result_schema
 from earthinstruct.results.rules import bad_score
+from earthinstruct.results.tallies import StoredTallies, read_tallies, write_tallies
 from earthinstruct.texts import shortened
 
 LEADERBOARDS = Path("leaderboards")
@@ -77,10 +78,11 @@ def check_leaderboards(root: Path | str = LEADERBOARDS) -> list[str]:
     return findings
 
 
-def file_result(root: Path, result: Result) -> Path:
-    """File a result as `results/<task>/<method>/<version>.json`.
+def file_result(root: Path, result: Result, tallies: StoredTallies | None = None) -> Path:
+    """File a result as `results/<task>/<method>/<version>.json`, and its tallies beside it, `<version>.tallies.npz`.
 
-    A result is replaced only by one under a later version of its protocol.
+    A result is replaced only by one under a later version of its protocol. If the same result is filed without
+    tallies, they are added. Of the tallies, only those of counting, boxes and masks are kept.
 
     Raises:
         DataError: the folder is missing or cannot be written, the result exists already, the method has no version, or
@@ -88,20 +90,34 @@ def file_result(root: Path, result: Result) -> Path:
     """
     _require(root)
     target = root / _place(result)
-    if target.is_file() and read_result(target).protocol_version < result.protocol_version:
-        with _written(target):
-            replace_file(target, as_json(result))
-        return target
+    content, beside = as_json(result), target.with_name(tallies_of(target))
+    kept = None
+    if tallies is not None:
+        kept = StoredTallies(
+            {name: tallies.tallies[name] for name in GEOMETRIES if name in tallies.tallies}, tallies.groups
+        )
+    lacks_tallies = kept is not None and not beside.is_file()
     try:
         with _written(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            new_file(target, as_json(result))
+            if target.is_file() and read_result(target).protocol_version < result.protocol_version:
+                beside.unlink(missing_ok=True)
+                replace_file(target, content)
+            elif not (lacks_tallies and target.is_file() and target.read_bytes() == content):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                new_file(target, content)
+            if kept is not None:
+                write_tallies(target.parent, result, kept, beside.name)
     except FileExistsError as error:
         raise DataError(
             f"{target} exists under the same version of the protocol and is never replaced: increase the method's "
             "version, or give a variant its own name (InstructSAM: -M name=NAME)"
         ) from error
     return target
+
+
+def tallies_of(result: Path) -> str:
+    """The name of the tallies of a filed result: a version may have dots."""
+    return f"{result.name.removesuffix('.json')}.tallies.npz"
 
 
 @contextmanager
@@ -161,10 +177,11 @@ def _write(root: Path, target: Path) -> list[Path]:
     import pandas as pd
 
     _require(root)
-    rows = pd.DataFrame([*_result_rows(root), *_published_rows(root)])
+    tallies: dict[str, StoredTallies] = {}
+    rows = pd.DataFrame([*_result_rows(root, tallies), *_published_rows(root)])
     pages = {target / "result.schema.json": as_json(result_schema())}
     for task, group in () if rows.empty else rows.groupby("task", sort=True):
-        pages |= tables(group, target / "tables" / _task_place(str(task)))
+        pages |= tables(group, target / "tables" / _task_place(str(task)), tallies)
     for path, content in pages.items():
         with _written(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -172,11 +189,19 @@ def _write(root: Path, target: Path) -> list[Path]:
     return list(pages)
 
 
-def _result_rows(root: Path) -> Iterable[dict[str, object]]:
+def _result_rows(root: Path, tallies: dict[str, StoredTallies]) -> Iterable[dict[str, object]]:
+    """The rows of filed results, whose tallies are added to `tallies`, by the `source` of the row."""
+    for path in sorted((root / "results").rglob("*.npz")):
+        if not any(tallies_of(other) == path.name for other in path.parent.glob("*.json")):
+            raise DataError(f"{path} has no result beside it; remove it, or add its result again")
     for path in sorted((root / "results").rglob("*.json")):
         result = read_result(path)
         if path.relative_to(root) != _place(result):
             raise DataError(f"{path} holds a result whose path should be {_place(result)}; move it there")
+        source = path.relative_to(root).as_posix()
+        stored = read_tallies(path.parent, result, tallies_of(path))
+        if stored is not None:
+            tallies[source] = stored
         row: dict[str, object] = {
             "task": result.task.name,
             "kind": _kind(result),
@@ -199,7 +224,8 @@ def _result_rows(root: Path) -> Iterable[dict[str, object]]:
             "protocol": result.protocol,
             "protocol version": result.protocol_version,
             "task version": result.task.version,
-            "source": path.relative_to(root).as_posix(),
+            "tallies": "none" if stored is None else "stored",
+            "source": source,
         }
         yield row
 

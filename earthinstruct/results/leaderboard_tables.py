@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from earthinstruct.metrics import HEADLINES, PERCENT, POOLED, title_of
+from earthinstruct.errors import DataError
+from earthinstruct.metrics import CATALOGUE, HEADLINES, PERCENT, POOLED, SHOWN_BELOW, corrected, paired, title_of
 
 if TYPE_CHECKING:  # scoring imports this module, and pandas takes 90 MB
     import pandas as pd
+
+    from earthinstruct.results.tallies import StoredTallies
 
 SCORES = {  # heading -> path in a result's metrics
     title_of(path): path
@@ -31,10 +37,18 @@ _COMPARABLE = ("task version", "protocol", "protocol version", "annotations", "i
 KINDS = ("recomputed", "oracle", "published", "control")
 _RANKED = ("recomputed", "oracle")  # each by itself
 _RANK_NOTE = (
-    f"Rank by {RANKED_BY}, as a range where rows tie. Two rows tie unless their difference exceeds the root of the "
-    "summed squares of their half intervals. This treats the rows as scored on different images; they share their "
-    "images, so too many rows tie. Rows are ranked against each other only with equal task version, protocol and its "
-    "version, annotation file and number of images."
+    f"Rank by {RANKED_BY}, as a range where rows tie. A tie means that no difference is shown: the paired sign-flip "
+    f"test over images, corrected for all pairs of rows (Holm), gives p >= {SHOWN_BELOW}, or the 95 % interval of the "
+    "difference holds 0. "
+)
+_NO_TALLIES_NOTE = (
+    "Rows without stored tallies cannot be tested: such a row ties with another unless their difference exceeds the "
+    "root of the summed squares of their half intervals. This treats the rows as scored on different images; they "
+    "share their images, so too many rows tie. "
+)
+_COMPARABLE_NOTE = (
+    "Rows are ranked against each other only with equal task version, protocol and its version, annotation file and "
+    "number of images."
 )
 _STYLE = (
     "body{font:15px system-ui,sans-serif;margin:2rem;color:#1a202c}"
@@ -57,12 +71,15 @@ _HEADINGS = {
 }
 
 
-def tables(rows: pd.DataFrame, base: Path) -> dict[Path, bytes]:
-    """The rows of one task as `<base>.md`, `<base>.html` and `<base>.csv`: file -> content."""
+def tables(rows: pd.DataFrame, base: Path, tallies: Mapping[str, StoredTallies]) -> dict[Path, bytes]:
+    """The rows of one task as `<base>.md`, `<base>.html` and `<base>.csv`: file -> content.
+
+    `tallies`: the `source` of a row -> its tallies, where stored.
+    """
     import pandas as pd
 
     task = str(rows["task"].iloc[0])
-    rows = rows.join(pd.concat([ranks(rows[rows["kind"] == kind]) for kind in _RANKED]))
+    rows = rows.join(pd.concat([ranks(rows[rows["kind"] == kind], tallies) for kind in _RANKED]))
     sections = {kind: _section(rows, kind) for kind in KINDS if (rows["kind"] == kind).any()}
     table = pd.concat(section.assign(kind=kind) for kind, section in sections.items())
     texts = {
@@ -74,12 +91,12 @@ def tables(rows: pd.DataFrame, base: Path) -> dict[Path, bytes]:
     return {base.with_name(base.name + suffix): text.encode() for suffix, text in texts.items()}
 
 
-def ranks(rows: pd.DataFrame) -> pd.DataFrame:
+def ranks(rows: pd.DataFrame, tallies: Mapping[str, StoredTallies]) -> pd.DataFrame:
     """Compute the best and the worst possible rank of each row by box F1. Rows may tie.
 
-    Two rows are compared by their stored 95 % intervals, as the note below a table says. Each interval is taken as that
-    of a normal distribution with standard error width / (2 x 1.96), and errors as independent. `compare` pairs the
-    images of two runs instead.
+    Two rows with stored tallies are compared by the paired test of `compare`, other rows by their 95 % intervals, as
+    the note below a table says. Each interval is taken as that of a normal distribution with standard error
+    width / (2 x 1.96), and errors as independent.
 
     The best rank is 1 + the number of better rows, the worst is n - the number of worse rows. Ties are not transitive:
     A may tie with B, and B with C, although A is better than C.
@@ -98,10 +115,26 @@ def ranks(rows: pd.DataFrame) -> pd.DataFrame:
         value = group[RANKED_BY].to_numpy(dtype=float)
         half = (group[bounds[1]] - group[bounds[0]]).to_numpy(dtype=float) / 2
         surely_better = value[:, None] - value[None, :] > np.hypot(half[:, None], half[None, :])
+        _test(group, tallies, surely_better)
         best = 1 + surely_better.sum(axis=0)
         worst = len(group) - surely_better.sum(axis=1)
         found.append(pd.DataFrame({"rank best": best, "rank worst": worst}, index=group.index, dtype=float))
     return pd.concat(found) if len(found) > 1 else empty
+
+
+def _test(rows: pd.DataFrame, tallies: Mapping[str, StoredTallies], better: NDArray[np.bool_]) -> None:
+    """Write into `better` (n, n), for all pairs of the n rows with tallies, whether the first is shown to be better."""
+    stored = [(i, source) for i, source in enumerate(rows["source"]) if source in tallies]
+    pairs, differences = list(combinations(stored, 2)), []
+    for (_, first), (_, second) in pairs:
+        a, b = tallies[first], tallies[second]
+        try:
+            pair = paired({"box": b.tallies["box"]}, {"box": a.tallies["box"]})["box"]
+        except ValueError as error:
+            raise DataError(f"{first} and {second} cannot be compared: {error}; add one of them again") from error
+        differences.append(pair.of_mean(CATALOGUE["box.f1"].of, {"all": a.groups["all"]})["all"])
+    for ((i, _), (j, _)), difference in zip(pairs, corrected(differences), strict=True):
+        better[i, j], better[j, i] = (difference.is_shown and sign * difference.value > 0 for sign in (1, -1))
 
 
 def _section(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
@@ -141,6 +174,13 @@ def _shown(section: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
+def _rank_note(sections: Mapping[str, pd.DataFrame]) -> str | None:
+    """How rows are ranked; None if none is."""
+    ranked = [section for section in sections.values() if "rank best" in section]
+    untested = any((section["tallies"] == "none").any() for section in ranked)
+    return _RANK_NOTE + _NO_TALLIES_NOTE * untested + _COMPARABLE_NOTE if ranked else None
+
+
 def _markdown(task: str, sections: dict[str, pd.DataFrame]) -> str:
     def plain(text: str) -> str:
         """Escape markup and cell separators."""
@@ -150,8 +190,8 @@ def _markdown(task: str, sections: dict[str, pd.DataFrame]) -> str:
         f"# {task}",
         "Percent; ± is half of the 95 % interval over images. This page is generated: do not edit it.",
     ]
-    if any("rank best" in section for section in sections.values()):
-        parts.append(_RANK_NOTE)
+    if (note := _rank_note(sections)) is not None:
+        parts.append(note)
     for kind, section in sections.items():
         shown = _shown(section).map(plain)
         parts += [f"## {_HEADINGS[kind]}", shown.to_markdown(index=False, disable_numparse=True)]
@@ -167,6 +207,6 @@ def _html(task: str, sections: dict[str, pd.DataFrame]) -> str:
     for kind, section in sections.items():
         parts.append(f"<h2>{_HEADINGS[kind]}</h2>")
         parts.append(_shown(section).to_html(index=False, escape=True, border=0))
-        if "rank best" in section:
-            parts.append(f"<p>{escape(_RANK_NOTE)}</p>")
+        if (note := _rank_note({kind: section})) is not None:
+            parts.append(f"<p>{escape(note)}</p>")
     return "\n".join(parts) + "\n"

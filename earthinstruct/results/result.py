@@ -101,7 +101,7 @@ class EnvironmentInfo(msgspec.Struct, frozen=True):
 
 
 class RunInfo(msgspec.Struct, frozen=True):
-    """The cost of a run, and its failures.
+    """What a run used, and its failures.
 
     Attributes:
         seconds: wall time per stage, summed over images; `total` is the time inside `predict`.

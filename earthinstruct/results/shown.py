@@ -61,10 +61,7 @@ def print_blocks(blocks: Iterable[Block], console: Console | None = None) -> Non
         elif isinstance(block, Text):
             console.print(Text(printable(block.plain), block.style))
         else:
-            for column in block.columns:
-                column.header = _plain(column.header)
-                column._cells = [_plain(cell) for cell in column.cells]
-            console.print(block)
+            console.print(_plain_table(block))
 
 
 def new_table(*headings: str, left: Iterable[str] = (), no_wrap: bool = True) -> Table:
@@ -75,6 +72,21 @@ def new_table(*headings: str, left: Iterable[str] = (), no_wrap: bool = True) ->
     for heading in headings:
         table.add_column(heading, justify="left" if heading in left else "right", no_wrap=no_wrap)
     return table
+
+
+def _plain_table(table: Table) -> Table:
+    """A table of `new_table` whose texts are printed as they are."""
+    from rich.table import Table
+
+    plain = Table(box=table.box, header_style=table.header_style, pad_edge=table.pad_edge)
+    for column in table.columns:
+        plain.add_column(
+            _plain(column.header), justify=column.justify, no_wrap=column.no_wrap, overflow=column.overflow
+        )
+    cells = zip(*(column.cells for column in table.columns), strict=True)
+    for row, of_row in zip(table.rows, cells, strict=True):
+        plain.add_row(*map(_plain, of_row), style=row.style)
+    return plain
 
 
 def _plain(cell: RenderableType) -> RenderableType:

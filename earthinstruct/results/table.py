@@ -99,8 +99,8 @@ def _remarks(results: Sequence[Result]) -> Iterator[str]:
         if unmapped:
             yield f"{task}: labels that map to no category: {', '.join(unmapped)}"
         metrics = result.metrics
-        if threshold := threshold_in_words(metrics):
-            yield f"{task}: {threshold}"
+        if metrics.threshold is not None or metrics.sweep is not None:
+            yield f"{task}: {threshold_in_words(metrics)}"
         yield from (f"{task}: {sentence}" for sentence in _undefined(metrics))
         for name, extra in metrics.extra.items():
             if extra.mean.value is None:
@@ -158,10 +158,10 @@ def rare_remark(rare: RareCategories) -> str:
 
 
 def _table(results: Sequence[Result]) -> Table:
-    costs = [_cost(result) for result in results]
-    shown = [name for name in costs[0] if any(cost[name] for cost in costs)]
+    usages = [_usage(result) for result in results]
+    shown = [name for name in usages[0] if any(usage[name] for usage in usages)]
     table = new_table("task", *HEADLINES.values(), *shown, left=["task"])
-    for result, cost in zip(results, costs, strict=True):
+    for result, usage in zip(results, usages, strict=True):
         for group in _GROUPS:
             if group not in result.metrics.counting.groups:
                 continue
@@ -169,7 +169,7 @@ def _table(results: Sequence[Result]) -> Table:
             if group != "all":
                 table.add_row(f"  {group}", *cells)
                 continue
-            table.add_row(result.task.name.rpartition("/")[2], *cells, *(str(cost[name]) for name in shown))
+            table.add_row(result.task.name.rpartition("/")[2], *cells, *(str(usage[name]) for name in shown))
             half = [_half(value_at(result.metrics, path), PERCENT) for path in HEADLINES]
             if any(half):
                 table.add_row("  ±", *half, style="dim")
@@ -242,7 +242,7 @@ def _half(value: Value | None, unit: Unit) -> str:
     return "" if value is None else unit.half(value.ci95)
 
 
-def _cost(result: Result) -> dict[str, int | float]:
+def _usage(result: Result) -> dict[str, int | float]:
     """Images, seconds and tokens; a column of zeros is not shown."""
     run = result.run
     return {

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError
 from earthinstruct.files import decode_json, replace_file
-from earthinstruct.metrics import SliceImages, Tally
+from earthinstruct.metrics import GEOMETRIES, Count, SliceImages, Tally
 from earthinstruct.regions import ImageId
 from earthinstruct.results.result import Result
 
@@ -68,7 +68,7 @@ class StoredTallies:
     slices: Mapping[str, SliceImages] = field(default_factory=dict)
 
 
-def write_tallies(folder: Path, result: Result, stored: StoredTallies) -> None:
+def write_tallies(folder: Path, result: Result, stored: StoredTallies, file_name: str = TALLIES_FILE) -> None:
     """Write the tallies of a result, of which `box` must hold every image. Equal tallies give equal bytes.
 
     Raises:
@@ -82,20 +82,20 @@ def write_tallies(folder: Path, result: Result, stored: StoredTallies) -> None:
     place = {image: i for i, image in enumerate(box.images)}
     for name, tally in stored.tallies.items():
         if tally.images != box.images:  # protocol `paper` counts only in some images
-            arrays[f"{name}/{_IMAGES}"] = np.array([place[image] for image in tally.images], dtype=np.int32)
+            arrays[f"{_IMAGES}/{name}"] = np.array([place[image] for image in tally.images], dtype=np.int32)
         arrays |= {f"{name}/{column}": values for column, values in tally.compact().columns.items()}
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)
-    replace_file(folder / TALLIES_FILE, content.getvalue())
+    replace_file(folder / file_name, content.getvalue())
 
 
-def read_tallies(folder: Path, result: Result) -> StoredTallies | None:
+def read_tallies(folder: Path, result: Result, file_name: str = TALLIES_FILE) -> StoredTallies | None:
     """Read the tallies of a result; None if its folder has none.
 
     Raises:
         DataError: the file is malformed, or belongs to another result.
     """
-    path = folder / TALLIES_FILE
+    path = folder / file_name
     if not path.is_file():
         return None
     try:
@@ -109,10 +109,9 @@ def read_tallies(folder: Path, result: Result) -> StoredTallies | None:
             if head != _head(result, head.images, head.categories, head.groups):
                 raise DataError("it belongs to another result")
             stored = _tallies(file, head)
+            _refuse_other_sums(stored, result)
     except _DAMAGED_ZIP as error:
-        raise DataError(
-            f"{path} cannot be used: {error}; delete it to compare by the predictions, or score them again"
-        ) from error
+        raise DataError(f"{path} cannot be used: {error}; delete it, or score the predictions again") from error
     return StoredTallies(stored, {name: tuple(of) for name, of in head.groups.items()}, slices)
 
 
@@ -140,17 +139,17 @@ def _tallies(file: zipfile.ZipFile, head: _Head) -> dict[str, Tally]:
     most = shape[0] * max(shape[1], 1) * 8 + _HEADER_OF_ARRAY
     columns: dict[str, dict[str, NDArray[Any]]] = {}
     for entry in file.infolist():
-        name, _, column = entry.filename.removesuffix(".npy").rpartition("/")
-        if name:
+        name, _, column = entry.filename.removesuffix(".npy").partition("/")
+        if column:
             if entry.file_size > most:  # checked before decompression, against a zip bomb
                 raise DataError(f"{entry.filename} has {entry.file_size} bytes; expected at most {most}")
             columns.setdefault(name, {})[column] = _array(_read(file, entry), entry.filename)
     images, categories = tuple(head.images), tuple(head.categories)
-    found = {}
+    some_images, found = columns.pop(_IMAGES, {}), {}
     for name, of_tally in columns.items():
-        chosen = of_tally.pop(_IMAGES, None)
+        chosen = some_images.get(name)
         if chosen is not None and not _are_indices(chosen, len(images)):
-            raise DataError(f"{name}/{_IMAGES} must hold indices of {len(images)} images, each once")
+            raise DataError(f"{_IMAGES}/{name} must hold indices of {len(images)} images, each once")
         own = images if chosen is None else tuple(images[i] for i in chosen.ravel().tolist())
         for column, values in of_tally.items():
             if values.shape != (len(own), shape[1]) or values.dtype.kind not in "if":
@@ -163,6 +162,22 @@ def _tallies(file: zipfile.ZipFile, head: _Head) -> dict[str, Tally]:
     if "box" not in found:
         raise DataError("the tally of boxes is missing")
     return found
+
+
+def _refuse_other_sums(tallies: Mapping[str, Tally], result: Result) -> None:
+    """Refuse tallies that do not add up to the result."""
+    for name in GEOMETRIES:
+        scores = getattr(result.metrics, name)
+        if name not in tallies or not scores.tally:
+            continue  # without boxes in the answers, the tally of boxes holds the ground truth alone
+        tally = tallies[name]
+        totals = tally.totals
+        sums = {
+            category: Count(*(int(totals[column][c]) for column in Count.__struct_fields__))
+            for c, category in enumerate(tally.categories)
+        }
+        if sums != scores.tally:
+            raise DataError(f"the tally of {name} does not add up to that of the result")
 
 
 def _are_indices(values: NDArray[Any], n: int) -> bool:

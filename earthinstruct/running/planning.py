@@ -1,4 +1,4 @@
-"""`dry_run`: what a run would do and cost, before anything is sent, predicted or written."""
+"""`dry_run`: what a run would do and use, before anything is sent, predicted or written."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PlannedTask:
         task: the task.
         images: number of images.
         done: how many of them have a prediction already.
-        estimate: the cost of the others.
+        estimate: what the others will use.
     """
 
     task: Task
@@ -62,7 +62,7 @@ class DryRun(Shown):
 
     @property
     def estimate(self) -> Estimate:
-        """The cost of all tasks."""
+        """What all tasks will use."""
         return Estimate.join(planned.estimate for planned in self.tasks)
 
     def blocks(self) -> Iterator[Block]:
@@ -102,10 +102,10 @@ def dry_run(
     instruction_text: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> DryRun:
-    """Say what `evaluate` with these arguments would do and cost.
+    """Say what `evaluate` with these arguments would do and use.
 
     The method is made, as for a run, and asked for its `estimate` of every image that has no prediction yet; replies of
-    a language model that are kept cost nothing.
+    a language model that are kept use nothing.
 
     Args:
         method: as all arguments but `progress`: as for `evaluate`.
@@ -151,12 +151,12 @@ def dry_run(
                 [i for i, image in enumerate(run.image_ids) if image not in answered]
                 for run, answered in zip(runs, done, strict=True)
             ]
-            costs = _estimates(worker.method, dataset, [run.task for run in runs], todo, progress)
+            estimates = _estimates(worker.method, dataset, [run.task for run in runs], todo, progress)
         finally:
             worker.close()
     planned = (
-        PlannedTask(run.task, run.n_images, len(answered), cost)
-        for run, answered, cost in zip(runs, done, costs, strict=True)
+        PlannedTask(run.task, run.n_images, len(answered), estimate)
+        for run, answered, estimate in zip(runs, done, estimates, strict=True)
     )
     return DryRun(info.name, tuple(planned), tuple(skipped), memory)
 
@@ -168,39 +168,41 @@ def _estimates(
     todo: Sequence[Sequence[int]],
     progress: Callable[[int, int], None] | None,
 ) -> list[Estimate]:
-    """The cost of the images to do of each task."""
+    """What the images to do of each task will use."""
     estimate = optional_member(method, "estimate")
     if estimate is None:  # a control asks nobody
         free = isinstance(method, ControlMethod)
         return [Estimate() if free or not images else _UNKNOWN for images in todo]
-    costs: list[list[Estimate]] = [[] for _ in tasks]
+    found: list[list[Estimate]] = [[] for _ in tasks]
     wanted = [set(images) for images in todo]
     every = sorted(set().union(*wanted))
     for number, image in enumerate(every, start=1):
         pixels = _pixels(dataset, image)
-        for task, images, cost in zip(tasks, wanted, costs, strict=True):
+        for task, images, of_task in zip(tasks, wanted, found, strict=True):
             if image in images and pixels is not None:
-                cost.append(_estimate(method, pixels, task.instruction))
+                of_task.append(_estimate(method, pixels, task.instruction))
         if progress:
             progress(number, len(every))
-    return [Estimate.join(cost) for cost in costs]
+    return [Estimate.join(of_task) for of_task in found]
 
 
 def _estimate(method: Method | ControlMethod, pixels: Pixels, instruction: Instruction) -> Estimate:
-    """Ask a method for the cost of one image.
+    """Ask a method what one image will use.
 
     Raises:
         DataError: it raises an exception, or returns no `Estimate`.
     """
     try:
-        cost = optional_member(method, "estimate")(pixels, instruction)
+        estimate = optional_member(method, "estimate")(pixels, instruction)
     except EarthInstructError:
         raise
     except (Exception, SystemExit) as error:
         raise DataError(f"method {method.name!r}: estimate() failed: {type(error).__name__}: {error}") from error
-    if not isinstance(cost, Estimate):
-        raise DataError(f"method {method.name!r}: estimate() returned a {type(cost).__name__}; expected an Estimate")
-    return cost
+    if not isinstance(estimate, Estimate):
+        raise DataError(
+            f"method {method.name!r}: estimate() returned a {type(estimate).__name__}; expected an Estimate"
+        )
+    return estimate
 
 
 def _pixels(dataset: Dataset, image: int) -> Pixels | None:

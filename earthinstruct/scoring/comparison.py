@@ -9,27 +9,30 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from earthinstruct.datasets import Dataset
+from earthinstruct.datasets import Dataset, image_attributes
 from earthinstruct.errors import DataError, checked_arguments
 from earthinstruct.metrics import (
     CATALOGUE,
     COUNTING_ERRORS,
+    GEOMETRIES,
     HEADLINES,
     ONE_IMAGE,
+    ONLY_COUNTS,
     PERCENT,
+    SHOWN_BELOW,
     Difference,
     ExtraMetric,
     GivenMetrics,
     Paired,
     Score,
+    SliceImages,
+    corrected,
     extra_metrics,
-    holm,
     listed,
     paired,
     protocol_named,
     sweep_of,
     threshold_in_words,
-    value_at,
 )
 from earthinstruct.results import (
     Block,
@@ -41,6 +44,7 @@ from earthinstruct.results import (
     read_tallies,
     refuse_different,
 )
+from earthinstruct.scoring.slicing import slices_by
 from earthinstruct.scoring.stored import StoredRun, dataset_of, read_stored, run_folder
 
 if TYPE_CHECKING:
@@ -49,7 +53,6 @@ if TYPE_CHECKING:
 
 # (name, whether it is a group) -> categories
 _Over = dict[tuple[str, bool], Sequence[str]]
-_DIFFERS = 0.05  # a corrected p-value below it shows a difference
 # headline score -> what the better run does, and what is compared
 _VERDICTS = {
     "counting.f1": ("counts better", "counting"),
@@ -86,15 +89,17 @@ class Comparison(Shown):
         second: the second run.
         rows: every score over every group of categories and every single category, and the headline scores over every
             slice of the images that one of the runs was scored with.
-        thresholds: how the score threshold of each run was chosen, in words; None if all predictions were scored.
+        thresholds: how the score threshold of each run was chosen, in words.
         oracles: whether the threshold of each run was chosen on these images.
+        notes: sentences on what is not compared.
     """
 
     first: str
     second: str
     rows: tuple[Compared, ...]
-    thresholds: tuple[str | None, str | None] = (None, None)
+    thresholds: tuple[str, str]
     oracles: tuple[bool, bool] = (False, False)
+    notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Compared]:
         return iter(self.rows)
@@ -112,7 +117,8 @@ class Comparison(Shown):
 
         yield self.verdict
         for name, run, threshold in zip("AB", (self.first, self.second), self.thresholds, strict=True):
-            yield f"{name}: {run}" + (f", {threshold}" if threshold else "")
+            yield f"{name}: {run}, {threshold}"
+        yield from self.notes
         groups = [row for row in self.rows if row.is_group]
         yield _table([row for row in groups if row.score in HEADLINES])
         yield Text("percent; precision, recall, F1 by object size and what errors cost are in --json", style="dim")
@@ -143,7 +149,7 @@ class Comparison(Shown):
         )
         yield Text(
             "p: paired sign-flip test over images; corrected: for all rows of the table, shown or not (Holm); in bold "
-            "where the corrected p is below 0.05",
+            "where the corrected p is below 0.05 and the interval does not hold 0",
             style="dim",
         )
         reasons = {row.difference.reason for row in groups if row.difference.reason is not None}
@@ -155,7 +161,8 @@ class Comparison(Shown):
         if self.oracles[0] != self.oracles[1]:
             one, other = ("A", "B") if self.oracles[0] else ("B", "A")
             return (
-                f"No verdict: the score threshold of {one} was chosen on these images (an oracle), not that of {other}."
+                f"No verdict: the score threshold of {one} was chosen on these images (an oracle), not that of "
+                f"{other}; the differences below favour {one}. Score both in the same way, best with --sweep cross."
             )
         found = {row.score: row.difference for row in self.rows if row.is_group and row.over == "all"}
         of_headlines = {score: found[score] for score in _VERDICTS if score in found}
@@ -184,7 +191,7 @@ class Comparison(Shown):
 
 def _verdict(score: str, off: Difference) -> str:
     better, what = _VERDICTS[score]
-    if off.p_corrected is None or off.p_corrected >= _DIFFERS:
+    if not off.is_shown:
         return f"{what}: no difference shown"
     names = ("B", "A") if off.value > 0 else ("A", "B")
     points = f"{names[0]} {better} than {names[1]} by {PERCENT.text(abs(off.value))} points"
@@ -196,7 +203,7 @@ def _verdict(score: str, off: Difference) -> str:
 
 
 def _may_differ(off: Difference) -> bool:
-    return off.p is not None and off.p < _DIFFERS
+    return off.p is not None and off.p < SHOWN_BELOW
 
 
 def _table(rows: Sequence[Compared]) -> Table:
@@ -212,7 +219,7 @@ def _table(rows: Sequence[Compared]) -> Table:
             unit.text(off.value, signed=True),
             "-" if off.ci95 is None else " to ".join(unit.text(bound, signed=True) for bound in off.ci95),
             *off.p_texts(),
-            style="bold" if off.p_corrected is not None and off.p_corrected < _DIFFERS else "",
+            style="bold" if off.is_shown else "",
         )
     return table
 
@@ -234,11 +241,12 @@ def compare(
     (protocol `standard`), mIoU and what errors cost. Where a run was scored with slices, the headline scores are
     compared over each.
 
-    A score that is undefined for one of the runs is left out. The score thresholds of the runs are taken as they are:
-    where only one of them was chosen on these images, there is no verdict.
+    A score that is undefined for one of the runs is left out, and a note says so. The score thresholds of the runs are
+    taken as they are: where only one of them was chosen on these images, there is no verdict.
 
     The comparison reads `tallies.npz` beside each result. Without this file, and for metric plug-ins, predictions are
-    scored again, with the label map of the result and its score threshold.
+    scored again, with the label map of the result and its score threshold; slices are then those by the attributes of
+    the dataset, and a note names others.
 
     Args:
         first: a run folder, or the result file in it, with `tallies.npz` or `predictions.jsonl` beside it.
@@ -258,12 +266,19 @@ def compare(
     refuse_different(*results)
     extra = extra_metrics(metric)
     found: list[StoredTallies] = []
+    notes = list(_undefined(results))
     for folder, result in zip(folders, results, strict=True):
         stored = read_tallies(folder, result)
         if stored is None or extra:
             dataset = dataset_of(folder, result, dataset, data)
-            again = _scored_again(read_stored(folder, result, dataset), extra)
-            stored = again if stored is None else replace(again, slices=stored.slices)
+            run = read_stored(folder, result, dataset)
+            kept = _sliced_again(run) if stored is None else stored.slices
+            stored = replace(_scored_again(run, extra), slices=kept)
+            notes += [
+                f"no slices by {name}: {folder} has no tallies.npz, and the dataset does not give the slices of the "
+                f"result; score it again with --slice-by {name}"
+                for name in result.metrics.slices.keys() - kept
+            ]
         found.append(stored)
     groups, every_category = found[0].groups, found[0].tallies["box"].categories
     closed_ap = protocol_named(results[0].protocol).constant_score_ap is None
@@ -274,9 +289,10 @@ def compare(
     ]
     scores += [(f"extra.{of.name}.mean", f"extra.{of.name}", partial(of.score, every_category)) for of in extra]
     compared = {tally for _, tally, _ in scores}
-    compared -= {tally for result in results for tally in _undefined(result)}
+    if any(result.metrics.box.f1.reason == ONLY_COUNTS for result in results):
+        compared.remove("box")  # it holds the ground truth alone
     of_a, of_b = ({name: tally for name, tally in of.tallies.items() if name in compared} for of in found)
-    try:  # a tally that only one run has, such as masks, is left out
+    try:  # a tally that only one run has, such as masks, is left out; the notes say so
         pairs = paired(of_a, of_b)
     except ValueError as error:
         raise DataError(f"the results cannot be compared: {error}") from error
@@ -295,14 +311,27 @@ def compare(
             ]
     thresholds = (threshold_in_words(results[0].metrics), threshold_in_words(results[1].metrics))
     oracles = (sweep_of(results[0].metrics) is True, sweep_of(results[1].metrics) is True)
-    return Comparison(str(first), str(second), _corrected(rows), thresholds, oracles)
+    return Comparison(str(first), str(second), _corrected(rows), thresholds, oracles, tuple(notes))
 
 
-def _undefined(result: Result) -> Iterator[str]:
-    """The tallies of boxes and masks, where their scores are undefined, as those of a method that only counts."""
-    for geometry, others in (("box", ["errors.box"]), ("mask", ["errors.mask", "regions"])):
-        if value_at(result.metrics, f"{geometry}.f1").value is None and result.metrics.counting.f1.value is not None:
-            yield from (geometry, *others)
+def _undefined(results: Sequence[Result]) -> Iterator[str]:
+    """Sentences on the scores that only one of two runs has."""
+    for geometry in GEOMETRIES:
+        f1 = {name: getattr(result.metrics, geometry).f1 for name, result in zip("AB", results, strict=True)}
+        lacking = [(name, value.reason) for name, value in f1.items() if value.value is None]
+        if len(lacking) == 1:
+            yield f"no {geometry} scores: they are undefined for {lacking[0][0]} ({lacking[0][1]})"
+
+
+def _sliced_again(run: StoredRun) -> dict[str, SliceImages]:
+    """The slices of a result, by the attributes of its dataset; only those that agree with the result."""
+    images, known = run.images, image_attributes(run.dataset)
+    found = {}
+    for name, slices in run.result.metrics.slices.items():
+        again = slices_by(name, known[name], images) if name in known else {}
+        if [(one.name, one.n_images) for one in slices] == [(part, len(of)) for part, of in again.items()]:
+            found[name] = again
+    return found
 
 
 def _scored_again(run: StoredRun, extra: Sequence[ExtraMetric]) -> StoredTallies:
@@ -343,6 +372,6 @@ def _corrected(rows: Iterable[Compared]) -> tuple[Compared, ...]:
         table = row.slice_by or (row.over == "all" if kind == "errors" else row.is_group)
         tables[kind, table].append(i)
     for places in tables.values():
-        for i, p in zip(places, holm([found[i].difference.p for i in places]), strict=True):
-            found[i] = replace(found[i], difference=replace(found[i].difference, p_corrected=p))
+        for i, difference in zip(places, corrected([found[i].difference for i in places]), strict=True):
+            found[i] = replace(found[i], difference=difference)
     return tuple(found)

@@ -34,10 +34,11 @@ class StoredRun:
     @property
     def threshold(self) -> ScoreThreshold:
         """The score threshold that it was scored at."""
-        return threshold_of(self.result.metrics, self._images)
+        return threshold_of(self.result.metrics, self.images)
 
     @property
-    def _images(self) -> list[ImageId]:
+    def images(self) -> list[ImageId]:
+        """The scored images."""
         return [image.id for image in self.dataset.images[: self.result.task.dataset.n_images]]
 
     def scoring_set(self, images: Sequence[ImageId] | None = None) -> ScoringSet:
@@ -47,7 +48,7 @@ class StoredRun:
             DataError: the predictions are malformed.
         """
         mapper = FileMapper(self.result.label_mapper, self.result.label_map)
-        images = self._images if images is None else images
+        images = self.images if images is None else images
         return ScoringSet(self.task, self.dataset, self.records, self.protocol, mapper, images)
 
 

@@ -14,6 +14,7 @@ from earthinstruct.predictions import hash_predictions, prediction_files, read_p
 from earthinstruct.results import (
     LEADERBOARDS,
     Result,
+    StoredTallies,
     build_leaderboards,
     file_result,
     metric_intervals,
@@ -73,6 +74,13 @@ def validate(
     Raises:
         DataError: a file cannot be read, or the dataset is not here.
     """
+    return _validated(predictions, result, dataset=dataset, data=data)[0]
+
+
+def _validated(
+    predictions: Path | str, result: Path | str | None, *, dataset: str | Path | None, data: Path | str | None
+) -> tuple[list[Finding], StoredTallies | None]:
+    """The checks, and the tallies of the predictions if they were scored again."""
     given = Path(predictions)
     folder = given if given.is_dir() else given.parent
     said = read_result(folder / "result.json" if result is None else Path(result), consistent=False)
@@ -90,8 +98,8 @@ def validate(
         _equal("predictions file", said.predictions.sha256, hash_predictions(prediction_files(given) or [given])),
     ]
     if any(finding.problem for finding in findings):
-        left = ("answers and cost", "scores follow from the predictions", "intervals")
-        return [*findings, *(Finding(check, problem=_NOT_DONE) for check in left)]
+        left = ("answers and usage", "scores follow from the predictions", "intervals")
+        return [*findings, *(Finding(check, problem=_NOT_DONE) for check in left)], None
     scored = score_records(
         task,
         loaded,
@@ -111,7 +119,7 @@ def validate(
         names = ", ".join(map(repr, said.metrics.slices))
         problem = f"by {names}: slices cannot be validated; score again without --slice-by"
         findings.append(Finding("slices", problem=problem))
-    return [*findings, _cost(scored, said), _rescored(again, ours), _intervals(again, ours)]
+    return [*findings, _usage(scored, said), _rescored(again, ours), _intervals(again, ours)], scored.tallies
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,7 @@ def add_to_leaderboard(
     predictions: Path | str | None = None,
     data: Path | str | None = None,
 ) -> Added:
-    """Validate a result against its predictions, file it under `results/`, and build the tables.
+    """Validate a result against its predictions, file it under `results/` with its tallies, and build the tables.
 
     Args:
         result: a run folder, or the result file.
@@ -148,10 +156,11 @@ def add_to_leaderboard(
     """
     path = Path(result)
     file = path / "result.json" if path.is_dir() else path
-    findings = validate(file.parent if predictions is None else predictions, file, data=data)
+    given = file.parent if predictions is None else predictions
+    findings, tallies = _validated(given, file, dataset=None, data=data)
     if any(finding.problem for finding in findings):
         return Added(findings, None)
-    filed = file_result(Path(root), read_result(file))
+    filed = file_result(Path(root), read_result(file), tallies)
     build_leaderboards(root)
     return Added(findings, str(filed))
 
@@ -162,7 +171,7 @@ def _equal(what: str, found: object, expected: object) -> Finding:
     return Finding(what, problem=f"the result says {found}; expected {expected}")
 
 
-def _cost(scored: Scored, result: Result) -> Finding:
+def _usage(scored: Scored, result: Result) -> Finding:
     """Check answers, failures and tokens, which tables show beside the scores."""
     run, usage = result.run, scored.usage
     pairs: dict[str, tuple[object, object]] = {
@@ -178,7 +187,7 @@ def _cost(scored: Scored, result: Result) -> Finding:
         if said != found
     ]
     detail = ", ".join(f"{found} {name}" for name, (_, found) in pairs.items() if name != "events")
-    return Finding("answers and cost", detail, "; ".join(problems) or None)
+    return Finding("answers and usage", detail, "; ".join(problems) or None)
 
 
 def _rescored(again: Result, result: Result) -> Finding:

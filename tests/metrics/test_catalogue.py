@@ -2,6 +2,7 @@
 
 from typing import get_args, get_type_hints
 
+import numpy as np
 import pytest
 
 from earthinstruct.metrics import (
@@ -50,6 +51,18 @@ def test_every_score_of_a_result_is_in_the_catalogue_and_no_other():
     expected |= scores(Metrics) | several
     assert set(CATALOGUE) == expected
     assert {path.partition(".")[0] for path in CATALOGUE} == set(Metrics.__struct_fields__)
+
+
+def test_every_score_with_a_function_has_its_tally_in_a_result(build):
+    """Otherwise no comparison of two runs would have it, and nobody would miss it."""
+    random = np.random.default_rng(0)
+    truth = build.truth(build.random(random, 9))
+    there = build.tallies(truth, build.predicted(build.random(random, 9), truth))
+    wanted = {score.path: score.tally for score in CATALOGUE.values() if score.function is not None}
+    assert {path: tally for path, tally in wanted.items() if tally not in there} == {}
+    for path, tally in wanted.items():
+        values = CATALOGUE[path].function(there[tally].totals)
+        assert values.shape == (len(truth.categories),), path
 
 
 def test_no_two_scores_have_one_title():

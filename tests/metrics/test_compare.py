@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from benchmarks.intervals import Method, Population, equal_f1, paired_tests
-from earthinstruct.metrics import Difference, Paired, Tally, compare, holm, paired
+from earthinstruct.metrics import Difference, Paired, Tally, compare, paired
+from earthinstruct.metrics.compare import holm
 from earthinstruct.metrics.scores import Score, f1, recall
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from earthinstruct.errors import EarthInstructError
 from earthinstruct.files import as_json
 from earthinstruct.metrics import (
     PROTOCOLS,
@@ -234,8 +235,11 @@ def test_masks_and_scores_missing(build) -> None:
     assert metrics.mask.f1.value is None
     assert metrics.mask.f1.reason == "no masks"
     assert metrics.box.f1.value == 1
-    with pytest.raises(ValueError, match="scores"):
-        measure(truth, build.predicted(bare, truth), sweep=True)
+    for options, what in (({"sweep": True}, "a sweep"), ({"threshold": 0.5}, "a threshold")):
+        with pytest.raises(EarthInstructError, match=rf"{what} needs predictions with scores, and these have none"):
+            measure(truth, build.predicted(bare, truth), **options)
+    with pytest.raises(EarthInstructError, match="threshold and sweep are both given"):
+        measure(truth, build.predicted(bare, truth), threshold=0.5, sweep=True)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pandas as pd
 import pytest
 from msgspec.structs import replace
@@ -13,10 +14,19 @@ from msgspec.structs import replace
 from earthinstruct import evaluate
 from earthinstruct.errors import DataError
 from earthinstruct.files import as_json
-from earthinstruct.metrics.values import Fold, Sweep
-from earthinstruct.results import build_leaderboards, check_leaderboards, file_result, read_result
+from earthinstruct.metrics import Tally
+from earthinstruct.metrics.values import Fold, Sweep, SweepPoint
+from earthinstruct.results import (
+    StoredTallies,
+    build_leaderboards,
+    check_leaderboards,
+    file_result,
+    read_result,
+    read_tallies,
+)
 from earthinstruct.results.leaderboard_tables import ranks
 from earthinstruct.results.result import result_schema
+from earthinstruct.scoring import add_to_leaderboard
 
 STORED = Path(__file__).parents[2] / "leaderboards"
 PUBLISHED = {
@@ -28,9 +38,14 @@ PUBLISHED = {
 
 
 @pytest.fixture
-def result(constant, dataset, tmp_path):
+def run(constant, dataset, tmp_path):
     constant.describe = lambda: {"version": "1.0"}
-    return evaluate(constant, dataset, setting="open_ended", output=tmp_path / "runs").results[0]
+    return evaluate(constant, dataset, setting="open_ended", output=tmp_path / "runs").folders[0]
+
+
+@pytest.fixture
+def result(run):
+    return read_result(run / "result.json")
 
 
 @pytest.fixture
@@ -63,9 +78,10 @@ def test_rows_with_an_oracle_threshold_are_marked_and_ranked_apart(root, result)
 
     file("plain")
     file("given", threshold=0.52)
-    file("cross", sweep=Sweep(None, [], [Fold(3, 0.5), Fold(2, 0.25)]))
-    file("best", sweep=Sweep(-1.25, []))
-    file("best too", sweep=Sweep(-2.5, []))
+    curve = [SweepPoint(threshold, 0.5, 0.5, 0.5) for threshold in (-2.5, -1.25, 0.25, 0.5)]
+    file("cross", sweep=Sweep(None, curve, [Fold(2, 0.5), Fold(1, 0.25)]))
+    file("best", sweep=Sweep(-1.25, curve))
+    file("best too", sweep=Sweep(-2.5, curve))
     build_leaderboards(root)
     stored = pd.read_csv(root / "tables" / "set" / "open_ended.csv").set_index("method")
     recomputed, oracle = (stored[stored["kind"] == kind] for kind in ("recomputed", "oracle"))
@@ -244,7 +260,10 @@ def test_tasks_that_differ_behind_a_dot_have_tables_of_their_own(root, result):
 def rows(*f1: tuple[float, float], **columns: object) -> pd.DataFrame:
     """Rows of (box F1, half of its interval)."""
     table = pd.DataFrame(
-        [{"Box F1": value, "Box F1 low": value - half, "Box F1 high": value + half} for value, half in f1]
+        [
+            {"Box F1": value, "Box F1 low": value - half, "Box F1 high": value + half, "source": f"{row}.json"}
+            for row, (value, half) in enumerate(f1)
+        ]
     )
     return table.assign(
         **(
@@ -255,7 +274,7 @@ def rows(*f1: tuple[float, float], **columns: object) -> pd.DataFrame:
 
 
 def ranges(table: pd.DataFrame) -> list[tuple[int, int]]:
-    return [tuple(row) for row in ranks(table).sort_index().astype(int).to_numpy().tolist()]
+    return [tuple(row) for row in ranks(table, {}).sort_index().astype(int).to_numpy().tolist()]
 
 
 def test_rows_that_cannot_be_told_apart_share_a_range_of_ranks():
@@ -273,8 +292,70 @@ def test_rows_are_ranked_only_against_rows_of_the_same_images_and_rules():
     assert ranges(rows((0.7, 0.01), (0.5, 0.01), annotations=["a", "b"])) == [(1, 1), (1, 1)]
     without = rows((0.7, 0.01), (0.5, 0.01))
     without.loc[0, "Box F1 low"] = None
-    assert ranks(without).index.tolist() == [1]
-    assert ranks(without[["Box F1"]]).empty
+    assert ranks(without, {}).index.tolist() == [1]
+    assert ranks(without[["Box F1"]], {}).empty
+
+
+def tallies(*found: int) -> dict[str, StoredTallies]:
+    """For each row, the tallies of nine images with an object each, of which that many are found, the first ones."""
+    images = tuple(range(9))
+    made = {}
+    for source, n in enumerate(found):
+        tp = (np.arange(9) < n)[:, None].astype(np.int64)
+        tally = Tally(images, ("ship",), {"tp": tp, "fp": 0 * tp, "fn": 1 - tp})
+        made[f"{source}.json"] = StoredTallies({"box": tally}, {"all": ("ship",)})
+    return made
+
+
+def test_rows_with_tallies_tie_by_the_paired_test():
+    # 9 and 0 found: p = 2 / 2^9, with 3 pairs 6 / 2^9 < 0.05. 9 and 3: p = 2 / 2^6, times 2: 0.06. 3 and 0: p = 2 / 2^3
+    same = rows((0.95, 0.2), (0.1, 0.2), (0.5, 0.2))
+    stored = tallies(9, 0, 3)
+    found = ranks(same, stored).sort_index().astype(int).to_numpy().tolist()
+    assert found == [[1, 2], [2, 3], [1, 3]]
+    # the intervals alone would say that the second is surely worse than both
+    assert ranks(same, {}).sort_index().astype(int).to_numpy().tolist() == [[1, 1], [3, 3], [2, 2]]
+    # of two rows, one has no tallies: only its pairs are compared by intervals; 9 and 3: 2 / 2^6 < 0.05, one pair
+    del stored["1.json"]
+    assert ranks(same, stored).sort_index().astype(int).to_numpy().tolist() == [[1, 1], [3, 3], [2, 2]]
+
+
+def test_tallies_of_other_ground_truth_do_not_compare():
+    stored = tallies(9, 0)
+    other = stored["1.json"].tallies["box"]
+    stored["1.json"] = StoredTallies({"box": other.of_images(range(8))}, {"all": ("ship",)})
+    with pytest.raises(DataError, match=r"0\.json and 1\.json cannot be compared: only runs over the same images"):
+        ranks(rows((0.9, 0.1), (0.1, 0.1)), stored)
+
+
+def test_the_tallies_of_a_run_are_filed_beside_its_result(root, result, run):
+    assert add_to_leaderboard(run, root=root).filed
+    filed = root / "results" / "set" / "open_ended" / "constant" / "1.0.json"
+    stored = read_tallies(filed.parent, result, "1.0.tallies.npz")
+    assert set(stored.tallies) == {"counting", "box"}
+    assert check_leaderboards(root) == []
+    page = (root / "tables" / "set" / "open_ended.md").read_text()
+    assert "A tie means that no difference is shown: the paired sign-flip test over images" in page
+    assert "Rows without stored tallies" not in page
+    (filed.parent / "1.0.tallies.npz").unlink()
+    build_leaderboards(root)
+    page = (root / "tables" / "set" / "open_ended.md").read_text()
+    assert "| none " in page
+    assert "Rows without stored tallies cannot be tested" in page
+    assert add_to_leaderboard(run, root=root).filed  # the same result: its tallies are added
+    assert "| stored " in (root / "tables" / "set" / "open_ended.md").read_text()
+    filed.unlink()
+    with pytest.raises(DataError, match=r"1\.0\.tallies\.npz has no result beside it; remove it"):
+        build_leaderboards(root)
+
+
+def test_filed_tallies_add_up_to_their_result(root, result, run):
+    stored = read_tallies(run, result)
+    box = stored.tallies["box"]
+    more = Tally(box.images, box.categories, {**box.columns, "tp": box.columns["tp"] + 1})
+    file_result(root, result, StoredTallies({"box": more}, stored.groups))
+    with pytest.raises(DataError, match=r"1\.0\.tallies\.npz cannot be used: the tally of box does not add up"):
+        build_leaderboards(root)
 
 
 def test_the_tables_show_the_ranks(root, result):

@@ -1,7 +1,7 @@
 import pytest
 from msgspec.structs import replace
 
-from earthinstruct import evaluate
+from earthinstruct import Prediction, evaluate
 from earthinstruct.cli import main
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.files import as_json
@@ -22,6 +22,14 @@ def run(constant, dataset, tmp_path):
     """A run folder, and its result."""
     evaluation = evaluate(constant, dataset, setting="open_ended", output=tmp_path / "runs")
     return evaluation.folders[0], evaluation.results[0]
+
+
+@pytest.fixture
+def worse(constant, dataset, tmp_path):
+    """The result file of another run of the method, which finds nothing."""
+    nothing = type("Nothing", (), {"name": constant.name, "predict": lambda self, image, instruction: Prediction()})
+    done = evaluate(nothing(), dataset, setting="open_ended", output=tmp_path / "worse")
+    return (done.folders[0] / "result.json").read_bytes()
 
 
 def with_f1(result, value):
@@ -84,17 +92,17 @@ def test_the_folder_of_earlier_runs_is_one_of_guarded_results(run, tmp_path):
     assert guarded_for(replace(run[1], protocol="paper"), tmp_path / "runs").protocol == "paper"
 
 
-def test_check_exits_with_1_when_a_value_moved(run, tmp_path, capsys):
+def test_check_exits_with_1_when_a_value_moved(run, worse, tmp_path, capsys):
     guarded = tmp_path / "guarded.json"
     guarded.write_bytes(as_json(run[1]))
     assert main(["check", str(run[0]), "--against", str(guarded)]) == 0
-    guarded.write_bytes(as_json(with_f1(run[1], 0.9)))
+    guarded.write_bytes(worse)
     assert main(["check", str(run[0]), "--against", str(guarded)]) == 1
-    assert "moved    box.f1: 0.9000" in capsys.readouterr().out
+    assert "moved    box.f1: 0.0000" in capsys.readouterr().out
     assert main(["check", str(tmp_path / "none.json"), "--against", str(guarded)]) == 2
 
 
-def test_a_folder_of_runs_is_held_against_a_folder_of_guarded_results(constant, dataset, tmp_path, capsys):
+def test_a_folder_of_runs_is_held_against_a_folder_of_guarded_results(constant, dataset, worse, tmp_path, capsys):
     runs, guarded = tmp_path / "runs", tmp_path / "guarded"
     evaluate(constant, dataset, output=runs)
     assert main(["check", str(runs), "--against", str(guarded)]) == 2
@@ -110,7 +118,7 @@ def test_a_folder_of_runs_is_held_against_a_folder_of_guarded_results(constant, 
     assert capsys.readouterr().out.count("ok       constant on set/") == 3
 
     file = guarded / stored[0]
-    file.write_bytes(as_json(with_f1(read_result(file), 0.9)))
+    file.write_bytes(worse)
     assert main(["check", str(runs), "--against", str(guarded)]) == 1
     assert "FAILED   constant on set/open_ended" in capsys.readouterr().out
     assert main(["check", str(runs), "--against", str(guarded), "--update"]) == 0
@@ -132,11 +140,11 @@ def test_a_task_name_does_not_leave_the_folder_of_guarded_results(run, tmp_path)
     assert not (tmp_path / "outside").exists()
 
 
-def test_the_pytest_fixture_fails_when_a_value_moved(run, tmp_path, assert_result_unchanged):
+def test_the_pytest_fixture_fails_when_a_value_moved(run, worse, tmp_path, assert_result_unchanged):
     file, guarded = run[0] / "result.json", tmp_path / "guarded.json"
     guarded.write_bytes(as_json(read_result(file)))
     assert_result_unchanged(file, guarded)
-    guarded.write_bytes(as_json(with_f1(run[1], 0.9)))
+    guarded.write_bytes(worse)
     with pytest.raises(AssertionError, match="metric values moved"):
         assert_result_unchanged(file, guarded)
 

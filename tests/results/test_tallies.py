@@ -56,12 +56,15 @@ def test_a_tally_of_some_images_and_one_of_fractions(run, tmp_path):
     stored = read_tallies(run, result)
     box = stored.tallies["box"]
     some = Tally(box.images[::2], box.categories, {name: column[::2] for name, column in box.columns.items()})
-    share = Tally(box.images, box.categories, {"share": np.full((3, 2), 0.1)})
-    tallies = {"counting": some, "box": box, "extra.share": share}
+    share = Tally(
+        box.images, box.categories, {"share": np.full((3, 2), 0.1), "images": np.ones((3, 2)), "a/b": np.ones((3, 2))}
+    )
+    tallies = {"counting_from_instances": some, "box": box, "extra.share": share}
     write_tallies(tmp_path, result, StoredTallies(tallies, stored.groups))
     found = read_tallies(tmp_path, result).tallies
-    assert found["counting"].images == box.images[::2]
-    np.testing.assert_array_equal(found["counting"].columns["fn"], some.columns["fn"])
+    assert found["counting_from_instances"].images == box.images[::2]
+    np.testing.assert_array_equal(found["counting_from_instances"].columns["fn"], some.columns["fn"])
+    assert found["extra.share"].columns.keys() == share.columns.keys()
     np.testing.assert_array_equal(found["extra.share"].columns["share"], share.columns["share"])
 
 
@@ -77,7 +80,7 @@ def test_those_of_another_result_are_refused(run, constant, dataset, tmp_path):
 def test_a_damaged_file_is_named(run, damage):
     file = run / TALLIES_FILE
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(DataError, match=r"tallies\.npz cannot be used: .*; delete it to compare by the predictions"):
+    with pytest.raises(DataError, match=r"tallies\.npz cannot be used: .*; delete it, or score the predictions again"):
         compare(run, run)
 
 
@@ -120,8 +123,8 @@ def test_places_that_no_image_has_are_refused(run, places):
     with np.load(run / TALLIES_FILE) as stored:
         arrays = dict(stored)
     arrays |= {f"counting/{column}": arrays[f"counting/{column}"][:2] for column in ("tp", "fp", "fn")}
-    np.savez(run / TALLIES_FILE, **arrays, **{"counting/images": np.array(places)})
-    with pytest.raises(DataError, match=r"counting/images must hold indices of 3 images"):
+    np.savez(run / TALLIES_FILE, **arrays, **{"images/counting": np.array(places)})
+    with pytest.raises(DataError, match=r"images/counting must hold indices of 3 images"):
         read_tallies(run, read_result(run / "result.json"))
 
 
@@ -147,8 +150,8 @@ def test_an_image_that_is_named_twice_is_refused(run, places):
     with np.load(run / TALLIES_FILE) as stored:
         arrays = dict(stored)
     arrays |= {f"counting/{column}": arrays[f"counting/{column}"][:2] for column in ("tp", "fp", "fn")}
-    np.savez(run / TALLIES_FILE, **arrays, **{"counting/images": np.array(places)})
-    with pytest.raises(DataError, match=r"counting/images must hold indices of 3 images, each once"):
+    np.savez(run / TALLIES_FILE, **arrays, **{"images/counting": np.array(places)})
+    with pytest.raises(DataError, match=r"images/counting must hold indices of 3 images, each once"):
         read_tallies(run, read_result(run / "result.json"))
 
 
@@ -192,7 +195,7 @@ HEADERS = {
 @pytest.mark.parametrize("name", ["head.npy", "box/tp.npy"])
 def test_a_header_that_lies_is_refused(run, name, header):
     with_array(run, name, npy(header, bytes(6)))
-    with pytest.raises(DataError, match=r"tallies\.npz cannot be used: .*; delete it to compare by the predictions"):
+    with pytest.raises(DataError, match=r"tallies\.npz cannot be used: .*; delete it, or score the predictions again"):
         read_tallies(run, read_result(run / "result.json"))
 
 

@@ -78,6 +78,7 @@ def test_thresholds_of_a_kept_run_are_those_of_compare_and_report(found, dataset
         assert "protocol standard, version 2" in page
         assert ("chosen on these images: an oracle" in page) == (name == "oracle")
         assert ("chosen on the other folds: " in page) == (name == "cross")
+        assert ("scored at threshold -0.2, given beforehand" in page) == (name == "given")
 
 
 def test_the_command_line_takes_a_threshold_or_a_sweep(found, dataset, tmp_path, capsys):
@@ -151,9 +152,25 @@ def test_evaluate_takes_a_threshold(constant, dataset, tmp_path):
 def test_a_run_with_an_oracle_threshold_gets_no_verdict_over_one_without(found, dataset, tmp_path):
     plain, best = (kept(tmp_path, found, dataset, name, sweep=name == "best") for name in ("plain", "best"))
     lines = str(compare(plain, best)).splitlines()
-    assert lines[0] == "No verdict: the score threshold of B was chosen on these images (an oracle), not that of A."
-    assert lines[1:3] == [f"A: {plain}", f"B: {best}, scored at threshold -0.4, chosen on these images: an oracle"]
+    assert lines[0] == (
+        "No verdict: the score threshold of B was chosen on these images (an oracle), not that of A; the differences "
+        "below favour B. Score both in the same way, best with --sweep cross."
+    )
+    assert lines[1:3] == [
+        f"A: {plain}, scored without a threshold",
+        f"B: {best}, scored at threshold -0.4, chosen on these images: an oracle",
+    ]
     assert not str(compare(best, best)).startswith("No verdict: the score threshold")
+
+
+def test_scores_that_only_one_run_has_are_missed_in_words(found, counts, dataset, tmp_path):
+    boxes, only_counts = kept(tmp_path, found, dataset, "boxes"), kept(tmp_path, counts, dataset, "counts")
+    for pair, name in (((boxes, only_counts), "B"), ((only_counts, boxes), "A")):
+        compared = compare(*pair)
+        assert compared.notes == (f"no box scores: they are undefined for {name} ({ONLY_COUNTS})",)
+        assert compared.notes[0] in str(compared)
+        assert {row.score.partition(".")[0] for row in compared} == {"counting", "errors", "costs"}
+        assert not any(row.score.startswith(("errors.box", "costs.box")) for row in compared)
 
 
 def test_a_result_with_another_threshold_is_not_replaced_unasked(found, dataset, tmp_path):

@@ -16,7 +16,7 @@ from earthinstruct.cli import main
 from earthinstruct.datasets import image_attributes, load_dataset
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.metrics import PROTOCOLS, STANDARD
-from earthinstruct.results import read_result, read_suspects, read_tallies
+from earthinstruct.results import TALLIES_FILE, read_result, read_suspects, read_tallies
 from earthinstruct.scoring import chosen_attributes, compare
 from earthinstruct.scoring.slicing import MOST_SLICES, read_attributes, slices_by
 
@@ -146,6 +146,25 @@ def test_runs_are_compared_over_them(run, constant, described, tmp_path, capsys)
         assert not rows["box.f1", "optical"].is_group
     assert main(["compare", *map(str, pair)]) == 0
     assert "box.f1       sensor optical" in capsys.readouterr().out
+
+
+def test_without_tallies_they_are_made_again_or_missed_in_words(run, described, tmp_path) -> None:
+    (folder,) = run.folders
+    first = compare(folder, folder)
+    (folder / TALLIES_FILE).unlink()
+    assert compare(folder, folder, dataset=described) == first
+    file = tmp_path / "more.csv"
+    file.write_text("image,sensor\n0,radar\n7,radar\n")
+    options = {"slice_by": "sensor", "attributes": file, "name": "other", "output": folder.parents[2]}
+    score(folder, described, SETTING, **options)
+    other = folder.parent / "other"
+    (other / TALLIES_FILE).unlink()
+    compared = compare(other, other, dataset=described)
+    assert not any(row.slice_by for row in compared)
+    assert compared.notes[0].startswith(
+        f"no slices by sensor: {other} has no tallies.npz, and the dataset does not give"
+    )
+    assert compared.notes[0] in str(compared)
 
 
 def test_a_result_with_slices_is_not_replaced_by_one_without(run, described) -> None:

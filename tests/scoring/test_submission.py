@@ -20,7 +20,7 @@ CHECKS = [
     "whole dataset",
     "instruction",
     "predictions file",
-    "answers and cost",
+    "answers and usage",
     "scores follow from the predictions",
     "intervals",
 ]
@@ -65,10 +65,10 @@ def test_an_honest_result_holds(verdicts):
 @pytest.mark.parametrize(
     ("change", "check", "problem"),
     [
-        (changed("run", n_failed=0, output_tokens=7), "answers and cost", "output tokens: the result says 7"),
+        (changed("run", n_failed=0, output_tokens=7), "answers and usage", "output tokens: the result says 7"),
         (
             changed("run", events={"lost": 1}),
-            "answers and cost",
+            "answers and usage",
             "events: the result says {'lost': 1}, the predictions",
         ),
         (
