@@ -39,10 +39,23 @@ def test_the_readme_evaluates_a_method(tmp_path):
     assert len([line for line in lines if line.startswith("kept in ")]) == 4
 
 
-def test_the_notebook_is_kept_without_output():
-    for cell in json.loads(NOTEBOOK.read_text())["cells"]:
-        assert cell.get("outputs", []) == []
-        assert cell.get("execution_count") is None
+def code_cells(notebook):
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def texts(cell):
+    """What a cell shows as text, with three digits of each number: the last ones depend on the machine."""
+    shown = ["".join(output.get("data", {}).get("text/plain", "")) for output in cell["outputs"]]
+    return [re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.3f}", text) for text in shown if text]
+
+
+def test_the_notebook_is_stored_as_it_ran():
+    cells = code_cells(json.loads(NOTEBOOK.read_text()))
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert {output["output_type"] for output in outputs} == {"execute_result"}  # no error, no warning
+    assert sum("image/jpeg" in output["data"] for output in outputs) == 4
+    assert NOTEBOOK.stat().st_size < 1_000_000
 
 
 def small_preset_is_missing():
@@ -68,6 +81,7 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path):
     client = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
+    stored = [texts(cell) for cell in code_cells(notebook)]
     client.NotebookClient(
         notebook, timeout=600, startup_timeout=300, resources={"metadata": {"path": str(tmp_path)}}
     ).execute()
@@ -75,3 +89,5 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path):
         "image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])
     )
     assert pictures == 4
+    shown = [texts(cell) for cell in code_cells(notebook)]
+    assert shown == stored  # else run it again: CONTRIBUTING.md

@@ -49,7 +49,7 @@ _KIND_NAMES = {
     "control": "control",
 }
 _Shown = Mapping[str, Mapping[str, str]]  # scores with a column -> attributes of its cells: extra ones are folded
-_LEAD = "Scores in percent; ± is half of the 95 % interval over images, and a bar shows the interval. "
+_LEAD = "Scores in percent; ± is half of the 95 % interval over images, and a bar shows the interval."
 _HEAD = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -154,7 +154,7 @@ def _main(boards: Mapping[str, pd.DataFrame]) -> ElementTree.Element:
     return _element(
         "main",
         _element("h1", "Leaderboards"),
-        _element("p", _LEAD, "Tables to read elsewhere: ", _link("Markdown", "README.md"), "."),
+        _element("p", _LEAD),
         *ranks,
         _index(boards),
         _controls(facets, scores),
