@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 LOWEST := .venv-lowest
 WHEELS := .venv-wheels
 
-.PHONY: demo test explore lint leaderboards distributions wheels lowest clean
+.PHONY: demo test explore lint docs leaderboards distributions wheels lowest clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m earthinstruct evaluate --method instructsam --output runs/demo --overwrite
@@ -40,6 +40,11 @@ lint: $(INSTALLED)
 		$(abspath $(BIN)/deptry) . && \
 		$(abspath $(BIN)/deptry) . --extend-exclude tests --optional-dependencies-dev-groups test --ignore DEP002) || exit; done
 
+# the site, in site/, and whether it works: opened from disk in a browser, with every link followed
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	$(BIN)/python -m pytest .ci/test_site.py
+
 # the stored tables and the schema are what the stored results give
 leaderboards: $(INSTALLED)
 	$(BIN)/earthinstruct leaderboard check
@@ -68,12 +73,12 @@ lowest:
 	$(LOWEST)/bin/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 clean:
-	rm -rf $(VENV) $(WHEELS) $(LOWEST) dist runs
+	rm -rf $(VENV) $(WHEELS) $(LOWEST) dist runs site
 
 $(INSTALLED): pyproject.toml methods/models/pyproject.toml methods/instructsam/pyproject.toml methods/baselines/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "EarthInstruct needs Python 3.11 or newer; name one with make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -e ".[test,lint,package,ray]" -e "methods/models[test]" -e "methods/instructsam[test]" -e "methods/baselines[test]"
+	$(BIN)/python -m pip install -e ".[test,lint,docs,package,ray]" -e "methods/models[test]" -e "methods/instructsam[test]" -e "methods/baselines[test]"
 	# sam2 comes as source that needs the torch above: without isolation it builds in seconds, not on a second torch
 	SAM2_BUILD_CUDA=0 $(BIN)/python -m pip install --no-build-isolation -e "methods/models[sam2,lvlm]"
 	touch $@

@@ -66,10 +66,6 @@ def test_every_output_is_drawn_over_its_raster(tmp_path):
     assert ((x < columns) & (columns < x + width) & (y < rows) & (rows < y + height)).all()
 
 
-def cells_of(path):
-    return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
-
-
 def shown_by(cell, names):
     """What a cell prints, and the value of its last line."""
     *statements, last = ast.parse("".join(cell["source"])).body
@@ -87,7 +83,7 @@ def test_the_notebook_on_a_geotiff_shows_what_it_stores(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     names, pictures = {}, 0
-    for cell in cells_of(EXAMPLES / "predict_on_a_geotiff.ipynb"):
+    for cell in code_cells(json.loads((EXAMPLES / "predict_on_a_geotiff.ipynb").read_text())):
         text, value = shown_by(cell, names)
         stored = {kind: "".join(part) for output in cell["outputs"] for kind, part in output.get("data", {}).items()}
         assert text == "".join(part for output in cell["outputs"] for part in output.get("text", ()))
@@ -106,10 +102,23 @@ def test_the_notebook_on_a_geotiff_shows_what_it_stores(tmp_path, monkeypatch):
     assert (tmp_path / "found.gpkg").stat().st_size > 1000
 
 
-def test_the_notebook_is_kept_without_output():
-    for cell in json.loads(NOTEBOOK.read_text())["cells"]:
-        assert cell.get("outputs", []) == []
-        assert cell.get("execution_count") is None
+def code_cells(notebook):
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def texts(cell):
+    """What a cell shows as text, with three digits of each number: the last ones depend on the machine."""
+    shown = ["".join(output.get("data", {}).get("text/plain", "")) for output in cell["outputs"]]
+    return [re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.3f}", text) for text in shown if text]
+
+
+def test_the_notebook_is_stored_as_it_ran():
+    cells = code_cells(json.loads(NOTEBOOK.read_text()))
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert {output["output_type"] for output in outputs} == {"execute_result"}  # no error, no warning
+    assert sum("image/jpeg" in output["data"] for output in outputs) == 4
+    assert NOTEBOOK.stat().st_size < 1_000_000
 
 
 def small_preset_is_missing():
@@ -135,6 +144,7 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path):
     client = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
+    stored = [texts(cell) for cell in code_cells(notebook)]
     client.NotebookClient(
         notebook, timeout=600, startup_timeout=300, resources={"metadata": {"path": str(tmp_path)}}
     ).execute()
@@ -142,3 +152,5 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path):
         "image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])
     )
     assert pictures == 4
+    shown = [texts(cell) for cell in code_cells(notebook)]
+    assert shown == stored  # else run it again: CONTRIBUTING.md

@@ -8,13 +8,15 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
 from earthinstruct.errors import DataError, checked_arguments
 from earthinstruct.files import as_json, decode_json, new_file, read_bytes, replace_file
 from earthinstruct.metrics import CATALOGUE, GEOMETRIES, Value, sweep_of, value_at
-from earthinstruct.results.leaderboard_tables import SCORES, tables
+from earthinstruct.results.leaderboard_page import index, page
+from earthinstruct.results.leaderboard_tables import SCORES, ranked, tables
 from earthinstruct.results.result import Result, read_result, result_schema
 from earthinstruct.results.rules import bad_score
 from earthinstruct.results.tallies import StoredTallies, read_tallies, write_tallies
@@ -46,7 +48,7 @@ class Published(msgspec.Struct, frozen=True):
 
 @checked_arguments
 def build_leaderboards(root: Path | str = LEADERBOARDS) -> list[Path]:
-    """Write the tables of every task, `tables/<task>.{md,csv,html}`, and the JSON Schema of results.
+    """Write the tables of every task, `tables/<task>.{md,csv}`, their index and page, and the JSON Schema of results.
 
     Args:
         root: the folder with `results/` and `published.json`.
@@ -180,8 +182,14 @@ def _write(root: Path, target: Path) -> list[Path]:
     tallies: dict[str, StoredTallies] = {}
     rows = pd.DataFrame([*_result_rows(root, tallies), *_published_rows(root)])
     pages = {target / "result.schema.json": as_json(result_schema())}
-    for task, group in () if rows.empty else rows.groupby("task", sort=True):
-        pages |= tables(group, target / "tables" / _task_place(str(task)), tallies)
+    boards = (
+        {} if rows.empty else {str(task): ranked(group, tallies) for task, group in rows.groupby("task", sort=True)}
+    )
+    for task, board in boards.items():
+        pages |= tables(board, target / "tables" / _task_place(task))
+    if boards:
+        pages[target / "tables" / "README.md"] = index(boards)
+        pages[target / "tables" / "index.html"] = page(boards)
     for path, content in pages.items():
         with _written(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -226,7 +234,11 @@ def _result_rows(root: Path, tallies: dict[str, StoredTallies]) -> Iterable[dict
             "task version": result.task.version,
             "tallies": "none" if stored is None else "stored",
             "source": source,
+            "address": quote(f"../{source}"),
         }
+        # beside the result: 1.0.html of 1.0.json
+        if (report := path.with_name(f"{path.stem}.html")).is_file():
+            row["report"] = quote(f"../{report.relative_to(root).as_posix()}")
         yield row
 
 
@@ -287,4 +299,5 @@ def _published_rows(root: Path) -> Iterable[dict[str, object]]:
             **scores,
             "protocol": published.protocol,
             "source": f"{published.source}, {entry.table}",
+            "address": published.url,
         }

@@ -1,4 +1,4 @@
-"""The tables of a leaderboard: rank rows by score, and show them as Markdown, HTML and CSV."""
+"""The tables of a leaderboard: rank rows by score, and show them as Markdown and CSV."""
 
 from __future__ import annotations
 
@@ -50,20 +50,14 @@ _COMPARABLE_NOTE = (
     "Rows are ranked against each other only with equal task version, protocol and its version, annotation file and "
     "number of images."
 )
-_STYLE = (
-    "body{font:15px system-ui,sans-serif;margin:2rem;color:#1a202c}"
-    "table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
-    "th,td{padding:.3rem .7rem;border-bottom:1px solid #d8dee6;text-align:left;white-space:nowrap}"
-    "td:last-child{white-space:normal;min-width:16rem}p{max-width:60rem;color:#4a5568}"
-)
-_FORMATS = {
+FORMATS = {
     "images": "{:.0f}",
     "failed": "{:.0f}",
     "tokens": "{:.0f}",
     "protocol version": "{:.0f}",
     "seconds": "{:.1f}",
 }
-_HEADINGS = {
+HEADINGS = {
     "recomputed": "Recomputed from predictions",
     "oracle": "Recomputed, with the score threshold that is best on these images (an oracle)",
     "published": "Published (not recomputed)",
@@ -71,20 +65,25 @@ _HEADINGS = {
 }
 
 
-def tables(rows: pd.DataFrame, base: Path, tallies: Mapping[str, StoredTallies]) -> dict[Path, bytes]:
-    """The rows of one task as `<base>.md`, `<base>.html` and `<base>.csv`: file -> content.
+def ranked(rows: pd.DataFrame, tallies: Mapping[str, StoredTallies]) -> pd.DataFrame:
+    """The rows of one task with their ranks, where they have one.
 
     `tallies`: the `source` of a row -> its tallies, where stored.
     """
     import pandas as pd
 
+    return rows.join(pd.concat([ranks(rows[rows["kind"] == kind], tallies) for kind in _RANKED]))
+
+
+def tables(rows: pd.DataFrame, base: Path) -> dict[Path, bytes]:
+    """The ranked rows of one task as `<base>.md` and `<base>.csv`: file -> content."""
+    import pandas as pd
+
     task = str(rows["task"].iloc[0])
-    rows = rows.join(pd.concat([ranks(rows[rows["kind"] == kind], tallies) for kind in _RANKED]))
     sections = {kind: _section(rows, kind) for kind in KINDS if (rows["kind"] == kind).any()}
     table = pd.concat(section.assign(kind=kind) for kind, section in sections.items())
     texts = {
         ".md": _markdown(task, sections),
-        ".html": _html(task, sections),
         ".csv": table.to_csv(index=False, lineterminator="\n"),
     }
     # a task may have a dot in its name
@@ -137,12 +136,16 @@ def _test(rows: pd.DataFrame, tallies: Mapping[str, StoredTallies], better: NDAr
         better[i, j], better[j, i] = (difference.is_shown and sign * difference.value > 0 for sign in (1, -1))
 
 
+def in_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """Sort rows by box F1, then counting F1, then name."""
+    order = [name for name in (RANKED_BY, title_of("counting.f1")) if name in rows]
+    return rows.sort_values([*order, "method"], ascending=[False] * len(order) + [True], na_position="last")
+
+
 def _section(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Select the rows of one kind, sorted by box F1, then counting F1, without empty columns."""
-    chosen = rows[rows["kind"] == kind].drop(columns=["task", "kind", "annotations"], errors="ignore")
-    order = [name for name in (RANKED_BY, title_of("counting.f1")) if name in chosen]
-    chosen = chosen.sort_values([*order, "method"], ascending=[False] * len(order) + [True], na_position="last")
-    chosen = chosen.dropna(axis=1, how="all")
+    """Select the rows of one kind, sorted, without empty columns."""
+    unseen = ["task", "kind", "annotations", "address", "report"]
+    chosen = in_order(rows[rows["kind"] == kind]).drop(columns=unseen, errors="ignore").dropna(axis=1, how="all")
     first = [name for name in ("rank best", "rank worst") if name in chosen]
     return chosen[[*first, *(name for name in chosen if name not in first)]].astype(dict.fromkeys(first, "Int64"))
 
@@ -156,57 +159,48 @@ def _shown(section: pd.DataFrame) -> pd.DataFrame:
     for name in section.columns:
         column = section[name]
         if name == "rank best":
-            shown["rank"] = [
-                "-" if pd.isna(best) else str(best) if best == worst else f"{best}-{worst}"
-                for best, worst in zip(column, section["rank worst"], strict=True)
-            ]
+            shown["rank"] = list(map(rank_text, column, section["rank worst"]))
         elif name in SCORES:
             bounds = (section.get(f"{name} {end}", absent) for end in ("low", "high"))
-            shown[name] = [
-                PERCENT.text(None if pd.isna(value) else value)
-                + ("" if pd.isna(low) else f" ±{PERCENT.half((low, high))}")
-                for value, low, high in zip(column, *bounds, strict=True)
-            ]
-        elif name in _FORMATS:
-            shown[name] = ["-" if pd.isna(value) else _FORMATS[name].format(value) for value in column]
+            shown[name] = [" ".join(score_text(*score)) for score in zip(column, *bounds, strict=True)]
+        elif name in FORMATS:
+            shown[name] = ["-" if pd.isna(value) else FORMATS[name].format(value) for value in column]
         elif not name.endswith((" low", " high", " worst")):
             shown[name] = column.fillna("-")
     return shown
 
 
-def _rank_note(sections: Mapping[str, pd.DataFrame]) -> str | None:
+def rank_note(sections: Mapping[str, pd.DataFrame]) -> str | None:
     """How rows are ranked; None if none is."""
     ranked = [section for section in sections.values() if "rank best" in section]
     untested = any((section["tallies"] == "none").any() for section in ranked)
     return _RANK_NOTE + _NO_TALLIES_NOTE * untested + _COMPARABLE_NOTE if ranked else None
 
 
-def _markdown(task: str, sections: dict[str, pd.DataFrame]) -> str:
-    def plain(text: str) -> str:
-        """Escape markup and cell separators."""
-        return escape(text, quote=False).replace("|", "\\|")
+def plain(text: str) -> str:
+    """Escape markup and cell separators of Markdown."""
+    return escape(text, quote=False).replace("|", "\\|")
 
+
+def rank_text(best: float, worst: float) -> str:
+    """A rank, as a range where rows tie; `-` without one."""
+    return "-" if best != best else f"{best:.0f}" if best == worst else f"{best:.0f}-{worst:.0f}"
+
+
+def score_text(value: float, low: float, high: float) -> list[str]:
+    """A score in percent, and half of its interval where it has one; NaN is absent."""
+    text = PERCENT.text(None if np.isnan(value) else value)
+    return [text] if np.isnan(low) else [text, f"±{PERCENT.half((low, high))}"]
+
+
+def _markdown(task: str, sections: dict[str, pd.DataFrame]) -> str:
     parts = [
         f"# {task}",
         "Percent; ± is half of the 95 % interval over images. This page is generated: do not edit it.",
     ]
-    if (note := _rank_note(sections)) is not None:
+    if (note := rank_note(sections)) is not None:
         parts.append(note)
     for kind, section in sections.items():
         shown = _shown(section).map(plain)
-        parts += [f"## {_HEADINGS[kind]}", shown.to_markdown(index=False, disable_numparse=True)]
+        parts += [f"## {HEADINGS[kind]}", shown.to_markdown(index=False, disable_numparse=True)]
     return "\n\n".join(parts) + "\n"
-
-
-def _html(task: str, sections: dict[str, pd.DataFrame]) -> str:
-    parts = [
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(task)}</title>",
-        f"<style>{_STYLE}</style><h1>{escape(task)}</h1>",
-        "<p>Percent; ± is half of the 95 % interval over images.</p>",
-    ]
-    for kind, section in sections.items():
-        parts.append(f"<h2>{_HEADINGS[kind]}</h2>")
-        parts.append(_shown(section).to_html(index=False, escape=True, border=0))
-        if (note := _rank_note({kind: section})) is not None:
-            parts.append(f"<p>{escape(note)}</p>")
-    return "\n".join(parts) + "\n"

@@ -1,7 +1,5 @@
 """The page in a real browser: opened from disk, filtered, toggled, turned and enlarged, without a request."""
 
-import json
-import shutil
 import socket
 import xml.etree.ElementTree as ET
 from csv import reader
@@ -12,83 +10,15 @@ from PIL import Image
 from earthinstruct import evaluate
 from earthinstruct.datasets import load_dataset
 from earthinstruct.reporting import report
+from tests.browser import View, asked, needs_browser
 
 from .conftest import Hostile
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
-pytest.importorskip("selenium", reason="selenium is not installed")
-pytestmark = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="no chromium: apt-get install chromium chromium-driver"
-)
-ARGUMENTS = (
-    "headless=new",
-    "no-sandbox",
-    "disable-gpu",
-    "disable-dev-shm-usage",
-    "no-first-run",  # this and the rest: nothing of the browser's own
-    "no-default-browser-check",
-    "disable-background-networking",
-    "disable-component-update",
-    "disable-default-apps",
-    "disable-extensions",
-    "disable-sync",
-)
-BROWSER_PAGES = ("chrome:", "chrome-untrusted:", "chrome-extension:", "devtools:")
+pytestmark = needs_browser
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    profile = tmp_path_factory.mktemp("profile")
-    for argument in (*ARGUMENTS, f"user-data-dir={profile}"):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    driver.get("about:blank")  # away from the browser's own first page
-    yield driver
-    driver.quit()
-
-
-def asked(driver):
-    """The addresses that pages and their frames have asked for since this was last looked up, themselves included.
-
-    Not what the browser asks for its own pages, nor what stands in a page itself, as `data:`.
-    """
-    events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
-    requests = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    urls = [it["request"]["url"] for it in requests if not it["documentURL"].startswith(BROWSER_PAGES)]
-    return [url for url in urls if not url.startswith("data:")]
-
-
-class View:
-    """A page on the screen, by what a reader sees of it."""
-
-    def __init__(self, driver, file):
-        self.driver = driver
-        for log in ("browser", "performance"):
-            driver.get_log(log)  # what earlier pages said
-        self.url = file.as_uri()
-        driver.get(self.url)
-
-    def one(self, selector):
-        return self.driver.find_element("css selector", selector)
-
-    def all(self, selector):
-        return self.driver.find_elements("css selector", selector)
-
-    def choose(self, name, text):
-        from selenium.webdriver.support.ui import Select
-
-        Select(self.one(f"#{name}")).select_by_visible_text(text)
-
-    def click(self, selector):
-        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", self.one(selector))
-        self.one(selector).click()
+class Report(View):
+    """The page of a run."""
 
     @property
     def files(self):
@@ -97,10 +27,6 @@ class View:
     @property
     def status(self):
         return self.one("#status").text
-
-    def assert_quiet(self):
-        assert self.driver.get_log("browser") == []
-        assert asked(self.driver) == [self.url]
 
 
 def names(view):
@@ -112,7 +38,7 @@ def names(view):
 def small(browser, make_run, tmp_path):
     worse, _ = make_run("other", shift=12)
     folder, file = make_run()
-    return View(browser, report(folder, tmp_path / "page.html", dataset=file, against=worse))
+    return Report(browser, report(folder, tmp_path / "page.html", dataset=file, against=worse))
 
 
 @pytest.fixture
@@ -121,7 +47,7 @@ def many(browser, coco, write_coco, tmp_path):
     coco["images"] = [{"id": i, "file_name": f"{i}.png", "width": 30, "height": 20} for i in range(50)]
     file = write_coco(coco)
     done = evaluate(Hostile(), load_dataset(str(file)), setting="open_ended", output=tmp_path / "many")
-    return View(browser, report(done.folders[0], dataset=str(file)))
+    return Report(browser, report(done.folders[0], dataset=str(file)))
 
 
 def test_it_opens_quietly_and_names_stay_names(small):
