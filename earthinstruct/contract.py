@@ -273,8 +273,9 @@ class Method(Protocol):
     `skip(self, task: Task, /) -> str | None`
         The reason not to run an `earthinstruct.tasks.Task`. None, the default: the task is run.
     `describe(self) -> Mapping[str, Any]`
-        What goes into the result file: any of `version`, `parameters`, `weights`, `device`, `packages`, `notes` and
-        `made_for`. Default: nothing but the name.
+        What goes into the result file: any of `version`, `parameters`, `weights`, `device`, `packages`, `notes`,
+        `made_for` and `largest_side`, the longest side in pixels of an image that it takes: larger ones are cut into
+        tiles of that size. Default: nothing but the name.
     `missing(**parameters) -> list[str]`
         What this machine lacks (packages, files, devices), one line each: what is missing, a colon, the command that
         provides it. It is asked before the first image; if it returns any line, nothing is run, and one error lists

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import signal
-import sys
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from earthinstruct.cli import options
 from earthinstruct.cli.config import add_config, write_config
+from earthinstruct.cli.interrupts import interrupts
 from earthinstruct.cli.progress import progress_bars
 
 if TYPE_CHECKING:
@@ -42,6 +37,7 @@ def register(verbs: Any) -> None:
         "--instruction-file", type=Path, metavar="FILE", help="an instruction text to use in place of ours (one task)"
     )
     options.add_images(parser)
+    options.add_tiles(parser, "the method's largest side, where an image is larger")
     parser.add_argument(
         "--limit", type=options.at_least(1), metavar="N", help="only the first N images, kept apart in <method>-limit-N"
     )
@@ -56,33 +52,10 @@ def register(verbs: Any) -> None:
         action="store_true",
         help="say how many images, requests and tokens are to be expected, and predict nothing",
     )
-    _add_engine(parser)
+    options.add_engine(parser)
     options.add_scoring(parser)
     parser.add_argument(
         "--per-category", action="store_true", help="also show the F1 of each category, with the number of its objects"
-    )
-
-
-def _add_engine(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("where it runs")
-    group.add_argument(
-        "--engine", default="local", metavar="NAME", help="local, or ray for a Ray cluster (default: local)"
-    )
-    group.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="processes, each with the method in memory (default: 1)"
-    )
-    group.add_argument(
-        "--timeout",
-        type=float,
-        metavar="SECONDS",
-        help="of an image: one that takes longer counts as failed, and its worker is replaced",
-    )
-    group.add_argument(
-        "--worker-memory", type=float, metavar="GB", help="replace a worker that holds more than this after an image"
-    )
-    group.add_argument("--gpus-per-worker", type=float, metavar="G", help="GPUs that Ray reserves for each worker")
-    group.add_argument(
-        "--address", metavar="A", help="of a running Ray cluster, or auto (default: a Ray of its own, on this machine)"
     )
 
 
@@ -95,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _dry_run(arguments)
     try:
-        with progress_bars() as update, _interrupts() as stopping:
+        with progress_bars() as update, interrupts() as stopping:
             tokens: Counter[str] = Counter()
 
             def spent(task: Task, usage: Usage) -> None:
@@ -143,27 +116,3 @@ def _dry_run(arguments: argparse.Namespace) -> int:
 
 def _row(planned: PlannedTask) -> dict[str, Any]:
     return {"task": planned.task.name, "images": planned.images, "done": planned.done, **asdict(planned.estimate)}
-
-
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """The first interrupt asks to stop after the current images; the second stops at once."""
-    before = signal.getsignal(signal.SIGINT)
-    asked = False
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        print("\nfinishing the current images; interrupt again to stop at once", file=sys.stderr)
-
-    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
-        # under nohup and the like, interrupts are ignored, and stay so
-        yield lambda: False
-        return
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, before)

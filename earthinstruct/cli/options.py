@@ -281,6 +281,46 @@ def add_images(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_tiles(parser: argparse._ActionsContainer, default: str) -> None:
+    """--tile and --overlap: how images are cut."""
+    parser.add_argument(
+        "--tile", type=int, metavar="N", help=f"cut images into tiles of N pixels; 0: never (default: {default})"
+    )
+    parser.add_argument(
+        "--overlap", type=int, metavar="N", help="pixels that neighbouring tiles share (default: an eighth of a tile)"
+    )
+
+
+OF_ENGINE = ("workers", "timeout", "worker_memory", "gpus_per_worker", "address")
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Where the method runs: --engine, and what belongs to it."""
+    group = parser.add_argument_group("where it runs")
+    group.add_argument(
+        "--engine", default="local", metavar="NAME", help="local, or ray for a Ray cluster (default: local)"
+    )
+    group.add_argument(
+        "--workers", type=int, metavar="N", help="processes, each with the method in memory (default: 1)"
+    )
+    group.add_argument(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="of an image or a tile: if it takes longer, the image counts as failed, and its worker is replaced",
+    )
+    group.add_argument(
+        "--worker-memory",
+        type=float,
+        metavar="GB",
+        help="replace a worker that holds more than this after a tile",
+    )
+    group.add_argument("--gpus-per-worker", type=float, metavar="G", help="GPUs that Ray reserves for each worker")
+    group.add_argument(
+        "--address", metavar="A", help="of a running Ray cluster, or auto (default: a Ray of its own, on this machine)"
+    )
+
+
 def add_metric(parser: argparse.ArgumentParser) -> None:
     """--metric."""
     parser.add_argument(

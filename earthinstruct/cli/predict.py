@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earthinstruct.cli import options
+from earthinstruct.cli.interrupts import interrupts
 from earthinstruct.cli.progress import progress_bars
 from earthinstruct.errors import EarthInstructError
 
@@ -49,15 +50,7 @@ def register(verbs: Any) -> None:
         metavar="RUN",
         help="save the answers of an earlier run again, from its folder; no image and no method is given",
     )
-    parser.add_argument(
-        "--tile",
-        type=int,
-        metavar="N",
-        help="cut images into tiles of N pixels; 0: never (default: 1024, where a side is longer than 2048)",
-    )
-    parser.add_argument(
-        "--overlap", type=int, metavar="N", help="pixels that neighbouring tiles share (default: an eighth of a tile)"
-    )
+    options.add_tiles(parser, "1024, where a side is longer than 2048, unless the method says what it takes")
     options.add_images(parser)
     parser.add_argument(
         "--window", metavar="X,Y,W,H", help="predict this part of each image: column, row, width and height in pixels"
@@ -103,6 +96,7 @@ def register(verbs: Any) -> None:
     )
     options.add_output(parser, "where answers are kept, in a folder of each run (default: runs)")
     parser.add_argument("--overwrite", action="store_true", help="forget what an earlier run found")
+    options.add_engine(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -136,12 +130,13 @@ def run(arguments: argparse.Namespace) -> int:
         answers = saved_again(arguments.run, **options_of, answered=answered)
     else:
         try:
-            with progress_bars() as update:
+            with progress_bars() as update, interrupts() as stopping:
                 answers = predict(
                     **options.given(arguments, without=("run",)),
                     progress=lambda done, total: update("predicting", done, total),
                     answered=answered,
                     warned=lambda warning: options.say(f"note: {warning}"),
+                    stopping=stopping,
                 )
         except KeyboardInterrupt:
             options.say(
@@ -162,10 +157,15 @@ def _check(arguments: argparse.Namespace) -> None:
     asked = (arguments.categories, arguments.parent, arguments.instruction, arguments.open_ended or None)
     needed = {"IMAGE": arguments.images or None, "--method": arguments.method}
     if arguments.run is not None:
-        of_runs = ("tile", "overlap", "bands", "stretch", "nodata", "window", "aoi", "resolution", "explain")
+        of_images = ("tile", "overlap", "bands", "stretch", "nodata", "window", "aoi", "resolution", "explain")
         given = [name for name, value in needed.items() if value is not None]
         given += ["the instruction"] * any(value is not None for value in asked)
-        given += [f"--{name}" for name in of_runs if getattr(arguments, name) is not None]
+        given += [
+            f"--{name.replace('_', '-')}"
+            for name in (*of_images, *options.OF_ENGINE)
+            if getattr(arguments, name) is not None
+        ]
+        given += ["--engine"] * (arguments.engine != "local")
         given += ["--overwrite"] * arguments.overwrite + ["-M"] * bool(arguments.parameters)
         if given:
             raise EarthInstructError(

@@ -2,7 +2,15 @@
 
 from earthinstruct.datasets.attributes import Attribute, image_attributes
 from earthinstruct.datasets.coco import read_coco
-from earthinstruct.datasets.dataset import AnnotationMasks, Dataset, IgnoredObjects, ImageRecord, Origin, targets_of
+from earthinstruct.datasets.dataset import (
+    AnnotationMasks,
+    Dataset,
+    IgnoredObjects,
+    ImageRecord,
+    Origin,
+    images_alone,
+    targets_of,
+)
 from earthinstruct.datasets.dior import prepare_dior
 from earthinstruct.datasets.dior_mini import fetch_dataset, fetch_offer
 from earthinstruct.datasets.ground_truth import TrueImage, TrueObject, as_coco
@@ -18,7 +26,7 @@ from earthinstruct.datasets.registry import (
     load_task,
 )
 from earthinstruct.datasets.scenes import VERSION as SCENES_VERSION
-from earthinstruct.datasets.scenes.generate import Scene, draw_scenes, generate_scene
+from earthinstruct.datasets.scenes.generate import DrawnScene, draw_scenes, generate_scene
 
 __all__ = [
     "SCENES_VERSION",
@@ -26,11 +34,11 @@ __all__ = [
     "Attribute",
     "Dataset",
     "DatasetSource",
+    "DrawnScene",
     "IgnoredObjects",
     "ImageRecord",
     "Origin",
     "Prepared",
-    "Scene",
     "TrueImage",
     "TrueObject",
     "as_coco",
@@ -41,6 +49,7 @@ __all__ = [
     "fetch_offer",
     "generate_scene",
     "image_attributes",
+    "images_alone",
     "list_datasets",
     "list_tasks",
     "load_dataset",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import Prediction
 from earthinstruct.errors import DataError
-from earthinstruct.images import ImageOptions, Raster, read_raster
+from earthinstruct.images import ImageOptions, Raster, Scene, open_scene
 from earthinstruct.regions import ImageId, Instances, MaskRuns, StoredMasks
 from earthinstruct.tasks import ExactMapper, ExactThenMapper, LabelMapper, Task, Vocabulary
 
@@ -158,23 +160,40 @@ class Dataset:
         return np.argsort(image, kind="stable"), np.searchsorted(np.sort(image), np.arange(len(self.images) + 1))
 
     def read_image(self, index: int) -> NDArray[np.uint8]:
-        """Read the pixels of one image: uint8 RGB (height, width, 3). Errors are those of `read_raster`."""
+        """Read the pixels of one image: uint8 RGB (height, width, 3). Errors are those of `open_scene`."""
         return self.read_raster(index).pixels
 
     def read_raster(self, index: int) -> Raster:
-        """Read one image.
+        """Read one image. Errors are those of `open_scene`."""
+        with self.open_scene(index) as scene:
+            return Raster(*scene.read(), scene.place, scene.no_place_reason, scene.notes)
+
+    @contextmanager
+    def open_scene(self, index: int, source_crs: str | None = None) -> Iterator[Scene]:
+        """Open one image, to be read window by window.
+
+        Args:
+            index: the image.
+            source_crs: the reference system of an image that has coordinates and does not name its system.
 
         Raises:
             DataError: the file is missing, cannot be decoded, or differs in size from the annotation file.
         """
-        record = self.images[index]
+        record, path = self.images[index], self.path_of(index)
+        with open_scene(path, self.image_options, source_crs) as scene:
+            size = scene.width, scene.height
+            refuse_other_size(path, size, (record.width, record.height), "the annotation file")
+            yield scene
+
+    def path_of(self, index: int) -> Path:
+        """The file of one image.
+
+        Raises:
+            DataError: the dataset has no image folder.
+        """
         if self.image_root is None:
             raise DataError(f"dataset {self.name!r} has annotations but no image folder; give one with --images DIR")
-        path = self.image_root / record.file_name
-        raster = read_raster(path, self.image_options)
-        height, width = raster.pixels.shape[:2]
-        refuse_other_size(path, (width, height), (record.width, record.height), "the annotation file")
-        return raster
+        return self.image_root / self.images[index].file_name
 
     def refuse_missing_images(self) -> None:
         """Refuse an image folder that holds none of the images.
@@ -195,6 +214,19 @@ class Dataset:
         else:
             there = "give their folder with --images DIR"
         raise DataError(f"0 of the {len(names)} images of dataset {self.name!r} are in {root}; {there}")
+
+
+def images_alone(images: Sequence[ImageRecord], root: Path, options: ImageOptions) -> Dataset:
+    """Images without categories and ground truth, as a dataset that only lives in memory.
+
+    Args:
+        images: the images.
+        root: their folder.
+        options: how their files are read.
+    """
+    none = Instances(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, 4)))
+    reason = "there is no ground truth"
+    return Dataset("images", Vocabulary(()), tuple(images), none, None, reason, root, "", (), image_options=options)
 
 
 def refuse_other_size(path: Path, size: tuple[int, int], said: tuple[int, int], where: str) -> None:

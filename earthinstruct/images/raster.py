@@ -85,7 +85,11 @@ class Scene(Protocol):
     width: int
     place: Place | None
     no_place_reason: str | None
-    notes: tuple[Note, ...]
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """See above."""
+        ...
 
     def read(self, window: Window | None = None, step: int = 1) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
         """Read some pixels.

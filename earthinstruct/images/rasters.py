@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,15 +73,29 @@ class RasterScene:
         self._alphas = [] if chosen is not None and set(alphas) & set(chosen) else alphas
         self._inverted = source.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
         self._palette = chosen is None and colours[0] == "palette" and not self._inverted
-        self._limits: dict[int, Limits | None] = {}
-        notes: Sequence[Note] = ()
-        if not self._palette:
+        bands = () if chosen is not None else _about_bands(source, self._shown, len(colours) - len(self._alphas))
+        self._own_notes = tuple(bands), (*first_of(len(source.subdatasets)), *_turned(path, kind))
+        self._options = options
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """How the pixels differ from the stored ones; see `Scene`."""
+        with _in_words(self._path):
+            about_bands, others = self._own_notes
+            return (*about_bands, *self._shown_as[1], *others)
+
+    @cached_property
+    def _shown_as(self) -> tuple[dict[int, Limits | None], Sequence[Note]]:
+        """The values of each band that become 0 and 255, with notes. It reads the whole file, so not before it must."""
+        if self._palette:
+            return {}, ()
+        numbers = dict.fromkeys(self._shown)
+        if all(self._source.dtypes[number - 1] == "uint8" for number in numbers):  # the values do not matter
+            sample = {number: self._band(number, np.empty((0, 0), dtype=np.uint8), None, ()) for number in numbers}
+        else:
             sample = self._subsampled(step_for(self.height, self.width, SAMPLE))
-            limits, notes = limits_of(list(sample.values()), options)
-            self._limits = dict(zip(sample, limits, strict=True))
-        if chosen is None:
-            notes = (*_about_bands(source, self._shown, len(colours) - len(self._alphas)), *notes)
-        self.notes = (*notes, *first_of(len(source.subdatasets)), *_turned(path, kind))
+        limits, notes = limits_of(list(sample.values()), self._options)
+        return dict(zip(sample, limits, strict=True)), notes
 
     def read(self, window: Window | None = None, step: int = 1) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
         """Read some pixels; see `Scene`."""
@@ -89,12 +104,13 @@ class RasterScene:
 
     def _read(self, window: Window | None, step: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
         x0, y0, x1, y1 = window or (0, 0, self.width, self.height)
+        limits = self._shown_as[0]
         bands = self._subsampled(step) if step > 1 else self._bands(window=((y0, y1), (x0, x1)))
         valid = _any([band.valid for band in bands.values()])
         if self._palette:
             pixels, valid = _of_palette(self._source, bands[1].values, valid)
         else:
-            layers = {number: eight_bits(band.values, self._limits[number]) for number, band in bands.items()}
+            layers = {number: eight_bits(band.values, limits[number]) for number, band in bands.items()}
             pixels = np.stack([layers[number] for number in self._shown], axis=-1)
             if self._inverted:
                 pixels = 255 - pixels

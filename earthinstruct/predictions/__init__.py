@@ -33,9 +33,13 @@ from earthinstruct.predictions.image_names import ImageNames
 from earthinstruct.predictions.importers import read_predictions, read_proposal_file
 from earthinstruct.predictions.lock import folder_lock
 from earthinstruct.predictions.run_folder import (
+    TILES_FILE,
     Manifest,
     Progress,
     Run,
+    cannot_be_written,
+    differences,
+    identity_of_method,
     place_of_run,
     read_manifest,
     task_info,
@@ -43,6 +47,7 @@ from earthinstruct.predictions.run_folder import (
 from earthinstruct.predictions.semantic import read_semantic_maps
 
 __all__ = [
+    "TILES_FILE",
     "Found",
     "ImageNames",
     "Manifest",
@@ -54,15 +59,18 @@ __all__ = [
     "Run",
     "StoredRecords",
     "areas_of",
+    "cannot_be_written",
     "check_crs",
     "check_geopandas",
     "coco_of",
     "counts_csv",
     "counts_of",
+    "differences",
     "folder_lock",
     "geodataframe_of",
     "geojson_of",
     "hash_predictions",
+    "identity_of_method",
     "place_of_run",
     "prediction_files",
     "read_count_files",

@@ -40,6 +40,7 @@ from earthinstruct.results import (
 from earthinstruct.tasks import Task
 
 Progress = Callable[[Task, int, int, int], None]  # task, images done, total images, images failed
+TILES_FILE = "tiles.jsonl"  # the tiles of images that have no prediction yet
 _BESIDE_RESULT = (TALLIES_FILE, SUSPECTS_FILE)
 
 
@@ -47,12 +48,35 @@ class Manifest(msgspec.Struct):
     """`run.json`: identifies the run of a folder. A run is continued only if the manifests agree.
 
     The dataset may be elsewhere when the run is continued.
+
+    Attributes:
+        schema_version: the version of the format.
+        task: what is predicted.
+        method: what predicts.
+        dataset: where the dataset was loaded from.
+        tile: side of the tiles that images are cut into, as it was asked for; see `--tile`.
+        overlap: likewise, pixels that neighbouring tiles share.
     """
 
     schema_version: int
     task: TaskInfo
     method: MethodInfo
     dataset: Origin | None = None
+    tile: int | None = None
+    overlap: int | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """What may not differ where the run is continued: its name -> its value."""
+        return {
+            "task": self.task.name,
+            "dataset annotations": self.task.dataset.annotations_sha256,
+            "task version": self.task.version,
+            "instruction": self.task.instruction_sha256,
+            **{f"--{name}": value for name, value in asdict(self.task.images).items()},
+            "--tile": self.tile,
+            "--overlap": self.overlap,
+            **identity_of_method(self.method),
+        }
 
 
 class Run:
@@ -63,7 +87,15 @@ class Run:
     """
 
     def __init__(
-        self, method: MethodInfo, task: Task, dataset: Dataset, folder: Path, limit: int | None = None
+        self,
+        method: MethodInfo,
+        task: Task,
+        dataset: Dataset,
+        folder: Path,
+        limit: int | None = None,
+        *,
+        tile: int | None = None,
+        overlap: int | None = None,
     ) -> None:
         """Describe a run; nothing is written yet.
 
@@ -73,6 +105,8 @@ class Run:
             dataset: the images.
             folder: the folder of the whole run. A run of fewer images gets a folder beside it.
             limit: only the first images; None: all.
+            tile: side of the tiles that were asked for; None: none was.
+            overlap: likewise, the pixels that neighbouring tiles share.
         """
         self.task = task
         self.dataset = dataset
@@ -81,7 +115,8 @@ class Run:
         self.folder = folder if self.n_images == len(dataset.images) else _limited(folder, self.n_images)
         self.file = self.folder / "predictions.jsonl"
         self.image_ids = [image.id for image in dataset.images[: self.n_images]]
-        self.manifest = Manifest(SCHEMA_VERSION, task_info(task, dataset, self.n_images), method, dataset.origin)
+        asked = task_info(task, dataset, self.n_images)
+        self.manifest = Manifest(SCHEMA_VERSION, asked, method, dataset.origin, tile, overlap)
         self.n_failed = 0
         self._done: set[ImageId] = set()
         self._writer: RecordWriter | None = None
@@ -111,7 +146,7 @@ class Run:
         """
         with self._written():
             if overwrite:
-                others = (self.folder / name for name in ("run.json", "result.json", *_BESIDE_RESULT))
+                others = (self.folder / name for name in ("run.json", "result.json", TILES_FILE, *_BESIDE_RESULT))
                 for path in (*others, *self._predictions()):
                     path.unlink(missing_ok=True)
             if not (overwrite or self.file.exists()) and (limited := self._limited_before()) is not None:
@@ -140,6 +175,11 @@ class Run:
             return set()
         records = StoredRecords([file])
         return {image for image in self.image_ids if image in records and records[image].error is None}
+
+    @property
+    def failed_before(self) -> set[ImageId]:
+        """The images that failed in earlier attempts, whose usage is kept."""
+        return set(self._spent)
 
     @property
     def todo(self) -> list[int]:
@@ -216,10 +256,7 @@ class Run:
                     f"{self.file} was removed or moved while the run wrote to it, with the predictions so far; put it "
                     "back, or start again with the same command"
                 ) from error
-            raise DataError(
-                f"run folder {self.folder} cannot be written: {error.strerror or error}; the predictions so far are "
-                "kept. Fix this, then continue with the same command without --overwrite"
-            ) from error
+            raise cannot_be_written(self.folder, error) from error
 
     def _limited_before(self) -> Path | None:
         """The predictions of the longest shorter run that only differs in its limit, if there is one."""
@@ -229,7 +266,7 @@ class Run:
         for size in sorted(sizes & set(range(self.n_images)), reverse=True):
             shorter = _limited(self.whole, size)
             manifest = shorter / "run.json"
-            if manifest.is_file() and not _differences(read_manifest(manifest), self.manifest):
+            if manifest.is_file() and not self._differences(manifest):
                 return shorter / self.file.name
         return None
 
@@ -245,15 +282,25 @@ class Run:
                     "--output"
                 )
             return
-        differences = _differences(read_manifest(manifest_file), self.manifest)
-        if differences:
+        if found := self._differences(manifest_file):
             raise EarthInstructError(
-                f"{self.folder} holds the predictions of another run ({'; '.join(differences)}); "
+                f"{self.folder} holds the predictions of another run ({'; '.join(found)}); "
                 "give --overwrite to replace them, or another --output"
             )
 
+    def _differences(self, manifest: Path) -> list[str]:
+        return differences(read_manifest(manifest).identity(), self.manifest.identity())
+
 
 _START_AGAIN = "give --overwrite to start again"
+
+
+def cannot_be_written(folder: Path, error: OSError) -> DataError:
+    """The error of a run folder that cannot be written."""
+    return DataError(
+        f"run folder {folder} cannot be written: {error.strerror or error}; the predictions so far are kept. Fix this, "
+        "then continue with the same command without --overwrite"
+    )
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -266,24 +313,26 @@ def read_manifest(path: Path) -> Manifest:
     return decode_json(read_bytes(path, "run manifest"), msgspec.json.Decoder(Manifest), problem)
 
 
-def _differences(old: Manifest, new: Manifest) -> list[str]:
-    """Describe the differences between two manifests. Packages, device and notes may differ."""
-    options = asdict(new.task.images)
-    pairs: dict[str, tuple[Any, Any]] = {
-        "task": (old.task.name, new.task.name),
-        "dataset annotations": (old.task.dataset.annotations_sha256, new.task.dataset.annotations_sha256),
-        "task version": (old.task.version, new.task.version),
-        "instruction": (old.task.instruction_sha256, new.task.instruction_sha256),
-        **{f"--{name}": (value, options[name]) for name, value in asdict(old.task.images).items()},
-        "method": (old.method.name, new.method.name),  # two names may lead to the same folder
-        "method version": (old.method.version, new.method.version),
-        "weights": (old.method.weights, new.method.weights),
+def identity_of_method(method: MethodInfo) -> dict[str, Any]:
+    """What of a method may not differ where a run is continued. Packages, device and notes may."""
+    return {
+        "method": method.name,  # two names may lead to the same folder
+        "method version": method.version,
+        "weights": method.weights,
+        "largest side": method.largest_side,
+        **{f"parameter {name}": value for name, value in sorted(method.parameters.items())},
     }
-    before = old.method.parameters
-    after = msgspec.json.decode(msgspec.json.encode(new.method.parameters))
-    for name in sorted({*before, *after}):
-        pairs[f"parameter {name}"] = (before.get(name), after.get(name))
-    return [f"{what} was {str(a)[:80]}, is {str(b)[:80]}" for what, (a, b) in pairs.items() if not _same(a, b)]
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """How the run in a folder differs from the one that is asked for, in words.
+
+    Args:
+        before: what identifies the run in the folder: names -> values that JSON can hold.
+        after: likewise, of the one that is asked for.
+    """
+    pairs = {name: (before.get(name), after.get(name)) for name in {**before, **after}}
+    return [f"{name} was {str(a)[:80]}, is {str(b)[:80]}" for name, (a, b) in pairs.items() if not _same(a, b)]
 
 
 def _same(before: Any, after: Any) -> bool:

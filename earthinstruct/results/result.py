@@ -7,7 +7,7 @@ import inspect
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -77,6 +77,8 @@ class MethodInfo(msgspec.Struct, frozen=True):
         notes: sentences shown below the table.
         made_for: the datasets that its weights were trained for; on others, its scores are marked as out of domain.
             None: any dataset.
+        largest_side: the longest side, in pixels, of an image that it takes; larger ones are cut into tiles of that
+            size. None: it does not say.
         control: whether it sees the ground truth.
     """
 
@@ -88,6 +90,7 @@ class MethodInfo(msgspec.Struct, frozen=True):
     packages: dict[str, str] = {}
     notes: list[str] = []
     made_for: list[str] | None = None
+    largest_side: Annotated[int, msgspec.Meta(ge=1)] | None = None
     control: bool = False
 
 

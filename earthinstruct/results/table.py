@@ -94,7 +94,7 @@ def _remarks(results: Sequence[Result]) -> Iterator[str]:
         if len(failed) > _FAILURES_SHOWN:
             yield f"failed: {task}: {len(failed) - _FAILURES_SHOWN} more; the result file has all reasons"
         if result.run.events:
-            yield f"{task}: {', '.join(f'{n} {name}' for name, n in sorted(result.run.events.items()))}"
+            yield f"{task}: {', '.join(f'{name}: {n}' for name, n in sorted(result.run.events.items()))}"
         unmapped = sorted(label for label, mapped in result.label_map.items() if mapped.category is None)
         if unmapped:
             yield f"{task}: labels that map to no category: {', '.join(unmapped)}"

@@ -3,6 +3,7 @@
 from earthinstruct.running.engines import EngineOptions
 from earthinstruct.running.evaluation import Evaluation, Skipped, evaluate
 from earthinstruct.running.machine import Machine, doctor
+from earthinstruct.running.outputs import refuse_to_replace
 from earthinstruct.running.own_images import (
     Answer,
     Answers,
@@ -12,12 +13,8 @@ from earthinstruct.running.own_images import (
     saved_again,
 )
 from earthinstruct.running.planning import DryRun, PlannedTask, dry_run
-from earthinstruct.running.targets import refuse_to_replace
-from earthinstruct.running.tiles import TILE, TILED_ABOVE, predict_tiled
 
 __all__ = [
-    "TILE",
-    "TILED_ABOVE",
     "Answer",
     "Answers",
     "DryRun",
@@ -32,7 +29,6 @@ __all__ = [
     "evaluate",
     "images_given",
     "predict",
-    "predict_tiled",
     "refuse_to_replace",
     "saved_again",
 ]

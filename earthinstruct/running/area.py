@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.contract import Prediction, Proposals
+from earthinstruct.contract import Prediction, Proposals, optional_member
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.images import Scene, Window, scene_at
 from earthinstruct.predictions import check_geopandas
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     from shapely.geometry.base import BaseGeometry
 
+METHOD = "method"  # the resolution that the method was made for
 _NAMELESS = "it does not name its coordinate reference system; give --source-crs EPSG:N"
 
 
@@ -31,27 +32,42 @@ class Area:
     Attributes:
         window: column and row of the first pixel, width and height; None: the whole image.
         aoi: a vector file with the areas of interest, in any reference system; None: everywhere.
-        resolution: metres a pixel that the method sees; None: as stored.
+        resolution: metres a pixel that the method sees; `METHOD`: those that it was made for; None: as stored.
     """
 
     window: tuple[int, int, int, int] | None = None
     aoi: Path | None = None
-    resolution: float | None = None
+    resolution: float | str | None = None
 
     @staticmethod
-    def of(window: str | Sequence[int] | None, aoi: Path | str | None, resolution: float | None = None) -> Area:
+    def of(window: str | Sequence[int] | None, aoi: Path | str | None, resolution: float | str | None = None) -> Area:
         """Read the options.
 
         Raises:
             EarthInstructError: the window is not four numbers or has no pixel, or the resolution is no size.
             DataError: a package of the extra `geo` is missing, or the file is no vector file with areas.
         """
-        if resolution is not None and not 0 < resolution < np.inf:
-            raise EarthInstructError(f"--resolution is {resolution}; expected metres a pixel, such as 0.5")
-        area = Area(_window(window), None if aoi is None else Path(aoi), resolution)
+        metres = _metres(resolution)
+        area = Area(_window(window), None if aoi is None else Path(aoi), metres)
         if aoi is not None:
             _ = area._areas  # read before the first image
         return area
+
+    def for_method(self, method: object) -> Area:
+        """The same with the resolution in metres.
+
+        Raises:
+            EarthInstructError: it is that of the method, which does not say it.
+        """
+        if self.resolution != METHOD:
+            return self
+        metres: float | None = optional_member(method, "resolution")()
+        if metres is None:
+            raise EarthInstructError(
+                f"method {getattr(method, 'name', '')!r} does not say which resolution it was made for; give "
+                "--resolution METRES"
+            )
+        return replace(self, resolution=metres)
 
     @cached_property
     def _areas(self) -> gpd.GeoDataFrame:
@@ -75,7 +91,7 @@ class Area:
             DataError: the image does not reach into the area, or lacks the place or reference system that is needed.
         """
         part = self._stored(path, scene)
-        if self.resolution is None:
+        if self.resolution is None or isinstance(self.resolution, str):
             return part
         if scene.place is None or scene.place.crs is None:
             raise DataError(
@@ -96,13 +112,13 @@ class Area:
         if x0 >= x1 or y0 >= y1:
             raise DataError(f"image {path} has {scene.width}x{scene.height} pixels, none of them in --window")
         if self.aoi is None:
-            return AreaOfScene(scene, (x0, y0, x1, y1), None, (scene.height, scene.width))
+            return AreaOfScene(scene, (x0, y0, x1, y1), None)
         inside = self._inside(path, scene)
         left, top, right, bottom = inside.bounds
         window = max(x0, int(left)), max(y0, int(top)), min(x1, -int(-right // 1)), min(y1, -int(-bottom // 1))
         if window[0] >= window[2] or window[1] >= window[3]:
             raise DataError(f"image {path} does not reach into the area of {self.aoi}")
-        return AreaOfScene(scene, window, inside, (scene.height, scene.width))
+        return AreaOfScene(scene, window, inside)
 
     def _inside(self, path: Path, scene: Scene) -> BaseGeometry:
         """The areas of interest, in pixels of an image."""
@@ -118,6 +134,18 @@ class Area:
         inverse = np.array([[e, -b], [-d, a]]) / determinant
         offset = -inverse @ np.array([c, f])
         return affine_transform(self._areas.to_crs(scene.place.crs).union_all(), [*inverse.ravel(), *offset])
+
+
+def _metres(resolution: float | str | None) -> float | str | None:
+    if resolution is None or resolution == METHOD:
+        return resolution
+    try:
+        metres = float(resolution)
+    except ValueError:
+        metres = 0.0
+    if not 0 < metres < np.inf:
+        raise EarthInstructError(f"--resolution is {resolution!r}; expected metres a pixel, such as 0.5, or {METHOD}")
+    return metres
 
 
 def _window(window: str | Sequence[int] | None) -> tuple[int, int, int, int] | None:
@@ -142,13 +170,11 @@ class AreaOfScene:
         scene: the image, perhaps at another resolution.
         window: the pixels of the scene that contain the part.
         inside: the areas of interest in pixels of the scene; None: all of the window.
-        stored: height and width of the image as stored.
     """
 
     scene: Scene
     window: Window
     inside: BaseGeometry | None
-    stored: tuple[int, int]
 
     def at(self, scene: Scene) -> AreaOfScene:
         """The same part of the same image at another resolution."""
@@ -162,26 +188,6 @@ class AreaOfScene:
         left, top = min(round(x0 * across), scene.width - 1), min(round(y0 * down), scene.height - 1)
         window = left, top, max(round(x1 * across), left + 1), max(round(y1 * down), top + 1)
         return replace(self, scene=scene, window=window, inside=inside)
-
-    def in_stored(self, prediction: Prediction) -> Prediction:
-        """A prediction in pixels of the scene, in pixels of the image as stored."""
-        height, width = self.stored
-        across, down = width / self.scene.width, height / self.scene.height
-        if across == down == 1:
-            return prediction
-        factors = np.array([across, down, across, down])
-
-        def regions(found: Prediction | Proposals) -> dict[str, Any]:
-            masks = None if found.masks is None else tuple(resize_masks(found.masks, height, width))
-            return {"boxes": None if found.boxes is None else found.boxes * factors, "masks": masks}
-
-        proposals = prediction.proposals
-        return replace(
-            prediction,
-            **regions(prediction),
-            proposals=None if proposals is None else replace(proposals, **regions(proposals)),
-            tiles=None if prediction.tiles is None else tuple(_scaled(one, across, down) for one in prediction.tiles),
-        )
 
     def read(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
         """Read some pixels of the scene; those outside the areas have no data and are black."""
@@ -200,6 +206,32 @@ class AreaOfScene:
         shown = geometry_mask([part], (y1 - y0, x1 - x0), Affine.translation(x0, y0), invert=True)
         pixels = np.where(shown[..., None], pixels, np.uint8(0))
         return pixels, shown if valid is None else shown & valid
+
+
+def resized(prediction: Prediction, before: tuple[int, int], after: tuple[int, int]) -> Prediction:
+    """A prediction in the pixels of the same image at another resolution.
+
+    Args:
+        prediction: what was found.
+        before: height and width of the image that it was found in.
+        after: height and width of the other.
+    """
+    across, down = after[1] / before[1], after[0] / before[0]
+    if across == down == 1:
+        return prediction
+    factors = np.array([across, down, across, down])
+
+    def regions(found: Prediction | Proposals) -> dict[str, Any]:
+        masks = None if found.masks is None else tuple(resize_masks(found.masks, *after))
+        return {"boxes": None if found.boxes is None else found.boxes * factors, "masks": masks}
+
+    proposals = prediction.proposals
+    return replace(
+        prediction,
+        **regions(prediction),
+        proposals=None if proposals is None else replace(proposals, **regions(proposals)),
+        tiles=None if prediction.tiles is None else tuple(_scaled(one, across, down) for one in prediction.tiles),
+    )
 
 
 def _scaled(tile: tuple[int, int, int, int], across: float, down: float) -> tuple[int, int, int, int]:

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from earthinstruct.contract import ControlMethod, Method, Usage
+from earthinstruct.contract import ControlMethod, HopelessError, Method, Usage
 from earthinstruct.datasets import Dataset, load_dataset
 from earthinstruct.errors import EarthInstructError, checked_arguments
 from earthinstruct.files import read_text
 from earthinstruct.images import ImageOptions
 from earthinstruct.metrics import GivenMetrics, Sweeping
 from earthinstruct.predictions import Progress, Run, place_of_run
-from earthinstruct.results import Result, Shown, result_blocks
+from earthinstruct.results import MethodInfo, Result, Shown, result_blocks
+from earthinstruct.running.cut_images import KeptTiles, Windows, answers_of_images
 from earthinstruct.running.engines import Engine, EngineOptions
 from earthinstruct.running.engines import engine as open_engine
 from earthinstruct.running.engines.worker import MethodSource
+from earthinstruct.running.reading import Images
+from earthinstruct.running.tiles import Tiling
 from earthinstruct.scoring import checked_rules, chosen_attributes, mapper_for, result_of, score_records
 from earthinstruct.tasks import LabelMapper, Task, tasks_of
-from earthinstruct.texts import secrets_hidden
+from earthinstruct.texts import message_of, secrets_hidden
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from earthinstruct.results import Block
 
+_STOPPED = (
+    "the run stops, because no other image would be answered. The predictions so far are kept: change this, then "
+    "continue with the same command without --overwrite"
+)
 Spent = Callable[[Task, Usage], None]
 
 
@@ -86,6 +94,8 @@ def evaluate(
     stretch: str | Sequence[float] | None = None,
     nodata: float | None = None,
     skip_invalid: bool = False,
+    tile: int | None = None,
+    overlap: int | None = None,
     output: Path | str = "runs",
     limit: int | None = None,
     overwrite: bool = False,
@@ -122,6 +132,9 @@ def evaluate(
         stretch: how values of more than 8 bits are shown, as for `predict`.
         nodata: the value of pixels without data, as for `predict`.
         skip_invalid: leave out the objects that no method can find, instead of refusing the dataset.
+        tile: side in pixels of the tiles that images are cut into; 0: no image is cut; None: those that are larger than
+            the method takes, if it says so in `describe()`, into tiles of that size.
+        overlap: pixels that neighbouring tiles share; None: an eighth of a tile.
         output: where run folders go: `<output>/<task>/<method>/`.
         limit: only the first images, in a run folder of their own, `<output>/<task>/<method>-limit-<N>/`.
         overwrite: start again where a run folder holds other predictions.
@@ -136,11 +149,12 @@ def evaluate(
         attributes: a CSV file with attributes of the images, as for `score`.
         engine: `local` or `ray`; or `EngineOptions`, which replaces the options below.
         workers: processes, each with the method in memory; None: this process.
-        timeout: seconds that an image may take before it counts as failed; None: no limit.
+        timeout: seconds that an image, or a tile, may take before the image counts as failed; None: no limit.
         worker_memory: GB; a worker that holds more after an image is replaced. None: no limit.
         gpus_per_worker: GPUs that Ray reserves for each worker.
         address: of a running Ray cluster, or `auto`; None: a Ray of its own, on this machine.
-        progress: called after every image.
+        progress: called after every tile with the task, the tiles done, their number and the images that failed; an
+            image that is not cut is one tile.
         spent: called with the task and the usage of every image, before `progress`.
         stopping: called before each image; when it returns true, the current images are finished and kept, and
             KeyboardInterrupt is raised.
@@ -152,7 +166,8 @@ def evaluate(
     rules, extra = checked_rules(protocol, threshold, sweep, metric)
     if limit is not None and limit < 1:
         raise EarthInstructError(f"limit must be at least 1, got {limit}")
-    spread = _spread(
+    tiling = Tiling(tile, overlap)
+    spread = EngineOptions.of(
         engine,
         workers=workers,
         timeout=timeout,
@@ -166,20 +181,24 @@ def evaluate(
     tasks = tasks_of(dataset.name, dataset.vocabulary, setting, parent, text)
     mapper = mapper_for(label_map, dataset)
     output = Path(output).absolute()  # a method may change the working directory
-    source = MethodSource(method, parameters)
-    with secrets_hidden(parameters), open_engine(spread, source, dataset) as ready, ExitStack() as held:
+    source, every = MethodSource(method, parameters), Images(dataset)
+    with secrets_hidden(parameters), _hopeless(), open_engine(spread, source, every) as ready, ExitStack() as held:
+        windows = cut(dataset, tiling, ready.method)
         runs, skipped = [], []
         for task in tasks:
             reason = ready.skip(task)
             if reason is not None:
                 skipped.append(Skipped(task, reason))
                 continue
-            run = Run(ready.method, task, dataset, place_of_run(output, task, ready.method.name), limit)
+            place = place_of_run(output, task, ready.method.name)
+            run = Run(ready.method, task, dataset, place, limit, tile=tile, overlap=overlap)
             runs.append(held.enter_context(run.open(overwrite)))
         for run in runs:  # only once every folder is locked and accepted
             run.begin(overwrite)
         results = {}
-        for run in held.enter_context(closing(_answered(runs, ready, progress, spent, stopping))):
+        kept = {run.task.name: held.enter_context(_kept_tiles(run)) for run in runs} if windows else {}
+        answered = _answered(runs, ready, every, windows, kept, progress, spent, stopping)
+        for run in held.enter_context(closing(answered)):
             scored = score_records(
                 run.task,
                 dataset,
@@ -197,40 +216,80 @@ def evaluate(
     return Evaluation(tuple(results[run.task.name] for run in runs), tuple(skipped), tuple(run.folder for run in runs))
 
 
+def cut(dataset: Dataset, tiling: Tiling, method: MethodInfo) -> Windows:
+    """The tiles of the images that are cut.
+
+    Raises:
+        EarthInstructError: tiles are asked for, and the method is a control.
+    """
+    if method.control:
+        if tiling.tile:
+            raise EarthInstructError(
+                f"method {method.name!r} is a control: it answers from ground truth, of whole images; leave --tile out"
+            )
+        return {}
+    windows = {}
+    for i, image in enumerate(dataset.images):
+        tiles = tiling.windows((0, 0, image.width, image.height), method.largest_side)
+        if len(tiles) > 1:
+            windows[i] = tiles
+    return windows
+
+
+@contextmanager
+def _hopeless() -> Iterator[None]:
+    """Say that the run stops after a `HopelessError`."""
+    try:
+        yield
+    except HopelessError as error:
+        raise HopelessError(f"{message_of(error)}; {_STOPPED}") from None
+
+
+@contextmanager
+def _kept_tiles(run: Run) -> Iterator[KeptTiles]:
+    """The tiles in the folder of a run, until all its images have predictions."""
+    tiles = KeptTiles(run.folder, run.failed_before)
+    try:
+        yield tiles
+    finally:
+        tiles.close(done=run.n_done == run.n_images and not run.n_failed)
+
+
 def _answered(
     runs: Sequence[Run],
     engine: Engine,
+    images: Images,
+    windows: Windows,
+    kept: Mapping[str, KeptTiles],
     progress: Progress | None,
     spent: Spent | None,
     stopping: Callable[[], bool],
 ) -> Generator[Run, None, None]:
     """Predict the missing images, and yield each run when it is complete."""
     by_task = {run.task.name: run for run in runs}
+    n_tiles = [len(windows.get(i, "1")) for i in range(len(images.dataset.images))]
+    totals, done = Counter[str](), Counter[str]()
     for run in runs:
+        totals[run.task.name] = sum(n_tiles[: run.n_images])
+        done[run.task.name] = totals[run.task.name] - sum(n_tiles[i] for i in run.todo)
         if progress:
-            progress(run.task, run.n_done, run.n_images, 0)
+            progress(run.task, done[run.task.name], totals[run.task.name], 0)
         if run.n_done == run.n_images:
             yield run
-    for task, record in engine.answers([(run.task, run.todo) for run in runs], stopping):
-        run = by_task[task.name]
-        run.write(record)
-        if spent:
-            spent(task, Usage(record.seconds, record.input_tokens, record.output_tokens, record.events))
+    work = [(run.task, run.todo) for run in runs]
+    for question, _, _, record in answers_of_images(engine, images, work, windows, kept, stopping):
+        run = by_task[question.name]
+        done[question.name] += 1
+        if record is not None:
+            run.write(record)
+            if spent:
+                spent(run.task, Usage(record.seconds, record.input_tokens, record.output_tokens, record.events))
         if progress:
-            progress(task, run.n_done, run.n_images, run.n_failed)
-        if run.n_done == run.n_images:
+            progress(run.task, done[question.name], totals[question.name], run.n_failed)
+        if record is not None and run.n_done == run.n_images:
             yield run
     if stopping():
         raise KeyboardInterrupt
-
-
-def _spread(engine: str | EngineOptions, **options: Any) -> EngineOptions:
-    given = {name: value for name, value in options.items() if value is not None}
-    if not isinstance(engine, EngineOptions):
-        return EngineOptions(engine, **given)
-    for name in given:
-        raise EarthInstructError(f"evaluate: {name} is given beside engine; set it in the EngineOptions")
-    return engine
 
 
 def dataset_given(

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction
-from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.errors import EarthInstructError
 from earthinstruct.files import as_json, decode_json, plain_name, read_bytes, replace_file
-from earthinstruct.images import ImageOptions, Window
+from earthinstruct.images import ImageOptions
 from earthinstruct.predictions import (
+    TILES_FILE,
     Record,
     RecordWriter,
     StoredRecords,
+    cannot_be_written,
+    differences,
     folder_lock,
+    identity_of_method,
     prediction_files,
     readable,
     take_out_failures,
 )
+from earthinstruct.regions import ImageId
 from earthinstruct.results import SCHEMA_VERSION, MethodInfo
-from earthinstruct.running.tiles import KeptTiles
+from earthinstruct.running.cut_images import KeptTiles
 
-_ENCODER = msgspec.json.Encoder(order="deterministic")
 _START_AGAIN = "give --overwrite to start again, or another --output"
 
 
@@ -64,36 +69,24 @@ class Asked(msgspec.Struct, frozen=True):
     def place(self, output: Path) -> Path:
         """The folder of the run: images and instruction decide, and then the method, as for `evaluate`."""
         asked = as_json([self.instruction, sorted(self.images)])
-        name = f"{plain_name(Path(next(iter(self.images))).stem)}-{hashlib.sha256(asked).hexdigest()[:8]}"
+        name = f"{plain_name(Path(min(self.images)).stem)}-{hashlib.sha256(asked).hexdigest()[:8]}"
         return output / "predict" / name / plain_name(self.method.name)
 
-    def differences(self, other: Asked) -> list[str]:
-        """How another run differs, in words. Packages, device and notes may differ."""
-        before, after = (
-            {
-                "instruction": asked.instruction,
-                "method": asked.method.name,
-                "method version": asked.method.version,
-                "weights": asked.method.weights,
-                **{f"--{name}": value for name, value in asdict(asked.reading).items()},
-                "--tile": asked.tile,
-                "--overlap": asked.overlap,
-                "--window": asked.window,
-                "--aoi": asked.aoi,
-                "--resolution": asked.resolution,
-                # without these two, only what is saved depends on it
-                "--source-crs": asked.source_crs if asked.aoi or asked.resolution else None,
-                **{f"parameter {name}": value for name, value in asked.method.parameters.items()},
-                **{f"image {path}": state for path, state in asked.images.items() if self.images.get(path)},
-            }
-            for asked in (self, other)
-        )
-        pairs = {name: (before.get(name), after.get(name)) for name in {**before, **after}}
-        return [
-            f"{name} was {str(a)[:80]}, is {str(b)[:80]}"
-            for name, (a, b) in pairs.items()
-            if _ENCODER.encode(a) != _ENCODER.encode(b)  # 1 is not true
-        ]
+    def identity(self) -> dict[str, Any]:
+        """What may not differ where the run is continued: its name -> its value."""
+        return {
+            "instruction": self.instruction,
+            **identity_of_method(self.method),
+            **{f"--{name}": value for name, value in asdict(self.reading).items()},
+            "--tile": self.tile,
+            "--overlap": self.overlap,
+            "--window": self.window,
+            "--aoi": self.aoi,
+            "--resolution": self.resolution,
+            # without these two, only what is saved depends on it
+            "--source-crs": self.source_crs if self.aoi or self.resolution else None,
+            **{f"image {path}": state for path, state in sorted(self.images.items()) if state},
+        }
 
 
 def state_of(image: Path | NDArray[np.uint8]) -> str:
@@ -118,12 +111,20 @@ def read_asked(folder: Path) -> Asked:
 
 
 class ImageRun:
-    """The run of one method on some images, in one folder: what was predicted before, and what is predicted now."""
+    """The run of one method on some images, in one folder: what was predicted before, and what is predicted now.
+
+    Attributes:
+        folder: the run folder.
+        tiles: the tiles of images that have no prediction yet, while the run is open.
+    """
+
+    tiles: KeptTiles
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._stored: dict[str, StoredRecords] = {}
-        self._writers: dict[str, RecordWriter] = {}
+        self._file = folder / "predictions.jsonl"
+        self._stored: Mapping[ImageId, Record] = {}
+        self._writer: RecordWriter | None = None
         self._left: set[str] = set()  # images without a prediction
 
     @contextmanager
@@ -135,30 +136,28 @@ class ImageRun:
             DataError: it cannot be written, or what it holds is malformed.
         """
         with folder_lock(self.folder):
-            files = {name: self._file(name) for name in ("predictions", "tiles")}
-            manifest = self.folder / "run.json"
+            manifest, others = self.folder / "run.json", (self._file, self.folder / TILES_FILE)
             with self._written():
                 if overwrite:
-                    for path in (*files.values(), manifest):  # the manifest last: it says whose the others are
+                    for path in (*others, manifest):  # the manifest last: it says whose the others are
                         path.unlink(missing_ok=True)
                 elif manifest.is_file():
-                    self._refuse(read_asked(self.folder).differences(asked))
-                elif any(path.exists() for path in files.values()):
+                    self._refuse(read_asked(self.folder), asked)
+                elif any(path.exists() for path in others):
                     raise EarthInstructError(f"{self.folder} has predictions but no run.json; {_START_AGAIN}")
                 if not manifest.is_file() or manifest.read_bytes() != as_json(asked):
                     replace_file(manifest, as_json(asked))
-                for name, path in files.items():
-                    if path.exists():
-                        take_out_failures(path)  # and a torn last line
-                        self._stored[name] = StoredRecords([path])
-            self._left = set(asked.images).difference(self._stored.get("predictions", ()))
+                if self._file.exists():
+                    take_out_failures(self._file)  # and a torn last line
+                    self._stored = StoredRecords([self._file])
+            self._left = {path for path in asked.images if path not in self._stored}
+            self.tiles = KeptTiles(self.folder)
             try:
                 yield self
             finally:
-                for writer in self._writers.values():
-                    writer.close()
-            if not self._left:
-                files["tiles"].unlink(missing_ok=True)
+                if self._writer is not None:
+                    self._writer.close()
+                self.tiles.close(done=not self._left)
 
     @contextmanager
     def locked(self) -> Iterator[ImageRun]:
@@ -169,7 +168,7 @@ class ImageRun:
             DataError: what it holds is malformed.
         """
         with folder_lock(self.folder):
-            self._stored = {"predictions": StoredRecords(prediction_files(self.folder))}
+            self._stored = StoredRecords(prediction_files(self.folder))
             yield self
 
     def prediction(self, path: Path) -> Prediction | None:
@@ -178,41 +177,29 @@ class ImageRun:
         Raises:
             DataError: the stored prediction is malformed.
         """
-        return self._read("predictions", str(path))
+        record = self._stored.get(str(path))
+        return None if record is None else record.prediction()
 
-    def keep(self, path: Path, prediction: Prediction) -> None:
-        """Keep what was found in an image.
+    def keep(self, record: Record) -> Record:
+        """Keep what was found in an image, unless it failed; returns what a reader will find.
 
         Raises:
             DataError: the folder cannot be written.
         """
-        self._write("predictions", Record.of(str(path), prediction))
-        self._left.discard(str(path))
-
-    def tiles(self, path: Path) -> KeptTiles:
-        """The tiles of an image."""
-        return _Tiles(self, path)
-
-    def _read(self, name: str, key: str) -> Prediction | None:
-        record = self._stored[name].get(key) if name in self._stored else None
-        return None if record is None else record.prediction()
-
-    def _write(self, name: str, record: Record) -> None:
         record = readable(record)
-        if record.error is not None:
-            raise DataError(record.error)
-        with self._written():
-            if name not in self._writers:
-                self._writers[name] = RecordWriter(self._file(name))
-            self._writers[name].write(record)
+        if record.error is None:
+            with self._written():
+                self._writer = self._writer or RecordWriter(self._file)
+                self._writer.write(record)
+            self._left.discard(str(record.image_id))
+        return record
 
-    def _file(self, name: str) -> Path:
-        return self.folder / f"{name}.jsonl"
-
-    def _refuse(self, differences: list[str]) -> None:
-        if differences:
+    def _refuse(self, before: Asked, asked: Asked) -> None:
+        was_there = {path: state for path, state in asked.images.items() if before.images.get(path)}
+        found = differences(before.identity(), msgspec.structs.replace(asked, images=was_there).identity())
+        if found:
             raise EarthInstructError(
-                f"{self.folder} holds another run ({'; '.join(differences)}); {_START_AGAIN} to keep both"
+                f"{self.folder} holds another run ({'; '.join(found)}); {_START_AGAIN} to keep both"
             )
 
     @contextmanager
@@ -220,26 +207,4 @@ class ImageRun:
         try:
             yield
         except OSError as error:
-            raise DataError(
-                f"run folder {self.folder} cannot be written: {error.strerror or error}; what was found so far is "
-                "kept. Fix this, then continue with the same command without --overwrite"
-            ) from error
-
-
-class _Tiles:
-    """The tiles of one image in a run folder."""
-
-    def __init__(self, run: ImageRun, path: Path) -> None:
-        self._run = run
-        self._path = path
-
-    def get(self, window: Window) -> Prediction | None:
-        """What was found in a tile before."""
-        return self._run._read("tiles", self._key(window))
-
-    def keep(self, window: Window, prediction: Prediction) -> None:
-        """Keep what was found in a tile."""
-        self._run._write("tiles", Record.of(self._key(window), prediction))
-
-    def _key(self, window: Window) -> str:
-        return f"{self._path}#{','.join(map(str, window))}"
+            raise cannot_be_written(self.folder, error) from error

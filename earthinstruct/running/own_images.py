@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,20 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct import tasks
-from earthinstruct.contract import (
-    ControlMethod,
-    HopelessError,
-    Instruction,
-    Method,
-    Prediction,
-    Usage,
-    optional_member,
-)
+from earthinstruct.contract import HopelessError, Instruction, Method, Prediction
+from earthinstruct.datasets import ImageRecord, images_alone
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
-from earthinstruct.images import IMAGE_SUFFIXES, ImageOptions, Note, Scene, images_below, open_scene, scene_of
+from earthinstruct.images import IMAGE_SUFFIXES, ImageOptions, Scene, Window, images_below, open_scene, scene_of
 from earthinstruct.predictions import (
     Found,
     OnGround,
+    Record,
     areas_of,
     check_crs,
     counts_of,
@@ -41,13 +35,17 @@ from earthinstruct.predictions import (
     undrawn_and_uncounted,
 )
 from earthinstruct.regions import decode_rles
-from earthinstruct.results import MethodInfo, Shown, method_info
-from earthinstruct.running.area import Area, AreaOfScene
-from earthinstruct.running.engines.worker import MethodSource, in_our_words, in_words
+from earthinstruct.results import MethodInfo, Shown
+from earthinstruct.running.area import METHOD, Area, resized
+from earthinstruct.running.cut_images import answers_of_images
+from earthinstruct.running.engines import Engine, EngineOptions, Explain
+from earthinstruct.running.engines import engine as open_engine
+from earthinstruct.running.engines.worker import OF_IMAGE, MethodSource, in_our_words
 from earthinstruct.running.image_run import Asked, ImageRun, read_asked, state_of
-from earthinstruct.running.targets import Targets, check_place, overlay_of
-from earthinstruct.running.tiles import TILE, TILED_ABOVE, predict_windows, tile_windows
-from earthinstruct.texts import message_of, redacted, secret_values, secrets_hidden
+from earthinstruct.running.outputs import Outputs, check_place, overlay_of
+from earthinstruct.running.reading import Images, Tile
+from earthinstruct.running.tiles import TILED_ABOVE, Tiling
+from earthinstruct.texts import message_of, secret_values, secrets_hidden
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -196,9 +194,16 @@ def predict(
     explain: Path | str | None = None,
     output: Path | str | None = "runs",
     overwrite: bool = False,
-    progress: Callable[[float, int], None] | None = None,
+    engine: str | EngineOptions = "local",
+    workers: int | None = None,
+    timeout: float | None = None,
+    worker_memory: float | None = None,
+    gpus_per_worker: float | None = None,
+    address: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
     answered: Callable[[Answer], None] | None = None,
     warned: Callable[[str], None] | None = None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Answers:
     """Run a method on your own images. What to find is given in exactly one way.
 
@@ -216,7 +221,8 @@ def predict(
         save: where to save the answers, by suffix: `.png` or `.jpg`, a picture; `.json`; `.coco.json`; `.csv`, counts;
             `.geojson`, `.gpkg`, `.shp`, `.fgb` or `.parquet`, outlines on the ground; `.tif`, a raster of labels;
             without a suffix, a folder of pictures.
-        tile: side of the tiles in pixels; 0: never cut; None: 1024, where a side is longer than 2048.
+        tile: side of the tiles in pixels; 0: never cut; None: an image larger than the method takes is cut into tiles
+            of the size that it takes; where it does not say, a side longer than 2048 is cut into tiles of 1024.
         overlap: pixels that neighbouring tiles share; None: an eighth of a tile.
         bands: the bands of a raster to show, from 1; a sequence, or text with commas; None: those that the file names
             as red, green and blue, otherwise the first three.
@@ -237,14 +243,23 @@ def predict(
         explain: where to save a picture of how the method decided, as for `save`.
         output: where answers are kept, in a folder of this run below `<output>/predict/`; None: nowhere.
         overwrite: forget what an earlier run found.
-        progress: called after each tile with the images done, also in part, and their number.
+        engine: where the method runs, as for `evaluate`, like the next five; the unit of work is a tile.
+        workers: processes, each with the method in memory; None: this process.
+        timeout: seconds that a tile may take before its image counts as failed; None: no limit.
+        worker_memory: GB; a worker that holds more after a tile is replaced. None: no limit.
+        gpus_per_worker: GPUs that Ray reserves for each worker.
+        address: of a running Ray cluster, or `auto`; None: a Ray of its own, on this machine.
+        progress: called after each tile with the tiles done and their number; an image that is not cut is one tile.
         answered: called with each answer as soon as it is there and its pictures are saved.
         warned: called before the first image with each remark on what was asked for, such as words that the method
             does not know.
+        stopping: called before each tile; when it returns true, the current tiles are finished and kept, and
+            KeyboardInterrupt is raised.
 
     Raises:
         EarthInstructError: invalid input, the only image failed, a file cannot be written, or the run folder is of a
             run with other parameters.
+        KeyboardInterrupt: see `stopping`.
     """
     to_find = asked_instruction(categories, open_ended, parent, instruction)
     reading = ImageOptions.of(bands, stretch, nodata)
@@ -255,61 +270,230 @@ def predict(
         path for one in given for path in ([next(names)] if isinstance(one, np.ndarray) else images_given(one))
     ] or images_given([])
     _refuse_repeated(paths)
-    least = _Least.of(min_score, min_area)
-    saved = Targets(save, explain, paths, OnGround(crs, simplify))
+    area, tiling = Area.of(window, aoi, resolution), Tiling(tile, overlap, TILED_ABOVE)
     _check_source_crs(source_crs)
+    least = _Least.of(min_score, min_area)
+    saved = Outputs(save, explain, paths, OnGround(crs, simplify))
+    spread = EngineOptions.of(
+        engine,
+        workers=workers,
+        timeout=timeout,
+        worker_memory=worker_memory,
+        gpus_per_worker=gpus_per_worker,
+        address=address,
+    )
+    _refuse_other_processes(spread, arrays, saved)
     source = MethodSource(method, parameters)
-    with secrets_hidden(parameters):
-        ready = _answering(source, saved.explain is not None)
-        try:
-            area = Area.of(window, aoi, _metres(ready, resolution))
-            saved.check()
-            states = {str(path): state_of(arrays.get(path, path)) for path in paths}
-            asked = Asked(
-                to_find,
-                method_info(ready, parameters=parameters),
-                states,
-                reading,
-                tile,
-                overlap,
-                area.window,
-                None if area.aoi is None else (str(area.aoi), state_of(area.aoi)),
-                area.resolution,
-                source_crs,
-            )
-            warnings = _warnings(ready, to_find)
-            for warning in warnings if warned is not None else ():
+    saved.check()
+    opened = _Opened(paths, arrays, reading, source_crs, area, saved)
+    with secrets_hidden(parameters), open_engine(spread, source, opened.images) as ready:
+        _refuse_method(source, ready, saved)
+        if area.resolution == METHOD:
+            area = replace(area, resolution=ready.ask("resolution"))
+        states = {str(path): state_of(arrays.get(path, path)) for path in paths}
+        asked = Asked(
+            to_find,
+            ready.method,
+            states,
+            reading,
+            tile,
+            overlap,
+            area.window,
+            None if area.aoi is None else (str(area.aoi), state_of(area.aoi)),
+            None if area.resolution is None else float(area.resolution),
+            source_crs,
+        )
+        warnings = _warnings(ready, to_find)
+        if warned is not None:
+            for warning in warnings:
                 warned(warning)
-            folder = None if output is None else asked.place(Path(output))
-            secrets = secret_values(parameters or {})
-            hopeless: str | None = None  # why the method is asked no more
-            with nullcontext() if folder is None else ImageRun(folder).open(asked, overwrite=overwrite) as run:
+        folder = None if output is None else asked.place(Path(output))
+        secrets = secret_values(parameters or {})
+        found = _Answering(paths, asked, least, saved, answered, folder, area, arrays, warnings, secrets)
+        with nullcontext() if folder is None else ImageRun(folder).open(asked, overwrite=overwrite) as run:
+            opened.cut(area, tiling, ready.method.largest_side)
+            _find(ready, opened, run, found, progress, stopping)
+            return found.answers()
 
-                def find(path: Path, scene: Scene, number: int) -> _Answered:
-                    nonlocal hopeless
-                    kept = None if run is None else run.prediction(path)
-                    prediction, picture = kept, None
-                    if hopeless is not None and (kept is None or saved.explain is not None):
-                        raise EarthInstructError(hopeless)
-                    try:
-                        part = area.of_scene(path, scene)
-                        if prediction is None:
-                            part_done = _part(progress, number, len(paths))
-                            prediction = _predict(ready, part, asked, run, path, part_done, secrets)
-                            if run is not None:
-                                run.keep(path, prediction)
-                        if progress is not None:
-                            progress(number + 1, len(paths))
-                        if saved.explain is not None:
-                            picture = optional_member(ready, "explain")(part.scene.read()[0], to_find)
-                    except HopelessError as error:
-                        hopeless = f"not tried, after the error of {path}: {message_of(error)}"
-                        raise
-                    return _Answered(prediction, picture, kept is not None, part.scene.notes)
 
-                return _answers(paths, asked, least, saved, find, secrets, answered, folder, warnings, arrays)
-        finally:
-            source.close(ready)
+def _find(
+    engine: Engine,
+    opened: _Opened,
+    run: ImageRun | None,
+    found: _Answering,
+    progress: Callable[[int, int], None] | None,
+    stopping: Callable[[], bool],
+) -> None:
+    """Ask about the images that have no prediction, and give each answer to `found` as soon as it is there."""
+    paths, question = found.paths, _Question(found.asked.instruction)
+    windows = opened.windows
+    n_tiles = [len(windows.get(i, "1")) for i in range(len(paths))]
+    done, todo = 0, list[int]()
+    left = dict.fromkeys(paths)
+    try:
+        for i, path in enumerate(paths):
+            before = None if run is None else run.prediction(path)
+            if path in opened.problems:
+                found.fail(path, opened.problems[path])
+            elif before is not None:
+                found.add(path, before, engine.explain, before=True)
+            else:
+                todo.append(i)
+                continue
+            del left[path]
+            done += n_tiles[i]
+            if progress is not None:
+                progress(done, sum(n_tiles))
+        kept = {} if run is None else {question.name: run.tiles}
+        for answer in answers_of_images(engine, opened.images, [(question, todo)], windows, kept, stopping):
+            done, path = done + 1, paths[answer.image]
+            if progress is not None:
+                progress(done, sum(n_tiles))
+            tile, record = answer.tile, answer.whole
+            if done == len(paths) == 1 and tile is not None and tile.error is not None:
+                record = tile  # the other tiles are likely to fail too, and the run with them
+            if record is None:
+                continue
+            record = opened.as_stored(answer.image, _without_notes(record))
+            record = record if run is None else run.keep(record)
+            if record.error is None:
+                found.add(path, record.prediction(), engine.explain, before=False)
+            else:
+                found.fail(path, record.error)
+            del left[path]
+    except HopelessError as error:
+        if len(paths) == 1:
+            raise
+        first, *others = left
+        found.fail(first, message_of(error))
+        for path in others:
+            found.fail(path, f"not tried, after the error of {first}: {message_of(error)}")
+    if stopping():
+        raise KeyboardInterrupt
+
+
+@dataclass(frozen=True)
+class _Question:
+    """The instruction of the user, as a question to an engine."""
+
+    instruction: Instruction
+    name: str = "predict"
+
+
+def _without_notes(record: Record) -> Record:
+    """Leave out how the pixels were read: `Answer.notes` has it."""
+    events = {event: n for event, n in record.events.items() if not event.startswith(OF_IMAGE)}
+    return msgspec.structs.replace(record, events=events)
+
+
+class _Opened:
+    """The images as an engine reads them.
+
+    Attributes:
+        images: the images that can be opened, and empty entries for the others.
+        problems: why the others cannot.
+        windows: the tiles of the images that are cut, or of which a part is predicted.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        arrays: Mapping[Path, NDArray[np.uint8]],
+        reading: ImageOptions,
+        source_crs: str | None,
+        area: Area,
+        saved: Outputs,
+    ) -> None:
+        """Open each image.
+
+        Raises:
+            EarthInstructError: the only image cannot be opened, or has no place where one is needed.
+        """
+        self.problems: dict[Path, str] = {}
+        self.windows: dict[int, list[Window]] = {}
+        self._paths = paths
+        records = []
+        for path in paths:
+            height = width = 0
+            with self._named(path), _opening(path, arrays, reading, source_crs)() as scene:
+                if saved.on_ground:
+                    check_place(path, scene)
+                height, width = scene.height, scene.width
+            records.append(ImageRecord(str(path), str(path), width, height))
+        pixels = {i: arrays[path] for i, path in enumerate(paths) if path in arrays}
+        dataset = images_alone(records, Path.cwd(), reading)  # workers may have another working directory
+        self.images = Images(dataset, area, source_crs, in_memory=pixels)
+
+    def cut(self, area: Area, tiling: Tiling, largest_side: int | None) -> None:
+        """Find the part of each image that is looked at, and cut it into tiles.
+
+        Raises:
+            EarthInstructError: the only image does not reach into the area, or the overlap is out of range.
+        """
+        self.images, seen = replace(self.images, area=area), {}
+        for i, path in enumerate(self._paths):
+            if path in self.problems:
+                continue
+            part = None
+            with self._named(path), self.images.open(i) as opened:
+                part, size = opened.window, (opened.scene.height, opened.scene.width)
+            if part is None:
+                continue
+            stored = self.images.size_of(Tile(i))
+            tiles = tiling.windows(part, largest_side)
+            if size != stored:
+                seen[i] = size
+            if tiles != [(0, 0, stored[1], stored[0])]:
+                self.windows[i] = tiles
+        self.images = replace(self.images, seen=seen)
+
+    def as_stored(self, image: int, record: Record) -> Record:
+        """The record of an image in the pixels of its file."""
+        if image not in self.images.seen or record.error is not None:
+            return record
+        stored = self.images.dataset.images[image]
+        found = resized(record.prediction(), self.images.seen[image], (stored.height, stored.width))
+        return Record.of(record.image_id, found)
+
+    @contextmanager
+    def _named(self, path: Path) -> Iterator[None]:
+        """Note why an image cannot be opened; the other images go on."""
+        try:
+            yield
+        except Exception as error:
+            if len(self._paths) == 1:
+                raise
+            self.problems[path] = in_our_words(error, ())
+
+
+def _opening(
+    path: Path, arrays: Mapping[Path, NDArray[np.uint8]], reading: ImageOptions, source_crs: str | None
+) -> Callable[[], AbstractContextManager[Scene]]:
+    """What opens an image."""
+    return partial(_in_memory, arrays[path]) if path in arrays else partial(open_scene, path, reading, source_crs)
+
+
+def _refuse_other_processes(spread: EngineOptions, arrays: Mapping[Path, NDArray[np.uint8]], saved: Outputs) -> None:
+    """Refuse other processes for what they would need whole images for."""
+    if spread.in_this_process:
+        return
+    for given, what in ((arrays, "pixels in memory stay"), (saved.explain, "--explain draws")):
+        if given:
+            raise EarthInstructError(
+                f"{what} in this process; leave workers, timeout, worker memory and the engine ray out"
+                + ("" if given is saved.explain else ", or give files")
+            )
+
+
+def _refuse_method(source: MethodSource, engine: Engine, saved: Outputs) -> None:
+    """Refuse a method that cannot answer from pixels, or cannot draw an explanation if one is asked for."""
+    named = source.method if isinstance(source.method, str) else engine.method.name
+    if engine.method.control:
+        raise EarthInstructError(
+            f"method {named!r} is a control: it answers from ground truth, and your images have none"
+        )
+    if saved.explain is not None and engine.explain is None:
+        raise EarthInstructError(f"method {named!r} draws no explanation; leave --explain out")
 
 
 @checked_arguments
@@ -344,105 +528,133 @@ def saved_again(
     asked = read_asked(folder)
     paths = [Path(path) for path in asked.images]
     least = _Least.of(min_score, min_area)
-    saved = Targets(save, None, paths, OnGround(crs, simplify))
+    saved = Outputs(save, None, paths, OnGround(crs, simplify))
     saved.check()
     if source_crs is not None:
         _check_source_crs(source_crs)
         asked = msgspec.structs.replace(asked, source_crs=source_crs)
     stored = ImageRun(folder)
 
-    def find(path: Path, scene: Scene, number: int) -> _Answered:
-        if asked.images[str(path)].startswith("("):
-            raise DataError(f"{path} was given as pixels in memory; save it from what `predict` returned")
-        if state_of(path) != asked.images[str(path)]:
-            raise DataError(f"image {path} has changed since it was predicted; predict it again")
-        prediction = stored.prediction(path)
-        if prediction is None:
-            raise DataError(f"image {path} has no prediction in {folder}; go on with the command that began this run")
-        return _Answered(prediction, None, False, scene.notes)
-
+    found = _Answering(paths, asked, least, saved, answered, folder)
     with stored.locked():
-        return _answers(paths, asked, least, saved, find, (), answered, folder, ())
+        for path in paths:
+            prediction = stored.prediction(path)
+            if asked.images[str(path)].startswith("("):
+                found.fail(path, f"{path} was given as pixels in memory; save it from what `predict` returned")
+            elif state_of(path) != asked.images[str(path)]:
+                found.fail(path, f"image {path} has changed since it was predicted; predict it again")
+            elif prediction is None:
+                found.fail(path, f"image {path} has no prediction in {folder}; give the command of the run again")
+            else:
+                found.add(path, prediction)
+        return found.answers()
 
 
-@dataclass(frozen=True, eq=False)
-class _Answered:
-    """What was found in an image.
+class _Answering:
+    """The answers so far. Each is told, and its pictures are saved, as soon as it is there."""
 
-    Attributes:
-        prediction: the method's.
-        picture: explains it.
-        before: whether an earlier run found it.
-        notes: how the pixels were read.
-    """
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        asked: Asked,
+        least: _Least,
+        saved: Outputs,
+        answered: Callable[[Answer], None] | None,
+        folder: Path | None,
+        area: Area | None = None,
+        arrays: Mapping[Path, NDArray[np.uint8]] = MappingProxyType({}),
+        warnings: Sequence[str] = (),
+        secrets: Sequence[str] = (),
+    ) -> None:
+        self.paths = paths
+        self.asked = asked
+        self._least = least
+        self._saved = saved
+        self._answered = answered
+        self._folder = folder
+        self._area = area or Area()
+        self._warnings = warnings
+        self._arrays = arrays
+        self._secrets = secrets
+        self._remarks = _remarks(asked.method)
+        self._found: dict[Path, Found] = {}
+        self._answers: dict[Path, Answer] = {}
+        self._events: Counter[str] = Counter()
+        self._n_before = self._n_left_out = 0
 
-    prediction: Prediction
-    picture: NDArray[np.uint8] | None
-    before: bool
-    notes: tuple[Note, ...]
+    def add(self, path: Path, prediction: Prediction, explain: Explain | None = None, *, before: bool = False) -> None:
+        """Add what was found in an image, and save its pictures.
 
+        Args:
+            path: the image.
+            prediction: what was found.
+            explain: what draws how the method decided.
+            before: whether an earlier run found it.
 
-def _answers(
-    paths: Sequence[Path],
-    asked: Asked,
-    least: _Least,
-    saved: Targets,
-    find: Callable[[Path, Scene, int], _Answered],
-    secrets: Sequence[str],
-    answered: Callable[[Answer], None] | None,
-    folder: Path | None,
-    warnings: Sequence[str],
-    arrays: Mapping[Path, NDArray[np.uint8]] = MappingProxyType({}),
-) -> Answers:
-    """Find, save and tell, image by image; then save the files of all images."""
-    found: list[Found] = []
-    answers: list[Answer] = []
-    events: Counter[str] = Counter()
-    n_before = n_left_out = 0
-    remarks = _remarks(asked.method)
-    for number, path in enumerate(paths):
+        Raises:
+            HopelessError: the explanation raised it.
+            EarthInstructError: the only image failed, because it cannot be read again, or a picture cannot be saved.
+        """
+        opening = _opening(path, self._arrays, self.asked.reading, self.asked.source_crs)
         try:
-            pixels = arrays.get(path)
-            opens = partial(open_scene, path, asked.reading, asked.source_crs)
-            again = opens if pixels is None else partial(_in_memory, pixels)
-            with again() as scene:
-                if saved.on_ground:
+            with opening() as scene:
+                if self._saved.on_ground:
                     check_place(path, scene)
-                one = find(path, scene, number)
-                shown = least.of_image(Found(path, scene.height, scene.width, scene.place, one.prediction))
-                prediction = _with_counts(shown.prediction, asked.instruction)
-                n_left_out += len(one.prediction) - len(prediction)
-                saved.save_pictures(path, scene, prediction, one.picture, remarks)
-                found.append(replace(shown, prediction=prediction))
-                notes = tuple(map(str, one.notes))
-                answer = Answer(path, prediction, notes=notes, scene=again, remarks=remarks)
+                seen = self._area.of_scene(path, scene).scene
+                shown = self._least.of_image(Found(path, scene.height, scene.width, scene.place, prediction))
+                kept = _with_counts(shown.prediction, self.asked.instruction)
+                picture = None
+                if explain is not None and self._saved.explain is not None:
+                    picture = explain(seen.read()[0], self.asked.instruction)
+                self._saved.save_pictures(path, scene, kept, picture, self._remarks)
+                notes = tuple(map(str, seen.notes))
+                answer = Answer(path, kept, notes=notes, scene=opening, remarks=self._remarks)
+        except HopelessError:
+            raise
         except Exception as error:  # the reason is given, and the other images go on
-            if len(paths) == 1 and isinstance(error, EarthInstructError):
-                raise
-            if len(paths) == 1:
-                raise EarthInstructError(f"image {path}: {in_words(error, secrets)}") from error
-            answer = Answer(path, None, in_our_words(error, secrets))
-        else:
-            events.update(one.prediction.usage.events)
-            n_before += one.before
-        answers.append(answer)
-        if answered is not None:
-            answered(answer)
-    about: dict[str, Any] = {
-        "method": asked.method.name,
-        "version": asked.method.version,
-        "run": None if folder is None else str(folder),
-        "instruction": asked.instruction.text,
-        "notes": [*warnings, *remarks, *asked.method.notes],
-        "failed": {str(answer.path): answer.problem for answer in answers if answer.prediction is None},
-    }
-    saved.save_files(found, about)
-    happened = [f"{n} {event}" for event, n in events.items()]
-    if n_left_out:
-        happened.append(f"{n_left_out} objects are left out by --min-score or --min-area")
-    if n_before:
-        happened.append(f"{n_before} of {len(paths)} images were predicted before; --overwrite predicts them again")
-    return Answers(tuple(answers), (*happened, *about["notes"]), folder, tuple(found), about)
+            self.fail(path, in_our_words(error, self._secrets))
+            return
+        self._found[path] = replace(shown, prediction=kept)
+        self._n_left_out += len(prediction) - len(kept)
+        self._n_before += before
+        self._events.update(prediction.usage.events)
+        self._add(answer)
+
+    def fail(self, path: Path, problem: str) -> None:
+        """Add the reason why an image failed.
+
+        Raises:
+            EarthInstructError: it is the only image.
+        """
+        if len(self.paths) == 1:  # `from None`: what the method raised is in the words
+            raise EarthInstructError(problem if str(path) in problem else f"image {path}: {problem}") from None
+        self._add(Answer(path, None, problem))
+
+    def _add(self, answer: Answer) -> None:
+        self._answers[answer.path] = answer
+        if self._answered is not None:
+            self._answered(answer)
+
+    def answers(self) -> Answers:
+        """Save the files of all images, and return the answers in the order of the images."""
+        asked, answers = self.asked, tuple(self._answers[path] for path in self.paths)
+        found = tuple(self._found[path] for path in self.paths if path in self._found)
+        about: dict[str, Any] = {
+            "method": asked.method.name,
+            "version": asked.method.version,
+            "run": None if self._folder is None else str(self._folder),
+            "instruction": asked.instruction.text,
+            "notes": [*self._warnings, *self._remarks, *asked.method.notes],
+            "failed": {str(answer.path): answer.problem for answer in answers if answer.prediction is None},
+        }
+        self._saved.save_files(found, about)
+        notes = [f"{event}: {n}" for event, n in self._events.items()]
+        if self._n_left_out:
+            notes.append(f"{self._n_left_out} objects are left out by --min-score or --min-area")
+        if self._n_before:
+            n_all = len(self.paths)
+            notes.append(f"{self._n_before} of {n_all} images were predicted before; --overwrite predicts them again")
+        return Answers(answers, (*notes, *about["notes"]), self._folder, found, about)
 
 
 def asked_instruction(
@@ -507,78 +719,6 @@ def images_given(images: Path | str | Sequence[Path | str]) -> list[Path]:
     if not found:
         raise DataError("no image is given; give a file, several, or a folder")
     return found
-
-
-def _answering(source: MethodSource, explains: bool) -> Method:
-    """The method, which must answer from pixels, and draw an explanation if one is asked for."""
-    method = source.make()
-    named = source.method if isinstance(source.method, str) else method.name
-    if isinstance(method, ControlMethod):
-        raise EarthInstructError(
-            f"method {named!r} is a control: it answers from ground truth, and your images have none"
-        )
-    if explains and optional_member(method, "explain") is None:
-        raise EarthInstructError(f"method {named!r} draws no explanation; leave --explain out")
-    return method
-
-
-def _part(
-    progress: Callable[[float, int], None] | None, number: int, n_images: int
-) -> Callable[[int, int], None] | None:
-    """The progress within one image."""
-    return None if progress is None else lambda done, tiles: progress(number + done / tiles, n_images)
-
-
-def _predict(
-    method: Method,
-    part: AreaOfScene,
-    asked: Asked,
-    run: ImageRun | None,
-    path: Path,
-    progress: Callable[[int, int], None] | None,
-    secrets: Sequence[str],
-) -> Prediction:
-    """The prediction for a part of an image, cut into tiles where that is asked for, or where it is large.
-
-    Its events hold no secrets.
-    """
-    x0, y0, x1, y1 = part.window
-    longest = max(x1 - x0, y1 - y0)
-    tile = asked.tile
-    if tile is None:
-        tile = TILE if longest > TILED_ABOVE else 0
-    overlap = tile // 8 if asked.overlap is None else asked.overlap
-    windows = [
-        (left + x0, top + y0, right + x0, bottom + y0)
-        for left, top, right, bottom in tile_windows(y1 - y0, x1 - x0, tile or longest, overlap if tile else 0)
-    ]
-    prediction = predict_windows(
-        _Discreet(method, secrets),
-        part.read,
-        asked.instruction,
-        windows,
-        part.scene.height,
-        part.scene.width,
-        kept=None if run is None or len(windows) == 1 else run.tiles(path),
-        progress=progress,
-    )
-    return part.in_stored(prediction)
-
-
-class _Discreet:
-    """A method whose events hold no secrets."""
-
-    def __init__(self, method: Method, secrets: Sequence[str]) -> None:
-        self.name, self._method, self._secrets = method.name, method, secrets
-
-    def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
-        """Predict with the method."""
-        prediction = self._method.predict(image, instruction)
-        usage = getattr(prediction, "usage", None)
-        if not isinstance(usage, Usage) or not usage.events:
-            return prediction
-        events = {redacted(event, self._secrets): n for event, n in usage.events.items()}
-        return replace(prediction, usage=replace(usage, events=events))
 
 
 def _with_counts(prediction: Prediction, instruction: Instruction) -> Prediction:
@@ -658,31 +798,10 @@ def _remarks(method: MethodInfo) -> tuple[str, ...]:
     return (f"{method.name} was made for {', '.join(method.made_for)}; other images are out of its domain",)
 
 
-def _warnings(method: Method, instruction: Instruction) -> tuple[str, ...]:
+def _warnings(engine: Engine, instruction: Instruction) -> tuple[str, ...]:
     """What is known before the first image: words that the method does not know."""
-    words = optional_member(method, "unknown_words")(instruction)
-    return (f"{method.name} does not know {', '.join(map(repr, words))}, and will find none",) if words else ()
-
-
-def _metres(method: Method, resolution: str | float | None) -> float | None:
-    """Metres a pixel that the method sees; None: as stored.
-
-    Raises:
-        EarthInstructError: the text is no number, or the method does not say which resolution it was made for.
-    """
-    if resolution != "method":
-        try:
-            return None if resolution is None else float(resolution)
-        except ValueError:
-            raise EarthInstructError(
-                f"--resolution is {resolution!r}; expected metres a pixel, such as 0.5, or method"
-            ) from None
-    metres: float | None = optional_member(method, "resolution")()
-    if metres is None:
-        raise EarthInstructError(
-            f"method {method.name!r} does not say which resolution it was made for; give --resolution METRES"
-        )
-    return metres
+    words = engine.ask("unknown_words", instruction)
+    return (f"{engine.method.name} does not know {', '.join(map(repr, words))}, and will find none",) if words else ()
 
 
 def _check_source_crs(crs: str | None) -> None:

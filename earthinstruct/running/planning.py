@@ -16,8 +16,11 @@ from earthinstruct.errors import DataError, EarthInstructError, checked_argument
 from earthinstruct.images import ImageOptions
 from earthinstruct.predictions import Run, place_of_run
 from earthinstruct.results import Shown, new_table
+from earthinstruct.running.cut_images import Windows
 from earthinstruct.running.engines.worker import MethodSource, Pixels, Worker, resident_memory
-from earthinstruct.running.evaluation import Skipped, dataset_given, instruction_given
+from earthinstruct.running.evaluation import Skipped, cut, dataset_given, instruction_given
+from earthinstruct.running.reading import Images, Reader, Tile
+from earthinstruct.running.tiles import Tiling
 from earthinstruct.tasks import Task, tasks_of
 from earthinstruct.texts import secrets_hidden
 
@@ -95,6 +98,8 @@ def dry_run(
     stretch: str | Sequence[float] | None = None,
     nodata: float | None = None,
     skip_invalid: bool = False,
+    tile: int | None = None,
+    overlap: int | None = None,
     output: Path | str = "runs",
     limit: int | None = None,
     overwrite: bool = False,
@@ -119,6 +124,8 @@ def dry_run(
         stretch: see `method`.
         nodata: see `method`.
         skip_invalid: see `method`.
+        tile: see `method`.
+        overlap: see `method`.
         output: see `method`.
         limit: see `method`.
         overwrite: see `method`.
@@ -133,25 +140,27 @@ def dry_run(
         raise EarthInstructError(f"limit must be at least 1, got {limit}")
     text = instruction_given(instruction_text, instruction_file)
     dataset = dataset_given(dataset, data, images, ImageOptions.of(bands, stretch, nodata), skip_invalid=skip_invalid)
-    output = Path(output).absolute()
+    output, tiling = Path(output).absolute(), Tiling(tile, overlap)
     with secrets_hidden(parameters):
-        worker = Worker(MethodSource(method, parameters), dataset)
+        worker = Worker(MethodSource(method, parameters), Images(dataset))
         try:
             info = worker.ready().method
+            windows = cut(dataset, tiling, info)
             runs, skipped = [], []
             for task in tasks_of(dataset.name, dataset.vocabulary, setting, parent, text):
                 reason = worker.skip(task)
                 if reason is not None:
                     skipped.append(Skipped(task, reason))
                 else:
-                    runs.append(Run(info, task, dataset, place_of_run(output, task, info.name), limit))
+                    place = place_of_run(output, task, info.name)
+                    runs.append(Run(info, task, dataset, place, limit, tile=tile, overlap=overlap))
             done = [run.answered_before(overwrite) for run in runs]
             memory = _memory()
             todo = [
                 [i for i, image in enumerate(run.image_ids) if image not in answered]
                 for run, answered in zip(runs, done, strict=True)
             ]
-            estimates = _estimates(worker.method, dataset, [run.task for run in runs], todo, progress)
+            estimates = _estimates(worker.method, Images(dataset), windows, [run.task for run in runs], todo, progress)
         finally:
             worker.close()
     planned = (
@@ -163,7 +172,8 @@ def dry_run(
 
 def _estimates(
     method: Method | ControlMethod,
-    dataset: Dataset,
+    images: Images,
+    windows: Windows,
     tasks: Sequence[Task],
     todo: Sequence[Sequence[int]],
     progress: Callable[[int, int], None] | None,
@@ -172,15 +182,16 @@ def _estimates(
     estimate = optional_member(method, "estimate")
     if estimate is None:  # a control asks nobody
         free = isinstance(method, ControlMethod)
-        return [Estimate() if free or not images else _UNKNOWN for images in todo]
+        return [Estimate() if free or not lacking else _UNKNOWN for lacking in todo]
     found: list[list[Estimate]] = [[] for _ in tasks]
-    wanted = [set(images) for images in todo]
-    every = sorted(set().union(*wanted))
+    wanted = [set(lacking) for lacking in todo]
+    every, reader = sorted(set().union(*wanted)), Reader(images)
     for number, image in enumerate(every, start=1):
-        pixels = _pixels(dataset, image)
-        for task, images, of_task in zip(tasks, wanted, found, strict=True):
-            if image in images and pixels is not None:
-                of_task.append(_estimate(method, pixels, task.instruction))
+        for window in windows.get(image, [None]):
+            pixels = _pixels(reader, Tile(image, window))
+            for task, lacking, of_task in zip(tasks, wanted, found, strict=True):
+                if image in lacking and pixels is not None:
+                    of_task.append(_estimate(method, pixels, task.instruction))
         if progress:
             progress(number, len(every))
     return [Estimate.join(of_task) for of_task in found]
@@ -205,12 +216,13 @@ def _estimate(method: Method | ControlMethod, pixels: Pixels, instruction: Instr
     return estimate
 
 
-def _pixels(dataset: Dataset, image: int) -> Pixels | None:
-    """An image; None if it cannot be read: a run lists it as failed, without predicting it."""
+def _pixels(reader: Reader, tile: Tile) -> Pixels | None:
+    """The pixels of a tile; None if the method is not asked about it, because it has no data or cannot be read."""
     try:
-        return dataset.read_raster(image).pixels
+        read = reader.read(tile)
     except Exception:  # a damaged file may raise anything
         return None
+    return None if read.valid is not None and not read.valid.any() else read.pixels
 
 
 def _memory() -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Predicts large scenes in overlapping tiles, and merges the parts of one object that two tiles found.
+"""Cuts large images into overlapping tiles, and merges the parts of one object that two tiles found.
 
 Two instances with the same label, from two overlapping tiles, are one object where their parts inside the overlap
 coincide (IoU at least 0.5, of masks where present, else of boxes). Pairs are joined in order of decreasing IoU. A pair
@@ -11,35 +11,67 @@ below 0. An object that two tiles count but only one draws is therefore counted 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.contract import Instruction, Method, Prediction, Usage, check_prediction
+from earthinstruct.contract import Prediction, Usage
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.images import Window
 from earthinstruct.regions import RLE, decode_rles, encode_part
 
 TILE = 1024  # pixels a side
-OVERLAP = TILE // 8
 TILED_ABOVE = 2048  # a side longer than this is cut unless told otherwise
-NOT_ASKED = "tiles without data, not asked about"  # an event
 _SAME = 0.5  # IoU
 
 
-class KeptTiles(Protocol):
-    """The tiles of an image that were predicted before."""
+@dataclass(frozen=True)
+class Tiling:
+    """How images are cut into tiles.
 
-    def get(self, window: Window) -> Prediction | None:
-        """What was found in a tile; None: it has not been predicted."""
-        ...
+    Attributes:
+        tile: side of the tiles in pixels; 0: images are never cut; None: an image larger than the method takes is cut
+            into tiles of the size that it takes.
+        overlap: pixels that neighbouring tiles share at least; None: an eighth of a tile.
+        cut_above: the longest side that is not cut where a method does not say what it takes; then tiles have `TILE`
+            pixels a side. None: no image is cut.
 
-    def keep(self, window: Window, prediction: Prediction) -> None:
-        """Keep what was found in a tile."""
-        ...
+    Raises:
+        EarthInstructError: `tile` or `overlap` is out of range.
+    """
+
+    tile: int | None = None
+    overlap: int | None = None
+    cut_above: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.tile:
+            _refuse_tiles(self.tile, self._shared(self.tile))
+
+    def windows(self, part: Window, largest_side: int | None) -> list[Window]:
+        """The tiles of a part of an image; the part itself if it is not cut.
+
+        Args:
+            part: the part, in pixels of the image.
+            largest_side: the longest side of an image that the method takes; None: it does not say.
+
+        Raises:
+            EarthInstructError: the overlap is out of range.
+        """
+        x0, y0, x1, y1 = part
+        tile, longest = self.tile, max(x1 - x0, y1 - y0)
+        if tile is None:
+            most = largest_side or self.cut_above
+            tile = 0 if most is None or longest <= most else largest_side or TILE
+        if tile == 0:
+            return [part]
+        windows = tile_windows(y1 - y0, x1 - x0, tile, self._shared(tile))
+        return [(left + x0, top + y0, right + x0, bottom + y0) for left, top, right, bottom in windows]
+
+    def _shared(self, tile: int) -> int:
+        return tile // 8 if self.overlap is None else self.overlap
 
 
 def tile_windows(height: int, width: int, tile: int, overlap: int) -> list[Window]:
@@ -57,13 +89,17 @@ def tile_windows(height: int, width: int, tile: int, overlap: int) -> list[Windo
     >>> tile_windows(10, 18, 10, 2)
     [(0, 0, 10, 10), (8, 0, 18, 10)]
     """
+    _refuse_tiles(tile, overlap)
+    rows, columns = (_starts(side, tile, overlap) for side in (height, width))
+    return [(x, y, min(x + tile, width), min(y + tile, height)) for y in rows for x in columns]
+
+
+def _refuse_tiles(tile: int, overlap: int) -> None:
     if tile < 1 or not 0 <= overlap <= tile // 2:
         raise EarthInstructError(
             f"tiles of {tile} pixels with an overlap of {overlap}: a tile needs at least 1 pixel, and the overlap goes "
             f"from 0 to half a tile ({max(tile, 0) // 2})"
         )
-    rows, columns = (_starts(side, tile, overlap) for side in (height, width))
-    return [(x, y, min(x + tile, width), min(y + tile, height)) for y in rows for x in columns]
 
 
 def _starts(side: int, tile: int, overlap: int) -> list[int]:
@@ -71,90 +107,6 @@ def _starts(side: int, tile: int, overlap: int) -> list[int]:
         return [0]
     steps = -(-(side - tile) // max(1, tile - overlap))
     return [round(i * (side - tile) / steps) for i in range(steps + 1)]
-
-
-def predict_tiled(
-    method: Method,
-    image: NDArray[np.uint8],
-    instruction: Instruction,
-    *,
-    tile: int = TILE,
-    overlap: int = OVERLAP,
-    progress: Callable[[int, int], None] | None = None,
-) -> Prediction:
-    """Predict each tile of an image in memory, and merge the predictions into one for the whole image.
-
-    Args:
-        method: a method.
-        image: uint8 RGB (height, width, 3).
-        instruction: what to find, the same for every tile.
-        tile: side of a tile, pixels.
-        overlap: least overlap of neighbours, pixels. A cut object can only be joined where tiles overlap.
-        progress: a callback `(done, total)`, called after each tile.
-
-    Raises:
-        EarthInstructError: `tile` or `overlap` is out of range, or the method breaks the contract.
-    """
-
-    def read(window: Window) -> tuple[NDArray[np.uint8], None]:
-        x0, y0, x1, y1 = window
-        return np.ascontiguousarray(image[y0:y1, x0:x1]), None
-
-    height, width = image.shape[:2]
-    windows = tile_windows(height, width, tile, overlap)
-    return predict_windows(method, read, instruction, windows, height, width, progress=progress)
-
-
-def predict_windows(
-    method: Method,
-    read: Callable[[Window], tuple[NDArray[np.uint8], NDArray[np.bool_] | None]],
-    instruction: Instruction,
-    windows: Sequence[Window],
-    height: int,
-    width: int,
-    *,
-    kept: KeptTiles | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Prediction:
-    """Predict tiles, which are read one by one, and merge the predictions into one for the whole image.
-
-    A method is not asked about a tile in which no pixel has data: nothing is found there.
-
-    Args:
-        method: a method.
-        read: reads a tile: its pixels, uint8 RGB, and which of them have data (None: all).
-        instruction: what to find, the same for every tile.
-        windows: the tiles.
-        height: of the image, pixels.
-        width: of the image, pixels.
-        kept: tiles predicted before, which are not predicted again; new ones are added.
-        progress: a callback `(done, total)`, called after each tile.
-
-    Raises:
-        EarthInstructError: the method breaks the contract, or a tile cannot be read.
-    """
-    predictions = []
-    for done, window in enumerate(windows, start=1):
-        prediction = None if kept is None else kept.get(window)
-        if prediction is None:
-            prediction = _answer(method, *read(window), instruction)
-            if kept is not None:
-                kept.keep(window, prediction)
-        predictions.append(prediction)
-        if progress is not None and len(windows) > 1:
-            progress(done, len(windows))
-    whole = list(windows) == [(0, 0, width, height)]
-    return predictions[0] if whole else merge_tiles(predictions, windows, height, width)
-
-
-def _answer(
-    method: Method, pixels: NDArray[np.uint8], valid: NDArray[np.bool_] | None, instruction: Instruction
-) -> Prediction:
-    if valid is not None and not valid.any():
-        return Prediction(counts={}, usage=Usage(events={NOT_ASKED: 1}))  # no instance, and of no kind
-    prediction = method.predict(pixels, instruction)
-    check_prediction(prediction, instruction, *pixels.shape[:2])
-    return prediction
 
 
 def merge_tiles(predictions: Sequence[Prediction], windows: Sequence[Window], height: int, width: int) -> Prediction:

@@ -111,7 +111,7 @@ def test_events_are_notes(call, bright, tmp_path, tile, times):
     scene = write_raster(tmp_path / "scene.tif", two_ships())
     code, out, _ = call("predict", "--method", f"{bright}:Cuts", "--open-ended", "--tile", tile, scene)
     assert code == 0
-    assert f"scene.tif: nothing found\nnote: {times} truncated replies\nkept in runs/predict/" in out
+    assert f"scene.tif: nothing found\nnote: truncated replies: {times}\nkept in runs/predict/" in out
 
 
 def test_several_images_are_saved_into_a_folder(call, method, file, tmp_path):
@@ -693,7 +693,7 @@ def test_a_tile_without_data_is_not_asked_about(counted, tmp_path):
     code, out, _, calls = counted("--tile", "32", "--overlap", "0", scene)
     assert (code, calls) == (0, 1)
     assert "a.tif: ship 2, harbor 0" in out
-    assert "note: 3 tiles without data, not asked about" in out
+    assert "note: tiles without data, not asked about: 3" in out
     blank = write_raster(tmp_path / "b.tif", np.zeros((3, 8, 8), dtype=np.uint8), nodata=0)
     code, out, _, calls = counted(blank)
     assert (code, calls, "b.tif: ship 0, harbor 0" in out) == (0, 1, True)
@@ -747,7 +747,7 @@ class Quotes:
     saved = ("--save", "a.json", "--save", "a.csv", "--save", "a.coco.json", "--json", "a.jsonl")
     code, out, err = call("predict", "--method", f"{tmp_path / 'quotes.py'}:Quotes", "--open-ended", *saved, image)
     assert code == 0
-    assert "note: 1 key *** was refused" in out
+    assert "note: key *** was refused: 1" in out
     files = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "quotes.py"]
     assert len(files) >= 6
     assert not any(b"sk-very-secret-1" in path.read_bytes() for path in files)

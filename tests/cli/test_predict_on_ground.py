@@ -249,7 +249,7 @@ def test_terminal_and_picture_say_it_too(outputs, monkeypatch):
     assert "ship 8, dam 0 (6 counted but not drawn, 0 drawn but not counted)" in text
     assert "note: bright was made for scenes; other images are out of its domain" in text
     drawn = []
-    monkeypatch.setattr("earthinstruct.running.targets.draw_overlay", lambda *given, **options: drawn.append(given))
+    monkeypatch.setattr("earthinstruct.running.outputs.draw_overlay", lambda *given, **options: drawn.append(given))
     answers[0].overlay()
     assert drawn[0][2] == (
         "6 counted but not drawn, 0 drawn but not counted",

@@ -61,7 +61,7 @@ def test_error_types_follow_the_scores(constant, dataset, tmp_path):
     gained = {line.split()[0]: line.split()[1:] for line in lines[costs:] if line}
     assert gained["background"] == ["8.3", "8.3"]
     happened = replace(results[0], run=replace(results[0].run, events={"truncated replies": 2, "labels lost": 1}))
-    assert "set/open_vocabulary: 1 labels lost, 2 truncated replies" in printed([happened])
+    assert "set/open_vocabulary: labels lost: 1, truncated replies: 2" in printed([happened])
     without = replace(results[0], metrics=replace(results[0].metrics, errors=None))
     assert not any(line.startswith("errors") for line in printed([without]))
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from earthinstruct.datasets import Scene, draw_scenes, generate_scene
+from earthinstruct.datasets import DrawnScene, draw_scenes, generate_scene
 from earthinstruct.datasets.scenes import generate
 from earthinstruct.datasets.scenes.cache import TEST_SHA256
 from earthinstruct.datasets.scenes.canvas import (
@@ -33,11 +33,11 @@ TEST_SPLIT = "a00cf3ad8dd27888f0be7d58bbdbe19d8d707f4552c8bff77f18a6167ace1ce1"
 
 
 @pytest.fixture(scope="module")
-def scenes() -> list[Scene]:
+def scenes() -> list[DrawnScene]:
     return [generate_scene("test", index) for index in range(SPLITS["test"])]
 
 
-def ground_truth(scene: Scene) -> list[object]:
+def ground_truth(scene: DrawnScene) -> list[object]:
     return [scene.labels, scene.boxes.tolist(), [[*mask["size"], mask["counts"]] for mask in scene.masks]]
 
 

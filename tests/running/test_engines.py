@@ -17,6 +17,7 @@ from earthinstruct.running import EngineOptions
 from earthinstruct.running.engines import processes as processes_engine
 from earthinstruct.running.engines.local import READ_AHEAD
 from earthinstruct.running.engines.worker import chunks
+from earthinstruct.running.reading import Tile
 
 SETTING = "open_ended"
 TWO = EngineOptions(workers=2)
@@ -78,17 +79,17 @@ from earthinstruct import Prediction, Usage
 from earthinstruct.datasets import Dataset
 
 read, enough = [], threading.Event()
-read_raster = Dataset.read_raster
+open_scene = Dataset.open_scene
 
 
-def counted(self, index):
+def counted(self, index, *options):
     read.append(index)
     if len(read) == 2:
         enough.set()
-    return read_raster(self, index)
+    return open_scene(self, index, *options)
 
 
-Dataset.read_raster = counted
+Dataset.open_scene = counted
 
 
 class Batches:
@@ -162,15 +163,22 @@ def test_all_that_is_asked_of_an_image_goes_to_one_process_which_reads_it_once(n
 
 def test_the_tasks_of_an_image_stand_together_also_where_some_are_answered():
     one, two = "one", "two"
-    assert chunks([(one, [0, 1, 2, 3]), (two, [1, 3])], 2) == [
-        [(one, (0, 1)), (two, (1,))],
-        [(one, (2, 3)), (two, (3,))],
+    first, second, third, fourth, _, sixth = every = [Tile(i) for i in range(6)]
+    assert chunks([(one, every[:4]), (two, [second, fourth])], 2) == [
+        [(one, (first, second)), (two, (second,))],
+        [(one, (third, fourth)), (two, (fourth,))],
     ]
-    assert chunks([(one, []), (two, [5])], 2) == [[(two, (5,))]]
+    assert chunks([(one, []), (two, [sixth])], 2) == [[(two, (sixth,))]]
     assert chunks([], 2) == []
-    assert [images for ((_, images),) in chunks([(one, range(6))], 3, first=1)] == [(0,), (1, 2, 3), (4, 5)]
-    assert [images for ((_, images),) in chunks([(one, range(3))], 3, first=1)] == [(0, 1, 2)]
-    assert chunks([], 3, first=1) == []
+
+    def sizes(tiles, size, **options):
+        return [len(asked) for ((_, asked),) in chunks([(one, tiles)], size, **options)]
+
+    assert sizes(every, 3, first=1) == [1, 3, 2]
+    assert sizes(every[:3], 3, first=1) == [3]
+    assert sizes(every, 5, workers=3) == [2, 2, 2]
+    assert sizes([*every, Tile(6, (0, 0, 9, 9))], 3) == [1] * 7
+    assert chunks([], 3, first=1, workers=2) == []
 
 
 def test_a_method_that_draws_on_an_image_draws_on_its_own_copy(numbered, constant, tmp_path):
@@ -262,13 +270,13 @@ def test_the_next_images_are_read_while_the_method_works_and_no_more_than_that(
     numbered, constant, tmp_path, monkeypatch
 ):
     read, enough = [], threading.Event()
-    read_raster = Dataset.read_raster
+    open_scene = Dataset.open_scene
 
-    def counted(self, index):
+    def counted(self, index, *options):
         read.append(index)
         if len(read) > READ_AHEAD:
             enough.set()
-        return read_raster(self, index)
+        return open_scene(self, index, *options)
 
     ahead = []
 
@@ -277,7 +285,7 @@ def test_the_next_images_are_read_while_the_method_works_and_no_more_than_that(
         ahead.append(len(read) - len(ahead) - 1)
         return Prediction()
 
-    monkeypatch.setattr(Dataset, "read_raster", counted)
+    monkeypatch.setattr(Dataset, "open_scene", counted)
     constant.predict = predict
     run(constant, numbered, tmp_path)
     assert ahead[0] == READ_AHEAD

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from earthinstruct import evaluate
@@ -251,3 +252,36 @@ def test_images_over_which_actors_are_lost_again_and_again_are_listed(cluster, n
     result = run(f"{faulty}:Faulty", numbered, tmp_path, parameters={"faults": {"7": "orphan"}}, engine=one).results[0]
     assert result.run.failed == {"107": "the Ray actor that had it was lost 3 times"}
     assert result.run.n_done == 11
+
+
+def test_the_tiles_of_one_scene_go_to_several_actors(cluster, faulty, tmp_path):
+    from PIL import Image
+
+    from earthinstruct import predict
+
+    pixels = np.zeros((20, 80, 3), dtype=np.uint8)
+    pixels[0, ::20] = np.arange(4)[:, None]  # the method finds a ship at the column that the first pixel says
+    Image.fromarray(pixels).save(tmp_path / "scene.png")
+    asked = {"method": f"{faulty}:Faulty", "images": tmp_path / "scene.png", "categories": "ship"}
+    asked |= {"tile": 20, "overlap": 0}
+    parameters = {"gate": str(tmp_path / "gate"), "faults": dict.fromkeys("0123", "meet")}
+    on_ray = predict(**asked, output=tmp_path / "ray", parameters=parameters, engine=TWO_PATIENT)
+    here = predict(**asked, output=tmp_path / "here")
+    assert on_ray[0].prediction.boxes.tolist() == [[column, 1, 4, 4] for column in (0, 21, 42, 63)]
+    stored = [
+        re.sub(rb',"seconds":{[^}]*}', b"", (run.folder / "predictions.jsonl").read_bytes()) for run in (here, on_ray)
+    ]
+    assert stored[0] == stored[1]
+    assert len(list(tmp_path.glob("gate.*"))) == 2  # processes of the method
+
+
+def test_tiles_travel_in_the_rows_of_a_table():
+    import pyarrow
+    from ray.data.block import BlockAccessor
+
+    from earthinstruct.running.reading import Tile
+
+    tiles = [Tile(3, (1, 2, 3, 4)), Tile(4), Tile(5, (0, 0, 9, 9))]
+    table = pyarrow.Table.from_pylist([{"tiles": ray_engine._numbers_of(tiles)}])
+    (row,) = BlockAccessor.for_block(table).iter_rows(public_row_format=True)
+    assert ray_engine._tiles_of(row["tiles"]) == tiles

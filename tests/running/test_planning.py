@@ -118,7 +118,10 @@ def test_a_run_tells_its_tokens_so_far(dataset, tmp_path):
     assert np.array(told)[:, 1].astype(int).sum() == 90
 
 
-def test_the_progress_bar_shows_images_time_and_tokens(dataset, tmp_path, capsys):
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_shows_images_and_tokens(dataset, tmp_path, capsys, monkeypatch, terminal):
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
     (tmp_path / "pays.py").write_text(
         "from earthinstruct import Prediction, Usage\n\n\n"
         "class Pays:\n"
@@ -130,8 +133,8 @@ def test_the_progress_bar_shows_images_time_and_tokens(dataset, tmp_path, capsys
     (tmp_path / "set" / "images" / "c.png").write_bytes(b"nothing")
     assert main([*command, "--dataset", str(tmp_path / "set/annotations.json"), "--output", str(tmp_path / "r")]) == 1
     shown = capsys.readouterr().err
-    assert "3/3" in shown
-    assert re.search(r"\d:\d\d:\d\d", shown)
+    assert ("3/3" if terminal else "set/open_ended: 3 of 3, 1 failed, 2,004 tokens\n") in shown
+    assert bool(re.search(r"\d:\d\d:\d\d", shown)) == terminal
     assert "1 failed, 2,004 tokens" in " ".join(shown.split())
 
 

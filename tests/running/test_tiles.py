@@ -5,12 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earthinstruct import Instruction, Prediction
+from earthinstruct import Instruction, Prediction, predict
 from earthinstruct.contract import Usage
-from earthinstruct.errors import ContractError, EarthInstructError
+from earthinstruct.errors import EarthInstructError
 from earthinstruct.regions import decode_mask, decode_rles, encode_masks
-from earthinstruct.running import predict_tiled
-from earthinstruct.running.tiles import merge_tiles, overlapping, tile_windows
+from earthinstruct.running.tiles import Tiling, merge_tiles, overlapping, tile_windows
 
 EVERYTHING = Instruction("open_ended", "find everything")
 
@@ -50,6 +49,12 @@ def scene(*objects, height=100, width=180):
     return image
 
 
+def tiled(method, image, overlap=20, **options):
+    """What is found in tiles of 100 pixels."""
+    (answer,) = predict(method, image, EVERYTHING, tile=100, overlap=overlap, output=None, **options)
+    return answer.prediction
+
+
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 100), st.data())
 def test_windows_cover_the_image_and_share_at_least_the_overlap(height, width, tile, data):
     overlap = data.draw(st.integers(0, tile // 2))
@@ -86,41 +91,56 @@ def test_tiles_out_of_range_are_refused(tile, overlap):
 @pytest.mark.parametrize("masks", [True, False])
 def test_an_object_on_a_seam_is_found_and_counted_once(objects, what, masks):
     image = scene(*objects)
-    whole, tiled = (
-        Blobs(masks).predict(image, EVERYTHING),
-        predict_tiled(Blobs(masks), image, EVERYTHING, tile=100, overlap=20),
-    )
-    order = np.lexsort((*whole.boxes.T, whole.labels)), np.lexsort((*tiled.boxes.T, tiled.labels))
-    assert np.array_equal(whole.boxes[order[0]], tiled.boxes[order[1]])
-    assert tiled.counts == whole.counts
+    whole, cut = Blobs(masks).predict(image, EVERYTHING), tiled(Blobs(masks), image)
+    order = np.lexsort((*whole.boxes.T, whole.labels)), np.lexsort((*cut.boxes.T, cut.labels))
+    assert np.array_equal(whole.boxes[order[0]], cut.boxes[order[1]])
+    assert cut.counts == {label: n for label, n in whole.counts.items() if n}
     if masks:
         for i, j in zip(*order, strict=True):
-            assert np.array_equal(decode_mask(whole.masks[i]), decode_mask(tiled.masks[j]))
+            assert np.array_equal(decode_mask(whole.masks[i]), decode_mask(cut.masks[j]))
 
 
 def test_the_corner_of_four_tiles_is_one_object():
     image = scene((0, 70, 70, 110, 110), height=180)
-    tiled = predict_tiled(Blobs(), image, EVERYTHING, tile=100, overlap=20)
-    assert (tiled.boxes.tolist(), tiled.counts) == ([[70, 70, 40, 40]], {"ship": 1, "harbor": 0})
-    assert tiled.scores.tolist() == [900]  # the largest part that one tile saw: 30 x 30
-    assert (tiled.usage.seconds, tiled.usage.input_tokens) == ({"look": 4.0}, 40)
-    assert decode_mask(tiled.masks[0]).sum() == 1600
+    found = tiled(Blobs(), image)
+    assert (found.boxes.tolist(), found.counts) == ([[70, 70, 40, 40]], {"ship": 1})
+    assert found.scores.tolist() == [900]  # the largest part that one tile saw: 30 x 30
+    assert (found.usage.seconds["look"], found.usage.input_tokens) == (4.0, 40)
+    assert decode_mask(found.masks[0]).sum() == 1600
 
 
 def test_without_an_overlap_nothing_can_be_joined():
-    tiled = predict_tiled(Blobs(), scene((0, 80, 10, 120, 20), width=200), EVERYTHING, tile=100, overlap=0)
-    assert tiled.counts == {"ship": 2, "harbor": 0}
+    assert tiled(Blobs(), scene((0, 80, 10, 120, 20), width=200), overlap=0).counts == {"ship": 2}
 
 
 def test_an_image_of_one_tile_is_predicted_as_it_is():
-    tiled = predict_tiled(Blobs(), scene((0, 1, 1, 5, 5)), EVERYTHING, tile=200, overlap=20)
-    assert tiled.boxes.tolist() == [[1, 1, 4, 4]]
+    assert tiled(Blobs(), scene((0, 1, 1, 5, 5), width=100)).boxes.tolist() == [[1, 1, 4, 4]]
 
 
 def test_progress_is_told_after_each_tile():
     done = []
-    predict_tiled(Blobs(), scene(), EVERYTHING, tile=100, overlap=20, progress=lambda *seen: done.append(seen))
+    tiled(Blobs(), scene(), progress=lambda *seen: done.append(seen))
     assert done == [(1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("tiling", "largest_side", "sides"),
+    [
+        (Tiling(), None, [3000]),  # `evaluate`
+        (Tiling(cut_above=2048), None, [1024]),  # `predict`
+        (Tiling(cut_above=4096), None, [3000]),
+        (Tiling(), 800, [800]),
+        (Tiling(cut_above=2048), 2500, [2500]),
+        (Tiling(cut_above=2048), 3000, [3000]),
+        (Tiling(0, cut_above=2048), 800, [3000]),
+        (Tiling(500), 800, [500]),
+    ],
+)
+def test_images_are_cut_as_asked_or_as_the_method_says(tiling, largest_side, sides):
+    windows = tiling.windows((10, 20, 3010, 2020), largest_side)
+    assert {max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in windows} == set(sides)
+    corners = np.array(windows)
+    assert [*corners[:, :2].min(axis=0), *corners[:, 2:].max(axis=0)] == [10, 20, 3010, 2020]
 
 
 WINDOWS = [(0, 0, 10, 10), (8, 0, 18, 10)]
@@ -175,8 +195,9 @@ def test_a_method_that_breaks_the_contract_is_named():
         def predict(self, image, instruction):
             return Prediction(labels=["boat"], boxes=[[0, 0, 1, 1]])
 
-    with pytest.raises(ContractError, match="label 'boat' is not one of the instruction's categories"):
-        predict_tiled(Rude(), scene(), Instruction("open_vocabulary", "ships", ("ship",)), tile=100, overlap=20)
+    message = "image image 0: ContractError: label 'boat' is not one of the instruction's categories"
+    with pytest.raises(EarthInstructError, match=message):
+        predict(Rude(), scene(), categories="ship", tile=100, overlap=20, output=None)
 
 
 def test_two_instances_of_a_tile_are_two_objects_over_whatever_other_tiles():

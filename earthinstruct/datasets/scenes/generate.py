@@ -29,7 +29,7 @@ _SPLIT_SEEDS = {"train": 0, "val": 1, "test": 2}
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class DrawnScene:
     """One image with its ground truth.
 
     Attributes:
@@ -47,7 +47,7 @@ class Scene:
     kind: str
 
 
-def generate_scene(split: str, index: int, *, size: int | None = None, objects: int | None = None) -> Scene:
+def generate_scene(split: str, index: int, *, size: int | None = None, objects: int | None = None) -> DrawnScene:
     """Draw one scene. The same arguments give the same ground truth, on any machine and in any order.
 
     Args:
@@ -95,7 +95,7 @@ def generate_scene(split: str, index: int, *, size: int | None = None, objects: 
     image = grounds.photograph(canvas, dice, np.random.Generator(np.random.PCG64(np.random.SeedSequence((*seed, 1)))))
     masks = canvas.masks()
     masks.boxes.flags.writeable = image.flags.writeable = False
-    return Scene(image, tuple(canvas.labels), tuple(masks.encode()), masks.boxes, kind)
+    return DrawnScene(image, tuple(canvas.labels), tuple(masks.encode()), masks.boxes, kind)
 
 
 def _kind(split: str, index: int) -> str:

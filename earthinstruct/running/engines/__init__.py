@@ -6,18 +6,23 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from earthinstruct.datasets import Dataset
+import numpy as np
+from numpy.typing import NDArray
+
+from earthinstruct.contract import Instruction
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.predictions import Record
 from earthinstruct.results import MethodInfo
-from earthinstruct.running.engines.worker import MethodSource
+from earthinstruct.running.engines.worker import MethodSource, Question
+from earthinstruct.running.reading import Images, Tile
 from earthinstruct.tasks import Task
 
 ENGINES = ("local", "ray")
 Stopping = Callable[[], bool]
-Work = Sequence[tuple[Task, Sequence[int]]]  # tasks, and the images of each, as positions in the dataset
+Work = Sequence[tuple[Question, Sequence[Tile]]]
+Explain = Callable[[NDArray[np.uint8], Instruction], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -27,9 +32,9 @@ class EngineOptions:
     Attributes:
         name: `local`, this machine, or `ray`, a Ray cluster.
         workers: processes, each of which makes the method once.
-        timeout: most seconds for an image, without the start of the worker. After that the image counts as failed and
-            the worker is replaced. None: no limit.
-        worker_memory: GB; a worker that holds more after an image is replaced. None: no limit.
+        timeout: most seconds for a tile (an image that is not cut is one), without the start of the worker. After that
+            the image counts as failed and the worker is replaced. None: no limit.
+        worker_memory: GB; a worker that holds more after a tile is replaced. None: no limit.
         gpus_per_worker: GPUs that Ray reserves for each worker.
         address: of a running Ray cluster; `auto` finds the cluster of this machine. None: Ray is started here.
 
@@ -60,27 +65,60 @@ class EngineOptions:
                 if given is not None:
                     raise EarthInstructError(f"{option} belongs to the engine ray; give --engine ray, or leave it out")
 
+    @staticmethod
+    def of(engine: str | EngineOptions, **options: Any) -> EngineOptions:
+        """The options as `evaluate` and `predict` are given them: an engine's name with options, or all at once.
+
+        Raises:
+            EarthInstructError: options are given beside an `EngineOptions`, or a value is wrong.
+        """
+        given = {name: value for name, value in options.items() if value is not None}
+        if not isinstance(engine, EngineOptions):
+            return EngineOptions(engine, **given)
+        for name in given:
+            raise EarthInstructError(f"{name} is given beside engine; set it in the EngineOptions")
+        return engine
+
+    @property
+    def in_this_process(self) -> bool:
+        """Whether the method runs in this process."""
+        return self.name == "local" and self.workers == 1 and self.timeout is None and self.worker_memory is None
+
 
 class Engine(Protocol):
-    """Runs a method on images. `method` is the method's description of itself, once the engine is entered."""
+    """Runs a method on images.
+
+    Attributes:
+        method: the method's description of itself, once the engine is entered.
+        explain: draws how the method decides on an image; None: it does not draw, or runs in other processes.
+    """
 
     method: MethodInfo
+
+    @property
+    def explain(self) -> Explain | None:
+        """See above."""
+        ...
 
     def skip(self, task: Task) -> str | None:
         """The method's reason not to run a task, or None."""
         ...
 
-    def answers(self, work: Work, stopping: Stopping) -> Iterator[tuple[Task, Record]]:
-        """One record for each image of each task, as they come.
+    def ask(self, member: str, *arguments: Any) -> Any:
+        """What an optional member of the method answers, such as `unknown_words`."""
+        ...
+
+    def answers(self, work: Work, stopping: Stopping) -> Iterator[tuple[Question, Record]]:
+        """One record for each tile of each question, as they come.
 
         Args:
-            work: the tasks, and the images of each.
-            stopping: once it returns true, the current images are finished and no other is started.
+            work: the questions, and the tiles of each.
+            stopping: once it returns true, the current tiles are finished and no other is started.
         """
         ...
 
 
-def engine(options: EngineOptions, source: MethodSource, dataset: Dataset) -> AbstractContextManager[Engine]:
+def engine(options: EngineOptions, source: MethodSource, images: Images) -> AbstractContextManager[Engine]:
     """The engine that the options name. It makes the method on entry and closes it on exit.
 
     Raises:
@@ -95,11 +133,11 @@ def engine(options: EngineOptions, source: MethodSource, dataset: Dataset) -> Ab
             raise EarthInstructError(
                 "--engine ray needs Ray Data; install it: pip install 'earthinstruct[ray]'"
             ) from error
-        return RayEngine(options, source, dataset)
-    if options.workers > 1 or options.timeout is not None or options.worker_memory is not None:
+        return RayEngine(options, source, images)
+    if not options.in_this_process:
         from earthinstruct.running.engines.processes import ProcessPool
 
-        return ProcessPool(options, source, dataset)
+        return ProcessPool(options, source, images)
     from earthinstruct.running.engines.local import InProcess
 
-    return InProcess(source, dataset)
+    return InProcess(source, images)

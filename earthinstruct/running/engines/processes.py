@@ -1,6 +1,6 @@
 """The engine with several processes on this machine, whose workers may die, hang or use too much memory.
 
-It gives batches to workers, enforces the time limits, and gives the images of a lost worker to another one.
+It gives batches to workers, enforces the time limits, and gives the tiles of a lost worker to another one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, cast
 
-from earthinstruct.datasets import Dataset
+from earthinstruct.contract import HopelessError
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.predictions import Record
 from earthinstruct.running.engines import EngineOptions, Stopping, Work
@@ -27,14 +27,16 @@ from earthinstruct.running.engines.worker import (
     Answers,
     Batch,
     MethodSource,
+    Question,
     Ready,
     Worker,
     chunks,
     targets_for,
 )
+from earthinstruct.running.reading import Images, Tile
 from earthinstruct.tasks import Task
 
-DEATHS = 2  # of a worker over one image, until that image counts as failed
+DEATHS = 2  # of a worker over one tile, until its image counts as failed
 _SECONDS_TO_NOTICE = 0.01
 _CONTEXT = multiprocessing.get_context("spawn")  # a forked process would share the state of torch and CUDA
 _LOG = logging.getLogger(__name__)
@@ -51,10 +53,12 @@ class _Job:
 class ProcessPool:
     """Workers in separate processes, spawned and not forked. The ground truth stays in this process."""
 
-    def __init__(self, options: EngineOptions, source: MethodSource, dataset: Dataset) -> None:
+    explain = None
+
+    def __init__(self, options: EngineOptions, source: MethodSource, images: Images) -> None:
         self._options = options
         self._source = source
-        self._dataset = dataset
+        self._images = images
         self._idle: list[_Process] = []
         self._busy: dict[_Process, _Job] = {}
 
@@ -84,44 +88,53 @@ class ProcessPool:
 
     def skip(self, task: Task) -> str | None:
         """The method's reason not to run a task, or None."""
-        self._wait_for_idle()
-        worker = self._idle[-1]
-        worker.request("skip", task)
-        try:
-            reason: str | None = worker.answer()
-        except WorkerLostError as error:
-            raise EarthInstructError(f"method {self.method.name!r}: skip({task.name}) failed: {error}") from error
+        reason: str | None = self._answer(f"skip({task.name})", "skip", task)
         return reason
 
-    def answers(self, work: Work, stopping: Stopping) -> Iterator[tuple[Task, Record]]:
-        """One record for each image of each task, as they come. The images of a lost worker go to another worker.
+    def ask(self, member: str, *arguments: Any) -> Any:
+        """What an optional member of the method answers."""
+        return self._answer(f"{member}()", "ask", member, *arguments)
 
-        A worker gets all tasks of some images, one batch after another.
+    def _answer(self, what: str, request: str, *arguments: Any) -> Any:
+        """The answer of an idle worker."""
+        self._wait_for_idle()
+        worker = self._idle[-1]
+        worker.request(request, *arguments)
+        try:
+            return worker.answer()
+        except WorkerLostError as error:
+            raise EarthInstructError(f"method {self.method.name!r}: {what} failed: {error}") from error
+
+    def answers(self, work: Work, stopping: Stopping) -> Iterator[tuple[Question, Record]]:
+        """One record for each tile of each question, as they come. The tiles of a lost worker go to another worker.
+
+        A worker gets all questions about some tiles, one batch after another.
         """
-        todo = deque(tuple(chunk) for chunk in chunks(work, self.ready.batch, first=1))
+        cut = chunks(work, self.ready.batch, first=1, workers=self._options.workers)
+        todo = deque(tuple(chunk) for chunk in cut)
         held: dict[_Process, tuple[Batch, ...]] = {}  # the batches that each worker does next
-        deaths: Counter[tuple[str, int]] = Counter()
+        deaths: Counter[tuple[str, Tile]] = Counter()
         while True:
             while self._idle and (todo or any(held.get(worker) for worker in self._idle)) and not stopping():
                 worker = next((worker for worker in self._idle if held.get(worker)), self._idle[-1])
                 batch, *rest = held.pop(worker, ()) or todo.popleft()
                 held[worker] = tuple(rest)
                 following = (*rest, *(todo[0] if todo and self._options.workers == 1 else ()))
-                self._begin(worker, batch, [i for _, images in following for i in images])
+                self._begin(worker, batch, [tile for _, tiles in following for tile in tiles])
             if not any(job.batch for job in self._busy.values()) and (stopping() or not (todo or any(held.values()))):
                 return
-            for worker, (task, images), outcome in self._outcomes():
+            for worker, (question, tiles), outcome in self._outcomes():
                 again: list[Batch] = []
                 if isinstance(outcome, Answers):
-                    yield from ((task, record) for record in outcome.records)
-                elif len(images) > 1:  # one image is the cause: each is tried alone
-                    again = [(task, (image,)) for image in images]
+                    yield from ((question, record) for record in outcome.records)
+                elif len(tiles) > 1:  # one tile is the cause: each is tried alone
+                    again = [(question, (tile,)) for tile in tiles]
                 else:
-                    deaths[task.name, images[0]] += 1
-                    if isinstance(outcome, _OverdueError) or deaths[task.name, images[0]] == DEATHS:
-                        yield task, Record(self._dataset.images[images[0]].id, error=str(outcome))
+                    deaths[question.name, tiles[0]] += 1
+                    if isinstance(outcome, _OverdueError) or deaths[question.name, tiles[0]] == DEATHS:
+                        yield question, Record(self._images.id_of(tiles[0]), error=str(outcome))
                     else:
-                        again = [(task, images)]
+                        again = [(question, tiles)]
                 left = (*again, *held.pop(worker, ()))
                 if worker in self._idle:
                     held[worker] = left
@@ -130,26 +143,26 @@ class ProcessPool:
 
     def _start(self) -> None:
         try:
-            worker = _Process(self._source, self._dataset.without_truth())
+            worker = _Process(self._source, self._images.without_truth())
         except OSError as error:
             raise EarthInstructError(f"a worker process cannot be started: {error}; give fewer --workers") from error
         self._busy[worker] = _Job()
         worker.request("ready")
 
-    def _begin(self, worker: _Process, batch: Batch, following: Sequence[int]) -> None:
-        """Give a batch to an idle worker, with the images that it can read meanwhile."""
+    def _begin(self, worker: _Process, batch: Batch, following: Sequence[Tile]) -> None:
+        """Give a batch to an idle worker, with the tiles that it can read meanwhile."""
         seconds = self._options.timeout
         deadline = None if seconds is None else time.monotonic() + seconds * len(batch[1])
         self._idle.remove(worker)
         self._busy[worker] = _Job(batch, deadline)
-        worker.request("answers", *batch, targets_for(self.method, self._dataset, *batch), following)
+        worker.request("answers", *batch, targets_for(self.method, self._images, *batch), following)
 
     def _wait_for_idle(self) -> None:
         while not self._idle:
-            list(self._outcomes())  # no images are asked for, so there are no answers
+            list(self._outcomes())  # no tiles are asked for, so there are no answers
 
     def _outcomes(self) -> Iterator[tuple[_Process, Batch, Answers | WorkerLostError]]:
-        """Wait for the next outcomes: the worker, its batch of images, and the answer or the error."""
+        """Wait for the next outcomes: the worker, its batch, and the answer or the error."""
         by_pipe = {worker.pipe: worker for worker in self._busy}
         for pipe in wait(list(by_pipe), self._seconds_left()):  # an answer, or the worker ended
             worker = by_pipe[cast("Connection", pipe)]
@@ -218,13 +231,13 @@ class _OverdueError(WorkerLostError):
 class _Process:
     """A `Worker` in a separate process: one request at a time."""
 
-    def __init__(self, source: MethodSource, dataset: Dataset) -> None:
+    def __init__(self, source: MethodSource, images: Images) -> None:
         self.pipe, its_end = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(target=_serve, args=(its_end,))
         self._process.start()
         its_end.close()  # else its death would not close the pipe
         try:
-            self.pipe.send((source, dataset))
+            self.pipe.send((source, images))
         except OSError:
             pass  # it ended already; the first answer says why
         except Exception as error:  # pickling raises anything
@@ -306,8 +319,8 @@ def _serve(pipe: Connection) -> None:
             name, arguments = request
             try:
                 answer = getattr(worker, name)(*arguments)
-            except EarthInstructError as error:
-                answer = EarthInstructError(str(error))  # subclasses may hold more than a text
+            except EarthInstructError as error:  # its class may be one of the method's, which holds more than a text
+                answer = (HopelessError if isinstance(error, HopelessError) else EarthInstructError)(str(error))
             with contextlib.suppress(ConnectionError):  # the next request shows that the pipe is closed
                 pipe.send(answer)
     finally:

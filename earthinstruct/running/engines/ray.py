@@ -1,7 +1,7 @@
-"""The engine on a Ray cluster: Ray Data maps chunks of images over actors, each of which holds the method.
+"""The engine on a Ray cluster: Ray Data maps chunks of tiles over actors, each of which holds the method.
 
 An actor runs the method in a separate process, a `ProcessPool` of one. If the method hangs, dies or uses too much
-memory, only that process ends. Ray Data replaces a lost actor, and its images are answered again.
+memory, only that process ends. Ray Data replaces a lost actor, and its tiles are answered again.
 """
 
 from __future__ import annotations
@@ -10,40 +10,44 @@ import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import ray
 import ray.data
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from earthinstruct.datasets import Dataset
+from earthinstruct.contract import HopelessError
 from earthinstruct.errors import EarthInstructError
+from earthinstruct.images import Window
 from earthinstruct.predictions import Record
 from earthinstruct.running.engines import EngineOptions, Stopping, Work
 from earthinstruct.running.engines.processes import ProcessPool
-from earthinstruct.running.engines.worker import MethodSource, Ready, chunks
+from earthinstruct.running.engines.worker import MethodSource, Question, Ready, chunks
+from earthinstruct.running.reading import Images, Tile
 from earthinstruct.tasks import Task
 
-LOSSES = 3  # lost actors over one chunk of images, until these count as failed
+LOSSES = 3  # lost actors over one chunk of tiles, until their images count as failed
 _MOST_BLOCKS = 4_096  # each costs Ray Data some milliseconds, so a larger dataset has several chunks in a block
 _BLOCKS_IN_FLIGHT = 2  # tasks of an actor: the next one waits there when one is done
-_OBJECT_STORE = 150_000_000  # bytes, if Ray is started here: it holds the dataset and the answers in transit
+_OBJECT_STORE = 150_000_000  # bytes, if Ray is started here: it holds the list of images and the answers in transit
 _SECONDS_TO_CLOSE = 10.0
 _SECONDS_TO_NOTICE = 0.2
-_RECORDS = msgspec.msgpack.Decoder(list[tuple[str, Record]])  # each with the name of its task
+_RECORDS = msgspec.msgpack.Decoder(list[tuple[str, Record]])  # each with the name of its question
 
 
 class RayEngine:
     """Workers as actors of Ray Data. If Ray was started here, it is stopped at the end."""
 
-    def __init__(self, options: EngineOptions, source: MethodSource, dataset: Dataset) -> None:
+    explain = None
+
+    def __init__(self, options: EngineOptions, source: MethodSource, images: Images) -> None:
         self._options = options
         self._source = source
-        self._dataset = dataset
+        self._images = images
         self._owner = False
         self._first: Any = None
 
@@ -56,12 +60,12 @@ class RayEngine:
         try:
             self._connect()
             alone = EngineOptions(timeout=self._options.timeout, worker_memory=self._options.worker_memory)
-            self._parts = [ray.put(part) for part in (alone, self._source, self._dataset.without_truth())]
+            self._parts = [ray.put(part) for part in (alone, self._source, self._images.without_truth())]
             self._first = ray.remote(**self._needs)(_Actor).remote(self._parts)
             ready: Ready = _result_of(self._first.ready.remote())
             self.method, self._batch = ready.method, ready.batch
             if self.method.control:
-                self._parts[-1] = ray.put(self._dataset)
+                self._parts[-1] = ray.put(self._images)
         except BaseException:
             self._disconnect()
             raise
@@ -76,16 +80,20 @@ class RayEngine:
         reason: str | None = _result_of(self._first.skip.remote(task))
         return reason
 
-    def answers(self, work: Work, stopping: Stopping) -> Iterator[tuple[Task, Record]]:
-        """One record for each image, as they come.
+    def ask(self, member: str, *arguments: Any) -> Any:
+        """What an optional member of the method answers."""
+        return _result_of(self._first.ask.remote(member, *arguments))
+
+    def answers(self, work: Work, stopping: Stopping) -> Iterator[tuple[Question, Record]]:
+        """One record for each tile, as they come.
 
         Raises:
             EarthInstructError: the method cannot be made in an actor, or Ray was lost.
         """
-        tasks = {task.name: task for task, _ in work}
+        questions = {question.name: question for question, _ in work}
         rows = [
-            {"row": i, "asked": [{"task": task.name, "images": list(images)} for task, images in chunk]}
-            for i, chunk in enumerate(chunks(work, self._batch))
+            {"row": i, "asked": [{"question": question.name, "tiles": _numbers_of(tiles)} for question, tiles in chunk]}
+            for i, chunk in enumerate(chunks(work, self._batch, workers=self._options.workers))
         ]
         if not rows:
             return
@@ -95,7 +103,7 @@ class RayEngine:
         desk = ray.remote(num_cpus=0, scheduling_strategy=_here())(_Desk).remote()
         answered = ray.data.from_items(rows, override_num_blocks=n_blocks).map(
             _Actor,
-            fn_constructor_args=(self._parts, tasks, desk),
+            fn_constructor_args=(self._parts, questions, desk),
             compute=ray.data.ActorPoolStrategy(
                 size=n_actors, max_tasks_in_flight_per_actor=min(_BLOCKS_IN_FLIGHT, n_blocks // n_actors)
             ),
@@ -104,8 +112,8 @@ class RayEngine:
         with _quiet(answered.context), _told(desk, stopping):
             for row in _rows(answered):
                 if row["error"]:
-                    raise EarthInstructError(row["error"])
-                yield from ((tasks[task], record) for task, record in _RECORDS.decode(row["records"]))
+                    raise (HopelessError if row["hopeless"] else EarthInstructError)(row["error"])
+                yield from ((questions[name], record) for name, record in _RECORDS.decode(row["records"]))
 
     @property
     def _n_actors(self) -> int:
@@ -183,11 +191,11 @@ class _Desk:
 
 
 class _Actor:
-    """An actor: answers rows of images, as the function of a map over them."""
+    """An actor: answers rows of tiles, as the function of a map over them."""
 
-    def __init__(self, parts: list[Any], tasks: Mapping[str, Task] | None = None, desk: Any = None) -> None:
+    def __init__(self, parts: list[Any], questions: Mapping[str, Question] | None = None, desk: Any = None) -> None:
         self._parts = parts
-        self._tasks = tasks or {}
+        self._questions = questions or {}
         self._desk = desk
 
     @cached_property
@@ -203,25 +211,29 @@ class _Actor:
         """The method's reason not to run a task, or None."""
         return self._pool.skip(task)
 
+    def ask(self, member: str, *arguments: Any) -> Any:
+        """What an optional member of the method answers."""
+        return self._pool.ask(member, *arguments)
+
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The records of the images of a row; none if the row must not be started."""
+        """The records of the tiles of a row; none if the row must not be started."""
         lost = ray.get(self._desk.begin.remote(row["row"]))
-        records, problem = list[tuple[str, Record]](), ""
+        records, problem, hopeless = list[tuple[str, Record]](), "", False
         try:
             if lost is not None:
-                asked = [(self._tasks[batch["task"]], [int(i) for i in batch["images"]]) for batch in row["asked"]]
-                records = [(task.name, record) for task, record in self._records(asked, lost)]
+                asked = [(self._questions[batch["question"]], _tiles_of(batch["tiles"])) for batch in row["asked"]]
+                records = [(question.name, record) for question, record in self._records(asked, lost)]
         except EarthInstructError as error:
-            problem = str(error)
+            problem, hopeless = str(error), isinstance(error, HopelessError)
         self._desk.end.remote(row["row"])
-        return {"records": msgspec.msgpack.encode(records), "error": problem}
+        return {"records": msgspec.msgpack.encode(records), "error": problem, "hopeless": hopeless}
 
-    def _records(self, asked: Work, lost: int) -> Iterator[tuple[Task, Record]]:
+    def _records(self, asked: Work, lost: int) -> Iterator[tuple[Question, Record]]:
         if lost < LOSSES:
             return self._pool.answers(asked, lambda: bool(ray.get(self._desk.stopped.remote())))
-        dataset: Dataset = ray.get(self._parts[-1])
+        images: Images = ray.get(self._parts[-1])
         reason = f"the Ray actor that had it was lost {LOSSES} times"
-        return ((task, Record(dataset.images[i].id, error=reason)) for task, images in asked for i in images)
+        return ((question, Record(images.id_of(t), error=reason)) for question, tiles in asked for t in tiles)
 
     def close(self) -> None:
         """End the process of the method."""
@@ -229,6 +241,17 @@ class _Actor:
             self._pool.__exit__(None, None, None)
 
     __del__ = close
+
+
+def _numbers_of(tiles: Sequence[Tile]) -> list[list[int]]:
+    """Tiles as lists of numbers of any length, which a table can hold."""
+    return [[tile.image, *(tile.window or ())] for tile in tiles]
+
+
+def _tiles_of(rows: Iterable[Iterable[int]]) -> list[Tile]:
+    """The inverse of `_numbers_of`."""
+    numbers = [[int(number) for number in row] for row in rows]
+    return [Tile(image, cast("Window", tuple(window)) if window else None) for image, *window in numbers]
 
 
 def _here() -> NodeAffinitySchedulingStrategy:

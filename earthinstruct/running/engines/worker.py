@@ -8,11 +8,11 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from earthinstruct.contract import (
     ControlMethod,
     HopelessError,
+    Instruction,
     Method,
     Prediction,
     PredictionError,
@@ -27,28 +28,43 @@ from earthinstruct.contract import (
     check_prediction,
     optional_member,
 )
-from earthinstruct.datasets import Dataset, targets_of
+from earthinstruct.datasets import targets_of
 from earthinstruct.errors import ContractError, EarthInstructError
 from earthinstruct.images import Raster
 from earthinstruct.predictions import Record
 from earthinstruct.registry import make_method, refuse_incomplete
 from earthinstruct.results import MethodInfo, method_info
+from earthinstruct.running.reading import Images, Reader, Tile
 from earthinstruct.tasks import Task
 from earthinstruct.texts import error_in_words, message_of, printable, redacted, secret_values, shortened
 
 BATCH = 8
 SECONDS_TO_CLOSE = 10.0
-Batch = tuple[Task, tuple[int, ...]]  # a task, and some images
-Chunk = Sequence[Batch]  # all tasks of some images, one after another
+NOT_ASKED = "tiles without data, not asked about"  # an event
+OF_IMAGE = "images: "  # how an event begins that is about the pixels of an image, and not about a call of the method
 Pixels = NDArray[np.uint8]
-Read = Raster | str  # an image, or the reason why it cannot be read
+Read = Raster | str  # a tile, or the reason why it cannot be read
 Targets = Sequence[Prediction | None]  # the ground truth of each image, for controls
-_STOPPED = (
-    "the run stops, because no other image would be answered. The predictions so far are kept: change this, then "
-    "continue with the same command without --overwrite"
-)
 _LOG = logging.getLogger(__name__)
 _LONGEST_ERROR = 1 << 16  # characters that are searched for secrets; far fewer are kept
+
+
+class Question(Protocol):
+    """What a method is asked about images: a task of a dataset, or an instruction of the user."""
+
+    @property
+    def name(self) -> str:
+        """Its name, which no other question of the run has."""
+        ...
+
+    @property
+    def instruction(self) -> Instruction:
+        """What to find."""
+        ...
+
+
+Batch = tuple[Question, tuple[Tile, ...]]
+Chunk = Sequence[Batch]  # all questions about some tiles, one after another
 
 
 @dataclass(frozen=True)
@@ -103,7 +119,7 @@ class MethodSource:
 
 @dataclass(frozen=True)
 class Ready:
-    """The message of a worker that has made its method: the description, and how many images it takes at once."""
+    """The message of a worker that has made its method: the description, and how many tiles it takes at once."""
 
     method: MethodInfo
     batch: int
@@ -111,27 +127,31 @@ class Ready:
 
 @dataclass(frozen=True)
 class Answers:
-    """One record for each image, and the memory of the worker afterwards in bytes (None: unknown on this platform)."""
+    """One record for each tile, and the memory of the worker afterwards in bytes (None: unknown on this platform)."""
 
     records: list[Record]
     memory: int | None
 
 
 class Worker:
-    """A method and the images of a dataset in one process. The method is made on first use."""
+    """A method and the images of a run in one process. The method is made on first use."""
 
-    def __init__(self, source: MethodSource, dataset: Dataset) -> None:
+    def __init__(self, source: MethodSource, images: Images) -> None:
         self._source = source
-        self._dataset = dataset
+        self._images = images
         self._secrets = secret_values(source.parameters or {})
         self._process = os.getpid()
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
-        self._read: dict[int, Future[Read]] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+        self._read: dict[Tile, Future[Read]] = {}
 
     @cached_property
     def method(self) -> Method | ControlMethod:
         """The method, made on first use."""
         return self._source.make()
+
+    @cached_property
+    def _reader(self) -> Reader:
+        return Reader(replace(self._images, area=self._images.area.for_method(self.method)))
 
     def ready(self) -> Ready:
         """Make the method, load the image decoders, and describe the method.
@@ -143,6 +163,7 @@ class Worker:
 
         Image.init()  # otherwise the first image would load the decoders, within its time limit
         control = isinstance(self.method, ControlMethod)
+        _ = self._reader
         info = method_info(self.method, control=control, parameters=self._source.parameters)
         return Ready(info, BATCH if optional_member(self.method, "predict_batch") else 1)
 
@@ -156,103 +177,128 @@ class Worker:
             reason = optional_member(self.method, "skip")(task)
             return None if reason is None else redacted(str(reason), self._secrets)
         except (Exception, SystemExit) as error:
-            raise EarthInstructError(f"skip() of the method failed for {task.name}: {self._reason(error)}") from error
+            reason = in_words(error, self._secrets)
+            raise EarthInstructError(f"skip() of the method failed for {task.name}: {reason}") from error
 
-    def answers(self, task: Task, images: Sequence[int], targets: Targets, following: Sequence[int]) -> Answers:
-        """Read and answer images, given by their positions in the dataset; the next ones are read meanwhile.
+    def ask(self, member: str, *arguments: Any) -> Any:
+        """What an optional member of the method answers.
 
-        The images are held until the next call, which may be another task of the same images.
+        Raises:
+            EarthInstructError: the method raised.
+        """
+        try:
+            return optional_member(self.method, member)(*arguments)
+        except (Exception, SystemExit) as error:
+            raise EarthInstructError(f"{member}() of the method failed: {in_words(error, self._secrets)}") from error
+
+    def answers(
+        self, question: Question, tiles: Sequence[Tile], targets: Targets, following: Sequence[Tile]
+    ) -> Answers:
+        """Read and answer tiles; the following ones are read meanwhile.
+
+        The pixels are held until the next call, which may be another question about the same tiles.
 
         Raises:
             HopelessError: the method raised it: no image can be answered.
         """
-        wanted = dict.fromkeys((*images, *following))
-        self._read = {i: self._read.get(i) or self._reader.submit(self._raster, i) for i in wanted}
-        read = [self._read[i].result() for i in images]
+        wanted = dict.fromkeys((*tiles, *following))
+        self._read = {tile: self._read.get(tile) or self._thread.submit(self._raster, tile) for tile in wanted}
+        read = [self._read[tile].result() for tile in tiles]
         try:
-            return Answers(self._records(task, images, read, targets), resident_memory())
+            return Answers(self._records(question, tiles, read, targets), resident_memory())
         except HopelessError as error:
-            raise HopelessError(f"{in_our_words(error, self._secrets)}; {_STOPPED}") from None
+            raise HopelessError(in_our_words(error, self._secrets)) from None
 
-    def _raster(self, image: int) -> Read:
-        """One image, or the reason why it cannot be read."""
+    def _raster(self, tile: Tile) -> Read:
+        """One tile, or the reason why it cannot be read."""
         try:
-            return self._dataset.read_raster(image)
+            return self._reader.read(tile)
         except Exception as error:  # an image that cannot be read is a failed image
-            return self._reason(error)
+            return in_our_words(error, self._secrets)
 
-    def _records(self, task: Task, images: Sequence[int], read: Sequence[Read], targets: Targets) -> list[Record]:
-        """Answer images that were read; a failed image is recorded with its reason.
+    def _records(
+        self, question: Question, tiles: Sequence[Tile], read: Sequence[Read], targets: Targets
+    ) -> list[Record]:
+        """Answer tiles that were read; one that failed is recorded with its reason.
 
         How pixels differ from the stored ones is an event of the image. The method gets copies: it may change them, and
-        other tasks use the same pixels.
+        other questions are about the same pixels.
         """
-        copies = [raster if isinstance(raster, str) else raster.pixels.copy() for raster in read]
-        records = self._answered(task, images, copies, targets)
+        known = [self._without_asking(tile, raster) for tile, raster in zip(tiles, read, strict=True)]
+        asked = [i for i, record in enumerate(known) if record is None]
+        copies = [raster.pixels.copy() for i in asked if isinstance(raster := read[i], Raster)]
+        answered = iter(self._answered(question, [tiles[i] for i in asked], copies, [targets[i] for i in asked]))
+        records = [next(answered) if record is None else record for record in known]
         for record, raster in zip(records, read, strict=True):
             if not isinstance(raster, str):
-                record.events = {**record.events, **{f"images: {note.of_many}": 1 for note in raster.notes}}
+                record.events = {**record.events, **{f"{OF_IMAGE}{note.of_many}": 1 for note in raster.notes}}
         return records
 
+    def _without_asking(self, tile: Tile, read: Read) -> Record | None:
+        """The record of a tile that the method is not asked about: it cannot be read, or has no data."""
+        if isinstance(read, str):
+            return Record(self._images.id_of(tile), error=read)
+        if read.valid is None or read.valid.any() or isinstance(self.method, ControlMethod):
+            return None
+        nothing = Prediction(counts={}, usage=Usage(events={NOT_ASKED: 1}))  # no instance, and of no kind
+        return Record.of(self._images.id_of(tile), nothing)
+
     def _answered(
-        self, task: Task, images: Sequence[int], read: Sequence[Pixels | str], targets: Targets
+        self, question: Question, tiles: Sequence[Tile], pixels: Sequence[Pixels], targets: Targets
     ) -> list[Record]:
         spent = 0.0
-        if len(images) > 1 and not any(isinstance(pixels, str) for pixels in read):
+        if len(tiles) > 1:
             started = time.perf_counter()
             try:
-                return self._batch(task, images, [pixels for pixels in read if not isinstance(pixels, str)])
+                return self._batch(question, tiles, pixels)
             except (KeyboardInterrupt, HopelessError):
                 raise
-            except BaseException:  # one image of the batch is the cause: each is tried alone
-                spent = (time.perf_counter() - started) / len(images)
+            except BaseException:  # one tile of the batch is the cause: each is tried alone
+                spent = (time.perf_counter() - started) / len(tiles)
             finally:
                 self._end_copies()
-        each = zip(images, read, targets, strict=True)
-        return [self._one(task, image, pixels, target, spent) for image, pixels, target in each]
+        each = zip(tiles, pixels, targets, strict=True)
+        return [self._one(question, tile, shown, target, spent) for tile, shown, target in each]
 
     def close(self) -> None:
         """Read no more, and close the method if it was made here."""
-        self._reader.shutdown(wait=False, cancel_futures=True)
+        self._thread.shutdown(wait=False, cancel_futures=True)
         if (method := self.__dict__.get("method")) is not None:
             self._source.close(method)
 
-    def _one(self, task: Task, image: int, pixels: Pixels | str, target: Prediction | None, spent: float) -> Record:
-        """Answer one image, for which some seconds were spent before."""
-        image_id = self._dataset.images[image].id
-        if isinstance(pixels, str):
-            return Record(image_id, error=pixels)
+    def _one(self, question: Question, tile: Tile, pixels: Pixels, target: Prediction | None, spent: float) -> Record:
+        """Answer one tile, for which some seconds were spent before."""
         started = time.perf_counter() - spent
         try:
             if isinstance(self.method, ControlMethod):
-                prediction = self.method.predict_with_targets(pixels, task.instruction, cast("Prediction", target))
+                truth = cast("Prediction", target)
+                prediction = self.method.predict_with_targets(pixels, question.instruction, truth)
             else:
-                prediction = self.method.predict(pixels, task.instruction)
-            return self._record(task, image, prediction, time.perf_counter() - started)
+                prediction = self.method.predict(pixels, question.instruction)
+            return self._record(question, tile, prediction, time.perf_counter() - started)
         except (KeyboardInterrupt, HopelessError):
             raise
         except BaseException as error:  # also sys.exit() and a panic of a Rust library, which are not Exceptions
             known = error.usage if isinstance(error, PredictionError) else None
-            total = Usage({"total": time.perf_counter() - started})
-            return Record.of_failure(image_id, self._reason(error), Usage.join([known or Usage(), total]))
+            total = Usage.join([known or Usage(), Usage({"total": time.perf_counter() - started})])
+            return Record.of_failure(self._images.id_of(tile), in_words(error, self._secrets), total)
         finally:
             self._end_copies()
 
-    def _batch(self, task: Task, images: Sequence[int], read: Sequence[Pixels]) -> list[Record]:
+    def _batch(self, question: Question, tiles: Sequence[Tile], pixels: Sequence[Pixels]) -> list[Record]:
         started = time.perf_counter()
-        predictions = optional_member(self.method, "predict_batch")(list(read), task.instruction)
-        elapsed = (time.perf_counter() - started) / len(images)
-        if len(predictions) != len(images):
-            raise ContractError(f"predict_batch returned {len(predictions)} predictions for {len(images)} images")
+        predictions = optional_member(self.method, "predict_batch")(list(pixels), question.instruction)
+        elapsed = (time.perf_counter() - started) / len(tiles)
+        if len(predictions) != len(tiles):
+            raise ContractError(f"predict_batch returned {len(predictions)} predictions for {len(tiles)} images")
         return [
-            self._record(task, image, each, each.usage.seconds.get("total", elapsed))  # the method may know each share
-            for image, each in zip(images, predictions, strict=True)
+            self._record(question, tile, each, each.usage.seconds.get("total", elapsed))  # it may know each share
+            for tile, each in zip(tiles, predictions, strict=True)
         ]
 
-    def _record(self, task: Task, image: int, prediction: Prediction, elapsed: float) -> Record:
-        described = self._dataset.images[image]
-        check_prediction(prediction, task.instruction, described.height, described.width)
-        record = Record.of(described.id, prediction)
+    def _record(self, question: Question, tile: Tile, prediction: Prediction, elapsed: float) -> Record:
+        check_prediction(prediction, question.instruction, *self._images.size_of(tile))
+        record = Record.of(self._images.id_of(tile), prediction)
         record.seconds = {**record.seconds, "total": elapsed}
         record.events = {redacted(event, self._secrets): n for event, n in record.events.items()}
         return record
@@ -261,9 +307,6 @@ class Worker:
         """End a copy of this process that a method forked: it would answer, and write, a second time."""
         if os.getpid() != self._process:
             os._exit(1)
-
-    def _reason(self, error: BaseException) -> str:
-        return in_words(error, self._secrets)
 
 
 def in_our_words(error: BaseException, secrets: Sequence[str]) -> str:
@@ -281,24 +324,36 @@ def _shown(text: str, secrets: Sequence[str]) -> str:
     return shortened(redacted(text, secrets))
 
 
-def targets_for(method: MethodInfo, dataset: Dataset, task: Task, images: Sequence[int]) -> Targets:
-    """The ground truth of each image for a control; None for any other method."""
-    return [targets_of(dataset, task, image) if method.control else None for image in images]
+def targets_for(method: MethodInfo, images: Images, question: Question, tiles: Sequence[Tile]) -> Targets:
+    """The ground truth of each tile for a control, whose images are not cut; None for any other method."""
+    if not method.control:
+        return [None] * len(tiles)
+    return [targets_of(images.dataset, cast("Task", question), tile.image) for tile in tiles]
 
 
-def chunks(work: Iterable[tuple[Task, Sequence[int]]], size: int, first: int | None = None) -> list[list[Batch]]:
-    """Chunks of `size` images with all their tasks, for each task the images that it still lacks.
+def chunks(
+    work: Iterable[tuple[Question, Sequence[Tile]]], size: int, *, first: int | None = None, workers: int = 1
+) -> list[list[Batch]]:
+    """Chunks of `size` tiles with all questions about them, for each question the tiles that it still lacks.
 
-    All tasks of an image are together, so that what does not depend on the instruction is computed once. Of several
-    chunks, the first may have another size: with one image, the first answer comes soon, and so does an error of all.
+    All questions about a tile are together, so that what does not depend on the instruction is computed once. Of
+    several chunks, the first may have another size: with one tile, the first answer comes soon, and so does an error of
+    all. Chunks are smaller where some workers would get none; where images are cut, each tile is one.
     """
-    lacking = [(task, set(images)) for task, images in work]
-    every = sorted(set().union(*(images for _, images in lacking)))
+    lacking = [(question, dict.fromkeys(tiles)) for question, tiles in work]
+    every = list(dict.fromkeys(tile for _, tiles in lacking for tile in tiles))
+    if any(tile.window is not None for tile in every):
+        size = 1  # the tile of a large image fills a model, and is kept as soon as it is answered
+    size = max(1, min(size, len(every) // workers))
     n_first = size if first is None or len(every) <= size else first
     starts = [0, *range(n_first, len(every), size)] if every else []
     groups = [every[start:end] for start, end in pairwise([*starts, len(every)])]
     return [
-        [(task, tuple(i for i in group if i in images)) for task, images in lacking if not images.isdisjoint(group)]
+        [
+            (question, tuple(t for t in group if t in tiles))
+            for question, tiles in lacking
+            if not tiles.keys().isdisjoint(group)
+        ]
         for group in groups
     ]
 

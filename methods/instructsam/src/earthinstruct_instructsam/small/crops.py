@@ -11,7 +11,7 @@ from earthinstruct_models.interfaces import Proposer
 from numpy.typing import NDArray
 from PIL import Image
 
-from earthinstruct.datasets import Scene
+from earthinstruct.datasets import DrawnScene
 from earthinstruct_instructsam.small.words import CATEGORIES
 
 BACKGROUND = len(CATEGORIES)  # the value in `Crops.category` of crops that show no object
@@ -31,7 +31,7 @@ class Crops:
         return len(self.category)
 
 
-def crops_of(scenes: Sequence[Scene], proposer: Proposer, side: int, seed: int) -> Crops:
+def crops_of(scenes: Sequence[DrawnScene], proposer: Proposer, side: int, seed: int) -> Crops:
     """Crops of all scenes: of objects, of proposals, of moved, resized and damaged boxes, and of random places.
 
     At most `_MOST` of a kind are taken from one scene. Each crop is labelled by the object that it overlaps most.
@@ -71,7 +71,7 @@ def box_ious(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float
     return ious
 
 
-def _shown(boxes: NDArray[np.float64], scene: Scene) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _shown(boxes: NDArray[np.float64], scene: DrawnScene) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Category and IoU of the object that each box overlaps most."""
     if not len(scene.labels):
         return np.full(len(boxes), BACKGROUND), np.zeros(len(boxes))

@@ -21,7 +21,7 @@ from earthinstruct_models.proposers.segments import SegmentsProposer
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from earthinstruct.datasets import SCENES_VERSION, Scene, generate_scene
+from earthinstruct.datasets import SCENES_VERSION, DrawnScene, generate_scene
 from earthinstruct.files import replace_file
 from earthinstruct_instructsam.counters.small import SmallCounter
 from earthinstruct_instructsam.small import CLIP_CONFIG, CLIP_WEIGHTS, COUNTER_WEIGHTS
@@ -60,14 +60,14 @@ def train(
     return clip_figures(OpenClipEncoder(output / CLIP_WEIGHTS.name, config=CLIP_CONFIG), val)
 
 
-def counter_figures(counter: SmallCounter, scenes: Sequence[Scene]) -> dict[str, Any]:
+def counter_figures(counter: SmallCounter, scenes: Sequence[DrawnScene]) -> dict[str, Any]:
     """Counting F1, for each category and as the mean."""
     counts = np.array([list(counter.count_known(scene.image).values()) for scene in scenes])
     truth = np.array([[scene.labels.count(name) for name in CATEGORIES] for scene in scenes])
     return {"counting_f1": _by_category(counting_f1(counts, truth))}
 
 
-def clip_figures(encoder: Encoder, scenes: Sequence[Scene]) -> dict[str, Any]:
+def clip_figures(encoder: Encoder, scenes: Sequence[DrawnScene]) -> dict[str, Any]:
     """Share of objects that are most similar to their own category, for each category and as the mean; text cosines."""
     labels = encoder.embed_labels(CATEGORIES)
     right, total = np.zeros(len(CATEGORIES)), np.zeros(len(CATEGORIES))
@@ -80,7 +80,7 @@ def clip_figures(encoder: Encoder, scenes: Sequence[Scene]) -> dict[str, Any]:
     return {"crop_accuracy": _by_category(right / np.maximum(total, 1)), "text_cosines": margins}
 
 
-def proposer_figures(proposer: Proposer, scenes: Sequence[Scene]) -> dict[str, Any]:
+def proposer_figures(proposer: Proposer, scenes: Sequence[DrawnScene]) -> dict[str, Any]:
     """Share of objects that are matched one-to-one to a proposal with a box IoU of at least 0.5."""
     hits, total = np.zeros(len(CATEGORIES)), np.zeros(len(CATEGORIES))
     for scene in scenes:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from earthinstruct.datasets import Scene
+from earthinstruct.datasets import DrawnScene
 from earthinstruct_instructsam.counters.small import pad
 from earthinstruct_instructsam.small.network import MULTIPLE, STRIDE, PeakNetwork
 from earthinstruct_instructsam.small.words import CATEGORIES
@@ -22,7 +22,7 @@ SMALL = ("ship", "storage_tank", "vehicle")  # their peaks may be only a few pix
 THRESHOLDS = np.arange(4, 17) * 0.05
 
 
-def train_counter(scenes: Sequence[Scene], steps: int, seed: int, progress: Callable[[str], None]) -> PeakNetwork:
+def train_counter(scenes: Sequence[DrawnScene], steps: int, seed: int, progress: Callable[[str], None]) -> PeakNetwork:
     """Train a network from scratch; `progress` gets the loss from time to time."""
     torch.manual_seed(seed)
     dice = np.random.default_rng(seed)
@@ -53,7 +53,7 @@ def train_counter(scenes: Sequence[Scene], steps: int, seed: int, progress: Call
     return network.eval()
 
 
-def tune_thresholds(network: PeakNetwork, scenes: Sequence[Scene]) -> dict[str, float]:
+def tune_thresholds(network: PeakNetwork, scenes: Sequence[DrawnScene]) -> dict[str, float]:
     """Set the threshold of each category to the one with the best counting F1 on these scenes.
 
     Returns:
@@ -85,7 +85,7 @@ def counting_f1(counts: NDArray[np.int64], truth: NDArray[np.int64]) -> NDArray[
     return f1
 
 
-def _sample(scene: Scene) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _sample(scene: DrawnScene) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The image in [0, 1] on a square of `SIDE` pixels, and its heat maps (categories, cells, cells)."""
     height, width = scene.image.shape[:2]
     image = np.full((SIDE, SIDE, 3), 128, dtype=np.uint8)

@@ -66,7 +66,7 @@ def check_place(path: Path, scene: Scene) -> None:
         )
 
 
-class Targets:
+class Outputs:
     """Where answers are saved: pictures image by image, files of all images at the end.
 
     Raises:
