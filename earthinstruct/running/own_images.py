@@ -382,7 +382,9 @@ def _answers(
                 saved.save_pictures(path, scene, prediction, one.picture, remarks)
                 found.append(replace(shown, prediction=prediction))
                 answer = Answer(path, prediction, notes=tuple(map(str, scene.notes)), scene=again)
-        except Exception as error:  # the reason is given, and the other images go on
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # also sys.exit() in a method; the reason is given, and the other images go on
             if len(paths) == 1 and isinstance(error, EarthInstructError):
                 raise
             if len(paths) == 1:

@@ -190,6 +190,53 @@ def test_what_no_file_can_hold_of_a_method_is_said_before_the_first_image(number
         run(rough, numbered, tmp_path, parameters={"where": "json"})
 
 
+ENDS = """
+import sys
+from earthinstruct import Prediction
+
+class Ends:
+    name = "ends"
+
+    def predict(self, image, instruction):
+        if image[0, 0, 0] == 0:
+            sys.exit(0)
+        if image[0, 0, 0] == 1:
+            raise GeneratorExit("no Exception")
+        return Prediction(labels=["ship"], boxes=[[1, 1, 4, 4]])
+
+    def explain(self, image, instruction):
+        sys.exit(0)
+"""
+
+
+def test_what_ends_the_program_fails_an_image_of_predict_too(numbered, tmp_path, capsys):
+    (tmp_path / "ends.py").write_text(ENDS)
+    images = [str(numbered.annotation_file.parent / "images" / f"{i}.png") for i in range(3)]
+
+    def predicted(paths, *options):
+        words = [
+            "predict",
+            "--method",
+            f"{tmp_path / 'ends.py'}:Ends",
+            *paths,
+            "--open-ended",
+            "--output",
+            str(tmp_path / "runs"),
+        ]
+        code = main([*words, *options])
+        return code, "".join(capsys.readouterr())
+
+    code, said = predicted(images)
+    assert code == 1
+    assert f"failed: {images[0]}: SystemExit: 0" in said
+    assert f"failed: {images[1]}: GeneratorExit: no Exception" in said
+    assert f"{images[2]}: ship 1" in said
+    for path, options in ((images[0], ()), (images[2], ("--explain", str(tmp_path / "why.png")))):
+        code, said = predicted([path], *options)
+        assert code == 2
+        assert f"error: image {path}: SystemExit: 0" in said
+
+
 @pytest.mark.parametrize("what", ["raise", "exit"])
 def test_a_method_that_fails_at_its_end_keeps_its_answers(numbered, rough, tmp_path, caplog, what):
     result = run(rough, numbered, tmp_path, parameters={"where": "close", "what": what}).results[0]
