@@ -168,4 +168,6 @@ def _draw(regions: list[_Region], where: str, size: tuple[int, int]) -> NDArray[
             drawn[decode_mask(rle)] = region.category_id
         except ContractError as error:
             raise DataError(f"{where}: {error}") from error
+        except OverflowError as error:
+            raise DataError(f"{where}: category_id {str(region.category_id)[:30]} is too large") from error
     return drawn

@@ -233,7 +233,9 @@ def method_info(method: object, *, control: bool = False, parameters: Mapping[st
     name = redacted(str(getattr(method, "name", type(method).__name__)), secrets)
     try:
         described = dict(optional_member(method, "describe")())
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         problem = redacted(error_in_words(error), secrets)
         raise DataError(f"method {name!r}: describe() failed: {problem}") from error
     try:

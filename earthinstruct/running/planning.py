@@ -196,7 +196,9 @@ def _estimate(method: Method | ControlMethod, pixels: Pixels, instruction: Instr
         cost = optional_member(method, "estimate")(pixels, instruction)
     except EarthInstructError:
         raise
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise DataError(f"method {method.name!r}: estimate() failed: {type(error).__name__}: {error}") from error
     if not isinstance(cost, Estimate):
         raise DataError(f"method {method.name!r}: estimate() returned a {type(cost).__name__}; expected an Estimate")

@@ -104,6 +104,9 @@ def test_a_malformed_region_is_refused(tmp_path, dataset, classes):
     file.write_text(json.dumps([{**good, "segmentation": {"size": [20, 30], "counts": "~"}}]))
     with pytest.raises(DataError, match=r"sem_seg_predictions\.json, a"):
         read_semantic_maps(file, dataset, classes)
+    file.write_text(json.dumps([{**good, "category_id": 2**63}]))
+    with pytest.raises(DataError, match=r"category_id 9223372036854775808 is too large"):
+        read_semantic_maps(file, dataset, classes)
     file.write_text("{}")
     with pytest.raises(DataError, match=r"the file is \{\}; expected a list"):
         read_semantic_maps(file, dataset, classes)

@@ -19,7 +19,7 @@ from earthinstruct.cli import main
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.predictions.file import RecordWriter
 from earthinstruct.predictions.lock import HOLDER, LOCK, folder_lock
-from earthinstruct.results import read_result
+from earthinstruct.results import print_blocks, read_result
 from earthinstruct.running import EngineOptions
 
 SETTING = "open_ended"
@@ -102,6 +102,8 @@ class Rough:
                 threading.Event().wait()
             if self.what == "words":
                 raise LastOfOurs
+            if self.what == "panic":
+                raise Panic("at the disco")
             raise RuntimeError("that was wrong")
 
     def predict(self, image, instruction):
@@ -169,14 +171,25 @@ def test_whatever_an_image_makes_of_the_method_is_the_reason_of_that_image(numbe
     assert failed == {"101": "Panic: at the disco", "102": "Mute", "103": "GeneratorExit: "}
 
 
-@pytest.mark.parametrize("what", ["raise", "exit"])
+REASONS = {"raise": "RuntimeError: that was wrong", "exit": "SystemExit: 0", "panic": "Panic: at the disco"}
+
+
+@pytest.mark.parametrize(("what", "workers"), [("raise", 1), ("exit", 1), ("panic", 1), ("exit", 2), ("panic", 2)])
 @pytest.mark.parametrize("where", ["__init__", "describe", "skip"])
-@pytest.mark.parametrize("workers", [1, 2])
 def test_a_method_that_fails_before_the_first_image_is_an_error(numbered, rough, tmp_path, where, what, workers):
-    reason = "SystemExit: 0" if what == "exit" else "RuntimeError: that was wrong"
+    reason = REASONS[what]
     step = "cannot be made" if where == "__init__" else rf"{where}\(\)"
     with pytest.raises(EarthInstructError, match=rf"method.* {step}.*{reason}|{step} of the method .*{reason}"):
         run(rough, numbered, tmp_path, parameters={"where": where, "what": what}, engine=EngineOptions(workers=workers))
+
+
+def test_a_method_whose_name_cannot_be_read_is_an_error(numbered, tmp_path):
+    code = (
+        "class Nameless:\n    predict = None\n    @property\n    def name(self):\n        raise LookupError('lost')\n"
+    )
+    (tmp_path / "nameless.py").write_text(code)
+    with pytest.raises(EarthInstructError, match="Nameless' cannot be made: LookupError: lost"):
+        run(f"{tmp_path / 'nameless.py'}:Nameless", numbered, tmp_path)
 
 
 def test_a_module_that_ends_the_program_is_an_error(numbered, tmp_path):
@@ -336,6 +349,17 @@ def test_the_end_of_the_program_in_the_middle_is_an_error(monkeypatch, capsys):
     monkeypatch.setattr("earthinstruct.cli.check.run", lambda arguments: sys.exit(0))
     assert main(["check", "runs", "--against", "guarded"]) == 2
     assert "error: sys.exit(0) ended the command" in capsys.readouterr().err
+
+
+def test_a_standard_output_that_is_taken_away_is_an_error(monkeypatch, capsys):
+    def taken_away(arguments):
+        sys.stdout = None
+        print_blocks(["a line"])
+
+    monkeypatch.setattr("earthinstruct.cli.check.run", taken_away)
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # and given back
+    assert main(["check", "runs", "--against", "guarded"]) == 2
+    assert "error: standard output cannot be written" in capsys.readouterr().err
 
 
 def test_a_method_that_prints_much_leaves_the_json_alone(numbered, rough, tmp_path):

@@ -155,7 +155,9 @@ class Worker:
         try:
             reason = optional_member(self.method, "skip")(task)
             return None if reason is None else redacted(str(reason), self._secrets)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise EarthInstructError(f"skip() of the method failed for {task.name}: {self._reason(error)}") from error
 
     def answers(self, task: Task, images: Sequence[int], targets: Targets, following: Sequence[int]) -> Answers:
