@@ -150,12 +150,12 @@ def _check_size(where: str, size: tuple[int, ...], expected: tuple[int, int]) ->
 
 def _read_map(file: Path, size: tuple[int, int]) -> NDArray[np.integer]:
     with open_image(file, "semantic map") as picture:
+        _check_size(str(file), (picture.height, picture.width), size)  # before pixels of a false size are decoded
         drawn = np.array(picture)
     if drawn.dtype == bool:  # a 1-bit image
         drawn = drawn.astype(np.uint8)
     if drawn.ndim != 2 or not np.issubdtype(drawn.dtype, np.integer):
         raise DataError(f"semantic map {file} has shape {drawn.shape}; expected one channel of class numbers")
-    _check_size(str(file), drawn.shape, size)
     return drawn
 
 

@@ -20,6 +20,7 @@ from earthinstruct.files import DAMAGED_ZIP, decode_json, replace_file
 from earthinstruct.metrics import SliceImages, Tally
 from earthinstruct.regions import ImageId
 from earthinstruct.results.result import Result
+from earthinstruct.texts import shortened
 
 TALLIES_FILE = "tallies.npz"
 _HEAD, _IMAGES = "head", "images"
@@ -104,7 +105,8 @@ def read_tallies(folder: Path, result: Result) -> StoredTallies | None:
             stored = _tallies(file, head)
     except (DataError, OSError, *DAMAGED_ZIP) as error:
         raise DataError(
-            f"{path} cannot be used: {error}; delete it to compare by the predictions, or score them again"
+            f"{path} cannot be used: {shortened(str(error))}; delete it to compare by the predictions, or score them "
+            "again"
         ) from error
     return StoredTallies(stored, {name: tuple(of) for name, of in head.groups.items()}, slices)
 
