@@ -358,7 +358,7 @@ def _misfit(content: bytes, decoder: msgspec.json.Decoder[Any], error: msgspec.V
     if isinstance(data, dict) and (of_key or steps[:1] == ("...",)):  # msgspec names no key of a mapping
         for key, value in data.items():
             try:
-                decoder.decode(json.dumps({key: value}))
+                decoder.decode(json.dumps({key: value}).replace("Infinity", "1e999"))  # which was written so
             except msgspec.ValidationError as of_entry:
                 message, of_key, steps = _split(of_entry)
                 data, steps = {key: value}, (key, *steps[1:])

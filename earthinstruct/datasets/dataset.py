@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import Prediction
 from earthinstruct.errors import DataError
-from earthinstruct.images import ImageOptions, Raster, read_raster
+from earthinstruct.images import ImageOptions, Raster, image_size, read_raster
 from earthinstruct.regions import ImageId, Instances, MaskRuns, StoredMasks
 from earthinstruct.tasks import ExactMapper, ExactThenMapper, LabelMapper, Task, Vocabulary
 
@@ -171,10 +171,9 @@ class Dataset:
         if self.image_root is None:
             raise DataError(f"dataset {self.name!r} has annotations but no image folder; give one with --images DIR")
         path = self.image_root / record.file_name
-        raster = read_raster(path, self.image_options)
-        height, width = raster.pixels.shape[:2]
-        refuse_other_size(path, (width, height), (record.width, record.height), "the annotation file")
-        return raster
+        # by the header, before pixels of a false size are decoded
+        refuse_other_size(path, image_size(path), (record.width, record.height), "the annotation file")
+        return read_raster(path, self.image_options)
 
     def refuse_missing_images(self) -> None:
         """Refuse an image folder that holds none of the images.
