@@ -180,19 +180,19 @@ def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Metho
         _refuse_missing(name, _missing_before(name, factory, parameters))
         try:
             method = factory(**parameters)
-            complete = isinstance(method, Method | ControlMethod)  # reads `name`, which may be a property
+            made = method if isinstance(method, Method | ControlMethod) else None  # reads `name`, maybe a property
         except EarthInstructError:
             raise
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             raise PluginError(f"method {name!r} cannot be made: {error_in_words(error)}") from error
-        if not complete:
+        if made is None:
             raise PluginError(
                 f"method {name!r} has no `name` and `predict(image, instruction)`; see earthinstruct.contract.Method"
             )
-        refuse_incomplete(method)
-        return method
+        refuse_incomplete(made)
+        return made
 
 
 @checked_arguments
