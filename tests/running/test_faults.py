@@ -87,6 +87,11 @@ class LastOfOurs(EarthInstructError):
         sys.exit(0)
 
 
+class Odd:
+    def __getattr__(self, name):
+        raise LookupError(f"no {name}")
+
+
 class Rough:
     name = "rough"
 
@@ -148,7 +153,8 @@ class Rough:
 
     def describe(self):
         self.go_wrong("describe")
-        return {"parameters": {"of": object()}} if self.where == "json" else {}
+        values = {"json": {"of": object()}, "odd": Odd()}
+        return {"parameters": values[self.where]} if self.where in values else {}
 
     def skip(self, task):
         self.go_wrong("skip")
@@ -199,8 +205,9 @@ def test_a_module_that_ends_the_program_is_an_error(numbered, tmp_path):
 
 
 def test_what_no_file_can_hold_of_a_method_is_said_before_the_first_image(numbered, rough, tmp_path):
-    with pytest.raises(EarthInstructError, match=r"'rough': describe\(\) is malformed: .*object"):
-        run(rough, numbered, tmp_path, parameters={"where": "json"})
+    for where, why in (("json", "object"), ("odd", "no items")):
+        with pytest.raises(EarthInstructError, match=rf"'rough': describe\(\) is malformed: .*{why}"):
+            run(rough, numbered, tmp_path, parameters={"where": where})
 
 
 ENDS = """
