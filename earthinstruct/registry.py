@@ -180,7 +180,8 @@ def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Metho
         _refuse_missing(name, _missing_before(name, factory, parameters))
         try:
             method = factory(**parameters)
-            made = method if isinstance(method, Method | ControlMethod) else None  # reads `name`, maybe a property
+            getattr(method, "name", None)  # may be a property, which raises
+            made = method if isinstance(method, Method | ControlMethod) else None
         except EarthInstructError:
             raise
         except KeyboardInterrupt:

@@ -191,7 +191,7 @@ def test_a_method_that_fails_before_the_first_image_is_an_error(numbered, rough,
 
 def test_a_method_whose_name_cannot_be_read_is_an_error(numbered, tmp_path):
     code = (
-        "class Nameless:\n    predict = None\n    @property\n    def name(self):\n        raise LookupError('lost')\n"
+        "class Nameless:\n    predict = print\n    @property\n    def name(self):\n        raise LookupError('lost')\n"
     )
     (tmp_path / "nameless.py").write_text(code)
     with pytest.raises(EarthInstructError, match="Nameless' cannot be made: LookupError: lost"):
