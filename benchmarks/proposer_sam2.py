@@ -6,9 +6,9 @@ Without a checkpoint the weights are random, and so are the masks. With the thre
 drawn; so a share of masks, `--passing` (default: a half), is let through the threshold of the predicted IoU. Their
 stability is too low for the paper's threshold; `--keep-all` keeps all masks to the end.
 
-The benchmark prints one line of JSON. The generator takes 64 points at once (its default) on a CPU and 256 (as in the
-paper) on a GPU, under the same autocast as the proposer. On a GPU both run one image first, and times are wall times.
-On a CPU they are processor times of all threads.
+The benchmark prints one line of JSON: times, and whether both found the same masks. The generator takes 64 points at
+once (its default) on a CPU and 256 (as in the paper) on a GPU, under the same autocast as the proposer. On a GPU both
+run one image first, and times are wall times. On a CPU they are processor times of all threads.
 """
 
 from __future__ import annotations
@@ -21,17 +21,23 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from earthinstruct_models.devices import best_device
+from earthinstruct_models.proposers.holes import fill_holes
 from earthinstruct_models.proposers.sam2 import Sam2Proposer
 from PIL import Image
+from pycocotools import mask as coco_masks
 from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from sam2.build_sam import build_sam2
 from sam2.utils.amg import build_point_grid
+
+from earthinstruct.contract import Proposals
+from earthinstruct.regions import decode_rles
 
 SHARED = (
     "points_per_side",
@@ -39,7 +45,9 @@ SHARED = (
     "stability_score_thresh",
     "box_nms_thresh",
     "crop_n_layers",
+    "crop_nms_thresh",
 )
+KEEP_ALL = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0, "crop_nms_thresh": 1.0}
 
 
 def random_checkpoint(model: str, folder: Path) -> Path:
@@ -77,8 +85,24 @@ def threshold(proposer: Sam2Proposer, image: np.ndarray, passing: float) -> floa
     return float(torch.cat(found).quantile(1 - passing))
 
 
+def agreement(proposer: Sam2Proposer, records: Sequence[Mapping[str, Any]], ours: Proposals) -> dict[str, float]:
+    """How many masks of an image both found, and how many are identical, after the proposer's filling and limit."""
+    best = sorted(records, key=lambda record: -np.mean([record["predicted_iou"], record["stability_score"]]))
+    runs = decode_rles([record["segmentation"] for record in best[: proposer.max_proposals]])
+    theirs = [dict(mask) for mask in (fill_holes(runs) if proposer.fill_holes else runs).encode()]
+    masks = [dict(mask) for mask in ours.masks]
+    figures = {"official_masks": len(theirs), "our_masks": len(masks), "identical": sum(m in masks for m in theirs)}
+    if theirs and masks:
+        overlaps = coco_masks.iou(theirs, masks, [0] * len(masks))
+        figures["lowest_iou"] = float(overlaps.max(axis=1).min())
+    return figures
+
+
 def compare(proposer: Sam2Proposer, images: Sequence[np.ndarray]) -> dict[str, float]:
-    """Seconds an image of the official generator, of `propose`, and of `propose_batch` on all images at once."""
+    """Seconds an image of the official generator, of `propose`, and of `propose_batch` on all images at once.
+
+    The masks of the first image are compared.
+    """
     device = proposer._device
     parameters = {name: getattr(proposer, name) for name in SHARED}
     parameters["points_per_batch"] = 64 if device.type == "cpu" else 256
@@ -87,25 +111,28 @@ def compare(proposer: Sam2Proposer, images: Sequence[np.ndarray]) -> dict[str, f
     side = proposer._network.image_size
     generator.predictor._bb_feat_sizes = [(side // step, side // step) for step in (4, 8, 16)]  # it knows 1024 only
 
-    def official(image: np.ndarray) -> None:
+    def official(image: np.ndarray) -> list[dict[str, Any]]:
         with proposer._autocast():
             try:
-                generator.generate(image)
+                return generator.generate(image)
             except IndexError:  # no mask survived: the generator raises this at its end
                 if proposer.crop_n_layers == 0:
                     raise
+                return []
 
     n = len(images)
     if device.type == "cuda":
         official(images[0])
         proposer.propose(images[0])
+    theirs: list[list[dict[str, Any]]] = []
+    ours: list[Proposals] = []
     times = {
-        "official_s": seconds(lambda: [official(image) for image in images], device) / n,
-        "ours_s": seconds(lambda: [proposer.propose(image) for image in images], device) / n,
+        "official_s": seconds(lambda: theirs.extend(official(image) for image in images), device) / n,
+        "ours_s": seconds(lambda: ours.extend(proposer.propose(image) for image in images), device) / n,
     }
     if n > 1:
         times["ours_batch_s"] = seconds(lambda: proposer.propose_batch(images), device) / n
-    return times | {"ratio": times["official_s"] / times["ours_s"]}
+    return times | {"ratio": times["official_s"] / times["ours_s"]} | agreement(proposer, theirs[0], ours[0])
 
 
 def main() -> None:
@@ -133,9 +160,7 @@ def main() -> None:
             points_per_side=given.points_per_side,
             points_per_batch=given.points_per_batch,
             crop_n_layers=given.crop_layers,
-            **(
-                {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0} if given.keep_all else {}
-            ),
+            **(KEEP_ALL if given.keep_all else {}),
         )
         if not given.checkpoint and not given.keep_all:
             proposer.pred_iou_thresh = threshold(proposer, images[0], given.passing)

@@ -12,9 +12,12 @@ import gc
 import gzip
 import io
 import json
+import lzma
 import os
 import re
 import shutil
+import struct
+import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -28,6 +31,12 @@ import msgspec
 from earthinstruct.errors import DataError
 
 _T = TypeVar("_T")
+
+# what zipfile raises for a damaged archive; RuntimeError: an entry is said to be encrypted
+DAMAGED_ZIP = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, LookupError, RuntimeError, ValueError),
+)
 
 _MARKS = (  # the marks of UTF-32 begin like those of UTF-16
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -349,7 +358,7 @@ def _misfit(content: bytes, decoder: msgspec.json.Decoder[Any], error: msgspec.V
     if isinstance(data, dict) and (of_key or steps[:1] == ("...",)):  # msgspec names no key of a mapping
         for key, value in data.items():
             try:
-                decoder.decode(json.dumps({key: value}))
+                decoder.decode(json.dumps({key: value}).replace("Infinity", "1e999"))  # which was written so
             except msgspec.ValidationError as of_entry:
                 message, of_key, steps = _split(of_entry)
                 data, steps = {key: value}, (key, *steps[1:])

@@ -49,7 +49,9 @@ class Plugin:
         """
         try:
             return self.entry_point.load()
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             kind = self.entry_point.group.rpartition(".")[2].rstrip("s")
             raise PluginError(
                 f"{kind} {self.name!r} of distribution {self.distribution!r} cannot be loaded: {error_in_words(error)}"
@@ -124,7 +126,9 @@ def load_class(kind: str, name: str) -> Any:
             module = importlib.import_module(module_name)
     except PluginError:
         raise
-    except (Exception, SystemExit) as error:  # sys.exit() would end the command as if all were done
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # also sys.exit(), which would end the command as if all were done, and panics
         file = Path(*module_name.split(".")).with_suffix(".py")
         hint = f"; a file is given as {file}:{attribute}" if file.is_file() else ""
         raise PluginError(f"{kind} {name!r} cannot be loaded: {error_in_words(error)}{hint}") from error
@@ -176,16 +180,20 @@ def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Metho
         _refuse_missing(name, _missing_before(name, factory, parameters))
         try:
             method = factory(**parameters)
+            getattr(method, "name", None)  # may be a property, which raises
+            made = method if isinstance(method, Method | ControlMethod) else None
         except EarthInstructError:
             raise
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise PluginError(f"method {name!r} cannot be made: {error_in_words(error)}") from error
-        if not isinstance(method, Method | ControlMethod):
+        if made is None:
             raise PluginError(
                 f"method {name!r} has no `name` and `predict(image, instruction)`; see earthinstruct.contract.Method"
             )
-        refuse_incomplete(method)
-        return method
+        refuse_incomplete(made)
+        return made
 
 
 @checked_arguments
@@ -377,7 +385,9 @@ def _asked(name: str, ask: Callable[..., Any], parameters: Mapping[str, Any]) ->
         lines = ask(**parameters)
     except EarthInstructError:
         raise
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise PluginError(f"method {name!r}: missing() failed: {error_in_words(error)}") from error
     if not isinstance(lines, list | tuple) or not all(isinstance(line, str) for line in lines):
         raise PluginError(f"method {name!r}: missing() must return a list of strings, got {lines!r}")

@@ -47,6 +47,12 @@ def test_every_encoding_is_read(tmp_path: Path, content: bytes):
     assert read_json(tmp_path / "f.json", list[Entry], "results", "") == [Entry("é", (1, 2.5))]
 
 
+def test_a_number_out_of_range_is_named_in_a_mapping_too(tmp_path: Path):
+    (tmp_path / "f.json").write_text('{"Infinity": {"image_id": 1}, "b": {"image_id": 2, "bbox": [0, -1e999]}}')
+    with pytest.raises(DataError, match=r"'?b'?.*bbox\[1\] is -Infinity; expected a smaller"):
+        read_json(tmp_path / "f.json", dict[str, Entry], "results", "{error}")
+
+
 def test_whole_floats_are_whole_numbers(tmp_path: Path):
     (tmp_path / "f.json").write_text('{"ship 1.0": 1.0, "a \\" 2.0": -2.0, "big": 1.2e2}')
     assert read_json(tmp_path / "f.json", dict[str, int], "counts", "") == {"ship 1.0": 1, 'a " 2.0': -2, "big": 120}

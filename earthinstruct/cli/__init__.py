@@ -190,7 +190,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:  # whoever read the output has seen enough, as `head` does
         _print_no_more()
         return options.FINDING
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         if not _printing_fails():
             raise
         _print_no_more()
@@ -202,7 +202,9 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _printing_fails() -> bool:
-    """Whether text cannot be printed: a full disk behind standard output, or a method closed it."""
+    """Whether text cannot be printed: a full disk behind standard output, or a method closed or removed it."""
+    if sys.stdout is None:
+        return True
     try:
         print(flush=True)
     except (OSError, ValueError):
@@ -212,5 +214,5 @@ def _printing_fails() -> bool:
 
 def _print_no_more() -> None:
     """Nothing is left to fail when Python ends."""
-    if not sys.stdout.closed:
+    if sys.stdout is not None and not sys.stdout.closed:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

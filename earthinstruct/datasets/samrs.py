@@ -126,8 +126,11 @@ _KNOWN: Mapping[tuple[str, str], Callable[..., Any]] = {
 }
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Unpickles containers, text, numbers and the replacements above."""
+class _PlainUnpickler(pickle._Unpickler):
+    """Unpickles containers, text, numbers and the replacements above.
+
+    It is the one of Python: that of C allocates a list as long as any number of a memo that a damaged file holds.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _KNOWN:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError
 from earthinstruct.images import rasters
-from earthinstruct.images.files import TIFF, Format, format_of, marks_nodata, sidecars
+from earthinstruct.images.files import TIFF, Format, format_of, marks_nodata, refuse_too_large, sidecars
 from earthinstruct.images.options import ImageOptions
 from earthinstruct.images.pictures import open_image, read_picture
 from earthinstruct.images.raster import Note, Raster, Scene, Window, blackened
@@ -106,15 +106,18 @@ def image_size(path: Path) -> tuple[int, int]:
     """(width, height) in pixels as stored, from the header of the file.
 
     Raises:
-        DataError: the file is missing, damaged or no image, or needs rasterio.
+        DataError: the file is missing, damaged, too large or no image, or needs rasterio.
     """
     kind = format_of(path)
-    if not kind.pillow:
-        if rasters.has_rasterio():
-            return rasters.raster_size(path, kind)
-        _check_plain(path, kind)
-    with open_image(path) as image:
-        return image.width, image.height
+    if not kind.pillow and rasters.has_rasterio():
+        width, height = rasters.raster_size(path, kind)
+    else:
+        if not kind.pillow:
+            _check_plain(path, kind)
+        with open_image(path) as image:
+            width, height = image.size
+    refuse_too_large(path, width, height)
+    return width, height
 
 
 def _with_sidecars(path: Path, kind: Format, found: Raster) -> Raster:

@@ -150,12 +150,12 @@ def _check_size(where: str, size: tuple[int, ...], expected: tuple[int, int]) ->
 
 def _read_map(file: Path, size: tuple[int, int]) -> NDArray[np.integer]:
     with open_image(file, "semantic map") as picture:
+        _check_size(str(file), (picture.height, picture.width), size)  # before pixels of a false size are decoded
         drawn = np.array(picture)
     if drawn.dtype == bool:  # a 1-bit image
         drawn = drawn.astype(np.uint8)
     if drawn.ndim != 2 or not np.issubdtype(drawn.dtype, np.integer):
         raise DataError(f"semantic map {file} has shape {drawn.shape}; expected one channel of class numbers")
-    _check_size(str(file), drawn.shape, size)
     return drawn
 
 
@@ -168,4 +168,6 @@ def _draw(regions: list[_Region], where: str, size: tuple[int, int]) -> NDArray[
             drawn[decode_mask(rle)] = region.category_id
         except ContractError as error:
             raise DataError(f"{where}: {error}") from error
+        except OverflowError as error:
+            raise DataError(f"{where}: category_id {str(region.category_id)[:30]} is too large") from error
     return drawn

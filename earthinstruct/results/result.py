@@ -21,7 +21,7 @@ from earthinstruct.results.rules import contradiction
 from earthinstruct.results.shown import Block, Shown
 from earthinstruct.results.table import result_blocks
 from earthinstruct.tasks import MappedLabel
-from earthinstruct.texts import error_in_words, redacted, secret_values, without_secrets
+from earthinstruct.texts import error_in_words, message_of, redacted, secret_values, without_secrets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -236,7 +236,9 @@ def method_info(method: object, *, control: bool = False, parameters: Mapping[st
     name = redacted(str(getattr(method, "name", type(method).__name__)), secrets)
     try:
         described = dict(optional_member(method, "describe")())
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         problem = redacted(error_in_words(error), secrets)
         raise DataError(f"method {name!r}: describe() failed: {problem}") from error
     try:
@@ -245,8 +247,8 @@ def method_info(method: object, *, control: bool = False, parameters: Mapping[st
         info = msgspec.convert({**others, "parameters": own, "name": name, "control": control}, type=MethodInfo)
         msgspec.json.encode(info)
         return info
-    except (AttributeError, TypeError, ValueError, RecursionError) as error:  # msgspec's are ValueErrors
-        raise DataError(f"method {name!r}: describe() is malformed: {redacted(str(error), secrets)}") from error
+    except Exception as error:  # msgspec's, and whatever the objects in it raise
+        raise DataError(f"method {name!r}: describe() is malformed: {redacted(message_of(error), secrets)}") from error
 
 
 def _redacted_parts(value: Any, secrets: Sequence[str]) -> Any:

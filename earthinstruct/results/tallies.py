@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,21 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError
-from earthinstruct.files import decode_json, replace_file
+from earthinstruct.files import DAMAGED_ZIP, decode_json, replace_file
 from earthinstruct.metrics import GEOMETRIES, Count, SliceImages, Tally
 from earthinstruct.regions import ImageId
 from earthinstruct.results.result import Result
+from earthinstruct.texts import shortened
 
 TALLIES_FILE = "tallies.npz"
 _HEAD, _IMAGES = "head", "images"
 _EXTRA = "extra."  # the tallies of metric plug-ins, any finite numbers
 _HEADER_OF_ARRAY = 1 << 10  # bytes; an upper bound
 _LARGEST_HEAD = 1 << 30  # bytes: ids of many millions of images
-# what zipfile and NumPy raise for damaged files; RuntimeError: an entry is said to be encrypted, or too deep
-_DAMAGED_ZIP = (
-    *(DataError, KeyError, OSError, ValueError, EOFError, RuntimeError),
-    *(zipfile.BadZipFile, zlib.error, struct.error),
-)
 # NumPy reads the header of an array as Python
 _DAMAGED_HEADER = (ValueError, TypeError, KeyError, SyntaxError, TokenError, OverflowError, MemoryError, RecursionError)
 
@@ -110,8 +104,10 @@ def read_tallies(folder: Path, result: Result, file_name: str = TALLIES_FILE) ->
                 raise DataError("it belongs to another result")
             stored = _tallies(file, head)
             _refuse_other_sums(stored, result)
-    except _DAMAGED_ZIP as error:
-        raise DataError(f"{path} cannot be used: {error}; delete it, or score the predictions again") from error
+    except (DataError, OSError, *DAMAGED_ZIP) as error:
+        raise DataError(
+            f"{path} cannot be used: {shortened(str(error))}; delete it, or score the predictions again"
+        ) from error
     return StoredTallies(stored, {name: tuple(of) for name, of in head.groups.items()}, slices)
 
 

@@ -609,9 +609,9 @@ class _Answering:
                 self._saved.save_pictures(path, scene, kept, picture, self._remarks)
                 notes = tuple(map(str, seen.notes))
                 answer = Answer(path, kept, notes=notes, scene=opening, remarks=self._remarks)
-        except HopelessError:
+        except (HopelessError, KeyboardInterrupt):
             raise
-        except Exception as error:  # the reason is given, and the other images go on
+        except BaseException as error:  # also sys.exit() in a method; the reason is given, and the other images go on
             self.fail(path, in_our_words(error, self._secrets))
             return
         self._found[path] = replace(shown, prediction=kept)

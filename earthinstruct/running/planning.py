@@ -207,7 +207,9 @@ def _estimate(method: Method | ControlMethod, pixels: Pixels, instruction: Instr
         estimate = optional_member(method, "estimate")(pixels, instruction)
     except EarthInstructError:
         raise
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise DataError(f"method {method.name!r}: estimate() failed: {type(error).__name__}: {error}") from error
     if not isinstance(estimate, Estimate):
         raise DataError(

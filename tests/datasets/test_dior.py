@@ -1,5 +1,6 @@
 import json
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,15 @@ MASKS = st.fixed_dictionaries(
 OBJECTS = st.fixed_dictionaries(
     {"category": st.just("ship") | NUMBERS, "bbox": st.lists(NUMBERS, max_size=5) | NUMBERS, "mask": MASKS | NUMBERS}
 )
+
+
+def test_a_damaged_number_in_a_mask_file_costs_no_memory():
+    tracemalloc.start()
+    try:
+        assert parse_samrs(b"\x80\x02]r\xff\xff\xff\0.", Path("a.pkl")) == []  # a list, noted as number 16,777,215
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @given(st.lists(OBJECTS, max_size=3).map(pickle.dumps) | st.binary(max_size=40))

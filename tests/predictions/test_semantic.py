@@ -1,6 +1,8 @@
 """Connected regions of a class are instances, whichever of the two formats they come in."""
 
 import json
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -81,6 +83,12 @@ def test_what_does_not_fit_is_refused(tmp_path, dataset, drawn, classes):
     folder = save(tmp_path / "size", "a", drawn.T)
     with pytest.raises(DataError, match="is 20x30 pixels; expected 30x20"):
         read_semantic_maps(folder, dataset, classes)
+    claims = bytearray((folder / "a.png").read_bytes())
+    claims[16:24] = struct.pack(">II", 2**15, 2**15)  # its header, whose pixels are not decoded
+    claims[29:33] = struct.pack(">I", zlib.crc32(claims[12:29]))
+    (folder / "a.png").write_bytes(claims)
+    with pytest.raises(DataError, match="is 32768x32768 pixels; expected 30x20"):
+        read_semantic_maps(folder, dataset, classes)
     folder = save(tmp_path / "class", "a", np.full((20, 30), 9, np.uint8))
     with pytest.raises(DataError, match=r"has the class 9, which .* lacks"):
         read_semantic_maps(folder, dataset, classes)
@@ -103,6 +111,9 @@ def test_a_malformed_region_is_refused(tmp_path, dataset, classes):
         read_semantic_maps(file, dataset, classes)
     file.write_text(json.dumps([{**good, "segmentation": {"size": [20, 30], "counts": "~"}}]))
     with pytest.raises(DataError, match=r"sem_seg_predictions\.json, a"):
+        read_semantic_maps(file, dataset, classes)
+    file.write_text(json.dumps([{**good, "category_id": 2**63}]))
+    with pytest.raises(DataError, match=r"category_id 9223372036854775808 is too large"):
         read_semantic_maps(file, dataset, classes)
     file.write_text("{}")
     with pytest.raises(DataError, match=r"the file is \{\}; expected a list"):

@@ -19,7 +19,7 @@ from earthinstruct.cli import main
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.predictions.file import RecordWriter
 from earthinstruct.predictions.lock import HOLDER, LOCK, folder_lock
-from earthinstruct.results import read_result
+from earthinstruct.results import print_blocks, read_result
 from earthinstruct.running import EngineOptions
 
 SETTING = "open_ended"
@@ -87,6 +87,11 @@ class LastOfOurs(EarthInstructError):
         sys.exit(0)
 
 
+class Odd:
+    def __getattr__(self, name):
+        raise LookupError(f"no {name}")
+
+
 class Rough:
     name = "rough"
 
@@ -102,6 +107,8 @@ class Rough:
                 threading.Event().wait()
             if self.what == "words":
                 raise LastOfOurs
+            if self.what == "panic":
+                raise Panic("at the disco")
             raise RuntimeError("that was wrong")
 
     def predict(self, image, instruction):
@@ -146,7 +153,8 @@ class Rough:
 
     def describe(self):
         self.go_wrong("describe")
-        return {"parameters": {"of": object()}} if self.where == "json" else {}
+        values = {"json": {"of": object()}, "odd": Odd()}
+        return {"parameters": values[self.where]} if self.where in values else {}
 
     def skip(self, task):
         self.go_wrong("skip")
@@ -169,14 +177,25 @@ def test_whatever_an_image_makes_of_the_method_is_the_reason_of_that_image(numbe
     assert failed == {"101": "Panic: at the disco", "102": "Mute", "103": "GeneratorExit: "}
 
 
-@pytest.mark.parametrize("what", ["raise", "exit"])
+REASONS = {"raise": "RuntimeError: that was wrong", "exit": "SystemExit: 0", "panic": "Panic: at the disco"}
+
+
+@pytest.mark.parametrize(("what", "workers"), [("raise", 1), ("exit", 1), ("panic", 1), ("exit", 2), ("panic", 2)])
 @pytest.mark.parametrize("where", ["__init__", "describe", "skip"])
-@pytest.mark.parametrize("workers", [1, 2])
 def test_a_method_that_fails_before_the_first_image_is_an_error(numbered, rough, tmp_path, where, what, workers):
-    reason = "SystemExit: 0" if what == "exit" else "RuntimeError: that was wrong"
+    reason = REASONS[what]
     step = "cannot be made" if where == "__init__" else rf"{where}\(\)"
     with pytest.raises(EarthInstructError, match=rf"method.* {step}.*{reason}|{step} of the method .*{reason}"):
         run(rough, numbered, tmp_path, parameters={"where": where, "what": what}, engine=EngineOptions(workers=workers))
+
+
+def test_a_method_whose_name_cannot_be_read_is_an_error(numbered, tmp_path):
+    code = (
+        "class Nameless:\n    predict = print\n    @property\n    def name(self):\n        raise LookupError('lost')\n"
+    )
+    (tmp_path / "nameless.py").write_text(code)
+    with pytest.raises(EarthInstructError, match="Nameless' cannot be made: LookupError: lost"):
+        run(f"{tmp_path / 'nameless.py'}:Nameless", numbered, tmp_path)
 
 
 def test_a_module_that_ends_the_program_is_an_error(numbered, tmp_path):
@@ -186,8 +205,56 @@ def test_a_module_that_ends_the_program_is_an_error(numbered, tmp_path):
 
 
 def test_what_no_file_can_hold_of_a_method_is_said_before_the_first_image(numbered, rough, tmp_path):
-    with pytest.raises(EarthInstructError, match=r"'rough': describe\(\) is malformed: .*object"):
-        run(rough, numbered, tmp_path, parameters={"where": "json"})
+    for where, why in (("json", "object"), ("odd", "no items")):
+        with pytest.raises(EarthInstructError, match=rf"'rough': describe\(\) is malformed: .*{why}"):
+            run(rough, numbered, tmp_path, parameters={"where": where})
+
+
+ENDS = """
+import sys
+from earthinstruct import Prediction
+
+class Ends:
+    name = "ends"
+
+    def predict(self, image, instruction):
+        if image[0, 0, 0] == 0:
+            sys.exit(0)
+        if image[0, 0, 0] == 1:
+            raise GeneratorExit("no Exception")
+        return Prediction(labels=["ship"], boxes=[[1, 1, 4, 4]])
+
+    def explain(self, image, instruction):
+        sys.exit(0)
+"""
+
+
+def test_what_ends_the_program_fails_an_image_of_predict_too(numbered, tmp_path, capsys):
+    (tmp_path / "ends.py").write_text(ENDS)
+    images = [str(numbered.annotation_file.parent / "images" / f"{i}.png") for i in range(3)]
+
+    def predicted(paths, *options):
+        words = [
+            "predict",
+            "--method",
+            f"{tmp_path / 'ends.py'}:Ends",
+            *paths,
+            "--open-ended",
+            "--output",
+            str(tmp_path / "runs"),
+        ]
+        code = main([*words, *options])
+        return code, "".join(capsys.readouterr())
+
+    code, said = predicted(images)
+    assert code == 1
+    assert f"failed: {images[0]}: SystemExit: 0" in said
+    assert f"failed: {images[1]}: GeneratorExit: no Exception" in said
+    assert f"{images[2]}: ship 1" in said
+    for path, options in ((images[0], ()), (images[2], ("--explain", str(tmp_path / "why.png")))):
+        code, said = predicted([path], *options)
+        assert code == 2
+        assert f"error: image {path}: SystemExit: 0" in said
 
 
 @pytest.mark.parametrize("what", ["raise", "exit"])
@@ -289,6 +356,17 @@ def test_the_end_of_the_program_in_the_middle_is_an_error(monkeypatch, capsys):
     monkeypatch.setattr("earthinstruct.cli.check.run", lambda arguments: sys.exit(0))
     assert main(["check", "runs", "--against", "guarded"]) == 2
     assert "error: sys.exit(0) ended the command" in capsys.readouterr().err
+
+
+def test_a_standard_output_that_is_taken_away_is_an_error(monkeypatch, capsys):
+    def taken_away(arguments):
+        sys.stdout = None
+        print_blocks(["a line"])
+
+    monkeypatch.setattr("earthinstruct.cli.check.run", taken_away)
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # and given back
+    assert main(["check", "runs", "--against", "guarded"]) == 2
+    assert "error: standard output cannot be written" in capsys.readouterr().err
 
 
 def test_a_method_that_prints_much_leaves_the_json_alone(numbered, rough, tmp_path):

@@ -176,7 +176,9 @@ class Worker:
         try:
             reason = optional_member(self.method, "skip")(task)
             return None if reason is None else redacted(str(reason), self._secrets)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # also sys.exit() in a method
             reason = in_words(error, self._secrets)
             raise EarthInstructError(f"skip() of the method failed for {task.name}: {reason}") from error
 
@@ -188,7 +190,9 @@ class Worker:
         """
         try:
             return optional_member(self.method, member)(*arguments)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise EarthInstructError(f"{member}() of the method failed: {in_words(error, self._secrets)}") from error
 
     def answers(

@@ -1,7 +1,6 @@
 """Which parameter reaches which part; what presets choose; what they lack on this machine."""
 
 import inspect
-import subprocess
 import sys
 
 import pytest
@@ -132,21 +131,18 @@ def test_a_server_that_is_not_openais_needs_no_key(monkeypatch):
     assert InstructSAM.missing(counter="openai", model="m") == []
 
 
-def test_a_package_that_is_not_there_is_one_error_before_the_first_image(tmp_path):
-    code = (
-        "import sys\n"
-        "sys.modules['skimage'] = None\n"  # as where it is not installed
-        "from earthinstruct.cli import main\n"
-        "sys.exit(main(['evaluate', '--method', 'instructsam', '-M', 'device=gpu', '--output', 'runs']))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.splitlines() == [
+def test_a_package_that_is_not_there_is_one_error_before_the_first_image(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "skimage", None)  # as where it is not installed
+    words = ["evaluate", "--method", "instructsam", "-M", "device=gpu", "--output", "runs"]
+    assert earthinstruct(words) == 2
+    out, err = capsys.readouterr()
+    assert err.splitlines() == [
         "error: method 'instructsam' cannot run on this machine. Nothing was run. Missing:",
         "  package skimage: pip install scikit-image",
         "  device gpu: torch knows no such device; give -M device=cpu, or leave it out",
     ]
-    assert (done.stdout, list(tmp_path.iterdir())) == ("", [])
+    assert (out, list(tmp_path.iterdir())) == ("", [])
 
 
 def test_doctor_says_where_weights_come_from_and_where_they_go(folder, capsys):

@@ -175,6 +175,19 @@ def test_a_damaged_file_is_refused(tmp_path, name, content):
         read_weights(tmp_path / name, "checkpoint")
 
 
+def test_whatever_byte_of_the_directory_of_a_file_is_damaged_it_is_read_or_refused(tmp_path):
+    torch.save({"weight": torch.ones(1)}, tmp_path / "whole.pt")
+    whole, refused = (tmp_path / "whole.pt").read_bytes(), 0
+    start = whole.index(b"PK\x01\x02")
+    for place in range(start, len(whole)):
+        (tmp_path / "a.pt").write_bytes(whole[:place] + b"\xbb" + whole[place + 1 :])
+        try:
+            read_weights(tmp_path / "a.pt", "checkpoint")
+        except DataError:
+            refused += 1
+    assert refused > (len(whole) - start) // 4
+
+
 def test_a_network_takes_the_weights_of_the_file_as_they_are():
     with uninitialised():
         network = torch.nn.Sequential(torch.nn.Linear(2000, 3000), torch.nn.BatchNorm1d(3000))

@@ -850,6 +850,12 @@ QUOTA = {"message": "You exceeded your current quota.", "type": "insufficient_qu
             "not valid",
         ),
         (400, {"object": "error", "message": "Invalid model: x", "type": "invalid_model", "code": "1500"}, "Invalid"),
+        # LM Studio, without a code
+        (400, {"error": "Model does not support images. Please use a model that does."}, "does not support images"),
+        (400, {"error": 'Failed to load model "x". Error: insufficient system resources.'}, "Failed to load model"),
+        (400, {"error": {"message": "No models loaded. Please load a model.", "type": "x"}}, "No models loaded."),
+        (200, {"error": 'Invalid model identifier "x". Please specify a valid downloaded model.'}, "Invalid model"),
+        (400, {"error": {"message": "this model does not support image input"}}, "image input"),  # Ollama
     ],
 )
 def test_after_a_hopeless_error_nothing_more_is_sent(server, make, status, body, shown):
@@ -867,6 +873,7 @@ def test_after_a_hopeless_error_nothing_more_is_sent(server, make, status, body,
     [
         (403, {"code": 403, "message": "flagged", "metadata": {"reasons": ["violence"], "flagged_input": "x"}}),
         (400, {"code": "content_filter", "message": "flagged", "param": "prompt", "status": 400}),
+        (400, {"message": "Image too small: failed to load model input"}),
         (429, {"code": "rate_limit_exceeded", "message": "slow down"}),
         (500, {"message": "out of order"}),
     ],

@@ -185,12 +185,12 @@ def test_every_size_proposes_as_the_official_generator(small_sam2, tmp_path, siz
 
 @pytest.fixture(scope="module")
 def filtered(proposer):
-    """How many proposals there are for all pictures, without and with crops."""
+    """How many proposals there are for two pictures, without and with crops."""
     return [counted(proposer(crop_n_layers=layers)) for layers in (0, 1)]
 
 
 def counted(proposer):
-    return sum(len(proposer.propose(picture)) for picture in PICTURES.values())
+    return sum(len(proposer.propose(PICTURES[name])) for name in ("gray", "tiny"))
 
 
 @pytest.mark.parametrize(

@@ -199,36 +199,64 @@ def test_two_processes_that_write_at_once_lose_no_line(file):
         "import sys, numpy as np\n"
         "from earthinstruct_models.lvlm import Reply\n"
         "from earthinstruct_models.store import Replies\n"
-        "for i in range(200):\n"
+        "for i in range(50):\n"
         "    Replies(sys.argv[1]).write(sys.argv[2] + str(i), Reply('x' * 9000))\n"
     )
     both = [subprocess.Popen([sys.executable, "-c", code, str(file), name]) for name in "ab"]
     assert [process.wait(120) for process in both] == [0, 0]
-    assert len({json.loads(line)["key"] for line in file.read_text().splitlines()}) == 400
+    assert len({json.loads(line)["key"] for line in file.read_text().splitlines()}) == 100
 
 
-def test_a_write_that_the_system_cuts_short_is_said_and_tears_no_line(file):
-    code = (
-        "import resource, sys\n"
-        "from earthinstruct.errors import DataError\n"
-        "from earthinstruct_models.lvlm import Reply\n"
-        "from earthinstruct_models.store import Replies\n"
-        "replies = Replies(sys.argv[1])\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
-        "for i in range(100):\n"
-        "    try:\n"
-        "        replies.write(str(i), Reply('x' * 300))\n"
-        "    except DataError as error:\n"
-        "        print(error)\n"
-        "        break\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True)
-    assert "replies.jsonl cannot be written" in done.stdout
-    content = file.read_text()
-    assert content.endswith("\n")
-    keys = [json.loads(line)["key"] for line in content.splitlines()]
-    assert keys == [str(i) for i in range(len(keys))]
+FULL_DISK = """
+import logging, resource, sys
+from pathlib import Path
+import numpy as np
+from earthinstruct_models.lvlm import Lvlm, Reply
+from earthinstruct_models.store import KeptLvlm
+
+class Says(Lvlm):
+    def ask_many(self, images, text, schema=None, *, arrived=None):
+        return [Reply(str(image[0, 0, 0]) + "x" * 300) for image in images]
+
+    def describe(self):
+        return {}
+
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+def ask(number):
+    return lvlm.ask(np.full((2, 2, 3), number, dtype=np.uint8), "count").text.rstrip("x")
+
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+for disk in ("freed", "freed at the end", "full"):
+    file = Path(sys.argv[1], disk)
+    lvlm = KeptLvlm(Says(), file)
+    limit(5000)
+    assert [ask(n) for n in (*range(30), *range(30))] == [str(n) for n in (*range(30), *range(30))]
+    if disk == "freed":
+        limit(-1)
+        ask(30)
+        assert len(file.read_bytes().splitlines()) == 31
+    if disk == "freed at the end":
+        limit(-1)
+    lvlm.close()
+"""
+
+
+def test_replies_wait_in_memory_while_the_disk_is_full(tmp_path):
+    words = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    kept = {}
+    for disk in ("freed", "freed at the end", "full"):
+        content = (tmp_path / disk).read_text()
+        assert content.endswith("\n")
+        kept[disk] = [json.loads(line)["reply"]["text"].rstrip("x") for line in content.splitlines()]
+        assert kept[disk] == [str(n) for n in range(len(kept[disk]))]
+    assert [len(replies) for replies in kept.values()][:2] == [31, 30]
     assert len(content) <= 5000 < len(content) + len(content.splitlines()[-1]) + 1  # all that had room
+    waits = "cannot be written: File too large; new ones are used, and written as soon as that is possible"
+    lost = f"{30 - len(kept['full'])} replies are not in {tmp_path / 'full'}, and would be asked for again: "
+    assert said == [*(f"replies {tmp_path / disk} {waits}" for disk in kept), f"{lost}File too large"]
 
 
 def test_replies_lie_in_the_cache_where_no_file_is_named(tmp_path):
@@ -252,7 +280,15 @@ def test_a_file_that_cannot_be_written(file):
     with pytest.raises(DataError, match="cannot be read or written"):
         KeptLvlm(Scripted(), file)
     file.rmdir()
+
+
+def test_a_file_that_cannot_be_written_for_a_while(file, caplog):
     lvlm = KeptLvlm(Scripted(), file)
     file.mkdir()
-    with pytest.raises(DataError, match="cannot be written"):
-        lvlm.ask(image(1), "count")
+    assert [lvlm.ask(image(n), "count").input_tokens for n in (1, 2, 1)] == [1, 2, 1]
+    assert [record.message.partition(":")[0] for record in caplog.records] == [f"replies {file} cannot be written"]
+    file.rmdir()
+    lvlm.close()
+    lvlm.close()
+    assert lvlm.part.closed
+    assert [json.loads(line)["reply"]["input_tokens"] for line in file.read_text().splitlines()] == [1, 2]

@@ -206,6 +206,20 @@ def test_an_archive_of_another_kind_is_refused(server, folder, file, message):
     assert not (folder / "w.pt").exists()
 
 
+def test_whatever_byte_of_an_archive_is_damaged_it_is_unpacked_or_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w") as file:
+        file.writestr("W\u00e9/w.pt", b"weights")
+    whole, refused = (tmp_path / "whole.zip").read_bytes(), 0
+    for place in range(len(whole)):
+        for value in (0, 0x80, 0xFF):
+            (tmp_path / "w.zip").write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+            try:
+                weights._unpack(tmp_path / "w.zip", tmp_path / "w.pt")
+            except DataError:
+                refused += 1
+    assert refused > len(whole)
+
+
 @pytest.mark.parametrize("url", ["http://example.org/w.pt", "{server}/away.pt"])
 def test_only_https_is_followed(server, url):
     with pytest.raises(DataError, match="only https"):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earthinstruct.errors import DataError
+from earthinstruct.files import DAMAGED_ZIP
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -164,12 +165,12 @@ def _content(checkpoint: Path) -> Any:
 
 
 def _is_torchscript(checkpoint: Path) -> bool:
-    if not zipfile.is_zipfile(checkpoint):
-        return False
     try:
+        if not zipfile.is_zipfile(checkpoint):
+            return False
         with zipfile.ZipFile(checkpoint) as file:
             return any(name.rpartition("/")[2] == "constants.pkl" for name in file.namelist())
-    except zipfile.BadZipFile:
+    except (OSError, *DAMAGED_ZIP):  # torch says how
         return False
 
 

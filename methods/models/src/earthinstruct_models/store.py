@@ -246,7 +246,8 @@ class _Line(msgspec.Struct):
 class Replies:
     """A `.jsonl` file of replies, one line each, made if it is missing.
 
-    Processes on one machine may share it; each knows the replies that were in it when it started.
+    Processes on one machine may share it; each knows the replies that were in it when it started. A reply that cannot
+    be written, because the disk is full, waits in memory: it is written before the next one, or at the end.
 
     Raises:
         DataError: it cannot be read or written, or a line before the last is malformed.
@@ -254,6 +255,8 @@ class Replies:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self._waiting: list[bytes] = []  # lines, in order
+        self._writing = threading.Lock()
         self._lines = msgspec.json.Decoder(_Line)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -271,18 +274,38 @@ class Replies:
         return self._known.get(key)
 
     def write(self, key: str, reply: Reply) -> None:
-        """Append a reply.
+        """Append a reply, after those that wait; say so if it waits from now on."""
+        self._known[key] = reply
+        with self._writing:
+            waited = bool(self._waiting)
+            self._waiting.append(msgspec.json.encode(_Line(key, reply)))
+            problem = self._write_waiting()
+        if problem is not None and not waited:
+            _LOG.warning(
+                "replies %s cannot be written: %s; new ones are used, and written as soon as that is possible",
+                *(self.path, problem),
+            )
 
-        Raises:
-            DataError: it cannot be written.
-        """
-        line = msgspec.json.encode(_Line(key, reply))
+    def close(self) -> None:
+        """Write the replies that wait; say which are lost."""
+        with self._writing:
+            problem = self._write_waiting()
+            lost, self._waiting = len(self._waiting), []
+        if lost:
+            _LOG.warning("%d replies are not in %s, and would be asked for again: %s", lost, self.path, problem)
+
+    def _write_waiting(self) -> str | None:
+        """Write the lines that wait; the reason why some still do."""
+        if not self._waiting:
+            return None
         try:
             with self._lock, LineFile(self.path) as file:  # opened anew: another process may have been killed meanwhile
-                file.append(line)
+                while self._waiting:
+                    file.append(self._waiting[0])
+                    del self._waiting[0]
         except OSError as error:
-            raise DataError(f"replies {self.path} cannot be written: {error.strerror}") from error
-        self._known[key] = reply
+            return error.strerror or str(error)
+        return None
 
     def _read_lines(self, lines: Sequence[bytes]) -> Iterator[tuple[str, Reply]]:
         for number, line in enumerate(lines, start=1):
@@ -422,16 +445,13 @@ class KeptLvlm(Kept, Lvlm):
         if replies is None and cache is not None:
             replies = Path(cache) / "replies.jsonl"
         self._parameters = msgspec.json.encode(_but_device(part.describe()), order="deterministic")
-        self._store = Store(None if replies is None else Replies(replies), REPLIES_IN_MEMORY)
+        self._replies = None if replies is None else Replies(replies)
+        self._store = Store(self._replies, REPLIES_IN_MEMORY)
 
     def ask_many(
         self, images: Images, text: str, schema: Schema | None = None, *, arrived: Arrived | None = None
     ) -> list[Outcome]:
-        """For each image the kept reply, a new reply, or the error, in order.
-
-        Raises:
-            DataError: a reply cannot be written.
-        """
+        """For each image the kept reply, a new reply, or the error, in order."""
         outcomes = self._store.get(
             [self._key(image, text, schema) for image in images],
             lambda new, keep: self.part.ask_many([images[i] for i in new], text, schema, arrived=keep),
@@ -450,6 +470,14 @@ class KeptLvlm(Kept, Lvlm):
             return Estimate()
         estimate: Estimate = getattr(self.part, "estimate", super().estimate)(image, text, schema)
         return estimate
+
+    def close(self) -> None:
+        """Write replies that could not be written before, and release the language model."""
+        if self._replies is not None:
+            self._replies.close()
+        close = getattr(self.part, "close", None)
+        if callable(close):
+            close()
 
     def describe(self) -> dict[str, Any]:
         """The description of the language model: where replies are kept does not change them."""

@@ -7,6 +7,7 @@ compared with it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import logging
@@ -14,7 +15,6 @@ import os
 import re
 import shutil
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -27,7 +27,7 @@ from platformdirs import user_data_path
 
 from earthinstruct.download import Progress, download
 from earthinstruct.errors import DataError, UnknownNameError
-from earthinstruct.files import is_hidden, read_text, replace_file
+from earthinstruct.files import DAMAGED_ZIP, is_hidden, read_text, replace_file
 
 _LOG = logging.getLogger(__name__)
 
@@ -428,7 +428,9 @@ def _unpack(archive: Path, target: Path) -> None:
                 raise DataError(f"{archive} holds {len(members)} checkpoints ({kinds}), expected one")
             with content.open(members[0]) as source, target.open("wb") as unpacked:
                 shutil.copyfileobj(source, unpacked, _CHUNK)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (OSError, *DAMAGED_ZIP) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # those are of a wrong offset
+            raise
         archive.unlink()
         raise DataError(
             f"{archive} is not a whole archive ({error}); it is removed: run the same command again"

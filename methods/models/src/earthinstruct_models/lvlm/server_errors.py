@@ -30,6 +30,11 @@ _HOPELESS_CODES = {
     *("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "account_deactivated"),
     *("invalid_api_key", "API_KEY_INVALID", "model_not_found", "invalid_model", "DeploymentNotFound"),
 }
+_HOPELESS_WORDS = re.compile(  # of servers that send no code: LM Studio, Ollama
+    r"no models? (is |are )?loaded|invalid model identifier|failed to load model"
+    r"|(the |this )?model (does not exist|is not loaded|does not support (image|vision))",
+    re.IGNORECASE,
+)
 _OF_ONE_REQUEST = {"content_filter", "content_policy_violation", "moderation"}
 _STATUS_OF_CODE = {"rate_limit_exceeded": 429, "insufficient_quota": 429, "server_error": 500, "overloaded_error": 503}
 _VALUE_CODES = re.compile(r"(above|below)_(max|min)|(less|greater)_than|_type\Z|_parsing\Z")
@@ -56,7 +61,8 @@ class ServerError:
         """Whether every other request with this key and model would end in the same error."""
         if self.flagged or self.codes & _OF_ONE_REQUEST:
             return False
-        return status in _HOPELESS or 300 <= status < 400 or bool(self.codes & _HOPELESS_CODES)
+        refused = status in _HOPELESS or 300 <= status < 400
+        return refused or bool(self.codes & _HOPELESS_CODES or _HOPELESS_WORDS.match(self.message))
 
     def lacking(self, status: int, options: Mapping[str, Any]) -> str | None:
         """The option of a refused request that the server does not support, or None.
