@@ -6,12 +6,13 @@ import hashlib
 import re
 import unicodedata
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
+from types import NoneType
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -100,9 +101,9 @@ class _Entries:
         """The number of keys that hold a value, and of texts, if all masks are plain."""
         n = 0
         for column in vars(self).values():
-            kinds = list(map(type, column))
-            n += len(kinds) - kinds.count(type(None)) + kinds.count(str)
-            n += 3 * kinds.count(dict)  # an RLE has two keys, and the text of its runs
+            kinds = Counter(map(type, column))
+            n += kinds.total() - kinds[NoneType] + kinds[str]
+            n += 3 * kinds[dict]  # an RLE has two keys, and the text of its runs
         return n
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypedDict, TypeVar
 
 import msgspec
@@ -82,7 +84,12 @@ class _Columns:
     def of(cls, results: list[_Result]) -> _Columns:
         return cls(*(list(map(attrgetter(name), results)) for name in _Result.__struct_fields__))
 
-    @property
+    @cached_property
+    def kinds(self) -> dict[str, Counter[type]]:
+        """How many values of each type a field has."""
+        return {name: Counter(map(type, getattr(self, name))) for name in _Result.__struct_fields__}
+
+    @cached_property
     def plain_masks(self) -> list[RLE]:
         """The masks that are compressed run lengths."""
         masks: list[Any] = self.segmentation
@@ -91,11 +98,10 @@ class _Columns:
     @property
     def n_texts(self) -> int:
         """The number of keys that hold a value, and of texts."""
-        n = 0
-        for column in vars(self).values():
-            kinds = list(map(type, column))
-            n += len(kinds) - kinds.count(type(None)) + kinds.count(str) + 2 * kinds.count(dict)
-        return n + len(self.plain_masks)
+        n = len(self.plain_masks)
+        for kinds in self.kinds.values():
+            n += kinds.total() - kinds[NoneType] + kinds[str] + 2 * kinds[dict]  # a mask has two keys
+        return n
 
 
 class _Image(msgspec.Struct):
@@ -251,6 +257,8 @@ class _Reader:
         Raises:
             DataError: only some have it.
         """
+        if self._entries.kinds[field].keys().isdisjoint((NoneType, list)):
+            return bool(self._entries.image_id)
         there = [value is not None and not (type(value) is list and not value) for value in getattr(self._entries, field)]
         if any(there) and not all(there):
             raise DataError(
@@ -286,7 +294,7 @@ class _Reader:
         Raises:
             DataError: a box is malformed, or there is neither box nor mask.
         """
-        boxes = [self._box_of(i, masks) if box is None else box for i, box in enumerate(self._entries.bbox)]
+        boxes = [box or self._box_of(i, masks) for i, box in enumerate(self._entries.bbox)]
         bad = bad_boxes(np.fromiter(chain.from_iterable(boxes), dtype=np.float64).reshape(-1, 4))
         if bad.any():
             i = int(np.argmax(bad))
