@@ -73,7 +73,7 @@ class Detection:
         category, n = self.truth.instances.category, self.truth.shape[1]
 
         def matched(pairs: Pairs) -> NDArray[np.int64]:
-            return sizes_at(pairs, self.protocol.rule, self.order, thresholds, category, n)
+            return sizes_at(pairs, self.protocol.rule, thresholds, category, n)
 
         pairs = self.pairs.where(kept[self.pairs.prediction])
         tp, actual = matched(pairs), np.bincount(category, minlength=n)
