@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import filterfalse, pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -434,22 +434,25 @@ def _augment(options: Mapping[int, array[int]]) -> dict[int, int]:
     Searches breadth-first without recursion, because a path may be longer than Python's recursion limit.
     """
     holder: dict[int, int] = {}
+    # the options that may be free: a ground truth that is held stays held, so each is looked at once
+    left = {prediction: filterfalse(holder.__contains__, targets) for prediction, targets in options.items()}
     dead_ends: set[int] = set()  # ground truths from which a search found no free one: no later search can
     for start in options:
+        free = next(left[start], None)
         # ground truth -> (the prediction that asks for it, the ground truth that this prediction holds)
-        came_from: dict[int, tuple[int, int | None]] = {}
-        free: int | None = None
-        front: deque[tuple[int, int | None]] = deque([(start, None)])
+        came_from: dict[int, tuple[int, int | None]] = {} if free is None else {free: (start, None)}
+        front: deque[tuple[int, int | None]] = deque([(start, None)])  # predictions without a free option
         while front and free is None:
             prediction, own = front.popleft()
-            for target in options[prediction]:
-                if target in came_from or target in dead_ends:
-                    continue
+            unseen = filterfalse(came_from.__contains__, options[prediction])
+            for target in filterfalse(dead_ends.__contains__, unseen):
                 came_from[target] = (prediction, own)
-                if target not in holder:
-                    free = target
+                asked = holder[target]
+                free = next(left[asked], None)
+                if free is not None:
+                    came_from[free] = (asked, target)
                     break
-                front.append((holder[target], target))
+                front.append((asked, target))
         if free is None:
             dead_ends.update(came_from)
         while free is not None:  # walk the path back, and give each prediction what it asked for
