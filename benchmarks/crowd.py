@@ -26,7 +26,9 @@ SIZE = 4_000  # of the image, in pixels
 def squares(n: int, side: int, masks: bool, seed: int) -> list[dict[str, Any]]:
     """Objects of one class in image 1, as in COCO."""
     corners = np.random.default_rng(seed).integers(0, SIZE - side, (n, 2)).tolist()
-    entries = [{"id": i, "image_id": 1, "category_id": 1, "bbox": [x, y, side, side]} for i, (x, y) in enumerate(corners)]
+    entries = [
+        {"id": i, "image_id": 1, "category_id": 1, "bbox": [x, y, side, side]} for i, (x, y) in enumerate(corners)
+    ]
     for entry, (x, y) in zip(entries, corners, strict=True) if masks else ():
         outline = [x, y, x + side, y, x + side, y + side, x, y + side]
         entry["segmentation"] = encode_polygons([outline], (SIZE, SIZE), "square")

@@ -595,9 +595,7 @@ class _Reader:
                 whole[i] = rle
         return whole, first
 
-    def mask_of_rle(
-        self, value: dict[str, Any], size: tuple[int, int], i: int, start: int, entries: _Entries
-    ) -> RLE:
+    def mask_of_rle(self, value: dict[str, Any], size: tuple[int, int], i: int, start: int, entries: _Entries) -> RLE:
         where, crowd = self.place(start + i, entries.id[i]), bool(entries.iscrowd[i])
         try:
             if isinstance(value.get("counts"), list):

@@ -160,7 +160,9 @@ class Chunk:
         kept = reaching(truth, predicted, threshold)
         named = ("box",) if predicted.only_counts else geometries(truth, predicted)
         found = {
-            geometry: Detection(truth, predicted.instances, protocol, geometry, box_pairs if geometry == "box" else None)
+            geometry: Detection(
+                truth, predicted.instances, protocol, geometry, box_pairs if geometry == "box" else None
+            )
             for geometry in named
         }
 

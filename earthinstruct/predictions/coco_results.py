@@ -259,7 +259,9 @@ class _Reader:
         """
         if self._entries.kinds[field].keys().isdisjoint((NoneType, list)):
             return bool(self._entries.image_id)
-        there = [value is not None and not (type(value) is list and not value) for value in getattr(self._entries, field)]
+        there = [
+            value is not None and not (type(value) is list and not value) for value in getattr(self._entries, field)
+        ]
         if any(there) and not all(there):
             raise DataError(
                 f"{self._where(there.index(False))} has no {field}, but {sum(there)} of {len(there)} entries have one; "

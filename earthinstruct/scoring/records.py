@@ -99,7 +99,9 @@ def score_records(
     chosen = Choice(None if threshold is None else float(threshold))
     box_pairs: Iterable[Pairs | None] = repeat(None)
     if sweep:
-        boxes, box_pairs = zip(*(boxes_of_chunk(*chunk, protocol) for chunk in known.chunks(boxes_only=True)), strict=True)
+        boxes, box_pairs = zip(
+            *(boxes_of_chunk(*chunk, protocol) for chunk in known.chunks(boxes_only=True)), strict=True
+        )
         ids = [image.id for image in known.images]
         cross = sweep == "cross"
         chosen = choose_threshold(boxes, ids, known.truth(range(0)), protocol, cross=cross)
