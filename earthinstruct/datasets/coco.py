@@ -410,12 +410,13 @@ class _Reader:
             checked_json(self.content, self._problem)
             self._is_counted = False
         try:
-            return _Entries.of(self.decoded(raw, _ANNOTATIONS_DECODER))
+            annotations = self.decoded(raw, _ANNOTATIONS_DECODER)
         except DataError:
             self.decoded(
                 self.content, msgspec.json.Decoder(_DecodedFile)
             )  # raises an error with the place in the whole file
             raise
+        return _Entries.of(annotations)
 
     def place(self, i: int, number: ImageId | None) -> str:
         """Where annotation `i` is, in the file that the user knows."""

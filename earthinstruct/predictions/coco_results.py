@@ -12,7 +12,7 @@ from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from types import NoneType
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -93,7 +93,8 @@ class _Columns:
     def plain_masks(self) -> list[RLE]:
         """The masks that are compressed run lengths."""
         masks: list[Any] = self.segmentation
-        return [mask for mask in masks if type(mask) is dict and type(mask["counts"]) is str]
+        plain = [mask for mask in masks if type(mask) is dict and type(mask["counts"]) is str]
+        return cast(list[RLE], plain)
 
     @property
     def n_texts(self) -> int:

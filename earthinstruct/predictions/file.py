@@ -421,7 +421,7 @@ def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
 
 def _n_texts(record: Record) -> int:
     """The number of keys that hold another value than the default, and of texts."""
-    n = sum(map(ne, msgspec.structs.astuple(record), _DEFAULTS)) + isinstance(record.image_id, str)
+    n = sum(map(bool, map(ne, msgspec.structs.astuple(record), _DEFAULTS))) + isinstance(record.image_id, str)
     n += len(record.labels) + len(record.counts or ()) + len(record.seconds) + len(record.events)
     n += (record.error is not None) + 3 * len(record.masks or ())  # a mask has two keys, and the text of its runs
     if record.proposals is not None:

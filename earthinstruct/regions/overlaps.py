@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -87,7 +89,7 @@ def union_overlaps(
     # an edge in one number: the position, with the cells one after another, then two bits: side, and start (1) or end
     kind = np.int32 if span.sum() < 1 << 29 else np.int64
     base = ((np.cumsum(span) - span)[of_mask] << 2) + 2 * (np.arange(len(masks)) >= len(a))
-    pairs = np.stack([masks.starts, masks.ends], axis=1, dtype=kind)
+    pairs: NDArray[Any] = np.stack([masks.starts, masks.ends], axis=1, dtype=kind)
     pairs <<= 2
     pairs += np.repeat(base.astype(kind), runs)[:, None]
     pairs[:, 0] += 1
