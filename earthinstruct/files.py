@@ -147,12 +147,12 @@ def decode_json(content: bytes, decoder: msgspec.json.Decoder[_T], problem: str)
     return decode_checked(checked_json(content, problem), decoder, problem)
 
 
-def decode_counted(content: bytes, decoder: msgspec.json.Decoder[_T], texts: Callable[[_T], int]) -> _T | None:
+def decode_counted(content: bytes, decode: Callable[[bytes], _T], texts: Callable[[_T], int]) -> _T | None:
     """Decode JSON of many small objects, faster than `decode_json`.
 
     Args:
         content: the content of a file.
-        decoder: as in `decode_json`.
+        decode: decodes the content into the expected type, with msgspec.
         texts: counts the keys and the texts in a decoded value; keys that hold null may be left out. If the content has
             no more, no key is there twice or unknown.
 
@@ -160,7 +160,7 @@ def decode_counted(content: bytes, decoder: msgspec.json.Decoder[_T], texts: Cal
         The value. None: the content must be read by `decode_json`, which finds out what is wrong, if anything.
     """
     try:
-        value = decoder.decode(content)
+        value = decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return value if 2 * texts(value) == content.count(b'"') else None

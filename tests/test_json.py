@@ -154,7 +154,7 @@ def texts_of(entries: list[Entry]) -> int:
 )
 def test_what_is_read_by_counting_is_what_is_read_with_checks(rows: list[str]):
     content, decoder = f"[{', '.join(rows)}]".encode(), msgspec.json.Decoder(list[Entry])
-    found = decode_counted(content, decoder, texts_of)
+    found = decode_counted(content, decoder.decode, texts_of)
     if found is not None:
         assert decode_json(content, decoder, "{error}") == found
     keys = [re.findall('"(image_id|score|bbox|area)" ?:', row) for row in rows]

@@ -6,10 +6,13 @@ import hashlib
 import re
 import unicodedata
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
+from types import NoneType
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -18,7 +21,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import BOX, bad_boxes
 from earthinstruct.datasets.dataset import AnnotationMasks, Dataset, IgnoredObjects, ImageRecord
-from earthinstruct.datasets.ground_truth import TrueObject
+from earthinstruct.datasets.ground_truth import Box, TrueObject
 from earthinstruct.datasets.rules import Form, Rules
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import checked_json, decode_checked, decode_counted, is_clear_beside, read_bytes
@@ -58,12 +61,50 @@ class _Annotation(msgspec.Struct, gc=False):
     image_id: ImageId
     category_id: int
     id: ImageId | None = None
-    bbox: tuple[float, float, float, float] | None = None
+    bbox: Box | None = None
     segmentation: list[list[float]] | dict[str, Any] | None = None
     iscrowd: _Flag = None
     ignore: _Flag = None
     difficult: _Flag = None
     area: Any = None  # not used; nearly all files have it
+
+
+class _PlainAnnotation(_Annotation, gc=False):
+    """An annotation whose mask, if any, is polygons or a compressed RLE, as nearly all are."""
+
+    segmentation: list[list[float]] | RLE | None = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """The fields of some annotations, each in one list."""
+
+    image_id: list[ImageId]
+    category_id: list[int]
+    id: list[ImageId | None]
+    bbox: list[Box | None]
+    segmentation: list[list[list[float]] | dict[str, Any] | None]
+    iscrowd: list[_Flag]
+    ignore: list[_Flag]
+    difficult: list[_Flag]
+    area: list[Any]
+
+    @classmethod
+    def of(cls, annotations: Sequence[_Annotation]) -> _Entries:
+        return cls(*(list(map(attrgetter(name), annotations)) for name in cls.__dataclass_fields__))
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+    @property
+    def n_texts(self) -> int:
+        """The number of keys that hold a value, and of texts, if all masks are plain."""
+        n = 0
+        for column in vars(self).values():
+            kinds = Counter(map(type, column))
+            n += kinds.total() - kinds[NoneType] + kinds[str]
+            n += 3 * kinds[dict]  # an RLE has two keys, and the text of its runs
+        return n
 
 
 class _File(msgspec.Struct):
@@ -80,6 +121,7 @@ class _DecodedFile(_File):
 
 _DECODER = msgspec.json.Decoder(_File)
 _ANNOTATIONS_DECODER = msgspec.json.Decoder(list[_Annotation])
+_PLAIN_DECODER = msgspec.json.Decoder(list[_PlainAnnotation])
 _ANNOTATIONS_AT_ONCE = 10_000
 _PLAIN_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)  # is inside the image folder
 _NO_PARENT = ("", "none")  # written by tools as supercategory of categories without one
@@ -87,16 +129,6 @@ _LARGEST_ID = 2**63 - 1  # such annotation ids are stored as int64
 _UNMASKED = RLE(size=(1, 1), counts="1")  # the mask of an object without one, where others have masks
 _CVAT = 'CVAT writes "iscrowd": 1 for every mask. If each is one object, write "iscrowd": 0 in the file'
 _FLAGS: Mapping[str, bool] = {"0": False, "false": False, "1": True, "true": True}
-
-
-def _n_texts(entries: list[_Annotation]) -> int:
-    """The number of keys that hold a value, and of texts."""
-    n = 0
-    for name in _Annotation.__struct_fields__:
-        kinds = [type(getattr(entry, name)) for entry in entries]
-        n += len(kinds) - kinds.count(type(None)) + kinds.count(str)
-    masks = [entry.segmentation for entry in entries if type(entry.segmentation) is dict]
-    return n + sum(len(mask) + (type(mask.get("counts")) is str) for mask in masks)
 
 
 def read_coco(
@@ -243,38 +275,40 @@ class _Columns:
         valid = []
         place = {category.id: vocabulary.categories.index(category.name) for category in reader.file.categories}
         for start, entries, index in reader.annotations(place):
-            self._add_ids(start, entries)
+            self._add_ids(start, entries.id)
             valid.append(self._add(start, entries, index, place, rules))
         self.valid: NDArray[np.bool_] = np.concatenate([np.zeros(0, dtype=bool), *valid])
         self._refuse_repeated_ids()
 
     def _add(
-        self, start: int, entries: list[_Annotation], index: list[int], place: dict[int, int], rules: Rules
+        self, start: int, entries: _Entries, index: list[int], place: dict[int, int], rules: Rules
     ) -> NDArray[np.bool_]:
         reader, images = self._reader, self._reader.file.images
-        masked = np.array([bool(entry.segmentation) for entry in entries], dtype=bool)
+        masked = np.array(list(map(bool, entries.segmentation)), dtype=bool)
         problems = reader.problems(start, entries, index)
         whole, first = reader.masks(entries, index, start, problems)
         masks = reader.decoded_masks(whole, start) if masked.any() else None
         boxes = reader.boxes(start, entries, masks)
-        sizes = np.array([(images[i].width, images[i].height) for i in index], dtype=np.float64)
-        valid = rules.check(boxes, sizes, masks, masked, lambda i: reader.place(start + i, entries[i].id), problems)
+        image = np.array(index, dtype=np.int64)
+        sizes = reader.sizes[image].astype(np.float64)[:, ::-1]
+        valid = rules.check(boxes, sizes, masks, masked, lambda i: reader.place(start + i, entries.id[i]), problems)
         flags = {name: reader.flags(entries, name, start) for name in ("iscrowd", "ignore", "difficult")}
         ignored = np.logical_or.reduce(list(flags.values()))
         bare = np.flatnonzero(valid & ~ignored & ~masked)
         if len(bare) and self.no_masks_reason is None:
-            where = reader.place(start + int(bare[0]), entries[bare[0]].id)
+            where = reader.place(start + int(bare[0]), entries.id[bare[0]])
             self.no_masks_reason = (
                 f"{where if reader.is_converted else f'{reader.path.name}: {where}'} has no segmentation"
             )
         self._scored_masks += int((masked & ~ignored).sum())
-        self._unscored_rles += sum(isinstance(entries[i].segmentation, dict) for i in np.flatnonzero(ignored))
+        self._unscored_rles += sum(isinstance(entries.segmentation[i], dict) for i in np.flatnonzero(ignored))
+        category = np.array([place[number] for number in entries.category_id], dtype=np.int64)
         for side, chosen in ((self.scored, valid & ~ignored), (self.ignored, valid & ignored)):
             here = np.flatnonzero(chosen).tolist()
-            side.image.extend(index[i] for i in here)
-            side.category.extend(place[entries[i].category_id] for i in here)
+            side.image.frombytes(image[chosen].tobytes())
+            side.category.frombytes(category[chosen].tobytes())
             side.boxes.frombytes(boxes[chosen].tobytes())
-            side.crowd.extend(flags["iscrowd"][chosen].tolist())
+            side.crowd.frombytes(flags["iscrowd"][chosen].tobytes())
             if self.no_masks_reason is None:
                 before = len(side.whole)
                 side.several.extend(before + k for k, i in enumerate(here) if i in first)
@@ -320,14 +354,17 @@ class _Columns:
         if not total:
             yield f"{self._reader.path.name} has no objects, so that no score is defined"
 
-    def _add_ids(self, start: int, entries: list[_Annotation]) -> None:
-        for i, entry in enumerate(entries, start):
-            if isinstance(entry.id, int) and abs(entry.id) <= _LARGEST_ID:
-                self._ids.append(entry.id)
-            elif entry.id is not None:
-                if entry.id in self._other_ids:
-                    raise self._reader.repeated(entry.id, f"annotations[{i}]", "id")
-                self._other_ids[entry.id] = i
+    def _add_ids(self, start: int, ids: list[ImageId | None]) -> None:
+        try:
+            self._ids.extend(array("q", ids))  # type: ignore[arg-type]
+        except (TypeError, OverflowError):  # some are text, missing or huge
+            for i, one in enumerate(ids, start):
+                if isinstance(one, int) and abs(one) <= _LARGEST_ID:
+                    self._ids.append(one)
+                elif one is not None:
+                    if one in self._other_ids:
+                        raise self._reader.repeated(one, f"annotations[{i}]", "id") from None
+                    self._other_ids[one] = i
 
     def _refuse_repeated_ids(self) -> None:
         ids = np.frombuffer(self._ids, dtype=np.int64)
@@ -349,6 +386,7 @@ class _Reader:
         self._is_counted = not objects and is_clear_beside(content, "annotations")
         self.content = content if objects or self._is_counted else checked_json(content, self._problem)
         self.file = file = self.decoded(self.content, _DECODER)
+        self.sizes = np.array([(image.height, image.width) for image in file.images]).reshape(-1, 2)
         for category in file.categories:
             category.name = renamed.get(category.name, category.name)
 
@@ -362,22 +400,23 @@ class _Reader:
                 f"{error}. A segmentation is a list of polygons, each one list of numbers: [[x1, y1, x2, y2, x3, y3]]"
             ) from error
 
-    def entries(self, start: int) -> list[_Annotation]:
+    def entries(self, start: int) -> _Entries:
         """Decode a batch of annotations, starting at `start`."""
         raw = b"[" + b",".join(self.file.annotations[start : start + _ANNOTATIONS_AT_ONCE]) + b"]"
         if self._is_counted:
-            counted = decode_counted(raw, _ANNOTATIONS_DECODER, _n_texts)
+            counted = decode_counted(raw, lambda raw: _Entries.of(_PLAIN_DECODER.decode(raw)), lambda of: of.n_texts)
             if counted is not None:
                 return counted
             checked_json(self.content, self._problem)
             self._is_counted = False
         try:
-            return self.decoded(raw, _ANNOTATIONS_DECODER)
+            annotations = self.decoded(raw, _ANNOTATIONS_DECODER)
         except DataError:
             self.decoded(
                 self.content, msgspec.json.Decoder(_DecodedFile)
             )  # raises an error with the place in the whole file
             raise
+        return _Entries.of(annotations)
 
     def place(self, i: int, number: ImageId | None) -> str:
         """Where annotation `i` is, in the file that the user knows."""
@@ -390,43 +429,43 @@ class _Reader:
         """Whether the annotations were made from another format."""
         return bool(self._objects)
 
-    def problems(self, start: int, entries: list[_Annotation], image_index: list[int]) -> dict[int, str]:
+    def problems(self, start: int, entries: _Entries, image_index: list[int]) -> dict[int, str]:
         """What is wrong with entries besides their boxes and the pixels of their masks: index -> problem."""
         found = {}
-        for i, (entry, index) in enumerate(zip(entries, image_index, strict=True)):
-            image = self.file.images[index]
-            limit = 2 * max(image.width, image.height)  # `encode_polygons` refuses what is farther
+        limits = (2 * self.sizes.max(axis=1)).tolist()  # `encode_polygons` refuses what is farther
+        for i, (polygons, index) in enumerate(zip(entries.segmentation, image_index, strict=True)):
             if self._objects and (problem := self._objects[start + i].problem):
                 found[i] = problem
-            elif isinstance(entry.segmentation, list) and any(
-                max(polygon) > limit or min(polygon) < -limit for polygon in entry.segmentation if polygon
-            ):
-                found[i] = "with a polygon far outside their image"
+                continue
+            for polygon in polygons if isinstance(polygons, list) else ():
+                if polygon and (max(polygon) > limits[index] or min(polygon) < -limits[index]):
+                    found[i] = "with a polygon far outside their image"
         return found
 
-    def flags(self, entries: list[_Annotation], name: str, start: int) -> NDArray[np.bool_]:
+    def flags(self, entries: _Entries, name: str, start: int) -> NDArray[np.bool_]:
         """A flag of a batch of entries: bool (n,)."""
-        values = [getattr(entry, name) for entry in entries]
+        values = list(getattr(entries, name))
         for i, value in enumerate(values if str in set(map(type, values)) else ()):
             if isinstance(value, str):
                 if value.lower() not in _FLAGS:
-                    raise self.error(f"{self.place(start + i, entries[i].id)} has {name} {value!r}; expected 0 or 1")
+                    raise self.error(f"{self.place(start + i, entries.id[i])} has {name} {value!r}; expected 0 or 1")
                 values[i] = _FLAGS[value.lower()]
         return np.array(values, dtype=bool)
 
-    def boxes(self, start: int, entries: list[_Annotation], masks: MaskRuns | None) -> NDArray[np.float64]:
+    def boxes(self, start: int, entries: _Entries, masks: MaskRuns | None) -> NDArray[np.float64]:
         """The boxes of a batch, float64 (n, 4); a missing box is that of the mask."""
-        for i, entry in enumerate(entries):
-            if entry.bbox is None and not entry.segmentation:
-                raise self.error(f"{self.place(start + i, entry.id)} has neither bbox nor segmentation")
-        boxes = np.array([entry.bbox or (0, 0, 0, 0) for entry in entries], dtype=np.float64).reshape(-1, 4)
-        if masks is not None:
-            missing = np.array([entry.bbox is None for entry in entries], dtype=bool)
+        missing = [i for i, box in enumerate(entries.bbox) if box is None]
+        for i in missing:
+            if not entries.segmentation[i]:
+                raise self.error(f"{self.place(start + i, entries.id[i])} has neither bbox nor segmentation")
+        given = chain.from_iterable(box or (0, 0, 0, 0) for box in entries.bbox)
+        boxes = np.fromiter(given, dtype=np.float64, count=4 * len(entries)).reshape(-1, 4)
+        if masks is not None and missing:
             boxes[missing] = masks.boxes[missing]
         bad = bad_boxes(np.hstack([boxes[:, :2], np.abs(boxes[:, 2:])]))  # a negative side is for the rules
         if bad.any():
             i = int(np.argmax(bad))
-            raise self.error(f"{self.place(start + i, entries[i].id)} has the box {boxes[i].tolist()}; expected {BOX}")
+            raise self.error(f"{self.place(start + i, entries.id[i])} has the box {boxes[i].tolist()}; expected {BOX}")
         return boxes
 
     def mask_of_box(self, box: NDArray[np.float64], image: _Image) -> RLE:
@@ -505,26 +544,26 @@ class _Reader:
             if image.width * image.height > MOST_PIXELS:
                 raise self.error(f"images[{i}] has size {image.width}x{image.height}; expected at most 2^32 - 1 pixels")
 
-    def annotations(self, known_categories: Container[int]) -> Iterator[tuple[int, list[_Annotation], list[int]]]:
+    def annotations(self, known_categories: Container[int]) -> Iterator[tuple[int, _Entries, list[int]]]:
         """Check the annotations in batches; yields the index of the first, the batch, and the image index of each."""
         image_index = {image.id: i for i, image in enumerate(self.file.images)}
         for start in range(0, len(self.file.annotations), _ANNOTATIONS_AT_ONCE):
             entries = self.entries(start)
-            for i, entry in enumerate(entries, start):
-                if entry.image_id in image_index and entry.category_id in known_categories:
+            for i, (image, category) in enumerate(zip(entries.image_id, entries.category_id, strict=True)):
+                if image in image_index and category in known_categories:
                     continue
-                where = f"annotations[{i}]" + ("" if entry.id is None else f" (id {entry.id})")
-                if entry.image_id not in image_index:
-                    given, known = (isinstance(one, str) for one in (entry.image_id, self.file.images[0].id))
+                where = f"annotations[{start + i}]" + ("" if entries.id[i] is None else f" (id {entries.id[i]})")
+                if image not in image_index:
+                    given, known = (isinstance(one, str) for one in (image, self.file.images[0].id))
                     kinds = ("this is a number, the ids there are text", "this is text, the ids there are numbers")
                     hint = f"; {kinds[given]}" if given != known else ""
-                    raise self.error(f"{where} names image {entry.image_id!r}, which is not in 'images'{hint}")
+                    raise self.error(f"{where} names image {image!r}, which is not in 'images'{hint}")
                 ids = sorted(category.id for category in self.file.categories)
-                raise self.error(f"{where} names category {entry.category_id}, which is not in 'categories' ({ids})")
-            yield start, entries, [image_index[entry.image_id] for entry in entries]
+                raise self.error(f"{where} names category {category}, which is not in 'categories' ({ids})")
+            yield start, entries, [image_index[image] for image in entries.image_id]
 
     def masks(
-        self, entries: list[_Annotation], image_index: list[int], start: int, problems: Container[int]
+        self, entries: _Entries, image_index: list[int], start: int, problems: Container[int]
     ) -> tuple[list[RLE], dict[int, RLE]]:
         """Encode the masks of a batch of entries; the first entry is annotation `start`, `problems` are left out.
 
@@ -535,30 +574,30 @@ class _Reader:
         whole = [_UNMASKED] * len(entries)
         first: dict[int, RLE] = {}
         outlines: defaultdict[tuple[int, int], list[int]] = defaultdict(list)  # objects of one polygon, by image size
-        for i, (entry, index) in enumerate(zip(entries, image_index, strict=True)):
-            image, segmentation = self.file.images[index], entry.segmentation
-            size = image.height, image.width
+        sizes = [(image.height, image.width) for image in self.file.images]
+        for i, (segmentation, index) in enumerate(zip(entries.segmentation, image_index, strict=True)):
+            size = sizes[index]
             if isinstance(segmentation, dict):
-                whole[i] = self.mask_of_rle(segmentation, size, start + i, entry)
+                if segmentation.get("size") == size:  # a plain one: others have a list
+                    whole[i] = cast(RLE, segmentation)
+                else:
+                    whole[i] = self.mask_of_rle(segmentation, size, i, start, entries)
             elif segmentation and i not in problems:
                 if len(segmentation) == 1 and len(segmentation[0]) >= 6 and len(segmentation[0]) % 2 == 0:
                     outlines[size].append(i)
                     continue
-                where = self.place(start + i, entry.id)
+                image, where = self.file.images[index], self.place(start + i, entries.id[i])
                 whole[i] = self.mask_of_polygons(segmentation, image, where)
                 if len(segmentation) > 1:
                     first[i] = self.mask_of_polygons(segmentation[:1], image, where)
         for size, some in outlines.items():
-            polygons = [cast(list[list[float]], entries[i].segmentation)[0] for i in some]
+            polygons = [cast(list[list[float]], entries.segmentation[i])[0] for i in some]
             for i, rle in zip(some, encode_outlines(polygons, size), strict=True):
                 whole[i] = rle
         return whole, first
 
-    def mask_of_rle(self, value: dict[str, Any], size: tuple[int, int], number: int, entry: _Annotation) -> RLE:
-        counts, given = value.get("counts"), value.get("size")
-        if type(counts) is str and given == [*size] and all(type(side) is int for side in given):
-            return RLE(size=size, counts=counts)
-        where, crowd = self.place(number, entry.id), bool(entry.iscrowd)
+    def mask_of_rle(self, value: dict[str, Any], size: tuple[int, int], i: int, start: int, entries: _Entries) -> RLE:
+        where, crowd = self.place(start + i, entries.id[i]), bool(entries.iscrowd[i])
         try:
             if isinstance(value.get("counts"), list):
                 rle = check_rle({**value, "counts": ""}, f"{where} segmentation")

@@ -95,7 +95,8 @@ class Rules:
             ("with less than half of their area inside their image", shares < _LEAST_INSIDE),
             *(((_NO_PIXEL, empty), ("in contradiction to their own mask", rest)) if masks is not None else ()),
         ):
-            wrong[bad & (wrong == "")] = what
+            if bad.any():
+                wrong[bad & (wrong == "")] = what
         misread = (wrong != "") & (wrong != _NO_PIXEL)
         for i in np.flatnonzero(wrong != "").tolist():
             width, height = sizes[i].tolist()
@@ -192,10 +193,11 @@ def _contradictions(
     agreement = _agreement(boxes, of_masks)
     bad = masked & (agreement < _LEAST_AGREEMENT)
     reading = np.full(len(boxes), "", dtype=object)
-    for name, other in _readings(boxes, sizes, form).items():
-        agrees = masked & (agreement < _LEAST_INSIDE) & (_agreement(other, of_masks) >= _FITS)
+    off = np.flatnonzero(masked & (agreement < _LEAST_INSIDE))
+    for name, other in _readings(boxes[off], sizes[off], form).items():
+        agrees = off[_agreement(other, of_masks[off]) >= _FITS]
         reading[agrees] = name
-        bad |= agrees
+        bad[agrees] = True
     return bad, reading
 
 

@@ -9,8 +9,9 @@ and the sums of all flips are one matrix product, signs (flips, images) x differ
 from __future__ import annotations
 
 import zlib
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,6 +30,8 @@ _SAME_EVERYWHERE = "no interval: all images differ by the same"
 _ONE_DIFFERS = "no interval: the runs differ in one image"
 _SIGNS_AT_ONCE = 4_000_000
 _FACTORS_AT_ONCE = 2_000_000  # signs in one matrix product, as float64
+_SUMS_AT_ONCE = 32_000_000  # sums of flips that are kept, as float64
+_SCORED_AT_ONCE = 4_000_000  # sums of flips that are scored together
 _TIE = 1e-9  # two differences that differ by less, absolutely or relatively, are equal
 
 _Over = TypeVar("_Over", bound=Hashable)
@@ -111,11 +114,15 @@ class Flipped:
 class Paired:
     """A tally of two runs over the same images, with flips. Created by `paired`."""
 
-    def __init__(self, first: Tally, second: Tally, flipped: Flipped) -> None:
-        """Store two tallies over the same images in the same order, and their flips."""
+    def __init__(self, first: Tally, second: Tally, flips: Callable[[], Flipped]) -> None:
+        """Store two tallies over the same images in the same order, and a function that sums their flips."""
         self.categories = first.categories
         self.columns = tuple(first.columns)
-        self._runs, self._flipped = (first, second), flipped
+        self._runs, self._flips = (first, second), flips
+
+    @property
+    def _flipped(self) -> Flipped:
+        return self._flips()
 
     def of_mean(
         self, score: Score, over: Mapping[_Over, Sequence[str]], *, bounded: bool = True
@@ -140,9 +147,13 @@ class Paired:
 
         first, second = (mean(sums) for sums in totals)
         middle = {name: (totals[0][name] + totals[1][name]) / 2 for name in self.columns}
-        half = {name: sums / 2 for name, sums in self._flipped.sums.items()}
-        flipped = mean({name: middle[name] + half[name] for name in self.columns})
-        flipped -= mean({name: middle[name] - half[name] for name in self.columns})
+        step, pieces = max(1, _SCORED_AT_ONCE // len(self.categories)), []
+        for low in range(0, len(next(iter(self._flipped.sums.values()))), step):
+            half = {name: sums[low : low + step] / 2 for name, sums in self._flipped.sums.items()}
+            piece = mean({name: middle[name] + half[name] for name in self.columns})
+            piece -= mean({name: middle[name] - half[name] for name in self.columns})
+            pieces.append(piece)
+        flipped = np.concatenate(pieces)
         smooth = unrounded(score)
         spreads = spread(self._both, lambda sums: smooth(_second(sums)) - smooth(_first(sums)), members)
         return self._differences(over, first, second, flipped, spreads, limit=1.0 if bounded else np.inf)
@@ -223,8 +234,8 @@ def paired(first: Mapping[str, Tally], second: Mapping[str, Tally]) -> dict[str,
         ValueError: the runs differ in images, categories or ground truth.
     """
     pairs = {name: (first[name], _in_order(first[name], second[name])) for name in first if name in second}
-    flipped = _flip(list(pairs.values()))
-    return {name: Paired(*pair, of) for (name, pair), of in zip(pairs.items(), flipped, strict=True)}
+    flips = _Flips(list(pairs.values()))
+    return {name: Paired(*pair, partial(flips.of, i)) for i, (name, pair) in enumerate(pairs.items())}
 
 
 def holm(p: Sequence[float | None]) -> list[float | None]:
@@ -251,36 +262,57 @@ def corrected(differences: Sequence[Difference]) -> list[Difference]:
     return [replace(difference, p_corrected=p) for difference, p in zip(differences, of_table, strict=True)]
 
 
-def _flip(pairs: Sequence[tuple[Tally, Tally]]) -> list[Flipped]:
-    """Sum the differences of each pair of tallies, with the same flips for all of them."""
-    offs = [_off(*pair) for pair in pairs]
-    differing: set[ImageId] = set()
-    for (first, _), off in zip(pairs, offs, strict=True):
-        differing.update(first.images[i] for i in np.flatnonzero(off.any(axis=1)))
-    ids = list(differing)
-    place = {ids[i]: rank for rank, i in enumerate(by_id(ids))}
-    exact = len(ids) <= EXACT_IMAGES
-    for i, (first, _) in enumerate(pairs):  # images by id; those that do not differ change no sum
-        at = np.array([place.get(image, -1) for image in first.images], dtype=np.int64)
-        by_place = np.zeros((len(ids), offs[i].shape[1]), dtype=offs[i].dtype)
-        by_place[at[at >= 0]] = offs[i][at >= 0]
-        offs[i] = by_place
-    n_flips = 1 << max(len(ids) - 1, 0) if exact else FLIPS
-    sums = [np.zeros((n_flips, off.shape[1])) for off in offs]
-    done = 0
-    for signs in _signs(len(ids), exact):
-        rows = slice(done, done := done + len(signs))
-        step = max(1, _FACTORS_AT_ONCE // len(signs))
-        for start in range(0, len(ids), step):
-            some = slice(start, start + step)
-            factors = signs[:, some].astype(np.float64)
-            for total, off in zip(sums, offs, strict=True):
-                total[rows] += factors @ off[some].astype(np.float64)
-    flipped = []
-    for (first, _), total in zip(pairs, sums, strict=True):
-        columns = np.split(total, len(first.columns), axis=1)
-        flipped.append(Flipped(dict(zip(first.columns, columns, strict=True)), exact))
-    return flipped
+class _Flips:
+    """Sums the differences of pairs of tallies, with the same flips for all of them.
+
+    The sums of tallies that follow each other are made together and kept, as long as memory allows; others are made
+    again when they are asked for.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[Tally, Tally]]) -> None:
+        offs = [_off(*pair) for pair in pairs]
+        differing: set[ImageId] = set()
+        for (first, _), off in zip(pairs, offs, strict=True):
+            differing.update(first.images[i] for i in np.flatnonzero(off.any(axis=1)))
+        ids = list(differing)
+        place = {ids[i]: rank for rank, i in enumerate(by_id(ids))}
+        self._n, self._exact = len(ids), len(ids) <= EXACT_IMAGES
+        self._n_flips = 1 << max(len(ids) - 1, 0) if self._exact else FLIPS
+        self._columns = [tuple(first.columns) for first, _ in pairs]
+        self._offs = []
+        for (first, _), off in zip(pairs, offs, strict=True):  # images by id; those that do not differ change no sum
+            at = np.array([place.get(image, -1) for image in first.images], dtype=np.int64)
+            by_place = np.zeros((len(ids), off.shape[1]), dtype=off.dtype)
+            by_place[at[at >= 0]] = off[at >= 0]
+            self._offs.append(by_place)
+        widths = np.cumsum([off.shape[1] for off in offs])
+        self._piece = (self._n_flips * widths // _SUMS_AT_ONCE).tolist()
+        self._kept: dict[int, Flipped] = {}
+
+    def of(self, i: int) -> Flipped:
+        """The sums of pair i of tallies."""
+        if i not in self._kept:
+            self._kept = {}  # before the next are made
+            some = [k for k, piece in enumerate(self._piece) if piece == self._piece[i]]
+            self._kept = dict(zip(some, self._summed(some), strict=True))
+        return self._kept[i]
+
+    def _summed(self, some: Sequence[int]) -> Iterator[Flipped]:
+        offs = [self._offs[i] for i in some]
+        sums = [np.zeros((self._n_flips, off.shape[1])) for off in offs]
+        done = 0
+        for signs in _signs(self._n, self._exact):
+            rows = slice(done, done := done + len(signs))
+            step = max(1, _FACTORS_AT_ONCE // len(signs))
+            for start in range(0, self._n, step):
+                images = slice(start, start + step)
+                factors = signs[:, images].astype(np.float64)
+                for total, off in zip(sums, offs, strict=True):
+                    total[rows] += factors @ off[images].astype(np.float64)
+        for i, total in zip(some, sums, strict=True):
+            names = self._columns[i]
+            columns = np.split(total, len(names), axis=1)
+            yield Flipped(dict(zip(names, columns, strict=True)), self._exact)
 
 
 def _off(first: Tally, second: Tally) -> NDArray[Any]:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from earthinstruct.metrics import scores
 from earthinstruct.metrics.detection import IOU_THRESHOLDS, Detection
 from earthinstruct.metrics.error_types import in_turn
-from earthinstruct.metrics.matching import Pairs, match, stars
+from earthinstruct.metrics.matching import Pairs, match_at_each, stars
 from earthinstruct.metrics.sizes import SIZES, by_target_size, sizes_of
+from earthinstruct.metrics.tally import compact
 from earthinstruct.metrics.values import Calibration, CalibrationBin, Value
 
 _BINS = 10  # of a reliability curve, over scores from 0 to 1
@@ -98,7 +99,8 @@ class Curves:
         Predictions of equal score enter a curve together, so the AP does not depend on their order.
         """
         found = np.zeros((1 + len(SIZES), len(IOU_THRESHOLDS), self.n_targets.shape[1]))
-        order = np.lexsort((-self.scores, self.category))
+        order = np.argsort(-self.scores)
+        order = order[np.argsort(compact(self.category)[order], kind="stable")]  # of small numbers, a radix sort
         bounds = np.searchsorted(self.category[order], np.arange(found.shape[2] + 1))
         for c in np.flatnonzero(self.n_targets[0]).tolist():
             own = order[bounds[c] : bounds[c + 1]]
@@ -168,7 +170,7 @@ def _matched(pairs: Pairs, place: NDArray[np.int64]) -> NDArray[np.uint16]:
     """The bits of the predictions that a maximum matching gains at each IoU, as they are added in the order of `place`.
 
     A star stays a star at a higher IoU: its first prediction that reaches an IoU is matched. All other pairs are
-    matched at all IoUs at once, with a copy of them for each.
+    matched at each IoU.
     """
     star = stars(pairs)
     level = np.searchsorted(IOU_THRESHOLDS, pairs.iou, side="right")  # number of IoU thresholds that a pair reaches
@@ -184,15 +186,8 @@ def _matched(pairs: Pairs, place: NDArray[np.int64]) -> NDArray[np.uint16]:
     in_order = np.argsort(place[paired])
     index = np.empty_like(in_order)
     index[in_order] = np.arange(len(paired))
-    n, n_ious = len(paired), len(IOU_THRESHOLDS)
-    copy, pair = np.nonzero(rest.iou >= IOU_THRESHOLDS[:, None])
-    copies = Pairs(
-        copy * n + index[prediction[pair]],
-        copy * rest.n_targets + rest.target[pair],
-        rest.iou[pair],
-        n * n_ious,
-        rest.n_targets * n_ious,
-    )
-    bits = (match(copies, "maximum") >= 0).reshape(n_ious, n) << np.arange(n_ious, dtype=np.uint16)[:, None]
+    ordered = Pairs(index[prediction], rest.target, rest.iou, len(paired), rest.n_targets)
+    matched = match_at_each(ordered, "maximum", IOU_THRESHOLDS) >= 0
+    bits = matched << np.arange(len(IOU_THRESHOLDS), dtype=np.uint16)[:, None]
     found[paired[in_order]] = bits.sum(axis=0)
     return found

@@ -26,17 +26,18 @@ IOU_THRESHOLDS = np.arange(50, 100, 5) / 100  # 0.50, 0.55, ..., 0.95
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """Predictions paired with the ground truth by one geometry."""
+    """Predictions paired with the ground truth by one geometry; `known`: the pairs, if they were found before."""
 
     truth: Truth
     predictions: Instances
     protocol: Protocol
     geometry: Geometry
+    known: Pairs | None = None
 
     @cached_property
     def pairs(self) -> Pairs:
         """The predictions and ground truths that overlap enough."""
-        return find_pairs(self.predictions, self.truth.instances, self.geometry)
+        return self.known or find_pairs(self.predictions, self.truth.instances, self.geometry)
 
     @cached_property
     def on_ignored(self) -> NDArray[np.bool_]:
@@ -72,7 +73,7 @@ class Detection:
         category, n = self.truth.instances.category, self.truth.shape[1]
 
         def matched(pairs: Pairs) -> NDArray[np.int64]:
-            return sizes_at(pairs, self.protocol.rule, self.order, thresholds, category, n)
+            return sizes_at(pairs, self.protocol.rule, thresholds, category, n)
 
         pairs = self.pairs.where(kept[self.pairs.prediction])
         tp, actual = matched(pairs), np.bincount(category, minlength=n)

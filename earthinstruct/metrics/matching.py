@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import filterfalse, pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ Geometry = Literal["box", "mask"]
 Rule = Literal["maximum", "greedy", "coco"]
 
 _CANDIDATES_AT_ONCE = 200_000
+_PAIRS_AT_ONCE = 1_000_000
 _LARGE_CELL = 64  # targets; below, all of them are closer together than groups would be
 _OCTAVES = 32  # of width, in pixels; the first holds all below 1
 _ROUNDING = 1e-12  # of a coordinate; sums of two are rounded to 2e-16 of it
@@ -271,17 +272,15 @@ def match(pairs: Pairs, rule: Rule, order: NDArray[np.int64] | None = None) -> N
 def sizes_at(
     pairs: Pairs,
     rule: Rule,
-    order: NDArray[np.int64] | None,
     thresholds: NDArray[np.float64],
     group: NDArray[np.int64],
     n_groups: int,
 ) -> NDArray[np.int64]:
-    """Count the pairs that `match` chooses among those that reach each of t increasing IoU thresholds.
+    """Count the pairs that `match` chooses, in file order, among those that reach each of t increasing IoU thresholds.
 
     Args:
         pairs: the pairs to choose from.
         rule: as in `match`.
-        order: as in `match`.
         thresholds: float64 (t,).
         group: int64 (n_targets,), in which of `n_groups` groups the pairs of each ground truth are counted.
         n_groups: number of groups.
@@ -303,11 +302,32 @@ def sizes_at(
     shape = (len(thresholds) + 1, n_groups)
     histogram = np.bincount(reached * n_groups + of_star[those], minlength=shape[0] * n_groups).reshape(shape)
     sizes: NDArray[np.int64] = np.cumsum(histogram[::-1], axis=0)[-2::-1]
-    rest = pairs.where(~chosen)
-    for size, threshold in zip(sizes, thresholds, strict=True):
-        matched = match(rest.where(rest.iou >= threshold), rule, order)
-        size += np.bincount(group[matched[matched >= 0]], minlength=n_groups)
-    return sizes
+    matched = match_at_each(pairs.where(~chosen), rule, thresholds)
+    level, prediction = np.nonzero(matched >= 0)
+    cell = level * n_groups + group[matched[level, prediction]]
+    return sizes + np.bincount(cell, minlength=sizes.size).reshape(sizes.shape)
+
+
+def match_at_each(pairs: Pairs, rule: Rule, thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
+    """`match` among the pairs that reach each of t IoU thresholds: int64 (t, n_predictions).
+
+    Thresholds are matched together, with a copy of the pairs for each, unless there are many pairs.
+    """
+    found = []
+    step = max(1, _PAIRS_AT_ONCE // max(len(pairs.prediction), 1))
+    for some in np.split(thresholds, range(step, len(thresholds), step)):
+        copy, pair = np.nonzero(pairs.iou >= some[:, None])
+        copies = Pairs(
+            copy * pairs.n_predictions + pairs.prediction[pair],
+            copy * pairs.n_targets + pairs.target[pair],
+            pairs.iou[pair],
+            len(some) * pairs.n_predictions,
+            len(some) * pairs.n_targets,
+        )
+        matched = match(copies, rule).reshape(len(some), pairs.n_predictions)
+        first = np.arange(len(some))[:, None] * pairs.n_targets
+        found.append(np.where(matched >= 0, matched - first, -1))
+    return np.concatenate(found)
 
 
 def enlarges_greedy(pairs: Pairs, entering: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -414,22 +434,25 @@ def _augment(options: Mapping[int, array[int]]) -> dict[int, int]:
     Searches breadth-first without recursion, because a path may be longer than Python's recursion limit.
     """
     holder: dict[int, int] = {}
+    # the options that may be free: a ground truth that is held stays held, so each is looked at once
+    left = {prediction: filterfalse(holder.__contains__, targets) for prediction, targets in options.items()}
     dead_ends: set[int] = set()  # ground truths from which a search found no free one: no later search can
     for start in options:
+        free = next(left[start], None)
         # ground truth -> (the prediction that asks for it, the ground truth that this prediction holds)
-        came_from: dict[int, tuple[int, int | None]] = {}
-        free: int | None = None
-        front: deque[tuple[int, int | None]] = deque([(start, None)])
+        came_from: dict[int, tuple[int, int | None]] = {} if free is None else {free: (start, None)}
+        front: deque[tuple[int, int | None]] = deque([(start, None)])  # predictions without a free option
         while front and free is None:
             prediction, own = front.popleft()
-            for target in options[prediction]:
-                if target in came_from or target in dead_ends:
-                    continue
+            unseen = filterfalse(came_from.__contains__, options[prediction])
+            for target in filterfalse(dead_ends.__contains__, unseen):
                 came_from[target] = (prediction, own)
-                if target not in holder:
-                    free = target
+                asked = holder[target]
+                free = next(left[asked], None)
+                if free is not None:
+                    came_from[free] = (asked, target)
                     break
-                front.append((holder[target], target))
+                front.append((asked, target))
         if free is None:
             dead_ends.update(came_from)
         while free is not None:  # walk the path back, and give each prediction what it asked for

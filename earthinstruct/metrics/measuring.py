@@ -27,7 +27,7 @@ from earthinstruct.metrics.detection import Detection, DetectionChunk, detection
 from earthinstruct.metrics.error_types import counting_errors, detection_errors, judge, tally_errors
 from earthinstruct.metrics.extra import ExtraMetric
 from earthinstruct.metrics.inputs import Predicted, ScoreThreshold, Truth, geometries, geometries_of, reaching
-from earthinstruct.metrics.matching import Geometry
+from earthinstruct.metrics.matching import Geometry, Pairs
 from earthinstruct.metrics.proposals import ProposalChunk, proposal_scores, tally_proposals
 from earthinstruct.metrics.protocols import STANDARD, Protocol
 from earthinstruct.metrics.regions import tally_regions
@@ -85,9 +85,10 @@ def measure(
     if threshold is not None:
         refuse_unscored(predicted, "a threshold")
     chosen = Choice(None if threshold is None else float(threshold))
+    box_pairs = None
     if sweep:
-        boxes = [boxes_of_chunk(truth, predicted, protocol)]
-        chosen = choose_threshold(boxes, truth.images, truth, protocol, cross=sweep == "cross")
+        outcomes, box_pairs = boxes_of_chunk(truth, predicted, protocol)
+        chosen = choose_threshold([outcomes], truth.images, truth, protocol, cross=sweep == "cross")
     any_counts = bool(predicted.has_counts.any())
     whole = Chunk.of(
         truth,
@@ -97,6 +98,7 @@ def measure(
         also_at=chosen.also_at,
         any_counts=any_counts,
         extra=extra,
+        box_pairs=box_pairs,
     )
     reason = truth.no_masks_reason or predicted.no_masks_reason
     return metrics_of(whole, truth.groups, protocol, chosen, no_masks_reason=reason, extra=extra)
@@ -147,15 +149,22 @@ class Chunk:
         also_at: Sequence[float] = (),
         any_counts: bool,
         extra: Sequence[ExtraMetric] = (),
+        box_pairs: Pairs | None = None,
     ) -> Chunk:
         """Match and tally some images.
 
-        Predictions with a score below `threshold` are ignored. `also_at`: other thresholds, for the tallies in `again`.
-        `any_counts`: whether counts are given for any image of the whole set.
+        Predictions with a score below `threshold` are ignored. `also_at`: thresholds for the tallies in `again`.
+        `any_counts`: whether counts are given for any image of the whole set. `box_pairs`: those of all boxes, if they
+        were found before.
         """
         kept = reaching(truth, predicted, threshold)
         named = ("box",) if predicted.only_counts else geometries(truth, predicted)
-        found = {geometry: Detection(truth, predicted.instances, protocol, geometry) for geometry in named}
+        found = {
+            geometry: Detection(
+                truth, predicted.instances, protocol, geometry, box_pairs if geometry == "box" else None
+            )
+            for geometry in named
+        }
 
         def at_threshold(kept: NDArray[np.bool_]) -> dict[str, Tally]:
             own = counting_tally(truth, predicted, protocol, kept, use_given=False)
@@ -168,7 +177,10 @@ class Chunk:
             return {name: tally.compact() for name, tally in tallies.items()}
 
         tallies = at_threshold(kept)
-        again = [at_threshold(reaching(truth, predicted, other)) for other in also_at]
+        again = [
+            dict(tallies) if other == threshold else at_threshold(reaching(truth, predicted, other))
+            for other in also_at
+        ]
         if any_counts and protocol.skips_images_without_counts:  # then no threshold changes the counts
             for of_other in again:
                 del of_other["counting"]

@@ -18,6 +18,7 @@ from earthinstruct.errors import EarthInstructError
 from earthinstruct.metrics import scores
 from earthinstruct.metrics.detection import Detection
 from earthinstruct.metrics.inputs import Predicted, ScoreThreshold, Truth
+from earthinstruct.metrics.matching import Pairs
 from earthinstruct.metrics.outcomes import Outcomes
 from earthinstruct.metrics.protocols import Protocol
 from earthinstruct.metrics.tally import Tally, count_per_image
@@ -70,15 +71,16 @@ class Choice:
         return [] if self.again is None else self.again.thresholds.tolist()
 
 
-def boxes_of_chunk(truth: Truth, predicted: Predicted, protocol: Protocol) -> Outcomes:
-    """Collect the data of a chunk for the sweep: the outcomes of its boxes.
+def boxes_of_chunk(truth: Truth, predicted: Predicted, protocol: Protocol) -> tuple[Outcomes, Pairs]:
+    """Collect the data of a chunk for the sweep: the outcomes of its boxes, and their pairs, which are used again.
 
     Raises:
         EarthInstructError: there are predictions, and they have no scores.
     """
     refuse_unscored(predicted, "a sweep")
-    found = Detection(truth, predicted.instances, protocol, "box").outcomes()
-    return found or Outcomes.none(count_per_image(truth.instances, *truth.shape))
+    detection = Detection(truth, predicted.instances, protocol, "box")
+    found = detection.outcomes() or Outcomes.none(count_per_image(truth.instances, *truth.shape))
+    return found, detection.pairs
 
 
 def refuse_unscored(predicted: Predicted, what: str) -> None:

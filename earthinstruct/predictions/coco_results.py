@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import chain
+from operator import attrgetter
 from pathlib import Path
-from typing import TypeVar
+from types import NoneType
+from typing import Any, TypedDict, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -31,24 +35,25 @@ _OBJECT = re.compile(rb"\s*\{")
 _OTHER_WORDS_FOR_LABEL = ("category", "category_name", "class", "class_name", "name")
 
 
-class RunLengths(msgspec.Struct, gc=False):
+class RunLengths(TypedDict):
     """A mask as COCO run lengths, compressed or not."""
 
     size: tuple[int, int]
     counts: str | list[int]
 
-    def rle(self, where: Callable[[], str]) -> RLE:
-        """Convert to an RLE; `where` names the mask in errors.
 
-        Raises:
-            DataError: the mask is malformed.
-        """
-        try:
-            if isinstance(self.counts, list):
-                return encode_runs(self.counts, self.size)
-            return check_rle({"size": self.size, "counts": self.counts}, "mask")
-        except ContractError as error:
-            raise DataError(f"{where()}: {str(error).removeprefix('mask: ')}") from error
+def rle_of(mask: RunLengths, where: Callable[[], str]) -> RLE:
+    """Convert a mask to an RLE; `where` names it in errors.
+
+    Raises:
+        DataError: the mask is malformed.
+    """
+    try:
+        if isinstance(mask["counts"], list):
+            return encode_runs(mask["counts"], mask["size"])
+        return check_rle(mask, "mask")
+    except ContractError as error:
+        raise DataError(f"{where()}: {str(error).removeprefix('mask: ')}") from error
 
 
 class _Result(msgspec.Struct, gc=False):
@@ -61,6 +66,43 @@ class _Result(msgspec.Struct, gc=False):
     label: str | None = None
     category_id: int | str | None = None
     file_name: str | None = None
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The fields of all results, each in one list."""
+
+    image_id: list[ImageId]
+    bbox: list[Box | None]
+    segmentation: list[RunLengths | list[list[float]] | None]
+    score: list[float | None]
+    label: list[str | None]
+    category_id: list[int | str | None]
+    file_name: list[str | None]
+
+    @classmethod
+    def of(cls, results: list[_Result]) -> _Columns:
+        return cls(*(list(map(attrgetter(name), results)) for name in _Result.__struct_fields__))
+
+    @cached_property
+    def kinds(self) -> dict[str, Counter[type]]:
+        """How many values of each type a field has."""
+        return {name: Counter(map(type, getattr(self, name))) for name in _Result.__struct_fields__}
+
+    @cached_property
+    def plain_masks(self) -> list[RLE]:
+        """The masks that are compressed run lengths."""
+        masks: list[Any] = self.segmentation
+        plain = [mask for mask in masks if type(mask) is dict and type(mask["counts"]) is str]
+        return cast(list[RLE], plain)
+
+    @property
+    def n_texts(self) -> int:
+        """The number of keys that hold a value, and of texts."""
+        n = len(self.plain_masks)
+        for kinds in self.kinds.values():
+            n += kinds.total() - kinds[NoneType] + kinds[str] + 2 * kinds[dict]  # a mask has two keys
+        return n
 
 
 class _Image(msgspec.Struct):
@@ -84,16 +126,6 @@ class _File(msgspec.Struct):
 _RESULTS = msgspec.json.Decoder(list[_Result])
 
 
-def _n_texts(results: list[_Result]) -> int:
-    """The number of keys that hold a value, and of texts."""
-    n = 0
-    for name in _Result.__struct_fields__:
-        kinds = [type(getattr(result, name)) for result in results]
-        n += len(kinds) - kinds.count(type(None)) + kinds.count(str)
-    masks = [result.segmentation for result in results if type(result.segmentation) is RunLengths]
-    return n + 2 * len(masks) + sum(type(mask.counts) is str for mask in masks)
-
-
 def read_coco_results(path: Path, dataset: Dataset) -> dict[ImageId, Record]:
     """Read a COCO results file, or a COCO file with predictions as annotations.
 
@@ -115,15 +147,16 @@ class _Reader:
         self._dataset = dataset
         self._problem = f"COCO results {path}: {{error}}. {_EXPECTED}"
         content = read_bytes(path, "predictions")
-        if hashlib.sha256(content).hexdigest() == dataset.sha256:
+        if _OBJECT.match(content) and hashlib.sha256(content).hexdigest() == dataset.sha256:
             raise DataError(f"{path} is the annotation file of dataset {dataset.name!r}; give a file of predictions")
-        self._json, self._in_list = content, True
-        results = decode_counted(content, _RESULTS, _n_texts)
-        if results is None:
+        self._json, self._in_list, self._file = content, True, _File([])
+        found = decode_counted(content, lambda content: _Columns.of(_RESULTS.decode(content)), lambda of: of.n_texts)
+        if found is None:
             self._json = checked_json(content, self._problem, lines=True)
             self._in_list = _OBJECT.match(self._json) is None
-        self._file = self._decoded() if results is None else _File(results)
-        self.results = self._file.annotations
+            self._file = self._decoded()
+            found = _Columns.of(self._file.annotations)
+        self._entries = found
 
     def _decoded(self) -> _File:
         if not self._in_list:
@@ -141,7 +174,7 @@ class _Reader:
 
     def _where(self, i: int) -> str:
         entry = f"entry {i}" if self._in_list else f"annotations[{i}]"
-        return f"{self._path}: {entry} (image id {self.results[i].image_id})"
+        return f"{self._path}: {entry} (image id {self._entries.image_id[i]})"
 
     def _where_mask(self, i: int) -> str:
         return f"{self._where(i)}: segmentation"
@@ -152,7 +185,7 @@ class _Reader:
         with_masks, with_scores = self.all_or_none("segmentation"), self.all_or_none("score") or not images
         masks = self.masks(images) if with_masks else None
         boxes = self.boxes(masks)
-        scores = [result.score or 0.0 for result in self.results] if with_scores else None
+        scores = [score or 0.0 for score in self._entries.score] if with_scores else None
         entries: dict[ImageId, list[int]] = {image.id: [] for image in self._dataset.images}
         for i, image in enumerate(images):
             entries[image.id].append(i)
@@ -173,8 +206,8 @@ class _Reader:
         Raises:
             DataError: an image is unknown.
         """
-        names: list[ImageId] = [result.image_id for result in self.results]
-        of_file = [result.file_name for result in self.results if result.file_name is not None]
+        names: list[ImageId] = self._entries.image_id
+        of_file = [name for name in self._entries.file_name if name is not None]
         ids = not self._file.images and (len(of_file) < len(names) or not names)
         if self._file.images:
             own = {str(image.id): image.file_name for image in self._file.images}
@@ -196,15 +229,16 @@ class _Reader:
         own = {str(category.id): category.name for category in self._file.categories}
         known = zip(self._dataset.category_ids, self._dataset.vocabulary.categories, strict=True)
         categories = own or {str(number): name for number, name in known}
-        of_id = {number: categories.get(str(number)) for number in {result.category_id for result in self.results}}
-        labels = [result.label if result.label is not None else of_id[result.category_id] for result in self.results]
+        of_id = {number: categories.get(str(number)) for number in set(self._entries.category_id)}
+        of_entries = zip(self._entries.label, self._entries.category_id, strict=True)
+        labels = [of_id[number] if label is None else label for label, number in of_entries]
         for i, label in enumerate(labels):
             if label is None:
                 raise DataError(f"{self._where(i)} {self._no_label(i)}; known ids: {', '.join(categories)}")
         return [label for label in labels if label is not None]
 
     def _no_label(self, i: int) -> str:
-        number = self.results[i].category_id
+        number = self._entries.category_id[i]
         if isinstance(number, str):
             return f"has the category_id {number!r}; give a number, or the name as 'label'"
         if number is not None:
@@ -224,8 +258,11 @@ class _Reader:
         Raises:
             DataError: only some have it.
         """
-        values = [getattr(result, field) for result in self.results]
-        there = [value is not None and not (type(value) is list and not value) for value in values]
+        if self._entries.kinds[field].keys().isdisjoint((NoneType, list)):
+            return bool(self._entries.image_id)
+        there = [
+            value is not None and not (type(value) is list and not value) for value in getattr(self._entries, field)
+        ]
         if any(there) and not all(there):
             raise DataError(
                 f"{self._where(there.index(False))} has no {field}, but {sum(there)} of {len(there)} entries have one; "
@@ -239,21 +276,17 @@ class _Reader:
         Raises:
             DataError: a mask is malformed.
         """
-        lengths = [each for result in self.results if type(each := result.segmentation) is RunLengths]
-        if len(lengths) == len(self.results) and are_sizes([each.size for each in lengths]):
-            found: list[RLE] = [
-                {"size": each.size, "counts": each.counts} for each in lengths if type(each.counts) is str
-            ]
-            if len(found) == len(lengths):
-                return found
+        plain = self._entries.plain_masks
+        if len(plain) == len(images) and are_sizes([*{mask["size"] for mask in plain}]):
+            return plain
         masks = []
-        for i, (result, image) in enumerate(zip(self.results, images, strict=True)):
+        for i, (mask, image) in enumerate(zip(self._entries.segmentation, images, strict=True)):
             where = partial(self._where_mask, i)
-            if isinstance(result.segmentation, RunLengths):
-                masks.append(result.segmentation.rle(where))
+            if isinstance(mask, dict):
+                masks.append(rle_of(mask, where))
             else:
                 try:
-                    masks.append(encode_polygons(result.segmentation or [], (image.height, image.width), where()))
+                    masks.append(encode_polygons(mask or [], (image.height, image.width), where()))
                 except ContractError as error:
                     raise DataError(str(error)) from error
         return masks
@@ -264,9 +297,7 @@ class _Reader:
         Raises:
             DataError: a box is malformed, or there is neither box nor mask.
         """
-        boxes = [
-            result.bbox if result.bbox is not None else self._box_of(i, masks) for i, result in enumerate(self.results)
-        ]
+        boxes = [box or self._box_of(i, masks) for i, box in enumerate(self._entries.bbox)]
         bad = bad_boxes(np.fromiter(chain.from_iterable(boxes), dtype=np.float64).reshape(-1, 4))
         if bad.any():
             i = int(np.argmax(bad))

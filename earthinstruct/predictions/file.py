@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from operator import ne
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,7 +25,7 @@ import numpy as np
 
 from earthinstruct.contract import Prediction, Proposals, Usage
 from earthinstruct.errors import ContractError, DataError
-from earthinstruct.files import LineFile, decode_checked, decode_json, is_json, replace_file
+from earthinstruct.files import LineFile, decode_checked, decode_counted, decode_json, is_json, replace_file
 from earthinstruct.regions import RLE, ImageId
 from earthinstruct.texts import shortened
 
@@ -368,7 +369,10 @@ def _lines(file: BinaryIO, path: Path, *, torn: bool = True) -> Iterator[_Line]:
             raise DataError(
                 f"{path}, line {number}: longer than {_LONGEST_LINE >> 20} MiB; expected one prediction per line"
             )
-        if content.strip() and (content.endswith(b"\n") or not torn or is_json(content)):
+        record = decode_counted(content, _DECODER.decode, _n_texts)
+        if record is not None:
+            yield _Line(number, offset, content, record.image_id, record.error is not None)
+        elif content.strip() and (content.endswith(b"\n") or not torn or is_json(content)):
             head = decode_json(content, _HEADS, _problem(path, number))
             if head.bbox is not None or head.category_id is not None:
                 raise DataError(
@@ -415,6 +419,17 @@ def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
     return file.read(size)
 
 
+def _n_texts(record: Record) -> int:
+    """The number of keys that hold another value than the default, and of texts."""
+    n = sum(map(bool, map(ne, msgspec.structs.astuple(record), _DEFAULTS))) + isinstance(record.image_id, str)
+    n += len(record.labels) + len(record.counts or ()) + len(record.seconds) + len(record.events)
+    n += (record.error is not None) + 3 * len(record.masks or ())  # a mask has two keys, and the text of its runs
+    if record.proposals is not None:
+        n += sum(value is not None for value in msgspec.structs.astuple(record.proposals))
+        n += 3 * len(record.proposals.masks or ())
+    return n
+
+
 def _problem(path: Path, line_number: int) -> str:
     return f"{path}, line {line_number}: {{error}}; expected one prediction as a JSON object"
 
@@ -428,6 +443,7 @@ _LONGEST_LINE = 1 << 28  # bytes
 _HEADS = msgspec.json.Decoder(_Head)
 _COSTS = msgspec.json.Decoder(Usage)
 _DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+_DEFAULTS = (None, *msgspec.structs.astuple(Record(0))[1:])
 _ENCODER = msgspec.json.Encoder()
 
 

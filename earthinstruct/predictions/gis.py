@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from numpy.typing import NDArray
@@ -227,6 +226,8 @@ def _replace(file: Path, target: Path) -> None:
 
 def style_of(labels: Sequence[str]) -> str:
     """A style file of QGIS (QML): a colour for each label, as in the pictures."""
+    from xml.sax.saxutils import quoteattr
+
     categories, symbols = [], []
     for i, (label, (red, green, blue)) in enumerate(label_colours(labels).items()):
         name = quoteattr(printable(label))

@@ -11,7 +11,7 @@ import msgspec
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError
 from earthinstruct.files import read_json
-from earthinstruct.predictions.coco_results import RunLengths, read_coco_results
+from earthinstruct.predictions.coco_results import RunLengths, read_coco_results, rle_of
 from earthinstruct.predictions.count_files import read_counts
 from earthinstruct.predictions.file import Box, ProposalRecord, Record, StoredRecords, prediction_files
 from earthinstruct.predictions.image_names import ImageNames
@@ -123,7 +123,7 @@ def read_proposal_file(path: Path) -> dict[str, ProposalRecord]:
         masks = None
         if entry.segmentations is not None:
             where = f"{path}: {name} segmentations"
-            masks = [mask.rle(partial("{}[{}]".format, where, i)) for i, mask in enumerate(entry.segmentations)]
+            masks = [rle_of(mask, partial("{}[{}]".format, where, i)) for i, mask in enumerate(entry.segmentations)]
         for field, values in (("segmentations", masks), ("scores", entry.scores)):
             if values is not None and len(values) != len(entry.bboxes):
                 raise DataError(f"{path}: {name} has {len(entry.bboxes)} bboxes and {len(values)} {field}")

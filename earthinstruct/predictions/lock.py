@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.files import replace_file
 
@@ -22,6 +20,8 @@ def folder_lock(folder: Path) -> Iterator[None]:
     Raises:
         EarthInstructError: another process holds the lock, or the folder cannot be written.
     """
+    from filelock import FileLock, Timeout
+
     lock_file, holder = folder / LOCK, folder / HOLDER
     lock = FileLock(lock_file, timeout=0, thread_local=False)
     try:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, chain, pairwise
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from earthinstruct.errors import ContractError
 
 _LONGEST_TOKEN = 7  # characters of one run length: 35 bits, more than any image has pixels
 MOST_PIXELS = (1 << 32) - 1  # largest image and mask: run lengths are 32-bit numbers in pycocotools
+_LOW_BITS = bytes((((code - 48) & 0x1F ^ 0x10) - 0x10) % 256 for code in range(256))  # of a character, with the sign
+_MORE = bytes(range(48 + 0x20, 48 + 0x40))  # characters that are not the last of their run length
 _CHARACTERS_AT_ONCE = 200_000  # small enough for the arrays to stay in the cache of a core
 
 
@@ -88,28 +90,35 @@ class MaskRuns:
         # runs are in order, so the first one and the last one reach the outermost columns
         height = self.heights[filled]
         left, right = self.starts[first] // height, (self.ends[last] - 1) // height
-        column = np.repeat(self.heights.astype(self.starts.dtype), runs)
-        top = self.starts % column
-        bottom = top + (self.ends - self.starts)
+        top, bottom = self._rows
         # a run that crosses a column edge reaches the bottom of one column and the top of the next
+        column = np.repeat(self.heights.astype(top.dtype), runs)
         wraps = bottom > column
-        top[wraps], bottom[wraps] = 0, column[wraps]
+        top, bottom = np.where(wraps, 0, top), np.minimum(bottom, column)
         highest, lowest = np.minimum.reduceat(top, first), np.maximum.reduceat(bottom, first)
         boxes[filled] = np.stack([left, highest, right - left + 1, lowest - highest], axis=1)
         return boxes
+
+    @cached_property
+    def _rows(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The row in which each run starts, and one past the last: two (runs,), as if no column ended."""
+        top = self.starts % np.repeat(self.heights.astype(self.starts.dtype), np.diff(self.offsets))
+        return top, top + (self.ends - self.starts)
 
     @cached_property
     def by_column(self) -> NDArray[np.bool_]:
         """Which masks have exactly one run in each column that they reach, like most outlines: bool (n,)."""
         runs = np.diff(self.offsets)
         filled = np.flatnonzero(runs)
-        first = self.offsets[filled]
-        column = spans(self.starts[first] // self.heights[filled], runs[filled])
-        top = column * np.repeat(self.heights, runs)
-        inside = (self.starts >= top) & (self.ends <= top + np.repeat(self.heights, runs))
+        column = np.repeat(self.heights.astype(self.starts.dtype), runs)
+        top, bottom = self._rows
+        inside = bottom <= column
+        follows = np.diff(self.starts - top) == column[1:]  # the run before, of the same mask, by one column
+        follows[self.offsets[filled[1:]] - 1] = True
+        inside[1:] &= follows
         found = np.zeros(len(self), dtype=bool)
         if len(filled):
-            found[filled] = np.logical_and.reduceat(inside, first)
+            found[filled] = np.logical_and.reduceat(inside, self.offsets[filled])
         return found
 
     def drawn(self, index: int) -> tuple[NDArray[np.bool_], int, int]:
@@ -272,25 +281,25 @@ def _decode_many(text: bytes, length: NDArray[np.int64], sizes: NDArray[np.int64
     """
     if not text or not length.all() or (sizes < 1).any() or (sizes[:, 0] >= (1 << 31) // sizes[:, 1]).any():
         return None
-    code = np.frombuffer(text, dtype=np.int8) - np.int8(48)
+    code = np.frombuffer(text, dtype=np.uint8) - np.uint8(48)
     end = np.cumsum(length)
-    if (code & ~0x3F).any() or (code[end - 1] & 0x20).any():  # other characters, or half of a run length
+    if code.max() > 0x3F or (code[end - 1] & 0x20).any():  # other characters, or half of a run length
         return None
 
     # a token (one run length) has five bits a character, lowest first; 0x20 means that more characters follow,
     # and 0x10 of the last character is the sign
-    more = (code & 0x20).astype(bool)
-    last = np.flatnonzero(more[:-1] & ~more[1:]) + 1  # of the tokens of several characters
-    before = last - np.flatnonzero(np.append(True, ~more[:-1]) & more)  # their other characters
+    more = np.flatnonzero(code > 0x1F)
+    ends = np.flatnonzero(np.diff(more, append=len(code) + 1) > 1)  # of the tokens of several characters
+    last = more[ends] + 1
+    before = np.diff(ends, prepend=-1)  # their other characters
     if (before > 5).any():
         return None
-    low_bits = (code << 3) >> 3
-    value = low_bits[~more].astype(np.int32)
-    long = low_bits[last].astype(np.int32)
+    value = np.frombuffer(text.translate(_LOW_BITS, _MORE), dtype=np.int8).astype(np.int32)
+    n_before = np.cumsum(before)
+    long = value[last - n_before]
     for place in range(1, int(before.max(initial=0)) + 1):
         some = slice(None) if place == 1 else np.flatnonzero(before >= place)
         long[some] = (long[some] << 5) | (code[last[some] - place] & 0x1F)
-    n_before = np.cumsum(before)
     value[last - n_before] = long
 
     # runs alternate between background and foreground; a last background without a foreground is set aside
@@ -318,7 +327,7 @@ def _decode_many(text: bytes, length: NDArray[np.int64], sizes: NDArray[np.int64
     ends[first[1:]] -= covered[filled[:-1]].astype(np.int32)
     np.cumsum(ends, out=ends)
     starts = ends - foreground
-    if any((part < 0).any() for part in (background, foreground, starts, ends, remainder)):
+    if min(part.min(initial=0) for part in (background, foreground, starts, ends, remainder)) < 0:
         return None
     if (ends[final] != covered[filled]).any() or (covered[pairs == 0] != 0).any():
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -85,9 +87,11 @@ def union_overlaps(
     span[of_mask] = masks.heights * masks.widths + 1
     runs = np.diff(masks.offsets)
     # an edge in one number: the position, with the cells one after another, then two bits: side, and start (1) or end
+    kind = np.int32 if span.sum() < 1 << 29 else np.int64
     base = ((np.cumsum(span) - span)[of_mask] << 2) + 2 * (np.arange(len(masks)) >= len(a))
-    pairs = np.stack([masks.starts, masks.ends], axis=1, dtype=np.int64) << 2
-    pairs += np.repeat(base, runs)[:, None]
+    pairs: NDArray[Any] = np.stack([masks.starts, masks.ends], axis=1, dtype=kind)
+    pairs <<= 2
+    pairs += np.repeat(base.astype(kind), runs)[:, None]
     pairs[:, 0] += 1
     edges = np.sort(pairs.ravel(), kind="stable")  # it merges sorted parts, and each mask is one
     of_cell = 2 * np.bincount(of_mask, weights=runs, minlength=len(cells)).astype(np.int64)

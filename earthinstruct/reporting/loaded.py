@@ -229,7 +229,7 @@ def load_run(folder: Path, dataset: str | Path | Dataset | None = None, data: Pa
         miscounted.append(judged.miscounted)
         counts.append(judged.entries)
         if scored:
-            outcomes.append(boxes_of_chunk(judged.truth, judged.every, stored.protocol))
+            outcomes.append(boxes_of_chunk(judged.truth, judged.every, stored.protocol)[0])
         kinds.update(np.unique(judged.verdicts.predictions).tolist())
         confusion += judged.confusion
         for label, target in zip(judged.labels, judged.lies_on.tolist(), strict=True):

@@ -280,22 +280,22 @@ class _Regions:
         """Decode the masks, and check that each has the size of its image."""
         rles = list(chain.from_iterable(masks))
         expected = np.array([(image.height, image.width) for image in self.images]).reshape(-1, 2)[self.image]
-        given = [rle["size"] for rle in rles]
-        try:
-            sizes = np.fromiter(chain.from_iterable(given), dtype=np.int64).reshape(-1, 2)
-        except OverflowError:
-            sizes = np.array(given, dtype=object)
-        self.refuse((sizes != expected).any(axis=1), "masks.size", sizes, "the size of its image (height, width)")
         what = f"{self.prefix}masks"
         try:
-            return decode_rles(rles, what)
+            runs = decode_rles(rles, what)
         except ContractError:
+            self.refuse_sizes(np.array([rle["size"] for rle in rles], dtype=object), expected)
             for image, of_image in zip(self.images, masks, strict=True):  # again, to name the image
                 try:
                     decode_rles(of_image, what)
                 except ContractError as error:
                     raise DataError(f"image {image.id!r}: {error}") from error
             raise
+        self.refuse_sizes(np.stack([runs.heights, runs.widths], axis=1), expected)
+        return runs
+
+    def refuse_sizes(self, sizes: NDArray[Any], expected: NDArray[np.int64]) -> None:
+        self.refuse((sizes != expected).any(axis=1), "masks.size", sizes, "the size of its image (height, width)")
 
     def refuse(self, bad: NDArray[np.bool_], what: str, values: NDArray[Any], expected: str) -> None:
         if bad.any():

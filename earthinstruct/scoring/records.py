@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 from types import MappingProxyType
 
 import msgspec
@@ -21,6 +22,7 @@ from earthinstruct.metrics import (
     ExtraMetric,
     Ignored,
     Metrics,
+    Pairs,
     Predicted,
     Protocol,
     ScoreThreshold,
@@ -95,12 +97,15 @@ def score_records(
     if sweep or threshold is not None:
         known.survey.refuse_threshold("--sweep" if sweep else "--threshold")
     chosen = Choice(None if threshold is None else float(threshold))
+    box_pairs: Iterable[Pairs | None] = repeat(None)
     if sweep:
-        boxes = [boxes_of_chunk(*chunk, protocol) for chunk in known.chunks(boxes_only=True)]
+        boxes, box_pairs = zip(
+            *(boxes_of_chunk(*chunk, protocol) for chunk in known.chunks(boxes_only=True)), strict=True
+        )
         ids = [image.id for image in known.images]
         cross = sweep == "cross"
         chosen = choose_threshold(boxes, ids, known.truth(range(0)), protocol, cross=cross)
-    whole = known.tallied(chosen.threshold, extra, chosen.also_at)
+    whole = known.tallied(chosen.threshold, extra, chosen.also_at, box_pairs)
     metrics = metrics_of(
         whole,
         task.groups,
@@ -244,9 +249,13 @@ class ScoringSet:
             yield self.truth(span, boxes_only=boxes_only), self.columns.predicted(span, boxes_only=boxes_only)
 
     def tallied(
-        self, threshold: ScoreThreshold, extra: Sequence[ExtraMetric] = (), also_at: Sequence[float] = ()
+        self,
+        threshold: ScoreThreshold,
+        extra: Sequence[ExtraMetric] = (),
+        also_at: Sequence[float] = (),
+        box_pairs: Iterable[Pairs | None] = repeat(None),
     ) -> Chunk:
-        """Tally the whole set; arguments are as in `Chunk.of`."""
+        """Tally the whole set; arguments are as in `Chunk.of`, with the `box_pairs` of each chunk."""
         tally = partial(
             Chunk.of,
             protocol=self.protocol,
@@ -255,4 +264,5 @@ class ScoringSet:
             any_counts=self.survey.any_counts,
             extra=extra,
         )
-        return Chunk.join([tally(*chunk) for chunk in self.chunks()], extra)
+        pieces = zip(self.chunks(), box_pairs, strict=False)
+        return Chunk.join([tally(*chunk, box_pairs=pairs) for chunk, pairs in pieces], extra)

@@ -151,7 +151,13 @@ def test_how_the_work_is_cut_changes_no_p(monkeypatch: pytest.MonkeyPatch) -> No
     first, second = random_pair(5, images=40, categories=3)
     before = difference(first, second, f1)
     monkeypatch.setattr(compare, "_FACTORS_AT_ONCE", 60_000)
+    monkeypatch.setattr(compare, "_SCORED_AT_ONCE", 3_000)
+    monkeypatch.setattr(compare, "_SUMS_AT_ONCE", 1)  # of one tally at a time
     assert difference(first, second, f1) == before
+    runs = {"box": first, "mask": second}, {"box": second, "mask": first}
+    found = {name: pair.of_mean(f1, {"all": "abc"}, bounded=True)["all"] for name, pair in paired(*runs).items()}
+    assert found["box"] == before
+    assert found["mask"].p == before.p
 
 
 def test_the_order_of_the_images_has_no_say() -> None:

@@ -407,7 +407,7 @@ def test_chunks_score_as_the_whole(build, protocol, seed, with_counts, sweep) ->
         )
         for i in range(3)
     ]
-    boxes = [boxes_of_chunk(*chunk, protocol) for chunk in chunks]
+    boxes = [boxes_of_chunk(*chunk, protocol)[0] for chunk in chunks]
     chosen = choose_threshold(boxes, truth.images, truth, protocol, cross=sweep == "cross")
     options = {"threshold": chosen.threshold, "also_at": chosen.also_at, "any_counts": with_counts}
     tallied = [Chunk.of(*chunk, protocol, **options) for chunk in chunks]

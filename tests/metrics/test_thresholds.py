@@ -131,7 +131,7 @@ def test_folds_depend_on_ids_alone() -> None:
 
 
 def choice(truth, predicted, cross: bool) -> tuple[Outcomes, Choice]:
-    outcomes = boxes_of_chunk(truth, predicted, STANDARD)
+    outcomes, _ = boxes_of_chunk(truth, predicted, STANDARD)
     return outcomes, choose_threshold([outcomes], truth.images, truth, STANDARD, cross=cross)
 
 
