@@ -290,7 +290,7 @@ def _score_cell(row: pd.Series[Any], name: str, attributes: Mapping[str, str]) -
     text, *halves = score_text(value, low, high)
     if halves:
         places |= {"low": low, "high": high}
-        interval, half = [_element("b")], [_element("small", f" {halves[0]}")]
+        interval, half = [_element("span")], [_element("small", f" {halves[0]}")]
     bar = _element("i", *interval, attributes={"aria-hidden": "true"})
     style = ";".join(f"--{end}:{100 * place:.2f}" for end, place in places.items())
     return _element("td", text, *half, bar, attributes={**attributes, "style": style})

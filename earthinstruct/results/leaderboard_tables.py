@@ -172,7 +172,7 @@ def _shown(section: pd.DataFrame) -> pd.DataFrame:
 
 def rank_note(sections: Mapping[str, pd.DataFrame]) -> str | None:
     """How rows are ranked; None if none is."""
-    ranked = [section for section in sections.values() if "rank best" in section]
+    ranked = [of for of in sections.values() if "rank best" in of and of["rank best"].notna().any()]
     untested = any((section["tallies"] == "none").any() for section in ranked)
     return _RANK_NOTE + _NO_TALLIES_NOTE * untested + _COMPARABLE_NOTE if ranked else None
 

@@ -284,10 +284,10 @@ def predict(
     )
     _refuse_other_processes(spread, arrays, saved)
     source = MethodSource(method, parameters)
-    saved.check()
     opened = _Opened(paths, arrays, reading, source_crs, area, saved)
     with secrets_hidden(parameters), open_engine(spread, source, opened.images) as ready:
         _refuse_method(source, ready, saved)
+        saved.check()
         if area.resolution == METHOD:
             area = replace(area, resolution=ready.ask("resolution"))
         states = {str(path): state_of(arrays.get(path, path)) for path in paths}

@@ -254,7 +254,7 @@ def test_the_index_sorts_and_filters_its_runs(browser, make_run, tmp_path):
     assert folders() == ["counts", "worse", "better"]
     view.choose("task", "set/open_vocabulary")
     assert folders() == ["counts"]
-    assert view.status == "1 of 3 runs"
+    assert view.one("#status").text == "1 of 3 runs"
     view.choose("task", "all tasks")
     view.one("#words").send_keys("WORSE open_ended")
     assert folders() == ["worse"]
