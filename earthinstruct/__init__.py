@@ -29,11 +29,12 @@ if _typing.TYPE_CHECKING:
     )
     from earthinstruct.errors import EarthInstructError
     from earthinstruct.metrics import Value, list_metrics
+    from earthinstruct.predictions import from_supervision, to_supervision
     from earthinstruct.registry import list_methods, method_details, missing_for
-    from earthinstruct.reporting import report
-    from earthinstruct.results import Result, build_leaderboards, check, check_leaderboards, guard_results
+    from earthinstruct.reporting import plot, report
+    from earthinstruct.results import Evaluation, Result, build_leaderboards, check, check_leaderboards, guard_results
     from earthinstruct.running import EngineOptions, doctor, dry_run, evaluate, predict
-    from earthinstruct.scoring import add_to_leaderboard, compare, score, validate
+    from earthinstruct.scoring import add_to_leaderboard, compare, export, images_df, predictions_df, score, validate
     from earthinstruct.testing import check_method, new_method
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "EarthInstructError",
     "EngineOptions",
     "Estimate",
+    "Evaluation",
     "HopelessError",
     "Instruction",
     "Method",
@@ -60,8 +62,11 @@ __all__ = [
     "draw_scenes",
     "dry_run",
     "evaluate",
+    "export",
     "fetch_dataset",
+    "from_supervision",
     "guard_results",
+    "images_df",
     "list_datasets",
     "list_methods",
     "list_metrics",
@@ -71,11 +76,14 @@ __all__ = [
     "method_details",
     "missing_for",
     "new_method",
+    "plot",
     "predict",
+    "predictions_df",
     "prepare_dior",
     "prepare_nwpu",
     "report",
     "score",
+    "to_supervision",
     "validate",
 ]
 
@@ -103,11 +111,12 @@ _ROOMS = {
     ),
     "errors": ("EarthInstructError",),
     "metrics": ("Value", "list_metrics"),
+    "predictions": ("from_supervision", "to_supervision"),
     "registry": ("list_methods", "method_details", "missing_for"),
-    "reporting": ("report",),
-    "results": ("Result", "build_leaderboards", "check", "check_leaderboards", "guard_results"),
+    "reporting": ("plot", "report"),
+    "results": ("Evaluation", "Result", "build_leaderboards", "check", "check_leaderboards", "guard_results"),
     "running": ("EngineOptions", "doctor", "dry_run", "evaluate", "predict"),
-    "scoring": ("add_to_leaderboard", "compare", "score", "validate"),
+    "scoring": ("add_to_leaderboard", "compare", "export", "images_df", "predictions_df", "score", "validate"),
     "testing": ("check_method", "new_method"),
 }
 _ROOM = {name: room for room, names in _ROOMS.items() for name in names}

@@ -63,10 +63,13 @@ def checked_arguments(function: Callable[_P, _R]) -> Callable[_P, _R]:
         EarthInstructError: by the decorated function; it names the argument, the expected type and the given value.
     """
     signature = inspect.signature(function)
+    stars = {name for name, each in signature.parameters.items() if each.kind is each.VAR_POSITIONAL}
 
     @functools.cache
     def hints() -> dict[str, Any]:
-        return typing.get_type_hints(function)
+        # without that of the answer, whose package may be imported for type checkers alone
+        given = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
+        return typing.get_type_hints(types.SimpleNamespace(__annotations__=given), inspect.unwrap(function).__globals__)
 
     @functools.wraps(function)
     def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -74,7 +77,8 @@ def checked_arguments(function: Callable[_P, _R]) -> Callable[_P, _R]:
             given = signature.bind(*args, **kwargs).arguments
         except TypeError:
             return function(*args, **kwargs)  # raises it in Python's own words
-        for name, value in given.items():
+        several = [(name, value) for name, values in given.items() if name in stars for value in values]
+        for name, value in [*((name, value) for name, value in given.items() if name not in stars), *several]:
             if not _fits(value, hints()[name]):
                 kind = (
                     f"the class {value.__name__}: give an object, as {value.__name__}()"

@@ -138,6 +138,61 @@ def test_the_page_of_the_command_line_does_the_same_in_python(tmp_path):
     assert lines.index(f"A: {runs / 'empty'}") + 1 == lines.index(f"B: {runs / 'oracle-jittered'}")
 
 
+def test_the_page_of_python_runs(tmp_path):
+    lines = printed(python_of("docs/python.md"), tmp_path)
+    assert lines[0] == "oracle-jittered on scenes, protocol standard, version 2"
+    assert "undefined: average precision needs a score for each prediction" in lines
+    assert "counting: no difference shown" in lines[-1]
+    assert (tmp_path / "counts.pdf").read_bytes().startswith(b"%PDF")
+
+
+class Recorder:
+    """Plays a module: it keeps every call, by dotted name."""
+
+    def __init__(self, calls=None, name=""):
+        self.__dict__ |= {"calls": {} if calls is None else calls, "name": name}
+
+    def __getattr__(self, name):
+        return Recorder(self.calls, f"{self.name}.{name}".lstrip("."))
+
+    def __call__(self, *args, **kwargs):
+        self.calls.setdefault(self.name, []).append((args, kwargs))
+        return self
+
+    def __setitem__(self, key, value):
+        self.calls.setdefault(self.name, []).append(((key, value), {}))
+
+
+@pytest.mark.parametrize(
+    ("heading", "module", "image", "score"),
+    [
+        ("Weights & Biases", "wandb", "init.log", "init.summary"),
+        ("MLflow", "mlflow", "log_metric", "log_metric"),
+        ("TensorBoard", "torch.utils.tensorboard", "SummaryWriter.add_scalar", "SummaryWriter.add_scalar"),
+    ],
+)
+def test_a_tracker_observes_a_run(heading, module, image, score, tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "neighbours.md").read_text()
+    blocks = dict(re.findall(r"^### (.*?)\n```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE))
+    recorder = Recorder()
+    for name in (module.rpartition(".")[0], module):
+        monkeypatch.setitem(sys.modules, name, recorder) if name else None
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(blocks[heading] + blocks["Used"], names)
+    calls = str(recorder.calls[image])
+    assert "scenes/open_vocabulary" in calls
+    scores = {args[0]: args[1] for args, _ in recorder.calls[score] if isinstance(args[0], str)}
+    assert 0 < scores["scenes/open_vocabulary/box.f1/all"] <= 1
+    assert len(re.findall(r"^ +\S", blocks[heading], re.MULTILINE)) <= 10
+
+
+def test_the_recipe_of_supervision_runs(tmp_path):
+    page = (ROOT / "docs" / "neighbours.md").read_text()
+    code = re.search(r"## supervision\n```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)[1]
+    assert printed(code, tmp_path) == ["('ship',)"]
+
+
 @pytest.mark.skipif(bool(small_preset_is_missing()), reason=small_preset_is_missing() or "runs")
 def test_the_notebook_runs_from_top_to_bottom(tmp_path):
     nbformat = pytest.importorskip("nbformat")

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,7 @@ NOT_ARGUMENTS = {
     "config": "evaluate: the other arguments in a file",
     "per_category": "evaluate: the returned results have them",
     "all": "compare: every row is in the returned object",
+    "format": "compare: to_markdown(), to_latex(), to_csv()",
     "from": "predict: saved_again(run)",
 }
 RENAMED = {"M": "parameters"}
@@ -169,8 +171,8 @@ class Own:
         (lambda: predict(Own(), "a.png", open_ended=True, parameters={"x": 1}), "are for a method given by name"),
         (lambda: score(None, "scenes", SETTING), "score: predictions must be Path or str, got NoneType None"),
         (lambda: score("p.jsonl", "scenes", "open_ended", label_map=["exact"]), "label_map must be"),
-        (lambda: compare("a", 1), "compare: second must be Path or str, got int 1"),
-        (lambda: report(["a"]), "report: run must be Path or str, got list"),
+        (lambda: compare("a", 1), "compare: second must be Path, str or Evaluation, got int 1"),
+        (lambda: report(["a"]), "report: run must be Path, str or Evaluation, got list"),
         (lambda: predict("empty", "a.png", categories=5), "predict: categories must be str, a sequence of"),
         (lambda: predict("empty", "a.png"), "give one of categories, open_ended, parent, instruction; given: none"),
         (lambda: predict("empty", "a.png", parent="x", open_ended=True), "given: open_ended, parent"),
@@ -203,11 +205,30 @@ def test_a_value_is_a_number():
     assert float(value) == 0.6381
     assert f"{value:.2f} {value:>7.1%}" == "0.64   63.8%"
     assert str(value) == f"{value}" == "0.638 (0.500 to 0.750)"
-    assert np.isclose(np.mean([float(value), 0.0]), 0.31905)
+    assert np.isclose(np.mean([value, Value(0.0)]), 0.31905)
+    assert np.array([value, Value(0)]).tolist() == [0.6381, 0.0]
+    assert np.sqrt(value) == 0.6381**0.5
+    assert (value - 0.5, 0.5 + value, 2 * value, -value) == (0.6381 - 0.5, 0.5 + 0.6381, 2 * 0.6381, -0.6381)
+    assert round(value, 2) == 0.64
+    assert type(value - Value(0.1)) is float
+    assert Value(0.2) < value < 0.7 and max(Value(0.2), value) is value
+    assert value == 0.6381 and value != 0.6 and hash(value) == hash(0.6381)
+    assert value == Value(0.6381, (0.5, 0.75)) and value != Value(0.6381)
+    assert (np.array([0.6381, 1]) == value).tolist() == [True, False]
     undefined = Value(None, reason="no masks")
     assert (str(undefined), f"{undefined:.3f}") == ("undefined: no masks", "undefined")
-    with pytest.raises(EarthInstructError, match="undefined: no masks"):
-        float(undefined)
+    assert undefined != 0.5 and undefined == Value(None, reason="no masks")
+    for number in (float, np.asarray, lambda undefined: undefined > 0.5, lambda undefined: undefined - value):
+        with pytest.raises(EarthInstructError, match="undefined: no masks"):
+            number(undefined)
+
+
+def test_average_precision_without_scores_is_an_undefined_value(run):
+    box = run.results[0].metrics.box
+    assert box.ap50.value is None and "needs a score for each prediction" in box.ap50.reason
+    assert box.by_size["small"].ap.value is None
+    stored = json.loads((run.folder / "result.json").read_bytes())
+    assert "ap50" not in stored["metrics"]["box"]  # files are as before
 
 
 def test_an_evaluation_prints_as_the_table(constant, dataset, tmp_path, capsys, monkeypatch):
@@ -216,7 +237,7 @@ def test_an_evaluation_prints_as_the_table(constant, dataset, tmp_path, capsys, 
     file = str(tmp_path / "set" / "annotations.json")
     main(["score", str(run.folders[0]), "--dataset", file, "--setting", SETTING])
     table = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
-    assert str(run).splitlines() == table
+    assert str(run).splitlines() == repr(run).splitlines() == table
     assert str(run.results[0]).splitlines() == table[:-1]
     assert table[-1] == f"kept in {run.folders[0]}"
     assert table[1].split()[:4] == ["task", "Cnt", "Box", "Mask"]
@@ -233,9 +254,26 @@ def test_html_is_escaped(run):
     assert "<script" not in html
     assert "<b>" not in html
     assert html.count("<table>") == html.count("</table>") == 3
-    assert "<p>&lt;script&gt;alert(1)&lt;/script&gt;&amp; on set, protocol standard, version 2</p>" in html
-    assert f"<td>{result.metrics.counting.f1.value * 100:.1f}</td>" in html
-    assert all(shown in run._repr_html_() for shown in ("<th>Box</th>", "kept in"))
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp; on set, protocol standard, version 2</p>" in html
+    assert "&lt;b&gt;" in html
+    assert f">{result.metrics.counting.f1.value * 100:.1f}</td>" in html
+
+
+def test_a_notebook_shows_intervals_and_links(run, monkeypatch):
+    monkeypatch.chdir(run.folder.parents[3])
+    html = run._repr_html_()
+    low, high = run.results[0].metrics.box.f1.ci95
+    assert f">{100 * low:.1f} to {100 * high:.1f}</td>" in html
+    assert re.search(r'<th style="text-align: right[^"]*">Box</th>', html)
+    assert re.search(r'<th style="text-align: left[^"]*">task</th>', html)
+    assert '<a href="runs/set/open_vocabulary/constant" target="_blank">' in html
+    assert "earthinstruct.report(" in html
+    (run.folder / "report.html").touch()
+    assert 'href="runs/set/open_vocabulary/constant/report.html"' in run._repr_html_()
+    monkeypatch.chdir(run.folder)
+    assert f'href="{run.folder.as_uri()}"' not in run._repr_html_()  # it is the working directory itself
+    monkeypatch.chdir("/")
+    assert len(run._repr_html_()) < 6_000
 
 
 def test_scores_as_a_frame(run):
@@ -250,6 +288,26 @@ def test_scores_as_a_frame(run):
     assert set(frame.task) == {"set/open_vocabulary"}
     assert frame[frame.score == "mask.f1"].value.isna().all()  # this method gives no masks
     assert len(frame) == len(frame.drop_duplicates(["score", "over", "is_group"]))
+    groups = run.to_pandas(per_category=False)
+    assert groups.is_group.all() and len(groups) == frame.is_group.sum()
+
+
+def test_scores_as_a_parquet_file(run, tmp_path):
+    import pandas as pd
+
+    run.to_parquet(tmp_path / "scores.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "scores.parquet"), run.to_pandas())
+
+
+def test_an_evaluation_of_several_tasks(constant, dataset, tmp_path):
+    both = evaluate(constant, dataset, output=tmp_path)
+    one = both.of_task("open_ended")
+    assert [result.task.name for result in one] == ["set/open_ended"]
+    assert one.folder == both.folders[[result.task.name for result in both].index("set/open_ended")]
+    with pytest.raises(EarthInstructError, match=r"this evaluation has 3 \(set/open_vocabulary, .*of_task"):
+        compare(both, both)
+    with pytest.raises(EarthInstructError, match="did you mean 'set/open_ended'"):
+        both.of_task("set/open_endet")
 
 
 def test_groups_and_proposals_stand_in_the_frame():
@@ -272,7 +330,7 @@ def test_a_comparison_prints_and_gives_a_frame(run, dataset):
     assert verdict == "counting: no difference shown; boxes: no difference shown."
     folder, how = run.folders[0], "scored without a threshold"
     assert names == [f"A: {folder}, {how}", f"B: {folder / 'result.json'}, {how}"]
-    assert "<th>B - A</th>" in compared._repr_html_()
+    assert ">B - A</th>" in compared._repr_html_()
     frame = compared.to_pandas()
     assert len(frame) == len(compared)
     assert (frame.difference == 0).all()

@@ -17,8 +17,19 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         'predict --method instructsam scene.tif --categories "ship, harbor" --save found.gpkg',
         "predict --method instructsam photos/ --open-ended --json answers.jsonl",
     ),
-    "compare": ("compare runs/scenes/open_vocabulary/instructsam runs/scenes/open_vocabulary/instructsam-nearest",),
-    "report": ("report runs/scenes/open_vocabulary/instructsam",),
+    "compare": (
+        "compare runs/scenes/open_vocabulary/instructsam runs/scenes/open_vocabulary/instructsam-nearest",
+        "compare runs/dior/open_vocabulary/mine runs/dior/open_vocabulary/other runs/dior/open_vocabulary/third "
+        "--format latex",
+    ),
+    "report": (
+        "report runs/scenes/open_vocabulary/instructsam",
+        "report runs/scenes/open_vocabulary/instructsam --figures figures",
+    ),
+    "export": (
+        "export runs/scenes/open_vocabulary/instructsam predictions.coco.json",
+        "export runs/scenes/open_vocabulary/instructsam results.json --results",
+    ),
     "check": (
         "check runs --against guarded",
         "check runs --against guarded --update",

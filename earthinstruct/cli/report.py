@@ -25,6 +25,9 @@ def register(verbs: Any) -> None:
         metavar="RUN",
         help="other run folders of the same task: what became better and worse, image by image",
     )
+    parser.add_argument(
+        "--figures", type=Path, metavar="DIR", help="also save figures for papers there, as PDF and SVG (extra plot)"
+    )
     parser.add_argument("--dataset", metavar="NAME|PATH", help="the dataset (default: where the run had it)")
     options.add_data(parser)
     parser.add_argument(
@@ -48,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     with progress_bars() as update:
         file = report(**options.given(arguments), progress=lambda done, total: update("images", done, total))
+    if arguments.figures is not None:
+        options.say(f"figures  {arguments.figures}")
     options.say(f"report   {file} ({file.stat().st_size / 1e6:.1f} MB)")
     options.write_json(arguments, {"file": str(file)})
     return 0

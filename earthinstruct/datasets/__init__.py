@@ -1,6 +1,6 @@
 """Read and prepare datasets: any COCO file, folders in other formats, and the named datasets of the benchmark."""
 
-from earthinstruct.datasets.attributes import Attribute, image_attributes
+from earthinstruct.datasets.attributes import N_OBJECTS, Attribute, image_attributes
 from earthinstruct.datasets.coco import read_coco
 from earthinstruct.datasets.dataset import (
     AnnotationMasks,
@@ -29,6 +29,7 @@ from earthinstruct.datasets.scenes import VERSION as SCENES_VERSION
 from earthinstruct.datasets.scenes.generate import DrawnScene, draw_scenes, generate_scene
 
 __all__ = [
+    "N_OBJECTS",
     "SCENES_VERSION",
     "AnnotationMasks",
     "Attribute",

@@ -37,6 +37,7 @@ from earthinstruct.metrics.thresholds import (
     threshold_of,
 )
 from earthinstruct.metrics.values import (
+    NEEDS_SCORES,
     Calibration,
     Count,
     DetectionErrors,
@@ -58,6 +59,7 @@ __all__ = [
     "COUNTING_ERRORS",
     "GEOMETRIES",
     "HEADLINES",
+    "NEEDS_SCORES",
     "NOT_COMPUTED",
     "ONE_IMAGE",
     "ONLY_COUNTS",

@@ -191,5 +191,8 @@ def undefined_scores(geometry: Geometry, reason: str) -> GeometryScores:
         micro_f1=missing,
         hallucinated=missing,
         ap_nc50=missing,
+        ap50=missing,
+        ap75=missing,
+        ap=missing,
         miou=missing if geometry == "mask" else None,
     )

@@ -13,7 +13,7 @@ from earthinstruct.metrics.extra import ExtraMetric
 from earthinstruct.metrics.protocols import STANDARD
 from earthinstruct.metrics.summary import PRECISION_RECALL_F1, Summary
 from earthinstruct.metrics.tally import Tally
-from earthinstruct.metrics.values import GeometryScores, Metrics, Slice, Value
+from earthinstruct.metrics.values import NEEDS_SCORES, GeometryScores, Metrics, Slice, Value
 from earthinstruct.regions import ImageId
 
 SliceImages = Mapping[str, Collection[ImageId]]  # name of a slice -> its images
@@ -66,5 +66,5 @@ def _values(summary: Summary, metrics: Metrics, part: str) -> Iterator[tuple[str
             found = summary.of_geometry(part, functions, summary.has_truth, regions=regions)
     for field in msgspec.structs.fields(GeometryScores):
         value = getattr(found, field.name)
-        if isinstance(value, Value):
+        if isinstance(value, Value) and value != NEEDS_SCORES:
             yield field.name, value

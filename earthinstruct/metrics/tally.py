@@ -54,6 +54,13 @@ class Tally:
         columns = {name: column[rows] for name, column in self.columns.items()}
         return Tally(tuple(self.images[i] for i in rows), self.categories, columns)
 
+    def in_order(self, images: Sequence[ImageId]) -> Tally:
+        """The rows of these images, in this order; zeros for those without a row."""
+        place = {image: i for i, image in enumerate(self.images)}
+        rows = np.array([place.get(image, -1) for image in images], dtype=np.int64)
+        columns = {name: np.where(rows[:, None] >= 0, column[rows], 0) for name, column in self.columns.items()}
+        return Tally(tuple(images), self.categories, columns)
+
     def compact(self) -> Tally:
         """Convert each integer column to the smallest type that holds it, for storage."""
         return replace(self, columns={name: compact(column) for name, column in self.columns.items()})

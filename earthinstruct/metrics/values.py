@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+from numpy.typing import DTypeLike, NDArray
 
 from earthinstruct.errors import EarthInstructError
 
 
-class Value(msgspec.Struct, frozen=True):
-    """One score.
+class Value(NDArrayOperatorsMixin, msgspec.Struct, frozen=True):  # type: ignore[metaclass]  # the mixin has none
+    """One score. It is a number: it computes, compares with numbers, and goes into NumPy's functions.
+
+    Two values are equal if their intervals and reasons are equal too; a value equals a number by its own number alone.
 
     Attributes:
         value: a fraction in [0, 1]; a number of objects for `mae` and `rmse`; any unit for a metric plug-in. None if
             the score is undefined.
         ci95: 95 % interval (low, high) over images, with the value inside; or None.
         reason: why the value is None or, if there is a value, why it has no interval.
+
+    Raises:
+        EarthInstructError: by whatever needs the number of an undefined score; it says why.
+
+    >>> before, after = Value(0.5), Value(0.75, (0.7, 0.8))
+    >>> after - before, after > before, after == 0.75, np.mean([before, after]).item(), f"{after:.1%}"
+    (0.25, True, True, 0.625, '75.0%')
     """
 
     value: float | None
@@ -24,7 +36,30 @@ class Value(msgspec.Struct, frozen=True):
     def __float__(self) -> float:
         if self.value is None:
             raise EarthInstructError(f"this score is undefined: {self.reason}")
-        return self.value
+        return float(self.value)
+
+    def __round__(self, digits: int | None = None) -> float:
+        return round(float(self), digits)
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[np.float64]:
+        return np.array(float(self), dtype=dtype)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: object, **options: object) -> object:
+        numbers = (float(each) if isinstance(each, Value) else each for each in inputs)
+        found = getattr(ufunc, method)(*numbers, **options)
+        return found.item() if isinstance(found, np.generic) else found
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Value):
+            return msgspec.structs.astuple(self) == msgspec.structs.astuple(other)
+        return self.value == other if isinstance(other, int | float) else NotImplemented
+
+    def __ne__(self, other: object) -> bool:
+        equal = self.__eq__(other)
+        return equal if equal is NotImplemented else not equal
+
+    def __hash__(self) -> int:
+        return hash(self.value)
 
     def __format__(self, spec: str) -> str:
         return str(self) if not spec else "undefined" if self.value is None else format(self.value, spec)
@@ -33,6 +68,9 @@ class Value(msgspec.Struct, frozen=True):
         if self.value is None:
             return f"undefined: {self.reason}"
         return f"{self.value:.3f}" + (f" ({self.ci95[0]:.3f} to {self.ci95[1]:.3f})" if self.ci95 else "")
+
+
+NEEDS_SCORES = Value(None, reason="average precision needs a score for each prediction")
 
 
 class Count(msgspec.Struct, frozen=True):
@@ -75,14 +113,14 @@ class SizeScores(msgspec.Struct, frozen=True, omit_defaults=True):
         precision: at IoU 0.5.
         recall: at IoU 0.5.
         f1: at IoU 0.5.
-        ap: average precision, mean of IoU 0.50, 0.55, ..., 0.95; methods with scores only.
+        ap: average precision, mean of IoU 0.50, 0.55, ..., 0.95; undefined for methods without scores.
     """
 
     n_objects: int
     precision: Value
     recall: Value
     f1: Value
-    ap: Value | None = None
+    ap: Value = NEEDS_SCORES
 
 
 class CalibrationBin(msgspec.Struct, frozen=True):
@@ -129,7 +167,7 @@ class GeometryScores(msgspec.Struct, frozen=True, omit_defaults=True):
         per_category: category -> its scores.
         groups: group -> score -> mean over the group's categories.
         ap_nc50: average precision without confidence; box and mask only.
-        ap50: average precision at IoU 0.5; box and mask of methods with scores only.
+        ap50: average precision at IoU 0.5; undefined for counting and for methods without scores.
         ap75: average precision at IoU 0.75; likewise.
         ap: average precision, mean of IoU 0.50, 0.55, ..., 0.95; likewise.
         miou: mean IoU of united masks; mask only.
@@ -152,9 +190,9 @@ class GeometryScores(msgspec.Struct, frozen=True, omit_defaults=True):
     micro_f1: Value | None = None
     hallucinated: Value | None = None
     ap_nc50: Value | None = None
-    ap50: Value | None = None
-    ap75: Value | None = None
-    ap: Value | None = None
+    ap50: Value = NEEDS_SCORES
+    ap75: Value = NEEDS_SCORES
+    ap: Value = NEEDS_SCORES
     miou: Value | None = None
     f1_5095: Value | None = None
     f1_at_iou: dict[str, float | None] | None = None

@@ -45,6 +45,7 @@ from earthinstruct.predictions.run_folder import (
     task_info,
 )
 from earthinstruct.predictions.semantic import read_semantic_maps
+from earthinstruct.predictions.supervision import from_supervision, to_supervision
 
 __all__ = [
     "TILES_FILE",
@@ -67,6 +68,7 @@ __all__ = [
     "counts_of",
     "differences",
     "folder_lock",
+    "from_supervision",
     "geodataframe_of",
     "geojson_of",
     "hash_predictions",
@@ -82,6 +84,7 @@ __all__ = [
     "records_of",
     "take_out_failures",
     "task_info",
+    "to_supervision",
     "undrawn_and_uncounted",
     "write_label_raster",
     "write_vectors",

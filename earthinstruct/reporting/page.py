@@ -14,6 +14,7 @@ from earthinstruct.datasets import Dataset
 from earthinstruct.errors import EarthInstructError, checked_arguments
 from earthinstruct.metrics import (
     GEOMETRIES,
+    NEEDS_SCORES,
     NOT_COMPUTED,
     PERCENT,
     POOLED,
@@ -48,12 +49,13 @@ from earthinstruct.reporting.charts import (
     time_figure,
     verdict_figures,
 )
+from earthinstruct.reporting.figures import save_figures
 from earthinstruct.reporting.gallery import MAX_IMAGES, make_gallery
 from earthinstruct.reporting.index import index_page
 from earthinstruct.reporting.loaded import LoadedRun, load_run
 from earthinstruct.reporting.template import filled, script_json, write_page
-from earthinstruct.results import rare_remark, read_suspects
-from earthinstruct.scoring import Comparison, compare, run_folder
+from earthinstruct.results import REPORT_FILE, Evaluation, rare_remark, read_suspects
+from earthinstruct.scoring import Comparison, compare_two, run_folder
 
 _MOST_LISTED = 200  # failures, and images with a difference; the others are only counted
 
@@ -70,10 +72,11 @@ class Row:
 
 @checked_arguments
 def report(
-    run: Path | str,
+    run: Path | str | Evaluation,
     output: Path | str | None = None,
     *,
-    against: Path | str | Sequence[Path | str] | None = None,
+    against: Path | str | Evaluation | Sequence[Path | str | Evaluation] | None = None,
+    figures: Path | str | None = None,
     dataset: str | Path | Dataset | None = None,
     data: Path | str | None = None,
     max_images: int = MAX_IMAGES,
@@ -82,10 +85,11 @@ def report(
     """Write the report of a run, or the index of a folder of runs.
 
     Args:
-        run: a run folder, or the result file in it. A folder that holds run folders: an index of them, with a link to
-            each report that is there; then no other argument but `output` has a meaning.
+        run: a run folder, the result file in it, or an evaluation of one task. A folder that holds run folders: an
+            index of them, with a link to each report that is there; then no other argument but `output` has a meaning.
         output: the file; None: `report.html` in the run folder, `index.html` in a folder of runs.
-        against: other run folders of the same task, one or several, to compare with.
+        against: other runs of the same task, one or several, to compare with.
+        figures: a folder for the figures of `plot`, as PDF and SVG; None: none are saved.
         dataset: the dataset, or its name or path; None: the one that the run used.
         data: the folder of the user's data; None: the one that the run used.
         max_images: number of images in the gallery, worst first.
@@ -100,7 +104,7 @@ def report(
     """
     if max_images < 0:
         raise EarthInstructError(f"the number of images must be 0 or more, got {max_images}")
-    folder, others = run_folder(run), [against] if isinstance(against, Path | str) else list(against or ())
+    folder, others = run_folder(run), [against] if isinstance(against, Path | str | Evaluation) else list(against or ())
     if not (folder / "result.json").is_file() and any(folder.rglob("result.json")):
         if others:
             raise EarthInstructError(f"{folder} is a folder of runs; to compare, give a run folder first")
@@ -110,10 +114,12 @@ def report(
     loaded = load_run(folder, dataset, data)
     changes = []
     for other in others:
-        compared = compare(other, run, dataset=loaded.stored.dataset, data=data)
+        compared = compare_two(other, run, loaded.stored.dataset, data)
         changes.append((load_run(run_folder(other), loaded.stored.dataset, data), compared))
     page = render(loaded, changes, max_images, progress)
-    return write_page(folder / "report.html" if output is None else Path(output), page)
+    if figures is not None:
+        save_figures(folder, Path(figures))
+    return write_page(folder / REPORT_FILE if output is None else Path(output), page)
 
 
 def render(
@@ -239,12 +245,12 @@ def _section_rows(name: str, section: GeometryScores | ProposalScores) -> Iterat
         return
     for field in msgspec.structs.fields(section):
         value = getattr(section, field.name)
-        if isinstance(value, Value):
+        if isinstance(value, Value) and value != NEEDS_SCORES:
             yield _row(f"{name}.{field.name}", value)
     if isinstance(section, GeometryScores):
         for size, scores in (section.by_size or {}).items():
             yield _row(f"{name}.by_size.{size}.f1", scores.f1)
-            if scores.ap is not None:
+            if scores.ap != NEEDS_SCORES:
                 yield _row(f"{name}.by_size.{size}.ap", scores.ap)
         if section.calibration is not None:
             yield _row(f"{name}.calibration.ece", section.calibration.ece)

@@ -1,5 +1,6 @@
 """Result files, the check for moved metric values, and leaderboards. Nothing here runs or scores."""
 
+from earthinstruct.results.evaluation import REPORT_FILE, Evaluation, Skipped
 from earthinstruct.results.guarded import Checked, CheckedResult, check, guard_results, guarded_for, results_in
 from earthinstruct.results.leaderboard import LEADERBOARDS, build_leaderboards, check_leaderboards, file_result
 from earthinstruct.results.regression import (
@@ -21,13 +22,14 @@ from earthinstruct.results.result import (
     method_info,
     read_result,
 )
-from earthinstruct.results.shown import Block, Shown, new_table, print_blocks
+from earthinstruct.results.shown import Block, FileLink, ScoreTable, Shown, new_table, print_blocks, write_parquet
 from earthinstruct.results.suspects import SUSPECTS_FILE, read_suspects, write_suspects
 from earthinstruct.results.table import category_blocks, rare_remark, result_blocks
 from earthinstruct.results.tallies import TALLIES_FILE, StoredTallies, read_tallies, write_tallies
 
 __all__ = [
     "LEADERBOARDS",
+    "REPORT_FILE",
     "SCHEMA_VERSION",
     "SUSPECTS_FILE",
     "TALLIES_FILE",
@@ -35,11 +37,15 @@ __all__ = [
     "Checked",
     "CheckedResult",
     "DatasetInfo",
+    "Evaluation",
+    "FileLink",
     "MethodInfo",
     "PredictionsInfo",
     "Result",
     "RunInfo",
+    "ScoreTable",
     "Shown",
+    "Skipped",
     "StoredTallies",
     "TaskInfo",
     "build_leaderboards",
@@ -64,6 +70,7 @@ __all__ = [
     "refuse_different",
     "result_blocks",
     "results_in",
+    "write_parquet",
     "write_suspects",
     "write_tallies",
 ]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from earthinstruct.metrics import (
     CATALOGUE,
     GEOMETRIES,
+    NEEDS_SCORES,
     POOLED,
     Calibration,
     DetectionErrors,
@@ -124,7 +125,7 @@ def _of_sizes(path: str, sizes: Mapping[str, SizeScores], n_objects: int) -> Ite
     for size, of in sizes.items():
         for score in ("precision", "recall", "f1", "ap"):
             value = getattr(of, score)
-            if value is not None and (value.value is None) != (of.n_objects == 0):
+            if value != NEEDS_SCORES and (value.value is None) != (of.n_objects == 0):
                 yield f"{path}.{size}.{score} does not go with n_objects, {of.n_objects}"
 
 

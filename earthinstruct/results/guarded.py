@@ -34,7 +34,7 @@ class CheckedResult:
     new: list[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Checked(Shown):
     """What `check` found.
 

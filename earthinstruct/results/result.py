@@ -18,7 +18,7 @@ from earthinstruct.images import ImageOptions
 from earthinstruct.metrics import Metrics
 from earthinstruct.results.frame import score_rows
 from earthinstruct.results.rules import contradiction
-from earthinstruct.results.shown import Block, Shown
+from earthinstruct.results.shown import Block, ScoreTable
 from earthinstruct.results.table import result_blocks
 from earthinstruct.tasks import MappedLabel
 from earthinstruct.texts import error_in_words, message_of, redacted, secret_values, without_secrets
@@ -131,7 +131,7 @@ class PredictionsInfo(msgspec.Struct, frozen=True):
     sha256: str | None
 
 
-class Result(Shown, msgspec.Struct, frozen=True):
+class Result(ScoreTable, msgspec.Struct, frozen=True):
     """One scored run of one method on one task.
 
     The `protocol_version` of a result that names none is 1.
@@ -153,8 +153,12 @@ class Result(Shown, msgspec.Struct, frozen=True):
         """The table of its scores, and remarks."""
         return result_blocks([self])
 
-    def to_pandas(self) -> pd.DataFrame:
-        """Every score over groups and single categories, one a row.
+    def page_blocks(self) -> Iterable[Block]:
+        """The same with the bounds of intervals."""
+        return result_blocks([self], bounds=True)
+
+    def to_pandas(self, *, per_category: bool = True) -> pd.DataFrame:
+        """Every score over groups and, by default, single categories, one a row.
 
         Columns: `task`, `method`, `protocol`, `score` (its path in the metrics), `over` (a group or a category),
         `is_group`, `value` (missing where undefined) and its 95 % interval from `low` to `high`.
@@ -163,6 +167,7 @@ class Result(Shown, msgspec.Struct, frozen=True):
 
         columns = ["task", "method", "protocol", "score", "over", "is_group", "value", "low", "high"]
         rows = [(self.task.name, self.method.name, self.protocol, *row) for row in score_rows(self.metrics)]
+        rows = [row for row in rows if per_category or row[columns.index("is_group")]]
         return pd.DataFrame(rows, columns=columns).astype({"value": float, "low": float, "high": float})
 
 

@@ -35,20 +35,26 @@ _RARE_SHOWN = 8  # names of rare categories; the result file has all
 _GROUPS = ("all", "base", "novel")
 
 
-def result_blocks(results: Sequence[Result]) -> Iterator[Block]:
-    """Tables in percent, and remarks, of runs of one method that were scored with the same metric plug-ins."""
+def result_blocks(results: Sequence[Result], *, bounds: bool = False) -> Iterator[Block]:
+    """Tables in percent, and remarks, of runs of one method that were scored with the same metric plug-ins.
+
+    Args:
+        results: the runs.
+        bounds: whether intervals are shown by their bounds, which takes a wide table, or by half of their width.
+    """
     from rich.text import Text
 
     if results:
         first = results[0]
         rules = f"protocol {first.protocol}, version {first.protocol_version}"
         yield Text(f"{first.method.name} on {first.task.dataset.name}, {rules}", style="bold")
-        yield _table(results)
-        yield Text("percent; Cnt, Box, Mask: F1; AP: AP_nc50; ±: half of the 95 % interval over images", style="dim")
+        yield _table(results, bounds)
+        shown = "95 %: interval over images" if bounds else "±: half of the 95 % interval over images"
+        yield Text(f"percent; Cnt, Box, Mask: F1; AP: AP_nc50; {shown}", style="dim")
         if any(_shows(result, "hallucinated") for result in results):
             yield Text("hallucinated: share of the predictions in categories without ground truth", style="dim")
         if first.metrics.extra:
-            yield _extra_table(results)
+            yield _extra_table(results, bounds)
             yield Text("metric plug-ins: in percent, or in the unit that is given", style="dim")
         errors = _error_table(results)
         if errors.row_count:
@@ -157,7 +163,7 @@ def rare_remark(rare: RareCategories) -> str:
     )
 
 
-def _table(results: Sequence[Result]) -> Table:
+def _table(results: Sequence[Result], bounds: bool) -> Table:
     usages = [_usage(result) for result in results]
     shown = [name for name in usages[0] if any(usage[name] for usage in usages)]
     table = new_table("task", *HEADLINES.values(), *shown, left=["task"])
@@ -170,9 +176,7 @@ def _table(results: Sequence[Result]) -> Table:
                 table.add_row(f"  {group}", *cells)
                 continue
             table.add_row(result.task.name.rpartition("/")[2], *cells, *(str(usage[name]) for name in shown))
-            half = [_half(value_at(result.metrics, path), PERCENT) for path in HEADLINES]
-            if any(half):
-                table.add_row("  ±", *half, style="dim")
+            _add_intervals(table, [(value_at(result.metrics, path), PERCENT) for path in HEADLINES], bounds)
             for score, title in POOLED.items():
                 if _shows(result, score):
                     beside = [_beside(result.metrics, path, score) for path in HEADLINES]
@@ -187,16 +191,14 @@ def _beside(metrics: Metrics, path: str, score: str) -> str:
     return "" if found is None else PERCENT.text(found.value)
 
 
-def _extra_table(results: Sequence[Result]) -> Table:
+def _extra_table(results: Sequence[Result], bounds: bool) -> Table:
     """Metric plug-ins: a row for each and for its groups, a column for each task."""
     table = new_table("metric", *(result.task.name.rpartition("/")[2] for result in results), left=["metric"])
     for name, first in results[0].metrics.extra.items():
         scored = [result.metrics.extra[name] for result in results]
         unit, heading = Unit.of_extra(first.unit), name if first.unit is None else f"{name}, {first.unit}"
         table.add_row(heading, *(unit.text(extra.mean.value) for extra in scored))
-        half = [_half(extra.mean, unit) for extra in scored]
-        if any(half):
-            table.add_row("  ±", *half, style="dim")
+        _add_intervals(table, [(extra.mean, unit) for extra in scored], bounds)
         for group in _GROUPS[1:]:
             if any(group in extra.groups for extra in scored):
                 table.add_row(f"  {group}", *(unit.text(extra.groups.get(group)) for extra in scored))
@@ -238,8 +240,15 @@ def _slice_table(attribute: str, slices: Sequence[Slice]) -> Table:
     return table
 
 
-def _half(value: Value | None, unit: Unit) -> str:
-    return "" if value is None else unit.half(value.ci95)
+def _add_intervals(table: Table, values: Sequence[tuple[Value | None, Unit]], bounds: bool) -> None:
+    """Add the row of the intervals below a row of values, if any of them has one."""
+    known = [(None if value is None else value.ci95, unit) for value, unit in values]
+    if bounds:
+        cells = ["" if interval is None else " to ".join(map(unit.text, interval)) for interval, unit in known]
+    else:
+        cells = [unit.half(interval) for interval, unit in known]
+    if any(cells):
+        table.add_row("  95 %" if bounds else "  ±", *cells, style="dim")
 
 
 def _usage(result: Result) -> dict[str, int | float]:

@@ -1,7 +1,7 @@
 """Runs methods: over the tasks of a dataset, or on your own images."""
 
 from earthinstruct.running.engines import EngineOptions
-from earthinstruct.running.evaluation import Evaluation, Skipped, evaluate
+from earthinstruct.running.evaluation import evaluate
 from earthinstruct.running.machine import Machine, doctor
 from earthinstruct.running.outputs import refuse_to_replace
 from earthinstruct.running.own_images import (
@@ -19,10 +19,8 @@ __all__ = [
     "Answers",
     "DryRun",
     "EngineOptions",
-    "Evaluation",
     "Machine",
     "PlannedTask",
-    "Skipped",
     "asked_instruction",
     "doctor",
     "dry_run",

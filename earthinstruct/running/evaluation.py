@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from earthinstruct.contract import ControlMethod, HopelessError, Method, Usage
 from earthinstruct.datasets import Dataset, load_dataset
@@ -16,7 +16,7 @@ from earthinstruct.files import read_text
 from earthinstruct.images import ImageOptions
 from earthinstruct.metrics import GivenMetrics, Sweeping
 from earthinstruct.predictions import Progress, Run, place_of_run
-from earthinstruct.results import MethodInfo, Result, Shown, result_blocks
+from earthinstruct.results import Evaluation, MethodInfo, Skipped
 from earthinstruct.running.cut_images import KeptTiles, Windows, answers_of_images
 from earthinstruct.running.engines import Engine, EngineOptions
 from earthinstruct.running.engines import engine as open_engine
@@ -27,57 +27,11 @@ from earthinstruct.scoring import checked_rules, chosen_attributes, mapper_for, 
 from earthinstruct.tasks import LabelMapper, Task, tasks_of
 from earthinstruct.texts import message_of, secrets_hidden
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from earthinstruct.results import Block
-
 _STOPPED = (
     "the run stops, because no other image would be answered. The predictions so far are kept: change this, then "
     "continue with the same command without --overwrite"
 )
 Spent = Callable[[Task, Usage], None]
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A task that a method declined, and why."""
-
-    task: Task
-    reason: str
-
-
-@dataclass(frozen=True)
-class Evaluation(Shown):
-    """What `evaluate` did. It prints as one table of all results, and iterates over them.
-
-    Attributes:
-        results: one for each task.
-        skipped: the tasks that the method declined.
-        folders: the run folder of each result.
-    """
-
-    results: tuple[Result, ...]
-    skipped: tuple[Skipped, ...]
-    folders: tuple[Path, ...]
-
-    def __iter__(self) -> Iterator[Result]:
-        return iter(self.results)
-
-    def __len__(self) -> int:
-        return len(self.results)
-
-    def blocks(self) -> Iterator[Block]:
-        """The table of all results, remarks, and where they are kept."""
-        yield from result_blocks(self.results)
-        yield from (f"skipped: {task.task.name}: {task.reason}" for task in self.skipped)
-        yield from (f"kept in {folder}" for folder in self.folders)
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Every score of every result, as `Result.to_pandas` gives it."""
-        import pandas as pd
-
-        return pd.concat([result.to_pandas() for result in self.results], ignore_index=True) if self else pd.DataFrame()
 
 
 @checked_arguments

@@ -53,7 +53,7 @@ class Folder:
         return f"folder of {self.name} {self.path}: {state}, {decimal(self.free)} of the disk free"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Machine(Shown):
     """What works on this machine and what is missing.
 

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from earthinstruct.results import Block
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Answer(Shown):
     """The answer for one image.
 
@@ -103,7 +103,7 @@ class Answer(Shown):
         yield from (f"note: {self.path}: {note}" for note in self.notes)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Answers(Shown):
     """The answers of a method for some images. They iterate in the order of the images.
 

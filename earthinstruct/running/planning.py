@@ -15,10 +15,10 @@ from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
 from earthinstruct.images import ImageOptions
 from earthinstruct.predictions import Run, place_of_run
-from earthinstruct.results import Shown, new_table
+from earthinstruct.results import Shown, Skipped, new_table
 from earthinstruct.running.cut_images import Windows
 from earthinstruct.running.engines.worker import MethodSource, Pixels, Worker, resident_memory
-from earthinstruct.running.evaluation import Skipped, cut, dataset_given, instruction_given
+from earthinstruct.running.evaluation import cut, dataset_given, instruction_given
 from earthinstruct.running.reading import Images, Reader, Tile
 from earthinstruct.running.tiles import Tiling
 from earthinstruct.tasks import Task, tasks_of
@@ -47,7 +47,7 @@ class PlannedTask:
     estimate: Estimate
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DryRun(Shown):
     """What a run would do. It prints as a table.
 

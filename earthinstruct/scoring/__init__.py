@@ -1,10 +1,13 @@
-"""Score predictions against a dataset, compare runs, and validate submissions."""
+"""Score predictions against a dataset, compare, frame and export runs, and validate submissions."""
 
-from earthinstruct.scoring.comparison import Compared, Comparison, compare
+from earthinstruct.scoring.coco_export import export
+from earthinstruct.scoring.comparison import Compared, Comparison, compare, compare_two
+from earthinstruct.scoring.frames import images_df, predictions_df, runs_of
 from earthinstruct.scoring.records import ScoringSet, score_records
 from earthinstruct.scoring.score_predictions import checked_rules, mapper_for, result_of, score
 from earthinstruct.scoring.slicing import chosen_attributes
-from earthinstruct.scoring.stored import StoredRun, dataset_of, read_stored, run_folder
+from earthinstruct.scoring.standings import Standings
+from earthinstruct.scoring.stored import StoredRun, dataset_of, read_stored, run_folder, tallies_of
 from earthinstruct.scoring.submission import Added, Finding, add_to_leaderboard, validate
 
 __all__ = [
@@ -13,17 +16,24 @@ __all__ = [
     "Comparison",
     "Finding",
     "ScoringSet",
+    "Standings",
     "StoredRun",
     "add_to_leaderboard",
     "checked_rules",
     "chosen_attributes",
     "compare",
+    "compare_two",
     "dataset_of",
+    "export",
+    "images_df",
     "mapper_for",
+    "predictions_df",
     "read_stored",
     "result_of",
     "run_folder",
+    "runs_of",
     "score",
     "score_records",
+    "tallies_of",
     "validate",
 ]

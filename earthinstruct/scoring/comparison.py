@@ -1,16 +1,17 @@
-"""Compare two runs of one task on the same images."""
+"""Compare runs of one task on the same images."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from earthinstruct.datasets import Dataset, image_attributes
-from earthinstruct.errors import DataError, checked_arguments
+from earthinstruct.datasets import Dataset
+from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
 from earthinstruct.metrics import (
     CATALOGUE,
     COUNTING_ERRORS,
@@ -18,14 +19,11 @@ from earthinstruct.metrics import (
     HEADLINES,
     ONE_IMAGE,
     ONLY_COUNTS,
-    PERCENT,
-    SHOWN_BELOW,
     Difference,
     ExtraMetric,
     GivenMetrics,
     Paired,
     Score,
-    SliceImages,
     corrected,
     extra_metrics,
     listed,
@@ -34,18 +32,19 @@ from earthinstruct.metrics import (
     sweep_of,
     threshold_in_words,
 )
+from earthinstruct.regions import ImageId
 from earthinstruct.results import (
     Block,
+    Evaluation,
     Result,
-    Shown,
     StoredTallies,
     new_table,
     read_result,
-    read_tallies,
     refuse_different,
 )
-from earthinstruct.scoring.slicing import slices_by
-from earthinstruct.scoring.stored import StoredRun, dataset_of, read_stored, run_folder
+from earthinstruct.scoring.side_by_side import ComparedRuns, contestants, make_side_by_side, run_names
+from earthinstruct.scoring.standings import LETTERS, VERDICTS, Standings, by_points, legend, verdict_of
+from earthinstruct.scoring.stored import run_folder, tallies_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,12 +52,6 @@ if TYPE_CHECKING:
 
 # (name, whether it is a group) -> categories
 _Over = dict[tuple[str, bool], Sequence[str]]
-# headline score -> what the better run does, and what is compared
-_VERDICTS = {
-    "counting.f1": ("counts better", "counting"),
-    "box.f1": ("finds better boxes", "boxes"),
-    "mask.f1": ("finds better masks", "masks"),
-}
 
 
 @dataclass(frozen=True)
@@ -80,8 +73,8 @@ class Compared:
     slice_by: str | None = None
 
 
-@dataclass(frozen=True)
-class Comparison(Shown):
+@dataclass(frozen=True, repr=False)
+class Comparison(ComparedRuns):
     """Two runs of one task, score by score. It iterates over its rows.
 
     Attributes:
@@ -107,69 +100,52 @@ class Comparison(Shown):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def blocks(self, *, every_category: bool = False) -> Iterator[Block]:
-        """A verdict in words; then tables of the differences in percent, over groups and over single categories.
+    def blocks(self, *, every_row: bool = False) -> Iterator[Block]:
+        """A verdict in words; then tables of the differences in percent that are shown, and of error types.
 
         Args:
-            every_category: also the categories with p >= 0.05 before correction.
+            every_row: also the rows without a shown difference.
         """
         from rich.text import Text
 
         yield self.verdict
-        for name, run, threshold in zip("AB", (self.first, self.second), self.thresholds, strict=True):
-            yield f"{name}: {run}, {threshold}"
+        yield from legend((self.first, self.second), self.thresholds)
         yield from self.notes
-        groups = [row for row in self.rows if row.is_group]
-        yield _table([row for row in groups if row.score in HEADLINES])
-        yield Text("percent; precision, recall, F1 by object size and what errors cost are in --json", style="dim")
-        categories = [row for row in self.rows if row.score in HEADLINES and not row.is_group and row.slice_by is None]
-        shown = [row for row in categories if every_category or _may_differ(row.difference)]
-        if shown:
-            yield _table(shown)
-        if len(shown) < len(categories):
+        headlines = [row for row in self.rows if row.score in HEADLINES and row.slice_by is None]
+        errors = [row for row in self.rows if row.score.startswith("errors.") and row.is_group and row.over == "all"]
+        slices = [row for row in self.rows if row.slice_by is not None and row.score.endswith(".f1")]
+        extra = [row for row in self.rows if row.score.startswith("extra.") and row.is_group]
+        shown = [row for row in headlines if every_row or row.over == "all" or row.difference.is_shown]
+        shown_errors = [row for row in errors if every_row or row.difference.is_shown]
+        tables = (
+            (shown, "percent"),
+            (slices, "over the images of each slice"),
+            (extra, "metric plug-ins: fractions, or in the unit of each"),
+            (shown_errors, "objects over all images; fewer are better, more are better of `correct`"),
+        )
+        for rows, note in tables:
+            if rows:
+                yield _table(rows)
+                yield Text(note, style="dim")
+        yield Text(
+            "p: paired sign-flip test over images, corrected for all rows of the table, shown or not (Holm); in bold "
+            "where a difference is shown: p below 0.05, and an interval without 0",
+            style="dim",
+        )
+        left_out = len(headlines) + len(errors) - len(shown) - len(shown_errors)
+        if left_out:
             yield Text(
-                f"{len(categories) - len(shown)} of {len(categories)} rows of single categories are left out: "
-                "p >= 0.05 even before correction; --all shows them",
+                f"{left_out} rows of groups, categories and error types show no difference and are left out; --all "
+                "shows them, --json has every score",
                 style="dim",
             )
-        slices = [row for row in self.rows if row.slice_by is not None and row.score.endswith(".f1")]
-        if slices:
-            yield _table(slices)
-            yield Text(
-                "over the images of each slice; AP_nc50 and mIoU in --json, AP of scores has no slices", style="dim"
-            )
-        extra = [row for row in groups if row.score.startswith("extra.")]
-        if extra:
-            yield _table(extra)
-            yield Text("metric plug-ins: fractions, or in the unit of each; by category in --json", style="dim")
-        yield _table([row for row in groups if row.score.startswith("errors.") and row.over == "all"])
-        yield Text(
-            "objects over all images, by category in --json; fewer are better, more are better of `correct`",
-            style="dim",
-        )
-        yield Text(
-            "p: paired sign-flip test over images; corrected: for all rows of the table, shown or not (Holm); in bold "
-            "where the corrected p is below 0.05 and the interval does not hold 0",
-            style="dim",
-        )
-        reasons = {row.difference.reason for row in groups if row.difference.reason is not None}
+        reasons = {row.difference.reason for rows, _ in tables for row in rows if row.difference.reason is not None}
         yield from (Text(f"-: {reason}", style="dim") for reason in sorted(reasons))
 
     @property
     def verdict(self) -> str:
         """Which run counts better and finds better boxes and masks, in one sentence."""
-        if self.oracles[0] != self.oracles[1]:
-            one, other = ("A", "B") if self.oracles[0] else ("B", "A")
-            return (
-                f"No verdict: the score threshold of {one} was chosen on these images (an oracle), not that of "
-                f"{other}; the differences below favour {one}. Score both in the same way, best with --sweep cross."
-            )
-        found = {row.score: row.difference for row in self.rows if row.is_group and row.over == "all"}
-        of_headlines = {score: found[score] for score in _VERDICTS if score in found}
-        if any(off.p is None for off in of_headlines.values()):
-            return f"No verdict: {ONE_IMAGE}."
-        parts = [_verdict(score, off) for score, off in of_headlines.items()]
-        return "; ".join(parts) + "." if parts else "No verdict: no category has ground truth."
+        return _verdict_of_two(self.rows, self.oracles, "AB")
 
     def to_pandas(self) -> pd.DataFrame:
         """Every row: `score`, `over`, `is_group`, `first`, `second`, `difference`, `low`, `high` and two p-values.
@@ -189,26 +165,33 @@ class Comparison(Shown):
         return pd.DataFrame(rows, columns=columns)
 
 
-def _verdict(score: str, off: Difference) -> str:
-    better, what = _VERDICTS[score]
+def _verdict_of_two(rows: Iterable[Compared], oracles: tuple[bool, bool], names: Sequence[str]) -> str:
+    if oracles[0] != oracles[1]:
+        one, other = names if oracles[0] else names[::-1]
+        return (
+            f"No verdict: the score threshold of {one} was chosen on these images (an oracle), not that of {other}; "
+            f"the differences below favour {one}. Score both in the same way, best with --sweep cross."
+        )
+    found = {row.score: row.difference for row in rows if row.is_group and row.over == "all"}
+    of_headlines = {score: found[score] for score in VERDICTS if score in found}
+    if any(off.p is None for off in of_headlines.values()):
+        return f"No verdict: {ONE_IMAGE}."
+    parts = [_verdict(score, off, names) for score, off in of_headlines.items()]
+    return "; ".join(parts) + "." if parts else "No verdict: no category has ground truth."
+
+
+def _verdict(score: str, off: Difference, names: Sequence[str]) -> str:
+    better, _, what = VERDICTS[score]
     if not off.is_shown:
         return f"{what}: no difference shown"
-    names = ("B", "A") if off.value > 0 else ("A", "B")
-    points = f"{names[0]} {better} than {names[1]} by {PERCENT.text(abs(off.value))} points"
-    if off.ci95 is not None:
-        low, high = off.ci95 if off.value > 0 else (-off.ci95[1], -off.ci95[0])
-        points += f" ({PERCENT.text(low)} to {PERCENT.text(high)})"
-    _, p = off.p_texts()
-    return f"{points}, p {p if off.p_is_bound else f'= {p}'}"
-
-
-def _may_differ(off: Difference) -> bool:
-    return off.p is not None and off.p < SHOWN_BELOW
+    worse, best = names if off.value > 0 else names[::-1]
+    return f"{best} {better} than {worse} by {by_points(off)}"
 
 
 def _table(rows: Sequence[Compared]) -> Table:
-    headings = ("score", "over", "A", "B", "B - A", "95 % interval", "p", "corrected")
-    table = new_table(*headings, left=("score", "over"), no_wrap=False)
+    table = new_table("score", "over", "A", "B", "B - A", "95 % interval", "p", left=("score", "over"))
+    for name in table.columns[:2]:
+        name.no_wrap, name.overflow = False, "fold"  # a long name goes on in the next line
     for row in rows:
         off, unit = row.difference, listed(row.score).unit
         table.add_row(
@@ -218,7 +201,7 @@ def _table(rows: Sequence[Compared]) -> Table:
             unit.text(off.second),
             unit.text(off.value, signed=True),
             "-" if off.ci95 is None else " to ".join(unit.text(bound, signed=True) for bound in off.ci95),
-            *off.p_texts(),
+            off.p_texts()[1],
             style="bold" if off.is_shown else "",
         )
     return table
@@ -226,20 +209,20 @@ def _table(rows: Sequence[Compared]) -> Table:
 
 @checked_arguments
 def compare(
-    first: Path | str,
-    second: Path | str,
-    *,
+    first: Path | str | Evaluation,
+    second: Path | str | Evaluation,
+    *others: Path | str | Evaluation,
     dataset: str | Path | Dataset | None = None,
     data: Path | str | None = None,
     metric: GivenMetrics = (),
-) -> Comparison:
-    """Compare the scores and the error types of two runs, with intervals and p-values of the differences.
+) -> Comparison | Standings:
+    """Compare the scores and the error types of runs, with intervals and p-values of the differences.
 
     The p-values are those of a paired sign-flip test over images, with Holm's correction over the rows of each table.
 
     Compared are the scores that are functions of sums over images: F1 (by object size too), precision, recall, AP_nc50
     (protocol `standard`), mIoU and what errors cost. Where a run was scored with slices, the headline scores are
-    compared over each.
+    compared over each. Of more than two runs, the headline scores of every pair are compared.
 
     A score that is undefined for one of the runs is left out, and a note says so. The score thresholds of the runs are
     taken as they are: where only one of them was chosen on these images, there is no verdict.
@@ -249,102 +232,190 @@ def compare(
     the dataset, and a note names others.
 
     Args:
-        first: a run folder, or the result file in it, with `tallies.npz` or `predictions.jsonl` beside it.
-        second: another run folder of the same task.
+        first: a run folder, or the result file in it, with `tallies.npz` or `predictions.jsonl` beside it; or an
+            evaluation of one task.
+        second: another run of the same task.
+        others: more runs of the task.
         dataset: the dataset, or its name or path; None: the one that the run used. Read only if predictions are scored
             again.
         data: the folder of the user's data; None: the one that the run used.
-        metric: metric plug-ins to compare as well, by name or as objects.
+        metric: metric plug-ins to compare as well, by name or as objects; of two runs.
+
+    Returns:
+        The comparison of two runs, or the standings of more.
 
     Raises:
         EarthInstructError: an argument has a wrong type or value, or names no metric.
-        DataError: a folder is incomplete, the runs differ in task, protocol or ground truth, or a metric is undefined
-            for one of them.
+        DataError: a folder is incomplete, the runs differ in task, protocol, images or ground truth, or a metric is
+            undefined for one of them.
     """
-    folders = [run_folder(run) for run in (first, second)]
-    results = [read_result(folder / "result.json") for folder in folders]
-    refuse_different(*results)
+    if not others:
+        return compare_two(first, second, dataset, data, metric)
+    if metric:
+        raise EarthInstructError("metric plug-ins are compared between two runs; leave out --metric, or give two runs")
+    runs = (first, second, *others)
+    if len(runs) > len(LETTERS):
+        raise EarthInstructError(f"at most {len(LETTERS)} runs can be compared, got {len(runs)}")
+    read = [_Read.of(run, dataset, data) for run in runs]
+    folders, results = [one.folder for one in read], [one.result for one in read]
+    off = {}
+    for (i, one), (j, other) in combinations(enumerate(read), 2):
+        _refuse_different(one, other)
+        for row in _headline_rows(one, other):
+            if row.over == "all":
+                off[row.score, i, j] = row.difference
+    off = dict(zip(off, corrected(list(off.values())), strict=True))
+    ranked = tuple(contestants(results))
+    verdict = verdict_of(ranked, off, run_names(folders, results))
+    return Standings(
+        tuple(one.name for one in read),
+        ranked,
+        off,
+        tuple(threshold_in_words(result.metrics) for result in results),
+        side_by_side=make_side_by_side(verdict, folders, results, off),
+    )
+
+
+def compare_two(
+    first: Path | str | Evaluation,
+    second: Path | str | Evaluation,
+    dataset: str | Path | Dataset | None = None,
+    data: Path | str | None = None,
+    metric: GivenMetrics = (),
+) -> Comparison:
+    """Compare two runs, as `compare` does."""
     extra = extra_metrics(metric)
-    found: list[StoredTallies] = []
-    notes = list(_undefined(results))
-    for folder, result in zip(folders, results, strict=True):
-        stored = read_tallies(folder, result)
-        if stored is None or extra:
-            dataset = dataset_of(folder, result, dataset, data)
-            run = read_stored(folder, result, dataset)
-            kept = _sliced_again(run) if stored is None else stored.slices
-            stored = replace(_scored_again(run, extra), slices=kept)
-            notes += [
-                f"no slices by {name}: {folder} has no tallies.npz, and the dataset does not give the slices of the "
-                f"result; score it again with --slice-by {name}"
-                for name in result.metrics.slices.keys() - kept
+    a, b = (_Read.of(run, dataset, data, extra) for run in (first, second))
+    _refuse_different(a, b)
+    every_category = a.tallies.tallies["box"].categories
+    scores = _scores_of(a)
+    scores += [(f"extra.{of.name}.mean", f"extra.{of.name}", partial(of.score, every_category)) for of in extra]
+    pairs = _paired(a, b, {tally for _, tally, _ in scores})
+    over: _Over = {(name, True): members for name, members in a.tallies.groups.items()}
+    over |= {(name, False): (name,) for name in every_category}
+    rows = list(_rows(scores, pairs, over))
+    for slice_by, slices in {**b.tallies.slices, **a.tallies.slices}.items():
+        for name, images in slices.items():
+            rows += [
+                Compared(row.score, name, False, row.difference, slice_by)
+                for row in _headline_rows(a, b, images)
+                if row.over == "all"
             ]
-        found.append(stored)
-    groups, every_category = found[0].groups, found[0].tallies["box"].categories
-    closed_ap = protocol_named(results[0].protocol).constant_score_ap is None
-    scores = [
+    thresholds = (threshold_in_words(a.result.metrics), threshold_in_words(b.result.metrics))
+    oracles = (sweep_of(a.result.metrics) is True, sweep_of(b.result.metrics) is True)
+    found = _corrected(rows)
+    off = {(row.score, 0, 1): row.difference for row in found if row.is_group and row.over == "all"}
+    folders, results = (a.folder, b.folder), (a.result, b.result)
+    verdict = _verdict_of_two(found, oracles, run_names(folders, results))
+    return Comparison(
+        a.name,
+        b.name,
+        found,
+        thresholds,
+        oracles,
+        tuple(_not_compared(a, b)),
+        side_by_side=make_side_by_side(verdict, folders, results, off),
+    )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A run to compare."""
+
+    name: str
+    folder: Path
+    result: Result
+    tallies: StoredTallies
+
+    @staticmethod
+    def of(
+        run: Path | str | Evaluation,
+        dataset: str | Path | Dataset | None,
+        data: Path | str | None,
+        extra: Sequence[ExtraMetric] = (),
+    ) -> _Read:
+        folder = run_folder(run)
+        result = read_result(folder / "result.json")
+        name = str(folder if isinstance(run, Evaluation) else run)
+        return _Read(name, folder, result, tallies_of(folder, result, dataset, data, extra))
+
+
+def _refuse_different(one: _Read, other: _Read) -> None:
+    """Refuse to compare two runs, and explain runs over different images in words.
+
+    Raises:
+        DataError: they differ in task, protocol, their versions, images, or ground truth.
+    """
+    of_one, of_other = one.result.task, other.result.task
+    if of_one.name == of_other.name and of_one.dataset.annotations_sha256 == of_other.dataset.annotations_sha256:
+        few, many = sorted((one, other), key=lambda run: run.result.task.dataset.n_images)
+        n_few, n_many = (run.result.task.dataset.n_images for run in (few, many))
+        if n_few < n_many:
+            raise DataError(
+                f"{few.name} was run on the first {n_few} images of {of_one.dataset.name} and {many.name} on "
+                f"{n_many}: their scores differ because of the images too. Compare runs over the same images: run "
+                f"{few.result.method.name} without --limit, or {many.result.method.name} with --limit {n_few}"
+            )
+    elif of_one.name == of_other.name:
+        raise DataError(
+            f"{one.name} and {other.name} were scored against two annotation files of {of_one.dataset.name}, with "
+            f"other images or other objects ({of_one.dataset.n_images} and {of_other.dataset.n_images} images): their "
+            "scores differ because of the ground truth too. Score both against one file: earthinstruct score RUN "
+            "--dataset FILE"
+        )
+    refuse_different(one.result, other.result)
+
+
+def _scores_of(run: _Read) -> list[tuple[str, str, Score]]:
+    """The scores that can be compared: path, name of the tally, function of the tally."""
+    closed_ap = protocol_named(run.result.protocol).constant_score_ap is None
+    return [
         (path, score.tally, score.function)
         for path, score in CATALOGUE.items()
         if score.function and (closed_ap or not path.endswith(".ap_nc50"))
     ]
-    scores += [(f"extra.{of.name}.mean", f"extra.{of.name}", partial(of.score, every_category)) for of in extra]
-    compared = {tally for _, tally, _ in scores}
-    if any(result.metrics.box.f1.reason == ONLY_COUNTS for result in results):
-        compared.remove("box")  # it holds the ground truth alone
-    of_a, of_b = ({name: tally for name, tally in of.tallies.items() if name in compared} for of in found)
-    try:  # a tally that only one run has, such as masks, is left out; the notes say so
-        pairs = paired(of_a, of_b)
+
+
+def _headline_rows(a: _Read, b: _Read, images: Collection[ImageId] | None = None) -> list[Compared]:
+    """The headline scores over all categories, and over some images (None: all)."""
+    scores = [score for score in _scores_of(a) if score[0] in HEADLINES]
+    pairs = _paired(a, b, {tally for _, tally, _ in scores}, images)
+    return [row for row in _rows(scores, pairs, {("all", True): a.tallies.groups["all"]}) if row.score in HEADLINES]
+
+
+def _paired(a: _Read, b: _Read, names: Collection[str], images: Collection[ImageId] | None = None) -> dict[str, Paired]:
+    """Pair the tallies of these names; one that only one run has, such as masks, is left out; the notes say so."""
+    compared = {*names}
+    if any(run.result.metrics.box.f1.reason == ONLY_COUNTS for run in (a, b)):
+        compared.discard("box")  # it holds the ground truth alone
+    of_a, of_b = (
+        {
+            name: tally if images is None else tally.of_images(images)
+            for name, tally in run.tallies.tallies.items()
+            if name in compared
+        }
+        for run in (a, b)
+    )
+    try:
+        return paired(of_a, of_b)
     except ValueError as error:
         raise DataError(f"the results cannot be compared: {error}") from error
-    over: _Over = {(name, True): members for name, members in groups.items()}
-    over |= {(name, False): (name,) for name in every_category}
-    rows = list(_rows(scores, pairs, over))
-    headlines = [score for score in scores if score[0] in HEADLINES]
-    for slice_by, slices in {**found[1].slices, **found[0].slices}.items():
-        for name, images in slices.items():
-            a, b = (
-                {tally: of[tally].of_images(images) for _, tally, _ in headlines if tally in of} for of in (of_a, of_b)
-            )
-            there = _rows(headlines, paired(a, b), {("all", True): groups["all"]})
-            rows += [
-                Compared(row.score, name, False, row.difference, slice_by) for row in there if row.score in HEADLINES
-            ]
-    thresholds = (threshold_in_words(results[0].metrics), threshold_in_words(results[1].metrics))
-    oracles = (sweep_of(results[0].metrics) is True, sweep_of(results[1].metrics) is True)
-    return Comparison(str(first), str(second), _corrected(rows), thresholds, oracles, tuple(notes))
 
 
-def _undefined(results: Sequence[Result]) -> Iterator[str]:
-    """Sentences on the scores that only one of two runs has."""
+def _not_compared(*runs: _Read) -> Iterator[str]:
+    """Sentences on the scores that only one of two runs has, and on slices that are lost."""
+    results = [run.result for run in runs]
     for geometry in GEOMETRIES:
         f1 = {name: getattr(result.metrics, geometry).f1 for name, result in zip("AB", results, strict=True)}
         lacking = [(name, value.reason) for name, value in f1.items() if value.value is None]
         if len(lacking) == 1:
             yield f"no {geometry} scores: they are undefined for {lacking[0][0]} ({lacking[0][1]})"
-
-
-def _sliced_again(run: StoredRun) -> dict[str, SliceImages]:
-    """The slices of a result, by the attributes of its dataset; only those that agree with the result."""
-    images, known = run.images, image_attributes(run.dataset)
-    found = {}
-    for name, slices in run.result.metrics.slices.items():
-        again = slices_by(name, known[name], images) if name in known else {}
-        if [(one.name, one.n_images) for one in slices] == [(part, len(of)) for part, of in again.items()]:
-            found[name] = again
-    return found
-
-
-def _scored_again(run: StoredRun, extra: Sequence[ExtraMetric]) -> StoredTallies:
-    if run.result.protocol_version != run.protocol.version:
-        raise DataError(
-            f"{run.folder} was scored under version {run.result.protocol_version} of protocol {run.protocol.name}, and "
-            f"this release has version {run.protocol.version}; score it again with `earthinstruct score`"
-        )
-    whole = run.scoring_set().tallied(run.threshold, extra)
-    for name, tally in whole.extra.items():
-        if isinstance(tally, str):
-            raise DataError(f"metric {name!r} is undefined for {run.folder}: {tally}")
-    return StoredTallies(whole.named_tallies, dict(run.task.groups))
+    for run in runs:
+        for name in run.result.metrics.slices.keys() - run.tallies.slices:
+            yield (
+                f"no slices by {name}: {run.folder} has no tallies.npz, and the dataset does not give the slices of "
+                f"the result; score it again with --slice-by {name}"
+            )
 
 
 def _rows(scores: Sequence[tuple[str, str, Score]], pairs: Mapping[str, Paired], over: _Over) -> Iterator[Compared]:

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from earthinstruct.datasets import Dataset, Origin, dataset_sources, load_dataset
+from earthinstruct.datasets import Dataset, Origin, dataset_sources, image_attributes, load_dataset
 from earthinstruct.errors import DataError
-from earthinstruct.metrics import Protocol, ScoreThreshold, protocol_named, threshold_of
+from earthinstruct.metrics import ExtraMetric, Protocol, ScoreThreshold, SliceImages, protocol_named, threshold_of
 from earthinstruct.predictions import Record, hash_predictions, prediction_files, read_manifest, read_predictions
 from earthinstruct.regions import ImageId
-from earthinstruct.results import Result
+from earthinstruct.results import Evaluation, Result, StoredTallies, read_tallies
 from earthinstruct.scoring.records import ScoringSet
+from earthinstruct.scoring.slicing import slices_by
 from earthinstruct.tasks import FileMapper, Task, task_named
 
 
@@ -52,9 +53,13 @@ class StoredRun:
         return ScoringSet(self.task, self.dataset, self.records, self.protocol, mapper, images)
 
 
-def run_folder(run: Path | str) -> Path:
-    """A run folder: the path itself, or the folder of the result file that it names."""
-    path = Path(run)
+def run_folder(run: Path | str | Evaluation) -> Path:
+    """A run folder: the path itself, the folder of the result file that it names, or that of an evaluation.
+
+    Raises:
+        EarthInstructError: an evaluation has several runs.
+    """
+    path = run.folder if isinstance(run, Evaluation) else Path(run)
     return path.parent if path.name == "result.json" else path
 
 
@@ -105,3 +110,53 @@ def read_stored(folder: Path, result: Result, dataset: Dataset) -> StoredRun:
         raise DataError(f"{files[0]} has changed since it was scored; score it again with `earthinstruct score`")
     task = task_named(result.task.name, dataset.name, dataset.vocabulary)
     return StoredRun(folder, result, dataset, task, read_predictions(folder, dataset))
+
+
+def tallies_of(
+    folder: Path,
+    result: Result,
+    dataset: str | Path | Dataset | None = None,
+    data: Path | str | None = None,
+    extra: Sequence[ExtraMetric] = (),
+) -> StoredTallies:
+    """The tallies of a run: those beside its result or, without them and for metric plug-ins, by scoring it again.
+
+    Args:
+        folder: the run folder.
+        result: its result.
+        dataset: the dataset, or its name or path; None: the one that the run used. Read only if needed.
+        data: the folder of the user's data; None: the one that the run used.
+        extra: metric plug-ins to tally as well.
+
+    Raises:
+        DataError: a file is missing or malformed, or a metric is undefined for the run.
+    """
+    stored = read_tallies(folder, result)
+    if stored is None or extra:
+        run = read_stored(folder, result, dataset_of(folder, result, dataset, data))
+        return replace(_scored_again(run, extra), slices=_sliced_again(run) if stored is None else stored.slices)
+    return stored
+
+
+def _sliced_again(run: StoredRun) -> dict[str, SliceImages]:
+    """The slices of a result, by the attributes of its dataset; only those that agree with the result."""
+    images, known = run.images, image_attributes(run.dataset)
+    found = {}
+    for name, slices in run.result.metrics.slices.items():
+        again = slices_by(name, known[name], images) if name in known else {}
+        if [(one.name, one.n_images) for one in slices] == [(part, len(of)) for part, of in again.items()]:
+            found[name] = again
+    return found
+
+
+def _scored_again(run: StoredRun, extra: Sequence[ExtraMetric]) -> StoredTallies:
+    if run.result.protocol_version != run.protocol.version:
+        raise DataError(
+            f"{run.folder} was scored under version {run.result.protocol_version} of protocol {run.protocol.name}, and "
+            f"this release has version {run.protocol.version}; score it again with `earthinstruct score`"
+        )
+    whole = run.scoring_set().tallied(run.threshold, extra)
+    for name, tally in whole.extra.items():
+        if isinstance(tally, str):
+            raise DataError(f"metric {name!r} is undefined for {run.folder}: {tally}")
+    return StoredTallies(whole.named_tallies, dict(run.task.groups))

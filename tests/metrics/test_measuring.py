@@ -178,7 +178,8 @@ def test_controls(build, protocol, scored) -> None:
         assert getattr(empty, geometry).f1.ci95 == pytest.approx((0, 0.5615), abs=1e-4)
     assert perfect.mask.miou.value == perfect.mask.ap_nc50.value == perfect.box.f1_5095.value == 1
     assert empty.mask.miou.value == empty.mask.ap_nc50.value == 0
-    assert perfect.box.ap50 is None or perfect.box.ap50.value == 1
+    assert perfect.box.ap50.value == (1 if scored else None)
+    assert scored or "needs a score for each prediction" in perfect.box.ap50.reason
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)

@@ -1,0 +1,195 @@
+"""Runs side by side, as a paper shows them: a row for each run, a column for each headline score."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from earthinstruct.metrics import HEADLINES, PERCENT, SHOWN_BELOW, Difference, Value, sweep_of, value_at
+from earthinstruct.results import Result, ScoreTable
+
+NOTE = (
+    "Percent; ± is half of the 95 % interval over images. Bold: the best run, and every run without a shown difference "
+    f"from it (paired sign-flip test over images, Holm's correction, p >= {SHOWN_BELOW} or an interval around 0)."
+)
+_LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    "\n": " ",
+}
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """The headline scores of some runs of one task.
+
+    Attributes:
+        verdict: in one sentence.
+        task: the task of the runs.
+        names: the name of each run, all different.
+        scores: paths of the headline scores that any of the runs has.
+        values: the scores of each run, in the order of `scores`.
+        best: which of these are the best, or tie with the best.
+        remarks: what a reader of the table must know about single runs.
+    """
+
+    verdict: str
+    task: str
+    names: tuple[str, ...]
+    scores: tuple[str, ...]
+    values: tuple[tuple[Value, ...], ...]
+    best: tuple[tuple[bool, ...], ...]
+    remarks: tuple[str, ...] = ()
+
+    def markdown(self) -> str:
+        """The verdict, a table in Markdown, and what it means."""
+
+        def plain(text: str) -> str:
+            return re.sub(r"([\\|*_`\[\]~&]|<(?=[A-Za-z/!?]))", r"\\\1", " ".join(text.split()))
+
+        lines = [["method", *(HEADLINES[score] for score in self.scores)], ["-", *(["-:"] * len(self.scores))]]
+        for name, values, best in self._rows():
+            cells = (f"**{text}**" if bold else text for text, bold in zip(map(_text, values), best, strict=True))
+            lines.append([plain(name), *cells])
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        notes = " ".join([NOTE, *self.remarks])
+        return f"{plain(self.verdict)}\n\n{table}\n\n{plain(self.task)}. {plain(notes)}\n"
+
+    def latex(self) -> str:
+        """A `tabular` for the LaTeX package booktabs, with the verdict and what it means as comments."""
+
+        def comment(text: str) -> str:
+            return f"% {' '.join(text.split())}"
+
+        lines = [comment(self.verdict), comment(f"{self.task}. {NOTE}"), *map(comment, self.remarks)]
+        lines += [r"% \usepackage{booktabs}", rf"\begin{{tabular}}{{l{'r' * len(self.scores)}}}", r"\toprule"]
+        lines += [" & ".join(["method", *(in_latex(HEADLINES[score]) for score in self.scores)]) + r" \\", r"\midrule"]
+        for name, values, best in self._rows():
+            texts = (in_latex(_text(value)) for value in values)
+            cells = (rf"\textbf{{{text}}}" if bold else text for text, bold in zip(texts, best, strict=True))
+            lines.append(" & ".join([in_latex(name), *cells]) + r" \\")
+        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+    def csv(self) -> str:
+        """A line for each run and score, as fractions: task, method, score, value, low, high, best."""
+        content = io.StringIO()
+        writer = csv.writer(content, lineterminator="\n")
+        writer.writerow(["task", "method", "score", "value", "low", "high", "best"])
+        for name, values, best in self._rows():
+            for score, value, is_best in zip(self.scores, values, best, strict=True):
+                bounds = value.ci95 or (None, None)
+                writer.writerow([self.task, name, score, value.value, *bounds, "yes" if is_best else "no"])
+        return content.getvalue()
+
+    def _rows(self) -> Iterator[tuple[str, tuple[Value, ...], tuple[bool, ...]]]:
+        return zip(self.names, self.values, self.best, strict=True)
+
+
+@dataclass(frozen=True, repr=False)
+class ComparedRuns(ScoreTable):
+    """A base class of comparisons, which become tables for papers.
+
+    Attributes:
+        side_by_side: the headline scores of the runs.
+    """
+
+    side_by_side: SideBySide = field(kw_only=True)
+
+    def to_markdown(self) -> str:
+        """The verdict and the headline scores as Markdown."""
+        return self.side_by_side.markdown()
+
+    def to_latex(self) -> str:
+        """The headline scores as a LaTeX table that needs the package booktabs."""
+        return self.side_by_side.latex()
+
+    def to_csv(self) -> str:
+        """The headline scores as CSV, a line for each run and score."""
+        return self.side_by_side.csv()
+
+
+def make_side_by_side(
+    verdict: str, folders: Sequence[Path], results: Sequence[Result], off: Mapping[tuple[str, int, int], Difference]
+) -> SideBySide:
+    """Put runs side by side.
+
+    Args:
+        verdict: in one sentence.
+        folders: the run folders.
+        results: their results.
+        off: (headline score, index of a run, index of a later run) -> their difference, corrected.
+    """
+    values = [[value_at(result.metrics, score) or Value(None) for score in HEADLINES] for result in results]
+    there = [k for k in range(len(HEADLINES)) if any(of_run[k].value is not None for of_run in values)]
+    scores = tuple(tuple(HEADLINES)[k] for k in there)
+    contest = contestants(results)
+    best = {score: best_of(score, contest, off) for score in scores}
+    remarks = []
+    names = run_names(folders, results)
+    for i, (name, result) in enumerate(zip(names, results, strict=True)):
+        if i not in contest:
+            why = "sees the ground truth" if result.method.control else "has a threshold chosen on these images"
+            remarks.append(f"{name} {why}, and is not ranked.")
+    return SideBySide(
+        verdict,
+        results[0].task.name,
+        names,
+        scores,
+        tuple(tuple(of_run[k] for k in there) for of_run in values),
+        tuple(tuple(i in best[score] for score in scores) for i in range(len(results))),
+        tuple(remarks),
+    )
+
+
+def contestants(results: Sequence[Result]) -> list[int]:
+    """The indices of the runs that are ranked: those that saw nothing of the answers, or all if there are none."""
+    fair = [i for i, result in enumerate(results) if not result.method.control and sweep_of(result.metrics) is not True]
+    return fair or list(range(len(results)))
+
+
+def best_of(score: str, runs: Sequence[int], off: Mapping[tuple[str, int, int], Difference]) -> list[int]:
+    """The best of some runs, then those without a shown difference from it; empty if the score is not compared."""
+    pairs = [(i, j) for i in runs for j in runs if (score, i, j) in off]
+    if not pairs:
+        return []
+    value = {run: of for i, j in pairs for run, of in ((i, off[score, i, j].first), (j, off[score, i, j].second))}
+    first = max(value, key=lambda run: (value[run], -run))
+    tied = [run for run in value if run != first and not off[score, min(run, first), max(run, first)].is_shown]
+    return [first, *tied]
+
+
+def run_names(folders: Sequence[Path], results: Sequence[Result]) -> tuple[str, ...]:
+    """Names of runs that tell them apart: their methods, else with versions, else their folders."""
+    methods = [result.method for result in results]
+    for names in (
+        [method.name for method in methods],
+        [f"{method.name} {method.version or ''}".rstrip() for method in methods],
+        [folder.name for folder in folders],
+    ):
+        if len(set(names)) == len(names):
+            return tuple(names)
+    return tuple(map(str, folders))
+
+
+def in_latex(text: str) -> str:
+    r"""Escape a text for LaTeX.
+
+    >>> in_latex("50 % of mean_shift")
+    '50 \\% of mean\\_shift'
+    """
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def _text(value: Value) -> str:
+    half = PERCENT.half(value.ci95)
+    return PERCENT.text(value.value) + (f" ± {half}" if half else "")

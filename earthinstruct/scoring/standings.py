@@ -1,0 +1,152 @@
+"""More than two runs of one task: which is the best, and which differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from earthinstruct.metrics import HEADLINES, ONE_IMAGE, PERCENT, Difference
+from earthinstruct.results import Block, new_table
+from earthinstruct.scoring.side_by_side import ComparedRuns, best_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+# headline score -> what the better and the best run does, and what is compared
+VERDICTS = {
+    "counting.f1": ("counts better", "counts best", "counting"),
+    "box.f1": ("finds better boxes", "finds the best boxes", "boxes"),
+    "mask.f1": ("finds better masks", "finds the best masks", "masks"),
+}
+
+
+@dataclass(frozen=True, repr=False)
+class Standings(ComparedRuns):
+    """Three or more runs of one task, side by side.
+
+    Attributes:
+        runs: the runs, as they were given; they are shown by letters from A.
+        ranked: the indices of the runs that saw nothing of the answers, or of all if there are none.
+        differences: (headline score, index of a run, index of a later one) -> their difference, the later minus the
+            earlier one. The p-values are corrected for all of them.
+        thresholds: how the score threshold of each run was chosen, in words; None if all predictions were scored.
+    """
+
+    runs: tuple[str, ...]
+    ranked: tuple[int, ...]
+    differences: Mapping[tuple[str, int, int], Difference]
+    thresholds: tuple[str | None, ...]
+
+    def blocks(self, *, every_row: bool = False) -> Iterator[Block]:
+        """A verdict in words; then the headline scores of each run, and the differences of pairs.
+
+        Args:
+            every_row: also the pairs without a shown difference, and every headline score.
+        """
+        from rich.text import Text
+
+        yield verdict_of(self.ranked, self.differences, LETTERS)
+        yield from legend(self.runs, self.thresholds)
+        letters = LETTERS[: len(self.runs)]
+        table = new_table("score", *letters, left=["score"])
+        for k, score in enumerate(self.side_by_side.scores):
+            cells = []
+            for values, best in zip(self.side_by_side.values, self.side_by_side.best, strict=True):
+                half = PERCENT.half(values[k].ci95)
+                text = PERCENT.text(values[k].value) + (f" ±{half}" if half else "")
+                cells.append(Text(text, style="bold" if best[k] else ""))
+            table.add_row(HEADLINES[score], *cells)
+        yield table
+        yield Text(
+            "percent; ±: half of the 95 % interval over images; bold: the best, and those without a shown difference "
+            "from it",
+            style="dim",
+        )
+        yield from (Text(remark, style="dim") for remark in self.side_by_side.remarks)
+        table, left_out = new_table("score", "pair", "difference", "95 % interval", "p", left=["score", "pair"]), 0
+        for (score, i, j), off in self.differences.items():
+            if not every_row and not (off.is_shown and score in VERDICTS):
+                left_out += 1
+                continue
+            interval = "-" if off.ci95 is None else " to ".join(PERCENT.text(b, signed=True) for b in off.ci95)
+            pair, difference = f"{letters[j]} - {letters[i]}", PERCENT.text(off.value, signed=True)
+            table.add_row(HEADLINES[score], pair, difference, interval, off.p_texts()[1])
+        if table.row_count:
+            yield table
+            yield Text("p: paired sign-flip test over images, corrected for all pairs and scores (Holm)", style="dim")
+        if left_out:
+            yield Text(f"{left_out} of {len(self.differences)} pairs are left out; --all shows them", style="dim")
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Every pair: `score`, `first`, `second` (names), their scores, `difference`, `low`, `high`, two p-values."""
+        import pandas as pd
+
+        names = self.side_by_side.names
+        rows = [
+            {
+                "score": score,
+                "first": names[i],
+                "second": names[j],
+                "first_score": off.first,
+                "second_score": off.second,
+                "difference": off.value,
+                "low": None if off.ci95 is None else off.ci95[0],
+                "high": None if off.ci95 is None else off.ci95[1],
+                "p": off.p,
+                "p_corrected": off.p_corrected,
+            }
+            for (score, i, j), off in self.differences.items()
+        ]
+        return pd.DataFrame(rows)
+
+
+def legend(runs: tuple[str, ...], thresholds: tuple[str | None, ...]) -> Iterator[str]:
+    """A line for each run, by its letter, with its score threshold."""
+    for letter, run, threshold in zip(LETTERS, runs, thresholds, strict=False):
+        yield f"{letter}: {run}" + (f", {threshold}" if threshold else "")
+
+
+def verdict_of(
+    runs: Sequence[int], differences: Mapping[tuple[str, int, int], Difference], names: Sequence[str]
+) -> str:
+    """Which of some runs counts best and finds the best boxes and masks, in one sentence.
+
+    Args:
+        runs: the indices of the runs that are ranked.
+        differences: as of `Standings`.
+        names: the name of every run.
+    """
+    if any(off.p is None for off in differences.values()):
+        return f"No verdict: {ONE_IMAGE}."
+    if len(runs) < 2:
+        return "No verdict: all runs but one saw the ground truth, or have a threshold chosen on these images."
+    parts = []
+    for score, (_, does_best, what) in VERDICTS.items():
+        if not (tied := best_of(score, runs, differences)):
+            continue
+        best = tied[0]
+        to_best = {
+            run: differences[pair]
+            for run in runs
+            if run not in tied and (pair := (score, min(run, best), max(run, best))) in differences
+        }
+        if not to_best:
+            parts.append(f"{what}: no difference shown")
+            continue
+        nearest = min(to_best, key=lambda run: abs(to_best[run].value))
+        others = f" (no difference shown from {' and '.join(names[run] for run in tied[1:])})" if tied[1:] else ""
+        better = f"better than {names[nearest]} by {by_points(to_best[nearest])}"
+        parts.append(f"{names[best]} {does_best}{others}, {better}")
+    return "; ".join(parts) + "." if parts else "No verdict: no category has ground truth."
+
+
+def by_points(off: Difference) -> str:
+    """How much better the better run is: "3.1 points (1.2 to 5.0), p = 0.004"."""
+    points = f"{PERCENT.text(abs(off.value))} points"
+    if off.ci95 is not None:
+        low, high = off.ci95 if off.value > 0 else (-off.ci95[1], -off.ci95[0])
+        points += f" ({PERCENT.text(low)} to {PERCENT.text(high)})"
+    _, p = off.p_texts()
+    return f"{points}, p {p if off.p_is_bound else f'= {p}'}"

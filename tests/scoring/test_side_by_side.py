@@ -1,0 +1,174 @@
+"""Several runs side by side, and as tables for papers."""
+
+import csv
+import io
+import json
+import re
+
+import pytest
+
+from earthinstruct import Evaluation, compare, evaluate, score
+from earthinstruct.cli import main
+from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.scoring.side_by_side import in_latex
+
+N = 10
+
+
+@pytest.fixture
+def annotations(tmp_path):
+    """Ten images with a ship each."""
+    coco = {
+        "images": [{"id": i, "file_name": f"{i}.png", "width": 20, "height": 20} for i in range(N)],
+        "categories": [{"id": 1, "name": "ship"}],
+        "annotations": [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 4, 4]} for i in range(N)],
+    }
+    file = tmp_path / "gt.json"
+    file.write_text(json.dumps(coco))
+    return file
+
+
+@pytest.fixture
+def runs(annotations, tmp_path):
+    """Three runs: ships are found in 1, 10 and 9 images."""
+    return [kept(annotations, tmp_path, name, found) for name, found in (("few_1", 1), ("all", 10), ("most|*", 9))]
+
+
+def kept(annotations, tmp_path, name, found):
+    predictions, folders = tmp_path / "predictions.json", []
+    predictions.write_text(json.dumps([{"image_id": i, "category_id": 1, "bbox": [1, 1, 4, 4]} for i in range(found)]))
+    score(predictions, annotations, "open_vocabulary", name=name, output=tmp_path / "runs", kept=folders.append)
+    return folders[0]
+
+
+def test_the_best_and_its_ties(runs):
+    standings = compare(*runs)
+    # all - few differs in 9 images, all to one side: p = 2 / 2^9; all - most in one image: p = 1
+    assert standings.side_by_side.scores == ("counting.f1", "box.f1", "box.ap_nc50")
+    assert standings.side_by_side.best == ((False,) * 3, (True,) * 3, (True,) * 3)
+    off = standings.differences["box.f1", 0, 1]
+    assert (off.p, off.value) == (2 / 2**9, pytest.approx(1 - 2 / 11))
+    # most - few differs in 8 images: p = 2 / 2^8. Nine pairs and scores: Holm multiplies the smallest by 9
+    assert off.p_corrected == pytest.approx(9 * 2 / 2**9)
+    points = "81.8 points ({:.1f} to {:.1f}), p = 0.035".format(*(100 * bound for bound in off.ci95))
+    lines = str(standings).splitlines()
+    best = f"(no difference shown from C), better than A by {points}"
+    assert lines[0] == f"B counts best {best}; B finds the best boxes {best}."
+    assert lines[1:4] == [
+        f"{letter}: {run}, scored without a threshold" for letter, run in zip("ABC", runs, strict=True)
+    ]
+    assert lines[4].split() == ["score", "A", "B", "C"]
+
+
+def test_every_pair_is_in_the_frame(runs):
+    frame = compare(*runs).to_pandas()
+    assert len(frame) == 3 * 3
+    row = frame[(frame.score == "box.f1") & (frame["first"] == "few_1") & (frame.second == "all")].iloc[0]
+    assert (row.first_score, row.second_score) == (pytest.approx(2 / 11), 1)
+    assert row.low <= row.difference <= row.high
+    assert (frame.p <= frame.p_corrected).all()
+
+
+def test_markdown(runs):
+    text = compare(*runs).to_markdown()
+    lines = text.splitlines()
+    assert lines[0].startswith(r"all counts best (no difference shown from most\|\*)")
+    assert lines[2:4] == ["| method | Cnt | Box | APbox |", "| - | -: | -: | -: |"]
+    assert lines[4].startswith(r"| few\_1 | 18.2 ± ")
+    assert lines[5].startswith("| all | **100.0 ± ")
+    assert lines[6].startswith(r"| most\|\* | **94.7 ± ")
+    cells = {len(re.findall(r"(?<!\\)\|", line)) for line in lines[2:7]}
+    assert cells == {5}
+
+
+def test_latex(runs):
+    lines = compare(*runs).to_latex().splitlines()
+    table = [line for line in lines if not line.startswith("%")]
+    assert table[0] == r"\begin{tabular}{lrrr}" and table[-1] == r"\end{tabular}"
+    assert [table[1], table[3], table[-2]] == [r"\toprule", r"\midrule", r"\bottomrule"]
+    rows = [table[2], *table[4:-2]]
+    for row in rows:
+        assert row.endswith(r" \\") and row.count("&") == 3
+        assert row.count("{") == row.count("}")
+        assert not re.search(r"(?<!\\)[%#_~^|]", row)
+        assert row.count("$") % 2 == 0
+        assert row.isascii()
+    assert rows[1].startswith(r"few\_1 & 18.2 $\pm$")
+    assert rows[2].startswith(r"all & \textbf{100.0 $\pm$")
+    assert r"% \usepackage{booktabs}" in lines
+
+
+def test_every_special_character_of_latex_is_escaped():
+    text = in_latex("\\ & % $ # _ { } ~ ^ | < > a\nb")
+    assert "\n" not in text
+    without = re.sub(r"\\(text[a-z]+\{\}|[&%$#_{}])", "", text)
+    assert not set(without) & set("\\&%$#_{}~^|<>")
+
+
+def test_csv(runs, capsys):
+    assert main(["compare", *map(str, runs), "--format", "csv"]) == 0
+    printed = capsys.readouterr()
+    rows = list(csv.DictReader(io.StringIO(printed.out)))
+    assert len(rows) == 3 * 3
+    found = {(row["method"], row["score"]): row for row in rows}
+    assert float(found["few_1", "box.f1"]["value"]) == pytest.approx(2 / 11)
+    assert (found["few_1", "box.f1"]["best"], found["most|*", "box.f1"]["best"]) == ("no", "yes")
+    assert printed.err.startswith("all counts best")
+
+
+def test_two_runs_have_the_same_tables(runs, capsys):
+    assert main(["compare", *map(str, runs[:2]), "--format", "latex"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("% all counts better than few_1 by 81.8 points")
+    assert printed == compare(*runs[:2]).to_latex()
+
+
+def test_controls_are_shown_and_not_ranked(annotations, tmp_path, runs):
+    result = json.loads((runs[1] / "result.json").read_text())
+    result["method"]["control"] = True
+    (runs[1] / "result.json").write_text(json.dumps(result))
+    standings = compare(*runs)
+    assert standings.side_by_side.best == ((False,) * 3, (False,) * 3, (True,) * 3)
+    assert str(standings).startswith("C counts best, better than A by")
+    assert "all sees the ground truth, and is not ranked." in str(standings)
+    assert compare(runs[1], runs[0], runs[1]).side_by_side.best == ((False,) * 3,) * 3
+
+
+def test_runs_over_other_images_explain_themselves(annotations, tmp_path, runs):
+    coco = json.loads(annotations.read_text())
+    coco["annotations"].pop()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "gt.json").write_text(json.dumps(coco))
+    other = kept(tmp_path / "other" / "gt.json", tmp_path, "other", 3)
+    with pytest.raises(DataError, match=r"were scored against two annotation files of gt, .*earthinstruct score RUN"):
+        compare(runs[0], other)
+
+
+def test_a_limited_run_explains_itself(constant, dataset, tmp_path):
+    whole, limited = (evaluate(constant, dataset, setting="open_ended", output=tmp_path, limit=n) for n in (None, 2))
+    with pytest.raises(
+        DataError, match=r"constant-limit-2 was run on the first 2 images of set and \S+ on 3: .*--limit"
+    ):
+        compare(whole, limited)
+
+
+def test_an_evaluation_is_a_run(runs):
+    from earthinstruct.results import read_result
+
+    evaluations = [Evaluation((read_result(run / "result.json"),), (), (run,)) for run in runs]
+    assert str(compare(*evaluations)) == str(compare(*runs))
+    assert str(compare(*evaluations[:2])) == str(compare(*runs[:2]))
+
+
+def test_what_several_runs_do_not_take(runs):
+    with pytest.raises(EarthInstructError, match="leave out --metric, or give two runs"):
+        compare(*runs, metric="earthinstruct.nothing:Nothing")
+    with pytest.raises(EarthInstructError, match="compare: others must be Path, str or Evaluation, got int 3"):
+        compare(*runs, 3)
+
+
+def test_the_folder_alone_is_enough(runs, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (runs[0] / "tallies.npz").unlink()  # so that its predictions are scored again
+    assert compare(*runs).side_by_side.best[1] == (True,) * 3
