@@ -306,16 +306,21 @@ def method_details(name: str) -> MethodDetails:
     factory = method_factory(name)
     texts = [docstring_parser.parse(each.__doc__ or "") for each in getattr(factory, "__mro__", [factory])]
     meanings = {taken.arg_name: _in_one_line(taken.description) for text in reversed(texts) for taken in text.params}
-    choices = {part: dict(named) for part, named in optional_member(factory, "choices")().items()}
+    try:
+        parts = {
+            part: {choice: _parameters(taken, {}) for choice, taken in named.items()}
+            for part, named in optional_member(factory, "choices")().items()
+        }
+        presets = dict(optional_member(factory, "presets")())
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"method {name!r}: choices() or presets() failed: {error_in_words(error)}") from error
     return MethodDetails(
         name=name,
         summary=_in_one_line(texts[0].short_description),
         missing=missing_for(name),
         parameters=_parameters(inspect.signature(factory).parameters.values(), meanings),
-        parts={
-            part: {choice: _parameters(taken, {}) for choice, taken in named.items()} for part, named in choices.items()
-        },
-        presets=optional_member(factory, "presets")(),
+        parts=parts,
+        presets=presets,
     )
 
 
@@ -343,12 +348,20 @@ def weights_known() -> dict[str, tuple[Any, Callable[..., Path]]]:
     `url`, `path` and `here`, and `fetch(name, progress)`, which returns the path.
 
     Raises:
-        PluginError: no plug-in knows weights, or one cannot be loaded.
+        PluginError: no plug-in knows weights, two know the same name, or one cannot be loaded.
     """
-    modules = [plugin.load() for plugin in plugins(WEIGHTS).values()]
-    if not modules:
+    found: dict[str, tuple[Any, Callable[..., Path]]] = {}
+    for plugin in plugins(WEIGHTS).values():
+        module = plugin.load()
+        for name, weights in module.WEIGHTS.items():
+            if name in found:
+                raise PluginError(
+                    f"the weights {name!r} are known to two distributions, one of them {plugin.distribution}"
+                )
+            found[name] = (weights, module.fetch)
+    if not found:
         raise PluginError(f"no installed distribution knows weights. {more_methods()}".strip())
-    return {name: (weights, module.fetch) for module in modules for name, weights in module.WEIGHTS.items()}
+    return found
 
 
 def tells_missing(name: str) -> bool:

@@ -135,7 +135,8 @@ def test_the_page_of_the_command_line_does_the_same_in_python(tmp_path):
     lines = printed(python_of("docs/command-line.md"), tmp_path)
     assert lines[0] == "oracle-jittered on scenes, protocol standard, version 2"
     runs = tmp_path / "runs" / "scenes" / "open_vocabulary"
-    assert lines.index(f"A: {runs / 'empty'}") + 1 == lines.index(f"B: {runs / 'oracle-jittered'}")
+    how = "scored without a threshold"
+    assert lines.index(f"A: {runs / 'empty'}, {how}") + 1 == lines.index(f"B: {runs / 'oracle-jittered'}, {how}")
 
 
 def test_the_page_of_python_runs(tmp_path):

@@ -58,7 +58,10 @@ VERBS = (
 
 
 class _Parser(argparse.ArgumentParser):
-    """Argument errors in one line, with a suggestion for a misspelt verb or option."""
+    """Argument errors in one line, with a suggestion for a misspelt verb or option. Options are not abbreviated."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Here every word is known, or an error of the verb that it was given to."""
@@ -66,7 +69,7 @@ class _Parser(argparse.ArgumentParser):
             known = self._option_string_actions
             for word in takewhile(lambda word: word != "--", args or ()):
                 option = word.partition("=")[0]
-                if option.startswith("--") and not any(name.startswith(option) for name in known):
+                if option.startswith("--") and option not in known:
                     self.error(str(UnknownNameError("option", option, known)))
             if "--config" in known:
                 self._take_config(args)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-CONFIG_FILE = "run.yaml"
 _HEAD = """\
 # `earthinstruct evaluate --config run.yaml` repeats this run; other options of the command line replace those here.
 # Paths are relative to the folder in which the command is started. Secrets are left out.
@@ -21,7 +20,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help=f"a YAML file of options, such as the {CONFIG_FILE} of a run; options of the command line replace them",
+        help="a YAML file of options, such as the run.yaml of a run; options of the command line replace them",
     )
 
 
@@ -98,23 +97,26 @@ def write_config(folder: Path, given: Mapping[str, Any]) -> None:
 
     from earthinstruct.errors import DataError
     from earthinstruct.files import replace_file
+    from earthinstruct.predictions import CONFIG_FILE
     from earthinstruct.running import evaluate
-    from earthinstruct.texts import redacted, secret_values
+    from earthinstruct.texts import redacted, secret_values, without_secrets
 
     taken = inspect.signature(evaluate).parameters
-    secrets = secret_values(given.get("parameters") or {})
+    parameters = given.get("parameters") or {}
+    secrets = secret_values(parameters)
+    shown = without_secrets(parameters, secrets)
     content = {
         name: _plain(value)
         for name, value in given.items()
-        if name != "overwrite" and value not in (taken[name].default, None, [], {})
+        if name not in ("overwrite", "parameters") and value not in (taken[name].default, None, [], {})
     }
-    content["parameters"] = {
-        key: value
-        for key, value in content.get("parameters", {}).items()
-        if redacted(json.dumps(value), secrets) == json.dumps(value)
+    content = {
+        name: value for name, value in content.items() if redacted(json.dumps(value), secrets) == json.dumps(value)
     }
+    if whole := {name: value for name, value in parameters.items() if shown.get(name) == value}:
+        content["parameters"] = whole
     path = folder / CONFIG_FILE
-    text = yaml.safe_dump({name: value for name, value in content.items() if value != {}}, sort_keys=False)
+    text = yaml.safe_dump(content, sort_keys=False)
     try:
         replace_file(path, (_HEAD + text).encode())
     except OSError as error:

@@ -33,6 +33,7 @@ from earthinstruct.predictions.image_names import ImageNames
 from earthinstruct.predictions.importers import read_predictions, read_proposal_file
 from earthinstruct.predictions.lock import folder_lock
 from earthinstruct.predictions.run_folder import (
+    CONFIG_FILE,
     TILES_FILE,
     Manifest,
     Progress,
@@ -48,6 +49,7 @@ from earthinstruct.predictions.semantic import read_semantic_maps
 from earthinstruct.predictions.supervision import from_supervision, to_supervision
 
 __all__ = [
+    "CONFIG_FILE",
     "TILES_FILE",
     "Found",
     "ImageNames",

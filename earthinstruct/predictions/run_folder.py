@@ -39,8 +39,9 @@ from earthinstruct.results import (
 )
 from earthinstruct.tasks import Task
 
-Progress = Callable[[Task, int, int, int], None]  # task, images done, total images, images failed
+Progress = Callable[[Task, int, int, int], None]  # task, tiles done, all tiles, images failed
 TILES_FILE = "tiles.jsonl"  # the tiles of images that have no prediction yet
+CONFIG_FILE = "run.yaml"  # the options that repeat a run
 _BESIDE_RESULT = (TALLIES_FILE, SUSPECTS_FILE)
 
 
@@ -146,7 +147,9 @@ class Run:
         """
         with self._written():
             if overwrite:
-                others = (self.folder / name for name in ("run.json", "result.json", TILES_FILE, *_BESIDE_RESULT))
+                others = (
+                    self.folder / name for name in ("run.json", "result.json", CONFIG_FILE, TILES_FILE, *_BESIDE_RESULT)
+                )
                 for path in (*others, *self._predictions()):
                     path.unlink(missing_ok=True)
             if not (overwrite or self.file.exists()) and (limited := self._limited_before()) is not None:
@@ -211,7 +214,7 @@ class Run:
         encoder = msgspec.json.Encoder()
         lines = (encoder.encode(records[image]) + b"\n" for image in self.image_ids if image in records)
         with self._written():
-            for name in ("result.json", *_BESIDE_RESULT):
+            for name in ("result.json", CONFIG_FILE, *_BESIDE_RESULT):
                 (self.folder / name).unlink(missing_ok=True)
             replace_file(self.folder / "run.json", as_json(self.manifest))
             replace_file(self.file, lines)

@@ -104,13 +104,13 @@ def evaluate(
         engine: `local` or `ray`; or `EngineOptions`, which replaces the options below.
         workers: processes, each with the method in memory; None: this process.
         timeout: seconds that an image, or a tile, may take before the image counts as failed; None: no limit.
-        worker_memory: GB; a worker that holds more after an image is replaced. None: no limit.
+        worker_memory: GB; a worker that holds more after a tile is replaced. None: no limit.
         gpus_per_worker: GPUs that Ray reserves for each worker.
         address: of a running Ray cluster, or `auto`; None: a Ray of its own, on this machine.
         progress: called after every tile with the task, the tiles done, their number and the images that failed; an
             image that is not cut is one tile.
         spent: called with the task and the usage of every image, before `progress`.
-        stopping: called before each image; when it returns true, the current images are finished and kept, and
+        stopping: called before each tile; when it returns true, the current tiles are finished and kept, and
             KeyboardInterrupt is raised.
 
     Raises:

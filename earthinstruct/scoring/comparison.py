@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -325,7 +325,14 @@ class _Read:
     name: str
     folder: Path
     result: Result
-    tallies: StoredTallies
+    dataset: str | Path | Dataset | None
+    data: Path | str | None
+    extra: Sequence[ExtraMetric]
+
+    @cached_property
+    def tallies(self) -> StoredTallies:
+        """Its tallies, read or made when they are first asked for: runs that cannot be compared are refused before."""
+        return tallies_of(self.folder, self.result, self.dataset, self.data, self.extra)
 
     @staticmethod
     def of(
@@ -337,7 +344,7 @@ class _Read:
         folder = run_folder(run)
         result = read_result(folder / "result.json")
         name = str(folder if isinstance(run, Evaluation) else run)
-        return _Read(name, folder, result, tallies_of(folder, result, dataset, data, extra))
+        return _Read(name, folder, result, dataset, data, extra)
 
 
 def _refuse_different(one: _Read, other: _Read) -> None:

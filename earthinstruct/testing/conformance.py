@@ -86,7 +86,10 @@ def _checks(method: Method | ControlMethod) -> list[Check]:
         if batch := optional_member(method, "predict_batch"):
             several = list(images.values())
             checks.append(_check(f"{task.name}, predict_batch", _predict_batch, batch, task.instruction, several))
-    return checks + [Check(name, problem) for name, problem in optional_member(method, "checks")()]
+    try:
+        return checks + [Check(name, problem) for name, problem in optional_member(method, "checks")()]
+    except Exception as error:  # a method may raise anything; its author wants to read it
+        return [*checks, Check("checks of the method", f"{type(error).__name__}: {error}")]
 
 
 def _check(name: str, attempt: Callable[..., object], *arguments: Any) -> Check:
