@@ -40,7 +40,7 @@ def printed(code, folder):
 
 def test_the_readme_evaluates_a_method(tmp_path):
     lines = printed(python_of("README.md"), tmp_path)
-    assert lines[0] == "mine on scenes, protocol standard, version 2"
+    assert lines[0] == "mine on scenes, protocol standard, version 3"
     assert lines[1].split()[:4] == ["task", "Cnt", "Box", "Mask"]
     assert len([line for line in lines if line.startswith("kept in ")]) == 4
 
@@ -133,7 +133,7 @@ def small_preset_is_missing():
 
 def test_the_page_of_the_command_line_does_the_same_in_python(tmp_path):
     lines = printed(python_of("docs/command-line.md"), tmp_path)
-    assert lines[0] == "oracle-jittered on scenes, protocol standard, version 2"
+    assert lines[0] == "oracle-jittered on scenes, protocol standard, version 3"
     runs = tmp_path / "runs" / "scenes" / "open_vocabulary"
     how = "scored without a threshold"
     assert lines.index(f"A: {runs / 'empty'}, {how}") + 1 == lines.index(f"B: {runs / 'oracle-jittered'}, {how}")
@@ -141,7 +141,7 @@ def test_the_page_of_the_command_line_does_the_same_in_python(tmp_path):
 
 def test_the_page_of_python_runs(tmp_path):
     lines = printed(python_of("docs/python.md"), tmp_path)
-    assert lines[0] == "oracle-jittered on scenes, protocol standard, version 2"
+    assert lines[0] == "oracle-jittered on scenes, protocol standard, version 3"
     assert "undefined: average precision needs a score for each prediction" in lines
     assert "counting: no difference shown" in lines[-1]
     assert (tmp_path / "counts.pdf").read_bytes().startswith(b"%PDF")

@@ -75,7 +75,7 @@ def test_thresholds_of_a_kept_run_are_those_of_compare_and_report(found, dataset
         assert again == stored
         assert not [finding for finding in validate(folder) if finding.problem]
         page = report(folder).read_text()
-        assert "protocol standard, version 2" in page
+        assert "protocol standard, version 3" in page
         assert ("chosen on these images: an oracle" in page) == (name == "oracle")
         assert ("chosen on the other folds: " in page) == (name == "cross")
         assert ("scored at threshold -0.2, given beforehand" in page) == (name == "given")
@@ -189,25 +189,25 @@ def test_a_result_with_another_threshold_is_not_replaced_unasked(found, dataset,
 def test_results_of_two_versions_of_a_protocol_do_not_compare(found, dataset, tmp_path):
     old, new = (kept(tmp_path, found, dataset, name) for name in ("old", "new"))
     result = read_result(old / "result.json")
-    assert result.protocol_version == 2
+    assert result.protocol_version == 3
     content = json.loads((old / "result.json").read_bytes())
     del content["protocol_version"]  # as earlier releases wrote it
     (old / "result.json").write_bytes(json.dumps(content).encode())
     assert read_result(old / "result.json").protocol_version == 1
-    message = "protocol version 1 against 2; score the older one again with this release"
+    message = "protocol version 1 against 3; score the older one again with this release"
     with pytest.raises(DataError, match=message):
         compare(old, new)
-    with pytest.raises(DataError, match="protocol version 2 against 1; score the older one again"):
+    with pytest.raises(DataError, match="protocol version 3 against 1; score the older one again"):
         check(new, old / "result.json")
-    with pytest.raises(DataError, match="belongs to another result"):  # the tallies are of version 2
+    with pytest.raises(DataError, match="belongs to another result"):  # the tallies are of version 3
         compare(old, old)
     (old / "tallies.npz").unlink()
     with pytest.raises(
-        DataError, match="was scored under version 1 of protocol standard, and this release has version 2"
+        DataError, match="was scored under version 1 of protocol standard, and this release has version 3"
     ):
         compare(old, old)
     problems = {finding.check: finding.problem for finding in validate(old)}
-    assert problems["protocol version"] == "the result says 1; expected 2"
+    assert problems["protocol version"] == "the result says 1; expected 3"
     assert "protocol standard, version 1" in str(read_result(old / "result.json"))
 
 
