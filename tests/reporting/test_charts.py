@@ -138,9 +138,10 @@ def test_costs_sizes_and_slices_are_those_of_the_result(make_run):
     assert costs["missed"][1] == f"{100 * metrics.costs.box.missed.value:.1f}"
     small = size_figure(metrics).rows[0]
     assert small[:3] == ("small", "4", f"{100 * metrics.box.by_size['small'].f1.value:.1f}")
-    (figure,) = slice_figures(metrics)
+    figure, errors = slice_figures({"one": metrics})
     part = metrics.slices["width"][0]
     assert figure.rows[0][:4] == (part.name, "3", "4", f"{100 * part.scores['counting.f1'].value:.1f}")
+    assert errors.rows[0][:2] == (part.name, f"{100 * part.scores['counting.relative_error'].value:.1f}")
 
 
 @pytest.mark.parametrize(
