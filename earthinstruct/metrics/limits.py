@@ -114,4 +114,4 @@ def _passes(objects: Sequence[float], errors: Sequence[float]) -> float:
     if at == 0:
         return 0.0
     part = (LARGEST_ERROR - errors[at - 1]) / (errors[at] - errors[at - 1])
-    return objects[at - 1] * (objects[at] / objects[at - 1]) ** part
+    return float(objects[at - 1] * (objects[at] / objects[at - 1]) ** part)

@@ -19,6 +19,7 @@ from earthinstruct.metrics import (
     PREDICTION_VERDICTS,
     RELATIVE,
     TARGET_VERDICTS,
+    CountingLimits,
     GeometryScores,
     Metrics,
     Unit,
@@ -447,7 +448,7 @@ def limit_figures(runs: Mapping[str, Metrics]) -> Iterator[Figure]:
     """Chart counting by the number of objects and by their size: the relative error and F1 of each run."""
     limits = {name: of for name, metrics in runs.items() if (of := metrics.counting_limits) is not None}
     ranges = ", ".join(
-        f"{name} {'never does' if of.never_passes else f'at {of.counts_up_to.value:.0f} objects'}"
+        f"{name} {_passing(of, of.counts_up_to.value)}"
         for name, of in limits.items()
         if of.counts_up_to.value is not None
     )
@@ -462,6 +463,12 @@ def limit_figures(runs: Mapping[str, Metrics]) -> Iterator[Figure]:
         for score in ("relative_error", "f1") if some else ():
             values = {run: [getattr(of[band], score) for band in some] for run, of in bands.items()}
             yield _band_figure(f"limits-{kind[3:]}-{score}".replace("_", "-"), score, title, note, some, values)
+
+
+def _passing(limits: CountingLimits, value: float) -> str:
+    if limits.never_passes:
+        return "nowhere"
+    return f"at {value:.0f} objects" if value else "from the start"
 
 
 def _band_figure(
