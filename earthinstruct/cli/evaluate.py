@@ -55,7 +55,9 @@ def register(verbs: Any) -> None:
     options.add_engine(parser)
     options.add_scoring(parser)
     parser.add_argument(
-        "--per-category", action="store_true", help="also show the F1 of each category, with the number of its objects"
+        "--per-category",
+        action="store_true",
+        help="also show the scores of each category, and of counts by number of objects",
     )
 
 

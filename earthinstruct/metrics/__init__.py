@@ -4,8 +4,10 @@ from earthinstruct.metrics.catalogue import (
     CATALOGUE,
     GEOMETRIES,
     HEADLINES,
+    OVER_ALL_ALONE,
     PERCENT,
     POOLED,
+    RELATIVE,
     WHOLE_OBJECTS,
     Unit,
     in_group,
@@ -19,6 +21,7 @@ from earthinstruct.metrics.error_types import COUNTING_ERRORS, PREDICTION_VERDIC
 from earthinstruct.metrics.extra import ExtraMetric, GivenMetrics, Metric, extra_metrics
 from earthinstruct.metrics.inputs import Ignored, Predicted, ScoreThreshold, Truth, geometries, reaching
 from earthinstruct.metrics.intervals import NOT_COMPUTED
+from earthinstruct.metrics.limits import LARGEST_ERROR, counts_up_to
 from earthinstruct.metrics.matching import Pairs, find_pairs, match
 from earthinstruct.metrics.measuring import ONLY_COUNTS, Chunk, measure, metrics_of
 from earthinstruct.metrics.outcomes import Outcomes
@@ -40,6 +43,8 @@ from earthinstruct.metrics.values import (
     NEEDS_SCORES,
     Calibration,
     Count,
+    CountingBand,
+    CountingLimits,
     DetectionErrors,
     ErrorCosts,
     ErrorCounts,
@@ -59,14 +64,17 @@ __all__ = [
     "COUNTING_ERRORS",
     "GEOMETRIES",
     "HEADLINES",
+    "LARGEST_ERROR",
     "NEEDS_SCORES",
     "NOT_COMPUTED",
     "ONE_IMAGE",
     "ONLY_COUNTS",
+    "OVER_ALL_ALONE",
     "PERCENT",
     "POOLED",
     "PREDICTION_VERDICTS",
     "PROTOCOLS",
+    "RELATIVE",
     "SHOWN_BELOW",
     "STANDARD",
     "TARGET_VERDICTS",
@@ -75,6 +83,8 @@ __all__ = [
     "Choice",
     "Chunk",
     "Count",
+    "CountingBand",
+    "CountingLimits",
     "DetectionErrors",
     "Difference",
     "ErrorCosts",
@@ -110,6 +120,7 @@ __all__ = [
     "choose_threshold",
     "corrected",
     "count_per_image",
+    "counts_up_to",
     "extra_metrics",
     "find_pairs",
     "geometries",

@@ -49,6 +49,7 @@ class Unit:
 
 
 PERCENT = Unit("percent", 100, 1)
+RELATIVE = Unit("percent", 100, 1)  # may exceed 100
 FRACTION = Unit("", 1, 3)
 OBJECTS = Unit("objects")
 WHOLE_OBJECTS = Unit("objects", digits=0)
@@ -107,6 +108,7 @@ def _precision_recall_f1(section: str, title: str, of: str) -> list[Listed]:
 
 
 POOLED: Mapping[str, str] = {"micro_f1": "micro F1", "hallucinated": "hallucinated"}  # beside the F1 of each geometry
+OVER_ALL_ALONE = (*POOLED, "relative_error")  # have no value by category or group
 
 
 def _pooled(section: str, title: str, of: str) -> list[Listed]:
@@ -122,6 +124,13 @@ def _counting() -> list[Listed]:
         *_precision_recall_f1("counting", "Cnt", "object counts"),
         *_pooled("counting", "Cnt", "object counts"),
         *_counting_errors(),
+        Listed(
+            "counting.relative_error",
+            "Cnt relative error",
+            "relative error",
+            "objects counted too many or too few in any category, over all objects",
+            unit=RELATIVE,
+        ),
     ]
 
 
@@ -269,6 +278,20 @@ CATALOGUE: Mapping[str, Listed] = {
         Listed("errors", "", "", "what went wrong, by type: of counts, boxes and masks", unit=WHOLE_OBJECTS),
         *_costs(),
         Listed("slices", "", "", "scores of the images that share an attribute, with --slice-by"),
+        Listed(
+            "counting_limits",
+            "",
+            "",
+            "F1, relative error and share of right counts by the number of objects of a category in an image, and by "
+            "their size",
+        ),
+        Listed(
+            "counting_limits.counts_up_to",
+            "counts up to",
+            "counts up to",
+            "number of objects of a category in an image at which the relative error of the counts passes 20 %",
+            unit=OBJECTS,
+        ),
         Listed("rare", "", "", "categories with objects in fewer than 3 images, and the headline scores without them"),
         Listed("extra", "", "", "scores of the metric plug-ins that --metric asks for", unit=FRACTION),
     )

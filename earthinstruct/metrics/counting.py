@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from earthinstruct.metrics import scores
 from earthinstruct.metrics.inputs import Predicted, Truth, lie_on_ignored
 from earthinstruct.metrics.protocols import Protocol
 from earthinstruct.metrics.summary import PRECISION_RECALL_F1, Summary
@@ -40,7 +42,7 @@ def counting_tally(
 def counting_scores(
     summary: Summary, name: str, protocol: Protocol, source: str, mentioned: NDArray[np.bool_]
 ) -> GeometryScores:
-    """Precision, recall, F1, MAE and RMSE of the counts in the tally `name`.
+    """Precision, recall, F1, MAE, RMSE and relative error of the counts in the tally `name`.
 
     `mentioned`: bool (c,), categories that any given count mentions.
     """
@@ -49,7 +51,8 @@ def counting_scores(
     if len(tally.images):
         off = (tally.columns["fp"] + tally.columns["fn"]).astype(np.int64)  # one of them is 0
         fixed = {"mae": off.mean(axis=0), "rmse": np.sqrt((off**2).mean(axis=0))}
-    return summary.of_geometry(name, PRECISION_RECALL_F1, over, fixed=fixed, source=source)
+    found = summary.of_geometry(name, PRECISION_RECALL_F1, over, fixed=fixed, source=source)
+    return msgspec.structs.replace(found, relative_error=summary.over_all(scores.relative_error, name, bounded=False))
 
 
 def counted_categories(

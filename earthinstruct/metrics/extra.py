@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.metrics.inputs import Predicted, Truth
-from earthinstruct.metrics.intervals import NO_INTERVAL, NOT_COMPUTED
+from earthinstruct.metrics.intervals import NO_INTERVAL, NO_INTERVAL_OR_SAME, NOT_COMPUTED
 from earthinstruct.metrics.scores import Columns
 from earthinstruct.metrics.summary import Intervals, Summary, value_of
 from earthinstruct.metrics.tally import Tally, count_per_image
@@ -136,7 +136,7 @@ class ExtraMetric:
         bounded = unit is None and bool(((values >= 0) & (values <= 1))[over].all())
         intervals = summary.intervals({self.name: function}, f"extra.{self.name}", over, bounded=bounded)
         known = intervals.get(self.name, Intervals(None, [None] * len(over)))
-        no_interval = NO_INTERVAL if bounded else f"{NO_INTERVAL}, or all images give the same"
+        no_interval = NO_INTERVAL if bounded else NO_INTERVAL_OR_SAME
         no_interval = no_interval if intervals else NOT_COMPUTED
         groups = {group: mean[self.name] for group, mean in summary.group_means({self.name: values}, over).items()}
         per_category = {

@@ -21,6 +21,7 @@ from earthinstruct.regions import by_id
 
 LEAST_IMAGES = 2  # with objects; fewer give no interval
 NO_INTERVAL = "no interval: fewer than 2 images have objects"
+NO_INTERVAL_OR_SAME = f"{NO_INTERVAL}, or all images give the same"  # of a score that is not bounded by 1
 NOT_COMPUTED = "no interval is computed for this score"
 _CELLS_AT_ONCE = 200_000
 _FEWEST_TRIALS = 1e-9
@@ -135,6 +136,17 @@ def around(value: float, error: float, images: int) -> Interval | None:
         return None
     half = t_quantile(images - 1) * error
     return value - half, value + half
+
+
+def from_0(value: float, error: float, images: int) -> Interval | None:
+    """The interval of a score >= 0 that may exceed 1: that of `around`, cut at 0.
+
+    If all images give 0, that of a share of 0 with one trial an image.
+    """
+    if not value and error <= _FLAT:
+        return within_0_and_1(value, error, images)
+    found = around(value, error, images)
+    return None if found is None else (max(0.0, found[0]), found[1])
 
 
 def t_quantile(freedom: int) -> float:

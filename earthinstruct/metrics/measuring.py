@@ -5,8 +5,8 @@ all scores. Chunks join to the whole set, so instances and masks need not stay i
 is in memory as one chunk.
 
 Each kind of score has its own module: `counting`, `detection` (boxes and masks), `sizes`, `curves` (AP, calibration),
-`average_precision`, `regions` (mIoU), `proposals`, `thresholds`, `error_types`, `costs`, `suspects` and `extra`
-(plug-ins). `summary` turns their tallies into means over groups and intervals.
+`average_precision`, `regions` (mIoU), `proposals`, `limits` (where counting breaks), `thresholds`, `error_types`,
+`costs`, `suspects` and `extra` (plug-ins). `summary` turns their tallies into means over groups and intervals.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from earthinstruct.metrics.detection import Detection, DetectionChunk, detection
 from earthinstruct.metrics.error_types import counting_errors, detection_errors, judge, tally_errors
 from earthinstruct.metrics.extra import ExtraMetric
 from earthinstruct.metrics.inputs import Predicted, ScoreThreshold, Truth, geometries, geometries_of, reaching
+from earthinstruct.metrics.limits import counting_limits, median_sizes
 from earthinstruct.metrics.matching import Geometry, Pairs
 from earthinstruct.metrics.proposals import ProposalChunk, proposal_scores, tally_proposals
 from earthinstruct.metrics.protocols import STANDARD, Protocol
@@ -53,6 +54,7 @@ from earthinstruct.metrics.values import (
     Metrics,
     RareCategories,
 )
+from earthinstruct.regions import ImageId
 
 
 def measure(
@@ -115,6 +117,7 @@ class Chunk:
         n_counted: number of images with given counts.
         mentioned: bool (c,), categories that any given count mentions.
         only_counts: whether the method only counts. Then the tally of boxes holds the ground truth alone.
+        median_sizes: int8 (n, c), the size of the median object of each image and category, -1 without objects.
         tallies: the tallies of scores with intervals: `counting` (from given counts or instances),
             `counting_from_instances` (if counts are given for any image of the whole set), `box`, `mask`, `regions`
             (for mIoU), `proposals.box` and `proposals.mask`; the error types, `errors.box` and `errors.mask`; and
@@ -130,6 +133,7 @@ class Chunk:
     n_counted: int
     mentioned: NDArray[np.bool_]
     only_counts: bool
+    median_sizes: NDArray[np.int8]
     tallies: Mapping[str, Tally]
     again: Sequence[Mapping[str, Tally]]
     detections: Mapping[Geometry, DetectionChunk]
@@ -213,6 +217,7 @@ class Chunk:
             int(predicted.has_counts.sum()),
             predicted.mentioned,
             predicted.only_counts,
+            median_sizes(truth),
             {name: tally.compact() for name, tally in (tallies | without_intervals).items()},
             again,
             detections,
@@ -230,6 +235,7 @@ class Chunk:
             sum(chunk.n_counted for chunk in chunks),
             np.any([chunk.mentioned for chunk in chunks], axis=0),
             first.only_counts,
+            np.concatenate([chunk.median_sizes for chunk in chunks]),
             {name: Tally.join([chunk.tallies[name] for chunk in chunks]) for name in first.tallies},
             [
                 {name: Tally.join([chunk.again[i][name] for chunk in chunks]) for name in tallies}
@@ -324,9 +330,16 @@ def metrics_of(
             box=cost_of(ErrorCosts, summary, whole.tallies["errors.box"]) if "errors.box" in whole.tallies else None,
             mask=cost_of(ErrorCosts, summary, whole.tallies["errors.mask"]) if "errors.mask" in whole.tallies else None,
         ),
+        counting_limits=counting_limits(summary, _of_images(whole, tallies["counting"].images)),
         rare=_rare_categories(summary, protocol, counted_categories(summary, "counting", protocol, mentioned)),
         extra={metric.name: metric.scores(summary, whole.extra[metric.name]) for metric in extra},
     )
+
+
+def _of_images(whole: Chunk, images: Sequence[ImageId]) -> NDArray[np.int8]:
+    """The median sizes of some images: protocol `paper` counts only in some."""
+    row = {image: i for i, image in enumerate(whole.tallies["box"].images)}
+    return whole.median_sizes[[row[image] for image in images]]
 
 
 def _geometry_scores(summary: Summary, geometry: Geometry, whole: Chunk) -> GeometryScores:

@@ -53,6 +53,15 @@ def hallucinated(columns: Columns) -> NDArray[np.float64]:
     return _ratio(columns["absent"], columns["tp"] + columns["fp"])
 
 
+def relative_error(columns: Columns) -> NDArray[np.float64]:
+    """The objects counted too many or too few, over the objects: (fp + fn) / (tp + fn); 0 without objects.
+
+    >>> relative_error({"tp": np.array([8]), "fp": np.array([3]), "fn": np.array([2])}).tolist()  # 5 / 10
+    [0.5]
+    """
+    return _ratio(columns["fp"] + columns["fn"], columns["tp"] + columns["fn"])
+
+
 def pooled(columns: Columns, members: NDArray[np.int64], has_truth: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
     """Sum over categories, so that predictions of an absent category count against all.
 

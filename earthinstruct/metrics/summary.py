@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from earthinstruct.metrics import scores
 from earthinstruct.metrics.intervals import (
     NO_INTERVAL,
+    NO_INTERVAL_OR_SAME,
     NOT_COMPUTED,
     Interval,
     around,
+    from_0,
     n_targets,
     spread,
     within_0_and_1,
@@ -129,23 +131,56 @@ class Summary:
 
         `name`: name of the tally, with tp, fp, fn.
         """
+        found = {score: self.over_all(function, name) for score, function in OVER_ALL.items()}
+        totals, members = self.tallies[name].totals, self.groups["all"]
+        if self.has_truth[members].any() and not (totals["tp"] + totals["fp"])[members].any():
+            found["hallucinated"] = Value(None, reason="no predictions")
+        return found
+
+    def over_all(self, function: Score, name: str, *, bounded: bool = True) -> Value:
+        """Compute a score of the sums over all categories of the group `all`.
+
+        Args:
+            function: of the pooled sums (see `scores.pooled`).
+            name: name of the tally, with tp, fp, fn.
+            bounded: whether the score lies in [0, 1].
+        """
         members, tally = self.groups["all"], self.tallies[name]
         if not self.has_truth[members].any():
-            return dict.fromkeys(OVER_ALL, Value(None, reason=NO_TRUTH))
-        over_all = Tally(tally.images, ("all",), scores.pooled(tally.columns, members, self.has_truth))
+            return Value(None, reason=NO_TRUTH)
+        pooled = Tally(tally.images, ("all",), scores.pooled(tally.columns, members, self.has_truth))
         without = self._without.get(name)
         others = None if without is None else [scores.pooled(without, members, self.has_truth)]
-        totals, found = over_all.totals, {}
-        for score, function in OVER_ALL.items():
-            if score == "hallucinated" and not totals["tp"] + totals["fp"]:
-                found[score] = Value(None, reason="no predictions")
-                continue
-            value, every = function(totals), np.ones((1, 1), dtype=bool)
-            interval = None
-            if self._is_spread(name):
-                (interval,) = spread(over_all, function, every, every[0], others).intervals(value, within_0_and_1)
-            found[score] = value_of(float(value[0]), interval, no_interval=self._no_interval(name))
-        return found
+        value, every, interval = function(pooled.totals), np.ones((1, 1), dtype=bool), None
+        if self._is_spread(name):
+            found = spread(pooled, function, every, every[0], others)
+            (interval,) = found.intervals(value, within_0_and_1 if bounded else from_0)
+        return value_of(float(value[0]), interval, no_interval=self._no_interval(name, bounded))
+
+    def by_part(self, parts: Tally, function: Score, name: str, undefined: str, *, bounded: bool = True) -> list[Value]:
+        """Compute a score of each part of a tally, such as the images and categories with few objects.
+
+        Args:
+            parts: sums of the tally `name` over the categories: its categories are the parts.
+            function: of the sums of `parts`.
+            name: name of the tally. Without it, or after a sweep that changes it, there are no intervals.
+            undefined: why a part without targets has no score.
+            bounded: whether the score lies in [0, 1].
+        """
+        values, each = function(parts.totals), np.eye(len(parts.categories), dtype=bool)
+        there, held = n_targets(parts.totals) > 0, name in self._held
+        intervals: list[Interval | None] = [None] * len(each)
+        if held:
+            intervals = spread(parts, function, each).intervals(values, within_0_and_1 if bounded else from_0)
+        return [
+            value_of(
+                value if defined else None,
+                interval if defined else None,
+                undefined=undefined,
+                no_interval=(NO_INTERVAL if bounded else NO_INTERVAL_OR_SAME) if held else NOT_COMPUTED,
+            )
+            for value, defined, interval in zip(values.tolist(), there.tolist(), intervals, strict=True)
+        ]
 
     def group_means(
         self, values: Mapping[str, NDArray[np.float64]], over: NDArray[np.bool_]
@@ -193,9 +228,11 @@ class Summary:
         ((mean, interval),) = self._spread_means(function, name, members[None], over, bounded=True)
         return value_of(mean, interval, no_interval=self._no_interval(name))
 
-    def _no_interval(self, name: str) -> str:
+    def _no_interval(self, name: str, bounded: bool = True) -> str:
         """Why a score of a tally has no interval."""
-        return NO_INTERVAL if self._is_spread(name) else NOT_COMPUTED
+        if not self._is_spread(name):
+            return NOT_COMPUTED
+        return NO_INTERVAL if bounded else NO_INTERVAL_OR_SAME
 
     def _spread_means(
         self, function: Score, name: str, members: NDArray[np.bool_], over: NDArray[np.bool_], bounded: bool

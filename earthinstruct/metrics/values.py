@@ -175,6 +175,8 @@ class GeometryScores(msgspec.Struct, frozen=True, omit_defaults=True):
         f1_at_iou: IoU threshold ("0.50", ...) -> mean F1 over the categories of `all`; box and mask only.
         mae: counting only: |predicted - actual| objects, mean over images, then over categories.
         rmse: counting only: root of the mean square over images, then the mean over categories.
+        relative_error: counting only: objects counted too many or too few in any category, over all objects; may
+            exceed 1.
         source: counting only: `counts`, `instances` or `mixed`.
         by_size: `small` (area of the object's box or mask below 32 x 32 pixels), `medium` (below 96 x 96), `large` ->
             scores; box and mask only.
@@ -198,6 +200,7 @@ class GeometryScores(msgspec.Struct, frozen=True, omit_defaults=True):
     f1_at_iou: dict[str, float | None] | None = None
     mae: Value | None = None
     rmse: Value | None = None
+    relative_error: Value | None = None
     source: str | None = None
     by_size: dict[str, SizeScores] | None = None
     calibration: Calibration | None = None
@@ -381,6 +384,52 @@ class Costs(msgspec.Struct, frozen=True):
     mask: ErrorCosts | None = None
 
 
+class CountingBand(msgspec.Struct, frozen=True):
+    """Counting over some entries: an entry is an image and a category.
+
+    Attributes:
+        n_entries: number of entries.
+        n_right: number of entries whose count is right.
+        tp: sum over the entries, as for the whole.
+        fp: likewise.
+        fn: likewise.
+        f1: of the sums over the entries.
+        relative_error: objects counted too many or too few, over the objects; may exceed 1.
+        right: share of the entries whose count is right.
+    """
+
+    n_entries: int
+    n_right: int
+    tp: int
+    fp: int
+    fn: int
+    f1: Value
+    relative_error: Value
+    right: Value
+
+    @property
+    def n_objects(self) -> int:
+        """The number of objects of the entries."""
+        return self.tp + self.fn
+
+
+class CountingLimits(msgspec.Struct, frozen=True):
+    """Where counting breaks.
+
+    Attributes:
+        counts_up_to: the number of objects of a category in an image at which the relative error passes 20 %.
+        never_passes: whether it never does. Then `counts_up_to` is the largest number of objects in an image.
+        by_density: `0`, `1`, `2-5`, `6-20`, `21-100`, `101+` objects of the entry -> its scores.
+        by_size: `small` (box of the median object below 32 x 32 pixels), `medium` (below 96 x 96), `large` -> scores of
+            the entries with objects.
+    """
+
+    counts_up_to: Value
+    never_passes: bool
+    by_density: dict[str, CountingBand]
+    by_size: dict[str, CountingBand]
+
+
 class Slice(msgspec.Struct, frozen=True):
     """The scores of the images that share the value of an attribute.
 
@@ -440,6 +489,7 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
         adherence: share of predicted instances whose label maps to a member of the parent; open_subclass only.
         errors: error types of the scored predictions.
         costs: what each type of error costs in F1.
+        counting_limits: counts by the number of objects and by their size.
         rare: categories with objects in too few images, and the scores without them; None if there are none.
         extra: name -> scores of a metric plug-in.
         slices: attribute of the images -> its slices.
@@ -455,6 +505,7 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
     counting_from_instances: GeometryScores | None = None
     errors: ErrorTypes | None = None
     costs: Costs | None = None
+    counting_limits: CountingLimits | None = None
     rare: RareCategories | None = None
     extra: dict[str, ExtraScores] = {}
     slices: dict[str, list[Slice]] = {}

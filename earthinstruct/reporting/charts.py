@@ -14,11 +14,15 @@ from numpy.typing import NDArray
 from earthinstruct.metrics import (
     GEOMETRIES,
     HEADLINES,
+    LARGEST_ERROR,
     PERCENT,
     PREDICTION_VERDICTS,
+    RELATIVE,
     TARGET_VERDICTS,
+    CountingLimits,
     GeometryScores,
     Metrics,
+    Unit,
     Value,
     threshold_in_words,
 )
@@ -33,6 +37,7 @@ _PERCENT_AXIS = Axis("percent", ticks(0, 100))
 _BANDS = (0, 1, 2, 3, 6, 11, 21, 51, 101, 201, 1 << 62)  # numbers of objects: each up to below the next
 _SMALLEST, _LARGEST = 4, 12  # diameters of dots
 _FITS = 12  # columns of a table of cells
+_APART = 0.07  # runs at one place of an axis of bands, in bands
 _EXPLAINS = 0.1  # R2 from which a line through points says something
 
 
@@ -439,8 +444,83 @@ def size_figure(metrics: Metrics) -> Figure | None:
     )
 
 
-def slice_figures(metrics: Metrics) -> Iterator[Figure]:
-    """Chart F1 over the slices of each attribute of the images."""
+def limit_figures(runs: Mapping[str, Metrics]) -> Iterator[Figure]:
+    """Chart counting by the number of objects and by their size: the relative error and F1 of each run."""
+    limits = {name: of for name, metrics in runs.items() if (of := metrics.counting_limits) is not None}
+    ranges = ", ".join(
+        f"{name} {_passing(of, of.counts_up_to.value)}"
+        for name, of in limits.items()
+        if of.counts_up_to.value is not None
+    )
+    over = "Over all images and categories with"
+    kinds = (
+        ("by_density", "number of objects", f"{over} so many objects. Where the error passes 20 %: {ranges}."),
+        ("by_size", "size of the objects", f"{over} objects: the size of the median one."),
+    )
+    for kind, title, note in kinds:
+        bands = {run: getattr(of, kind) for run, of in limits.items()}
+        some = [band for band in next(iter(bands.values()), {}) if any(of[band].n_objects for of in bands.values())]
+        for score in ("relative_error", "f1") if some else ():
+            values = {run: [getattr(of[band], score) for band in some] for run, of in bands.items()}
+            yield _band_figure(f"limits-{kind[3:]}-{score}".replace("_", "-"), score, title, note, some, values)
+
+
+def _passing(limits: CountingLimits, value: float) -> str:
+    if limits.never_passes:
+        return "nowhere"
+    return f"at {value:.0f} objects" if value else "from the start"
+
+
+def _band_figure(
+    name: str, score: str, title: str, note: str, bands: Sequence[str], values: Mapping[str, Sequence[Value]]
+) -> Figure:
+    """A line for each run through the relative errors, or the F1, of counts over bands."""
+    is_error = score == "relative_error"
+    what, unit = ("relative error", RELATIVE) if is_error else ("F1", PERCENT)
+    drawn = dict(list(values.items())[: len(_COLOURS)])
+    numbers = [100 * of.value for row in drawn.values() for of in row if of.value is not None]
+    ends = [100 * of.ci95[1] for row in drawn.values() for of in row if of.ci95 is not None]
+    top = max(numbers, default=0.0)
+    most = max(100 * LARGEST_ERROR, top, min(2 * top, max(ends, default=0.0))) if is_error else 100.0
+    up, series = Axis(f"{what}, percent", ticks(0, most)), []
+    for i, ((run, row), colour) in enumerate(zip(drawn.items(), _COLOURS, strict=False)):
+        shift = _APART * (i - (len(drawn) - 1) / 2)
+        known = [(place + shift, of) for place, of in enumerate(row, start=1) if of.value is not None]
+        points = [(at, 100 * of.value) for at, of in known if of.value is not None]
+        known_ends = [of.ci95 and (100 * of.ci95[0], min(100 * of.ci95[1], up.ticks[-1])) for _, of in known]
+        series += [Series(colour, points, name=run if len(drawn) > 1 else "", intervals=known_ends)]
+        series += [Series(colour, points, dot=6)]
+    if is_error:
+        series.append(Series("ideal", [(0, 100 * LARGEST_ERROR), (len(bands) + 1, 100 * LARGEST_ERROR)]))
+    meaning = (
+        "Objects counted too many or too few, in percent of the objects" if is_error else "F1 of counts, in percent"
+    )
+    sure = ", with 95 % intervals over images" if ends else ""
+    cut = " Longer intervals are cut at the edge." if ends and max(ends) > up.ticks[-1] else ""
+    left_out = f" {len(drawn)} of {len(values)} runs are drawn; the table has all." if len(drawn) < len(values) else ""
+    return Figure(
+        name,
+        f"{what.capitalize() if is_error else 'Counting F1'} by {title}",
+        f"{meaning}{sure}. {note}{cut}{left_out}",
+        plane(Axis(title, tuple(range(len(bands) + 2)), names=("", *bands, "")), up, series),
+        (title, *(heading for run in values for heading in (run if len(values) > 1 else what, "95 %"))),
+        tuple(
+            (
+                band,
+                *(cell for row in values.values() for cell in (unit.text(row[b].value), _interval_text(row[b], unit))),
+            )
+            for b, band in enumerate(bands)
+        ),
+    )
+
+
+def _interval_text(value: Value, unit: Unit) -> str:
+    return "" if value.ci95 is None else " to ".join(map(unit.text, value.ci95))
+
+
+def slice_figures(runs: Mapping[str, Metrics]) -> Iterator[Figure]:
+    """Chart F1 over the slices of each attribute of the images, and the relative error of the counts of each run."""
+    metrics = next(iter(runs.values()))
     shown = list(_shown(metrics))
     for i, (attribute, slices) in enumerate(metrics.slices.items()):
         rows = [
@@ -462,6 +542,15 @@ def slice_figures(metrics: Metrics) -> Iterator[Figure]:
                 for one in slices
             ),
         )
+        names = [one.name for one in slices]
+        of_runs = {run: of.slices.get(attribute, []) for run, of in runs.items()}
+        same = {run: found for run, found in of_runs.items() if [one.name for one in found] == names}
+        for score in ("relative_error", "f1") if len(same) > 1 else ("relative_error",):
+            path, note = f"counting.{score}", "Over the images of each slice."
+            if all(path in one.scores for found in same.values() for one in found):  # not in results of early releases
+                values = {run: [one.scores[path] for one in found] for run, found in same.items()}
+                name = f"slices-{i}-{score}".replace("_", "-")
+                yield _band_figure(name, score, attribute, note, names, values)
 
 
 def time_figure(run: LoadedRun) -> Figure | None:

@@ -36,11 +36,13 @@ class Axis:
         title: what it shows, with the unit.
         ticks: the values that are named, in increasing order; the first and the last are its ends.
         scale: a growing function; equal steps on the axis are equal steps of its values.
+        names: the names of the ticks; empty: their numbers.
     """
 
     title: str
     ticks: tuple[float, ...]
     scale: Callable[[float], float] = float
+    names: tuple[str, ...] = ()
 
     def place(self, value: float) -> float:
         """The place of a value: 0 at the first tick, 1 at the last."""
@@ -57,12 +59,14 @@ class Series:
         points: (across, up).
         dot: the diameter of the dots in units; None: a line.
         name: its name in the legend; empty: it has none.
+        intervals: (low, high) of each point, or None; empty: of none.
     """
 
     colour: str
     points: Sequence[tuple[float, float]]
     dot: float | None = None
     name: str = ""
+    intervals: Sequence[tuple[float, float] | None] = ()
 
 
 def bars(
@@ -134,12 +138,20 @@ def plane(across: Axis, up: Axis, series: Sequence[Series]) -> str:
         elif places:
             path = "M" + " ".join(f"{a},{b}" for a, b in places)
             parts.append(f'<path class="series {one.colour}" d="{path}"/>')
+        known = [(x(a), of) for (a, _), of in zip(one.points, one.intervals, strict=False) if of is not None]
+        if known:
+            ends = ((at, y(low), y(high)) for at, (low, high) in known)
+            path = "".join(
+                f"M{at - 3:.1f},{b:.1f}h6M{at:.1f},{b:.1f}V{t:.1f}M{at - 3:.1f},{t:.1f}h6" for at, b, t in ends
+            )
+            parts.append(f'<path class="whiskers {one.colour}" d="{path}"/>')
     named: list[float] = []
     for tick in sorted(up.ticks, key=abs):  # 0 has its name, whatever stands close to it
         if all(abs(y(tick) - y(other)) >= _CLOSEST for other in named):
             named.append(tick)
             parts.append(_text(left - 5, y(tick) + 4, f"{tick:g}", "end"))
-    parts += [_text(x(tick), low + 15, f"{tick:g}") for tick in across.ticks]
+    names = across.names or [f"{tick:g}" for tick in across.ticks]
+    parts += [_text(x(tick), low + 15, name) for tick, name in zip(across.ticks, names, strict=True)]
     parts.append(_text(left + width / 2, low + 31, across.title))
     return _svg(WIDTH, low + _BOTTOM, parts)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from earthinstruct.reporting.charts import (
     curve_figure,
     density_figure,
     iou_figure,
+    limit_figures,
     precision_recall_figures,
     residual_figure,
     size_figure,
@@ -54,7 +55,7 @@ from earthinstruct.reporting.gallery import MAX_IMAGES, make_gallery
 from earthinstruct.reporting.index import index_page
 from earthinstruct.reporting.loaded import LoadedRun, load_run
 from earthinstruct.reporting.template import filled, script_json, write_page
-from earthinstruct.results import REPORT_FILE, Evaluation, rare_remark, read_suspects
+from earthinstruct.results import REPORT_FILE, Evaluation, limits_remark, rare_remark, read_suspects
 from earthinstruct.scoring import Comparison, compare_two, run_folder
 
 _MOST_LISTED = 200  # failures, and images with a difference; the others are only counted
@@ -153,9 +154,10 @@ def render(
             for group in metrics.counting.groups
         ],
         suspects=[suspect_row(one) for one in read_suspects(run.stored.folder)],
-        charts=list(chart_sections(run)),
+        charts=list(chart_sections(run, dict(zip(names, (of.result.metrics for of in (run, *others)), strict=True)))),
         labels=label_rows(run),
         failures=list(run.result.run.failed.items())[:_MOST_LISTED],
+        limits=None if metrics.counting_limits is None else limits_remark(metrics.counting_limits),
         rare=None if metrics.rare is None else rare_remark(metrics.rare),
         changes=[
             change_of(run, other, compared)
@@ -189,11 +191,16 @@ def names_of(runs: Sequence[LoadedRun]) -> list[str]:
     return plain
 
 
-def chart_sections(run: LoadedRun) -> Iterator[tuple[str, str, list[Figure]]]:
-    """The charts by section: its name in the page, its title, its figures."""
+def chart_sections(run: LoadedRun, runs: Mapping[str, Metrics]) -> Iterator[tuple[str, str, list[Figure]]]:
+    """The charts by section: its name in the page, its title, its figures.
+
+    Args:
+        run: the run of the report.
+        runs: name -> scores of this run, then of those that it is compared with; some charts show all.
+    """
     metrics = run.result.metrics
     sections: dict[tuple[str, str], list[Figure | None]] = {
-        ("counts", "Counts"): [count_figure(run), residual_figure(run), density_figure(run)],
+        ("counts", "Counts"): [count_figure(run), residual_figure(run), density_figure(run), *limit_figures(runs)],
         ("by-category", "Categories"): [category_figure(metrics), *precision_recall_figures(metrics)],
         ("errors", "Errors"): [*verdict_figures(metrics), cost_figure(metrics), confusion_figure(run)],
         ("curves", "Thresholds"): [
@@ -202,7 +209,7 @@ def chart_sections(run: LoadedRun) -> Iterator[tuple[str, str, list[Figure]]]:
             sweep_figure(metrics),
             calibration_figure(metrics),
         ],
-        ("slices", "Sizes, slices, time"): [size_figure(metrics), *slice_figures(metrics), time_figure(run)],
+        ("slices", "Sizes, slices, time"): [size_figure(metrics), *slice_figures(runs), time_figure(run)],
     }
     for (name, title), figures in sections.items():
         drawn = [figure for figure in figures if figure is not None]
@@ -226,6 +233,8 @@ def score_rows(metrics: Metrics) -> dict[str, list[Row]]:
             found[title] = [_row(field.name, section)]
         elif isinstance(section, GeometryScores | ProposalScores):
             found[title] = list(_section_rows(field.name, section))
+    if metrics.counting_limits is not None:
+        found["counting limits"] = [_row("counting_limits.counts_up_to", metrics.counting_limits.counts_up_to)]
     if metrics.costs is not None:
         for geometry in GEOMETRIES:
             if (costs := getattr(metrics.costs, geometry)) is not None:

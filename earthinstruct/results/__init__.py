@@ -24,7 +24,7 @@ from earthinstruct.results.result import (
 )
 from earthinstruct.results.shown import Block, FileLink, ScoreTable, Shown, new_table, print_blocks, write_parquet
 from earthinstruct.results.suspects import SUSPECTS_FILE, read_suspects, write_suspects
-from earthinstruct.results.table import category_blocks, rare_remark, result_blocks
+from earthinstruct.results.table import category_blocks, limits_remark, rare_remark, result_blocks
 from earthinstruct.results.tallies import TALLIES_FILE, StoredTallies, read_tallies, write_tallies
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "file_result",
     "guard_results",
     "guarded_for",
+    "limits_remark",
     "method_info",
     "metric_intervals",
     "metric_values",

@@ -16,6 +16,7 @@ from earthinstruct.metrics import (
     NEEDS_SCORES,
     POOLED,
     Calibration,
+    CountingLimits,
     DetectionErrors,
     ErrorCounts,
     GeometryScores,
@@ -25,6 +26,7 @@ from earthinstruct.metrics import (
     Slice,
     Sweep,
     Value,
+    counts_up_to,
 )
 
 _ROUNDING = 1e-9
@@ -52,6 +54,8 @@ def disagreements(metrics: Metrics, n_images: int, *, standard: bool) -> Iterato
         if metrics.threshold is not None:
             yield "metrics.threshold and metrics.sweep are both given"
     yield from _of_errors(metrics, has_truth)
+    if metrics.counting_limits is not None:
+        yield from _of_limits("metrics.counting_limits", metrics.counting_limits, metrics.counting, n_images, standard)
     for name, extra in metrics.extra.items():
         of_categories = [value.value for value in extra.per_category.values()]
         place = f"metrics.extra.{name}"
@@ -91,6 +95,10 @@ def _of_geometry(path: str, scores: GeometryScores, has_truth: Mapping[str, bool
     if scores.tally.keys() == has_truth.keys():
         for score, value in _over_all(columns, np.array(list(has_truth.values()))).items():
             yield from _differs_value(f"{path}.{score}", getattr(scores, score), value, _COUNTS_GIVE)
+        if scores.relative_error is not None:
+            objects = columns["tp"] + columns["fn"]
+            error = float((columns["fp"] + columns["fn"]).sum() / objects.sum()) if objects.any() else None
+            yield from _differs_value(f"{path}.relative_error", scores.relative_error, error, _COUNTS_GIVE)
     for score, mean in scores.groups.get("all", {}).items():
         of_categories = [getattr(own, score, None) for own in scores.per_category.values()]
         yield from _differs(f"{path}.groups.all.{score}", mean, _mean(of_categories), "the categories give")
@@ -117,6 +125,40 @@ def _of_counts(path: str, scores: GeometryScores, n_images: int) -> Iterator[str
             yield from _differs(f"{path}.per_category.{category}.mae", own.mae, mean, _COUNTS_GIVE)
             if own.rmse is not None and own.rmse < own.mae - _ROUNDING * own.mae:
                 yield f"{path}.per_category.{category}.rmse is {own.rmse:g}; expected at least the mae, {own.mae:g}"
+
+
+def _of_limits(
+    path: str, limits: CountingLimits, counting: GeometryScores, n_images: int, standard: bool
+) -> Iterator[str]:
+    """The counts by the number of objects and by their size."""
+    columns = ("tp", "fp", "fn")
+    bands = list(limits.by_density.values())
+    whole = {name: int(column.sum()) for name, column in _columns(counting.tally.values(), columns).items()}
+    if standard:  # `paper` leaves out images without counts
+        whole["n_entries"] = n_images * len(counting.tally)
+    some = [band for band in bands if band.n_objects]
+    expected = {"by_density": whole, "by_size": {name: sum(getattr(of, name) for of in some) for name in whole}}
+    for kind, sums in expected.items():
+        for name, number in sums.items():
+            if (found := sum(getattr(of, name) for of in getattr(limits, kind).values())) != number:
+                yield f"{path}.{kind}.*.{name} add up to {found}; expected {number}"
+        for name, band in getattr(limits, kind).items():
+            place, objects = f"{path}.{kind}.{name}", band.n_objects
+            f1, error = 2 * band.tp / (2 * band.tp + band.fp + band.fn or 1), (band.fp + band.fn) / (objects or 1)
+            yield from _differs_value(f"{place}.f1", band.f1, f1 if objects else None, _COUNTS_GIVE)
+            yield from _differs_value(
+                f"{place}.relative_error", band.relative_error, error if objects else None, _COUNTS_GIVE
+            )
+            if band.n_right > band.n_entries:
+                yield f"{place}.n_right is {band.n_right}, of {band.n_entries} entries"
+            share = band.n_right / band.n_entries if band.n_entries else None
+            yield from _differs_value(f"{place}.right", band.right, share, _COUNTS_GIVE)
+    known = limits.counts_up_to.value
+    if all((band.relative_error.value is None) == (band.n_objects == 0) for band in bands):
+        value, never = counts_up_to(bands, known or 0.0)
+        if never != limits.never_passes:
+            yield f"{path}.never_passes is {limits.never_passes}; its bands give {never}"
+        yield from _differs(f"{path}.counts_up_to.value", known, value.value, "its bands give")
 
 
 def _of_sizes(path: str, sizes: Mapping[str, SizeScores], n_objects: int) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from earthinstruct.metrics import CATALOGUE, POOLED, Metrics, Value, in_group, value_at
+from earthinstruct.metrics import CATALOGUE, OVER_ALL_ALONE, Metrics, Value, in_group, value_at
 
 
 def score_rows(metrics: Metrics) -> Iterator[tuple[Any, ...]]:
@@ -18,7 +18,7 @@ def score_rows(metrics: Metrics) -> Iterator[tuple[Any, ...]]:
         name = path.removesuffix(".mean")
         yield name, "all", True, whole.value, *(whole.ci95 or (None, None))
         part, _, score = path.rpartition(".")
-        if score in POOLED:
+        if score in OVER_ALL_ALONE:
             continue
         scores = value_at(metrics, part) if part else None
         for group in getattr(scores, "groups", {}):

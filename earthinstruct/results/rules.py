@@ -6,6 +6,7 @@ Every number of the metrics is a fraction unless `_limits` says otherwise.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from earthinstruct.results.result import Result
 
 LARGEST = 1e12  # of a number that is no fraction
-_OBJECTS = ("mae", "rmse")
+_PART_OF_A_VALUE = re.compile(r"\.value$|\.ci95\[\d\]$")
+_NO_FRACTIONS = ("mae", "rmse", "relative_error", "counts_up_to")
 
 
 def contradiction(result: Result) -> str | None:
@@ -78,8 +80,8 @@ def _limits(path: str) -> tuple[float, float] | None:
         return 0.0, LARGEST
     if not path.startswith("metrics."):
         return None
-    name = path.removesuffix(".value").rpartition(".")[2]
-    if name in _OBJECTS:
+    name = _PART_OF_A_VALUE.sub("", path).rpartition(".")[2]
+    if name in _NO_FRACTIONS:
         return 0.0, LARGEST
     if name == "threshold" or path.startswith("metrics.extra.") or ".scores.extra." in path:
         return -LARGEST, LARGEST

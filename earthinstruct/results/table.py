@@ -10,8 +10,11 @@ from msgspec.structs import asdict, fields
 from earthinstruct.metrics import (
     GEOMETRIES,
     HEADLINES,
+    LARGEST_ERROR,
     PERCENT,
     POOLED,
+    RELATIVE,
+    CountingLimits,
     ErrorCosts,
     ErrorCounts,
     Metrics,
@@ -73,7 +76,7 @@ def result_blocks(results: Sequence[Result], *, bounds: bool = False) -> Iterato
 
 
 def category_blocks(results: Sequence[Result]) -> Iterator[Block]:
-    """A table for each result: the scores of each category, in percent, and the number of its objects."""
+    """Tables for each result: the scores of each category, in percent, and counting by the number of objects."""
     from rich.text import Text
 
     for result in results:
@@ -89,6 +92,14 @@ def category_blocks(results: Sequence[Result]) -> Iterator[Block]:
         yield ""
         yield Text(result.task.name, style="bold")
         yield table
+        if (limits := result.metrics.counting_limits) is not None:
+            yield ""
+            yield _limits_table(limits)
+            yield Text(
+                "counting, percent, over the images and categories with so many objects, or with objects of this size; "
+                "right: share of right counts; ±: half of the 95 % interval over images",
+                style="dim",
+            )
 
 
 def _remarks(results: Sequence[Result]) -> Iterator[str]:
@@ -113,6 +124,8 @@ def _remarks(results: Sequence[Result]) -> Iterator[str]:
                 yield f"{task}: no {name}: {extra.mean.reason}"
         without_interval = {of.reason for of in (metrics.counting.f1, metrics.box.f1) if of.value is not None} - {None}
         yield from (f"{task}: {reason}" for reason in sorted(map(str, without_interval)))
+        if metrics.counting_limits is not None and (sentence := limits_remark(metrics.counting_limits)):
+            yield f"{task}: {sentence}"
         if metrics.rare is not None:
             yield f"{task}: {rare_remark(metrics.rare)}"
     for result in results[:1]:
@@ -161,6 +174,36 @@ def rare_remark(rare: RareCategories) -> str:
         f"objects in fewer than 3 images, too few for a sure score: {names}; "
         f"without them: {', '.join(scores) or 'no category is left'}"
     )
+
+
+def limits_remark(limits: CountingLimits) -> str | None:
+    """Say up to how many objects the counts are right within 20 %; None without objects."""
+    value, interval = limits.counts_up_to.value, limits.counts_up_to.ci95
+    if value is None:
+        return None
+    sure = "" if interval is None else f" (95 %: {interval[0]:.0f} to {interval[1]:.0f})"
+    if limits.never_passes:
+        return f"counts stay within 20 % up to {value:.0f} objects of a category in an image, the most there are{sure}"
+    if not value:
+        errors = {band: of.relative_error.value for band, of in limits.by_density.items()}
+        within = [band for band, error in errors.items() if error is not None and error <= LARGEST_ERROR]
+        if not within:
+            return "counts are off by more than 20 % with any number of objects of a category in an image"
+        numbers = ", ".join(within)
+        return f"counts stay within 20 % with {numbers} objects of a category in an image, not with other numbers"
+    return f"counts stay within 20 % up to about {value:.0f} objects of a category in an image{sure}"
+
+
+def _limits_table(limits: CountingLimits) -> Table:
+    """Counting by the number of objects and by their size: a row for each band."""
+    headings = ("images x categories", "objects", "F1", "±", "relative error", "±", "right", "±")
+    table = new_table("number or size", *headings, left=["number or size"])
+    rows = limits.by_density | {f"{size} objects": band for size, band in limits.by_size.items()}
+    for name, band in rows.items():
+        scores = ((band.f1, PERCENT), (band.relative_error, RELATIVE), (band.right, PERCENT))
+        cells = (cell for value, unit in scores for cell in (unit.text(value.value), unit.half(value.ci95)))
+        table.add_row(name, f"{band.n_entries:,}", f"{band.n_objects:,}", *cells)
+    return table
 
 
 def _table(results: Sequence[Result], bounds: bool) -> Table:

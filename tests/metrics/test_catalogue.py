@@ -18,11 +18,15 @@ from earthinstruct.metrics import (
     title_of,
 )
 from earthinstruct.metrics.catalogue import OBJECTS
-from earthinstruct.metrics.values import Calibration, CountCosts, ErrorCosts, SizeScores
+from earthinstruct.metrics.values import Calibration, CountCosts, CountingLimits, ErrorCosts, SizeScores
 
 # scores that one kind of section does not have
 OF_DETECTION = {"ap_nc50", "ap50", "ap75", "ap", "f1_5095", "miou"}
-ABSENT = {"counting": OF_DETECTION, "box": {"mae", "rmse", "miou"}, "mask": {"mae", "rmse"}}
+ABSENT = {
+    "counting": OF_DETECTION,
+    "box": {"mae", "rmse", "relative_error", "miou"},
+    "mask": {"mae", "rmse", "relative_error"},
+}
 BESIDE = ("precision", "recall")  # beside the F1 of a size; the entry of the F1 tells of them
 
 
@@ -34,11 +38,13 @@ def test_every_score_of_a_result_is_in_the_catalogue_and_no_other():
     sections = {"proposals": ProposalScores, **dict.fromkeys(ABSENT, GeometryScores)}
     parts = {f"{at}.by_size.{size}": SizeScores for at in ("box", "mask") for size in ("small", "medium", "large")}
     parts |= {f"{at}.calibration": Calibration for at in ("box", "mask")}
+    parts["counting_limits"] = CountingLimits
     parts |= {"costs.counting": CountCosts, "costs.box": ErrorCosts, "costs.mask": ErrorCosts}
     expected = {f"{at}.{name}" for at, kind in sections.items() for name in scores(kind) - ABSENT.get(at, set())}
     expected |= {f"{at}.{name}" for at, kind in parts.items() for name in scores(kind).difference(BESIDE)}
     several = {
         "counting_from_instances",
+        "counting_limits",
         "proposals.at",
         "proposals.by_size",
         "threshold",

@@ -1,5 +1,6 @@
 """Charts show what the result and the run say, and their tables have the same numbers."""
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from earthinstruct.reporting.charts import (
     count_figure,
     curve_figure,
     density_figure,
+    limit_figures,
     precision_recall_figures,
     residual_figure,
     size_figure,
@@ -138,9 +140,31 @@ def test_costs_sizes_and_slices_are_those_of_the_result(make_run):
     assert costs["missed"][1] == f"{100 * metrics.costs.box.missed.value:.1f}"
     small = size_figure(metrics).rows[0]
     assert small[:3] == ("small", "4", f"{100 * metrics.box.by_size['small'].f1.value:.1f}")
-    (figure,) = slice_figures(metrics)
+    figure, errors = slice_figures({"one": metrics})
     part = metrics.slices["width"][0]
     assert figure.rows[0][:4] == (part.name, "3", "4", f"{100 * part.scores['counting.f1'].value:.1f}")
+    assert errors.rows[0][:2] == (part.name, f"{100 * part.scores['counting.relative_error'].value:.1f}")
+
+
+def test_where_counting_breaks_has_a_line_for_each_run(make_run, drawn):
+    one, other = metrics_of(make_run("a")), metrics_of(make_run("b", counts_only=True))
+    errors, f1, by_size, _ = limit_figures({"a": one, "b": other})
+    limits = one.counting_limits
+    # two ships of one and of two, no harbor; the third image fails, without objects
+    assert [(row[0], row[1], row[3]) for row in errors.rows] == [("1", "100.0", "100.0"), ("2-5", "0.0", "0.0")]
+    assert errors.rows[0][2] == " to ".join(
+        f"{100 * bound:.1f}" for bound in limits.by_density["1"].relative_error.ci95 or ()
+    )
+    assert errors.header == ("number of objects", "a", "95 %", "b", "95 %")
+    assert "Where the error passes 20 %: a from the start, b from the start." in errors.note
+    assert [row[1] for row in f1.rows] == [f"{100 * limits.by_density[b].f1.value:.1f}" for b in ("1", "2-5")]
+    assert [row[0] for row in by_size.rows] == ["small"]
+    across, up, series = drawn["plane"]
+    assert (across.names, across.ticks, up.title) == (("", "small", ""), (0, 1, 2), "F1, percent")
+    assert [line.name for line in series] == ["a", "", "b", ""]
+    early = msgspec.structs.replace(one, counting_limits=None)  # of an early release
+    assert next(limit_figures({"a": early, "b": other})).header[1:] == ("relative error", "95 %")
+    assert not list(limit_figures({"a": early}))
 
 
 @pytest.mark.parametrize(

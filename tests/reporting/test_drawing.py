@@ -82,6 +82,20 @@ def test_lines_and_dots_stand_at_their_places():
     assert f'd="M{middle:.1f},{half:.1f}h0"' in dots  # once
 
 
+def test_a_point_has_its_interval_and_a_tick_its_name():
+    across = Axis("band", (0, 1, 2, 3), names=("", "few", HOSTILE, ""))
+    svg = plane(across, Axis("percent", (0, 100)), [Series("c0", [(1, 50), (2, 80)], intervals=[(40, 60), None])])
+    root = ET.fromstring(svg)
+    (whiskers,) = (path for path in root.iter("path") if path.get("class") == "whiskers c0")
+    x, low, high = (float(n) for n in re.search(r"M([\d.]+),([\d.]+)V([\d.]+)", whiskers.get("d")).groups())
+    line = next(path.get("d") for path in root.iter("path") if path.get("class") == "series c0")
+    at, middle = (float(n) for n in re.match(r"M([\d.]+),([\d.]+)", line).groups())
+    assert (x, (low + high) / 2) == (at, pytest.approx(middle, abs=0.1))
+    assert low > middle > high  # up the page, y falls
+    assert whiskers.get("d").count("V") == 1
+    assert {"few", HOSTILE} <= {text.text for text in root.iter("text")}
+
+
 def test_the_cells_hold_the_numbers_and_the_diagonal_has_its_colour():
     drawn = cells([("ship", [(3, 0.75), (1, 0.25)]), ("nothing", [(0, 0.0), (2, 1.0)])], ["ship", "harbor"], ("a", "b"))
     found = [one.get("class") for one in ET.fromstring(drawn).iter("rect")]

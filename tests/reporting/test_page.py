@@ -159,6 +159,11 @@ def test_events_stand_with_seconds_and_tokens(make_run, report):
     assert "Eventsnone" in report(make_run("counts", counts_only=True)).sentences
 
 
+def test_up_to_how_many_objects_a_method_counts_is_a_headline(make_run, report):
+    # one of one harbor is missed, and one ship of one is counted twice: 100 %; two of two ships are right
+    assert "counts up to0 objectscounts stay within 20 % with 2-5 objects of a category" in report(make_run()).text
+
+
 def test_failures_are_listed_with_their_reasons(make_run, report):
     page = report(make_run(fails_on=1))
     assert "2 images without a prediction" in page.sentences
@@ -258,9 +263,9 @@ def test_every_chart_has_a_name_and_a_table(make_run, report):
     run = make_run(scores=True, sweep=True, slice_by=["width"])
     page = report(run, against=run[0])
     charts = [a for tag, a in page.elements if tag == "div" and a.get("role") == "img"]
-    assert len(charts) == page.count("figure") == 19
+    assert len(charts) == page.count("figure") == 24
     assert all(chart["aria-label"] and chart["tabindex"] == "0" for chart in charts)
-    assert page.sentences.count("The same as a table") == 19
+    assert page.sentences.count("The same as a table") == 24
 
 
 def test_slices_and_suspected_annotations_are_listed(make_run, report):

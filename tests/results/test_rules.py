@@ -90,6 +90,12 @@ def write(run, changed):
             9.0,
             r"metrics\.extra\.count-bias\.mean\.value is 9; its categories give",
         ),
+        (
+            "metrics.counting_limits.never_passes",
+            True,
+            r"metrics\.counting_limits\.never_passes is True; its bands give",
+        ),
+        ("metrics.counting_limits.by_size", {}, r"metrics\.counting_limits\.by_size\.\*\.tp add up to 0; expected"),
         ("metrics.slices.n_objects", [], r"metrics\.slices\.n_objects\[\*\]\.n_images add up to another number than 3"),
         ("metrics.threshold", 0.5, r"metrics\.threshold and metrics\.sweep are both given"),
     ],
