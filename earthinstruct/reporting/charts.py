@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -27,14 +26,13 @@ from earthinstruct.metrics import (
     threshold_in_words,
 )
 from earthinstruct.reporting.drawing import MOST_ROWS, Axis, Bar, Series, bars, cells, count_axis, plane, ticks
-from earthinstruct.reporting.loaded import LoadedRun
+from earthinstruct.reporting.loaded import LoadedRun, bands
 
 NOTHING = "nothing"  # what a prediction without an object lies on
 _MOST_POINTS = 400  # drawn for images; the tables cover all
 _COLOURS = ("c0", "c1", "c2", "c3")
 _CATEGORIES_DRAWN = 30  # single curves, besides the mean
 _PERCENT_AXIS = Axis("percent", ticks(0, 100))
-_BANDS = (0, 1, 2, 3, 6, 11, 21, 51, 101, 201, 1 << 62)  # numbers of objects: each up to below the next
 _SMALLEST, _LARGEST = 4, 12  # diameters of dots
 _FITS = 12  # columns of a table of cells
 _APART = 0.07  # runs at one place of an axis of bands, in bands
@@ -92,8 +90,8 @@ def residual_figure(run: LoadedRun) -> Figure | None:
     if not len(counts.actual):
         return None
     off = counts.said - counts.actual
-    bands = list(_bands(counts.actual))
-    means = [(float(counts.actual[of].mean()), float(off[of].mean())) for _, of in bands]
+    groups = list(bands(counts.actual))
+    means = [(float(counts.actual[of].mean()), float(off[of].mean())) for _, of in groups]
     axes = (
         count_axis("objects", 0, int(counts.actual.max())),
         count_axis("predicted minus objects", int(off.min()), int(off.max())),
@@ -114,7 +112,7 @@ def residual_figure(run: LoadedRun) -> Figure | None:
                 f"{np.abs(off[of]).mean():.2f}",
                 f"{_largest(off[of]):+d}",
             )
-            for name, of in bands
+            for name, of in groups
         ),
     )
 
@@ -131,7 +129,7 @@ def density_figure(run: LoadedRun) -> Figure | None:
     off = counts.said - counts.actual
     rows = {
         f"{name} ({of.sum():,})": [int((of & kind).sum()) for kind in (off == 0, off > 0, off < 0)]
-        for name, of in _bands(counts.actual)
+        for name, of in bands(counts.actual)
     }
     return Figure(
         "density",
@@ -146,17 +144,6 @@ def density_figure(run: LoadedRun) -> Figure | None:
         ("objects", "right", "too many", "too few"),
         tuple((name, *map(str, row)) for name, row in rows.items()),
     )
-
-
-def _bands(objects: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """The bands of numbers of objects that occur: name, and which entries are in it."""
-    for low, high in pairwise(_BANDS):
-        of = (objects >= low) & (objects < high)
-        if of.any():
-            yield (
-                str(low) if high == low + 1 else f"{low} or more" if high == _BANDS[-1] else f"{low} to {high - 1}",
-                of,
-            )
 
 
 def _sized_dots(across: NDArray[np.int64], up: NDArray[np.int64]) -> Iterator[Series]:
@@ -579,7 +566,7 @@ def time_figure(run: LoadedRun) -> Figure | None:
         ("objects", "images", "seconds, mean", "least", "most"),
         tuple(
             (name, f"{of.sum():,}", *(f"{number:.3g}" for number in _mean_and_ends(seconds[of])))
-            for name, of in _bands(objects)
+            for name, of in bands(objects)
         ),
     )
 

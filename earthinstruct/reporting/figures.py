@@ -14,6 +14,7 @@ from msgspec.structs import asdict
 
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError, checked_arguments
 from earthinstruct.metrics import GEOMETRIES, HEADLINES, PERCENT, Tally
+from earthinstruct.reporting.loaded import bands
 from earthinstruct.results import Evaluation, Result, read_result
 from earthinstruct.scoring import Comparison, run_folder, tallies_of
 
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # colours that also people with a colour deficiency tell apart (Okabe and Ito 2008)
-_COLOURS = {"counting": "#0072B2", "box": "#D55E00", "mask": "#009E73"}
+_COLOURS = {
+    **{"counting": "#0072B2", "box": "#D55E00", "mask": "#009E73"},
+    **{"f1": "black", "precision": "#0072B2", "recall": "#D55E00"},
+}
 _VERDICTS = {
     "correct": "#009E73",
     "duplicate": "#56B4E9",
@@ -42,12 +46,12 @@ _STYLE: Any = {
     "legend.frameon": False,
     "pdf.fonttype": 42,  # fonts stay fonts, as publishers ask
     "svg.hashsalt": "earthinstruct",
+    "text.parse_math": False,  # a name may hold dollar signs
 }
 _WIDTH, _HEIGHT = 4.2, 3.2  # inches of a panel: two fit beside each other on a page
 _WIDE = 5.6  # of a panel with rows of names and a legend beside them
 _ROW = 0.24  # inches of a row of names
 _MOST_COLUMNS = 3
-_BINS = ((0, 0), (1, 2), (3, 5), (6, 10), (11, 20), (21, 50), (51, 100), (101, 1 << 31))  # objects in an image
 SUFFIXES = (".pdf", ".svg")
 
 
@@ -90,10 +94,11 @@ def plot(of: Path | str | Evaluation | Result | Comparison, name: str) -> Figure
     Args:
         of: a run folder, an evaluation, a result (for figures that need no single images) or a comparison of two runs.
         name: of a run: `counts` (counted against actual objects, a point for each image and category), `residuals` (the
-            errors of counts by the number of objects in the image), `categories` (F1 with intervals),
-            `precision_recall` (a point for each category), `errors` (predictions by type of error), `costs` (F1 lost by
-            errors), `iou` (F1 against IoU), `sizes` (F1 by size of object), `slices`, `sweep` (scores against the
-            score threshold) and `calibration`. Of a comparison: `differences`.
+            errors of these counts by the number of objects), `categories` (F1 with intervals), `precision_recall`
+            (by category, with intervals; of boxes, or of counts where there are none), `errors` (predictions by type
+            of error), `costs` (F1 gained without each type of error), `iou` (F1 against IoU), `sizes` (F1 by size of
+            object), `slices`, `sweep` (scores against the score threshold) and `calibration`. Of a comparison:
+            `differences`.
 
     Returns:
         A figure of matplotlib: `figure.savefig("counts.pdf")`.
@@ -133,7 +138,7 @@ def _drawn(subjects: Sequence[Any], draw: Callable[[Axes, Any], float | None]) -
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    class Shown(Figure):
+    class _NotebookFigure(Figure):
         def _repr_png_(self) -> bytes:  # IPython shows a figure that pyplot does not know
             content = io.BytesIO()
             self.savefig(content, format="png", dpi=120)
@@ -144,7 +149,7 @@ def _drawn(subjects: Sequence[Any], draw: Callable[[Axes, Any], float | None]) -
     n_columns = min(len(subjects), _MOST_COLUMNS)
     n_rows = -(-len(subjects) // n_columns)
     with mpl.rc_context(_STYLE):
-        figure = Shown(figsize=(_WIDTH * n_columns, _HEIGHT * n_rows), layout="constrained")
+        figure = _NotebookFigure(figsize=(_WIDTH * n_columns, _HEIGHT * n_rows), layout="constrained")
         heights = []
         for number, subject in enumerate(subjects, start=1):
             axes = figure.add_subplot(n_rows, n_columns, number)
@@ -217,22 +222,21 @@ def _whole_ticks(axes: Axes, most: int) -> None:
 
 
 def _residuals(axes: Axes, run: _Run) -> None:
-    actual, off = run.actual.sum(axis=1), (run.counted - run.actual).sum(axis=1)
-    groups = [(low, high, off[(actual >= low) & (actual <= high)]) for low, high in _BINS]
-    groups = [(low, high, some) for low, high, some in groups if len(some)]
-    if not groups:
-        raise _NothingToDrawError(f"{run.result.task.name} has no images")
+    there = (run.actual > 0) | (run.counted > 0)
+    if not there.any():
+        raise _NothingToDrawError(f"{run.result.task.name} has no objects, and none was counted")
+    actual, off = run.actual[there], (run.counted - run.actual)[there]
+    groups = list(bands(actual))
     axes.axhline(0, color="black", linewidth=0.8)
     axes.boxplot(
-        [some for _, _, some in groups],
+        [off[of] for _, of in groups],
         showfliers=True,
         flierprops={"markersize": 3, "markeredgecolor": _COLOURS["counting"]},
         medianprops={"color": _COLOURS["counting"], "linewidth": 2},
     )
-    names = [str(low) if low == high else f"{low}+" if high == 1 << 31 else f"{low}-{high}" for low, high, _ in groups]
-    labels = [f"{name}\n({len(some)})" for name, (_, _, some) in zip(names, groups, strict=True)]
+    labels = [f"{name.replace(' to ', '-').replace(' or more', '+')}\n({of.sum():,})" for name, of in groups]
     axes.set_xticks(range(1, len(groups) + 1), labels)
-    axes.set(xlabel="objects in the image (number of images)", ylabel="counted minus actual")
+    axes.set(xlabel="objects (number of images x categories)", ylabel="counted minus actual")
     _title(axes, run)
 
 
@@ -280,24 +284,23 @@ def _legend(axes: Axes) -> None:
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
 
 
-def _precision_recall(axes: Axes, run: _Run) -> None:
+def _precision_recall(axes: Axes, run: _Run) -> float:
     geometry = next((g for g in ("box", "counting") if getattr(run.result.metrics, g).f1.value is not None), None)
     if geometry is None:
         raise _NothingToDrawError(f"{run.result.task.name} has no category with ground truth")
-    recalls = np.linspace(0.01, 1, 200)
-    for f1 in (0.2, 0.4, 0.6, 0.8):
-        curve = np.where(2 * recalls > f1, f1 * recalls / np.where(2 * recalls > f1, 2 * recalls - f1, 1), np.nan)
-        inside = curve <= 1
-        axes.plot(100 * recalls[inside], 100 * curve[inside], color="0.75", linewidth=0.7, zorder=1)
-        axes.text(100, 100 * f1 / (2 - f1), f" F1 {100 * f1:.0f}", fontsize=7, color="0.5", va="center")
-    for name, own in getattr(run.result.metrics, geometry).per_category.items():
-        if own.precision is not None and own.recall is not None and own.tp + own.fn:
-            axes.plot(100 * own.recall, 100 * own.precision, "o", color=_COLOURS[geometry], markersize=4)
-            place = (100 * own.recall, 100 * own.precision)
-            axes.annotate(name, place, xytext=(4, 3), textcoords="offset points", fontsize=6.5)
+    scores = getattr(run.result.metrics, geometry)
+    rows = {name: own for name, own in scores.per_category.items() if (own.precision, own.recall) != (None, None)}
+    for score, off in (("precision", -0.12), ("recall", 0.12)):
+        mean = getattr(scores, score)
+        values = [mean.value, *(getattr(own, score) for own in rows.values())]
+        intervals = [mean.ci95, *(own.ci95.get(score) for own in rows.values())]
+        _with_intervals(axes, values, intervals, np.arange(len(values)) + off, score)
+    _name_rows(axes, ["all", *rows])
     what = "boxes at IoU 0.5" if geometry == "box" else "counts"
-    axes.set(xlabel=f"recall, percent ({what})", ylabel="precision, percent", xlim=(0, 102), ylim=(0, 102))
+    axes.set(xlabel=f"{what}, percent, with 95 % intervals over images", xlim=(-2, 102))
+    _legend(axes)
     _title(axes, run)
+    return _height((len(rows) + 1) * 1.4)
 
 
 def _errors(axes: Axes, run: _Run) -> float:
@@ -393,9 +396,11 @@ def _sweep(axes: Axes, run: _Run) -> None:
     sweep = run.result.metrics.sweep
     if sweep is None or not sweep.curve:
         raise _NothingToDrawError(f"{run.result.method.name} was scored without a sweep; give --sweep")
-    for name, colour in (("f1", "black"), ("precision", "#0072B2"), ("recall", "#D55E00")):
+    for name in ("f1", "precision", "recall"):
         up = [np.nan if (value := getattr(point, name)) is None else 100 * value for point in sweep.curve]
-        axes.plot([point.threshold for point in sweep.curve], up, color=colour, label="F1" if name == "f1" else name)
+        axes.plot(
+            [point.threshold for point in sweep.curve], up, color=_COLOURS[name], label="F1" if name == "f1" else name
+        )
     if sweep.threshold is not None:
         axes.axvline(sweep.threshold, color="0.5", linestyle="--", linewidth=0.8)
     axes.set(xlabel="score threshold", ylabel="boxes, percent", ylim=(0, 102))

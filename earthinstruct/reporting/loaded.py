@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ from earthinstruct.scoring import ScoringSet, StoredRun, dataset_of, read_stored
 from earthinstruct.texts import shortened
 
 _CORRECT, _UNSCORED = PREDICTION_VERDICTS.index("correct"), PREDICTION_VERDICTS.index("unscored")
+_BANDS = (0, 1, 2, 3, 6, 11, 21, 51, 101, 201, 1 << 62)  # numbers of objects: each up to below the next
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,15 @@ class Counts:
             np.concatenate([of.image + first for of, first in zip(chunks, before, strict=False)]),
             *(np.concatenate([getattr(of, name) for of in chunks]) for name in ("category", "actual", "said")),
         )
+
+
+def bands(objects: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """The bands of numbers of objects that occur: name, and which entries are in it."""
+    for low, high in pairwise(_BANDS):
+        of = (objects >= low) & (objects < high)
+        if of.any():
+            name = str(low) if high == low + 1 else f"{low} or more" if high == _BANDS[-1] else f"{low} to {high - 1}"
+            yield name, of
 
 
 @dataclass(frozen=True, eq=False)

@@ -239,7 +239,7 @@ def score_rows(metrics: Metrics) -> dict[str, list[Row]]:
         for geometry in GEOMETRIES:
             if (costs := getattr(metrics.costs, geometry)) is not None:
                 names = (field.name for field in msgspec.structs.fields(costs))
-                title = f"F1 lost by {geometry} errors"
+                title = f"F1 gained without {geometry} errors"
                 found[title] = [_row(f"costs.{geometry}.{name}", getattr(costs, name)) for name in names]
     if metrics.extra:
         found["metric plug-ins"] = [

@@ -3,6 +3,7 @@
 from earthinstruct.results.evaluation import REPORT_FILE, Evaluation, Skipped
 from earthinstruct.results.guarded import Checked, CheckedResult, check, guard_results, guarded_for, results_in
 from earthinstruct.results.leaderboard import LEADERBOARDS, build_leaderboards, check_leaderboards, file_result
+from earthinstruct.results.markdown import in_markdown
 from earthinstruct.results.regression import (
     metric_intervals,
     metric_values,
@@ -56,6 +57,7 @@ __all__ = [
     "file_result",
     "guard_results",
     "guarded_for",
+    "in_markdown",
     "limits_remark",
     "method_info",
     "metric_intervals",

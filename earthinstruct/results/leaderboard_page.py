@@ -13,17 +13,18 @@ from xml.etree import ElementTree
 
 from earthinstruct.metrics import HEADLINES, title_of
 from earthinstruct.results.leaderboard_tables import (
+    COMPARABLE,
     FORMATS,
     HEADINGS,
     KINDS,
     RANKED_BY,
     SCORES,
     in_order,
-    plain,
     rank_note,
     rank_text,
     score_text,
 )
+from earthinstruct.results.markdown import in_markdown
 
 if TYPE_CHECKING:  # pandas takes 90 MB
     import pandas as pd
@@ -76,7 +77,7 @@ def index(boards: Mapping[str, pd.DataFrame]) -> bytes:
         "| task | recomputed from predictions | published, not recomputed | rows |\n|-|-|-|-|\n"
         + "\n".join(
             f"| [{task}]({quote(task)}.md) "
-            f"| {plain(' '.join(_best(board, 'recomputed')))} | {plain(' '.join(_best(board, 'published')))} "
+            f"| {_best_in_markdown(board, 'recomputed')} | {_best_in_markdown(board, 'published')} "
             f"| {len(board)} |"
             for task, board in boards.items()
         ),
@@ -114,13 +115,27 @@ def _link(text: str, address: str) -> ElementTree.Element:
     return _element("a", text, attributes={"href": address})
 
 
-def _best(board: pd.DataFrame, kind: str) -> list[str]:
-    """The name and the score of the best row of a kind."""
+def _best(board: pd.DataFrame, kind: str) -> list[list[str]]:
+    """The name of the best row of a kind, its score and its ties: for each group of rows that compare."""
     rows = in_order(board[board["kind"] == kind])
     if RANKED_BY not in rows or rows[RANKED_BY].isna().all():
-        return ["-"]
-    best = rows.iloc[0]
-    return [str(best["method"]), *score_text(*_score(best, RANKED_BY))]
+        return []
+    first = rows[rows["rank best"] == 1]
+    if first.empty:  # published rows have no ranks, and may lack what ranked rows agree on
+        first = rows[:1]
+    else:
+        first = first.drop_duplicates(list(COMPARABLE))
+    return [[str(row["method"]), *score_text(*_score(row, RANKED_BY)), *_ties(row)] for _, row in first.iterrows()]
+
+
+def _ties(row: pd.Series[Any]) -> list[str]:
+    """With how many rows the best one ties, in words."""
+    n = 0 if row["rank best"] != 1 else int(row["rank worst"]) - 1
+    return [f"and {n} tie{'s' if n > 1 else ''}"] if n else []
+
+
+def _best_in_markdown(board: pd.DataFrame, kind: str) -> str:
+    return in_markdown("; ".join(map(" ".join, _best(board, kind)))) or "-"
 
 
 def _score(row: pd.Series[Any], name: str) -> tuple[float, float, float]:
@@ -196,9 +211,10 @@ def _index(boards: Mapping[str, pd.DataFrame]) -> ElementTree.Element:
 
 
 def _best_cell(board: pd.DataFrame, kind: str, label: str) -> ElementTree.Element:
-    name, *score = _best(board, kind)
-    marked = [_element("strong", score[0])] if score else []
-    return _element("td", f"{name} ", *marked, *(f" {half}" for half in score[1:]), attributes={"data-label": label})
+    texts: list[ElementTree.Element | str] = []
+    for name, score, *more in _best(board, kind):
+        texts += ["; "] * bool(texts) + [f"{name} ", _element("strong", score), *(f" {text}" for text in more)]
+    return _element("td", *(texts or ["-"]), attributes={"data-label": label})
 
 
 def _controls(facets: list[dict[str, str]], scores: list[str]) -> ElementTree.Element:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError
 from earthinstruct.metrics import CATALOGUE, HEADLINES, PERCENT, POOLED, SHOWN_BELOW, corrected, paired, title_of
+from earthinstruct.results.markdown import in_markdown
 
 if TYPE_CHECKING:  # scoring imports this module, and pandas takes 90 MB
     import pandas as pd
@@ -33,7 +33,7 @@ SCORES = {  # heading -> path in a result's metrics
 }
 RANKED_BY = title_of("box.f1")
 # rows are ranked against each other only if they agree on these
-_COMPARABLE = ("task version", "protocol", "protocol version", "annotations", "images")
+COMPARABLE = ("task version", "protocol", "protocol version", "annotations", "images")
 KINDS = ("recomputed", "oracle", "published", "control")
 _RANKED = ("recomputed", "oracle")  # each by itself
 _RANK_NOTE = (
@@ -110,7 +110,7 @@ def ranks(rows: pd.DataFrame, tallies: Mapping[str, StoredTallies]) -> pd.DataFr
     if not {RANKED_BY, *bounds} <= set(rows.columns):
         return empty
     found = [empty]
-    for _, group in rows.dropna(subset=[RANKED_BY, *bounds]).groupby(list(_COMPARABLE), sort=True):
+    for _, group in rows.dropna(subset=[RANKED_BY, *bounds]).groupby(list(COMPARABLE), sort=True):
         value = group[RANKED_BY].to_numpy(dtype=float)
         half = (group[bounds[1]] - group[bounds[0]]).to_numpy(dtype=float) / 2
         surely_better = value[:, None] - value[None, :] > np.hypot(half[:, None], half[None, :])
@@ -172,14 +172,11 @@ def _shown(section: pd.DataFrame) -> pd.DataFrame:
 
 def rank_note(sections: Mapping[str, pd.DataFrame]) -> str | None:
     """How rows are ranked; None if none is."""
-    ranked = [of for of in sections.values() if "rank best" in of and of["rank best"].notna().any()]
-    untested = any((section["tallies"] == "none").any() for section in ranked)
-    return _RANK_NOTE + _NO_TALLIES_NOTE * untested + _COMPARABLE_NOTE if ranked else None
-
-
-def plain(text: str) -> str:
-    """Escape markup and cell separators of Markdown."""
-    return escape(text, quote=False).replace("|", "\\|")
+    ranked = [of[of["rank best"].notna()] for of in sections.values() if "rank best" in of]
+    if not any(map(len, ranked)):
+        return None
+    untested = any((rows["tallies"] == "none").any() for rows in ranked if len(rows))
+    return _RANK_NOTE + _NO_TALLIES_NOTE * untested + _COMPARABLE_NOTE
 
 
 def rank_text(best: float, worst: float) -> str:
@@ -201,6 +198,6 @@ def _markdown(task: str, sections: dict[str, pd.DataFrame]) -> str:
     if (note := rank_note(sections)) is not None:
         parts.append(note)
     for kind, section in sections.items():
-        shown = _shown(section).map(plain)
+        shown = _shown(section).map(in_markdown)
         parts += [f"## {HEADINGS[kind]}", shown.to_markdown(index=False, disable_numparse=True)]
     return "\n\n".join(parts) + "\n"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from earthinstruct.metrics import HEADLINES, PERCENT, SHOWN_BELOW, Difference, Value, sweep_of, value_at
-from earthinstruct.results import Result, ScoreTable
+from earthinstruct.results import Result, ScoreTable, in_markdown
 
 NOTE = (
     "Percent; ± is half of the 95 % interval over images. Bold: the best run, and every run without a shown difference "
@@ -53,17 +52,13 @@ class SideBySide:
 
     def markdown(self) -> str:
         """The verdict, a table in Markdown, and what it means."""
-
-        def plain(text: str) -> str:
-            return re.sub(r"([\\|*_`\[\]~&]|<(?=[A-Za-z/!?]))", r"\\\1", " ".join(text.split()))
-
         lines = [["method", *(HEADLINES[score] for score in self.scores)], ["-", *(["-:"] * len(self.scores))]]
         for name, values, best in self._rows():
             cells = (f"**{text}**" if bold else text for text, bold in zip(map(_text, values), best, strict=True))
-            lines.append([plain(name), *cells])
+            lines.append([in_markdown(name), *cells])
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         notes = " ".join([NOTE, *self.remarks])
-        return f"{plain(self.verdict)}\n\n{table}\n\n{plain(self.task)}. {plain(notes)}\n"
+        return f"{in_markdown(self.verdict)}\n\n{table}\n\n{in_markdown(self.task)}. {in_markdown(notes)}\n"
 
     def latex(self) -> str:
         """A `tabular` for the LaTeX package booktabs, with the verdict and what it means as comments."""

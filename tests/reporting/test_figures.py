@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from earthinstruct import EarthInstructError, Prediction, compare, evaluate, plot
 from earthinstruct.cli import main
@@ -40,9 +41,31 @@ def test_counts_are_those_of_the_images(run):
 def test_residuals_are_counted_minus_actual(run):
     (axes,) = run.plot("residuals").axes
     labels = [label.get_text() for label in axes.get_xticklabels()]
-    assert labels == ["0\n(1)", "1-2\n(1)", "3-5\n(1)"]
+    # ships 2, 1, 0 (counted: none); harbors 1, 0, 0 (counted: 2 in each image); as in the report
+    assert labels == ["0\n(2)", "1\n(2)", "2\n(1)"]
     medians = [line.get_ydata()[0] for line in axes.lines if line.get_linewidth() == 2]
-    assert medians == [2, 2 - 1, 2 - 3]
+    assert medians == [2, (2 - 1 + 0 - 1) / 2, 0 - 2]
+
+
+def test_precision_and_recall_are_those_of_the_report(run):
+    (axes,) = run.plot("precision_recall").axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["all", "ship", "harbor"]
+    box = run.results[0].metrics.box
+    drawn = {line.get_label(): line.get_xdata() for line in axes.lines}
+    for score in ("precision", "recall"):
+        own = [getattr(box.per_category[name], score) for name in names[1:]]
+        values = [getattr(box, score).value, *own]
+        assert np.allclose(drawn[score], [np.nan if value is None else 100 * value for value in values], equal_nan=True)
+
+
+def test_names_are_never_formulas(coco, write_coco, tmp_path):
+    name = "a$x_{$"
+    coco["categories"][0]["name"] = name
+    run = evaluate(Scored(), write_coco(coco), setting="open_vocabulary", output=tmp_path / "runs")
+    figure = run.plot("categories")
+    figure.savefig(tmp_path / "figure.svg")  # as users do, outside of our style
+    assert {text.get_parse_math() for text in figure.findobj(Text) if text.get_text() == name} == {False}
 
 
 def test_categories_have_their_f1_and_interval(run):

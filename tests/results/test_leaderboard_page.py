@@ -4,12 +4,15 @@ import json
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from msgspec.structs import replace
 
 from earthinstruct import evaluate
 from earthinstruct.metrics.values import Sweep, Value
 from earthinstruct.results import build_leaderboards, file_result
+from earthinstruct.results.leaderboard_page import index
+from earthinstruct.results.leaderboard_tables import COMPARABLE, rank_note
 from tests.browser import View, needs_browser, screen
 
 STORED = Path(__file__).parents[2] / "leaderboards" / "tables"
@@ -80,8 +83,23 @@ def test_the_index_names_the_best_rows_of_each_task(root):
     assert [line for line in lines if line.startswith("| [")] == [
         "| [other set/open_subclass/field](other%20set/open_subclass/field.md) | - | second 25.0 | 1 |",
         # the recomputed one without an oracle's threshold; 70.0 with the interval 60.0 to 80.0
-        f"| [set/open_ended](set/open_ended.md) | high 70.0 ±10.0 | {HOSTILE} 50.0 | 4 |".replace("&", "&amp;"),
+        f"| [set/open_ended](set/open_ended.md) | high 70.0 ±10.0 | {HOSTILE} 50.0 | 4 |".replace("&", "\\&"),
     ]
+
+
+def test_the_best_row_is_named_with_its_ties_for_each_group_of_rows_that_compare():
+    ranks = {"rank best": [1, 1, 1, 3], "rank worst": [2, 2, 1, 3]}
+    same = dict.fromkeys(COMPARABLE, "same") | {"images": [4, 4, 2, 4]}
+    board = pd.DataFrame({"method": list("abcd"), "kind": "recomputed", "Box F1": [0.5, 0.4, 0.9, 0.1]} | ranks | same)
+    assert "| c 90.0; a 50.0 and 1 tie | - | 4 |" in index({"task": board}).decode()
+    assert "| d 10.0 | - | 1 |" in index({"task": board[3:].assign(**{"rank best": float("nan")})}).decode()
+
+
+def test_the_note_on_rows_without_tallies_looks_at_ranked_rows_alone():
+    board = pd.DataFrame({"rank best": [1.0, float("nan")], "tallies": ["stored", "none"]})
+    assert "without stored tallies" not in rank_note({"task": board})
+    assert "without stored tallies" in rank_note({"task": board.assign(tallies="none")})
+    assert rank_note({"task": board[1:]}) is None
 
 
 class Board(View):
