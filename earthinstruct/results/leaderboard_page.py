@@ -121,10 +121,8 @@ def _best(board: pd.DataFrame, kind: str) -> list[list[str]]:
     if RANKED_BY not in rows or rows[RANKED_BY].isna().all():
         return []
     first = rows[rows["rank best"] == 1]
-    if first.empty:  # published rows have no ranks, and may lack what ranked rows agree on
-        first = rows[:1]
-    else:
-        first = first.drop_duplicates(list(COMPARABLE))
+    # published rows have no ranks, and may lack what ranked rows agree on
+    first = rows[:1] if first.empty else first.drop_duplicates(list(COMPARABLE))
     return [[str(row["method"]), *score_text(*_score(row, RANKED_BY)), *_ties(row)] for _, row in first.iterrows()]
 
 
