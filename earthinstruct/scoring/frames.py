@@ -44,7 +44,8 @@ def images_df(
 
     Columns: `task`, `method`, `image` (its id), `file_name`; `objects` and `counted`, the annotated and the counted
     number of objects; `counting_tp`, `counting_fp`, `counting_fn`, and the same of `box` and `mask` where the run has
-    them (protocol `paper` counts in some images only: in the others `counted` and `counting_*` are missing); `seconds`, `input_tokens`, `output_tokens`, `error` (the reason of a failure); then the attributes of the
+    them (protocol `paper` counts in some images only: in the others `counted` and `counting_*` are missing); `seconds`,
+    `input_tokens`, `output_tokens`, `error` (the reason of a failure); then the attributes of the
     images that the COCO file has, such as the sensor (`attribute_NAME` where a name is taken).
 
     Args:
