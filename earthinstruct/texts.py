@@ -34,6 +34,16 @@ def printable(text: str) -> str:
     return _CONTROL.sub(_escaped, shortened(text, _LONGEST_LINE))
 
 
+def spreadsheet_cell(text: str) -> str:
+    r"""A printable text that a spreadsheet does not take for a formula.
+
+    >>> print(spreadsheet_cell("=1+1"), spreadsheet_cell("a-b"), spreadsheet_cell("\t=1"))
+    '=1+1 a-b \t=1
+    """
+    plain = printable(text)
+    return f"'{plain}" if plain.startswith(("=", "+", "-", "@")) else plain
+
+
 def printable_lines(text: str) -> str:
     r"""A text of several lines, printable; all but the first are indented, so that none looks like another message.
 

@@ -32,7 +32,7 @@ from earthinstruct import (
 )
 from earthinstruct.cli import VERBS, main, parser
 from earthinstruct.contract import _DEFAULTS, Method, optional_member
-from earthinstruct.results import Result
+from earthinstruct.results import FileLink, Result
 
 SETTING = "open_vocabulary"
 
@@ -259,6 +259,12 @@ def test_html_is_escaped(run):
     assert f">{result.metrics.counting.f1.value * 100:.1f}</td>" in html
 
 
+def test_a_link_to_any_folder_is_a_relative_address(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert FileLink("in", Path("runs/a#b%20?c")).address == "./runs/a%23b%2520%3Fc"
+    assert FileLink("in", Path("javascript:alert(1)/x")).address.startswith("./javascript%3A")
+
+
 def test_a_notebook_shows_intervals_and_links(run, monkeypatch):
     monkeypatch.chdir(run.folder.parents[3])
     html = run._repr_html_()
@@ -266,10 +272,10 @@ def test_a_notebook_shows_intervals_and_links(run, monkeypatch):
     assert f">{100 * low:.1f} to {100 * high:.1f}</td>" in html
     assert re.search(r'<th style="text-align: right[^"]*">Box</th>', html)
     assert re.search(r'<th style="text-align: left[^"]*">task</th>', html)
-    assert '<a href="runs/set/open_vocabulary/constant" target="_blank">' in html
+    assert '<a href="./runs/set/open_vocabulary/constant" target="_blank">' in html
     assert "earthinstruct.report(" in html
     (run.folder / "report.html").touch()
-    assert 'href="runs/set/open_vocabulary/constant/report.html"' in run._repr_html_()
+    assert 'href="./runs/set/open_vocabulary/constant/report.html"' in run._repr_html_()
     monkeypatch.chdir(run.folder)
     assert f'href="{run.folder.as_uri()}"' not in run._repr_html_()  # it is the working directory itself
     monkeypatch.chdir("/")
@@ -335,7 +341,7 @@ def test_a_comparison_prints_and_gives_a_frame(run, dataset):
     assert len(frame) == len(compared)
     assert (frame.difference == 0).all()
     row = frame[(frame.score == "box.f1") & (frame.over == "all")].iloc[0]
-    assert row["first"] == row["second"] == run.results[0].metrics.box.f1.value
+    assert row.first_score == row.second_score == run.results[0].metrics.box.f1.value
 
 
 def test_results_are_checked_and_guarded(run, tmp_path):

@@ -34,13 +34,12 @@ def register(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb."""
     from earthinstruct.results import print_blocks
-    from earthinstruct.scoring import Comparison, compare
+    from earthinstruct.scoring import compare
 
     given = options.given(arguments, without=("all", "format"))
     first, second, others = (given.pop(name) for name in ("first", "second", "others"))
     compared = compare(first, second, *others, **given)
-    rows = compared.rows if isinstance(compared, Comparison) else compared.to_pandas().to_dict("records")
-    options.write_json(arguments, rows)
+    options.write_json(arguments, compared.records())
     if arguments.format == "table":
         print_blocks(compared.blocks(every_row=arguments.all))
         return 0

@@ -14,6 +14,7 @@ class Value(NDArrayOperatorsMixin, msgspec.Struct, frozen=True):  # type: ignore
     """One score. It is a number: it computes, compares with numbers, and goes into NumPy's functions.
 
     Two values are equal if their intervals and reasons are equal too; a value equals a number by its own number alone.
+    Its truth is not that of a float: every value is true, also one of 0 and an undefined one.
 
     Attributes:
         value: a fraction in [0, 1]; a number of objects for `mae` and `rmse`; any unit for a metric plug-in. None if

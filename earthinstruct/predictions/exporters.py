@@ -18,7 +18,7 @@ from earthinstruct.datasets import TrueImage, TrueObject, as_coco
 from earthinstruct.images import Place
 from earthinstruct.predictions.file import Record
 from earthinstruct.regions import decode_rles
-from earthinstruct.texts import printable
+from earthinstruct.texts import spreadsheet_cell
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,17 +123,14 @@ def counts_csv(found: Sequence[Found], about: Mapping[str, Any]) -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("image", "label", "count", "drawn", "counted_not_drawn", "drawn_not_counted", "notes"))
-    notes = _cell(" ".join(f"{note}." for note in about.get("notes", ())))
+    notes = spreadsheet_cell(" ".join(f"{note}." for note in about.get("notes", ())))
     for image in found:
         drawn = Counter(image.prediction.labels)
         for label, n in (dict.fromkeys(sorted(drawn), 0) | counts_of(image.prediction)).items():
             apart = max(0, n - drawn[label]), max(0, drawn[label] - n)
-            rows.writerow((_cell(str(image.path)), _cell(label), n, drawn[label], *apart, notes))
-    rows.writerows((_cell(path), "", "", "", "", "", _cell(why)) for path, why in about.get("failed", {}).items())
+            rows.writerow((spreadsheet_cell(str(image.path)), spreadsheet_cell(label), n, drawn[label], *apart, notes))
+    rows.writerows(
+        (spreadsheet_cell(path), "", "", "", "", "", spreadsheet_cell(why))
+        for path, why in about.get("failed", {}).items()
+    )
     return text.getvalue()
-
-
-def _cell(text: str) -> str:
-    """A text that is no formula in a spreadsheet, without control characters."""
-    plain = printable(text)
-    return f"'{plain}" if plain.startswith(("=", "+", "-", "@")) else plain

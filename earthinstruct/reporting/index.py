@@ -21,7 +21,7 @@ class Entry:
 
     result: Result
     scores: tuple[Value, ...]  # F1 of counts, boxes and masks
-    threshold: str | None  # how it was chosen, in words
+    threshold: str | None  # how it was chosen, in words; None: all predictions were scored
     folder: str  # from the folder of runs
     result_link: str
     report_link: str | None  # None: there is no report
@@ -42,12 +42,12 @@ def index_page(folder: Path, file: Path) -> str:
         except DataError as error:
             unreadable[name] = str(error)
             continue
-        page = path.with_name(_REPORT)
+        page, threshold, sweep = path.with_name(_REPORT), result.metrics.threshold, result.metrics.sweep
         entries.append(
             Entry(
                 result,
                 tuple(value_at(result.metrics, f"{geometry}.f1") for geometry in GEOMETRIES),
-                threshold_in_words(result.metrics),
+                None if threshold is None and sweep is None else threshold_in_words(result.metrics),
                 name,
                 _link(path, file),
                 _link(page, file) if page.is_file() else None,

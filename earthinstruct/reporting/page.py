@@ -56,7 +56,7 @@ from earthinstruct.reporting.index import index_page
 from earthinstruct.reporting.loaded import LoadedRun, load_run
 from earthinstruct.reporting.template import filled, script_json, write_page
 from earthinstruct.results import REPORT_FILE, Evaluation, limits_remark, rare_remark, read_suspects
-from earthinstruct.scoring import Comparison, compare_two, run_folder
+from earthinstruct.scoring import Comparison, compare_two, run_folder, run_names
 
 _MOST_LISTED = 200  # failures, and images with a difference; the others are only counted
 
@@ -131,7 +131,8 @@ def render(
 ) -> str:
     """Render the page of a run; `changes`: other runs, and the differences from each to `run`."""
     others = [other for other, _ in changes]
-    names = names_of([run, *others])
+    runs = [run, *others]
+    names = run_names([of.stored.folder for of in runs], [of.result for of in runs])
     gallery = make_gallery(run, others, max_images, progress)
     metrics = run.result.metrics
     return filled(
@@ -141,7 +142,7 @@ def render(
         names=names,
         runs=[
             (name, {part: getattr(of.result.metrics, part).f1 for part in GEOMETRIES})
-            for name, of in zip(names, [run, *others], strict=True)
+            for name, of in zip(names, runs, strict=True)
         ],
         n_objects=int(run.objects.sum()),
         n_predicted=run.n_predicted,
@@ -178,17 +179,6 @@ def render(
         threshold=threshold_in_words(metrics),
         parameters={name: msgspec.json.encode(v).decode() for name, v in run.result.method.parameters.items()},
     )
-
-
-def names_of(runs: Sequence[LoadedRun]) -> list[str]:
-    """Short names that tell runs apart: of the method, with its version, or the folder."""
-    methods = [run.result.method for run in runs]
-    plain = [method.name for method in methods]
-    versions = [" ".join(filter(None, (method.name, method.version))) for method in methods]
-    for names in (plain, versions, [str(run.stored.folder) for run in runs]):
-        if len(set(names)) == len(names):
-            return names
-    return plain
 
 
 def chart_sections(run: LoadedRun, runs: Mapping[str, Metrics]) -> Iterator[tuple[str, str, list[Figure]]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import quote
 
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.texts import printable
@@ -39,7 +40,7 @@ class FileLink:
         """Where a page of the working directory finds it: servers of notebooks open no file by an absolute path."""
         path = self.path.absolute()
         below = path.is_relative_to(Path.cwd())
-        return os.path.relpath(path).replace(os.sep, "/") if below else path.as_uri()
+        return f"./{quote(Path(os.path.relpath(path)).as_posix())}" if below else path.as_uri()
 
 
 Block: TypeAlias = "Table | Text | FileLink | str"  # a string is a line that is never broken

@@ -5,6 +5,7 @@ from earthinstruct.scoring.comparison import Compared, Comparison, compare, comp
 from earthinstruct.scoring.frames import images_df, predictions_df, runs_of
 from earthinstruct.scoring.records import ScoringSet, score_records
 from earthinstruct.scoring.score_predictions import checked_rules, mapper_for, result_of, score
+from earthinstruct.scoring.side_by_side import run_names
 from earthinstruct.scoring.slicing import chosen_attributes
 from earthinstruct.scoring.standings import Standings
 from earthinstruct.scoring.stored import StoredRun, dataset_of, read_stored, run_folder, tallies_of
@@ -31,6 +32,7 @@ __all__ = [
     "read_stored",
     "result_of",
     "run_folder",
+    "run_names",
     "runs_of",
     "score",
     "score_records",

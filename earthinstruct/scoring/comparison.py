@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
@@ -42,12 +42,11 @@ from earthinstruct.results import (
     read_result,
     refuse_different,
 )
-from earthinstruct.scoring.side_by_side import ComparedRuns, contestants, make_side_by_side, run_names
+from earthinstruct.scoring.side_by_side import ComparedRuns, contestants, make_side_by_side, of_pair, run_names
 from earthinstruct.scoring.standings import LETTERS, VERDICTS, Standings, by_points, legend, verdict_of
 from earthinstruct.scoring.stored import run_folder, tallies_of
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.table import Table
 
 # (name, whether it is a group) -> categories
@@ -84,6 +83,7 @@ class Comparison(ComparedRuns):
             slice of the images that one of the runs was scored with.
         thresholds: how the score threshold of each run was chosen, in words.
         oracles: whether the threshold of each run was chosen on these images.
+        controls: whether the method of each run sees the ground truth.
         notes: sentences on what is not compared.
     """
 
@@ -92,6 +92,7 @@ class Comparison(ComparedRuns):
     rows: tuple[Compared, ...]
     thresholds: tuple[str, str]
     oracles: tuple[bool, bool] = (False, False)
+    controls: tuple[bool, bool] = (False, False)
     notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Compared]:
@@ -145,27 +146,28 @@ class Comparison(ComparedRuns):
     @property
     def verdict(self) -> str:
         """Which run counts better and finds better boxes and masks, in one sentence."""
-        return _verdict_of_two(self.rows, self.oracles, "AB")
+        return _verdict_of_two(self.rows, self.oracles, self.controls, "AB")
 
-    def to_pandas(self) -> pd.DataFrame:
-        """Every row: `score`, `over`, `is_group`, `first`, `second`, `difference`, `low`, `high` and two p-values.
+    def records(self) -> list[dict[str, Any]]:
+        """Every row: `score`, `over`, `is_group`, `slice_by`, then names, scores and difference of the two runs.
 
         `p` is that of the row alone, `p_corrected` that of the row in its table (see `compare`). `slice_by` is the
         attribute of a slice.
         """
-        import pandas as pd
-
-        columns = ["score", "over", "is_group", "first", "second", "difference", "low", "high", "p", "p_corrected"]
-        compared = [(row.slice_by, row.score, row.over, row.is_group, row.difference) for row in self.rows]
-        rows = [
-            (*which, off.first, off.second, off.value, *(off.ci95 or (None, None)), off.p, off.p_corrected, by)
-            for by, *which, off in compared
+        names = self.side_by_side.names
+        return [
+            {"score": row.score, "over": row.over, "is_group": row.is_group, "slice_by": row.slice_by}
+            | of_pair(names, row.difference)
+            for row in self.rows
         ]
-        columns.append("slice_by")
-        return pd.DataFrame(rows, columns=columns)
 
 
-def _verdict_of_two(rows: Iterable[Compared], oracles: tuple[bool, bool], names: Sequence[str]) -> str:
+def _verdict_of_two(
+    rows: Iterable[Compared], oracles: tuple[bool, bool], controls: tuple[bool, bool], names: Sequence[str]
+) -> str:
+    if controls[0] != controls[1]:
+        one, other = names if controls[0] else names[::-1]
+        return f"No verdict: {one} sees the ground truth (a control), {other} does not."
     if oracles[0] != oracles[1]:
         one, other = names if oracles[0] else names[::-1]
         return (
@@ -225,7 +227,8 @@ def compare(
     compared over each. Of more than two runs, the headline scores of every pair are compared.
 
     A score that is undefined for one of the runs is left out, and a note says so. The score thresholds of the runs are
-    taken as they are: where only one of them was chosen on these images, there is no verdict.
+    taken as they are: where only one of them was chosen on these images, or only one run is of a control, there is no
+    verdict.
 
     The comparison reads `tallies.npz` beside each result. Without this file, and for metric plug-ins, predictions are
     scored again, with the label map of the result and its score threshold; slices are then those by the attributes of
@@ -294,7 +297,10 @@ def compare_two(
     over: _Over = {(name, True): members for name, members in a.tallies.groups.items()}
     over |= {(name, False): (name,) for name in every_category}
     rows = list(_rows(scores, pairs, over))
+    ambiguous = _defined_twice(a, b)
     for slice_by, slices in {**b.tallies.slices, **a.tallies.slices}.items():
+        if slice_by in ambiguous:
+            continue
         for name, images in slices.items():
             rows += [
                 Compared(row.score, name, False, row.difference, slice_by)
@@ -303,16 +309,18 @@ def compare_two(
             ]
     thresholds = (threshold_in_words(a.result.metrics), threshold_in_words(b.result.metrics))
     oracles = (sweep_of(a.result.metrics) is True, sweep_of(b.result.metrics) is True)
+    controls = (a.result.method.control, b.result.method.control)
     found = _corrected(rows)
     off = {(row.score, 0, 1): row.difference for row in found if row.is_group and row.over == "all"}
     folders, results = (a.folder, b.folder), (a.result, b.result)
-    verdict = _verdict_of_two(found, oracles, run_names(folders, results))
+    verdict = _verdict_of_two(found, oracles, controls, run_names(folders, results))
     return Comparison(
         a.name,
         b.name,
         found,
         thresholds,
         oracles,
+        controls,
         tuple(_not_compared(a, b)),
         side_by_side=make_side_by_side(verdict, folders, results, off),
     )
@@ -409,14 +417,27 @@ def _paired(a: _Read, b: _Read, names: Collection[str], images: Collection[Image
         raise DataError(f"the results cannot be compared: {error}") from error
 
 
-def _not_compared(*runs: _Read) -> Iterator[str]:
+def _defined_twice(a: _Read, b: _Read) -> set[str]:
+    """The attributes by which both runs have slices, of different images."""
+
+    def images(run: _Read, attribute: str) -> dict[str, set[ImageId]]:
+        return {name: set(of) for name, of in run.tallies.slices[attribute].items()}
+
+    both = a.tallies.slices.keys() & b.tallies.slices.keys()
+    return {attribute for attribute in both if images(a, attribute) != images(b, attribute)}
+
+
+def _not_compared(a: _Read, b: _Read) -> Iterator[str]:
     """Sentences on the scores that only one of two runs has, and on slices that are lost."""
+    runs = (a, b)
     results = [run.result for run in runs]
     for geometry in GEOMETRIES:
         f1 = {name: getattr(result.metrics, geometry).f1 for name, result in zip("AB", results, strict=True)}
         lacking = [(name, value.reason) for name, value in f1.items() if value.value is None]
         if len(lacking) == 1:
             yield f"no {geometry} scores: they are undefined for {lacking[0][0]} ({lacking[0][1]})"
+    for name in sorted(_defined_twice(a, b)):
+        yield f"no slices by {name}: A and B were sliced into other images; score both again with the same attributes"
     for run in runs:
         for name in run.result.metrics.slices.keys() - run.tallies.slices:
             yield (
@@ -447,7 +468,7 @@ def _corrected(rows: Iterable[Compared]) -> tuple[Compared, ...]:
     for i, row in enumerate(found):
         kind = row.score.partition(".")[0] if row.score.startswith(("extra.", "errors.")) else ""
         kind = kind or ("headlines" if row.score in HEADLINES else "others")
-        table = row.slice_by or (row.over == "all" if kind == "errors" else row.is_group)
+        table = row.slice_by or (row.is_group and row.over == "all" if kind == "errors" else row.is_group)
         tables[kind, table].append(i)
     for places in tables.values():
         for i, difference in zip(places, corrected([found[i].difference for i in places]), strict=True):

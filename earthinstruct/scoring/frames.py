@@ -44,7 +44,8 @@ def images_df(
 
     Columns: `task`, `method`, `image` (its id), `file_name`; `objects` and `counted`, the annotated and the counted
     number of objects; `counting_tp`, `counting_fp`, `counting_fn`, and the same of `box` and `mask` where the run has
-    them; `seconds`, `input_tokens`, `output_tokens`, `error` (the reason of a failure); then the attributes of the
+    them (protocol `paper` counts in some images only: in the others `counted` and `counting_*` are missing); `seconds`,
+    `input_tokens`, `output_tokens`, `error` (the reason of a failure); then the attributes of the
     images that the COCO file has, such as the sensor (`attribute_NAME` where a name is taken).
 
     Args:
@@ -108,13 +109,19 @@ def _images_of(run: StoredRun, per_category: bool) -> pd.DataFrame:
     frame["file_name"] = np.repeat([names[image] for image in images], rows)
     if per_category:
         frame["category"] = np.tile(categories, len(images))
+    truth = tallies["box"].columns  # of every image, also where the method only counts
+    frame["objects"] = truth["tp"].astype(np.int64) + truth["fn"]
     for geometry in GEOMETRIES:
         if geometry not in tallies or value_at(run.result.metrics, f"{geometry}.f1").value is None:
             continue
-        tally = tallies[geometry].in_order(images)  # under protocol `paper`, counts are not of all images
+        tally, with_row = tallies[geometry].in_order(images), set(tallies[geometry].images)
         found = {name: tally.columns[name].astype(np.int64) for name in _COLUMNS}
+        if without := [i for i, image in enumerate(images) if image not in with_row]:  # counts of protocol `paper`
+            found = {name: column.astype(float) for name, column in found.items()}
+            for column in found.values():
+                column[without] = np.nan
         if geometry == "counting":
-            frame["objects"], frame["counted"] = found["tp"] + found["fn"], found["tp"] + found["fp"]
+            frame["counted"] = found["tp"] + found["fp"]
         frame |= {f"{geometry}_{name}": column for name, column in found.items()}
     for name, column in frame.items():
         if isinstance(column, np.ndarray) and column.ndim == 2:

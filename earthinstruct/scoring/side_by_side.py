@@ -7,9 +7,14 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from earthinstruct.metrics import HEADLINES, PERCENT, SHOWN_BELOW, Difference, Value, sweep_of, value_at
+from earthinstruct.metrics import HEADLINES, PERCENT, SHOWN_BELOW, Difference, Value, sweep_of, title_of, value_at
 from earthinstruct.results import Result, ScoreTable, in_markdown
+from earthinstruct.texts import spreadsheet_cell
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NOTE = (
     "Percent; ± is half of the 95 % interval over images. Bold: the best run, and every run without a shown difference "
@@ -17,6 +22,7 @@ NOTE = (
 )
 _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
+    **{character: f"{{{character}}}" for character in "[*"},  # at the start of a row they would belong to the \\ before
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "\\": r"\textbackslash{}",
@@ -52,7 +58,7 @@ class SideBySide:
 
     def markdown(self) -> str:
         """The verdict, a table in Markdown, and what it means."""
-        lines = [["method", *(HEADLINES[score] for score in self.scores)], ["-", *(["-:"] * len(self.scores))]]
+        lines = [["method", *map(title_of, self.scores)], ["-", *(["-:"] * len(self.scores))]]
         for name, values, best in self._rows():
             cells = (f"**{text}**" if bold else text for text, bold in zip(map(_text, values), best, strict=True))
             lines.append([in_markdown(name), *cells])
@@ -68,7 +74,7 @@ class SideBySide:
 
         lines = [comment(self.verdict), comment(f"{self.task}. {NOTE}"), *map(comment, self.remarks)]
         lines += [r"% \usepackage{booktabs}", rf"\begin{{tabular}}{{l{'r' * len(self.scores)}}}", r"\toprule"]
-        lines += [" & ".join(["method", *(in_latex(HEADLINES[score]) for score in self.scores)]) + r" \\", r"\midrule"]
+        lines += [" & ".join(["method", *(in_latex(title_of(score)) for score in self.scores)]) + r" \\", r"\midrule"]
         for name, values, best in self._rows():
             texts = (in_latex(_text(value)) for value in values)
             cells = (rf"\textbf{{{text}}}" if bold else text for text, bold in zip(texts, best, strict=True))
@@ -76,14 +82,26 @@ class SideBySide:
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
     def csv(self) -> str:
-        """A line for each run and score, as fractions: task, method, score, value, low, high, best."""
+        """A line for each run and score, as fractions: task, method, score, value, low, high, best.
+
+        A name that a spreadsheet would take for a formula gets an apostrophe before it.
+        """
         content = io.StringIO()
         writer = csv.writer(content, lineterminator="\n")
         writer.writerow(["task", "method", "score", "value", "low", "high", "best"])
         for name, values, best in self._rows():
             for score, value, is_best in zip(self.scores, values, best, strict=True):
                 bounds = value.ci95 or (None, None)
-                writer.writerow([self.task, name, score, value.value, *bounds, "yes" if is_best else "no"])
+                writer.writerow(
+                    [
+                        spreadsheet_cell(self.task),
+                        spreadsheet_cell(name),
+                        score,
+                        value.value,
+                        *bounds,
+                        "yes" if is_best else "no",
+                    ]
+                )
         return content.getvalue()
 
     def _rows(self) -> Iterator[tuple[str, tuple[Value, ...], tuple[bool, ...]]]:
@@ -92,13 +110,23 @@ class SideBySide:
 
 @dataclass(frozen=True, repr=False)
 class ComparedRuns(ScoreTable):
-    """A base class of comparisons, which become tables for papers.
+    """A base class of comparisons, which become frames and tables for papers. A subclass defines `records`.
 
     Attributes:
         side_by_side: the headline scores of the runs.
     """
 
     side_by_side: SideBySide = field(kw_only=True)
+
+    def records(self) -> list[dict[str, Any]]:
+        """The rows of `to_pandas`."""
+        raise NotImplementedError
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Every difference, with the columns of `records`."""
+        import pandas as pd
+
+        return pd.DataFrame(self.records())
 
     def to_markdown(self) -> str:
         """The verdict and the headline scores as Markdown."""
@@ -144,6 +172,24 @@ def make_side_by_side(
         tuple(tuple(i in best[score] for score in scores) for i in range(len(results))),
         tuple(remarks),
     )
+
+
+def of_pair(names: Sequence[str], off: Difference) -> dict[str, Any]:
+    """The columns of the difference between two runs of these names."""
+    low, high = off.ci95 or (None, None)
+    return {
+        "first": names[0],
+        "second": names[1],
+        "first_score": off.first,
+        "second_score": off.second,
+        "difference": off.value,
+        "low": low,
+        "high": high,
+        "p": off.p,
+        "p_is_bound": off.p_is_bound,
+        "p_corrected": off.p_corrected,
+        "reason": off.reason,
+    }
 
 
 def contestants(results: Sequence[Result]) -> list[int]:

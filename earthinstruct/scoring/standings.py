@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
-from earthinstruct.metrics import HEADLINES, ONE_IMAGE, PERCENT, Difference
+from earthinstruct.metrics import ONE_IMAGE, PERCENT, Difference, title_of
 from earthinstruct.results import Block, new_table
-from earthinstruct.scoring.side_by_side import ComparedRuns, best_of
-
-if TYPE_CHECKING:
-    import pandas as pd
+from earthinstruct.scoring.side_by_side import ComparedRuns, best_of, of_pair
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # headline score -> what the better and the best run does, and what is compared
@@ -31,13 +28,13 @@ class Standings(ComparedRuns):
         ranked: the indices of the runs that saw nothing of the answers, or of all if there are none.
         differences: (headline score, index of a run, index of a later one) -> their difference, the later minus the
             earlier one. The p-values are corrected for all of them.
-        thresholds: how the score threshold of each run was chosen, in words; None if all predictions were scored.
+        thresholds: how the score threshold of each run was chosen, in words.
     """
 
     runs: tuple[str, ...]
     ranked: tuple[int, ...]
     differences: Mapping[tuple[str, int, int], Difference]
-    thresholds: tuple[str | None, ...]
+    thresholds: tuple[str, ...]
 
     def blocks(self, *, every_row: bool = False) -> Iterator[Block]:
         """A verdict in words; then the headline scores of each run, and the differences of pairs.
@@ -57,7 +54,7 @@ class Standings(ComparedRuns):
                 half = PERCENT.half(values[k].ci95)
                 text = PERCENT.text(values[k].value) + (f" ±{half}" if half else "")
                 cells.append(Text(text, style="bold" if best[k] else ""))
-            table.add_row(HEADLINES[score], *cells)
+            table.add_row(title_of(score), *cells)
         yield table
         yield Text(
             "percent; ±: half of the 95 % interval over images; bold: the best, and those without a shown difference "
@@ -72,40 +69,25 @@ class Standings(ComparedRuns):
                 continue
             interval = "-" if off.ci95 is None else " to ".join(PERCENT.text(b, signed=True) for b in off.ci95)
             pair, difference = f"{letters[j]} - {letters[i]}", PERCENT.text(off.value, signed=True)
-            table.add_row(HEADLINES[score], pair, difference, interval, off.p_texts()[1])
+            table.add_row(title_of(score), pair, difference, interval, off.p_texts()[1])
         if table.row_count:
             yield table
             yield Text("p: paired sign-flip test over images, corrected for all pairs and scores (Holm)", style="dim")
         if left_out:
             yield Text(f"{left_out} of {len(self.differences)} pairs are left out; --all shows them", style="dim")
 
-    def to_pandas(self) -> pd.DataFrame:
-        """Every pair: `score`, `first`, `second` (names), their scores, `difference`, `low`, `high`, two p-values."""
-        import pandas as pd
-
+    def records(self) -> list[dict[str, Any]]:
+        """Every pair: `score`, then names, scores and difference of the two runs."""
         names = self.side_by_side.names
-        rows = [
-            {
-                "score": score,
-                "first": names[i],
-                "second": names[j],
-                "first_score": off.first,
-                "second_score": off.second,
-                "difference": off.value,
-                "low": None if off.ci95 is None else off.ci95[0],
-                "high": None if off.ci95 is None else off.ci95[1],
-                "p": off.p,
-                "p_corrected": off.p_corrected,
-            }
-            for (score, i, j), off in self.differences.items()
+        return [
+            {"score": score} | of_pair((names[i], names[j]), off) for (score, i, j), off in self.differences.items()
         ]
-        return pd.DataFrame(rows)
 
 
-def legend(runs: tuple[str, ...], thresholds: tuple[str | None, ...]) -> Iterator[str]:
+def legend(runs: tuple[str, ...], thresholds: tuple[str, ...]) -> Iterator[str]:
     """A line for each run, by its letter, with its score threshold."""
     for letter, run, threshold in zip(LETTERS, runs, thresholds, strict=False):
-        yield f"{letter}: {run}" + (f", {threshold}" if threshold else "")
+        yield f"{letter}: {run}, {threshold}"
 
 
 def verdict_of(

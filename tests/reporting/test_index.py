@@ -43,6 +43,7 @@ def test_it_has_a_row_for_each_run_with_links_that_lead_there(runs):
     targets = {(file.parent / unquote(link)).resolve() for link in links(page)}
     assert targets == {*results, *runs.rglob("report.html")}
     assert "1 runs have no report yet" in page.sentences
+    assert "without a threshold" not in page.text  # the usual
     assert SCRIPT in page.text
     assert sum(tag == "script" for tag, _ in page.elements) == 1
 

@@ -15,7 +15,7 @@ from earthinstruct.metrics import PREDICTION_VERDICTS, TARGET_VERDICTS, Suspect
 from earthinstruct.reporting import report as write_report
 from earthinstruct.reporting.charts import confusion_figure
 from earthinstruct.reporting.loaded import load_run
-from earthinstruct.reporting.page import label_rows, names_of
+from earthinstruct.reporting.page import label_rows
 from earthinstruct.reporting.template import script_json
 from earthinstruct.results import read_result, write_suspects
 
@@ -231,13 +231,6 @@ def test_several_runs_are_compared_on_one_page(make_run, report):
     assert page.sentences.count("on the same images, in percentage points") == 2
     headings = [f"errors, {folder}" for folder, _ in (run, worse, counts)]
     assert all(heading in page.text for heading in headings)
-
-
-def test_runs_are_named_by_what_tells_them_apart(make_run):
-    run, other = (load_run(*make_run(name)) for name in "ab")
-    assert names_of([run]) == [SCRIPT]
-    assert names_of([run, other]) == [str(run.stored.folder), str(other.stored.folder)]
-    assert names_of([run, run]) == [SCRIPT, SCRIPT]
 
 
 def test_counting_errors_choose_images_too(coco, write_coco, tmp_path, report):

@@ -80,3 +80,24 @@ def test_frames_hold_every_prediction_whatever_the_threshold(dataset, tmp_path, 
     assert set(frame[frame.score < 0.5].verdict) == {"unscored"}
     assert frame[frame.label == "boat"].category.isna().all()
     assert json.loads(frame[frame.verdict == "correct"].image.to_json()) == {"1": 0}
+
+
+def test_under_protocol_paper_an_image_without_counts_has_its_objects(dataset, constant, tmp_path):
+    answer, faults = constant.predict, iter([ZeroDivisionError])
+
+    def predict(image, instruction):
+        for fault in faults:
+            raise fault
+        return answer(image, instruction)
+
+    constant.predict = predict
+    run = evaluate(constant, dataset, setting="open_vocabulary", protocol="paper", output=tmp_path)
+    frame = images_df(run).set_index("image")
+    without = frame[frame.counted.isna()]
+    assert without.index.tolist() == [0]  # it failed
+    assert without[["counting_tp", "counting_fp", "counting_fn"]].isna().all(axis=None)
+    assert frame.objects.to_dict() == {0: 3, 7: 1, 9: 0}
+    assert frame.loc[0, "box_fn"] == 3
+    assert frame.loc[7, "counted"] == 1
+    by_category = images_df(run, per_category=True)
+    assert by_category[by_category.image == 0].counted.isna().all()

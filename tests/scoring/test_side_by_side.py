@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -67,13 +68,17 @@ def test_every_pair_is_in_the_frame(runs):
     assert (row.first_score, row.second_score) == (pytest.approx(2 / 11), 1)
     assert row.low <= row.difference <= row.high
     assert (frame.p <= frame.p_corrected).all()
+    two = compare(*runs[:2]).to_pandas()
+    assert set(two.columns) == {*frame.columns, "over", "is_group", "slice_by"}
+    row = two[(two.score == "box.f1") & (two.over == "all")].iloc[0]
+    assert (row["first"], row.second, row.first_score) == ("few_1", "all", pytest.approx(2 / 11))
 
 
 def test_markdown(runs):
     text = compare(*runs).to_markdown()
     lines = text.splitlines()
     assert lines[0].startswith(r"all counts best (no difference shown from most\|\*)")
-    assert lines[2:4] == ["| method | Cnt | Box | APbox |", "| - | -: | -: | -: |"]
+    assert lines[2:4] == ["| method | Cnt F1 | Box F1 | AP_nc box |", "| - | -: | -: | -: |"]
     assert lines[4].startswith(r"| few\_1 | 18.2 ± ")
     assert lines[5].startswith("| all | **100.0 ± ")
     assert lines[6].startswith(r"| most\|\* | **94.7 ± ")
@@ -99,10 +104,20 @@ def test_latex(runs):
 
 
 def test_every_special_character_of_latex_is_escaped():
-    text = in_latex("\\ & % $ # _ { } ~ ^ | < > a\nb")
+    text = in_latex("\\ & % $ # _ { } ~ ^ | < > [ * a\nb")
     assert "\n" not in text
     without = re.sub(r"\\(text[a-z]+\{\}|[&%$#_{}])", "", text)
-    assert not set(without) & set("\\&%$#_{}~^|<>")
+    without = without.replace("{[}", "").replace("{*}", "")
+    assert not set(without) & set("\\&%$#_{}~^|<>[*")
+
+
+@pytest.mark.parametrize("name", ["=HYPERLINK(1)", "+1", "-x", "@x"])
+def test_a_name_is_no_formula_of_a_spreadsheet(runs, name):
+    table = replace(compare(*runs).side_by_side, names=(name, "a-b", "c"), task=name)
+    rows = list(csv.DictReader(io.StringIO(table.csv())))
+    assert [rows[0]["method"], rows[0]["task"], rows[3]["method"]] == [f"'{name}", f"'{name}", "a-b"]
+    plain = replace(table, names=("\t=1", "\r=1", "c")).csv()
+    assert "\t" not in plain and "\r" not in plain
 
 
 def test_csv(runs, capsys):
@@ -132,6 +147,16 @@ def test_controls_are_shown_and_not_ranked(annotations, tmp_path, runs):
     assert str(standings).startswith("C counts best, better than A by")
     assert "all sees the ground truth, and is not ranked." in str(standings)
     assert compare(runs[1], runs[0], runs[1]).side_by_side.best == ((False,) * 3,) * 3
+
+
+def test_a_control_and_a_method_get_no_verdict(runs):
+    result = json.loads((runs[1] / "result.json").read_text())
+    result["method"]["control"] = True
+    (runs[1] / "result.json").write_text(json.dumps(result))
+    words = "No verdict: B sees the ground truth (a control), A does not."
+    assert str(compare(runs[0], runs[1])).splitlines()[0] == words
+    assert "No verdict: all sees the ground truth (a control)" in compare(runs[1], runs[0]).to_markdown()
+    assert str(compare(runs[1], runs[1])).startswith("counting: no difference shown")
 
 
 def test_runs_over_other_images_explain_themselves(annotations, tmp_path, runs):

@@ -148,6 +148,16 @@ def test_runs_are_compared_over_them(run, constant, described, tmp_path, capsys)
     assert "box.f1       sensor optical" in capsys.readouterr().out
 
 
+def test_slices_of_one_name_and_other_images_are_not_compared(run, described, tmp_path) -> None:
+    file = tmp_path / "other.csv"
+    file.write_text("image,sensor\n0,optical\n7,optical\n9,sar\n")
+    options = {"slice_by": "sensor", "attributes": file, "name": "other", "output": run.folders[0].parents[2]}
+    score(run.folders[0], described, SETTING, **options)
+    compared = compare(run.folders[0], run.folders[0].parent / "other")
+    assert not any(row.slice_by for row in compared)
+    assert [note[:43] for note in compared.notes] == ["no slices by sensor: A and B were sliced in"]
+
+
 def test_without_tallies_they_are_made_again_or_missed_in_words(run, described, tmp_path) -> None:
     (folder,) = run.folders
     first = compare(folder, folder)
