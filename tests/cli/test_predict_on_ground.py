@@ -124,7 +124,9 @@ def test_a_window_is_cut_at_a_finer_resolution(tmp_path, window):
 @pytest.mark.parametrize("wrong", [-1, 0, "x", float("nan"), float("inf"), True])
 def test_a_method_that_declares_no_size_is_named(tmp_path, wrong):
     scene = write(tmp_path / "a.tif")
-    with pytest.raises(EarthInstructError, match=r"resolution\(\) of method 'bright' returned .*; expected metres a pixel"):
+    with pytest.raises(
+        EarthInstructError, match=r"resolution\(\) of method 'bright' returned .*; expected metres a pixel"
+    ):
         predict(Bright(made_for=wrong), scene, categories="ship", output=None, resolution="method")
 
 
@@ -132,7 +134,12 @@ def test_an_area_file_needs_areas(tmp_path):
     from shapely.geometry import LineString, Point, Polygon, box
 
     scene, options = write(tmp_path / "a.tif"), {"categories": "ship", "output": None, "aoi": tmp_path / "area.gpkg"}
-    for nothing in (Polygon(), None, Point(500_000, 4_000_000), LineString([(500_000, 4_000_000), (500_001, 4_000_001)])):
+    for nothing in (
+        Polygon(),
+        None,
+        Point(500_000, 4_000_000),
+        LineString([(500_000, 4_000_000), (500_001, 4_000_001)]),
+    ):
         gpd.GeoSeries([nothing], crs="EPSG:32631").to_file(tmp_path / "area.gpkg")
         with pytest.raises(EarthInstructError, match=r"area\.gpkg has no areas"):
             predict(Bright(), scene, **options)
