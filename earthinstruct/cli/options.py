@@ -18,6 +18,7 @@ Verb = Callable[[argparse.Namespace], int]  # runs, and returns the exit code
 _STANDARD_OUTPUT = "-"
 _HEADING = "examples:"
 
+RUNS = Path("runs")  # the default of --output; another object where it is given
 FINDING, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
 
 
@@ -106,6 +107,8 @@ def secrets(arguments: argparse.Namespace) -> tuple[str, ...]:
 def output(arguments: argparse.Namespace) -> Iterator[None]:
     """What verbs print goes to standard error where standard output is for JSON alone."""
     arguments.standard_output = sys.stdout
+    if arguments.json not in (None, _STANDARD_OUTPUT):
+        arguments.json = str(Path(arguments.json).absolute())  # a method may change the working directory
     if arguments.json != _STANDARD_OUTPUT:
         yield
         return
@@ -259,7 +262,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 def add_output(parser: argparse._ActionsContainer, help_text: str = "where runs are kept (default: runs)") -> None:
     """--output."""
-    parser.add_argument("--output", type=Path, default=Path("runs"), metavar="DIR", help=help_text)
+    parser.add_argument("--output", type=Path, default=RUNS, metavar="DIR", help=help_text)
 
 
 def add_images(parser: argparse._ActionsContainer) -> None:

@@ -80,7 +80,7 @@ def register(verbs: Any) -> None:
     )
     parser.add_argument(
         "--simplify",
-        type=float,
+        type=options.at_least(0, float),
         default=0.0,
         metavar="PIXELS",
         help="by how much outlines in vector files may move to have fewer points (default: 0)",
@@ -102,7 +102,14 @@ def register(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb: 1 when one of several images failed."""
     from earthinstruct.predictions import Record
-    from earthinstruct.running import asked_instruction, images_given, predict, refuse_to_replace, saved_again
+    from earthinstruct.running import (
+        asked_instruction,
+        images_given,
+        images_of_run,
+        predict,
+        refuse_to_replace,
+        saved_again,
+    )
 
     _check(arguments)
     if arguments.run is None:
@@ -112,8 +119,9 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.instruction is not None:
             what = instruction.parent or ", ".join(instruction.categories)
             options.say(f"understood as {instruction.setting}{f': {what}' if what else ''}")
-    if arguments.json not in (None, "-") and arguments.images:
-        refuse_to_replace("json", Path(arguments.json), images_given(arguments.images))
+    if arguments.json not in (None, "-"):
+        images = images_of_run(arguments.run) if arguments.run is not None else images_given(arguments.images)
+        refuse_to_replace("json", Path(arguments.json), images)
     n_written = 0
 
     def answered(answer: Answer) -> None:
@@ -147,7 +155,7 @@ def run(arguments: argparse.Namespace) -> int:
             return options.INTERRUPTED
     if not n_written:
         options.write_no_json_lines(arguments)
-    for line in answers.remarks():
+    for line in answers.closing_lines():
         options.say(line)
     return 1 if answers.n_failed else 0
 
@@ -166,6 +174,7 @@ def _check(arguments: argparse.Namespace) -> None:
             if getattr(arguments, name) is not None
         ]
         given += ["--engine"] * (arguments.engine != "local")
+        given += ["--output"] * (arguments.output is not options.RUNS)
         given += ["--overwrite"] * arguments.overwrite + ["-M"] * bool(arguments.parameters)
         if given:
             raise EarthInstructError(

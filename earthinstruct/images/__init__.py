@@ -6,11 +6,12 @@ from earthinstruct.images.overlay import draw_overlay, label_colours
 from earthinstruct.images.pictures import open_image
 from earthinstruct.images.raster import Note, Place, Raster, Scene, Window, step_for
 from earthinstruct.images.reading import INSTALL_GEO, image_size, open_scene, read_raster, scene_of
-from earthinstruct.images.resolution import pixel_metres, scene_at
+from earthinstruct.images.resolution import NAMELESS, pixel_metres, scene_at
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "INSTALL_GEO",
+    "NAMELESS",
     "ImageOptions",
     "Note",
     "Place",

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from earthinstruct.errors import DataError
 from earthinstruct.images.files import refuse_too_large_at
 from earthinstruct.images.raster import Note, Place, Scene, Window, blackened
+from earthinstruct.images.reading import INSTALL_GEO
 
+NAMELESS = "it does not name its coordinate reference system; give --source-crs EPSG:N"
 _SAME = 0.01  # sizes of pixels that differ by less are one resolution
 _BLOCK = 2048  # side of the parts that are read at once, pixels of the stored image
 
@@ -29,9 +31,7 @@ def pixel_metres(place: Place, height: int, width: int) -> tuple[float, float]:
         from rasterio.errors import RasterioError
         from rasterio.warp import transform
     except ImportError as error:
-        raise DataError(
-            f"sizes on the ground need the package {error.name}: pip install 'earthinstruct[geo]'"
-        ) from error
+        raise DataError(f"sizes on the ground need the package {error.name}: {INSTALL_GEO}") from error
 
     x, y = width / 2, height / 2
     around = [place.at(*point) for point in ((x - 0.5, y), (x + 0.5, y), (x, y - 0.5), (x, y + 0.5))]
@@ -59,7 +59,7 @@ def scene_at(scene: Scene, resolution: float) -> Scene:
         DataError: the resolution of the scene is unknown, or the new one gives more pixels than masks can have.
     """
     if scene.place is None or scene.place.crs is None:
-        raise DataError("its resolution is unknown")
+        raise DataError(f"its resolution is unknown: {scene.no_place_reason or NAMELESS}")
     across, down = pixel_metres(scene.place, scene.height, scene.width)
     if max(abs(across / resolution - 1), abs(down / resolution - 1)) < _SAME:
         return scene

@@ -28,7 +28,7 @@ from earthinstruct.predictions.gis import (
     write_label_raster,
     write_vectors,
 )
-from earthinstruct.predictions.ground import OnGround
+from earthinstruct.predictions.ground import OnGround, check_place
 from earthinstruct.predictions.image_names import ImageNames
 from earthinstruct.predictions.importers import read_predictions, read_proposal_file
 from earthinstruct.predictions.lock import folder_lock
@@ -65,6 +65,7 @@ __all__ = [
     "cannot_be_written",
     "check_crs",
     "check_geopandas",
+    "check_place",
     "coco_of",
     "counts_csv",
     "counts_of",

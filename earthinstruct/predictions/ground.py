@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
-from earthinstruct.errors import DataError
-from earthinstruct.images import INSTALL_GEO
+from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.images import INSTALL_GEO, Place
 from earthinstruct.predictions.exporters import Found
 from earthinstruct.regions import RLE, decode_rles, polygons
 
@@ -30,6 +32,34 @@ class OnGround:
 
     crs: str | None = None
     simplify: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.simplify < math.inf:
+            raise EarthInstructError(f"--simplify is {self.simplify:g}; expected pixels, 0 or more")
+
+
+def check_place(path: Path, place: Place | None, reason: str | None = None) -> Place:
+    """The place of an image, for a file for GIS.
+
+    Args:
+        path: the image.
+        place: its place, if it is known.
+        reason: why not.
+
+    Raises:
+        DataError: it has no georeference, or does not name its coordinate reference system.
+    """
+    if place is None:
+        raise DataError(
+            f"image {path} has no georeference, which GIS files need{f': {reason}' if reason else ''}. Give a "
+            "georeferenced image, or save pixel coordinates as NAME.coco.json"
+        )
+    if place.crs is None:
+        raise DataError(
+            f"image {path} does not name its coordinate reference system, which GIS files need; give it, for example: "
+            "--source-crs EPSG:32631"
+        )
+    return place
 
 
 def outlines_of(image: Found, simplify: float = 0.0) -> dict[int, Outline]:
@@ -78,17 +108,7 @@ def on_ground(image: Found, outlines: Iterable[Outline], crs: str) -> list[dict[
     Raises:
         DataError: the image has no georeference, or cannot be converted to this reference system.
     """
-    place = image.place
-    if place is None:
-        raise DataError(
-            f"image {image.path} has no georeference, which GIS files need; give a GeoTIFF, or save pixel coordinates "
-            "as NAME.coco.json"
-        )
-    if place.crs is None:
-        raise DataError(
-            f"image {image.path} does not name its coordinate reference system; give it, for example: --source-crs "
-            "EPSG:32631"
-        )
+    place = check_place(image.path, image.place)
     geometries: list[dict[str, Any]] = [
         {
             "type": "MultiPolygon",

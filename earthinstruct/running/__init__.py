@@ -9,6 +9,7 @@ from earthinstruct.running.own_images import (
     Answers,
     asked_instruction,
     images_given,
+    images_of_run,
     predict,
     saved_again,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "dry_run",
     "evaluate",
     "images_given",
+    "images_of_run",
     "predict",
     "refuse_to_replace",
     "saved_again",

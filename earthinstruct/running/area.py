@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Prediction, Proposals, optional_member
-from earthinstruct.errors import DataError, EarthInstructError
-from earthinstruct.images import Scene, Window, scene_at
+from earthinstruct.errors import ContractError, DataError, EarthInstructError
+from earthinstruct.images import NAMELESS, Scene, Window, scene_at
 from earthinstruct.predictions import check_geopandas
 from earthinstruct.regions import resize_masks
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
 METHOD = "method"  # the resolution that the method was made for
-_NAMELESS = "it does not name its coordinate reference system; give --source-crs EPSG:N"
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,35 @@ class Area:
         """The same with the resolution in metres.
 
         Raises:
-            EarthInstructError: it is that of the method, which does not say it.
+            EarthInstructError: it is that of the method; see `at_resolution_of`.
         """
         if self.resolution != METHOD:
             return self
-        metres: float | None = optional_member(method, "resolution")()
+        return self.at_resolution_of(getattr(method, "name", ""), optional_member(method, "resolution")())
+
+    def at_resolution_of(self, name: str, metres: object) -> Area:
+        """The same with the resolution that a method was made for; areas that were read are not read again.
+
+        Args:
+            name: the method.
+            metres: what its `resolution` returned.
+
+        Raises:
+            EarthInstructError: it does not say its resolution.
+            ContractError: what it returned is no resolution.
+        """
         if metres is None:
             raise EarthInstructError(
-                f"method {getattr(method, 'name', '')!r} does not say which resolution it was made for; give "
-                "--resolution METRES"
+                f"method {name!r} does not say which resolution it was made for; give --resolution METRES"
             )
-        return replace(self, resolution=metres)
+        if isinstance(metres, bool) or not isinstance(metres, Real) or not 0 < metres < np.inf:
+            raise ContractError(
+                f"resolution() of method {name!r} returned {metres!r}; expected metres a pixel, such as 0.5, or None"
+            )
+        area = replace(self, resolution=float(metres))
+        if self.aoi is not None:
+            area.__dict__["_areas"] = self._areas
+        return area
 
     @cached_property
     def _areas(self) -> gpd.GeoDataFrame:
@@ -80,6 +98,8 @@ class Area:
             areas = gpd.read_file(self.aoi, engine="pyogrio")
         except DataSourceError as error:
             raise DataError(f"--aoi {self.aoi} cannot be read: {error}") from error
+        if isinstance(areas, gpd.GeoDataFrame):
+            areas = areas[areas.geom_type.isin(["Polygon", "MultiPolygon"]) & ~areas.is_empty]
         if getattr(areas, "crs", None) is None or areas.empty:
             raise DataError(f"--aoi {self.aoi} has no areas, or does not name its coordinate reference system")
         return areas
@@ -93,11 +113,6 @@ class Area:
         part = self._stored(path, scene)
         if self.resolution is None or isinstance(self.resolution, str):
             return part
-        if scene.place is None or scene.place.crs is None:
-            raise DataError(
-                f"image {path} has an unknown resolution, which --resolution needs: "
-                f"{scene.no_place_reason or _NAMELESS}"
-            )
         try:
             return part.at(scene_at(scene, self.resolution))
         except DataError as error:
@@ -126,7 +141,7 @@ class Area:
 
         if scene.place is None or scene.place.crs is None:
             raise DataError(
-                f"image {path} has no place on the ground, which --aoi needs: {scene.no_place_reason or _NAMELESS}. "
+                f"image {path} has no place on the ground, which --aoi needs: {scene.no_place_reason or NAMELESS}. "
                 "Or give --window in pixels"
             )
         a, b, c, d, e, f = scene.place.transform

@@ -34,6 +34,7 @@ from earthinstruct.regions import ImageId
 from earthinstruct.results import SCHEMA_VERSION, MethodInfo
 from earthinstruct.running.cut_images import KeptTiles
 
+IN_MEMORY = "pixels in memory"  # how the state of an image without a file begins
 _START_AGAIN = "give --overwrite to start again, or another --output"
 
 
@@ -52,6 +53,7 @@ class Asked(msgspec.Struct, frozen=True):
         aoi: the file with the areas of interest, and its state; None: none is given.
         resolution: metres a pixel that the method sees; None: as stored.
         source_crs: the coordinate reference system of images that name none.
+        warnings: what was known before the first image, such as words that the method does not know.
     """
 
     instruction: Instruction
@@ -64,6 +66,7 @@ class Asked(msgspec.Struct, frozen=True):
     aoi: tuple[str, str] | None = None
     resolution: float | None = None
     source_crs: str | None = None
+    warnings: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def place(self, output: Path) -> Path:
@@ -77,11 +80,11 @@ class Asked(msgspec.Struct, frozen=True):
         return {
             "instruction": self.instruction,
             **identity_of_method(self.method),
-            **{f"--{name}": value for name, value in asdict(self.reading).items()},
+            **{f"--{name}": _as_given(value) for name, value in asdict(self.reading).items()},
             "--tile": self.tile,
             "--overlap": self.overlap,
-            "--window": self.window,
-            "--aoi": self.aoi,
+            "--window": _as_given(self.window),
+            "--aoi": None if self.aoi is None else ", ".join(self.aoi),
             "--resolution": self.resolution,
             # without these two, only what is saved depends on it
             "--source-crs": self.source_crs if self.aoi or self.resolution else None,
@@ -89,10 +92,15 @@ class Asked(msgspec.Struct, frozen=True):
         }
 
 
+def _as_given(value: Any) -> Any:
+    """The value of an option as the command line takes it."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else value
+
+
 def state_of(image: Path | NDArray[np.uint8]) -> str:
     """The size of a file and the time of its last change, empty if it is not there; of pixels, their hash."""
     if not isinstance(image, Path):
-        return f"{image.shape} pixels, SHA-256 {hashlib.sha256(image.tobytes()).hexdigest()}"
+        return f"{IN_MEMORY}, {image.shape}, SHA-256 {hashlib.sha256(image.tobytes()).hexdigest()}"
     try:
         found = image.stat()
     except OSError:

@@ -48,24 +48,6 @@ def refuse_to_replace(option: str, target: Path, images: Sequence[Path]) -> None
         raise EarthInstructError(f"--{option} {target} would replace that image; give another name")
 
 
-def check_place(path: Path, scene: Scene) -> None:
-    """Refuse an image whose place in a file for GIS would be missing or wrong.
-
-    Raises:
-        DataError: it has no georeference, or does not name its coordinate reference system.
-    """
-    if scene.place is None:
-        raise DataError(
-            f"image {path} has no georeference, which GIS files need: {scene.no_place_reason}. Give a georeferenced "
-            "image, or save pixel coordinates as NAME.coco.json"
-        )
-    if scene.place.crs is None:
-        raise DataError(
-            f"image {path} does not name its coordinate reference system, which GIS files need; give it, for example: "
-            "--source-crs EPSG:32631"
-        )
-
-
 class Outputs:
     """Where answers are saved: pictures image by image, files of all images at the end.
 
@@ -81,23 +63,32 @@ class Outputs:
         ground: OnGround | None = None,
     ) -> None:
         targets = [Path(save)] if isinstance(save, str | Path) else [Path(target) for target in save]
-        self.explain = None if explain is None else Path(explain)
-        self._pictures = [target for target in targets if _format(target) is None]
-        self._files = [(target, suffix) for target in targets if (suffix := _format(target)) is not None]
-        self._ground = ground or OnGround()
-        if self.explain is not None:
-            refuse_to_replace("explain", self.explain, images)
+        pictures = [target for target in targets if _format(target) is None]
+        if explain is not None:
+            refuse_to_replace("explain", Path(explain), images)
+            pictures.append(Path(explain))
+        files = [(target, suffix) for target in targets if (suffix := _format(target)) is not None]
+        ground = ground or OnGround()
         for target in targets:
             refuse_to_replace("save", target, images)
-        for target in self._all_pictures():
+        for target in pictures:
             _check_pictures(target, images)
-        for target, suffix in self._files:
+        for target, suffix in files:
             if suffix == ".tif" and len(images) > 1:
                 raise EarthInstructError(
                     f"{target} has the pixels of one image, and there are {len(images)}; run predict for each"
                 )
-            if suffix == ".tif" and self._ground.crs is not None:
+            if suffix == ".tif" and ground.crs is not None:
                 raise EarthInstructError(f"{target} has the reference system of its image; leave --crs out")
+        if ground != OnGround() and not any(suffix in _VECTORS for _, suffix in files):
+            raise EarthInstructError(
+                f"--crs and --simplify are for vector files; save one ({', '.join(_VECTORS)}), or leave them out"
+            )
+        # a method may change the working directory
+        self.explain = None if explain is None else Path(explain).absolute()
+        self._pictures = [target.absolute() for target in targets if _format(target) is None]
+        self._files = [(target.absolute(), suffix) for target, suffix in files]
+        self._ground = ground
 
     def check(self) -> None:
         """Refuse targets that cannot be written, before the first image, which may be paid for.
@@ -110,11 +101,12 @@ class Outputs:
         if self._ground.crs is not None:
             check_crs(self._ground.crs)
         folders = {target: target.parent for target, _ in self._files}
-        folders |= {target: target.parent if _is_picture(target) else target for target in self._all_pictures()}
+        folders |= {target: target.parent if _is_picture(target) else target for target in self._all_pictures}
         for target, folder in folders.items():
             with _saving(target, folder), tempfile.TemporaryFile(dir=folder):
                 pass
 
+    @property
     def _all_pictures(self) -> list[Path]:
         return [*self._pictures, *([] if self.explain is None else [self.explain])]
 
@@ -205,7 +197,8 @@ _FORMATS: Mapping[str, Callable[[Path, Sequence[Found], Mapping[str, Any], OnGro
     **dict.fromkeys((".gpkg", ".shp", ".fgb", ".parquet"), write_vectors),
     ".tif": write_label_raster,
 }
-_ON_GROUND = (".geojson", ".gpkg", ".shp", ".fgb", ".parquet", ".tif")
+_VECTORS = (".geojson", ".gpkg", ".shp", ".fgb", ".parquet")
+_ON_GROUND = (*_VECTORS, ".tif")
 
 
 def _format(target: Path) -> str | None:

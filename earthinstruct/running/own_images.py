@@ -30,6 +30,7 @@ from earthinstruct.predictions import (
     Record,
     areas_of,
     check_crs,
+    check_place,
     counts_of,
     geodataframe_of,
     undrawn_and_uncounted,
@@ -41,8 +42,8 @@ from earthinstruct.running.cut_images import answers_of_images
 from earthinstruct.running.engines import Engine, EngineOptions, Explain
 from earthinstruct.running.engines import engine as open_engine
 from earthinstruct.running.engines.worker import OF_IMAGE, MethodSource, in_our_words
-from earthinstruct.running.image_run import Asked, ImageRun, read_asked, state_of
-from earthinstruct.running.outputs import Outputs, check_place, overlay_of
+from earthinstruct.running.image_run import IN_MEMORY, Asked, ImageRun, read_asked, state_of
+from earthinstruct.running.outputs import Outputs, overlay_of
 from earthinstruct.running.reading import Images, Tile
 from earthinstruct.running.tiles import TILED_ABOVE, Tiling
 from earthinstruct.texts import message_of, secret_values, secrets_hidden
@@ -139,9 +140,9 @@ class Answers(Shown):
         """A line for each image, then notes."""
         for answer in self.answers:
             yield from answer.blocks()
-        yield from self.remarks()
+        yield from self.closing_lines()
 
-    def remarks(self) -> Iterator[str]:
+    def closing_lines(self) -> Iterator[str]:
         """The notes, how many images failed, and where the answers are kept."""
         yield from (f"note: {note}" for note in self.notes)
         if self.n_failed:
@@ -284,13 +285,16 @@ def predict(
     )
     _refuse_other_processes(spread, arrays, saved)
     source = MethodSource(method, parameters)
+    here = Path.cwd()  # a method may change the working directory
+    states = {str(path): state_of(arrays.get(path, path)) for path in paths}
+    aoi_and_state = None if area.aoi is None else (str(area.aoi), state_of(area.aoi))
     opened = _Opened(paths, arrays, reading, source_crs, area, saved)
     with secrets_hidden(parameters), open_engine(spread, source, opened.images) as ready:
         _refuse_method(source, ready, saved)
         saved.check()
         if area.resolution == METHOD:
-            area = replace(area, resolution=ready.ask("resolution"))
-        states = {str(path): state_of(arrays.get(path, path)) for path in paths}
+            area = area.at_resolution_of(ready.method.name, ready.ask("resolution"))
+        warnings = _warnings(ready, to_find)
         asked = Asked(
             to_find,
             ready.method,
@@ -299,18 +303,18 @@ def predict(
             tile,
             overlap,
             area.window,
-            None if area.aoi is None else (str(area.aoi), state_of(area.aoi)),
+            aoi_and_state,
             None if area.resolution is None else float(area.resolution),
             source_crs,
+            warnings,
         )
-        warnings = _warnings(ready, to_find)
         if warned is not None:
             for warning in warnings:
                 warned(warning)
         folder = None if output is None else asked.place(Path(output))
         secrets = secret_values(parameters or {})
-        found = _Answering(paths, asked, least, saved, answered, folder, area, arrays, warnings, secrets)
-        with nullcontext() if folder is None else ImageRun(folder).open(asked, overwrite=overwrite) as run:
+        found = _Answering(paths, asked, least, saved, answered, folder, area, arrays, here, secrets)
+        with nullcontext() if folder is None else ImageRun(here / folder).open(asked, overwrite=overwrite) as run:
             opened.cut(area, tiling, ready.method.largest_side)
             _find(ready, opened, run, found, progress, stopping)
             return found.answers()
@@ -417,7 +421,7 @@ class _Opened:
             height = width = 0
             with self._named(path), _opening(path, arrays, reading, source_crs)() as scene:
                 if saved.on_ground:
-                    check_place(path, scene)
+                    check_place(path, scene.place, scene.no_place_reason)
                 height, width = scene.height, scene.width
             records.append(ImageRecord(str(path), str(path), width, height))
         pixels = {i: arrays[path] for i, path in enumerate(paths) if path in arrays}
@@ -443,7 +447,7 @@ class _Opened:
             tiles = tiling.windows(part, largest_side)
             if size != stored:
                 seen[i] = size
-            if tiles != [(0, 0, stored[1], stored[0])]:
+            if size != stored or tiles != [(0, 0, stored[1], stored[0])]:
                 self.windows[i] = tiles
         self.images = replace(self.images, seen=seen)
 
@@ -467,10 +471,16 @@ class _Opened:
 
 
 def _opening(
-    path: Path, arrays: Mapping[Path, NDArray[np.uint8]], reading: ImageOptions, source_crs: str | None
+    path: Path,
+    arrays: Mapping[Path, NDArray[np.uint8]],
+    reading: ImageOptions,
+    source_crs: str | None,
+    root: Path = Path(),
 ) -> Callable[[], AbstractContextManager[Scene]]:
-    """What opens an image."""
-    return partial(_in_memory, arrays[path]) if path in arrays else partial(open_scene, path, reading, source_crs)
+    """What opens an image, whose path is relative to a folder."""
+    return (
+        partial(_in_memory, arrays[path]) if path in arrays else partial(open_scene, root / path, reading, source_crs)
+    )
 
 
 def _refuse_other_processes(spread: EngineOptions, arrays: Mapping[Path, NDArray[np.uint8]], saved: Outputs) -> None:
@@ -535,11 +545,12 @@ def saved_again(
         asked = msgspec.structs.replace(asked, source_crs=source_crs)
     stored = ImageRun(folder)
 
-    found = _Answering(paths, asked, least, saved, answered, folder)
+    seen = Area(resolution=asked.resolution)  # for the note that says so
+    found = _Answering(paths, asked, least, saved, answered, folder, seen, root=Path.cwd())
     with stored.locked():
         for path in paths:
             prediction = stored.prediction(path)
-            if asked.images[str(path)].startswith("("):
+            if asked.images[str(path)].startswith(IN_MEMORY):
                 found.fail(path, f"{path} was given as pixels in memory; save it from what `predict` returned")
             elif state_of(path) != asked.images[str(path)]:
                 found.fail(path, f"image {path} has changed since it was predicted; predict it again")
@@ -548,6 +559,15 @@ def saved_again(
             else:
                 found.add(path, prediction)
         return found.answers()
+
+
+def images_of_run(run: Path | str) -> list[Path]:
+    """The images of a run of `predict`, also those that were given as pixels in memory.
+
+    Raises:
+        DataError: the folder is not of a run of `predict`.
+    """
+    return [Path(path) for path in read_asked(Path(run)).images]
 
 
 class _Answering:
@@ -563,7 +583,7 @@ class _Answering:
         folder: Path | None,
         area: Area | None = None,
         arrays: Mapping[Path, NDArray[np.uint8]] = MappingProxyType({}),
-        warnings: Sequence[str] = (),
+        root: Path = Path(),
         secrets: Sequence[str] = (),
     ) -> None:
         self.paths = paths
@@ -573,7 +593,7 @@ class _Answering:
         self._answered = answered
         self._folder = folder
         self._area = area or Area()
-        self._warnings = warnings
+        self._root = root
         self._arrays = arrays
         self._secrets = secrets
         self._remarks = _remarks(asked.method)
@@ -595,19 +615,19 @@ class _Answering:
             HopelessError: the explanation raised it.
             EarthInstructError: the only image failed, because it cannot be read again, or a picture cannot be saved.
         """
-        opening = _opening(path, self._arrays, self.asked.reading, self.asked.source_crs)
+        opening = _opening(path, self._arrays, self.asked.reading, self.asked.source_crs, self._root)
         try:
             with opening() as scene:
                 if self._saved.on_ground:
-                    check_place(path, scene)
-                seen = self._area.of_scene(path, scene).scene
+                    check_place(path, scene.place, scene.no_place_reason)
+                seen = self._area.of_scene(path, scene)
                 shown = self._least.of_image(Found(path, scene.height, scene.width, scene.place, prediction))
                 kept = _with_counts(shown.prediction, self.asked.instruction)
                 picture = None
                 if explain is not None and self._saved.explain is not None:
-                    picture = explain(seen.read()[0], self.asked.instruction)
+                    picture = explain(seen.read(seen.window)[0], self.asked.instruction)
                 self._saved.save_pictures(path, scene, kept, picture, self._remarks)
-                notes = tuple(map(str, seen.notes))
+                notes = tuple(map(str, seen.scene.notes))
                 answer = Answer(path, kept, notes=notes, scene=opening, remarks=self._remarks)
         except (HopelessError, KeyboardInterrupt):
             raise
@@ -644,7 +664,7 @@ class _Answering:
             "version": asked.method.version,
             "run": None if self._folder is None else str(self._folder),
             "instruction": asked.instruction.text,
-            "notes": [*self._warnings, *self._remarks, *asked.method.notes],
+            "notes": [*asked.warnings, *self._remarks, *asked.method.notes],
             "failed": {str(answer.path): answer.problem for answer in answers if answer.prediction is None},
         }
         self._saved.save_files(found, about)

@@ -554,6 +554,71 @@ def test_outlines_may_be_simpler(tmp_path):
     assert (simple.hausdorff_distance(stairs) <= 2).all()  # a pixel is 2 m
 
 
+@pytest.mark.parametrize("simplify", [-1, float("nan"), float("inf")])
+def test_outlines_that_cannot_be_simpler_are_refused_before_the_method_is_asked(tmp_path, simplify):
+    scene = write_raster(tmp_path / "a.tif", two_ships())
+    with pytest.raises(EarthInstructError, match=r"--simplify is .*; expected pixels, 0 or more"):
+        predict(Scored(), scene, "count the ships", output=None, save=tmp_path / "a.geojson", simplify=simplify)
+
+
+@pytest.mark.parametrize("option", [("--crs", "EPSG:32631"), ("--simplify", "2")])
+def test_options_of_vector_files_need_one(call, counted, tmp_path, option):
+    scene = write_raster(tmp_path / "a.tif", two_ships())
+    assert counted(scene)[0] == 0
+    code, _, err, calls = counted(scene, "--save", "a.csv", *option, "--overwrite")
+    assert (code, calls, "--crs and --simplify are for vector files; save one (.geojson" in err) == (2, 1, True)
+    (run,) = (tmp_path / "runs" / "predict").glob("*/counts")
+    code, _, err = call("predict", "--from", run, *option)
+    assert (code, "--crs and --simplify are for vector files" in err) == (2, True)
+
+
+def test_a_method_may_change_the_working_directory(call, tmp_path):
+    pytest.importorskip("geopandas")
+    from shapely.geometry import box, mapping
+
+    (tmp_path / "away").mkdir()
+    (tmp_path / "moves.py").write_text(f"""
+import os
+from earthinstruct import Prediction
+
+class Moves:
+    name = "moves"
+
+    def __init__(self):
+        os.chdir({str(tmp_path / "away")!r})
+
+    def resolution(self):
+        return 4.0
+
+    def explain(self, image, instruction):
+        return image
+
+    def predict(self, image, instruction):
+        return Prediction(["ship"], [[1, 1, 4, 4]])
+""")
+    write_raster(tmp_path / "a.tif", two_ships())
+    area = {"type": "Feature", "properties": {}, "geometry": mapping(box(500_000, 3_999_940, 500_080, 4_000_000))}
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32631"}}
+    (tmp_path / "area.geojson").write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": [area]}))
+    targets = ("--json", "a.jsonl", "--save", "a.geojson", "--save", "drawn", "--explain", "e.png")
+    code, out, _ = call(
+        *("predict", "--method", f"{tmp_path / 'moves.py'}:Moves", "--open-ended", "a.tif", "--aoi", "area.geojson"),
+        *("--resolution", "method", *targets),
+    )
+    assert code == 0
+    assert "a.tif: ship 1" in out.splitlines()
+    assert "kept in runs/predict/a-" in out
+    assert [*(tmp_path / "away").iterdir()] == []
+    for name in ("a.jsonl", "a.geojson", "drawn/a.png", "e.png"):
+        assert (tmp_path / name).stat().st_size > 0
+    (manifest,) = (tmp_path / "runs" / "predict").glob("*/moves/run.json")
+    content = json.loads(manifest.read_text())
+    assert [*content["images"]] == ["a.tif"]
+    assert content["images"]["a.tif"].endswith(str((tmp_path / "a.tif").stat().st_mtime_ns))
+    assert content["aoi"][0] == "area.geojson"
+    assert "bytes, changed at" in content["aoi"][1]
+
+
 def test_pixels_in_memory_are_images_too(tmp_path):
     pixels = np.zeros((40, 60, 3), dtype=np.uint8)
     scene = write_raster(tmp_path / "a.tif", two_ships())
@@ -566,7 +631,7 @@ def test_pixels_in_memory_are_images_too(tmp_path):
             assert (np.array(answer.overlay()) == np.array(drawn)).all()
     again = predict(Scored(), [pixels, scene], "count the ships", output=tmp_path / "runs")
     assert any("2 of 2 images were predicted before" in note for note in again.notes)
-    with pytest.raises(EarthInstructError, match=r"image image 0 was \(40, 60, 3\) pixels"):
+    with pytest.raises(EarthInstructError, match=r"image image 0 was pixels in memory, \(40, 60, 3\)"):
         predict(Scored(), [pixels + 1, scene], "count the ships", output=tmp_path / "runs")
     swapped = predict(Scored(), [scene, pixels], "count the ships", output=None)
     assert [str(answer.path) for answer in swapped] == [str(scene), "image 0"]
@@ -642,6 +707,8 @@ def test_a_run_with_other_parameters_is_not_mixed_in(counted, tmp_path):
         ((), {"least": 3}, "parameter least was 0, is 3"),
         (("--tile", "32"), {}, "--tile was None, is 32"),
         (("--stretch", "none"), {}, "--stretch was None, is none"),
+        (("--window", "0,0,9,9"), {}, "--window was None, is 0,0,9,9"),
+        (("--bands", "3,2,1"), {}, "--bands was None, is 3,2,1"),
     ):
         code, _, err, calls = counted(image, *arguments, **parameters)
         assert (code, calls) == (2, 1)
@@ -669,6 +736,11 @@ def test_answers_are_saved_again_without_the_method(call, counted, tmp_path):
     assert (code, "leave IMAGE out" in err) == (2, True)
     code, _, err = call("predict", "--from", run, "--tile", "7", "--overwrite", "-M", "a=1")
     assert (code, "leave --tile, --overwrite, -M out" in err) == (2, True)
+    code, _, err = call("predict", "--from", run, "--output", "runs")
+    assert (code, "leave --output out" in err) == (2, True)
+    before = images[1].read_bytes()
+    code, _, err = call("predict", "--from", run, "--json", images[1])
+    assert (code, "would replace that image" in err, images[1].read_bytes()) == (2, True, before)
     code, _, err = call("predict", "--from", tmp_path)
     assert (code, "run.json" in err) == (2, True)
     code, _, err = call("predict")

@@ -114,6 +114,59 @@ def test_tiles_windows_and_areas_are_cut_at_the_resolution(tmp_path, raster):
     np.testing.assert_allclose(corners(answer.prediction), SHIPS[1:], atol=2)
 
 
+@pytest.mark.parametrize("window", [(0, 0, 60, 40), (10, 30, 40, 40)])
+def test_a_window_is_cut_at_a_finer_resolution(tmp_path, window):
+    scene, method = write(tmp_path / "a.tif"), Bright()
+    predict(method, scene, categories="ship", output=None, resolution=1, window=window)
+    assert method.seen == [(2 * window[3], 2 * window[2])]  # at (0, 0, 60, 40) as many pixels as the image has
+
+
+@pytest.mark.parametrize("wrong", [-1, 0, "x", float("nan"), float("inf"), True])
+def test_a_method_that_declares_no_size_is_named(tmp_path, wrong):
+    scene = write(tmp_path / "a.tif")
+    with pytest.raises(
+        EarthInstructError, match=r"resolution\(\) of method 'bright' returned .*; expected metres a pixel"
+    ):
+        predict(Bright(made_for=wrong), scene, categories="ship", output=None, resolution="method")
+
+
+def test_an_area_file_needs_areas(tmp_path):
+    from shapely.geometry import LineString, Point, Polygon, box
+
+    scene, options = write(tmp_path / "a.tif"), {"categories": "ship", "output": None, "aoi": tmp_path / "area.gpkg"}
+    for nothing in (
+        Polygon(),
+        None,
+        Point(500_000, 4_000_000),
+        LineString([(500_000, 4_000_000), (500_001, 4_000_001)]),
+    ):
+        gpd.GeoSeries([nothing], crs="EPSG:32631").to_file(tmp_path / "area.gpkg")
+        with pytest.raises(EarthInstructError, match=r"area\.gpkg has no areas"):
+            predict(Bright(), scene, **options)
+    method = Bright()
+    areas = [Polygon(), box(500_000, 3_999_900, 500_040, 4_000_000)]
+    gpd.GeoSeries(areas, crs="EPSG:32631").to_file(tmp_path / "area.gpkg")
+    predict(method, scene, **options)
+    assert method.seen == [(50, 20)]
+
+
+def test_an_explanation_shows_what_the_method_saw(tmp_path):
+    scene, target = write(tmp_path / "a.tif"), tmp_path / "explained.png"
+    predict(Bright(), scene, categories="ship", output=None, window=(10, 30, 40, 40), explain=target)
+    with Image.open(target) as picture:
+        assert picture.size == (40, 40)
+
+
+def test_files_that_are_made_again_keep_all_remarks(tmp_path):
+    options = {"categories": "ship, windmill", "output": tmp_path / "runs", "resolution": 4}
+    answers = predict(Bright(), write(tmp_path / "a.tif"), save=tmp_path / "a.csv", **options)
+    again = saved_again(answers.folder, save=tmp_path / "again.csv")
+    assert [*again.notes] == [*answers.notes]
+    assert "bright does not know 'windmill', and will find none" in again.notes
+    assert again[0].notes == answers[0].notes != ()
+    assert (tmp_path / "again.csv").read_text() == (tmp_path / "a.csv").read_text()
+
+
 def test_the_resolution_may_be_that_of_the_method(tmp_path):
     scene, method = write(tmp_path / "a.tif"), Bright(made_for=8)
     predict(method, scene, categories="ship", output=None, resolution="method", explain=tmp_path / "explained.png")
@@ -131,10 +184,10 @@ def test_an_unknown_resolution_is_refused_before_the_method_is_asked(tmp_path):
     method = Bright()
     plain = tmp_path / "a.png"
     Image.fromarray(np.zeros((8, 8, 3), dtype=np.uint8)).save(plain)
-    with pytest.raises(EarthInstructError, match=r"a\.png has an unknown resolution, .*: it has no coordinates"):
+    with pytest.raises(EarthInstructError, match=r"a\.png: its resolution is unknown: it has no coordinates"):
         predict(method, plain, categories="ship", output=None, resolution=4)
     nameless = write(tmp_path / "b.tif", crs=None)
-    with pytest.raises(EarthInstructError, match=r"b\.tif has an unknown resolution, .* give --source-crs EPSG:N"):
+    with pytest.raises(EarthInstructError, match=r"b\.tif: its resolution is unknown: .* give --source-crs EPSG:N"):
         predict(method, nameless, categories="ship", output=None, resolution=4)
     assert method.seen == []
     predict(method, nameless, categories="ship", output=None, resolution=4, source_crs="EPSG:32631")
