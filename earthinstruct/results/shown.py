@@ -141,8 +141,13 @@ def print_blocks(blocks: Iterable[Block], console: Console | None = None) -> Non
             console.print(printable(str(block)), markup=False, emoji=False, highlight=False, soft_wrap=True)
         elif isinstance(block, Text):
             console.print(Text(printable(block.plain), block.style))
-        else:
+        elif console.is_terminal:
             console.print(_plain_table(block))
+        else:  # without the blanks that fill the last column
+            with console.capture() as captured:
+                console.print(_plain_table(block))
+            for line in captured.get().splitlines():
+                console.print(line.rstrip(), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def new_table(*headings: str, left: Iterable[str] = (), no_wrap: bool = True) -> Table:

@@ -31,7 +31,7 @@ def terminal(call, monkeypatch):
 
 def test_methods_have_one_line_each_and_whole_names(terminal):
     lines = terminal("list", "methods")
-    assert max(map(len, lines)) <= 80
+    assert max(len(line) for line in lines if line.startswith("  ")) <= 80
     first = [line.split()[0] for line in lines if line.startswith("  ")]
     assert sorted(first) == sorted(row["name"] for row in list_methods())
     states = {row["state"] for row in list_methods()}
