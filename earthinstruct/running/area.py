@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +77,7 @@ class Area:
             raise EarthInstructError(
                 f"method {name!r} does not say which resolution it was made for; give --resolution METRES"
             )
-        if isinstance(metres, bool) or not isinstance(metres, Real) or not 0 < metres < np.inf:
+        if isinstance(metres, bool) or not isinstance(metres, int | float | np.number) or not 0 < metres < np.inf:
             raise ContractError(
                 f"resolution() of method {name!r} returned {metres!r}; expected metres a pixel, such as 0.5, or None"
             )
