@@ -113,7 +113,7 @@ def test_the_examples_of_a_verb_are_commands_that_parse(verb, capsys, tmp_path, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evaluate", "--methd", "x"], "unknown option '--methd'; did you mean '--method'?"),
+        (["evaluate", "--methodx", "x"], "unknown option '--methodx'; did you mean '--method'?"),
         (["leaderboard", "build", "--rot=x"], "unknown option '--rot'; did you mean '--root'?"),
         (["list", "methods", "a", "b"], "unexpected argument 'b'"),
     ],
@@ -165,7 +165,7 @@ def test_the_file_of_a_run_holds_no_secret(call, file, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("methd: x", "unknown option in c.yaml 'methd'; did you mean 'method'?"),
+        ("methodx: x", "unknown option in c.yaml 'methodx'; did you mean 'method'?"),
         ("limit: x", "config file c.yaml: limit: 'x' must be a whole number >= 1"),
         ("limit: [1]", "config file c.yaml: limit: unusable value [1]"),
         ("limit: true", "config file c.yaml: limit: unusable value True"),
