@@ -83,19 +83,25 @@ def _bert_tokenizer():
     return BertTokenizer(vocab=vocabulary)
 
 
+def _swin():
+    from transformers import SwinConfig
+
+    return SwinConfig(
+        image_size=64,
+        embed_dim=16,
+        depths=[1, 1, 1, 1],
+        num_heads=[1, 1, 2, 2],
+        window_size=2,
+        out_indices=[2, 3, 4],
+    )
+
+
 def _grounding_dino(folder, prefix, **options):
     import transformers
 
     _seed(0)
     config = getattr(transformers, f"{prefix}Config")(
-        backbone_config=transformers.SwinConfig(
-            image_size=64,
-            embed_dim=16,
-            depths=[1, 1, 1, 1],
-            num_heads=[1, 1, 2, 2],
-            window_size=2,
-            out_indices=[2, 3, 4],
-        ),
+        backbone_config=_swin(),
         text_config=transformers.BertConfig(
             vocab_size=1030, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
         ),
@@ -170,14 +176,7 @@ def omdet_turbo_weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("omdet-turbo")
     text = {"vocab_size": 49408, "hidden_size": 16, "intermediate_size": 16, "projection_dim": 16}
     config = transformers.OmDetTurboConfig(
-        backbone_config=transformers.SwinConfig(
-            image_size=64,
-            embed_dim=16,
-            depths=[1, 1, 1, 1],
-            num_heads=[1, 1, 2, 2],
-            window_size=2,
-            out_indices=[2, 3, 4],
-        ),
+        backbone_config=_swin(),
         text_config={"model_type": "clip_text_model", **text, "num_hidden_layers": 1, "num_attention_heads": 2},
         image_size=64,
         num_queries=12,
