@@ -32,7 +32,7 @@ def test_every_step_gives_figures(models):
     result = gpu.run(models, "cpu", minutes=60)
     assert result["left_out"] == []
     figures = result["figures"]
-    assert list(figures) == ["parity", "official", "stages", "language_model", "dtypes"]
+    assert list(figures) == ["parity", "official", "stages", "language_model", "dtypes", "batches"]
     exact = {"largest difference of a predicted IoU": 0, "share of mask pixels that differ": 0}
     assert figures["parity"] == pytest.approx({**exact, "smallest cosine of a crop": 1}, abs=1e-5)
     assert figures["dtypes"]["bfloat16: smallest cosine of a crop"] < 1
@@ -49,7 +49,7 @@ def test_every_step_gives_figures(models):
 def test_steps_beyond_the_minutes_are_named(models):
     result = gpu.run(models, "cpu", minutes=-1)
     assert result["figures"] == {}
-    assert "Left out for lack of time: parity, official, stages, language_model, dtypes" in gpu.table(result)
+    assert "Left out for lack of time: parity, official, stages, language_model, dtypes, batches" in gpu.table(result)
 
 
 def test_without_a_gpu_the_command_says_so(monkeypatch, capsys):
@@ -58,3 +58,12 @@ def test_without_a_gpu_the_command_says_so(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         gpu.main()
     assert "no CUDA GPU" in capsys.readouterr().err
+
+
+def test_smooth_masks_are_stable_enough_for_the_threshold_of_the_paper(models):
+    def found():
+        return len(gpu.Bench(models, "cpu").proposer("cpu").propose(gpu.drawn(models.side)).boxes)
+
+    assert found() == 0
+    gpu.smooth_masks(models.sam2[0])
+    assert found() > 0

@@ -135,7 +135,7 @@ class Opened:
 )
 def test_code_inside_of_what_is_data_is_refused_by_its_name(tmp_path, hide):
     torch.save({"model": {}, "args": hide(Opened(tmp_path / "ran"))}, tmp_path / "a.pt")
-    with pytest.raises(DataError, match=r"checkpoint .*a\.pt cannot be read: it holds io\.open, which may run code"):
+    with pytest.raises(DataError, match=r"checkpoint .*a\.pt cannot be read: it holds _?io\.open, which may run code"):
         read_weights(tmp_path / "a.pt", "checkpoint")
     assert not (tmp_path / "ran").exists()
 
