@@ -7,7 +7,7 @@ times, memory and rounding mean anything. Half of the masks pass the threshold o
 weights are noise, with 300 times as many edges as masks of objects; here they follow the discs of a drawn image
 (`smooth_masks`), so that encoding masks does not cost far more than with real weights. A step that would begin after
 the given minutes is left out and named, so the whole takes 8 minutes at most. The command writes one JSON file with the
-name of the card, and prints a table for `docs/performance.md`.
+name of the card, prints the figures of a step as soon as it ends, and in the end a table for `docs/performance.md`.
 """
 
 from __future__ import annotations
@@ -261,6 +261,7 @@ def run(models: Models, device: str, minutes: float) -> dict[str, Any]:
             result["left_out"].append(name)
         else:
             result["figures"][name] = step()
+            sys.stderr.write(f"{name}, after {time.monotonic() - started:.0f} s: {result['figures'][name]}\n")
     return result
 
 
