@@ -177,13 +177,21 @@ class Bench:
         return figures
 
     def language_model(self) -> dict[str, float]:
-        """A reply with counts, and one of twice the tokens: what each further token, so each further box, costs."""
+        """A reply with counts, one of twice the tokens (what each further box costs), and several replies at once."""
         model, inputs = random_qwen(self.models.qwen, self.device, self.models.side)
         figures = {"prompt tokens": float(inputs["input_ids"].shape[1])}
         for tokens in (self.models.reply_tokens, 2 * self.models.reply_tokens):
             options = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False}
             figures |= self._cost(f"{tokens} tokens", lambda options=options: model.generate(**inputs, **options))
-        return figures
+        several = {
+            name: torch.cat([value] * IMAGES_AT_ONCE) if isinstance(value, torch.Tensor) else value
+            for name, value in inputs.items()
+        }
+        options["max_new_tokens"] = options["min_new_tokens"] = self.models.reply_tokens
+        return figures | self._cost(
+            f"{IMAGES_AT_ONCE} images, {self.models.reply_tokens} tokens each",
+            lambda: model.generate(**several, **options),
+        )
 
     def _encoder(self, device: str, dtype: str = "float32") -> OpenClipEncoder:
         return OpenClipEncoder(**self.models.clip, device=device, dtype=dtype)

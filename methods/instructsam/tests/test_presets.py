@@ -8,6 +8,7 @@ from earthinstruct_instructsam.choices import CHOICES, PARTS
 from earthinstruct_instructsam.method import InstructSAM
 from earthinstruct_instructsam.presets import PRESETS
 from earthinstruct_models.choices import distributed
+from earthinstruct_models.devices import best_device
 
 from earthinstruct.cli import main as earthinstruct
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
@@ -114,7 +115,7 @@ def test_another_choice_of_a_part_drops_what_the_preset_gave_the_first():
             {"preset": "recorded", "images": "a", "counts": "b", "proposals": "c", "checkpoint": "d"},
             ["counts b", "images a", "proposals c", "checkpoint d", "-M encoder.architecture=NAME"],
         ),
-        ({"device": "gpu"}, ["device gpu: torch knows no such device; give -M device=cpu"]),
+        ({"device": "gpu"}, [f"device gpu: torch knows no such device; give -M device={best_device()}"]),
         ({"weights": "w", "cache": __file__}, ["it is not a folder; give -M cache=DIR", "weights w"]),
         ({"counter": "recorded"}, ["-M counter.counts=DIR", "-M images=DIR"]),
     ],
@@ -140,7 +141,7 @@ def test_a_package_that_is_not_there_is_one_error_before_the_first_image(tmp_pat
     assert err.splitlines() == [
         "error: method 'instructsam' cannot run on this machine. Nothing was run. Missing:",
         "  package skimage: pip install scikit-image",
-        "  device gpu: torch knows no such device; give -M device=cpu, or leave it out",
+        f"  device gpu: torch knows no such device; give -M device={best_device()}, or leave it out",
     ]
     assert (out, list(tmp_path.iterdir())) == ("", [])
 

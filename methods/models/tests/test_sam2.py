@@ -471,5 +471,5 @@ def test_a_device_that_nobody_has_seen_gets_a_default(proposer, monkeypatch):
 
 def test_it_says_what_memory_it_needs(proposer):
     few, many = (proposer(points_per_batch=n, crops_per_batch=4).working_memory for n in (1, 256))
-    assert many == {"cpu": 8 << 30}  # the estimate of docs/reproduction.md
-    assert few == {"cpu": int(6.4 * 2**30 / 16) * 4}
+    assert many == {"cpu": int(7.3 * 2**30 / 256) * 256}  # the figures of docs/reproduction.md
+    assert few == {"cpu": int(7.3 * 2**30 / 16) * 4}

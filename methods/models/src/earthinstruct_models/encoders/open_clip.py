@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -186,7 +187,14 @@ class OpenClipEncoder:
         from PIL import Image
 
         picture = Image.fromarray(image)
-        return lambda corners: torch.stack([self._transform(picture.crop(cut)) for cut in corners]).to(self.device)
+
+        def views(corners: Sequence[Corners]) -> Tensor:
+            with ThreadPoolExecutor(thread_name_prefix="crops") as cutting:  # Pillow resizes on every core
+                return torch.stack(list(cutting.map(lambda cut: self._transform(picture.crop(cut)), corners))).to(
+                    self.device
+                )
+
+        return views
 
     def _views_on_device(self, image: NDArray[np.uint8]) -> Callable[[Sequence[Corners]], Tensor]:
         import torch

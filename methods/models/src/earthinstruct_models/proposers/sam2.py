@@ -38,13 +38,13 @@ MATMUL_PRECISIONS = ("highest", "high", "medium")
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 _LOW_RES_LIMIT = 32.0  # bound of the logits that are returned to the decoder
-_AT_ONCE = {"points_per_batch": (2, 64), "crops_per_batch": (1, 16)}  # on a CPU, as its cache holds few, and elsewhere
+_AT_ONCE = {"points_per_batch": (2, 128), "crops_per_batch": (1, 16)}  # on a CPU, as its cache holds few, and elsewhere
 _PIXELS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 27}  # of enlarged masks; on a CPU they fit its cache
 _PIXELS_ELSEWHERE = 1 << 25
-# memory that the image encoder needs for a crop, and the decoder for a point: estimates for hiera-large, see
-# docs/reproduction.md
-_BYTES_OF_CROP = int(6.4 * 2**30 / 16)
-_BYTES_OF_POINT = 8 * 2**30 // 256
+# memory that the image encoder needs for a crop, and the decoder for a point: measured for hiera-large in float32, see
+# docs/performance.md
+_BYTES_OF_CROP = int(7.3 * 2**30 / 16)
+_BYTES_OF_POINT = int(7.3 * 2**30 / 256)
 
 
 @dataclass(eq=False)
@@ -64,7 +64,7 @@ class Sam2Proposer:
             `medium`, as `torch.set_float32_matmul_precision` defines them; None: as the process has it.
         points_per_side: points along each side of the grid.
         points_per_batch: points decoded at once, halved if memory runs out; changes memory and speed only. None: 2 on a
-            CPU, 64 elsewhere.
+            CPU, 128 elsewhere.
         crops_per_batch: crops encoded at once, of one or several images; the same. None: 1 on a CPU, 16 elsewhere.
         pred_iou_thresh: masks with a lower predicted IoU are dropped.
         stability_score_thresh: masks with a lower stability are dropped; it falls as the logits' threshold moves.
