@@ -6,6 +6,7 @@ A file of full size has the published names and shapes, and one number for each 
 import argparse
 import collections
 import datetime
+import math
 import pathlib
 import types
 
@@ -15,6 +16,7 @@ import torch
 from earthinstruct_models.checkpoints import load_weights, read_weights, uninitialised
 from earthinstruct_models.choices import ENCODERS, PROPOSERS
 from earthinstruct_models.encoders.open_clip import OpenClipEncoder
+from earthinstruct_models.encoders.table import ENCODERS as NAMED
 from earthinstruct_models.proposers.sam2_model import MODELS
 from earthinstruct_models.weights import FOLDER_VARIABLE, WEIGHTS
 
@@ -226,12 +228,12 @@ def of_blocks(prefix, layers, width):
     }
 
 
-def clip(embedding, width, layers, patch, vision):
-    """The published names and shapes of a CLIP for images of 224 pixels: 12 layers of text, 77 tokens."""
+def clip(embedding, width, layers, patch, vision, text=12):
+    """The published names and shapes of a CLIP for images of 224 pixels and 77 tokens."""
     return {
         **{"positional_embedding": (77, width), "text_projection": (width, embedding), "logit_scale": ()},
         **{"token_embedding.weight": (49408, width), "ln_final.weight": (width,), "ln_final.bias": (width,)},
-        **of_blocks("", 12, width),
+        **of_blocks("", text, width),
         **{"visual.class_embedding": (vision,), "visual.proj": (vision, embedding)},
         "visual.positional_embedding": ((224 // patch) ** 2 + 1, vision),
         "visual.conv1.weight": (vision, 3, patch, patch),
@@ -240,8 +242,12 @@ def clip(embedding, width, layers, patch, vision):
     }
 
 
-CLIPS = {"b32": clip(512, 512, 12, 32, 768), "l14": clip(768, 768, 24, 14, 1024)}
-PARAMETERS = {"b32": 151_277_313, "l14": 427_616_513}  # as OpenAI's models have
+CLIPS = {
+    "b32": clip(512, 512, 12, 32, 768),
+    "l14": clip(768, 768, 24, 14, 1024),
+    "h14": clip(1024, 1024, 32, 14, 1280, 24),
+}
+PARAMETERS = {"b32": 151_277_313, "l14": 427_616_513, "h14": 986_109_441}  # as the models of OpenAI and LAION have
 AS_PUBLISHED = {
     "georsclip": lambda state: state,
     "remoteclip": lambda state: state,
@@ -250,10 +256,12 @@ AS_PUBLISHED = {
         **{"optimizer": {"state": {}, "param_groups": []}, "scaler": {"scale": 1.0}},
     },
     "dfn2b": lambda state: state,
+    "farslip1": lambda state: state,
+    "farslip2": lambda state: state,
 }
 
 
-@pytest.mark.parametrize("name", [name for name in ENCODERS if name != "open_clip"])
+@pytest.mark.parametrize("name", [name for name in NAMED if name.partition("-")[0] in AS_PUBLISHED])
 def test_every_encoder_loads_a_file_of_its_published_names_and_shapes(folder, name, caplog):
     family, size = name.split("-")
     torch.save(AS_PUBLISHED[family](of_shapes(CLIPS[size])), WEIGHTS[name].path)
@@ -262,6 +270,33 @@ def test_every_encoder_loads_a_file_of_its_published_names_and_shapes(folder, na
     assert all(is_shared(parameter) for parameter in model.parameters())
     assert torch.equal(model.attn_mask, torch.full((77, 77), -torch.inf).triu(1))  # the file does not hold it
     assert not any("random" in record.message for record in caplog.records)
+
+
+# published by timm in the names of open_clip, as it saves its model. Millions of parameters: as their pages list them,
+# where they do; those of PE-Core leave out the embeddings of the 49,408 tokens
+OF_TIMM = {
+    **{"pe-core-b16": 90 + 310, "pe-core-l14": 320 + 310, "pe-core-g14": 1880 + 470},
+    **{"mobileclip2-s0": 11.4 + 63.4, "mobileclip2-b": 86.3 + 63.4},
+}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMED if name.partition("-")[0] not in AS_PUBLISHED])
+def test_every_encoder_of_timm_loads_a_file_of_its_published_names_and_shapes(folder, name, monkeypatch):
+    import open_clip
+
+    with uninitialised():
+        model = open_clip.create_model(NAMED[name].architecture, load_weights=False, pretrained_text=False)
+    state = model.state_dict()
+    torch.save(of_shapes({key: tuple(value.shape) for key, value in state.items()}), folder / "full.pt")
+    if NAMED[name].tokenizer is not None:  # too large for a test; `test_encoders_published.py` has small ones
+        WEIGHTS[NAMED[name].tokenizer].path.mkdir()
+        monkeypatch.setattr("earthinstruct_models.encoders.open_clip._tokenizer_of_folder", lambda *_: None)
+    encoder = ENCODERS[name].make({"device": "cpu", "checkpoint": folder / "full.pt"}).part
+    assert all(is_shared(parameter) for parameter in encoder._model.parameters())
+    assert encoder.logit_scale == pytest.approx(math.exp(0.5))
+    if name in OF_TIMM:
+        tokens = model.text.token_embedding.weight.numel() if name.startswith("pe-core") else 0
+        assert (encoder.weight_bytes / 4 - tokens) / 1e6 == pytest.approx(OF_TIMM[name], rel=0.016)
 
 
 @pytest.fixture
@@ -297,8 +332,10 @@ def test_a_clip_loads_with_what_no_embedding_depends_on(tiny_clip, embed, extra)
 def test_the_text_encoder_of_longclip_is_refused_by_its_name(tiny_clip, embed):
     state = tiny_clip[1].state_dict()
     longer = {key: torch.zeros(248, 16) for key in ("positional_embedding", "positional_embedding_res")}
-    with pytest.raises(DataError, match="has the text encoder of LongCLIP"):
-        embed({**state, **longer})
+    masks = {key: torch.zeros(248, 1) for key in ("mask1", "mask2")}  # in FarSLIP ViT-B-16
+    for more in ({}, masks):
+        with pytest.raises(DataError, match=r"has the text encoder of LongCLIP.*248 tokens.*; take a checkpoint with"):
+            embed({**state, **longer, **more})
 
 
 # ---------------------------------------------------------------- SAM2

@@ -1,5 +1,6 @@
 """Fetching from a server on this machine that cuts, resumes, redirects and lies."""
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -363,6 +364,21 @@ def test_a_fetched_file_is_not_hashed_again_when_it_is_loaded(server, hub, folde
     assert [file_sha256(path) for path in paths[:2]] == [SHA256] * 2
     hidden = {path.name for path in folder.glob(".*") if not path.name.endswith(".lock")}
     assert hidden == {".w.pt.sha256.json"}  # nothing of the archive is left
+
+
+@pytest.mark.timeout(60)
+def test_only_the_files_of_a_tokenizer_are_fetched_from_the_repository_of_its_model(hub, folder):
+    tiny = dataclasses.replace(hub["tiny"], files=WEIGHTS["siglip2-tokenizer"].files)
+    Hub.repository = {**Hub.repository, "tokenizer_config.json": b"{}"}
+    with pytest.raises(DataError, match=r"publishes no tokenizer\.json"):
+        fetch("tiny", table={"tiny": tiny})
+    Hub.repository = {**Hub.repository, "tokenizer.json": b"{}", "spiece.model": b"s"}
+    path = fetch("tiny", table={"tiny": tiny})
+    fetched = {file.name for file in path.iterdir() if not file.name.startswith(".")}
+    assert fetched == {"tokenizer.json", "tokenizer_config.json", "config.json", "spiece.model"}
+    assert tiny.how_to_get.startswith(
+        "earthinstruct weights fetch tiny, or get the files tokenizer.json, tokenizer_config"
+    )
 
 
 @pytest.mark.timeout(60)

@@ -125,6 +125,15 @@ def _also_of_open_clip(part: str, given: Mapping[str, Any]) -> list[str]:
     return missing_packages(reader) + missing_of_architecture(part, architecture, config, tokenizer)
 
 
+def _also_of_named(tokenizer: str | None) -> Callable[[str, Mapping[str, Any]], Iterable[str]]:
+    def also(part: str, given: Mapping[str, Any]) -> list[str]:
+        if tokenizer is None or given.get("tokenizer") is not None or WEIGHTS[tokenizer].here:
+            return []
+        return [f"weights {tokenizer}: {WEIGHTS[tokenizer].how_to_get}"]
+
+    return also
+
+
 def _also_of_openai(part: str, given: Mapping[str, Any]) -> list[str]:
     try:
         server_of_environment()
@@ -183,9 +192,13 @@ ENCODERS: Mapping[str, Choice] = {
     "open_clip": kept_encoder("earthinstruct_models.encoders.open_clip:OpenClipEncoder", also=_also_of_open_clip),
     **{
         name: kept_encoder(
-            "earthinstruct_models.encoders.open_clip:named_encoder", fixed={"name": name}, weights=always(name)
+            "earthinstruct_models.encoders.open_clip:named_encoder",
+            fixed={"name": name},
+            packages={} if entry.tokenizer is None else {"transformers": "transformers"},
+            weights=always(name),
+            also=_also_of_named(entry.tokenizer),
         )
-        for name in NAMED_ENCODERS
+        for name, entry in NAMED_ENCODERS.items()
     },
 }
 LVLMS: Mapping[str, Choice] = {

@@ -30,7 +30,10 @@ class Proposer(Protocol):
 
 
 class Encoder(Protocol):
-    """Embeds crops and labels into one space (a remote-sensing CLIP in the paper)."""
+    """Embeds crops and labels into one space (a remote-sensing CLIP in the paper).
+
+    Optional: `logit_scale`, what turns cosines into logits of a softmax over labels, or None; `weight_bytes`.
+    """
 
     def embed_crops(self, image: NDArray[np.uint8], boxes: NDArray[np.float64]) -> NDArray[np.float32]:
         """Unit embeddings of the image inside each box: (n, 4) xywh in pixels -> (n, d)."""

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -44,7 +44,9 @@ _OF_SAM2 = {
     ("sam2.1", "base_plus"): "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5",
     ("sam2.1", "large"): "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
 }
-_OF_FOLDERS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")  # weights, and the files of the processor
+# the files of a folder, the first of which must be there: weights and what the processor needs, or a tokenizer alone
+_OF_FOLDERS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")
+_OF_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json", "*.model")
 _CHECKPOINTS = (".pt", ".pth", ".bin", ".safetensors")  # in an archive
 _CHUNK = 1 << 20  # bytes
 _HUB = "huggingface.co"
@@ -65,6 +67,7 @@ class Weights:
     url: str | None = None
     licence: str | None = None  # as its authors state it; None: unknown, see the page
     sha256: str | None = None  # of `file`; None: unknown, or a folder
+    files: tuple[str, ...] = _OF_FOLDERS  # of a folder: patterns of the names that are fetched
 
     @property
     def path(self) -> Path:
@@ -81,6 +84,8 @@ class Weights:
         """What to do if it is missing, in one sentence."""
         source = Path(urlsplit(self.url or f"/the folder {self.file}").path)
         what = "its checkpoint" if source.suffix == ".zip" else "it"
+        if self.files != _OF_FOLDERS:
+            source, what = Path(f"the files {', '.join(self.files)}"), "them"
         command = f"earthinstruct weights fetch {self.name}"
         return f"{command}, or get {source.name} from {self.page} and put {what} at {self.path}"
 
@@ -88,6 +93,15 @@ class Weights:
 def _hub(name: str, repository: str, file: str, licence: str | None = None) -> Weights:
     page = f"https://huggingface.co/{repository}"
     return Weights(name, f"{name}{Path(file).suffix}", page, f"{page}/resolve/main/{file}", licence)
+
+
+def _timm(name: str, repository: str, licence: str | None) -> Weights:
+    """A model in open_clip's names, as timm publishes it."""
+    return _hub(name, f"timm/{repository}", "open_clip_model.safetensors", licence)
+
+
+def _tokenizer(name: str, repository: str, licence: str) -> Weights:
+    return Weights(name, name, f"https://huggingface.co/{repository}", licence=licence, files=_OF_TOKENIZERS)
 
 
 def _skyclip(name: str, archive: str) -> Weights:
@@ -115,12 +129,28 @@ def _folder(name: str, repository: str, licence: str | None) -> Weights:
 WEIGHTS: Mapping[str, Weights] = {
     weights.name: weights
     for weights in (
+        _hub("georsclip-h14", "Zilun/GeoRSCLIP", "ckpt/RS5M_ViT-H-14.pt"),
         _hub("georsclip-l14", "Zilun/GeoRSCLIP", "ckpt/RS5M_ViT-L-14.pt"),
         _hub("georsclip-b32", "Zilun/GeoRSCLIP", "ckpt/RS5M_ViT-B-32.pt"),
         _hub("remoteclip-l14", "chendelong/RemoteCLIP", "RemoteCLIP-ViT-L-14.pt"),
         _hub("remoteclip-b32", "chendelong/RemoteCLIP", "RemoteCLIP-ViT-B-32.pt"),
         _skyclip("skyclip-l14", "SkyCLIP_ViT_L14_top30pct_filtered_by_CLIP_laion_RS"),
         _skyclip("skyclip-b32", "SkyCLIP_ViT_B32_top50pct"),
+        _hub("farslip1-b32", "ZhenShiL/FarSLIP", "FarSLIP1_ViT-B-32.pt", "MIT"),
+        _hub("farslip2-b32", "ZhenShiL/FarSLIP", "FarSLIP2_ViT-B-32.pt", "MIT"),
+        _timm("pe-core-b16", "PE-Core-B-16", "Apache-2.0"),
+        _timm("pe-core-l14", "PE-Core-L-14-336", "Apache-2.0"),
+        _timm("pe-core-g14", "PE-Core-bigG-14-448", "Apache-2.0"),
+        _timm("siglip2-b16", "ViT-B-16-SigLIP2", "Apache-2.0"),
+        _timm("siglip2-l16", "ViT-L-16-SigLIP2-256", "Apache-2.0"),
+        _timm("siglip2-so400m", "ViT-SO400M-14-SigLIP2", "Apache-2.0"),
+        _tokenizer("siglip2-tokenizer", "timm/ViT-B-16-SigLIP2", "Apache-2.0"),
+        _timm("mobileclip2-s0", "MobileCLIP2-S0-OpenCLIP", "apple-amlr"),
+        _timm("mobileclip2-b", "MobileCLIP2-B-OpenCLIP", "apple-amlr"),
+        _timm("mobileclip2-s4", "MobileCLIP2-S4-OpenCLIP", "apple-amlr"),
+        _timm("mobileclip2-l14", "MobileCLIP2-L-14-OpenCLIP", "apple-amlr"),
+        _timm("metaclip2-h14", "vit_huge_patch14_clip_224.metaclip2_worldwide", None),
+        _tokenizer("xlm-v-tokenizer", "facebook/xlm-v-base", "MIT"),
         _hub("dfn2b-l14", "apple/DFN2B-CLIP-ViT-L-14-39B", "open_clip_pytorch_model.bin", "apple-sample-code-license"),
         *(_sam2(release, size, sha256) for (release, size), sha256 in _OF_SAM2.items()),
         _folder("qwen2.5-vl-7b", "Qwen/Qwen2.5-VL-7B-Instruct", "Apache-2.0"),
@@ -340,8 +370,10 @@ def _downloaded(weights: Weights, known: Mapping[str, str], progress: Progress |
 def _download_folder(weights: Weights, part: Path, progress: Progress | None) -> None:
     """Download a repository of the Hub, without file formats that may run code. Complete files are kept."""
     files = _published(weights)
-    if not any(file.name.endswith(".safetensors") for file in files):
-        raise DataError(f"{weights.page} publishes no *.safetensors; other formats may run code and are not fetched")
+    if not any(fnmatch(file.name, weights.files[0]) for file in files):
+        raise DataError(
+            f"{weights.page} publishes no {weights.files[0]}; other formats may run code and are not fetched"
+        )
     total = sum(file.size or 0 for file in files)
     before = 0
     for file in files:
@@ -379,17 +411,17 @@ def _published(weights: Weights) -> list[_File]:
             file.size,
         )
         for file in found.siblings or ()
-        if (_is_wanted(file.rfilename) if only is None else file.rfilename == only)
+        if (_is_wanted(file.rfilename, weights.files) if only is None else file.rfilename == only)
     ]
     if not files:
-        raise DataError(f"{weights.page} has no file {only or ' or '.join(_OF_FOLDERS)}; see there what is published")
+        raise DataError(f"{weights.page} has no file {only or ' or '.join(weights.files)}; see there what is published")
     return files
 
 
-def _is_wanted(name: str) -> bool:
-    """Whether a file of a repository belongs to a folder of transformers: at the top, weights or a file of text."""
+def _is_wanted(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a file of a repository belongs to a folder: at the top, with a name of one of these patterns."""
     hidden = "/" in name or "\\" in name or name.startswith(".")
-    return not hidden and any(fnmatch(name, pattern) for pattern in _OF_FOLDERS)
+    return not hidden and any(fnmatch(name, pattern) for pattern in patterns)
 
 
 def _repository(weights: Weights) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Any model of the open_clip family from a local checkpoint: GeoRSCLIP, RemoteCLIP, SkyCLIP, DFN2B, or your own."""
+"""Any model of the open_clip family from a local checkpoint: those of `encoders.table`, or your own."""
 
 from __future__ import annotations
 
@@ -58,6 +58,10 @@ class OpenClipEncoder:
         device: a torch device; None: cuda, mps or cpu, the first available.
         dtype: `float32`, or `bfloat16` or `float16` (autocast).
 
+    Attributes:
+        logit_scale: what the training multiplied cosines by, as the checkpoint has it; None if it has none.
+        weight_bytes: the memory of its weights.
+
     Raises:
         DataError: a file is missing or malformed, or its weights do not fit the architecture.
         EarthInstructError: the template or the preprocessing is malformed, the activation does not fit the
@@ -116,9 +120,11 @@ class OpenClipEncoder:
         self._batches = Batches(batch_size, "crops")
         self.device = torch.device(device or best_device())
         self._tokenize = _tokenizer(architecture, tokenizer)
-        self._model = _loaded(self.checkpoint, architecture, self.activation, _preprocess(architecture, preprocess)).to(
-            self.device
+        model, self.logit_scale = _loaded(
+            self.checkpoint, architecture, self.activation, _preprocess(architecture, preprocess)
         )
+        self._model = model.to(self.device)
+        self.weight_bytes = sum(weights.numel() * weights.element_size() for weights in self._model.parameters())
         preparing = self._model.visual.preprocess_cfg
         self.preprocess: dict[str, Any] = {key: preparing[key] for key in ("size", *_PREPROCESS)}
         self._transform = image_transform_v2(PreprocessCfg(**preparing), is_train=False)
@@ -220,6 +226,7 @@ def named_encoder(
     batch_size: int = 64,
     crops: str = "pil",
     crop_rounding: str = "outward",
+    tokenizer: Path | str | None = None,
     device: str | None = None,
     dtype: str = "float32",
 ) -> OpenClipEncoder:
@@ -234,16 +241,19 @@ def named_encoder(
         batch_size: as for `OpenClipEncoder`.
         crops: as for `OpenClipEncoder`.
         crop_rounding: as for `OpenClipEncoder`.
+        tokenizer: a folder with the tokenizer; None: that of the table, from the weights folder.
         device: as for `OpenClipEncoder`.
         dtype: as for `OpenClipEncoder`.
 
     Raises:
         UnknownNameError: no such encoder.
-        DataError: its weights are not on this machine; says where to get them and where they go.
+        DataError: its weights or its tokenizer are not on this machine; says where to get them and where they go.
     """
     if name not in ENCODERS:
         raise UnknownNameError("encoder", name, ENCODERS)
     entry = ENCODERS[name]
+    if tokenizer is None and entry.tokenizer is not None:
+        tokenizer = find_weights(entry.tokenizer)
     encoder = OpenClipEncoder(
         find_weights(name) if checkpoint is None else checkpoint,
         entry.architecture,
@@ -253,6 +263,7 @@ def named_encoder(
         batch_size=batch_size,
         crops=crops,
         crop_rounding=crop_rounding,
+        tokenizer=tokenizer,
         device=device,
         dtype=dtype,
     )
@@ -390,8 +401,10 @@ def _tokenizer_of_folder(folder: Path | str, text: Mapping[str, Any]) -> Any:
         raise DataError(f"tokenizer {folder} does not load: {type(error).__name__}: {str(error)[:300]}") from error
 
 
-def _loaded(checkpoint: Path, architecture: str, activation: str, preprocess: Mapping[str, Any]) -> Any:
-    """The model with every weight from the file and none left over."""
+def _loaded(
+    checkpoint: Path, architecture: str, activation: str, preprocess: Mapping[str, Any]
+) -> tuple[Any, float | None]:
+    """The model with every weight from the file and none left over, and the scale of its logits."""
     import open_clip
 
     weights = read_weights(checkpoint, "CLIP checkpoint")
@@ -405,9 +418,13 @@ def _loaded(checkpoint: Path, architecture: str, activation: str, preprocess: Ma
             force_preprocess_cfg=dict(preprocess),
         )
     if any(key.endswith(_OF_LONGCLIP) for key in weights):
-        raise DataError(f"{problem}: it has the text encoder of LongCLIP, which open_clip does not build")
+        raise DataError(
+            f"{problem}: it has the text encoder of LongCLIP, with two sets of positions for 248 tokens, which "
+            "open_clip does not build; take a checkpoint with CLIP's own text encoder"
+        )
     load_weights(model, _converted(weights, model), problem, "check the architecture")
-    return model.eval()
+    scale = weights.get("logit_scale")
+    return model.eval(), None if scale is None else float(scale.float().exp())
 
 
 @contextmanager
