@@ -36,8 +36,7 @@ TIMM = {  # arguments that make timm's towers small
 # what the published weights are to open_clip: an entry of its table, or a file with the options that the authors name
 TAGS = {"pe-core": "meta", "siglip2": "webli", "mobileclip2": "dfndr2b", "metaclip2": "metaclip2_worldwide"}
 TAGS |= {"dfn2b": "dfn2b_s39b"}
-OPTIONS = {"skyclip-l14": {"force_quick_gelu": True}}
-OPTIONS |= dict.fromkeys(("farslip1-b32", "farslip2-b32"), {"force_quick_gelu": True})
+OPTIONS = {name: {"force_quick_gelu": True} for name in ("skyclip-l14", "farslip1-b32", "farslip2-b32")}
 
 
 @pytest.fixture
@@ -50,8 +49,8 @@ def folder(tmp_path, monkeypatch):
 def gemma(folder):
     """A tokenizer with SigLIP 2's settings: no first token, <eos> at the end, filled on the right with <pad>.
 
-    What stands around a text is in both files, as GemmaTokenizerFast of transformers 4 saved it; transformers 5 reads it
-    from `tokenizer.json` alone.
+    What stands around a text is in both files, as transformers 4 saved it; transformers 5 reads it from
+    `tokenizer.json` alone.
     """
     from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
@@ -77,7 +76,9 @@ def xlm_v(folder):
     from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 
     first = ["<s>", "<pad>", "</s>", "<unk>"]
-    pieces = [(token, 0.0) for token in first] + [(f"▁{word}", -2.0) for word in "a satellite image of Ship".split()]
+    pieces = [(token, 0.0) for token in first] + [
+        (f"▁{word}", -2.0) for word in ("a", "satellite", "image", "of", "Ship")
+    ]
     pieces += [(letter, -5.0) for letter in "▁abcdefghijklmnopqrstuvwxyz"] + [("<mask>", 0.0)]
     made = Tokenizer(models.Unigram(pieces, unk_id=3, byte_fallback=False))
     made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
