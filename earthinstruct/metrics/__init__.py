@@ -16,6 +16,7 @@ from earthinstruct.metrics.catalogue import (
     title_of,
     value_at,
 )
+from earthinstruct.metrics.classification import Classification, classification_scores
 from earthinstruct.metrics.compare import ONE_IMAGE, SHOWN_BELOW, Difference, Paired, corrected, paired
 from earthinstruct.metrics.error_types import COUNTING_ERRORS, PREDICTION_VERDICTS, TARGET_VERDICTS, Verdicts, verdicts
 from earthinstruct.metrics.extra import ExtraMetric, GivenMetrics, Metric, extra_metrics
@@ -82,6 +83,7 @@ __all__ = [
     "Calibration",
     "Choice",
     "Chunk",
+    "Classification",
     "Count",
     "CountingBand",
     "CountingLimits",
@@ -118,6 +120,7 @@ __all__ = [
     "Verdicts",
     "boxes_of_chunk",
     "choose_threshold",
+    "classification_scores",
     "corrected",
     "count_per_image",
     "counts_up_to",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,21 +128,25 @@ class Curves:
         """Compare the scores with the share of predictions that are right at IoU 0.5, in ten equal bins from 0 to 1."""
         right = self.right[:, 0] & 1
         counted = (right | self.wrong & 1) > 0
-        if not counted.any():
-            return Calibration(Value(None, reason="no predictions"), [])
-        values, right = self.scores[counted], right[counted]
-        low, high = values.min(), values.max()
-        if low < 0 or high > 1:
-            return Calibration(Value(None, reason=f"scores are from {low:.4g} to {high:.4g}, not within 0 and 1"), [])
-        order = np.argsort(values)  # so that sums do not depend on the order of the predictions
-        edges = np.arange(_BINS + 1) / _BINS
-        bounds = np.searchsorted(values[order], edges[1:-1], side="left")
-        bins, off = [], 0.0
-        for i, some in enumerate(np.split(order, bounds)):
-            score, precision = (float(of[some].mean()) if len(some) else None for of in (values, right))
-            bins.append(CalibrationBin(float(edges[i]), float(edges[i + 1]), len(some), score, precision))
-            off += 0.0 if score is None or precision is None else len(some) * abs(score - precision)
-        return Calibration(Value(off / len(values)), bins)
+        return calibrate(self.scores[counted], right[counted])
+
+
+def calibrate(values: NDArray[np.float64], right: NDArray[Any]) -> Calibration:
+    """Compare scores (n,) with the share of predictions that are right, (n,), in ten equal bins from 0 to 1."""
+    if not len(values):
+        return Calibration(Value(None, reason="no predictions"), [])
+    low, high = values.min(), values.max()
+    if low < 0 or high > 1:
+        return Calibration(Value(None, reason=f"scores are from {low:.4g} to {high:.4g}, not within 0 and 1"), [])
+    order = np.argsort(values)  # so that sums do not depend on the order of the predictions
+    edges = np.arange(_BINS + 1) / _BINS
+    bounds = np.searchsorted(values[order], edges[1:-1], side="left")
+    bins, off = [], 0.0
+    for i, some in enumerate(np.split(order, bounds)):
+        score, precision = (float(of[some].mean()) if len(some) else None for of in (values, right))
+        bins.append(CalibrationBin(float(edges[i]), float(edges[i + 1]), len(some), score, precision))
+        off += 0.0 if score is None or precision is None else len(some) * abs(score - precision)
+    return Calibration(Value(off / len(values)), bins)
 
 
 def _best_first(detection: Detection) -> NDArray[np.int64]:
