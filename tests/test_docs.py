@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import re
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,8 @@ def test_every_verb_and_option_is_described_and_no_other():
         assert f"`{words[0]}" in table, words
         assert not own - described - {"--help"}, words
         options |= own
-    for program in (ROOT / "benchmarks").glob("*.py"):
+    programs = ((ROOT / "benchmarks").glob("*.py"), (ROOT / "methods").glob("*/src/*/rank_encoders.py"))
+    for program in chain(*programs):
         options |= set(OPTION.findall(program.read_text()))
     assert set(OPTION.findall(FOREIGN.sub("", text))) <= options
 

@@ -1,6 +1,7 @@
 """Every command in the pages against the programs: it parses, its targets exist, a method takes its parameters."""
 
 import functools
+import importlib
 import importlib.util
 import re
 import shlex
@@ -156,6 +157,8 @@ def test_what_other_commands_name_exists(page, line, split):
         if importlib.util.find_spec(split[2].partition(".")[0]) is None:
             pytest.skip(f"{split[2]} is not installed")
         assert importlib.util.find_spec(split[2]) is not None
+        if split[2].endswith(".rank_encoders") and split[3:]:
+            importlib.import_module(split[2]).parser().parse_args(split[3:])
     elif split[0] == "pip":
         # brackets are gone: "methods/models[lvlm]" reads methods/modelslvlm here
         for requirement in re.findall(r"(?:(?<=-e )|earthinstruct)[\"']?([\w./-]*)(?:\[([\w,]+)\])?", line):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -92,6 +93,21 @@ def test_the_best_mean_accuracy_comes_first(file):
     assert [each.name for each in ranking.encoders] == ["better", "worse"]
     assert ranking.n_images == 1
     assert ranking.encoders[0].scores.mean_accuracy.value == 0.5  # both ships, not the plane
+
+
+def test_a_gpu_is_asked_for_the_peak_of_its_memory_since_the_encoder_began(file, monkeypatch):
+    import torch
+
+    encoder, peaks = ByColour(), {"gpu": 5_000_000_000}
+    encoder.device = SimpleNamespace(type="cuda")
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: peaks.update(gpu=0))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: peaks["gpu"] + 3_000_000)
+    dataset = load_dataset(file)
+    ranking = ranked(dataset, [measure("colour", encoder, dataset), measure("other", ByColour(), dataset)])
+    assert [each.peak_bytes for each in ranking.encoders] == [3_000_000, None]
+    rows = [line.split() for line in str(ranking).splitlines()]
+    assert rows[1][-3:] == ["MB", "peak", "MB"]
+    assert [row[-2:] for row in rows[2:4]] == [["-", "3"], ["-", "-"]]
 
 
 def test_a_dataset_without_objects_is_refused(file):

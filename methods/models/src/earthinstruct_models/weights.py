@@ -129,9 +129,9 @@ def _folder(name: str, repository: str, licence: str | None) -> Weights:
 WEIGHTS: Mapping[str, Weights] = {
     weights.name: weights
     for weights in (
-        _hub("georsclip-h14", "Zilun/GeoRSCLIP", "ckpt/RS5M_ViT-H-14.pt"),
-        _hub("georsclip-l14", "Zilun/GeoRSCLIP", "ckpt/RS5M_ViT-L-14.pt"),
-        _hub("georsclip-b32", "Zilun/GeoRSCLIP", "ckpt/RS5M_ViT-B-32.pt"),
+        _hub("georsclip-h14", "Zilun/GeoRSCLIP", "ckpt/RS5M_ViT-H-14.pt", "cc, no version given"),
+        _hub("georsclip-l14", "Zilun/GeoRSCLIP", "ckpt/RS5M_ViT-L-14.pt", "cc, no version given"),
+        _hub("georsclip-b32", "Zilun/GeoRSCLIP", "ckpt/RS5M_ViT-B-32.pt", "cc, no version given"),
         _hub("remoteclip-l14", "chendelong/RemoteCLIP", "RemoteCLIP-ViT-L-14.pt"),
         _hub("remoteclip-b32", "chendelong/RemoteCLIP", "RemoteCLIP-ViT-B-32.pt"),
         _skyclip("skyclip-l14", "SkyCLIP_ViT_L14_top30pct_filtered_by_CLIP_laion_RS"),
