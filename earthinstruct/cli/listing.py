@@ -116,7 +116,14 @@ def _details(details: MethodDetails) -> Iterator[Block]:
     for part, choices in details.parts.items():
         yield ""
         yield f"{part}, as -M {part}=NAME, and its parameters, as -M {part}.KEY=VALUE"
-        yield _pairs({name: "  ".join(map(_with_default, taken)) or "-" for name, taken in choices.items()})
+        texts = {name: "  ".join(map(_with_default, taken)) or "-" for name, taken in choices.items()}
+        first = {text: name for name, text in reversed(texts.items())}
+        yield _pairs(
+            {
+                name: text if text == "-" or first[text] == name else f"the same as {first[text]}"
+                for name, text in texts.items()
+            }
+        )
     if details.presets:
         yield ""
         yield "presets, as -M preset=NAME"

@@ -63,7 +63,8 @@ def test_the_parameters_of_a_method_are_shown(call, tmp_path):
         "    def __init__(self, preset='all', least=0.5, *, folder, **more): pass\n"
         "    def predict(self, image, instruction): pass\n"
         "    @classmethod\n    def choices(cls):\n"
-        "        return {'finder': {'fast': inspect.signature(lambda size, depth=2: 0).parameters.values()}}\n"
+        "        taken = inspect.signature(lambda size, depth=2: 0).parameters.values()\n"
+        "        return {'finder': {'fast': taken, 'slow': taken, 'none': ()}}\n"
         "    @classmethod\n    def presets(cls): return {'all': {'least': 0, 'finder': 'fast'}}\n"
     )
     name = f"{tmp_path / 'own.py'}:Own"
@@ -80,6 +81,10 @@ def test_the_parameters_of_a_method_are_shown(call, tmp_path):
     for shown in ("preset=all", "least=0.5", "finder=fast", "depth=2", "least=0"):
         assert shown in words
     assert "folder (required)" in out
+    assert [line.split(maxsplit=1) for line in out.splitlines() if line.startswith(("  slow", "  none"))] == [
+        ["slow", "the same as fast"],
+        ["none", "-"],
+    ]
     assert "missing: parameter folder: give -M folder=VALUE" in out
 
 

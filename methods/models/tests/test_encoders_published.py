@@ -105,8 +105,8 @@ TOKENIZERS = {"siglip2-tokenizer": gemma, "xlm-v-tokenizer": xlm_v}
 @pytest.fixture
 def small(folder, monkeypatch):
     """Makes an architecture small, with the tokenizer that it needs."""
-    import timm
     from open_clip import factory
+    from open_clip.timm_model import timm
 
     create = timm.create_model
 

@@ -151,8 +151,11 @@ def test_the_small_encoder_names_the_drawn_objects(capsys):
         (["--encoder", "georsclip-l41"], "did you mean 'georsclip-l14'"),
         (["--encoder", "open_clip", "--encoder", "open_clip"], "--encoder LABEL=open_clip"),
         (["--encoder", "a=none.such:encoder"], "encoder none.such:encoder cannot be made: No module named 'none'"),
-        (["-M", "templte=x", "--encoder", "skyclip-b32"], "unknown parameter of an encoder 'templte'; did you mean"),
-        (["--encoder", "skyclip-b32", "-M", "templte=x"], "'templte'; did you mean 'template'"),
+        (
+            ["-M", "templates=x", "--encoder", "skyclip-b32"],
+            "unknown parameter of an encoder 'templates'; did you mean",
+        ),
+        (["--encoder", "skyclip-b32", "-M", "templates=x"], "'templates'; did you mean 'template'"),
         (["--encoder", "open_clip"], "\n  open_clip: encoder 'open_clip' needs checkpoint: give -M encoder.checkpoint"),
     ],
 )
