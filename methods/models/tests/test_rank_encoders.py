@@ -1,5 +1,6 @@
 """Encoders on ground-truth crops: scores against arithmetic by hand, and the command on a drawn and an own dataset."""
 
+import io
 import json
 from dataclasses import replace
 from types import SimpleNamespace
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 from earthinstruct_models.encoders.ranking import measure, ranked
 from earthinstruct_models.rank_encoders import main
+from rich.console import Console
 
 from earthinstruct.datasets import load_dataset
 from earthinstruct.errors import DataError
 from earthinstruct.metrics import PERCENT
+from earthinstruct.results import print_blocks
 
 
 @pytest.fixture
@@ -106,8 +109,17 @@ def test_a_gpu_is_asked_for_the_peak_of_its_memory_since_the_encoder_began(file,
     ranking = ranked(dataset, [measure("colour", encoder, dataset), measure("other", ByColour(), dataset)])
     assert [each.peak_bytes for each in ranking.encoders] == [3_000_000, None]
     rows = [line.split() for line in str(ranking).splitlines()]
-    assert rows[1][-3:] == ["MB", "peak", "MB"]
-    assert [row[-2:] for row in rows[2:4]] == [["-", "3"], ["-", "-"]]
+    assert rows[2][-2:] == ["MB", "peak"]
+    assert [row[-2:] for row in rows[3:5]] == [["-", "3"], ["-", "-"]]
+
+
+def test_no_name_is_cut_on_a_terminal_of_80_columns(file):
+    dataset, names = load_dataset(file), ["siglip2-so400m", "mobileclip2-l14-with-my-own-weights"]
+    console = Console(file=io.StringIO(), width=80, color_system=None, force_terminal=True)
+    print_blocks(ranked(dataset, [measure(name, ByColour(2.0), dataset) for name in names]).blocks(), console)
+    out = console.file.getvalue()
+    assert "…" not in out
+    assert "siglip2-so400m" in out
 
 
 def test_a_dataset_without_objects_is_refused(file):

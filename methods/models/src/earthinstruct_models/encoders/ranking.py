@@ -63,9 +63,11 @@ class Ranking(Shown, msgspec.Struct, frozen=True):
         """A caption and the table."""
         n = self.encoders[0].scores.n_objects if self.encoders else 0
         yield f"{self.dataset}: {n} crops in {self.n_images} images, each against {len(self.categories)} categories"
-        peak = ("peak MB",) if any(each.peak_bytes is not None for each in self.encoders) else ()
-        headings = ("encoder", "mean accuracy", "95 %", "accuracy", "95 %", "ECE", "ms/crop", "MB", *peak)
-        table = new_table(*headings, left=("encoder",))
+        yield "accuracy in percent: mean over the categories, and over all crops, with 95 % intervals"
+        peak = ("peak",) if any(each.peak_bytes is not None for each in self.encoders) else ()
+        table = new_table("encoder", "mean", "95 %", "all", "95 %", "ECE", "ms/crop", "MB", *peak, left=("encoder",))
+        table.columns[0].no_wrap = False  # a long name folds
+        table.columns[0].overflow = "fold"
         for each in self.encoders:
             found = each.scores
             ece = PERCENT.text(found.calibration.ece.value)
