@@ -16,7 +16,7 @@ def register(verbs: Any) -> None:
         "predictions",
         type=Path,
         help="predictions.jsonl (or .jsonl.zst, .jsonl.gz), a run folder or a folder of shards (predictions-*.jsonl), "
-        "a COCO results file (.json), a folder of count files, or with --classes semantic maps",
+        "a COCO results file (.json), a folder of count files or detections, semantic maps, or replies with boxes",
     )
     options.add_dataset(parser)
     parser.add_argument("--setting", required=True, metavar="S", help="open_vocabulary, open_ended or open_subclass")
@@ -25,7 +25,18 @@ def register(verbs: Any) -> None:
         "--proposals", type=Path, metavar="FILE", help="a proposals file, image to bboxes, scores, segmentations"
     )
     parser.add_argument(
-        "--classes", type=Path, metavar="FILE", help="semantic maps: a JSON file, class number to category or null"
+        "--classes",
+        type=Path,
+        metavar="FILE",
+        help="what class numbers mean, in semantic maps or detections: a JSON file, class number to category or null",
+    )
+    parser.add_argument(
+        "--order",
+        metavar="ORDER",
+        help="the numbers of a box: xywh, xyxy, yxyx, cxcywh, any of them with +degrees or +radians, or corners",
+    )
+    parser.add_argument(
+        "--frame", metavar="FRAME", help="what they refer to: pixels, fractions, hundredths or thousandths of the image"
     )
     parser.add_argument(
         "--min-area",

@@ -1,5 +1,6 @@
 """The predictions file and the run folder, and importers and exporters for the files of other tools."""
 
+from earthinstruct.predictions.box_forms import FRAMES, BoxForm
 from earthinstruct.predictions.count_files import read_count_files
 from earthinstruct.predictions.exporters import (
     Found,
@@ -30,8 +31,9 @@ from earthinstruct.predictions.gis import (
 )
 from earthinstruct.predictions.ground import OnGround, check_place
 from earthinstruct.predictions.image_names import ImageNames
-from earthinstruct.predictions.importers import read_predictions, read_proposal_file
+from earthinstruct.predictions.importers import Conventions, read_predictions, read_proposal_file
 from earthinstruct.predictions.lock import folder_lock
+from earthinstruct.predictions.replies import read_replies
 from earthinstruct.predictions.run_folder import (
     CONFIG_FILE,
     TILES_FILE,
@@ -50,7 +52,10 @@ from earthinstruct.predictions.supervision import from_supervision, to_supervisi
 
 __all__ = [
     "CONFIG_FILE",
+    "FRAMES",
     "TILES_FILE",
+    "BoxForm",
+    "Conventions",
     "Found",
     "ImageNames",
     "Manifest",
@@ -82,6 +87,7 @@ __all__ = [
     "read_manifest",
     "read_predictions",
     "read_proposal_file",
+    "read_replies",
     "read_semantic_maps",
     "readable",
     "records_of",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from types import NoneType
-from typing import Any, TypedDict, TypeVar, cast
+from typing import Any, Generic, TypedDict, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -21,16 +21,20 @@ from earthinstruct.contract import BOX, bad_boxes
 from earthinstruct.datasets import Dataset, ImageRecord
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import checked_json, decode_checked, decode_counted, read_bytes
+from earthinstruct.predictions.box_forms import BoxForm, as_boxes
 from earthinstruct.predictions.file import Box, Record
 from earthinstruct.predictions.image_names import ImageNames
 from earthinstruct.regions import RLE, ImageId, are_sizes, check_rle, decode_rles, encode_polygons, encode_runs
 
 _T = TypeVar("_T")
+_Numbers = TypeVar("_Numbers")
 
 _EXPECTED = (
-    'Expected COCO results, [{"image_id", "category_id" or "label", "bbox", "segmentation", "score"}]; also read are '
-    "predictions.jsonl, run folders, folders of count files, and semantic maps with --classes"
+    'Expected COCO results, [{"image_id", "category_id" or "label", "bbox", "segmentation", "score"}], with boxes '
+    "[x, y, width, height] or as --order and --frame say; also read are predictions.jsonl, run folders, folders of "
+    "count files, and with --classes semantic maps"
 )
+NO_CATEGORY = "objects of classes without a category"
 _OBJECT = re.compile(rb"\s*\{")
 _OTHER_WORDS_FOR_LABEL = ("category", "category_name", "class", "class_name", "name")
 
@@ -56,11 +60,11 @@ def rle_of(mask: RunLengths, where: Callable[[], str]) -> RLE:
         raise DataError(f"{where()}: {str(error).removeprefix('mask: ')}") from error
 
 
-class _Result(msgspec.Struct, gc=False):
+class _Result(msgspec.Struct, Generic[_Numbers], gc=False):
     """One predicted object; `file_name` is written by Ultralytics."""
 
     image_id: ImageId
-    bbox: Box | None = None
+    bbox: _Numbers | None = None
     segmentation: RunLengths | list[list[float]] | None = None
     score: float | None = None
     label: str | None = None
@@ -73,7 +77,7 @@ class _Columns:
     """The fields of all results, each in one list."""
 
     image_id: list[ImageId]
-    bbox: list[Box | None]
+    bbox: list[Any]  # Box, or list[float] of another form, or None
     segmentation: list[RunLengths | list[list[float]] | None]
     score: list[float | None]
     label: list[str | None]
@@ -81,7 +85,7 @@ class _Columns:
     file_name: list[str | None]
 
     @classmethod
-    def of(cls, results: list[_Result]) -> _Columns:
+    def of(cls, results: list[_Result[Any]]) -> _Columns:
         return cls(*(list(map(attrgetter(name), results)) for name in _Result.__struct_fields__))
 
     @cached_property
@@ -115,42 +119,56 @@ class _Category(msgspec.Struct):
     name: str
 
 
-class _File(msgspec.Struct):
+class _File(msgspec.Struct, Generic[_Numbers]):
     """A COCO file whose annotations are predictions. `images` and `categories` say what its ids mean."""
 
-    annotations: list[_Result]
+    annotations: list[_Result[_Numbers]]
     images: list[_Image] = []
     categories: list[_Category] = []
 
 
-_RESULTS = msgspec.json.Decoder(list[_Result])
+_RESULTS = msgspec.json.Decoder(list[_Result[Box]])
+_COCO_BOXES = BoxForm()
 
 
-def read_coco_results(path: Path, dataset: Dataset) -> dict[ImageId, Record]:
+def read_coco_results(
+    path: Path, dataset: Dataset, form: BoxForm = _COCO_BOXES, classes: Mapping[int, str | None] | None = None
+) -> dict[ImageId, Record]:
     """Read a COCO results file, or a COCO file with predictions as annotations.
 
     Predictions keep the order of the file. Every image of the dataset gets a record, because an image without entries
     was predicted empty. A file without entries counts as one of predictions with scores. A missing box is computed from
     the mask. The ids of a COCO file are those of its own images and categories, which are found in the dataset by name.
 
+    Args:
+        path: the file.
+        dataset: the dataset of the predictions.
+        form: what the numbers of a box mean.
+        classes: category_id -> label; None leaves entries out, and an event of the record has their number. Without
+            `classes`, ids are those of the dataset.
+
     Raises:
         DataError: the file has another format, an image or category is unknown, or only some entries have a field.
     """
-    return _Reader(path, dataset).records()
+    return _Reader(path, dataset, form, classes).records()
 
 
 class _Reader:
     """Reads the entries of one file, column by column; its errors name the file and the entry."""
 
-    def __init__(self, path: Path, dataset: Dataset) -> None:
+    def __init__(self, path: Path, dataset: Dataset, form: BoxForm, classes: Mapping[int, str | None] | None) -> None:
         self._path = path
         self._dataset = dataset
+        self._form = form
+        self._classes = None if classes is None else {str(number): name for number, name in classes.items()}
         self._problem = f"COCO results {path}: {{error}}. {_EXPECTED}"
         content = read_bytes(path, "predictions")
         if _OBJECT.match(content) and hashlib.sha256(content).hexdigest() == dataset.sha256:
             raise DataError(f"{path} is the annotation file of dataset {dataset.name!r}; give a file of predictions")
-        self._json, self._in_list, self._file = content, True, _File([])
-        found = decode_counted(content, lambda content: _Columns.of(_RESULTS.decode(content)), lambda of: of.n_texts)
+        self._json, self._in_list = content, True
+        self._file: _File[Any] = _File([])
+        results = self._decoder
+        found = decode_counted(content, lambda content: _Columns.of(results.decode(content)), lambda of: of.n_texts)
         if found is None:
             self._json = checked_json(content, self._problem, lines=True)
             self._in_list = _OBJECT.match(self._json) is None
@@ -158,16 +176,20 @@ class _Reader:
             found = _Columns.of(self._file.annotations)
         self._entries = found
 
-    def _decoded(self) -> _File:
+    @property
+    def _decoder(self) -> msgspec.json.Decoder[Any]:
+        return _RESULTS if self._form == _COCO_BOXES else msgspec.json.Decoder(list[_Result[list[float]]])
+
+    def _decoded(self) -> _File[Any]:
         if not self._in_list:
             fields = self._decode(dict[str, msgspec.Raw])
             if "annotations" in fields:
-                return self._decode(_File)
+                return self._decode(_File[Box] if self._form == _COCO_BOXES else _File[list[float]])
             if "image_id" not in fields:
                 keys = ", ".join(map(repr, fields)) or "no keys"
                 raise DataError(self._problem.replace("{error}", f"the file is an object with {keys}"))
             self._json, self._in_list = b"[" + self._json + b"]", True  # JSON lines, of which there is one
-        return _File(self._decode(list[_Result]))
+        return _File(decode_checked(self._json, self._decoder, self._problem))
 
     def _decode(self, kind: type[_T]) -> _T:
         return decode_checked(self._json, msgspec.json.Decoder(kind), self._problem)
@@ -184,18 +206,23 @@ class _Reader:
         images, labels = self.images(), self.labels()
         with_masks, with_scores = self.all_or_none("segmentation"), self.all_or_none("score") or not images
         masks = self.masks(images) if with_masks else None
-        boxes = self.boxes(masks)
+        boxes = self.boxes(images, masks)
         scores = [score or 0.0 for score in self._entries.score] if with_scores else None
         entries: dict[ImageId, list[int]] = {image.id: [] for image in self._dataset.images}
+        left_out: Counter[ImageId] = Counter()
         for i, image in enumerate(images):
-            entries[image.id].append(i)
+            if labels[i] is None:
+                left_out[image.id] += 1
+            else:
+                entries[image.id].append(i)
         return {
             image: Record(
                 image,
-                [labels[i] for i in own],
+                [labels[i] or "" for i in own],
                 [boxes[i] for i in own],
                 None if masks is None else [masks[i] for i in own],
                 None if scores is None else [scores[i] for i in own],
+                events={NO_CATEGORY: left_out[image]} if left_out[image] else {},
             )
             for image, own in entries.items()
         }
@@ -220,22 +247,22 @@ class _Reader:
         found = ImageNames(self._dataset).find(names, lambda name: self._where(names.index(name)), ids=ids, once=False)
         return [found[name] for name in names]
 
-    def labels(self) -> list[str]:
-        """The label of each entry, or the name of its category.
+    def labels(self) -> list[str | None]:
+        """The label of each entry, or the name of its category; None: it is left out.
 
         Raises:
             DataError: an entry has no label, and no known category.
         """
         own = {str(category.id): category.name for category in self._file.categories}
         known = zip(self._dataset.category_ids, self._dataset.vocabulary.categories, strict=True)
-        categories = own or {str(number): name for number, name in known}
+        categories: Mapping[str, str | None] = self._classes or own or {str(number): name for number, name in known}
         of_id = {number: categories.get(str(number)) for number in set(self._entries.category_id)}
         of_entries = zip(self._entries.label, self._entries.category_id, strict=True)
         labels = [of_id[number] if label is None else label for label, number in of_entries]
         for i, label in enumerate(labels):
-            if label is None:
+            if label is None and str(self._entries.category_id[i]) not in categories:
                 raise DataError(f"{self._where(i)} {self._no_label(i)}; known ids: {', '.join(categories)}")
-        return [label for label in labels if label is not None]
+        return labels
 
     def _no_label(self, i: int) -> str:
         number = self._entries.category_id[i]
@@ -291,17 +318,35 @@ class _Reader:
                     raise DataError(str(error)) from error
         return masks
 
-    def boxes(self, masks: list[RLE] | None) -> list[Box]:
+    def boxes(self, images: list[ImageRecord], masks: list[RLE] | None) -> list[Box]:
         """The box of each entry, given or around its mask.
 
         Raises:
             DataError: a box is malformed, or there is neither box nor mask.
         """
-        boxes = [box or self._box_of(i, masks) for i, box in enumerate(self._entries.bbox)]
+        given = self._entries.bbox if self._form == _COCO_BOXES else self._converted(images)
+        boxes: list[Box] = [box or self._box_of(i, masks) for i, box in enumerate(given)]
         bad = bad_boxes(np.fromiter(chain.from_iterable(boxes), dtype=np.float64).reshape(-1, 4))
         if bad.any():
             i = int(np.argmax(bad))
-            raise DataError(f"{self._where(i)} has the bbox {list(boxes[i])}; expected {BOX}")
+            in_form = "" if self._form == _COCO_BOXES else f", which is {self._entries.bbox[i]} as {self._form.order}"
+            raise DataError(f"{self._where(i)} has the bbox {list(boxes[i])}{in_form}; expected {BOX}")
+        return boxes
+
+    def _converted(self, images: list[ImageRecord]) -> list[Box | None]:
+        """The boxes that are given, in another form, as COCO boxes."""
+        given = [i for i, numbers in enumerate(self._entries.bbox) if numbers]
+        for i in given:
+            if len(self._entries.bbox[i]) != self._form.n_numbers:
+                raise DataError(
+                    f"{self._where(i)} has a bbox of {len(self._entries.bbox[i])} numbers, {self._entries.bbox[i]}; "
+                    f"a box as {self._form.order} has {self._form.n_numbers}: give another --order"
+                )
+        sizes = [(images[i].width, images[i].height) for i in given]
+        boxes: list[Box | None] = [None] * len(images)
+        converted = as_boxes(self._form.boxes([self._entries.bbox[i] for i in given], sizes))
+        for i, box in zip(given, converted, strict=True):
+            boxes[i] = box
         return boxes
 
     def _box_of(self, i: int, masks: list[RLE] | None) -> Box:

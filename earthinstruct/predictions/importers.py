@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import msgspec
 
 from earthinstruct.datasets import Dataset
-from earthinstruct.errors import DataError
-from earthinstruct.files import read_json
+from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.files import checked_json, is_hidden, read_bytes, read_json
+from earthinstruct.predictions.box_forms import BoxForm
 from earthinstruct.predictions.coco_results import RunLengths, read_coco_results, rle_of
 from earthinstruct.predictions.count_files import read_counts
 from earthinstruct.predictions.file import Box, ProposalRecord, Record, StoredRecords, prediction_files
 from earthinstruct.predictions.image_names import ImageNames
+from earthinstruct.predictions.replies import read_replies
+from earthinstruct.predictions.result_folders import read_dota_results, read_inferences, read_results_in_files
+from earthinstruct.predictions.semantic import read_semantic_maps
 from earthinstruct.regions import ImageId
 
 
@@ -24,30 +29,97 @@ class _ProposalEntry(msgspec.Struct):
     scores: list[float] | None = None
 
 
+@dataclass(frozen=True)
+class Conventions:
+    """What the files of another tool mean, where they do not say it.
+
+    Attributes:
+        classes: a JSON file, class number -> label, or null for classes that are left out.
+        order: the numbers of a box, as `BoxForm.order`; None: as the format has it.
+        frame: what they refer to, as `BoxForm.frame`; None: as the format has it.
+        min_area: for semantic maps, ignore regions with fewer pixels.
+
+    Raises:
+        EarthInstructError: an order or frame is unknown, or `min_area` is given without `classes`.
+    """
+
+    classes: Path | None = None
+    order: str | None = None
+    frame: str | None = None
+    min_area: int = 1
+
+    def __post_init__(self) -> None:
+        if self.classes is None and self.min_area != 1:
+            raise EarthInstructError("min_area is for semantic maps; give --classes too, or leave it out")
+        self.form()
+
+    @property
+    def given(self) -> bool:
+        """Whether there are any: predictions in the format of this project need none."""
+        return self != Conventions()
+
+    def form(self, order: str = "xywh") -> BoxForm:
+        """What the numbers of a box mean; `order` is that of the format."""
+        return BoxForm(self.order or order, self.frame or "pixels")
+
+    def refuse(self, what: str, *names: str) -> None:
+        """Refuse conventions that say nothing about files.
+
+        Raises:
+            EarthInstructError: one of the attributes is given.
+        """
+        for name in names:
+            if getattr(self, name) != getattr(Conventions(), name):
+                raise EarthInstructError(f"--{name.replace('_', '-')} says nothing about {what}; leave it out")
+
+    @cached_property
+    def names(self) -> Mapping[int, str | None] | None:
+        """The label of each class number.
+
+        Raises:
+            DataError: the file is missing or malformed.
+        """
+        if self.classes is None:
+            return None
+        form = 'an object of class number to category or null, {"0": null, "1": "ship"}'
+        return read_json(self.classes, dict[int, str | None], "class map", form)
+
+
+_NONE = Conventions()
+
+
 def read_predictions(
-    path: Path, dataset: Dataset, *, counts: Path | None = None, proposals: Path | None = None
+    path: Path,
+    dataset: Dataset,
+    *,
+    counts: Path | None = None,
+    proposals: Path | None = None,
+    conventions: Conventions = _NONE,
 ) -> Mapping[ImageId, Record]:
     """Read the predictions in a file or folder of any format: image -> record.
 
     Predictions files may be large, so their records are read on access.
 
     Args:
-        path: a predictions file or a folder of them (see `prediction_files`), a COCO file (see `read_coco_results`), or
-            a folder of count files.
+        path: a predictions file or a folder of them (see `prediction_files`), a COCO file (see `read_coco_results`),
+            replies (see `read_replies`), semantic maps (see `read_semantic_maps`), a folder of count files, or a folder
+            of detections (see `result_folders`).
         dataset: the dataset of the predictions.
         counts: a folder of count files to add.
         proposals: a proposals file to add.
+        conventions: what files of another tool mean.
 
     Raises:
         DataError: a file is missing or malformed, or names an image that is not in the dataset.
+        EarthInstructError: the conventions do not fit the format.
     """
     records: Mapping[ImageId, Record]
-    if files := prediction_files(path):
+    if not conventions.given and (files := prediction_files(path)):
         records = _of_dataset(StoredRecords(files), path, dataset)
     elif path.is_dir():
-        records = {image: Record(image, counts=found) for image, found in read_counts(path, dataset).items()}
+        records = _of_folder(path, dataset, conventions)
     else:
-        records = read_coco_results(path, dataset)
+        records = _of_file(path, dataset, conventions)
     if counts is None and proposals is None:
         return records
     records = dict(records)
@@ -58,6 +130,72 @@ def read_predictions(
         for image, regions in read_proposals(proposals, dataset).items():
             records.setdefault(image, Record(image)).proposals = regions
     return records
+
+
+def _of_file(path: Path, dataset: Dataset, conventions: Conventions) -> Mapping[ImageId, Record]:
+    """Read a file of another tool. What it holds is looked up where conventions are given."""
+    keys = _keys_of_first(path) if conventions.given else set()
+    if "answer" in keys:
+        conventions.refuse("replies, which name their objects", "classes", "min_area")
+        if conventions.order is None or conventions.frame is None:
+            raise EarthInstructError(
+                f"{path} holds replies; say with --order and --frame what the numbers of boxes mean"
+            )
+        return read_replies(path, dataset, conventions.form())
+    if conventions.classes is not None and "file_name" in keys and "image_id" not in keys:
+        return _of_maps(path, dataset, conventions)
+    conventions.refuse("COCO results", "min_area")
+    return read_coco_results(path, dataset, conventions.form(), conventions.names)
+
+
+def _of_folder(path: Path, dataset: Dataset, conventions: Conventions) -> Mapping[ImageId, Record]:
+    """Read a folder of another tool; the first file says what the others are."""
+    if files := sorted(path.glob("Task[12]_*.txt")):
+        conventions.refuse("results of DOTA", "classes", "order", "frame", "min_area")
+        return read_dota_results(files, dataset)
+    files = [
+        file
+        for file in sorted(path.rglob("*"))
+        if file.name.lower().endswith((".json", ".json.gz")) and not is_hidden(file.relative_to(path))
+    ]
+    if conventions.classes is not None and not files:
+        return _of_maps(path, dataset, conventions)
+    if files and _is_list(files[0]) and any(map(_keys_of_first, files)):
+        conventions.refuse("COCO results", "min_area")
+        return read_results_in_files(files, dataset, conventions.form(), conventions.names)
+    if files and {"labels", "bboxes"} <= _keys_of_first(files[0]):
+        conventions.refuse("files of detections", "min_area")
+        if conventions.names is None:
+            raise EarthInstructError(f"{files[0]} has class numbers; say with --classes FILE which categories they are")
+        return read_inferences(files, path, dataset, conventions.form("xyxy"), conventions.names)
+    conventions.refuse("count files", "classes", "order", "frame", "min_area")
+    return {image: Record(image, counts=found) for image, found in read_counts(path, dataset).items()}
+
+
+def _of_maps(path: Path, dataset: Dataset, conventions: Conventions) -> Mapping[ImageId, Record]:
+    conventions.refuse("semantic maps", "order", "frame")
+    if conventions.classes is None:
+        raise EarthInstructError(f"{path} holds semantic maps; say with --classes FILE which categories they have")
+    return read_semantic_maps(path, dataset, conventions.classes, conventions.min_area)
+
+
+def _json_of(path: Path) -> bytes:
+    return checked_json(read_bytes(path, "predictions"), f"predictions {path}: {{error}}", lines=True).lstrip()
+
+
+def _is_list(path: Path) -> bool:
+    return _json_of(path).startswith(b"[")
+
+
+def _keys_of_first(path: Path) -> set[str]:
+    """The keys of a JSON object, or of the first object of a list or of JSON lines."""
+    content = _json_of(path)
+    try:
+        if content.startswith(b"["):
+            content = bytes(msgspec.json.decode(content, type=list[msgspec.Raw])[0])
+        return set(msgspec.json.decode(content, type=dict[str, msgspec.Raw]))
+    except (IndexError, msgspec.DecodeError, UnicodeDecodeError):  # the reader of the format will say what is wrong
+        return set()
 
 
 def _of_dataset(records: StoredRecords, path: Path, dataset: Dataset) -> Mapping[ImageId, Record]:

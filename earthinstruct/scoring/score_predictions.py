@@ -25,6 +25,7 @@ from earthinstruct.metrics import (
     sweep_of,
 )
 from earthinstruct.predictions import (
+    Conventions,
     Manifest,
     Record,
     Run,
@@ -33,7 +34,6 @@ from earthinstruct.predictions import (
     prediction_files,
     read_manifest,
     read_predictions,
-    read_semantic_maps,
     task_info,
 )
 from earthinstruct.regions import ImageId
@@ -64,6 +64,8 @@ def score(
     counts: Path | str | None = None,
     proposals: Path | str | None = None,
     classes: Path | str | None = None,
+    order: str | None = None,
+    frame: str | None = None,
     min_area: int = 1,
     data: Path | str | None = None,
     images: Path | str | None = None,
@@ -88,14 +90,17 @@ def score(
     `name`, or with added `counts` or `proposals`, a new run folder is made.
 
     Args:
-        predictions: a predictions file, a run folder, COCO results, or a folder of count files. With `classes`,
-            semantic maps (see `earthinstruct.predictions.semantic`).
+        predictions: a predictions file, a run folder, COCO results, a folder of count files or detections, semantic
+            maps or replies (see `earthinstruct.predictions.read_predictions`).
         dataset: a dataset, the name of one, or the path of a COCO file.
         setting: the setting of the predictions.
         parent: the parent category; open_subclass only.
         counts: a folder of count files to add.
         proposals: a proposals file to add.
-        classes: for semantic maps, a JSON file: class number -> category or null.
+        classes: what the class numbers of another tool mean, a JSON file: class number -> category or null.
+        order: what the numbers of its boxes are, such as `xyxy` or `cxcywh+radians` (see
+            `earthinstruct.predictions.BoxForm`).
+        frame: what they refer to: `pixels`, or `fractions`, `hundredths` or `thousandths` of the image.
         min_area: for semantic maps, ignore regions with fewer pixels.
         data: the folder of the user's data.
         images: the folder of the images. Scoring does not read them; a report shows them.
@@ -125,7 +130,8 @@ def score(
     task = _one_task(dataset, setting, parent)
     mapper = mapper_for(label_map, dataset)
     added = {kind: Path(path) for kind, path in (("counts", counts), ("proposals", proposals)) if path is not None}
-    given = _Given(Path(predictions), added, None if classes is None else Path(classes), min_area)
+    conventions = Conventions(None if classes is None else Path(classes), order, frame, min_area)
+    given = _Given(Path(predictions), added, conventions)
     method = given.method(name, method_version)
     info = given.task_info(task, dataset)
     scored = partial(
@@ -174,21 +180,17 @@ class _Given:
 
     path: Path
     added: Mapping[str, Path]  # counts, proposals
-    classes: Path | None
-    min_area: int
+    conventions: Conventions
 
-    def __post_init__(self) -> None:
-        if self.classes is None and self.min_area != 1:
-            raise EarthInstructError("min_area is for semantic maps; give --classes too, or leave it out")
-        if self.classes is not None and self.added:
-            raise EarthInstructError(
-                "counts and proposals cannot be added to semantic maps; leave them out, or leave out --classes"
-            )
+    @cached_property
+    def _own(self) -> list[Path]:
+        """The predictions files in the format of this project."""
+        return [] if self.conventions.given else prediction_files(self.path)
 
     @cached_property
     def files(self) -> list[Path]:
         """The predictions files in the format of this project, otherwise the given file or folder."""
-        return ([] if self.classes else prediction_files(self.path)) or [self.path]
+        return self._own or [self.path]
 
     @property
     def folder(self) -> Path:
@@ -198,7 +200,7 @@ class _Given:
     @cached_property
     def manifest(self) -> Manifest | None:
         """The manifest of the run folder that the predictions lie in; None if they lie in none."""
-        if self.classes or not prediction_files(self.path):
+        if not self._own:
             return None
         named = self.path.is_dir() or self.path.name.startswith("predictions")
         file = self.folder / "run.json"
@@ -206,7 +208,7 @@ class _Given:
 
     def is_run_of(self, name: str) -> bool:
         """Whether the predictions are a whole run folder of the method, with nothing added."""
-        if self.classes or self.added or not prediction_files(self.path):
+        if self.added or not self._own:
             return False
         if self.manifest is None:
             return self.path.is_dir()
@@ -222,8 +224,10 @@ class _Given:
             return method
         given = {"predictions": self.path, **self.added}
         imported: dict[str, Any] = {what: _fingerprint(path) for what, path in given.items()}
-        if self.classes is not None:
-            imported |= {"classes": _fingerprint(self.classes), "min_area": self.min_area}
+        how = self.conventions
+        if how.classes is not None:
+            imported |= {"classes": _fingerprint(how.classes), "min_area": how.min_area}
+        imported |= {name: value for name, value in (("order", how.order), ("frame", how.frame)) if value is not None}
         return msgspec.structs.replace(method, parameters=method.parameters | {"imported": imported})
 
     def task_info(self, task: Task, dataset: Dataset) -> TaskInfo:
@@ -236,9 +240,7 @@ class _Given:
 
     def records(self, dataset: Dataset) -> Mapping[ImageId, Record]:
         """Read the predictions: image -> record."""
-        if self.classes is not None:
-            return read_semantic_maps(self.path, dataset, self.classes, self.min_area)
-        return read_predictions(self.path, dataset, **self.added)
+        return read_predictions(self.path, dataset, conventions=self.conventions, **self.added)
 
 
 def _fingerprint(path: Path) -> dict[str, str]:

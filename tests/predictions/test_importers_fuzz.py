@@ -20,7 +20,7 @@ from earthinstruct.datasets import Dataset
 from earthinstruct.datasets.coco import parse_coco
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.metrics.measuring import ONLY_COUNTS
-from earthinstruct.predictions import Record, read_predictions, read_semantic_maps
+from earthinstruct.predictions import Conventions, Record, read_predictions, read_semantic_maps
 from earthinstruct.predictions.importers import read_proposals
 from earthinstruct.regions import ImageId
 from earthinstruct.scoring import score_records
@@ -103,6 +103,8 @@ POLYGONS = {
     ],
 }
 REGIONS = [{"file_name": "a.png", "category_id": 1, "segmentation": {"size": [20, 30], "counts": "e04"}}]
+REPLY = {"image": "a.png", "answer": "<p>ship</p> [[1, 1, 5, 5]], {<2><2><9><9>|<90>}", "label": "ship"}
+DETECTIONS = {"labels": [1], "bboxes": [[1, 1, 5, 5]], "scores": [0.5], "masks": [MASK]}
 PROPOSALS = {"a": {"bboxes": [[1, 1, 4, 4]], "scores": [0.5], "segmentations": [MASK]}}
 
 
@@ -117,6 +119,9 @@ PROPOSALS = {"a": {"bboxes": [[1, 1, 4, 4]], "scores": [0.5], "segmentations": [
         "counts",
         "proposals",
         "regions",
+        "replies",
+        "detections",
+        "other boxes",
         "classes",
         "label map",
         "annotations",
@@ -127,12 +132,17 @@ def test_malformed_files(kind: str, tmp_path: Path, dataset: Dataset, coco: dict
     task = tasks_of(dataset.name, dataset.vocabulary, "open_vocabulary")[0]
     refused = 0
     (tmp_path / "counts").mkdir()
-    names = {"records": "r.jsonl", "counts": "counts/a.json"}
+    names = {"records": "r.jsonl", "counts": "counts/a.json", "detections": "counts/a.json"}
+    conventions = {
+        "replies": Conventions(order="xyxy+degrees", frame="hundredths"),
+        "detections": Conventions(tmp_path / "classes.json"),
+        "other boxes": Conventions(tmp_path / "classes.json", "xyxy", "fractions"),
+    }
     classes = {"0": None, "1": "ship"}
     start = {
         "results": RESULTS, "lines": RESULTS[0], "whole file": POLYGONS, "records": RECORD, "counts": {"ship": 3},
         "proposals": PROPOSALS, "regions": REGIONS, "classes": classes, "label map": {"boat": "ship", "tree": None},
-        "annotations": coco,
+        "annotations": coco, "replies": REPLY, "detections": DETECTIONS, "other boxes": RESULTS,
     }  # fmt: skip
     (tmp_path / "classes.json").write_text(json.dumps(classes))
     (tmp_path / "regions.json").write_text(json.dumps(REGIONS))
@@ -157,7 +167,8 @@ def test_malformed_files(kind: str, tmp_path: Path, dataset: Dataset, coco: dict
             elif kind == "classes":
                 records = read_semantic_maps(tmp_path / "regions.json", dataset, path)
             else:
-                records = read_predictions(path.parent if kind == "counts" else path, dataset)
+                folder = path.parent if kind in ("counts", "detections") else path
+                records = read_predictions(folder, dataset, conventions=conventions.get(kind, Conventions()))
             metrics = score_records(task, dataset, records).metrics
             assert metrics.counting.f1.value is not None
             assert (metrics.box.f1.value is None) == (metrics.box.f1.reason == ONLY_COUNTS)

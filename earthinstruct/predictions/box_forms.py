@@ -1,0 +1,109 @@
+"""The forms in which tools write a box as numbers, and their conversion to that of this project."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from earthinstruct.errors import EarthInstructError
+from earthinstruct.predictions.file import Box
+
+FRAMES: Mapping[str, int | None] = {"pixels": None, "fractions": 1, "hundredths": 100, "thousandths": 1000}
+ORDERS: Mapping[str, int] = {"xywh": 4, "xyxy": 4, "yxyx": 4, "cxcywh": 4, "corners": 8}
+_RADIANS: Mapping[str, float] = {"radians": 1, "degrees": np.pi / 180}
+EXPECTED_ORDERS = f"{', '.join(ORDERS)}, the first four also with an angle: +degrees or +radians"
+
+
+@dataclass(frozen=True)
+class BoxForm:
+    """What the numbers of a box mean.
+
+    Attributes:
+        order: `xywh`, `xyxy`, `yxyx`, `cxcywh` (centre and size) or `corners` (x and y of four). The first four may
+            have an angle as fifth number, `cxcywh+radians`: the box is turned about its centre, within the frame.
+        frame: `pixels` of the image, or `fractions`, `hundredths` or `thousandths` of its width and height.
+
+    Raises:
+        EarthInstructError: the order or the frame is unknown.
+    """
+
+    order: str = "xywh"
+    frame: str = "pixels"
+
+    def __post_init__(self) -> None:
+        order, plus, angle = self.order.partition("+")
+        if order not in ORDERS or (plus and (angle not in _RADIANS or order == "corners")):
+            raise EarthInstructError(f"unknown order of a box {self.order!r}; expected {EXPECTED_ORDERS}")
+        if self.frame not in FRAMES:
+            raise EarthInstructError(f"unknown frame of a box {self.frame!r}; expected one of {', '.join(FRAMES)}")
+
+    @property
+    def has_angle(self) -> bool:
+        """Whether the last number is an angle."""
+        return "+" in self.order
+
+    @property
+    def n_numbers(self) -> int:
+        """How many numbers a box has."""
+        return ORDERS[self.order.partition("+")[0]] + self.has_angle
+
+    @property
+    def side(self) -> int | None:
+        """The width and height of the image in units of the frame; None: its own, in pixels."""
+        return FRAMES[self.frame]
+
+    def boxes(self, numbers: ArrayLike, sizes: ArrayLike) -> NDArray[np.float64]:
+        """Convert boxes to COCO xywh in pixels. A turned box becomes the upright one around it.
+
+        Args:
+            numbers: (n, `n_numbers`).
+            sizes: width and height of the image of each box in pixels, (n, 2).
+
+        Returns:
+            float64 (n, 4); width or height is negative where corners are given in the wrong order.
+
+        >>> BoxForm("xyxy", "thousandths").boxes([[100, 200, 300, 600]], [[400, 200]]).tolist()
+        [[40.0, 40.0, 80.0, 80.0]]
+        >>> BoxForm("cxcywh+degrees", "hundredths").boxes([[50, 50, 20, 10, 90]], [[400, 200]]).round(6).tolist()
+        [[180.0, 80.0, 40.0, 40.0]]
+        """
+        given = np.asarray(numbers, dtype=np.float64).reshape(-1, self.n_numbers)
+        low, high = self._corners(given)
+        if self.has_angle:
+            low, high = _turned(low, high, given[:, 4] * _RADIANS[self.order.partition("+")[2]])
+        if self.side is not None:
+            scale = np.asarray(sizes, dtype=np.float64).reshape(-1, 2) / self.side
+            low, high = low * scale, high * scale
+        return np.hstack([low, high - low])
+
+    def _corners(self, given: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        first, second = given[:, :2], given[:, 2:4]
+        match self.order.partition("+")[0]:
+            case "xywh":
+                return first, first + second
+            case "cxcywh":
+                return first - second / 2, first + second / 2
+            case "yxyx":
+                return first[:, ::-1], second[:, ::-1]
+            case "corners":
+                points = given.reshape(-1, 4, 2)
+                return points.min(axis=1), points.max(axis=1)
+        return first, second
+
+
+def as_boxes(boxes: NDArray[np.float64]) -> list[Box]:
+    """Boxes (n, 4) as a record has them."""
+    return [(x, y, width, height) for x, y, width, height in boxes.tolist()]
+
+
+def _turned(
+    low: NDArray[np.float64], high: NDArray[np.float64], angle: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The corners of the upright boxes around turned ones; those of boxes without a size stay as they are."""
+    centre, half = (low + high) / 2, (high - low) / 2
+    cos, sin = np.abs(np.cos(angle))[:, None], np.abs(np.sin(angle))[:, None]
+    around = np.where((half < 0).any(axis=1, keepdims=True), half, half * cos + half[:, ::-1] * sin)
+    return centre - around, centre + around

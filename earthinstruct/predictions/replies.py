@@ -1,0 +1,169 @@
+"""Read replies of vision-language models, text with boxes: a JSON object a line, as their evaluation scripts write."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from earthinstruct.datasets import Dataset, ImageRecord
+from earthinstruct.errors import DataError
+from earthinstruct.files import checked_json, decode_checked, read_bytes
+from earthinstruct.predictions.box_forms import BoxForm, as_boxes
+from earthinstruct.predictions.file import Record
+from earthinstruct.predictions.image_names import ImageNames
+from earthinstruct.regions import ImageId
+
+_FORM = '{"image_id", "answer", and "label" unless the answer names the objects as <p>ship</p> or <ref>ship</ref>}'
+_NUMBER = r"\s*-?\d{1,9}(?:\.\d+)?\s*"
+_NUMBERS = rf"{_NUMBER}(?:,{_NUMBER})*"
+_TOKEN = re.compile(
+    rf"<(?P<tag>p|ref)>(?P<phrase>.*?)</(?P=tag)>"  # what the boxes after it are
+    rf"|\{{(?P<braces>(?:\s*[|,]?\s*<{_NUMBER}>)+)\s*\}}"  # {<25><30><40><45>|<90>}
+    rf"|\[(?P<brackets>{_NUMBERS})\]"  # [25, 30, 40, 45]
+    rf"|(?P<pairs>\({_NUMBERS}\)(?:\s*,\s*\({_NUMBERS}\))+)"  # (25, 30), (40, 45)
+    r"|(?P<open>[\[{(][\s\d.,<>|()-]*$)",  # a box that was cut off
+    re.DOTALL,
+)
+_EACH = re.compile(r"-?\d+(?:\.\d+)?")
+_BEYOND = 1.01  # of the frame: a corner further out was meant in another frame
+
+
+class _Line(msgspec.Struct):
+    """One reply; other fields of the line are of no use here."""
+
+    answer: str
+    image_id: ImageId | None = None
+    image: ImageId | None = None
+    label: str | None = None
+
+
+@dataclass
+class _Image:
+    """What the replies about one image say."""
+
+    labels: list[str] = field(default_factory=list)
+    numbers: list[list[float]] = field(default_factory=list)
+    asked: set[str | None] = field(default_factory=set)
+    events: Counter[str] = field(default_factory=Counter)
+
+
+def read_replies(path: Path, dataset: Dataset, form: BoxForm) -> dict[ImageId, Record]:
+    """Read replies as instances without scores: image -> record.
+
+    Boxes are written `[...]`, `{<...><...>|<...>}` or `(...),(...)`. What is lost becomes events of the record, under
+    the same names as those of the method `lvlm-boxes`. Images that no line is about get no record.
+
+    Args:
+        path: JSON lines, or a list, of `{"image_id" or "image", "answer", "label"}`. Without a label, boxes belong to
+            the phrase before them, `<p>ship</p>` or `<ref>ship</ref>`.
+        dataset: the dataset of the predictions.
+        form: what the numbers of a box mean. Where it has an angle, boxes without one are upright.
+
+    Raises:
+        DataError: the file has another format, a line is about no image or about an image and label that had a reply,
+            boxes have no label, or more numbers than the form.
+    """
+    problem = f"replies {path}: {{error}}. Expected a line a reply, {_FORM}"
+    content = checked_json(read_bytes(path, "replies"), problem, lines=True)
+    if content.lstrip().startswith(b"{"):
+        content = b"[" + content + b"]"
+    lines = decode_checked(content, msgspec.json.Decoder(list[_Line]), problem)
+    where = [f"{path}: reply {i}" for i in range(len(lines))]
+    found: dict[ImageId, _Image] = {}
+    images = _images_of(lines, where, dataset)
+    for line, image, place in zip(lines, images, where, strict=True):
+        about = found.setdefault(image.id, _Image())
+        if line.label in about.asked:
+            raise DataError(
+                f"{place} is about image {image.id!r}{_and_label(line)} like an earlier one; keep one reply a question"
+            )
+        about.asked.add(line.label)
+        _read(line, form, about, place)
+    asked: set[str | None] = set().union(*(about.asked for about in found.values()))
+    by_id = {image.id: image for image in images}
+    return {image: _record(by_id[image], about, form, len(asked - about.asked)) for image, about in found.items()}
+
+
+def _and_label(line: _Line) -> str:
+    return "" if line.label is None else f" and label {line.label!r}"
+
+
+def _images_of(lines: list[_Line], where: list[str], dataset: Dataset) -> list[ImageRecord]:
+    names: list[ImageId] = []
+    for line, place in zip(lines, where, strict=True):
+        name = line.image if line.image_id is None else line.image_id
+        if name is None:
+            raise DataError(f"{place} names no image; give 'image_id' or 'image', an id or a file name")
+        names.append(name)
+    found = ImageNames(dataset).find(names, lambda name: where[names.index(name)], once=False)
+    return [found[name] for name in names]
+
+
+def _read(line: _Line, form: BoxForm, about: _Image, place: str) -> None:
+    """Add the boxes of a reply, and what happened."""
+    n_before = len(about.numbers) + about.events["unreadable elements"]
+    for phrase, numbers in _boxes_in(line.answer):
+        if numbers is None:
+            about.events["truncated replies"] += 1
+        elif form.has_angle and len(numbers) == form.n_numbers - 1:
+            _add(about, line.label or phrase, [*numbers, 0.0], place)
+        elif len(numbers) > form.n_numbers:
+            raise DataError(
+                f"{place} has a box of {len(numbers)} numbers, {numbers}; a box as {form.order} has {form.n_numbers}: "
+                "give another --order"
+            )
+        elif len(numbers) < form.n_numbers:
+            about.events["unreadable elements"] += 1
+        else:
+            _add(about, line.label or phrase, numbers, place)
+    if not line.answer.strip():
+        about.events["empty replies"] += 1
+    elif n_before == len(about.numbers) + about.events["unreadable elements"]:
+        about.events["replies without a box"] += 1
+
+
+def _add(about: _Image, label: str | None, numbers: list[float], place: str) -> None:
+    if not label:
+        raise DataError(f"{place} has a box without a label; give the line a 'label', the category that was asked for")
+    about.labels.append(label)
+    about.numbers.append(numbers)
+
+
+def _boxes_in(answer: str) -> Iterator[tuple[str | None, list[float] | None]]:
+    """Yield the phrase before each box, and its numbers; None: it was cut off."""
+    phrase = None
+    for token in _TOKEN.finditer(answer):
+        if token["tag"] is not None:
+            phrase = token["phrase"].strip()
+        elif token["open"] is not None:
+            if _EACH.search(token["open"]):
+                yield phrase, None
+        else:
+            yield phrase, [float(number) for number in _EACH.findall(token[0])]
+
+
+def _record(image: ImageRecord, about: _Image, form: BoxForm, n_missing: int) -> Record:
+    size = np.array([image.width, image.height, image.width, image.height])
+    boxes = form.boxes(about.numbers, [size[:2]] * len(about.numbers))
+    corners = np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
+    inside = np.clip(corners, 0, size)
+    boxes = np.hstack([inside[:, :2], inside[:, 2:] - inside[:, :2]])
+    kept = np.flatnonzero((boxes[:, 2:] > 0).all(axis=1))
+    events = {
+        **about.events,
+        "boxes outside the image": len(boxes) - len(kept),
+        "boxes beyond the frame": int((corners > _BEYOND * size).any(axis=1).sum()),
+        "questions without a reply": n_missing,
+    }
+    return Record(
+        image.id,
+        [about.labels[i] for i in kept],
+        as_boxes(boxes[kept]),
+        events={name: n for name, n in events.items() if n},
+    )

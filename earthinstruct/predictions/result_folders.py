@@ -1,0 +1,158 @@
+"""Read folders that detectors write: COCO results in several files, a file an image, or the text files of DOTA."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import msgspec
+
+from earthinstruct.datasets import Dataset
+from earthinstruct.errors import DataError
+from earthinstruct.files import read_json, read_text
+from earthinstruct.predictions.box_forms import BoxForm, as_boxes
+from earthinstruct.predictions.coco_results import NO_CATEGORY, RunLengths, read_coco_results, rle_of
+from earthinstruct.predictions.file import Box, Record
+from earthinstruct.predictions.image_names import ImageNames
+from earthinstruct.regions import ImageId
+
+_CORNERS = BoxForm("corners")
+
+
+class _Inference(msgspec.Struct):
+    """What mmdetection's `DetInferencer` writes about an image."""
+
+    labels: list[int]
+    bboxes: list[list[float]]
+    scores: list[float] | None = None
+    masks: list[RunLengths] | None = None
+
+
+def read_results_in_files(
+    files: Sequence[Path], dataset: Dataset, form: BoxForm, classes: Mapping[int, str | None] | None
+) -> dict[ImageId, Record]:
+    """Read COCO results that lie in several files, such as one a category; arguments as in `read_coco_results`.
+
+    Raises:
+        DataError: a file is malformed, or only some files have masks or scores.
+    """
+    parts = {file: read_coco_results(file, dataset, form, classes) for file in files}
+    has: dict[str, dict[bool, Path]] = {"masks": {}, "scores": {}}
+    for file, part in parts.items():
+        for record in part.values():
+            if record.labels:
+                has["masks"].setdefault(record.masks is not None, file)
+                has["scores"].setdefault(record.scores is not None, file)
+    for field, found in has.items():
+        if len(found) > 1:
+            raise DataError(f"{found[True]} has {field}, and {found[False]} has none; give them in all files or none")
+    without = {field for field, found in has.items() if True not in found}
+    if not has["scores"]:
+        without.discard("scores")  # nothing was found in any file
+    return {image.id: _joined([part[image.id] for part in parts.values()], without) for image in dataset.images}
+
+
+def _joined(parts: Sequence[Record], without: Container[str]) -> Record:
+    """One record of several about an image."""
+    events: Counter[str] = Counter()
+    for part in parts:
+        events.update(part.events)
+    return Record(
+        parts[0].image_id,
+        [label for part in parts for label in part.labels],
+        [box for part in parts for box in part.boxes or ()],
+        None if "masks" in without else [mask for part in parts for mask in part.masks or ()],
+        None if "scores" in without else [score for part in parts for score in part.scores or ()],
+        events=dict(events),
+    )
+
+
+def read_inferences(
+    files: Sequence[Path], folder: Path, dataset: Dataset, form: BoxForm, classes: Mapping[int, str | None]
+) -> dict[ImageId, Record]:
+    """Read one JSON file an image, `<image name>.json` with `{"labels", "bboxes", "scores", "masks"}`.
+
+    Args:
+        files: the files.
+        folder: the folder that they lie in.
+        dataset: the dataset of the predictions.
+        form: what the numbers of a box mean.
+        classes: number in `labels` -> label, or None: the object is left out, and an event has the number of them.
+
+    Raises:
+        DataError: a file is malformed, belongs to no image, or has a class that `classes` lacks.
+    """
+    names = {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
+    images = ImageNames(dataset).find(names, lambda name: str(names[str(name)]), ids=False)
+    records = {}
+    for name, file in names.items():
+        what = '{"labels": [0], "bboxes": [[x1, y1, x2, y2]], "scores": [0.9]}'
+        found = read_json(file, _Inference, "file of detections", what)
+        for field, values in (("bboxes", found.bboxes), ("scores", found.scores), ("masks", found.masks)):
+            if values is not None and len(values) != len(found.labels):
+                raise DataError(f"{file} has {len(found.labels)} labels and {len(values)} {field}")
+        for i, number in enumerate(found.labels):
+            if number not in classes:
+                raise DataError(f"{file}: labels[{i}] is the class {number}, which --classes lacks; add it")
+            if len(found.bboxes[i]) != form.n_numbers:
+                raise DataError(
+                    f"{file}: bboxes[{i}] has {len(found.bboxes[i])} numbers; a box as {form.order} has "
+                    f"{form.n_numbers}: give another --order"
+                )
+        image = images[name]
+        boxes = as_boxes(form.boxes(found.bboxes, [(image.width, image.height)] * len(found.bboxes)))
+        kept = [i for i, number in enumerate(found.labels) if classes[number] is not None]
+        where = partial("{}: masks[{}]".format, file)
+        n_left_out = len(found.labels) - len(kept)
+        records[image.id] = Record(
+            image.id,
+            [classes[found.labels[i]] or "" for i in kept],
+            [boxes[i] for i in kept],
+            None if found.masks is None else [rle_of(found.masks[i], partial(where, i)) for i in kept],
+            None if found.scores is None else [found.scores[i] for i in kept],
+            events={NO_CATEGORY: n_left_out} if n_left_out else {},
+        )
+    return records
+
+
+def read_dota_results(files: Sequence[Path], dataset: Dataset) -> dict[ImageId, Record]:
+    """Read `Task1_<category>.txt` (turned boxes) or `Task2_<category>.txt` (upright ones) of the benchmark DOTA.
+
+    A turned box becomes the upright one around it. Every image of the dataset gets a record, because an image without
+    lines was predicted empty.
+
+    Raises:
+        DataError: a line is malformed, or is about no image of the dataset.
+    """
+    records = {image.id: Record(image.id, boxes=[], scores=[]) for image in dataset.images}
+    names = ImageNames(dataset)
+    for file in files:
+        lines = [_line(line, f"{file}, line {n}") for n, line in enumerate(_text(file), start=1) if line.strip()]
+        images = names.find([name for name, _ in lines], partial("{}, image {!r}".format, file), ids=False, once=False)
+        boxes = as_boxes(_CORNERS.boxes([numbers[1:] for _, numbers in lines], [(1, 1)] * len(lines)))
+        for (name, (score, *_)), box in zip(lines, boxes, strict=True):
+            record = records[images[name].id]
+            record.labels.append(file.stem.partition("_")[2])
+            cast(list[Box], record.boxes).append(box)
+            cast(list[float], record.scores).append(score)
+    return records
+
+
+def _text(file: Path) -> list[str]:
+    return read_text(file, "results of DOTA").splitlines()
+
+
+def _line(line: str, where: str) -> tuple[str, list[float]]:
+    """The image of a line, and its numbers: the score and the corners."""
+    image, *words = line.split()
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 9 or not all(map(math.isfinite, numbers)):
+        raise DataError(f"{where} is {line.strip()!r}; expected `image score x1 y1 x2 y2 x3 y3 x4 y4`")
+    return image, numbers
