@@ -16,7 +16,9 @@ PAGES = sorted(
     for pattern in ("*.md", "data/*.md", "docs/**/*.md", "methods/*/*.md", "tests/**/*.md", "leaderboards/**/*.md")
     for path in ROOT.glob(pattern)
 )
-FOREIGN = re.compile(r".*(?:\bpip|pytest|\bray start).*")  # lines with options of other programs
+FOREIGN = re.compile(
+    r".*(?:\bpip|pytest|\bray start|\b(?:eval|test|image_demo)\.py).*"
+)  # lines with options of other programs
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s#]*)(?:#([^)\s]+))?\)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
 DOTTED = re.compile(r"`(earthinstruct(?:_\w+)?(?:\.\w+)+)[`(]")

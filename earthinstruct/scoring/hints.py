@@ -31,7 +31,7 @@ def box_hints(boxes: NDArray[np.float64], sizes: NDArray[np.float64]) -> Iterato
             outside += int(((first < -slack) | (first + last > size + slack)).any(axis=1).sum())
         corners += int(((first < last) & (first >= -slack) & (last <= size + slack)).all(axis=1).sum())
         fractions += int((boxes[some] <= _LARGEST_FRACTION).all(axis=1).sum())
-    expected = "Expected x, y, width, height in pixels of the image."
+    expected = "Expected x, y, width, height in pixels of the image; for others, score has --order and --frame."
     if total and fractions == total:
         yield f"all {total} boxes lie within the first pixel: are they fractions of the image? {expected}"
     elif outside and (corners == total or outside >= _MANY * total):
@@ -50,5 +50,5 @@ def category_hints(metrics: Metrics) -> Iterator[str]:
     if not found.correct and boxes and 2 * found.classification >= boxes:
         yield (
             f"{found.classification} of {boxes} boxes lie on an object of another category, none on one of its own: "
-            "are the category ids those of another list, or counted from another number?"
+            "are the category ids those of another list, or counted from another number? score has --classes for that"
         )
