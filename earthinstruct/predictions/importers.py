@@ -86,6 +86,7 @@ class Conventions:
 
 
 _NONE = Conventions()
+_LONGEST_REPLY = 1_000_000  # bytes
 
 
 def read_predictions(
@@ -115,6 +116,8 @@ def read_predictions(
     """
     records: Mapping[ImageId, Record]
     if not conventions.given and (files := prediction_files(path)):
+        if path.suffix == ".jsonl" and "answer" in _keys_of(_first_line(path)):
+            raise _of_unknown_form(path)
         records = _of_dataset(StoredRecords(files), path, dataset)
     elif path.is_dir():
         records = _of_folder(path, dataset, conventions)
@@ -138,12 +141,10 @@ def _of_file(path: Path, dataset: Dataset, conventions: Conventions) -> Mapping[
     if "answer" in keys:
         conventions.refuse("replies, which name their objects", "classes", "min_area")
         if conventions.order is None or conventions.frame is None:
-            raise EarthInstructError(
-                f"{path} holds replies; say with --order and --frame what the numbers of boxes mean"
-            )
+            raise _of_unknown_form(path)
         return read_replies(path, dataset, conventions.form())
     if conventions.classes is not None and "file_name" in keys and "image_id" not in keys:
-        return _of_maps(path, dataset, conventions)
+        return _of_maps(path, dataset, conventions.classes, conventions)
     conventions.refuse("COCO results", "min_area")
     return read_coco_results(path, dataset, conventions.form(), conventions.names)
 
@@ -153,13 +154,10 @@ def _of_folder(path: Path, dataset: Dataset, conventions: Conventions) -> Mappin
     if files := sorted(path.glob("Task[12]_*.txt")):
         conventions.refuse("results of DOTA", "classes", "order", "frame", "min_area")
         return read_dota_results(files, dataset)
-    files = [
-        file
-        for file in sorted(path.rglob("*"))
-        if file.name.lower().endswith((".json", ".json.gz")) and not is_hidden(file.relative_to(path))
-    ]
-    if conventions.classes is not None and not files:
-        return _of_maps(path, dataset, conventions)
+    below = [file for file in sorted(path.rglob("*")) if not is_hidden(file.relative_to(path))]
+    files = [file for file in below if file.name.lower().endswith((".json", ".json.gz"))]
+    if conventions.classes is not None and (not files or any(file.suffix.lower() == ".png" for file in below)):
+        return _of_maps(path, dataset, conventions.classes, conventions)
     if files and _is_list(files[0]) and any(map(_keys_of_first, files)):
         conventions.refuse("COCO results", "min_area")
         return read_results_in_files(files, dataset, conventions.form(), conventions.names)
@@ -172,11 +170,9 @@ def _of_folder(path: Path, dataset: Dataset, conventions: Conventions) -> Mappin
     return {image: Record(image, counts=found) for image, found in read_counts(path, dataset).items()}
 
 
-def _of_maps(path: Path, dataset: Dataset, conventions: Conventions) -> Mapping[ImageId, Record]:
+def _of_maps(path: Path, dataset: Dataset, classes: Path, conventions: Conventions) -> Mapping[ImageId, Record]:
     conventions.refuse("semantic maps", "order", "frame")
-    if conventions.classes is None:
-        raise EarthInstructError(f"{path} holds semantic maps; say with --classes FILE which categories they have")
-    return read_semantic_maps(path, dataset, conventions.classes, conventions.min_area)
+    return read_semantic_maps(path, dataset, classes, conventions.min_area)
 
 
 def _json_of(path: Path) -> bytes:
@@ -189,13 +185,28 @@ def _is_list(path: Path) -> bool:
 
 def _keys_of_first(path: Path) -> set[str]:
     """The keys of a JSON object, or of the first object of a list or of JSON lines."""
-    content = _json_of(path)
+    return _keys_of(_json_of(path))
+
+
+def _keys_of(content: bytes) -> set[str]:
     try:
         if content.startswith(b"["):
             content = bytes(msgspec.json.decode(content, type=list[msgspec.Raw])[0])
         return set(msgspec.json.decode(content, type=dict[str, msgspec.Raw]))
     except (IndexError, msgspec.DecodeError, UnicodeDecodeError):  # the reader of the format will say what is wrong
         return set()
+
+
+def _first_line(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.readline(_LONGEST_REPLY)
+    except OSError:  # the reader of the format will say it
+        return b""
+
+
+def _of_unknown_form(path: Path) -> EarthInstructError:
+    return EarthInstructError(f"{path} holds replies; say with --order and --frame what the numbers of boxes mean")
 
 
 def _of_dataset(records: StoredRecords, path: Path, dataset: Dataset) -> Mapping[ImageId, Record]:

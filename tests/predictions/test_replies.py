@@ -109,8 +109,9 @@ def test_what_has_no_meaning_is_refused(read, lines, message):
 
 
 def test_the_form_must_be_given(read):
-    with pytest.raises(EarthInstructError, match="holds replies; say with --order and --frame what the numbers of"):
-        read([reply("none")], Conventions(order="xyxy"))
+    for given in (Conventions(order="xyxy"), Conventions()):
+        with pytest.raises(EarthInstructError, match="holds replies; say with --order and --frame what the numbers of"):
+            read([reply("none")], given)
     with pytest.raises(EarthInstructError, match="--classes says nothing about replies, which name their objects"):
         read([reply("none")], Conventions(Path("classes.json"), order="xyxy", frame="pixels"))
 

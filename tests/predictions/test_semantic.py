@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from earthinstruct.datasets import load_dataset
-from earthinstruct.errors import DataError
-from earthinstruct.predictions import read_semantic_maps
+from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct.predictions import Conventions, read_predictions, read_semantic_maps
 from earthinstruct.predictions.semantic import instances_of_map
 from earthinstruct.regions import decode_mask, encode_mask
 
@@ -139,3 +139,12 @@ def test_an_ambiguous_name_is_refused(coco, write_coco, tmp_path, drawn, classes
     file.write_text(json.dumps([{"file_name": "a.png", **region}]))
     with pytest.raises(DataError, match=r"'a\.png' fits several images of dataset 'set': x/a\.png, y/a\.png"):
         read_semantic_maps(file, load_dataset(str(write_coco(coco))), classes)
+
+
+def test_maps_are_read_beside_other_files(tmp_path, dataset, drawn, classes):
+    folder = save(tmp_path / "maps", "a", drawn)
+    (folder / "settings.json").write_text("{}")
+    records = read_predictions(folder, dataset, conventions=Conventions(classes, min_area=16))
+    assert records == read_semantic_maps(folder, dataset, classes, min_area=16)
+    with pytest.raises(EarthInstructError, match="--order says nothing about semantic maps; leave it out"):
+        read_predictions(folder, dataset, conventions=Conventions(classes, order="xyxy"))
