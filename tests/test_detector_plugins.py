@@ -193,7 +193,7 @@ def test_results_of_yolo_val_are_scored(painted, coco, monkeypatch, tmp_path):
     ]
     Path("predictions.json").write_text(json.dumps([*entries, {**entries[0], "category_id": 1}]))
     Path("classes.json").write_text('{"1": null, "2": "harbor", "3": "ship"}')
-    (command,) = re.findall(r"^earthinstruct (score .*)$", PAGE, re.MULTILINE)
+    (command,) = re.findall(r"^earthinstruct (score .*)$", PAGE.replace("\\\n", ""), re.MULTILINE)
     words = [str(painted) if word == "mine/annotations.json" else word for word in command.split()]
     assert main([*words, "--json", "result.json"]) == 0
     result = json.loads(Path("result.json").read_text())

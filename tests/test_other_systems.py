@@ -46,7 +46,7 @@ def section(heading):
     """The blocks of Python and the commands under a heading."""
     text = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)[1]
     blocks = FENCE.findall(text)
-    commands = [line for language, block in blocks if not language for line in block.splitlines() if line]
+    commands = [line for language, block in blocks if not language for line in block.replace("\\\n", "").splitlines()]
     return [block for language, block in blocks if language == "python"], commands
 
 
