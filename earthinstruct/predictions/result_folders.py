@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from functools import partial
@@ -11,7 +12,7 @@ from typing import cast
 
 import msgspec
 
-from earthinstruct.datasets import Dataset
+from earthinstruct.datasets import Dataset, ImageRecord
 from earthinstruct.errors import DataError
 from earthinstruct.files import read_json, read_text
 from earthinstruct.predictions.box_forms import BoxForm, as_boxes
@@ -21,6 +22,7 @@ from earthinstruct.predictions.image_names import ImageNames
 from earthinstruct.regions import ImageId
 
 _CORNERS = BoxForm("corners")
+_SUFFIX = re.compile(r"\.json(\.gz)?$", re.IGNORECASE)
 
 
 class _Inference(msgspec.Struct):
@@ -86,37 +88,45 @@ def read_inferences(
     Raises:
         DataError: a file is malformed, belongs to no image, or has a class that `classes` lacks.
     """
-    names = {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
+    names = {_SUFFIX.sub("", file.relative_to(folder).as_posix()): file for file in files}
     images = ImageNames(dataset).find(names, lambda name: str(names[str(name)]), ids=False)
-    records = {}
-    for name, file in names.items():
-        what = '{"labels": [0], "bboxes": [[x1, y1, x2, y2]], "scores": [0.9]}'
-        found = read_json(file, _Inference, "file of detections", what)
-        for field, values in (("bboxes", found.bboxes), ("scores", found.scores), ("masks", found.masks)):
-            if values is not None and len(values) != len(found.labels):
-                raise DataError(f"{file} has {len(found.labels)} labels and {len(values)} {field}")
-        for i, number in enumerate(found.labels):
-            if number not in classes:
-                raise DataError(f"{file}: labels[{i}] is the class {number}, which --classes lacks; add it")
-            if len(found.bboxes[i]) != form.n_numbers:
-                raise DataError(
-                    f"{file}: bboxes[{i}] has {len(found.bboxes[i])} numbers; a box as {form.order} has "
-                    f"{form.n_numbers}: give another --order"
-                )
-        image = images[name]
-        boxes = as_boxes(form.boxes(found.bboxes, [(image.width, image.height)] * len(found.bboxes)))
-        kept = [i for i, number in enumerate(found.labels) if classes[number] is not None]
-        where = partial("{}: masks[{}]".format, file)
-        n_left_out = len(found.labels) - len(kept)
-        records[image.id] = Record(
-            image.id,
-            [classes[found.labels[i]] or "" for i in kept],
-            [boxes[i] for i in kept],
-            None if found.masks is None else [rle_of(found.masks[i], partial(where, i)) for i in kept],
-            None if found.scores is None else [found.scores[i] for i in kept],
-            events={NO_CATEGORY: n_left_out} if n_left_out else {},
-        )
-    return records
+    found = {name: _inference(file, form, classes) for name, file in names.items()}
+    return {images[name].id: _record(found[name], names[name], images[name], form, classes) for name in names}
+
+
+def _inference(file: Path, form: BoxForm, classes: Mapping[int, str | None]) -> _Inference:
+    """Read the detections of one image, and check that they belong together."""
+    what = '{"labels": [0], "bboxes": [[x1, y1, x2, y2]], "scores": [0.9]}'
+    found = read_json(file, _Inference, "file of detections", what)
+    for field, values in (("bboxes", found.bboxes), ("scores", found.scores), ("masks", found.masks)):
+        if values is not None and len(values) != len(found.labels):
+            raise DataError(f"{file} has {len(found.labels)} labels and {len(values)} {field}")
+    for i, (number, box) in enumerate(zip(found.labels, found.bboxes, strict=True)):
+        if number not in classes:
+            raise DataError(f"{file}: labels[{i}] is the class {number}, which --classes lacks; add it")
+        if len(box) != form.n_numbers:
+            raise DataError(
+                f"{file}: bboxes[{i}] has {len(box)} numbers; a box as {form.order} has {form.n_numbers}: give another "
+                "--order"
+            )
+    return found
+
+
+def _record(
+    found: _Inference, file: Path, image: ImageRecord, form: BoxForm, classes: Mapping[int, str | None]
+) -> Record:
+    labels = [classes[number] for number in found.labels]
+    kept = [i for i, label in enumerate(labels) if label is not None]
+    boxes = as_boxes(form.boxes(found.bboxes, [(image.width, image.height)] * len(labels)))
+    where = partial("{}: masks[{}]".format, file)
+    return Record(
+        image.id,
+        [labels[i] or "" for i in kept],
+        [boxes[i] for i in kept],
+        None if found.masks is None else [rle_of(found.masks[i], partial(where, i)) for i in kept],
+        None if found.scores is None else [found.scores[i] for i in kept],
+        events={NO_CATEGORY: len(labels) - len(kept)} if len(kept) < len(labels) else {},
+    )
 
 
 def read_dota_results(files: Sequence[Path], dataset: Dataset) -> dict[ImageId, Record]:
