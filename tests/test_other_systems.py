@@ -336,7 +336,6 @@ class Tensor:
 
 
 def test_geopixel():
-    pytest.importorskip("pycocotools")
     asked = [(f"images/{image}.jpg", "", "Describe the image") for image in OBJECTS]
 
     def evaluate(tokenizer, query, images, max_new_tokens):

@@ -1,6 +1,6 @@
 """The predictions file and the run folder, and importers and exporters for the files of other tools."""
 
-from earthinstruct.predictions.box_forms import FRAMES, BoxForm
+from earthinstruct.predictions.box_forms import BoxForm
 from earthinstruct.predictions.count_files import read_count_files
 from earthinstruct.predictions.exporters import (
     Found,
@@ -33,7 +33,6 @@ from earthinstruct.predictions.ground import OnGround, check_place
 from earthinstruct.predictions.image_names import ImageNames
 from earthinstruct.predictions.importers import Conventions, read_predictions, read_proposal_file
 from earthinstruct.predictions.lock import folder_lock
-from earthinstruct.predictions.replies import read_replies
 from earthinstruct.predictions.run_folder import (
     CONFIG_FILE,
     TILES_FILE,
@@ -52,7 +51,6 @@ from earthinstruct.predictions.supervision import from_supervision, to_supervisi
 
 __all__ = [
     "CONFIG_FILE",
-    "FRAMES",
     "TILES_FILE",
     "BoxForm",
     "Conventions",
@@ -87,7 +85,6 @@ __all__ = [
     "read_manifest",
     "read_predictions",
     "read_proposal_file",
-    "read_replies",
     "read_semantic_maps",
     "readable",
     "records_of",

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from earthinstruct.errors import EarthInstructError
+from earthinstruct.errors import UnknownNameError
 from earthinstruct.predictions.file import Box
 
 FRAMES: Mapping[str, int | None] = {"pixels": None, "fractions": 1, "hundredths": 100, "thousandths": 1000}
 ORDERS: Mapping[str, int] = {"xywh": 4, "xyxy": 4, "yxyx": 4, "cxcywh": 4, "corners": 8}
 _RADIANS: Mapping[str, float] = {"radians": 1, "degrees": np.pi / 180}
-EXPECTED_ORDERS = f"{', '.join(ORDERS)}, the first four also with an angle: +degrees or +radians"
+_ANGLED = [f"{order}+{angle}" for order, n in ORDERS.items() if n == 4 for angle in _RADIANS]
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,17 @@ class BoxForm:
         frame: `pixels` of the image, or `fractions`, `hundredths` or `thousandths` of its width and height.
 
     Raises:
-        EarthInstructError: the order or the frame is unknown.
+        UnknownNameError: no such order or frame.
     """
 
     order: str = "xywh"
     frame: str = "pixels"
 
     def __post_init__(self) -> None:
-        order, plus, angle = self.order.partition("+")
-        if order not in ORDERS or (plus and (angle not in _RADIANS or order == "corners")):
-            raise EarthInstructError(f"unknown order of a box {self.order!r}; expected {EXPECTED_ORDERS}")
+        if self.order not in (*ORDERS, *_ANGLED):
+            raise UnknownNameError("order of a box", self.order, (*ORDERS, *_ANGLED))
         if self.frame not in FRAMES:
-            raise EarthInstructError(f"unknown frame of a box {self.frame!r}; expected one of {', '.join(FRAMES)}")
+            raise UnknownNameError("frame of a box", self.frame, FRAMES)
 
     @property
     def has_angle(self) -> bool:

@@ -40,7 +40,8 @@ class Conventions:
         min_area: for semantic maps, ignore regions with fewer pixels.
 
     Raises:
-        EarthInstructError: an order or frame is unknown, or `min_area` is given without `classes`.
+        UnknownNameError: no such order or frame.
+        EarthInstructError: `min_area` is given without `classes`.
     """
 
     classes: Path | None = None

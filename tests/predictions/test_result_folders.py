@@ -54,6 +54,19 @@ def test_a_class_that_the_file_lacks_is_refused(tmp_path, dataset, classes):
         read_predictions(folder(tmp_path, a=[{**SHIP, "category_id": 3}]), dataset, conventions=classes)
 
 
+def test_classes_in_other_words_are_mapped_by_a_label_map(tmp_path, dataset):
+    (tmp_path / "classes.json").write_text('{"12": "quay", "14": "vessel"}')
+    (tmp_path / "map.json").write_text('{"quay": "harbor", "vessel": "ship"}')
+    path = folder(tmp_path, a=[HARBOR], b=[SHIP])
+    with pytest.raises(DataError, match="label 'quay' is not one of the categories"):
+        score(path, dataset, "open_vocabulary", classes=tmp_path / "classes.json")
+    result = score(path, dataset, "open_vocabulary", classes=tmp_path / "classes.json", label_map=tmp_path / "map.json")
+    assert {name: (tally.tp, tally.fp) for name, tally in result.metrics.box.tally.items()} == {
+        "ship": (1, 0),
+        "harbor": (1, 0),
+    }
+
+
 def test_one_file_an_image(tmp_path, dataset, classes):
     mask = np.zeros((20, 30), bool)
     mask[1:5, 1:5] = True
