@@ -45,7 +45,7 @@ def test_a_turned_box_becomes_the_upright_one_around_it():
         ({"order": "xyhw"}, "order of a box 'xyhw'.*xywh"),
         ({"order": "xyxy+degree"}, r"order of a box 'xyxy\+degree'.*xyxy\+degrees"),
         ({"order": "corners+degrees"}, r"order of a box 'corners\+degrees'"),
-        ({"frame": "percent"}, "frame of a box 'percent'.*pixels, fractions"),
+        ({"frame": "percent"}, "frame of a box 'percent'.*fractions, hundredths, pixels"),
         ({"min_area": 3}, "min_area is for semantic maps"),
     ],
 )
