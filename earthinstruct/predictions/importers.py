@@ -194,7 +194,7 @@ def _keys_of(content: bytes) -> set[str]:
         if content.startswith(b"["):
             content = bytes(msgspec.json.decode(content, type=list[msgspec.Raw])[0])
         return set(msgspec.json.decode(content, type=dict[str, msgspec.Raw]))
-    except (IndexError, msgspec.DecodeError, UnicodeDecodeError):  # the reader of the format will say what is wrong
+    except (IndexError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # for the reader of the format
         return set()
 
 

@@ -146,5 +146,9 @@ def test_maps_are_read_beside_other_files(tmp_path, dataset, drawn, classes):
     (folder / "settings.json").write_text("{}")
     records = read_predictions(folder, dataset, conventions=Conventions(classes, min_area=16))
     assert records == read_semantic_maps(folder, dataset, classes, min_area=16)
+    (tmp_path / "counts").mkdir()
+    (tmp_path / "counts" / "a.json").write_text('{"ship": 5}')
+    counted = read_predictions(folder, dataset, counts=tmp_path / "counts", conventions=Conventions(classes))
+    assert (counted[0].counts, len(counted[0].boxes)) == ({"ship": 5}, 3)
     with pytest.raises(EarthInstructError, match="--order says nothing about semantic maps; leave it out"):
         read_predictions(folder, dataset, conventions=Conventions(classes, order="xyxy"))

@@ -135,7 +135,7 @@ def test_semantic_maps_are_scored_as_instances(dataset, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"classes": "classes.json", "counts": "counts"}, "counts and proposals cannot be added to semantic maps"),
+        ({"frame": "percent"}, "unknown frame of a box 'percent'"),
         ({"min_area": 3}, "min_area is for semantic maps; give --classes"),
     ],
 )
