@@ -20,17 +20,20 @@ from earthinstruct.predictions.image_names import ImageNames
 from earthinstruct.regions import ImageId
 
 _FORM = '{"image_id", "answer", and "label" unless the answer names the objects as <p>ship</p> or <ref>ship</ref>}'
-_NUMBER = r"\s*-?\d{1,9}(?:\.\d+)?\s*"
+_NUMBER = r"\s{0,40}-?\d{1,9}(?:\.\d{1,20})?\s{0,40}"
 _NUMBERS = rf"{_NUMBER}(?:,{_NUMBER})*"
 _TOKEN = re.compile(
-    rf"<(?P<tag>p|ref)>(?P<phrase>.*?)</(?P=tag)>"  # what the boxes after it are
-    rf"|\{{(?P<braces>(?:\s*[|,]?\s*<{_NUMBER}>)+)\s*\}}"  # {<25><30><40><45>|<90>}
+    r"<(?P<tag>p|ref)>(?P<phrase>.{0,300}?)</(?P=tag)>"  # what the boxes after it are; bounds keep long replies quick
+    rf"|\{{(?P<braces>(?:\s{{0,40}}[|,]?\s{{0,40}}<{_NUMBER}>)+)\s{{0,40}}\}}"  # {<25><30><40><45>|<90>}
     rf"|\[(?P<brackets>{_NUMBERS})\]"  # [25, 30, 40, 45]
-    rf"|(?P<pairs>\({_NUMBERS}\)(?:\s*,\s*\({_NUMBERS}\))+)"  # (25, 30), (40, 45)
-    r"|(?P<open>[\[{(][\s\d.,<>|()-]*$)",  # a box that was cut off
+    rf"|(?P<pairs>\({_NUMBERS}\)(?:\s{{0,40}},\s{{0,40}}\({_NUMBERS}\))+)"  # (25, 30), (40, 45)
+    r"|(?P<open>[\[{(][\s\d.,<>|()-]{0,300}$)",  # a box that was cut off
     re.DOTALL,
 )
 _EACH = re.compile(r"-?\d+(?:\.\d+)?")
+_UNREADABLE = "unreadable elements"
+_NO_LABEL = "boxes without a label"
+_SHOWN = 9  # numbers in an error
 _BEYOND = 1.01  # of the frame: a corner further out was meant in another frame
 
 
@@ -67,7 +70,7 @@ def read_replies(path: Path, dataset: Dataset, form: BoxForm) -> dict[ImageId, R
 
     Raises:
         DataError: the file has another format, a line is about no image or about an image and label that had a reply,
-            boxes have no label, or more numbers than the form.
+            or no box of the file can be read: none has a label, or as many numbers as the form.
     """
     problem = f"replies {path}: {{error}}. Expected a line a reply, {_FORM}"
     content = checked_json(read_bytes(path, "replies"), problem, lines=True)
@@ -77,6 +80,7 @@ def read_replies(path: Path, dataset: Dataset, form: BoxForm) -> dict[ImageId, R
     where = [f"{path}: reply {i}" for i in range(len(lines))]
     found: dict[ImageId, _Image] = {}
     images = _images_of(lines, where, dataset)
+    unread: dict[str, str] = {}  # event -> what was wrong the first time
     for line, image, place in zip(lines, images, where, strict=True):
         about = found.setdefault(image.id, _Image())
         if line.label in about.asked:
@@ -84,8 +88,10 @@ def read_replies(path: Path, dataset: Dataset, form: BoxForm) -> dict[ImageId, R
                 f"{place} is about image {image.id!r}{_and_label(line)} like an earlier one; keep one reply a question"
             )
         about.asked.add(line.label)
-        _read(line, form, about, place)
-    asked: set[str | None] = set().union(*(about.asked for about in found.values()))
+        _read(line, form, about, place, unread)
+    if unread and not any(about.numbers for about in found.values()):
+        raise DataError(next(iter(unread.values())))
+    asked: set[str | None] = set().union(*(about.asked for about in found.values())) - {None}
     by_id = {image.id: image for image in images}
     return {image: _record(by_id[image], about, form, len(asked - about.asked)) for image, about in found.items()}
 
@@ -105,34 +111,36 @@ def _images_of(lines: list[_Line], where: list[str], dataset: Dataset) -> list[I
     return [found[name] for name in names]
 
 
-def _read(line: _Line, form: BoxForm, about: _Image, place: str) -> None:
+def _read(line: _Line, form: BoxForm, about: _Image, place: str, unread: dict[str, str]) -> None:
     """Add the boxes of a reply, and what happened."""
-    n_before = len(about.numbers) + about.events["unreadable elements"]
-    for phrase, numbers in _boxes_in(line.answer):
+    boxes = list(_boxes_in(line.answer))
+    for phrase, numbers in boxes:
+        label = line.label or phrase
         if numbers is None:
             about.events["truncated replies"] += 1
-        elif form.has_angle and len(numbers) == form.n_numbers - 1:
-            _add(about, line.label or phrase, [*numbers, 0.0], place)
-        elif len(numbers) > form.n_numbers:
-            raise DataError(
-                f"{place} has a box of {len(numbers)} numbers, {numbers}; a box as {form.order} has {form.n_numbers}: "
-                "give another --order"
+            continue
+        if form.has_angle and len(numbers) == form.n_numbers - 1:
+            numbers = [*numbers, 0.0]
+        if len(numbers) != form.n_numbers:
+            about.events[_UNREADABLE] += 1
+            shown = f"{numbers[:_SHOWN]}"[:-1] + (", ...]" if len(numbers) > _SHOWN else "]")
+            unread.setdefault(
+                _UNREADABLE,
+                f"{place} has a box of {len(numbers)} numbers, {shown}, and no box of the file has {form.n_numbers}, "
+                f"as {form.order} has: give another --order",
             )
-        elif len(numbers) < form.n_numbers:
-            about.events["unreadable elements"] += 1
+        elif not label:
+            about.events[_NO_LABEL] += 1
+            unread.setdefault(
+                _NO_LABEL, f"{place} has a box without a label; give the lines a 'label', the category asked for"
+            )
         else:
-            _add(about, line.label or phrase, numbers, place)
+            about.labels.append(label)
+            about.numbers.append(numbers)
     if not line.answer.strip():
         about.events["empty replies"] += 1
-    elif n_before == len(about.numbers) + about.events["unreadable elements"]:
+    elif not boxes:
         about.events["replies without a box"] += 1
-
-
-def _add(about: _Image, label: str | None, numbers: list[float], place: str) -> None:
-    if not label:
-        raise DataError(f"{place} has a box without a label; give the line a 'label', the category that was asked for")
-    about.labels.append(label)
-    about.numbers.append(numbers)
 
 
 def _boxes_in(answer: str) -> Iterator[tuple[str | None, list[float] | None]]:

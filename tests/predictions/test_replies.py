@@ -38,6 +38,7 @@ def reply(answer, image="a.png", **more):
         "<|box_start|>(10,20),(40,60)<|box_end|>",
         "<p>a ship</p> {<10><20><40><60>}",
         '```json\n[{"bbox_2d": [10, 20, 40, 60]}]\n```',
+        json.dumps([{"bbox_2d": [10, 20, 40, 60]}], indent=12),
     ],
 )
 def test_every_way_to_write_a_box(read, answer):
@@ -50,6 +51,19 @@ def test_every_way_to_write_a_box(read, answer):
 )
 def test_a_box_with_or_without_an_angle(read, answer):
     assert read([reply(answer)], TURNED)[0].boxes == [pytest.approx((3, 4, 9, 8))]
+
+
+@pytest.mark.parametrize("part", ["(", "<p>", "[1,", "{<1>", "(1,2),", "1, ", "<ref>x"])
+def test_long_replies_without_an_end_are_read(read, part):
+    record = read([reply(part * 50_000 + "x"), reply("[10, 20, 40, 60]", image="b")])[0]
+    assert (record.boxes, sum(record.events.values())) == ([], 1)
+
+
+def test_one_odd_reply_does_not_refuse_the_others(read):
+    odd = reply("[5, 5, 9, 9], <p>a dam</p> [1, 2, 3, 4, 90], [20, 30, 40, 60]", label=None)
+    records = read([odd, reply("[10, 20, 40, 60]", image="b")])
+    assert (records[0].labels, records[7].events) == (["a dam"], {})
+    assert records[0].events == {"boxes without a label": 1, "unreadable elements": 1, "questions without a reply": 1}
 
 
 def test_several_boxes_and_images(read):
@@ -95,8 +109,11 @@ def test_what_is_lost_becomes_events(read):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([reply("[1, 2, 3, 4, 90]")], r"reply 0 has a box of 5 numbers, .*as xyxy has 4: give another --order"),
-        ([reply("[1, 2, 3, 4]", label=None)], "reply 0 has a box without a label; give the line a 'label'"),
+        (
+            [reply("[1, 2, 3, 4, 90]")],
+            r"reply 0 has a box of 5 numbers, \[1.0, 2.0, 3.0, 4.0, 90.0\], and no .*give another --order",
+        ),
+        ([reply("[1, 2, 3, 4]", label=None)], "reply 0 has a box without a label; give the lines a 'label'"),
         ([reply("none"), reply("none", image="a.jpg")], "reply 1 is about image 0 and label 'ship' like an earlier"),
         ([reply("none", image="z.png")], "reply 0: dataset 'set' has no image 'z.png'"),
         ([reply("none", image=None)], "reply 0 names no image; give 'image_id' or 'image'"),
