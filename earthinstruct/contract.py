@@ -24,6 +24,7 @@ MOST_OBJECTS = 1 << 31  # of a label in an image: sums and squares over images s
 _MOST_TOKENS = (1 << 63) - 1  # more does not fit into a file
 _MOST_SECONDS = 1e9  # 30 years
 _FARTHEST = 1e9  # pixels, of a box: areas and their sums stay exact enough to compare
+UNKNOWN_DATA = "unknown"  # among the training data of a method: not, or not all, published
 BOX = f"[x, y, width, height] within {_FARTHEST:g} pixels, width and height >= 0"  # what a box must be
 
 

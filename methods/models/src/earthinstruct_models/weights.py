@@ -25,6 +25,7 @@ import msgspec
 from filelock import FileLock, Timeout
 from platformdirs import user_data_path
 
+from earthinstruct.contract import UNKNOWN_DATA
 from earthinstruct.download import Progress, download
 from earthinstruct.errors import DataError, UnknownNameError
 from earthinstruct.files import DAMAGED_ZIP, is_hidden, read_text, replace_file
@@ -68,6 +69,8 @@ class Weights:
     licence: str | None = None  # as its authors state it; None: unknown, see the page
     sha256: str | None = None  # of `file`; None: unknown, or a folder
     files: tuple[str, ...] = _OF_FOLDERS  # of a folder: patterns of the names that are fetched
+    # names of `earthinstruct.datasets.TRAINING_SETS`: those of the weights that it was trained on from, too
+    training_data: tuple[str, ...] = (UNKNOWN_DATA,)
 
     @property
     def path(self) -> Path:
