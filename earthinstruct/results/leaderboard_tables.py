@@ -32,6 +32,7 @@ SCORES = {  # heading -> path in a result's metrics
     )
 }
 RANKED_BY = title_of("box.f1")
+TRAINING, TRAINING_IN_WORDS = "training data", "training data in words"  # columns
 # rows are ranked against each other only if they agree on these
 COMPARABLE = ("task version", "protocol", "protocol version", "annotations", "images")
 KINDS = ("recomputed", "oracle", "published", "control")
@@ -165,7 +166,7 @@ def _shown(section: pd.DataFrame) -> pd.DataFrame:
             shown[name] = [" ".join(score_text(*score)) for score in zip(column, *bounds, strict=True)]
         elif name in FORMATS:
             shown[name] = ["-" if pd.isna(value) else FORMATS[name].format(value) for value in column]
-        elif not name.endswith((" low", " high", " worst")):
+        elif not name.endswith((" low", " high", " worst", TRAINING_IN_WORDS)):
             shown[name] = column.fillna("-")
     return shown
 
@@ -199,5 +200,16 @@ def _markdown(task: str, sections: dict[str, pd.DataFrame]) -> str:
         parts.append(note)
     for kind, section in sections.items():
         shown = _shown(section).map(in_markdown)
-        parts += [f"## {HEADINGS[kind]}", shown.to_markdown(index=False, disable_numparse=True)]
+        parts += [f"## {HEADINGS[kind]}", shown.to_markdown(index=False, disable_numparse=True), *_training(section)]
     return "\n\n".join(parts) + "\n"
+
+
+def _training(section: pd.DataFrame) -> list[str]:
+    """The marks of a section in words, as a list in Markdown: each once, with the methods that have it."""
+    if TRAINING not in section:
+        return []
+    lines = []
+    for (mark, words), rows in section.groupby([TRAINING, TRAINING_IN_WORDS], sort=True):
+        methods = ", ".join(dict.fromkeys(rows["method"]))
+        lines.append(f"- {mark}: {in_markdown(words)}. {in_markdown(methods)}")
+    return ["Training data of these rows:", "\n".join(lines)] if lines else []

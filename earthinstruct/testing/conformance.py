@@ -12,20 +12,30 @@ from numpy.typing import NDArray
 from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, check_prediction, optional_member
 from earthinstruct.errors import ContractError, EarthInstructError, checked_arguments
 from earthinstruct.registry import make_method, missing_in
-from earthinstruct.results import method_info
+from earthinstruct.results import MethodInfo, method_info, strange_sets
 from earthinstruct.tasks import NWPU, tasks_of
 from earthinstruct.texts import redacted, secret_values
 
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome of one check. `problem` says why it failed; `skipped` is the method's reason for declining it."""
+    """The outcome of one check.
+
+    Attributes:
+        name: of the check.
+        problem: why it failed.
+        skipped: the method's reason for declining it.
+        note: what the author should know although nothing failed.
+    """
 
     name: str
     problem: str | None = None
     skipped: str | None = None
+    note: str | None = None
 
     def __str__(self) -> str:
+        if self.problem is None and self.note is not None:
+            return f"note     {self.name}: {self.note}"
         if self.skipped is not None:
             return f"skipped  {self.name}: {self.skipped}"
         return f"ok       {self.name}" if self.problem is None else f"FAILED   {self.name}: {self.problem}"
@@ -54,7 +64,9 @@ def check_method(method: str | Method | ControlMethod, parameters: Mapping[str, 
     def shown(text: str | None) -> str | None:
         return None if text is None else redacted(text, secrets)
 
-    return [Check(check.name, shown(check.problem), shown(check.skipped)) for check in _checks(method)]
+    return [
+        Check(check.name, shown(check.problem), shown(check.skipped), shown(check.note)) for check in _checks(method)
+    ]
 
 
 def _checks(method: Method | ControlMethod) -> list[Check]:
@@ -66,6 +78,8 @@ def _checks(method: Method | ControlMethod) -> list[Check]:
     if missing.problem is not None:
         return checks
     checks.append(_check("describe", method_info, method))
+    if checks[-1].problem is None and not isinstance(method, ControlMethod):
+        checks.append(Check("training data", note=_note_on_training(method_info(method))))
     generator = np.random.Generator(np.random.PCG64(0))
     images = {
         "flat 64x64": np.full((64, 64, 3), 127, dtype=np.uint8),
@@ -106,6 +120,15 @@ def _check(name: str, attempt: Callable[..., object], *arguments: Any) -> Check:
 def _refuse_missing(method: object) -> None:
     if lines := missing_in(method):
         raise EarthInstructError("; ".join(lines))
+
+
+def _note_on_training(info: MethodInfo) -> str | None:
+    """What is missing from the training data of a method; None if it says all."""
+    if info.training_data is None:
+        problems = ["describe() has no training_data, so that leaderboards mark every row unknown"]
+    else:
+        problems = strange_sets(info.training_data)
+    return f"{'; '.join(problems)}. See `earthinstruct list training-sets`" if problems else None
 
 
 def _predict(method: Method | ControlMethod, instruction: Instruction, image: NDArray[np.uint8]) -> None:

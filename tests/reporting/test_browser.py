@@ -247,7 +247,7 @@ def test_the_index_sorts_and_filters_its_runs(browser, make_run, tmp_path):
         return [next(name for name in ("better", "worse", "counts") if f"{name}/set" in text) for text in shown]
 
     assert folders() == ["better", "worse", "counts"]
-    box = "#runs thead th:nth-child(4) button"
+    box = "#runs thead th:nth-child(5) button"
     view.click(box)
     assert folders() == ["better", "worse", "counts"]  # the last has no boxes
     view.click(box)
