@@ -27,7 +27,7 @@ from earthinstruct.results.shown import Block, FileLink, ScoreTable, Shown, new_
 from earthinstruct.results.suspects import SUSPECTS_FILE, read_suspects, write_suspects
 from earthinstruct.results.table import category_blocks, limits_remark, rare_remark, result_blocks
 from earthinstruct.results.tallies import TALLIES_FILE, StoredTallies, read_tallies, write_tallies
-from earthinstruct.results.training import MARKS, Training, TrainingData, judge_training, strange_sets
+from earthinstruct.results.training import MARKS, Training, TrainingData, judge_training, training_note
 
 __all__ = [
     "LEADERBOARDS",
@@ -78,7 +78,7 @@ __all__ = [
     "refuse_different",
     "result_blocks",
     "results_in",
-    "strange_sets",
+    "training_note",
     "write_parquet",
     "write_suspects",
     "write_tallies",

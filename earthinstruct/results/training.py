@@ -68,6 +68,12 @@ def strange_sets(training_data: TrainingData) -> list[str]:
     return [f"{name!r} is not in the table of training sets{_near(name)}" for name in declared if name not in known]
 
 
+def training_note(training_data: TrainingData, absent: str) -> str | None:
+    """What an author should mend in a declaration; None: nothing. `absent` says it of a method without one."""
+    problems = [absent] if training_data is None else strange_sets(training_data)
+    return f"{'; '.join(problems)}; `earthinstruct list training-sets` shows the names" if problems else None
+
+
 def _by_part(training_data: TrainingData) -> Mapping[str, Sequence[str]]:
     """Part in words -> names of sets."""
     if isinstance(training_data, dict):

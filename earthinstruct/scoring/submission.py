@@ -22,7 +22,7 @@ from earthinstruct.results import (
     moved_values,
     new_values,
     read_result,
-    strange_sets,
+    training_note,
 )
 from earthinstruct.scoring.records import Scored, score_records
 from earthinstruct.scoring.stored import dataset_of
@@ -181,13 +181,11 @@ def _training(result: Result) -> Finding:
     """Whether the result says what the method was trained on. It is no failure if it does not."""
     if result.training is None:
         return Finding("training data", "a control")
-    strange = strange_sets(result.method.training_data)
-    if result.method.training_data is None:
-        strange = [
-            "the result does not say what the method was trained on, so that its row is marked unknown; return "
-            "training_data from describe(), or score again with --training-data"
-        ]
-    note = f"{'; '.join(strange)}. See `earthinstruct list training-sets`" if strange else None
+    absent = (
+        "the result does not say what the method was trained on, so that its row is marked unknown; return "
+        "training_data from describe(), or score again with --training-data"
+    )
+    note = training_note(result.method.training_data, absent)
     return Finding("training data", str(result.training), note=note)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, check_prediction, optional_member
 from earthinstruct.errors import ContractError, EarthInstructError, checked_arguments
 from earthinstruct.registry import make_method, missing_in
-from earthinstruct.results import MethodInfo, method_info, strange_sets
+from earthinstruct.results import method_info, training_note
 from earthinstruct.tasks import NWPU, tasks_of
 from earthinstruct.texts import redacted, secret_values
 
@@ -79,7 +79,8 @@ def _checks(method: Method | ControlMethod) -> list[Check]:
         return checks
     checks.append(_check("describe", method_info, method))
     if checks[-1].problem is None and not isinstance(method, ControlMethod):
-        checks.append(Check("training data", note=_note_on_training(method_info(method))))
+        absent = "describe() has no training_data, so that leaderboards mark every row unknown"
+        checks.append(Check("training data", note=training_note(method_info(method).training_data, absent)))
     generator = np.random.Generator(np.random.PCG64(0))
     images = {
         "flat 64x64": np.full((64, 64, 3), 127, dtype=np.uint8),
@@ -120,15 +121,6 @@ def _check(name: str, attempt: Callable[..., object], *arguments: Any) -> Check:
 def _refuse_missing(method: object) -> None:
     if lines := missing_in(method):
         raise EarthInstructError("; ".join(lines))
-
-
-def _note_on_training(info: MethodInfo) -> str | None:
-    """What is missing from the training data of a method; None if it says all."""
-    if info.training_data is None:
-        problems = ["describe() has no training_data, so that leaderboards mark every row unknown"]
-    else:
-        problems = strange_sets(info.training_data)
-    return f"{'; '.join(problems)}. See `earthinstruct list training-sets`" if problems else None
 
 
 def _predict(method: Method | ControlMethod, instruction: Instruction, image: NDArray[np.uint8]) -> None:

@@ -118,7 +118,7 @@ def test_the_command_prints_every_check(run, tmp_path, capsys):
     assert main(["validate", str(predictions), str(run / "result.json"), *options]) == 0
     out = capsys.readouterr().out
     assert [line[9:].partition(":")[0] for line in out.splitlines()[:-1]] == CHECKS
-    assert out.endswith("10 checks hold, 0 fail\n")
+    assert out.endswith("11 checks hold, 0 fail\n")
 
     predictions.write_bytes(predictions.read_bytes() + b"\n")
     assert main(["validate", str(predictions), str(run / "result.json"), *options]) == 1
