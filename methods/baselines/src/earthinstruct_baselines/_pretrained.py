@@ -51,8 +51,7 @@ class PretrainedDetector(Detector):
         super().__init__(threshold, limit)
         known = self.published
         folder = find_weights(known.weights) if weights is None else Path(weights)
-        if weights is None:
-            self.training_data = WEIGHTS[known.weights].training_data
+        self.training_data = WEIGHTS[known.weights].training_data_of(weights)
         page = WEIGHTS[known.weights].page
         files = weight_files(folder, page)
         config = folder / "config.json"

@@ -75,16 +75,16 @@ class Choice:
     def trained_on(self, given: Mapping[str, Any]) -> tuple[str, ...]:
         """What the part with these parameters was trained on, each name once.
 
-        Weights of the user's own are unknown, unless the parameter `training_data` says what they were trained on.
+        It is unknown for other weights than those in the weights folder, unless the parameter `training_data` says it.
         """
         if given.get("training_data") is not None:
             return tuple(given["training_data"])
         if self.inner:
             return tuple(dict.fromkeys(name for part in self.inner.values() for name in part.trained_on(given)))
-        if given.get(self.weights_as) is not None:
-            return (UNKNOWN_DATA,)
-        named = self.weights(given)
-        return tuple(self.training_data if named is None else WEIGHTS[named].training_data)
+        named, place = self.weights(given), given.get(self.weights_as)
+        if named is not None:
+            return WEIGHTS[named].training_data_of(place)
+        return tuple(self.training_data) if place is None else (UNKNOWN_DATA,)
 
     def make(self, given: Mapping[str, Any]) -> Any:
         """Make the part from its parameters, with its weights from the weights folder.

@@ -83,6 +83,11 @@ class Weights:
         """Whether it is on this machine."""
         return self.path.exists()
 
+    def training_data_of(self, place: str | Path | None) -> tuple[str, ...]:
+        """What the weights at a place were trained on: unknown where they are others than these; None: these."""
+        is_ours = place is None or Path(place).resolve() == self.path.resolve()
+        return self.training_data if is_ours else (UNKNOWN_DATA,)
+
     @property
     def how_to_get(self) -> str:
         """What to do if it is missing, in one sentence."""
