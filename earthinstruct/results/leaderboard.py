@@ -20,7 +20,7 @@ from earthinstruct.results.leaderboard_tables import SCORES, TRAINING, TRAINING_
 from earthinstruct.results.result import Result, read_result, result_schema
 from earthinstruct.results.rules import bad_score
 from earthinstruct.results.tallies import StoredTallies, read_tallies, write_tallies
-from earthinstruct.results.training import Training, judge_training, strange_sets
+from earthinstruct.results.training import Training, by_part, judge_training, strange_sets
 from earthinstruct.texts import shortened
 
 LEADERBOARDS = Path("leaderboards")
@@ -164,6 +164,9 @@ def _place(result: Result) -> Path:
     _require_plain("version", result.method.version)
     _require_plain("protocol", result.protocol)
     _require_plain("task version", result.task.version)
+    for part, names in by_part(result.method.training_data).items():
+        for name in (part, *names):
+            _require_plain("training data", name)
     return (
         Path("results") / _task_place(result.task.name) / result.method.name / f"{result.method.version}{protocol}.json"
     )

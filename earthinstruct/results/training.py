@@ -48,7 +48,7 @@ def judge_training(training_data: TrainingData, dataset: str, images_from: Seque
     """
     of_dataset = images_of(dataset) or ((UNKNOWN_DATA,) if images_from is None else images_from)
     images = [name for name in of_dataset if name != UNKNOWN_DATA]
-    parts = _by_part(training_data)
+    parts = by_part(training_data)
     shared = {part: overlaps((name for name in names if name != UNKNOWN_DATA), images) for part, names in parts.items()}
     if any(shared.values()):
         seen = (_seen(part, found[0], images) for part, found in shared.items() if found)
@@ -64,7 +64,7 @@ def judge_training(training_data: TrainingData, dataset: str, images_from: Seque
 def strange_sets(training_data: TrainingData) -> list[str]:
     """For each declared name that is not in the table of training sets, a sentence that says so."""
     known = (*TRAINING_SETS, UNKNOWN_DATA)
-    declared = dict.fromkeys(name for names in _by_part(training_data).values() for name in names)
+    declared = dict.fromkeys(name for names in by_part(training_data).values() for name in names)
     return [f"{name!r} is not in the table of training sets{_near(name)}" for name in declared if name not in known]
 
 
@@ -74,8 +74,8 @@ def training_note(training_data: TrainingData, absent: str) -> str | None:
     return f"{'; '.join(problems)}; `earthinstruct list training-sets` shows the names" if problems else None
 
 
-def _by_part(training_data: TrainingData) -> Mapping[str, Sequence[str]]:
-    """Part in words -> names of sets."""
+def by_part(training_data: TrainingData) -> Mapping[str, Sequence[str]]:
+    """A declaration as part, in words -> names of sets."""
     if isinstance(training_data, dict):
         return {f"the {part}": names for part, names in training_data.items()}
     return {"the method": training_data or []}
