@@ -22,6 +22,7 @@ if _typing.TYPE_CHECKING:
         fetch_dataset,
         list_datasets,
         list_tasks,
+        list_training_sets,
         load_dataset,
         load_task,
         prepare_dior,

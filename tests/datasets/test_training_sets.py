@@ -1,5 +1,7 @@
 """The table of training sets: its names agree with each other, and overlaps follow from what the sets hold."""
 
+from pathlib import Path
+
 import pytest
 
 from earthinstruct.datasets import TRAINING_SETS, Overlap, dataset_sources, images_of, list_training_sets, overlaps
@@ -60,3 +62,19 @@ def test_the_list_says_what_each_holds():
     assert rows["lae-1m"]["holds"] == "dior, dota, fair1m, hrsc2016, nwpu-vhr-10, rsod, xview"
     assert rows["nwpu-vhr-10"]["holds"] == "vaihingen (images alone)"
     assert rows["dior"] == {"name": "dior", "title": "DIOR", "holds": "", "source": "arXiv 1909.00133"}
+
+
+def test_the_page_shows_which_sets_hold_images_of_the_suite():
+    page = (Path(__file__).parents[2] / "docs" / "training-data.md").read_text(encoding="utf-8")
+    rows = {line.split(" | ")[0]: line for line in page.splitlines() if line.startswith("| `")}
+    for names, dataset in (
+        ("| `dior`, `dior-test`, `dior-mini`", "dior"),
+        ("| `nwpu`", "nwpu"),
+        ("| `scenes`", "scenes"),
+    ):
+        held = {name: overlaps([name], images_of(dataset)) for name in sorted(TRAINING_SETS)}
+        columns = [
+            ", ".join(name for name, found in held.items() if found and found[0].labels == labels) or "-"
+            for labels in (True, False)
+        ]
+        assert rows[names] == f"{names} | {' | '.join(columns)} |"
