@@ -51,8 +51,11 @@ def judge_training(training_data: TrainingData, dataset: str, images_from: Seque
     parts = by_part(training_data)
     shared = {part: overlaps((name for name in names if name != UNKNOWN_DATA), images) for part, names in parts.items()}
     if any(shared.values()):
-        seen = (_seen(part, found[0], images) for part, found in shared.items() if found)
-        return Training("seen", "; ".join(seen))
+        seen: dict[str, list[str]] = {}
+        for part, found in shared.items():
+            if found:
+                seen.setdefault(_seen(found[0], images), []).append(part)
+        return Training("seen", "; ".join(f"{_were(who)} trained on {what}" for what, who in seen.items()))
     reasons = list(_not_known(training_data, parts))
     if UNKNOWN_DATA in of_dataset and any(parts.values()):
         reasons.append(f"dataset {dataset} does not say which sets all its images are from")
@@ -81,7 +84,8 @@ def by_part(training_data: TrainingData) -> Mapping[str, Sequence[str]]:
     return {"the method": training_data or []}
 
 
-def _seen(part: str, overlap: Overlap, images: Sequence[str]) -> str:
+def _seen(overlap: Overlap, images: Sequence[str]) -> str:
+    """What was seen, of a dataset whose images are from these sets."""
     of = f"images of {_title(overlap.shared)}"
     if overlap.shared not in images:
         what = f"{_title(overlap.through)}, which shares {of} with {_listed([_title(name) for name in images])}"
@@ -89,7 +93,7 @@ def _seen(part: str, overlap: Overlap, images: Sequence[str]) -> str:
         what = f"{_title(overlap.through)}, which holds {of}"
     else:
         what = of
-    return f"{part} was trained on {what} {'with' if overlap.labels else 'without'} their labels"
+    return f"{what} {'with' if overlap.labels else 'without'} their labels"
 
 
 def _not_known(training_data: TrainingData, parts: Mapping[str, Sequence[str]]) -> Iterable[str]:
@@ -98,7 +102,7 @@ def _not_known(training_data: TrainingData, parts: Mapping[str, Sequence[str]]) 
     unknown = {part: names for part, names in parts.items() if UNKNOWN_DATA in names}
     for what, whole in (("what", True), ("what else", False)):
         if these := [part for part, names in unknown.items() if (set(names) == {UNKNOWN_DATA}) == whole]:
-            yield f"{what} {_listed(these)} {'was' if len(these) == 1 else 'were'} trained on is not known"
+            yield f"{what} {_were(these)} trained on is not known"
     yield from strange_sets(training_data)
 
 
@@ -121,6 +125,10 @@ def _near(name: str) -> str:
 
 def _title(name: str) -> str:
     return TRAINING_SETS[name].title if name in TRAINING_SETS else name
+
+
+def _were(parts: Sequence[str]) -> str:
+    return f"{_listed(parts)} {'was' if len(parts) == 1 else 'were'}"
 
 
 def _listed(names: Sequence[str]) -> str:

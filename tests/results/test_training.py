@@ -26,8 +26,13 @@ WEB = "; these come from the web or are not public, and cannot be checked: "
         (
             {"counter": ["scenes"], "encoder": ["scenes"]},
             "scenes",
-            "seen: the counter was trained on images of the drawn scenes with their labels; the encoder was trained on "
-            "images of the drawn scenes with their labels",
+            "seen: the counter and the encoder were trained on images of the drawn scenes with their labels",
+        ),
+        (
+            {"counter": ["vrsbench"], "encoder": ["git-10m"]},
+            "dior",
+            "seen: the counter was trained on VRSBench, which holds images of DIOR with their labels; the encoder was "
+            "trained on Git-10M, which holds images of DIOR without their labels",
         ),
         (None, "dior", "unknown: the method does not say what it was trained on"),
         (["unknown"], "dior", "unknown: what the method was trained on is not known"),
