@@ -28,9 +28,9 @@ class Entry:
 
     @property
     def mark(self) -> str:
-        """Whether the method was trained on these images; `-` for a control."""
+        """Whether the method was trained on these images."""
         training = self.result.training
-        return "-" if training is None else training.mark
+        return "control" if training is None else training.mark
 
     @property
     def is_usual(self) -> bool:
