@@ -21,6 +21,7 @@ from earthinstruct.results.leaderboard_tables import (
     SCORES,
     TRAINING,
     TRAINING_IN_WORDS,
+    TRAINING_NOTE,
     in_order,
     rank_note,
     rank_text,
@@ -181,7 +182,7 @@ def _main(boards: Mapping[str, pd.DataFrame]) -> ElementTree.Element:
     return _element(
         "main",
         _element("h1", "Leaderboards"),
-        _element("p", _LEAD),
+        _element("p", f"{_LEAD} {TRAINING_NOTE}"),
         *ranks,
         _index(boards),
         _controls(facets, scores),

@@ -32,6 +32,10 @@ SCORES = {  # heading -> path in a result's metrics
     )
 }
 RANKED_BY = title_of("box.f1")
+TRAINING_NOTE = (
+    "Training data: seen, where a set that the method was trained on shares images with the dataset; zero-shot, where "
+    "all of these sets are known and none is known to share one; unknown otherwise."
+)
 TRAINING, TRAINING_IN_WORDS = "training data", "training data in words"  # columns
 # rows are ranked against each other only if they agree on these
 COMPARABLE = ("task version", "protocol", "protocol version", "annotations", "images")
@@ -198,6 +202,8 @@ def _markdown(task: str, sections: dict[str, pd.DataFrame]) -> str:
     ]
     if (note := rank_note(sections)) is not None:
         parts.append(note)
+    if any(TRAINING in section for section in sections.values()):
+        parts.append(TRAINING_NOTE)
     for kind, section in sections.items():
         shown = _shown(section).map(in_markdown)
         parts += [f"## {HEADINGS[kind]}", shown.to_markdown(index=False, disable_numparse=True), *_training(section)]
@@ -211,5 +217,5 @@ def _training(section: pd.DataFrame) -> list[str]:
     lines = []
     for (mark, words), rows in section.groupby([TRAINING, TRAINING_IN_WORDS], sort=True):
         methods = ", ".join(dict.fromkeys(rows["method"]))
-        lines.append(f"- {mark}: {in_markdown(words)}. {in_markdown(methods)}")
-    return ["Training data of these rows:", "\n".join(lines)] if lines else []
+        lines.append(f"- {mark}: {in_markdown(words)}. Rows: {in_markdown(methods)}")
+    return ["\n".join(lines)]

@@ -456,7 +456,7 @@ def test_tables_mark_rows_and_say_why(root, result):
     build_leaderboards(root)
     file = root / "tables" / "set" / "open_ended.md"
     text = file.read_text()
-    assert "- seen: the encoder was trained on images of DIOR with their labels. told" in text
+    assert "- seen: the encoder was trained on images of DIOR with their labels. Rows: told" in text
     frame = pd.read_csv(file.with_suffix(".csv")).set_index("method")["training data"]
     assert (frame["told"], pd.isna(frame["oracle"])) == ("seen", True)
 
