@@ -217,5 +217,5 @@ def _training(section: pd.DataFrame) -> list[str]:
     lines = []
     for (mark, words), rows in section.groupby([TRAINING, TRAINING_IN_WORDS], sort=True):
         methods = ", ".join(dict.fromkeys(rows["method"]))
-        lines.append(f"- {mark}: {in_markdown(words)}. Rows: {in_markdown(methods)}")
+        lines.append(f"- {mark}: {in_markdown(str(words))}. Rows: {in_markdown(methods)}")
     return ["\n".join(lines)]

@@ -85,7 +85,7 @@ class Parts:
             described = dict(made.describe())
             weights += described.pop("weights", ())
             own_data = described.pop("training_data", (UNKNOWN_DATA,))  # of a part that is given as an object
-            training_data[part] = list(self._trained_on.get(part, own_data))
+            training_data[part] = list(self._trained_on[part] if part in self._trained_on else own_data)
             if "device" in described:
                 devices[part] = str(described.pop("device"))
             own_name = described.pop(part, type(getattr(made, "part", made)).__name__)
