@@ -30,7 +30,7 @@ class PretrainedDetector(Detector):
     """A transformers detector from a folder as `save_pretrained` writes it.
 
     Args:
-        weights: the folder of the model; None: the one in the weights folder.
+        weights: the folder of the model, trained on unknown data; None: the one in the weights folder.
         threshold: the lowest score of a detection; 0 keeps what a score sweep needs.
         limit: most detections in one image.
         device: a torch device; None: cuda, mps or cpu, the first available.
@@ -51,6 +51,7 @@ class PretrainedDetector(Detector):
         super().__init__(threshold, limit)
         known = self.published
         folder = find_weights(known.weights) if weights is None else Path(weights)
+        self.training_data = WEIGHTS[known.weights].training_data_of(weights)
         page = WEIGHTS[known.weights].page
         files = weight_files(folder, page)
         config = folder / "config.json"

@@ -102,6 +102,7 @@ class LvlmOwl(LvlmMethod):
             **owl,
             "parameters": {**owl["parameters"], **lvlm["parameters"]},
             "weights": lvlm["weights"] + owl["weights"],
+            "training_data": {**lvlm["training_data"], "detector": owl["training_data"]},
             "notes": owl["notes"] + lvlm["notes"],
         }
 
