@@ -137,23 +137,8 @@ def mm_grounding_dino_weights(tmp_path_factory):
     return _grounding_dino(tmp_path_factory.mktemp("mm-grounding-dino"), "MMGroundingDino")
 
 
-def _clip_tokenizer(length):
-    """CLIP's own tokenizer, from the vocabulary that open_clip ships."""
-    import gzip
-
-    from open_clip.tokenizer import bytes_to_unicode, default_bpe
-    from transformers import CLIPTokenizer
-
-    with gzip.open(default_bpe(), "rt", encoding="utf-8") as lines:
-        merges = [tuple(line.split()) for line in lines.read().split("\n")[1 : 49152 - 256 - 2 + 1]]
-    letters = list(bytes_to_unicode().values())
-    words = letters + [f"{letter}</w>" for letter in letters] + ["".join(pair) for pair in merges]
-    vocabulary = {word: i for i, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token="!", model_max_length=length)
-
-
 @pytest.fixture(scope="session")
-def owlv2_weights(tmp_path_factory):
+def owlv2_weights(tmp_path_factory, clip_tokenizer):
     import transformers
 
     _seed(1)
@@ -164,12 +149,12 @@ def owlv2_weights(tmp_path_factory):
     )
     transformers.Owlv2ForObjectDetection(config).save_pretrained(folder)
     images = transformers.Owlv2ImageProcessor(size={"height": 64, "width": 64})
-    transformers.Owlv2Processor(images, _clip_tokenizer(16)).save_pretrained(folder)
+    transformers.Owlv2Processor(images, clip_tokenizer(16)).save_pretrained(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
-def omdet_turbo_weights(tmp_path_factory):
+def omdet_turbo_weights(tmp_path_factory, clip_tokenizer):
     import transformers
 
     _seed(4)
@@ -191,57 +176,7 @@ def omdet_turbo_weights(tmp_path_factory):
     )
     transformers.OmDetTurboForObjectDetection(config).save_pretrained(folder)
     images = transformers.DetrImageProcessor(size={"height": 64, "width": 64})
-    transformers.OmDetTurboProcessor(images, _clip_tokenizer(77)).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def sam3_weights(tmp_path_factory):
-    import transformers
-
-    _seed(2)
-    folder = tmp_path_factory.mktemp("sam3")
-    heads = {"num_attention_heads": 2}
-    part = {"hidden_size": 32, **heads}
-    layers = part | {"num_layers": 1, "intermediate_size": 32, "dropout": 0.0}
-    vit = {
-        "hidden_size": 32,
-        "intermediate_size": 32,
-        "num_hidden_layers": 1,
-        "image_size": 112,
-        "patch_size": 14,
-        **heads,
-    }
-    config = transformers.Sam3Config(
-        vision_config={
-            "backbone_config": {
-                "model_type": "sam3_vit_model",
-                **vit,
-                "window_size": 4,
-                "global_attn_indexes": [0],
-                "pretrain_image_size": 56,
-            },
-            "fpn_hidden_size": 32,
-            "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]],
-        },
-        text_config={
-            "model_type": "clip_text_model",
-            "vocab_size": 49408,
-            "hidden_size": 16,
-            "intermediate_size": 16,
-            "projection_dim": 16,
-            "num_hidden_layers": 1,
-            "max_position_embeddings": 32,
-            **heads,
-        },
-        geometry_encoder_config=layers,
-        detr_encoder_config=layers,
-        detr_decoder_config=layers | {"num_queries": 9},
-        mask_decoder_config=part | {"num_upsampling_stages": 3},
-    )
-    transformers.Sam3Model(config).save_pretrained(folder)
-    images = transformers.Sam3ImageProcessor(size={"height": 112, "width": 112})
-    transformers.Sam3Processor(images, _clip_tokenizer(32)).save_pretrained(folder)
+    transformers.OmDetTurboProcessor(images, clip_tokenizer(77)).save_pretrained(folder)
     return folder
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from earthinstruct_baselines.faster_rcnn import FasterRCNN
 from earthinstruct_baselines.grounding_dino import GroundingDino, MMGroundingDino
+from earthinstruct_baselines.omdet_turbo import OmDetTurbo
 from earthinstruct_baselines.owlv2 import OWLv2
-from earthinstruct_baselines.sam3 import SAM3
+from earthinstruct_baselines.sam3 import SAM3, SAM3LiteText
 
 pytest.importorskip("transformers", reason="transformers is not installed")
 
@@ -20,6 +21,8 @@ DETECTORS = {
     "mm_grounding_dino_weights": lambda folder: MMGroundingDino(folder, device="cpu"),
     "owlv2_weights": lambda folder: OWLv2(folder, device="cpu"),
     "sam3_weights": lambda folder: SAM3(folder, threshold=0.0, limit=20, device="cpu"),
+    "sam3_litetext_weights": lambda folder: SAM3LiteText(folder, threshold=0.0, limit=20, device="cpu"),
+    "omdet_turbo_weights": lambda folder: OmDetTurbo(folder, device="cpu"),
     "faster_rcnn_weights": faster_rcnn,
 }
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from earthinstruct_models.boxes import best, corners_of_centres
 from earthinstruct_models.devices import as_doubles
+from earthinstruct_models.pretrained import Published
 from numpy.typing import NDArray
 
 from earthinstruct.errors import EarthInstructError
-from earthinstruct_baselines._boxes import best, corners_of_centres
 from earthinstruct_baselines._detector import Detections
-from earthinstruct_baselines._pretrained import PretrainedDetector, Published
+from earthinstruct_baselines._pretrained import PretrainedDetector
 
 _FRAME = 2  # tokens around a text: [CLS] and [SEP]
 _DELIMITERS = re.compile(r"[._?\s]+")  # "." and "?" end a phrase for the model

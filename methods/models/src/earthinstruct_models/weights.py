@@ -161,6 +161,8 @@ WEIGHTS: Mapping[str, Weights] = {
         _folder("omdet-turbo-tiny", "omlab/omdet-turbo-swin-tiny-hf", "Apache-2.0"),
         _folder("owlv2-large", "google/owlv2-large-patch14-ensemble", "Apache-2.0"),
         _folder("sam3", "facebook/sam3", "SAM License, on request"),
+        _folder("sam3-litetext-s0", "vil-uob/sam3-litetext-s0", None),
+        _folder("florence-2-large", "florence-community/Florence-2-large", "MIT"),
     )
 }
 
