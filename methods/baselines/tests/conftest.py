@@ -181,6 +181,48 @@ def omdet_turbo_weights(tmp_path_factory, clip_tokenizer):
 
 
 @pytest.fixture(scope="session")
+def florence_2_weights(tmp_path_factory):
+    """One whose vocabulary is mostly places, so that random answers have boxes."""
+    import transformers
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    _seed(5)
+    folder = tmp_path_factory.mktemp("florence-2")
+    letters = ["<s>", "<pad>", "</s>", "<unk>", *sorted(ByteLevel.alphabet())]
+    tokenizer = transformers.BartTokenizer(
+        vocab={letter: i for i, letter in enumerate(letters)},
+        merges=[],
+        extra_special_tokens={"image_token": "<image>"},
+    )
+    tokenizer.add_tokens([f"<loc_{i}>" for i in range(1000)])
+    config = transformers.Florence2Config(
+        vision_config={
+            **{"depths": [1, 1, 1, 1], "embed_dim": [8, 16, 16, 32], "num_heads": [1, 1, 2, 2]},
+            **{"num_groups": [1, 1, 2, 2], "window_size": 2, "projection_dim": 32},
+        },
+        text_config={
+            **{"model_type": "bart", "vocab_size": len(tokenizer), "d_model": 32, "max_position_embeddings": 128},
+            **{"encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32},
+            **{"encoder_attention_heads": 2, "decoder_attention_heads": 2, "init_std": 0.5, "forced_eos_token_id": 2},
+        },
+        image_token_id=tokenizer.image_token_id,
+    )
+    model = transformers.Florence2ForConditionalGeneration(config)
+    model.generation_config.update(
+        **{"decoder_start_token_id": 2, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1},
+        **{"forced_bos_token_id": 0, "forced_eos_token_id": 2, "no_repeat_ngram_size": 3},
+    )
+    model.save_pretrained(folder)
+    images = transformers.CLIPImageProcessor(
+        **{"size": {"height": 64, "width": 64}, "crop_size": {"height": 64, "width": 64}, "do_center_crop": False}
+    )
+    images.image_seq_length = 5  # the four places of the smallest map, and their mean
+    read = {"pure_text": {}, "description_with_bboxes": {}, "description_with_bboxes_or_polygons": {}}
+    transformers.Florence2Processor(images, tokenizer, post_processor_config=read).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def faster_rcnn_weights(tmp_path_factory):
     """A folder with `weights.safetensors` and `classes.json`."""
     from safetensors.torch import save_file

@@ -42,9 +42,12 @@ class PretrainedDetector(Detector):
     @classmethod
     def missing(cls, **parameters: Any) -> list[str]:
         """What the method lacks on this machine, and how to get it; parameters as for the class."""
-        known, weights = WEIGHTS[cls.published.weights], parameters.get("weights")
-        if weights is None and not known.here:
-            lacking = [f"weights {known.name}: {known.how_to_get}"]
-        else:
-            lacking = missing_place(weights, "weights", "DIR") + missing_model(weights or known.path, known.page)
-        return super().missing(**parameters) + lacking
+        return super().missing(**parameters) + missing_weights(cls.published, parameters.get("weights"))
+
+
+def missing_weights(published: Published, folder: str | Path | None) -> list[str]:
+    """What a folder of weights lacks, or the one in the weights folder if it is None."""
+    known = WEIGHTS[published.weights]
+    if folder is None and not known.here:
+        return [f"weights {known.name}: {known.how_to_get}"]
+    return missing_place(folder, "weights", "DIR") + missing_model(folder or known.path, known.page)
