@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,6 +39,10 @@ class PretrainedDetector(Detector):
         self.loaded = load_pretrained(self.published, weights, device)
         self.model, self.processor = self.loaded.model, self.loaded.processor
         self.device, self.weights = self.loaded.device, self.loaded.weights
+
+    @abstractmethod
+    def fits(self, name: str) -> bool:
+        """Whether the model can read a name."""
 
     @classmethod
     def missing(cls, **parameters: Any) -> list[str]:

@@ -30,7 +30,7 @@ _PLACES = {  # parameters that name a file or a folder
     "proposals": "FILE",
     "checkpoint": "FILE",
     "config": "FILE",
-    "weights": "FILE",
+    "weights": "PATH",
     "replies": "NEW FILE",  # made if missing
     "cache": "NEW DIR",  # made if missing
 }

@@ -1,62 +1,103 @@
-"""A language model names the kinds of objects in an image, and OWLv2 finds them: the paper's "GPT-4o + OWL"."""
+"""A language model names the kinds of objects in an image, and a detector finds them.
+
+With GPT-4o and OWLv2 it is the paper's "GPT-4o + OWL".
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
+from earthinstruct_models.choices import Choice, always, missing_model
 from earthinstruct_models.lvlm import Lvlm, LvlmError, Reply, answered, checked, closed_object, find_json
+from earthinstruct_models.parts import KEPT, TABLES, Tables
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Usage
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.tasks import Task
 from earthinstruct_baselines._lvlm_method import LvlmMethod
-from earthinstruct_baselines.owlv2 import TEMPLATE, OWLv2
+from earthinstruct_baselines._pretrained import PretrainedDetector
+from earthinstruct_baselines.grounding_dino import GroundingDino, LLMDet, MMGroundingDino
+from earthinstruct_baselines.omdet_turbo import OmDetTurbo
+from earthinstruct_baselines.owlv2 import OWLv2
+from earthinstruct_baselines.sam3 import SAM3, SAM3LiteText
 
 SCHEMA = closed_object({"names": {"type": "array", "items": {"type": "string"}}})
 _FORMAT = (
     'Answer with JSON and nothing else: {"names": ["name", ...]}, each name once, in the singular, or [] for nothing.'
 )
-_NAMED = "the categories are already named: use owlv2, which needs no language model"
+_NAMED = "the categories are already named: use {finder}, which needs no language model"
 
 
-class LvlmOwl(LvlmMethod):
-    """An LVLM that names the kinds of objects in an image, and OWLv2 that looks for those names.
-
-    It answers open_ended and open_subclass instructions. Names too long for OWLv2 are left out and recorded as events
-    of the prediction.
+class Finder:
+    """A detector as a part of a method: it looks for names that another part gives.
 
     Args:
-        weights: the folder of OWLv2; None: the one in the weights folder.
+        detector: the detector.
+    """
+
+    def __init__(self, detector: PretrainedDetector) -> None:
+        self.detector = detector
+
+    def describe(self) -> dict[str, Any]:
+        """Parameters, device and weights."""
+        about = self.detector.describe()
+        kept = {key: about[key] for key in ("weights", "device")}
+        return {"finder": self.detector.name, **about["parameters"], **kept}
+
+
+def _choice(detector: type[PretrainedDetector]) -> Choice:
+    return Choice(
+        "earthinstruct_baselines.lvlm_finder:Finder",
+        inner={
+            "detector": Choice(
+                f"{detector.__module__}:{detector.__name__}",
+                packages=detector.needs,
+                weights=always(detector.published.weights),
+                weights_as="weights",
+                also=lambda _part, given: missing_model(given.get("weights")),
+            )
+        },
+    )
+
+
+FINDERS: Mapping[str, Choice] = {
+    detector.name: _choice(detector)
+    for detector in (OWLv2, SAM3, SAM3LiteText, GroundingDino, MMGroundingDino, LLMDet, OmDetTurbo)
+}
+
+
+class LvlmFinder(LvlmMethod):
+    """An LVLM that names the kinds of objects in an image, and a detector that looks for those names.
+
+    It answers open_ended and open_subclass instructions. Names too long for the detector are left out and recorded as
+    events of the prediction. The name of the method is that of its finder: `lvlm-sam3`; with OWLv2, `lvlm-owl`.
+
+    Args:
+        finder: a name of `FINDERS`, or a detector.
         lvlm: `openai`, `transformers`, or a language model.
-        template: of OWLv2: the sentence around a name.
-        threshold: of OWLv2: the lowest score of a detection; 0 keeps what a score sweep needs.
-        limit: of OWLv2: most detections in one image.
-        device: of OWLv2: a torch device; None: the best available.
-        **parameters: of the language model, as `lvlm.key`; `lvlm.replies` is a file that keeps every reply.
+        **parameters: of the parts, as `finder.key` and `lvlm.key`; `finder.weights` is the folder of the detector, and
+            `lvlm.replies` a file that keeps every reply.
 
     Raises:
         EarthInstructError: a parameter is unknown or lacking, or a file is missing.
     """
 
     name = "lvlm-owl"
+    parts: ClassVar[tuple[str, ...]] = ("lvlm", "finder")
+    tables: ClassVar[Tables] = {**TABLES, "finder": FINDERS}
+    keepers: ClassVar[Mapping[str, Callable[..., Any]]] = {**KEPT, "finder": lambda detector, cache: Finder(detector)}
 
     def __init__(
-        self,
-        weights: str | Path | None = None,
-        lvlm: str | Lvlm = "openai",
-        template: str = TEMPLATE,
-        threshold: float = 0.0,
-        limit: int = 300,
-        device: str | None = None,
-        **parameters: Any,
+        self, finder: str | PretrainedDetector = "owlv2", lvlm: str | Lvlm = "openai", **parameters: Any
     ) -> None:
-        super().__init__({"lvlm": lvlm}, parameters)
-        self._detector = OWLv2(weights, template, threshold, limit, device)
+        found_by = finder if isinstance(finder, str) else finder.name
+        self.name = "lvlm-owl" if found_by == OWLv2.name else f"lvlm-{found_by}"
+        super().__init__({"lvlm": lvlm, "finder": finder}, parameters)
+        self._detector: PretrainedDetector = self._parts["finder"].detector
 
     def question(self, image: NDArray[np.uint8], instruction: Instruction) -> tuple[Any, ...]:
         """The request about an image."""
@@ -70,7 +111,7 @@ class LvlmOwl(LvlmMethod):
             LvlmError: no reply with names came about one of the images; the replies about the others are kept.
         """
         if instruction.setting == "open_vocabulary":
-            raise EarthInstructError(f"{self.name}: {_NAMED}")
+            raise EarthInstructError(f"{self.name}: {self._named}")
         replies = answered(self._parts["lvlm"].ask_many(images, prompt(instruction), SCHEMA))
         named = [read_names(reply) for reply in replies]  # before the detector runs, because its work is not kept
         return [self._find(*about) for about in zip(images, replies, named, strict=True)]
@@ -93,23 +134,27 @@ class LvlmOwl(LvlmMethod):
 
     def skip(self, task: Task) -> str | None:
         """The reason to decline open_vocabulary: its instructions name the categories."""
-        return _NAMED if task.setting == "open_vocabulary" else None
+        return self._named if task.setting == "open_vocabulary" else None
+
+    @property
+    def _named(self) -> str:
+        return _NAMED.format(finder=self._detector.name)
 
     def describe(self) -> dict[str, Any]:
         """The descriptions of the language model and the detector."""
-        lvlm, owl = super().describe(), self._detector.describe()
-        return {
-            **owl,
-            "parameters": {**owl["parameters"], **lvlm["parameters"]},
-            "weights": lvlm["weights"] + owl["weights"],
-            "notes": owl["notes"] + lvlm["notes"],
-        }
+        about, detector = super().describe(), self._detector.describe()
+        return {**about, "packages": detector["packages"], "notes": detector["notes"] + about["notes"]}
 
-    @classmethod
-    def missing(cls, **parameters: Any) -> list[str]:
-        """What the method lacks on this machine, and how to get it; parameters as for the class."""
-        of_owl = {key: parameters[key] for key in ("weights", "device") if key in parameters}
-        return OWLv2.missing(**of_owl) + super().missing(**parameters)
+
+class LvlmSam3(LvlmFinder):
+    """The same with SAM 3 as its finder, unless another one is given; parameters are those of `LvlmFinder`."""
+
+    name = "lvlm-sam3"
+
+    def __init__(
+        self, finder: str | PretrainedDetector = "sam3", lvlm: str | Lvlm = "openai", **parameters: Any
+    ) -> None:
+        super().__init__(finder, lvlm, **parameters)
 
 
 def prompt(instruction: Instruction) -> str:
