@@ -147,7 +147,14 @@ class LvlmFinder(LvlmMethod):
 
 
 class LvlmSam3(LvlmFinder):
-    """The same with SAM 3 as its finder, unless another one is given; parameters are those of `LvlmFinder`."""
+    """An LVLM that names the kinds of objects in an image, and SAM 3, or another detector, that looks for those names.
+
+    It differs from `LvlmFinder` in the default finder alone, and takes the same parameters.
+
+    Args:
+        finder: a name of `FINDERS`, or a detector.
+        lvlm: `openai`, `transformers`, or a language model.
+    """
 
     name = "lvlm-sam3"
 

@@ -143,7 +143,7 @@ class InstructSAM:
 
     def _propose(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[Proposals, float]]:
         if self.encoder is None:  # the proposer waits for the labels
-            return [(Proposals([]), 0.0)] * len(images)
+            return [(Proposals(np.zeros((0, 4))), 0.0)] * len(images)
         proposed = ask_each(self.proposer, "propose", images)
         if self.deduplicate is None:
             return proposed
