@@ -176,7 +176,9 @@ def test_the_preset_needs_a_language_model_and_sam_3(tmp_path, monkeypatch):
 
 def test_it_runs_on_scenes(sam3_weights, tmp_path):
     parameters = {"proposer": "sam3", "folder": sam3_weights, "proposer.threshold": 0.0, "device": "cpu"}
-    evaluation = evaluate("instructsam", "scenes", parameters=parameters, output=tmp_path, limit=2)
+    evaluation = evaluate(
+        "instructsam", "scenes", setting="open_vocabulary", parameters=parameters, output=tmp_path, limit=2
+    )
     assert {result.method.name for result in evaluation.results} == {"instructsam-sam3"}
     for result in evaluation.results:
         assert result.run.n_failed == 0
