@@ -44,7 +44,7 @@ class SAM3(PretrainedDetector):
         Raises:
             EarthInstructError: a name is too long for the model.
         """
-        found = list(find_instances(self.loaded, image, names, self.threshold, self.limit))
+        found = find_instances(self.loaded, image, names, self.threshold, self.limit)
         places = [(category, i) for category, of_name in enumerate(found) for i in range(len(of_name.scores))]
         scores = np.concatenate([of_name.scores for of_name in found])
         chosen = best(scores, self.threshold, self.limit)

@@ -7,7 +7,7 @@ Sources: Carion et al., SAM 3: Segment Anything with Concepts (arXiv 2511.16719)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +53,7 @@ class Found:
 
 def find_instances(
     sam3: Pretrained, image: NDArray[np.uint8], names: Sequence[str], threshold: float, limit: int
-) -> Iterator[Found]:
+) -> list[Found]:
     """Find the instances of each name in one RGB image, uint8 (height, width, 3); the image is encoded once.
 
     Args:
@@ -62,6 +62,9 @@ def find_instances(
         names: the phrases, in order.
         threshold: the lowest score of an instance.
         limit: most instances of a name.
+
+    Returns:
+        The instances of each name.
 
     Raises:
         EarthInstructError: a name is too long for the model.
@@ -73,6 +76,7 @@ def find_instances(
             raise EarthInstructError(f"category {name!r} is too long for SAM 3: it reads {TOKENS} tokens")
     pixels = sam3.processor.image_processor(images=image, return_tensors="pt")["pixel_values"].to(sam3.device)
     height, width = image.shape[:2]
+    found = []
     with torch.inference_mode():
         seen = sam3.model.get_vision_features(pixels)
         for name in names:
@@ -81,7 +85,8 @@ def find_instances(
             kept = best(scores, threshold, limit)
             corners = as_doubles(answer.pred_boxes[0])[kept] * np.array([width, height, width, height])
             drawn = answer.pred_masks[0][torch.from_numpy(kept).to(sam3.device)].float().sigmoid().cpu()
-            yield Found(scores[kept], corners, drawn, (height, width))
+            found.append(Found(scores[kept], corners, drawn, (height, width)))
+    return found
 
 
 def fits(sam3: Pretrained, name: str) -> bool:
