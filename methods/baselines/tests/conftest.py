@@ -184,11 +184,11 @@ def omdet_turbo_weights(tmp_path_factory, clip_tokenizer):
 def florence_2_weights(tmp_path_factory):
     """One whose vocabulary is mostly places, so that random answers have boxes."""
     import transformers
-    from tokenizers.pre_tokenizers import ByteLevel
+    from open_clip.tokenizer import bytes_to_unicode
 
     _seed(5)
     folder = tmp_path_factory.mktemp("florence-2")
-    letters = ["<s>", "<pad>", "</s>", "<unk>", *sorted(ByteLevel.alphabet())]
+    letters = ["<s>", "<pad>", "</s>", "<unk>", *sorted(bytes_to_unicode().values())]
     tokenizer = transformers.BartTokenizer(
         vocab={letter: i for i, letter in enumerate(letters)},
         merges=[],

@@ -90,17 +90,21 @@ def test_everything_in_an_image_is_what_transformers_reads(method, changed, imag
         assert corners(found) == boxes
 
 
-def test_an_image_alone_gets_the_same_answer(method, images):
-    for image, together in zip(images, method.predict_batch(images, NAMED), strict=True):
-        alone = method.predict(image, NAMED)
+def test_an_image_alone_gets_the_same_answer(method, changed, images):
+    short = changed(method, max_new_tokens=40)
+    predictions = short.predict_batch(images, NAMED)
+    assert sum(map(len, predictions)) > 0
+    for image, together in zip(images, predictions, strict=True):
+        alone = short.predict(image, NAMED)
         assert alone.labels == together.labels
         assert alone.boxes.tolist() == together.boxes.tolist()
 
 
-def test_where_memory_runs_out_fewer_prompts_are_answered_at_once(florence_2_weights, method, images, monkeypatch):
+def test_where_memory_runs_out_fewer_prompts_are_answered_at_once(method, changed, images, monkeypatch):
     import torch
 
-    small = Florence2(florence_2_weights, max_new_tokens=120, batch_size=4, device="cpu")
+    small = changed(method, max_new_tokens=40, _batches=devices.Batches(4, "prompts"))
+    expected = small.predict_batch(images, NAMED)
     generate, sizes = small.loaded.model.generate, []
 
     def with_little_memory(**inputs):
@@ -110,10 +114,10 @@ def test_where_memory_runs_out_fewer_prompts_are_answered_at_once(florence_2_wei
         return generate(**inputs)
 
     monkeypatch.setattr(small.loaded.model, "generate", with_little_memory)
-    monkeypatch.setattr(devices, "_release_memory", lambda: None)
     found = small.predict_batch(images, NAMED)
     assert sizes == [4, 2, 2, 2]
-    for part, whole in zip(found, method.predict_batch(images, NAMED), strict=True):
+    assert sum(map(len, found)) > 0
+    for part, whole in zip(found, expected, strict=True):
         assert part.boxes.tolist() == whole.boxes.tolist()
 
 
@@ -176,7 +180,7 @@ def test_another_model_is_refused(owlv2_weights):
 
 
 def test_it_keeps_the_contract(method, changed):
-    checks = check_method(changed(method, max_new_tokens=20))
+    checks = check_method(changed(method, max_new_tokens=10))
     assert [check for check in checks if check.problem] == []
     assert next(check for check in checks if check.skipped).skipped.endswith("use lvlm-owl or lvlm-sam3")
 
