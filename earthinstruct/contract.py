@@ -24,6 +24,7 @@ MOST_OBJECTS = 1 << 31  # of a label in an image: sums and squares over images s
 _MOST_TOKENS = (1 << 63) - 1  # more does not fit into a file
 _MOST_SECONDS = 1e9  # 30 years
 _FARTHEST = 1e9  # pixels, of a box: areas and their sums stay exact enough to compare
+UNKNOWN_DATA = "unknown"  # among the training data of a method: not, or not all, published
 BOX = f"[x, y, width, height] within {_FARTHEST:g} pixels, width and height >= 0"  # what a box must be
 
 
@@ -274,8 +275,10 @@ class Method(Protocol):
         The reason not to run an `earthinstruct.tasks.Task`. None, the default: the task is run.
     `describe(self) -> Mapping[str, Any]`
         What goes into the result file: any of `version`, `parameters`, `weights`, `device`, `packages`, `notes`,
-        `made_for` and `largest_side`, the longest side in pixels of an image that it takes: larger ones are cut into
-        tiles of that size. Default: nothing but the name.
+        `made_for`, `training_data` and `largest_side`, the longest side in pixels of an image that it takes: larger
+        ones are cut into tiles of that size. `training_data` says what the method was trained on, with the weights that
+        it started from: names that `earthinstruct list training-sets` shows, or part -> names; `unknown` where not all
+        is published, and an empty list where nothing was learned. Default: nothing but the name.
     `missing(**parameters) -> list[str]`
         What this machine lacks (packages, files, devices), one line each: what is missing, a colon, the command that
         provides it. It is asked before the first image; if it returns any line, nothing is run, and one error lists

@@ -1,4 +1,4 @@
-"""`earthinstruct list`: methods, datasets, tasks, metrics, and what each needs on this machine.
+"""`earthinstruct list`: methods, datasets, tasks, metrics, training sets, and what each needs on this machine.
 
 `list methods NAME` shows the parameters of a method, its parts and its presets.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from earthinstruct.registry import MethodDetails, Parameter
     from earthinstruct.results import Block
 
-KINDS = ("methods", "datasets", "tasks", "metrics")
+KINDS = ("methods", "datasets", "tasks", "metrics", "training-sets")
 _STATES = {  # of methods -> heading
     "ready": "ready",
     "missing": "something is missing, see earthinstruct doctor --method NAME",
@@ -27,7 +27,7 @@ _STATES = {  # of methods -> heading
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = options.add_verb(verbs, "list", "list methods, datasets, tasks or metrics", __doc__, run)
+    parser = options.add_verb(verbs, "list", "list methods, datasets, tasks, metrics or training sets", __doc__, run)
     parser.add_argument("what", metavar="WHAT", help=", ".join(KINDS))
     parser.add_argument("name", nargs="?", metavar="NAME", help="of a method: its parameters, parts and presets")
     options.add_data(parser)
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         EarthInstructError: a name of something else than a method.
     """
-    from earthinstruct.datasets import list_datasets, list_tasks
+    from earthinstruct.datasets import list_datasets, list_tasks, list_training_sets
     from earthinstruct.errors import EarthInstructError, UnknownNameError
     from earthinstruct.metrics import list_metrics
     from earthinstruct.registry import list_methods, method_details
@@ -55,7 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.what == "datasets":
         rows = list_datasets(arguments.data)
     else:
-        rows = {"methods": list_methods, "tasks": list_tasks, "metrics": list_metrics}[arguments.what]()
+        lists = {"methods": list_methods, "tasks": list_tasks, "metrics": list_metrics}
+        rows = (lists | {"training-sets": list_training_sets})[arguments.what]()
     return _shown(arguments, rows, _methods(rows) if arguments.what == "methods" else [_table(rows)])
 
 

@@ -36,6 +36,11 @@ def register(verbs: Any) -> None:
     )
     parser.add_argument("--name", help="the method's name in folders, results and tables (default: that of the file)")
     parser.add_argument("--method-version", metavar="V", help="the method's version; leaderboards ask for one")
+    parser.add_argument(
+        "--training-data",
+        metavar="NAMES",
+        help="what the method was trained on, with commas: see `earthinstruct list training-sets`, or unknown",
+    )
     kept = parser.add_mutually_exclusive_group()
     options.add_output(kept, "where run folders are kept (default: runs); a run folder is scored in place")
     kept.add_argument("--no-output", dest="output", action="store_const", const=None, help="keep nothing")

@@ -27,10 +27,19 @@ from earthinstruct.datasets.registry import (
 )
 from earthinstruct.datasets.scenes import VERSION as SCENES_VERSION
 from earthinstruct.datasets.scenes.generate import DrawnScene, draw_scenes, generate_scene
+from earthinstruct.datasets.training_sets import (
+    TRAINING_SETS,
+    Overlap,
+    TrainingSet,
+    images_of,
+    list_training_sets,
+    overlaps,
+)
 
 __all__ = [
     "N_OBJECTS",
     "SCENES_VERSION",
+    "TRAINING_SETS",
     "AnnotationMasks",
     "Attribute",
     "Dataset",
@@ -39,7 +48,9 @@ __all__ = [
     "IgnoredObjects",
     "ImageRecord",
     "Origin",
+    "Overlap",
     "Prepared",
+    "TrainingSet",
     "TrueImage",
     "TrueObject",
     "as_coco",
@@ -51,10 +62,13 @@ __all__ = [
     "generate_scene",
     "image_attributes",
     "images_alone",
+    "images_of",
     "list_datasets",
     "list_tasks",
+    "list_training_sets",
     "load_dataset",
     "load_task",
+    "overlaps",
     "prepare_dior",
     "prepare_nwpu",
     "read_coco",

@@ -113,6 +113,7 @@ class _File(msgspec.Struct):
     images: list[_Image]
     annotations: list[msgspec.Raw]
     categories: list[_Category]
+    info: Any = None
 
 
 class _DecodedFile(_File):
@@ -213,6 +214,7 @@ def parse_coco(
         ignored=columns.ignored_objects(),
         notes=(*rules.conclude(), *columns.notes()),
         valid=columns.valid,
+        images_from=reader.images_from(),
     )
 
 
@@ -399,6 +401,19 @@ class _Reader:
             raise DataError(
                 f"{error}. A segmentation is a list of polygons, each one list of numbers: [[x1, y1, x2, y2, x3, y3]]"
             ) from error
+
+    def images_from(self) -> tuple[str, ...] | None:
+        """The training sets that the images are from; None: the file does not say."""
+        info = self.file.info
+        given = info.get("images_from") if isinstance(info, dict) else None
+        if given is None:
+            return None
+        if not isinstance(given, list) or not all(isinstance(name, str) and name.strip() for name in given):
+            raise self.error(
+                f"info.images_from is {given!r}; expected a list of names of training sets, or [] where the images are "
+                "of none"
+            )
+        return tuple(given)
 
     def entries(self, start: int) -> _Entries:
         """Decode a batch of annotations, starting at `start`."""

@@ -115,6 +115,7 @@ class Dataset:
         notes: sentences on ignored objects and on what was left out.
         valid: which annotations of the file were not left out, in its order; None if unknown.
         annotation_file: the COCO file that it was read from; None if it was converted, or made in memory.
+        images_from: the training sets that its images are from, such as `dota`; (): none; None: it does not say.
     """
 
     name: str
@@ -133,6 +134,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     valid: NDArray[np.bool_] | None = None
     annotation_file: Path | None = None
+    images_from: tuple[str, ...] | None = None
 
     @property
     def mapper(self) -> LabelMapper:

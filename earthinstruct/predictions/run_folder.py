@@ -358,7 +358,7 @@ def task_info(task: Task, dataset: Dataset, n_images: int) -> TaskInfo:
     return TaskInfo(
         task.name,
         task.version,
-        DatasetInfo(dataset.name, dataset.sha256, n_images, dataset.notes),
+        DatasetInfo(dataset.name, dataset.sha256, n_images, dataset.notes, dataset.images_from),
         task.instruction_sha256,
         dataset.image_options,
     )

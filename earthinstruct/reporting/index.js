@@ -1,20 +1,21 @@
 "use strict";
-// The index of runs: rows are shown by task and by the words in them.
+// The index of runs: rows are shown by task, by training data and by the words in them.
 (() => {
   const $ = (id) => document.getElementById(id);
   const rows = [...$("runs").tBodies[0].rows];
   function filter() {
-    const task = $("task").value, words = $("words").value.toLowerCase().split(/\s+/);
+    const chosen = [["task", $("task").value], ["training", $("training")?.value ?? ""]].filter(([, value]) => value !== "");
+    const words = $("words").value.toLowerCase().split(/\s+/);
     let shown = 0;
     for (const row of rows) {
       const text = row.textContent.toLowerCase();
-      row.hidden = (task !== "" && row.dataset.task !== task) || !words.every((word) => text.includes(word));
+      row.hidden = chosen.some(([name, value]) => row.dataset[name] !== value) || !words.every((word) => text.includes(word));
       shown += !row.hidden;
     }
     $("status").textContent = shown === rows.length ? `${shown} runs` : `${shown} of ${rows.length} runs`;
   }
   $("filters").hidden = false;
   $("filters").addEventListener("submit", (event) => event.preventDefault());
-  $("task").addEventListener("change", filter);
+  $("filters").addEventListener("change", filter);
   $("words").addEventListener("input", filter);
 })();

@@ -27,6 +27,12 @@ class Entry:
     report_link: str | None  # None: there is no report
 
     @property
+    def mark(self) -> str:
+        """Whether the method was trained on these images."""
+        training = self.result.training
+        return "control" if training is None else training.mark
+
+    @property
     def is_usual(self) -> bool:
         """Whether the folder says no more than the task and the method."""
         return self.folder == f"{self.result.task.name}/{self.result.method.name}"
@@ -62,6 +68,7 @@ def index_page(folder: Path, file: Path) -> str:
         unreadable=unreadable,
         geometries=GEOMETRIES,
         tasks=sorted({entry.result.task.name for entry in entries}),
+        marks=sorted({entry.mark for entry in entries}),
         without_report=sum(entry.report_link is None for entry in entries),
     )
 

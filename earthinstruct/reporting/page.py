@@ -141,7 +141,7 @@ def render(
         result=run.result,
         names=names,
         runs=[
-            (name, {part: getattr(of.result.metrics, part).f1 for part in GEOMETRIES})
+            (name, of.result.training, {part: getattr(of.result.metrics, part).f1 for part in GEOMETRIES})
             for name, of in zip(names, runs, strict=True)
         ],
         n_objects=int(run.objects.sum()),

@@ -27,9 +27,11 @@ from earthinstruct.results.shown import Block, FileLink, ScoreTable, Shown, new_
 from earthinstruct.results.suspects import SUSPECTS_FILE, read_suspects, write_suspects
 from earthinstruct.results.table import category_blocks, limits_remark, rare_remark, result_blocks
 from earthinstruct.results.tallies import TALLIES_FILE, StoredTallies, read_tallies, write_tallies
+from earthinstruct.results.training import MARKS, Training, TrainingData, judge_training, training_note
 
 __all__ = [
     "LEADERBOARDS",
+    "MARKS",
     "REPORT_FILE",
     "SCHEMA_VERSION",
     "SUSPECTS_FILE",
@@ -49,6 +51,8 @@ __all__ = [
     "Skipped",
     "StoredTallies",
     "TaskInfo",
+    "Training",
+    "TrainingData",
     "build_leaderboards",
     "category_blocks",
     "check",
@@ -58,6 +62,7 @@ __all__ = [
     "guard_results",
     "guarded_for",
     "in_markdown",
+    "judge_training",
     "limits_remark",
     "method_info",
     "metric_intervals",
@@ -73,6 +78,7 @@ __all__ = [
     "refuse_different",
     "result_blocks",
     "results_in",
+    "training_note",
     "write_parquet",
     "write_suspects",
     "write_tallies",

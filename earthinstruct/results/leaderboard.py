@@ -16,16 +16,25 @@ from earthinstruct.errors import DataError, checked_arguments
 from earthinstruct.files import as_json, decode_json, new_file, read_bytes, replace_file
 from earthinstruct.metrics import CATALOGUE, GEOMETRIES, Value, sweep_of, value_at
 from earthinstruct.results.leaderboard_page import index, page
-from earthinstruct.results.leaderboard_tables import SCORES, ranked, tables
+from earthinstruct.results.leaderboard_tables import SCORES, TRAINING, TRAINING_IN_WORDS, ranked, tables
 from earthinstruct.results.result import Result, read_result, result_schema
 from earthinstruct.results.rules import bad_score
 from earthinstruct.results.tallies import StoredTallies, read_tallies, write_tallies
+from earthinstruct.results.training import Training, by_part, judge_training, strange_sets
 from earthinstruct.texts import shortened
 
 LEADERBOARDS = Path("leaderboards")
 _PLAIN = re.compile(r"\w[\w .+()-]*")
 _LISTED = re.compile(r"\w[\w .,:;+()/'&-]*")  # of published rows, which are never paths
 _LONGEST_NAME, _LONGEST_TEXT = 100, 300  # characters
+
+
+class PublishedTraining(msgspec.Struct, frozen=True):
+    """What the published methods of these names were trained on, and which paper or page says so."""
+
+    methods: list[str]
+    training_data: list[str] | dict[str, list[str]]
+    source: str
 
 
 class PublishedRow(msgspec.Struct, frozen=True):
@@ -38,12 +47,13 @@ class PublishedRow(msgspec.Struct, frozen=True):
 
 
 class Published(msgspec.Struct, frozen=True):
-    """The published rows of one source."""
+    """The published rows of one source. A method that `training` does not name was trained on unknown data."""
 
     source: str
     url: str
     protocol: str
     rows: list[PublishedRow]
+    training: list[PublishedTraining] = []
 
 
 @checked_arguments
@@ -154,6 +164,9 @@ def _place(result: Result) -> Path:
     _require_plain("version", result.method.version)
     _require_plain("protocol", result.protocol)
     _require_plain("task version", result.task.version)
+    for part, names in by_part(result.method.training_data).items():
+        for name in (part, *names):
+            _require_plain("training data", name)
     return (
         Path("results") / _task_place(result.task.name) / result.method.name / f"{result.method.version}{protocol}.json"
     )
@@ -215,6 +228,7 @@ def _result_rows(root: Path, tallies: dict[str, StoredTallies]) -> Iterable[dict
             "kind": _kind(result),
             "method": result.method.name,
             "version": result.method.version,
+            **_training_columns(result.training),
         }
         for heading, place in SCORES.items():
             score = value_at(result.metrics, place)
@@ -247,6 +261,10 @@ def _bad_published(published: Published) -> str | None:
     if not published.url.startswith("https://"):
         return f"url is {shortened(published.url)!r}; expected an address that starts with https://"
     texts = {"source": (published.source, _LONGEST_TEXT), "protocol": (published.protocol, _LONGEST_NAME)}
+    for i, training in enumerate(published.training):
+        texts[f"training[{i}].source"] = (training.source, _LONGEST_TEXT)
+        if strange := strange_sets(training.training_data):
+            return f"training[{i}]: {strange[0]}"
     for i, row in enumerate(published.rows):
         texts[f"rows[{i}].method"] = (row.method, _LONGEST_NAME)
         texts[f"rows[{i}].table"] = (row.table, _LONGEST_TEXT)
@@ -282,6 +300,13 @@ def _threshold(result: Result) -> str | None:
     return None if threshold is None else f"{threshold:.4g}"
 
 
+def _training_columns(training: Training | None, source: str = "") -> dict[str, str]:
+    """Whether a row's method was trained on the images; nothing for a control."""
+    if training is None:
+        return {}
+    return {TRAINING: training.mark, TRAINING_IN_WORDS: f"{training.words}{source}"}
+
+
 def _published_rows(root: Path) -> Iterable[dict[str, object]]:
     path = root / "published.json"
     if not path.is_file():
@@ -290,12 +315,16 @@ def _published_rows(root: Path) -> Iterable[dict[str, object]]:
     published = decode_json(content, msgspec.json.Decoder(Published), f"{path} is malformed: {{error}}")
     if (problem := _bad_published(published)) is not None:
         raise DataError(f"{path}: {problem}")
+    trained_on = {method: training for training in published.training for method in training.methods}
     for entry in published.rows:
+        trained = trained_on.get(entry.method)
+        training = judge_training(None if trained is None else trained.training_data, entry.task.partition("/")[0])
         scores = {heading: entry.metrics.get(score) for heading, score in SCORES.items()}
         yield {
             "task": entry.task,
             "kind": "published",
             "method": entry.method,
+            **_training_columns(training, "" if trained is None else f" ({trained.source})"),
             **scores,
             "protocol": published.protocol,
             "source": f"{published.source}, {entry.table}",

@@ -19,6 +19,9 @@ from earthinstruct.results.leaderboard_tables import (
     KINDS,
     RANKED_BY,
     SCORES,
+    TRAINING,
+    TRAINING_IN_WORDS,
+    TRAINING_NOTE,
     in_order,
     rank_note,
     rank_text,
@@ -31,9 +34,10 @@ if TYPE_CHECKING:  # pandas takes 90 MB
 
 _FIRST = [title_of(path) for path in HEADLINES]  # the columns that are always shown
 # what a row can be filtered by, if the rows differ in it; a further column of the rows needs no more than its name here
-_FACETS = ("dataset", "setting", "kind", "score threshold")
+_FACETS = ("dataset", "setting", "kind", TRAINING, "score threshold")
 _DETAILS = (
     "version",
+    TRAINING_IN_WORDS,
     "images",
     "failed",
     "threshold",
@@ -49,6 +53,7 @@ _KIND_NAMES = {
     "published": "published",
     "control": "control",
 }
+_NAMED = ("rank", "method", TRAINING)  # columns before the scores, after that of the button
 _Shown = Mapping[str, Mapping[str, str]]  # scores with a column -> attributes of its cells: extra ones are folded
 _LEAD = "Scores in percent; ± is half of the 95 % interval over images, and a bar shows the interval."
 _HEAD = """<!doctype html>
@@ -150,6 +155,7 @@ def _facets(task: str, row: pd.Series[Any]) -> dict[str, str]:
         "dataset": dataset,
         "setting": setting,
         "kind": _KIND_NAMES[row["kind"]],
+        TRAINING: _mark(row) or "control",
         "score threshold": "not stated" if row["kind"] == "published" else "none",
     }
     if row["kind"] == "oracle":
@@ -157,6 +163,12 @@ def _facets(task: str, row: pd.Series[Any]) -> dict[str, str]:
     elif isinstance(threshold, str):
         found["score threshold"] = threshold if threshold.startswith("chosen") else "given"
     return found
+
+
+def _mark(row: pd.Series[Any]) -> str | None:
+    """Whether the method was trained on the images; None for a control."""
+    mark = row.get(TRAINING)
+    return mark if isinstance(mark, str) else None
 
 
 def _main(boards: Mapping[str, pd.DataFrame]) -> ElementTree.Element:
@@ -170,7 +182,7 @@ def _main(boards: Mapping[str, pd.DataFrame]) -> ElementTree.Element:
     return _element(
         "main",
         _element("h1", "Leaderboards"),
-        _element("p", _LEAD),
+        _element("p", f"{_LEAD} {TRAINING_NOTE}"),
         *ranks,
         _index(boards),
         _controls(facets, scores),
@@ -247,7 +259,7 @@ def _board(number: int, task: str, board: pd.DataFrame, scores: list[str]) -> El
     shown = {
         name: {"data-score": name} if name in first else {"data-score": name, "class": "extra"} for name in present
     }
-    head = [_element("th"), *map(_column, ("rank", "method")), *itertools.starmap(_score_column, shown.items())]
+    head = [_element("th"), *map(_column, _NAMED), *itertools.starmap(_score_column, shown.items())]
     bodies = [_body(f"{number}-{kind}", kind, task, board, shown) for kind in KINDS if (board["kind"] == kind).any()]
     csv = _element("small", " ", _link("CSV", quote(f"{task}.csv")))
     table = _element("table", _element("thead", _element("tr", *head)), *bodies, attributes={"class": "board"})
@@ -259,7 +271,12 @@ def _board(number: int, task: str, board: pd.DataFrame, scores: list[str]) -> El
 
 
 def _column(name: str) -> ElementTree.Element:
-    return _element("th", name, attributes={"scope": "col", "class": name})
+    return _element("th", name, attributes={"scope": "col", "class": name.replace(" ", "-")})
+
+
+def _width(shown: _Shown) -> str:
+    """The number of columns of a board."""
+    return str(1 + len(_NAMED) + len(shown))
 
 
 def _score_column(name: str, attributes: Mapping[str, str]) -> ElementTree.Element:
@@ -268,7 +285,7 @@ def _score_column(name: str, attributes: Mapping[str, str]) -> ElementTree.Eleme
 
 
 def _body(place: str, kind: str, task: str, board: pd.DataFrame, shown: _Shown) -> ElementTree.Element:
-    heading = _element("th", HEADINGS[kind], attributes={"colspan": str(3 + len(shown)), "scope": "rowgroup"})
+    heading = _element("th", HEADINGS[kind], attributes={"colspan": _width(shown), "scope": "rowgroup"})
     rows = in_order(board[board["kind"] == kind])
     pairs = [_lines(f"{place}-{number}", task, row, shown) for number, (_, row) in enumerate(rows.iterrows())]
     return _element("tbody", _element("tr", heading, attributes={"class": "kind"}), *itertools.chain(*pairs))
@@ -288,10 +305,11 @@ def _lines(
         _element("td", _element("button", "+", attributes=fold), attributes={"class": "fold"}),
         _element("td", *rank, attributes={"class": "rank"}),
         _element("th", name, attributes={"scope": "row", "class": "method"}),
+        _element("td", _mark(row) or "-", attributes={"class": "training-data"}),
         *(_score_cell(row, score, attributes) for score, attributes in shown.items()),
         attributes={"class": "row", **facets},
     )
-    known = _element("td", _element("dl", *_known(row, shown)), attributes={"colspan": str(3 + len(shown))})
+    known = _element("td", _element("dl", *_known(row, shown)), attributes={"colspan": _width(shown)})
     return line, _element("tr", known, attributes={"class": "more", "id": place})
 
 
@@ -325,4 +343,7 @@ def _known(row: pd.Series[Any], shown: _Shown) -> Iterator[ElementTree.Element]:
     if isinstance(row.get("report"), str):
         found.append(("report", _link("every image of the run", str(row["report"]))))
     for name, value in found:
-        yield _element("div", _element("dt", name), _element("dd", value))
+        is_wide = name == TRAINING_IN_WORDS or not isinstance(value, str)
+        yield _element(
+            "div", _element("dt", name), _element("dd", value), attributes={"class": "wide"} if is_wide else None
+        )

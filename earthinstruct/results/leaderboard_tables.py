@@ -32,6 +32,11 @@ SCORES = {  # heading -> path in a result's metrics
     )
 }
 RANKED_BY = title_of("box.f1")
+TRAINING_NOTE = (
+    "Training data: seen, where a set that the method was trained on shares images with the dataset; zero-shot, where "
+    "all of these sets are known and none is known to share one; unknown otherwise."
+)
+TRAINING, TRAINING_IN_WORDS = "training data", "training data in words"  # columns
 # rows are ranked against each other only if they agree on these
 COMPARABLE = ("task version", "protocol", "protocol version", "annotations", "images")
 KINDS = ("recomputed", "oracle", "published", "control")
@@ -165,7 +170,7 @@ def _shown(section: pd.DataFrame) -> pd.DataFrame:
             shown[name] = [" ".join(score_text(*score)) for score in zip(column, *bounds, strict=True)]
         elif name in FORMATS:
             shown[name] = ["-" if pd.isna(value) else FORMATS[name].format(value) for value in column]
-        elif not name.endswith((" low", " high", " worst")):
+        elif not name.endswith((" low", " high", " worst", TRAINING_IN_WORDS)):
             shown[name] = column.fillna("-")
     return shown
 
@@ -197,7 +202,20 @@ def _markdown(task: str, sections: dict[str, pd.DataFrame]) -> str:
     ]
     if (note := rank_note(sections)) is not None:
         parts.append(note)
+    if any(TRAINING in section for section in sections.values()):
+        parts.append(TRAINING_NOTE)
     for kind, section in sections.items():
         shown = _shown(section).map(in_markdown)
-        parts += [f"## {HEADINGS[kind]}", shown.to_markdown(index=False, disable_numparse=True)]
+        parts += [f"## {HEADINGS[kind]}", shown.to_markdown(index=False, disable_numparse=True), *_training(section)]
     return "\n\n".join(parts) + "\n"
+
+
+def _training(section: pd.DataFrame) -> list[str]:
+    """The marks of a section in words, as a list in Markdown: each once, with the methods that have it."""
+    if TRAINING not in section:
+        return []
+    lines = []
+    for (mark, words), rows in section.groupby([TRAINING, TRAINING_IN_WORDS], sort=True):
+        methods = ", ".join(dict.fromkeys(rows["method"]))
+        lines.append(f"- {mark}: {in_markdown(str(words))}. Rows: {in_markdown(methods)}")
+    return ["\n".join(lines)]

@@ -20,6 +20,7 @@ from earthinstruct.results.frame import score_rows
 from earthinstruct.results.rules import contradiction
 from earthinstruct.results.shown import Block, ScoreTable
 from earthinstruct.results.table import result_blocks
+from earthinstruct.results.training import Training, judge_training
 from earthinstruct.tasks import MappedLabel
 from earthinstruct.texts import error_in_words, message_of, redacted, secret_values, without_secrets
 
@@ -39,12 +40,14 @@ class DatasetInfo(msgspec.Struct, frozen=True, omit_defaults=True):
         annotations_sha256: the hash of its annotations.
         n_images: the number of scored images, which a limit may reduce.
         notes: sentences on ignored objects and on what was left out of the ground truth.
+        images_from: the training sets that its images are from, where the dataset says so itself.
     """
 
     name: str
     annotations_sha256: str
     n_images: int
     notes: tuple[str, ...] = ()
+    images_from: tuple[str, ...] | None = None
 
 
 class TaskInfo(msgspec.Struct, frozen=True):
@@ -80,6 +83,8 @@ class MethodInfo(msgspec.Struct, frozen=True):
         largest_side: the longest side, in pixels, of an image that it takes; larger ones are cut into tiles of that
             size. None: it does not say.
         control: whether it sees the ground truth.
+        training_data: what it was trained on: names of training sets, or part -> names of training sets; `unknown` is
+            one of the names. None: it does not say.
     """
 
     name: str
@@ -92,6 +97,7 @@ class MethodInfo(msgspec.Struct, frozen=True):
     made_for: list[str] | None = None
     largest_side: Annotated[int, msgspec.Meta(ge=1)] | None = None
     control: bool = False
+    training_data: list[str] | dict[str, list[str]] | None = None
 
 
 class EnvironmentInfo(msgspec.Struct, frozen=True):
@@ -148,6 +154,14 @@ class Result(ScoreTable, msgspec.Struct, frozen=True):
     label_mapper: str
     predictions: PredictionsInfo
     protocol_version: int = 1
+
+    @property
+    def training(self) -> Training | None:
+        """Whether the method was trained on these images; None for a control, which sees the ground truth anyway."""
+        method, dataset = self.method, self.task.dataset
+        if method.control:
+            return None
+        return judge_training(method.training_data, dataset.name, dataset.images_from)
 
     def blocks(self) -> Iterable[Block]:
         """The table of its scores, and remarks."""

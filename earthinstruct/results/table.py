@@ -134,6 +134,8 @@ def _remarks(results: Sequence[Result]) -> Iterator[str]:
         method, dataset = result.method, result.task.dataset.name
         if method.control:
             yield f"control: {method.name} sees the ground truth"
+        if (training := result.training) is not None:
+            yield f"training data: {training}"
         if method.made_for is not None and dataset not in method.made_for:
             yield (
                 f"out of domain: the weights of {method.name} are made for {', '.join(method.made_for)}; "

@@ -110,7 +110,7 @@ class Comparison(ComparedRuns):
         from rich.text import Text
 
         yield self.verdict
-        yield from legend((self.first, self.second), self.thresholds)
+        yield from legend((self.first, self.second), self.thresholds, self.side_by_side.training)
         yield from self.notes
         headlines = [row for row in self.rows if row.score in HEADLINES and row.slice_by is None]
         errors = [row for row in self.rows if row.score.startswith("errors.") and row.is_group and row.over == "all"]

@@ -77,6 +77,7 @@ def score(
     attributes: Path | str | None = None,
     name: str | None = None,
     method_version: str | None = None,
+    training_data: str | Sequence[str] | None = None,
     output: Path | str | None = None,
     overwrite: bool = False,
     kept: Callable[[Path], None] | None = None,
@@ -111,6 +112,8 @@ def score(
         attributes: a CSV file with attributes of the images; None: those of the dataset alone.
         name: the method's name; None: the name in the run folder, otherwise the file name.
         method_version: the method's version; None: the version in the run folder, if any.
+        training_data: what the method was trained on: names of training sets, in a text with commas between them, or
+            `unknown`; an empty text: it was not trained. None: as in the run folder, if any.
         output: the folder for run folders, `<output>/<task>/<name>/`; None: write nothing.
         overwrite: replace the contents of a run folder that holds another run or another kind of result.
         kept: called with the run folder after the result is written.
@@ -126,7 +129,7 @@ def score(
     mapper = mapper_for(label_map, dataset)
     added = {kind: Path(path) for kind, path in (("counts", counts), ("proposals", proposals)) if path is not None}
     given = _Given(Path(predictions), added, None if classes is None else Path(classes), min_area)
-    method = given.method(name, method_version)
+    method = given.method(name, method_version, training_data)
     info = given.task_info(task, dataset)
     scored = partial(
         score_records,
@@ -212,12 +215,19 @@ class _Given:
             return self.path.is_dir()
         return self.manifest.method.name == name and self.files == prediction_files(self.folder)
 
-    def method(self, name: str | None, version: str | None) -> MethodInfo:
+    def method(self, name: str | None, version: str | None, training_data: str | Sequence[str] | None) -> MethodInfo:
         """The method that made the predictions. For imported ones, its parameters hold the hashes of the files."""
         path = self.path.resolve()
         own_name = path.name if path.is_dir() else Path(path.name.removesuffix(".zst").removesuffix(".gz")).stem
         known = self.manifest.method if self.manifest else MethodInfo(own_name)
-        method = msgspec.structs.replace(known, name=name or known.name, version=version or known.version)
+        if isinstance(training_data, str):
+            training_data = [word.strip() for word in training_data.split(",") if word.strip()]
+        method = msgspec.structs.replace(
+            known,
+            name=name or known.name,
+            version=version or known.version,
+            training_data=known.training_data if training_data is None else list(training_data),
+        )
         if self.is_run_of(method.name):
             return method
         given = {"predictions": self.path, **self.added}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earthinstruct.metrics import HEADLINES, PERCENT, SHOWN_BELOW, Difference, Value, sweep_of, title_of, value_at
-from earthinstruct.results import Result, ScoreTable, in_markdown
+from earthinstruct.results import Result, ScoreTable, Training, in_markdown
 from earthinstruct.texts import spreadsheet_cell
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class SideBySide:
         scores: paths of the headline scores that any of the runs has.
         values: the scores of each run, in the order of `scores`.
         best: which of these are the best, or tie with the best.
+        training: whether each run was trained on these images; None for a control.
         remarks: what a reader of the table must know about single runs.
     """
 
@@ -54,16 +55,17 @@ class SideBySide:
     scores: tuple[str, ...]
     values: tuple[tuple[Value, ...], ...]
     best: tuple[tuple[bool, ...], ...]
+    training: tuple[Training | None, ...]
     remarks: tuple[str, ...] = ()
 
     def markdown(self) -> str:
         """The verdict, a table in Markdown, and what it means."""
-        lines = [["method", *map(title_of, self.scores)], ["-", *(["-:"] * len(self.scores))]]
-        for name, values, best in self._rows():
+        lines = [["method", "training data", *map(title_of, self.scores)], ["-", "-", *(["-:"] * len(self.scores))]]
+        for name, trained, values, best in self._rows():
             cells = (f"**{text}**" if bold else text for text, bold in zip(map(_text, values), best, strict=True))
-            lines.append([in_markdown(name), *cells])
+            lines.append([in_markdown(name), _mark(trained), *cells])
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        notes = " ".join([NOTE, *self.remarks])
+        notes = " ".join([NOTE, *self._notes()])
         return f"{in_markdown(self.verdict)}\n\n{table}\n\n{in_markdown(self.task)}. {in_markdown(notes)}\n"
 
     def latex(self) -> str:
@@ -72,30 +74,32 @@ class SideBySide:
         def comment(text: str) -> str:
             return f"% {' '.join(text.split())}"
 
-        lines = [comment(self.verdict), comment(f"{self.task}. {NOTE}"), *map(comment, self.remarks)]
-        lines += [r"% \usepackage{booktabs}", rf"\begin{{tabular}}{{l{'r' * len(self.scores)}}}", r"\toprule"]
-        lines += [" & ".join(["method", *(in_latex(title_of(score)) for score in self.scores)]) + r" \\", r"\midrule"]
-        for name, values, best in self._rows():
+        lines = [comment(self.verdict), comment(f"{self.task}. {NOTE}"), *map(comment, self._notes())]
+        lines += [r"% \usepackage{booktabs}", rf"\begin{{tabular}}{{ll{'r' * len(self.scores)}}}", r"\toprule"]
+        headings = ["method", "training data", *(in_latex(title_of(score)) for score in self.scores)]
+        lines += [" & ".join(headings) + r" \\", r"\midrule"]
+        for name, trained, values, best in self._rows():
             texts = (in_latex(_text(value)) for value in values)
             cells = (rf"\textbf{{{text}}}" if bold else text for text, bold in zip(texts, best, strict=True))
-            lines.append(" & ".join([in_latex(name), *cells]) + r" \\")
+            lines.append(" & ".join([in_latex(name), _mark(trained), *cells]) + r" \\")
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
     def csv(self) -> str:
-        """A line for each run and score, as fractions: task, method, score, value, low, high, best.
+        """A line for each run and score, as fractions: task, method, training data, score, value, low, high, best.
 
         A name that a spreadsheet would take for a formula gets an apostrophe before it.
         """
         content = io.StringIO()
         writer = csv.writer(content, lineterminator="\n")
-        writer.writerow(["task", "method", "score", "value", "low", "high", "best"])
-        for name, values, best in self._rows():
+        writer.writerow(["task", "method", "training data", "score", "value", "low", "high", "best"])
+        for name, trained, values, best in self._rows():
             for score, value, is_best in zip(self.scores, values, best, strict=True):
                 bounds = value.ci95 or (None, None)
                 writer.writerow(
                     [
                         spreadsheet_cell(self.task),
                         spreadsheet_cell(name),
+                        _mark(trained),
                         score,
                         value.value,
                         *bounds,
@@ -104,8 +108,15 @@ class SideBySide:
                 )
         return content.getvalue()
 
-    def _rows(self) -> Iterator[tuple[str, tuple[Value, ...], tuple[bool, ...]]]:
-        return zip(self.names, self.values, self.best, strict=True)
+    def _notes(self) -> Iterator[str]:
+        """What stands below a table for a paper besides `NOTE`."""
+        yield from self.remarks
+        for name, trained in zip(self.names, self.training, strict=True):
+            if trained is not None and trained.mark != "zero-shot":
+                yield f"Training data of {name}, {trained.mark}: {trained.words}."
+
+    def _rows(self) -> Iterator[tuple[str, Training | None, tuple[Value, ...], tuple[bool, ...]]]:
+        return zip(self.names, self.training, self.values, self.best, strict=True)
 
 
 @dataclass(frozen=True, repr=False)
@@ -170,6 +181,7 @@ def make_side_by_side(
         scores,
         tuple(tuple(of_run[k] for k in there) for of_run in values),
         tuple(tuple(i in best[score] for score in scores) for i in range(len(results))),
+        tuple(result.training for result in results),
         tuple(remarks),
     )
 
@@ -229,6 +241,10 @@ def in_latex(text: str) -> str:
     '50 \\% of mean\\_shift'
     """
     return "".join(_LATEX.get(character, character) for character in text)
+
+
+def _mark(training: Training | None) -> str:
+    return "-" if training is None else training.mark
 
 
 def _text(value: Value) -> str:

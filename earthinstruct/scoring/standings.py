@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from earthinstruct.metrics import ONE_IMAGE, PERCENT, Difference, title_of
-from earthinstruct.results import Block, new_table
+from earthinstruct.results import Block, Training, new_table
 from earthinstruct.scoring.side_by_side import ComparedRuns, best_of, of_pair
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -45,7 +45,7 @@ class Standings(ComparedRuns):
         from rich.text import Text
 
         yield verdict_of(self.ranked, self.differences, LETTERS)
-        yield from legend(self.runs, self.thresholds)
+        yield from legend(self.runs, self.thresholds, self.side_by_side.training)
         letters = LETTERS[: len(self.runs)]
         table = new_table("score", *letters, left=["score"])
         for k, score in enumerate(self.side_by_side.scores):
@@ -84,10 +84,14 @@ class Standings(ComparedRuns):
         ]
 
 
-def legend(runs: tuple[str, ...], thresholds: tuple[str, ...]) -> Iterator[str]:
-    """A line for each run, by its letter, with its score threshold."""
-    for letter, run, threshold in zip(LETTERS, runs, thresholds, strict=False):
+def legend(runs: tuple[str, ...], thresholds: tuple[str, ...], training: tuple[Training | None, ...]) -> Iterator[str]:
+    """A line for each run, by its letter, with its score threshold; then whether they were trained on these images."""
+    alike: dict[Training, list[str]] = {}
+    for letter, run, threshold, trained in zip(LETTERS, runs, thresholds, training, strict=False):
         yield f"{letter}: {run}, {threshold}"
+        if trained is not None:
+            alike.setdefault(trained, []).append(letter)
+    yield from (f"training data of {', '.join(letters)}: {trained}" for trained, letters in alike.items())
 
 
 def verdict_of(

@@ -22,6 +22,7 @@ from earthinstruct.results import (
     moved_values,
     new_values,
     read_result,
+    training_note,
 )
 from earthinstruct.scoring.records import Scored, score_records
 from earthinstruct.scoring.stored import dataset_of
@@ -39,13 +40,17 @@ class Finding:
         check: the name of the check.
         detail: what was found.
         problem: why the check failed; None if it passed.
+        note: what a reader should know although nothing failed; None: nothing.
     """
 
     check: str
     detail: str = ""
     problem: str | None = None
+    note: str | None = None
 
     def __str__(self) -> str:
+        if self.problem is None and self.note is not None:
+            return f"note     {self.check}: {self.note}"
         if self.problem is None:
             return f"ok       {self.check}: {self.detail}"
         return f"FAILED   {self.check}: {self.problem}"
@@ -96,6 +101,7 @@ def _validated(
         _equal("whole dataset", said.task.dataset.n_images, len(loaded.images)),
         _equal("instruction", said.task.instruction_sha256, task.instruction_sha256),
         _equal("predictions file", said.predictions.sha256, hash_predictions(prediction_files(given) or [given])),
+        _training(said),
     ]
     if any(finding.problem for finding in findings):
         left = ("answers and usage", "scores follow from the predictions", "intervals")
@@ -169,6 +175,18 @@ def _equal(what: str, found: object, expected: object) -> Finding:
     if found == expected:
         return Finding(what, str(found))
     return Finding(what, problem=f"the result says {found}; expected {expected}")
+
+
+def _training(result: Result) -> Finding:
+    """Whether the result says what the method was trained on. It is no failure if it does not."""
+    if result.training is None:
+        return Finding("training data", "a control")
+    absent = (
+        "the result does not say what the method was trained on, so that its row is marked unknown; return "
+        "training_data from describe(), or score again with --training-data"
+    )
+    note = training_note(result.method.training_data, absent)
+    return Finding("training data", str(result.training), note=note)
 
 
 def _usage(scored: Scored, result: Result) -> Finding:

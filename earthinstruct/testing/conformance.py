@@ -12,20 +12,30 @@ from numpy.typing import NDArray
 from earthinstruct.contract import ControlMethod, Instruction, Method, Prediction, check_prediction, optional_member
 from earthinstruct.errors import ContractError, EarthInstructError, checked_arguments
 from earthinstruct.registry import make_method, missing_in
-from earthinstruct.results import method_info
+from earthinstruct.results import method_info, training_note
 from earthinstruct.tasks import NWPU, tasks_of
 from earthinstruct.texts import redacted, secret_values
 
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome of one check. `problem` says why it failed; `skipped` is the method's reason for declining it."""
+    """The outcome of one check.
+
+    Attributes:
+        name: of the check.
+        problem: why it failed.
+        skipped: the method's reason for declining it.
+        note: what the author should know although nothing failed.
+    """
 
     name: str
     problem: str | None = None
     skipped: str | None = None
+    note: str | None = None
 
     def __str__(self) -> str:
+        if self.problem is None and self.note is not None:
+            return f"note     {self.name}: {self.note}"
         if self.skipped is not None:
             return f"skipped  {self.name}: {self.skipped}"
         return f"ok       {self.name}" if self.problem is None else f"FAILED   {self.name}: {self.problem}"
@@ -54,7 +64,9 @@ def check_method(method: str | Method | ControlMethod, parameters: Mapping[str, 
     def shown(text: str | None) -> str | None:
         return None if text is None else redacted(text, secrets)
 
-    return [Check(check.name, shown(check.problem), shown(check.skipped)) for check in _checks(method)]
+    return [
+        Check(check.name, shown(check.problem), shown(check.skipped), shown(check.note)) for check in _checks(method)
+    ]
 
 
 def _checks(method: Method | ControlMethod) -> list[Check]:
@@ -66,6 +78,9 @@ def _checks(method: Method | ControlMethod) -> list[Check]:
     if missing.problem is not None:
         return checks
     checks.append(_check("describe", method_info, method))
+    if checks[-1].problem is None and not isinstance(method, ControlMethod):
+        absent = "describe() has no training_data, so that leaderboards mark every row unknown"
+        checks.append(Check("training data", note=training_note(method_info(method).training_data, absent)))
     generator = np.random.Generator(np.random.PCG64(0))
     images = {
         "flat 64x64": np.full((64, 64, 3), 127, dtype=np.uint8),

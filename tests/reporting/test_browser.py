@@ -1,5 +1,6 @@
 """The page in a real browser: opened from disk, filtered, toggled, turned and enlarged, without a request."""
 
+import json
 import socket
 import xml.etree.ElementTree as ET
 from csv import reader
@@ -238,7 +239,10 @@ def test_paper_has_every_image_of_the_choice_and_what_is_folded(many):
 
 def test_the_index_sorts_and_filters_its_runs(browser, make_run, tmp_path):
     make_run("runs/better")
-    make_run("runs/worse", shift=12)
+    worse, _ = make_run("runs/worse", shift=12)
+    result = json.loads((worse / "result.json").read_text())
+    result["method"]["training_data"] = []  # not trained; the others do not say
+    (worse / "result.json").write_text(json.dumps(result))
     make_run("runs/counts", setting="open_vocabulary", counts_only=True)
     view = View(browser, report(tmp_path / "runs"))
 
@@ -256,6 +260,9 @@ def test_the_index_sorts_and_filters_its_runs(browser, make_run, tmp_path):
     assert folders() == ["counts"]
     assert view.one("#status").text == "1 of 3 runs"
     view.choose("task", "all tasks")
+    view.choose("training", "zero-shot")
+    assert folders() == ["worse"]
+    view.choose("training", "all marks")
     view.one("#words").send_keys("WORSE open_ended")
     assert folders() == ["worse"]
     view.assert_quiet()

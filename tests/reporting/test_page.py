@@ -343,3 +343,9 @@ def test_data_in_a_script_element_has_nothing_that_ends_it():
     text = script_json(value)
     assert not set("<>&\u2028\u2029") & set(text)
     assert json.loads(text) == value
+
+
+def test_the_page_says_whether_the_method_was_trained_on_the_images(make_run):
+    folder, file = make_run("runs/one")
+    page = Page(write_report(folder, dataset=file).read_text())
+    assert "Training data: unknown: the method does not say what it was trained on." in page.sentences

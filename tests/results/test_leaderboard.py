@@ -186,6 +186,9 @@ def test_what_is_published_is_held_to_the_rules_of_results(root, text):
     build("url is", url=text)
     build(r"rows\[0\]\.method is", rows=[{**row, "method": text}])
     build(r"rows\[0\]\.table is", rows=[{**row, "table": text}])
+    training = {"methods": [row["method"]], "training_data": [], "source": "a page"}
+    build(r"training\[0\]\.source is", training=[{**training, "source": text}])
+    build(r"training\[0\]: .* is not in the table of training sets", training=[{**training, "training_data": [text]}])
     build(r"rows\[0\]\.metrics names", rows=[{**row, "metrics": {text: 0.5}}])
 
 
@@ -420,6 +423,42 @@ def test_published_rows_are_all_there_with_their_source():
     assert "2505.15818" in published["source"]
     assert len(published["rows"]) == 64
     assert all(0 <= value <= 1 for row in published["rows"] for value in row["metrics"].values())
+
+
+def test_what_published_methods_were_trained_on_is_known_or_unknown_with_its_source():
+    published = json.loads((STORED / "published.json").read_text())
+    named = [method for training in published["training"] for method in training["methods"]]
+    assert len(set(named)) == len(named)
+    assert set(named) == {row["method"] for row in published["rows"]}
+    assert all(training["source"] and training["training_data"] for training in published["training"])
+    table = pd.read_csv(STORED / "tables" / "dior" / "open_ended.csv").set_index("method")
+    assert table["training data"]["EarthDial"] == "seen"
+    assert table["training data in words"]["EarthDial"] == (
+        "the method was trained on EarthDial-Instruct, which holds images of DIOR with their labels "
+        "(arXiv 2412.15190; it starts from InternVL2)"
+    )
+    assert table["training data"]["SkySenseGPT"] == "zero-shot"
+    assert table["training data"]["InstructSAM-GPT4o"] == "unknown"
+
+
+@pytest.mark.parametrize("declared", [["a\nb"], {"=1+1": ["coco"]}, ["x" * 101]])
+def test_a_declaration_that_cannot_stand_in_a_table_is_not_filed(root, result, declared):
+    strange = replace(result, method=replace(result.method, training_data=declared))
+    with pytest.raises(DataError, match=r"training data .* cannot be filed: expected letters, digits"):
+        file_result(root, strange)
+
+
+def test_tables_mark_rows_and_say_why(root, result):
+    told = replace(result, method=replace(result.method, name="told", training_data={"encoder": ["dior"]}))
+    file_result(root, replace(told, task=replace(told.task, dataset=replace(told.task.dataset, images_from=("dior",)))))
+    control = replace(result, method=replace(result.method, name="oracle", control=True))
+    file_result(root, control)
+    build_leaderboards(root)
+    file = root / "tables" / "set" / "open_ended.md"
+    text = file.read_text()
+    assert "- seen: the encoder was trained on images of DIOR with their labels. Rows: told" in text
+    frame = pd.read_csv(file.with_suffix(".csv")).set_index("method")["training data"]
+    assert (frame["told"], pd.isna(frame["oracle"])) == ("seen", True)
 
 
 def test_published_rows_name_the_table_of_the_paper_where_its_number_is_known():

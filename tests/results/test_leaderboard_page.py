@@ -21,6 +21,7 @@ PUBLISHED = {
     "source": "Somebody 2025",
     "url": "https://example.org/?a=1&b=2",
     "protocol": "paper",
+    "training": [{"methods": ["second"], "training_data": [], "source": "their page"}],
     "rows": [
         {"task": "set/open_ended", "method": HOSTILE, "table": "table 1", "metrics": {"box.f1": 0.5}},
         {"task": "other set/open_subclass/field", "method": "second", "table": "t", "metrics": {"box.f1": 0.25}},
@@ -46,7 +47,8 @@ def root(constant, dataset, tmp_path, monkeypatch):
             counting=replace(result.metrics.counting, f1=Value(counting, None)),
             **fields,
         )
-        return replace(result, metrics=metrics, method=replace(result.method, name=name))
+        method = replace(result.method, name=name, training_data=[] if name == "low" else ["unknown"])
+        return replace(result, metrics=metrics, method=method)
 
     filed = file_result(folder, scored("low", 0.3, 0.9))
     file_result(folder, scored("high", 0.7, 0.1))
@@ -135,6 +137,11 @@ def test_rows_are_filtered_by_what_they_are(board):
     assert board.methods == ["chosen"]
     board.click("button[type=reset]")
     assert board.methods == everything
+    board.choose("data-training-data", "zero-shot")
+    assert board.methods == ["second", "low"]
+    board.choose("data-training-data", "unknown")
+    assert board.methods == ["high", "chosen", HOSTILE]
+    board.choose("data-training-data", "all")
     board.choose("data-setting", "open_subclass/field")
     assert board.methods == ["second"]
     assert [one.text for one in board.all(".tasks a") if one.is_displayed()] == ["other set/open_subclass/field"]
@@ -167,6 +174,7 @@ def test_a_row_unfolds_to_all_that_is_known_of_it(board):
     button.click()
     assert more.is_displayed()
     assert "protocol version" in more.text
+    assert "what the method was trained on is not known" in more.text
     assert "results/set/open_ended/high/1.0.json" in more.text
     assert button.get_attribute("aria-expanded") == "true"
     board.assert_quiet()

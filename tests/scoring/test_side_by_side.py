@@ -58,7 +58,8 @@ def test_the_best_and_its_ties(runs):
     assert lines[1:4] == [
         f"{letter}: {run}, scored without a threshold" for letter, run in zip("ABC", runs, strict=True)
     ]
-    assert lines[4].split() == ["score", "A", "B", "C"]
+    assert lines[4] == "training data of A, B, C: unknown: the method does not say what it was trained on"
+    assert lines[5].split() == ["score", "A", "B", "C"]
 
 
 def test_every_pair_is_in_the_frame(runs):
@@ -78,28 +79,32 @@ def test_markdown(runs):
     text = compare(*runs).to_markdown()
     lines = text.splitlines()
     assert lines[0].startswith(r"all counts best (no difference shown from most\|\*)")
-    assert lines[2:4] == ["| method | Cnt F1 | Box F1 | AP_nc box |", "| - | -: | -: | -: |"]
-    assert lines[4].startswith(r"| few\_1 | 18.2 ± ")
-    assert lines[5].startswith("| all | **100.0 ± ")
-    assert lines[6].startswith(r"| most\|\* | **94.7 ± ")
+    assert lines[2:4] == [
+        "| method | training data | Cnt F1 | Box F1 | AP_nc box |",
+        "| - | - | -: | -: | -: |",
+    ]
+    assert lines[4].startswith(r"| few\_1 | unknown | 18.2 ± ")
+    assert lines[5].startswith("| all | unknown | **100.0 ± ")
+    assert lines[6].startswith(r"| most\|\* | unknown | **94.7 ± ")
     cells = {len(re.findall(r"(?<!\\)\|", line)) for line in lines[2:7]}
-    assert cells == {5}
+    assert cells == {6}
+    assert r"Training data of few\_1, unknown: the method does not say what it was trained on." in text
 
 
 def test_latex(runs):
     lines = compare(*runs).to_latex().splitlines()
     table = [line for line in lines if not line.startswith("%")]
-    assert table[0] == r"\begin{tabular}{lrrr}" and table[-1] == r"\end{tabular}"
+    assert table[0] == r"\begin{tabular}{llrrr}" and table[-1] == r"\end{tabular}"
     assert [table[1], table[3], table[-2]] == [r"\toprule", r"\midrule", r"\bottomrule"]
     rows = [table[2], *table[4:-2]]
     for row in rows:
-        assert row.endswith(r" \\") and row.count("&") == 3
+        assert row.endswith(r" \\") and row.count("&") == 4
         assert row.count("{") == row.count("}")
         assert not re.search(r"(?<!\\)[%#_~^|]", row)
         assert row.count("$") % 2 == 0
         assert row.isascii()
-    assert rows[1].startswith(r"few\_1 & 18.2 $\pm$")
-    assert rows[2].startswith(r"all & \textbf{100.0 $\pm$")
+    assert rows[1].startswith(r"few\_1 & unknown & 18.2 $\pm$")
+    assert rows[2].startswith(r"all & unknown & \textbf{100.0 $\pm$")
     assert r"% \usepackage{booktabs}" in lines
 
 

@@ -20,6 +20,7 @@ CHECKS = [
     "whole dataset",
     "instruction",
     "predictions file",
+    "training data",
     "answers and usage",
     "scores follow from the predictions",
     "intervals",
@@ -107,17 +108,17 @@ def test_what_does_not_follow_is_named(verdicts, change, check, problem):
 )
 def test_scores_of_another_task_are_not_compared_and_that_is_said(verdicts, part, check):
     failed = verdicts(changed("task", **part))
-    assert list(failed) == [check, *CHECKS[7:]]
+    assert list(failed) == [check, *CHECKS[8:]]
     assert "the result says 0" in failed[check]
-    assert all(failed[name].startswith("not checked") for name in CHECKS[7:])
+    assert all(failed[name].startswith("not checked") for name in CHECKS[8:])
 
 
 def test_the_command_prints_every_check(run, tmp_path, capsys):
     predictions, options = run / "predictions.jsonl", ("--dataset", str(tmp_path / "set" / "annotations.json"))
     assert main(["validate", str(predictions), str(run / "result.json"), *options]) == 0
     out = capsys.readouterr().out
-    assert [line.removeprefix("ok       ").partition(":")[0] for line in out.splitlines()[:-1]] == CHECKS
-    assert out.endswith("10 checks hold, 0 fail\n")
+    assert [line[9:].partition(":")[0] for line in out.splitlines()[:-1]] == CHECKS
+    assert out.endswith("11 checks hold, 0 fail\n")
 
     predictions.write_bytes(predictions.read_bytes() + b"\n")
     assert main(["validate", str(predictions), str(run / "result.json"), *options]) == 1

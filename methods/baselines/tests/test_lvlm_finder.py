@@ -145,6 +145,7 @@ def test_it_keeps_the_contract(owlv2_weights):
     assert [check for check in checks if check.problem] == []
     assert next(check for check in checks if check.skipped).skipped.endswith("use owlv2, which needs no language model")
     assert [entry["name"] for entry in method.describe()["weights"]] == ["names.bin", "model.safetensors"]
+    assert method.describe()["training_data"] == {"lvlm": ["unknown"], "finder": ["unknown"]}
 
 
 @pytest.mark.parametrize(

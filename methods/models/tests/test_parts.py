@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from earthinstruct_models.choices import ENCODERS, LVLMS, PROPOSERS
 from earthinstruct_models.parts import Parts
+from earthinstruct_models.weights import FOLDER_VARIABLE
 
 from earthinstruct import Proposals
 from earthinstruct.errors import EarthInstructError, UnknownNameError
@@ -41,11 +43,13 @@ def test_parts_say_what_they_are_and_are_released():
         "parameters": {"proposer": "own", "encoder": "Part", "encoder.side": 3},
         "weights": weights,
         "device": "proposer cuda, encoder cpu",
+        "training_data": {"proposer": ["unknown"], "encoder": ["unknown"]},
     }
     assert Parts("m", {"encoder": Part(device="cpu")}, {}).describe() == {
         "parameters": {"encoder": "Part"},
         "weights": [],
         "device": "cpu",
+        "training_data": {"encoder": ["unknown"]},
     }
     parts.close()
     assert proposer.closed
@@ -59,6 +63,26 @@ def test_a_part_by_name_has_its_parameters_and_the_name_of_its_choice():
     assert (described["proposer"], described["proposer.limit"]) == ("segments", 7)
     with pytest.raises(EarthInstructError, match=r"m: encoder 'open_clip' needs checkpoint"):
         Parts("m", {"encoder": "open_clip"}, {})
+
+
+def test_parts_say_what_they_were_trained_on(tmp_path, monkeypatch):
+    chosen = {"proposer": "segments", "encoder": Part(training_data=["rs5m"])}
+    assert Parts("m", chosen, {}).describe()["training_data"] == {"proposer": [], "encoder": ["rs5m"]}
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    named = ENCODERS["remoteclip-b32"]
+    known = ("remoteclip-ret-3", "remoteclip-seg-4", "remoteclip-det-10", "wit-400m")
+    assert named.trained_on({}) == named.trained_on({"checkpoint": tmp_path / "remoteclip-b32.pt"}) == known
+    assert named.trained_on({"checkpoint": "own.pt"}) == ENCODERS["open_clip"].trained_on({}) == ("unknown",)
+    assert named.trained_on({"checkpoint": "own.pt", "training_data": ["dior"]}) == ("dior",)
+    assert PROPOSERS["sam2"].trained_on({"model": "sam2_hiera_s"}) == ("sa-1b", "sa-v", "sam2-internal")
+    assert PROPOSERS["sam2"].trained_on({"model": "own.yaml"}) == ("unknown",)
+    assert LVLMS["openai"].trained_on({}) == ("unknown",)
+
+
+def test_the_training_data_of_a_part_is_given_by_its_name():
+    chosen = {"proposer": "segments", "encoder": Part()}
+    with pytest.raises(UnknownNameError, match="parameter of method 'm' 'training_data'"):
+        Parts("m", chosen, {"training_data": ["dior"]})  # the one learns nothing, the other is an object
 
 
 def test_an_unknown_choice_is_answered_with_the_closest():

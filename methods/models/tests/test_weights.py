@@ -18,6 +18,8 @@ from earthinstruct_models.encoders.table import ENCODERS
 from earthinstruct_models.proposers.sam2_model import MODELS
 from earthinstruct_models.weights import WEIGHTS, Weights, fetch, file_sha256, find_weights
 
+from earthinstruct.contract import UNKNOWN_DATA
+from earthinstruct.datasets import TRAINING_SETS
 from earthinstruct.errors import DataError, UnknownNameError
 
 CONTENT = bytes(range(256)) * 5000
@@ -484,3 +486,11 @@ def test_the_table_is_sound():
     hashes = [entry.sha256 for entry in WEIGHTS.values() if entry.sha256 is not None]
     assert len(hashes) == len(set(hashes)) == len(MODELS)  # a hash copied from the line above would be here twice
     assert all(re.fullmatch("[0-9a-f]{64}", known) for known in hashes)
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_every_row_says_what_it_was_trained_on_or_that_it_is_unknown(name):
+    declared = WEIGHTS[name].training_data
+    assert declared
+    assert set(declared) <= {*TRAINING_SETS, UNKNOWN_DATA}
+    assert len(set(declared)) == len(declared)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ from earthinstruct_models.choices import missing_packages
 from earthinstruct_models.devices import missing_device
 from numpy.typing import NDArray
 
-from earthinstruct.contract import Estimate, Instruction, Prediction, Proposals, Usage
+from earthinstruct.contract import UNKNOWN_DATA, Estimate, Instruction, Prediction, Proposals, Usage
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.regions import RLE
 from earthinstruct.tasks import Task
@@ -55,11 +55,13 @@ class Detector(ABC):
 
     Attributes:
         weights: the loaded files, [{name, sha256}].
+        training_data: what they were trained on, as in `earthinstruct_models.weights.Weights`.
         device: the torch device that it runs on.
     """
 
     name: str
     weights: list[dict[str, str]]
+    training_data: Sequence[str] | Mapping[str, Sequence[str]] = (UNKNOWN_DATA,)
     device: str
     needs: ClassVar[dict[str, str]] = {"torch": "torch", "transformers": "transformers"}
 
@@ -110,6 +112,7 @@ class Detector(ABC):
             "version": version("earthinstruct-baselines"),
             "parameters": {"threshold": self.threshold, "limit": self.limit, **self.parameters()},
             "weights": self.weights,
+            "training_data": self.training_data,
             "device": self.device,
             "packages": {package: version(package) for package in self.needs.values()},
             "notes": [SWEEP_NOTE.format(threshold=self.threshold)] if self.threshold < 0.1 else [],

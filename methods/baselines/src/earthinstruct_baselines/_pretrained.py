@@ -17,7 +17,7 @@ class PretrainedDetector(Detector):
     """A transformers detector from a folder as `save_pretrained` writes it.
 
     Args:
-        weights: the folder of the model; None: the one in the weights folder.
+        weights: the folder of the model, trained on unknown data; None: the one in the weights folder.
         threshold: the lowest score of a detection; 0 keeps what a score sweep needs.
         limit: most detections in one image.
         device: a torch device; None: cuda, mps or cpu, the first available.
@@ -39,6 +39,7 @@ class PretrainedDetector(Detector):
         self.loaded = load_pretrained(self.published, weights, device)
         self.model, self.processor = self.loaded.model, self.loaded.processor
         self.device, self.weights = self.loaded.device, self.loaded.weights
+        self.training_data = self.loaded.training_data
 
     @abstractmethod
     def fits(self, name: str) -> bool:

@@ -62,6 +62,7 @@ class ClipThreshold(Detector):
         self._parts = Parts(self.name, {"proposer": proposer, "encoder": encoder}, parameters)
         self._described = self._parts.describe()
         self.weights = self._described["weights"]
+        self.training_data = self._described["training_data"]
         self.device = self._described["device"] or "cpu"
 
     def detect(self, image: NDArray[np.uint8], names: Sequence[str]) -> Detections:

@@ -50,6 +50,8 @@ class FasterRCNN(Detector):
         min_size: the shorter side of the resized image, pixels; None: torchvision's default.
         max_size: the largest longer side of the resized image, pixels; None: torchvision's default.
         device: a torch device; None: the best available.
+        training_data: what the weights were trained on, with those of the backbone: names of training sets, such as
+            `["dior", "imagenet"]`; None: unknown.
 
     Raises:
         DataError: a file is missing or malformed, or the weights do not fit the model.
@@ -69,8 +71,11 @@ class FasterRCNN(Detector):
         min_size: int | None = None,
         max_size: int | None = None,
         device: str | None = None,
+        training_data: Sequence[str] | None = None,
     ) -> None:
         super().__init__(threshold, limit)
+        if training_data is not None:
+            self.training_data = training_data
         if architecture not in ARCHITECTURES:
             raise UnknownNameError("architecture", architecture, ARCHITECTURES)
         self.architecture = architecture

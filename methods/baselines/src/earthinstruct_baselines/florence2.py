@@ -144,6 +144,7 @@ class Florence2:
                 "batch_size": self.batch_size,
             },
             "weights": self.loaded.weights,
+            "training_data": self.loaded.training_data,
             "device": self.loaded.device,
             "packages": {package: version(package) for package in self.needs.values()},
         }

@@ -43,9 +43,9 @@ class Finder:
         self.detector = detector
 
     def describe(self) -> dict[str, Any]:
-        """Parameters, device and weights."""
+        """Parameters, device, weights and their training data."""
         about = self.detector.describe()
-        kept = {key: about[key] for key in ("weights", "device")}
+        kept = {key: about[key] for key in ("weights", "training_data", "device")}
         return {"finder": self.detector.name, **about["parameters"], **kept}
 
 

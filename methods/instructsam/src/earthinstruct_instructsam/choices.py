@@ -16,17 +16,22 @@ def _kept(choice: Choice) -> Choice:
     return Choice("earthinstruct_instructsam.parts:KeptCounter", inner={"part": choice})
 
 
+_SMALL_ENCODER = kept_encoder("earthinstruct_instructsam.small:small_encoder", training_data=("scenes",))
 CHOICES = {
     "counter": {
         "recorded": Choice("earthinstruct_instructsam.counters.recorded:RecordedCounter"),
-        "small": _kept(Choice("earthinstruct_instructsam.counters.small:SmallCounter")),
+        "small": _kept(
+            Choice(
+                "earthinstruct_instructsam.counters.small:SmallCounter", weights_as="weights", training_data=("scenes",)
+            )
+        ),
         **{
             name: _kept(Choice("earthinstruct_instructsam.counters.lvlm:LvlmCounter", inner={"lvlm": lvlm}))
             for name, lvlm in LVLMS.items()
         },
     },
     "proposer": {**TABLES["proposer"], **LABEL_PROPOSERS},
-    "encoder": {**TABLES["encoder"], "small": kept_encoder("earthinstruct_instructsam.small:small_encoder")},
+    "encoder": {**TABLES["encoder"], "small": _SMALL_ENCODER},
 }
 PARTS = tuple(CHOICES)
 

@@ -245,6 +245,7 @@ class InstructSAM:
             "version": version("earthinstruct-instructsam"),
             "parameters": parameters,
             "weights": of_parts["weights"],
+            "training_data": of_parts["training_data"],
             "device": of_parts["device"] or "cpu",
             "packages": {name: version(name) for name in ("earthinstruct-instructsam", "torch", "open_clip_torch")},
             "notes": [SMALL_NOTE] * small + own_variant + self._parts.notes + in_turn,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from earthinstruct.contract import UNKNOWN_DATA
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
 from earthinstruct_models.devices import missing_device
 from earthinstruct_models.encoders.table import ENCODERS as NAMED_ENCODERS
@@ -48,12 +49,16 @@ class Choice:
     # the name of the weights, from the parameters; None if the part takes no weights by name
     weights: Callable[[Mapping[str, Any]], str | None] = lambda _: None
     weights_as: str = "checkpoint"  # the parameter that gets the path of the weights, unless it is given
+    # what a part without weights by name was trained on, as in `Weights`; (): it has not learned
+    training_data: Iterable[str] = (UNKNOWN_DATA,)
     # what else is missing, one line each, from the name of the part and its parameters
     also: Callable[[str, Mapping[str, Any]], Iterable[str]] = lambda _part, _given: ()
 
     def parameters(self) -> dict[str, inspect.Parameter]:
         """The parameters by name."""
         found = self._own()
+        if not self.inner and UNKNOWN_DATA in self.training_data:
+            found["training_data"] = inspect.Parameter("training_data", inspect.Parameter.KEYWORD_ONLY, default=None)
         for choice in self.inner.values():
             found |= choice.parameters()
         return found
@@ -67,6 +72,20 @@ class Choice:
             if parameter.default is parameter.empty and given.get(name) is None and name != found
         ]
         return names + [name for choice in self.inner.values() for name in choice.required(given)]
+
+    def trained_on(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+        """What the part with these parameters was trained on, each name once.
+
+        It is unknown for other weights than those in the weights folder, unless the parameter `training_data` says it.
+        """
+        if given.get("training_data") is not None:
+            return tuple(given["training_data"])
+        if self.inner:
+            return tuple(dict.fromkeys(name for part in self.inner.values() for name in part.trained_on(given)))
+        named, place = self.weights(given), given.get(self.weights_as)
+        if named is not None:
+            return WEIGHTS[named].training_data_of(place)
+        return tuple(self.training_data) if place is None else (UNKNOWN_DATA,)
 
     def make(self, given: Mapping[str, Any]) -> Any:
         """Make the part from its parameters, with its weights from the weights folder.
@@ -186,7 +205,9 @@ PROPOSERS: Mapping[str, Choice] = {
         also=_also_of_sam2,
     ),
     "segments": _kept_proposer(
-        "earthinstruct_models.proposers.segments:SegmentsProposer", packages={"skimage": "scikit-image"}
+        "earthinstruct_models.proposers.segments:SegmentsProposer",
+        packages={"skimage": "scikit-image"},
+        training_data=(),
     ),
 }
 LABEL_PROPOSERS: Mapping[str, Choice] = {  # for methods that know the labels before the regions

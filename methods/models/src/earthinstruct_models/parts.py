@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from earthinstruct.contract import UNKNOWN_DATA
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct_models.choices import (
     ENCODERS,
@@ -52,6 +53,7 @@ class Parts:
         own: Iterable[str] = (),
     ) -> None:
         self._names, choices, for_part = _plan(method, chosen, parameters, tables, own)
+        self._trained_on = {part: choice.trained_on(for_part[part]) for part, choice in choices.items()}
         for part, choice in choices.items():
             needed = still_needed(part, self._names[part], choice, for_part[part])
             if needed:
@@ -72,15 +74,18 @@ class Parts:
         """The descriptions of the parts, together.
 
         Returns:
-            `parameters` (named `part.key`), `weights`, and `device`: "cpu", or "proposer cuda, encoder cpu" if the
-            parts differ; None if no part has one.
+            `parameters` (named `part.key`), `weights`, `training_data` of each part, and `device`: "cpu", or
+            "proposer cuda, encoder cpu" if the parts differ; None if no part has one.
         """
         parameters: dict[str, Any] = {}
         weights: list[dict[str, str]] = []
         devices: dict[str, str] = {}
+        training_data: dict[str, list[str]] = {}
         for part, made in self._made.items():
             described = dict(made.describe())
             weights += described.pop("weights", ())
+            own_data = described.pop("training_data", (UNKNOWN_DATA,))  # of a part that is given as an object
+            training_data[part] = list(self._trained_on[part] if part in self._trained_on else own_data)
             if "device" in described:
                 devices[part] = str(described.pop("device"))
             own_name = described.pop(part, type(getattr(made, "part", made)).__name__)
@@ -90,7 +95,7 @@ class Parts:
             device: str | None = ", ".join(f"{part} {device}" for part, device in devices.items())
         else:
             device = next(iter(devices.values()), None)
-        return {"parameters": parameters, "weights": weights, "device": device}
+        return {"parameters": parameters, "weights": weights, "device": device, "training_data": training_data}
 
     def close(self) -> None:
         """Close the parts."""

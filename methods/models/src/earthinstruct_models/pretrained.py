@@ -30,6 +30,7 @@ class Pretrained:
     processor: Any
     device: str  # a torch device
     weights: list[dict[str, str]]  # the loaded files, [{name, sha256}]
+    training_data: tuple[str, ...]  # as in `earthinstruct_models.weights.Weights`
 
 
 def load_pretrained(published: Published, folder: str | Path | None = None, device: str | None = None) -> Pretrained:
@@ -45,8 +46,8 @@ def load_pretrained(published: Published, folder: str | Path | None = None, devi
         EarthInstructError: transformers is missing.
     """
     place = find_weights(published.weights) if folder is None else Path(folder)
-    page = WEIGHTS[published.weights].page
-    files = weight_files(place, page)
+    known = WEIGHTS[published.weights]
+    files = weight_files(place, known.page)
     config = place / "config.json"
     try:
         found = json.loads(config.read_text(encoding="utf-8")).get("model_type")
@@ -54,13 +55,14 @@ def load_pretrained(published: Published, folder: str | Path | None = None, devi
         raise DataError(f"{config} is not the config of a model: {error}") from error
     if found not in published.model_types:
         expected = " or ".join(map(repr, published.model_types))
-        raise DataError(f"{place} holds a model of type {found!r}, expected {expected}; see {page}")
+        raise DataError(f"{place} holds a model of type {found!r}, expected {expected}; see {known.page}")
     device = device or best_device()
     return Pretrained(
         load_model(place, published.model_class, found, dtype="float32").to(device),
         load_processor(place, published.processor_class),
         device,
         [{"name": file.name, "sha256": file_sha256(file)} for file in files],
+        known.training_data_of(folder),
     )
 
 

@@ -25,6 +25,7 @@ import msgspec
 from filelock import FileLock, Timeout
 from platformdirs import user_data_path
 
+from earthinstruct.contract import UNKNOWN_DATA
 from earthinstruct.download import Progress, download
 from earthinstruct.errors import DataError, UnknownNameError
 from earthinstruct.files import DAMAGED_ZIP, is_hidden, read_text, replace_file
@@ -51,6 +52,7 @@ _CHECKPOINTS = (".pt", ".pth", ".bin", ".safetensors")  # in an archive
 _CHUNK = 1 << 20  # bytes
 _HUB = "huggingface.co"
 _RESOLVE = "/resolve/"  # in the address of a file on the Hub, before its revision
+_NO_VERSION = "cc, no version given"
 _GATED = "Gated weights need `hf auth login` first, and that you accept their licence on the page"
 _SUM = re.compile(r"([0-9a-f]{64}) [ *](.+)")  # a line of sha256sum
 _LARGE = 1 << 24  # bytes; a smaller file is hashed in a few milliseconds
@@ -68,6 +70,8 @@ class Weights:
     licence: str | None = None  # as its authors state it; None: unknown, see the page
     sha256: str | None = None  # of `file`; None: unknown, or a folder
     files: tuple[str, ...] = _OF_FOLDERS  # of a folder: patterns of the names that are fetched
+    # names of `earthinstruct.datasets.TRAINING_SETS`: those of the weights that it was trained on from, too
+    training_data: tuple[str, ...] = (UNKNOWN_DATA,)
 
     @property
     def path(self) -> Path:
@@ -78,6 +82,11 @@ class Weights:
     def here(self) -> bool:
         """Whether it is on this machine."""
         return self.path.exists()
+
+    def training_data_of(self, place: str | Path | None) -> tuple[str, ...]:
+        """What the weights at a place were trained on: unknown where they are others than these; None: these."""
+        is_ours = place is None or Path(place).resolve() == self.path.resolve()
+        return self.training_data if is_ours else (UNKNOWN_DATA,)
 
     @property
     def how_to_get(self) -> str:
@@ -90,23 +99,33 @@ class Weights:
         return f"{command}, or get {source.name} from {self.page} and put {what} at {self.path}"
 
 
-def _hub(name: str, repository: str, file: str, licence: str | None = None) -> Weights:
+def _hub(name: str, repository: str, file: str, licence: str | None = None, *training_data: str) -> Weights:
+    """One file on the Hub; without `training_data`, what it was trained on is unknown."""
     page = f"https://huggingface.co/{repository}"
-    return Weights(name, f"{name}{Path(file).suffix}", page, f"{page}/resolve/main/{file}", licence)
+    url, known = f"{page}/resolve/main/{file}", training_data or (UNKNOWN_DATA,)
+    return Weights(name, f"{name}{Path(file).suffix}", page, url, licence, training_data=known)
 
 
-def _timm(name: str, repository: str, licence: str | None) -> Weights:
+def _timm(name: str, repository: str, licence: str | None, *training_data: str) -> Weights:
     """A model in open_clip's names, as timm publishes it."""
-    return _hub(name, f"timm/{repository}", "open_clip_model.safetensors", licence)
+    return _hub(name, f"timm/{repository}", "open_clip_model.safetensors", licence, *training_data)
 
 
 def _tokenizer(name: str, repository: str, licence: str) -> Weights:
-    return Weights(name, name, f"https://huggingface.co/{repository}", licence=licence, files=_OF_TOKENIZERS)
+    """A tokenizer, which has seen no image."""
+    page = f"https://huggingface.co/{repository}"
+    return Weights(name, name, page, licence=licence, files=_OF_TOKENIZERS, training_data=())
 
 
-def _skyclip(name: str, archive: str) -> Weights:
-    url = f"https://opendatasharing.s3.us-west-2.amazonaws.com/SkyScript/ckpt/{archive}.zip"
-    return Weights(name, f"{name}.pt", "https://github.com/wangzhecheng/SkyScript", url, "MIT, of the repository")
+def _skyclip(name: str, archive: str, started_from: str) -> Weights:
+    return Weights(
+        name,
+        f"{name}.pt",
+        "https://github.com/wangzhecheng/SkyScript",
+        f"https://opendatasharing.s3.us-west-2.amazonaws.com/SkyScript/ckpt/{archive}.zip",
+        "MIT, of the repository",
+        training_data=("skyscript", started_from),
+    )
 
 
 def _sam2(release: str, size: str, sha256: str) -> Weights:
@@ -119,50 +138,77 @@ def _sam2(release: str, size: str, sha256: str) -> Weights:
         f"https://dl.fbaipublicfiles.com/segment_anything_2/{date}/{file}",
         "Apache-2.0",
         sha256,
+        ("sa-1b", "sa-v", "sam2-internal"),
     )
 
 
-def _folder(name: str, repository: str, licence: str | None) -> Weights:
-    return Weights(name, repository.partition("/")[2], f"https://huggingface.co/{repository}", licence=licence)
+def _folder(name: str, repository: str, licence: str | None, *training_data: str) -> Weights:
+    """The folder of a model; without `training_data`, what it was trained on is unknown."""
+    page = f"https://huggingface.co/{repository}"
+    known = training_data or (UNKNOWN_DATA,)
+    return Weights(name, repository.partition("/")[2], page, licence=licence, training_data=known)
+
+
+# the training data of the authors' papers and pages, whose addresses are in `earthinstruct.datasets.TRAINING_SETS`
+_REMOTECLIP = ("remoteclip-ret-3", "remoteclip-seg-4", "remoteclip-det-10", "wit-400m")
+_GROUNDING_DINO_BASE = ("coco", "objects365", "goldg", "cap4m", "openimages", "odinw-35", "refcoco")
 
 
 WEIGHTS: Mapping[str, Weights] = {
     weights.name: weights
     for weights in (
-        _hub("georsclip-h14", "Zilun/GeoRSCLIP", "ckpt/RS5M_ViT-H-14.pt", "cc, no version given"),
-        _hub("georsclip-l14", "Zilun/GeoRSCLIP", "ckpt/RS5M_ViT-L-14.pt", "cc, no version given"),
-        _hub("georsclip-b32", "Zilun/GeoRSCLIP", "ckpt/RS5M_ViT-B-32.pt", "cc, no version given"),
-        _hub("remoteclip-l14", "chendelong/RemoteCLIP", "RemoteCLIP-ViT-L-14.pt"),
-        _hub("remoteclip-b32", "chendelong/RemoteCLIP", "RemoteCLIP-ViT-B-32.pt"),
-        _skyclip("skyclip-l14", "SkyCLIP_ViT_L14_top30pct_filtered_by_CLIP_laion_RS"),
-        _skyclip("skyclip-b32", "SkyCLIP_ViT_B32_top50pct"),
-        _hub("farslip1-b32", "ZhenShiL/FarSLIP", "FarSLIP1_ViT-B-32.pt", "MIT"),
-        _hub("farslip2-b32", "ZhenShiL/FarSLIP", "FarSLIP2_ViT-B-32.pt", "MIT"),
-        _timm("pe-core-b16", "PE-Core-B-16", "Apache-2.0"),
-        _timm("pe-core-l14", "PE-Core-L-14-336", "Apache-2.0"),
-        _timm("pe-core-g14", "PE-Core-bigG-14-448", "Apache-2.0"),
-        _timm("siglip2-b16", "ViT-B-16-SigLIP2", "Apache-2.0"),
-        _timm("siglip2-l16", "ViT-L-16-SigLIP2-256", "Apache-2.0"),
-        _timm("siglip2-so400m", "ViT-SO400M-14-SigLIP2", "Apache-2.0"),
+        _hub("georsclip-h14", "Zilun/GeoRSCLIP", "ckpt/RS5M_ViT-H-14.pt", _NO_VERSION, "rs5m", "laion-2b"),
+        _hub("georsclip-l14", "Zilun/GeoRSCLIP", "ckpt/RS5M_ViT-L-14.pt", _NO_VERSION, "rs5m", "wit-400m"),
+        _hub("georsclip-b32", "Zilun/GeoRSCLIP", "ckpt/RS5M_ViT-B-32.pt", _NO_VERSION, "rs5m", "wit-400m"),
+        _hub("remoteclip-l14", "chendelong/RemoteCLIP", "RemoteCLIP-ViT-L-14.pt", None, *_REMOTECLIP),
+        _hub("remoteclip-b32", "chendelong/RemoteCLIP", "RemoteCLIP-ViT-B-32.pt", None, *_REMOTECLIP),
+        _skyclip("skyclip-l14", "SkyCLIP_ViT_L14_top30pct_filtered_by_CLIP_laion_RS", "wit-400m"),
+        _skyclip("skyclip-b32", "SkyCLIP_ViT_B32_top50pct", "laion-2b"),
+        # the sources of MGRS-200k, on which the second was trained after RS5M, are not named
+        _hub("farslip1-b32", "ZhenShiL/FarSLIP", "FarSLIP1_ViT-B-32.pt", "MIT", "rs5m", UNKNOWN_DATA),
+        _hub("farslip2-b32", "ZhenShiL/FarSLIP", "FarSLIP2_ViT-B-32.pt", "MIT", "rs5m", UNKNOWN_DATA),
+        _timm("pe-core-b16", "PE-Core-B-16", "Apache-2.0", "pe-image-text"),
+        _timm("pe-core-l14", "PE-Core-L-14-336", "Apache-2.0", "pe-image-text"),
+        _timm("pe-core-g14", "PE-Core-bigG-14-448", "Apache-2.0", "pe-image-text"),
+        _timm("siglip2-b16", "ViT-B-16-SigLIP2", "Apache-2.0", "webli"),
+        _timm("siglip2-l16", "ViT-L-16-SigLIP2-256", "Apache-2.0", "webli"),
+        _timm("siglip2-so400m", "ViT-SO400M-14-SigLIP2", "Apache-2.0", "webli"),
         _tokenizer("siglip2-tokenizer", "timm/ViT-B-16-SigLIP2", "Apache-2.0"),
-        _timm("mobileclip2-s0", "MobileCLIP2-S0-OpenCLIP", "apple-amlr"),
-        _timm("mobileclip2-b", "MobileCLIP2-B-OpenCLIP", "apple-amlr"),
-        _timm("mobileclip2-s4", "MobileCLIP2-S4-OpenCLIP", "apple-amlr"),
-        _timm("mobileclip2-l14", "MobileCLIP2-L-14-OpenCLIP", "apple-amlr"),
-        _timm("metaclip2-h14", "vit_huge_patch14_clip_224.metaclip2_worldwide", None),
+        _timm("mobileclip2-s0", "MobileCLIP2-S0-OpenCLIP", "apple-amlr", "dfndr-2b"),
+        _timm("mobileclip2-b", "MobileCLIP2-B-OpenCLIP", "apple-amlr", "dfndr-2b"),
+        _timm("mobileclip2-s4", "MobileCLIP2-S4-OpenCLIP", "apple-amlr", "dfndr-2b"),
+        _timm("mobileclip2-l14", "MobileCLIP2-L-14-OpenCLIP", "apple-amlr", "dfndr-2b"),
+        _timm("metaclip2-h14", "vit_huge_patch14_clip_224.metaclip2_worldwide", None, "metaclip-2"),
         _tokenizer("xlm-v-tokenizer", "facebook/xlm-v-base", "MIT"),
-        _hub("dfn2b-l14", "apple/DFN2B-CLIP-ViT-L-14-39B", "open_clip_pytorch_model.bin", "apple-sample-code-license"),
+        _hub(
+            "dfn2b-l14",
+            "apple/DFN2B-CLIP-ViT-L-14-39B",
+            "open_clip_pytorch_model.bin",
+            "apple-sample-code-license",
+            "dfn-2b",
+        ),
         *(_sam2(release, size, sha256) for (release, size), sha256 in _OF_SAM2.items()),
         _folder("qwen2.5-vl-7b", "Qwen/Qwen2.5-VL-7B-Instruct", "Apache-2.0"),
         _folder("qwen3-vl-8b", "Qwen/Qwen3-VL-8B-Instruct", "Apache-2.0"),
-        _folder("grounding-dino-base", "IDEA-Research/grounding-dino-base", "Apache-2.0"),
-        _folder("mm-grounding-dino-tiny", "openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det", None),
-        _folder("llmdet-large", "iSEE-Laboratory/llmdet_large", "Apache-2.0"),
-        _folder("omdet-turbo-tiny", "omlab/omdet-turbo-swin-tiny-hf", "Apache-2.0"),
-        _folder("owlv2-large", "google/owlv2-large-patch14-ensemble", "Apache-2.0"),
-        _folder("sam3", "facebook/sam3", "SAM License, on request"),
-        _folder("sam3-litetext-s0", "vil-uob/sam3-litetext-s0", None),
-        _folder("florence-2-large", "florence-community/Florence-2-large", "MIT"),
+        _folder("grounding-dino-base", "IDEA-Research/grounding-dino-base", "Apache-2.0", *_GROUNDING_DINO_BASE),
+        _folder(
+            "mm-grounding-dino-tiny",
+            "openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det",
+            None,
+            *("objects365", "goldg", "v3det"),
+        ),
+        _folder(
+            "llmdet-large",
+            "iSEE-Laboratory/llmdet_large",
+            "Apache-2.0",
+            *("objects365", "openimages", "goldg", "groundingcap-1m"),
+        ),
+        _folder("omdet-turbo-tiny", "omlab/omdet-turbo-swin-tiny-hf", "Apache-2.0", "objects365", "goldg"),
+        _folder("owlv2-large", "google/owlv2-large-patch14-ensemble", "Apache-2.0", "webli", "lvis", "wit-400m"),
+        _folder("sam3", "facebook/sam3", "SAM License, on request", "sa-co", "pe-image-text"),
+        # SAM 3's; its text encoder was distilled on texts that the page does not name
+        _folder("sam3-litetext-s0", "vil-uob/sam3-litetext-s0", None, "sa-co", "pe-image-text", UNKNOWN_DATA),
+        _folder("florence-2-large", "florence-community/Florence-2-large", "MIT", "fld-5b"),
     )
 }
 

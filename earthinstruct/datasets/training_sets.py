@@ -1,0 +1,239 @@
+"""The sets of images that models are trained on, and which of them share images: facts with their sources.
+
+A set that a paper or its data page does not mention is not in the table, and an overlap that none states is not either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """A set of images.
+
+    Attributes:
+        name: as methods declare it.
+        title: as its authors write it.
+        source: where its content is stated.
+        labels: the sets whose images it holds together with what their labels say: boxes, masks, or texts made of them.
+        images: the sets of which it holds images alone.
+        unchecked: whether it was collected from the web, or is not public: nobody can say that it holds no image of
+            another set.
+    """
+
+    name: str
+    title: str
+    source: str
+    labels: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    unchecked: bool = False
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Images that a training set shares with a dataset.
+
+    Attributes:
+        through: the training set.
+        shared: the set that the shared images are from.
+        labels: whether the labels of these images were seen as well.
+    """
+
+    through: str
+    shared: str
+    labels: bool
+
+
+def _arxiv(name: str, title: str, number: str, *labels: str, images: tuple[str, ...] = ()) -> TrainingSet:
+    return TrainingSet(name, title, f"arXiv {number}", labels, images)
+
+
+def _unchecked(name: str, title: str, source: str, *images: str) -> TrainingSet:
+    return TrainingSet(name, title, source, images=images, unchecked=True)
+
+
+_AERIAL = (
+    _arxiv("dior", "DIOR", "1909.00133"),
+    # 85 of its 800 images are of Vaihingen, by its readme
+    TrainingSet("nwpu-vhr-10", "NWPU VHR-10", "doi 10.1016/j.isprsjprs.2014.10.002", images=("vaihingen",)),
+    TrainingSet("scenes", "the drawn scenes", "earthinstruct.draw_scenes"),
+    _arxiv("dota", "DOTA", "1711.10398, 2102.12219"),
+    _arxiv("fair1m", "FAIR1M", "2103.05569"),
+    _arxiv("xview", "xView", "1802.07856"),
+    TrainingSet("hrsc2016", "HRSC2016", "doi 10.5220/0006120603240331"),
+    TrainingSet("hrrsd", "HRRSD", "doi 10.1109/TGRS.2019.2900302"),
+    TrainingSet("levir", "LEVIR", "doi 10.1109/TIP.2017.2773199"),
+    TrainingSet("rsod", "RSOD", "github.com/RSIA-LIESMARS-WHU/RSOD-Dataset-"),
+    TrainingSet("ucas-aod", "UCAS-AOD", "doi 10.1109/ICIP.2015.7351502"),
+    _arxiv("visdrone", "VisDrone", "2001.06303"),
+    _arxiv("au-air", "AU-AIR", "2001.11737"),
+    _arxiv("carpk", "CARPK", "1707.05972"),
+    TrainingSet("stanford-drone", "Stanford Drone", "doi 10.1007/978-3-319-46484-8_33"),
+    TrainingSet("vaihingen", "ISPRS Vaihingen", "ISPRS 2D Semantic Labeling Contest"),
+    TrainingSet("potsdam", "ISPRS Potsdam", "ISPRS 2D Semantic Labeling Contest"),
+    _arxiv("loveda", "LoveDA", "2110.08733"),
+    _arxiv("deepglobe", "DeepGlobe", "1805.06561"),
+    _arxiv("openearthmap", "OpenEarthMap", "2210.10732"),
+    _arxiv("floodnet", "FloodNet", "2012.02951"),
+    _arxiv("isaid", "iSAID", "1905.12886", "dota"),
+    _arxiv("samrs", "SAMRS", "2305.02034", "dior", "dota", "fair1m"),
+    # scenes and their names
+    _arxiv("nwpu-resisc45", "NWPU-RESISC45 (not NWPU VHR-10)", "1703.00121"),
+    _arxiv("million-aid", "Million-AID", "2006.12485"),
+    _arxiv("fmow", "Functional Map of the World", "1711.07846"),
+    _arxiv("bigearthnet", "BigEarthNet", "1902.06148"),
+    # images and texts
+    _arxiv("rsicd", "RSICD", "1712.07835"),
+    _arxiv("rsitmd", "RSITMD", "2204.09868"),
+    TrainingSet("ucm-captions", "UCM-Captions", "doi 10.1109/CITS.2016.7546397"),
+    _arxiv("rsvqa", "RSVQA", "2003.07333"),
+    _arxiv("earthvqa", "EarthVQA", "2312.12222"),
+    TrainingSet("rsvg", "RSVG", "doi 10.1145/3503161.3548316"),
+    _arxiv("dior-rsvg", "DIOR-RSVG", "2210.12634", "dior"),
+    _arxiv("rrsis-d", "RRSIS-D", "2312.12470", "dior-rsvg"),
+    _arxiv("remoteclip-ret-3", "RET-3 of RemoteCLIP", "2306.11029", "rsicd", "rsitmd", "ucm-captions"),
+    _arxiv("remoteclip-seg-4", "SEG-4 of RemoteCLIP", "2306.11029", "isaid", "loveda", "potsdam", "vaihingen"),
+    _arxiv(
+        "remoteclip-det-10",
+        "DET-10 of RemoteCLIP",
+        "2306.11029",
+        *("au-air", "carpk", "dior", "dota", "hrrsd", "hrsc2016", "levir", "rsod", "stanford-drone", "visdrone"),
+    ),
+    _arxiv("skyscript", "SkyScript", "2312.12856"),
+    _unchecked("rs5m", "RS5M", "arXiv 2306.11300", "million-aid", "fmow", "bigearthnet"),
+    _arxiv("git-10m", "Git-10M", "2501.00895", images=("dior", "million-aid", "skyscript")),
+    # boxes of many sets, and instructions made of them
+    TrainingSet(
+        "lae-1m",
+        "LAE-1M",
+        "arXiv 2408.09110, github.com/jaychempan/LAE-DINO",
+        ("dior", "dota", "fair1m", "hrsc2016", "nwpu-vhr-10", "rsod", "xview"),
+    ),
+    _arxiv("geochat-instruct", "GeoChat-Instruct", "2311.15826", "dior", "dota", "fair1m", "nwpu-resisc45", "rsvqa"),
+    _arxiv("skyeye-968k", "SkyEye-968k", "2401.09712", "dior-rsvg", "rsvg", "rsicd", "rsitmd", "ucm-captions", "rsvqa"),
+    _arxiv(
+        "mmrs-1m",
+        "MMRS-1M",
+        "2401.16822",
+        *("dior", "dior-rsvg", "dota", "fair1m", "hrrsd", "nwpu-vhr-10", "rsod", "ucas-aod", "visdrone"),
+        *("nwpu-resisc45", "rsicd", "rsitmd", "rsvqa", "ucm-captions"),
+    ),
+    _arxiv("fit-rs", "FIT-RS, of the images of STAR", "2406.10100"),
+    _arxiv("vrsbench", "VRSBench", "2406.12384", "dior", "dota"),
+    _arxiv(
+        "rsvp",
+        "RSVP of EarthMarker",
+        "2407.13596",
+        *("dior-rsvg", "dota", "fair1m", "hrrsd", "hrsc2016", "isaid", "levir", "nwpu-resisc45", "nwpu-vhr-10"),
+        *("potsdam", "rsitmd", "rsod", "samrs", "ucas-aod", "vaihingen", "visdrone"),
+    ),
+    _arxiv("refgeo", "refGeo of GeoGround", "2411.11904", "dior-rsvg", "geochat-instruct", "rsvg", "vrsbench"),
+    _arxiv("earthdial-instruct", "EarthDial-Instruct", "2412.15190", "dior-rsvg", "rsvg", "skyscript", "fmow"),
+    _arxiv("landdiscover50k", "LandDiscover50K", "2412.19492", "deepglobe", "loveda", "openearthmap", "samrs"),
+    _arxiv("geopixinstruct", "GeoPixInstruct", "2501.06828", "dior-rsvg", "samrs"),
+    _arxiv("geopixeld", "GeoPixelD", "2501.13925", "isaid"),
+    _arxiv("rs-vl3m", "RS-VL3M", "2507.20776", "dior", "dota", "fit-rs", "nwpu-resisc45", "nwpu-vhr-10", "rsvqa"),
+)
+_GENERAL = (
+    _arxiv("imagenet", "ImageNet", "1409.0575"),
+    _arxiv("coco", "COCO", "1405.0312"),
+    _arxiv("lvis", "LVIS", "1908.03195", images=("coco",)),
+    _arxiv("refcoco", "RefCOCO", "1608.00272", images=("coco",)),
+    TrainingSet("objects365", "Objects365", "doi 10.1109/ICCV.2019.00852"),
+    _arxiv("openimages", "Open Images", "1811.00982"),
+    _arxiv("visual-genome", "Visual Genome, GQA", "1602.07332, 1902.09506"),
+    _arxiv("flickr30k", "Flickr30k Entities", "1505.04870"),
+    _arxiv("goldg", "GoldG", "2104.12763", "flickr30k", "visual-genome"),
+    _arxiv("v3det", "V3Det", "2304.03752"),
+    _arxiv("odinw-35", "ODinW-35", "2204.08790"),
+    _arxiv("sa-1b", "SA-1B", "2304.02643"),
+    _arxiv("sa-v", "SA-V", "2408.00714"),
+    _unchecked("sam2-internal", "the internal videos of SAM 2", "arXiv 2408.00714, section 5.2"),
+    _unchecked("sa-co", "SA-Co", "arXiv 2511.16719, table 25", "sa-1b", "sa-v"),
+    _unchecked("pe-image-text", "images, texts and videos of Perception Encoder", "arXiv 2504.13181"),
+    _unchecked("cap4m", "Cap4M", "arXiv 2112.03857"),
+    _unchecked("grit", "GRIT", "arXiv 2306.14824"),
+    _unchecked("llava-pretrain", "LLaVA-Pretrain", "arXiv 2304.08485"),
+    _unchecked("llava-1.5", "the data of LLaVA-1.5", "arXiv 2310.03744", "coco", "visual-genome", "llava-pretrain"),
+    TrainingSet(
+        "groundingcap-1m",
+        "GroundingCap-1M",
+        "arXiv 2501.18954, github.com/iSEE-Laboratory/LLMDet",
+        ("coco", "flickr30k", "v3det", "visual-genome"),
+        ("llava-pretrain",),
+    ),
+    _unchecked("wit-400m", "WIT-400M of OpenAI's CLIP", "arXiv 2103.00020"),
+    _unchecked("laion-2b", "LAION-2B", "arXiv 2210.08402"),
+    _unchecked("laion-400m", "LAION-400M", "arXiv 2111.02114"),
+    _unchecked("dfn-2b", "DFN-2B", "arXiv 2309.17425"),
+    _unchecked("metaclip", "MetaCLIP", "arXiv 2309.16671"),
+    _unchecked("dfndr-2b", "DFNDR-2B", "arXiv 2508.20691"),
+    _unchecked("metaclip-2", "MetaCLIP 2", "arXiv 2507.22062"),
+    _unchecked("webli", "WebLI", "arXiv 2209.06794"),
+    _unchecked("fld-5b", "FLD-5B", "arXiv 2311.06242"),
+)
+TRAINING_SETS: Mapping[str, TrainingSet] = {each.name: each for each in (*_AERIAL, *_GENERAL)}
+
+_NAMED_DATASETS = {
+    "dior": ("dior",),
+    "dior-test": ("dior",),
+    "dior-mini": ("dior",),
+    "nwpu": ("nwpu-vhr-10",),
+    "scenes": ("scenes",),
+}
+
+
+def images_of(dataset: str) -> tuple[str, ...] | None:
+    """The sets that the images of a named dataset of the suite are from; None for any other dataset."""
+    return _NAMED_DATASETS.get(dataset)
+
+
+def list_training_sets() -> list[dict[str, str]]:
+    """Every set of the table: `name`, `title`, what it `holds`, and the `source`."""
+    return [
+        {
+            "name": each.name,
+            "title": each.title,
+            "holds": ", ".join([*each.labels, *(f"{name} (images alone)" for name in each.images)]),
+            "source": each.source,
+        }
+        for each in TRAINING_SETS.values()
+    ]
+
+
+def overlaps(training_sets: Iterable[str], images: Iterable[str]) -> list[Overlap]:
+    """The training sets that share images with a dataset, each once, those with labels first.
+
+    All splits of a set count as one: who has learned from one split knows the others' kind of images and labels.
+
+    Args:
+        training_sets: names of sets; names outside the table are compared as they are.
+        images: the names of the sets that the images of the dataset are from.
+
+    >>> overlaps(["coco", "lae-1m"], ["nwpu-vhr-10"])
+    [Overlap(through='lae-1m', shared='nwpu-vhr-10', labels=True)]
+    """
+    of_dataset = [_held(name) for name in images]
+    found = []
+    for name in dict.fromkeys(training_sets):
+        shared = [
+            Overlap(name, each, labels and content[each])
+            for each, labels in _held(name).items()
+            for content in of_dataset
+            if each in content
+        ]
+        found += [max(shared, key=lambda overlap: overlap.labels)] if shared else []
+    return sorted(found, key=lambda overlap: not overlap.labels)
+
+
+def _held(name: str, labels: bool = True) -> dict[str, bool]:
+    """All sets that are in a set, itself first: name -> whether with their labels."""
+    found = {name: labels}
+    known = TRAINING_SETS.get(name)
+    inner = {} if known is None else {**dict.fromkeys(known.images, False), **dict.fromkeys(known.labels, labels)}
+    for each, with_labels in inner.items():
+        for held, seen in _held(each, with_labels).items():
+            found[held] = found.get(held, False) or seen
+    return found

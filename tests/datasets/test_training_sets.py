@@ -1,0 +1,80 @@
+"""The table of training sets: its names agree with each other, and overlaps follow from what the sets hold."""
+
+from pathlib import Path
+
+import pytest
+
+from earthinstruct.datasets import TRAINING_SETS, Overlap, dataset_sources, images_of, list_training_sets, overlaps
+
+
+def test_every_set_holds_sets_of_the_table_and_names_its_source():
+    for name, known in TRAINING_SETS.items():
+        assert name == known.name == name.lower()
+        assert {*known.labels, *known.images} <= set(TRAINING_SETS) - {name, "unknown"}
+        assert not set(known.labels) & set(known.images)
+        assert known.source and known.title
+    assert len({known.title for known in TRAINING_SETS.values()}) == len(TRAINING_SETS)
+
+
+def test_the_origin_of_every_named_dataset_is_known():
+    plugged = set(dataset_sources()) - {"dior", "dior-test", "dior-mini", "nwpu", "scenes"}
+    for name in set(dataset_sources()) - plugged:
+        assert set(images_of(name)) <= set(TRAINING_SETS)
+    assert images_of("dior") == images_of("dior-test") == images_of("dior-mini") == ("dior",)
+    assert images_of("mine") is None
+
+
+@pytest.mark.parametrize(
+    ("trained", "images", "expected"),
+    [
+        (["dior"], ["dior"], [Overlap("dior", "dior", True)]),
+        (["lae-1m"], ["dior"], [Overlap("lae-1m", "dior", True)]),
+        # through two sets: RRSIS-D is made of DIOR-RSVG, which is made of DIOR
+        (["rrsis-d"], ["dior"], [Overlap("rrsis-d", "dior", True)]),
+        (["git-10m"], ["dior"], [Overlap("git-10m", "dior", False)]),
+        # both hold it: NWPU VHR-10 has images of Vaihingen, but none of its labels
+        (["remoteclip-seg-4"], ["nwpu-vhr-10"], [Overlap("remoteclip-seg-4", "vaihingen", False)]),
+        (["isaid"], ["dota"], [Overlap("isaid", "dota", True)]),
+        (["dota"], ["isaid"], [Overlap("dota", "dota", True)]),
+        (["coco", "sa-1b", "nwpu-resisc45"], ["nwpu-vhr-10"], []),
+        # those with labels first, each once
+        (
+            ["git-10m", "vrsbench", "vrsbench"],
+            ["dior"],
+            [Overlap("vrsbench", "dior", True), Overlap("git-10m", "dior", False)],
+        ),
+        # a name outside the table is compared as it is
+        (["mine"], ["mine"], [Overlap("mine", "mine", True)]),
+        (["mine"], ["dior"], []),
+    ],
+)
+def test_overlaps(trained, images, expected):
+    assert overlaps(trained, images) == expected
+
+
+def test_the_stronger_of_two_ways_counts():
+    # RSVP holds NWPU VHR-10 with labels, and Vaihingen, of which NWPU VHR-10 has images alone
+    assert overlaps(["rsvp"], ["nwpu-vhr-10"]) == [Overlap("rsvp", "nwpu-vhr-10", True)]
+
+
+def test_the_list_says_what_each_holds():
+    rows = {row["name"]: row for row in list_training_sets()}
+    assert rows["lae-1m"]["holds"] == "dior, dota, fair1m, hrsc2016, nwpu-vhr-10, rsod, xview"
+    assert rows["nwpu-vhr-10"]["holds"] == "vaihingen (images alone)"
+    assert rows["dior"] == {"name": "dior", "title": "DIOR", "holds": "", "source": "arXiv 1909.00133"}
+
+
+def test_the_page_shows_which_sets_hold_images_of_the_suite():
+    page = (Path(__file__).parents[2] / "docs" / "training-data.md").read_text(encoding="utf-8")
+    rows = {line.split(" | ")[0]: line for line in page.splitlines() if line.startswith("| `")}
+    for names, dataset in (
+        ("| `dior`, `dior-test`, `dior-mini`", "dior"),
+        ("| `nwpu`", "nwpu"),
+        ("| `scenes`", "scenes"),
+    ):
+        held = {name: overlaps([name], images_of(dataset)) for name in sorted(TRAINING_SETS)}
+        columns = [
+            ", ".join(name for name, found in held.items() if found and found[0].labels == labels) or "-"
+            for labels in (True, False)
+        ]
+        assert rows[names] == f"{names} | {' | '.join(columns)} |"
