@@ -192,11 +192,14 @@ def images_of(dataset: str) -> tuple[str, ...] | None:
 
 def list_training_sets() -> list[dict[str, str]]:
     """Every set of the table: `name`, `title`, what it `holds`, and the `source`."""
+    unchecked = "more that cannot be checked (from the web, or not public)"
     return [
         {
             "name": each.name,
             "title": each.title,
-            "holds": ", ".join([*each.labels, *(f"{name} (images alone)" for name in each.images)]),
+            "holds": ", ".join(
+                [*each.labels, *(f"{name} (images alone)" for name in each.images), *[unchecked] * each.unchecked]
+            ),
             "source": each.source,
         }
         for each in TRAINING_SETS.values()

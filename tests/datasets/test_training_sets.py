@@ -61,6 +61,7 @@ def test_the_list_says_what_each_holds():
     rows = {row["name"]: row for row in list_training_sets()}
     assert rows["lae-1m"]["holds"] == "dior, dota, fair1m, hrsc2016, nwpu-vhr-10, rsod, xview"
     assert rows["nwpu-vhr-10"]["holds"] == "vaihingen (images alone)"
+    assert rows["webli"]["holds"] == "more that cannot be checked (from the web, or not public)"
     assert rows["dior"] == {"name": "dior", "title": "DIOR", "holds": "", "source": "arXiv 1909.00133"}
 
 

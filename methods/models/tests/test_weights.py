@@ -491,6 +491,6 @@ def test_the_table_is_sound():
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_every_row_says_what_it_was_trained_on_or_that_it_is_unknown(name):
     declared = WEIGHTS[name].training_data
-    assert declared
+    assert declared or name.endswith("-tokenizer")  # it has seen no image
     assert set(declared) <= {*TRAINING_SETS, UNKNOWN_DATA}
     assert len(set(declared)) == len(declared)

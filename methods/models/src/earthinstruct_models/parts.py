@@ -84,8 +84,8 @@ class Parts:
         for part, made in self._made.items():
             described = dict(made.describe())
             weights += described.pop("weights", ())
-            own_data = described.pop("training_data", (UNKNOWN_DATA,))  # of a part that is given as an object
-            training_data[part] = list(self._trained_on[part] if part in self._trained_on else own_data)
+            of_object: tuple[str, ...] = tuple(described.pop("training_data", (UNKNOWN_DATA,)))
+            training_data[part] = list(self._trained_on.get(part, of_object))
             if "device" in described:
                 devices[part] = str(described.pop("device"))
             own_name = described.pop(part, type(getattr(made, "part", made)).__name__)

@@ -70,7 +70,7 @@ class Weights:
     licence: str | None = None  # as its authors state it; None: unknown, see the page
     sha256: str | None = None  # of `file`; None: unknown, or a folder
     files: tuple[str, ...] = _OF_FOLDERS  # of a folder: patterns of the names that are fetched
-    # names of `earthinstruct.datasets.TRAINING_SETS`: those of the weights that it was trained on from, too
+    # names of `earthinstruct.datasets.TRAINING_SETS`, with those of the weights that its training started from
     training_data: tuple[str, ...] = (UNKNOWN_DATA,)
 
     @property
@@ -138,7 +138,7 @@ def _sam2(release: str, size: str, sha256: str) -> Weights:
         f"https://dl.fbaipublicfiles.com/segment_anything_2/{date}/{file}",
         "Apache-2.0",
         sha256,
-        ("sa-1b", "sa-v", "sam2-internal"),
+        training_data=("sa-1b", "sa-v", "sam2-internal"),
     )
 
 
