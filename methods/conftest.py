@@ -1,4 +1,5 @@
-"""A small CLIP, SAM2 and Qwen-VLs with random weights, on disk: they show that the path works, not how good it is."""
+"""A small CLIP, SAM2, SAM 3s and Qwen-VLs with random weights, on disk: they show that the path works, not how good it
+is."""
 
 import functools
 import json
@@ -153,6 +154,75 @@ def _build_qwen(kind, folder):
     model.generation_config.do_sample = True
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def clip_tokenizer():
+    """Makes CLIP's own tokenizer, from the vocabulary that open_clip ships, for texts of a length."""
+
+    @functools.cache
+    def make(length):
+        import gzip
+
+        from open_clip.tokenizer import bytes_to_unicode, default_bpe
+        from transformers import CLIPTokenizer
+
+        with gzip.open(default_bpe(), "rt", encoding="utf-8") as lines:
+            merges = [tuple(line.split()) for line in lines.read().split("\n")[1 : 49152 - 256 - 2 + 1]]
+        letters = list(bytes_to_unicode().values())
+        words = letters + [f"{letter}</w>" for letter in letters] + ["".join(pair) for pair in merges]
+        vocabulary = {word: i for i, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
+        return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token="!", model_max_length=length)
+
+    return make
+
+
+def _sam3(folder, prefix, text, clip_tokenizer):
+    import torch
+    import transformers
+
+    torch.set_num_threads(1)  # for models this small, several wait for each other
+    torch.manual_seed(2)
+    heads = {"num_attention_heads": 2}
+    part = {"hidden_size": 32, **heads}
+    layers = part | {"num_layers": 1, "intermediate_size": 32, "dropout": 0.0}
+    vit = {
+        "model_type": "sam3_vit_model",
+        **{"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "image_size": 112, "patch_size": 14},
+        **{"window_size": 4, "global_attn_indexes": [0], "pretrain_image_size": 56, **heads},
+    }
+    small = {"vocab_size": 49408, "hidden_size": 16, "intermediate_size": 16, "projection_dim": 16, **heads}
+    config = getattr(transformers, f"{prefix}Config")(
+        vision_config={
+            "model_type": "sam3_vision_model",
+            "backbone_config": vit,
+            "fpn_hidden_size": 32,
+            "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]],
+        },
+        text_config=small | text,
+        geometry_encoder_config=layers,
+        detr_encoder_config=layers,
+        detr_decoder_config=layers | {"num_queries": 9},
+        mask_decoder_config=part | {"num_upsampling_stages": 3},
+    )
+    getattr(transformers, f"{prefix}Model")(config).save_pretrained(folder)
+    images = transformers.Sam3ImageProcessor(size={"height": 112, "width": 112})
+    transformers.Sam3Processor(images, clip_tokenizer(32)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sam3_weights(tmp_path_factory, clip_tokenizer):
+    """The folder of a tiny SAM 3."""
+    text = {"model_type": "clip_text_model", "num_hidden_layers": 1, "max_position_embeddings": 32}
+    return _sam3(tmp_path_factory.mktemp("sam3"), "Sam3", text, clip_tokenizer)
+
+
+@pytest.fixture(scope="session")
+def sam3_litetext_weights(tmp_path_factory, clip_tokenizer):
+    """The folder of a tiny SAM3-LiteText, with more positions than a phrase has tokens, as in a MobileCLIP."""
+    text = {"num_hidden_layers": 3, "max_position_embeddings": 77}
+    return _sam3(tmp_path_factory.mktemp("sam3-litetext"), "Sam3LiteText", text, clip_tokenizer)
 
 
 @pytest.fixture

@@ -137,23 +137,8 @@ def mm_grounding_dino_weights(tmp_path_factory):
     return _grounding_dino(tmp_path_factory.mktemp("mm-grounding-dino"), "MMGroundingDino")
 
 
-def _clip_tokenizer(length):
-    """CLIP's own tokenizer, from the vocabulary that open_clip ships."""
-    import gzip
-
-    from open_clip.tokenizer import bytes_to_unicode, default_bpe
-    from transformers import CLIPTokenizer
-
-    with gzip.open(default_bpe(), "rt", encoding="utf-8") as lines:
-        merges = [tuple(line.split()) for line in lines.read().split("\n")[1 : 49152 - 256 - 2 + 1]]
-    letters = list(bytes_to_unicode().values())
-    words = letters + [f"{letter}</w>" for letter in letters] + ["".join(pair) for pair in merges]
-    vocabulary = {word: i for i, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token="!", model_max_length=length)
-
-
 @pytest.fixture(scope="session")
-def owlv2_weights(tmp_path_factory):
+def owlv2_weights(tmp_path_factory, clip_tokenizer):
     import transformers
 
     _seed(1)
@@ -164,12 +149,12 @@ def owlv2_weights(tmp_path_factory):
     )
     transformers.Owlv2ForObjectDetection(config).save_pretrained(folder)
     images = transformers.Owlv2ImageProcessor(size={"height": 64, "width": 64})
-    transformers.Owlv2Processor(images, _clip_tokenizer(16)).save_pretrained(folder)
+    transformers.Owlv2Processor(images, clip_tokenizer(16)).save_pretrained(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
-def omdet_turbo_weights(tmp_path_factory):
+def omdet_turbo_weights(tmp_path_factory, clip_tokenizer):
     import transformers
 
     _seed(4)
@@ -191,57 +176,49 @@ def omdet_turbo_weights(tmp_path_factory):
     )
     transformers.OmDetTurboForObjectDetection(config).save_pretrained(folder)
     images = transformers.DetrImageProcessor(size={"height": 64, "width": 64})
-    transformers.OmDetTurboProcessor(images, _clip_tokenizer(77)).save_pretrained(folder)
+    transformers.OmDetTurboProcessor(images, clip_tokenizer(77)).save_pretrained(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
-def sam3_weights(tmp_path_factory):
+def florence_2_weights(tmp_path_factory):
+    """One whose vocabulary is mostly places, so that random answers have boxes."""
     import transformers
+    from open_clip.tokenizer import bytes_to_unicode
 
-    _seed(2)
-    folder = tmp_path_factory.mktemp("sam3")
-    heads = {"num_attention_heads": 2}
-    part = {"hidden_size": 32, **heads}
-    layers = part | {"num_layers": 1, "intermediate_size": 32, "dropout": 0.0}
-    vit = {
-        "hidden_size": 32,
-        "intermediate_size": 32,
-        "num_hidden_layers": 1,
-        "image_size": 112,
-        "patch_size": 14,
-        **heads,
-    }
-    config = transformers.Sam3Config(
+    _seed(5)
+    folder = tmp_path_factory.mktemp("florence-2")
+    letters = ["<s>", "<pad>", "</s>", "<unk>", *sorted(bytes_to_unicode().values())]
+    tokenizer = transformers.BartTokenizer(
+        vocab={letter: i for i, letter in enumerate(letters)},
+        merges=[],
+        extra_special_tokens={"image_token": "<image>"},
+    )
+    tokenizer.add_tokens([f"<loc_{i}>" for i in range(1000)])
+    config = transformers.Florence2Config(
         vision_config={
-            "backbone_config": {
-                "model_type": "sam3_vit_model",
-                **vit,
-                "window_size": 4,
-                "global_attn_indexes": [0],
-                "pretrain_image_size": 56,
-            },
-            "fpn_hidden_size": 32,
-            "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]],
+            **{"depths": [1, 1, 1, 1], "embed_dim": [8, 16, 16, 32], "num_heads": [1, 1, 2, 2]},
+            **{"num_groups": [1, 1, 2, 2], "window_size": 2, "projection_dim": 32},
         },
         text_config={
-            "model_type": "clip_text_model",
-            "vocab_size": 49408,
-            "hidden_size": 16,
-            "intermediate_size": 16,
-            "projection_dim": 16,
-            "num_hidden_layers": 1,
-            "max_position_embeddings": 32,
-            **heads,
+            **{"model_type": "bart", "vocab_size": len(tokenizer), "d_model": 32, "max_position_embeddings": 128},
+            **{"encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32},
+            **{"encoder_attention_heads": 2, "decoder_attention_heads": 2, "init_std": 0.5, "forced_eos_token_id": 2},
         },
-        geometry_encoder_config=layers,
-        detr_encoder_config=layers,
-        detr_decoder_config=layers | {"num_queries": 9},
-        mask_decoder_config=part | {"num_upsampling_stages": 3},
+        image_token_id=tokenizer.image_token_id,
     )
-    transformers.Sam3Model(config).save_pretrained(folder)
-    images = transformers.Sam3ImageProcessor(size={"height": 112, "width": 112})
-    transformers.Sam3Processor(images, _clip_tokenizer(32)).save_pretrained(folder)
+    model = transformers.Florence2ForConditionalGeneration(config)
+    model.generation_config.update(
+        **{"decoder_start_token_id": 2, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1},
+        **{"forced_bos_token_id": 0, "forced_eos_token_id": 2, "no_repeat_ngram_size": 3},
+    )
+    model.save_pretrained(folder)
+    images = transformers.CLIPImageProcessor(
+        **{"size": {"height": 64, "width": 64}, "crop_size": {"height": 64, "width": 64}, "do_center_crop": False}
+    )
+    images.image_seq_length = 5  # the four places of the smallest map, and their mean
+    read = {"pure_text": {}, "description_with_bboxes": {}, "description_with_bboxes_or_polygons": {}}
+    transformers.Florence2Processor(images, tokenizer, post_processor_config=read).save_pretrained(folder)
     return folder
 
 

@@ -5,9 +5,10 @@ import re
 import shutil
 
 import pytest
+from earthinstruct_baselines.florence2 import Florence2
 from earthinstruct_baselines.grounding_dino import GroundingDino, MMGroundingDino
 from earthinstruct_baselines.owlv2 import OWLv2
-from earthinstruct_baselines.sam3 import SAM3
+from earthinstruct_baselines.sam3 import SAM3, SAM3LiteText
 from earthinstruct_models.weights import FOLDER_VARIABLE, WEIGHTS
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
@@ -37,6 +38,19 @@ OWLV2 = {
     "vision_config": of_clip(1024, 24, 16, image_size=1008, patch_size=14),
 }
 SAM_3 = {"model_type": "sam3_video", "detector_config": {"model_type": "sam3"}}
+SAM_3_LITE_TEXT = {"model_type": "sam3_lite_text", "text_config": {"num_hidden_layers": 6}}  # of MobileCLIP-S0
+FLORENCE_2 = {
+    **{"model_type": "florence2", "image_token_id": 51289},
+    "vision_config": {
+        **{"embed_dim": [256, 512, 1024, 2048], "num_heads": [8, 16, 32, 64], "num_groups": [8, 16, 32, 64]},
+        "projection_dim": 1024,
+    },
+    "text_config": {
+        **{"model_type": "bart", "vocab_size": 51328, "d_model": 1024, "max_position_embeddings": 4096},
+        **{"encoder_layers": 12, "decoder_layers": 12, "encoder_ffn_dim": 4096, "decoder_ffn_dim": 4096},
+        **{"encoder_attention_heads": 16, "decoder_attention_heads": 16},
+    },
+}
 
 # class, config, fixture with its processor, and between which millions of parameters the model has
 PUBLISHED = {
@@ -44,6 +58,8 @@ PUBLISHED = {
     "mm-grounding-dino": (MMGroundingDino, MM_GROUNDING_DINO, "mm_grounding_dino_weights", (171, 174)),
     "owlv2": (OWLv2, OWLV2, "owlv2_weights", (437, 438)),
     "sam3": (SAM3, SAM_3, "sam3_weights", (840, 862)),
+    "sam3-litetext": (SAM3LiteText, SAM_3_LITE_TEXT, "sam3_litetext_weights", (529, 551)),  # sam3: 353 -> 42 for text
+    "florence-2": (Florence2, FLORENCE_2, "florence_2_weights", (770, 780)),
 }
 
 
@@ -76,10 +92,10 @@ def test_a_detector_loads_from_a_folder_of_its_published_names_and_shapes(
         if file.suffix != ".safetensors" and file.name != "config.json":
             shutil.copy(file, folder)
     detector = method(device="cpu")
-    parameters = list(detector.model.parameters())
+    parameters = list(detector.loaded.model.parameters())
     assert least < sum(parameter.numel() for parameter in parameters) / 1e6 < most
-    assert len(detector.weights) == 2
-    assert not detector.model.training
+    assert len(detector.loaded.weights) == 2
+    assert not detector.loaded.model.training
 
 
 def test_the_names_of_a_published_grounding_dino_are_those_of_its_repository():

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any, ClassVar
 
 import numpy as np
+from earthinstruct_models.boxes import Floats, Integers, inside_image
 from earthinstruct_models.choices import missing_packages
 from earthinstruct_models.devices import missing_device
 from numpy.typing import NDArray
@@ -18,7 +19,6 @@ from earthinstruct.contract import UNKNOWN_DATA, Estimate, Instruction, Predicti
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.regions import RLE
 from earthinstruct.tasks import Task
-from earthinstruct_baselines._boxes import Floats, Integers, inside_image
 
 SWEEP_NOTE = "scores go down to {threshold}: score with --sweep cross, or give --threshold T"
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from inspect import Parameter
 from typing import Any, ClassVar
 
 import numpy as np
-from earthinstruct_models.parts import TABLES, Parts, Tables, choices_of, lacking
+from earthinstruct_models.parts import KEPT, TABLES, Parts, Tables, choices_of, lacking
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Estimate, Instruction, Prediction
@@ -28,9 +28,10 @@ class LvlmMethod(ABC):
     name: str
     parts: ClassVar[tuple[str, ...]] = ("lvlm",)
     tables: ClassVar[Tables] = TABLES
+    keepers: ClassVar[Mapping[str, Callable[..., Any]]] = KEPT  # for parts that are given as objects
 
     def __init__(self, chosen: Mapping[str, Any], parameters: Mapping[str, Any], tables: Tables | None = None) -> None:
-        self._parts = Parts(self.name, chosen, parameters, tables or self.tables)
+        self._parts = Parts(self.name, chosen, parameters, tables or self.tables, self.keepers)
 
     def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
         """Predict one RGB image, uint8 (height, width, 3); raises what `predict_batch` raises."""

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
 from earthinstruct_models.choices import missing_model, missing_place
-from earthinstruct_models.devices import best_device
-from earthinstruct_models.pretrained import load_model, load_processor, weight_files
-from earthinstruct_models.weights import WEIGHTS, file_sha256, find_weights
+from earthinstruct_models.pretrained import Published, load_pretrained
+from earthinstruct_models.weights import WEIGHTS
 
-from earthinstruct.errors import DataError
 from earthinstruct_baselines._detector import Detector
-
-
-@dataclass(frozen=True)
-class Published:
-    """A kind of model, and where it is published."""
-
-    model_types: tuple[str, ...]  # accepted in `config.json`
-    model_class: str  # of transformers
-    processor_class: str  # of transformers
-    weights: str  # their name in `earthinstruct_models.weights.WEIGHTS`
 
 
 class PretrainedDetector(Detector):
@@ -49,30 +36,24 @@ class PretrainedDetector(Detector):
         self, weights: str | Path | None = None, threshold: float = 0.0, limit: int = 300, device: str | None = None
     ) -> None:
         super().__init__(threshold, limit)
-        known = self.published
-        folder = find_weights(known.weights) if weights is None else Path(weights)
-        self.training_data = WEIGHTS[known.weights].training_data_of(weights)
-        page = WEIGHTS[known.weights].page
-        files = weight_files(folder, page)
-        config = folder / "config.json"
-        try:
-            found = json.loads(config.read_text(encoding="utf-8")).get("model_type")
-        except (ValueError, AttributeError) as error:
-            raise DataError(f"{config} is not the config of a model: {error}") from error
-        if found not in known.model_types:
-            expected = " or ".join(map(repr, known.model_types))
-            raise DataError(f"{folder} holds a model of type {found!r}, expected {expected}; see {page}")
-        self.device = device or best_device()
-        self.model = load_model(folder, known.model_class, found, dtype="float32").to(self.device)
-        self.processor = load_processor(folder, known.processor_class)
-        self.weights = [{"name": file.name, "sha256": file_sha256(file)} for file in files]
+        self.loaded = load_pretrained(self.published, weights, device)
+        self.model, self.processor = self.loaded.model, self.loaded.processor
+        self.device, self.weights = self.loaded.device, self.loaded.weights
+        self.training_data = self.loaded.training_data
+
+    @abstractmethod
+    def fits(self, name: str) -> bool:
+        """Whether the model can read a name."""
 
     @classmethod
     def missing(cls, **parameters: Any) -> list[str]:
         """What the method lacks on this machine, and how to get it; parameters as for the class."""
-        known, weights = WEIGHTS[cls.published.weights], parameters.get("weights")
-        if weights is None and not known.here:
-            lacking = [f"weights {known.name}: {known.how_to_get}"]
-        else:
-            lacking = missing_place(weights, "weights", "DIR") + missing_model(weights or known.path, known.page)
-        return super().missing(**parameters) + lacking
+        return super().missing(**parameters) + missing_weights(cls.published, parameters.get("weights"))
+
+
+def missing_weights(published: Published, folder: str | Path | None) -> list[str]:
+    """What a folder of weights lacks, or the one in the weights folder if it is None."""
+    known = WEIGHTS[published.weights]
+    if folder is None and not known.here:
+        return [f"weights {known.name}: {known.how_to_get}"]
+    return missing_place(folder, "weights", "DIR") + missing_model(folder or known.path, known.page)

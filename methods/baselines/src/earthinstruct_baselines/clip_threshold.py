@@ -10,13 +10,13 @@ from inspect import Parameter
 from typing import Any, ClassVar
 
 import numpy as np
+from earthinstruct_models.boxes import best
 from earthinstruct_models.interfaces import Encoder, Proposer
 from earthinstruct_models.parts import Parts, choices_of, lacking
 from numpy.typing import NDArray
 from scipy.special import softmax
 
 from earthinstruct.errors import EarthInstructError, UnknownNameError
-from earthinstruct_baselines._boxes import best
 from earthinstruct_baselines._detector import Detections, Detector
 
 SCORES = ("softmax", "cosine")

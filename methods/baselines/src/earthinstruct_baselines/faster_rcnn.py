@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
+from earthinstruct_models.boxes import best
 from earthinstruct_models.checkpoints import load_weights, read_weights, uninitialised
 from earthinstruct_models.choices import missing_place
 from earthinstruct_models.devices import as_doubles, best_device
@@ -21,7 +22,6 @@ from earthinstruct.contract import Instruction
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
 from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.tasks import ExactMapper
-from earthinstruct_baselines._boxes import best
 from earthinstruct_baselines._detector import Detections, Detector
 
 ARCHITECTURES = (

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from earthinstruct_models.boxes import best, corners_of_centres
 from earthinstruct_models.devices import as_doubles
+from earthinstruct_models.pretrained import Published
 from numpy.typing import NDArray
 
 from earthinstruct.errors import EarthInstructError
-from earthinstruct_baselines._boxes import best, corners_of_centres
 from earthinstruct_baselines._detector import Detections
-from earthinstruct_baselines._pretrained import PretrainedDetector, Published
+from earthinstruct_baselines._pretrained import PretrainedDetector
 
+_FULL_STOP = 1  # token, after a name
 _FRAME = 2  # tokens around a text: [CLS] and [SEP]
 _DELIMITERS = re.compile(r"[._?\s]+")  # "." and "?" end a phrase for the model
 
@@ -45,7 +47,7 @@ class GroundingDino(PretrainedDetector):
         tokenizer = self.processor.tokenizer
         pixels = self.processor.image_processor(images=image, return_tensors="pt").to(self.device)
         scores, corners, categories = [], [], []
-        for part in split_names(names, lambda text: len(tokenizer.tokenize(text)), self.model.config.max_text_len):
+        for part in split_names(names, self._count_tokens, self.model.config.max_text_len):
             text = join_names([names[i] for i in part])
             tokens = tokenizer(text.text, return_offsets_mapping=True, return_tensors="pt")
             offsets = tokens.pop("offset_mapping")[0].numpy()
@@ -63,6 +65,13 @@ class GroundingDino(PretrainedDetector):
         height, width = image.shape[:2]
         scale = np.array([width, height, width, height])
         return Detections(np.concatenate(categories)[kept], np.concatenate(corners)[kept] * scale, merged[kept])
+
+    def fits(self, name: str) -> bool:
+        """Whether the model can read the name, and there is text in it."""
+        return bool(_FULL_STOP < self._count_tokens(f"{phrase(name)}.") <= self.model.config.max_text_len - _FRAME)
+
+    def _count_tokens(self, text: str) -> int:
+        return len(self.processor.tokenizer.tokenize(text))
 
     def parameters(self) -> dict[str, Any]:
         """The form of the text, its length, and the score."""
@@ -144,7 +153,7 @@ def split_names(names: Sequence[str], count_tokens: Callable[[str], int], limit:
     room = 0
     for i, name in enumerate(names):
         length = count_tokens(f"{phrase(name)}.")
-        if length < 2:  # the full stop alone
+        if length <= _FULL_STOP:
             raise EarthInstructError(f"category {name!r} has no text to look for")
         if length > limit - _FRAME:
             raise EarthInstructError(f"category {name!r} has {length} tokens, the model reads {limit - _FRAME} at most")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from earthinstruct_models.boxes import inside_image
 from earthinstruct_models.choices import LVLMS, transformers_lvlm
 from earthinstruct_models.lvlm import Boxes, Lvlm, LvlmError, Reply, answered, read_boxes
 from earthinstruct_models.parts import Tables
@@ -20,7 +21,6 @@ from numpy.typing import NDArray
 from earthinstruct.contract import Instruction, Prediction, Usage
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.tasks import ExactMapper
-from earthinstruct_baselines._boxes import inside_image
 from earthinstruct_baselines._lvlm_method import LvlmMethod
 
 FRAMES = ("pixels", "thousandths")  # of the image that is sent

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from earthinstruct_models.boxes import best
 from earthinstruct_models.devices import as_doubles
+from earthinstruct_models.pretrained import Published
 from numpy.typing import NDArray
 
 from earthinstruct.errors import EarthInstructError
-from earthinstruct_baselines._boxes import best
 from earthinstruct_baselines._detector import Detections
-from earthinstruct_baselines._pretrained import PretrainedDetector, Published
+from earthinstruct_baselines._pretrained import PretrainedDetector
 
 TASK = "Detect {names}."
 
@@ -61,7 +62,7 @@ class OmDetTurbo(PretrainedDetector):
         """
         import torch
 
-        words = [name.replace("_", " ").lower() for name in names]
+        words = [_word(name) for name in names]
         task = self.task.replace("{names}", ", ".join(words))
         self._refuse_long(words, task)
         inputs = self.processor(image, text=[words], task=[task], return_tensors="pt").to(self.device)
@@ -75,16 +76,31 @@ class OmDetTurbo(PretrainedDetector):
         corners, category = as_doubles(found["boxes"]), found["labels"].cpu().numpy()
         return Detections(category[chosen], corners[chosen], scores[chosen])
 
+    def fits(self, name: str) -> bool:
+        """Whether the model can read the name."""
+        return self._length(_word(name)) <= self._longest
+
     def parameters(self) -> dict[str, Any]:
         """The task and the suppression."""
         return {"task": self.task, "nms": self.nms, "queries": int(self.model.config.num_queries)}
 
     def _refuse_long(self, words: Sequence[str], task: str) -> None:
         """The model's processor would cut a longer text without a word."""
-        tokenizer = self.processor.tokenizer
-        longest = int(self.model.config.text_config.max_position_embeddings)
         for what, text in (*(("category", word) for word in words), ("the task", task)):
-            length = len(tokenizer(text).input_ids)
-            if length > longest:
+            length = self._length(text)
+            if length > self._longest:
                 short = "; give a shorter -M task=TEXT" if what == "the task" else ""
-                raise EarthInstructError(f"{what} {text!r} has {length} tokens, {self.name} reads {longest}{short}")
+                raise EarthInstructError(
+                    f"{what} {text!r} has {length} tokens, {self.name} reads {self._longest}{short}"
+                )
+
+    def _length(self, text: str) -> int:
+        return len(self.processor.tokenizer(text).input_ids)
+
+    @property
+    def _longest(self) -> int:
+        return int(self.model.config.text_config.max_position_embeddings)
+
+
+def _word(name: str) -> str:
+    return name.replace("_", " ").lower()

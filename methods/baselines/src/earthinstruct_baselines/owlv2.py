@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from earthinstruct_models.boxes import best, corners_of_centres
 from earthinstruct_models.devices import as_doubles
+from earthinstruct_models.pretrained import Published
 from numpy.typing import NDArray
 
 from earthinstruct.errors import EarthInstructError
-from earthinstruct_baselines._boxes import best, corners_of_centres
 from earthinstruct_baselines._detector import Detections
-from earthinstruct_baselines._pretrained import PretrainedDetector, Published
+from earthinstruct_baselines._pretrained import PretrainedDetector
 
 TEMPLATE = "a photo of a {category}"
 

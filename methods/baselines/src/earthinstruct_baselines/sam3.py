@@ -1,6 +1,7 @@
-"""SAM 3: a segmenter that finds every instance of a noun phrase.
+"""SAM 3 and SAM3-LiteText: segmenters that find every instance of a noun phrase. The model is in earthinstruct-models.
 
-Source: Carion et al., SAM 3: Segment Anything with Concepts (arXiv 2511.16719).
+Sources: Carion et al., SAM 3: Segment Anything with Concepts (arXiv 2511.16719); Zeng et al., SAM3-LiteText
+(arXiv 2602.12173).
 """
 
 from __future__ import annotations
@@ -10,16 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from earthinstruct_models.devices import as_doubles
+from earthinstruct_models.boxes import best
+from earthinstruct_models.proposers.sam3 import INSIDE, SAM3S, find_instances, fits
 from numpy.typing import NDArray
 
-from earthinstruct.errors import EarthInstructError
-from earthinstruct.regions import RLE, encode_mask
-from earthinstruct_baselines._boxes import best
 from earthinstruct_baselines._detector import Detections
-from earthinstruct_baselines._pretrained import PretrainedDetector, Published
-
-_INSIDE = 0.5  # least probability of a pixel of a mask
+from earthinstruct_baselines._pretrained import PretrainedDetector
 
 
 class SAM3(PretrainedDetector):
@@ -34,7 +31,7 @@ class SAM3(PretrainedDetector):
     """
 
     name = "sam3"
-    published = Published(("sam3", "sam3_video"), "Sam3Model", "Sam3Processor", "sam3")
+    published = SAM3S["sam3"]
 
     def __init__(
         self, weights: str | Path | None = None, threshold: float = 0.05, limit: int = 300, device: str | None = None
@@ -47,52 +44,28 @@ class SAM3(PretrainedDetector):
         Raises:
             EarthInstructError: a name is too long for the model.
         """
-        import torch
-
-        device = self.device
-        pixels = self.processor.image_processor(images=image, return_tensors="pt")["pixel_values"].to(device)
-        scores, corners, masks = [], [], []
-        with torch.inference_mode():
-            seen = self.model.get_vision_features(pixels)
-            for name in names:
-                answer = self.model(vision_embeds=seen, **self._prompt(name).to(device))
-                found = answer.pred_logits[0].sigmoid() * answer.presence_logits[0].sigmoid()
-                of_queries = as_doubles(found)
-                kept = best(of_queries, self.threshold, self.limit)
-                scores.append(of_queries[kept])
-                corners.append(as_doubles(answer.pred_boxes[0])[kept])
-                masks += list(answer.pred_masks[0][torch.from_numpy(kept).to(device)].float().sigmoid().cpu())
-        category = np.repeat(np.arange(len(names)), [len(part) for part in scores])
-        chosen = best(np.concatenate(scores), self.threshold, self.limit)
-        height, width = image.shape[:2]
+        found = find_instances(self.loaded, image, names, self.threshold, self.limit)
+        places = [(category, i) for category, of_name in enumerate(found) for i in range(len(of_name.scores))]
+        scores = np.concatenate([of_name.scores for of_name in found])
+        chosen = best(scores, self.threshold, self.limit)
         return Detections(
-            category[chosen],
-            np.concatenate(corners)[chosen] * np.array([width, height, width, height]),
-            np.concatenate(scores)[chosen],
-            [mask_of_image(masks[i], height, width) for i in chosen],
+            np.array([places[i][0] for i in chosen], dtype=np.int64),
+            np.concatenate([of_name.corners for of_name in found])[chosen],
+            scores[chosen],
+            [found[category].mask(i) for category, i in (places[i] for i in chosen)],
         )
+
+    def fits(self, name: str) -> bool:
+        """Whether the model can read the name."""
+        return fits(self.loaded, name)
 
     def parameters(self) -> dict[str, Any]:
         """The prompt of a category."""
-        return {"prompt": "{category}", "mask_threshold": _INSIDE}
-
-    def _prompt(self, name: str) -> Any:
-        tokenizer = self.processor.tokenizer
-        longest = self.model.config.text_config.max_position_embeddings
-        tokens = tokenizer(
-            name.replace("_", " ").lower(), return_tensors="pt", padding="max_length", max_length=longest
-        )
-        if tokens["input_ids"].shape[1] > longest:
-            raise EarthInstructError(f"category {name!r} is too long for {self.name}: it reads {longest} tokens")
-        return tokens
+        return {"prompt": "{category}", "mask_threshold": INSIDE}
 
 
-def mask_of_image(probabilities: Any, height: int, width: int) -> RLE:
-    """Resize a mask of the model, which sees the image as a square, to the size of the image.
+class SAM3LiteText(SAM3):
+    """SAM3-LiteText: SAM 3 with a smaller text encoder, used in the same way."""
 
-    The mask is a torch tensor (h, w), the probability of each of its pixels.
-    """
-    from torch.nn.functional import interpolate
-
-    drawn = interpolate(probabilities[None, None], size=(height, width), mode="bilinear", align_corners=False)[0, 0]
-    return encode_mask((drawn > _INSIDE).numpy())
+    name = "sam3-litetext"
+    published = SAM3S["sam3-litetext"]

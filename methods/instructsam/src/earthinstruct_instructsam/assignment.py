@@ -75,3 +75,22 @@ def assign_above(similarities: NDArray[np.floating], threshold: float) -> NDArra
     if not similarities.shape[1]:
         return assign_nearest(similarities)
     return np.where(similarities.max(axis=1) >= threshold, assign_nearest(similarities), -1)
+
+
+def only_scored(assigned: NDArray[np.int64], similarities: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Take back every label that has no score for its proposal, where 0 says that the label was not found there.
+
+    The sum of similarities stays the largest under the counts, because a label without a score adds nothing to it.
+
+    Args:
+        assigned: int64 (n proposals,), index of the label, or -1.
+        similarities: (n, m labels), >= 0.
+
+    >>> only_scored(np.array([1, 0, -1]), np.array([[0.0, 0.8], [0.0, 0.1], [0.2, 0.3]]))
+    array([ 1, -1, -1])
+    """
+    given = np.flatnonzero(assigned >= 0)
+    without = given[similarities[given, assigned[given]] <= 0]
+    labels = assigned.copy()
+    labels[without] = -1
+    return labels

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from earthinstruct_models.choices import LVLMS, Choice, kept_encoder
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from earthinstruct_models.choices import LABEL_PROPOSERS, LVLMS, Choice, kept_encoder
 from earthinstruct_models.parts import KEPT, TABLES
+from earthinstruct_models.store import Kept, KeptLabelProposer, KeptProposer
 
 from earthinstruct_instructsam.parts import KeptCounter
 
@@ -26,8 +30,23 @@ CHOICES = {
             for name, lvlm in LVLMS.items()
         },
     },
-    "proposer": TABLES["proposer"],
+    "proposer": {**TABLES["proposer"], **LABEL_PROPOSERS},
     "encoder": {**TABLES["encoder"], "small": _SMALL_ENCODER},
 }
 PARTS = tuple(CHOICES)
-KEEPERS = {**KEPT, "counter": KeptCounter}  # for parts that are given as objects
+
+
+def needs_labels(proposer: object) -> bool:
+    """Whether a proposer, by name or as an object, proposes for given labels and scores them."""
+    return proposer in LABEL_PROPOSERS if isinstance(proposer, str) else hasattr(proposer, "propose_for")
+
+
+def _kept_proposer(part: Any, **options: Any) -> Kept:
+    return (KeptLabelProposer if needs_labels(part) else KeptProposer)(part, **options)
+
+
+KEEPERS: Mapping[str, Callable[..., Kept]] = {  # for parts that are given as objects
+    **KEPT,
+    "counter": KeptCounter,
+    "proposer": _kept_proposer,
+}

@@ -12,24 +12,25 @@ from typing import Any
 import numpy as np
 from earthinstruct_models.choices import missing_packages
 from earthinstruct_models.devices import too_small
-from earthinstruct_models.interfaces import Encoder, Proposer, ask_each, timed
+from earthinstruct_models.interfaces import Encoder, LabelProposer, Proposer, ask_each, timed
 from earthinstruct_models.parts import Parts, choices_of, lacking
-from earthinstruct_models.proposers.duplicates import without_duplicates
+from earthinstruct_models.proposers.duplicates import merged, without_duplicates
 from earthinstruct_models.store import answer_or_raise
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Estimate, Instruction, Prediction, Proposals, Usage
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.tasks import Task
-from earthinstruct_instructsam.assignment import assign_above, assign_nearest, assign_under_counts
-from earthinstruct_instructsam.choices import CHOICES, KEEPERS, PARTS
+from earthinstruct_instructsam.assignment import assign_above, assign_nearest, assign_under_counts, only_scored
+from earthinstruct_instructsam.choices import CHOICES, KEEPERS, PARTS, needs_labels
 from earthinstruct_instructsam.parts import Answer, Counter
-from earthinstruct_instructsam.presets import PRESETS, SMALL_NOTE
+from earthinstruct_instructsam.presets import LABELS_NOTE, PRESETS, SMALL_NOTE
 
 ASSIGNMENTS = ("counts", "nearest", "threshold")
 SCORES = ("assigned", "largest")
 _OWN = ("preset", *PARTS, "assignment", "score", "threshold", "deduplicate", "cache", "name")
 _NOT_ASKED = "labels not asked for"
+_SAME_OBJECT = 0.5  # IoU above which regions that were proposed for labels show the same object, unless one is given
 _IN_TURN = "the counter and the proposer work one after the other, not at the same time"
 
 
@@ -39,17 +40,18 @@ class InstructSAM:
     Args:
         preset: a named choice of all parts and their parameters; other arguments replace those of the preset.
         counter: the name of a choice, see `earthinstruct_instructsam.choices`, or a counter object.
-        proposer: the same for the proposer.
-        encoder: the same for the encoder.
+        proposer: the same for the proposer. One that scores the labels (`sam3`) works after the counter.
+        encoder: the same for the encoder; a proposer that scores the labels takes its place.
         assignment: `counts` (the method of the paper). For comparison: `nearest`: every proposal gets its most similar
             label, without counts; `threshold`: only if the similarity reaches `threshold`. Except with `counts`, the
             counter is not called under open_vocabulary.
         score: `assigned`: the similarity of the assigned label; `largest`: that of the most similar label.
         threshold: of assignment `threshold`.
         deduplicate: of two proposals with a larger IoU than this, the lower ranked one is dropped; None: all are kept.
+            With a proposer that scores the labels, the one that stays has the scores of both, and None means 0.5.
         cache: a folder that keeps the answers of the parts for the next run; None: memory only.
         name: the name of this variant in run folders, results and tables; None: `instructsam`, or for example
-            `instructsam-nearest`.
+            `instructsam-nearest` or `instructsam-sam3`.
         **parameters: of the parts: `key`, or `part.key` if two parts take it.
 
     Raises:
@@ -63,7 +65,7 @@ class InstructSAM:
         self,
         preset: str = "small",
         counter: str | Counter | None = None,
-        proposer: str | Proposer | None = None,
+        proposer: str | Proposer | LabelProposer | None = None,
         encoder: str | Encoder | None = None,
         assignment: str = "counts",
         score: str = "assigned",
@@ -85,15 +87,15 @@ class InstructSAM:
         self.assignment = assignment
         self.score = score
         self.threshold = threshold
-        self.deduplicate = deduplicate
-        self.name = name or (type(self).name if assignment == "counts" else f"instructsam-{assignment}")
         chosen, of_preset = _of_preset(preset, {"counter": counter, "proposer": proposer, "encoder": encoder})
         parameters = {**of_preset, **parameters, "cache": cache}
         self._parts = Parts("instructsam", chosen, parameters, CHOICES, KEEPERS, _OWN)
         self.counter: Counter = self._parts["counter"]
-        self.proposer: Proposer = self._parts["proposer"]
-        self.encoder: Encoder = self._parts["encoder"]
-        self._too_small = too_small((self.counter, self.proposer))
+        self.proposer: Any = self._parts["proposer"]
+        self.encoder: Encoder | None = self._parts["encoder"] if "encoder" in chosen else None
+        self.deduplicate = _SAME_OBJECT if self.encoder is None and deduplicate is None else deduplicate
+        self.name = name or self._variant()
+        self._too_small = None if self.encoder is None else too_small((self.counter, self.proposer))
 
     def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
         """Count, propose, compare and assign in one RGB image, uint8 (height, width, 3)."""
@@ -118,9 +120,10 @@ class InstructSAM:
         for image, (answer, count_s), (proposals, propose_s) in zip(images, counted, proposed, strict=True):
             counts = _asked_for(answer.counts, instruction)
             labels = self._labels(counts, instruction)
-            similarities, compare_s = timed(self._compare, image, proposals, labels)
+            (proposals, similarities), compare_s = timed(self._compare, image, proposals, labels)
             assigned, assign_s = timed(self._assign, similarities, [counts.get(label, 0) for label in labels])
-            seconds = {"proposer": propose_s, "encoder": compare_s, "assignment": assign_s}
+            seconds = {"proposer": propose_s, "assignment": assign_s}
+            seconds["proposer" if self.encoder is None else "encoder"] = compare_s
             if self._asks(instruction):
                 seconds["counter"] = count_s if answer.seconds is None else answer.seconds
             first = max(count_s, propose_s) if self._too_small is None else count_s + propose_s
@@ -128,28 +131,46 @@ class InstructSAM:
             found.append(_Found(answer, counts, proposals, labels, similarities, assigned, seconds))
         return found
 
+    def _variant(self) -> str:
+        """The name of the method: that of the paper's stands alone."""
+        proposer = [] if self.encoder is not None else [self._parts.describe()["parameters"]["proposer"]]
+        return "-".join([type(self).name, *proposer, *([] if self.assignment == "counts" else [self.assignment])])
+
     def _count(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction) -> list[tuple[Answer, float]]:
         if not self._asks(instruction):
             return [(Answer({}), 0.0)] * len(images)
         return [(answer_or_raise(answer), s) for answer, s in ask_each(self.counter, "count", images, instruction)]
 
     def _propose(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[Proposals, float]]:
+        if self.encoder is None:  # the proposer waits for the labels
+            return [(Proposals(np.zeros((0, 4))), 0.0)] * len(images)
         proposed = ask_each(self.proposer, "propose", images)
         if self.deduplicate is None:
             return proposed
         return [(without_duplicates(proposals, self.deduplicate), seconds) for proposals, seconds in proposed]
 
-    def _compare(self, image: NDArray[np.uint8], proposals: Proposals, labels: Sequence[str]) -> NDArray[np.float64]:
-        """The cosine of every proposal's crop with every label: (proposals, labels)."""
+    def _compare(
+        self, image: NDArray[np.uint8], proposals: Proposals, labels: Sequence[str]
+    ) -> tuple[Proposals, NDArray[np.float64]]:
+        """The proposals, and the similarity of each with every label: (proposals, labels).
+
+        A similarity is the cosine of the proposal's crop and the label, or the score that the proposer gives the label.
+        """
+        if self.encoder is None:
+            return merged(self.proposer.propose_for(image, labels) if labels else [], self.deduplicate or 0.0)
         if not len(proposals) or not labels:
-            return np.zeros((len(proposals), len(labels)))
+            return proposals, np.zeros((len(proposals), len(labels)))
         crops = self.encoder.embed_crops(image, proposals.boxes)
-        return (crops @ self.encoder.embed_labels(labels).T).astype(np.float64)
+        return proposals, (crops @ self.encoder.embed_labels(labels).T).astype(np.float64)
 
     def _assign(self, similarities: NDArray[np.float64], counts: Sequence[int]) -> NDArray[np.int64]:
         if self.assignment == "counts":
-            return assign_under_counts(similarities, counts)
-        return assign_nearest(similarities) if self.threshold is None else assign_above(similarities, self.threshold)
+            assigned = assign_under_counts(similarities, counts)
+        elif self.threshold is None:
+            assigned = assign_nearest(similarities)
+        else:
+            assigned = assign_above(similarities, self.threshold)
+        return assigned if self.encoder is not None else only_scored(assigned, similarities)
 
     def _asks(self, instruction: Instruction) -> bool:
         """Whether the counter is needed: it also names the labels of open_ended and open_subclass instructions."""
@@ -217,7 +238,8 @@ class InstructSAM:
         own = ("preset", "assignment", "score", "threshold", "deduplicate")
         of_parts = self._parts.describe()
         parameters = {**{name: getattr(self, name) for name in own}, **of_parts["parameters"]}
-        small = "small" in (parameters["counter"], parameters["encoder"])
+        small = "small" in (parameters["counter"], parameters.get("encoder"))
+        own_variant = [LABELS_NOTE.format(proposer=parameters["proposer"])] * (self.encoder is None)
         in_turn = [] if self._too_small is None else [f"{_IN_TURN}: {self._too_small}"]
         return {
             "version": version("earthinstruct-instructsam"),
@@ -226,7 +248,7 @@ class InstructSAM:
             "training_data": of_parts["training_data"],
             "device": of_parts["device"] or "cpu",
             "packages": {name: version(name) for name in ("earthinstruct-instructsam", "torch", "open_clip_torch")},
-            "notes": [SMALL_NOTE] * small + self._parts.notes + in_turn,
+            "notes": [SMALL_NOTE] * small + own_variant + self._parts.notes + in_turn,
             "made_for": ["scenes"] if small else None,
         }
 
@@ -241,7 +263,7 @@ class InstructSAM:
         if absent:  # the parameters of a part are unknown if it cannot be imported
             return absent
         chosen, of_preset = _of_preset(preset, {part: parameters.get(part) for part in PARTS})
-        return lacking(cls, PARTS, {**of_preset, **parameters, **chosen}, CHOICES)
+        return lacking(cls, tuple(chosen), {**of_preset, **parameters, **chosen}, CHOICES)
 
     @classmethod
     def choices(cls) -> dict[str, dict[str, list[Parameter]]]:
@@ -272,8 +294,14 @@ def _of_preset(preset: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], d
     if preset not in PRESETS:
         raise UnknownNameError("preset", preset, PRESETS)
     of_preset = PRESETS[preset]
-    chosen = {part: of_preset[part] if given[part] is None else given[part] for part in PARTS}
-    kept = [part for part in PARTS if isinstance(chosen[part], str) and chosen[part] == of_preset[part]]
+    chosen = {part: of_preset.get(part) if given[part] is None else given[part] for part in PARTS}
+    if needs_labels(chosen["proposer"]):
+        if given["encoder"] is not None:
+            raise EarthInstructError("the proposer scores the labels itself, without an encoder: leave out encoder")
+        del chosen["encoder"]
+    elif chosen["encoder"] is None:
+        raise EarthInstructError(f"preset {preset!r} has no encoder for this proposer: give -M encoder=NAME")
+    kept = [part for part, choice in chosen.items() if isinstance(choice, str) and choice == of_preset.get(part)]
     return chosen, {key: value for key, value in of_preset.items() if key.partition(".")[0] in kept and "." in key}
 
 

@@ -14,6 +14,11 @@ SMALL_NOTE = (
     "-M preset=paper-gpt4o for example (see methods/instructsam/README.md)"
 )
 
+LABELS_NOTE = (
+    "proposer {proposer} scores the labels itself: its scores are the similarities, and no CLIP is used; this is "
+    "EarthInstruct's own variant, not the method of the paper"
+)
+
 # From the paper's section on implementation details and, where it is silent, from its authors' code. A parameter is not
 # listed if the default of its part is the paper's, or if it only changes memory and speed (points_per_batch: 256).
 _PAPER_SAM2: Mapping[str, Any] = {
@@ -74,4 +79,5 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "encoder.template": "a satellite image of a {category}",
         "encoder.crops": "device",
     },
+    "sam3": {**_PAPER_GPT4O, "proposer": "sam3"},  # it scores the labels: no encoder
 }

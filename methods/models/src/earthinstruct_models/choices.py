@@ -19,6 +19,7 @@ from earthinstruct_models.devices import missing_device
 from earthinstruct_models.encoders.table import ENCODERS as NAMED_ENCODERS
 from earthinstruct_models.lvlm.openai import server_of_environment
 from earthinstruct_models.pretrained import weight_files
+from earthinstruct_models.proposers.sam3 import SAM3S
 from earthinstruct_models.weights import WEIGHTS, find_weights
 
 SHARED = ("device", "images", "cache")  # without a prefix, these go to every part that takes them
@@ -30,7 +31,7 @@ _PLACES = {  # parameters that name a file or a folder
     "proposals": "FILE",
     "checkpoint": "FILE",
     "config": "FILE",
-    "weights": "FILE",
+    "weights": "PATH",
     "replies": "NEW FILE",  # made if missing
     "cache": "NEW DIR",  # made if missing
 }
@@ -208,6 +209,22 @@ PROPOSERS: Mapping[str, Choice] = {
         packages={"skimage": "scikit-image"},
         training_data=(),
     ),
+}
+LABEL_PROPOSERS: Mapping[str, Choice] = {  # for methods that know the labels before the regions
+    name: Choice(
+        "earthinstruct_models.store:KeptLabelProposer",
+        inner={
+            "part": Choice(
+                "earthinstruct_models.proposers.sam3:Sam3Proposer",
+                fixed={"kind": name},
+                packages={"transformers": "transformers"},
+                weights=always(published.weights),
+                weights_as="folder",
+                also=_also_of_transformers,
+            )
+        },
+    )
+    for name, published in SAM3S.items()
 }
 ENCODERS: Mapping[str, Choice] = {
     "open_clip": kept_encoder("earthinstruct_models.encoders.open_clip:OpenClipEncoder", also=_also_of_open_clip),

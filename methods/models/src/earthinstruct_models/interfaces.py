@@ -29,6 +29,18 @@ class Proposer(Protocol):
         ...
 
 
+class LabelProposer(Protocol):
+    """Proposes regions for given labels, and scores them (SAM 3); so no encoder is needed."""
+
+    def propose_for(self, image: NDArray[np.uint8], labels: Sequence[str]) -> list[Proposals]:
+        """For each label its regions in one RGB image, uint8 (height, width, 3): best first, with masks and scores."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Parameters, and `weights` [{name, sha256}] if it has any."""
+        ...
+
+
 class Encoder(Protocol):
     """Embeds crops and labels into one space (a remote-sensing CLIP in the paper).
 

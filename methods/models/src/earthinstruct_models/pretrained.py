@@ -2,10 +2,68 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from earthinstruct.errors import DataError, EarthInstructError
+from earthinstruct_models.devices import best_device
+from earthinstruct_models.weights import WEIGHTS, file_sha256, find_weights
+
+
+@dataclass(frozen=True)
+class Published:
+    """A kind of model, and where it is published."""
+
+    model_types: tuple[str, ...]  # accepted in `config.json`
+    model_class: str  # of transformers
+    processor_class: str  # of transformers
+    weights: str  # their name in `earthinstruct_models.weights.WEIGHTS`
+
+
+@dataclass(frozen=True, eq=False)
+class Pretrained:
+    """A model that was loaded from a folder, with what prepares its input."""
+
+    model: Any  # in evaluation mode, on `device`
+    processor: Any
+    device: str  # a torch device
+    weights: list[dict[str, str]]  # the loaded files, [{name, sha256}]
+    training_data: tuple[str, ...]  # as in `earthinstruct_models.weights.Weights`
+
+
+def load_pretrained(published: Published, folder: str | Path | None = None, device: str | None = None) -> Pretrained:
+    """Load a model of a known kind as float32, with its processor, from a folder as `save_pretrained` writes it.
+
+    Args:
+        published: the kind.
+        folder: the folder of the model; None: the one in the weights folder.
+        device: a torch device; None: cuda, mps or cpu, the first available.
+
+    Raises:
+        DataError: the folder is missing, or holds another model, no safetensors, or weights that do not fit.
+        EarthInstructError: transformers is missing.
+    """
+    place = find_weights(published.weights) if folder is None else Path(folder)
+    known = WEIGHTS[published.weights]
+    files = weight_files(place, known.page)
+    config = place / "config.json"
+    try:
+        found = json.loads(config.read_text(encoding="utf-8")).get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise DataError(f"{config} is not the config of a model: {error}") from error
+    if found not in published.model_types:
+        expected = " or ".join(map(repr, published.model_types))
+        raise DataError(f"{place} holds a model of type {found!r}, expected {expected}; see {known.page}")
+    device = device or best_device()
+    return Pretrained(
+        load_model(place, published.model_class, found, dtype="float32").to(device),
+        load_processor(place, published.processor_class),
+        device,
+        [{"name": file.name, "sha256": file_sha256(file)} for file in files],
+        known.training_data_of(folder),
+    )
 
 
 def weight_files(folder: Path, source: str = "the model's repository") -> list[Path]:

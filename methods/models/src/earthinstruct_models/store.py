@@ -376,12 +376,32 @@ class KeptProposer(Kept):
         return proposals
 
     def _problem(self, answer: Proposals, image: NDArray[np.uint8], *about: Any) -> str | None:
-        height, width = image.shape[:2]
-        sizes = {tuple(mask["size"]) for mask in answer.masks or ()} - {(height, width)}
-        return f"a mask has the size {sizes.pop()}, expected {(height, width)}" if sizes else None
+        return _other_size(answer, image)
 
     def _answers(self, images: Images, *about: Any) -> list[Proposals]:
         return [answer_or_raise(outcome) for outcome in super()._answers(images, *about)]
+
+
+class KeptLabelProposer(Kept):
+    """A proposer that needs labels, whose proposals are kept for each label of an image."""
+
+    _form: ClassVar[Form[Proposals]] = Form("labelled", ProposalRecord, ProposalRecord.of, ProposalRecord.proposals)
+
+    def propose_for(self, image: NDArray[np.uint8], labels: Sequence[str]) -> list[Proposals]:
+        """As the proposer, which is asked about new labels alone."""
+        outcomes = self._store.get(
+            [(fingerprint(image), label) for label in labels],
+            lambda new, _keep: self.part.propose_for(image, [labels[i] for i in new]),
+            lambda _place, answer: _other_size(answer, image),
+        )
+        return [answer_or_raise(outcome) for outcome in outcomes]
+
+
+def _other_size(proposals: Proposals, image: NDArray[np.uint8]) -> str | None:
+    """Whether stored masks have another size than their image."""
+    height, width = image.shape[:2]
+    sizes = {tuple(mask["size"]) for mask in proposals.masks or ()} - {(height, width)}
+    return f"a mask has the size {sizes.pop()}, expected {(height, width)}" if sizes else None
 
 
 class _Embeddings(msgspec.Struct):

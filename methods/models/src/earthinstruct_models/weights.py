@@ -206,6 +206,9 @@ WEIGHTS: Mapping[str, Weights] = {
         _folder("omdet-turbo-tiny", "omlab/omdet-turbo-swin-tiny-hf", "Apache-2.0", "objects365", "goldg"),
         _folder("owlv2-large", "google/owlv2-large-patch14-ensemble", "Apache-2.0", "webli", "lvis", "wit-400m"),
         _folder("sam3", "facebook/sam3", "SAM License, on request", "sa-co", "pe-image-text"),
+        # SAM 3's; its text encoder was distilled on texts that the page does not name
+        _folder("sam3-litetext-s0", "vil-uob/sam3-litetext-s0", None, "sa-co", "pe-image-text", UNKNOWN_DATA),
+        _folder("florence-2-large", "florence-community/Florence-2-large", "MIT", "fld-5b"),
     )
 }
 

@@ -1,4 +1,4 @@
-"""Converts the boxes of detectors to those of the contract: COCO xywh in absolute pixels of the input image."""
+"""Boxes of detectors: from their forms to those of the contract, COCO xywh in absolute pixels of the input image."""
 
 from __future__ import annotations
 
