@@ -26,6 +26,7 @@ _MOST_SECONDS = 1e9  # 30 years
 _FARTHEST = 1e9  # pixels, of a box: areas and their sums stay exact enough to compare
 UNKNOWN_DATA = "unknown"  # among the training data of a method: not, or not all, published
 BOX = f"[x, y, width, height] within {_FARTHEST:g} pixels, width and height >= 0"  # what a box must be
+POINT = f"[x, y] within {_FARTHEST:g} pixels"  # what a point must be
 
 
 @dataclass(frozen=True)
@@ -202,12 +203,13 @@ class Proposals:
 class Prediction:
     """What a method found in one image. Inputs are copied, checked and made read-only.
 
-    An answer with counts, and without boxes, masks and scores, only counts: it names no instances. Where all answers of
-    a method are such, the scores of instances are undefined. Without counts, it says that nothing was found.
+    An answer with counts, and without boxes, masks, points and scores, only counts: it names no instances. Where all
+    answers of a method are such, the scores of instances are undefined. Without counts, it says that nothing was found.
+    An answer with points and without boxes only points: its instances are the points.
 
     Attributes:
         labels: n strings, in the method's own words.
-        boxes: float64 (n, 4), COCO xywh, absolute pixels; None if the answer only counts.
+        boxes: float64 (n, 4), COCO xywh, absolute pixels; None if the answer only counts or only points.
         masks: n COCO RLEs of the image's size, or None when the method gives none.
         scores: float64 (n,), or None: confidence-free, a normal state.
         counts: label -> number of objects, or None: then the instances are counted.
@@ -216,6 +218,8 @@ class Prediction:
         tiles: for an image that was cut into tiles, the tile that each instance comes from, as (column, row, width,
             height) in pixels of the image; of an instance that was merged from several tiles, the one that has the
             largest part of its box. A method leaves it None.
+        points: float64 (n, 2), x and y in absolute pixels, the place of each instance; or None when the method gives
+            none. A point lies in the pixel (floor(x), floor(y)).
 
     Raises:
         ContractError: lengths differ or a value is malformed; the message gives index and value.
@@ -234,16 +238,22 @@ class Prediction:
     proposals: Proposals | None = None
     usage: Usage = field(default_factory=Usage)
     tiles: tuple[tuple[int, int, int, int], ...] | None = None
+    points: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", _labels(self.labels, "labels"))
-        if self.boxes is None and (self.counts is None or self.masks is not None or self.scores is not None):
+        no_counts_alone = self.counts is None or self.masks is not None or self.scores is not None
+        if self.boxes is None and self.points is None and no_counts_alone:
             object.__setattr__(self, "boxes", np.zeros((0, 4)))
         if self.boxes is not None:
             _set_regions(self, "")
-        n_boxes = 0 if self.boxes is None else len(self.boxes)
-        if len(self.labels) != n_boxes:
-            raise ContractError(f"{len(self.labels)} labels for {n_boxes} boxes")
+        if self.points is not None:
+            _set_points(self)
+        of = "boxes" if self.points is None or self.boxes is not None else "points"
+        places = getattr(self, of)
+        n = 0 if places is None else len(places)
+        if len(self.labels) != n:
+            raise ContractError(f"{len(self.labels)} labels for {n} {of}")
         if self.counts is not None:
             object.__setattr__(
                 self, "counts", MappingProxyType(_whole_numbers(self.counts, "counts", "labels", MOST_OBJECTS))
@@ -364,6 +374,11 @@ def bad_boxes(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(~(np.abs(boxes) <= _FARTHEST).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1))
 
 
+def bad_points(points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of n points (n, 2) are none: not finite, or too far away. `POINT` says it in words."""
+    return np.asarray(~(np.abs(points) <= _FARTHEST).all(axis=1))
+
+
 def check_prediction(prediction: Prediction, instruction: Instruction, height: int, width: int) -> None:
     """Check what a method returned against what it was given.
 
@@ -427,7 +442,7 @@ def _floats(values: ArrayLike, where: str, shape: tuple[int, ...]) -> NDArray[np
             flat = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
             if len(flat) != (shape[1] if len(shape) == 2 else 1) or not all(_is_number(part) for part in flat):
                 raise ContractError(
-                    f"{where}[{i}] must be {'4 numbers' if len(shape) == 2 else 'a number'}, got {value!r}"
+                    f"{where}[{i}] must be {f'{shape[1]} numbers' if len(shape) == 2 else 'a number'}, got {value!r}"
                 )
         raise ContractError(f"{where} must be numbers of shape {_shape(shape)}, got {type(values).__name__}")
     if array.size == 0 and len(shape) == 2:
@@ -443,7 +458,7 @@ def _floats(values: ArrayLike, where: str, shape: tuple[int, ...]) -> NDArray[np
 
 
 def _shape(shape: tuple[int, ...]) -> str:
-    return "(n, 4)" if len(shape) == 2 else "(n,)"
+    return f"(n, {shape[1]})" if len(shape) == 2 else "(n,)"
 
 
 def _set_regions(value: Any, prefix: str) -> None:
@@ -462,10 +477,30 @@ def _set_regions(value: Any, prefix: str) -> None:
             raise ContractError(f"{prefix}masks has {len(masks)} entries for {len(boxes)} boxes")
         decode_rles(masks, f"{prefix}masks")
         object.__setattr__(value, "masks", masks)
+    _set_scores(value, prefix, len(boxes), "boxes")
+
+
+def _set_points(value: Prediction) -> None:
+    """Check and freeze the points of a prediction, and its scores if it has no boxes."""
+    points = _floats(value.points, "points", (0, 2))  # type: ignore[arg-type]
+    bad = bad_points(points)
+    if bad.any():
+        i = int(np.argmax(bad))
+        raise ContractError(f"points[{i}] must be {POINT}, got {points[i].tolist()}")
+    object.__setattr__(value, "points", points)
+    if value.boxes is None:
+        if value.masks is not None:
+            raise ContractError("masks need boxes, and this prediction has points alone; give boxes too")
+        _set_scores(value, "", len(points), "points")
+    elif len(value.boxes) != len(points):
+        raise ContractError(f"points has {len(points)} entries for {len(value.boxes)} boxes")
+
+
+def _set_scores(value: Any, prefix: str, n: int, of: str) -> None:
     if value.scores is not None:
         scores = _floats(value.scores, f"{prefix}scores", (0,))
-        if len(scores) != len(boxes):
-            raise ContractError(f"{prefix}scores has {len(scores)} entries for {len(boxes)} boxes")
+        if len(scores) != n:
+            raise ContractError(f"{prefix}scores has {len(scores)} entries for {n} {of}")
         object.__setattr__(value, "scores", scores)
 
 

@@ -10,6 +10,7 @@ from earthinstruct.metrics.catalogue import (
     RELATIVE,
     WHOLE_OBJECTS,
     Unit,
+    headlines_of,
     in_group,
     list_metrics,
     listed,
@@ -24,7 +25,7 @@ from earthinstruct.metrics.inputs import Ignored, Predicted, ScoreThreshold, Tru
 from earthinstruct.metrics.intervals import NOT_COMPUTED
 from earthinstruct.metrics.limits import LARGEST_ERROR, counts_up_to
 from earthinstruct.metrics.matching import Pairs, find_pairs, match
-from earthinstruct.metrics.measuring import ONLY_COUNTS, Chunk, measure, metrics_of
+from earthinstruct.metrics.measuring import ONLY_COUNTS, ONLY_POINTS, Chunk, measure, metrics_of
 from earthinstruct.metrics.outcomes import Outcomes
 from earthinstruct.metrics.protocols import PROTOCOLS, STANDARD, Protocol, protocol_named
 from earthinstruct.metrics.scores import Score
@@ -70,6 +71,7 @@ __all__ = [
     "NOT_COMPUTED",
     "ONE_IMAGE",
     "ONLY_COUNTS",
+    "ONLY_POINTS",
     "OVER_ALL_ALONE",
     "PERCENT",
     "POOLED",
@@ -127,6 +129,7 @@ __all__ = [
     "extra_metrics",
     "find_pairs",
     "geometries",
+    "headlines_of",
     "in_group",
     "list_metrics",
     "listed",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,7 +179,7 @@ def _costs() -> Iterator[Listed]:
             function,
             own_tally="counting",
         )
-    for geometry in ("box", "mask"):
+    for geometry in ("box", "mask", "point"):
         for error, function in DETECTION_COSTS.items():
             yield Listed(
                 f"costs.{geometry}.{error}",
@@ -228,16 +228,37 @@ def _regions(geometry: str, plural: str) -> list[Listed]:
             "mean of F1 at IoU 0.50, 0.55, ..., 0.95; each is in f1_at_iou",
         ),
         *_sizes(geometry, plural),
-        Listed(
-            f"{geometry}.calibration.ece",
-            f"ECE {geometry}",
-            "expected calibration error",
-            "mean difference of score and precision; the reliability curve is in calibration.bins",
-        ),
+        _calibration(geometry),
     ]
 
 
-GEOMETRIES = ("counting", "box", "mask")  # each has an F1, the headline
+def _points() -> list[Listed]:
+    plural = "points that lie in the objects"
+    return [
+        *_precision_recall_f1("point", "Point", plural),
+        *_pooled("point", "Point", plural),
+        Listed(
+            "point.ap_nc50",
+            "AP_nc point",
+            "AP without confidence",
+            "average precision of points without confidence: one operating point",
+            scores.ap_nc,
+        ),
+        Listed("point.ap50", "AP point", "AP", "average precision of points, of methods that give scores"),
+        _calibration("point"),
+    ]
+
+
+def _calibration(geometry: str) -> Listed:
+    return Listed(
+        f"{geometry}.calibration.ece",
+        f"ECE {geometry}",
+        "expected calibration error",
+        "mean difference of score and precision; the reliability curve is in calibration.bins",
+    )
+
+
+GEOMETRIES = ("counting", "box", "mask", "point")  # each has an F1, the headline
 
 CATALOGUE: Mapping[str, Listed] = {
     score.path: score
@@ -259,6 +280,7 @@ CATALOGUE: Mapping[str, Listed] = {
             scores.iou,
             own_tally="regions",
         ),
+        *_points(),
         Listed(
             "proposals.recall",
             "proposal recall",
@@ -275,7 +297,7 @@ CATALOGUE: Mapping[str, Listed] = {
             "adherence",
             "open_subclass: share of instances whose label maps to a member of the parent",
         ),
-        Listed("errors", "", "", "what went wrong, by type: of counts, boxes and masks", unit=WHOLE_OBJECTS),
+        Listed("errors", "", "", "what went wrong, by type: of counts, boxes, masks and points", unit=WHOLE_OBJECTS),
         *_costs(),
         Listed("slices", "", "", "scores of the images that share an attribute, with --slice-by"),
         Listed(
@@ -296,15 +318,22 @@ CATALOGUE: Mapping[str, Listed] = {
         Listed("extra", "", "", "scores of the metric plug-ins that --metric asks for", unit=FRACTION),
     )
 }
-# the headline scores, with short headings for a table of 80 columns
+# the headline scores, with short headings for a table of 80 columns; that of points only where a method points
 HEADLINES: Mapping[str, str] = {
     "counting.f1": "Cnt",
     "box.f1": "Box",
     "mask.f1": "Mask",
+    "point.f1": "Point",
     "mask.miou": "mIoU",
     "box.ap_nc50": "APbox",
     "mask.ap_nc50": "APmask",
 }
+
+
+def headlines_of(metrics: Iterable[Any]) -> dict[str, str]:
+    """The headline scores of the metrics of some results: that of points only if one of them has points."""
+    points = any(of.point is not None for of in metrics)
+    return {path: heading for path, heading in HEADLINES.items() if points or path != "point.f1"}
 
 
 def list_metrics() -> list[dict[str, str]]:

@@ -34,7 +34,9 @@ def counting_tally(
     allowed = np.zeros_like(actual)
     if truth.ignored is not None:
         allowed = count_per_image(truth.ignored.instances, *truth.shape)
-        on_ignored = count_per_image(instances, *truth.shape, counted & lie_on_ignored(truth, instances, "box"))
+        on_ignored = count_per_image(
+            instances, *truth.shape, counted & lie_on_ignored(truth, instances, predicted.geometry)
+        )
         allowed = np.where(given[:, None], allowed, np.maximum(allowed, on_ignored))
     return tally_counts(images, truth.categories, counts[entering], actual[entering], allowed[entering])
 

@@ -1,4 +1,4 @@
-"""Match boxes or masks to the ground truth, and compute their scores."""
+"""Match boxes, masks or points to the ground truth, and compute their scores."""
 
 from __future__ import annotations
 
@@ -129,10 +129,10 @@ class Detection:
 
 @dataclass(frozen=True, eq=False)
 class DetectionChunk:
-    """Data of one chunk for the scores of boxes or masks, in addition to its tallies.
+    """Data of one chunk for the scores of boxes, masks or points, in addition to its tallies.
 
     Attributes:
-        at_iou: column -> int64 (10, c), sums of tp, fp, fn at `IOU_THRESHOLDS`.
+        at_iou: column -> int64 (10, c), sums of tp, fp, fn at `IOU_THRESHOLDS`; empty for points.
         in_file_order: the predictions of a constant-score AP; None unless the protocol uses it for AP_nc50.
         unscored: number of kept predictions without a scored category.
     """
@@ -146,7 +146,7 @@ class DetectionChunk:
         """Collect the data; `kept`: bool (predictions,), predictions that reach the score threshold."""
         truth, predictions, cap = detection.truth, detection.predictions, detection.protocol.constant_score_ap
         return cls(
-            detection.totals_at_iou(kept),
+            {} if detection.geometry == "point" else detection.totals_at_iou(kept),
             None
             if cap is None
             else InFileOrder.of(predictions, detection.pairs, detection.on_ignored, kept, truth.shape[1], cap),
@@ -167,23 +167,29 @@ class DetectionChunk:
 def detection_scores(
     summary: Summary, geometry: Geometry, chunk: DetectionChunk, ap: Mapping[str, NDArray[np.float64]]
 ) -> GeometryScores:
-    """Compute the scores of boxes or masks; `chunk` holds all images, `ap` the scores from curves: name -> (c,)."""
+    """Compute the scores of boxes, masks or points.
+
+    `chunk` holds all images, `ap` the scores from curves: name -> (c,).
+    """
     functions = dict(PRECISION_RECALL_F1)
     fixed = dict(ap)
     if chunk.in_file_order is None:
         functions["ap_nc50"] = scores.ap_nc
     else:
         fixed["ap_nc50"] = chunk.in_file_order.average_precision(summary.tallies[geometry].images, summary.n_targets)
-    at_iou = scores.f1(chunk.at_iou)
-    fixed["f1_5095"] = at_iou.mean(axis=0)
+    at_iou = scores.f1(chunk.at_iou) if chunk.at_iou else None
+    if at_iou is not None:
+        fixed["f1_5095"] = at_iou.mean(axis=0)
     regions = "regions" if geometry == "mask" else None
     found = summary.of_geometry(geometry, functions, summary.has_truth, fixed=fixed, regions=regions)
+    if at_iou is None:
+        return found
     means = [summary.mean(value, summary.groups["all"], summary.has_truth) for value in at_iou]
     return replace(found, f1_at_iou={f"{at:.2f}": mean for at, mean in zip(IOU_THRESHOLDS, means, strict=True)})
 
 
 def undefined_scores(geometry: Geometry, reason: str) -> GeometryScores:
-    """Scores of boxes or masks, all undefined: without masks on either side, or of a method that only counts."""
+    """Scores of boxes, masks or points, all undefined, such as those of masks without masks on either side."""
     missing = Value(None, reason=reason)
     return GeometryScores(
         *(missing, missing, missing),

@@ -72,6 +72,8 @@ def verdicts(
       5. `localisation`: IoU >= 0.1 with a ground truth of its category;
       6. `both`: IoU >= 0.1 with a ground truth of another category;
       7. `background`.
+    For points, IoU >= 0.5 means that the point lies in the ground truth, and IoU >= 0.1 that it lies near it (see
+    `earthinstruct.metrics.points`).
     The verdict of a ground truth is the first of these that holds:
       1. `correct`: a prediction is matched to it;
       2. `misclassified`: a prediction of verdict `classification` has IoU >= 0.5 with it, in another category;
@@ -88,11 +90,12 @@ def verdicts(
         truth: the ground truth.
         predicted: the predictions.
         protocol: the rules; under greedy matching, verdicts depend on file order, like its F1.
-        geometry: `box` or `mask`.
+        geometry: `box`, `mask` or `point`.
         threshold: ignore predictions with a lower score, for example after a sweep; None: use all.
 
     Raises:
-        ValueError: `geometry` is `mask`, and predictions or ground truth have no masks.
+        ValueError: `geometry` is `mask`, and predictions or ground truth have no masks; or it is `point`, and the
+            predictions have no points.
     """
     detection = Detection(truth, predicted.instances, protocol, geometry)
     judged = judge(detection, reaching(truth, predicted, threshold))
@@ -198,7 +201,7 @@ def _matched(
 
 
 def in_turn(instances: Instances, some: NDArray[np.int64], best: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Order some instances by score, best IoU, box and mask, so that the order does not depend on file order.
+    """Order some instances by score, best IoU, box, point and mask, so that the order does not depend on file order.
 
     Args:
         instances: n instances.
@@ -206,6 +209,8 @@ def in_turn(instances: Instances, some: NDArray[np.int64], best: NDArray[np.floa
         best: float64 (n,), the best IoU of each instance.
     """
     keys = [*instances.boxes[some].T[::-1], -best[some]]
+    if instances.points is not None:
+        keys = [*instances.points[some].T[::-1], *keys]
     if instances.scores is not None:
         keys.append(-instances.scores[some])
     order = np.lexsort(keys)
@@ -240,7 +245,7 @@ def tally_errors(detection: Detection, judged: Judgement) -> Tally:
 
 
 def detection_errors(tally: Tally, unscored: int) -> DetectionErrors:
-    """Sum the error types of boxes or masks over all images."""
+    """Sum the error types of boxes, masks or points over all images."""
     return DetectionErrors(*_summed(ErrorCounts, tally.categories, tally.totals), unscored)
 
 

@@ -66,6 +66,8 @@ class Predicted:
         no_masks_reason: why `instances` has no masks; None if it has.
         only_counts: whether the method names no instances in any image, and gives counts: scores of instances are then
             undefined.
+        no_boxes_reason: why `instances` has no boxes; None if it has, and if the method only counts.
+        no_points_reason: why `instances` has no points, although the method points; None if it has, or never points.
     """
 
     instances: Instances
@@ -75,6 +77,18 @@ class Predicted:
     proposals: Instances | None = None
     no_masks_reason: str | None = None
     only_counts: bool = False
+    no_boxes_reason: str | None = None
+    no_points_reason: str | None = None
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether the instances have boxes."""
+        return self.no_boxes_reason is None and not self.only_counts
+
+    @property
+    def geometry(self) -> Geometry:
+        """The geometry that says where the instances are: their points if they have no boxes."""
+        return "box" if self.has_boxes or self.instances.points is None else "point"
 
 
 ScoreThreshold: TypeAlias = float | Mapping[ImageId, float] | None  # one for all images, one for each image, or none
@@ -99,8 +113,9 @@ def lie_on_ignored(truth: Truth, predictions: Instances, geometry: Geometry) -> 
 
 
 def geometries(truth: Truth, predicted: Predicted) -> tuple[Geometry, ...]:
-    """The geometries that can be matched: boxes, and masks if both sides have them."""
-    return geometries_of(truth.instances, predicted.instances)
+    """The geometries that can be matched: boxes, masks if both sides have them, and points."""
+    found = geometries_of(truth.instances, predicted.instances) if predicted.has_boxes else ()
+    return found if predicted.instances.points is None else (*found, "point")
 
 
 def geometries_of(targets: Instances, regions: Instances) -> tuple[Geometry, ...]:

@@ -13,9 +13,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from earthinstruct.metrics import points
 from earthinstruct.regions import Instances, intersections, spans
 
-Geometry = Literal["box", "mask"]
+Geometry = Literal["box", "mask", "point"]
 Rule = Literal["maximum", "greedy", "coco"]
 
 _CANDIDATES_AT_ONCE = 200_000
@@ -28,6 +29,8 @@ _ROUNDING = 1e-12  # of a coordinate; sums of two are rounded to 2e-16 of it
 @dataclass(frozen=True, eq=False)
 class Pairs:
     """Pairs of a prediction and a ground truth of the same image and category whose IoU reaches the threshold.
+
+    The IoU of a point is its closeness: 1 in the object (see `earthinstruct.metrics.points`).
 
     Attributes:
         prediction: int64 (pairs,), index of the prediction.
@@ -71,7 +74,7 @@ def find_pairs(
     Args:
         predictions: n predictions.
         targets: m ground truths.
-        geometry: `box`, or `mask` (both sides have masks).
+        geometry: `box`, `mask` (both sides have masks), or `point` (the predictions have points).
         iou_threshold: in (0, 1].
         agnostic: ignore categories.
     """
@@ -102,6 +105,15 @@ def pairs_in_turn(
             iou = box_iou(predictions.boxes[prediction], targets.boxes[target])
             kept = iou >= iou_threshold
             yield prediction[kept], target[kept], iou[kept]
+        return
+    if geometry == "point":
+        places, near = _places(predictions), points.regions_of(targets)
+        if iou_threshold <= points.NEAREST:
+            near = points.doubled(near)
+        for prediction, target in _overlapping_boxes(*cells, points.pixels(places), near):
+            close = points.closeness(places, targets, prediction, target)
+            kept = close >= iou_threshold
+            yield prediction[kept], target[kept], close[kept]
         return
     if predictions.masks is None or targets.masks is None:
         raise ValueError("mask pairs need masks on both sides")
@@ -181,15 +193,19 @@ def lie_on(
 ) -> NDArray[np.bool_]:
     """Which predictions lie on a region of the same image and category: bool (predictions,).
 
-    A prediction lies on a region if their IoU is at least 0.5, and on a crowd if at least half of its own area does.
+    A prediction lies on a region if their IoU is at least 0.5, and on a crowd if at least half of its own area does. A
+    point lies on a region if it lies in it.
 
     Args:
         predictions: n predictions.
         regions: m regions.
-        geometry: `box`, or `mask` (both sides have masks).
+        geometry: `box`, `mask` (both sides have masks), or `point` (the predictions have points).
         crowd: bool (m,), regions that are crowds.
     """
     found = np.zeros(len(predictions), dtype=bool)
+    if geometry == "point":
+        found[find_pairs(predictions, regions, geometry).prediction] = True
+        return found
     sides = (predictions, regions)
     boxes = [side.boxes if geometry == "box" or side.masks is None else side.masks.boxes for side in sides]
     for prediction, region in _overlapping_boxes(*_cells(predictions, regions, agnostic=False), *boxes):
@@ -197,6 +213,12 @@ def lie_on(
         whole = np.where(crowd[region], areas[0], areas[0] + areas[1] - shared)
         found[prediction[(shared > 0) & (shared >= 0.5 * whole)]] = True
     return found
+
+
+def _places(predictions: Instances) -> NDArray[np.float64]:
+    if predictions.points is None:
+        raise ValueError("point pairs need predictions with points")
+    return predictions.points
 
 
 def _shared(

@@ -35,7 +35,7 @@ from earthinstruct.metrics.regions import tally_regions
 from earthinstruct.metrics.sizes import SIZES, size_scores, tally_sizes
 from earthinstruct.metrics.summary import Summary
 from earthinstruct.metrics.suspects import Candidates, Suspect, SuspectChunk, candidates, suspects_of
-from earthinstruct.metrics.tally import Tally
+from earthinstruct.metrics.tally import Tally, tally_of_none
 from earthinstruct.metrics.thresholds import (
     Choice,
     Sweeping,
@@ -53,6 +53,7 @@ from earthinstruct.metrics.values import (
     GeometryScores,
     Metrics,
     RareCategories,
+    Value,
 )
 from earthinstruct.regions import ImageId
 
@@ -107,6 +108,8 @@ def measure(
 
 
 ONLY_COUNTS = "the method only counts: it names no instances"
+ONLY_POINTS = "the method only points: it gives no boxes"
+NO_IOU = Value(None, reason="points have no IoU")
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,14 +119,15 @@ class Chunk:
     Attributes:
         n_counted: number of images with given counts.
         mentioned: bool (c,), categories that any given count mentions.
-        only_counts: whether the method only counts. Then the tally of boxes holds the ground truth alone.
+        no_boxes_reason: why the predictions have no boxes. Then the tally of boxes holds the ground truth alone.
+        no_points_reason: why the predictions have no points, although the method points.
         median_sizes: int8 (n, c), the size of the median object of each image and category, -1 without objects.
         tallies: the tallies of scores with intervals: `counting` (from given counts or instances),
-            `counting_from_instances` (if counts are given for any image of the whole set), `box`, `mask`, `regions`
-            (for mIoU), `proposals.box` and `proposals.mask`; the error types, `errors.box` and `errors.mask`; and
-            by the size of objects, `sizes.box.small` and so on. Masks and proposals only if present.
-        again: the tallies of counting, boxes and masks at each threshold of `also_at`.
-        detections: the other data of boxes and masks; empty if the method only counts.
+            `counting_from_instances` (if counts are given for any image of the whole set), `box`, `mask`, `point`,
+            `regions` (for mIoU), `proposals.box` and `proposals.mask`; the error types, `errors.box` and so on; and
+            by the size of objects, `sizes.box.small` and so on. Masks, points and proposals only if present.
+        again: the tallies of counting, boxes, masks and points at each threshold of `also_at`.
+        detections: the other data of boxes, masks and points; empty if the method only counts.
         curves: the predictions as curves over score thresholds; empty without scores.
         suspects: places where the ground truth may be wrong, by boxes.
         proposals: the other data of proposals; empty without proposals.
@@ -132,7 +136,8 @@ class Chunk:
 
     n_counted: int
     mentioned: NDArray[np.bool_]
-    only_counts: bool
+    no_boxes_reason: str | None
+    no_points_reason: str | None
     median_sizes: NDArray[np.int8]
     tallies: Mapping[str, Tally]
     again: Sequence[Mapping[str, Tally]]
@@ -162,12 +167,11 @@ class Chunk:
         were found before.
         """
         kept = reaching(truth, predicted, threshold)
-        named = ("box",) if predicted.only_counts else geometries(truth, predicted)
         found = {
             geometry: Detection(
                 truth, predicted.instances, protocol, geometry, box_pairs if geometry == "box" else None
             )
-            for geometry in named
+            for geometry in geometries(truth, predicted)
         }
 
         def at_threshold(kept: NDArray[np.bool_]) -> dict[str, Tally]:
@@ -178,6 +182,8 @@ class Chunk:
             if any_counts and not predicted.only_counts:
                 tallies["counting_from_instances"] = own
             tallies |= {geometry: detection.tally(kept) for geometry, detection in found.items()}
+            if "box" not in found:
+                tallies["box"] = tally_of_none(truth.instances, truth.images, truth.categories)
             return {name: tally.compact() for name, tally in tallies.items()}
 
         tallies = at_threshold(kept)
@@ -192,12 +198,13 @@ class Chunk:
         detections: dict[Geometry, DetectionChunk] = {}
         curves: dict[Geometry, Curves] = {}
         suspects: SuspectChunk = {}
-        for geometry, detection in found.items() if not predicted.only_counts else ():
+        for geometry, detection in found.items():
             detections[geometry] = DetectionChunk.of(detection, kept)
             judged = judge(detection, kept)
             without_intervals[f"errors.{geometry}"] = tally_errors(detection, judged)
-            for size, tally in tally_sizes(detection, kept, judged.wrong).items():
-                without_intervals[f"sizes.{geometry}.{size}"] = tally
+            if geometry != "point":  # a wrong point has no size
+                for size, tally in tally_sizes(detection, kept, judged.wrong).items():
+                    without_intervals[f"sizes.{geometry}.{size}"] = tally
             if (of_scores := Curves.of(detection)) is not None:
                 curves[geometry] = of_scores
             if geometry == "box":
@@ -216,7 +223,8 @@ class Chunk:
         return cls(
             int(predicted.has_counts.sum()),
             predicted.mentioned,
-            predicted.only_counts,
+            ONLY_COUNTS if predicted.only_counts else predicted.no_boxes_reason,
+            predicted.no_points_reason,
             median_sizes(truth),
             {name: tally.compact() for name, tally in (tallies | without_intervals).items()},
             again,
@@ -234,7 +242,8 @@ class Chunk:
         return Chunk(
             sum(chunk.n_counted for chunk in chunks),
             np.any([chunk.mentioned for chunk in chunks], axis=0),
-            first.only_counts,
+            first.no_boxes_reason,
+            first.no_points_reason,
             np.concatenate([chunk.median_sizes for chunk in chunks]),
             {name: Tally.join([chunk.tallies[name] for chunk in chunks]) for name in first.tallies},
             [
@@ -307,7 +316,8 @@ def metrics_of(
     for geometry, detection in whole.detections.items():
         found[geometry] = _geometry_scores(summary, geometry, whole)
         errors[geometry] = detection_errors(whole.tallies[f"errors.{geometry}"], detection.unscored)
-    reason = ONLY_COUNTS if whole.only_counts else no_masks_reason or "no masks"
+    reason = whole.no_boxes_reason or no_masks_reason or "no masks"
+    no_points = whole.no_points_reason
     return Metrics(
         counting=counting_scores(summary, "counting", protocol, source, mentioned),
         counting_from_instances=(
@@ -317,6 +327,7 @@ def metrics_of(
         ),
         box=found.get("box") or undefined_scores("box", reason),
         mask=found.get("mask") or undefined_scores("mask", reason),
+        point=found.get("point") or (None if no_points is None else undefined_scores("point", no_points)),
         proposals=proposal_scores(summary, whole.proposals, protocol) if whole.proposals else None,
         threshold=chosen.threshold if chosen.sweep is None and isinstance(chosen.threshold, float) else None,
         sweep=chosen.sweep,
@@ -324,11 +335,14 @@ def metrics_of(
             counting=counting_errors(whole.tallies["counting"]),
             box=errors.get("box"),
             mask=errors.get("mask"),
+            point=errors.get("point"),
         ),
         costs=Costs(
             counting=cost_of(CountCosts, summary, whole.tallies["counting"]),
-            box=cost_of(ErrorCosts, summary, whole.tallies["errors.box"]) if "errors.box" in whole.tallies else None,
-            mask=cost_of(ErrorCosts, summary, whole.tallies["errors.mask"]) if "errors.mask" in whole.tallies else None,
+            **{
+                geometry: cost_of(ErrorCosts, summary, whole.tallies[f"errors.{geometry}"])
+                for geometry in whole.detections
+            },
         ),
         counting_limits=counting_limits(summary, _of_images(whole, tallies["counting"].images)),
         rare=_rare_categories(summary, protocol, counted_categories(summary, "counting", protocol, mentioned)),
@@ -343,14 +357,19 @@ def _of_images(whole: Chunk, images: Sequence[ImageId]) -> NDArray[np.int8]:
 
 
 def _geometry_scores(summary: Summary, geometry: Geometry, whole: Chunk) -> GeometryScores:
-    """Compute the scores of boxes or masks, by size too, and the calibration of methods with scores."""
-    ap, ap_by_size, calibration = {}, {}, None
+    """Compute the scores of boxes, masks or points, by size too, and the calibration of methods with scores."""
+    ap: dict[str, NDArray[np.float64]] = {}
+    ap_by_size, calibration = {}, None
     if (curves := whole.curves.get(geometry)) is not None:
         every, *by_size = curves.average_precision()
-        ap = {"ap50": every[0], "ap75": every[AP75], "ap": every.mean(axis=0)}
+        ap = {"ap50": every[0]}
+        if geometry != "point":
+            ap |= {"ap75": every[AP75], "ap": every.mean(axis=0)}
         ap_by_size = {size: at_iou.mean(axis=0) for size, at_iou in zip(SIZES, by_size, strict=True)}
         calibration = curves.calibration()
     found = detection_scores(summary, geometry, whole.detections[geometry], ap)
+    if geometry == "point":
+        return msgspec.structs.replace(found, ap75=NO_IOU, ap=NO_IOU, calibration=calibration)
     tallies = {size: whole.tallies[f"sizes.{geometry}.{size}"] for size in SIZES}
     return msgspec.structs.replace(found, by_size=size_scores(summary, tallies, ap_by_size), calibration=calibration)
 

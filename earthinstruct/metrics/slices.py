@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import msgspec
 
 from earthinstruct.metrics import scores
-from earthinstruct.metrics.catalogue import GEOMETRIES
 from earthinstruct.metrics.counting import counting_scores
 from earthinstruct.metrics.extra import ExtraMetric
 from earthinstruct.metrics.protocols import STANDARD
@@ -45,7 +44,9 @@ def slice_scores(
         totals = here["box"].totals
         n_targets = totals["tp"] + totals["fn"]
         summary = Summary(here["box"].categories, groups, n_targets, here, held=held)
-        of_slice = {f"{part}.{score}": value for part in GEOMETRIES for score, value in _values(summary, metrics, part)}
+        of_slice = {
+            f"{part}.{score}": value for part in metrics.by_geometry for score, value in _values(summary, metrics, part)
+        }
         for of in extra:
             whole = metrics.extra[of.name].mean
             defined = whole.value is not None
@@ -55,8 +56,8 @@ def slice_scores(
 
 
 def _values(summary: Summary, metrics: Metrics, part: str) -> Iterator[tuple[str, Value]]:
-    """Every score of counting, boxes or masks that is a function of sums over images."""
-    found: GeometryScores = getattr(metrics, part)
+    """Every score of counting, boxes, masks or points that is a function of sums over images."""
+    found = metrics.by_geometry[part]
     if found.f1.value is not None:
         if part == "counting":
             found = counting_scores(summary, part, STANDARD, found.source or "", summary.has_truth)

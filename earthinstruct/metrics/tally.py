@@ -103,6 +103,13 @@ def count_per_image(
     return np.bincount(cell, minlength=n_images * n_categories).reshape(n_images, n_categories)
 
 
+def tally_of_none(instances: Instances, images: Sequence[ImageId], categories: Sequence[str]) -> Tally:
+    """The tally of no predictions: every ground truth is missed."""
+    fn = count_per_image(instances, len(images), len(categories))
+    columns = {"tp": np.zeros_like(fn), "fp": np.zeros_like(fn), "fn": fn}
+    return Tally(tuple(images), tuple(categories), columns)
+
+
 def tally_counts(
     images: Sequence[ImageId],
     categories: Sequence[str],

@@ -75,8 +75,12 @@ def boxes_of_chunk(truth: Truth, predicted: Predicted, protocol: Protocol) -> tu
     """Collect the data of a chunk for the sweep: the outcomes of its boxes, and their pairs, which are used again.
 
     Raises:
-        EarthInstructError: there are predictions, and they have no scores.
+        EarthInstructError: there are predictions, and they have no scores, or no boxes.
     """
+    if predicted.no_boxes_reason is not None:
+        raise EarthInstructError(
+            f"a sweep chooses by box F1, which is undefined ({predicted.no_boxes_reason}); give --threshold"
+        )
     refuse_unscored(predicted, "a sweep")
     detection = Detection(truth, predicted.instances, protocol, "box")
     found = detection.outcomes() or Outcomes.none(count_per_image(truth.instances, *truth.shape))

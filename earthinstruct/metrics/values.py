@@ -155,7 +155,7 @@ class Calibration(msgspec.Struct, frozen=True):
 
 
 class GeometryScores(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Counting, box or mask scores. `f1` is the headline.
+    """Counting, box, mask or point scores. `f1` is the headline.
 
     Attributes:
         precision: mean over categories.
@@ -167,10 +167,11 @@ class GeometryScores(msgspec.Struct, frozen=True, omit_defaults=True):
         tally: category -> tp, fp, fn over all images.
         per_category: category -> its scores.
         groups: group -> score -> mean over the group's categories.
-        ap_nc50: average precision without confidence; box and mask only.
-        ap50: average precision at IoU 0.5; undefined for counting and for methods without scores.
-        ap75: average precision at IoU 0.75; likewise.
-        ap: average precision, mean of IoU 0.50, 0.55, ..., 0.95; likewise.
+        ap_nc50: average precision without confidence; box, mask and point only.
+        ap50: average precision at IoU 0.5 (of points: in the object); undefined for counting and for methods without
+            scores.
+        ap75: average precision at IoU 0.75; likewise, and for points.
+        ap: average precision, mean of IoU 0.50, 0.55, ..., 0.95; likewise, and for points.
         miou: mean IoU of united masks; mask only.
         f1_5095: mean of F1 at IoU 0.50, 0.55, ..., 0.95; box and mask only.
         f1_at_iou: IoU threshold ("0.50", ...) -> mean F1 over the categories of `all`; box and mask only.
@@ -181,7 +182,7 @@ class GeometryScores(msgspec.Struct, frozen=True, omit_defaults=True):
         source: counting only: `counts`, `instances` or `mixed`.
         by_size: `small` (area of the object's box or mask below 32 x 32 pixels), `medium` (below 96 x 96), `large` ->
             scores; box and mask only.
-        calibration: box and mask of methods with scores only.
+        calibration: box, mask and point of methods with scores only.
     """
 
     precision: Value
@@ -310,7 +311,7 @@ class ErrorCounts(msgspec.Struct, frozen=True):
 
 
 class DetectionErrors(msgspec.Struct, frozen=True):
-    """Error types of boxes or masks.
+    """Error types of boxes, masks or points.
 
     Attributes:
         total: sum over all categories.
@@ -337,12 +338,16 @@ class CountingErrors(msgspec.Struct, frozen=True):
     per_category: dict[str, CountErrors]
 
 
-class ErrorTypes(msgspec.Struct, frozen=True):
-    """Errors by type. `box` is None if the method only counts, `mask` if predictions or ground truth have no masks."""
+class ErrorTypes(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Errors by type.
+
+    `box` is None without boxes, `mask` if predictions or ground truth have no masks, `point` without points.
+    """
 
     counting: CountingErrors
     box: DetectionErrors | None = None
     mask: DetectionErrors | None = None
+    point: DetectionErrors | None = None
 
 
 class CountCosts(msgspec.Struct, frozen=True):
@@ -374,15 +379,16 @@ class ErrorCosts(msgspec.Struct, frozen=True):
     missed: Value
 
 
-class Costs(msgspec.Struct, frozen=True):
+class Costs(msgspec.Struct, frozen=True, omit_defaults=True):
     """What errors cost, by type.
 
-    `box` is None for a method that only counts, `mask` also if predictions or ground truth have no masks.
+    `box` is None without boxes, `mask` if predictions or ground truth have no masks, `point` without points.
     """
 
     counting: CountCosts
     box: ErrorCosts | None = None
     mask: ErrorCosts | None = None
+    point: ErrorCosts | None = None
 
 
 class CountingBand(msgspec.Struct, frozen=True):
@@ -484,6 +490,7 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
         counting_from_instances: from the instances; only if `counting` is from counts.
         box: from boxes at IoU 0.5.
         mask: from masks at IoU 0.5.
+        point: from points that lie in the objects; None if the method never points.
         proposals: recall of the proposals; None if the method gives none.
         threshold: the score threshold that was given beforehand; None if none was.
         sweep: the choice of the score threshold; None without a sweep.
@@ -499,6 +506,7 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
     counting: GeometryScores
     box: GeometryScores
     mask: GeometryScores
+    point: GeometryScores | None = None
     proposals: ProposalScores | None = None
     threshold: float | None = None
     sweep: Sweep | None = None
@@ -510,3 +518,14 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
     rare: RareCategories | None = None
     extra: dict[str, ExtraScores] = {}
     slices: dict[str, list[Slice]] = {}
+
+    @property
+    def by_geometry(self) -> dict[str, GeometryScores]:
+        """The scores of counts, boxes and masks, and of points if the method points; some may be undefined."""
+        found = {"counting": self.counting, "box": self.box, "mask": self.mask}
+        return found if self.point is None else found | {"point": self.point}
+
+    @property
+    def geometry(self) -> str:
+        """The geometry of the verdicts and errors of instances: `box`, or `point` of a method that only points."""
+        return "box" if self.box.tally or self.point is None or not self.point.tally else "point"

@@ -76,6 +76,7 @@ class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     events: dict[str, int] = {}
     error: str | None = None
     tiles: list[tuple[int, int, int, int]] | None = None
+    points: list[tuple[float, float]] | None = None
 
     @staticmethod
     def of(image_id: ImageId, prediction: Prediction) -> Record:
@@ -87,6 +88,7 @@ class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
             counts=None if prediction.counts is None else dict(prediction.counts),
             proposals=None if proposals is None else ProposalRecord.of(proposals),
             tiles=None if prediction.tiles is None else list(prediction.tiles),
+            points=None if prediction.points is None else [(x, y) for x, y in prediction.points.tolist()],
             **_regions(prediction),
             **_cost(prediction.usage),
         )
@@ -111,12 +113,15 @@ class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
             None if self.proposals is None else self.proposals.proposals(),
             self.usage,
             None if self.tiles is None else tuple(self.tiles),
+            None if self.points is None else np.array(self.points, dtype=np.float64).reshape(-1, 2),
         )
 
     @property
     def only_counts(self) -> bool:
-        """Whether it names no instances: counts without boxes, masks and scores."""
-        return self.counts is not None and self.boxes is None and self.masks is None and self.scores is None
+        """Whether it names no instances: counts without boxes, masks, points and scores."""
+        return self.counts is not None and all(
+            column is None for column in (self.boxes, self.masks, self.points, self.scores)
+        )
 
     @property
     def usage(self) -> Usage:

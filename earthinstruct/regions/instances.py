@@ -25,9 +25,10 @@ class Instances:
     Attributes:
         image: int64 (n,), index into a list of images.
         category: int64 (n,), index into a list of categories; -1 means no category.
-        boxes: float64 (n, 4), COCO xywh, absolute pixels.
+        boxes: float64 (n, 4), COCO xywh, absolute pixels; of instances that are points alone, the pixel of each.
         masks: n masks, or None.
         scores: float64 (n,), or None.
+        points: float64 (n, 2), x and y in absolute pixels, or None.
     """
 
     image: NDArray[np.int64]
@@ -35,6 +36,7 @@ class Instances:
     boxes: NDArray[np.float64]
     masks: MaskRuns | None = None
     scores: NDArray[np.float64] | None = None
+    points: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.image)
@@ -48,4 +50,5 @@ class Instances:
             self.boxes[indices],
             None if self.masks is None else self.masks.take(indices),
             None if self.scores is None else self.scores[indices],
+            None if self.points is None else self.points[indices],
         )

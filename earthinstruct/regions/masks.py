@@ -121,6 +121,25 @@ class MaskRuns:
             found[filled] = np.logical_and.reduceat(inside, self.offsets[filled])
         return found
 
+    def hold(self, index: NDArray[np.int64], points: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether masks hold points: bool (k,). A point lies in the pixel (floor(x), floor(y)).
+
+        Args:
+            index: int64 (k,), the mask that each point is looked for in.
+            points: float64 (k, 2), x and y in pixels.
+        """
+        x, y = np.floor(points).T
+        width, height = self.widths[index], self.heights[index]
+        inside = np.flatnonzero((x >= 0) & (x < width) & (y >= 0) & (y < height))
+        pixel = x[inside].astype(np.int64) * height[inside] + y[inside].astype(np.int64)
+        # the runs of all masks one after another: the last one that starts at or before the pixel
+        span = int((self.widths * self.heights).max(initial=0)) + 1
+        run = np.searchsorted(self.owners * span + self.starts, index[inside] * span + pixel, side="right") - 1
+        own = run >= self.offsets[index[inside]]
+        held = np.zeros(len(index), dtype=bool)
+        held[inside[own]] = pixel[own] < self.ends[run[own]]
+        return held
+
     def drawn(self, index: int) -> tuple[NDArray[np.bool_], int, int]:
         """Draw one mask inside its bounding box: bool (height, width), and the box's left column and top row."""
         x, y, width, height = (int(side) for side in self.boxes[index])

@@ -6,13 +6,11 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.metrics import (
     GEOMETRIES,
-    HEADLINES,
     LARGEST_ERROR,
     PERCENT,
     PREDICTION_VERDICTS,
@@ -23,6 +21,7 @@ from earthinstruct.metrics import (
     Metrics,
     Unit,
     Value,
+    headlines_of,
     threshold_in_words,
 )
 from earthinstruct.reporting.drawing import MOST_ROWS, Axis, Bar, Series, bars, cells, count_axis, plane, ticks
@@ -31,6 +30,12 @@ from earthinstruct.reporting.loaded import LoadedRun, bands
 NOTHING = "nothing"  # what a prediction without an object lies on
 _MOST_POINTS = 400  # drawn for images; the tables cover all
 _COLOURS = ("c0", "c1", "c2", "c3")
+_WHAT = {
+    "counting": "counts",
+    "box": "boxes at IoU 0.5",
+    "mask": "masks at IoU 0.5",
+    "point": "points that lie in the objects",
+}
 _CATEGORIES_DRAWN = 30  # single curves, besides the mean
 _PERCENT_AXIS = Axis("percent", ticks(0, 100))
 _SMALLEST, _LARGEST = 4, 12  # diameters of dots
@@ -173,8 +178,7 @@ def category_figure(metrics: Metrics) -> Figure:
 
 
 def precision_recall_figures(metrics: Metrics) -> Iterator[Figure]:
-    """Chart precision and recall of each category, for counts, boxes and masks."""
-    what = {"counting": "counts", "box": "boxes at IoU 0.5", "mask": "masks at IoU 0.5"}
+    """Chart precision and recall of each category, for counts, boxes, masks and points."""
     both = ("precision", "recall")
     for name, scores in _shown(metrics).items():
         of_all = [("all", [_value_bar(scores.precision), _value_bar(scores.recall)])]
@@ -185,9 +189,9 @@ def precision_recall_figures(metrics: Metrics) -> Iterator[Figure]:
         ]
         yield Figure(
             f"precision-recall-{name}",
-            f"Precision and recall of {what[name].partition(' ')[0]}",
-            f"By category, in percent, of {what[name]}{_intervals(rows)}. Low precision: too many; low recall: too few."
-            f"{_left_out(len(rows))}",
+            f"Precision and recall of {_WHAT[name].partition(' ')[0]}",
+            f"By category, in percent, of {_WHAT[name]}{_intervals(rows)}. Low precision: too many; low recall: too "
+            f"few.{_left_out(len(rows))}",
             bars(rows, list(zip(both, _COLOURS, strict=False))),
             ("category", *both, "f1"),
             tuple((category, *(_cell(scores, category, score) for score in (*both, "f1"))) for category, _ in rows[1:]),
@@ -196,16 +200,20 @@ def precision_recall_figures(metrics: Metrics) -> Iterator[Figure]:
 
 def verdict_figures(metrics: Metrics) -> Iterator[Figure]:
     """Chart the error types of the predictions of each category, and the verdicts of its objects."""
-    if metrics.errors is None or metrics.errors.box is None:  # of an early release, or of a method that only counts
+    found = metrics.errors and (metrics.errors.box or metrics.errors.point)
+    if found is None:  # of an early release, or of a method that only counts
         return
-    rows = {"all": metrics.errors.box.total, **metrics.errors.box.per_category}
+    rows = {"all": found.total, **found.per_category}
+    by, at, near = "boxes", "at IoU 0.5", "IoU 0.1 to 0.5"
+    if metrics.geometry == "point":
+        by, at, near = "points", "that it lies in", "in its box made twice as wide and high"
     yield _verdict_figure(
         rows,
         "predictions",
         "Predictions by error type",
-        "Percent of the boxes, by predicted category. Correct: matched to an object at IoU 0.5. Duplicate: on an "
+        f"Percent of the {by}, by predicted category. Correct: matched to an object {at}. Duplicate: on an "
         "object that is matched to another prediction. Classification: on an object of another category. "
-        "Localisation: near an object of its category (IoU 0.1 to 0.5). Both: near an object of another category. "
+        f"Localisation: near an object of its category ({near}). Both: near an object of another category. "
         "Background: near no object.",
         [(verdict, verdict) for verdict in PREDICTION_VERDICTS[:-1]],
     )
@@ -214,8 +222,8 @@ def verdict_figures(metrics: Metrics) -> Iterator[Figure]:
         rows,
         "objects",
         "Objects by verdict",
-        "Percent of the objects, by boxes. Correct: found at IoU 0.5. Misclassified: a prediction of another category "
-        "lies on it. Mislocated: a prediction of its category lies near it. Missed: none of these.",
+        f"Percent of the objects, by {by}. Correct: matched to a prediction. Misclassified: a prediction of another "
+        "category lies on it. Mislocated: a prediction of its category lies near it. Missed: none of these.",
         list(zip(TARGET_VERDICTS, colours, strict=True)),
     )
 
@@ -246,18 +254,14 @@ def cost_figure(metrics: Metrics) -> Figure | None:
         return None
     shown = [name for name in GEOMETRIES if getattr(metrics.costs, name) is not None]
     rows, table = [], []
-    for name, other in (("counting", ()), ("box", ("mask",))):
-        if name in shown:
-            for field in msgspec.structs.fields(getattr(metrics.costs, name)):
-                values = {
-                    one: getattr(getattr(metrics.costs, one), field.name) for one in (name, *other) if one in shown
-                }
-                if any(value.value is not None for value in values.values()):
-                    title = (
-                        f"counted too {'many' if field.name == 'over' else 'few'}" if name == "counting" else field.name
-                    )
-                    rows.append((title, [_value_bar(values.get(one, Value(None))) for one in shown]))
-                    table.append((title, *(PERCENT.text(values.get(one, Value(None)).value) for one in shown)))
+    for some in (shown[:1], shown[1:]):  # counting, then the geometries of instances
+        costs = {name: getattr(metrics.costs, name) for name in some}
+        for error in costs[some[0]].__struct_fields__ if some else ():
+            values = {name: getattr(of, error) for name, of in costs.items()}
+            if any(value.value is not None for value in values.values()):
+                title = {"over": "counted too many", "under": "counted too few"}.get(error, error)
+                rows.append((title, [_value_bar(values.get(one, Value(None))) for one in shown]))
+                table.append((title, *(PERCENT.text(values.get(one, Value(None)).value) for one in shown)))
     if not rows:
         return None
     most = max(max(bar.value, *(bar.interval or (0,))) for _, of in rows for bar in of if bar)
@@ -274,7 +278,7 @@ def cost_figure(metrics: Metrics) -> Figure | None:
 
 
 def confusion_figure(run: LoadedRun) -> Figure | None:
-    """Chart the confusion matrix by boxes at IoU 0.5, one prediction for each object."""
+    """Chart the confusion matrix by boxes at IoU 0.5 or by points, one prediction for each object."""
     categories, table = run.stored.task.categories, run.confusion
     rows, columns = np.flatnonzero(table.any(axis=1)), np.flatnonzero(table.any(axis=0))
     if not len(rows):
@@ -282,10 +286,11 @@ def confusion_figure(run: LoadedRun) -> Figure | None:
     row_names, column_names = (*categories, NOTHING), (*categories, "no category", "not found")
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     shown = tuple(column_names[c] for c in columns)
+    by = "Points" if run.result.metrics.geometry == "point" else "Boxes at IoU 0.5"
     return Figure(
         "confusion",
         "Confusion matrix",
-        "Boxes at IoU 0.5, one prediction for each object: rows are the categories of the objects and add up to them, "
+        f"{by}, one prediction for each object: rows are the categories of the objects and add up to them, "
         "columns are the predicted ones and add up to the predictions. The darker a cell, the larger its share of the "
         f"row. Row {NOTHING}: predictions without an object of their own, such as duplicates. Not found: no prediction "
         "is left for the object.",
@@ -377,7 +382,7 @@ def sweep_figure(metrics: Metrics) -> Figure | None:
 
 def calibration_figure(metrics: Metrics) -> Figure | None:
     """Chart the share of right predictions against their score: the reliability curve."""
-    found = {name: of for name in ("box", "mask") if (of := getattr(metrics, name).calibration) and of.bins}
+    found = {name: of for name, scores in metrics.by_geometry.items() if (of := scores.calibration) and of.bins}
     if not found:
         return None
     errors = ", ".join(f"{name} {PERCENT.text(of.ece.value)}" for name, of in found.items())
@@ -386,7 +391,7 @@ def calibration_figure(metrics: Metrics) -> Figure | None:
     return Figure(
         "calibration",
         "Reliability of scores",
-        "The share of predictions that are right at IoU 0.5, in percent, against their mean score, in ten bins. "
+        "The share of predictions that are right, in percent, against their mean score, in ten bins. "
         f"Perfect scores lie on the diagonal. Expected calibration error, in percent: {errors}.",
         plane(Axis("score", ticks(0, 1)), _PERCENT_AXIS, [Series("ideal", [(0, 0), (1, 100)]), *_lines(lines)]),
         ("score", *(f"{name} {what}" for name in found for what in ("predictions", "mean score", "right"))),
@@ -508,7 +513,7 @@ def _interval_text(value: Value, unit: Unit) -> str:
 def slice_figures(runs: Mapping[str, Metrics]) -> Iterator[Figure]:
     """Chart F1 over the slices of each attribute of the images, and the relative error of the counts of each run."""
     metrics = next(iter(runs.values()))
-    shown = list(_shown(metrics))
+    shown, headlines = list(_shown(metrics)), headlines_of([metrics])
     for i, (attribute, slices) in enumerate(metrics.slices.items()):
         rows = [
             (
@@ -523,9 +528,9 @@ def slice_figures(runs: Mapping[str, Metrics]) -> Iterator[Figure]:
             f"Percent, over the images of each slice{_intervals(rows)}. The number of images is in brackets."
             f"{_left_out(len(slices))}",
             bars(rows, [(name, _COLOURS[GEOMETRIES.index(name)]) for name in shown]),
-            (attribute, "images", "objects", *HEADLINES.values()),
+            (attribute, "images", "objects", *headlines.values()),
             tuple(
-                (one.name, str(one.n_images), str(one.n_objects), *(_text(one.scores.get(path)) for path in HEADLINES))
+                (one.name, str(one.n_images), str(one.n_objects), *(_text(one.scores.get(path)) for path in headlines))
                 for one in slices
             ),
         )
@@ -612,7 +617,7 @@ def change_figure(run: LoadedRun, other: LoadedRun, names: tuple[str, str], name
 
 def _shown(metrics: Metrics) -> dict[str, GeometryScores]:
     """The geometries with scores."""
-    return {name: scores for name in GEOMETRIES if (scores := getattr(metrics, name)).per_category}
+    return {name: scores for name, scores in metrics.by_geometry.items() if scores.per_category}
 
 
 def _left_out(rows: int) -> str:

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 # colours that also people with a colour deficiency tell apart (Okabe and Ito 2008)
 _COLOURS = {
-    **{"counting": "#0072B2", "box": "#D55E00", "mask": "#009E73"},
+    **{"counting": "#0072B2", "box": "#D55E00", "mask": "#009E73", "point": "#CC79A7"},
     **{"f1": "black", "precision": "#0072B2", "recall": "#D55E00"},
 }
+_AT = {"box": "boxes at IoU 0.5", "point": "points in objects", "counting": "counts"}  # the first that is defined
 _VERDICTS = {
     "correct": "#009E73",
     "duplicate": "#56B4E9",
@@ -241,7 +242,7 @@ def _residuals(axes: Axes, run: _Run) -> None:
 
 
 def _categories(axes: Axes, run: _Run) -> float:
-    shown = {name: found for name in GEOMETRIES if (found := getattr(run.result.metrics, name)).f1.value is not None}
+    shown = {name: found for name, found in run.result.metrics.by_geometry.items() if found.f1.value is not None}
     names = sorted({name for found in shown.values() for name, own in found.per_category.items() if own.f1 is not None})
     if not names:
         raise _NothingToDrawError(f"{run.result.task.name} has no category with ground truth")
@@ -285,10 +286,11 @@ def _legend(axes: Axes) -> None:
 
 
 def _precision_recall(axes: Axes, run: _Run) -> float:
-    geometry = next((g for g in ("box", "counting") if getattr(run.result.metrics, g).f1.value is not None), None)
+    scored = {name: of for name, of in run.result.metrics.by_geometry.items() if of.f1.value is not None}
+    geometry = next((name for name in _AT if name in scored), None)
     if geometry is None:
         raise _NothingToDrawError(f"{run.result.task.name} has no category with ground truth")
-    scores = getattr(run.result.metrics, geometry)
+    scores = scored[geometry]
     rows = {name: own for name, own in scores.per_category.items() if (own.precision, own.recall) != (None, None)}
     for score, off in (("precision", -0.12), ("recall", 0.12)):
         mean = getattr(scores, score)
@@ -296,8 +298,7 @@ def _precision_recall(axes: Axes, run: _Run) -> float:
         intervals = [mean.ci95, *(own.ci95.get(score) for own in rows.values())]
         _with_intervals(axes, values, intervals, np.arange(len(values)) + off, score)
     _name_rows(axes, ["all", *rows])
-    what = "boxes at IoU 0.5" if geometry == "box" else "counts"
-    axes.set(xlabel=f"{what}, percent, with 95 % intervals over images", xlim=(-2, 102))
+    axes.set(xlabel=f"{_AT[geometry]}, percent, with 95 % intervals over images", xlim=(-2, 102))
     _legend(axes)
     _title(axes, run)
     return _height((len(rows) + 1) * 1.4)
@@ -305,9 +306,10 @@ def _precision_recall(axes: Axes, run: _Run) -> float:
 
 def _errors(axes: Axes, run: _Run) -> float:
     errors = run.result.metrics.errors
-    if errors is None or errors.box is None:
-        raise _NothingToDrawError(f"{run.result.method.name} gives no boxes, so there are no types of errors")
-    rows = {name: asdict(found) for name, found in errors.box.per_category.items()}
+    by_verdict = errors and (errors.box or errors.point)
+    if by_verdict is None:
+        raise _NothingToDrawError(f"{run.result.method.name} gives no boxes or points: there are no types of errors")
+    rows = {name: asdict(found) for name, found in by_verdict.per_category.items()}
     rows = {name: row for name, row in rows.items() if any(row[verdict] for verdict in _VERDICTS)}
     if not rows:
         raise _NothingToDrawError(f"{run.result.method.name} predicted nothing")
@@ -326,11 +328,11 @@ def _errors(axes: Axes, run: _Run) -> float:
 
 def _costs(axes: Axes, run: _Run) -> float:
     costs = run.result.metrics.costs
-    found = None if costs is None else costs.box or costs.counting
-    if found is None:
+    geometry = next((name for name in _AT if costs is not None and getattr(costs, name) is not None), None)
+    if geometry is None:
         raise _NothingToDrawError(f"the result of {run.result.method.name} has no costs of errors; score it again")
+    found = getattr(costs, geometry)
     names, values = list(found.__struct_fields__), [getattr(found, name).value for name in found.__struct_fields__]
-    geometry = "counting" if costs is None or costs.box is None else "box"
     axes.barh(range(len(names)), [100 * (value or 0) for value in values], color=_COLOURS[geometry], height=0.7)
     for row, value in enumerate(values):
         axes.text(100 * (value or 0), row, f" {PERCENT.text(value)}", va="center", fontsize=8)
@@ -409,17 +411,18 @@ def _sweep(axes: Axes, run: _Run) -> None:
 
 
 def _calibration(axes: Axes, run: _Run) -> None:
-    found = {name: of for name in ("box", "mask") if (of := getattr(run.result.metrics, name).calibration) and of.bins}
+    by_geometry = run.result.metrics.by_geometry
+    found = {name: of for name, scores in by_geometry.items() if (of := scores.calibration) and of.bins}
     if not found:
-        of_box = run.result.metrics.box.calibration
-        reason = "it gives no scores" if of_box is None else of_box.ece.reason
+        undefined = by_geometry[run.result.metrics.geometry].calibration
+        reason = "it gives no scores" if undefined is None else undefined.ece.reason
         raise _NothingToDrawError(f"the calibration of {run.result.method.name} is undefined: {reason}")
     axes.plot([0, 1], [0, 100], color="black", linewidth=0.8)
     for name, of in found.items():
         points = [(one.score, 100 * one.precision) for one in of.bins if one.score is not None]
         label = f"{name}, ECE {PERCENT.text(of.ece.value)}"
         axes.plot(*np.array(points).T, "o-", color=_COLOURS[name], markersize=4, label=label)
-    axes.set(xlabel="mean score of the predictions", ylabel="right at IoU 0.5, percent", ylim=(0, 102))
+    axes.set(xlabel="mean score of the predictions", ylabel="right, percent", ylim=(0, 102))
     axes.legend(fontsize=8)
     _title(axes, run)
 

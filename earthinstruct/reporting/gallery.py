@@ -151,20 +151,25 @@ def _predicted(judged: Judged, rows: NDArray[np.int64], finest: float) -> Iterat
             "kind": PREDICTION_VERDICTS[judged.verdicts.predictions[row]],
             **_shape(instances, row, finest),
         }
+        if judged.predicted.geometry == "point":
+            del drawn["box"]
         target = int(judged.verdicts.because_of[row])
         if target >= 0:
             drawn["on"] = truth.categories[truth.instances.category[target]]
-            drawn["iou"] = round(float(judged.verdicts.iou[row]), 2)
+            if judged.predicted.geometry != "point":
+                drawn["iou"] = round(float(judged.verdicts.iou[row]), 2)
         if instances.scores is not None:
             drawn["score"] = round(float(instances.scores[row]), 3)
         yield drawn
 
 
 def _shape(instances: Instances, row: int, finest: float) -> dict[str, Any]:
-    """The box and the outline of an instance; `finest` is the tolerance of the outline in pixels."""
+    """The box, outline and point of an instance; `finest` is the tolerance of the outline in pixels."""
     shape: dict[str, Any] = {"box": [round(side, 1) for side in instances.boxes[row].tolist()]}
     if instances.masks is not None:
         shape["mask"] = mask_path(instances.masks, row, finest)
+    if instances.points is not None:
+        shape["point"] = [round(place, 1) for place in instances.points[row].tolist()]
     return shape
 
 

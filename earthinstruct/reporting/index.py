@@ -20,7 +20,7 @@ class Entry:
     """One run."""
 
     result: Result
-    scores: tuple[Value, ...]  # F1 of counts, boxes and masks
+    scores: tuple[Value, ...]  # F1 of each of `GEOMETRIES`
     threshold: str | None  # how it was chosen, in words; None: all predictions were scored
     folder: str  # from the folder of runs
     result_link: str
@@ -52,13 +52,14 @@ def index_page(folder: Path, file: Path) -> str:
         entries.append(
             Entry(
                 result,
-                tuple(value_at(result.metrics, f"{geometry}.f1") for geometry in GEOMETRIES),
+                tuple(value_at(result.metrics, f"{geometry}.f1") or Value(None) for geometry in GEOMETRIES),
                 None if threshold is None and sweep is None else threshold_in_words(result.metrics),
                 name,
                 _link(path, file),
                 _link(page, file) if page.is_file() else None,
             )
         )
+    pointing = any(entry.result.metrics.point is not None for entry in entries)
     entries.sort(key=lambda entry: (entry.result.task.name, -(entry.scores[0].value or 0.0), entry.folder))
     return filled(
         "index.html",
@@ -66,7 +67,7 @@ def index_page(folder: Path, file: Path) -> str:
         folder=folder,
         entries=entries,
         unreadable=unreadable,
-        geometries=GEOMETRIES,
+        geometries=[geometry for geometry in GEOMETRIES if pointing or geometry != "point"],
         tasks=sorted({entry.result.task.name for entry in entries}),
         marks=sorted({entry.mark for entry in entries}),
         without_report=sum(entry.report_link is None for entry in entries),

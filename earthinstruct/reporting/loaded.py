@@ -76,7 +76,7 @@ def bands(objects: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.bool_]]]
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Some images with their predictions, and the verdicts by boxes."""
+    """Some images with their predictions, and the verdicts by boxes, or by points for a method that only points."""
 
     truth: Truth
     predicted: Predicted  # after a sweep, those that reach the threshold
@@ -87,15 +87,16 @@ class Judged:
     @cached_property
     def verdicts(self) -> Verdicts:
         """The verdict of each prediction and each object."""
-        return verdicts(self.truth, self.predicted, self.protocol)
+        return verdicts(self.truth, self.predicted, self.protocol, self.predicted.geometry)
 
     @cached_property
     def _overlaps(self) -> Pairs:
         """The pairs of a prediction and an object of any category with IoU >= 0.5, the largest IoU last.
 
-        Among equals, the order of the categories decides.
+        For points: the pairs of a point and the object that it lies in. Among equals, the order of the categories
+        decides.
         """
-        pairs = find_pairs(self.predicted.instances, self.truth.instances, "box", agnostic=True)
+        pairs = find_pairs(self.predicted.instances, self.truth.instances, self.predicted.geometry, agnostic=True)
         said, actual = self.predicted.instances.category, self.truth.instances.category
         return pairs.where(np.lexsort((said[pairs.prediction], actual[pairs.target], pairs.iou)))
 
@@ -179,8 +180,8 @@ class LoadedRun:
     images: tuple[ImageId, ...]  # those that are scored
     failed: Mapping[ImageId, str]  # image -> reason
     objects: NDArray[np.int64]  # (images,), number of objects in the ground truth
-    # (images,), number of wrong predictions and missed objects by boxes; of objects counted too many or too few for a
-    # method that only counts
+    # (images,), number of wrong predictions and missed objects, as in `Judged`; of objects counted too many or too few
+    # for a method that only counts
     errors: NDArray[np.int64]
     miscounted: NDArray[np.int64]  # (images,), number of objects counted too many or too few
     counts: Counts

@@ -11,6 +11,7 @@
     ...Object.fromEntries(others.map(({ name, layer }) => [layer, { name, on: false }])),
     masks: { name: "masks", on: images.some((image) => [...image.truth, ...image.predicted].some((one) => one.mask)) },
     boxes: { name: "boxes", on: true },
+    ...(images.some((image) => image.predicted.some((one) => one.point)) ? { points: { name: "points", on: true } } : {}),
     labels: { name: "labels", on: false },
   };
   const off = (image) => image.counts.filter(([name]) => inCategory(name)).map(([, there, said]) => said - there);
@@ -108,17 +109,19 @@
   }
   function describe(one, of) {
     const label = one.label && one.label !== one.category ? `${one.label} (${one.category ?? "no category"})` : one.category;
-    const on = one.on === undefined ? "" : ` (IoU ${one.iou} with ${one.on})`;
+    const on = one.on === undefined ? "" : one.iou === undefined ? ` (${one.on})` : ` (IoU ${one.iou} with ${one.on})`;
     return `${of}: ${label}, ${one.kind}${on}${one.score === undefined ? "" : `, score ${one.score}`}`;
   }
   function shapes(several, width, layer, of, dimmed) {
     const group = drawn("g", { class: layer });
-    const area = (one) => one.box[2] * one.box[3];
+    const place = (one) => one.box ?? [...one.point, 0, 0];
+    const area = (one) => place(one)[2] * place(one)[3];
     for (const one of [...several].sort((a, b) => area(b) - area(a))) {  // the small ones on top
       const shape = drawn("g", { class: `shape-group ${one.kind}${dimmed && !chosen(one) ? " dim" : ""}` });
-      const [x, y, wide, high] = one.box;
+      const [x, y, wide, high] = place(one);
       if (layers.masks.on && one.mask) shape.append(drawn("path", { class: "shape", d: one.mask }));
-      if (layers.boxes.on) shape.append(drawn("rect", { class: "shape", x, y, width: wide, height: high }));
+      if (layers.points?.on && one.point) shape.append(drawn("circle", { class: "shape", cx: one.point[0], cy: one.point[1], r: width / 120 }));
+      if (layers.boxes.on && one.box) shape.append(drawn("rect", { class: "shape", x, y, width: wide, height: high }));
       if (layers.labels.on) {
         const size = width / 36;
         const text = drawn("text", { x, y: Math.max(size, y - size / 4), "font-size": size });

@@ -28,6 +28,7 @@ from earthinstruct.metrics import (
     Value,
     listed,
     threshold_in_words,
+    value_at,
 )
 from earthinstruct.reporting.charts import (
     NOTHING,
@@ -135,23 +136,26 @@ def render(
     names = run_names([of.stored.folder for of in runs], [of.result for of in runs])
     gallery = make_gallery(run, others, max_images, progress)
     metrics = run.result.metrics
+    parts = [part for part in GEOMETRIES if any(part in of.result.metrics.by_geometry for of in runs)]
     return filled(
         "page.html",
         ["figures.js", "tables.js", "page.js"],
         result=run.result,
         names=names,
         runs=[
-            (name, of.result.training, {part: getattr(of.result.metrics, part).f1 for part in GEOMETRIES})
+            (
+                name,
+                of.result.training,
+                {part: value_at(of.result.metrics, f"{part}.f1") or Value(None) for part in parts},
+            )
             for name, of in zip(names, runs, strict=True)
         ],
         n_objects=int(run.objects.sum()),
         n_predicted=run.n_predicted,
-        headline=[
-            (geometry, scores.f1, beside(scores)) for geometry in GEOMETRIES if (scores := getattr(metrics, geometry))
-        ],
+        headline=[(geometry, scores.f1, beside(scores)) for geometry, scores in metrics.by_geometry.items()],
         scores=score_rows(metrics),
         groups=[
-            (group, *(PERCENT.text(getattr(metrics, name).groups.get(group, {}).get("f1")) for name in GEOMETRIES))
+            (group, *(PERCENT.text(of.groups.get(group, {}).get("f1")) for of in metrics.by_geometry.values()))
             for group in metrics.counting.groups
         ],
         suspects=[suspect_row(one) for one in read_suspects(run.stored.folder)],

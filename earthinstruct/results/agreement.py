@@ -40,8 +40,7 @@ def disagreements(metrics: Metrics, n_images: int, *, standard: bool) -> Iterato
     has_truth = {category: count.tp + count.fn > 0 for category, count in truth.items()}
     n_objects = sum(count.tp + count.fn for count in truth.values())
     for name in (*GEOMETRIES, "counting_from_instances"):
-        scores = getattr(metrics, name)
-        if scores is not None:
+        if (scores := getattr(metrics, name)) is not None:
             yield from _of_geometry(f"metrics.{name}", scores, has_truth, standard=standard)
             if standard and name != "mask" and scores.tally and n_images:
                 yield from _of_counts(f"metrics.{name}", scores, n_images)
@@ -236,12 +235,12 @@ def _of_errors(metrics: Metrics, has_truth: Mapping[str, bool]) -> Iterator[str]
     if metrics.costs is not None and tally.keys() == has_truth.keys():
         columns = _columns(tally.values(), ("tp", "fp", "fn"))
         yield from _of_costs("costs.counting", metrics.costs.counting, columns, has_truth)
-    for geometry in ("box", "mask"):
+    for geometry in ("box", "mask", "point"):
         errors: DetectionErrors | None = getattr(metrics.errors, geometry)
         if errors is None:
             continue
         yield from _of_total(f"metrics.errors.{geometry}", errors.total, errors.per_category)
-        tally = getattr(metrics, geometry).tally
+        tally = metrics.by_geometry[geometry].tally if geometry in metrics.by_geometry else {}
         for category, of in errors.per_category.items():
             place, count = f"metrics.errors.{geometry}.per_category.{category}", tally.get(category)
             if count is None:

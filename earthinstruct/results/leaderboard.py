@@ -94,7 +94,7 @@ def file_result(root: Path, result: Result, tallies: StoredTallies | None = None
     """File a result as `results/<task>/<method>/<version>.json`, and its tallies beside it, `<version>.tallies.npz`.
 
     A result is replaced only by one under a later version of its protocol. If the same result is filed without
-    tallies, they are added. Of the tallies, only those of counting, boxes and masks are kept.
+    tallies, they are added. Of the tallies, only those of counting, boxes, masks and points are kept.
 
     Raises:
         DataError: the folder is missing or cannot be written, the result exists already, the method has no version, or

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from msgspec.structs import asdict, fields
 
 from earthinstruct.metrics import (
-    GEOMETRIES,
     HEADLINES,
     LARGEST_ERROR,
     PERCENT,
@@ -22,6 +21,7 @@ from earthinstruct.metrics import (
     Slice,
     Unit,
     Value,
+    headlines_of,
     in_group,
     threshold_in_words,
     value_at,
@@ -53,7 +53,8 @@ def result_blocks(results: Sequence[Result], *, bounds: bool = False) -> Iterato
         yield Text(f"{first.method.name} on {first.task.dataset.name}, {rules}", style="bold")
         yield _table(results, bounds)
         shown = "95 %: interval over images" if bounds else "±: half of the 95 % interval over images"
-        yield Text(f"percent; Cnt, Box, Mask: F1; AP: AP_nc50; {shown}", style="dim")
+        points = ", Point" if any(result.metrics.point is not None for result in results) else ""
+        yield Text(f"percent; Cnt, Box, Mask{points}: F1; AP: AP_nc50; {shown}", style="dim")
         if any(_shows(result, "hallucinated") for result in results):
             yield Text("hallucinated: share of the predictions in categories without ground truth", style="dim")
         if first.metrics.extra:
@@ -80,11 +81,11 @@ def category_blocks(results: Sequence[Result]) -> Iterator[Block]:
     from rich.text import Text
 
     for result in results:
-        scores = {geometry: getattr(result.metrics, geometry) for geometry in GEOMETRIES}
-        headings = [f"{geometry} {score}" for geometry in GEOMETRIES for score in ("P", "R", "F1")]
+        scores = result.metrics.by_geometry
+        headings = [f"{geometry} {score}" for geometry in scores for score in ("P", "R", "F1")]
         table = new_table("category", "objects", *headings, left=["category"])
         for category, counted in result.metrics.counting.per_category.items():
-            own = [scores[geometry].per_category.get(category) for geometry in GEOMETRIES]
+            own = [of.per_category.get(category) for of in scores.values()]
             values = [
                 None if of is None else getattr(of, score) for of in own for score in ("precision", "recall", "f1")
             ]
@@ -122,7 +123,8 @@ def _remarks(results: Sequence[Result]) -> Iterator[str]:
         for name, extra in metrics.extra.items():
             if extra.mean.value is None:
                 yield f"{task}: no {name}: {extra.mean.reason}"
-        without_interval = {of.reason for of in (metrics.counting.f1, metrics.box.f1) if of.value is not None} - {None}
+        scores = [of.f1 for of in (metrics.counting, metrics.box, metrics.point) if of is not None]
+        without_interval = {of.reason for of in scores if of.value is not None} - {None}
         yield from (f"{task}: {reason}" for reason in sorted(map(str, without_interval)))
         if metrics.counting_limits is not None and (sentence := limits_remark(metrics.counting_limits)):
             yield f"{task}: {sentence}"
@@ -146,8 +148,8 @@ def _remarks(results: Sequence[Result]) -> Iterator[str]:
 
 
 def _undefined(metrics: Metrics) -> Iterator[str]:
-    """Why scores of boxes or masks are undefined."""
-    scores = {name: getattr(metrics, name).f1 for name in GEOMETRIES}
+    """Why scores of boxes, masks or points are undefined."""
+    scores = {name: of.f1 for name, of in metrics.by_geometry.items()}
     reasons = {name: None if of.value is not None else of.reason for name, of in scores.items()}
     if reasons["counting"]:
         yield f"nothing to score: {reasons['counting']}"
@@ -155,11 +157,13 @@ def _undefined(metrics: Metrics) -> Iterator[str]:
         yield f"no box and mask scores: {reasons['box']}"
     elif reasons["mask"]:
         yield f"no mask scores: {reasons['mask']}"
+    if reasons.get("point") and not reasons["counting"]:
+        yield f"no point scores: {reasons['point']}"
 
 
 def _shows(result: Result, score: str) -> bool:
     """Whether a score over all categories together has a row: micro F1 where defined, the other one above 0."""
-    values = [value_at(result.metrics, f"{geometry}.{score}") for geometry in GEOMETRIES]
+    values = [value_at(result.metrics, f"{geometry}.{score}") for geometry in result.metrics.by_geometry]
     return any(of is not None and of.value is not None and (of.value or score == "micro_f1") for of in values)
 
 
@@ -211,20 +215,21 @@ def _limits_table(limits: CountingLimits) -> Table:
 def _table(results: Sequence[Result], bounds: bool) -> Table:
     usages = [_usage(result) for result in results]
     shown = [name for name in usages[0] if any(usage[name] for usage in usages)]
-    table = new_table("task", *HEADLINES.values(), *shown, left=["task"])
+    headlines = headlines_of(result.metrics for result in results)
+    table = new_table("task", *headlines.values(), *shown, left=["task"])
     for result, usage in zip(results, usages, strict=True):
         for group in _GROUPS:
             if group not in result.metrics.counting.groups:
                 continue
-            cells = [PERCENT.text(value_at(result.metrics, in_group(path, group))) for path in HEADLINES]
+            cells = [PERCENT.text(value_at(result.metrics, in_group(path, group))) for path in headlines]
             if group != "all":
                 table.add_row(f"  {group}", *cells)
                 continue
             table.add_row(result.task.name.rpartition("/")[2], *cells, *(str(usage[name]) for name in shown))
-            _add_intervals(table, [(value_at(result.metrics, path), PERCENT) for path in HEADLINES], bounds)
+            _add_intervals(table, [(value_at(result.metrics, path), PERCENT) for path in headlines], bounds)
             for score, title in POOLED.items():
                 if _shows(result, score):
-                    beside = [_beside(result.metrics, path, score) for path in HEADLINES]
+                    beside = [_beside(result.metrics, path, score) for path in headlines]
                     table.add_row(f"  {title}", *beside)
     return table
 
@@ -251,12 +256,13 @@ def _extra_table(results: Sequence[Result], bounds: bool) -> Table:
 
 
 def _error_table(results: Sequence[Result]) -> Table:
-    """Error types: a row for each, a column for each task."""
+    """Error types of boxes, or of points without boxes: a row for each, a column for each task."""
     scored = [(result.task.name, errors) for result in results if (errors := result.metrics.errors) is not None]
     table = new_table("errors", *(name.rpartition("/")[2] for name, _ in scored), left=["errors"])
     rows: dict[str, list[int | None]] = {}
     for _, errors in scored:
-        of_box = dict.fromkeys(ErrorCounts.__struct_fields__) if errors.box is None else asdict(errors.box.total)
+        found = errors.box or errors.point
+        of_box = dict.fromkeys(ErrorCounts.__struct_fields__) if found is None else asdict(found.total)
         of_counts = {"counted too many": errors.counting.total.over, "counted too few": errors.counting.total.under}
         for name, number in (of_box | of_counts).items():
             rows.setdefault(name, []).append(number)
@@ -267,10 +273,13 @@ def _error_table(results: Sequence[Result]) -> Table:
 
 
 def _cost_table(results: Sequence[Result]) -> Table:
-    """What errors cost: a row for each type that costs anything, a column for each task."""
+    """What errors of boxes, or of points without boxes, cost: a row for each type, a column for each task."""
     table = new_table("cost", *(result.task.name.rpartition("/")[2] for result in results), left=["cost"])
     for error in fields(ErrorCosts):
-        values = [value_at(result.metrics, f"costs.box.{error.name}") for result in results]
+        values = [
+            value_at(result.metrics, f"costs.box.{error.name}") or value_at(result.metrics, f"costs.point.{error.name}")
+            for result in results
+        ]
         if any(value is not None and value.value for value in values):
             table.add_row(error.name, *(PERCENT.text(value and value.value) for value in values))
     return table
@@ -278,9 +287,10 @@ def _cost_table(results: Sequence[Result]) -> Table:
 
 def _slice_table(attribute: str, slices: Sequence[Slice]) -> Table:
     """The headline scores by an attribute of the images: a row for each slice."""
-    table = new_table(attribute, "images", "objects", *HEADLINES.values(), left=[attribute])
+    headlines = {path: name for path, name in HEADLINES.items() if path != "point.f1" or path in slices[0].scores}
+    table = new_table(attribute, "images", "objects", *headlines.values(), left=[attribute])
     for part in slices:
-        cells = (PERCENT.text(of.value) if (of := part.scores.get(path)) else "-" for path in HEADLINES)
+        cells = (PERCENT.text(of.value) if (of := part.scores.get(path)) else "-" for path in headlines)
         table.add_row(part.name, str(part.n_images), str(part.n_objects), *cells)
     return table
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError
 from earthinstruct.files import DAMAGED_ZIP, decode_json, replace_file
-from earthinstruct.metrics import GEOMETRIES, Count, SliceImages, Tally
+from earthinstruct.metrics import Count, SliceImages, Tally
 from earthinstruct.regions import ImageId
 from earthinstruct.results.result import Result
 from earthinstruct.texts import shortened
@@ -162,8 +162,7 @@ def _tallies(file: zipfile.ZipFile, head: _Head) -> dict[str, Tally]:
 
 def _refuse_other_sums(tallies: Mapping[str, Tally], result: Result) -> None:
     """Refuse tallies that do not add up to the result."""
-    for name in GEOMETRIES:
-        scores = getattr(result.metrics, name)
+    for name, scores in result.metrics.by_geometry.items():
         if name not in tallies or not scores.tally:
             continue  # without boxes in the answers, the tally of boxes holds the ground truth alone
         tally = tallies[name]

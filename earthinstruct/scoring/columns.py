@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.contract import BOX, MOST_OBJECTS, Usage, bad_boxes
+from earthinstruct.contract import BOX, MOST_OBJECTS, POINT, Usage, bad_boxes, bad_points
 from earthinstruct.datasets import ImageRecord
 from earthinstruct.errors import ContractError, DataError, EarthInstructError
-from earthinstruct.metrics import Predicted
+from earthinstruct.metrics import ONLY_POINTS, Predicted
 from earthinstruct.predictions import ProposalRecord, Record
 from earthinstruct.regions import RLE, ImageId, Instances, MaskRuns, decode_rles
 
@@ -24,17 +24,20 @@ _NO_PROPOSALS = ProposalRecord([])
 
 @dataclass
 class _Kinds:
-    """The first image whose regions have scores, the first without scores, and the first without masks.
+    """The first image whose regions have scores, and the first without scores, masks, boxes, and points.
 
     `prefix` names the regions in errors. `with_scores`: whether any image has scores, for no regions at all even: a
-    method with scores may find nothing.
+    method with scores may find nothing. `with_points`: likewise.
     """
 
     prefix: str
     scored: ImageId | None = None
     unscored: ImageId | None = None
     unmasked: ImageId | None = None
+    unboxed: ImageId | None = None
+    unpointed: ImageId | None = None
     with_scores: bool = False
+    with_points: bool = False
 
     @property
     def all_scored(self) -> bool:
@@ -42,14 +45,20 @@ class _Kinds:
         return self.with_scores and self.unscored is None
 
     def add(self, image: ImageId, regions: Record | ProposalRecord) -> None:
-        for name in ("masks", "scores"):
-            values = getattr(regions, name)
-            if values is not None and len(values) != len(regions.boxes or ()):
-                n = len(regions.boxes or ())
-                raise DataError(f"image {image!r}: {len(values)} {self.prefix}{name} for {n} boxes")
+        points = getattr(regions, "points", None)  # of instances; proposals have none
+        of, places = ("points", points) if regions.boxes is None and points is not None else ("boxes", regions.boxes)
+        n = len(places or ())
+        for name, values in (("masks", regions.masks), ("scores", regions.scores), ("points", points)):
+            if values is not None and len(values) != n:
+                raise DataError(f"image {image!r}: {len(values)} {self.prefix}{name} for {n} {of}")
         self.with_scores |= regions.scores is not None
-        if not regions.boxes:
+        self.with_points |= points is not None
+        if not n:
             return
+        if regions.boxes is None and self.unboxed is None:
+            self.unboxed = image
+        if points is None and self.unpointed is None:
+            self.unpointed = image
         if regions.scores is None and self.unscored is None:
             self.unscored = image
         if regions.scores is not None and self.scored is None:
@@ -72,12 +81,14 @@ class Survey:
             order.
         n: number of instances of each image.
         labels: the number of the label of each instance.
-        boxes: four numbers for each instance, COCO xywh.
+        boxes: four numbers for each instance, COCO xywh; of a point alone, those of its pixel.
+        points: two numbers for each instance of an image with points.
         scores: the score of each instance, if there are scores.
         failed: image -> reason, for images without a prediction. They count as predicted empty.
         any_counts: whether any record gives counts.
         n_only_counts: number of answers that only count.
         n_of_instances: number of the other answers.
+        n_points_alone: number of those that hold points and no boxes.
         any_proposals: whether any record gives proposals.
         instances: whether the instances have scores and masks.
         proposals: whether the proposals have scores and masks.
@@ -88,11 +99,13 @@ class Survey:
     labels: array[int] = field(default_factory=lambda: array("q"))
     boxes: array[float] = field(default_factory=lambda: array("d"))
     scores: array[float] = field(default_factory=lambda: array("d"))
+    points: array[float] = field(default_factory=lambda: array("d"))
     _numbers: dict[str, int] = field(default_factory=dict)
     failed: dict[ImageId, str] = field(default_factory=dict)
     any_counts: bool = False
     n_only_counts: int = 0
     n_of_instances: int = 0
+    n_points_alone: int = 0
     any_proposals: bool = False
     instances: _Kinds = field(default_factory=lambda: _Kinds(""))
     proposals: _Kinds = field(default_factory=lambda: _Kinds("proposals."))
@@ -108,6 +121,22 @@ class Survey:
         """Why the instances have no masks."""
         unmasked = self.instances.unmasked
         return None if unmasked is None else f"the prediction of image {unmasked!r} has no masks"
+
+    @property
+    def no_boxes_reason(self) -> str | None:
+        """Why the instances have no boxes; None if the method only counts."""
+        if self.n_points_alone and self.n_points_alone == self.n_of_instances:
+            return ONLY_POINTS
+        unboxed = self.instances.unboxed
+        return None if unboxed is None else f"the prediction of image {unboxed!r} has points and no boxes"
+
+    @property
+    def no_points_reason(self) -> str | None:
+        """Why the instances have no points, although the method points in some images."""
+        unpointed = self.instances.unpointed
+        if unpointed is None or not self.instances.with_points:
+            return None
+        return f"the prediction of image {unpointed!r} has no points"
 
     @property
     def only_counts(self) -> bool:
@@ -151,8 +180,13 @@ class Survey:
         if record.error is not None:
             self.failed[image] = record.error
             return
-        if len(record.labels) != len(record.boxes or ()):
-            raise DataError(f"image {image!r}: {len(record.labels)} labels for {len(record.boxes or ())} boxes")
+        points_alone = record.boxes is None and record.points is not None
+        if len(record.labels) != (n := len((record.points if points_alone else record.boxes) or ())):
+            of = "points" if points_alone else "boxes"
+            raise DataError(f"image {image!r}: {len(record.labels)} labels for {n} {of}")
+        if points_alone and record.masks is not None:
+            raise DataError(f"image {image!r}: masks need boxes, and it has points alone; give boxes too")
+        self.n_points_alone += points_alone
         self.n_only_counts += record.only_counts
         self.n_of_instances += not record.only_counts
         for label, count in (record.counts or {}).items():
@@ -169,7 +203,8 @@ class Survey:
             self.proposals.add(image, record.proposals)
         self.n[-1] = len(record.labels)
         self.labels.extend(map(self._numbers.__getitem__, record.labels))
-        self.boxes.extend(chain.from_iterable(record.boxes or ()))
+        self.boxes.extend(chain.from_iterable(record.boxes or ((x // 1, y // 1, 1, 1) for x, y in record.points or ())))
+        self.points.extend(chain.from_iterable(record.points or ()))
         self.scores.extend(record.scores or ())
 
 
@@ -233,6 +268,10 @@ class Columns:
             np.array(survey.scores[low:high]) if survey.instances.all_scored else None,
             None if boxes_only or survey.instances.unmasked is not None else [record.masks or () for record in answers],
         )
+        if survey.instances.with_points and survey.instances.unpointed is None:
+            points = np.array(survey.points[2 * low : 2 * high]).reshape(-1, 2)
+            own.refuse(bad_points(points), "points", points, POINT)
+            instances = replace(instances, points=points)
         proposals = None
         if survey.any_proposals and not boxes_only:
             regions = [record.proposals or _NO_PROPOSALS for record in answers]
@@ -250,6 +289,8 @@ class Columns:
             proposals=proposals,
             no_masks_reason=survey.no_masks_reason,
             only_counts=survey.only_counts,
+            no_boxes_reason=survey.no_boxes_reason,
+            no_points_reason=survey.no_points_reason,
         )
 
 

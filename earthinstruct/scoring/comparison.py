@@ -18,7 +18,6 @@ from earthinstruct.metrics import (
     GEOMETRIES,
     HEADLINES,
     ONE_IMAGE,
-    ONLY_COUNTS,
     Difference,
     ExtraMetric,
     GivenMetrics,
@@ -31,6 +30,7 @@ from earthinstruct.metrics import (
     protocol_named,
     sweep_of,
     threshold_in_words,
+    value_at,
 )
 from earthinstruct.regions import ImageId
 from earthinstruct.results import (
@@ -404,7 +404,7 @@ def _headline_rows(a: _Read, b: _Read, images: Collection[ImageId] | None = None
 def _paired(a: _Read, b: _Read, names: Collection[str], images: Collection[ImageId] | None = None) -> dict[str, Paired]:
     """Pair the tallies of these names; one that only one run has, such as masks, is left out; the notes say so."""
     compared = {*names}
-    if any(run.result.metrics.box.f1.reason == ONLY_COUNTS for run in (a, b)):
+    if not all(run.result.metrics.box.tally for run in (a, b)):
         compared.discard("box")  # it holds the ground truth alone
     of_a, of_b = (
         {
@@ -435,8 +435,12 @@ def _not_compared(a: _Read, b: _Read) -> Iterator[str]:
     runs = (a, b)
     results = [run.result for run in runs]
     for geometry in GEOMETRIES:
-        f1 = {name: getattr(result.metrics, geometry).f1 for name, result in zip("AB", results, strict=True)}
-        lacking = [(name, value.reason) for name, value in f1.items() if value.value is None]
+        f1 = {name: value_at(result.metrics, f"{geometry}.f1") for name, result in zip("AB", results, strict=True)}
+        lacking = [
+            (name, "the method gives no points" if value is None else value.reason)
+            for name, value in f1.items()
+            if value is None or value.value is None
+        ]
         if len(lacking) == 1:
             yield f"no {geometry} scores: they are undefined for {lacking[0][0]} ({lacking[0][1]})"
     for name in sorted(_defined_twice(a, b)):

@@ -43,9 +43,9 @@ def images_df(
     """One row for each image of each run, with its counts, errors, costs and attributes.
 
     Columns: `task`, `method`, `image` (its id), `file_name`; `objects` and `counted`, the annotated and the counted
-    number of objects; `counting_tp`, `counting_fp`, `counting_fn`, and the same of `box` and `mask` where the run has
-    them (protocol `paper` counts in some images only: in the others `counted` and `counting_*` are missing); `seconds`,
-    `input_tokens`, `output_tokens`, `error` (the reason of a failure); then the attributes of the
+    number of objects; `counting_tp`, `counting_fp`, `counting_fn`, and the same of `box`, `mask` and `point` where the
+    run has them (protocol `paper` counts in some images only: in the others `counted` and `counting_*` are missing);
+    `seconds`, `input_tokens`, `output_tokens`, `error` (the reason of a failure); then the attributes of the
     images that the COCO file has, such as the sensor (`attribute_NAME` where a name is taken).
 
     Args:
@@ -112,7 +112,7 @@ def _images_of(run: StoredRun, per_category: bool) -> pd.DataFrame:
     truth = tallies["box"].columns  # of every image, also where the method only counts
     frame["objects"] = truth["tp"].astype(np.int64) + truth["fn"]
     for geometry in GEOMETRIES:
-        if geometry not in tallies or value_at(run.result.metrics, f"{geometry}.f1").value is None:
+        if geometry not in tallies or not _defined(run, geometry):
             continue
         tally, with_row = tallies[geometry].in_order(images), set(tallies[geometry].images)
         found = {name: tally.columns[name].astype(np.int64) for name in _COLUMNS}
@@ -138,6 +138,11 @@ def _images_of(run: StoredRun, per_category: bool) -> pd.DataFrame:
             column = np.array([values.get(image) for image in images], dtype=object)
             frame[f"attribute_{name}" if name in frame else name] = np.repeat(column, rows)
     return pd.DataFrame(frame).infer_objects()
+
+
+def _defined(run: StoredRun, geometry: str) -> bool:
+    value = value_at(run.result.metrics, f"{geometry}.f1")
+    return value is not None and value.value is not None
 
 
 def _predictions_of(run: StoredRun) -> Iterator[tuple[Any, ...]]:

@@ -1,5 +1,6 @@
 """The catalogue has every score of a result, under a path where the result has it."""
 
+from dataclasses import replace
 from typing import get_args, get_type_hints
 
 import numpy as np
@@ -26,6 +27,7 @@ ABSENT = {
     "counting": OF_DETECTION,
     "box": {"mae", "rmse", "relative_error", "miou"},
     "mask": {"mae", "rmse", "relative_error"},
+    "point": {"mae", "rmse", "relative_error", "miou", "ap75", "ap", "f1_5095"},
 }
 BESIDE = ("precision", "recall")  # beside the F1 of a size; the entry of the F1 tells of them
 
@@ -37,9 +39,10 @@ def scores(kind: type) -> set[str]:
 def test_every_score_of_a_result_is_in_the_catalogue_and_no_other():
     sections = {"proposals": ProposalScores, **dict.fromkeys(ABSENT, GeometryScores)}
     parts = {f"{at}.by_size.{size}": SizeScores for at in ("box", "mask") for size in ("small", "medium", "large")}
-    parts |= {f"{at}.calibration": Calibration for at in ("box", "mask")}
+    parts |= {f"{at}.calibration": Calibration for at in ("box", "mask", "point")}
     parts["counting_limits"] = CountingLimits
-    parts |= {"costs.counting": CountCosts, "costs.box": ErrorCosts, "costs.mask": ErrorCosts}
+    parts |= {"costs.counting": CountCosts}
+    parts |= {f"costs.{at}": ErrorCosts for at in ("box", "mask", "point")}
     expected = {f"{at}.{name}" for at, kind in sections.items() for name in scores(kind) - ABSENT.get(at, set())}
     expected |= {f"{at}.{name}" for at, kind in parts.items() for name in scores(kind).difference(BESIDE)}
     several = {
@@ -63,7 +66,9 @@ def test_every_score_with_a_function_has_its_tally_in_a_result(build):
     """Otherwise no comparison of two runs would have it, and nobody would miss it."""
     random = np.random.default_rng(0)
     truth = build.truth(build.random(random, 9))
-    there = build.tallies(truth, build.predicted(build.random(random, 9), truth))
+    found = build.random(random, 9)
+    found = replace(found, points=found.boxes[:, :2])
+    there = build.tallies(truth, build.predicted(found, truth))
     wanted = {score.path: score.tally for score in CATALOGUE.values() if score.function is not None}
     assert {path: tally for path, tally in wanted.items() if tally not in there} == {}
     for path, tally in wanted.items():
