@@ -210,7 +210,7 @@ class Chunk:
             if geometry == "box":
                 suspects = candidates(detection, judged)
         if "mask" in detections:
-            tallies["regions"] = tally_regions(truth, predicted.instances, kept & ~detection.ignored)
+            tallies["regions"] = tally_regions(truth, predicted.instances, kept & ~found["mask"].ignored)
         proposals: dict[Geometry, ProposalChunk] = {}
         if predicted.proposals is not None:
             for geometry in geometries_of(truth.instances, predicted.proposals):
