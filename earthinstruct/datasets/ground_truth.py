@@ -22,23 +22,25 @@ class TrueObject:
 
     Attributes:
         category: name of its category.
-        box: COCO xywh, pixels.
+        box: COCO xywh, pixels; None for a prediction that is a point alone.
         segmentation: polygons (x, y, x, y, ... in pixels), an RLE, or None.
         area: area in pixels; None: the area of the box.
         score: score of a prediction; None for ground truth.
         ignored: whether it is neither found nor missed.
         place: where it is annotated ("a.txt, line 3"), for errors.
         problem: what its reader found wrong with it, or None.
+        point: x and y of a prediction, pixels, or None.
     """
 
     category: str
-    box: Box
+    box: Box | None
     segmentation: Sequence[Sequence[float]] | RLE | None = None
     area: float | None = None
     score: float | None = None
     ignored: bool = False
     place: str = ""
     problem: str | None = None
+    point: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,15 +107,16 @@ def coco_categories(
 
 
 def coco_annotation(number: int, image_id: ImageId, category_id: int, found: TrueObject) -> dict[str, Any]:
-    """The COCO entry of an object."""
-    entry: dict[str, Any] = {
-        "id": number,
-        "image_id": image_id,
-        "category_id": category_id,
-        "bbox": found.box,
-        "area": found.box[2] * found.box[3] if found.area is None else found.area,
-        "iscrowd": 0,
-    }
+    """The COCO entry of an object; a point is its one keypoint, which is visible."""
+    entry: dict[str, Any] = {"id": number, "image_id": image_id, "category_id": category_id}
+    if found.box is not None:
+        entry |= {
+            "bbox": found.box,
+            "area": found.box[2] * found.box[3] if found.area is None else found.area,
+            "iscrowd": 0,
+        }
+    if found.point is not None:
+        entry |= {"keypoints": [*found.point, 2], "num_keypoints": 1}
     if found.segmentation is not None:
         entry["segmentation"] = found.segmentation
     if found.score is not None:

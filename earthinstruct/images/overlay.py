@@ -52,13 +52,21 @@ def draw_overlay(
     small = ImageFont.load_default(size=12)
     crowded = len(prediction) > 60
     boxes = np.zeros((0, 4)) if prediction.boxes is None else prediction.boxes * (factor / step)
-    for label, (x, y, width, height) in zip(prediction.labels, boxes, strict=True):
+    for label, (x, y, width, height) in zip(prediction.labels, boxes, strict=False):  # an answer may only point
         last = (x + max(0, width - 1), y + max(0, height - 1))  # a box thinner than a pixel is drawn as a line
         draw.rectangle((x, y, *last), outline=colours[label], width=2)
         if not crowded:
             place = draw.textbbox((x, max(0, y - 14)), label, font=small)
             draw.rectangle((place[0] - 1, place[1] - 1, place[2] + 1, place[3] + 1), fill=(0, 0, 0))
             draw.text((x, max(0, y - 14)), label, fill=colours[label], font=small)
+    radius = max(2, round(max(picture.size) / 250))
+    points = np.zeros((0, 2)) if prediction.points is None else prediction.points * (factor / step)
+    for label, (x, y) in zip(prediction.labels, points.tolist(), strict=False):
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colours[label], outline=(0, 0, 0))
+        if not crowded and prediction.boxes is None:
+            draw.text(
+                (x + radius + 2, y - 6), label, fill=colours[label], font=small, stroke_width=1, stroke_fill=(0, 0, 0)
+            )
     lines = [
         (
             label,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.metrics import points
-from earthinstruct.regions import Instances, intersections, spans
+from earthinstruct.regions import Instances, intersections, pixels_of, spans
 
 Geometry = Literal["box", "mask", "point"]
 Rule = Literal["maximum", "greedy", "coco"]
@@ -110,7 +110,7 @@ def pairs_in_turn(
         places, near = _places(predictions), points.regions_of(targets)
         if iou_threshold <= points.NEAREST:
             near = points.doubled(near)
-        for prediction, target in _overlapping_boxes(*cells, points.pixels(places), near):
+        for prediction, target in _overlapping_boxes(*cells, pixels_of(places), near):
             close = points.closeness(places, targets, prediction, target)
             kept = close >= iou_threshold
             yield prediction[kept], target[kept], close[kept]

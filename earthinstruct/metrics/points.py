@@ -15,15 +15,6 @@ from earthinstruct.regions import Instances
 NEAREST, _PER_HALF_SIDE = 0.4, 0.15  # closeness is 0.4 at the centre of the box and 0.1 where near ends
 
 
-def pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The pixel of each point as a box: float64 (n, 2) -> (n, 4), xywh.
-
-    >>> pixels(np.array([[3.7, 5.0]])).tolist()
-    [[3.0, 5.0, 1.0, 1.0]]
-    """
-    return np.hstack([np.floor(points), np.ones_like(points)])
-
-
 def regions_of(objects: Instances) -> NDArray[np.float64]:
     """The box of each object: that of its mask, if there are masks: float64 (n, 4), xywh."""
     return objects.boxes if objects.masks is None else objects.masks.boxes

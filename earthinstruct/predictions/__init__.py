@@ -11,11 +11,14 @@ from earthinstruct.predictions.exporters import (
     undrawn_and_uncounted,
 )
 from earthinstruct.predictions.file import (
+    PLACE,
+    POINT_PLACE,
     ProposalRecord,
     Record,
     RecordWriter,
     StoredRecords,
     hash_predictions,
+    places_of,
     prediction_files,
     readable,
     take_out_failures,
@@ -51,6 +54,8 @@ from earthinstruct.predictions.supervision import from_supervision, to_supervisi
 
 __all__ = [
     "CONFIG_FILE",
+    "PLACE",
+    "POINT_PLACE",
     "TILES_FILE",
     "BoxForm",
     "Conventions",
@@ -80,6 +85,7 @@ __all__ = [
     "hash_predictions",
     "identity_of_method",
     "place_of_run",
+    "places_of",
     "prediction_files",
     "read_count_files",
     "read_manifest",

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypedDict, TypeVar, cast
 import msgspec
 import numpy as np
 
-from earthinstruct.contract import BOX, bad_boxes
+from earthinstruct.contract import BOX, POINT, bad_boxes, bad_points
 from earthinstruct.datasets import Dataset, ImageRecord
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import checked_json, decode_checked, decode_counted, read_bytes
@@ -30,9 +30,9 @@ _T = TypeVar("_T")
 _Numbers = TypeVar("_Numbers")
 
 _EXPECTED = (
-    'Expected COCO results, [{"image_id", "category_id" or "label", "bbox", "segmentation", "score"}], with boxes '
-    "[x, y, width, height] or as --order and --frame say; also read are predictions.jsonl, run folders, folders of "
-    "count files, and with --classes semantic maps"
+    'Expected COCO results, [{"image_id", "category_id" or "label", "bbox", "segmentation", "keypoints", "score"}], with '
+    "boxes [x, y, width, height] or as --order and --frame say; also read are predictions.jsonl, run folders, folders "
+    "of count files, and with --classes semantic maps"
 )
 NO_CATEGORY = "objects of classes without a category"
 _OBJECT = re.compile(rb"\s*\{")
@@ -70,6 +70,7 @@ class _Result(msgspec.Struct, Generic[_Numbers], gc=False):
     label: str | None = None
     category_id: int | str | None = None
     file_name: str | None = None
+    keypoints: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class _Columns:
     label: list[str | None]
     category_id: list[int | str | None]
     file_name: list[str | None]
+    keypoints: list[list[float] | None]
 
     @classmethod
     def of(cls, results: list[_Result[Any]]) -> _Columns:
@@ -138,7 +140,8 @@ def read_coco_results(
 
     Predictions keep the order of the file. Every image of the dataset gets a record, because an image without entries
     was predicted empty. A file without entries counts as one of predictions with scores. A missing box is computed from
-    the mask. The ids of a COCO file are those of its own images and categories, which are found in the dataset by name.
+    the mask. Where each entry has one keypoint, [x, y, visibility], these are points; otherwise keypoints are ignored.
+    The ids of a COCO file are those of its own images and categories, which are found in the dataset by name.
 
     Args:
         path: the file.
@@ -206,7 +209,8 @@ class _Reader:
         images, labels = self.images(), self.labels()
         with_masks, with_scores = self.all_or_none("segmentation"), self.all_or_none("score") or not images
         masks = self.masks(images) if with_masks else None
-        boxes = self.boxes(images, masks)
+        points = self.points()
+        boxes = None if points and not with_masks and not self.all_or_none("bbox") else self.boxes(images, masks)
         scores = [score or 0.0 for score in self._entries.score] if with_scores else None
         entries: dict[ImageId, list[int]] = {image.id: [] for image in self._dataset.images}
         left_out: Counter[ImageId] = Counter()
@@ -219,10 +223,11 @@ class _Reader:
             image: Record(
                 image,
                 [labels[i] or "" for i in own],
-                [boxes[i] for i in own],
+                None if boxes is None else [boxes[i] for i in own],
                 None if masks is None else [masks[i] for i in own],
                 None if scores is None else [scores[i] for i in own],
                 events={NO_CATEGORY: left_out[image]} if left_out[image] else {},
+                points=None if points is None else [points[i] for i in own],
             )
             for image, own in entries.items()
         }
@@ -318,6 +323,21 @@ class _Reader:
                     raise DataError(str(error)) from error
         return masks
 
+    def points(self) -> list[tuple[float, float]] | None:
+        """The point of each entry; None if any entry has no keypoint, or several.
+
+        Raises:
+            DataError: a point is too far away.
+        """
+        keypoints = [found for found in self._entries.keypoints if found is not None and len(found) == 3]
+        if not keypoints or len(keypoints) < len(self._entries.keypoints):
+            return None
+        bad = bad_points(np.array(keypoints)[:, :2])
+        if bad.any():
+            i = int(np.argmax(bad))
+            raise DataError(f"{self._where(i)} has the keypoint {keypoints[i][:2]}; expected {POINT}")
+        return [(x, y) for x, y, _ in keypoints]
+
     def boxes(self, images: list[ImageRecord], masks: list[RLE] | None) -> list[Box]:
         """The box of each entry, given or around its mask.
 
@@ -351,7 +371,9 @@ class _Reader:
 
     def _box_of(self, i: int, masks: list[RLE] | None) -> Box:
         if masks is None:
-            raise DataError(f"{self._where(i)} has neither a bbox nor a segmentation")
+            raise DataError(
+                f"{self._where(i)} has neither a bbox nor a segmentation, nor one keypoint [x, y, visibility]"
+            )
         try:
             x, y, width, height = decode_rles([masks[i]], self._where_mask(i)).boxes[0].tolist()
         except ContractError as error:

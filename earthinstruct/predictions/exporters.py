@@ -72,7 +72,7 @@ def coco_of(found: Sequence[Found], about: Mapping[str, Any]) -> dict[str, Any]:
     """Convert predictions to one COCO object, with ids from 1 and the labels as categories in alphabetical order.
 
     File names are relative to the deepest folder that holds all images. An annotation has a `score` if the method gave
-    one. Labels that were only counted are categories too.
+    one, and a point is its one keypoint. Labels that were only counted are categories too.
 
     Args:
         found: one entry per image.
@@ -100,16 +100,16 @@ def coco_of(found: Sequence[Found], about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _objects(prediction: Prediction) -> Iterator[TrueObject]:
-    if prediction.boxes is None:
-        return
+    boxes, points = prediction.boxes, prediction.points
     areas = None if prediction.masks is None else decode_rles(prediction.masks).areas.tolist()
     for i, label in enumerate(prediction.labels):
         yield TrueObject(
             label,
-            tuple(prediction.boxes[i].tolist()),
+            None if boxes is None else tuple(boxes[i].tolist()),
             None if prediction.masks is None else prediction.masks[i],
             area=None if areas is None else areas[i],
             score=None if prediction.scores is None else float(prediction.scores[i]),
+            point=None if points is None else tuple(points[i].tolist()),
         )
 
 

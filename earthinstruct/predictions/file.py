@@ -140,6 +140,23 @@ class Record(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
         return msgspec.structs.replace(self, **_cost(Usage.join([spent, self.usage])))
 
 
+PLACE = ("x", "y", "width", "height", "score")  # of an instance in a frame
+POINT_PLACE = ("point_x", "point_y")  # likewise, where there are points
+
+
+def places_of(record: Record) -> Iterator[dict[str, float]]:
+    """The box, score and point of each instance of a record, as far as it has them, under the names of a frame.
+
+    >>> list(places_of(Record(1, labels=["ship"], points=[(3, 4)])))
+    [{'point_x': 3, 'point_y': 4}]
+    """
+    for i in range(len(record.labels)):
+        place = {} if record.boxes is None else dict(zip(PLACE, record.boxes[i], strict=False))
+        if record.scores is not None:
+            place["score"] = record.scores[i]
+        yield place if record.points is None else place | dict(zip(POINT_PLACE, record.points[i], strict=True))
+
+
 def _cost(usage: Usage) -> dict[str, Any]:
     """Convert usage to fields of a record."""
     return {

@@ -19,7 +19,7 @@ from earthinstruct.files import as_json, replace_file
 from earthinstruct.images import INSTALL_GEO, label_colours
 from earthinstruct.predictions.exporters import Found, counts_csv, counts_of, summary_of
 from earthinstruct.predictions.ground import LONGITUDE_LATITUDE, OnGround, on_ground, outlines_of
-from earthinstruct.regions import decode_rles
+from earthinstruct.regions import decode_rles, pixels_of
 from earthinstruct.texts import printable
 
 if TYPE_CHECKING:
@@ -195,13 +195,21 @@ def write_vectors(target: Path, found: Sequence[Found], about: Mapping[str, Any]
             more: dict[str, Any] = {"layer": _LAYER} if driver == "GPKG" else {}
             if driver != "ESRI Shapefile":
                 more["layer_metadata"] = {_METADATA: summary}
-            frame.to_file(beside, driver=driver, engine="pyogrio", geometry_type="MultiPolygon", **more)
+            kind = "Point" if _are_points(found) else "MultiPolygon"
+            frame.to_file(beside, driver=driver, engine="pyogrio", geometry_type=kind, **more)
         for file in sorted(Path(folder).iterdir()):  # a Shapefile is several
             _replace(file, target.with_name(file.name))
     if target.suffix.lower() == ".gpkg":
-        replace_file(target.with_suffix(".qml"), style_of(_all_labels(found)).encode())
+        style = style_of(_all_labels(found), points=_are_points(found))
+        replace_file(target.with_suffix(".qml"), style.encode())
     if target.suffix.lower() == ".shp":
         replace_file(target.with_suffix(".counts.csv"), counts_csv(found, about).encode())
+
+
+def _are_points(found: Sequence[Found]) -> bool:
+    """Whether the instances are points alone."""
+    predictions = [image.prediction for image in found]
+    return any(of.points is not None and of.boxes is None for of in predictions)
 
 
 def _all_labels(found: Sequence[Found]) -> list[str]:
@@ -224,10 +232,11 @@ def _replace(file: Path, target: Path) -> None:
     file.replace(target)
 
 
-def style_of(labels: Sequence[str]) -> str:
-    """A style file of QGIS (QML): a colour for each label, as in the pictures."""
+def style_of(labels: Sequence[str], *, points: bool = False) -> str:
+    """A style file of QGIS (QML): a colour for each label, as in the pictures; `points`: for a layer of points."""
     from xml.sax.saxutils import quoteattr
 
+    kind, layer = ("marker", "SimpleMarker") if points else ("fill", "SimpleFill")
     categories, symbols = [], []
     for i, (label, (red, green, blue)) in enumerate(label_colours(labels).items()):
         name = quoteattr(printable(label))
@@ -235,7 +244,7 @@ def style_of(labels: Sequence[str]) -> str:
         options = {"color": f"{red},{green},{blue},{_OPACITY}", "outline_color": f"{red},{green},{blue},255"}
         lines = "".join(f'<Option name="{key}" value="{value}" type="QString"/>' for key, value in options.items())
         symbols.append(
-            f'<symbol name="{i}" type="fill"><layer class="SimpleFill" enabled="1"><Option type="Map">{lines}</Option>'
+            f'<symbol name="{i}" type="{kind}"><layer class="{layer}" enabled="1"><Option type="Map">{lines}</Option>'
             "</layer></symbol>"
         )
     return (
@@ -250,7 +259,7 @@ def write_label_raster(target: Path, found: Sequence[Found], about: Mapping[str,
 
     The tags `label_1`, `label_2`, ... have the names, in alphabetical order, and a colour table the colours of the
     pictures. The tag `earthinstruct` is the `summary_of` the prediction, as JSON. Instances without masks are drawn as
-    boxes.
+    boxes, and points as pixels.
 
     Raises:
         DataError: the image failed, has no place, or has more than 255 labels.
@@ -284,7 +293,9 @@ def _drawn(image: Found, labels: Sequence[str], top: int, bottom: int) -> NDArra
     """Some rows of a label raster."""
     rows = np.zeros((bottom - top, image.width), dtype=np.uint8)
     prediction = image.prediction
-    boxes = np.zeros((0, 4)) if prediction.boxes is None else prediction.boxes
+    boxes = prediction.boxes
+    if boxes is None:
+        boxes = np.zeros((0, 4)) if prediction.points is None else pixels_of(prediction.points)
     for i, (label, (x, y, width, height)) in enumerate(zip(prediction.labels, boxes, strict=True)):
         if y >= bottom or y + height <= top:
             continue

@@ -16,8 +16,11 @@ from earthinstruct.regions import RLE, decode_rles, polygons
 
 LONGITUDE_LATITUDE = "EPSG:4326"
 
-Ring = list[tuple[float, float]]  # points (column, row) in pixels, first point repeated last
-Outline = list[list[Ring]]  # the polygons of one instance, each as its outer ring and then its holes
+Point = tuple[float, float]  # (column, row) in pixels
+Ring = list[Point]  # first point repeated last
+Outline = (
+    list[list[Ring]] | Point
+)  # the polygons of one instance, each as its outer ring and then its holes, or a point
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,9 @@ def check_place(path: Path, place: Place | None, reason: str | None = None) -> P
 
 
 def outlines_of(image: Found, simplify: float = 0.0) -> dict[int, Outline]:
-    """The outline of each instance: of its mask, or else its box. An instance with an empty mask has none.
+    """The outline of each instance: of its mask, or else its box, or its point.
+
+    An instance with an empty mask has none.
 
     Args:
         image: what was found in an image.
@@ -74,7 +79,8 @@ def outlines_of(image: Found, simplify: float = 0.0) -> dict[int, Outline]:
     """
     prediction = image.prediction
     if prediction.boxes is None:
-        return {}
+        points = () if prediction.points is None else prediction.points.tolist()
+        return {i: (x, y) for i, (x, y) in enumerate(points)}
     outlines = [
         [[_box_ring(prediction.boxes[i].tolist())]]
         if prediction.masks is None
@@ -110,11 +116,13 @@ def on_ground(image: Found, outlines: Iterable[Outline], crs: str) -> list[dict[
     """
     place = check_place(image.path, image.place)
     geometries: list[dict[str, Any]] = [
-        {
+        {"type": "Point", "coordinates": place.at(*one)}
+        if isinstance(one, tuple)
+        else {
             "type": "MultiPolygon",
-            "coordinates": [[[place.at(*point) for point in ring] for ring in polygon] for polygon in polygons_of],
+            "coordinates": [[[place.at(*point) for point in ring] for ring in polygon] for polygon in one],
         }
-        for polygons_of in outlines
+        for one in outlines
     ]
     if place.crs != crs and geometries:
         from rasterio.errors import RasterioError
@@ -124,7 +132,12 @@ def on_ground(image: Found, outlines: Iterable[Outline], crs: str) -> list[dict[
             geometries = transform_geom(place.crs, crs, geometries, antimeridian_cutting=True)
         except (RasterioError, ValueError) as error:
             raise DataError(f"image {image.path} cannot be converted from {place.crs} to {crs}: {error}") from error
-    return [_oriented(geometry["coordinates"]) for geometry in map(_as_multi, geometries)]
+    return [
+        {"type": "Point", "coordinates": list(one["coordinates"])}
+        if one["type"] == "Point"
+        else _oriented(_as_multi(one)["coordinates"])
+        for one in geometries
+    ]
 
 
 def _as_multi(geometry: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,16 +19,20 @@ def to_supervision(prediction: Prediction, categories: Sequence[str] | None = No
     """Convert a prediction to `supervision.Detections`, which the annotators of that package draw.
 
     Args:
-        prediction: the prediction; one that only counts gives no detections.
+        prediction: the prediction; one that only counts gives no detections. Points are left out.
         categories: the names of the class ids, from 0; None: the labels of the prediction in alphabetical order.
 
     Raises:
-        DataError: supervision is missing, or `categories` lacks a label.
+        DataError: supervision is missing, `categories` lacks a label, or the prediction is points without boxes.
     """
     try:
         import supervision as sv
     except ImportError as error:
         raise DataError("Detections need supervision: pip install 'earthinstruct[supervision]'") from error
+    if prediction.boxes is None and prediction.points is not None:
+        raise DataError(
+            "Detections are boxes, and this prediction has points alone; supervision.KeyPoints holds points"
+        )
     names = sorted(set(prediction.labels)) if categories is None else list(categories)
     unknown = sorted(set(prediction.labels) - set(names))
     if unknown:

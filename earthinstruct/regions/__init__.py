@@ -1,6 +1,6 @@
 """Boxes and masks: run-length encodings, instances in columns, outlines."""
 
-from earthinstruct.regions.instances import ImageId, Instances, by_id
+from earthinstruct.regions.instances import ImageId, Instances, by_id, pixels_of
 from earthinstruct.regions.masks import (
     MOST_PIXELS,
     RLE,
@@ -42,6 +42,7 @@ __all__ = [
     "encode_runs",
     "intersections",
     "mask_path",
+    "pixels_of",
     "polygons",
     "resize_masks",
     "spans",

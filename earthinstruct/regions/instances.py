@@ -18,6 +18,15 @@ def by_id(images: Sequence[ImageId]) -> list[int]:
     return sorted(range(len(images)), key=lambda i: (isinstance(images[i], str), images[i]))
 
 
+def pixels_of(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The pixel that each point lies in, as a box: float64 (n, 2) -> (n, 4), xywh.
+
+    >>> pixels_of(np.array([[3.7, 5.0]])).tolist()
+    [[3.0, 5.0, 1.0, 1.0]]
+    """
+    return np.hstack([np.floor(points), np.ones_like(points)])
+
+
 @dataclass(frozen=True, eq=False)
 class Instances:
     """n instances.

@@ -245,6 +245,7 @@ def resized(prediction: Prediction, before: tuple[int, int], after: tuple[int, i
         **regions(prediction),
         proposals=None if proposals is None else replace(proposals, **regions(proposals)),
         tiles=None if prediction.tiles is None else tuple(_scaled(one, across, down) for one in prediction.tiles),
+        points=None if prediction.points is None else prediction.points * factors[:2],
     )
 
 

@@ -25,6 +25,8 @@ from earthinstruct.datasets import ImageRecord, images_alone
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
 from earthinstruct.images import IMAGE_SUFFIXES, ImageOptions, Scene, Window, images_below, open_scene, scene_of
 from earthinstruct.predictions import (
+    PLACE,
+    POINT_PLACE,
     Found,
     OnGround,
     Record,
@@ -33,6 +35,7 @@ from earthinstruct.predictions import (
     check_place,
     counts_of,
     geodataframe_of,
+    places_of,
     undrawn_and_uncounted,
 )
 from earthinstruct.regions import decode_rles
@@ -151,17 +154,21 @@ class Answers(Shown):
             yield f"kept in {self.folder}"
 
     def to_pandas(self) -> pd.DataFrame:
-        """Every instance, one a row: `image`, `label`, `x`, `y`, `width`, `height` in pixels, and `score`."""
+        """Every instance, one a row: `image`, `label`, `x`, `y`, `width`, `height` in pixels, and `score`.
+
+        Where a method points, also `point_x` and `point_y`; without boxes, `x` to `height` are missing.
+        """
         import pandas as pd
 
         rows = [
-            (str(answer.path), label, *found.boxes[i], None if found.scores is None else found.scores[i])
+            {"image": str(answer.path), "label": label, **place}
             for answer in self.answers
-            if (found := answer.prediction) is not None and found.boxes is not None
-            for i, label in enumerate(found.labels)
+            if (found := answer.prediction) is not None
+            for label, place in zip(found.labels, places_of(Record.of(0, found)), strict=True)
         ]
-        columns = ("image", "label", "x", "y", "width", "height", "score")
-        return pd.DataFrame(rows, columns=list(columns)).astype({"score": float})
+        columns = ["image", "label", *PLACE]
+        columns += [name for name in POINT_PLACE if any(name in row for row in rows)]
+        return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[2:], float))
 
     def to_geodataframe(self, crs: str | None = None, simplify: float = 0.0) -> gpd.GeoDataFrame:
         """Every instance with its outline on the ground, one a row; see `earthinstruct.predictions.geodataframe_of`."""
@@ -775,17 +782,19 @@ class _Least:
         """Leave smaller instances, and those with a lower score, out of one image.
 
         Raises:
-            DataError: the prediction has no scores, or areas on the ground are not known.
+            DataError: the prediction has no scores, or areas are not known.
         """
         prediction = found.prediction
-        if prediction.boxes is None or not len(prediction):
+        if not len(prediction):
             return found
+        if prediction.boxes is None and not (self.pixels is None and self.square_metres is None):
+            raise DataError(f"image {found.path}: points have no area; leave --min-area out")
         kept = np.ones(len(prediction), dtype=bool)
         if self.score is not None:
             if prediction.scores is None:
                 raise DataError(f"image {found.path}: the method gives no scores; leave --min-score out")
             kept &= prediction.scores >= self.score
-        if self.pixels is not None:
+        if self.pixels is not None and prediction.boxes is not None:
             boxes = prediction.boxes[:, 2:].prod(axis=1)
             areas = boxes if prediction.masks is None else decode_rles(prediction.masks).areas
             kept &= areas >= self.pixels
@@ -803,7 +812,8 @@ class _Least:
                 prediction,
                 labels=labels,
                 counts=None if prediction.counts is None else counts,
-                boxes=prediction.boxes[chosen],
+                boxes=None if prediction.boxes is None else prediction.boxes[chosen],
+                points=None if prediction.points is None else prediction.points[chosen],
                 masks=None if prediction.masks is None else tuple(prediction.masks[i] for i in chosen),
                 scores=None if prediction.scores is None else prediction.scores[chosen],
                 tiles=None if prediction.tiles is None else tuple(prediction.tiles[i] for i in chosen),

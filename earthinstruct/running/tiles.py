@@ -4,6 +4,8 @@ Two instances with the same label, from two overlapping tiles, are one object wh
 coincide (IoU at least 0.5, of masks where present, else of boxes). Pairs are joined in order of decreasing IoU. A pair
 that would join two instances of one tile, directly or through other tiles, is skipped: these are two objects. The
 merged instance is the union of its parts, with the largest score; it comes from the tile that has its largest part.
+Points without boxes are one object where they are at most 1/64 of the tile's longer side apart, the closest pairs
+first; the merged instance keeps the point of its first tile, as a merged box does.
 Counts of a label are summed over the tiles, minus one for every instance that was merged into another, and are never
 below 0. An object that two tiles count but only one draws is therefore counted twice. Proposals of tiles are not kept.
 """
@@ -18,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Prediction, Usage
-from earthinstruct.errors import EarthInstructError
+from earthinstruct.errors import ContractError, EarthInstructError
 from earthinstruct.images import Window
-from earthinstruct.regions import RLE, decode_rles, encode_part
+from earthinstruct.regions import RLE, decode_rles, encode_part, pixels_of
 
 TILE = 1024  # pixels a side
 TILED_ABOVE = 2048  # a side longer than this is cut unless told otherwise
 _SAME = 0.5  # IoU
+_APART = 1 / 64  # of the longer side of a tile, between two points on one object
 
 
 @dataclass(frozen=True)
@@ -117,16 +120,31 @@ def merge_tiles(predictions: Sequence[Prediction], windows: Sequence[Window], he
         windows: the tiles, in pixels of the image.
         height: of the image, pixels.
         width: of the image, pixels.
+
+    Raises:
+        ContractError: some tiles have boxes without points, and others points without boxes.
     """
-    if all(p.boxes is None for p in predictions):  # they only count
+    if all(p.boxes is None and p.points is None for p in predictions):  # they only count
         return Prediction(counts=_added_counts(predictions, {}), usage=Usage.join(p.usage for p in predictions))
+    with_boxes, with_points = (
+        any(of is not None for _, of in found) and all(of is not None for n, of in found if n)
+        for found in ([(len(p), p.boxes) for p in predictions], [(len(p), p.points) for p in predictions])
+    )
+    if not with_boxes and not with_points:
+        raise ContractError("some tiles have boxes without points, and others points without boxes; expected one kind")
     with_masks = all(p.masks is not None for p in predictions if len(p))
     with_scores = all(p.scores is not None for p in predictions if len(p))
     parts = [_parts(prediction, window, with_masks) for prediction, window in zip(predictions, windows, strict=True)]
     pairs = [
         (iou, (a, i), (b, j))
         for a, b, shared in overlapping(windows)
-        for iou, i, j in _same_objects(parts[a], parts[b], shared)
+        for iou, i, j in (
+            _same_objects(parts[a], parts[b], shared)
+            if with_boxes
+            else _same_points(
+                parts[a], parts[b], _APART * max(windows[a][2] - windows[a][0], windows[a][3] - windows[a][1])
+            )
+        )
     ]
     groups = _Groups(parts)
     for _, one, other in sorted(pairs, key=lambda pair: (-pair[0], *pair[1:])):
@@ -139,7 +157,8 @@ def merge_tiles(predictions: Sequence[Prediction], windows: Sequence[Window], he
         largest.append(max(sizes, key=sizes.__getitem__))
     return Prediction(
         labels=tuple(part.label for part in merged),
-        boxes=np.array([part.box for part in merged]).reshape(-1, 4),
+        boxes=np.array([part.box for part in merged]).reshape(-1, 4) if with_boxes else None,
+        points=np.array([part.point for part in merged]).reshape(-1, 2) if with_points else None,
         masks=tuple(_placed(part, height, width) for part in merged) if with_masks else None,
         scores=np.array([part.score for part in merged]) if with_scores else None,
         counts=_added_counts(predictions, {label: drawn[label] - kept[label] for label in drawn}),
@@ -154,10 +173,11 @@ class _Part:
 
     Attributes:
         label: its label.
-        box: float64 (4,), xywh.
+        box: float64 (4,), xywh; of a point alone, its pixel.
         score: its score; 0 without scores.
         mask: bool (height, width) of the pixels from `corner` on, or None.
         corner: x, y of the first pixel of `mask`.
+        point: float64 (2,), x and y, or None.
     """
 
     label: str
@@ -165,21 +185,24 @@ class _Part:
     score: float
     mask: NDArray[np.bool_] | None
     corner: tuple[int, int]
+    point: NDArray[np.float64] | None = None
 
 
 def _parts(prediction: Prediction, window: Window, with_masks: bool) -> list[_Part]:
     x0, y0 = window[:2]
     runs = decode_rles(prediction.masks) if with_masks and prediction.masks is not None else None
     parts: list[_Part] = []
-    if prediction.boxes is None:
-        return parts
+    boxes, points = prediction.boxes, prediction.points
+    if boxes is None:
+        boxes = np.zeros((0, 4)) if points is None else pixels_of(points)
     for i, label in enumerate(prediction.labels):
         mask, corner = None, (x0, y0)
         if runs is not None:
             mask, x, y = runs.drawn(i)
             corner = (x0 + x, y0 + y)
         score = 0.0 if prediction.scores is None else float(prediction.scores[i])
-        parts.append(_Part(label, prediction.boxes[i] + np.array([x0, y0, 0, 0]), score, mask, corner))
+        point = None if points is None else points[i] + np.array([x0, y0])
+        parts.append(_Part(label, boxes[i] + np.array([x0, y0, 0, 0]), score, mask, corner, point))
     return parts
 
 
@@ -212,6 +235,20 @@ def _same_objects(a: Sequence[_Part], b: Sequence[_Part], shared: Window) -> lis
         if part.label == other.label
         and _touches(part, _corners(other))
         and (iou := _shared_iou(part, other, shared)) >= _SAME
+    ]
+
+
+def _same_points(a: Sequence[_Part], b: Sequence[_Part], apart: float) -> list[tuple[float, int, int]]:
+    """Pairs of points of two tiles that may be on one object, at most `apart` pixels apart: closeness, indices."""
+    from scipy.spatial import KDTree
+
+    places = [np.array([part.point for part in parts], dtype=np.float64).reshape(-1, 2) for parts in (a, b)]
+    near = KDTree(places[0]).query_ball_tree(KDTree(places[1]), apart)
+    return [
+        (-float(np.hypot(*(places[0][i] - places[1][j]))), i, j)
+        for i, others in enumerate(near)
+        for j in sorted(others)
+        if a[i].label == b[j].label
     ]
 
 
@@ -305,12 +342,12 @@ def _union(parts: Sequence[_Part]) -> _Part:
     score = max(part.score for part in parts)
     drawn = [(part.mask, part.corner) for part in parts if part.mask is not None and part.mask.size]
     if not drawn:
-        return _Part(parts[0].label, box, score, parts[0].mask, parts[0].corner)
+        return _Part(parts[0].label, box, score, parts[0].mask, parts[0].corner, parts[0].point)
     x0, y0, x1, y1 = _hull(drawn)
     canvas = np.zeros((y1 - y0, x1 - x0), dtype=bool)
     for mask, corner in drawn:
         _draw(mask, corner, canvas, (x0, y0))
-    return _Part(parts[0].label, box, score, canvas, (x0, y0))
+    return _Part(parts[0].label, box, score, canvas, (x0, y0), parts[0].point)
 
 
 def _placed(part: _Part, height: int, width: int) -> RLE:

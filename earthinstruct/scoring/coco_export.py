@@ -26,8 +26,8 @@ def export(
     """Write the predictions of a run as a COCO file.
 
     The ids of images and categories are those of the dataset. An annotation has the `label` of the method and, where
-    the method gives scores, a `score`. Instances whose label maps to no category are left out; `info` has their number.
-    All instances are written, also those below a score threshold.
+    the method gives scores, a `score`; a point is its one keypoint. Instances whose label maps to no
+    category are left out; `info` has their number. All instances are written, also those below a score threshold.
 
     Args:
         run: a run folder, the result file in it, or an evaluation of one task.
@@ -80,12 +80,13 @@ def _objects(record: Record, result: Result) -> Iterator[TrueObject]:
     areas = None if record.masks is None else decode_rles(record.masks).areas.tolist()
     for i, label in enumerate(record.labels):
         category = result.label_map[label].category
-        if category is None or record.boxes is None:
+        if category is None:
             continue
         yield TrueObject(
             category,
-            record.boxes[i],
+            None if record.boxes is None else record.boxes[i],
             None if record.masks is None else record.masks[i],
             area=None if areas is None else areas[i],
             score=None if record.scores is None else record.scores[i],
+            point=None if record.points is None else record.points[i],
         )

@@ -11,6 +11,7 @@ import numpy as np
 from earthinstruct.datasets import N_OBJECTS, Dataset, image_attributes
 from earthinstruct.errors import checked_arguments
 from earthinstruct.metrics import GEOMETRIES, PREDICTION_VERDICTS, value_at, verdicts
+from earthinstruct.predictions import PLACE, POINT_PLACE, places_of
 from earthinstruct.results import Evaluation, read_result, results_in
 from earthinstruct.scoring.stored import StoredRun, dataset_of, read_stored, run_folder, tallies_of
 
@@ -74,18 +75,20 @@ def predictions_df(
     """One row for each predicted instance of each run, with its verdict.
 
     Columns: `task`, `method`, `image`, `file_name`; `label`, the method's own word, and `category`, what it was mapped
-    to (missing: none); `x`, `y`, `width`, `height` in pixels; `score` (missing without scores); `verdict` by boxes, as
-    in `earthinstruct.metrics.verdicts`; and of the object that explains the verdict `object` (its category) and `iou`.
+    to (missing: none); `x`, `y`, `width`, `height` in pixels (missing for points alone); `score` (missing without
+    scores); `verdict` by boxes, or by points alone, as in `earthinstruct.metrics.verdicts`; of the object that explains
+    the verdict `object` (its category) and `iou` (missing for points alone); and, where a run has points, `point_x` and
+    `point_y`.
 
     Arguments and errors as for `images_df`.
     """
     import pandas as pd
 
-    columns = ["task", "method", "image", "file_name", "label", "category", "x", "y", "width", "height", "score"]
-    columns += ["verdict", "object", "iou"]
+    columns = ["task", "method", "image", "file_name", "label", "category", *PLACE, "verdict", "object", "iou"]
     rows = [row for folder in runs_of(runs) for row in _predictions_of(_read(folder, dataset, data))]
+    columns += [name for name in POINT_PLACE if any(name in row for row in rows)]
     frame = pd.DataFrame(rows, columns=columns)
-    return frame.astype(dict.fromkeys(("x", "y", "width", "height", "score", "iou"), float))
+    return frame.astype(dict.fromkeys(({*PLACE, *POINT_PLACE, "iou"} & {*columns}), float))
 
 
 def _read(folder: Path, dataset: str | Path | Dataset | None, data: Path | str | None) -> StoredRun:
@@ -145,27 +148,26 @@ def _defined(run: StoredRun, geometry: str) -> bool:
     return value is not None and value.value is not None
 
 
-def _predictions_of(run: StoredRun) -> Iterator[tuple[Any, ...]]:
+def _predictions_of(run: StoredRun) -> Iterator[dict[str, Any]]:
     names = {image.id: image.file_name for image in run.dataset.images}
     known = run.scoring_set()
-    for truth, predicted in known.chunks(boxes_only=True):
+    for truth, predicted in known.chunks(boxes_only=known.survey.no_boxes_reason is None):
         instances, targets = predicted.instances, truth.instances
-        found = verdicts(truth, predicted, run.protocol, threshold=run.threshold)
+        found = verdicts(truth, predicted, run.protocol, predicted.geometry, threshold=run.threshold)
         answered = (run.records[image] for image in truth.images if image not in known.survey.failed)
-        labels = (label for record in answered for label in record.labels)
-        for i, label in enumerate(labels):
+        placed = (pair for record in answered for pair in zip(record.labels, places_of(record), strict=True))
+        for i, (label, place) in enumerate(placed):
             image, target = truth.images[instances.image[i]], int(found.because_of[i])
             category = int(instances.category[i])
-            yield (
-                run.task.name,
-                run.result.method.name,
-                image,
-                names[image],
-                label,
-                truth.categories[category] if category >= 0 else None,
-                *instances.boxes[i].tolist(),
-                None if instances.scores is None else float(instances.scores[i]),
-                PREDICTION_VERDICTS[found.predictions[i]],
-                truth.categories[targets.category[target]] if target >= 0 else None,
-                float(found.iou[i]) if target >= 0 else None,
-            )
+            yield {
+                "task": run.task.name,
+                "method": run.result.method.name,
+                "image": image,
+                "file_name": names[image],
+                "label": label,
+                "category": truth.categories[category] if category >= 0 else None,
+                **place,
+                "verdict": PREDICTION_VERDICTS[found.predictions[i]],
+                "object": truth.categories[targets.category[target]] if target >= 0 else None,
+                "iou": float(found.iou[i]) if target >= 0 and predicted.geometry != "point" else None,
+            }

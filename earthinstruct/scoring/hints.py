@@ -12,6 +12,8 @@ from earthinstruct.metrics import Metrics
 _SLACK = 0.02  # of the image: boxes of many detectors leave it by a few pixels
 _MANY = 0.1  # of the boxes
 _BOXES_AT_ONCE = 100_000
+_PERCENT = 100.0
+_LEAST_POINTS = 10  # fewer may lie in one corner
 _LARGEST_FRACTION = 1.5  # boxes as fractions of the image may leave it a little
 
 
@@ -41,14 +43,32 @@ def box_hints(boxes: NDArray[np.float64], sizes: NDArray[np.float64]) -> Iterato
         )
 
 
+def point_hints(points: NDArray[np.float64], sizes: NDArray[np.float64]) -> Iterator[str]:
+    """Yield a sentence on points that seem to be fractions or percent of the image.
+
+    Args:
+        points: float64 (n, 2), as given.
+        sizes: float64 (n, 2), width and height of the image of each.
+    """
+    for most, name in ((_LARGEST_FRACTION, "fractions"), (_PERCENT, "percent")):
+        far = (sizes > 2 * most).all(axis=1)  # images that have many points farther out
+        if far.sum() >= _LEAST_POINTS and (points[far] <= most).all():
+            yield (
+                f"all {far.sum()} points lie within the first {most:g} x {most:g} pixels: are they {name} of the "
+                "image? Expected x, y in pixels of the image."
+            )
+            return
+
+
 def category_hints(metrics: Metrics) -> Iterator[str]:
-    """Yield a sentence if boxes are right, but none has the right category."""
-    if metrics.errors is None or metrics.errors.box is None:
+    """Yield a sentence if boxes or points are right, but none has the right category."""
+    errors = metrics.errors and (metrics.errors.box or metrics.errors.point)
+    if errors is None:
         return
-    found = metrics.errors.box.total
+    found, what = errors.total, "points" if metrics.geometry == "point" else "boxes"
     boxes = found.correct + found.duplicate + found.classification + found.localisation + found.both + found.background
     if not found.correct and boxes and 2 * found.classification >= boxes:
         yield (
-            f"{found.classification} of {boxes} boxes lie on an object of another category, none on one of its own: "
+            f"{found.classification} of {boxes} {what} lie on an object of another category, none on one of its own: "
             "are the category ids those of another list, or counted from another number? score has --classes for that"
         )

@@ -39,7 +39,7 @@ from earthinstruct.predictions import Record
 from earthinstruct.regions import ImageId, Instances
 from earthinstruct.results import StoredTallies
 from earthinstruct.scoring.columns import Columns, Survey
-from earthinstruct.scoring.hints import box_hints, category_hints
+from earthinstruct.scoring.hints import box_hints, category_hints, point_hints
 from earthinstruct.scoring.slicing import slices_by
 from earthinstruct.tasks import ExactMapper, LabelMapper, MappedLabel, Task
 
@@ -122,7 +122,7 @@ def score_records(
         metrics = msgspec.structs.replace(metrics, slices=scored)
     failed = known.survey.failed
     n_done = len(known.images) - len(failed)
-    notes = (*known.survey.notes(), *known.box_hints, *category_hints(metrics))
+    notes = (*known.survey.notes(), *known.hints, *category_hints(metrics))
     return Scored(
         metrics,
         StoredTallies(tallies, dict(task.groups), slices),
@@ -205,11 +205,15 @@ class ScoringSet:
         return Value(mapped / n) if n else Value(None, reason="no instances")
 
     @property
-    def box_hints(self) -> Iterator[str]:
-        """Sentences on boxes that seem to follow another convention."""
+    def hints(self) -> Iterator[str]:
+        """Sentences on boxes and points that seem to follow another convention."""
         sizes = np.array([(image.width, image.height) for image in self.images], dtype=np.float64).reshape(-1, 2)
-        boxes = np.frombuffer(self.survey.boxes).reshape(-1, 4) if self.survey.boxes else np.zeros((0, 4))
-        return box_hints(boxes, np.repeat(sizes, self.survey.n, axis=0))
+        sizes = np.repeat(sizes, self.survey.n, axis=0)
+        if self.survey.instances.with_points and self.survey.instances.unpointed is None:
+            yield from point_hints(np.array(self.survey.points).reshape(-1, 2), sizes)
+        if self.survey.instances.unboxed is None:
+            boxes = np.frombuffer(self.survey.boxes).reshape(-1, 4) if self.survey.boxes else np.zeros((0, 4))
+            yield from box_hints(boxes, sizes)
 
     def truth(self, images: range, *, boxes_only: bool = False) -> Truth:
         """The ground truth of consecutive images."""

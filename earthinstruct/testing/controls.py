@@ -16,17 +16,56 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.regions import decode_mask, encode_masks
+from earthinstruct.regions import decode_mask, decode_rles, encode_masks
 
 
-class _Described:
+class _Control:
+    """What the controls share.
+
+    Args:
+        points: answer with points alone, without boxes, masks and counts.
+    """
+
+    def __init__(self, points: bool = False) -> None:
+        self.points = points
+
     def describe(self) -> dict[str, Any]:
         """Version and parameters."""
-        return {"version": version("earthinstruct"), "parameters": dict(vars(self))}
+        parameters = {name: value for name, value in vars(self).items() if name != "points" or value}
+        return {"version": version("earthinstruct"), "parameters": parameters}
+
+    def answer(self, prediction: Prediction) -> Prediction:
+        """The prediction, or points in its objects."""
+        if not self.points:
+            return prediction
+        return Prediction(prediction.labels, points=points_in(prediction))
 
 
-class Oracle(_Described):
-    """Control: predicts the ground truth. Every F1 must be 1."""
+def points_in(prediction: Prediction) -> NDArray[np.float64]:
+    """A point in each instance: float64 (n, 2), x and y in pixels.
+
+    The centre of its box; if its mask does not hold the centre, that of the longest column of pixels of the mask. An
+    empty mask keeps the centre of the box.
+    """
+    boxes = np.zeros((0, 4)) if prediction.boxes is None else prediction.boxes
+    points = boxes[:, :2] + boxes[:, 2:] / 2
+    if prediction.masks is not None:
+        masks = decode_rles(prediction.masks)
+        for i in np.flatnonzero(~masks.hold(np.arange(len(points)), points) & (masks.areas > 0)).tolist():
+            runs = slice(masks.offsets[i], masks.offsets[i + 1])
+            longest = int(np.argmax(masks.ends[runs] - masks.starts[runs]))
+            middle = int(masks.starts[runs][longest] + masks.ends[runs][longest] - 1) // 2
+            x, y = divmod(middle, int(masks.heights[i]))
+            points[i] = x + 0.5, y + 0.5
+    return points
+
+
+class Oracle(_Control):
+    """Control: predicts the ground truth. Every F1 must be 1.
+
+    Args:
+        points: answer with a point in each object alone.
+    """
 
     name = "oracle"
 
@@ -34,20 +73,22 @@ class Oracle(_Described):
         self, image: NDArray[np.uint8], instruction: Instruction, targets: Prediction, /
     ) -> Prediction:
         """Return the targets and their counts."""
-        return Prediction(targets.labels, targets.boxes, targets.masks, counts=Counter(targets.labels))
+        return self.answer(Prediction(targets.labels, targets.boxes, targets.masks, counts=Counter(targets.labels)))
 
 
-class JitteredOracle(_Described):
+class JitteredOracle(_Control):
     """Control: predicts the ground truth, with boxes and masks moved by a share of their size. Counting F1 must be 1.
 
     Args:
         shift: largest move, as a share of the box's width and height. A move by 1/3 of one side gives an IoU of 0.5.
         seed: seed of the moves, combined with the pixels of each image.
+        points: answer with the centres of the moved objects alone.
     """
 
     name = "oracle-jittered"
 
-    def __init__(self, shift: float = 0.25, seed: int = 0) -> None:
+    def __init__(self, shift: float = 0.25, seed: int = 0, points: bool = False) -> None:
+        super().__init__(points)
         if not 0 <= shift <= 10:
             raise EarthInstructError(f"shift must be between 0 and 10, got {shift!r}")
         self.shift = shift
@@ -66,7 +107,7 @@ class JitteredOracle(_Described):
         if targets.masks is not None:
             moved = [_moved(decode_mask(rle), *step) for rle, step in zip(targets.masks, move.astype(int), strict=True)]
             masks = tuple(encode_masks(np.stack(moved))) if moved else ()
-        return Prediction(targets.labels, boxes, masks, counts=Counter(targets.labels))
+        return self.answer(Prediction(targets.labels, boxes, masks, counts=Counter(targets.labels)))
 
 
 def _moved(mask: NDArray[np.bool_], dx: int, dy: int) -> NDArray[np.bool_]:
@@ -79,8 +120,12 @@ def _moved(mask: NDArray[np.bool_], dx: int, dy: int) -> NDArray[np.bool_]:
     return moved
 
 
-class Empty(_Described):
-    """Control: finds nothing. Every F1 must be 0."""
+class Empty(_Control):
+    """Control: finds nothing. Every F1 must be 0.
+
+    Args:
+        points: answer with no point, instead of no box.
+    """
 
     name = "empty"
 
@@ -88,21 +133,23 @@ class Empty(_Described):
         self, image: NDArray[np.uint8], instruction: Instruction, targets: Prediction, /
     ) -> Prediction:
         """Return an empty prediction."""
-        return Prediction(masks=(), counts={})
+        return self.answer(Prediction(masks=(), counts={}))
 
 
-class Random(_Described):
+class Random(_Control):
     """Control: predicts the right number of boxes of each label in random places.
 
     Counting F1 must be 1, box F1 near 0.
 
     Args:
         seed: seed of the places, combined with the pixels of each image.
+        points: answer with the centres of the boxes alone.
     """
 
     name = "random"
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, points: bool = False) -> None:
+        super().__init__(points)
         self.seed = seed
 
     def predict_with_targets(
@@ -117,8 +164,9 @@ class Random(_Described):
         masks = np.zeros((len(targets), height, width), dtype=bool)
         for mask, (x0, y0), (x1, y1) in zip(masks, low, high, strict=True):
             mask[y0:y1, x0:x1] = True
-        return Prediction(
-            targets.labels, np.hstack([low, high - low]), tuple(encode_masks(masks)), counts=Counter(targets.labels)
+        boxes = np.hstack([low, high - low])
+        return self.answer(
+            Prediction(targets.labels, boxes, tuple(encode_masks(masks)), counts=Counter(targets.labels))
         )
 
 

@@ -14,8 +14,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.metrics import ONLY_POINTS, PROTOCOLS, measure, slice_scores, verdicts
 from earthinstruct.metrics.inputs import Ignored
-from earthinstruct.metrics.points import pixels
-from earthinstruct.regions import Instances, decode_mask, decode_rles, encode_masks
+from earthinstruct.regions import Instances, decode_mask, decode_rles, encode_masks, pixels_of
 
 SIDE = 40
 seeds = st.integers(0, 2**32 - 1)
@@ -26,7 +25,7 @@ def pointed(rows, scores=None) -> Instances:
     table = np.array(rows, dtype=np.float64).reshape(-1, 4)
     places = table[:, 2:]
     values = None if scores is None else np.array(scores, dtype=np.float64)
-    return Instances(table[:, 0].astype(int), table[:, 1].astype(int), pixels(places), None, values, places)
+    return Instances(table[:, 0].astype(int), table[:, 1].astype(int), pixels_of(places), None, values, places)
 
 
 def predicted(build, rows, truth, scores=None, counts=None):
@@ -53,7 +52,7 @@ def test_two_images_by_hand(build) -> None:
     #   TP 1, FP 2, FN 1: P 1/3, R 1/2, F1 2/5
     # image 1, category b: object [5, 15) x [5, 15); the point (14.9, 14.9) of b lies in it, (6, 6) of a is of another
     #   category, (39, 39) of b is near nothing. b: TP 1, FP 1, FN 0: P 1/2, R 1, F1 2/3
-    # a has one FP more: TP 1, FP 3, FN 1: P 1/4, R 1/2, F1 2/6 = 1/3. Mean F1 (1/3 + 2/3) / 2 = 1/2; counts: a 3 - 1 = 2 points more in images 0 and 1
+    # a has one FP more: TP 1, FP 3, FN 1: P 1/4, R 1/2, F1 2/6 = 1/3; the mean F1 is (1/3 + 2/3) / 2 = 1/2
     truth = build.truth(build.instances([(0, 0, 0, 0, 10, 10), (0, 0, 20, 0, 10, 10), (1, 1, 5, 5, 10, 10)]), 2, 2)
     rows = [(0, 0, 2, 2), (0, 0, 8, 8), (0, 0, 15, 5), (1, 1, 14.9, 14.9), (1, 0, 6, 6), (1, 1, 39, 39)]
     found = measure(truth, predicted(build, rows, truth))
