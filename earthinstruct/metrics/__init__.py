@@ -43,6 +43,7 @@ from earthinstruct.metrics.thresholds import (
 )
 from earthinstruct.metrics.values import (
     NEEDS_SCORES,
+    NO_IOU,
     Calibration,
     Count,
     CountingBand,
@@ -69,6 +70,7 @@ __all__ = [
     "LARGEST_ERROR",
     "NEEDS_SCORES",
     "NOT_COMPUTED",
+    "NO_IOU",
     "ONE_IMAGE",
     "ONLY_COUNTS",
     "ONLY_POINTS",

@@ -11,7 +11,7 @@ Each kind of score has its own module: `counting`, `detection` (boxes and masks)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -45,6 +45,7 @@ from earthinstruct.metrics.thresholds import (
     sums_without,
 )
 from earthinstruct.metrics.values import (
+    NO_IOU,
     Costs,
     CountCosts,
     DetectionErrors,
@@ -53,7 +54,6 @@ from earthinstruct.metrics.values import (
     GeometryScores,
     Metrics,
     RareCategories,
-    Value,
 )
 from earthinstruct.regions import ImageId
 
@@ -109,7 +109,6 @@ def measure(
 
 ONLY_COUNTS = "the method only counts: it names no instances"
 ONLY_POINTS = "the method only points: it gives no boxes"
-NO_IOU = Value(None, reason="points have no IoU")
 
 
 @dataclass(frozen=True, eq=False)
@@ -345,7 +344,12 @@ def metrics_of(
             },
         ),
         counting_limits=counting_limits(summary, _of_images(whole, tallies["counting"].images)),
-        rare=_rare_categories(summary, protocol, counted_categories(summary, "counting", protocol, mentioned)),
+        rare=_rare_categories(
+            summary,
+            protocol,
+            counted_categories(summary, "counting", protocol, mentioned),
+            ["counting", *whole.detections],
+        ),
         extra={metric.name: metric.scores(summary, whole.extra[metric.name]) for metric in extra},
     )
 
@@ -374,15 +378,20 @@ def _geometry_scores(summary: Summary, geometry: Geometry, whole: Chunk) -> Geom
     return msgspec.structs.replace(found, by_size=size_scores(summary, tallies, ap_by_size), calibration=calibration)
 
 
-def _rare_categories(summary: Summary, protocol: Protocol, counted: NDArray[np.bool_]) -> RareCategories | None:
-    """The rare categories and the headline scores without them; `counted` are the categories that counting averages."""
+def _rare_categories(
+    summary: Summary, protocol: Protocol, counted: NDArray[np.bool_], sections: Collection[str]
+) -> RareCategories | None:
+    """The rare categories and the headline scores without them.
+
+    `counted`: bool (c,), the categories that counting averages. `sections`: those with scores.
+    """
     names = [name for name, rare in zip(summary.categories, summary.rare, strict=True) if rare]
     if not names:
         return None
     without = {}
     for score in (CATALOGUE[path] for path in HEADLINES):
         other_ap = score.path.endswith(".ap_nc50") and protocol.constant_score_ap is not None
-        if score.function is not None and score.tally in summary.tallies and not other_ap:
+        if score.function is not None and score.section in sections and not other_ap:
             over = counted if score.section == "counting" else summary.has_truth
             value = summary.without_rare(score.function, score.tally, over)
             if value is not None:

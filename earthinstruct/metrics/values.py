@@ -72,6 +72,7 @@ class Value(NDArrayOperatorsMixin, msgspec.Struct, frozen=True):  # type: ignore
 
 
 NEEDS_SCORES = Value(None, reason="average precision needs a score for each prediction")
+NO_IOU = Value(None, reason="points have no IoU")
 
 
 class Count(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from earthinstruct.errors import EarthInstructError, checked_arguments
 from earthinstruct.metrics import (
     GEOMETRIES,
     NEEDS_SCORES,
+    NO_IOU,
     NOT_COMPUTED,
     PERCENT,
     POOLED,
@@ -248,7 +249,7 @@ def _section_rows(name: str, section: GeometryScores | ProposalScores) -> Iterat
         return
     for field in msgspec.structs.fields(section):
         value = getattr(section, field.name)
-        if isinstance(value, Value) and value != NEEDS_SCORES:
+        if isinstance(value, Value) and value not in (NEEDS_SCORES, NO_IOU):
             yield _row(f"{name}.{field.name}", value)
     if isinstance(section, GeometryScores):
         for size, scores in (section.by_size or {}).items():

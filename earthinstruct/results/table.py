@@ -63,11 +63,15 @@ def result_blocks(results: Sequence[Result], *, bounds: bool = False) -> Iterato
         errors = _error_table(results)
         if errors.row_count:
             yield errors
-            yield Text("boxes and counts, in objects over all images; docs/protocol.md defines them", style="dim")
+            what = "points" if first.metrics.geometry == "point" else "boxes"
+            yield Text(f"{what} and counts, in objects over all images; docs/protocol.md defines them", style="dim")
         costs = _cost_table(results)
         if costs.row_count:
             yield costs
-            yield Text("box F1 gained, in percent, if the errors of one type alone were mended", style="dim")
+            yield Text(
+                f"{first.metrics.geometry} F1 gained, in percent, if the errors of one type alone were mended",
+                style="dim",
+            )
         for result in results:
             for attribute, slices in result.metrics.slices.items():
                 yield _slice_table(attribute, slices)

@@ -16,6 +16,7 @@ VERDICTS = {
     "counting.f1": ("counts better", "counts best", "counting"),
     "box.f1": ("finds better boxes", "finds the best boxes", "boxes"),
     "mask.f1": ("finds better masks", "finds the best masks", "masks"),
+    "point.f1": ("points better", "points best", "points"),
 }
 
 
@@ -97,7 +98,7 @@ def legend(runs: tuple[str, ...], thresholds: tuple[str, ...], training: tuple[T
 def verdict_of(
     runs: Sequence[int], differences: Mapping[tuple[str, int, int], Difference], names: Sequence[str]
 ) -> str:
-    """Which of some runs counts best and finds the best boxes and masks, in one sentence.
+    """Which of some runs counts best, finds the best boxes and masks, and points best, in one sentence.
 
     Args:
         runs: the indices of the runs that are ranked.
