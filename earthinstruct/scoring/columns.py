@@ -263,15 +263,15 @@ class Columns:
                     counts[i, category] += count
                     mentioned[category] = True
         own = _Regions(images, np.diff(self.first[chosen.start : chosen.stop + 1]), "")
+        points = None
+        if survey.instances.with_points and survey.instances.unpointed is None:
+            points = np.array(survey.points[2 * low : 2 * high]).reshape(-1, 2)
+            own.refuse(bad_points(points), "points", points, POINT)
         instances = own.converted(
             np.array(survey.boxes[4 * low : 4 * high]),
             np.array(survey.scores[low:high]) if survey.instances.all_scored else None,
             None if boxes_only or survey.instances.unmasked is not None else [record.masks or () for record in answers],
         )
-        if survey.instances.with_points and survey.instances.unpointed is None:
-            points = np.array(survey.points[2 * low : 2 * high]).reshape(-1, 2)
-            own.refuse(bad_points(points), "points", points, POINT)
-            instances = replace(instances, points=points)
         proposals = None
         if survey.any_proposals and not boxes_only:
             regions = [record.proposals or _NO_PROPOSALS for record in answers]
@@ -282,7 +282,7 @@ class Columns:
                 None if survey.proposals.unmasked is not None else [of_image.masks or () for of_image in regions],
             )
         return Predicted(
-            instances=replace(instances, category=self.category[low:high]),
+            instances=replace(instances, category=self.category[low:high], points=points),
             counts=counts,
             has_counts=has_counts,
             mentioned=mentioned,
