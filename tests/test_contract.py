@@ -176,3 +176,36 @@ def test_a_prediction_travels_between_processes():
     assert Record.of("image", again) == Record.of("image", prediction)
     with pytest.raises(TypeError):
         again.counts["ship"] = 3
+
+
+def test_points_alone_are_an_answer() -> None:
+    found = Prediction(labels=["ship", "ship"], points=[[1, 2.5], [3, 4]], scores=[0.5, 0.25])
+    assert found.boxes is None
+    assert (found.points.tolist(), len(found)) == ([[1, 2.5], [3, 4]], 2)
+    assert not found.points.flags.writeable
+    assert pickle.loads(pickle.dumps(found)).points.tolist() == found.points.tolist()
+    nothing = Prediction(points=[])
+    assert (nothing.points.shape, nothing.boxes) == ((0, 2), None)
+    both = Prediction(labels=["ship"], boxes=[[0, 0, 4, 4]], points=[[1, 1]])
+    assert (both.boxes.tolist(), both.points.tolist()) == ([[0, 0, 4, 4]], [[1, 1]])
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"labels": ["ship"], "points": [[1, 2, 3]]}, r"points must have shape \(n, 2\), got \(1, 3\)"),
+        ({"labels": ["ship"], "points": [[1, "2"]]}, r"points\[0\] must be 2 numbers, got"),
+        ({"labels": ["ship"], "points": [[1, float("nan")]]}, r"points\[0\] must be finite"),
+        ({"labels": ["ship"], "points": [[1, -2e9]]}, r"points\[0\] must be \[x, y\] within 1e\+09 pixels"),
+        ({"labels": [], "points": [[1, 2]]}, "0 labels for 1 points"),
+        ({"labels": ["ship"], "points": [[1, 2]], "scores": [1, 2]}, "scores has 2 entries for 1 points"),
+        ({"labels": ["ship"], "boxes": [[0, 0, 1, 1]], "points": []}, "points has 0 entries for 1 boxes"),
+        (
+            {"labels": ["ship"], "points": [[1, 2]], "masks": []},
+            "masks need boxes, and this prediction has points alone",
+        ),
+    ],
+)
+def test_malformed_points_are_refused(fields, error) -> None:
+    with pytest.raises(ContractError, match=error):
+        Prediction(**fields)

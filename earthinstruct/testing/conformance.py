@@ -46,9 +46,9 @@ def check_method(method: str | Method | ControlMethod, parameters: Mapping[str, 
     """Run a method on small synthetic images in every setting, and report violations of the contract.
 
     The images are one of a single colour, and a wide and a tall one of random pixels. The method must return a valid
-    `Prediction` for the size of the image and must not change the image. If it has `predict_batch`, it must return one
-    prediction per image. Checks of the method's own (`checks`) follow. If the method lacks something on this machine
-    (`missing`), no further checks run.
+    `Prediction` for the size of the image, with its points in the image, and must not change the image. If it has
+    `predict_batch`, it must return one prediction per image. Checks of the method's own (`checks`) follow. If the method
+    lacks something on this machine (`missing`), no further checks run.
 
     Args:
         method: the method, ready to predict, or the name of one.
@@ -130,6 +130,7 @@ def _predict(method: Method | ControlMethod, instruction: Instruction, image: ND
     else:
         prediction = method.predict(image, instruction)
     check_prediction(prediction, instruction, *image.shape[:2])
+    _refuse_far_points(prediction, *image.shape[:2])
     if not np.array_equal(before, image):
         raise ContractError("predict changed the image in place")
 
@@ -140,3 +141,15 @@ def _predict_batch(predict: Callable[..., Any], instruction: Instruction, images
         raise ContractError(f"predict_batch returned {len(predictions)} predictions for {len(images)} images")
     for prediction, image in zip(predictions, images, strict=True):
         check_prediction(prediction, instruction, *image.shape[:2])
+        _refuse_far_points(prediction, *image.shape[:2])
+
+
+def _refuse_far_points(prediction: Prediction, height: int, width: int) -> None:
+    points = np.zeros((0, 2)) if prediction.points is None else prediction.points
+    outside = ((points < 0) | (points >= (width, height))).any(axis=1)
+    if outside.any():
+        i = int(np.argmax(outside))
+        raise ContractError(
+            f"points[{i}] is {points[i].tolist()}, outside the image of {width} x {height} pixels; expected x and y in "
+            "pixels of the image"
+        )

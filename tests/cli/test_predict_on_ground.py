@@ -335,3 +335,38 @@ def test_an_object_of_an_image_that_was_not_cut_comes_from_all_of_it(tmp_path):
     # merged over a seam at columns 86 to 94: the tile with the larger part of the box has the object
     frame = predict(Bright(), scene, categories="ship", output=None, tile=94, overlap=8).to_geodataframe()
     assert frame["tile"].tolist() == ["26,0,94,80", "0,0,94,80"]
+
+
+class Centres(Bright):
+    """Points at the centres of bright regions."""
+
+    def predict(self, image, instruction):
+        boxes = super().predict(image, instruction).boxes
+        return Prediction(["ship"] * len(boxes), points=boxes[:, :2] + boxes[:, 2:] / 2)
+
+
+def test_points_are_saved_as_points(tmp_path):
+    targets = [tmp_path / name for name in (*EVERY, "a.png")]
+    raster = write(tmp_path / "scene.tif")
+    answers = predict(Centres(), raster, categories="ship", save=targets, output=None, resolution=1)
+    centres = [[(x0 + x1) / 2, (y0 + y1) / 2] for x0, y0, x1, y1 in SHIPS]
+    assert sorted(answers[0].prediction.points.tolist()) == sorted(centres)
+    on_ground = {(500_000 + 2 * x, 4_000_000 - 2 * y) for x, y in centres}
+    for name in ("a.gpkg", "a.shp", "a.fgb"):
+        frame = gpd.read_file(tmp_path / name)
+        assert {(point.x, point.y) for point in frame.geometry} == on_ground, name
+        assert frame["area_m2"].tolist() == [0, 0]
+    features = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    assert {feature["geometry"]["type"] for feature in features} == {"Point"}
+    assert all(3 < feature["geometry"]["coordinates"][0] < 3.01 for feature in features)
+    assert 'class="SimpleMarker"' in (tmp_path / "a.qml").read_text()
+    with rasterio.open(tmp_path / "a.tif") as file:
+        assert sorted(map(list, np.argwhere(file.read(1))[:, ::-1].tolist())) == sorted(centres)
+    entries = json.loads((tmp_path / "a.coco.json").read_text())["annotations"]
+    assert sorted(entry["keypoints"] for entry in entries) == sorted([*centre, 2] for centre in centres)
+    assert "bbox" not in entries[0]
+    frame = answers.to_pandas()
+    assert sorted(frame[["point_x", "point_y"]].to_numpy().tolist()) == sorted(centres)
+    assert answers.to_geodataframe().geom_type.tolist() == ["Point", "Point"]
+    with pytest.raises(EarthInstructError, match="points have no area; leave --min-area out"):
+        predict(Centres(), raster, categories="ship", save=targets[:1], output=None, min_area=5)

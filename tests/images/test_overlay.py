@@ -36,3 +36,13 @@ def test_a_box_thinner_than_a_pixel_is_drawn(side):
 
 def test_a_line_of_pixels_is_not_enlarged_beyond_measure():
     assert draw_overlay(np.zeros((1, 500, 3), dtype=np.uint8), Prediction()).width == 4000
+
+
+def test_a_point_is_a_dot():
+    image = np.zeros((700, 700, 3), dtype=np.uint8)
+    colour = list(label_colours(["ship"])["ship"])
+    pixels = np.array(draw_overlay(image, Prediction(["ship"], points=[[300.4, 400]])))
+    assert pixels[400, 300].tolist() == colour
+    assert (pixels[:700] == colour).all(axis=2).sum() > 10
+    both = np.array(draw_overlay(image, Prediction(["ship"], [[100, 100, 50, 50]], points=[[125, 125]])))
+    assert both[125, 125].tolist() == both[140, 100].tolist() == colour

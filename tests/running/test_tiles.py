@@ -240,3 +240,58 @@ def test_only_neighbours_are_compared(monkeypatch):
     list(overlapping(windows))
     assert len(windows) == 57 * 57
     assert len(compared) <= 4 * len(windows)  # of 57**4 / 2
+
+
+class Dots(Blobs):
+    """Points at the centres of what it finds."""
+
+    name = "dots"
+
+    def predict(self, image, instruction):
+        found = super().predict(image, instruction)
+        return Prediction(found.labels, points=found.boxes[:, :2] + found.boxes[:, 2:] / 2)
+
+
+def test_points_are_moved_into_the_image_and_those_on_one_object_merged():
+    # tiles of 100 begin at 0 and 80. The ship at 85 to 95 lies in both, that at 40 in the first, at 150 in the second
+    image = scene((0, 40, 10, 44, 14), (0, 85, 50, 95, 60), (0, 150, 30, 154, 34), (1, 88, 70, 92, 74))
+    found = tiled(Dots(), image)
+    assert found.boxes is None
+    assert sorted(zip(found.labels, found.points.tolist(), strict=True)) == [
+        ("harbor", [90, 72]),
+        ("ship", [42, 12]),
+        ("ship", [90, 55]),
+        ("ship", [152, 32]),
+    ]
+    assert found.counts == {"ship": 3, "harbor": 1}
+    assert set(found.tiles) == {(0, 0, 100, 100), (80, 0, 100, 100)}
+
+
+def test_points_farther_apart_than_a_64th_of_a_tile_are_two_objects():
+    windows = [(0, 0, 64, 64), (32, 0, 96, 64)]
+    first = Prediction(["ship", "ship"], points=[[40, 10], [50, 10]], scores=[0.5, 0.6])
+    for x, n in ((8, 2), (8.9, 2), (9.1, 3)):  # 40, 40.9 and 41.1 in the image
+        second = Prediction(["ship"], points=[[x, 10]], scores=[0.9])
+        merged = merge_tiles([first, second], windows, 64, 96)
+        assert len(merged) == n
+        assert merged.points[0].tolist() == [40, 10]
+        assert merged.scores.tolist()[0] == (0.9 if n == 2 else 0.5)
+
+
+def test_the_closest_points_merge_first_and_two_of_a_tile_stay_two():
+    windows = [(0, 0, 640, 64), (320, 0, 960, 64)]
+    first = Prediction(["ship"] * 2, points=[[400, 10], [404, 10]])
+    second = Prediction(["ship"] * 2, points=[[83, 10], [78, 10]])  # 403 and 398 in the image
+    merged = merge_tiles([first, second], windows, 64, 960)
+    assert merged.points.tolist() == [[400, 10], [404, 10]]
+
+
+def test_tiles_with_points_and_tiles_with_boxes_are_refused():
+    boxed, pointed = Prediction(["ship"], [[1, 2, 2, 3]]), Prediction(["ship"], points=[[1, 2]])
+    with pytest.raises(EarthInstructError, match="some tiles have boxes without points, and others points"):
+        merge_tiles([boxed, pointed], WINDOWS, 10, 18)
+    both = Prediction(["ship"], [[8, 2, 2, 3]], points=[[9, 3]])
+    merged = merge_tiles([both, Prediction(["ship"], [[0, 2, 4, 3]], points=[[1, 3]])], WINDOWS, 10, 18)
+    assert (merged.boxes.tolist(), merged.points.tolist()) == ([[8, 2, 4, 3]], [[9, 3]])
+    none = merge_tiles([Prediction(points=[]), Prediction()], WINDOWS, 10, 18)
+    assert none.points.tolist() == []

@@ -10,7 +10,7 @@ from earthinstruct.errors import EarthInstructError
 from earthinstruct.regions import decode_rles, encode_mask
 from earthinstruct.registry import make_method
 from earthinstruct.testing import check_method
-from earthinstruct.testing.controls import JitteredOracle
+from earthinstruct.testing.controls import JitteredOracle, points_in
 
 CONTROLS = ("oracle", "oracle-jittered", "empty", "random")
 
@@ -97,3 +97,24 @@ def test_what_leaves_the_image_is_cut_off():
 def test_an_absurd_shift_is_refused():
     with pytest.raises(EarthInstructError, match="shift must be"):
         make_method("oracle-jittered", {"shift": -1})
+
+
+@pytest.mark.parametrize(("name", "least", "most"), [("oracle", 1, 1), ("empty", 0, 0), ("random", 0, 0.4)])
+def test_controls_bound_the_scores_of_points(name, least, most, scenes, tmp_path):
+    for metrics in scores(make_method(name, {"points": True}), scenes, tmp_path):
+        assert least <= metrics.point.f1.value <= most
+        assert metrics.box.f1.value is None
+        assert metrics.counting.source == "instances"
+    assert not [check for check in check_method(make_method(name, {"points": True})) if check.problem]
+
+
+def test_the_points_of_the_oracle_lie_in_masks_with_a_hole_and_beside_their_box():
+    drawn = np.zeros((3, 20, 20), dtype=bool)
+    drawn[0, 2:12, 2:12] = True
+    drawn[0, 4:10, 4:10] = False  # a ring
+    drawn[1, 2:18, 15] = drawn[1, 17, 5:16] = True  # an L
+    boxes = [[2, 2, 10, 10], [5, 2, 11, 16], [1, 1, 4, 4]]  # the last mask is empty
+    points = points_in(Prediction(["a"] * 3, boxes, [encode_mask(one) for one in drawn]))
+    assert all(drawn[i][int(y), int(x)] for i, (x, y) in enumerate(points[:2].tolist()))
+    assert points[2].tolist() == [3, 3]
+    assert points_in(Prediction(["a"], [[2, 3, 4, 5]])).tolist() == [[4, 5.5]]
