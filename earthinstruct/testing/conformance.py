@@ -47,8 +47,8 @@ def check_method(method: str | Method | ControlMethod, parameters: Mapping[str, 
 
     The images are one of a single colour, and a wide and a tall one of random pixels. The method must return a valid
     `Prediction` for the size of the image, with its points in the image, and must not change the image. If it has
-    `predict_batch`, it must return one prediction per image. Checks of the method's own (`checks`) follow. If the method
-    lacks something on this machine (`missing`), no further checks run.
+    `predict_batch`, it must return one prediction per image. Checks of the method's own (`checks`) follow. If the
+    method lacks something on this machine (`missing`), no further checks run.
 
     Args:
         method: the method, ready to predict, or the name of one.
