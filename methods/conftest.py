@@ -22,6 +22,19 @@ TEMPLATE = (
     "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}"
     "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+SPECIAL_OF_MOLMO2 = {"image_token": "<|image|>", "video_token": "<|video|>"} | {
+    f"{name}_token": f"<{name}>"
+    for name in ("im_patch", "im_col", "im_start", "low_res_im_start", "frame_start", "im_end", "frame_end", "im_low")
+}
+IDS_OF_MOLMO2 = {
+    "image_patch_id": "im_patch",
+    "image_start_token_id": "im_start",
+    "low_res_image_start_token_id": "low_res_im_start",
+    "image_end_token_id": "im_end",
+    "frame_start_token_id": "frame_start",
+    "frame_end_token_id": "frame_end",
+}
+TEMPLATE_OF_MOLMO2 = TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", "<|image|>")
 CONFIG = {
     "embed_dim": 32,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16},
@@ -88,18 +101,18 @@ def tiny_checkpoint(tiny_clip, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_qwen(tmp_path_factory):
-    """Makes a folder with a tiny Qwen-VL of random weights: `qwen2.5-vl` or `qwen3-vl`."""
+    """Makes a folder with a tiny model of random weights: `qwen2.5-vl`, `qwen3-vl` or `molmo2`."""
 
     @functools.cache
     def make(kind):
         folder = tmp_path_factory.mktemp("lvlm") / kind
-        _build_qwen(kind, folder)
+        (_build_molmo2 if kind == "molmo2" else functools.partial(_build_qwen, kind))(folder)
         return folder
 
     return make
 
 
-def _tokenizer():
+def _tokenizer(special=SPECIAL, template=TEMPLATE):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -108,13 +121,13 @@ def _tokenizer():
     letters.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=300,
-        special_tokens=["<|im_start|>", END, PAD, *SPECIAL.values()],
+        special_tokens=["<|im_start|>", END, PAD, *special.values()],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     letters.train_from_iterator(['{"ship": 3}'], trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=letters, eos_token=END, pad_token=PAD, extra_special_tokens=SPECIAL, chat_template=TEMPLATE
+        tokenizer_object=letters, eos_token=END, pad_token=PAD, extra_special_tokens=special, chat_template=template
     )
 
 
@@ -148,6 +161,38 @@ def _build_qwen(kind, folder):
         processor = hf.Qwen3VLProcessor(
             hf.Qwen2VLImageProcessor(patch_size=16), tokens, hf.Qwen3VLVideoProcessor(), chat_template=TEMPLATE
         )
+    _save(model, processor, folder)
+
+
+def _build_molmo2(folder):
+    import torch
+    import transformers as hf
+
+    tokens = _tokenizer(SPECIAL_OF_MOLMO2, TEMPLATE_OF_MOLMO2)
+    ids = {name: tokens.convert_tokens_to_ids(f"<{token}>") for name, token in IDS_OF_MOLMO2.items()}
+    sides = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "head_dim": 8,
+    }
+    text = {**sides, "vocab_size": len(tokens), "additional_vocab_size": 0, "num_hidden_layers": 2}
+    vision = {**sides, "num_hidden_layers": 2, "image_size": [28, 28]}
+    adapter = {**sides, "vision_feature_layer": [1, 0], "text_hidden_size": 32}
+    torch.manual_seed(0)
+    config = hf.Molmo2Config(vision_config=vision, adapter_config=adapter, text_config=text, **ids)
+    processor = hf.Molmo2Processor(
+        hf.Molmo2ImageProcessor(size={"height": 28, "width": 28}, overlap_margins=[0, 0], max_crops=1),
+        hf.Molmo2VideoProcessor(),
+        tokens,
+        chat_template=TEMPLATE_OF_MOLMO2,
+    )
+    _save(hf.Molmo2ForConditionalGeneration(config), processor, folder)
+
+
+def _save(model, processor, folder):
+    tokens = processor.tokenizer
     model.generation_config.eos_token_id = tokens.eos_token_id
     model.generation_config.pad_token_id = tokens.pad_token_id
     model.generation_config.temperature = 0.7  # as the published folders have it; greedy decoding ignores it

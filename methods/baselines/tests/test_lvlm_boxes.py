@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from earthinstruct_baselines.lvlm_boxes import FAMILIES, LvlmBoxes, prompt
+from earthinstruct_baselines.lvlm_boxes import FAMILIES, LvlmBoxes, prompt, prompts
 from earthinstruct_models.lvlm import Reply
 from earthinstruct_models.testing import ScriptedLvlm
 
@@ -84,8 +84,12 @@ def test_the_models_own_processor_leaves_the_resized_image_as_it_is(height, widt
     assert method.min_pixels <= shown.shape[0] * shown.shape[1] <= method.max_pixels
 
 
+BOXES = [name for name, family in FAMILIES.items() if not family.points]
+POINTS = [name for name, family in FAMILIES.items() if family.points]
+
+
 @pytest.mark.parametrize(("height", "width"), SIZES)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", BOXES)
 def test_a_rectangle_comes_back_where_it_is(family, height, width):
     image = np.full((height, width, 3), 255, dtype=np.uint8)
     x, y, w, h = round(width * 0.25), round(height * 0.5), round(width * 0.4), round(height * 0.3)
@@ -271,6 +275,7 @@ def test_another_model_says_how_it_writes_boxes():
         ({"frame": "percent", "order": "xyxy"}, "unknown frame 'percent'"),
         ({"family": "gemini", "order": "yx"}, "unknown order 'yx'"),
         ({"family": "gemini", "factor": 1.5}, "factor must be a whole number"),
+        ({"family": "molmo", "frame": "pixels"}, "family molmo writes points, in tags: leave out -M frame"),
     ],
 )
 def test_coordinates_that_are_not_known_are_refused(options, message):
@@ -278,8 +283,8 @@ def test_coordinates_that_are_not_known_are_refused(options, message):
         LvlmBoxes(lvlm=Answers(), **options)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("answers_as", FAMILIES)
+@pytest.mark.parametrize("family", BOXES)
+@pytest.mark.parametrize("answers_as", BOXES)
 def test_check_method_says_in_which_coordinates_a_model_answers(family, answers_as):
     method = LvlmBoxes(family, Finds(FAMILIES[answers_as], "red square"))
     ((name, problem),) = method.checks()
@@ -304,3 +309,97 @@ def test_check_method_says_what_came_where_no_coordinates_fit(text, problem):
     check = check_method(qwen3(Answers(text)))[-1]
     assert check.name == "coordinates of a known square"
     assert problem in check.problem
+
+
+class Pointing(Answers):
+    """Answers each prompt with its text."""
+
+    def __init__(self, texts):
+        super().__init__()
+        self.texts, self.asked = texts, []
+
+    def ask_many(self, images, text, schema=None, *, arrived=None):
+        self.asked.append(text)
+        return [Reply(self.texts.get(text, "There are none."), 30, 10, seconds=1.0) for _ in images]
+
+
+SHIP, TANK = "Point to every ship in this image.", "Point to every storage tank in this image."
+
+
+@pytest.mark.parametrize(
+    ("family", "text"),
+    [
+        ("molmo", '<points x1="50.0" y1="25.0" x2="100.0" y2="100.0" alt="ships">ships</points>'),
+        ("molmo2", '<points coords="1 1 500 250 2 1000 1000">ships</points>'),
+    ],
+)
+def test_points_exactly_one_category_at_a_time(family, text):
+    lvlm = Pointing({SHIP: text, TANK: "<point>"})
+    image = np.zeros((600, 1000, 3), np.uint8)
+    first, second = LvlmBoxes(family, lvlm).predict_batch([image, image], ASKED)
+    assert lvlm.asked == [SHIP, TANK]
+    assert first.boxes is None
+    assert first.labels == ("ship", "ship")
+    np.testing.assert_allclose(first.points, [[500, 150], [1000, 600]])
+    assert (first.points < [1000, 600]).all()  # the far border is in the last pixel
+    assert first.points.tolist() == second.points.tolist()
+    assert (first.usage.input_tokens, first.usage.seconds["lvlm"]) == (60, 2)
+    assert first.usage.events == {"replies without points": 1}
+
+
+def test_kinds_are_named_by_the_tags_and_what_is_lost_is_counted():
+    wanted = Instruction("open_subclass", "Count.", parent="sports field")
+    (text,) = prompts(wanted, FAMILIES["molmo2"])
+    assert "every object that is a kind of sports field" in text
+    answer = (
+        '<points coords="1 1 500 250" alt="court"></points> <points coords="1 1 500 250"/>'
+        '<points coords="1 1 1200 250">far</points> <points coords="1 1 5 2">near</points>'
+    )
+    method = LvlmBoxes("molmo2", Pointing({text: answer}))
+    found = method.predict(np.zeros((10, 10, 3), np.uint8), wanted)
+    assert (found.labels, found.points.tolist()) == (("court",), [[5, 2.5]])
+    assert found.usage.events == {
+        "points without a label": 1,
+        "points outside the image": 1,
+        "unreadable elements": 1,
+    }
+
+
+@pytest.mark.parametrize("family", POINTS)
+def test_pointing_families_keep_the_contract(family):
+    lvlm = Pointing({"Point to every red square in this image.": '<points coords="1 1 700 200">red square</points>'})
+    assert not [check for check in check_method(LvlmBoxes(family, lvlm)) if check.problem]
+    estimate = LvlmBoxes(family, Answers()).estimate(np.zeros((10, 10, 3), np.uint8), ASKED)
+    assert estimate.requests in (None, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('<points coords="1 1 200 700">red square</points>', "the model points at 20.0%, 70.0% of width and height"),
+        ("I see it.", "the model gave 0 points for one square: 'I see it.'"),
+    ],
+)
+def test_check_method_says_where_a_model_points(text, problem):
+    ((_, found),) = LvlmBoxes("molmo2", Pointing({"Point to every red square in this image.": text})).checks()
+    assert problem in found
+
+
+def test_molmo_runs_over_a_server(run_on_scenes, lvlm_server):
+    lvlm_server.answer = lambda image, text: '<points x1="50.0" y1="50.0">ship</points>' if "ship" in text else "None."
+    records, result = run_on_scenes(
+        "lvlm-boxes", "family=molmo", "lvlm=openai", "lvlm.model=tiny", "lvlm.concurrency=1"
+    )
+    assert [record["labels"] for record in records] == [["ship"], ["ship"]]
+    assert "boxes" not in records[0]
+    assert len(records[0]["points"]) == 1
+    assert result["metrics"]["box"]["f1"]["reason"] == "the method only points: it gives no boxes"
+
+
+def test_a_tiny_molmo2_is_asked_and_its_reply_is_read(tiny_qwen, run_on_scenes):
+    """Random weights point at nothing."""
+    records, _ = run_on_scenes(
+        "lvlm-boxes", "family=molmo2", f"lvlm.folder={tiny_qwen('molmo2')}", "lvlm.max_new_tokens=4", "lvlm.device=cpu"
+    )
+    assert [record["points"] for record in records] == [[], []]
+    assert all(record["events"]["truncated replies"] for record in records)

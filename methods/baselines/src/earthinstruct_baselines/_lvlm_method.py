@@ -46,15 +46,16 @@ class LvlmMethod(ABC):
             LvlmError: no usable reply came about one of the images; the replies about the others are kept.
         """
 
-    def question(self, image: NDArray[np.uint8], instruction: Instruction) -> tuple[Any, ...] | None:
-        """The arguments of the only request about an image; None: the number of requests is not known before."""
+    def questions(self, image: NDArray[np.uint8], instruction: Instruction) -> list[tuple[Any, ...]] | None:
+        """The arguments of each request about an image; None: the number of requests is not known before."""
         return None
 
     def estimate(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Estimate:
         """What the language model will cost."""
-        question = self.question(image, instruction)
-        estimate: Estimate = Estimate(None, None, None) if question is None else self._parts["lvlm"].estimate(*question)
-        return estimate
+        questions = self.questions(image, instruction)
+        if questions is None:
+            return Estimate(None, None, None)
+        return Estimate.join(self._parts["lvlm"].estimate(*question) for question in questions)
 
     def skip(self, task: Task) -> str | None:
         """None: a language model takes every task."""

@@ -1,4 +1,4 @@
-"""Vision-language models that are asked for boxes: one method, and a table of the coordinates of each family.
+"""Vision-language models that are asked for boxes or points: one method, and a table of the coordinates of each family.
 
 The prompts are ours. Where each family says how it writes boxes is in `FAMILIES`.
 """
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from earthinstruct_models.boxes import inside_image
 from earthinstruct_models.choices import LVLMS, transformers_lvlm
-from earthinstruct_models.lvlm import Boxes, Lvlm, LvlmError, Reply, answered, read_boxes
+from earthinstruct_models.lvlm import Boxes, Lvlm, LvlmError, Reply, answered, read_boxes, read_points
 from earthinstruct_models.parts import Tables
 from numpy.typing import NDArray
 
@@ -32,15 +32,16 @@ _BEYOND = 1.01  # of the frame: a corner further out was meant in another frame
 
 @dataclass(frozen=True)
 class Family:
-    """How the models of one family write a box."""
+    """How the models of one family write a box, or a point."""
 
-    frame: str  # one of `FRAMES`
-    order: str  # one of `ORDERS`
-    key: str  # the name of a box, which the models were trained with
+    frame: str  # one of `FRAMES`; of points, `percent` or `thousandths`
+    order: str  # one of `ORDERS`; of points, `xy`
+    key: str  # the name of a box or of points, which the models were trained with
     source: str  # where its authors say so
     weights: str | None = None  # in the table of weights, for a model on this machine; None: a folder is given
     # sides of the image are resized here to multiples of this, so that the size is known that pixels refer to
     factor: int | None = None
+    points: bool = False  # they write points, in tags, and are asked about one category at a time
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -50,24 +51,31 @@ FAMILIES: Mapping[str, Family] = {
     "glm-v": Family("thousandths", "xyxy", "bbox_2d", "github.com/zai-org/GLM-V, skills/glmv-grounding"),
     "internvl": Family("thousandths", "xyxy", "box", "internvl.readthedocs.io, chat data format"),
     "gemini": Family("thousandths", "yxyx", "box_2d", "ai.google.dev/gemini-api/docs/image-understanding"),
+    # its code is not in transformers, and no code of a folder is run here: over a server
+    "molmo": Family("percent", "xy", "points", "huggingface.co/allenai/Molmo-7B-O-0924/discussions/1", points=True),
+    "molmo2": Family("thousandths", "xy", "points", "huggingface.co/allenai/Molmo2-8B", "molmo2-8b", points=True),
 }
 
 
 class LvlmBoxes(LvlmMethod):
-    """A vision-language model that is asked for boxes, read in the coordinates of its family. It gives no scores.
+    """A vision-language model that is asked for boxes or points, read in the coordinates of its family. No scores.
+
+    Molmo and Molmo 2 point: their answers have points and no boxes. Under open_vocabulary they are asked about one
+    category at a time, as they were trained, and what they point at has this category. A reply without a point says
+    that there is no such object; it is an event.
 
     A reply that was cut off is read up to its end. Losses are recorded as events of the prediction: torn or unreadable
-    elements, boxes outside the image or beyond the frame (a sign of another frame) and, under open_vocabulary, labels
-    that are not in the instruction. `earthinstruct check-method` asks the model about an image with one known square,
-    and says in which coordinates it answers.
+    elements, boxes or points outside the image, boxes beyond the frame (a sign of another frame) and, under
+    open_vocabulary, labels that are not in the instruction. `earthinstruct check-method` asks the model about an image
+    with one known square, and says in which coordinates it answers.
 
     An image is resized here for a family with a `factor`, to multiples of it within the limits. The model's processor,
     on this machine or on a server, does not resize an image of such a size. The limits of a server must include
     `min_pixels` and `max_pixels`; otherwise it resizes again, and all boxes are wrong.
 
     Args:
-        family: `qwen2.5-vl`, `qwen3-vl`, `qwen3.5`, `glm-v` (GLM-4.1V to 4.6V), `internvl` or `gemini`; None for
-            another model, with its `frame` and `order`.
+        family: `qwen2.5-vl`, `qwen3-vl`, `qwen3.5`, `glm-v` (GLM-4.1V to 4.6V), `internvl`, `gemini`, `molmo` (over a
+            server) or `molmo2`; None for another model that writes boxes, with its `frame` and `order`.
         lvlm: `transformers` (on this machine), `openai` (an OpenAI-compatible server), or a language model.
         frame: `pixels` of the image that is sent, or `thousandths` of its width and height; None: the family's.
         order: `xyxy` or `yxyx`; None: the family's.
@@ -134,9 +142,10 @@ class LvlmBoxes(LvlmMethod):
             return image
         return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
 
-    def question(self, image: NDArray[np.uint8], instruction: Instruction) -> tuple[Any, ...]:
-        """The request about an image."""
-        return self.shown(image), prompt(instruction, self.written)
+    def questions(self, image: NDArray[np.uint8], instruction: Instruction) -> list[tuple[Any, ...]]:
+        """The requests about an image."""
+        shown = self.shown(image)
+        return [(shown, text) for text in prompts(instruction, self.written)]
 
     def predict_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction, /) -> list[Prediction]:
         """Predict several images; the language model gets them together.
@@ -146,8 +155,38 @@ class LvlmBoxes(LvlmMethod):
                 others are kept.
         """
         shown = [self.shown(image) for image in images]
-        replies = answered(self._parts["lvlm"].ask_many(shown, prompt(instruction, self.written)))
-        return [self._read(*about, instruction) for about in zip(images, shown, replies, strict=True)]
+        replies = [answered(self._parts["lvlm"].ask_many(shown, text)) for text in prompts(instruction, self.written)]
+        if self.written.points:
+            return [
+                self._read_points(image, list(own), instruction)
+                for image, own in zip(images, zip(*replies, strict=True), strict=True)
+            ]
+        return [self._read(*about, instruction) for about in zip(images, shown, replies[0], strict=True)]
+
+    def _read_points(self, image: NDArray[np.uint8], replies: list[Reply], instruction: Instruction) -> Prediction:
+        labels: list[str] = []
+        shares: list[NDArray[np.float64]] = []
+        usages: list[Usage] = []
+        for category, reply in zip(instruction.categories or ("",), replies, strict=True):
+            found = read_points(reply)
+            inside = ((found.places >= 0) & (found.places <= 1)).all(axis=1)
+            named = np.array([bool(category or label) for label in found.labels], dtype=bool)
+            kept = np.flatnonzero(inside & named)
+            labels += [category or found.labels[i] for i in kept]
+            shares.append(found.places[kept])
+            events = {
+                **reply.events,
+                "truncated replies": int(found.truncated),
+                "replies without points": int(not len(found.places) and not found.unreadable),
+                "unreadable elements": found.unreadable,
+                "points outside the image": int((~inside).sum()),
+                "points without a label": int((inside & ~named).sum()),
+            }
+            usages.append(Usage({"lvlm": reply.seconds}, reply.input_tokens, reply.output_tokens, events))
+        extent = np.array(image.shape[1::-1], dtype=np.float64)
+        # the far border of the image is in its last row and column
+        points = np.minimum(np.concatenate(shares) * extent, np.nextafter(extent, 0))
+        return Prediction(tuple(labels), points=points, usage=Usage.join(usages))
 
     def _read(
         self, image: NDArray[np.uint8], shown: NDArray[np.uint8], reply: Reply, instruction: Instruction
@@ -211,6 +250,9 @@ def _written(family: str | None, frame: str | None, order: str | None, key: str 
     if family is None and None in (frame, order):
         raise EarthInstructError("give -M family=NAME, or -M frame=... -M order=... of another model")
     known = Family("", "", "bbox_2d", "") if family is None else FAMILIES[family]
+    given = {"frame": frame, "order": order, "key": key, "factor": factor}
+    if known.points and (chosen := [name for name, value in given.items() if value is not None]):
+        raise EarthInstructError(f"family {family} writes points, in tags: leave out -M {chosen[0]}")
     written = replace(
         known,
         frame=known.frame if frame is None else frame,
@@ -219,7 +261,7 @@ def _written(family: str | None, frame: str | None, order: str | None, key: str 
         factor=known.factor if factor is None else factor,
     )
     for name, value, allowed in (("frame", written.frame, FRAMES), ("order", written.order, ORDERS)):
-        if value not in allowed:
+        if value not in allowed and not written.points:
             raise UnknownNameError(name, value, allowed)
     if isinstance(written.factor, bool) or not isinstance(written.factor, int | None) or (written.factor or 0) < 0:
         raise EarthInstructError(f"factor must be a whole number >= 0, got {written.factor!r}")
@@ -255,7 +297,9 @@ def _problem_of_square(method: LvlmBoxes) -> str | None:
     x1, y1, x2, y2 = (_SQUARE * [900, 600, 900, 600]).astype(int)
     image[y1:y2, x1:x2] = (220, 30, 30)
     asked = Instruction("open_vocabulary", "Find the red square.", ("red square",))
-    shown, text = method.question(image, asked)
+    if method.written.points:
+        return _problem_of_point(method, image, asked)
+    shown, (text,) = method.shown(image), prompts(asked, method.written)
     try:
         (reply,) = answered(method._parts["lvlm"].ask_many([shown], text))
         found = _boxes_of(reply)
@@ -284,6 +328,23 @@ def _problem_of_square(method: LvlmBoxes) -> str | None:
     )
 
 
+def _problem_of_point(method: LvlmBoxes, image: NDArray[np.uint8], asked: Instruction) -> str | None:
+    """Whether a model points into a square; what it wrote, if not."""
+    (text,) = prompts(asked, method.written)
+    try:
+        (reply,) = answered(method._parts["lvlm"].ask_many([image], text))
+        found = read_points(reply)
+    except LvlmError as error:
+        return f"the model gave no point: {error}"
+    if len(found.places) != 1:
+        return f"the model gave {len(found.places)} points for one square: {reply.text[:200]!r}"
+    if ((found.places[0] >= _SQUARE[:2]) & (found.places[0] < _SQUARE[2:])).all():
+        return None
+    place = ", ".join(f"{share:.1%}" for share in found.places[0])
+    square = ", ".join(f"{share:.0%}" for share in _SQUARE)
+    return f"the model points at {place} of width and height, and the square fills {square}: {reply.text[:200]!r}"
+
+
 def _iou(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
     both = float(np.prod(np.maximum(sides, 0)))
@@ -291,8 +352,18 @@ def _iou(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     return both / (sum(areas) - both)
 
 
+def prompts(instruction: Instruction, written: Family) -> list[str]:
+    """The prompts about an image: one, or one for each category."""
+    if not written.points:
+        return [prompt(instruction, written)]
+    if instruction.setting == "open_vocabulary":
+        return [f"Point to every {name.replace('_', ' ')} in this image." for name in instruction.categories]
+    kinds = f"object that is a kind of {instruction.parent}" if instruction.parent else "object that can be told apart"
+    return [f"Point to every {kinds} in this image, kind by kind, and name each kind in one to three words."]
+
+
 def prompt(instruction: Instruction, written: Family) -> str:
-    """The prompt. It does not contain the rules of the dataset, unlike the instruction's own text."""
+    """The prompt for boxes. It does not contain the rules of the dataset, unlike the instruction's own text."""
     if instruction.setting == "open_vocabulary":
         what = f"Find every object of these categories: {', '.join(instruction.categories)}. Use these names as labels."
     elif instruction.setting == "open_subclass":

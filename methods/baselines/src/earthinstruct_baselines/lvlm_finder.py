@@ -99,9 +99,9 @@ class LvlmFinder(LvlmMethod):
         super().__init__({"lvlm": lvlm, "finder": finder}, parameters)
         self._detector: PretrainedDetector = self._parts["finder"].detector
 
-    def question(self, image: NDArray[np.uint8], instruction: Instruction) -> tuple[Any, ...]:
+    def questions(self, image: NDArray[np.uint8], instruction: Instruction) -> list[tuple[Any, ...]]:
         """The request about an image."""
-        return image, prompt(instruction), SCHEMA
+        return [(image, prompt(instruction), SCHEMA)]
 
     def predict_batch(self, images: Sequence[NDArray[np.uint8]], instruction: Instruction, /) -> list[Prediction]:
         """Predict several images; the language model gets them together.

@@ -190,6 +190,7 @@ WEIGHTS: Mapping[str, Weights] = {
         *(_sam2(release, size, sha256) for (release, size), sha256 in _OF_SAM2.items()),
         _folder("qwen2.5-vl-7b", "Qwen/Qwen2.5-VL-7B-Instruct", "Apache-2.0"),
         _folder("qwen3-vl-8b", "Qwen/Qwen3-VL-8B-Instruct", "Apache-2.0"),
+        _folder("molmo2-8b", "allenai/Molmo2-8B", "Apache-2.0"),
         _folder("grounding-dino-base", "IDEA-Research/grounding-dino-base", "Apache-2.0", *_GROUNDING_DINO_BASE),
         _folder(
             "mm-grounding-dino-tiny",

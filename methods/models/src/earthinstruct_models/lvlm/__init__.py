@@ -14,6 +14,7 @@ from earthinstruct_models.lvlm.interface import (
 )
 from earthinstruct_models.lvlm.json_in_text import Found, find_json
 from earthinstruct_models.lvlm.parsing import Boxes, Counts, parse_counts, read_boxes, read_counts
+from earthinstruct_models.lvlm.points_in_text import Points, read_points
 
 __all__ = [
     "Boxes",
@@ -22,6 +23,7 @@ __all__ = [
     "HopelessLvlmError",
     "Lvlm",
     "LvlmError",
+    "Points",
     "Reply",
     "answered",
     "checked",
@@ -30,4 +32,5 @@ __all__ = [
     "parse_counts",
     "read_boxes",
     "read_counts",
+    "read_points",
 ]
