@@ -1,9 +1,10 @@
 """Read and prepare datasets: any COCO file, folders in other formats, and the named datasets of the benchmark."""
 
-from earthinstruct.datasets.attributes import N_OBJECTS, Attribute, image_attributes
+from earthinstruct.datasets.attributes import N_OBJECTS, image_attributes
 from earthinstruct.datasets.coco import read_coco
 from earthinstruct.datasets.dataset import (
     AnnotationMasks,
+    Attribute,
     Dataset,
     IgnoredObjects,
     ImageRecord,

@@ -1,18 +1,16 @@
-"""Attributes of images, such as the sensor or the ground resolution: fields of the images in a COCO file."""
+"""Attributes of images, such as the sensor or the ground resolution: fields of the images in a COCO file, and more."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from earthinstruct.datasets.dataset import Dataset
+from earthinstruct.datasets.dataset import Attribute, Dataset
 from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.regions import ImageId
 
-Attribute: TypeAlias = Mapping[ImageId, float | str]  # image -> value; images without a value are left out
 N_OBJECTS = "n_objects"
 _NO_ATTRIBUTES = ("id", "file_name")
 
@@ -24,8 +22,9 @@ class _File(msgspec.Struct):
 def image_attributes(dataset: Dataset) -> dict[str, Attribute]:
     """Read the attributes of the images of a dataset: name -> image -> value.
 
-    These are the numbers and texts among the fields of `images` in its COCO file (true and false become texts), and
-    `n_objects`, the number of annotated objects of each image.
+    These are the numbers and texts among the fields of `images` in its COCO file (true and false become texts), those
+    that the dataset itself knows, such as the ground resolution of drawn scenes, and `n_objects`, the number of
+    annotated objects of each image.
 
     Raises:
         DataError: the file of the dataset is no longer there, or is malformed.
@@ -40,4 +39,8 @@ def image_attributes(dataset: Dataset) -> dict[str, Attribute]:
                 if isinstance(value, int | float | str) and name not in _NO_ATTRIBUTES:
                     of_image = str(value).lower() if isinstance(value, bool) else value
                     found.setdefault(name, {})[image["id"]] = of_image
-    return {**found, N_OBJECTS: {image.id: n for image, n in zip(dataset.images, n_objects, strict=True)}}
+    return {
+        **found,
+        **dataset.attributes,
+        N_OBJECTS: {image.id: n for image, n in zip(dataset.images, n_objects, strict=True)},
+    }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from earthinstruct.errors import DataError
 from earthinstruct.images import ImageOptions, Raster, Scene, open_scene
 from earthinstruct.regions import ImageId, Instances, MaskRuns, StoredMasks
 from earthinstruct.tasks import ExactMapper, ExactThenMapper, LabelMapper, Task, Vocabulary
+
+Attribute: TypeAlias = Mapping[ImageId, float | str]  # image -> value; images without a value are left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,7 @@ class Dataset:
         valid: which annotations of the file were not left out, in its order; None if unknown.
         annotation_file: the COCO file that it was read from; None if it was converted, or made in memory.
         images_from: the training sets that its images are from, such as `dota`; (): none; None: it does not say.
+        attributes: attributes of the images that the file does not have, by name.
     """
 
     name: str
@@ -135,6 +139,7 @@ class Dataset:
     valid: NDArray[np.bool_] | None = None
     annotation_file: Path | None = None
     images_from: tuple[str, ...] | None = None
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
 
     @property
     def mapper(self) -> LabelMapper:

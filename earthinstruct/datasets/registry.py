@@ -136,13 +136,16 @@ _FOLDERS = (
 
 def _load_scenes(root: Path | None, images: Path | None) -> Dataset:
     """Load the test split of the embedded dataset, generated on first use and kept in the user's cache folder."""
-    from earthinstruct.datasets.scenes.cache import cached_test_split
+    from earthinstruct.datasets.scenes import cached_test_split, scene_attributes
 
     folder = cached_test_split()
     dataset = read_coco(
         folder / "annotations.json", name="scenes", image_root=images or folder / "images", vocabulary=NWPU
     )
-    return replace(dataset, label_map="clip:small")
+    # not in its file, so that its hash, by which results name it, stays
+    of_images = {image.id: scene_attributes("test", i) for i, image in enumerate(dataset.images)}
+    attributes = {name: {image: of[name] for image, of in of_images.items()} for name in ("gsd", "kind")}
+    return replace(dataset, label_map="clip:small", attributes=attributes)
 
 
 _SCENES = DatasetSource(

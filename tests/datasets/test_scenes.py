@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from earthinstruct.datasets import DrawnScene, draw_scenes, generate_scene
-from earthinstruct.datasets.scenes import generate
+from earthinstruct.datasets import DrawnScene, draw_scenes, generate_scene, image_attributes, load_dataset
+from earthinstruct.datasets.scenes import generate, scene_attributes
 from earthinstruct.datasets.scenes.cache import TEST_SHA256
 from earthinstruct.datasets.scenes.canvas import (
     LEAST_VISIBLE_PIXELS,
@@ -26,6 +26,7 @@ from earthinstruct.datasets.scenes.canvas import (
 from earthinstruct.datasets.scenes.generate import CATEGORIES, SPLITS
 from earthinstruct.errors import ContractError, DataError, UnknownNameError
 from earthinstruct.regions import decode_mask, decode_rles
+from earthinstruct.scoring.slicing import read_attributes
 
 # Changes with the ground truth of the scenes and with nothing else. If it must, raise VERSION: old results no longer
 # compare with new ones.
@@ -190,3 +191,30 @@ def test_dice_follow_the_documented_stream_of_pcg64():
     expected = np.random.Generator(np.random.PCG64(np.random.SeedSequence((1, 2)))).random(3)
     dice = Dice(1, 2)
     assert [dice.uniform() for _ in range(3)] == expected.tolist()
+
+
+def test_the_ground_resolution_is_known_without_drawing(scenes, tmp_path, monkeypatch):
+    found = [scene_attributes("test", index) for index in range(len(scenes))]
+    assert [(of["gsd"], of["kind"]) for of in found] == [(round(scene.gsd, 3), scene.kind) for scene in scenes]
+    # drawn by it: the median vehicle of a car park has 17.5 to 20.5 pixels where a pixel has 0.25 m
+    for scene in (scene for scene in scenes if scene.kind == "car_park"):
+        lengths = [max(box[2:]) for label, box in zip(scene.labels, scene.boxes, strict=True) if label == "vehicle"]
+        assert 4 < np.median(lengths) * scene.gsd < 6
+    assert generate_scene("test", 0, objects=9).gsd is None
+
+
+def test_attributes_lie_beside_the_file_and_not_in_it(scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr(generate, "generate_scene", lambda split, index, **_: scenes[index])
+    folder = draw_scenes(tmp_path / "test", "test", 3)
+    dataset = load_dataset(str(folder))
+    assert image_attributes(dataset).keys() == {"width", "height", "n_objects"}
+    read = read_attributes(folder / "attributes.csv", dataset)
+    assert read["gsd"] == {i + 1: round(scenes[i].gsd, 3) for i in range(3)}
+    assert read["kind"] == {i + 1: scenes[i].kind for i in range(3)}
+
+
+def test_the_named_dataset_has_them():
+    known = image_attributes(load_dataset("scenes"))
+    assert known["gsd"][1] == scene_attributes("test", 0)["gsd"]
+    assert len(known["gsd"]) == len(known["kind"]) == SPLITS["test"]
+    assert (min(known["gsd"].values()), max(known["gsd"].values())) == (0.217, 0.278)  # 0.25 / 1.15 and 0.25 / 0.9

@@ -25,6 +25,7 @@ VERSION = "1"
 CATEGORIES: tuple[str, ...] = NWPU.categories
 SPLITS: dict[str, int] = {"train": 600, "val": 48, "test": 48}
 
+_GSD = 0.25  # metres a pixel where the zoom is 1: vehicles of 4 to 5 metres have 16 to 20 pixels
 _SPLIT_SEEDS = {"train": 0, "val": 1, "test": 2}
 
 
@@ -38,6 +39,7 @@ class DrawnScene:
         masks: n masks of the visible pixels.
         boxes: float64 (n, 4), COCO xywh in pixels: the bounding boxes of the masks.
         kind: what the scene shows: "airport", "marina", ...
+        gsd: its ground resolution, metres a pixel; None for a load test.
     """
 
     image: NDArray[np.uint8]
@@ -45,6 +47,22 @@ class DrawnScene:
     masks: tuple[RLE, ...]
     boxes: NDArray[np.float64]
     kind: str
+    gsd: float | None
+
+
+@dataclass(frozen=True)
+class _View:
+    """What is chosen before anything is drawn: the size in pixels, the directions of the sun and of the camera."""
+
+    width: int
+    height: int
+    sun: float
+    turn: float
+
+    @staticmethod
+    def of(dice: Dice, size: int | None) -> _View:
+        width, height = (size, size) if size else (dice.integer(48, 64) * 8, dice.integer(48, 64) * 8)
+        return _View(width, height, dice.uniform(0, 6.28), dice.uniform(0, 6.28))
 
 
 def generate_scene(split: str, index: int, *, size: int | None = None, objects: int | None = None) -> DrawnScene:
@@ -80,14 +98,15 @@ def generate_scene(split: str, index: int, *, size: int | None = None, objects: 
             )
     seed = (int(VERSION), _SPLIT_SEEDS[split], index)
     dice = Dice(*seed)
-    width, height = (size, size) if size else (dice.integer(48, 64) * 8, dice.integer(48, 64) * 8)
-    sun = dice.uniform(0, 6.28)
-    canvas = Canvas(width, height, (math.cos(sun), math.sin(sun)))
-    view = Frame(canvas, width / 2, height / 2, dice.uniform(0, 6.28))
+    chosen = _View.of(dice, size)
+    canvas = Canvas(chosen.width, chosen.height, (math.cos(chosen.sun), math.sin(chosen.sun)))
+    view = Frame(canvas, chosen.width / 2, chosen.height / 2, chosen.turn)
+    gsd = None
     if objects is None:
-        kind = _kind(split, index)
+        kind, zoom = _kind(split, index), _zoom(dice)
         _, layout = layouts.KINDS[kind]
-        layout(view, dice, dice.uniform(0.9, 1.15))
+        layout(view, dice, zoom)
+        gsd = _GSD / zoom
     else:
         kind = "load_test"
         layouts.load_test(canvas, dice, objects)
@@ -95,7 +114,23 @@ def generate_scene(split: str, index: int, *, size: int | None = None, objects: 
     image = grounds.photograph(canvas, dice, np.random.Generator(np.random.PCG64(np.random.SeedSequence((*seed, 1)))))
     masks = canvas.masks()
     masks.boxes.flags.writeable = image.flags.writeable = False
-    return DrawnScene(image, tuple(canvas.labels), tuple(masks.encode()), masks.boxes, kind)
+    return DrawnScene(image, tuple(canvas.labels), tuple(masks.encode()), masks.boxes, kind, gsd)
+
+
+def scene_attributes(split: str, index: int) -> dict[str, float | str]:
+    """The kind of a scene and its ground resolution in metres a pixel, `gsd`, without drawing it.
+
+    >>> scene_attributes("test", 0)["gsd"] == round(generate_scene("test", 0).gsd, 3)
+    True
+    """
+    dice = Dice(int(VERSION), _SPLIT_SEEDS[split], index)
+    _View.of(dice, None)
+    return {"gsd": round(_GSD / _zoom(dice), 3), "kind": _kind(split, index)}
+
+
+def _zoom(dice: Dice) -> float:
+    """How large everything is drawn. It is chosen after the view, and before the objects."""
+    return dice.uniform(0.9, 1.15)
 
 
 def _kind(split: str, index: int) -> str:
@@ -114,7 +149,7 @@ def draw_scenes(
     objects: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write a split as a COCO dataset: `annotations.json` and `images/*.png`.
+    """Write a split as a COCO dataset: `annotations.json` and `images/*.png`, and `attributes.csv` for `--attributes`.
 
     The folder is written atomically, so a killed run leaves no incomplete dataset.
 
@@ -140,6 +175,7 @@ def draw_scenes(
         raise ContractError(f"images must be at least 1, got {images}")
     folder, total = Path(folder), SPLITS[split] if images is None else images
     entries: list[dict[str, Any]] = []
+    attributes = ["image,gsd,kind"]
     number = 0
     with (
         new_folder(folder, f"remove it or give another folder for the {split} split of scenes") as unfinished,
@@ -152,6 +188,7 @@ def draw_scenes(
             name = f"{split}_{index:05d}.png"
             Image.fromarray(scene.image).save(unfinished / "images" / name, compress_level=3)
             height, width = scene.image.shape[:2]
+            attributes.append(f"{name},{'' if scene.gsd is None else round(scene.gsd, 3)},{scene.kind}")
             entries.append(coco_image(TrueImage(index + 1, name, width, height, ())))
             areas = decode_rles(scene.masks).areas
             for label, mask, box, area in zip(scene.labels, scene.masks, scene.boxes, areas, strict=True):
@@ -165,5 +202,6 @@ def draw_scenes(
                 progress(index + 1, total)
         categories = coco_categories(CATEGORIES, NWPU.parents)
         info = {"description": f"EarthInstruct scenes, {split} split", "version": VERSION}
+        (unfinished / "attributes.csv").write_text("\n".join(attributes) + "\n", encoding="utf-8")
         file.write("],\n" + json.dumps({"categories": categories, "images": entries, "info": info})[1:] + "\n")
     return folder
