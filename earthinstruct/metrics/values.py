@@ -350,6 +350,11 @@ class ErrorTypes(msgspec.Struct, frozen=True, omit_defaults=True):
     mask: DetectionErrors | None = None
     point: DetectionErrors | None = None
 
+    @property
+    def of_instances(self) -> DetectionErrors | None:
+        """Those of boxes, or of points for a method that only points."""
+        return self.box or self.point
+
 
 class CountCosts(msgspec.Struct, frozen=True):
     """The gain in mean F1 of the counts if no object were counted too many (`over`), or too few (`under`)."""

@@ -200,7 +200,7 @@ def precision_recall_figures(metrics: Metrics) -> Iterator[Figure]:
 
 def verdict_figures(metrics: Metrics) -> Iterator[Figure]:
     """Chart the error types of the predictions of each category, and the verdicts of its objects."""
-    found = metrics.errors and (metrics.errors.box or metrics.errors.point)
+    found = None if metrics.errors is None else metrics.errors.of_instances
     if found is None:  # of an early release, or of a method that only counts
         return
     rows = {"all": found.total, **found.per_category}

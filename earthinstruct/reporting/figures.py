@@ -306,7 +306,7 @@ def _precision_recall(axes: Axes, run: _Run) -> float:
 
 def _errors(axes: Axes, run: _Run) -> float:
     errors = run.result.metrics.errors
-    by_verdict = errors and (errors.box or errors.point)
+    by_verdict = None if errors is None else errors.of_instances
     if by_verdict is None:
         raise _NothingToDrawError(f"{run.result.method.name} gives no boxes or points: there are no types of errors")
     rows = {name: asdict(found) for name, found in by_verdict.per_category.items()}
@@ -419,7 +419,9 @@ def _calibration(axes: Axes, run: _Run) -> None:
         raise _NothingToDrawError(f"the calibration of {run.result.method.name} is undefined: {reason}")
     axes.plot([0, 1], [0, 100], color="black", linewidth=0.8)
     for name, of in found.items():
-        points = [(one.score, 100 * one.precision) for one in of.bins if one.score is not None]
+        points = [
+            (one.score, 100 * one.precision) for one in of.bins if one.score is not None and one.precision is not None
+        ]
         label = f"{name}, ECE {PERCENT.text(of.ece.value)}"
         axes.plot(*np.array(points).T, "o-", color=_COLOURS[name], markersize=4, label=label)
     axes.set(xlabel="mean score of the predictions", ylabel="right, percent", ylim=(0, 102))

@@ -185,8 +185,10 @@ def rank_note(sections: Mapping[str, pd.DataFrame]) -> str | None:
 
 
 def rank_text(best: float, worst: float) -> str:
-    """A rank, as a range where rows tie; `-` without one."""
-    return "-" if best != best else f"{best:.0f}" if best == worst else f"{best:.0f}-{worst:.0f}"
+    """A rank, as a range where rows tie; `-` without one, such as for a method without boxes."""
+    import pandas as pd
+
+    return "-" if pd.isna(best) else f"{best:.0f}" if best == worst else f"{best:.0f}-{worst:.0f}"
 
 
 def score_text(value: float, low: float, high: float) -> list[str]:

@@ -265,7 +265,7 @@ def _error_table(results: Sequence[Result]) -> Table:
     table = new_table("errors", *(name.rpartition("/")[2] for name, _ in scored), left=["errors"])
     rows: dict[str, list[int | None]] = {}
     for _, errors in scored:
-        found = errors.box or errors.point
+        found = errors.of_instances
         of_box = dict.fromkeys(ErrorCounts.__struct_fields__) if found is None else asdict(found.total)
         of_counts = {"counted too many": errors.counting.total.over, "counted too few": errors.counting.total.under}
         for name, number in (of_box | of_counts).items():

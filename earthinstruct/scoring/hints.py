@@ -62,7 +62,7 @@ def point_hints(points: NDArray[np.float64], sizes: NDArray[np.float64]) -> Iter
 
 def category_hints(metrics: Metrics) -> Iterator[str]:
     """Yield a sentence if boxes or points are right, but none has the right category."""
-    errors = metrics.errors and (metrics.errors.box or metrics.errors.point)
+    errors = None if metrics.errors is None else metrics.errors.of_instances
     if errors is None:
         return
     found, what = errors.total, "points" if metrics.geometry == "point" else "boxes"

@@ -178,3 +178,13 @@ def test_counts_alone_with_rare_categories_are_read_again(constant: Any, dataset
     rare = read_result(run.folder / "result.json").metrics.rare
     assert rare.categories == ["harbor", "ship"]
     assert rare.without == {}
+
+
+def test_a_row_of_points_has_no_rank_beside_rows_of_boxes(runs: list[Path], tmp_path: Path) -> None:
+    root = tmp_path / "board"
+    (root / "results").mkdir(parents=True)
+    for run in runs:
+        assert add_to_leaderboard(run, root=root).filed
+    rows = (root / "tables" / "set" / f"{SETTING}.md").read_text().splitlines()
+    cells = [[cell.strip() for cell in row.split("|")[1:3]] for row in rows if row.startswith("|")]
+    assert cells[2:] == [["1", "boxes"], ["-", "points"]]
