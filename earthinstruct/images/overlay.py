@@ -6,6 +6,7 @@ import colorsys
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,9 @@ from PIL import Image, ImageDraw, ImageFont
 from earthinstruct.contract import Prediction
 from earthinstruct.regions import decode_rles
 
+_Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _MASK_OPACITY = 0.4
+_MOST_NAMED = 60  # with more instances, their names would hide the image
 _SHORTEST_SIDE = 640  # smaller images are enlarged, so that labels can be read,
 _LONGEST_SIDE = 4096  # unless their longer side would exceed this
 
@@ -48,25 +51,20 @@ def draw_overlay(
     factor = max(1, min(-(-_SHORTEST_SIDE // min(picture.size)), _LONGEST_SIDE // max(picture.size)))
     if factor > 1:
         picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.LANCZOS)
-    draw = ImageDraw.Draw(picture)
-    small = ImageFont.load_default(size=12)
-    crowded = len(prediction) > 60
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=12)
+    named = len(prediction) <= _MOST_NAMED
     boxes = np.zeros((0, 4)) if prediction.boxes is None else prediction.boxes * (factor / step)
     for label, (x, y, width, height) in zip(prediction.labels, boxes, strict=False):  # an answer may only point
         last = (x + max(0, width - 1), y + max(0, height - 1))  # a box thinner than a pixel is drawn as a line
         draw.rectangle((x, y, *last), outline=colours[label], width=2)
-        if not crowded:
-            place = draw.textbbox((x, max(0, y - 14)), label, font=small)
-            draw.rectangle((place[0] - 1, place[1] - 1, place[2] + 1, place[3] + 1), fill=(0, 0, 0))
-            draw.text((x, max(0, y - 14)), label, fill=colours[label], font=small)
+        if named:
+            _name(draw, (x, max(0, y - 14)), label, colours[label], font)
     radius = max(2, round(max(picture.size) / 250))
     points = np.zeros((0, 2)) if prediction.points is None else prediction.points * (factor / step)
-    for label, (x, y) in zip(prediction.labels, points.tolist(), strict=False):
+    for label, (x, y) in zip(prediction.labels, points, strict=False):  # or have boxes alone
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colours[label], outline=(0, 0, 0))
-        if not crowded and prediction.boxes is None:
-            draw.text(
-                (x + radius + 2, y - 6), label, fill=colours[label], font=small, stroke_width=1, stroke_fill=(0, 0, 0)
-            )
+        if named and prediction.boxes is None:
+            _name(draw, (x + radius + 3, y - 6), label, colours[label], font)
     lines = [
         (
             label,
@@ -76,6 +74,15 @@ def draw_overlay(
         for label in sorted(colours)
     ] or [("", "nothing found")]
     return _with_legend(picture, [(colours.get(label, (255, 255, 255)), text) for label, text in lines], remarks)
+
+
+def _name(
+    draw: ImageDraw.ImageDraw, at: tuple[float, float], label: str, colour: tuple[int, int, int], font: _Font
+) -> None:
+    """Write a label in its colour on black; `at`: its upper left corner."""
+    place = draw.textbbox(at, label, font=font)
+    draw.rectangle((place[0] - 1, place[1] - 1, place[2] + 1, place[3] + 1), fill=(0, 0, 0))
+    draw.text(at, label, fill=colour, font=font)
 
 
 def _with_masks(

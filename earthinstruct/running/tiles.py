@@ -139,11 +139,7 @@ def merge_tiles(predictions: Sequence[Prediction], windows: Sequence[Window], he
         (iou, (a, i), (b, j))
         for a, b, shared in overlapping(windows)
         for iou, i, j in (
-            _same_objects(parts[a], parts[b], shared)
-            if with_boxes
-            else _same_points(
-                parts[a], parts[b], _APART * max(windows[a][2] - windows[a][0], windows[a][3] - windows[a][1])
-            )
+            _same_objects(parts[a], parts[b], shared) if with_boxes else _same_points(parts[a], parts[b], windows[a])
         )
     ]
     groups = _Groups(parts)
@@ -238,10 +234,11 @@ def _same_objects(a: Sequence[_Part], b: Sequence[_Part], shared: Window) -> lis
     ]
 
 
-def _same_points(a: Sequence[_Part], b: Sequence[_Part], apart: float) -> list[tuple[float, int, int]]:
-    """Pairs of points of two tiles that may be on one object, at most `apart` pixels apart: closeness, indices."""
+def _same_points(a: Sequence[_Part], b: Sequence[_Part], tile: Window) -> list[tuple[float, int, int]]:
+    """Pairs of points of two tiles that may be on one object: closeness, and their indices. `tile`: either of them."""
     from scipy.spatial import KDTree
 
+    apart = _APART * max(tile[2] - tile[0], tile[3] - tile[1])
     places = [np.array([part.point for part in parts], dtype=np.float64).reshape(-1, 2) for parts in (a, b)]
     near = KDTree(places[0]).query_ball_tree(KDTree(places[1]), apart)
     return [

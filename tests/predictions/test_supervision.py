@@ -65,3 +65,9 @@ def test_its_own_tools_take_it():
     detections = to_supervision(Prediction(["ship"], [[2, 2, 9, 9]], masks=[mask_of(2, 2, 9, 9)]))
     picture = sv.MaskAnnotator().annotate(np.zeros((20, 30, 3), np.uint8), detections)
     assert picture[4, 4].any() and not picture[15, 25].any()
+
+
+def test_points_alone_are_no_detections():
+    with pytest.raises(DataError, match="this prediction has points alone; supervision.KeyPoints holds points"):
+        to_supervision(Prediction(["ship"], points=[[1, 2]]))
+    assert len(to_supervision(Prediction(["ship"], [[1, 2, 3, 4]], points=[[2, 3]]))) == 1

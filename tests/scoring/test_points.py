@@ -163,6 +163,14 @@ def test_points_in_fractions_or_percent_are_noted(dataset: Dataset, tmp_path: Pa
     assert not any("percent" in note for note in score(lines(tmp_path, *few), large, SETTING).method.notes)
 
 
+def test_free_labels_of_points_are_mapped(dataset: Dataset, tmp_path: Path) -> None:
+    free = [{**LINES[0], "labels": ["Ships", "boat", "Harbor"]}]
+    result = score(lines(tmp_path, *free), dataset, "open_ended", label_map="exact")
+    assert result.metrics.point.per_category["ship"].tp == 1
+    assert result.metrics.errors.point.unscored == 1
+    assert result.label_map["boat"].category is None
+
+
 def test_a_record_keeps_points() -> None:
     prediction = Prediction(labels=["ship"], points=[[1.25, 3]], scores=[0.5])
     again = Record.of(0, prediction).prediction()
