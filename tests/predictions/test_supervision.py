@@ -68,6 +68,6 @@ def test_its_own_tools_take_it():
 
 
 def test_points_alone_are_no_detections():
-    with pytest.raises(DataError, match="this prediction has points alone; supervision.KeyPoints holds points"):
+    with pytest.raises(DataError, match=r"this prediction has points alone; supervision\.KeyPoints holds points"):
         to_supervision(Prediction(["ship"], points=[[1, 2]]))
     assert len(to_supervision(Prediction(["ship"], [[1, 2, 3, 4]], points=[[2, 3]]))) == 1
