@@ -30,9 +30,9 @@ _T = TypeVar("_T")
 _Numbers = TypeVar("_Numbers")
 
 _EXPECTED = (
-    'Expected COCO results, [{"image_id", "category_id" or "label", "bbox", "segmentation", "keypoints", "score"}], with '
-    "boxes [x, y, width, height] or as --order and --frame say; also read are predictions.jsonl, run folders, folders "
-    "of count files, and with --classes semantic maps"
+    'Expected COCO results, [{"image_id", "category_id" or "label", "bbox", "segmentation", "keypoints", "score"}], '
+    "with boxes [x, y, width, height] or as --order and --frame say; also read are predictions.jsonl, run folders, "
+    "folders of count files, and with --classes semantic maps"
 )
 NO_CATEGORY = "objects of classes without a category"
 _OBJECT = re.compile(rb"\s*\{")
@@ -209,7 +209,7 @@ class _Reader:
         images, labels = self.images(), self.labels()
         with_masks, with_scores = self.all_or_none("segmentation"), self.all_or_none("score") or not images
         masks = self.masks(images) if with_masks else None
-        points = self.points()
+        points = self.points(images)
         boxes = None if points and not with_masks and not self.all_or_none("bbox") else self.boxes(images, masks)
         scores = [score or 0.0 for score in self._entries.score] if with_scores else None
         entries: dict[ImageId, list[int]] = {image.id: [] for image in self._dataset.images}
@@ -323,8 +323,8 @@ class _Reader:
                     raise DataError(str(error)) from error
         return masks
 
-    def points(self) -> list[tuple[float, float]] | None:
-        """The point of each entry; None if any entry has no keypoint, or several.
+    def points(self, images: list[ImageRecord]) -> list[tuple[float, float]] | None:
+        """The point of each entry, in the frame of boxes; None if any entry has no keypoint, or several.
 
         Raises:
             DataError: a point is too far away.
@@ -332,11 +332,14 @@ class _Reader:
         keypoints = [found for found in self._entries.keypoints if found is not None and len(found) == 3]
         if not keypoints or len(keypoints) < len(self._entries.keypoints):
             return None
-        bad = bad_points(np.array(keypoints)[:, :2])
+        places = np.array(keypoints)[:, :2]
+        if self._form.side is not None:
+            places *= np.array([(image.width, image.height) for image in images]) / self._form.side
+        bad = bad_points(places)
         if bad.any():
             i = int(np.argmax(bad))
             raise DataError(f"{self._where(i)} has the keypoint {keypoints[i][:2]}; expected {POINT}")
-        return [(x, y) for x, y, _ in keypoints]
+        return [(x, y) for x, y in places.tolist()]
 
     def boxes(self, images: list[ImageRecord], masks: list[RLE] | None) -> list[Box]:
         """The box of each entry, given or around its mask.

@@ -140,6 +140,13 @@ def test_exported_points_are_read_again(runs: list[Path], dataset: Dataset, tmp_
     assert (again.point, again.box) == (before.point, before.box)
 
 
+def test_a_frame_is_that_of_keypoints_too(dataset: Dataset, tmp_path: Path) -> None:
+    file = tmp_path / "thousandths.json"  # (2, 2) of 30 x 20 pixels
+    file.write_text(json.dumps([{"image_id": 0, "category_id": 1, "keypoints": [67, 100, 2]}]))
+    assert score(file, dataset, SETTING, frame="thousandths").metrics.point.per_category["ship"].tp == 1
+    assert score(file, dataset, SETTING).metrics.point.per_category["ship"].tp == 0
+
+
 def test_keypoints_of_several_points_stay_ignored(dataset: Dataset, tmp_path: Path) -> None:
     entry = {"image_id": 0, "category_id": 1, "keypoints": [2, 2, 2, 3, 3, 2], "score": 0.5}
     file = tmp_path / "pose.json"
