@@ -45,7 +45,7 @@ def test_sweep__ours(benchmark: Any, scenes: Scenes, geometry: Any, protocol: st
     rules = PROTOCOLS[protocol]
 
     def sweep() -> list[float]:
-        outcomes = Detection(scenes.truth, scenes.predicted.instances, rules, geometry).outcomes(rules.rule)
+        outcomes = Detection(scenes.truth, scenes.predicted.instances, rules, geometry).outcomes()
         return [
             point.f1 for point in choose_threshold([outcomes], scenes.truth.images, scenes.truth, rules).sweep.curve
         ]

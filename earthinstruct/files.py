@@ -19,7 +19,8 @@ import shutil
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ import msgspec
 from earthinstruct.errors import DataError
 
 _T = TypeVar("_T")
+Kinds = Mapping[type, int]  # type -> how many values have it
 
 # what zipfile raises for a damaged archive; RuntimeError: an entry is said to be encrypted
 DAMAGED_ZIP = (
@@ -164,6 +166,12 @@ def decode_counted(content: bytes, decode: Callable[[bytes], _T], texts: Callabl
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return value if 2 * texts(value) == content.count(b'"') else None
+
+
+def kinds_of(values: Sequence[object]) -> Kinds:
+    """Count the values of each type; it is fast where all have the same one."""
+    kinds = set(map(type, values))
+    return {kinds.pop(): len(values)} if len(kinds) == 1 else Counter(map(type, values))
 
 
 def is_clear_beside(content: bytes, field: str) -> bool:

@@ -6,7 +6,7 @@ import hashlib
 import re
 import unicodedata
 from array import array
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -24,7 +24,7 @@ from earthinstruct.datasets.dataset import AnnotationMasks, Dataset, IgnoredObje
 from earthinstruct.datasets.ground_truth import Box, TrueObject
 from earthinstruct.datasets.rules import Form, Rules
 from earthinstruct.errors import ContractError, DataError
-from earthinstruct.files import checked_json, decode_checked, decode_counted, is_clear_beside, read_bytes
+from earthinstruct.files import checked_json, decode_checked, decode_counted, is_clear_beside, kinds_of, read_bytes
 from earthinstruct.regions import (
     MOST_PIXELS,
     RLE,
@@ -100,10 +100,8 @@ class _Entries:
     def n_texts(self) -> int:
         """The number of keys that hold a value, and of texts, if all masks are plain."""
         n = 0
-        for column in vars(self).values():
-            kinds = Counter(map(type, column))
-            n += kinds.total() - kinds[NoneType] + kinds[str]
-            n += 3 * kinds[dict]  # an RLE has two keys, and the text of its runs
+        for kinds in map(kinds_of, vars(self).values()):  # an RLE has two keys, and the text of its runs
+            n += sum(kinds.values()) - kinds.get(NoneType, 0) + kinds.get(str, 0) + 3 * kinds.get(dict, 0)
         return n
 
 
@@ -313,11 +311,12 @@ class _Columns:
             side.crowd.frombytes(flags["iscrowd"][chosen].tobytes())
             if self.no_masks_reason is None:
                 before = len(side.whole)
-                side.several.extend(before + k for k, i in enumerate(here) if i in first)
-                side.first.append(first[i] for i in here if i in first)
-                side.whole.append(
-                    whole[i] if masked[i] else reader.mask_of_box(boxes[i], images[index[i]]) for i in here
-                )
+                several = [k for k, i in enumerate(here) if i in first] if first else []
+                side.several.extend(before + k for k in several)
+                side.first.append(first[here[k]] for k in several)
+                for i in np.flatnonzero(chosen & ~masked).tolist():
+                    whole[i] = reader.mask_of_box(boxes[i], images[index[i]])
+                side.whole.append([whole[i] for i in here])
         return valid
 
     def masks(self, side: _Objects) -> AnnotationMasks | None:
@@ -590,10 +589,13 @@ class _Reader:
         first: dict[int, RLE] = {}
         outlines: defaultdict[tuple[int, int], list[int]] = defaultdict(list)  # objects of one polygon, by image size
         sizes = [(image.height, image.width) for image in self.file.images]
+        rles = cast(list[RLE], entries.segmentation)
+        if kinds_of(rles).keys() == {dict} and [rle.get("size") for rle in rles] == [sizes[i] for i in image_index]:
+            return list(rles), first  # all are plain: others have a list
         for i, (segmentation, index) in enumerate(zip(entries.segmentation, image_index, strict=True)):
             size = sizes[index]
             if isinstance(segmentation, dict):
-                if segmentation.get("size") == size:  # a plain one: others have a list
+                if segmentation.get("size") == size:
                     whole[i] = cast(RLE, segmentation)
                 else:
                     whole[i] = self.mask_of_rle(segmentation, size, i, start, entries)

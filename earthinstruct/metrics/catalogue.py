@@ -14,6 +14,8 @@ from earthinstruct.metrics.costs import COUNTING_COSTS, DETECTION_COSTS
 from earthinstruct.metrics.scores import Columns, Score
 from earthinstruct.metrics.sizes import SIZES
 
+_LOPSIDED = 1.5  # an interval is, if one of its sides is so many times as long as the other
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -38,9 +40,29 @@ class Unit:
         sign = "+" if signed else ""
         return "-" if value is None else f"{self.factor * value:{sign}.{self.digits}f}"
 
-    def half(self, interval: tuple[float, float] | None) -> str:
-        """Format half the width of an interval; empty without an interval."""
-        return "" if interval is None else self.text((interval[1] - interval[0]) / 2)
+    def interval(self, value: float | None, interval: tuple[float, float] | None) -> str:
+        """Word the interval of a value: `±` half of its width, or its bounds where it is lopsided.
+
+        It is lopsided if one side is more than 1.5 times as long as the other, unless both round to the same number.
+
+        >>> PERCENT.interval(0.638, (0.588, 0.69)), PERCENT.interval(1.0, (0.805, 1.0)), PERCENT.interval(1.0, None)
+        ('±5.1', '80.5 to 100.0', '')
+        """
+        if value is None or interval is None:
+            return ""
+        shorter, longer = sorted((value - interval[0], interval[1] - value))
+        if longer > _LOPSIDED * shorter and self.text(longer) != self.text(shorter):
+            return " to ".join(map(self.text, interval))
+        return f"±{self.text((interval[1] - interval[0]) / 2)}"
+
+    def sure(self, value: float | None, interval: tuple[float, float] | None) -> str:
+        """Format a value with its interval, as all tables show them.
+
+        >>> PERCENT.sure(0.638, (0.588, 0.69)), PERCENT.sure(1.0, (0.805, 1.0)), PERCENT.sure(0.5, None)
+        ('63.8 ±5.1', '100.0 (80.5 to 100.0)', '50.0')
+        """
+        words = self.interval(value, interval)
+        return f"{self.text(value)} {words if words.startswith('±') else f'({words})'}" if words else self.text(value)
 
     @staticmethod
     def of_extra(name: str | None) -> Unit:

@@ -178,21 +178,20 @@ def _matched(pairs: Pairs, place: NDArray[np.int64]) -> NDArray[np.uint16]:
     matched at each IoU.
     """
     star = stars(pairs)
-    level = np.searchsorted(IOU_THRESHOLDS, pairs.iou, side="right")  # number of IoU thresholds that a pair reaches
     pair = np.flatnonzero(star >= 0)
     pair = pair[np.lexsort((place[pairs.prediction[pair]], star[pair]))]
+    level = np.searchsorted(IOU_THRESHOLDS, pairs.iou[pair], side="right")  # number of IoU thresholds that it reaches
     new = np.append(True, np.diff(star[pair]) != 0)[: len(pair)]
-    highest = np.maximum.accumulate((np.cumsum(new) << 4) + level[pair]) & 15  # so far in the star
+    highest = np.maximum.accumulate((np.cumsum(new) << 4) + level) & 15  # so far in the star
     before = np.where(new, 0, np.append(0, highest)[: len(pair)])
     found = np.bincount(pairs.prediction[pair], (1 << highest) - (1 << before), pairs.n_predictions).astype(np.uint16)
 
     rest = pairs.where(star < 0)
-    paired, prediction = np.unique(rest.prediction, return_inverse=True)
-    in_order = np.argsort(place[paired])
-    index = np.empty_like(in_order)
-    index[in_order] = np.arange(len(paired))
-    ordered = Pairs(index[prediction], rest.target, rest.iou, len(paired), rest.n_targets)
-    matched = match_at_each(ordered, "maximum", IOU_THRESHOLDS) >= 0
+    paired = np.flatnonzero(np.bincount(rest.prediction))
+    index = np.zeros(rest.n_predictions, dtype=np.int32)
+    index[paired] = np.arange(len(paired))
+    ordered = Pairs(index[rest.prediction], rest.target, rest.iou, len(paired), rest.n_targets)
+    matched = match_at_each(ordered, "maximum", IOU_THRESHOLDS, np.argsort(place[paired])) >= 0
     bits = matched << np.arange(len(IOU_THRESHOLDS), dtype=np.uint16)[:, None]
-    found[paired[in_order]] = bits.sum(axis=0)
+    found[paired] = bits.sum(axis=0)
     return found

@@ -37,7 +37,9 @@ class Detection:
     @cached_property
     def pairs(self) -> Pairs:
         """The predictions and ground truths that overlap enough."""
-        return self.known or find_pairs(self.predictions, self.truth.instances, self.geometry)
+        if self.known is not None:
+            return self.known
+        return find_pairs(self.predictions, self.truth.instances, self.geometry)
 
     @cached_property
     def on_ignored(self) -> NDArray[np.bool_]:
@@ -64,7 +66,7 @@ class Detection:
 
     def tally(self, kept: NDArray[np.bool_]) -> Tally:
         """Tally the kept predictions: tp = matched predictions, fp = the others, fn = unmatched ground truths."""
-        return self._tally(self.matched(kept), self.pairs.where(kept[self.pairs.prediction]), kept)
+        return self._tally(self.matched(kept), kept)
 
     def totals_at_iou(
         self, kept: NDArray[np.bool_], thresholds: NDArray[np.float64] = IOU_THRESHOLDS
@@ -113,11 +115,12 @@ class Detection:
     def _of_others(self, pairs: Pairs) -> Pairs:
         return pairs.where(~self.on_ignored[pairs.prediction])
 
-    def _tally(self, matched: NDArray[np.int64], pairs: Pairs, kept: NDArray[np.bool_]) -> Tally:
+    def _tally(self, matched: NDArray[np.int64], kept: NDArray[np.bool_]) -> Tally:
         truth, predictions, alone = self.truth, self.predictions, matched
         if self.on_ignored.any():
             # if a prediction on an ignored object can give way to another one, the other one is not wrong
-            alone = match(self._of_others(pairs), self.protocol.rule, self.order)
+            others = self._of_others(self.pairs.where(kept[self.pairs.prediction]))
+            alone = match(others, self.protocol.rule, self.order)
         tp = count_per_image(predictions, *truth.shape, matched >= 0)
         columns = {
             "tp": tp,

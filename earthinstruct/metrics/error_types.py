@@ -158,7 +158,7 @@ def judge(detection: Detection, kept: NDArray[np.bool_]) -> Judgement:
         among=verdict == _BACKGROUND,
     )
     best, deciding = np.zeros(len(targets)), []
-    for prediction, target, overlap in chain([(again.prediction, again.target, again.iou)], near):
+    for prediction, target, overlap in chain(again.in_turn(), near):
         same = predictions.category[prediction] == targets.category[target]
         code = np.where(
             overlap >= FOREGROUND_IOU,
@@ -195,7 +195,7 @@ def _matched(
     for instances, side in ((predictions, pairs), (targets, turned)):
         best = np.zeros(len(instances))
         np.maximum.at(best, side.prediction, side.iou)
-        sides.append(in_turn(instances, np.unique(side.prediction[several]), best))
+        sides.append(in_turn(instances, np.flatnonzero(np.bincount(side.prediction[several])), best))
     turn = sides[0][np.argsort(on_ignored[sides[0]], kind="stable")]  # last, as they are never wrong
     return match(pairs, "maximum", turn) >= 0, match(turned, "maximum", sides[1]) >= 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,11 +19,15 @@ from earthinstruct.regions import Instances, intersections, pixels_of, spans
 Geometry = Literal["box", "mask", "point"]
 Rule = Literal["maximum", "greedy", "coco"]
 
+Indices = NDArray[np.int64] | NDArray[np.int32]
+
 _CANDIDATES_AT_ONCE = 200_000
 _PAIRS_AT_ONCE = 1_000_000
+_DENSE = 10  # pairs for each prediction and ground truth, from which they are matched by distances
 _LARGE_CELL = 64  # targets; below, all of them are closer together than groups would be
 _OCTAVES = 32  # of width, in pixels; the first holds all below 1
 _ROUNDING = 1e-12  # of a coordinate; sums of two are rounded to 2e-16 of it
+_MARGIN = 1e-9  # of a box's numbers; for the limits that follow from an IoU, which is a quotient
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,29 +37,40 @@ class Pairs:
     The IoU of a point is its closeness: 1 in the object (see `earthinstruct.metrics.points`).
 
     Attributes:
-        prediction: int64 (pairs,), index of the prediction.
-        target: int64 (pairs,), index of the ground truth.
+        prediction: int32 or int64 (pairs,), index of the prediction.
+        target: int32 or int64 (pairs,), index of the ground truth.
         iou: float64 (pairs,), in [threshold, 1].
         n_predictions: number of all predictions, paired or not.
         n_targets: number of all ground truths, paired or not.
     """
 
-    prediction: NDArray[np.int64]
-    target: NDArray[np.int64]
+    prediction: Indices
+    target: Indices
     iou: NDArray[np.float64]
     n_predictions: int
     n_targets: int
 
+    def __len__(self) -> int:
+        return len(self.iou)
+
     def where(self, kept: NDArray[np.bool_] | NDArray[np.int64]) -> Pairs:
         """Select the pairs where `kept` is true, or those of these indices, in their order."""
+        if kept.dtype == bool and kept.all():  # there may be very many
+            return self
         return Pairs(self.prediction[kept], self.target[kept], self.iou[kept], self.n_predictions, self.n_targets)
+
+    def in_turn(self) -> Iterator[tuple[Indices, Indices, NDArray[np.float64]]]:
+        """Yield prediction, target, IoU of some predictions at a time, each with all its pairs, if they are sorted."""
+        cuts = np.searchsorted(self.prediction, self.prediction[_PAIRS_AT_ONCE::_PAIRS_AT_ONCE])
+        columns = (np.split(column, cuts) for column in (self.prediction, self.target, self.iou))
+        yield from zip(*columns, strict=True)
 
     @cached_property
     def several(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Two bool (pairs,): whether the prediction has other pairs, and whether the ground truth has."""
         return (
-            np.bincount(self.prediction, minlength=self.n_predictions)[self.prediction] > 1,
-            np.bincount(self.target, minlength=self.n_targets)[self.target] > 1,
+            (np.bincount(self.prediction, minlength=self.n_predictions) > 1)[self.prediction],
+            (np.bincount(self.target, minlength=self.n_targets) > 1)[self.target],
         )
 
 
@@ -78,9 +93,12 @@ def find_pairs(
         iou_threshold: in (0, 1].
         agnostic: ignore categories.
     """
-    found = list(pairs_in_turn(predictions, targets, geometry, iou_threshold=iou_threshold, agnostic=agnostic))
-    empty = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))
-    prediction, target, iou = (np.concatenate(column) for column in zip(empty, *found, strict=True))
+    turns = pairs_in_turn(predictions, targets, geometry, iou_threshold=iou_threshold, agnostic=agnostic)
+    columns: list[list[NDArray[Any]]] = [[np.zeros(0, dtype=kind)] for kind in (np.int32, np.int32, np.float64)]
+    for turn in turns:
+        for column, piece in zip(columns, turn, strict=True):
+            column.append(piece.astype(column[0].dtype, copy=False))
+    prediction, target, iou = (np.concatenate(columns.pop(0)) for _ in range(3))  # there may be very many pieces
     return Pairs(prediction, target, iou, len(predictions), len(targets))
 
 
@@ -101,7 +119,7 @@ def pairs_in_turn(
     if among is not None:
         cells = np.where(among, cells[0], -1), cells[1]
     if geometry == "box":
-        for prediction, target in _overlapping_boxes(*cells, predictions.boxes, targets.boxes):
+        for prediction, target in _overlapping_boxes(*cells, predictions.boxes, targets.boxes, iou_threshold):
             iou = box_iou(predictions.boxes[prediction], targets.boxes[target])
             kept = iou >= iou_threshold
             yield prediction[kept], target[kept], iou[kept]
@@ -148,8 +166,12 @@ def _overlapping_boxes(
     of_targets: NDArray[np.int64],
     prediction_boxes: NDArray[np.float64],
     target_boxes: NDArray[np.float64],
+    iou_threshold: float = 0.0,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Find every (prediction, target) of equal cell whose boxes overlap; `of_...` are the cells.
+
+    Pairs of boxes whose IoU is below the threshold may be left out: at an IoU of t, the overlap is at least t times as
+    wide and as high as either box, so it reaches past t times the prediction's width from each of its sides.
 
     Yields some predictions at a time, in order and each with all its targets, to bound the memory. The targets of a
     cell are sorted by x, so that those that overlap a prediction in x lie close together. Targets of large cells are
@@ -167,7 +189,12 @@ def _overlapping_boxes(
     first = np.searchsorted(groups, place[known] * _OCTAVES)
     n_groups = np.searchsorted(groups, (place[known] + 1) * _OCTAVES) - first
     asking, asked = np.repeat(known, n_groups), spans(first, n_groups)
-    (left, top), (right, bottom) = prediction_boxes[asking, :2].T, _far_ends(prediction_boxes)[asking].T
+    least = iou_threshold * prediction_boxes[:, 2:]
+    if iou_threshold:
+        least -= _MARGIN * np.abs(prediction_boxes).sum(axis=1, keepdims=True)
+    (left, top), (right, bottom) = (
+        ends[asking].T for ends in (prediction_boxes[:, :2] + least, _far_ends(prediction_boxes) - least)
+    )
     xs = np.sort(target_boxes[:, 0])
     by_x = np.lexsort((target_boxes[:, 0], group))
     keys = group[by_x] * (len(xs) + 1) + np.searchsorted(xs, target_boxes[by_x, 0])
@@ -207,8 +234,8 @@ def lie_on(
         found[find_pairs(predictions, regions, geometry).prediction] = True
         return found
     sides = (predictions, regions)
-    boxes = [side.boxes if geometry == "box" or side.masks is None else side.masks.boxes for side in sides]
-    for prediction, region in _overlapping_boxes(*_cells(predictions, regions, agnostic=False), *boxes):
+    a, b = (side.boxes if geometry == "box" or side.masks is None else side.masks.boxes for side in sides)
+    for prediction, region in _overlapping_boxes(*_cells(predictions, regions, agnostic=False), a, b):
         shared, areas = _shared(predictions, regions, geometry, prediction, region)
         whole = np.where(crowd[region], areas[0], areas[0] + areas[1] - shared)
         found[prediction[(shared > 0) & (shared >= 0.5 * whole)]] = True
@@ -276,14 +303,16 @@ def match(pairs: Pairs, rule: Rule, order: NDArray[np.int64] | None = None) -> N
     Returns:
         int64 (n_predictions,): the index of the matched ground truth, or -1.
     """
+    if rule == "maximum" and _is_dense(pairs):
+        return _match_by_distance(pairs, order)
     matched = np.full(pairs.n_predictions, -1, dtype=np.int64)
-    if not len(pairs.prediction):
+    if not len(pairs):
         return matched
     rank = _rank(order, pairs.n_predictions)[pairs.prediction]
     preference = -pairs.target if rule == "coco" else pairs.target  # among equal IoUs
     keys = (preference, -pairs.iou, rank)
     star = stars(pairs)
-    best = _first_of_each(star, keys)
+    best = _first_of_each(pairs, star, keys)
     matched[pairs.prediction[best]] = pairs.target[best]
     resolve = _augment if rule == "maximum" else _take_best
     for target, prediction in resolve(_options(pairs, star < 0, keys)).items():
@@ -330,14 +359,20 @@ def sizes_at(
     return sizes + np.bincount(cell, minlength=sizes.size).reshape(sizes.shape)
 
 
-def match_at_each(pairs: Pairs, rule: Rule, thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
-    """`match` among the pairs that reach each of t IoU thresholds: int64 (t, n_predictions).
+def match_at_each(
+    pairs: Pairs, rule: Rule, thresholds: NDArray[np.float64], order: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """`match` among the pairs that reach each of t increasing IoU thresholds: int64 (t, n_predictions).
 
     Thresholds are matched together, with a copy of the pairs for each, unless there are many pairs.
     """
     found = []
-    step = max(1, _PAIRS_AT_ONCE // max(len(pairs.prediction), 1))
+    step = max(1, _PAIRS_AT_ONCE // max(len(pairs), 1))
     for some in np.split(thresholds, range(step, len(thresholds), step)):
+        if len(some) == 1:
+            pairs = pairs.where(pairs.iou >= some[0])
+            found.append(match(pairs, rule, order)[None])
+            continue
         copy, pair = np.nonzero(pairs.iou >= some[:, None])
         copies = Pairs(
             copy * pairs.n_predictions + pairs.prediction[pair],
@@ -346,7 +381,8 @@ def match_at_each(pairs: Pairs, rule: Rule, thresholds: NDArray[np.float64]) -> 
             len(some) * pairs.n_predictions,
             len(some) * pairs.n_targets,
         )
-        matched = match(copies, rule).reshape(len(some), pairs.n_predictions)
+        turn = None if order is None else np.add.outer(np.arange(len(some)) * pairs.n_predictions, order).ravel()
+        matched = match(copies, rule, turn).reshape(len(some), pairs.n_predictions)
         first = np.arange(len(some))[:, None] * pairs.n_targets
         found.append(np.where(matched >= 0, matched - first, -1))
     return np.concatenate(found)
@@ -371,7 +407,7 @@ def enlarges_greedy(pairs: Pairs, entering: NDArray[np.int64]) -> NDArray[np.boo
         return larger
     rank = _rank(entering, pairs.n_predictions)[pairs.prediction]
     star = stars(pairs)
-    larger[pairs.prediction[_first_of_each(star, (rank,))]] = True
+    larger[pairs.prediction[_first_of_each(pairs, star, (rank,))]] = True
     larger[_displace(_options(pairs, star < 0, (pairs.target, -pairs.iou, rank)))] = True
     return larger
 
@@ -398,19 +434,20 @@ def stars(pairs: Pairs) -> NDArray[np.int64]:
     return np.where(tied_target[pairs.target], around_prediction, pairs.target)
 
 
-def _first_of_each(star: NDArray[np.int64], keys: tuple[NDArray[Any], ...]) -> NDArray[np.int64]:
+def _first_of_each(pairs: Pairs, star: NDArray[np.int64], keys: tuple[NDArray[Any], ...]) -> NDArray[np.int64]:
     """The best pair of each star. The last sort key is the primary one, as in `numpy.lexsort`."""
-    pair = np.flatnonzero(star >= 0)
+    several = np.logical_or(*pairs.several)
+    pair = np.flatnonzero(several & (star >= 0))
     pair = pair[np.lexsort([*(key[pair] for key in keys), star[pair]])]
-    first: NDArray[np.int64] = pair[np.append(True, np.diff(star[pair]) != 0)[: len(pair)]]
-    return first
+    first = np.append(True, np.diff(star[pair]) != 0)[: len(pair)]
+    return np.concatenate([np.flatnonzero(~several), pair[first]])
 
 
 def _options(pairs: Pairs, chosen: NDArray[np.bool_], keys: tuple[NDArray[Any], ...]) -> Mapping[int, array[int]]:
     """Prediction -> its ground truths among the `chosen` pairs, both sorted by the keys (the last is the primary)."""
     pair = np.flatnonzero(chosen)
     pair = pair[np.lexsort([key[pair] for key in keys])]
-    prediction, targets = pairs.prediction[pair], array("q", pairs.target[pair].tobytes())
+    prediction, targets = pairs.prediction[pair], array("q", pairs.target[pair].astype(np.int64).tobytes())
     bounds = [*np.flatnonzero(np.diff(prediction, prepend=-1)).tolist(), len(pair)]
     return {
         number: targets[low:high]
@@ -448,6 +485,57 @@ def _displace(options: Mapping[int, array[int]]) -> list[int]:
             if asking < held:
                 holder[target], asking = asking, held
     return larger
+
+
+def _is_dense(pairs: Pairs) -> bool:
+    return len(pairs) > _DENSE * (pairs.n_predictions + pairs.n_targets)
+
+
+def _match_by_distance(pairs: Pairs, order: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """`match` by the rule `maximum`, where a search through all options would take too long (push-relabel).
+
+    Each ground truth has a lower bound of its distance to a free one: the number of predictions that must be re-paired
+    to free it. A prediction takes its nearest ground truth; the prediction that held it then does the same. Distances
+    only grow. A distance that no ground truth has is never crossed: whatever is farther is a dead end for ever.
+    """
+    prediction, targets = pairs.prediction, pairs.target
+    turn = np.argsort(_rank(order, pairs.n_predictions), kind="stable")
+    if (prediction[1:] < prediction[:-1]).any():
+        by_prediction = np.argsort(prediction, kind="stable")
+        prediction, targets = prediction[by_prediction], targets[by_prediction]
+    first = np.append(0, np.cumsum(np.bincount(prediction, minlength=pairs.n_predictions))).tolist()
+    dead = pairs.n_targets + 1  # no distance is as large
+    distance = np.zeros(pairs.n_targets, dtype=np.int32)
+    n_at = Counter({0: np.count_nonzero(np.bincount(targets))})  # how many ground truths have each distance
+    holder = [-1] * pairs.n_targets
+    for start in turn.tolist():
+        asking = start
+        moved: list[tuple[int, int]] = []  # ground truth, who held it before
+        while asking >= 0:
+            options = targets[first[asking] : first[asking + 1]]
+            to_free = distance[options]
+            nearest = int(to_free.argmin()) if len(options) else 0
+            if not len(options) or (least := int(to_free[nearest])) >= dead:  # in vain: all is as before
+                for target, before in reversed(moved):
+                    holder[target] = before
+                    n_at[int(distance[target])] -= 1
+                    distance[target] = dead
+                break
+            target = int(options[nearest])
+            to_free[nearest] = dead
+            distance[target] = farther = min(int(to_free.min()) + 1, dead)
+            n_at[farther] += 1
+            n_at[least] -= 1
+            moved.append((target, holder[target]))
+            asking, holder[target] = holder[target], asking
+            if not n_at[least]:
+                beyond = np.flatnonzero((distance > least) & (distance < dead))
+                n_at.subtract(distance[beyond].tolist())
+                distance[beyond] = dead
+    held = np.array(holder, dtype=np.int64)
+    matched = np.full(pairs.n_predictions, -1, dtype=np.int64)
+    matched[held[held >= 0]] = np.flatnonzero(held >= 0)
+    return matched
 
 
 def _augment(options: Mapping[int, array[int]]) -> dict[int, int]:

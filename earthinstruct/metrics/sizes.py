@@ -36,7 +36,8 @@ def by_target_size(pairs: Pairs, target_size: NDArray[np.int64]) -> Pairs:
     Copy s of prediction p is prediction `s * n_predictions + p`, so that a matching of the returned pairs holds one
     matching for each size.
     """
-    prediction = target_size[pairs.target] * pairs.n_predictions + pairs.prediction
+    first = (target_size * pairs.n_predictions).astype(np.int32)
+    prediction = first[pairs.target] + pairs.prediction
     return Pairs(prediction, pairs.target, pairs.iou, len(SIZES) * pairs.n_predictions, pairs.n_targets)
 
 

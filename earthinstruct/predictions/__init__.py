@@ -1,6 +1,7 @@
 """The predictions file and the run folder, and importers and exporters for the files of other tools."""
 
 from earthinstruct.predictions.box_forms import BoxForm
+from earthinstruct.predictions.coco_results import ColumnRecords
 from earthinstruct.predictions.count_files import read_count_files
 from earthinstruct.predictions.exporters import (
     Found,
@@ -58,6 +59,7 @@ __all__ = [
     "POINT_PLACE",
     "TILES_FILE",
     "BoxForm",
+    "ColumnRecords",
     "Conventions",
     "Found",
     "ImageNames",

@@ -5,22 +5,23 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from types import NoneType
-from typing import Any, Generic, TypedDict, TypeVar, cast
+from typing import Any, Generic, TypedDict, TypeVar
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from earthinstruct.contract import BOX, POINT, bad_boxes, bad_points
 from earthinstruct.datasets import Dataset, ImageRecord
 from earthinstruct.errors import ContractError, DataError
-from earthinstruct.files import checked_json, decode_checked, decode_counted, read_bytes
+from earthinstruct.files import Kinds, checked_json, decode_checked, decode_counted, kinds_of, read_bytes
 from earthinstruct.predictions.box_forms import BoxForm, as_boxes
 from earthinstruct.predictions.file import Box, Record
 from earthinstruct.predictions.image_names import ImageNames
@@ -73,6 +74,12 @@ class _Result(msgspec.Struct, Generic[_Numbers], gc=False):
     keypoints: list[float] | None = None
 
 
+class _PlainResult(_Result[_Numbers], Generic[_Numbers], gc=False):
+    """A result whose mask, if any, is compressed run lengths or polygons, as nearly all are."""
+
+    segmentation: RLE | list[list[float]] | None = None  # type: ignore[assignment]
+
+
 @dataclass(frozen=True)
 class _Columns:
     """The fields of all results, each in one list."""
@@ -87,27 +94,20 @@ class _Columns:
     keypoints: list[list[float] | None]
 
     @classmethod
-    def of(cls, results: list[_Result[Any]]) -> _Columns:
+    def of(cls, results: Sequence[_Result[Any]]) -> _Columns:
         return cls(*(list(map(attrgetter(name), results)) for name in _Result.__struct_fields__))
 
     @cached_property
-    def kinds(self) -> dict[str, Counter[type]]:
+    def kinds(self) -> dict[str, Kinds]:
         """How many values of each type a field has."""
-        return {name: Counter(map(type, getattr(self, name))) for name in _Result.__struct_fields__}
-
-    @cached_property
-    def plain_masks(self) -> list[RLE]:
-        """The masks that are compressed run lengths."""
-        masks: list[Any] = self.segmentation
-        plain = [mask for mask in masks if type(mask) is dict and type(mask["counts"]) is str]
-        return cast(list[RLE], plain)
+        return {name: kinds_of(getattr(self, name)) for name in _Result.__struct_fields__}
 
     @property
     def n_texts(self) -> int:
-        """The number of keys that hold a value, and of texts."""
-        n = len(self.plain_masks)
-        for kinds in self.kinds.values():
-            n += kinds.total() - kinds[NoneType] + kinds[str] + 2 * kinds[dict]  # a mask has two keys
+        """The number of keys that hold a value, and of texts, if all masks are plain."""
+        n = 0
+        for kinds in self.kinds.values():  # a mask has two keys, and the text of its runs
+            n += sum(kinds.values()) - kinds.get(NoneType, 0) + kinds.get(str, 0) + 3 * kinds.get(dict, 0)
         return n
 
 
@@ -129,13 +129,74 @@ class _File(msgspec.Struct, Generic[_Numbers]):
     categories: list[_Category] = []
 
 
-_RESULTS = msgspec.json.Decoder(list[_Result[Box]])
+_PLAIN_RESULTS = msgspec.json.Decoder(list[_PlainResult[Box]])
 _COCO_BOXES = BoxForm()
+
+
+class ColumnRecords(Mapping[ImageId, Record]):
+    """Records of instances, kept in columns: image -> record, which is made on access.
+
+    Attributes:
+        images: all images, in the order of their instances.
+        n: number of instances of each image.
+        labels: the label of each instance.
+        boxes: float64 (n, 4), COCO xywh.
+        masks: the mask of each instance, or None.
+        scores: float64 (n,), or None.
+        points: the point of each instance, or None; without points, there are boxes.
+        left_out: image -> number of entries that were left out, because their class has no category.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[ImageId],
+        image: Sequence[int],
+        labels: list[str],
+        boxes: NDArray[np.float64],
+        masks: list[RLE] | None,
+        scores: NDArray[np.float64] | None,
+        left_out: Mapping[ImageId, int],
+        points: list[tuple[float, float]] | None,
+        with_boxes: bool,
+    ) -> None:
+        """Sort instances by image; `image` is the index of the image of each."""
+        self.images, self.left_out, self._with_boxes = images, left_out, with_boxes
+        self._index = {name: i for i, name in enumerate(images)}
+        own = np.array(image, dtype=np.int64)
+        self.n = np.bincount(own, minlength=len(images))
+        self._first = np.append(0, np.cumsum(self.n))
+        if (np.diff(own) < 0).any():
+            order = np.argsort(own, kind="stable")
+            boxes, scores = boxes[order], None if scores is None else scores[order]
+            places = order.tolist()
+            labels = [labels[i] for i in places]
+            masks = None if masks is None else [masks[i] for i in places]
+            points = None if points is None else [points[i] for i in places]
+        self.labels, self.boxes, self.masks, self.scores, self.points = labels, boxes, masks, scores, points
+
+    def __getitem__(self, image: ImageId) -> Record:
+        i = self._index[image]
+        own = slice(*self._first[i : i + 2].tolist())
+        return Record(
+            image,
+            self.labels[own],
+            [tuple(box) for box in self.boxes[own].tolist()] if self._with_boxes else None,
+            None if self.masks is None else self.masks[own],
+            None if self.scores is None else self.scores[own].tolist(),
+            events={NO_CATEGORY: self.left_out[image]} if image in self.left_out else {},
+            points=None if self.points is None else self.points[own],
+        )
+
+    def __iter__(self) -> Iterator[ImageId]:
+        return iter(self.images)
+
+    def __len__(self) -> int:
+        return len(self.images)
 
 
 def read_coco_results(
     path: Path, dataset: Dataset, form: BoxForm = _COCO_BOXES, classes: Mapping[int, str | None] | None = None
-) -> dict[ImageId, Record]:
+) -> ColumnRecords:
     """Read a COCO results file, or a COCO file with predictions as annotations.
 
     Predictions keep the order of the file. Every image of the dataset gets a record, because an image without entries
@@ -170,18 +231,17 @@ class _Reader:
             raise DataError(f"{path} is the annotation file of dataset {dataset.name!r}; give a file of predictions")
         self._json, self._in_list = content, True
         self._file: _File[Any] = _File([])
-        results = self._decoder
-        found = decode_counted(content, lambda content: _Columns.of(results.decode(content)), lambda of: of.n_texts)
+        plain = _PLAIN_RESULTS if form == _COCO_BOXES else msgspec.json.Decoder(list[_PlainResult[list[float]]])
+        found = decode_counted(
+            content, lambda content: _Columns.of(plain.decode(content)), lambda columns: columns.n_texts
+        )
+        self._is_plain = found is not None
         if found is None:
             self._json = checked_json(content, self._problem, lines=True)
             self._in_list = _OBJECT.match(self._json) is None
             self._file = self._decoded()
             found = _Columns.of(self._file.annotations)
         self._entries = found
-
-    @property
-    def _decoder(self) -> msgspec.json.Decoder[Any]:
-        return _RESULTS if self._form == _COCO_BOXES else msgspec.json.Decoder(list[_Result[list[float]]])
 
     def _decoded(self) -> _File[Any]:
         if not self._in_list:
@@ -192,7 +252,7 @@ class _Reader:
                 keys = ", ".join(map(repr, fields)) or "no keys"
                 raise DataError(self._problem.replace("{error}", f"the file is an object with {keys}"))
             self._json, self._in_list = b"[" + self._json + b"]", True  # JSON lines, of which there is one
-        return _File(decode_checked(self._json, self._decoder, self._problem))
+        return _File(self._decode(list[_Result[Box]] if self._form == _COCO_BOXES else list[_Result[list[float]]]))
 
     def _decode(self, kind: type[_T]) -> _T:
         return decode_checked(self._json, msgspec.json.Decoder(kind), self._problem)
@@ -204,33 +264,30 @@ class _Reader:
     def _where_mask(self, i: int) -> str:
         return f"{self._where(i)}: segmentation"
 
-    def records(self) -> dict[ImageId, Record]:
+    def records(self) -> ColumnRecords:
         """The entries as records."""
         images, labels = self.images(), self.labels()
         with_masks, with_scores = self.all_or_none("segmentation"), self.all_or_none("score") or not images
         masks = self.masks(images) if with_masks else None
         points = self.points(images)
-        boxes = None if points and not with_masks and not self.all_or_none("bbox") else self.boxes(images, masks)
-        scores = [score or 0.0 for score in self._entries.score] if with_scores else None
-        entries: dict[ImageId, list[int]] = {image.id: [] for image in self._dataset.images}
+        boxes = np.zeros((len(images), 4))
+        with_boxes = not points or with_masks or self.all_or_none("bbox")
+        if with_boxes:
+            boxes = self.boxes(images, masks)
+        scores = np.array(self._entries.score, dtype=np.float64) + 0.0 if with_scores else None  # -0.0 becomes 0.0
         left_out: Counter[ImageId] = Counter()
-        for i, image in enumerate(images):
-            if labels[i] is None:
-                left_out[image.id] += 1
-            else:
-                entries[image.id].append(i)
-        return {
-            image: Record(
-                image,
-                [labels[i] or "" for i in own],
-                None if boxes is None else [boxes[i] for i in own],
-                None if masks is None else [masks[i] for i in own],
-                None if scores is None else [scores[i] for i in own],
-                events={NO_CATEGORY: left_out[image]} if left_out[image] else {},
-                points=None if points is None else [points[i] for i in own],
-            )
-            for image, own in entries.items()
-        }
+        kept = [label for label in labels if label is not None]
+        if len(kept) < len(labels):
+            chosen = [i for i, label in enumerate(labels) if label is not None]
+            left_out.update(image.id for image, label in zip(images, labels, strict=True) if label is None)
+            images, boxes = [images[i] for i in chosen], boxes[chosen]
+            points = points and [points[i] for i in chosen]
+            masks, scores = masks and [masks[i] for i in chosen], None if scores is None else scores[chosen]
+        ids = [image.id for image in self._dataset.images]
+        place = {image: i for i, image in enumerate(ids)}
+        return ColumnRecords(
+            ids, [place[image.id] for image in images], kept, boxes, masks, scores, left_out, points, with_boxes
+        )
 
     def images(self) -> list[ImageRecord]:
         """The image of each entry.
@@ -308,9 +365,10 @@ class _Reader:
         Raises:
             DataError: a mask is malformed.
         """
-        plain = self._entries.plain_masks
-        if len(plain) == len(images) and are_sizes([*{mask["size"] for mask in plain}]):
-            return plain
+        given: list[Any] = self._entries.segmentation
+        is_plain = self._is_plain and self._entries.kinds["segmentation"].keys() == {dict}
+        if is_plain and are_sizes([*{mask["size"] for mask in given}]):
+            return given
         masks = []
         for i, (mask, image) in enumerate(zip(self._entries.segmentation, images, strict=True)):
             where = partial(self._where_mask, i)
@@ -341,19 +399,21 @@ class _Reader:
             raise DataError(f"{self._where(i)} has the keypoint {keypoints[i][:2]}; expected {POINT}")
         return [(x, y) for x, y in places.tolist()]
 
-    def boxes(self, images: list[ImageRecord], masks: list[RLE] | None) -> list[Box]:
-        """The box of each entry, given or around its mask.
+    def boxes(self, images: list[ImageRecord], masks: list[RLE] | None) -> NDArray[np.float64]:
+        """The box of each entry, given or around its mask: float64 (n, 4).
 
         Raises:
             DataError: a box is malformed, or there is neither box nor mask.
         """
         given = self._entries.bbox if self._form == _COCO_BOXES else self._converted(images)
-        boxes: list[Box] = [box or self._box_of(i, masks) for i, box in enumerate(given)]
-        bad = bad_boxes(np.fromiter(chain.from_iterable(boxes), dtype=np.float64).reshape(-1, 4))
+        if self._form != _COCO_BOXES or NoneType in self._entries.kinds["bbox"]:
+            given = [box or self._box_of(i, masks) for i, box in enumerate(given)]
+        boxes = np.fromiter(chain.from_iterable(given), dtype=np.float64).reshape(-1, 4)
+        bad = bad_boxes(boxes)
         if bad.any():
             i = int(np.argmax(bad))
             in_form = "" if self._form == _COCO_BOXES else f", which is {self._entries.bbox[i]} as {self._form.order}"
-            raise DataError(f"{self._where(i)} has the bbox {list(boxes[i])}{in_form}; expected {BOX}")
+            raise DataError(f"{self._where(i)} has the bbox {boxes[i].tolist()}{in_form}; expected {BOX}")
         return boxes
 
     def _converted(self, images: list[ImageRecord]) -> list[Box | None]:

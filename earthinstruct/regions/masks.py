@@ -90,28 +90,28 @@ class MaskRuns:
         # runs are in order, so the first one and the last one reach the outermost columns
         height = self.heights[filled]
         left, right = self.starts[first] // height, (self.ends[last] - 1) // height
-        top, bottom = self._rows
+        top, bottom, column = self._rows
         # a run that crosses a column edge reaches the bottom of one column and the top of the next
-        column = np.repeat(self.heights.astype(top.dtype), runs)
         wraps = bottom > column
-        top, bottom = np.where(wraps, 0, top), np.minimum(bottom, column)
+        if wraps.any():
+            top, bottom = np.where(wraps, 0, top), np.minimum(bottom, column)
         highest, lowest = np.minimum.reduceat(top, first), np.maximum.reduceat(bottom, first)
         boxes[filled] = np.stack([left, highest, right - left + 1, lowest - highest], axis=1)
         return boxes
 
     @cached_property
-    def _rows(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """The row in which each run starts, and one past the last: two (runs,), as if no column ended."""
-        top = self.starts % np.repeat(self.heights.astype(self.starts.dtype), np.diff(self.offsets))
-        return top, top + (self.ends - self.starts)
+    def _rows(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """The row in which each run starts, and one past the last, as if no column ended; the height of its image."""
+        column = np.repeat(self.heights.astype(self.starts.dtype), np.diff(self.offsets))
+        top = self.starts % column
+        return top, top + (self.ends - self.starts), column
 
     @cached_property
     def by_column(self) -> NDArray[np.bool_]:
         """Which masks have exactly one run in each column that they reach, like most outlines: bool (n,)."""
         runs = np.diff(self.offsets)
         filled = np.flatnonzero(runs)
-        column = np.repeat(self.heights.astype(self.starts.dtype), runs)
-        top, bottom = self._rows
+        top, bottom, column = self._rows
         inside = bottom <= column
         follows = np.diff(self.starts - top) == column[1:]  # the run before, of the same mask, by one column
         follows[self.offsets[filled[1:]] - 1] = True

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -81,15 +79,16 @@ def union_overlaps(
     Returns:
         Three int64 (k,): the cells, the pixels of each that both sides cover, and those that any side covers.
     """
-    masks = MaskRuns.join([a, b])
     cells, of_mask = np.unique(np.concatenate([a_cell, b_cell]), return_inverse=True)
     span = np.zeros(len(cells), dtype=np.int64)
-    span[of_mask] = masks.heights * masks.widths + 1
-    runs = np.diff(masks.offsets)
+    span[of_mask] = np.concatenate([a.heights * a.widths, b.heights * b.widths]) + 1
+    runs = np.concatenate([np.diff(a.offsets), np.diff(b.offsets)])
     # an edge in one number: the position, with the cells one after another, then two bits: side, and start (1) or end
     kind = np.int32 if span.sum() < 1 << 29 else np.int64
-    base = ((np.cumsum(span) - span)[of_mask] << 2) + 2 * (np.arange(len(masks)) >= len(a))
-    pairs: NDArray[Any] = np.stack([masks.starts, masks.ends], axis=1, dtype=kind)
+    base = ((np.cumsum(span) - span)[of_mask] << 2) + 2 * (np.arange(len(runs)) >= len(a))
+    pairs = np.empty((runs.sum(), 2), dtype=kind)
+    for side, masks in ((slice(len(a.starts)), a), (slice(len(a.starts), None), b)):
+        pairs[side, 0], pairs[side, 1] = masks.starts, masks.ends
     pairs <<= 2
     pairs += np.repeat(base.astype(kind), runs)[:, None]
     pairs[:, 0] += 1
@@ -101,7 +100,7 @@ def union_overlaps(
     depth = 0  # after each edge; every run ends in its cell, so it is 0 between two cells
     for low in range(0, len(edges) - 1, 2 * _RUNS_AT_ONCE):
         some = edges[low : low + 2 * _RUNS_AT_ONCE + 1]
-        depths = np.cumsum(_STEPS[some[:-1] & 3])
+        depths = np.cumsum(_STEPS.take(some[:-1] & 3))
         depths += depth
         depth = depths[-1]
         length = np.diff(some >> 2)

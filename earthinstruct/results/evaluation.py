@@ -54,8 +54,8 @@ class Evaluation(ScoreTable):
         yield from (FileLink("kept in", folder) for folder in self.folders)
 
     def page_blocks(self) -> Iterator[Block]:
-        """The same with the bounds of intervals, and the report of each run, or how to make it."""
-        yield from result_blocks(self.results, bounds=True)
+        """The same with the report of each run, or how to make it."""
+        yield from result_blocks(self.results)
         yield from self._skipped()
         for folder in self.folders:
             yield FileLink("kept in", folder)

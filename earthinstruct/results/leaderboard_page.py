@@ -55,7 +55,7 @@ _KIND_NAMES = {
 }
 _NAMED = ("rank", "method", TRAINING)  # columns before the scores, after that of the button
 _Shown = Mapping[str, Mapping[str, str]]  # scores with a column -> attributes of its cells: extra ones are folded
-_LEAD = "Scores in percent; ± is half of the 95 % interval over images, and a bar shows the interval."
+_LEAD = "Scores in percent, with the 95 % interval over images, which a bar shows too."
 _HEAD = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -318,14 +318,14 @@ def _score_cell(row: pd.Series[Any], name: str, attributes: Mapping[str, str]) -
     value, low, high = _score(row, name)
     if value != value:
         return _element("td", "-", attributes=attributes)
-    places, interval, half = {"at": value}, [], []
-    text, *halves = score_text(value, low, high)
-    if halves:
+    places, interval, words = {"at": value}, [], []
+    text, *in_words = score_text(value, low, high)
+    if in_words:
         places |= {"low": low, "high": high}
-        interval, half = [_element("span")], [_element("small", f" {halves[0]}")]
+        interval, words = [_element("span")], [_element("small", f" {in_words[0]}")]
     bar = _element("i", *interval, attributes={"aria-hidden": "true"})
     style = ";".join(f"--{end}:{100 * place:.2f}" for end, place in places.items())
-    return _element("td", text, *half, bar, attributes={**attributes, "style": style})
+    return _element("td", text, *words, bar, attributes={**attributes, "style": style})
 
 
 def _known(row: pd.Series[Any], shown: _Shown) -> Iterator[ElementTree.Element]:

@@ -156,7 +156,7 @@ def _section(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 
 def _shown(section: pd.DataFrame) -> pd.DataFrame:
-    """Format a section for reading: percent, with half intervals."""
+    """Format a section for reading: percent, with intervals."""
     import pandas as pd
 
     shown = pd.DataFrame(index=section.index)
@@ -192,15 +192,14 @@ def rank_text(best: float, worst: float) -> str:
 
 
 def score_text(value: float, low: float, high: float) -> list[str]:
-    """A score in percent, and half of its interval where it has one; NaN is absent."""
-    text = PERCENT.text(None if np.isnan(value) else value)
-    return [text] if np.isnan(low) else [text, f"±{PERCENT.half((low, high))}"]
+    """A score in percent, and its interval where it has one; NaN is absent."""
+    return PERCENT.sure(None if np.isnan(value) else value, None if np.isnan(low) else (low, high)).split(" ", 1)
 
 
 def _markdown(task: str, sections: dict[str, pd.DataFrame]) -> str:
     parts = [
         f"# {task}",
-        "Percent; ± is half of the 95 % interval over images. This page is generated: do not edit it.",
+        "Percent, with the 95 % interval over images. This page is generated: do not edit it.",
     ]
     if (note := rank_note(sections)) is not None:
         parts.append(note)

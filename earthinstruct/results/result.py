@@ -167,10 +167,6 @@ class Result(ScoreTable, msgspec.Struct, frozen=True):
         """The table of its scores, and remarks."""
         return result_blocks([self])
 
-    def page_blocks(self) -> Iterable[Block]:
-        """The same with the bounds of intervals."""
-        return result_blocks([self], bounds=True)
-
     def to_pandas(self, *, per_category: bool = True) -> pd.DataFrame:
         """Every score over groups and, by default, single categories, one a row.
 

@@ -38,27 +38,21 @@ _RARE_SHOWN = 8  # names of rare categories; the result file has all
 _GROUPS = ("all", "base", "novel")
 
 
-def result_blocks(results: Sequence[Result], *, bounds: bool = False) -> Iterator[Block]:
-    """Tables in percent, and remarks, of runs of one method that were scored with the same metric plug-ins.
-
-    Args:
-        results: the runs.
-        bounds: whether intervals are shown by their bounds, which takes a wide table, or by half of their width.
-    """
+def result_blocks(results: Sequence[Result]) -> Iterator[Block]:
+    """Tables in percent, and remarks, of runs of one method that were scored with the same metric plug-ins."""
     from rich.text import Text
 
     if results:
         first = results[0]
         rules = f"protocol {first.protocol}, version {first.protocol_version}"
         yield Text(f"{first.method.name} on {first.task.dataset.name}, {rules}", style="bold")
-        yield _table(results, bounds)
-        shown = "95 %: interval over images" if bounds else "±: half of the 95 % interval over images"
+        yield _table(results)
         points = ", Point" if any(result.metrics.point is not None for result in results) else ""
-        yield Text(f"percent; Cnt, Box, Mask{points}: F1; AP: AP_nc50; {shown}", style="dim")
+        yield Text(f"percent; Cnt, Box, Mask{points}: F1; AP: AP_nc50; 95 %: interval over images", style="dim")
         if any(_shows(result, "hallucinated") for result in results):
             yield Text("hallucinated: share of the predictions in categories without ground truth", style="dim")
         if first.metrics.extra:
-            yield _extra_table(results, bounds)
+            yield _extra_table(results)
             yield Text("metric plug-ins: in percent, or in the unit that is given", style="dim")
         errors = _error_table(results)
         if errors.row_count:
@@ -102,7 +96,7 @@ def category_blocks(results: Sequence[Result]) -> Iterator[Block]:
             yield _limits_table(limits)
             yield Text(
                 "counting, percent, over the images and categories with so many objects, or with objects of this size; "
-                "right: share of right counts; ±: half of the 95 % interval over images",
+                "right: share of right counts; 95 %: interval over images",
                 style="dim",
             )
 
@@ -178,8 +172,7 @@ def rare_remark(rare: RareCategories) -> str:
         names += f" and {len(rare.categories) - _RARE_SHOWN} more"
     scores = []
     for path, value in rare.without.items():
-        half = PERCENT.half(value.ci95)
-        scores.append(f"{HEADLINES[path]} {PERCENT.text(value.value)}" + (f" ±{half}" if half else ""))
+        scores.append(f"{HEADLINES[path]} {PERCENT.sure(value.value, value.ci95)}")
     return (
         f"objects in fewer than 3 images, too few for a sure score: {names}; "
         f"without them: {', '.join(scores) or 'no category is left'}"
@@ -206,17 +199,17 @@ def limits_remark(limits: CountingLimits) -> str | None:
 
 def _limits_table(limits: CountingLimits) -> Table:
     """Counting by the number of objects and by their size: a row for each band."""
-    headings = ("images x categories", "objects", "F1", "±", "relative error", "±", "right", "±")
+    headings = ("images x categories", "objects", "F1", "95 %", "relative error", "95 %", "right", "95 %")
     table = new_table("number or size", *headings, left=["number or size"])
     rows = limits.by_density | {f"{size} objects": band for size, band in limits.by_size.items()}
     for name, band in rows.items():
         scores = ((band.f1, PERCENT), (band.relative_error, RELATIVE), (band.right, PERCENT))
-        cells = (cell for value, unit in scores for cell in (unit.text(value.value), unit.half(value.ci95)))
+        cells = (cell for of, unit in scores for cell in (unit.text(of.value), unit.interval(of.value, of.ci95)))
         table.add_row(name, f"{band.n_entries:,}", f"{band.n_objects:,}", *cells)
     return table
 
 
-def _table(results: Sequence[Result], bounds: bool) -> Table:
+def _table(results: Sequence[Result]) -> Table:
     usages = [_usage(result) for result in results]
     shown = [name for name in usages[0] if any(usage[name] for usage in usages)]
     headlines = headlines_of(result.metrics for result in results)
@@ -230,7 +223,7 @@ def _table(results: Sequence[Result], bounds: bool) -> Table:
                 table.add_row(f"  {group}", *cells)
                 continue
             table.add_row(result.task.name.rpartition("/")[2], *cells, *(str(usage[name]) for name in shown))
-            _add_intervals(table, [(value_at(result.metrics, path), PERCENT) for path in headlines], bounds)
+            _add_intervals(table, [(value_at(result.metrics, path), PERCENT) for path in headlines])
             for score, title in POOLED.items():
                 if _shows(result, score):
                     beside = [_beside(result.metrics, path, score) for path in headlines]
@@ -245,14 +238,14 @@ def _beside(metrics: Metrics, path: str, score: str) -> str:
     return "" if found is None else PERCENT.text(found.value)
 
 
-def _extra_table(results: Sequence[Result], bounds: bool) -> Table:
+def _extra_table(results: Sequence[Result]) -> Table:
     """Metric plug-ins: a row for each and for its groups, a column for each task."""
     table = new_table("metric", *(result.task.name.rpartition("/")[2] for result in results), left=["metric"])
     for name, first in results[0].metrics.extra.items():
         scored = [result.metrics.extra[name] for result in results]
         unit, heading = Unit.of_extra(first.unit), name if first.unit is None else f"{name}, {first.unit}"
         table.add_row(heading, *(unit.text(extra.mean.value) for extra in scored))
-        _add_intervals(table, [(extra.mean, unit) for extra in scored], bounds)
+        _add_intervals(table, [(extra.mean, unit) for extra in scored])
         for group in _GROUPS[1:]:
             if any(group in extra.groups for extra in scored):
                 table.add_row(f"  {group}", *(unit.text(extra.groups.get(group)) for extra in scored))
@@ -299,15 +292,13 @@ def _slice_table(attribute: str, slices: Sequence[Slice]) -> Table:
     return table
 
 
-def _add_intervals(table: Table, values: Sequence[tuple[Value | None, Unit]], bounds: bool) -> None:
-    """Add the row of the intervals below a row of values, if any of them has one."""
-    known = [(None if value is None else value.ci95, unit) for value, unit in values]
-    if bounds:
-        cells = ["" if interval is None else " to ".join(map(unit.text, interval)) for interval, unit in known]
-    else:
-        cells = [unit.half(interval) for interval, unit in known]
+def _add_intervals(table: Table, values: Sequence[tuple[Value | None, Unit]]) -> None:
+    """Add the row of the intervals below a row of values, if any of them has one. Bounds may wrap."""
+    cells = ["" if value is None else unit.interval(value.value, value.ci95) for value, unit in values]
+    for column, cell in zip(table.columns[1:], cells, strict=False):
+        column.no_wrap = column.no_wrap and " " not in cell
     if any(cells):
-        table.add_row("  95 %" if bounds else "  ±", *cells, style="dim")
+        table.add_row("  95 %", *cells, style="dim")
 
 
 def _usage(result: Result) -> dict[str, int | float]:

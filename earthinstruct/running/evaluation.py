@@ -15,7 +15,7 @@ from earthinstruct.errors import EarthInstructError, checked_arguments
 from earthinstruct.files import read_text
 from earthinstruct.images import ImageOptions
 from earthinstruct.metrics import GivenMetrics, Sweeping
-from earthinstruct.predictions import Progress, Run, place_of_run
+from earthinstruct.predictions import Progress, Run, hash_predictions, place_of_run
 from earthinstruct.results import Evaluation, MethodInfo, Skipped
 from earthinstruct.running.cut_images import KeptTiles, Windows, answers_of_images
 from earthinstruct.running.engines import Engine, EngineOptions
@@ -165,7 +165,8 @@ def evaluate(
                 attributes=sliced,
                 images=run.image_ids,
             )
-            results[run.task.name] = result_of(run.manifest.task, ready.method, scored, rules, mapper, [run.file])
+            sha256 = hash_predictions([run.file])
+            results[run.task.name] = result_of(run.manifest.task, ready.method, scored, rules, mapper, sha256)
             run.keep(results[run.task.name], scored.tallies, scored.suspects)
     return Evaluation(tuple(results[run.task.name] for run in runs), tuple(skipped), tuple(run.folder for run in runs))
 

@@ -16,7 +16,7 @@ from earthinstruct.contract import BOX, MOST_OBJECTS, POINT, Usage, bad_boxes, b
 from earthinstruct.datasets import ImageRecord
 from earthinstruct.errors import ContractError, DataError, EarthInstructError
 from earthinstruct.metrics import ONLY_POINTS, Predicted
-from earthinstruct.predictions import ProposalRecord, Record
+from earthinstruct.predictions import ColumnRecords, ProposalRecord, Record
 from earthinstruct.regions import RLE, ImageId, Instances, MaskRuns, decode_rles
 
 _NO_PROPOSALS = ProposalRecord([])
@@ -90,6 +90,7 @@ class Survey:
         n_of_instances: number of the other answers.
         n_points_alone: number of those that hold points and no boxes.
         any_proposals: whether any record gives proposals.
+        columns: the records, if they are columns already.
         instances: whether the instances have scores and masks.
         proposals: whether the proposals have scores and masks.
     """
@@ -107,9 +108,25 @@ class Survey:
     n_of_instances: int = 0
     n_points_alone: int = 0
     any_proposals: bool = False
+    columns: ColumnRecords | None = None
     instances: _Kinds = field(default_factory=lambda: _Kinds(""))
     proposals: _Kinds = field(default_factory=lambda: _Kinds("proposals."))
     _usages: list[Usage] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, images: Sequence[ImageId], records: Mapping[ImageId, Record]) -> Survey:
+        """Survey the records of some images.
+
+        Raises:
+            DataError: as in `add`.
+        """
+        survey = cls()
+        if isinstance(records, ColumnRecords) and records.points is None and images == records.images:
+            survey._add_columns(records)
+        else:
+            for image in images:
+                survey.add(image, records.get(image))
+        return survey
 
     @property
     def usage(self) -> Usage:
@@ -207,6 +224,21 @@ class Survey:
         self.points.extend(chain.from_iterable(record.points or ()))
         self.scores.extend(record.scores or ())
 
+    def _add_columns(self, records: ColumnRecords) -> None:
+        """Add the records of all images, which are of one kind, at once."""
+        self.columns, self.n_of_instances = records, len(records)
+        self.n.frombytes(records.n.tobytes())
+        self._numbers = {label: i for i, label in enumerate(dict.fromkeys(records.labels))}
+        image = np.repeat(np.arange(len(records)), records.n)
+        self.first_image = {label: records.images[image[records.labels.index(label)]] for label in self._numbers}
+        first = records.images[image[0] if len(image) else 0]
+        self.instances.add(first, records[first])
+        self.labels.extend(map(self._numbers.__getitem__, records.labels))
+        self.boxes.frombytes(records.boxes.tobytes())
+        if records.scores is not None:
+            self.scores.frombytes(records.scores.tobytes())
+        self._usages += [records[image].usage for image in records.left_out]
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -251,8 +283,11 @@ class Columns:
         survey, images = self.survey, self.images[chosen.start : chosen.stop]
         low, high = self.first[[chosen.start, chosen.stop]].tolist()
         answers: list[Record] = []
-        with_masks = survey.instances.unmasked is None and high > low
-        if not boxes_only and (with_masks or survey.any_counts or survey.any_proposals):
+        masks: Sequence[RLE] | None = None
+        with_masks = not boxes_only and survey.instances.unmasked is None
+        if with_masks and survey.columns is not None:
+            masks = (survey.columns.masks or [])[low:high]
+        elif not boxes_only and ((with_masks and high > low) or survey.any_counts or survey.any_proposals):
             answers = [Record(image.id) if image.id in survey.failed else self.records[image.id] for image in images]
         counts, mentioned = np.zeros((len(images), self.n_categories), np.int64), np.zeros(self.n_categories, bool)
         has_counts = np.zeros(len(images), dtype=bool)
@@ -270,7 +305,7 @@ class Columns:
         instances = own.converted(
             np.array(survey.boxes[4 * low : 4 * high]),
             np.array(survey.scores[low:high]) if survey.instances.all_scored else None,
-            None if boxes_only or survey.instances.unmasked is not None else [record.masks or () for record in answers],
+            _joined(record.masks for record in answers) if with_masks and masks is None else masks,
         )
         proposals = None
         if survey.any_proposals and not boxes_only:
@@ -279,7 +314,7 @@ class Columns:
             proposals = _Regions(images, n, survey.proposals.prefix).converted(
                 _floats(chain.from_iterable(of_image.boxes) for of_image in regions),
                 _floats(of_image.scores or () for of_image in regions) if survey.proposals.all_scored else None,
-                None if survey.proposals.unmasked is not None else [of_image.masks or () for of_image in regions],
+                None if survey.proposals.unmasked is not None else _joined(of_image.masks for of_image in regions),
             )
         return Predicted(
             instances=replace(instances, category=self.category[low:high], points=points),
@@ -299,6 +334,11 @@ def _floats(lists: Iterable[Iterable[Any]]) -> NDArray[np.float64]:
     return np.fromiter(chain.from_iterable(lists), dtype=np.float64)
 
 
+def _joined(masks: Iterable[Sequence[RLE] | None]) -> list[RLE]:
+    """Join the masks of images, some of which have none."""
+    return list(chain.from_iterable(of_image or () for of_image in masks))
+
+
 class _Regions:
     """The instances or the proposals of some images, `n[i]` in image i; `prefix` names them in errors."""
 
@@ -307,9 +347,9 @@ class _Regions:
         self.image = np.repeat(np.arange(len(images)), n)
 
     def converted(
-        self, boxes: NDArray[np.float64], scores: NDArray[np.float64] | None, masks: list[Sequence[RLE]] | None
+        self, boxes: NDArray[np.float64], scores: NDArray[np.float64] | None, masks: Sequence[RLE] | None
     ) -> Instances:
-        """Check the regions, and convert them, with category 0; `masks` has one list an image."""
+        """Check the regions, and convert them, with category 0."""
         boxes = boxes.reshape(-1, 4)
         self.refuse(bad_boxes(boxes), "boxes", boxes, BOX)
         if scores is not None:
@@ -317,18 +357,18 @@ class _Regions:
         runs = None if masks is None else self.decoded(masks)
         return Instances(self.image, np.zeros(len(self.image), dtype=np.int64), boxes, runs, scores)
 
-    def decoded(self, masks: list[Sequence[RLE]]) -> MaskRuns:
+    def decoded(self, masks: Sequence[RLE]) -> MaskRuns:
         """Decode the masks, and check that each has the size of its image."""
-        rles = list(chain.from_iterable(masks))
         expected = np.array([(image.height, image.width) for image in self.images]).reshape(-1, 2)[self.image]
         what = f"{self.prefix}masks"
         try:
-            runs = decode_rles(rles, what)
+            runs = decode_rles(masks, what)
         except ContractError:
-            self.refuse_sizes(np.array([rle["size"] for rle in rles], dtype=object), expected)
-            for image, of_image in zip(self.images, masks, strict=True):  # again, to name the image
+            self.refuse_sizes(np.array([rle["size"] for rle in masks], dtype=object), expected)
+            ends = np.cumsum(self.n).tolist()
+            for image, low, high in zip(self.images, [0, *ends], ends, strict=False):  # again, to name the image
                 try:
-                    decode_rles(of_image, what)
+                    decode_rles(masks[low:high], what)
                 except ContractError as error:
                     raise DataError(f"image {image.id!r}: {error}") from error
             raise

@@ -170,9 +170,7 @@ class ScoringSet:
         wanted = None if images is None else set(images)
         self.task, self.dataset, self.records, self.protocol = task, dataset, records, protocol
         self.images = [image for image in dataset.images if wanted is None or image.id in wanted]
-        self.survey = Survey()
-        for image in self.images:
-            self.survey.add(image.id, records.get(image.id))
+        self.survey = Survey.of([image.id for image in self.images], records)
         self.label_map = (mapper or ExactMapper()).map(sorted(self.survey.first_image), task.vocabulary.categories)
         if task.setting == "open_vocabulary":
             for label, mapped in self.label_map.items():

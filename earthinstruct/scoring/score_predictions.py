@@ -149,7 +149,7 @@ def score(
         attributes=sliced,
     )
     if output is None:
-        return result_of(info, method, scored(given.records(dataset)), rules, mapper, given.files)
+        return result_of(info, method, scored(given.records(dataset)), rules, mapper, given.sha256)
     in_place = given.is_run_of(method.name)
     folder = given.folder if in_place else place_of_run(Path(output).absolute(), task, method.name)
     run = Run(method, task, dataset, folder)
@@ -170,7 +170,7 @@ def score(
         if not in_place:
             records = run.replace(records)
         found = scored(records)
-        result = result_of(info, method, found, rules, mapper, prediction_files(folder))
+        result = result_of(info, method, found, rules, mapper, hash_predictions(prediction_files(folder)))
         run.keep(result, found.tallies, found.suspects)
     if kept:
         kept(folder)
@@ -199,6 +199,16 @@ class _Given:
     def folder(self) -> Path:
         """The folder of the predictions."""
         return self.path if self.path.is_dir() else self.path.parent
+
+    @cached_property
+    def fingerprint(self) -> dict[str, str]:
+        """The name and the hash of the predictions."""
+        return _fingerprint(self.path)
+
+    @property
+    def sha256(self) -> str | None:
+        """The hash of the predictions; None for a folder that does not hold predictions files."""
+        return self.fingerprint["sha256"] if all(file.is_file() for file in self.files) else None
 
     @cached_property
     def manifest(self) -> Manifest | None:
@@ -232,8 +242,8 @@ class _Given:
         )
         if self.is_run_of(method.name):
             return method
-        given = {"predictions": self.path, **self.added}
-        imported: dict[str, Any] = {what: _fingerprint(path) for what, path in given.items()}
+        imported: dict[str, Any] = {what: _fingerprint(path) for what, path in self.added.items()}
+        imported = {"predictions": self.fingerprint, **imported}
         how = self.conventions
         if how.classes is not None:
             imported |= {"classes": _fingerprint(how.classes), "min_area": how.min_area}
@@ -341,12 +351,11 @@ def mapper_for(label_map: str | Path | LabelMapper | None, dataset: Dataset) -> 
 
 
 def result_of(
-    task: TaskInfo, method: MethodInfo, scored: Scored, protocol: Protocol, mapper: LabelMapper, files: Sequence[Path]
+    task: TaskInfo, method: MethodInfo, scored: Scored, protocol: Protocol, mapper: LabelMapper, sha256: str | None
 ) -> Result:
     """Build the result of scored predictions.
 
-    The number of images of the task becomes that of the scored images. If one of the scored files is a folder, the
-    result holds no hash.
+    The number of images of the task becomes that of the scored images. `sha256` is the hash of the predictions files.
     """
     n_images = scored.n_done + len(scored.failed)
     return Result(
@@ -368,5 +377,5 @@ def result_of(
         metrics=scored.metrics,
         label_map=scored.label_map,
         label_mapper=mapper.name,
-        predictions=PredictionsInfo(hash_predictions(files) if all(file.is_file() for file in files) else None),
+        predictions=PredictionsInfo(sha256),
     )

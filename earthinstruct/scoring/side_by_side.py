@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NOTE = (
-    "Percent; ± is half of the 95 % interval over images. Bold: the best run, and every run without a shown difference "
+    "Percent, with the 95 % interval over images. Bold: the best run, and every run without a shown difference "
     f"from it (paired sign-flip test over images, Holm's correction, p >= {SHOWN_BELOW} or an interval around 0)."
 )
 _LATEX = {
@@ -62,7 +62,8 @@ class SideBySide:
         """The verdict, a table in Markdown, and what it means."""
         lines = [["method", "training data", *map(title_of, self.scores)], ["-", "-", *(["-:"] * len(self.scores))]]
         for name, trained, values, best in self._rows():
-            cells = (f"**{text}**" if bold else text for text, bold in zip(map(_text, values), best, strict=True))
+            texts = (PERCENT.sure(value.value, value.ci95) for value in values)
+            cells = (f"**{text}**" if bold else text for text, bold in zip(texts, best, strict=True))
             lines.append([in_markdown(name), _mark(trained), *cells])
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         notes = " ".join([NOTE, *self._notes()])
@@ -79,7 +80,7 @@ class SideBySide:
         headings = ["method", "training data", *(in_latex(title_of(score)) for score in self.scores)]
         lines += [" & ".join(headings) + r" \\", r"\midrule"]
         for name, trained, values, best in self._rows():
-            texts = (in_latex(_text(value)) for value in values)
+            texts = (in_latex(PERCENT.sure(value.value, value.ci95)) for value in values)
             cells = (rf"\textbf{{{text}}}" if bold else text for text, bold in zip(texts, best, strict=True))
             lines.append(" & ".join([in_latex(name), _mark(trained), *cells]) + r" \\")
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
@@ -245,8 +246,3 @@ def in_latex(text: str) -> str:
 
 def _mark(training: Training | None) -> str:
     return "-" if training is None else training.mark
-
-
-def _text(value: Value) -> str:
-    half = PERCENT.half(value.ci95)
-    return PERCENT.text(value.value) + (f" ± {half}" if half else "")

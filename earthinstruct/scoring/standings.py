@@ -52,14 +52,12 @@ class Standings(ComparedRuns):
         for k, score in enumerate(self.side_by_side.scores):
             cells = []
             for values, best in zip(self.side_by_side.values, self.side_by_side.best, strict=True):
-                half = PERCENT.half(values[k].ci95)
-                text = PERCENT.text(values[k].value) + (f" ±{half}" if half else "")
+                text = PERCENT.sure(values[k].value, values[k].ci95)
                 cells.append(Text(text, style="bold" if best[k] else ""))
             table.add_row(title_of(score), *cells)
         yield table
         yield Text(
-            "percent; ±: half of the 95 % interval over images; bold: the best, and those without a shown difference "
-            "from it",
+            "percent, with the 95 % interval over images; bold: the best, and those without a shown difference from it",
             style="dim",
         )
         yield from (Text(remark, style="dim") for remark in self.side_by_side.remarks)

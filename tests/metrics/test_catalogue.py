@@ -99,4 +99,12 @@ def test_values_are_written_in_their_unit():
     assert [PERCENT.text(value) for value in (1, 0.6383, 0, None)] == ["100.0", "63.8", "0.0", "-"]
     assert [PERCENT.text(value, signed=True) for value in (0.125, 0, -1)] == ["+12.5", "+0.0", "-100.0"]
     assert [OBJECTS.text(2.5), Unit.of_extra("m").text(2), Unit.of_extra(None).text(0.5)] == ["2.50", "2.00", "50.0"]
-    assert (PERCENT.half((0.25, 0.5)), PERCENT.half(None)) == ("12.5", "")
+
+
+def test_a_lopsided_interval_is_worded_by_its_bounds():
+    assert [PERCENT.sure(0.4, (0.26, 0.5)), PERCENT.sure(0.4, (0.24, 0.5))] == ["40.0 ±12.0", "40.0 (24.0 to 50.0)"]
+    assert PERCENT.sure(1.0, (0.61, 1.0)) == "100.0 (61.0 to 100.0)"
+    assert PERCENT.sure(0.0, (0.0, 0.39)) == "0.0 (0.0 to 39.0)"
+    assert PERCENT.sure(0.5, (0.49962, 0.5002)) == "50.0 ±0.0"  # both sides round to 0.0
+    assert [PERCENT.interval(0.5, None), PERCENT.interval(None, (0, 1)), PERCENT.sure(None, None)] == ["", "", "-"]
+    assert [OBJECTS.interval(2, (1, 3)), OBJECTS.interval(2, (0, 3))] == ["±1.00", "0.00 to 3.00"]

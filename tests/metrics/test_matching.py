@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from earthinstruct.metrics import PROTOCOLS, find_pairs, match, matching
-from earthinstruct.metrics.matching import Pairs, box_iou, enlarges_greedy
+from earthinstruct.metrics.matching import Pairs, box_iou, enlarges_greedy, match_at_each
 from earthinstruct.regions import Instances
 
 
@@ -157,6 +157,36 @@ def test_crowds_have_the_pairs_of_all_against_all(seed: int, at_once: int, thres
     np.testing.assert_array_equal(pairs.target[order], target[expected])
     np.testing.assert_array_equal(pairs.iou[order], iou[expected])
     assert (np.diff(pairs.prediction) >= 0).all()
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_crowds_are_matched_as_by_searching(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    n, m = generator.integers(1, 40, 2).tolist()
+    n_edges = int(generator.integers(1, n * m + 1))
+    prediction, target = np.divmod(generator.choice(n * m, n_edges, replace=False), m)  # in any order
+    pairs = Pairs(prediction, target, generator.choice([0.5, 0.72, 0.95], n_edges), n, m)
+    order = generator.permutation(n)
+    searched = [match(pairs, "maximum", of) for of in (None, order)]
+    at_each = match_at_each(pairs, "maximum", np.array([0.5, 0.7, 0.9]), order)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matching, "_DENSE", 0)
+        by_distance = [match(pairs, "maximum", of) for of in (None, order)]
+        patch.setattr(matching, "_PAIRS_AT_ONCE", 1)
+        one_by_one = match_at_each(pairs, "maximum", np.array([0.5, 0.7, 0.9]), order)
+    edges = set(zip(prediction.tolist(), target.tolist(), strict=True))
+    for found, expected in zip([*by_distance, *one_by_one], [*searched, *at_each], strict=True):
+        np.testing.assert_array_equal(found >= 0, expected >= 0)
+        chosen = np.flatnonzero(found >= 0)
+        assert len(set(found[chosen].tolist())) == len(chosen)
+        assert edges.issuperset(zip(chosen.tolist(), found[chosen].tolist(), strict=True))
+
+
+def test_a_crowd_may_leave_predictions_that_are_alone_out_of_the_order() -> None:
+    pairs = pairs_of([(0, 0, 0.9), (1, 0, 0.9), (2, 1, 0.9)], 3, 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matching, "_DENSE", 0)
+        assert match(pairs, "maximum", np.array([1, 0])).tolist() == [-1, 0, 1]
 
 
 def test_searches_in_vain_are_not_repeated() -> None:

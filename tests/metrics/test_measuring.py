@@ -19,6 +19,7 @@ from earthinstruct.metrics import (
     boxes_of_chunk,
     choose_threshold,
     count_per_image,
+    matching,
     measure,
     metrics_of,
 )
@@ -414,3 +415,14 @@ def test_chunks_score_as_the_whole(build, protocol, seed, with_counts, sweep) ->
     tallied = [Chunk.of(*chunk, protocol, **options) for chunk in chunks]
     found = metrics_of(Chunk.join(tallied), truth.groups, protocol, chosen, no_masks_reason=None)
     assert as_json(found) == as_json(whole)
+
+
+@pytest.mark.parametrize("protocol", ["standard", "paper"])
+def test_the_way_of_crowds_gives_the_same_scores(build, monkeypatch, protocol) -> None:
+    generator = np.random.default_rng(5)
+    truth = build.truth(build.random(generator, 60))
+    predicted = build.predicted(build.random(generator, 90, scores=True), truth)
+    expected = measure(truth, predicted, PROTOCOLS[protocol], sweep=True)
+    monkeypatch.setattr(matching, "_DENSE", 0)
+    monkeypatch.setattr(matching, "_PAIRS_AT_ONCE", 7)
+    assert measure(truth, predicted, PROTOCOLS[protocol], sweep=True) == expected
