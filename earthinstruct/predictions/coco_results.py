@@ -405,7 +405,7 @@ class _Reader:
         Raises:
             DataError: a box is malformed, or there is neither box nor mask.
         """
-        given = self._entries.bbox if self._form == _COCO_BOXES else self._converted(images)
+        given: list[Any] = self._entries.bbox if self._form == _COCO_BOXES else self._converted(images)
         if self._form != _COCO_BOXES or NoneType in self._entries.kinds["bbox"]:
             given = [box or self._box_of(i, masks) for i, box in enumerate(given)]
         boxes = np.fromiter(chain.from_iterable(given), dtype=np.float64).reshape(-1, 4)
