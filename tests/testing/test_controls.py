@@ -101,11 +101,12 @@ def test_an_absurd_shift_is_refused():
 
 @pytest.mark.parametrize(("name", "least", "most"), [("oracle", 1, 1), ("empty", 0, 0), ("random", 0, 0.4)])
 def test_controls_bound_the_scores_of_points(name, least, most, scenes, tmp_path):
-    for metrics in scores(make_method(name, {"points": True}), scenes, tmp_path):
-        assert least <= metrics.point.f1.value <= most
-        assert metrics.box.f1.value is None
-        assert metrics.counting.source == "instances"
-    assert not [check for check in check_method(make_method(name, {"points": True})) if check.problem]
+    method = make_method(name, {"points": True})
+    metrics = evaluate(method, scenes, setting="open_vocabulary", output=tmp_path).results[0].metrics
+    assert least <= metrics.point.f1.value <= most
+    assert metrics.box.f1.value is None
+    assert metrics.counting.source == "instances"
+    assert not [check for check in check_method(method) if check.problem]
 
 
 def test_the_points_of_the_oracle_lie_in_masks_with_a_hole_and_beside_their_box():
