@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import unicodedata
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from earthinstruct import Evaluation, compare, evaluate, export, score
 from earthinstruct.cli import main
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.metrics import Value
+from earthinstruct.results import Training
 from earthinstruct.scoring.side_by_side import SideBySide, in_latex
 
 N = 10
@@ -121,7 +123,7 @@ def checked_latex(text):
     lines = text.splitlines()
     body = "\n".join(line for line in lines if not line.startswith("%"))
     assert body.startswith(r"\begin{tabular}{l") and body.endswith(r"\end{tabular}")
-    columns = len(re.match(r"\\begin\{tabular\}\{(l r*|lr*)\}", body)[1])
+    columns = len(re.match(r"\\begin\{tabular\}\{(l+r*)\}", body)[1])
     rows, cell, row, depth, in_math = [], "", [], 0, False
     for token in re.findall(r"\\[a-zA-Z]+|\\.|.", body.partition("\n")[2], re.DOTALL):
         if token.startswith("\\"):
@@ -153,11 +155,12 @@ NAMES = st.text(min_size=1, max_size=12) | st.text(alphabet="\\&%$#_{}~^|<>[*±\
 def test_latex_compiles_whatever_a_method_is_called(first, second):
     scores = ("counting.f1", "box.f1")
     values = (Value(0.5, (0.25, 0.75)), Value(None)), (Value(1.0), Value(0.0))
-    table = SideBySide(first, second, (first, second), scores, values, ((True, False), (False, True)), (first,))
+    best, training = ((True, False), (False, True)), (None, Training("seen", first))
+    table = SideBySide(first, second, (first, second), scores, values, best, training, (first,))
     heading, *rows = checked_latex(table.latex())
-    assert [len(heading), len(rows)] == [3, 2]
-    assert rows[0][1].strip() == r"\textbf{50.0 $\pm$ 25.0}"
-    assert [cell.strip() for cell in rows[1][1:]] == ["100.0", r"\textbf{0.0}"]
+    assert [len(heading), len(rows)] == [4, 2]
+    assert rows[0][2].strip() == r"\textbf{50.0 $\pm$ 25.0}"
+    assert [cell.strip() for cell in rows[1][1:]] == ["seen", "100.0", r"\textbf{0.0}"]
 
 
 def test_every_special_character_of_latex_is_escaped():
@@ -230,7 +233,8 @@ def test_controls_are_shown_and_not_ranked(annotations, tmp_path, runs):
     assert standings.side_by_side.best == ((False,) * 3, (False,) * 3, (True,) * 3)
     assert str(standings).startswith("C counts best, better than A by")
     assert "all sees the ground truth, and is not ranked." in str(standings)
-    assert compare(runs[1], runs[0], runs[1]).side_by_side.best == ((False,) * 3,) * 3
+    again = shutil.copytree(runs[1], runs[1].with_name("again"))
+    assert compare(runs[1], runs[0], again).side_by_side.best == ((False,) * 3,) * 3
 
 
 def test_a_control_and_a_method_get_no_verdict(runs):
