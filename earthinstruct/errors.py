@@ -54,13 +54,14 @@ class UnknownNameError(EarthInstructError):
 
 
 def checked_arguments(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Make a public function refuse arguments that do not have the annotated type, before it does anything.
+    """Make a public function refuse unknown arguments, and those without the annotated type, before it does anything.
 
     Only the outer type, the items of sequences and the choices of unions are checked. A class given where an object is
     expected is refused too.
 
     Raises:
-        EarthInstructError: by the decorated function; it names the argument, the expected type and the given value.
+        EarthInstructError: by the decorated function; it names the argument, the expected type and the given value, or
+            the argument that is meant.
     """
     signature = inspect.signature(function)
     stars = {name for name, each in signature.parameters.items() if each.kind is each.VAR_POSITIONAL}
@@ -76,6 +77,8 @@ def checked_arguments(function: Callable[_P, _R]) -> Callable[_P, _R]:
         try:
             given = signature.bind(*args, **kwargs).arguments
         except TypeError:
+            if unknown := [name for name in kwargs if name not in signature.parameters]:
+                raise UnknownNameError(f"argument of {function.__name__}", unknown[0], signature.parameters) from None
             return function(*args, **kwargs)  # raises it in Python's own words
         several = [(name, value) for name, values in given.items() if name in stars for value in values]
         for name, value in [*((name, value) for name, value in given.items() if name not in stars), *several]:

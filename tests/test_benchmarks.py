@@ -10,9 +10,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from benchmarks import engines, reference
+from benchmarks import engines, loads, reference
 from benchmarks.data import Scenes, write
 from benchmarks.growth import Cost, bound, cost, draw, row
+from earthinstruct.cli import main
 from earthinstruct.metrics import PROTOCOLS, measure
 
 
@@ -70,3 +71,29 @@ def test_the_bound_is_the_sum_of_what_is_in_memory() -> None:
     before, after = bound(0, 0, 0, 0), bound(10_000, 60_000, 150_000, 1 << 20)
     # 1,450 x 10,000 + 331 x 60,000 + 125 x 150,000 bytes, and the text twice
     assert after - before == pytest.approx(53_110_000 / 2**20 + 2)
+
+
+@pytest.mark.parametrize("name", loads.LOADS)
+def test_each_load_is_drawn_and_measured(name: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    ran = []
+
+    def in_this_process(command: list[str]) -> tuple[float, float]:
+        ran.append(command[3])
+        assert main(command[3:]) == 0
+        return 0.5, 60.0
+
+    monkeypatch.setattr(loads, "cost", in_this_process)
+    loads.main([name, "--size", "5"])
+    shown = capsys.readouterr().out
+    assert ran[-1] == loads.LOADS[name].command
+    assert f"\n| {loads.LOADS[name].what.format(5)} | 0.5 s | " in shown
+    assert shown.endswith(" | 60 MB |\n")
+
+
+def test_a_load_has_the_sizes_that_it_names(tmp_path: Any) -> None:
+    images, objects, categories = loads.LOADS["categories"].numbers(10)
+    assert (images, objects, categories) == (4, 80, 10)
+    loads.write(tmp_path, images, objects, categories, side=64)
+    found = Scenes("categories", tmp_path)
+    assert [len(found.coco[name]) for name in ("images", "annotations", "categories")] == [4, 80, 10]
+    assert len(found.predicted.instances) == 80

@@ -174,7 +174,8 @@ class Recorder:
 )
 def test_a_tracker_observes_a_run(heading, module, image, score, tmp_path, monkeypatch):
     page = (ROOT / "docs" / "neighbours.md").read_text()
-    blocks = dict(re.findall(r"^### (.*?)\n```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE))
+    text_and_code = r"^### ([^\n]*)\n(?:[^`#\n][^\n]*\n)*```python\n(.*?)^```"
+    blocks = dict(re.findall(text_and_code, page, re.DOTALL | re.MULTILINE))
     recorder = Recorder()
     for name in (module.rpartition(".")[0], module):
         monkeypatch.setitem(sys.modules, name, recorder) if name else None

@@ -16,8 +16,13 @@ def register(verbs: Any) -> None:
     parser = options.add_verb(
         verbs, "compare", "the differences of runs, and how sure they are", __doc__, run, json="every difference"
     )
-    parser.add_argument("first", type=Path, metavar="RUN_A", help="a run folder, or the result file in it")
-    parser.add_argument("second", type=Path, metavar="RUN_B", help="a run folder of the same task")
+    parser.add_argument(
+        "first",
+        type=Path,
+        metavar="RUN_A",
+        help="a run folder, or the result file in it; or a folder of runs of one task",
+    )
+    parser.add_argument("second", type=Path, nargs="?", metavar="RUN_B", help="a run folder of the same task")
     parser.add_argument("others", type=Path, nargs="*", metavar="RUN", help="more runs of the task")
     parser.add_argument("--dataset", metavar="PATH", help="the dataset (default: where run A had it)")
     options.add_data(parser)

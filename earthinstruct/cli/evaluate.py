@@ -81,14 +81,18 @@ def run(arguments: argparse.Namespace) -> int:
                 update(task.name, done, total, ", ".join(text for text, number in said.items() if number))
 
             given = options.given(arguments, without=_OF_THE_COMMAND)
-            evaluation = evaluate(**given, progress=progress, spent=spent, stopping=stopping)
+            evaluation = evaluate(
+                **given,
+                began=lambda folder: write_config(folder, given),
+                progress=progress,
+                spent=spent,
+                stopping=stopping,
+            )
     except KeyboardInterrupt:
         again = "the same command without --overwrite" if arguments.overwrite else "the same command"
         kept = f"the predictions made so far are kept in {arguments.output}"
         options.say(f"stopped; {kept}: continue with {again}", error=True)
         return options.INTERRUPTED
-    for folder in evaluation.folders:
-        write_config(folder, given)
     print_blocks(evaluation.blocks())
     if arguments.per_category:
         print_blocks(category_blocks(evaluation.results))

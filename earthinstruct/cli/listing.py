@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -117,22 +118,24 @@ def _details(details: MethodDetails) -> Iterator[Block]:
     for part, choices in details.parts.items():
         yield ""
         yield f"{part}, as -M {part}=NAME, and its parameters, as -M {part}.KEY=VALUE"
-        texts = {name: "  ".join(map(_with_default, taken)) or "-" for name, taken in choices.items()}
-        first = {text: name for name, text in reversed(texts.items())}
+        texts = {name: [*map(_with_default, taken)] or ["-"] for name, taken in choices.items()}
+        first = {tuple(taken): name for name, taken in reversed(texts.items())}
         yield _pairs(
             {
-                name: text if text == "-" or first[text] == name else f"the same as {first[text]}"
-                for name, text in texts.items()
-            }
+                name: taken if taken == ["-"] or first[tuple(taken)] == name else [f"the same as {first[tuple(taken)]}"]
+                for name, taken in texts.items()
+            },
+            "  ",
         )
     if details.presets:
         yield ""
         yield "presets, as -M preset=NAME"
         yield _pairs(
             {
-                name: "  ".join(f"{key}={_value(value)}" for key, value in preset.items())
+                name: [f"{key}={_value(value)}" for key, value in preset.items()]
                 for name, preset in details.presets.items()
-            }
+            },
+            "  ",
         )
 
 
@@ -141,19 +144,34 @@ def _taken(heading: str, parameters: Sequence[Parameter]) -> Iterator[Block]:
         return
     yield ""
     yield heading
-    yield _pairs({_with_default(parameter): parameter.meaning for parameter in parameters})
+    yield _pairs({_with_default(parameter): parameter.meaning.split() for parameter in parameters}, " ")
 
 
-def _pairs(rows: Mapping[str, str]) -> Block:
-    """Names, and beside each a text that folds."""
+def _pairs(rows: Mapping[str, Sequence[str]], between: str) -> Block:
+    """Names, and beside each some texts, in as many lines as they need on the terminal, or in 100 columns elsewhere."""
     from earthinstruct.results import new_table
 
     table = new_table("", "", left=("",), no_wrap=False)
     table.show_header = False
     table.columns[0].no_wrap = True
-    for name, text in rows.items():
-        table.add_row(f"  {name}", text)
+    columns = shutil.get_terminal_size((100, 24)).columns
+    room = max(20, columns - max(map(len, rows)) - 4)  # two blanks before a name and two behind it
+    for name, texts in rows.items():
+        for i, line in enumerate(_lines(texts, between, room)):
+            table.add_row("" if i else f"  {name}", line)
     return table
+
+
+def _lines(texts: Sequence[str], between: str, room: int) -> Iterator[str]:
+    """Texts in lines that they fit into; a longer text has a line of its own."""
+    line = ""
+    for text in texts:
+        longer = f"{line}{between}{text}" if line else text
+        if line and len(longer) > room:
+            yield line
+            longer = text
+        line = longer
+    yield line
 
 
 def _with_default(parameter: Parameter) -> str:

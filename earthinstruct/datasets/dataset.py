@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import Prediction
 from earthinstruct.errors import DataError
-from earthinstruct.images import ImageOptions, Raster, Scene, open_scene
+from earthinstruct.images import ImageOptions, Raster, Scene, image_size, open_scene
 from earthinstruct.regions import ImageId, Instances, MaskRuns, StoredMasks
 from earthinstruct.tasks import ExactMapper, ExactThenMapper, LabelMapper, Task, Vocabulary
 
@@ -187,9 +187,9 @@ class Dataset:
             DataError: the file is missing, cannot be decoded, or differs in size from the annotation file.
         """
         record, path = self.images[index], self.path_of(index)
+        size = image_size(path)  # of the header: pixels of a false size are not decoded
+        refuse_other_size(path, size, (record.width, record.height), "the annotation file")
         with open_scene(path, self.image_options, source_crs) as scene:
-            size = scene.width, scene.height
-            refuse_other_size(path, size, (record.width, record.height), "the annotation file")
             yield scene
 
     def path_of(self, index: int) -> Path:

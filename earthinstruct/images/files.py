@@ -15,6 +15,7 @@ IMAGE_SUFFIXES = (
 _OTHER_SUFFIXES = (  # of formats that are not read: found in folders all the same, so that they are refused in words
     ".avif", ".ecw", ".hdf", ".heic", ".jxl", ".nc", ".nitf", ".ntf", ".pgm", ".ppm", ".psd", ".sid", ".tga", ".vrt",
 )  # fmt: skip
+MOST_AT_ONCE = 1 << 29  # pixels that are decoded at once: at most some gigabytes, whatever a header claims
 CUT = "cut it first, for example with gdal_translate -srcwin"
 _HEAD = 32  # bytes that tell the format
 _DEPTH_OF_PNG = 24  # the byte with the bits of a channel
@@ -89,13 +90,31 @@ def format_of(path: Path) -> Format:
 
 
 def refuse_too_large(path: Path, width: int, height: int) -> None:
-    """Refuse an image of more pixels than masks can have: the one limit on the size of an image.
+    """Refuse an image of more pixels than masks can have.
 
     Raises:
         DataError: it has more.
     """
     if width * height > MOST_PIXELS:
         raise DataError(f"image {path} has {width}x{height} pixels, more than {MOST_PIXELS:,}; {CUT}")
+
+
+def refuse_too_large_at_once(what: str, width: int, height: int, next_step: str) -> None:
+    """Refuse to decode more pixels at once than `MOST_AT_ONCE`, before any memory is taken for them.
+
+    Args:
+        what: what would be decoded, with its file.
+        width: of what would be decoded, pixels, as the header of the file claims.
+        height: likewise.
+        next_step: what the user can do.
+
+    Raises:
+        DataError: there are more.
+    """
+    if width * height > MOST_AT_ONCE:
+        raise DataError(
+            f"{what} has {width}x{height} pixels; at most {MOST_AT_ONCE:,} are decoded at once: {next_step}"
+        )
 
 
 def refuse_too_large_at(resolution: float, width: int, height: int) -> None:

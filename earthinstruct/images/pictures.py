@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError
-from earthinstruct.images.files import CUT, refuse_too_large
+from earthinstruct.images.files import CUT, refuse_too_large, refuse_too_large_at_once
 from earthinstruct.images.options import ImageOptions
 from earthinstruct.images.raster import Note, Raster, blackened
 
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 # the only formats that Pillow may decode, whatever the file name: its EPS reader, for example, runs Ghostscript
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 _ANIMATED = ("GIF", "PNG", "TIFF", "WEBP")  # in other formats, the further pictures are previews
+_STRIP = 512  # rows that are converted at once
 _CHANNELS = ("L", "LA", "P", "RGB", "RGBA")  # modes whose stored channels can be chosen
 _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+_AS_TILES = "convert it to a file that is read tile by tile: gdal_translate -co TILED=YES -co COMPRESS=DEFLATE {} A.tif"
 _BROKEN = (  # what Pillow raises for damaged files
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, OverflowError),
     *(RuntimeError, struct.error, zlib.error),
@@ -68,14 +70,16 @@ def read_picture(path: Path, options: ImageOptions) -> Raster:
     """
     with open_image(path) as image:
         refuse_too_large(path, image.width, image.height)
+        refuse_too_large_at_once(f"image {path}", image.width, image.height, _AS_TILES.format(path.name))
         see_through = image.mode in _ALPHA or "transparency" in image.info
         notes = _notes(image)
-        if options.bands is None and options.nodata is None and not see_through:
-            return Raster(_opaque(image), notes=notes)
-        shown = np.array(image.convert("RGBA" if see_through else "RGB"), dtype=np.uint8)
+        shown = _channels(image, "RGBA" if see_through else "RGB")
+        if options.bands is None and options.nodata is None:
+            valid = shown[..., 3] > 0 if see_through else None
+            pixels = np.ascontiguousarray(shown[..., :3])
+            return Raster(pixels, blackened(pixels, valid), notes=notes)
         as_stored = {"1": "L"}.get(image.mode, image.mode)
-        stored = np.array(image.convert(as_stored if as_stored in _CHANNELS else "RGB"), dtype=np.uint8)
-    stored = stored.reshape(*shown.shape[:2], -1)
+        stored = _channels(image, as_stored if as_stored in _CHANNELS else "RGB")
     chosen = chosen_bands(path, stored.shape[2], options.bands)
     alpha = {"LA": 2, "RGBA": 4}.get(image.mode)  # the number of its band
     valid = shown[..., 3] > 0 if see_through and alpha not in (chosen or ()) else None
@@ -87,11 +91,14 @@ def read_picture(path: Path, options: ImageOptions) -> Raster:
     return Raster(pixels, blackened(pixels, valid), notes=notes)
 
 
-def _opaque(image: Image) -> NDArray[np.uint8]:
-    """The pixels of a picture without transparency, with as few copies as possible."""
-    if image.mode == "L":
-        return np.stack([np.asarray(image, dtype=np.uint8)] * 3, axis=-1)
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
+def _channels(image: Image, mode: str) -> NDArray[np.uint8]:
+    """The pixels in a mode of Pillow: (height, width, channels). Converted strip by strip, to bound memory."""
+    strips = ((y, min(y + _STRIP, image.height)) for y in range(0, image.height, _STRIP))
+    values = np.empty((image.height, image.width, len(mode)), dtype=np.uint8)
+    for top, bottom in strips:
+        strip = np.asarray(image.crop((0, top, image.width, bottom)).convert(mode), dtype=np.uint8)
+        values[top:bottom] = strip.reshape(bottom - top, image.width, -1)
+    return values
 
 
 def chosen_bands(path: Path, count: int, bands: tuple[int, ...] | None) -> tuple[int, int, int] | None:

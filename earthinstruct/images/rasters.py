@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError
-from earthinstruct.images.files import CUT, TIFF, Format, refuse_too_large
+from earthinstruct.images.files import CUT, TIFF, Format, refuse_too_large, refuse_too_large_at_once
 from earthinstruct.images.options import ImageOptions
 from earthinstruct.images.pictures import UNDISTURBED, chosen_bands, first_of, open_image, turned
 from earthinstruct.images.raster import Note, Place, Window, blackened, step_for
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _CACHE = 256  # MB of blocks that GDAL keeps; its own default grows with the machine
 _STRIP = 512  # rows that are read at once, at least
 _RGB = ("red", "green", "blue")
+_CUT_INTO_TILES = "cut it into smaller tiles, for example with --tile 1024"
 _NUMBERED = re.compile(r"(band|layer)[ _]?\d+", re.IGNORECASE)  # names of bands that say nothing
 _OTHER_COLOURS = ("hue", "saturation", "lightness", "cyan", "magenta", "yellow", "black", "Y", "Cb", "Cr")
 
@@ -130,6 +131,7 @@ class RasterScene:
     def _bands(self, **where: Any) -> dict[int, Band]:
         """Read the bands that are shown, with the pixels that have data: by mask, nodata value, and the user's."""
         source, numbers = self._source, list(dict.fromkeys(self._shown))
+        self._refuse_too_large(**where)
         kinds = {source.dtypes[number - 1] for number in numbers}
         values = self._together(source.read, numbers, kinds, where)
         flags = {number: [flag.name for flag in source.mask_flag_enums[number - 1]] for number in numbers}
@@ -141,6 +143,17 @@ class RasterScene:
         masks = self._together(source.read_masks, masked, kinds, where)
         opaque = [source.read(number, **where) > 0 for number in self._alphas]
         return {number: self._band(number, values[number], masks.get(number), opaque) for number in numbers}
+
+    def _refuse_too_large(
+        self, window: tuple[tuple[int, int], tuple[int, int]] | None = None, out_shape: tuple[int, int] | None = None
+    ) -> None:
+        """Refuse a part, and a block of the file, that would not fit into memory."""
+        rows, columns = window or ((0, self.height), (0, self.width))
+        height, width = out_shape or (rows[1] - rows[0], columns[1] - columns[0])
+        refuse_too_large_at_once(f"the part of image {self._path} that is read", width, height, _CUT_INTO_TILES)
+        height, width = self._source.block_shapes[0]
+        next_step = f"store it in tiles: gdal_translate -co TILED=YES {self._path.name} A.tif"
+        refuse_too_large_at_once(f"a block of image {self._path}", width, height, next_step)
 
     def _together(
         self, read: Callable[..., Any], numbers: list[int], kinds: set[str], where: dict[str, Any]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError
-from earthinstruct.images.files import refuse_too_large_at
+from earthinstruct.images.files import refuse_too_large_at, refuse_too_large_at_once
 from earthinstruct.images.raster import Note, Place, Scene, Window, blackened
 from earthinstruct.images.reading import INSTALL_GEO
 
@@ -88,6 +88,7 @@ class _Resampled:
     def read(self, window: Window | None = None, step: int = 1) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
         """Read some pixels; see `Scene`."""
         x0, y0, x1, y1 = window or (0, 0, self.width, self.height)
+        refuse_too_large_at_once("the part that is read", x1 - x0, y1 - y0, "give --tile, or a larger --resolution")
         pixels = np.zeros((y1 - y0, x1 - x0, 3), dtype=np.uint8)
         valid = np.ones((y1 - y0, x1 - x0), dtype=bool)
         columns, rows = (max(1, int(_BLOCK / max(1, each))) for each in (self._across, self._down))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from earthinstruct.metrics.scores import RECALL_POINTS, last_of_equals, precision_at_recalls
 
 _SCORES_AT_ONCE = 100_000
+_CELLS_AT_ONCE = 1 << 22  # scores times categories
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +80,10 @@ class Outcomes:
         order = np.argsort(self.scores)
         ordered = self._take(order)
         beyond = self.totals_at(self.scores[order[:1]])  # totals of the predictions not yet processed
+        at_once = max(1, min(_SCORES_AT_ONCE, _CELLS_AT_ONCE // len(self.n_targets)))
         start, n = 0, len(order)
         while start < n:
-            last = ordered.scores[min(start + _SCORES_AT_ONCE, n) - 1]
+            last = ordered.scores[min(start + at_once, n) - 1]
             stop = int(np.searchsorted(ordered.scores, last, side="right"))
             here = ordered._take(slice(start, stop))
             distinct = np.unique(here.scores)

@@ -23,21 +23,32 @@ from earthinstruct.texts import spreadsheet_cell
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The prediction for one image, with its size in pixels and its georeference, if it has one."""
+    """The prediction for one image.
+
+    Attributes:
+        path: the image.
+        height: of the image, pixels.
+        width: of the image, pixels.
+        place: its georeference, if it has one.
+        prediction: what was found.
+        notes: how the pixels that the method saw differ from those of the file.
+    """
 
     path: Path
     height: int
     width: int
     place: Place | None
     prediction: Prediction
+    notes: tuple[str, ...] = ()
 
-    def numbers(self) -> dict[str, Any]:
-        """The counts, and how many objects were counted but not drawn, or drawn but not counted."""
+    def summary(self) -> dict[str, Any]:
+        """The counts, how many objects were counted but not drawn, or drawn but not counted, and the notes."""
         undrawn, uncounted = undrawn_and_uncounted(self.prediction)
         return {
             "counts": counts_of(self.prediction),
             "counted_not_drawn": undrawn,
             "drawn_not_counted": uncounted,
+            "notes": list(self.notes),
         }
 
     def tile(self, index: int) -> str:
@@ -64,7 +75,7 @@ def records_of(found: Sequence[Found], about: Mapping[str, Any]) -> dict[str, An
         found: one entry per image.
         about: what made the predictions.
     """
-    images = [msgspec.to_builtins(Record.of(str(image.path), image.prediction)) | image.numbers() for image in found]
+    images = [msgspec.to_builtins(Record.of(str(image.path), image.prediction)) | image.summary() for image in found]
     return {"about": about, "images": images}
 
 
@@ -92,7 +103,7 @@ def coco_of(found: Sequence[Found], about: Mapping[str, Any]) -> dict[str, Any]:
     ]
     content = as_coco(images, names, info=about)
     for entry, image in zip(content["images"], found, strict=True):
-        entry |= image.numbers()
+        entry |= image.summary()
     tiles = (image.tile(i) for image in found for i in range(len(image.prediction)))
     for entry, tile in zip(content["annotations"], tiles, strict=True):
         entry["tile"] = tile
@@ -115,7 +126,7 @@ def _objects(prediction: Prediction) -> Iterator[TrueObject]:
 
 def summary_of(found: Sequence[Found], about: Mapping[str, Any]) -> dict[str, Any]:
     """What a file says beside the instances: what made them, and the counts of each image."""
-    return {"about": dict(about), "images": [{"image": str(image.path), **image.numbers()} for image in found]}
+    return {"about": dict(about), "images": [{"image": str(image.path), **image.summary()} for image in found]}
 
 
 def counts_csv(found: Sequence[Found], about: Mapping[str, Any]) -> str:
@@ -123,8 +134,8 @@ def counts_csv(found: Sequence[Found], about: Mapping[str, Any]) -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("image", "label", "count", "drawn", "counted_not_drawn", "drawn_not_counted", "notes"))
-    notes = spreadsheet_cell(" ".join(f"{note}." for note in about.get("notes", ())))
     for image in found:
+        notes = spreadsheet_cell(" ".join(f"{note}." for note in (*image.notes, *about.get("notes", ()))))
         drawn = Counter(image.prediction.labels)
         for label, n in (dict.fromkeys(sorted(drawn), 0) | counts_of(image.prediction)).items():
             apart = max(0, n - drawn[label]), max(0, drawn[label] - n)

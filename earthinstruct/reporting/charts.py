@@ -45,7 +45,7 @@ _EXPLAINS = 0.1  # R2 from which a line through points says something
 
 
 @dataclass(frozen=True)
-class Figure:
+class Chart:
     """A chart with its text alternative, a table."""
 
     name: str  # in the page, for links, files and tests
@@ -57,7 +57,7 @@ class Figure:
     wide: bool = False  # over the whole page
 
 
-def count_figure(run: LoadedRun) -> Figure | None:
+def count_figure(run: LoadedRun) -> Chart | None:
     """Chart predicted counts against the numbers of objects: one point for each image and category."""
     counts = run.counts
     if not len(counts.actual):
@@ -66,7 +66,7 @@ def count_figure(run: LoadedRun) -> Figure | None:
     axes = count_axis("objects", 0, most), count_axis("predicted", 0, most)
     right = int((counts.actual == counts.said).sum())
     n = len(counts.actual)
-    return Figure(
+    return Chart(
         "counts",
         "Predicted counts against objects",
         f"One point for each image and category with an object or a predicted one; larger where several share it. "
@@ -89,7 +89,7 @@ def _largest_differences(run: LoadedRun) -> Iterator[tuple[str, ...]]:
         yield images[counts.image[i]].file_name, category, *numbers
 
 
-def residual_figure(run: LoadedRun) -> Figure | None:
+def residual_figure(run: LoadedRun) -> Chart | None:
     """Chart predicted minus actual counts against the number of objects, with the mean by density."""
     counts = run.counts
     if not len(counts.actual):
@@ -102,7 +102,7 @@ def residual_figure(run: LoadedRun) -> Figure | None:
         count_axis("predicted minus objects", int(off.min()), int(off.max())),
     )
     zero = Series("ideal", [(0, 0), (axes[0].ticks[-1], 0)])
-    return Figure(
+    return Chart(
         "residuals",
         "Counting errors by number of objects",
         "Predicted minus objects, one point for each image and category; larger where several share it. The line is "
@@ -126,7 +126,7 @@ def _largest(off: NDArray[np.int64]) -> int:
     return int(off[np.abs(off).argmax()])
 
 
-def density_figure(run: LoadedRun) -> Figure | None:
+def density_figure(run: LoadedRun) -> Chart | None:
     """Chart the shares of right, too large and too small counts by the number of objects."""
     counts = run.counts
     if not len(counts.actual):
@@ -136,7 +136,7 @@ def density_figure(run: LoadedRun) -> Figure | None:
         f"{name} ({of.sum():,})": [int((of & kind).sum()) for kind in (off == 0, off > 0, off < 0)]
         for name, of in bands(counts.actual)
     }
-    return Figure(
+    return Chart(
         "density",
         "Right counts by number of objects",
         "Percent of the images and categories with so many objects (their number in brackets). "
@@ -159,14 +159,14 @@ def _sized_dots(across: NDArray[np.int64], up: NDArray[np.int64]) -> Iterator[Se
         yield Series("c0", [(a, b) for a, b in places[sizes == size].tolist()], size)
 
 
-def category_figure(metrics: Metrics) -> Figure:
+def category_figure(metrics: Metrics) -> Chart:
     """Chart F1 of each category, after the mean over them with its interval."""
     shown = _shown(metrics)
     names = [name for name in metrics.counting.per_category if any(_of(s, name, "f1") for s in shown.values())]
     rows = [("all", [_value_bar(scores.f1) for scores in shown.values()])]
     rows += [(name, [_of(scores, name, "f1") for scores in shown.values()]) for name in names]
     columns = [(f"{name} {what}", scores, what) for name, scores in shown.items() for what in ("f1", "tp", "fp", "fn")]
-    return Figure(
+    return Chart(
         "categories",
         "F1 by category",
         f"Percent{_intervals(rows)}. The first row is the mean over the categories with ground truth; the others are "
@@ -177,7 +177,7 @@ def category_figure(metrics: Metrics) -> Figure:
     )
 
 
-def precision_recall_figures(metrics: Metrics) -> Iterator[Figure]:
+def precision_recall_figures(metrics: Metrics) -> Iterator[Chart]:
     """Chart precision and recall of each category, for counts, boxes, masks and points."""
     both = ("precision", "recall")
     for name, scores in _shown(metrics).items():
@@ -187,7 +187,7 @@ def precision_recall_figures(metrics: Metrics) -> Iterator[Figure]:
             for category in scores.per_category
             if any(found := [_of(scores, category, score) for score in both])
         ]
-        yield Figure(
+        yield Chart(
             f"precision-recall-{name}",
             f"Precision and recall of {_WHAT[name].partition(' ')[0]}",
             f"By category, in percent, of {_WHAT[name]}{_intervals(rows)}. Low precision: too many; low recall: too "
@@ -198,7 +198,7 @@ def precision_recall_figures(metrics: Metrics) -> Iterator[Figure]:
         )
 
 
-def verdict_figures(metrics: Metrics) -> Iterator[Figure]:
+def verdict_figures(metrics: Metrics) -> Iterator[Chart]:
     """Chart the error types of the predictions of each category, and the verdicts of its objects."""
     found = None if metrics.errors is None else metrics.errors.of_instances
     if found is None:  # of an early release, or of a method that only counts
@@ -230,11 +230,11 @@ def verdict_figures(metrics: Metrics) -> Iterator[Figure]:
 
 def _verdict_figure(
     found: Mapping[str, object], name: str, title: str, note: str, series: Sequence[tuple[str, str]]
-) -> Figure:
+) -> Chart:
     counts = {
         category: row for category, of in found.items() if any(row := [getattr(of, verdict) for verdict, _ in series])
     }
-    return Figure(
+    return Chart(
         name,
         title,
         note + _left_out(len(counts)),
@@ -248,7 +248,7 @@ def _verdict_figure(
     )
 
 
-def cost_figure(metrics: Metrics) -> Figure | None:
+def cost_figure(metrics: Metrics) -> Chart | None:
     """Chart what each type of error costs in F1."""
     if metrics.costs is None:
         return None
@@ -265,7 +265,7 @@ def cost_figure(metrics: Metrics) -> Figure | None:
     if not rows:
         return None
     most = max(max(bar.value, *(bar.interval or (0,))) for _, of in rows for bar in of if bar)
-    return Figure(
+    return Chart(
         "costs",
         "What errors cost",
         f"Gain in mean F1, in points, if the errors of one type alone were mended{_intervals(rows)}.",
@@ -277,7 +277,7 @@ def cost_figure(metrics: Metrics) -> Figure | None:
     )
 
 
-def confusion_figure(run: LoadedRun) -> Figure | None:
+def confusion_figure(run: LoadedRun) -> Chart | None:
     """Chart the confusion matrix by boxes at IoU 0.5 or by points, one prediction for each object."""
     categories, table = run.stored.task.categories, run.confusion
     rows, columns = np.flatnonzero(table.any(axis=1)), np.flatnonzero(table.any(axis=0))
@@ -287,7 +287,7 @@ def confusion_figure(run: LoadedRun) -> Figure | None:
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     shown = tuple(column_names[c] for c in columns)
     by = "Points" if run.result.metrics.geometry == "point" else "Boxes at IoU 0.5"
-    return Figure(
+    return Chart(
         "confusion",
         "Confusion matrix",
         f"{by}, one prediction for each object: rows are the categories of the objects and add up to them, "
@@ -305,7 +305,7 @@ def confusion_figure(run: LoadedRun) -> Figure | None:
     )
 
 
-def curve_figure(run: LoadedRun) -> Figure | None:
+def curve_figure(run: LoadedRun) -> Chart | None:
     """Chart precision against recall over all score thresholds, the mean over categories and each category."""
     if run.outcomes is None:
         return None
@@ -326,7 +326,7 @@ def curve_figure(run: LoadedRun) -> Figure | None:
     single = [Series("faint", points(curves[:, c])) for c in over[:_CATEGORIES_DRAWN]] if several else []
     which = "each category" if len(over) == len(single) else f"{len(single)} of {len(over)} categories"
     title = "mean over categories" if several else categories[over[0]]
-    return Figure(
+    return Chart(
         "curve",
         "Precision against recall",
         "Boxes at IoU 0.5 over all score thresholds, in percent, interpolated as in COCO"
@@ -345,14 +345,14 @@ def curve_figure(run: LoadedRun) -> Figure | None:
     )
 
 
-def iou_figure(metrics: Metrics) -> Figure | None:
+def iou_figure(metrics: Metrics) -> Chart | None:
     """Chart F1 against the IoU threshold."""
     curves = {name: at for name in ("box", "mask") if (at := getattr(metrics, name).f1_at_iou)}
     if not curves:
         return None
     thresholds = list(next(iter(curves.values())))
     lines = {name: [(float(at), curve.get(at)) for at in thresholds] for name, curve in curves.items()}
-    return Figure(
+    return Chart(
         "iou",
         "F1 against IoU",
         "Mean F1 over categories, in percent, when a prediction must overlap an object by at least this IoU.",
@@ -362,7 +362,7 @@ def iou_figure(metrics: Metrics) -> Figure | None:
     )
 
 
-def sweep_figure(metrics: Metrics) -> Figure | None:
+def sweep_figure(metrics: Metrics) -> Chart | None:
     """Chart precision, recall and F1 against the score threshold."""
     sweep = metrics.sweep
     if sweep is None or not sweep.curve:
@@ -370,7 +370,7 @@ def sweep_figure(metrics: Metrics) -> Figure | None:
     scores = ("f1", "precision", "recall")
     lines = {name: [(p.threshold, getattr(p, name)) for p in sweep.curve] for name in scores}
     ends = [p.threshold for p in sweep.curve]
-    return Figure(
+    return Chart(
         "sweep",
         "Score threshold",
         f"Box scores, mean over categories, in percent. The report is {threshold_in_words(metrics)}.",
@@ -380,7 +380,7 @@ def sweep_figure(metrics: Metrics) -> Figure | None:
     )
 
 
-def calibration_figure(metrics: Metrics) -> Figure | None:
+def calibration_figure(metrics: Metrics) -> Chart | None:
     """Chart the share of right predictions against their score: the reliability curve."""
     found = {name: of for name, scores in metrics.by_geometry.items() if (of := scores.calibration) and of.bins}
     if not found:
@@ -388,7 +388,7 @@ def calibration_figure(metrics: Metrics) -> Figure | None:
     errors = ", ".join(f"{name} {PERCENT.text(of.ece.value)}" for name, of in found.items())
     lines = {name: [(b.score, b.precision) for b in of.bins if b.score is not None] for name, of in found.items()}
     rows = zip(*(of.bins for of in found.values()), strict=True)
-    return Figure(
+    return Chart(
         "calibration",
         "Reliability of scores",
         "The share of predictions that are right, in percent, against their mean score, in ten bins. "
@@ -405,7 +405,7 @@ def calibration_figure(metrics: Metrics) -> Figure | None:
     )
 
 
-def size_figure(metrics: Metrics) -> Figure | None:
+def size_figure(metrics: Metrics) -> Chart | None:
     """Chart F1 of small, medium and large objects."""
     found = {name: of for name in ("box", "mask") if (of := getattr(metrics, name).by_size)}
     if not found:
@@ -415,7 +415,7 @@ def size_figure(metrics: Metrics) -> Figure | None:
         (f"{size} ({of_any.n_objects:,})", [_value_bar(of[size].f1) for of in found.values()])
         for size, of_any in sizes.items()
     ]
-    return Figure(
+    return Chart(
         "sizes",
         "F1 by size of the objects",
         f"Percent, mean over categories{_intervals(rows)}. Small: below 32 x 32 pixels; large: from 96 x 96. "
@@ -436,7 +436,7 @@ def size_figure(metrics: Metrics) -> Figure | None:
     )
 
 
-def limit_figures(runs: Mapping[str, Metrics]) -> Iterator[Figure]:
+def limit_figures(runs: Mapping[str, Metrics]) -> Iterator[Chart]:
     """Chart counting by the number of objects and by their size: the relative error and F1 of each run."""
     limits = {name: of for name, metrics in runs.items() if (of := metrics.counting_limits) is not None}
     ranges = ", ".join(
@@ -465,7 +465,7 @@ def _passing(limits: CountingLimits, value: float) -> str:
 
 def _band_figure(
     name: str, score: str, title: str, note: str, bands: Sequence[str], values: Mapping[str, Sequence[Value]]
-) -> Figure:
+) -> Chart:
     """A line for each run through the relative errors, or the F1, of counts over bands."""
     is_error = score == "relative_error"
     what, unit = ("relative error", RELATIVE) if is_error else ("F1", PERCENT)
@@ -490,7 +490,7 @@ def _band_figure(
     sure = ", with 95 % intervals over images" if ends else ""
     cut = " Longer intervals are cut at the edge." if ends and max(ends) > up.ticks[-1] else ""
     left_out = f" {len(drawn)} of {len(values)} runs are drawn; the table has all." if len(drawn) < len(values) else ""
-    return Figure(
+    return Chart(
         name,
         f"{what.capitalize() if is_error else 'Counting F1'} by {title}",
         f"{meaning}{sure}. {note}{cut}{left_out}",
@@ -510,7 +510,7 @@ def _interval_text(value: Value, unit: Unit) -> str:
     return "" if value.ci95 is None else " to ".join(map(unit.text, value.ci95))
 
 
-def slice_figures(runs: Mapping[str, Metrics]) -> Iterator[Figure]:
+def slice_figures(runs: Mapping[str, Metrics]) -> Iterator[Chart]:
     """Chart F1 over the slices of each attribute of the images, and the relative error of the counts of each run."""
     metrics = next(iter(runs.values()))
     shown, headlines = list(_shown(metrics)), headlines_of([metrics])
@@ -522,7 +522,7 @@ def slice_figures(runs: Mapping[str, Metrics]) -> Iterator[Figure]:
             )
             for one in slices
         ]
-        yield Figure(
+        yield Chart(
             f"slices-{i}",
             f"F1 by {attribute}",
             f"Percent, over the images of each slice{_intervals(rows)}. The number of images is in brackets."
@@ -545,7 +545,7 @@ def slice_figures(runs: Mapping[str, Metrics]) -> Iterator[Figure]:
                 yield _band_figure(name, score, attribute, note, names, values)
 
 
-def time_figure(run: LoadedRun) -> Figure | None:
+def time_figure(run: LoadedRun) -> Chart | None:
     """Chart the seconds of each image against its number of objects."""
     records = [run.stored.records.get(image) for image in run.images]
     points = sorted(
@@ -559,7 +559,7 @@ def time_figure(run: LoadedRun) -> Figure | None:
     shown = points[::every]
     left_out = f" {len(shown):,} of {len(points):,} images are drawn; the table covers all." if every > 1 else ""
     objects, seconds = (np.array(values) for values in zip(*points, strict=True))
-    return Figure(
+    return Chart(
         "time",
         "Time against objects",
         f"One point for each image: seconds of prediction, and objects.{_trend(objects, seconds)}{left_out}",
@@ -595,13 +595,13 @@ def _trend(objects: NDArray[np.int64], seconds: NDArray[np.float64]) -> str:
     return f" With each further object, an image takes about {change}; this explains {share}."
 
 
-def change_figure(run: LoadedRun, other: LoadedRun, names: tuple[str, str], name: str) -> Figure:
+def change_figure(run: LoadedRun, other: LoadedRun, names: tuple[str, str], name: str) -> Chart:
     """Chart the errors of a run against those of another one: one point for each image."""
     most = int(max(run.errors.max(initial=0), other.errors.max(initial=0)))
     axes = (count_axis(f"errors of {names[1]}", 0, most), count_axis(f"errors of {names[0]}", 0, most))
     off = run.errors - other.errors
     fewer, more, same = int((off < 0).sum()), int((off > 0).sum()), int((off == 0).sum())
-    return Figure(
+    return Chart(
         name,
         f"Errors of {names[0]} and {names[1]}",
         f"One point for each image; larger where several share it. Below the line, {names[0]} has fewer errors than "

@@ -110,10 +110,12 @@ def plot(of: Path | str | Evaluation | Result | Comparison, name: str) -> Figure
     _require_matplotlib()
     if isinstance(of, Comparison):
         if name not in _OF_COMPARISONS:
-            raise UnknownNameError("figure of a comparison", name, _OF_COMPARISONS)
+            next_step = f"{name!r} is a figure of a run: earthinstruct.plot(RUN, {name!r})." if name in FIGURES else ""
+            raise UnknownNameError("figure of a comparison", name, _OF_COMPARISONS, next_step)
         return _drawn([of], _OF_COMPARISONS[name])
     if name not in FIGURES:
-        raise UnknownNameError("figure", name, FIGURES)
+        of_two = f"{name!r} is a figure of a comparison: earthinstruct.compare(RUN_A, RUN_B).plot({name!r})."
+        raise UnknownNameError("figure of a run", name, FIGURES, of_two if name in _OF_COMPARISONS else "")
     return _drawn(list(_runs(of)), FIGURES[name])
 
 

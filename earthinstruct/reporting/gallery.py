@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from earthinstruct.errors import DataError
+from earthinstruct.images import step_for
 from earthinstruct.metrics import PREDICTION_VERDICTS, TARGET_VERDICTS
 from earthinstruct.regions import ImageId, Instances, mask_path
 from earthinstruct.reporting.loaded import Judged, LoadedRun
 
 MAX_IMAGES = 200  # shown on a page by default
+_LONGEST_READ = 4096  # side of the pixels that are read for it
 _LONGEST_SIDE = 480  # pixels of a picture on the page
 _QUALITY = 60  # JPEG quality
 
@@ -79,7 +81,8 @@ def make_gallery(
             progress(done + 1, len(shown))
         entries.append(described[index])
         try:
-            pictures.append(_jpeg(run.stored.dataset.read_image(index)))
+            with run.stored.dataset.open_scene(index) as scene:
+                pictures.append(_jpeg(scene.read(step=step_for(scene.height, scene.width, _LONGEST_READ))[0]))
         except DataError as error:
             unreadable[run.stored.dataset.images[index].file_name] = str(error)
             pictures.append(None)

@@ -10,9 +10,7 @@ from urllib.parse import quote
 from earthinstruct.errors import DataError
 from earthinstruct.metrics import GEOMETRIES, Value, threshold_in_words, value_at
 from earthinstruct.reporting.template import filled
-from earthinstruct.results import Result, read_result
-
-_REPORT = "report.html"
+from earthinstruct.results import REPORT_FILE, Result, read_result
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ def index_page(folder: Path, file: Path) -> str:
         except DataError as error:
             unreadable[name] = str(error)
             continue
-        page, threshold, sweep = path.with_name(_REPORT), result.metrics.threshold, result.metrics.sweep
+        page, threshold, sweep = path.with_name(REPORT_FILE), result.metrics.threshold, result.metrics.sweep
         entries.append(
             Entry(
                 result,

@@ -33,7 +33,7 @@ from earthinstruct.metrics import (
 )
 from earthinstruct.reporting.charts import (
     NOTHING,
-    Figure,
+    Chart,
     calibration_figure,
     category_figure,
     change_figure,
@@ -186,7 +186,7 @@ def render(
     )
 
 
-def chart_sections(run: LoadedRun, runs: Mapping[str, Metrics]) -> Iterator[tuple[str, str, list[Figure]]]:
+def chart_sections(run: LoadedRun, runs: Mapping[str, Metrics]) -> Iterator[tuple[str, str, list[Chart]]]:
     """The charts by section: its name in the page, its title, its figures.
 
     Args:
@@ -194,7 +194,7 @@ def chart_sections(run: LoadedRun, runs: Mapping[str, Metrics]) -> Iterator[tupl
         runs: name -> scores of this run, then of those that it is compared with; some charts show all.
     """
     metrics = run.result.metrics
-    sections: dict[tuple[str, str], list[Figure | None]] = {
+    sections: dict[tuple[str, str], list[Chart | None]] = {
         ("counts", "Counts"): [count_figure(run), residual_figure(run), density_figure(run), *limit_figures(runs)],
         ("by-category", "Categories"): [category_figure(metrics), *precision_recall_figures(metrics)],
         ("errors", "Errors"): [*verdict_figures(metrics), cost_figure(metrics), confusion_figure(run)],

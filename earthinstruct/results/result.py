@@ -241,7 +241,8 @@ def method_info(method: object, *, control: bool = False, parameters: Mapping[st
     Args:
         method: the method.
         control: whether it sees the ground truth.
-        parameters: what it was made from; secrets among them are removed wherever they stand.
+        parameters: what it was made from, which describes it where it names no parameters itself; secrets among them
+            are removed wherever they stand.
 
     Raises:
         DataError: `describe()` raises an exception, or returns anything but the fields of `MethodInfo` with values that
@@ -257,13 +258,22 @@ def method_info(method: object, *, control: bool = False, parameters: Mapping[st
         problem = redacted(error_in_words(error), secrets)
         raise DataError(f"method {name!r}: describe() failed: {problem}") from error
     try:
-        own = without_secrets(described.pop("parameters", None) or {}, secrets)
+        told = described.pop("parameters", None)
+        own = without_secrets(_as_json(parameters or {}) if told is None else told, secrets)
         others = _redacted_parts(described, secrets)
         info = msgspec.convert({**others, "parameters": own, "name": name, "control": control}, type=MethodInfo)
         msgspec.json.encode(info)
         return info
     except Exception as error:  # msgspec's, and whatever the objects in it raise
         raise DataError(f"method {name!r}: describe() is malformed: {redacted(message_of(error), secrets)}") from error
+
+
+def _as_json(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as JSON holds them; of an object, its type."""
+    return {
+        name: msgspec.to_builtins(value, enc_hook=lambda one: type(one).__name__, str_keys=True)
+        for name, value in parameters.items()
+    }
 
 
 def _redacted_parts(value: Any, secrets: Sequence[str]) -> Any:

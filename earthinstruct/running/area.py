@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import Prediction, Proposals, optional_member
 from earthinstruct.errors import ContractError, DataError, EarthInstructError
-from earthinstruct.images import NAMELESS, Scene, Window, scene_at
+from earthinstruct.images import NAMELESS, Note, Scene, Window, scene_at
 from earthinstruct.predictions import check_geopandas
 from earthinstruct.regions import resize_masks
 
@@ -102,6 +102,26 @@ class Area:
         if getattr(areas, "crs", None) is None or areas.empty:
             raise DataError(f"--aoi {self.aoi} has no areas, or does not name its coordinate reference system")
         return areas
+
+    def notes(self, scene: Scene) -> tuple[Note, ...]:
+        """How the pixels that are looked at differ from those of the file.
+
+        Raises:
+            DataError: the image lacks the place or reference system that is needed.
+        """
+        seen = scene
+        if self.resolution is not None and not isinstance(self.resolution, str):
+            seen = scene_at(scene, self.resolution)
+        notes = list(seen.notes)
+        if self.window is not None:
+            column, row, width, height = self.window
+            words = f"only --window {column},{row},{width},{height} is looked at"
+            inside = min(width, scene.width - column), min(height, scene.height - row)
+            cut = "" if inside == (width, height) else f", of which {inside[0]}x{inside[1]} pixels lie in the image"
+            notes.append(Note(words + cut, words))
+        if self.aoi is not None:
+            notes.append(Note.same(f"only the areas of {self.aoi} are looked at"))
+        return tuple(notes)
 
     def of_scene(self, path: Path, scene: Scene) -> AreaOfScene:
         """The part of one image.

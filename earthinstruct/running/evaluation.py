@@ -68,6 +68,7 @@ def evaluate(
     worker_memory: float | None = None,
     gpus_per_worker: float | None = None,
     address: str | None = None,
+    began: Callable[[Path], None] | None = None,
     progress: Progress | None = None,
     spent: Spent | None = None,
     stopping: Callable[[], bool] = lambda: False,
@@ -107,6 +108,7 @@ def evaluate(
         worker_memory: GB; a worker that holds more after a tile is replaced. None: no limit.
         gpus_per_worker: GPUs that Ray reserves for each worker.
         address: of a running Ray cluster, or `auto`; None: a Ray of its own, on this machine.
+        began: called with each run folder before the first image.
         progress: called after every tile with the task, the tiles done, their number and the images that failed; an
             image that is not cut is one tile.
         spent: called with the task and the usage of every image, before `progress`.
@@ -149,6 +151,8 @@ def evaluate(
             runs.append(held.enter_context(run.open(overwrite)))
         for run in runs:  # only once every folder is locked and accepted
             run.begin(overwrite)
+            if began is not None:
+                began(run.folder)
         results = {}
         kept = {run.task.name: held.enter_context(_kept_tiles(run)) for run in runs} if windows else {}
         answered = _answered(runs, ready, every, windows, kept, progress, spent, stopping)

@@ -361,6 +361,7 @@ def _find(
             if progress is not None:
                 progress(done, sum(n_tiles))
             tile, record = answer.tile, answer.whole
+            found.n_tiles_before += tile is None
             if done == len(paths) == 1 and tile is not None and tile.error is not None:
                 record = tile  # the other tiles are likely to fail too, and the run with them
             if record is None:
@@ -552,7 +553,8 @@ def saved_again(
         asked = msgspec.structs.replace(asked, source_crs=source_crs)
     stored = ImageRun(folder)
 
-    seen = Area(resolution=asked.resolution)  # for the note that says so
+    aoi = None if asked.aoi is None else Path(asked.aoi[0])
+    seen = Area(asked.window, aoi, asked.resolution)  # for the notes that say so
     found = _Answering(paths, asked, least, saved, answered, folder, seen, root=Path.cwd())
     with stored.locked():
         for path in paths:
@@ -607,7 +609,7 @@ class _Answering:
         self._found: dict[Path, Found] = {}
         self._answers: dict[Path, Answer] = {}
         self._events: Counter[str] = Counter()
-        self._n_before = self._n_left_out = 0
+        self._n_before = self._n_left_out = self.n_tiles_before = 0
 
     def add(self, path: Path, prediction: Prediction, explain: Explain | None = None, *, before: bool = False) -> None:
         """Add what was found in an image, and save its pictures.
@@ -627,25 +629,32 @@ class _Answering:
             with opening() as scene:
                 if self._saved.on_ground:
                     check_place(path, scene.place, scene.no_place_reason)
-                seen = self._area.of_scene(path, scene)
                 shown = self._least.of_image(Found(path, scene.height, scene.width, scene.place, prediction))
                 kept = _with_counts(shown.prediction, self.asked.instruction)
                 picture = None
                 if explain is not None and self._saved.explain is not None:
+                    seen = self._area.of_scene(path, scene)
                     picture = explain(seen.read(seen.window)[0], self.asked.instruction)
-                self._saved.save_pictures(path, scene, kept, picture, self._remarks)
-                notes = tuple(map(str, seen.scene.notes))
-                answer = Answer(path, kept, notes=notes, scene=opening, remarks=self._remarks)
+                notes = (*map(str, self._area.notes(scene)), *self._unused_crs(scene))
+                remarks = (*self._remarks, *notes)
+                self._saved.save_pictures(path, scene, kept, picture, remarks)
+                answer = Answer(path, kept, notes=notes, scene=opening, remarks=remarks)
         except (HopelessError, KeyboardInterrupt):
             raise
         except BaseException as error:  # also sys.exit() in a method; the reason is given, and the other images go on
             self.fail(path, in_our_words(error, self._secrets))
             return
-        self._found[path] = replace(shown, prediction=kept)
+        self._found[path] = replace(shown, prediction=kept, notes=notes)
         self._n_left_out += len(prediction) - len(kept)
         self._n_before += before
         self._events.update(prediction.usage.events)
         self._add(answer)
+
+    def _unused_crs(self, scene: Scene) -> Iterator[str]:
+        """A note where --source-crs is not used, because the image names its reference system."""
+        given, place = self.asked.source_crs, scene.place
+        if given is not None and place is not None and place.crs is not None and place.crs.upper() != given.upper():
+            yield f"it names its coordinate reference system, {place.crs[:80]}: --source-crs {given} is not used"
 
     def fail(self, path: Path, problem: str) -> None:
         """Add the reason why an image failed.
@@ -681,6 +690,8 @@ class _Answering:
         if self._n_before:
             n_all = len(self.paths)
             notes.append(f"{self._n_before} of {n_all} images were predicted before; --overwrite predicts them again")
+        if self.n_tiles_before:
+            notes.append(f"{self.n_tiles_before} tiles were answered before; --overwrite asks about them again")
         return Answers(answers, (*notes, *about["notes"]), self._folder, found, about)
 
 

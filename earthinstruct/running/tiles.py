@@ -98,10 +98,11 @@ def tile_windows(height: int, width: int, tile: int, overlap: int) -> list[Windo
 
 
 def _refuse_tiles(tile: int, overlap: int) -> None:
-    if tile < 1 or not 0 <= overlap <= tile // 2:
+    if tile < 1:
+        raise EarthInstructError(f"--tile is {tile}; expected pixels, such as {TILE}, or 0: images are not cut")
+    if not 0 <= overlap <= tile // 2:
         raise EarthInstructError(
-            f"tiles of {tile} pixels with an overlap of {overlap}: a tile needs at least 1 pixel, and the overlap goes "
-            f"from 0 to half a tile ({max(tile, 0) // 2})"
+            f"the overlap of tiles of {tile} pixels is {overlap}; expected pixels from 0 to half a tile ({tile // 2})"
         )
 
 

@@ -10,8 +10,8 @@ from earthinstruct.errors import DataError, checked_arguments
 from earthinstruct.files import as_json, replace_file
 from earthinstruct.predictions import Record
 from earthinstruct.regions import decode_rles
-from earthinstruct.results import Evaluation, Result, read_result
-from earthinstruct.scoring.stored import dataset_of, read_stored, run_folder
+from earthinstruct.results import Evaluation, Result
+from earthinstruct.scoring.stored import dataset_of, read_run, read_stored
 
 
 @checked_arguments
@@ -42,8 +42,7 @@ def export(
     Raises:
         EarthInstructError: the run is incomplete, or the file cannot be written.
     """
-    folder = run_folder(run)
-    result = read_result(folder / "result.json")
+    folder, result = read_run(run)
     stored = read_stored(folder, result, dataset_of(folder, result, dataset, data))
     images, left_out = [], 0
     for image in stored.dataset.images[: result.task.dataset.n_images]:

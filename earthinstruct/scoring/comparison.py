@@ -39,12 +39,11 @@ from earthinstruct.results import (
     Result,
     StoredTallies,
     new_table,
-    read_result,
     refuse_different,
 )
 from earthinstruct.scoring.side_by_side import ComparedRuns, contestants, make_side_by_side, of_pair, run_names
 from earthinstruct.scoring.standings import LETTERS, VERDICTS, Standings, by_points, legend, verdict_of
-from earthinstruct.scoring.stored import run_folder, tallies_of
+from earthinstruct.scoring.stored import read_run, run_folder, tallies_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -215,7 +214,7 @@ def _table(rows: Sequence[Compared]) -> Table:
 @checked_arguments
 def compare(
     first: Path | str | Evaluation,
-    second: Path | str | Evaluation,
+    second: Path | str | Evaluation | None = None,
     *others: Path | str | Evaluation,
     dataset: str | Path | Dataset | None = None,
     data: Path | str | None = None,
@@ -239,8 +238,8 @@ def compare(
 
     Args:
         first: a run folder, or the result file in it, with `tallies.npz` or `predictions.jsonl` beside it; or an
-            evaluation of one task.
-        second: another run of the same task.
+            evaluation of one task; or a folder of runs of one task, which stands for all of them.
+        second: another run of the same task; None: `first` is a folder of runs.
         others: more runs of the task.
         dataset: the dataset, or its name or path; None: the one that the run used. Read only if predictions are scored
             again.
@@ -255,11 +254,16 @@ def compare(
         DataError: a folder is incomplete, the runs differ in task, protocol, images or ground truth, or a metric is
             undefined for one of them.
     """
-    if not others:
-        return compare_two(first, second, dataset, data, metric)
+    runs = [each for given in (first, second, *others) if given is not None for each in _runs(given)]
+    if len(runs) == 2:
+        return compare_two(runs[0], runs[1], dataset, data, metric)
+    if len(runs) < 2:
+        raise EarthInstructError(f"{runs[0]} is one run; give another run of the same task, or a folder of runs")
     if metric:
         raise EarthInstructError("metric plug-ins are compared between two runs; leave out --metric, or give two runs")
-    runs = (first, second, *others)
+    folders = [run_folder(run).resolve() for run in runs]
+    if twice := [folder for folder in folders if folders.count(folder) > 1]:
+        raise EarthInstructError(f"{twice[0]} is given twice; give each run once")
     if len(runs) > len(LETTERS):
         raise EarthInstructError(f"at most {len(LETTERS)} runs can be compared, got {len(runs)}")
     read = [_Read.of(run, dataset, data) for run in runs]
@@ -280,6 +284,14 @@ def compare(
         tuple(threshold_in_words(result.metrics) for result in results),
         side_by_side=make_side_by_side(verdict, folders, results, off),
     )
+
+
+def _runs(given: Path | str | Evaluation) -> Sequence[Path | str | Evaluation]:
+    """A run, or the runs in a folder of runs."""
+    folder = None if isinstance(given, Evaluation) else run_folder(given)
+    if folder is None or not folder.is_dir() or (folder / "result.json").is_file():
+        return [given]
+    return [file.parent for file in sorted(folder.rglob("result.json"))] or [given]
 
 
 def compare_two(
@@ -352,8 +364,7 @@ class _Read:
         data: Path | str | None,
         extra: Sequence[ExtraMetric] = (),
     ) -> _Read:
-        folder = run_folder(run)
-        result = read_result(folder / "result.json")
+        folder, result = read_run(run)
         name = str(folder if isinstance(run, Evaluation) else run)
         return _Read(name, folder, result, dataset, data, extra)
 
@@ -451,6 +462,8 @@ def _not_compared(a: _Read, b: _Read) -> Iterator[str]:
                 f"no slices by {name}: {run.folder} has no tallies.npz, and the dataset does not give the slices of "
                 f"the result; score it again with --slice-by {name}"
             )
+    if a.folder.resolve() == b.folder.resolve():
+        yield f"A and B are one run, {a.folder}: nothing can differ"
 
 
 def _rows(scores: Sequence[tuple[str, str, Score]], pairs: Mapping[str, Paired], over: _Over) -> Iterator[Compared]:

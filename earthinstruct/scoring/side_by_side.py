@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from earthinstruct.metrics import HEADLINES, PERCENT, SHOWN_BELOW, Difference, Value, sweep_of, title_of, value_at
 from earthinstruct.results import Result, ScoreTable, Training, in_markdown
-from earthinstruct.texts import spreadsheet_cell
+from earthinstruct.texts import printable, spreadsheet_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +20,7 @@ NOTE = (
     "Percent, with the 95 % interval over images. Bold: the best run, and every run without a shown difference "
     f"from it (paired sign-flip test over images, Holm's correction, p >= {SHOWN_BELOW} or an interval around 0)."
 )
+_DECIMALS = 12
 _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     **{character: f"{{{character}}}" for character in "[*"},  # at the start of a row they would belong to the \\ before
@@ -30,7 +31,6 @@ _LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "±": r"$\pm$",
-    "\n": " ",
 }
 
 
@@ -102,8 +102,7 @@ class SideBySide:
                         spreadsheet_cell(name),
                         _mark(trained),
                         score,
-                        value.value,
-                        *bounds,
+                        *map(_rounded, (value.value, *bounds)),
                         "yes" if is_best else "no",
                     ]
                 )
@@ -193,14 +192,14 @@ def of_pair(names: Sequence[str], off: Difference) -> dict[str, Any]:
     return {
         "first": names[0],
         "second": names[1],
-        "first_score": off.first,
-        "second_score": off.second,
-        "difference": off.value,
-        "low": low,
-        "high": high,
-        "p": off.p,
+        "first_score": _rounded(off.first),
+        "second_score": _rounded(off.second),
+        "difference": _rounded(off.value),
+        "low": _rounded(low),
+        "high": _rounded(high),
+        "p": _rounded(off.p),
         "p_is_bound": off.p_is_bound,
-        "p_corrected": off.p_corrected,
+        "p_corrected": _rounded(off.p_corrected),
         "reason": off.reason,
     }
 
@@ -241,7 +240,12 @@ def in_latex(text: str) -> str:
     >>> in_latex("50 % of mean_shift")
     '50 \\% of mean\\_shift'
     """
-    return "".join(_LATEX.get(character, character) for character in text)
+    return "".join(_LATEX.get(character, character) for character in printable(" ".join(text.split())))
+
+
+def _rounded(value: float | None) -> float | None:
+    """A number without the noise of floating-point arithmetic, such as 0.30000000000000004."""
+    return None if value is None else round(value, _DECIMALS)
 
 
 def _mark(training: Training | None) -> str:

@@ -11,7 +11,7 @@ from earthinstruct.errors import DataError
 from earthinstruct.metrics import ExtraMetric, Protocol, ScoreThreshold, SliceImages, protocol_named, threshold_of
 from earthinstruct.predictions import Record, hash_predictions, prediction_files, read_manifest, read_predictions
 from earthinstruct.regions import ImageId
-from earthinstruct.results import Evaluation, Result, StoredTallies, read_tallies
+from earthinstruct.results import Evaluation, Result, StoredTallies, read_result, read_tallies
 from earthinstruct.scoring.records import ScoringSet
 from earthinstruct.scoring.slicing import slices_by
 from earthinstruct.tasks import FileMapper, Task, task_named
@@ -61,6 +61,22 @@ def run_folder(run: Path | str | Evaluation) -> Path:
     """
     path = run.folder if isinstance(run, Evaluation) else Path(run)
     return path.parent if path.name == "result.json" else path
+
+
+def read_run(run: Path | str | Evaluation) -> tuple[Path, Result]:
+    """The folder of one run, and its result.
+
+    Raises:
+        EarthInstructError: an evaluation has several runs.
+        DataError: the folder has no result, or the result is malformed.
+    """
+    folder = run_folder(run)
+    if folder.is_dir() and not (folder / "result.json").is_file():
+        below = sorted(file.parent for file in folder.rglob("result.json"))
+        if below:
+            raise DataError(f"{folder} is a folder of {len(below)} runs; give one of them, such as {below[0]}")
+        raise DataError(f"{folder} has no result.json; give a run folder, as printed by `earthinstruct evaluate`")
+    return folder, read_result(folder / "result.json")
 
 
 def dataset_of(

@@ -190,7 +190,7 @@ def test_tile_options_are_checked_where_they_matter(call, bright, tmp_path):
     base = (*base, write_raster(tmp_path / "a.tif", two_ships()))
     assert call(*base, "--overlap", "128")[0] == 0  # one tile: nothing to share
     code, _, err = call(*base, "--tile", "32", "--overlap", "17")
-    assert (code, "the overlap goes from 0 to half a tile (16)" in err) == (2, True)
+    assert (code, "expected pixels from 0 to half a tile (16)" in err) == (2, True)
 
 
 def test_holes_rotation_and_several_parts_are_kept(tmp_path):
@@ -693,6 +693,7 @@ def test_a_stopped_run_goes_on_at_the_next_tile(call, counted, tmp_path):
     code, out, _, calls = counted(*arguments)
     assert (code, calls) == (0, 8)
     assert "1 of 2 images were predicted before" in out
+    assert "note: 2 tiles were answered before; --overwrite asks about them again" in out
     assert len(json.loads((tmp_path / "found.json").read_text())["images"]) == 2
     (run,) = (tmp_path / "runs" / "predict").glob("*/counts")
     assert sorted(path.name for path in run.iterdir()) == ["predictions.jsonl", "run.json"]

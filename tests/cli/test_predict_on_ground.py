@@ -90,6 +90,32 @@ def test_answers_at_another_resolution_are_in_pixels_of_the_image(tmp_path, rast
     assert f"m to {resolution} m a pixel" in answer.notes[-1]
 
 
+def test_every_file_says_how_the_pixels_were_looked_at(tmp_path):
+    scene = write(tmp_path / "a.tif")
+    saved = [tmp_path / name for name in ("a.json", "a.coco.json", "a.csv", "a.geojson", "a.gpkg", "a.labels.tif")]
+    told = [
+        "resampled from 2 m to 4 m a pixel",
+        "only --window 80,0,60,80 is looked at, of which 40x80 pixels lie in the image",
+        "it names its coordinate reference system, EPSG:32631: --source-crs EPSG:4326 is not used",
+    ]
+    (answer,) = predict(
+        *(Bright(), scene),
+        **{"categories": "ship", "resolution": 4, "window": (80, 0, 60, 80), "source_crs": "EPSG:4326"},
+        **{"save": saved, "output": tmp_path / "runs"},
+    )
+    assert list(answer.notes) == told
+    for file in saved[:2]:
+        assert json.loads(file.read_text())["images"][0]["notes"] == told
+    assert all(note in saved[2].read_text() for note in told)
+    assert json.loads(saved[3].read_text())["images"][0]["notes"] == told
+    with rasterio.open(saved[5]) as labels:
+        assert json.loads(labels.tags()["earthinstruct"])["images"][0]["notes"] == told
+    (run,) = (tmp_path / "runs" / "predict").glob("*/bright")
+    assert list(saved_again(run, save=tmp_path / "b.json")[0].notes) == told
+    (plain,) = predict(Bright(), scene, categories="ship", window=(80, 0, 40, 80), source_crs="epsg:32631", output=None)
+    assert plain.notes == ("only --window 80,0,40,80 is looked at",)
+
+
 @pytest.mark.parametrize("raster", ["north-up", "geographic"])
 def test_tiles_windows_and_areas_are_cut_at_the_resolution(tmp_path, raster):
     scene, method = write(tmp_path / "a.tif", raster), Bright()

@@ -88,6 +88,18 @@ def test_the_parameters_of_a_method_are_shown(call, tmp_path):
     assert "missing: parameter folder: give -M folder=VALUE" in out
 
 
+def test_the_meaning_of_a_parameter_folds_in_a_pipe(call, tmp_path):
+    words, name = "word " * 60, "    name = 'own'\n"
+    long = f'class Own:\n    """Finds.\n\n    Args:\n        least: {words}\n    """\n{name}'
+    (tmp_path / "long.py").write_text(
+        f"{long}    def __init__(self, least=1): pass\n    def predict(self, image, instruction): pass\n"
+    )
+    _, out, _ = call("list", "methods", f"{tmp_path / 'long.py'}:Own")
+    lines = [line for line in out.splitlines() if "word" in line]
+    assert (len(lines), out.count("word")) == (4, 60)
+    assert max(map(len, lines)) <= 100
+
+
 def test_only_methods_are_shown_one_by_one(call):
     code, _, err = call("list", "tasks", "dior")
     assert code == 2
@@ -142,6 +154,13 @@ def test_a_run_keeps_the_file_that_repeats_it(call, method, file, tmp_path):
     assert {"ship", "harbor"} <= rows.keys()
     kept = yaml.safe_load((run / "run.yaml").read_text())
     assert kept["limit"] == 2
+    (tmp_path / "ends.py").write_text(
+        "class Ends:\n    name = 'ends'\n    def predict(self, image, instruction): raise KeyboardInterrupt\n"
+    )
+    code, *_ = call("evaluate", "--method", f"{tmp_path / 'ends.py'}:Ends", *first[2:])
+    assert code == 130
+    begun = yaml.safe_load((run.with_name("ends-limit-2") / "run.yaml").read_text())  # written before the first image
+    assert begun["limit"] == 2
     assert kept["method"] == f"{method}:Finds"
     # an option of the command line replaces that of the file, wherever it stands
     for arguments in (["--config", run / "run.yaml", "--limit", "1"], ["--limit", "1", "--config", run / "run.yaml"]):

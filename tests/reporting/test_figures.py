@@ -123,7 +123,7 @@ def test_differences(run, constant, dataset, tmp_path):
 
 def test_what_cannot_be_drawn_is_said(constant, dataset, tmp_path):
     run = evaluate(constant, dataset, setting="open_vocabulary", output=tmp_path)
-    with pytest.raises(EarthInstructError, match="unknown figure 'count'; did you mean 'counts'"):
+    with pytest.raises(EarthInstructError, match="unknown figure of a run 'count'; did you mean 'counts'"):
         run.plot("count")
     with pytest.raises(EarthInstructError, match="constant was scored without a sweep; give --sweep"):
         run.plot("sweep")
@@ -131,3 +131,5 @@ def test_what_cannot_be_drawn_is_said(constant, dataset, tmp_path):
         plot(run.folder, "calibration")
     with pytest.raises(EarthInstructError, match="unknown figure of a comparison 'counts'"):
         compare(run, run).plot("counts")
+    with pytest.raises(EarthInstructError, match=r"'differences' is a figure of a comparison: earthinstruct.compare\("):
+        run.plot("differences")

@@ -150,7 +150,7 @@ def test_other_tiles_are_another_run(spots, ships, tmp_path, calls):
     with pytest.raises(EarthInstructError, match=r"--tile was 12, is None; --overlap was 2, is None"):
         run(spots, ships, tmp_path)
     assert calls() == n_calls
-    with pytest.raises(EarthInstructError, match=r"tiles of 12 pixels with an overlap of 7: .* from 0 to half a tile"):
+    with pytest.raises(EarthInstructError, match="overlap of tiles of 12 pixels is 7; expected"):
         run(spots, ships, tmp_path, tile=12, overlap=7)
 
 

@@ -118,6 +118,19 @@ def test_a_run_is_not_continued_with_a_parameter_that_only_python_takes_for_the_
         run(constant, dataset, tmp_path)
 
 
+def test_given_parameters_stand_for_a_method_that_describes_none(dataset, tmp_path):
+    (tmp_path / "silent.py").write_text(
+        "from earthinstruct import Prediction\n"
+        "class Silent:\n    name = 'silent'\n    def __init__(self, a=0, part=None, api_key=None): pass\n"
+        "    def predict(self, image, instruction): return Prediction()\n"
+    )
+    made = {"a": 1, "part": object(), "api_key": "sk-123456"}
+    first = run(f"{tmp_path / 'silent.py'}:Silent", dataset, tmp_path, parameters=made)
+    assert first.results[0].method.parameters == {"a": 1, "part": "object"}
+    with pytest.raises(EarthInstructError, match=r"predictions of another run \(parameter a was 1, is 2\)"):
+        run(f"{tmp_path / 'silent.py'}:Silent", dataset, tmp_path, parameters={**made, "a": 2})
+
+
 def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 

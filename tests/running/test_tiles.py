@@ -68,10 +68,16 @@ def test_windows_cover_the_image_and_share_at_least_the_overlap(height, width, t
         assert all(b - a <= tile - overlap for a, b in itertools.pairwise(starts))
 
 
-@pytest.mark.parametrize(("tile", "overlap"), [(0, 0), (100, 51), (100, -1)])
+@pytest.mark.parametrize(("tile", "overlap"), [(100, 51), (100, -1)])
 def test_tiles_out_of_range_are_refused(tile, overlap):
-    with pytest.raises(EarthInstructError, match="the overlap goes from 0 to half a tile"):
+    with pytest.raises(EarthInstructError, match="expected pixels from 0 to half a tile"):
         tile_windows(100, 100, tile, overlap)
+
+
+def test_a_tile_has_pixels():
+    for make in (lambda: tile_windows(20, 20, 0, 0), lambda: Tiling(-5)):
+        with pytest.raises(EarthInstructError, match=r"--tile is (0|-5); expected pixels, such as 1024, or 0"):
+            make()
 
 
 # tiles of 100 with an overlap of 20 on 100x180: columns 0-100 and 80-180

@@ -4,14 +4,20 @@ import csv
 import io
 import json
 import re
+import shutil
+import unicodedata
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from earthinstruct import Evaluation, compare, evaluate, score
+from earthinstruct import Evaluation, compare, evaluate, export, score
 from earthinstruct.cli import main
 from earthinstruct.errors import DataError, EarthInstructError
-from earthinstruct.scoring.side_by_side import in_latex
+from earthinstruct.metrics import Value
+from earthinstruct.results import Training
+from earthinstruct.scoring.side_by_side import SideBySide, in_latex
 
 N = 10
 
@@ -108,6 +114,55 @@ def test_latex(runs):
     assert r"% \usepackage{booktabs}" in lines
 
 
+COMMANDS = {"begin", "end", "toprule", "midrule", "bottomrule", "textbf", "pm", "\\"} | {*"&%$#_{}"}
+COMMANDS |= {f"text{name}" for name in ("asciitilde", "asciicircum", "backslash", "less", "greater", "bar")}
+
+
+def checked_latex(text):
+    """The cells of a `tabular`, row by row; an assertion fails where LaTeX would not compile it."""
+    lines = text.splitlines()
+    body = "\n".join(line for line in lines if not line.startswith("%"))
+    assert body.startswith(r"\begin{tabular}{l") and body.endswith(r"\end{tabular}")
+    columns = len(re.match(r"\\begin\{tabular\}\{(l+r*)\}", body)[1])
+    rows, cell, row, depth, in_math = [], "", [], 0, False
+    for token in re.findall(r"\\[a-zA-Z]+|\\.|.", body.partition("\n")[2], re.DOTALL):
+        if token.startswith("\\"):
+            assert token[1:] in COMMANDS, token
+            assert (token == r"\pm") <= in_math
+        assert not (token in "#_~^%" and len(token) == 1), f"{token} is not escaped"
+        assert token == "\n" or unicodedata.category(token[-1]) not in ("Cc", "Cs"), repr(token)
+        depth += (token == "{") - (token == "}")
+        assert depth >= 0
+        in_math ^= token == "$"
+        if token in ("&", r"\\"):
+            assert depth == 0 and not in_math
+            row, cell = [*row, cell], ""
+            if token == r"\\":
+                assert len(row) == columns
+                rows, row = [*rows, row], []
+        else:
+            cell += token
+    assert depth == 0 and not in_math and not row
+    assert not re.search(r"\\\\\s*[\[*]", body)  # it would be an argument of the end of the row before
+    return rows
+
+
+NAMES = st.text(min_size=1, max_size=12) | st.text(alphabet="\\&%$#_{}~^|<>[*±\n\r\t -", min_size=1)
+
+
+@settings(max_examples=100, deadline=None)
+@given(first=NAMES, second=NAMES)
+def test_latex_compiles_whatever_a_method_is_called(first, second):
+    scores = ("counting.f1", "box.f1")
+    values = (Value(0.5, (0.25, 0.75)), Value(None)), (Value(1.0), Value(0.0))
+    best, training = ((True, False), (False, True)), (None, Training("seen", first))
+    table = SideBySide(first, second, (first, second), scores, values, best, training, (first,))
+    heading, *rows = checked_latex(table.latex())
+    assert [len(heading), len(rows)] == [4, 2]
+    assert rows[0][2].strip() == r"\textbf{50.0 $\pm$ 25.0}"
+    assert [cell.strip() for cell in rows[1][1:]] == ["seen", "100.0", r"\textbf{0.0}"]
+
+
 def test_every_special_character_of_latex_is_escaped():
     text = in_latex("\\ & % $ # _ { } ~ ^ | < > [ * a\nb")
     assert "\n" not in text
@@ -143,6 +198,33 @@ def test_two_runs_have_the_same_tables(runs, capsys):
     assert printed == compare(*runs[:2]).to_latex()
 
 
+def test_a_folder_of_runs_stands_for_its_runs(runs, tmp_path, capsys):
+    folder = runs[0].parent
+    assert compare(folder).side_by_side.names == compare(*sorted(runs)).side_by_side.names
+    assert main(["compare", str(folder)]) == 0
+    assert "no difference shown from" in capsys.readouterr().out
+    with pytest.raises(EarthInstructError, match="few_1 is one run; give another run of the same task, or a folder"):
+        compare(runs[0])
+    with pytest.raises(EarthInstructError, match=r"few_1 is given twice; give each run once"):
+        compare(folder, runs[0])
+    assert compare(runs[0], runs[0]).notes == (f"A and B are one run, {runs[0]}: nothing can differ",)
+    with pytest.raises(DataError, match=rf"{folder} is a folder of 3 runs; give one of them, such as .*/all"):
+        export(folder, tmp_path / "a.json")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty has no result.json; give a run folder"):
+        compare(runs[0], tmp_path / "empty")
+
+
+def test_numbers_have_no_noise_of_floating_point(runs):
+    table = replace(
+        compare(*runs).side_by_side, scores=("box.f1",), values=((Value(0.1 + 0.2),),) * 3, best=((True,),) * 3
+    )
+    assert ",0.3,," in table.csv()
+    rows = compare(*runs[:2]).records()
+    numbers = [row[name] for row in rows for name in ("first_score", "difference", "low", "high") if row[name]]
+    assert numbers == [round(number, 12) for number in numbers]
+
+
 def test_controls_are_shown_and_not_ranked(annotations, tmp_path, runs):
     result = json.loads((runs[1] / "result.json").read_text())
     result["method"]["control"] = True
@@ -151,7 +233,8 @@ def test_controls_are_shown_and_not_ranked(annotations, tmp_path, runs):
     assert standings.side_by_side.best == ((False,) * 3, (False,) * 3, (True,) * 3)
     assert str(standings).startswith("C counts best, better than A by")
     assert "all sees the ground truth, and is not ranked." in str(standings)
-    assert compare(runs[1], runs[0], runs[1]).side_by_side.best == ((False,) * 3,) * 3
+    again = shutil.copytree(runs[1], runs[1].with_name("again"))
+    assert compare(runs[1], runs[0], again).side_by_side.best == ((False,) * 3,) * 3
 
 
 def test_a_control_and_a_method_get_no_verdict(runs):

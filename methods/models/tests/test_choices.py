@@ -85,7 +85,7 @@ def test_a_parameter_goes_to_the_part_that_takes_it():
     }
     with pytest.raises(EarthInstructError, match=r"-M proposer\.model=VALUE or -M lvlm\.model=VALUE"):
         distributed("m", chosen, {"model": "x"})
-    with pytest.raises(UnknownNameError, match=r"parameter of method 'm' 'lvlm\.modle'; did you mean 'lvlm\.model'"):
+    with pytest.raises(UnknownNameError, match=r"parameter of the lvlm of method 'm' 'modle'; did you mean 'model'\?"):
         distributed("m", chosen, {"lvlm.modle": "x"})
 
 

@@ -308,8 +308,11 @@ def distributed(
     for key, value in given.items():
         part, dot, name = key.rpartition(".")
         wanted = [p for p in chosen if name in accepted[p] and (not dot or p == part)]
+        if not wanted and dot and part in chosen:
+            other = f"Another {part} takes others: earthinstruct list methods {method}."
+            raise UnknownNameError(f"parameter of the {part} of method {method!r}", name, accepted[part], other)
         if not wanted:
-            known = {*own, *(f"{p}.{name}" if dot else name for p, names in accepted.items() for name in names)}
+            known = {*own, *(name for names in accepted.values() for name in names)}
             taken = (f"The {p} takes {', '.join(names) or 'none'}." for p, names in accepted.items())
             raise UnknownNameError(f"parameter of method {method!r}", key, known, " ".join(taken))
         if len(wanted) > 1 and name not in SHARED:
