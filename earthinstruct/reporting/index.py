@@ -48,6 +48,8 @@ def index_page(folder: Path, file: Path) -> str:
         except DataError as error:
             unreadable[name] = str(error)
             continue
+        if result.task.variant is not None:
+            continue  # the report of its task has it
         page, threshold, sweep = path.with_name(_REPORT), result.metrics.threshold, result.metrics.sweep
         entries.append(
             Entry(
