@@ -135,7 +135,7 @@ def _varied(result: Result, variants: Variants, kind: str, notes: tuple[str, ...
         numbers = (PERCENT.text(own.value), PERCENT.text(of.mean.value), PERCENT.half(of.mean.ci95))
         deviations = (PERCENT.text(of.spread.value), spread, PERCENT.text(of.lasting.value))
         rows.append((VARIED[path], *numbers, *deviations, PERCENT.text(of.lowest), worst))
-    headings = (kind, AS_GIVEN[kind], "mean", "±", "spread", "95 %", "lasting", "worst", "with")
+    headings = (kind, AS_GIVEN[kind].split()[-1], "mean", "±", "spread", "95 %", "lasting", "worst", "with")
     return VariantTable(headings, tuple(rows), notes)
 
 
