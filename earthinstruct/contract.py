@@ -285,8 +285,9 @@ class Method(Protocol):
         The reason not to run an `earthinstruct.tasks.Task`. None, the default: the task is run.
     `describe(self) -> Mapping[str, Any]`
         What goes into the result file: any of `version`, `parameters`, `weights`, `device`, `packages`, `notes`,
-        `made_for`, `training_data` and `largest_side`, the longest side in pixels of an image that it takes: larger
-        ones are cut into tiles of that size. `training_data` says what the method was trained on, with the weights that
+        `made_for`, `deterministic` (whether the same image and instruction always get the same answer), `training_data`
+        and `largest_side`, the longest side in pixels of an image that it takes: larger ones are cut into tiles of that
+        size. `training_data` says what the method was trained on, with the weights that
         it started from: names that `earthinstruct list training-sets` shows, or part -> names; `unknown` where not all
         is published, and an empty list where nothing was learned. Default: nothing but the name.
     `missing(**parameters) -> list[str]`
@@ -311,6 +312,9 @@ class Method(Protocol):
     `unknown_words(self, instruction: Instruction, /) -> Sequence[str]`
         The words of an instruction (categories or parent) that the method does not know. `predict` names them before
         the first image. Default: none; a method that takes any word cannot say.
+    `repeat(self, number: int, /) -> None`
+        The next calls belong to this repeat of a run with `--repeats`; 0: to the run itself. A method that keeps
+        answers shares none between repeats, and takes another seed for each if it has one. Default: nothing is done.
     `close(self) -> None`
         Releases what the method holds. It is called at the end of a run on a method that the run has made. Default:
         nothing is done.
@@ -335,6 +339,7 @@ _DEFAULTS: Mapping[str, Callable[..., Any] | None] = {
     "estimate": None,
     "resolution": lambda: None,
     "unknown_words": lambda instruction: (),
+    "repeat": lambda number: None,
     "close": lambda: None,
 }
 

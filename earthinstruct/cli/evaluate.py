@@ -52,6 +52,7 @@ def register(verbs: Any) -> None:
         action="store_true",
         help="say how many images, requests and tokens are to be expected, and predict nothing",
     )
+    _add_variants(parser)
     options.add_engine(parser)
     options.add_scoring(parser)
     parser.add_argument(
@@ -61,10 +62,23 @@ def register(verbs: Any) -> None:
     )
 
 
+def _add_variants(parser: argparse.ArgumentParser) -> None:
+    """--wordings, --blind, --repeats and --distractors."""
+    group = parser.add_argument_group("the same task once more, in a run of its own (see docs/beyond-f1.md)")
+    group.add_argument("--wordings", metavar="all|N", help="in other words: all wordings of the suite, or N of them")
+    group.add_argument(
+        "--blind", metavar="HOW", help="with other pixels: grey, noise, other (another image of the set), or several"
+    )
+    group.add_argument("--repeats", type=int, metavar="K", help="K times in all, with nothing kept between them")
+    group.add_argument(
+        "--distractors", metavar="N,...", help="with N other names asked for as well, such as 5,20,100: once with each"
+    )
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb: 1 when images failed."""
     from earthinstruct.errors import EarthInstructError
-    from earthinstruct.results import category_blocks, print_blocks
+    from earthinstruct.results import category_blocks, n_failed, print_blocks
     from earthinstruct.running import evaluate
 
     if arguments.dry_run:
@@ -76,9 +90,16 @@ def run(arguments: argparse.Namespace) -> int:
             def spent(task: Task, usage: Usage) -> None:
                 tokens[task.name] += usage.input_tokens + usage.output_tokens
 
+            known: dict[str, tuple[int, int, int]] = {}
+
             def progress(task: Task, done: int, total: int, failed: int) -> None:
-                said = {f"{failed} failed": failed, f"{tokens[task.name]:,} tokens": tokens[task.name]}
-                update(task.name, done, total, ", ".join(text for text, number in said.items() if number))
+                known[task.name] = done, total, failed  # the variants of a kind share a line
+                name = task.name if task.variant is None else f"{task.whole.name}, {task.variant.kind}"
+                alike = [of for of in known if of == task.name or (task.variant and of.startswith(_kind(task)))]
+                done, total, failed = map(sum, zip(*(known[of] for of in alike), strict=True))
+                spent_on = sum(tokens[of] for of in alike)
+                said = {f"{failed} failed": failed, f"{spent_on:,} tokens": spent_on}
+                update(name, done, total, ", ".join(text for text, number in said.items() if number))
 
             given = options.given(arguments, without=_OF_THE_COMMAND)
             evaluation = evaluate(
@@ -87,6 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
                 progress=progress,
                 spent=spent,
                 stopping=stopping,
+                announce=_announce,
             )
     except KeyboardInterrupt:
         again = "the same command without --overwrite" if arguments.overwrite else "the same command"
@@ -101,7 +123,16 @@ def run(arguments: argparse.Namespace) -> int:
         raise EarthInstructError("every task was skipped; see the reasons above")
     page_of = evaluation.folders[0] if len(evaluation.folders) == 1 else arguments.output
     options.say(f"look at it: {shlex.join(['earthinstruct', 'report', str(page_of)])}")
-    return 1 if any(result.run.n_failed for result in evaluation.results) else 0
+    return 1 if any(result.run.n_failed or n_failed(result.variants) for result in evaluation.results) else 0
+
+
+def _kind(task: Task) -> str:
+    """How the names of the variants of a task begin that are of the same kind."""
+    return f"{task.whole.name}@{task.variant.kind if task.variant else ''}-"
+
+
+def _announce(sentence: str) -> None:
+    options.say(sentence, error=True)
 
 
 def _dry_run(arguments: argparse.Namespace) -> int:

@@ -257,14 +257,18 @@ def refuse_other_size(path: Path, size: tuple[int, int], said: tuple[int, int], 
 
 
 def targets_of(dataset: Dataset, task: Task, index: int) -> Prediction:
-    """Convert the ground truth of one image to a prediction, limited to the scored categories."""
+    """Convert the ground truth of one image to a prediction, limited to the scored categories.
+
+    A variant of a task may have other names for them.
+    """
     names = dataset.vocabulary.categories
     annotations = dataset.annotations
     scored = np.array([name in task.categories for name in names])
     here = dataset.annotations_of(index)
     here = here[scored[annotations.category[here]]]
+    said = {} if task.variant is None else {name: new for new, name in task.variant.names.items()}
     return Prediction(
-        labels=tuple(names[c] for c in annotations.category[here]),
+        labels=tuple(said.get(names[c], names[c]) for c in annotations.category[here]),
         boxes=annotations.boxes[here],
         masks=None if dataset.masks is None else tuple(dataset.masks.take(here).encode()),
     )

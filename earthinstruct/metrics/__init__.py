@@ -1,5 +1,7 @@
 """Every score: match predictions to ground truth, tally per image and category, and reduce the tallies to scores."""
 
+from earthinstruct.metrics.absent import share_of_images
+from earthinstruct.metrics.between_runs import Variation, agreement, best_constant, pooled_tally, variation
 from earthinstruct.metrics.catalogue import (
     CATALOGUE,
     GEOMETRIES,
@@ -44,6 +46,9 @@ from earthinstruct.metrics.thresholds import (
 from earthinstruct.metrics.values import (
     NEEDS_SCORES,
     NO_IOU,
+    Absent,
+    AbsentCategory,
+    AbsentShares,
     Calibration,
     Count,
     CountingBand,
@@ -84,6 +89,9 @@ __all__ = [
     "STANDARD",
     "TARGET_VERDICTS",
     "WHOLE_OBJECTS",
+    "Absent",
+    "AbsentCategory",
+    "AbsentShares",
     "Calibration",
     "Choice",
     "Chunk",
@@ -121,7 +129,10 @@ __all__ = [
     "Truth",
     "Unit",
     "Value",
+    "Variation",
     "Verdicts",
+    "agreement",
+    "best_constant",
     "boxes_of_chunk",
     "choose_threshold",
     "classification_scores",
@@ -139,13 +150,16 @@ __all__ = [
     "measure",
     "metrics_of",
     "paired",
+    "pooled_tally",
     "protocol_named",
     "reaching",
+    "share_of_images",
     "slice_scores",
     "sweep_of",
     "threshold_in_words",
     "threshold_of",
     "title_of",
     "value_at",
+    "variation",
     "verdicts",
 ]

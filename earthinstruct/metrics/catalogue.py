@@ -336,6 +336,15 @@ CATALOGUE: Mapping[str, Listed] = {
             "number of objects of a category in an image at which the relative error of the counts passes 20 %",
             unit=OBJECTS,
         ),
+        *(
+            Listed(
+                f"absent.{how}.share",
+                f"{how} but not there",
+                f"{how} but not there",
+                f"share of the images in which a category is {how} that the image does not have",
+            )
+            for how in ("counted", "drawn")
+        ),
         Listed("rare", "", "", "categories with objects in fewer than 3 images, and the headline scores without them"),
         Listed("extra", "", "", "scores of the metric plug-ins that --metric asks for", unit=FRACTION),
     )

@@ -5,8 +5,9 @@ all scores. Chunks join to the whole set, so instances and masks need not stay i
 is in memory as one chunk.
 
 Each kind of score has its own module: `counting`, `detection` (boxes and masks), `sizes`, `curves` (AP, calibration),
-`average_precision`, `regions` (mIoU), `proposals`, `limits` (where counting breaks), `thresholds`, `error_types`,
-`costs`, `suspects` and `extra` (plug-ins). `summary` turns their tallies into means over groups and intervals.
+`average_precision`, `regions` (mIoU), `proposals`, `limits` (where counting breaks), `absent` (what is not there),
+`thresholds`, `error_types`, `costs`, `suspects` and `extra` (plug-ins). `summary` turns their tallies into means over
+groups and intervals.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.errors import EarthInstructError
+from earthinstruct.metrics.absent import absent_scores
 from earthinstruct.metrics.catalogue import CATALOGUE, HEADLINES
 from earthinstruct.metrics.costs import cost_of
 from earthinstruct.metrics.counting import counted_categories, counting_scores, counting_tally
@@ -344,6 +346,7 @@ def metrics_of(
             },
         ),
         counting_limits=counting_limits(summary, _of_images(whole, tallies["counting"].images)),
+        absent=absent_scores(summary, next(iter(whole.detections), None)),
         rare=_rare_categories(
             summary,
             protocol,

@@ -476,6 +476,51 @@ class ExtraScores(msgspec.Struct, frozen=True, omit_defaults=True):
     unit: str | None = None
 
 
+class AbsentCategory(msgspec.Struct, frozen=True):
+    """One category in the images that do not have it.
+
+    Attributes:
+        n_images: number of these images.
+        n_named: number of those in which the method counts or draws it.
+        share: their share.
+    """
+
+    n_images: int
+    n_named: int
+    share: Value
+
+
+class AbsentShares(msgspec.Struct, frozen=True):
+    """The images in which a method names a category that they do not have.
+
+    Attributes:
+        n_images: number of images that lack a category.
+        n_named: number of those in which it names one that they lack.
+        share: their share.
+        per_category: category -> the same for it alone.
+    """
+
+    n_images: int
+    n_named: int
+    share: Value
+    per_category: dict[str, AbsentCategory]
+
+
+class Absent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a method names although it is not there.
+
+    Attributes:
+        counted: by its counts.
+        drawn: by its boxes; None for a method that only counts.
+        distractors: the share of images in which it counts or draws a name that is asked for and is no category of the
+            dataset; None if there is no such name.
+    """
+
+    counted: AbsentShares
+    drawn: AbsentShares | None = None
+    distractors: Value | None = None
+
+
 class RareCategories(msgspec.Struct, frozen=True):
     """The categories whose objects lie in fewer than 3 images: too few to say how well they are found.
 
@@ -504,6 +549,7 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
         errors: error types of the scored predictions.
         costs: what each type of error costs in F1.
         counting_limits: counts by the number of objects and by their size.
+        absent: what is counted or drawn although it is not there.
         rare: categories with objects in too few images, and the scores without them; None if there are none.
         extra: name -> scores of a metric plug-in.
         slices: attribute of the images -> its slices.
@@ -521,6 +567,7 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
     errors: ErrorTypes | None = None
     costs: Costs | None = None
     counting_limits: CountingLimits | None = None
+    absent: Absent | None = None
     rare: RareCategories | None = None
     extra: dict[str, ExtraScores] = {}
     slices: dict[str, list[Slice]] = {}

@@ -49,6 +49,7 @@ from earthinstruct.predictions.run_folder import (
     place_of_run,
     read_manifest,
     task_info,
+    variants_beside,
 )
 from earthinstruct.predictions.semantic import read_semantic_maps
 from earthinstruct.predictions.supervision import from_supervision, to_supervision
@@ -100,6 +101,7 @@ __all__ = [
     "task_info",
     "to_supervision",
     "undrawn_and_uncounted",
+    "variants_beside",
     "write_label_raster",
     "write_vectors",
 ]

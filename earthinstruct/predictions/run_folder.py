@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
@@ -43,6 +44,8 @@ Progress = Callable[[Task, int, int, int], None]  # task, tiles done, all tiles,
 TILES_FILE = "tiles.jsonl"  # the tiles of images that have no prediction yet
 CONFIG_FILE = "run.yaml"  # the options that repeat a run
 _BESIDE_RESULT = (TALLIES_FILE, SUSPECTS_FILE)
+_OF_VARIANTS = "-variants"
+_LIMIT = re.compile(r"-limit-\d+$")
 
 
 class Manifest(msgspec.Struct):
@@ -70,6 +73,7 @@ class Manifest(msgspec.Struct):
         """What may not differ where the run is continued: its name -> its value."""
         return {
             "task": self.task.name,
+            "variant": self.task.variant,
             "dataset annotations": self.task.dataset.annotations_sha256,
             "task version": self.task.version,
             "instruction": self.task.instruction_sha256,
@@ -189,6 +193,12 @@ class Run:
         """The indices of the images without a prediction."""
         return [i for i, image in enumerate(self.image_ids) if image not in self._done]
 
+    def seconds_before(self) -> float | None:
+        """The mean time of an image in the predictions of the folder, which is not changed; None if there is none."""
+        records = StoredRecords([self.file]) if self.file.is_file() else {}
+        known = [records[image].seconds.get("total", 0.0) for image in self.image_ids if image in records]
+        return sum(known) / len(known) if known else None
+
     @property
     def n_done(self) -> int:
         """Number of images with a prediction."""
@@ -241,6 +251,11 @@ class Run:
             replace_file(self.folder / "result.json", as_json(result))
             write_tallies(self.folder, result, tallies)
             write_suspects(self.folder, suspects)
+
+    def keep_result(self, result: Result) -> None:
+        """Replace `result.json` by the same result with a summary of other runs."""
+        with self._written():
+            replace_file(self.folder / "result.json", as_json(result))
 
     def close(self) -> None:
         """Accept no more predictions."""
@@ -344,8 +359,29 @@ def _same(before: Any, after: Any) -> bool:
 
 
 def place_of_run(output: Path, task: Task, method: str) -> Path:
-    """The folder of a whole run: `<output>/<task>/<method>`, with unsafe characters in the method's name replaced."""
-    return output / task.name / plain_name(method)
+    """The folder of a whole run: `<output>/<task>/<method>`, with unsafe characters in the method's name replaced.
+
+    That of a variant of a task is beside it, `<output>/<task>/<method>-variants/<variant>`.
+    """
+    folder = output / task.whole.name / plain_name(method)
+    return folder if task.variant is None else folder.with_name(f"{folder.name}{_OF_VARIANTS}") / task.variant.name
+
+
+def variants_beside(folder: Path) -> dict[str, Path]:
+    """The scored variants of the run in a folder, which lie beside it: name -> folder."""
+    whole, limit = _without_limit(folder.name)
+    found = {}
+    for file in sorted(folder.with_name(f"{whole}{_OF_VARIANTS}").glob("*/result.json")):
+        name, of_variant = _without_limit(file.parent.name)
+        if of_variant == limit:
+            found[name] = file.parent
+    return found
+
+
+def _without_limit(name: str) -> tuple[str, str]:
+    """The name of a run folder without the part that says how many images it has, and this part."""
+    limit = _LIMIT.search(name)
+    return (name, "") if limit is None else (name[: limit.start()], limit[0])
 
 
 def _limited(folder: Path, n_images: int) -> Path:
@@ -356,9 +392,10 @@ def _limited(folder: Path, n_images: int) -> Path:
 def task_info(task: Task, dataset: Dataset, n_images: int) -> TaskInfo:
     """Describe a task for a result file."""
     return TaskInfo(
-        task.name,
+        task.whole.name,
         task.version,
         DatasetInfo(dataset.name, dataset.sha256, n_images, dataset.notes, dataset.images_from),
         task.instruction_sha256,
         dataset.image_options,
+        None if task.variant is None else task.variant.name,
     )

@@ -46,6 +46,8 @@ def index_page(folder: Path, file: Path) -> str:
         except DataError as error:
             unreadable[name] = str(error)
             continue
+        if result.task.variant is not None:
+            continue  # the report of its task has it
         page, threshold, sweep = path.with_name(REPORT_FILE), result.metrics.threshold, result.metrics.sweep
         entries.append(
             Entry(

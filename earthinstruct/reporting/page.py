@@ -57,7 +57,15 @@ from earthinstruct.reporting.gallery import MAX_IMAGES, make_gallery
 from earthinstruct.reporting.index import index_page
 from earthinstruct.reporting.loaded import LoadedRun, load_run
 from earthinstruct.reporting.template import filled, script_json, write_page
-from earthinstruct.results import REPORT_FILE, Evaluation, limits_remark, rare_remark, read_suspects
+from earthinstruct.results import (
+    REPORT_FILE,
+    Evaluation,
+    absent_remark,
+    limits_remark,
+    rare_remark,
+    read_suspects,
+    variant_tables,
+)
 from earthinstruct.scoring import Comparison, compare_two, run_folder, run_names
 
 _MOST_LISTED = 200  # failures, and images with a difference; the others are only counted
@@ -164,6 +172,7 @@ def render(
         labels=label_rows(run),
         failures=list(run.result.run.failed.items())[:_MOST_LISTED],
         limits=None if metrics.counting_limits is None else limits_remark(metrics.counting_limits),
+        absent=None if metrics.absent is None else absent_remark(metrics.absent),
         rare=None if metrics.rare is None else rare_remark(metrics.rare),
         changes=[
             change_of(run, other, compared)
@@ -181,6 +190,7 @@ def render(
                 "runs": names,
             }
         ),
+        variants=list(variant_tables(run.result)),
         threshold=threshold_in_words(metrics),
         parameters={name: msgspec.json.encode(v).decode() for name, v in run.result.method.parameters.items()},
     )
@@ -230,6 +240,10 @@ def score_rows(metrics: Metrics) -> dict[str, list[Row]]:
             found[title] = list(_section_rows(field.name, section))
     if metrics.counting_limits is not None:
         found["counting limits"] = [_row("counting_limits.counts_up_to", metrics.counting_limits.counts_up_to)]
+    if metrics.absent is not None:
+        known = {"counted": metrics.absent.counted, "drawn": metrics.absent.drawn}
+        shares = {how: shares for how, shares in known.items() if shares is not None}
+        found["not there"] = [_row(f"absent.{how}.share", shares.share) for how, shares in shares.items()]
     if metrics.costs is not None:
         for geometry in GEOMETRIES:
             if (costs := getattr(metrics.costs, geometry)) is not None:

@@ -25,17 +25,31 @@ from earthinstruct.results.result import (
 )
 from earthinstruct.results.shown import Block, FileLink, ScoreTable, Shown, new_table, print_blocks, write_parquet
 from earthinstruct.results.suspects import SUSPECTS_FILE, read_suspects, write_suspects
-from earthinstruct.results.table import category_blocks, limits_remark, rare_remark, result_blocks
+from earthinstruct.results.table import absent_remark, category_blocks, limits_remark, rare_remark, result_blocks
 from earthinstruct.results.tallies import TALLIES_FILE, StoredTallies, read_tallies, write_tallies
 from earthinstruct.results.training import MARKS, Training, TrainingData, judge_training, training_note
+from earthinstruct.results.variants import (
+    AS_GIVEN,
+    POOLED_F1,
+    VARIED,
+    VariantRun,
+    Variants,
+    VariantTable,
+    n_failed,
+    scores_of_variant,
+    variant_tables,
+)
 
 __all__ = [
+    "AS_GIVEN",
     "LEADERBOARDS",
     "MARKS",
+    "POOLED_F1",
     "REPORT_FILE",
     "SCHEMA_VERSION",
     "SUSPECTS_FILE",
     "TALLIES_FILE",
+    "VARIED",
     "Block",
     "Checked",
     "CheckedResult",
@@ -53,6 +67,10 @@ __all__ = [
     "TaskInfo",
     "Training",
     "TrainingData",
+    "VariantRun",
+    "VariantTable",
+    "Variants",
+    "absent_remark",
     "build_leaderboards",
     "category_blocks",
     "check",
@@ -68,6 +86,7 @@ __all__ = [
     "metric_intervals",
     "metric_values",
     "moved_values",
+    "n_failed",
     "new_table",
     "new_values",
     "print_blocks",
@@ -78,7 +97,9 @@ __all__ = [
     "refuse_different",
     "result_blocks",
     "results_in",
+    "scores_of_variant",
     "training_note",
+    "variant_tables",
     "write_parquet",
     "write_suspects",
     "write_tallies",

@@ -15,6 +15,8 @@ from earthinstruct.metrics import (
     GEOMETRIES,
     NEEDS_SCORES,
     POOLED,
+    AbsentCategory,
+    AbsentShares,
     Calibration,
     CountingLimits,
     DetectionErrors,
@@ -55,6 +57,13 @@ def disagreements(metrics: Metrics, n_images: int, *, standard: bool) -> Iterato
     yield from _of_errors(metrics, has_truth)
     if metrics.counting_limits is not None:
         yield from _of_limits("metrics.counting_limits", metrics.counting_limits, metrics.counting, n_images, standard)
+    if metrics.absent is not None:
+        density = {} if metrics.counting_limits is None else metrics.counting_limits.by_density
+        n_absent = density["0"].n_entries if "0" in density else 0
+        yield from _of_absent("metrics.absent.counted", metrics.absent.counted, metrics.counting, n_images, n_absent)
+        if metrics.absent.drawn is not None and standard:  # `paper` counts in some images alone
+            drawn = metrics.box if metrics.box.per_category or metrics.point is None else metrics.point
+            yield from _of_absent("metrics.absent.drawn", metrics.absent.drawn, drawn, n_images, n_absent)
     for name, extra in metrics.extra.items():
         of_categories = [value.value for value in extra.per_category.values()]
         place = f"metrics.extra.{name}"
@@ -158,6 +167,26 @@ def _of_limits(
         if never != limits.never_passes:
             yield f"{path}.never_passes is {limits.never_passes}; its bands give {never}"
         yield from _differs(f"{path}.counts_up_to.value", known, value.value, "its bands give")
+
+
+def _of_absent(path: str, shares: AbsentShares, scores: GeometryScores, n_images: int, absent: int) -> Iterator[str]:
+    """The images in which a category is named that they do not have; `absent`: images x categories without objects."""
+    each = shares.per_category
+    if each.keys() != scores.per_category.keys():
+        yield f"{path}.per_category is of other categories than the scores"
+    places: dict[str, AbsentShares | AbsentCategory] = {path: shares}
+    places |= {f"{path}.per_category.{name}": of for name, of in each.items()}
+    for place, of in places.items():
+        if not of.n_named <= of.n_images <= n_images:
+            yield f"{place} has {of.n_named} of {of.n_images} images, of {n_images} in all"
+        share = of.n_named / of.n_images if of.n_images else None
+        yield from _differs_value(f"{place}.share", of.share, share, _COUNTS_GIVE)
+    for name in ("n_images", "n_named"):
+        numbers = [getattr(of, name) for of in each.values()]
+        if not max(numbers, default=0) <= getattr(shares, name) <= sum(numbers):
+            yield f"{path}.{name} is {getattr(shares, name)}; the categories give {numbers}"
+    if sum(of.n_images for of in each.values()) != absent:
+        yield f"{path}.per_category.*.n_images do not add up to {absent}, the images x categories without objects"
 
 
 def _of_sizes(path: str, sizes: Mapping[str, SizeScores], n_objects: int) -> Iterator[str]:

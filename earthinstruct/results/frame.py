@@ -31,8 +31,9 @@ def score_rows(metrics: Metrics) -> Iterator[tuple[Any, ...]]:
 
 def _of_category(found: Any, score: str) -> tuple[Any, ...]:
     """The value and the bounds of its interval."""
-    if isinstance(found, Value):  # of a metric plug-in
-        return found.value, *(found.ci95 or (None, None))
+    own = found if isinstance(found, Value) else getattr(found, score, None)
+    if isinstance(own, Value):  # of a metric plug-in, or a share of images
+        return own.value, *(own.ci95 or (None, None))
     if isinstance(found, float | None):  # of proposals
         return found, None, None
-    return getattr(found, score), *(found.ci95.get(score) or (None, None))
+    return own, *(found.ci95.get(score) or (None, None))

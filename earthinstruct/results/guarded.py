@@ -145,6 +145,8 @@ def guard_results(result: Path | str, against: Path | str) -> list[Path]:
 def results_in(path: Path) -> list[tuple[Path, Result]]:
     """Read a result file, or all results in a folder: `result.json` of run folders, otherwise all JSON files.
 
+    Results of variants of a task are left out: that of the task sums them up.
+
     Raises:
         DataError: the folder has no result, or a result is malformed.
     """
@@ -155,7 +157,8 @@ def results_in(path: Path) -> list[tuple[Path, Result]]:
         raise DataError(
             f"{path} holds no result; give a result file, or a run folder, as printed by `earthinstruct evaluate`"
         )
-    return [(file, read_result(file)) for file in files]
+    found = [(file, read_result(file)) for file in files]
+    return [(file, result) for file, result in found if result.task.variant is None or len(found) == 1]
 
 
 def guarded_for(result: Result, against: Path) -> Result:

@@ -100,6 +100,11 @@ def file_result(root: Path, result: Result, tallies: StoredTallies | None = None
         DataError: the folder is missing or cannot be written, the result exists already, the method has no version, or
             a name cannot be a file name.
     """
+    if result.task.variant is not None:
+        raise DataError(
+            f"the result is of a variant of {result.task.name}, {result.task.variant}; leaderboards hold results of "
+            "tasks: give the run folder of the task itself"
+        )
     _require(root)
     target = root / _place(result)
     content, beside = as_json(result), target.with_name(tallies_of(target))

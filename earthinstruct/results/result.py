@@ -21,6 +21,7 @@ from earthinstruct.results.rules import contradiction
 from earthinstruct.results.shown import Block, ScoreTable
 from earthinstruct.results.table import result_blocks
 from earthinstruct.results.training import Training, judge_training
+from earthinstruct.results.variants import Variants
 from earthinstruct.tasks import MappedLabel
 from earthinstruct.texts import error_in_words, message_of, redacted, secret_values, without_secrets
 
@@ -51,13 +52,17 @@ class DatasetInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TaskInfo(msgspec.Struct, frozen=True):
-    """The task, with the hash of the instruction text that the method was given, and how image files were read."""
+    """The task, with the hash of the instruction text that the method was given, and how image files were read.
+
+    `variant` names how the question differed from the task, such as `wordings-german`; None: it did not.
+    """
 
     name: str
     version: str
     dataset: DatasetInfo
     instruction_sha256: str
     images: ImageOptions = ImageOptions()
+    variant: str | None = None
 
 
 class WeightsInfo(msgspec.Struct, frozen=True):
@@ -85,6 +90,8 @@ class MethodInfo(msgspec.Struct, frozen=True):
         control: whether it sees the ground truth.
         training_data: what it was trained on: names of training sets, or part -> names of training sets; `unknown` is
             one of the names. None: it does not say.
+        deterministic: whether it says that the same image and instruction always get the same answer; None: it does
+            not say.
     """
 
     name: str
@@ -98,6 +105,7 @@ class MethodInfo(msgspec.Struct, frozen=True):
     largest_side: Annotated[int, msgspec.Meta(ge=1)] | None = None
     control: bool = False
     training_data: list[str] | dict[str, list[str]] | None = None
+    deterministic: bool | None = None
 
 
 class EnvironmentInfo(msgspec.Struct, frozen=True):
@@ -140,7 +148,8 @@ class PredictionsInfo(msgspec.Struct, frozen=True):
 class Result(ScoreTable, msgspec.Struct, frozen=True):
     """One scored run of one method on one task.
 
-    The `protocol_version` of a result that names none is 1.
+    The `protocol_version` of a result that names none is 1. `variants` sums up the runs of variants of the task that
+    lie beside it: `wordings`, `blind`, `repeats`, `distractors`.
     """
 
     schema_version: int
@@ -154,6 +163,7 @@ class Result(ScoreTable, msgspec.Struct, frozen=True):
     label_mapper: str
     predictions: PredictionsInfo
     protocol_version: int = 1
+    variants: dict[str, Variants] = {}
 
     @property
     def training(self) -> Training | None:

@@ -14,6 +14,7 @@ import msgspec
 
 from earthinstruct.metrics import CATALOGUE, PERCENT
 from earthinstruct.results.agreement import disagreements
+from earthinstruct.results.variants import disagreements_of_variants
 
 if TYPE_CHECKING:
     from earthinstruct.results.result import Result
@@ -54,6 +55,7 @@ def _contradictions(result: Result) -> Iterator[str]:
     if len(run.failed) > run.n_failed:
         yield f"{run.n_failed} images failed, and {len(run.failed)} have a reason"
     yield from disagreements(result.metrics, n_images, standard=result.protocol == "standard")
+    yield from disagreements_of_variants(result.variants, result.metrics)
 
 
 def _odd_numbers(value: Any, path: str = "") -> Iterator[str]:

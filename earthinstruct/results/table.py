@@ -13,6 +13,7 @@ from earthinstruct.metrics import (
     PERCENT,
     POOLED,
     RELATIVE,
+    Absent,
     CountingLimits,
     ErrorCosts,
     ErrorCounts,
@@ -27,6 +28,7 @@ from earthinstruct.metrics import (
     value_at,
 )
 from earthinstruct.results.shown import Block, new_table
+from earthinstruct.results.variants import variant_tables
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from earthinstruct.results.result import Result
 
 _FAILURES_SHOWN = 5
+_ABSENT_SHOWN = 3
 _RARE_SHOWN = 8  # names of rare categories; the result file has all
 _GROUPS = ("all", "base", "novel")
 
@@ -45,6 +48,7 @@ def result_blocks(results: Sequence[Result]) -> Iterator[Block]:
     if results:
         first = results[0]
         rules = f"protocol {first.protocol}, version {first.protocol_version}"
+        rules += f", variant {first.task.variant}" if first.task.variant else ""
         yield Text(f"{first.method.name} on {first.task.dataset.name}, {rules}", style="bold")
         yield _table(results)
         points = ", Point" if any(result.metrics.point is not None for result in results) else ""
@@ -71,7 +75,24 @@ def result_blocks(results: Sequence[Result]) -> Iterator[Block]:
                 yield _slice_table(attribute, slices)
                 task = result.task.name.rpartition("/")[2]
                 yield Text(f"{task}, over the images of each slice; AP of scores has no slices", style="dim")
+        for result in results:
+            yield from _variant_blocks(result)
     yield from _remarks(results)
+
+
+def _variant_blocks(result: Result) -> Iterator[Block]:
+    """The tables of the variants of a task."""
+    from rich.text import Text
+
+    for variants in variant_tables(result):
+        table = new_table(*variants.headings, left=variants.headings[:1])
+        for row in variants.rows:
+            table.add_row(*row)
+        yield ""
+        yield Text(result.task.name, style="bold")
+        if variants.rows:
+            yield table
+        yield from (Text(note, style="dim") for note in variants.notes)
 
 
 def category_blocks(results: Sequence[Result]) -> Iterator[Block]:
@@ -126,6 +147,8 @@ def _remarks(results: Sequence[Result]) -> Iterator[str]:
         yield from (f"{task}: {reason}" for reason in sorted(map(str, without_interval)))
         if metrics.counting_limits is not None and (sentence := limits_remark(metrics.counting_limits)):
             yield f"{task}: {sentence}"
+        if metrics.absent is not None and (sentence := absent_remark(metrics.absent)):
+            yield f"{task}: {sentence}"
         if metrics.rare is not None:
             yield f"{task}: {rare_remark(metrics.rare)}"
     for result in results[:1]:
@@ -177,6 +200,19 @@ def rare_remark(rare: RareCategories) -> str:
         f"objects in fewer than 3 images, too few for a sure score: {names}; "
         f"without them: {', '.join(scores) or 'no category is left'}"
     )
+
+
+def absent_remark(absent: Absent) -> str | None:
+    """Say how often a category is counted or drawn that the image does not have; None if every image has all."""
+    parts = []
+    for verb, shares in (("counts", absent.counted), ("draws", absent.drawn)):
+        if shares is None or shares.share.value is None:
+            continue
+        often = sorted(shares.per_category.items(), key=lambda item: -(item[1].share.value or 0.0))[:_ABSENT_SHOWN]
+        named = ", ".join(f"{name} {PERCENT.text(of.share.value)} %" for name, of in often if of.n_named)
+        share = f"{PERCENT.sure(shares.share.value, shares.share.ci95)} %"
+        parts.append(f"{verb} a category that is not there in {share} of the images" + (f" ({named})" if named else ""))
+    return "; ".join(parts) or None
 
 
 def limits_remark(limits: CountingLimits) -> str | None:

@@ -23,8 +23,15 @@ from earthinstruct.running.engines import engine as open_engine
 from earthinstruct.running.engines.worker import MethodSource
 from earthinstruct.running.reading import Images
 from earthinstruct.running.tiles import Tiling
-from earthinstruct.scoring import checked_rules, chosen_attributes, mapper_for, result_of, score_records
-from earthinstruct.tasks import LabelMapper, Task, tasks_of
+from earthinstruct.scoring import (
+    checked_rules,
+    chosen_attributes,
+    mapper_for,
+    result_of,
+    score_records,
+    summarised_variants,
+)
+from earthinstruct.tasks import Chosen, LabelMapper, Task, tasks_of
 from earthinstruct.texts import message_of, secrets_hidden
 
 _STOPPED = (
@@ -62,6 +69,10 @@ def evaluate(
     metric: GivenMetrics = (),
     slice_by: str | Sequence[str] = (),
     attributes: Path | str | None = None,
+    wordings: str | int | None = None,
+    blind: str | Sequence[str] | None = None,
+    repeats: int | None = None,
+    distractors: str | int | Sequence[int] | None = None,
     engine: str | EngineOptions = "local",
     workers: int | None = None,
     timeout: float | None = None,
@@ -72,6 +83,7 @@ def evaluate(
     progress: Progress | None = None,
     spent: Spent | None = None,
     stopping: Callable[[], bool] = lambda: False,
+    announce: Callable[[str], None] = lambda sentence: None,
 ) -> Evaluation:
     """Run a method, then score it.
 
@@ -102,6 +114,12 @@ def evaluate(
         metric: metric plug-ins to score as well, as objects or by `path/file.py:Class`.
         slice_by: attributes of the images to slice by, as for `score`.
         attributes: a CSV file with attributes of the images, as for `score`.
+        wordings: also ask in other words: `all` wordings of the suite, or this many of them.
+        blind: also ask about other pixels: `grey`, `noise`, `other` (another image of the set), or several of them.
+        repeats: ask about each image so many times, and share nothing that the method keeps between them. A method that
+            says that it is deterministic is asked twice, to check it.
+        distractors: also ask for so many names of things that the dataset does not annotate; several numbers: once with
+            each.
         engine: `local` or `ray`; or `EngineOptions`, which replaces the options below.
         workers: processes, each with the method in memory; None: this process.
         timeout: seconds that an image, or a tile, may take before the image counts as failed; None: no limit.
@@ -114,12 +132,19 @@ def evaluate(
         spent: called with the task and the usage of every image, before `progress`.
         stopping: called before each tile; when it returns true, the current tiles are finished and kept, and
             KeyboardInterrupt is raised.
+        announce: called before the first image with a sentence on each kind of variants: runs, images, and the time
+            if the run of the task was done before.
 
     Raises:
         EarthInstructError: invalid input; the predictions made so far stay on disk.
         KeyboardInterrupt: see `stopping`.
     """
     rules, extra = checked_rules(protocol, threshold, sweep, metric)
+    chosen = Chosen.of(wordings, blind, repeats, distractors)
+    if chosen != Chosen() and rules.name != "standard":
+        raise EarthInstructError(
+            "wordings, blind, repeats and distractors are summed up under protocol 'standard'; leave out --protocol"
+        )
     if limit is not None and limit < 1:
         raise EarthInstructError(f"limit must be at least 1, got {limit}")
     tiling = Tiling(tile, overlap)
@@ -140,19 +165,15 @@ def evaluate(
     source, every = MethodSource(method, parameters), Images(dataset)
     with secrets_hidden(parameters), _hopeless(), open_engine(spread, source, every) as ready, ExitStack() as held:
         windows = cut(dataset, tiling, ready.method)
-        runs, skipped = [], []
-        for task in tasks:
-            reason = ready.skip(task)
-            if reason is not None:
-                skipped.append(Skipped(task, reason))
-                continue
-            place = place_of_run(output, task, ready.method.name)
-            run = Run(ready.method, task, dataset, place, limit, tile=tile, overlap=overlap)
-            runs.append(held.enter_context(run.open(overwrite)))
+        runs, skipped = planned_runs(tasks, chosen, ready.skip, ready.method, dataset, output, limit, tiling)
+        for run in runs:
+            held.enter_context(run.open(overwrite))
         for run in runs:  # only once every folder is locked and accepted
             run.begin(overwrite)
-            if began is not None:
+            if began is not None and run.task.variant is None:
                 began(run.folder)
+        for sentence in announced(runs):
+            announce(sentence)
         results = {}
         kept = {run.task.name: held.enter_context(_kept_tiles(run)) for run in runs} if windows else {}
         answered = _answered(runs, ready, every, windows, kept, progress, spent, stopping)
@@ -172,7 +193,66 @@ def evaluate(
             sha256 = hash_predictions([run.file])
             results[run.task.name] = result_of(run.manifest.task, ready.method, scored, rules, mapper, sha256)
             run.keep(results[run.task.name], scored.tallies, scored.suspects)
-    return Evaluation(tuple(results[run.task.name] for run in runs), tuple(skipped), tuple(run.folder for run in runs))
+        whole = [run for run in runs if run.task.variant is None]
+        for run in whole:
+            results[run.task.name] = summarised_variants(run.folder, results[run.task.name])
+            run.keep_result(results[run.task.name])
+    found = tuple(results[run.task.name] for run in whole)
+    return Evaluation(found, tuple(skipped), tuple(run.folder for run in whole))
+
+
+def announced(runs: Sequence[Run]) -> Iterator[str]:
+    """A sentence on each kind of variants of each task: what is to do, and how long it takes if that is known."""
+    paces = {run.task.name: run.seconds_before() for run in runs if run.task.variant is None}
+    kinds: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        if run.task.variant is not None:
+            kinds.setdefault((run.task.whole.name, run.task.variant.kind), []).append(run)
+    for (task, kind), of_kind in kinds.items():
+        todo, pace = sum(len(run.todo) for run in of_kind), paces.get(task)
+        about = "" if pace is None or not todo else f", about {pace * todo:.0f} s at the pace of the run itself"
+        yield f"{task}, {kind}: {len(of_kind)} more run{'s' if len(of_kind) > 1 else ''}, {todo} images to do{about}"
+
+
+def planned_runs(
+    tasks: Sequence[Task],
+    chosen: Chosen,
+    skip: Callable[[Task], str | None],
+    method: MethodInfo,
+    dataset: Dataset,
+    output: Path,
+    limit: int | None,
+    tiling: Tiling,
+) -> tuple[list[Run], list[Skipped]]:
+    """The runs of some tasks, each followed by those of its variants, and what the method declines.
+
+    Args:
+        tasks: the tasks.
+        chosen: the variants of each.
+        skip: the method's reason to decline a task, or None.
+        method: what predicts.
+        dataset: the images.
+        output: where run folders go.
+        limit: only the first images.
+        tiling: how they are cut.
+
+    Raises:
+        EarthInstructError: the tasks cannot have these variants, or another image is to be shown and there is none.
+    """
+    if "other" in chosen.blind and len(dataset.images) < 2:
+        raise EarthInstructError(f"dataset {dataset.name!r} has no other image to show; leave out blind 'other'")
+    runs, skipped = [], []
+    for task in tasks:
+        for asked in (task, *chosen.of_task(task, deterministic=bool(method.deterministic))):
+            reason = skip(asked)
+            if reason is not None:
+                skipped.append(Skipped(asked, reason))
+                if asked is task:
+                    break  # its variants as well
+                continue
+            folder = place_of_run(output, asked, method.name)
+            runs.append(Run(method, asked, dataset, folder, limit, tile=tiling.tile, overlap=tiling.overlap))
+    return runs, skipped
 
 
 def cut(dataset: Dataset, tiling: Tiling, method: MethodInfo) -> Windows:

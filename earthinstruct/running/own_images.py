@@ -390,6 +390,7 @@ class _Question:
 
     instruction: Instruction
     name: str = "predict"
+    variant: None = None
 
 
 def _without_notes(record: Record) -> Record:

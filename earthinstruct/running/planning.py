@@ -14,14 +14,15 @@ from earthinstruct.contract import ControlMethod, Estimate, Instruction, Method,
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
 from earthinstruct.images import ImageOptions
-from earthinstruct.predictions import Run, place_of_run
+from earthinstruct.predictions import Run
 from earthinstruct.results import Shown, Skipped, new_table
+from earthinstruct.running.blind import blinded
 from earthinstruct.running.cut_images import Windows
 from earthinstruct.running.engines.worker import MethodSource, Pixels, Worker, resident_memory
-from earthinstruct.running.evaluation import cut, dataset_given, instruction_given
+from earthinstruct.running.evaluation import cut, dataset_given, instruction_given, planned_runs
 from earthinstruct.running.reading import Images, Reader, Tile
 from earthinstruct.running.tiles import Tiling
-from earthinstruct.tasks import Task, tasks_of
+from earthinstruct.tasks import Chosen, Task, tasks_of
 from earthinstruct.texts import secrets_hidden
 
 if TYPE_CHECKING:
@@ -32,19 +33,22 @@ _UNKNOWN = Estimate(None, None, None)
 
 @dataclass(frozen=True)
 class PlannedTask:
-    """A task that a run would do.
+    """A task, or a variant of one, that a run would do.
 
     Attributes:
         task: the task.
         images: number of images.
         done: how many of them have a prediction already.
         estimate: what the others will use.
+        seconds: the time that the others will take, if they take as long as those that the run of the task has
+            answered; None: it has answered none.
     """
 
     task: Task
     images: int
     done: int
     estimate: Estimate
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,17 +75,35 @@ class DryRun(Shown):
     def blocks(self) -> Iterator[Block]:
         """The table, then memory and what is left out."""
         yield f"{self.method}: nothing was sent, predicted or written"
-        table = new_table("Task", "Images", "Done", "To do", "Requests", "Tokens in", "Tokens out", left=["Task"])
-        for planned in self.tasks:
-            numbers = planned.images, planned.done, planned.images - planned.done
-            table.add_row(planned.task.name, *map(_number, numbers), *_cells(planned.estimate))
+        headings = ("Task", "Images", "Done", "To do", "Requests", "Tokens in", "Tokens out", "Seconds")
+        table = new_table(*headings, left=["Task"])
+        for (task, kind), planned in self._by_kind().items():
+            name = f"  {kind}" if kind else task
+            numbers = (sum(of.images for of in planned), sum(of.done for of in planned))
+            estimate = Estimate.join(of.estimate for of in planned)
+            cells = (*numbers, numbers[0] - numbers[1])
+            table.add_row(name, *map(_number, cells), *_cells(estimate), _number(_sum(planned)))
         if len(self.tasks) > 1:
-            table.add_row("all", *[""] * 3, *_cells(self.estimate))
+            table.add_row("all", *[""] * 3, *_cells(self.estimate), _number(_sum(self.tasks)))
         yield table
         yield "Tokens in: estimated from the text and the size of the image; Tokens out: at most; ?: not known"
+        yield "Seconds: at the pace of the images that the run of the task has answered; ?: it has answered none"
         held = ", ".join(f"{decimal(held)} of {place}" for place, held in self.memory.items())
         yield f"memory: {held or 'not known'} before the first image, in each worker; more during an image"
         yield from (f"skipped: {task.task.name}: {task.reason}" for task in self.skipped)
+
+    def _by_kind(self) -> dict[tuple[str, str], list[PlannedTask]]:
+        """The tasks, and after each task its variants by their kind: (task, kind) -> what is planned."""
+        found: dict[tuple[str, str], list[PlannedTask]] = {}
+        for planned in self.tasks:
+            variant = planned.task.variant
+            found.setdefault((planned.task.whole.name, variant.kind if variant else ""), []).append(planned)
+        return found
+
+
+def _sum(planned: Sequence[PlannedTask]) -> int | None:
+    seconds = [of.seconds for of in planned]
+    return None if None in seconds else round(sum(of for of in seconds if of is not None))
 
 
 @checked_arguments
@@ -105,6 +127,10 @@ def dry_run(
     overwrite: bool = False,
     instruction_file: Path | str | None = None,
     instruction_text: str | None = None,
+    wordings: str | int | None = None,
+    blind: str | Sequence[str] | None = None,
+    repeats: int | None = None,
+    distractors: str | int | Sequence[int] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> DryRun:
     """Say what `evaluate` with these arguments would do and use.
@@ -131,6 +157,10 @@ def dry_run(
         overwrite: see `method`.
         instruction_file: see `method`.
         instruction_text: see `method`.
+        wordings: see `method`.
+        blind: see `method`.
+        repeats: see `method`.
+        distractors: see `method`.
         progress: called with the number of images that were looked at, and of all.
 
     Raises:
@@ -138,6 +168,7 @@ def dry_run(
     """
     if limit is not None and limit < 1:
         raise EarthInstructError(f"limit must be at least 1, got {limit}")
+    chosen = Chosen.of(wordings, blind, repeats, distractors)
     text = instruction_given(instruction_text, instruction_file)
     dataset = dataset_given(dataset, data, images, ImageOptions.of(bands, stretch, nodata), skip_invalid=skip_invalid)
     output, tiling = Path(output).absolute(), Tiling(tile, overlap)
@@ -146,32 +177,34 @@ def dry_run(
         try:
             info = worker.ready().method
             windows = cut(dataset, tiling, info)
-            runs, skipped = [], []
-            for task in tasks_of(dataset.name, dataset.vocabulary, setting, parent, text):
-                reason = worker.skip(task)
-                if reason is not None:
-                    skipped.append(Skipped(task, reason))
-                else:
-                    place = place_of_run(output, task, info.name)
-                    runs.append(Run(info, task, dataset, place, limit, tile=tile, overlap=overlap))
+            tasks = tasks_of(dataset.name, dataset.vocabulary, setting, parent, text)
+            runs, skipped = planned_runs(tasks, chosen, worker.skip, info, dataset, output, limit, tiling)
             done = [run.answered_before(overwrite) for run in runs]
             memory = _memory()
             todo = [
                 [i for i, image in enumerate(run.image_ids) if image not in answered]
                 for run, answered in zip(runs, done, strict=True)
             ]
-            estimates = _estimates(worker.method, Images(dataset), windows, [run.task for run in runs], todo, progress)
+            estimates = _estimates(worker, Images(dataset), windows, [run.task for run in runs], todo, progress)
         finally:
             worker.close()
+    paces = {run.task.name: run.seconds_before() for run in runs}
     planned = (
-        PlannedTask(run.task, run.n_images, len(answered), estimate)
+        PlannedTask(run.task, run.n_images, len(answered), estimate, _seconds(run, len(answered), paces))
         for run, answered, estimate in zip(runs, done, estimates, strict=True)
     )
     return DryRun(info.name, tuple(planned), tuple(skipped), memory)
 
 
+def _seconds(run: Run, done: int, paces: Mapping[str, float | None]) -> float | None:
+    """The time of the images to do, at the pace of the run itself or, without one, of the task's run."""
+    pace = paces[run.task.name] or paces.get(run.task.whole.name)
+    todo = run.n_images - done
+    return 0.0 if not todo else None if pace is None else pace * todo
+
+
 def _estimates(
-    method: Method | ControlMethod,
+    worker: Worker,
     images: Images,
     windows: Windows,
     tasks: Sequence[Task],
@@ -179,6 +212,7 @@ def _estimates(
     progress: Callable[[int, int], None] | None,
 ) -> list[Estimate]:
     """What the images to do of each task will use."""
+    method = worker.method
     estimate = optional_member(method, "estimate")
     if estimate is None:  # a control asks nobody
         free = isinstance(method, ControlMethod)
@@ -188,10 +222,14 @@ def _estimates(
     every, reader = sorted(set().union(*wanted)), Reader(images)
     for number, image in enumerate(every, start=1):
         for window in windows.get(image, [None]):
-            pixels = _pixels(reader, Tile(image, window))
+            tile = Tile(image, window)
+            pixels = _pixels(reader, tile)
             for task, lacking, of_task in zip(tasks, wanted, found, strict=True):
                 if image in lacking and pixels is not None:
-                    of_task.append(_estimate(method, pixels, task.instruction))
+                    worker.prepare(task)
+                    how = None if task.variant is None else task.variant.pixels
+                    shown = pixels if how is None else blinded(pixels, how, images, reader, tile)
+                    of_task.append(_estimate(method, shown, task.instruction))
         if progress:
             progress(number, len(every))
     return [Estimate.join(of_task) for of_task in found]

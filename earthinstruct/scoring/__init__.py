@@ -10,6 +10,7 @@ from earthinstruct.scoring.slicing import chosen_attributes
 from earthinstruct.scoring.standings import Standings
 from earthinstruct.scoring.stored import StoredRun, dataset_of, read_stored, run_folder, tallies_of
 from earthinstruct.scoring.submission import Added, Finding, add_to_leaderboard, validate
+from earthinstruct.scoring.variants import summarised_variants
 
 __all__ = [
     "Added",
@@ -36,6 +37,7 @@ __all__ = [
     "runs_of",
     "score",
     "score_records",
+    "summarised_variants",
     "tallies_of",
     "validate",
 ]

@@ -18,6 +18,7 @@ from earthinstruct.metrics import (
     GEOMETRIES,
     HEADLINES,
     ONE_IMAGE,
+    PERCENT,
     Difference,
     ExtraMetric,
     GivenMetrics,
@@ -34,6 +35,7 @@ from earthinstruct.metrics import (
 )
 from earthinstruct.regions import ImageId
 from earthinstruct.results import (
+    AS_GIVEN,
     Block,
     Evaluation,
     Result,
@@ -83,7 +85,7 @@ class Comparison(ComparedRuns):
         thresholds: how the score threshold of each run was chosen, in words.
         oracles: whether the threshold of each run was chosen on these images.
         controls: whether the method of each run sees the ground truth.
-        notes: sentences on what is not compared.
+        notes: sentences on what is not compared, and on how far both runs vary between wordings and repeats.
     """
 
     first: str
@@ -336,9 +338,25 @@ def compare_two(
         thresholds,
         oracles,
         controls,
-        tuple(_not_compared(a, b)),
+        (*_not_compared(a, b), *_spreads(a.result, b.result)),
         side_by_side=make_side_by_side(verdict, folders, results, off),
     )
+
+
+def _spreads(first: Result, second: Result) -> Iterator[str]:
+    """How far the headline F1 of two runs vary between wordings, and between repeats, where both were run."""
+    for kind in AS_GIVEN:
+        varied = [of.variants[kind].variation for of in (first, second) if kind in of.variants]
+        if len(varied) < 2:
+            continue
+        named = [
+            f"{HEADLINES[path]} {PERCENT.text(varied[0][path].spread.value)} and "
+            f"{PERCENT.text(varied[1][path].spread.value)}"
+            for path in varied[0]
+            if path in HEADLINES and path in varied[1]
+        ]
+        if named:
+            yield f"spread between {kind}, in points, of A and B: {', '.join(named)}"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +34,7 @@ from earthinstruct.metrics import (
     boxes_of_chunk,
     choose_threshold,
     metrics_of,
+    share_of_images,
     slice_scores,
 )
 from earthinstruct.predictions import Record
@@ -41,7 +43,7 @@ from earthinstruct.results import StoredTallies
 from earthinstruct.scoring.columns import Columns, Survey
 from earthinstruct.scoring.hints import box_hints, category_hints, point_hints
 from earthinstruct.scoring.slicing import slices_by
-from earthinstruct.tasks import ExactMapper, LabelMapper, MappedLabel, Task
+from earthinstruct.tasks import ExactMapper, LabelMapper, MappedLabel, NamesMapper, Task
 
 _IMAGES_AT_ONCE = 500
 
@@ -116,6 +118,9 @@ def score_records(
     )
     if task.setting == "open_subclass":
         metrics = msgspec.structs.replace(metrics, adherence=known.adherence)
+    if metrics.absent is not None and known.distractors:
+        named = share_of_images(known.with_distractors(chosen.threshold))
+        metrics = msgspec.structs.replace(metrics, absent=msgspec.structs.replace(metrics.absent, distractors=named))
     tallies = whole.named_tallies
     if slices:
         scored = {name: slice_scores(metrics, tallies, task.groups, by, extra) for name, by in slices.items()}
@@ -171,10 +176,12 @@ class ScoringSet:
         self.task, self.dataset, self.records, self.protocol = task, dataset, records, protocol
         self.images = [image for image in dataset.images if wanted is None or image.id in wanted]
         self.survey = Survey.of([image.id for image in self.images], records)
-        self.label_map = (mapper or ExactMapper()).map(sorted(self.survey.first_image), task.vocabulary.categories)
+        names = {} if task.variant is None else task.variant.names
+        mapper = NamesMapper(names, mapper or ExactMapper())
+        self.label_map = mapper.map(sorted(self.survey.first_image), task.vocabulary.categories)
         if task.setting == "open_vocabulary":
             for label, mapped in self.label_map.items():
-                if mapped.category is None:
+                if mapped.category is None and label not in names:
                     raise DataError(
                         f"image {self.survey.first_image[label]!r}: label {label!r} is not one of the categories "
                         f"({', '.join(task.categories)}); give a label map with --label-map"
@@ -201,6 +208,25 @@ class ScoringSet:
         """Share of the instances whose label maps to a category."""
         n, mapped = len(self.columns.category), int((self.columns.category >= 0).sum())
         return Value(mapped / n) if n else Value(None, reason="no instances")
+
+    @property
+    def distractors(self) -> frozenset[str]:
+        """The names that are asked for and are no category of the dataset."""
+        names = {} if self.task.variant is None else self.task.variant.names
+        return frozenset(name for name, category in names.items() if category is None)
+
+    def with_distractors(self, threshold: ScoreThreshold) -> NDArray[np.bool_]:
+        """The images in which a distractor is counted or drawn: bool (n,)."""
+        found = []
+        for image in self.images:
+            record = Record(image.id) if image.id in self.survey.failed else self.records[image.id]
+            least = threshold.get(image.id) if isinstance(threshold, Mapping) else threshold
+            least = -math.inf if least is None else least
+            scores = repeat(math.inf) if record.scores is None else record.scores
+            kept = (label for label, score in zip(record.labels, scores, strict=False) if score >= least)
+            counted = (label for label, count in (record.counts or {}).items() if count)
+            found.append(not self.distractors.isdisjoint((*kept, *counted)))
+        return np.array(found, dtype=bool)
 
     @property
     def hints(self) -> Iterator[str]:

@@ -49,7 +49,8 @@ from earthinstruct.results import (
 )
 from earthinstruct.scoring.records import Scored, score_records
 from earthinstruct.scoring.slicing import chosen_attributes
-from earthinstruct.tasks import LabelMapper, Task, named_mapper, tasks_of
+from earthinstruct.scoring.variants import summarised_variants
+from earthinstruct.tasks import LabelMapper, Task, named_mapper, tasks_of, with_variant
 from earthinstruct.texts import shortened
 
 
@@ -130,11 +131,11 @@ def score(
     if not isinstance(dataset, Dataset):
         dataset = load_dataset(dataset, data, images, skip_invalid=skip_invalid)
     sliced = chosen_attributes(slice_by, attributes, dataset, rules)
-    task = _one_task(dataset, setting, parent)
     mapper = mapper_for(label_map, dataset)
     added = {kind: Path(path) for kind, path in (("counts", counts), ("proposals", proposals)) if path is not None}
     conventions = Conventions(None if classes is None else Path(classes), order, frame, min_area)
     given = _Given(Path(predictions), added, conventions)
+    task = given.asked(_one_task(dataset, setting, parent))
     method = given.method(name, method_version, training_data)
     info = given.task_info(task, dataset)
     scored = partial(
@@ -172,6 +173,8 @@ def score(
         found = scored(records)
         result = result_of(info, method, found, rules, mapper, hash_predictions(prediction_files(folder)))
         run.keep(result, found.tallies, found.suspects)
+        result = summarised_variants(folder, result)
+        run.keep_result(result)
     if kept:
         kept(folder)
     return result
@@ -219,6 +222,12 @@ class _Given:
         file = self.folder / "run.json"
         return read_manifest(file) if named and file.is_file() else None
 
+    def asked(self, task: Task) -> Task:
+        """The task, or the variant of it that the predictions are of."""
+        if self.manifest is None or self.manifest.task.name.partition("/")[2] != task.name.partition("/")[2]:
+            return task
+        return with_variant(task, self.manifest.task.variant)
+
     def is_run_of(self, name: str) -> bool:
         """Whether the predictions are a whole run folder of the method, with nothing added."""
         if self.added or not self._own:
@@ -253,7 +262,7 @@ class _Given:
     def task_info(self, task: Task, dataset: Dataset) -> TaskInfo:
         """The task, with the instruction text and the image options of the run if it had its own."""
         info = task_info(task, dataset, len(dataset.images))
-        if self.manifest is None or self.manifest.task.name != task.name:
+        if self.manifest is None or self.manifest.task.name.partition("/")[2] != task.name.partition("/")[2]:
             return info
         ran = self.manifest.task
         return msgspec.structs.replace(info, instruction_sha256=ran.instruction_sha256, images=ran.images)

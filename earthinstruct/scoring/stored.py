@@ -124,7 +124,7 @@ def read_stored(folder: Path, result: Result, dataset: Dataset) -> StoredRun:
         raise DataError(f"{folder} has no predictions.jsonl; give a run folder with the predictions that were scored")
     if result.predictions.sha256 not in (None, hash_predictions(files)):
         raise DataError(f"{files[0]} has changed since it was scored; score it again with `earthinstruct score`")
-    task = task_named(result.task.name, dataset.name, dataset.vocabulary)
+    task = task_named(result.task.name, dataset.name, dataset.vocabulary, result.task.variant)
     return StoredRun(folder, result, dataset, task, read_predictions(folder, dataset))
 
 

@@ -26,6 +26,7 @@ from earthinstruct.results import (
 )
 from earthinstruct.scoring.records import Scored, score_records
 from earthinstruct.scoring.stored import dataset_of
+from earthinstruct.scoring.variants import summarised_variants
 from earthinstruct.tasks import FileMapper, task_named
 
 _EXACT = 1e-9
@@ -92,7 +93,7 @@ def _validated(
     name = str(dataset or said.task.dataset.name)
     # our own annotations where we have them, not those at the path in the run folder
     loaded = load_dataset(name, data) if dataset or name in dataset_sources() else dataset_of(folder, said)
-    task = task_named(said.task.name, loaded.name, loaded.vocabulary)
+    task = task_named(said.task.name, loaded.name, loaded.vocabulary, said.task.variant)
     findings = [
         Finding("schema", f"version {said.schema_version}, every field of the right type"),
         _equal("task version", said.task.version, task.version),
@@ -125,6 +126,8 @@ def _validated(
         names = ", ".join(map(repr, said.metrics.slices))
         problem = f"by {names}: slices cannot be validated; score again without --slice-by"
         findings.append(Finding("slices", problem=problem))
+    if said.variants:
+        findings.append(_variants(folder, said))
     return [*findings, _usage(scored, said), _rescored(again, ours), _intervals(again, ours)], scored.tallies
 
 
@@ -187,6 +190,14 @@ def _training(result: Result) -> Finding:
     )
     note = training_note(result.method.training_data, absent)
     return Finding("training data", str(result.training), note=note)
+
+
+def _variants(folder: Path, result: Result) -> Finding:
+    """Check the summary of variants against the runs that it sums up."""
+    again = summarised_variants(folder, replace(result, variants={})).variants
+    n = sum(len(of.runs) for of in again.values())
+    problem = "the summary does not follow from the runs beside the predictions; score the run again with `score`"
+    return Finding("variants", f"{n} runs summed up again", None if again == result.variants else problem)
 
 
 def _usage(scored: Scored, result: Result) -> Finding:

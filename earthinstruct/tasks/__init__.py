@@ -9,21 +9,42 @@ from earthinstruct.tasks.labels import (
     FileMapper,
     LabelMapper,
     MappedLabel,
+    NamesMapper,
     forms,
     named_mapper,
     normalised,
 )
 from earthinstruct.tasks.task import Task, task_named, tasks_of
+from earthinstruct.tasks.variants import (
+    BLIND,
+    DISTRACTORS,
+    REPEATS,
+    SUITE_VERSIONS,
+    VARIANTS,
+    WORDINGS,
+    Chosen,
+    Variant,
+    with_variant,
+)
 
 __all__ = [
+    "BLIND",
     "DIOR",
+    "DISTRACTORS",
     "NWPU",
+    "REPEATS",
+    "SUITE_VERSIONS",
+    "VARIANTS",
+    "WORDINGS",
+    "Chosen",
     "ExactMapper",
     "ExactThenMapper",
     "FileMapper",
     "LabelMapper",
     "MappedLabel",
+    "NamesMapper",
     "Task",
+    "Variant",
     "Vocabulary",
     "forms",
     "free_instruction",
@@ -33,4 +54,5 @@ __all__ = [
     "read_instruction",
     "task_named",
     "tasks_of",
+    "with_variant",
 ]

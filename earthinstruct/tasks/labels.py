@@ -153,6 +153,25 @@ class FileMapper:
 
 
 @dataclass(frozen=True)
+class NamesMapper:
+    """Maps the names of a variant to the categories that they stand for, and other labels with another mapper."""
+
+    names: Mapping[str, str | None]
+    others: LabelMapper
+
+    @property
+    def name(self) -> str:
+        """The name of the other mapper: the names belong to the variant."""
+        return self.others.name
+
+    def map(self, labels: Iterable[str], categories: Sequence[str]) -> dict[str, MappedLabel]:
+        """Map every label to a category or None."""
+        labels = list(labels)
+        mapped = self.others.map([label for label in labels if label not in self.names], categories)
+        return {label: MappedLabel(self.names[label]) if label in self.names else mapped[label] for label in labels}
+
+
+@dataclass(frozen=True)
 class ExactThenMapper:
     """Maps labels with `ExactMapper` first, and the remaining ones with another mapper, which is loaded on demand."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from earthinstruct.contract import SETTINGS, Instruction, Setting
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.tasks.categories import Vocabulary
 from earthinstruct.tasks.instructions import instruction_text
+from earthinstruct.tasks.variants import Variant, with_variant
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Task:
         parent: the parent category; open_subclass only.
         text: an instruction text that replaces ours.
         version: increased whenever the meaning of a score changes.
+        variant: how the question differs, such as another wording; None: it is that of the task.
     """
 
     dataset: str
@@ -31,6 +33,7 @@ class Task:
     parent: str | None = None
     text: str | None = None
     version: str = "1"
+    variant: Variant | None = None
 
     def __post_init__(self) -> None:
         if self.setting == "open_subclass" and self.parent not in self.vocabulary.parents:
@@ -48,13 +51,20 @@ class Task:
 
     @property
     def name(self) -> str:
-        """For example `dior/open_subclass/sports_field`."""
+        """For example `dior/open_subclass/sports_field`, of a variant `dior/open_vocabulary@wordings-german`."""
         parts = [self.dataset, self.setting] + ([self.parent.replace(" ", "_")] if self.parent else [])
-        return "/".join(parts)
+        return "/".join(parts) + (f"@{self.variant.name}" if self.variant else "")
+
+    @property
+    def whole(self) -> Task:
+        """The task without its variant."""
+        return replace(self, variant=None)
 
     @cached_property
     def instruction(self) -> Instruction:
         """The instruction, the same for every image of the task."""
+        if self.variant is not None:
+            return self.variant.instruction
         return Instruction(
             setting=self.setting,
             text=self.text or instruction_text(self.vocabulary, self.setting, self.parent),
@@ -82,17 +92,19 @@ class Task:
         }
 
 
-def task_named(name: str, dataset: str, vocabulary: Vocabulary) -> Task:
-    """Look up a task of a dataset by name. The dataset part of the name is ignored, because a file can be renamed.
+def task_named(name: str, dataset: str, vocabulary: Vocabulary, variant: str | None = None) -> Task:
+    """Look up a task of a dataset by name, with a variant by its name.
+
+    The dataset part of the name is ignored, because a file can be renamed.
 
     Raises:
-        UnknownNameError: the dataset has no such task.
+        UnknownNameError: the dataset has no such task, or the task no such variant.
     """
     known = {task.name.partition("/")[2]: task for task in tasks_of(dataset, vocabulary)}
     asked = name.partition("/")[2]
     if asked not in known:
         raise UnknownNameError(f"task of dataset {dataset!r}", asked, known)
-    return known[asked]
+    return with_variant(known[asked], variant)
 
 
 def tasks_of(

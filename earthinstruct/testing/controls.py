@@ -1,13 +1,14 @@
 """Controls: methods that see the ground truth and whose scores are known in advance. They catch wrong metrics.
 
-They use the targets and the size of the image. The pixels only seed random choices, which therefore do not depend on
-the order or the names of the images.
+They use the targets and the size of the image (`constant` uses neither). The pixels only seed random choices, which
+therefore do not depend on the order or the names of the images.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections import Counter
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from earthinstruct.contract import Instruction, Prediction
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.regions import decode_mask, decode_rles, encode_masks
+from earthinstruct.tasks import Task
 
 
 class _Control:
@@ -32,7 +34,7 @@ class _Control:
     def describe(self) -> dict[str, Any]:
         """Version and parameters."""
         parameters = {name: value for name, value in vars(self).items() if name != "points" or value}
-        return {"version": version("earthinstruct"), "parameters": parameters}
+        return {"version": version("earthinstruct"), "parameters": parameters, "deterministic": True}
 
     def answer(self, prediction: Prediction) -> Prediction:
         """The prediction, or points in its objects."""
@@ -168,6 +170,63 @@ class Random(_Control):
         return self.answer(
             Prediction(targets.labels, boxes, tuple(encode_masks(masks)), counts=Counter(targets.labels))
         )
+
+
+class Constant(_Control):
+    """Control: gives every image the same counts, and looks at nothing. Blind or not, it scores the same.
+
+    Args:
+        count: the number of objects of each category that is asked for.
+        counts: category of the dataset -> another number.
+    """
+
+    name = "constant"
+
+    def __init__(self, count: int = 1, counts: Mapping[str, int] | None = None) -> None:
+        super().__init__()
+        self.count = count
+        self.counts = dict(counts or {})
+
+    def skip(self, task: Task) -> str | None:
+        """The reason to decline a task that names no categories."""
+        return _needs_categories(task)
+
+    def predict_with_targets(
+        self, image: NDArray[np.uint8], instruction: Instruction, targets: Prediction, /
+    ) -> Prediction:
+        """Return the constant counts."""
+        return Prediction(counts={name: self.counts.get(name, self.count) for name in instruction.categories})
+
+
+class FirstCategory(_Control):
+    """Control: finds all objects of the first category that is asked for, and none of the others.
+
+    Which one is first is a matter of wording, so its counts change with the order of the names.
+    """
+
+    name = "first-category"
+
+    def skip(self, task: Task) -> str | None:
+        """The reason to decline a task that names no categories."""
+        return _needs_categories(task)
+
+    def predict_with_targets(
+        self, image: NDArray[np.uint8], instruction: Instruction, targets: Prediction, /
+    ) -> Prediction:
+        """Return the targets of the first category."""
+        first = instruction.categories[0]
+        kept = [i for i, label in enumerate(targets.labels) if label == first]
+        boxes = None if targets.boxes is None else targets.boxes[kept]
+        masks = None if targets.masks is None else tuple(targets.masks[i] for i in kept)
+        return self.answer(Prediction((first,) * len(kept), boxes, masks, counts={first: len(kept)}))
+
+
+def _needs_categories(task: Task) -> str | None:
+    return (
+        None
+        if task.setting == "open_vocabulary"
+        else "it needs the names of categories, which only open_vocabulary has"
+    )
 
 
 def _generator(image: NDArray[np.uint8], seed: int) -> np.random.Generator:

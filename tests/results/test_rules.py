@@ -187,7 +187,18 @@ def mutate(result, generator):
 def test_whatever_a_result_says_it_is_shown_or_refused_in_words(run, dataset, tmp_path):
     pytest.importorskip("jinja2")
     generator = random.Random(1)
-    folder, whole = run
+    folder, _ = run
+    options = {
+        "sweep": True,
+        "metric": COUNT_BIAS,
+        "slice_by": "n_objects",
+        "wordings": 1,
+        "repeats": 2,
+        "blind": "grey",
+    }
+    evaluate(Everything(), dataset, setting="open_ended", output=tmp_path / "runs", **options)
+    whole = json.loads((folder / "result.json").read_text())
+    assert set(whole["variants"]) == {"wordings", "repeats", "blind"}
     other = evaluate(Everything(), dataset, setting="open_ended", output=tmp_path / "other", sweep=True)
     found = {"shown": 0, "refused": 0, "not validated": 0}
     for _ in range(MUTATIONS):

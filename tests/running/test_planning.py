@@ -69,7 +69,7 @@ def test_what_a_limited_run_found_is_done(dataset, tmp_path):
 def test_what_a_method_does_not_say_is_not_known(constant, dataset, tmp_path):
     planned = dry_run(constant, dataset, setting="open_ended", output=tmp_path)
     assert planned.tasks[0].estimate == Estimate(None, None, None)
-    assert [line.split() for line in str(planned).splitlines()][2] == ["set/open_ended", "3", "0", "3", "?", "?", "?"]
+    assert [line.split() for line in str(planned).splitlines()][2] == ["set/open_ended", "3", "0", "3", *"????"]
 
 
 def test_an_image_that_cannot_be_read_costs_nothing(dataset, tmp_path):

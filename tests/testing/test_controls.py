@@ -12,7 +12,7 @@ from earthinstruct.registry import make_method
 from earthinstruct.testing import check_method
 from earthinstruct.testing.controls import JitteredOracle, points_in
 
-CONTROLS = ("oracle", "oracle-jittered", "empty", "random")
+CONTROLS = ("oracle", "oracle-jittered", "empty", "random", "first-category", "constant")
 
 
 @pytest.fixture(scope="module")

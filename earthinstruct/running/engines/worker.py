@@ -34,8 +34,9 @@ from earthinstruct.images import Raster
 from earthinstruct.predictions import Record
 from earthinstruct.registry import make_method, refuse_incomplete
 from earthinstruct.results import MethodInfo, method_info
+from earthinstruct.running.blind import blinded
 from earthinstruct.running.reading import Images, Reader, Tile
-from earthinstruct.tasks import Task
+from earthinstruct.tasks import Task, Variant
 from earthinstruct.texts import error_in_words, message_of, printable, redacted, secret_values, shortened
 
 BATCH = 8
@@ -60,6 +61,11 @@ class Question(Protocol):
     @property
     def instruction(self) -> Instruction:
         """What to find."""
+        ...
+
+    @property
+    def variant(self) -> Variant | None:
+        """How it differs from another question about the same images; None: it is no variant."""
         ...
 
 
@@ -143,6 +149,7 @@ class Worker:
         self._process = os.getpid()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
         self._read: dict[Tile, Future[Read]] = {}
+        self._repeat = 0
 
     @cached_property
     def method(self) -> Method | ControlMethod:
@@ -228,6 +235,8 @@ class Worker:
         How pixels differ from the stored ones is an event of the image. The method gets copies: it may change them, and
         other questions are about the same pixels.
         """
+        self.prepare(question)
+        read = [self._shown(question, tile, raster) for tile, raster in zip(tiles, read, strict=True)]
         known = [self._without_asking(tile, raster) for tile, raster in zip(tiles, read, strict=True)]
         asked = [i for i, record in enumerate(known) if record is None]
         copies = [raster.pixels.copy() for i in asked if isinstance(raster := read[i], Raster)]
@@ -237,6 +246,28 @@ class Worker:
             if not isinstance(raster, str):
                 record.events = {**record.events, **{f"{OF_IMAGE}{note.of_many}": 1 for note in raster.notes}}
         return records
+
+    def prepare(self, question: Question) -> None:
+        """Tell the method which repeat the next calls belong to, if it is another than before.
+
+        Raises:
+            EarthInstructError: the method raised.
+        """
+        repeat = 0 if question.variant is None else question.variant.repeat
+        if repeat != self._repeat:
+            self.ask("repeat", repeat)
+            self._repeat = repeat
+
+    def _shown(self, question: Question, tile: Tile, read: Read) -> Read:
+        """What the method sees of a tile: in a blind run, other pixels."""
+        if isinstance(read, str) or question.variant is None or question.variant.pixels is None:
+            return read
+        how = question.variant.pixels
+        seen = self._thread.submit(blinded, read.pixels, how, self._images, self._reader, tile)
+        try:
+            return replace(read, pixels=seen.result())
+        except Exception as error:  # an image that cannot be read is a failed image
+            return in_our_words(error, self._secrets)
 
     def _without_asking(self, tile: Tile, read: Read) -> Record | None:
         """The record of a tile that the method is not asked about: it cannot be read, or has no data."""

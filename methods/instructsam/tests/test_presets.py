@@ -90,6 +90,7 @@ def test_parameters_from_the_command_line_reach_their_parts_and_the_record():
     assert described["parameters"]["encoder"] == described["parameters"]["counter"] == "small"
     assert described["device"] == "cpu"
     assert described["training_data"] == {"counter": ["scenes"], "proposer": [], "encoder": ["scenes"]}
+    assert described["deterministic"] is True
     assert {entry["name"] for entry in described["weights"]} == {
         "counter-scenes.safetensors",
         "clip-scenes.safetensors",

@@ -79,6 +79,14 @@ class Ships(ScriptedLvlm):
         return LvlmError("no connection") if image.size == 3 else Reply('{"ship": 3}', 900, 7)
 
 
+def test_a_repeat_has_replies_of_its_own(tmp_path):
+    kept = KeptLvlm(Ships(), tmp_path / "replies.jsonl")
+    for number in (0, 1, 1, 0, 2):
+        kept.repeat(number)
+        kept.ask(IMAGE, "count")
+    assert kept.part.requests == [1, 1, 1]
+
+
 def test_a_kept_reply_costs_nothing(tmp_path, lvlm):
     file = tmp_path / "replies.jsonl"
     scripted = Ships()

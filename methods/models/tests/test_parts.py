@@ -44,16 +44,29 @@ def test_parts_say_what_they_are_and_are_released():
         "weights": weights,
         "device": "proposer cuda, encoder cpu",
         "training_data": {"proposer": ["unknown"], "encoder": ["unknown"]},
+        "deterministic": None,
     }
     assert Parts("m", {"encoder": Part(device="cpu")}, {}).describe() == {
         "parameters": {"encoder": "Part"},
         "weights": [],
         "device": "cpu",
         "training_data": {"encoder": ["unknown"]},
+        "deterministic": None,
     }
     parts.close()
     assert proposer.closed
     assert encoder.closed
+
+
+def test_parts_are_deterministic_if_all_say_so_and_are_told_of_repeats():
+    parts = Parts("m", {"proposer": "segments", "encoder": Part()}, {})
+    assert parts.describe()["deterministic"] is None
+    told = []
+    parts["encoder"].part.repeat = told.append
+    parts.repeat(2)
+    assert told == [2]
+    parts["encoder"].part.deterministic = True
+    assert parts.describe()["deterministic"] is True
 
 
 def test_a_part_by_name_has_its_parameters_and_the_name_of_its_choice():

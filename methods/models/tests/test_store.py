@@ -70,6 +70,22 @@ def test_another_parameter_is_another_answer_another_device_is_not(tmp_path, cha
     assert proposer.calls == calls + 1  # another image is another answer
 
 
+def test_no_answer_is_shared_between_repeats_and_each_is_kept(tmp_path):
+    proposer = Proposer()
+    told = []
+    proposer.repeat = told.append
+    kept = KeptProposer(proposer, tmp_path)
+    for number in (0, 1, 2, 1, 0):
+        kept.repeat(number)
+        kept.propose(IMAGE)
+    assert told == [0, 1, 2, 1, 0]  # the part may take another seed
+    assert proposer.calls == 3
+    again = KeptProposer(Proposer(), tmp_path)
+    again.repeat(2)
+    again.propose(IMAGE)
+    assert again.part.calls == 0  # an interrupted repeat goes on without asking twice
+
+
 def test_embeddings_are_kept_by_their_boxes(tmp_path):
     encoder = Encoder()
     cached = KeptEncoder(encoder, tmp_path)

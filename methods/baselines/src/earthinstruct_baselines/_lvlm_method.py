@@ -75,6 +75,10 @@ class LvlmMethod(ABC):
             "notes": self._parts.notes,
         }
 
+    def repeat(self, number: int, /) -> None:
+        """Share no reply with another repeat."""
+        self._parts.repeat(number)
+
     def close(self) -> None:
         """Close the parts."""
         self._parts.close()

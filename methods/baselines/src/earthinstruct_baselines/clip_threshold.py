@@ -81,7 +81,12 @@ class ClipThreshold(Detector):
     def describe(self) -> dict[str, Any]:
         """Parameters, weights and versions."""
         described = super().describe()
-        return {**described, "notes": described["notes"] + self._parts.notes}
+        notes = described["notes"] + self._parts.notes
+        return {**described, "notes": notes, "deterministic": self._described["deterministic"]}
+
+    def repeat(self, number: int, /) -> None:
+        """Share no answer of a part with another repeat."""
+        self._parts.repeat(number)
 
     def parameters(self) -> dict[str, Any]:
         """The score, and the parts with their parameters."""

@@ -227,6 +227,10 @@ class InstructSAM:
         """The counter's reason to decline a task, or None."""
         return self.counter.skip(task)
 
+    def repeat(self, number: int, /) -> None:
+        """Share no answer of a part with another repeat."""
+        self._parts.repeat(number)
+
     def close(self) -> None:
         """Close the parts."""
         self._parts.close()
@@ -250,6 +254,7 @@ class InstructSAM:
             "packages": {name: version(name) for name in ("earthinstruct-instructsam", "torch", "open_clip_torch")},
             "notes": [SMALL_NOTE] * small + own_variant + self._parts.notes + in_turn,
             "made_for": ["scenes"] if small else None,
+            "deterministic": of_parts["deterministic"],
         }
 
     @classmethod

@@ -74,8 +74,8 @@ class Parts:
         """The descriptions of the parts, together.
 
         Returns:
-            `parameters` (named `part.key`), `weights`, `training_data` of each part, and `device`: "cpu", or
-            "proposer cuda, encoder cpu" if the parts differ; None if no part has one.
+            `parameters` (named `part.key`), `weights`, `training_data` of each part, `deterministic`, and `device`:
+            "cpu", or "proposer cuda, encoder cpu" if the parts differ; None if no part has one.
         """
         parameters: dict[str, Any] = {}
         weights: list[dict[str, str]] = []
@@ -95,7 +95,25 @@ class Parts:
             device: str | None = ", ".join(f"{part} {device}" for part, device in devices.items())
         else:
             device = next(iter(devices.values()), None)
-        return {"parameters": parameters, "weights": weights, "device": device, "training_data": training_data}
+        return {
+            "parameters": parameters,
+            "weights": weights,
+            "device": device,
+            "training_data": training_data,
+            "deterministic": self.deterministic,
+        }
+
+    @property
+    def deterministic(self) -> bool | None:
+        """True if every part says that it always gives the same answer to the same question; None: not all say so."""
+        return all(getattr(made, "deterministic", False) for made in self._made.values()) or None
+
+    def repeat(self, number: int) -> None:
+        """Tell the parts which repeat the next calls belong to, see `earthinstruct.Method`."""
+        for made in self._made.values():
+            repeat = getattr(made, "repeat", None)
+            if callable(repeat):
+                repeat(number)
 
     def close(self) -> None:
         """Close the parts."""

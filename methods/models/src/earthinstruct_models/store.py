@@ -331,6 +331,7 @@ class Kept:
 
     _form: ClassVar[Form[Any]]
     _batch: ClassVar[str] = ""  # the name of the call about several images, which a part may lack
+    _repeat: int = 0  # each repeat has answers of its own
 
     def __init__(self, part: Any, cache: Path | str | None = None) -> None:
         self.part = part
@@ -343,19 +344,31 @@ class Kept:
             raise AttributeError(name)
         return getattr(self.part, name)
 
+    def repeat(self, number: int) -> None:
+        """Share no answer with another repeat, and tell the part, which may take another seed."""
+        self._repeat = number
+        repeat = getattr(self.part, "repeat", None)
+        if callable(repeat):
+            repeat(number)
+
+    def _of_repeat(self, key: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (*key, self._repeat) if self._repeat else key
+
     def _problem(self, answer: Any, image: NDArray[np.uint8], *about: Any) -> str | None:
         """What is wrong with a stored answer to a question about an image, or None."""
         return None
 
-    def _answer(self, key: Hashable, make: Callable[[], Any], image: NDArray[np.uint8], *about: Any) -> Any:
+    def _answer(self, key: tuple[Any, ...], make: Callable[[], Any], image: NDArray[np.uint8], *about: Any) -> Any:
         (outcome,) = self._store.get(
-            [key], lambda _new, _keep: [make()], lambda _place, answer: self._problem(answer, image, *about)
+            [self._of_repeat(key)],
+            lambda _new, _keep: [make()],
+            lambda _place, answer: self._problem(answer, image, *about),
         )
         return answer_or_raise(outcome)
 
     def _answers(self, images: Images, *about: Any) -> list[Any]:
         """For each image the answer or the error."""
-        keys = [(fingerprint(image), *about) for image in images]
+        keys = [self._of_repeat((fingerprint(image), *about)) for image in images]
         make = getattr(self.part, self._batch)
         return self._store.get(
             keys,
@@ -504,5 +517,5 @@ class KeptLvlm(Kept, Lvlm):
         return dict(self.part.describe())
 
     def _key(self, image: NDArray[np.uint8], text: str, schema: Schema | None) -> str:
-        asked = msgspec.json.encode([fingerprint(image), text, schema])
+        asked = msgspec.json.encode(self._of_repeat((fingerprint(image), text, schema)))
         return hashlib.sha256(self._parameters + asked).hexdigest()

@@ -64,6 +64,10 @@ class LvlmCounter:
         """The description of the language model."""
         return {"counter": "lvlm", **self.lvlm.describe()}
 
+    def repeat(self, number: int) -> None:
+        """Share no reply with another repeat."""
+        self.lvlm.repeat(number)
+
     def close(self) -> None:
         """Release the language model."""
         self.lvlm.close()

@@ -29,6 +29,8 @@ class RecordedCounter:
         DataError: a folder is missing.
     """
 
+    deterministic = True
+
     def __init__(self, counts: Path | str, images: Path | str) -> None:
         self.folder = Path(counts)
         if not self.folder.is_dir():

@@ -34,6 +34,8 @@ class SmallCounter:
         DataError: the file is missing or does not fit the network.
     """
 
+    deterministic = True
+
     def __init__(self, weights: Path | str | None = None) -> None:
         import torch
         from safetensors.torch import load_file

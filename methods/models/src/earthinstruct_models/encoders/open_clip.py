@@ -159,6 +159,11 @@ class OpenClipEncoder:
             self._labels.update(zip(new, features, strict=True))
         return np.stack([self._labels[label] for label in labels]) if labels else np.zeros((0, self._width), np.float32)
 
+    @property
+    def deterministic(self) -> bool:
+        """Whether a crop always gets the same embedding: on a CPU."""
+        return str(self.device) == "cpu"
+
     def describe(self) -> dict[str, Any]:
         """Architecture, activation, template, preprocessing, device and weights."""
         return {

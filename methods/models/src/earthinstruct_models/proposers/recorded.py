@@ -25,6 +25,8 @@ class RecordedProposer:
         DataError: the file is missing or malformed, or the folder is missing.
     """
 
+    deterministic = True
+
     def __init__(self, proposals: Path | str, images: Path | str) -> None:
         self.path = Path(proposals)
         self._names = recorded_images(Path(images).resolve())

@@ -60,6 +60,8 @@ class SegmentsProposer:
         EarthInstructError: scikit-image is not installed.
     """
 
+    deterministic = True
+
     def __init__(self, limit: int = 200) -> None:
         if importlib.util.find_spec("skimage") is None:
             raise EarthInstructError("the proposer segments needs the package skimage: pip install scikit-image")
