@@ -86,7 +86,7 @@ def _bars(console: Console) -> Iterator[Update]:
             display.start()
         if what not in bars:
             bars[what] = display.add_task(printable(what), total=total, more="")
-        display.update(bars[what], completed=done, more=more)
+        display.update(bars[what], completed=done, total=total, more=more)
 
     try:
         yield update

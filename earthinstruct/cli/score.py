@@ -50,7 +50,8 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "--training-data",
         metavar="NAMES",
-        help="what the method was trained on, with commas: see `earthinstruct list training-sets`, or unknown",
+        help="what the method was trained on, with commas: names of `earthinstruct list training-sets`, unknown, or "
+        "none if it was not trained",
     )
     kept = parser.add_mutually_exclusive_group()
     options.add_output(kept, "where run folders are kept (default: runs); a run folder is scored in place")

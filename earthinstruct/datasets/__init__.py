@@ -35,6 +35,7 @@ from earthinstruct.datasets.training_sets import (
     images_of,
     list_training_sets,
     overlaps,
+    training_sets_given,
 )
 
 __all__ = [
@@ -74,4 +75,5 @@ __all__ = [
     "prepare_nwpu",
     "read_coco",
     "targets_of",
+    "training_sets_given",
 ]

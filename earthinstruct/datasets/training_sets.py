@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from earthinstruct.errors import EarthInstructError
+
 
 @dataclass(frozen=True)
 class TrainingSet:
@@ -44,6 +46,26 @@ class Overlap:
     through: str
     shared: str
     labels: bool
+
+
+def training_sets_given(names: str | Iterable[str]) -> tuple[str, ...]:
+    """The names of training sets, which a text has between commas; the text `none`: not trained at all.
+
+    Raises:
+        EarthInstructError: the text is empty.
+
+    >>> training_sets_given("dior, coco")
+    ('dior', 'coco')
+    """
+    if not isinstance(names, str):
+        return tuple(names)
+    if not names.strip(" ,"):
+        raise EarthInstructError(
+            "the names of training sets are empty; give those of `list training-sets`, `unknown`, or `none`"
+        )
+    if names.strip() == "none":
+        return ()
+    return tuple(word.strip() for word in names.split(",") if word.strip())
 
 
 def _arxiv(name: str, title: str, number: str, *labels: str, images: tuple[str, ...] = ()) -> TrainingSet:

@@ -511,7 +511,7 @@ class Absent(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         counted: by its counts.
-        drawn: by its boxes; None for a method that only counts.
+        drawn: by its boxes or points; None for a method that only counts.
         distractors: the share of images in which it counts or draws a name that is asked for and is no category of the
             dataset; None if there is no such name.
     """

@@ -21,7 +21,7 @@ from earthinstruct.predictions.file import Box, Record
 from earthinstruct.predictions.image_names import ImageNames
 from earthinstruct.regions import ImageId
 
-_CORNERS = BoxForm("corners")
+_CORNERS, _UPRIGHT = BoxForm("corners"), BoxForm("xyxy")
 _SUFFIX = re.compile(r"\.json(\.gz)?$", re.IGNORECASE)
 
 
@@ -143,7 +143,12 @@ def read_dota_results(files: Sequence[Path], dataset: Dataset) -> dict[ImageId, 
     for file in files:
         lines = [_line(line, f"{file}, line {n}") for n, line in enumerate(_text(file), start=1) if line.strip()]
         images = names.find([name for name, _ in lines], partial("{}, image {!r}".format, file), ids=False, once=False)
-        boxes = as_boxes(_CORNERS.boxes([numbers[1:] for _, numbers in lines], [(1, 1)] * len(lines)))
+        form = _UPRIGHT if all(len(numbers) == 5 for _, numbers in lines) else _CORNERS
+        if mixed := [i for i, (_, numbers) in enumerate(lines) if len(numbers) != 1 + form.n_numbers]:
+            raise DataError(
+                f"{file}: its lines have 4 or 8 coordinates, such as entry {mixed[0]}; expected one of both"
+            )
+        boxes = as_boxes(form.boxes([numbers[1:] for _, numbers in lines], [(1, 1)] * len(lines)))
         for (name, (score, *_)), box in zip(lines, boxes, strict=True):
             record = records[images[name].id]
             record.labels.append(file.stem.partition("_")[2])
@@ -157,12 +162,12 @@ def _text(file: Path) -> list[str]:
 
 
 def _line(line: str, where: str) -> tuple[str, list[float]]:
-    """The image of a line, and its numbers: the score and the corners."""
+    """The image of a line, and its numbers: the score, and four corners or two."""
     image, *words = line.split()
     try:
         numbers = [float(word) for word in words]
     except ValueError:
         numbers = []
-    if len(numbers) != 9 or not all(map(math.isfinite, numbers)):
-        raise DataError(f"{where} is {line.strip()!r}; expected `image score x1 y1 x2 y2 x3 y3 x4 y4`")
+    if len(numbers) not in (5, 9) or not all(map(math.isfinite, numbers)):
+        raise DataError(f"{where} is {line.strip()!r}; expected `image score x1 y1 x2 y2`, or four corners")
     return image, numbers

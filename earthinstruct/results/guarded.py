@@ -158,7 +158,10 @@ def results_in(path: Path) -> list[tuple[Path, Result]]:
             f"{path} holds no result; give a result file, or a run folder, as printed by `earthinstruct evaluate`"
         )
     found = [(file, read_result(file)) for file in files]
-    return [(file, result) for file, result in found if result.task.variant is None or len(found) == 1]
+    whole = [(file, result) for file, result in found if result.task.variant is None]
+    if not whole and len(found) > 1:
+        raise DataError(f"{path} holds results of variants alone; give the run folder beside it, or one of them")
+    return whole or found
 
 
 def guarded_for(result: Result, against: Path) -> Result:

@@ -230,7 +230,8 @@ def limits_remark(limits: CountingLimits) -> str | None:
             return "counts are off by more than 20 % with any number of objects of a category in an image"
         numbers = ", ".join(within)
         return f"counts stay within 20 % with {numbers} objects of a category in an image, not with other numbers"
-    return f"counts stay within 20 % up to about {value:.0f} objects of a category in an image{sure}"
+    objects = "object" if round(value) == 1 else "objects"
+    return f"counts stay within 20 % up to about {value:.0f} {objects} of a category in an image{sure}"
 
 
 def _limits_table(limits: CountingLimits) -> Table:

@@ -40,13 +40,15 @@ def judge_training(training_data: TrainingData, dataset: str, images_from: Seque
     Args:
         training_data: as the method declares it.
         dataset: the name of the dataset.
-        images_from: the sets that its images are from, as the dataset says itself; a named dataset of the suite is
-            known. None, or `unknown` among them: unknown.
+        images_from: the sets that its images are from, as the dataset says itself, besides those of a named dataset of
+            the suite. None for any other dataset, or `unknown` among them: unknown.
 
     >>> judge_training({"encoder": ["remoteclip-det-10"], "counter": ["unknown"]}, "dior").words
     'the encoder was trained on DET-10 of RemoteCLIP, which holds images of DIOR with their labels'
     """
-    of_dataset = images_of(dataset) or ((UNKNOWN_DATA,) if images_from is None else images_from)
+    of_dataset = (*(images_of(dataset) or ()), *(images_from or ()))
+    if not of_dataset and images_from is None:
+        of_dataset = (UNKNOWN_DATA,)
     images = [name for name in of_dataset if name != UNKNOWN_DATA]
     parts = by_part(training_data)
     shared = {part: overlaps((name for name in names if name != UNKNOWN_DATA), images) for part, names in parts.items()}

@@ -120,7 +120,7 @@ def _repeats(result: Result, variants: Variants) -> VariantTable:
     if result.method.deterministic:
         runs = variants.runs.values()
         same = all(of.agreement in (None, 1) and not any(map(float, of.differences.values())) for of in runs)
-        found = "and a second run gave the same answers" if same else "but a second run gave other answers"
+        found = "and a second run gave the same counts and scores" if same else "but a second run gave others"
         notes.append(f"deterministic: {result.method.name} says that it is, {found}")
     return _varied(result, variants, REPEATS, tuple(notes))
 
@@ -166,7 +166,7 @@ def _blind(result: Result, variants: Variants) -> VariantTable:
             bound = "" if constant is None else PERCENT.text(constant.value)
             seen_and_blind = (PERCENT.text(None if seen is None else seen.value), PERCENT.text(value.value))
             rows.append((f"{name} {VARIED[path]}", *seen_and_blind, gained, interval, bound))
-    headings = (BLIND, "seen", "blind", "seen - blind", "95 %", "best constant")
+    headings = (BLIND, "seen", "blinded", "seen - blind", "95 %", "best constant")
     note = "95 %: interval over images; best constant: the same counts for every image, the best ones for these"
     return VariantTable(headings, tuple(rows), (note,))
 

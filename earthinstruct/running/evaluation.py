@@ -141,10 +141,7 @@ def evaluate(
     """
     rules, extra = checked_rules(protocol, threshold, sweep, metric)
     chosen = Chosen.of(wordings, blind, repeats, distractors)
-    if chosen != Chosen() and rules.name != "standard":
-        raise EarthInstructError(
-            "wordings, blind, repeats and distractors are summed up under protocol 'standard'; leave out --protocol"
-        )
+    chosen.check_protocol(rules.name)
     if limit is not None and limit < 1:
         raise EarthInstructError(f"limit must be at least 1, got {limit}")
     tiling = Tiling(tile, overlap)
@@ -211,7 +208,8 @@ def announced(runs: Sequence[Run]) -> Iterator[str]:
     for (task, kind), of_kind in kinds.items():
         todo, pace = sum(len(run.todo) for run in of_kind), paces.get(task)
         about = "" if pace is None or not todo else f", about {pace * todo:.0f} s at the pace of the run itself"
-        yield f"{task}, {kind}: {len(of_kind)} more run{'s' if len(of_kind) > 1 else ''}, {todo} images to do{about}"
+        more = "1 more run" if len(of_kind) == 1 else f"{len(of_kind)} more runs"
+        yield f"{task}, {kind}: {more}, {todo} {'image' if todo == 1 else 'images'} to do{about}"
 
 
 def planned_runs(

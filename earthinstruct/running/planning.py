@@ -131,6 +131,7 @@ def dry_run(
     blind: str | Sequence[str] | None = None,
     repeats: int | None = None,
     distractors: str | int | Sequence[int] | None = None,
+    protocol: str = "standard",
     progress: Callable[[int, int], None] | None = None,
 ) -> DryRun:
     """Say what `evaluate` with these arguments would do and use.
@@ -161,6 +162,7 @@ def dry_run(
         blind: see `method`.
         repeats: see `method`.
         distractors: see `method`.
+        protocol: see `method`.
         progress: called with the number of images that were looked at, and of all.
 
     Raises:
@@ -169,6 +171,7 @@ def dry_run(
     if limit is not None and limit < 1:
         raise EarthInstructError(f"limit must be at least 1, got {limit}")
     chosen = Chosen.of(wordings, blind, repeats, distractors)
+    chosen.check_protocol(protocol)
     text = instruction_given(instruction_text, instruction_file)
     dataset = dataset_given(dataset, data, images, ImageOptions.of(bands, stretch, nodata), skip_invalid=skip_invalid)
     output, tiling = Path(output).absolute(), Tiling(tile, overlap)

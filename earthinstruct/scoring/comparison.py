@@ -42,6 +42,7 @@ from earthinstruct.results import (
     StoredTallies,
     new_table,
     refuse_different,
+    results_in,
 )
 from earthinstruct.scoring.side_by_side import ComparedRuns, contestants, make_side_by_side, of_pair, run_names
 from earthinstruct.scoring.standings import LETTERS, VERDICTS, Standings, by_points, legend, verdict_of
@@ -289,11 +290,11 @@ def compare(
 
 
 def _runs(given: Path | str | Evaluation) -> Sequence[Path | str | Evaluation]:
-    """A run, or the runs in a folder of runs."""
+    """A run, or the runs in a folder of runs, without those of variants."""
     folder = None if isinstance(given, Evaluation) else run_folder(given)
     if folder is None or not folder.is_dir() or (folder / "result.json").is_file():
         return [given]
-    return [file.parent for file in sorted(folder.rglob("result.json"))] or [given]
+    return [file.parent for file, _ in results_in(folder)] if any(folder.rglob("result.json")) else [given]
 
 
 def compare_two(

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from earthinstruct.datasets import Dataset, load_dataset
+from earthinstruct.datasets import Dataset, load_dataset, training_sets_given
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
 from earthinstruct.files import collection_paused
 from earthinstruct.metrics import (
@@ -241,13 +241,11 @@ class _Given:
         path = self.path.resolve()
         own_name = path.name if path.is_dir() else Path(path.name.removesuffix(".zst").removesuffix(".gz")).stem
         known = self.manifest.method if self.manifest else MethodInfo(own_name)
-        if isinstance(training_data, str):
-            training_data = [word.strip() for word in training_data.split(",") if word.strip()]
         method = msgspec.structs.replace(
             known,
             name=name or known.name,
             version=version or known.version,
-            training_data=known.training_data if training_data is None else list(training_data),
+            training_data=known.training_data if training_data is None else list(training_sets_given(training_data)),
         )
         if self.is_run_of(method.name):
             return method

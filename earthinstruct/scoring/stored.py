@@ -11,7 +11,7 @@ from earthinstruct.errors import DataError
 from earthinstruct.metrics import ExtraMetric, Protocol, ScoreThreshold, SliceImages, protocol_named, threshold_of
 from earthinstruct.predictions import Record, hash_predictions, prediction_files, read_manifest, read_predictions
 from earthinstruct.regions import ImageId
-from earthinstruct.results import Evaluation, Result, StoredTallies, read_result, read_tallies
+from earthinstruct.results import Evaluation, Result, StoredTallies, read_result, read_tallies, results_in
 from earthinstruct.scoring.records import ScoringSet
 from earthinstruct.scoring.slicing import slices_by
 from earthinstruct.tasks import FileMapper, Task, task_named
@@ -72,8 +72,8 @@ def read_run(run: Path | str | Evaluation) -> tuple[Path, Result]:
     """
     folder = run_folder(run)
     if folder.is_dir() and not (folder / "result.json").is_file():
-        below = sorted(file.parent for file in folder.rglob("result.json"))
-        if below:
+        if any(folder.rglob("result.json")):
+            below = [file.parent for file, _ in results_in(folder)]
             raise DataError(f"{folder} is a folder of {len(below)} runs; give one of them, such as {below[0]}")
         raise DataError(f"{folder} has no result.json; give a run folder, as printed by `earthinstruct evaluate`")
     return folder, read_result(folder / "result.json")

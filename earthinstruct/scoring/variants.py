@@ -84,13 +84,14 @@ def _going_with(result: Result, other: Result, variant: str, folder: Path) -> St
     """
     refuse_different(other, result)
     if other.task.variant != variant:
-        raise DataError(f"{folder} holds a result of variant {other.task.variant!r}; delete it")
-    before, after = ({**identity_of_method(of.method), **_rules(of)} for of in (result, other))
-    if found := differences(before, after):
+        raise DataError(f"its folder holds a result of variant {other.task.variant!r}; delete the folder")
+    if found := differences(identity_of_method(result.method), identity_of_method(other.method)):
         raise DataError(f"it is another run than this ({'; '.join(found)}); run it again with --overwrite")
+    if found := differences(_rules(result), _rules(other)):
+        raise DataError(f"it was scored by other rules ({'; '.join(found)}); score it again by those of the run")
     tallies = read_tallies(folder, other)
     if tallies is None:
-        raise DataError(f"{folder} has no tallies; score it again")
+        raise DataError("it has no tallies; score it again")
     return tallies
 
 

@@ -106,6 +106,17 @@ class Chosen:
             if len(set(getattr(self, what))) < len(getattr(self, what)):
                 raise EarthInstructError(f"{what} names something twice: {', '.join(map(str, getattr(self, what)))}")
 
+    def check_protocol(self, protocol: str) -> None:
+        """Refuse variants under another protocol than `standard`.
+
+        Raises:
+            EarthInstructError: there are variants, and the protocol is another.
+        """
+        if self != Chosen() and protocol != "standard":
+            raise EarthInstructError(
+                "wordings, blind, repeats and distractors are summed up under protocol 'standard'; leave out --protocol"
+            )
+
     def of_task(self, task: Task, *, deterministic: bool) -> list[Task]:
         """The variants of a task.
 

@@ -125,10 +125,16 @@ def test_text_files_of_dota(tmp_path, dataset):
     assert (read[9].boxes, read[9].scores) == ([], [])
 
 
+def test_upright_boxes_of_dota_have_two_corners(tmp_path, dataset):
+    read = read_predictions(dota(tmp_path, Task2_ship=["a 0.9 1 2 5 8"]), dataset)
+    assert [record.boxes for record in read.values() if record.boxes] == [[(1, 2, 4, 6)]]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("a 0.9 1 1 5 5", r"Task1_ship.txt, line 2 is 'a 0.9 1 1 5 5'; expected `image score x1 y1"),
+        ("a 0.9 1 1 5", r"Task1_ship.txt, line 2 is 'a 0.9 1 1 5'; expected `image score x1 y1"),
+        ("a 0.9 1 1 5 5", r"Task1_ship.txt: its lines have 4 or 8 coordinates, such as entry 1; expected one of both"),
         ("a high 1 1 5 1 5 5 1 5", "line 2 is 'a high"),
         ("a 0.9 1 1 5 1 5 nan 1 5", "line 2 is"),
         ("z 0.9 1 1 5 1 5 5 1 5", r"Task1_ship.txt, image 'z': dataset 'set' has no image 'z'"),

@@ -6,7 +6,7 @@ import pytest
 
 from earthinstruct import evaluate, score
 from earthinstruct.cli import main
-from earthinstruct.errors import DataError
+from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.results import judge_training, method_info, read_result, training_note
 from earthinstruct.testing import check_method
 
@@ -107,7 +107,9 @@ def test_predictions_of_others_are_declared_where_they_are_scored(constant, data
     assert score(folder, dataset, "open_ended").method.training_data is None
     again = score(folder, dataset, "open_ended", training_data="dior, coco")
     assert again.method.training_data == ["dior", "coco"]
-    assert score(folder, dataset, "open_ended", training_data="").method.training_data == []
+    assert score(folder, dataset, "open_ended", training_data="none").method.training_data == []
+    with pytest.raises(EarthInstructError, match="names of training sets are empty; give"):
+        score(folder, dataset, "open_ended", training_data="")
 
 
 @pytest.mark.parametrize("declared", ["dior", 3, ["dior", 3], {"encoder": "dior"}])

@@ -7,7 +7,7 @@ import pytest
 
 from earthinstruct import Prediction, Usage, compare, dry_run, evaluate, report, score, validate
 from earthinstruct.cli import main
-from earthinstruct.errors import EarthInstructError
+from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.metrics import best_constant
 from earthinstruct.results import read_result, read_tallies, variant_tables
 from earthinstruct.results.result import result_schema
@@ -129,7 +129,7 @@ def test_the_oracle_ignores_the_instruction_and_the_pixels(dataset, tmp_path):
         assert float(result.variants["distractors"].runs["20"].scores[path]) == 1
     assert all(of.agreement == 1 for of in result.variants["wordings"].runs.values())
     assert list(result.variants["repeats"].runs) == ["2"]  # deterministic: one more run checks it
-    assert "and a second run gave the same answers" in str(result)
+    assert "and a second run gave the same counts and scores" in str(result)
 
 
 def test_a_control_that_reads_only_the_first_category_shows_it(dataset, tmp_path):
@@ -169,7 +169,7 @@ def test_repeats_tell_the_method_and_a_stochastic_one_differs(dataset, tmp_path)
 def test_a_method_that_is_not_as_deterministic_as_it_says_is_told_so(dataset, tmp_path):
     (result,) = run(Noisy(deterministic=True), dataset, tmp_path, repeats=5)
     assert list(result.variants["repeats"].runs) == ["2"]
-    assert "noisy says that it is, but a second run gave other answers" in str(result)
+    assert "noisy says that it is, but a second run gave others" in str(result)
 
 
 def test_a_distractor_that_is_counted_is_named_and_not_scored(dataset, tmp_path):
@@ -417,3 +417,15 @@ def test_other_settings_have_their_wordings(dataset, tmp_path):
 def test_the_schema_of_a_result_has_the_variants():
     schema = result_schema()
     assert {"Variants", "VariantRun", "Variation", "Absent"} <= set(schema["$defs"])
+
+
+def test_a_folder_of_runs_is_compared_without_variants(dataset, tmp_path):
+    folders = [run(of, dataset, tmp_path, wordings=2, blind="grey").folder for of in ("oracle", "empty")]
+    assert str(compare(tmp_path / "runs", dataset=dataset)) == str(compare(*sorted(folders), dataset=dataset))
+    with pytest.raises(DataError, match="holds results of variants alone; give the run folder beside it"):
+        compare(folders[0].with_name("oracle-variants"), folders[1], dataset=dataset)
+
+
+def test_a_dry_run_refuses_what_the_run_refuses(dataset):
+    with pytest.raises(EarthInstructError, match="are summed up under protocol 'standard'"):
+        dry_run("oracle", dataset, blind="grey", protocol="paper")

@@ -159,7 +159,7 @@ def test_latex_compiles_whatever_a_method_is_called(first, second):
     table = SideBySide(first, second, (first, second), scores, values, best, training, (first,))
     heading, *rows = checked_latex(table.latex())
     assert [len(heading), len(rows)] == [4, 2]
-    assert rows[0][2].strip() == r"\textbf{50.0 $\pm$ 25.0}"
+    assert rows[0][2].strip() == r"\textbf{50.0 $\pm$25.0}"
     assert [cell.strip() for cell in rows[1][1:]] == ["seen", "100.0", r"\textbf{0.0}"]
 
 

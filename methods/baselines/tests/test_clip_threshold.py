@@ -98,7 +98,11 @@ def test_no_proposal_is_an_answer():
         ({"proposer": "sam"}, UnknownNameError, "did you mean 'sam2'"),
         ({"proposer": "sam2"}, DataError, "the weights sam2_hiera_l are not at"),
         ({"encoder": "open_clip"}, EarthInstructError, r"needs checkpoint: give -M encoder\.checkpoint=FILE"),
-        ({"proposer": "segments", "proposer.limits": 3}, UnknownNameError, "did you mean 'proposer.limit'"),
+        (
+            {"proposer": "segments", "proposer.limits": 3},
+            UnknownNameError,
+            "unknown parameter of the proposer of method 'clip-threshold' 'limits'; did you mean 'limit'",
+        ),
         ({"checkpoint": "x.pt"}, UnknownNameError, "unknown parameter of method 'clip-threshold' 'checkpoint'"),
         ({"encoder.device": "cpu"}, UnknownNameError, r"unknown parameter .* 'encoder\.device'"),
     ],

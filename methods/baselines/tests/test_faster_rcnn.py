@@ -134,7 +134,7 @@ def test_it_keeps_the_contract(faster_rcnn_weights):
     assert [check for check in check_method(method) if check.problem] == []
     assert method.describe()["parameters"]["min_size"] == 32
     assert list(method.describe()["training_data"]) == ["unknown"]
-    assert make(faster_rcnn_weights, training_data=["dior"]).describe()["training_data"] == ["dior"]
+    assert make(faster_rcnn_weights, training_data=["dior"]).describe()["training_data"] == ("dior",)
 
 
 def test_it_runs_from_the_command_line(run_on_scenes, faster_rcnn_weights):

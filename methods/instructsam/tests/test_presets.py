@@ -70,7 +70,7 @@ def test_a_parameter_that_two_parts_take_must_say_whose_it_is():
     ("parameters", "message"),
     [
         ({"limt": 3}, r"did you mean 'limit'.*The proposer takes cache, limit"),
-        ({"encoder.limit": 3}, "unknown parameter of method 'instructsam' 'encoder.limit'"),
+        ({"encoder.limit": 3}, "unknown parameter of the encoder of method 'instructsam' 'limit'"),
         ({"assignmnt": "nearest"}, "did you mean 'assignment'"),
         ({"clip.device": "cpu"}, "unknown parameter"),
     ],

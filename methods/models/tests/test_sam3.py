@@ -76,7 +76,9 @@ def test_each_label_of_an_image_is_computed_once(proposer, image, folder, tmp_pa
     assert again[1].boxes.tolist() == first[0].boxes.tolist()
     assert again[1].masks == first[0].masks
     kept.propose_for(255 - image, ["ship"])
-    assert asked[2:] == [["ship"]]
+    kept.repeat(1)
+    kept.propose_for(image, ["ship"])
+    assert asked[2:] == [["ship"], ["ship"]]  # another image, and a repeat
 
 
 def test_it_needs_no_float64_on_its_device(proposer, image, like_apple):

@@ -19,6 +19,7 @@ from earthinstruct_models.weights import file_sha256
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction
+from earthinstruct.datasets import training_sets_given
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
 from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.tasks import ExactMapper
@@ -71,11 +72,11 @@ class FasterRCNN(Detector):
         min_size: int | None = None,
         max_size: int | None = None,
         device: str | None = None,
-        training_data: Sequence[str] | None = None,
+        training_data: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(threshold, limit)
         if training_data is not None:
-            self.training_data = training_data
+            self.training_data = training_sets_given(training_data)
         if architecture not in ARCHITECTURES:
             raise UnknownNameError("architecture", architecture, ARCHITECTURES)
         self.architecture = architecture

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from earthinstruct.contract import UNKNOWN_DATA
+from earthinstruct.datasets import training_sets_given
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
 from earthinstruct_models.devices import missing_device
 from earthinstruct_models.encoders.table import ENCODERS as NAMED_ENCODERS
@@ -79,7 +80,7 @@ class Choice:
         It is unknown for other weights than those in the weights folder, unless the parameter `training_data` says it.
         """
         if given.get("training_data") is not None:
-            return tuple(given["training_data"])
+            return training_sets_given(given["training_data"])
         if self.inner:
             return tuple(dict.fromkeys(name for part in self.inner.values() for name in part.trained_on(given)))
         named, place = self.weights(given), given.get(self.weights_as)

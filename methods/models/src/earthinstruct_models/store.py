@@ -403,7 +403,7 @@ class KeptLabelProposer(Kept):
     def propose_for(self, image: NDArray[np.uint8], labels: Sequence[str]) -> list[Proposals]:
         """As the proposer, which is asked about new labels alone."""
         outcomes = self._store.get(
-            [(fingerprint(image), label) for label in labels],
+            [self._of_repeat((fingerprint(image), label)) for label in labels],
             lambda new, _keep: self.part.propose_for(image, [labels[i] for i in new]),
             lambda _place, answer: _other_size(answer, image),
         )
