@@ -77,6 +77,8 @@ def _table(rows: Sequence[Mapping[str, str | None]]) -> Block:
 
     table = new_table(*rows[0], left=rows[0], no_wrap=False)
     table.columns[0].no_wrap = True
+    for column in table.columns[1:]:
+        column.overflow = "fold"  # an address is one word
     for row in rows:
         table.add_row(*(str(value or "") for value in row.values()))
     return table

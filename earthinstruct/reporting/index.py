@@ -59,6 +59,8 @@ def index_page(folder: Path, file: Path) -> str:
                 _link(page, file) if page.is_file() else None,
             )
         )
+    if not entries and not unreadable:
+        raise DataError(f"{folder} holds no run of a task; give a folder with run folders, or one run folder")
     pointing = any(entry.result.metrics.point is not None for entry in entries)
     entries.sort(key=lambda entry: (entry.result.task.name, -(entry.scores[0].value or 0.0), entry.folder))
     return filled(

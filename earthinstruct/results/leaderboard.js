@@ -67,7 +67,13 @@
   }
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("change", () => { ascending = order.value === "method"; update(); });
-  form.addEventListener("reset", () => setTimeout(() => { order.value = first; ascending = false; update(); }));
+  form.querySelector("[type=reset]").addEventListener("click", (event) => {
+    event.preventDefault();
+    form.reset(); // at once, before the rows are chosen
+    order.value = first;
+    ascending = false;
+    update();
+  });
   form.hidden = false;
   update();
 })();

@@ -16,11 +16,19 @@ from earthinstruct.errors import DataError, checked_arguments
 from earthinstruct.files import as_json, decode_json, new_file, read_bytes, replace_file
 from earthinstruct.metrics import CATALOGUE, GEOMETRIES, Value, sweep_of, value_at
 from earthinstruct.results.leaderboard_page import index, page
-from earthinstruct.results.leaderboard_tables import SCORES, TRAINING, TRAINING_IN_WORDS, ranked, tables
+from earthinstruct.results.leaderboard_tables import (
+    SCORES,
+    TRAINING,
+    TRAINING_IN_WORDS,
+    VARIANTS_IN_WORDS,
+    ranked,
+    tables,
+)
 from earthinstruct.results.result import Result, read_result, result_schema
 from earthinstruct.results.rules import bad_score
 from earthinstruct.results.tallies import StoredTallies, read_tallies, write_tallies
 from earthinstruct.results.training import Training, by_part, judge_training, strange_sets
+from earthinstruct.results.variants import variants_in_words
 from earthinstruct.texts import shortened
 
 LEADERBOARDS = Path("leaderboards")
@@ -248,6 +256,7 @@ def _result_rows(root: Path, tallies: dict[str, StoredTallies]) -> Iterable[dict
             "threshold": _threshold(result),
             "seconds": result.run.seconds.get("total"),
             "tokens": tokens or None,
+            VARIANTS_IN_WORDS: variants_in_words(result),
             "protocol": result.protocol,
             "protocol version": result.protocol_version,
             "task version": result.task.version,

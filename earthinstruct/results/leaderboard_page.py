@@ -22,6 +22,7 @@ from earthinstruct.results.leaderboard_tables import (
     TRAINING,
     TRAINING_IN_WORDS,
     TRAINING_NOTE,
+    VARIANTS_IN_WORDS,
     in_order,
     rank_note,
     rank_text,
@@ -38,6 +39,7 @@ _FACETS = ("dataset", "setting", "kind", TRAINING, "score threshold")
 _DETAILS = (
     "version",
     TRAINING_IN_WORDS,
+    VARIANTS_IN_WORDS,
     "images",
     "failed",
     "threshold",
@@ -343,7 +345,7 @@ def _known(row: pd.Series[Any], shown: _Shown) -> Iterator[ElementTree.Element]:
     if isinstance(row.get("report"), str):
         found.append(("report", _link("every image of the run", str(row["report"]))))
     for name, value in found:
-        is_wide = name == TRAINING_IN_WORDS or not isinstance(value, str)
+        is_wide = name in (TRAINING_IN_WORDS, VARIANTS_IN_WORDS) or not isinstance(value, str)
         yield _element(
             "div", _element("dt", name), _element("dd", value), attributes={"class": "wide"} if is_wide else None
         )

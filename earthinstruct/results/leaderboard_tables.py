@@ -36,7 +36,7 @@ TRAINING_NOTE = (
     "Training data: seen, where a set that the method was trained on shares images with the dataset; zero-shot, where "
     "all of these sets are known and none is known to share one; unknown otherwise."
 )
-TRAINING, TRAINING_IN_WORDS = "training data", "training data in words"  # columns
+TRAINING, TRAINING_IN_WORDS, VARIANTS_IN_WORDS = "training data", "training data in words", "variants"  # columns
 # rows are ranked against each other only if they agree on these
 COMPARABLE = ("task version", "protocol", "protocol version", "annotations", "images")
 KINDS = ("recomputed", "oracle", "published", "control")
@@ -170,7 +170,7 @@ def _shown(section: pd.DataFrame) -> pd.DataFrame:
             shown[name] = [" ".join(score_text(*score)) for score in zip(column, *bounds, strict=True)]
         elif name in FORMATS:
             shown[name] = ["-" if pd.isna(value) else FORMATS[name].format(value) for value in column]
-        elif not name.endswith((" low", " high", " worst", TRAINING_IN_WORDS)):
+        elif not name.endswith((" low", " high", " worst", TRAINING_IN_WORDS, VARIANTS_IN_WORDS)):
             shown[name] = column.fillna("-")
     return shown
 

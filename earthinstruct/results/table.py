@@ -228,7 +228,7 @@ def limits_remark(limits: CountingLimits) -> str | None:
         within = [band for band, error in errors.items() if error is not None and error <= LARGEST_ERROR]
         if not within:
             return "counts are off by more than 20 % with any number of objects of a category in an image"
-        numbers = ", ".join(within)
+        numbers = " or ".join(within)
         return f"counts stay within 20 % with {numbers} objects of a category in an image, not with other numbers"
     objects = "object" if round(value) == 1 else "objects"
     return f"counts stay within 20 % up to about {value:.0f} {objects} of a category in an image{sure}"

@@ -125,6 +125,29 @@ def _repeats(result: Result, variants: Variants) -> VariantTable:
     return _varied(result, variants, REPEATS, tuple(notes))
 
 
+def variants_in_words(result: Result) -> str | None:
+    """How the score that leaderboards rank by, or else another F1, varies: one sentence; None without variants."""
+    path = next((path for path in (F1[1], *F1) if value_at(result.metrics, path) is not None), None)
+    own = None if path is None else value_at(result.metrics, path)
+    if path is None or own is None or not result.variants:
+        return None
+    parts = [f"{VARIED[path]} {PERCENT.text(own.value)} in the run itself"]
+    for kind, variants in result.variants.items():
+        if (varied := variants.variation.get(path)) is not None:
+            mean, spread, lowest = (
+                PERCENT.text(value) for value in (varied.mean.value, varied.spread.value, varied.lowest)
+            )
+            parts.append(f"{kind}: {mean} on average, spread {spread}, lowest {lowest}")
+        elif kind not in AS_GIVEN:
+            scores = (
+                f"{name} {PERCENT.text(run.scores[path].value)}"
+                for name, run in variants.runs.items()
+                if path in run.scores
+            )
+            parts.append(f"{kind}: {', '.join(scores)}")
+    return "; ".join(parts)
+
+
 def _varied(result: Result, variants: Variants, kind: str, notes: tuple[str, ...]) -> VariantTable:
     rows = []
     for path, of in variants.variation.items():

@@ -9,8 +9,9 @@ from earthinstruct import Prediction, Usage, compare, dry_run, evaluate, report,
 from earthinstruct.cli import main
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.metrics import best_constant
-from earthinstruct.results import read_result, read_tallies, variant_tables
+from earthinstruct.results import build_leaderboards, file_result, read_result, read_tallies, variant_tables
 from earthinstruct.results.result import result_schema
+from earthinstruct.results.variants import variants_in_words
 
 SETTING = "open_vocabulary"
 
@@ -336,7 +337,7 @@ def test_the_tables_stand_in_the_report_and_variants_in_no_index(dataset, tmp_pa
         assert f"<caption>{table.headings[0]}</caption>" in page
         assert all(note.split(";")[0] in page for note in table.notes)
     index = report(tmp_path / "runs").read_text()
-    assert "1 runs of 1 tasks" in index
+    assert "1 run of 1 task" in index
 
 
 def test_failed_answers_of_variants_are_said(dataset, tmp_path):
@@ -424,6 +425,26 @@ def test_a_folder_of_runs_is_compared_without_variants(dataset, tmp_path):
     assert str(compare(tmp_path / "runs", dataset=dataset)) == str(compare(*sorted(folders), dataset=dataset))
     with pytest.raises(DataError, match="holds results of variants alone; give the run folder beside it"):
         compare(folders[0].with_name("oracle-variants"), folders[1], dataset=dataset)
+
+
+def test_a_leaderboard_says_how_a_row_varies(dataset, tmp_path):
+    (result,) = run("first-category", dataset, tmp_path, wordings=2, blind="grey", repeats=2)
+    words = variants_in_words(result)
+    assert words.startswith("Box ")
+    assert "wordings: " in words
+    assert "blind: grey " in words
+    (tmp_path / "boards").mkdir()
+    file_result(tmp_path / "boards", result)
+    build_leaderboards(tmp_path / "boards")
+    tables = tmp_path / "boards" / "tables"
+    assert words in (tables / result.task.name).with_suffix(".csv").read_text()
+    assert words in (tables / "index.html").read_text()
+
+
+def test_a_folder_of_variants_alone_has_no_index(dataset, tmp_path):
+    (folder,) = run("oracle", dataset, tmp_path, blind="grey,noise").folders
+    with pytest.raises(DataError, match="holds no run of a task; give a folder with run folders"):
+        report(folder.with_name("oracle-variants"))
 
 
 def test_a_dry_run_refuses_what_the_run_refuses(dataset):
