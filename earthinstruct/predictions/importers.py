@@ -144,6 +144,8 @@ def _of_file(path: Path, dataset: Dataset, conventions: Conventions) -> Mapping[
         if conventions.order is None or conventions.frame is None:
             raise _of_unknown_form(path)
         return read_replies(path, dataset, conventions.form())
+    if keys & {"labels", "boxes", "points"}:
+        conventions.refuse("predictions.jsonl", "classes", "order", "frame", "min_area")
     if conventions.classes is not None and "file_name" in keys and "image_id" not in keys:
         return _of_maps(path, dataset, conventions.classes, conventions)
     conventions.refuse("COCO results", "min_area")

@@ -169,7 +169,7 @@ def evaluate(
             run.begin(overwrite)
             if began is not None and run.task.variant is None:
                 began(run.folder)
-        for sentence in announced(runs):
+        for sentence in (*chosen.declined(tasks), *announced(runs)):
             announce(sentence)
         results = {}
         kept = {run.task.name: held.enter_context(_kept_tiles(run)) for run in runs} if windows else {}

@@ -98,8 +98,8 @@ class Chosen:
         most = len(distractors.DISTRACTORS)
         if bad := [number for number in self.distractors if not 1 <= number <= most]:
             raise EarthInstructError(f"distractors must be from 1 to {most}, got {bad[0]}")
-        if isinstance(self.wordings, int) and self.wordings < 0:
-            raise EarthInstructError(f"wordings must be all, or a number >= 0, got {self.wordings}")
+        if isinstance(self.wordings, int) and not 0 <= self.wordings <= len(wordings.SUITE):
+            raise EarthInstructError(f"wordings must be all, or from 0 to {len(wordings.SUITE)}, got {self.wordings}")
         if self.repeats < 1:
             raise EarthInstructError(f"repeats must be at least 1, got {self.repeats}")
         for what in ("blind", "distractors"):
@@ -116,6 +116,12 @@ class Chosen:
             raise EarthInstructError(
                 "wordings, blind, repeats and distractors are summed up under protocol 'standard'; leave out --protocol"
             )
+
+    def declined(self, tasks: Sequence[Task]) -> Iterator[str]:
+        """A sentence on each task that has no distractors, although they are asked for."""
+        for task in tasks:
+            if self.distractors and task.setting != "open_vocabulary":
+                yield f"{task.name}: without distractors, because {task.setting} names no categories"
 
     def of_task(self, task: Task, *, deterministic: bool) -> list[Task]:
         """The variants of a task.

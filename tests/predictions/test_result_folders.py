@@ -156,5 +156,9 @@ def test_conventions_that_say_nothing_are_refused(tmp_path, dataset, classes):
         read_predictions(
             folder(tmp_path, a=[SHIP]) / "a.json", dataset, conventions=Conventions(classes.classes, min_area=2)
         )
+    lines = tmp_path / "own.jsonl"
+    lines.write_text('{"image_id": 0, "labels": ["ship"], "boxes": [[1, 1, 2, 2]]}\n')
+    with pytest.raises(EarthInstructError, match=r"--order says nothing about predictions\.jsonl; leave it out"):
+        read_predictions(lines, dataset, conventions=Conventions(order="xyxy"))
     with pytest.raises(EarthInstructError, match="--frame says nothing about results of DOTA"):
         read_predictions(dota(tmp_path, Task1_ship=[]), dataset, conventions=Conventions(frame="pixels"))

@@ -450,3 +450,11 @@ def test_a_folder_of_variants_alone_has_no_index(dataset, tmp_path):
 def test_a_dry_run_refuses_what_the_run_refuses(dataset):
     with pytest.raises(EarthInstructError, match="are summed up under protocol 'standard'"):
         dry_run("oracle", dataset, blind="grey", protocol="paper")
+
+
+def test_what_there_is_not_is_refused_or_said(dataset, tmp_path):
+    with pytest.raises(EarthInstructError, match="wordings must be all, or from 0 to 16, got 99"):
+        run("oracle", dataset, tmp_path, wordings=99)
+    said = []
+    evaluate("oracle", dataset, setting="open_ended", output=tmp_path / "runs", distractors=5, announce=said.append)
+    assert said == ["set/open_ended: without distractors, because open_ended names no categories"]

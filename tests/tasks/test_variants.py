@@ -158,7 +158,7 @@ def test_what_is_asked_for_becomes_variants():
     ("given", "message"),
     [
         ({"wordings": "some"}, "wordings must be all, or a whole number, got 'some'"),
-        ({"wordings": -1}, "wordings must be all, or a number >= 0, got -1"),
+        ({"wordings": -1}, "wordings must be all, or from 0 to 16, got -1"),
         ({"blind": "black"}, "unknown blind 'black'"),
         ({"blind": "grey,grey"}, "blind names something twice: grey, grey"),
         ({"repeats": 0}, "repeats must be at least 1, got 0"),
