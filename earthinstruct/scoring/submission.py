@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from earthinstruct.datasets import dataset_sources, load_dataset
@@ -197,7 +199,19 @@ def _variants(folder: Path, result: Result) -> Finding:
     again = summarised_variants(folder, replace(result, variants={})).variants
     n = sum(len(of.runs) for of in again.values())
     problem = "the summary does not follow from the runs beside the predictions; score the run again with `score`"
-    return Finding("variants", f"{n} runs summed up again", None if again == result.variants else problem)
+    same = _alike(*(msgspec.to_builtins(variants) for variants in (again, result.variants)))
+    return Finding("variants", f"{n} runs summed up again", None if same else problem)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal, numbers up to rounding."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_alike(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other) <= _EXACT
+    return bool(one == other)
 
 
 def _usage(scored: Scored, result: Result) -> Finding:
