@@ -32,7 +32,7 @@ def test_importing_the_core_imports_neither_torch_nor_a_plugin(module):
 
 
 def test_scoring_and_running_import_nothing_heavy():
-    run_probe("import earthinstruct.scoring, earthinstruct.running", {"pandas", "rasterio", "torch"})
+    run_probe("import earthinstruct.scoring, earthinstruct.running", {"pandas", "rasterio", "scipy", "torch"})
 
 
 def test_help_imports_nothing_heavy():

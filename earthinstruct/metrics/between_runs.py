@@ -16,7 +16,6 @@ from collections.abc import Mapping
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtri
 
 from earthinstruct.metrics.intervals import (
     LEAST_IMAGES,
@@ -133,6 +132,8 @@ def _jackknife(off: NDArray[np.float64], images: int) -> NDArray[np.float64]:
 
 def _deviation(variance: float, by_images: float, freedom: int) -> Value:
     """A standard deviation with its interval; `by_images` is the part of its variance that is left out."""
+    from scipy.special import chdtri  # needed for several runs alone, and slow to import
+
     if variance < _ALIKE_BELOW:
         return Value(0.0, reason=ALIKE)
     value = math.sqrt(max(variance - by_images, 0.0))
