@@ -14,6 +14,7 @@ from benchmarks import engines, loads, reference
 from benchmarks.data import Scenes, write
 from benchmarks.growth import Cost, bound, cost, draw, row
 from earthinstruct.cli import main
+from earthinstruct.datasets.scenes.generate import generate_scene
 from earthinstruct.metrics import PROTOCOLS, measure
 
 
@@ -97,3 +98,19 @@ def test_a_load_has_the_sizes_that_it_names(tmp_path: Any) -> None:
     found = Scenes("categories", tmp_path)
     assert [len(found.coco[name]) for name in ("images", "annotations", "categories")] == [4, 80, 10]
     assert len(found.predicted.instances) == 80
+
+
+def test_a_large_scene_is_drawn_and_measured(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    from benchmarks import scene
+
+    drawn = scene.write(tmp_path / "scene.tif", 500)
+    with rasterio.open(tmp_path / "scene.tif") as raster:
+        assert (raster.width, raster.height, raster.count) == (500, 500, 3)
+        assert np.array_equal(np.moveaxis(raster.read(), 0, 2), generate_scene("test", 0, size=500).image)
+    assert drawn == len(generate_scene("test", 0, size=500).labels)
+    ran = []
+    monkeypatch.setattr(scene, "cost", lambda command: ran.append(command) or (7.0, 80.0))
+    scene.main(["500", "--workers", "2"])
+    assert ran[0][3] == "predict"
+    assert f"\n| 500 | {drawn} | 2 | 7 s | " in capsys.readouterr().out
