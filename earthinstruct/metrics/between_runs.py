@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.metrics.intervals import (
     LEAST_IMAGES,
+    NO_DIFFERENCE_VARIES,
     NO_INTERVAL,
     Interval,
     around,
@@ -107,7 +108,7 @@ def _differences(
         interval = around(off, error, images)
         if interval is not None:
             interval = max(interval[0], -1.0), min(interval[1], 1.0)
-        reason = NO_INTERVAL if images < LEAST_IMAGES else "no interval: all images differ by the same"
+        reason = NO_INTERVAL if images < LEAST_IMAGES else NO_DIFFERENCE_VARIES
         found[name] = _value(off, interval, reason)
     return found
 

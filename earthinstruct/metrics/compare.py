@@ -17,7 +17,16 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from earthinstruct.metrics.intervals import LEAST_IMAGES, NO_INTERVAL, Interval, Spread, around, n_targets, spread
+from earthinstruct.metrics.intervals import (
+    LEAST_IMAGES,
+    NO_DIFFERENCE_VARIES,
+    NO_INTERVAL,
+    Interval,
+    Spread,
+    around,
+    n_targets,
+    spread,
+)
 from earthinstruct.metrics.scores import Columns, Score, unrounded
 from earthinstruct.metrics.tally import Tally, by_name, compact
 from earthinstruct.regions import ImageId, by_id
@@ -26,7 +35,6 @@ FLIPS = 9_999
 SHOWN_BELOW = 0.05  # a p-value
 EXACT_IMAGES = 14  # up to so many images that differ, all flips are tried
 ONE_IMAGE = "one image: no p-value and no interval can be given"
-_SAME_EVERYWHERE = "no interval: all images differ by the same"
 _ONE_DIFFERS = "no interval: the runs differ in one image"
 _SIGNS_AT_ONCE = 4_000_000
 _FACTORS_AT_ONCE = 2_000_000  # signs in one matrix product, as float64
@@ -194,7 +202,7 @@ class Paired:
             elif spreads.images[k] < LEAST_IMAGES:
                 reason = NO_INTERVAL if limit == 1 else _ONE_DIFFERS
             else:
-                reason = _SAME_EVERYWHERE
+                reason = NO_DIFFERENCE_VARIES
             found[name] = Difference(*values, interval, float(p[k]), bool(is_bound[k]), reason=reason)
         return found
 

@@ -22,6 +22,7 @@ from earthinstruct.regions import by_id
 LEAST_IMAGES = 2  # with objects; fewer give no interval
 NO_INTERVAL = "no interval: fewer than 2 images have objects"
 NO_INTERVAL_OR_SAME = f"{NO_INTERVAL}, or all images give the same"  # of a score that is not bounded by 1
+NO_DIFFERENCE_VARIES = "no interval: no image differs, or all images differ by the same"
 NOT_COMPUTED = "no interval is computed for this score"
 _CELLS_AT_ONCE = 200_000
 _FEWEST_TRIALS = 1e-9
@@ -130,9 +131,9 @@ def within_0_and_1(value: float, error: float, images: int) -> Interval | None:
 def around(value: float, error: float, images: int) -> Interval | None:
     """The value ± t x standard error, with images - 1 degrees of freedom; None with fewer than `LEAST_IMAGES` images.
 
-    None also for a value other than 0 that does not vary: if all images agree, they do not show how far others would.
+    None also for a value that does not vary: if all images agree, they do not show how far others would.
     """
-    if images < LEAST_IMAGES or (error <= _FLAT < abs(value)):
+    if images < LEAST_IMAGES or error <= _FLAT:
         return None
     half = t_quantile(images - 1) * error
     return value - half, value + half

@@ -65,14 +65,30 @@ def test_equal_runs_do_not_differ() -> None:
     half = run(np.arange(100) % 2)
     found = difference(half, half)
     assert (found.first, found.second) == (0.5, 0.5)
-    assert (found.value, found.ci95, found.p, found.p_is_bound) == (0, (0, 0), 1, False)
+    # that no image differs does not show that none would: 0 to 0 would claim it
+    assert (found.value, found.ci95, found.p, found.p_is_bound) == (0, None, 1, False)
+    assert found.reason == "no interval: no image differs, or all images differ by the same"
+    objects = pair(half, half).of_sum("fn", {"all": "a"})["all"]
+    assert (objects.value, objects.ci95, objects.reason) == (0, None, found.reason)
+
+
+@pytest.mark.parametrize("images", [2, 3, 5, 10, 20])
+def test_intervals_of_methods_that_seldom_differ_hold_the_true_difference(images: int) -> None:
+    generator, held = np.random.default_rng(0), []
+    for _ in range(300):
+        # one object an image, found with a probability of 0.97 or 0.90
+        found = difference(*(run(generator.random(images) < recall) for recall in (0.97, 0.90)))
+        if found.ci95 is not None:
+            held.append(found.ci95[0] <= -0.07 <= found.ci95[1])
+    assert len(held) > 50
+    assert np.mean(held) >= 0.92
 
 
 def test_four_equal_wins_are_two_of_sixteen_flips() -> None:
     first, second = run(np.zeros(4)), run(np.ones(4))
     found = difference(first, second)
     assert (found.value, found.p) == (1, 2 / 16)
-    assert (found.ci95, found.reason) == (None, "no interval: all images differ by the same")
+    assert (found.ci95, found.reason) == (None, "no interval: no image differs, or all images differ by the same")
     objects = pair(first, second).of_sum("fn", {"all": "a"})["all"]
     assert (objects.value, objects.p, objects.ci95) == (-4, 2 / 16, None)
 
