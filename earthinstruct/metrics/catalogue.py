@@ -14,7 +14,10 @@ from earthinstruct.metrics.costs import COUNTING_COSTS, DETECTION_COSTS
 from earthinstruct.metrics.scores import Columns, Score
 from earthinstruct.metrics.sizes import SIZES
 
-_LOPSIDED = 1.5  # an interval is, if one of its sides is so many times as long as the other
+# an interval is lopsided if one of its sides is so many times as long as the other, or if ± half of its width would
+# move a bound by more than this many units of the last digit
+_LOPSIDED = 1.5
+_MOVED = 10
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Unit:
     def interval(self, value: float | None, interval: tuple[float, float] | None) -> str:
         """Word the interval of a value: `±` half of its width, or its bounds where it is lopsided.
 
-        It is lopsided if one side is more than 1.5 times as long as the other, unless both round to the same number.
+        It is lopsided if one side is more than 1.5 times as long as the other, unless both round to the same number, or
+        if `±` would move a bound by more than 10 units of the last digit (one point of a score in percent).
 
         >>> PERCENT.interval(0.638, (0.588, 0.69)), PERCENT.interval(1.0, (0.805, 1.0)), PERCENT.interval(1.0, None)
         ('±5.1', '80.5 to 100.0', '')
@@ -51,7 +55,8 @@ class Unit:
         if value is None or interval is None:
             return ""
         shorter, longer = sorted((value - interval[0], interval[1] - value))
-        if longer > _LOPSIDED * shorter and self.text(longer) != self.text(shorter):
+        moved = self.factor * 10**self.digits * (longer - shorter) / 2
+        if moved > _MOVED or (longer > _LOPSIDED * shorter and self.text(longer) != self.text(shorter)):
             return " to ".join(map(self.text, interval))
         return f"±{self.text((interval[1] - interval[0]) / 2)}"
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from earthinstruct.metrics import scores
 from earthinstruct.metrics.detection import IOU_THRESHOLDS, Detection
 from earthinstruct.metrics.error_types import in_turn
+from earthinstruct.metrics.intervals import NOT_COMPUTED
 from earthinstruct.metrics.matching import Pairs, match_at_each, stars
 from earthinstruct.metrics.sizes import SIZES, by_target_size, sizes_of
 from earthinstruct.metrics.tally import compact
@@ -146,7 +147,7 @@ def calibrate(values: NDArray[np.float64], right: NDArray[Any]) -> Calibration:
         score, precision = (float(of[some].mean()) if len(some) else None for of in (values, right))
         bins.append(CalibrationBin(float(edges[i]), float(edges[i + 1]), len(some), score, precision))
         off += 0.0 if score is None or precision is None else len(some) * abs(score - precision)
-    return Calibration(Value(off / len(values)), bins)
+    return Calibration(Value(off / len(values), reason=NOT_COMPUTED), bins)
 
 
 def _best_first(detection: Detection) -> NDArray[np.int64]:

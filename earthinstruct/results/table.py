@@ -220,18 +220,22 @@ def limits_remark(limits: CountingLimits) -> str | None:
     value, interval = limits.counts_up_to.value, limits.counts_up_to.ci95
     if value is None:
         return None
-    sure = "" if interval is None else f" (95 %: {interval[0]:.0f} to {interval[1]:.0f})"
     if limits.never_passes:
-        return f"counts stay within 20 % up to {value:.0f} objects of a category in an image, the most there are{sure}"
+        sure = "" if interval is None else f" (95 %: at least {interval[0]:.0f})"
+        return f"counts stay within 20 % up to {_objects(f'{value:.0f}')}, the most there are{sure}"
     if not value:
         errors = {band: of.relative_error.value for band, of in limits.by_density.items()}
-        within = [band for band, error in errors.items() if error is not None and error <= LARGEST_ERROR]
-        if not within:
-            return "counts are off by more than 20 % with any number of objects of a category in an image"
-        numbers = " or ".join(within)
-        return f"counts stay within 20 % with {numbers} objects of a category in an image, not with other numbers"
-    objects = "object" if round(value) == 1 else "objects"
-    return f"counts stay within 20 % up to about {value:.0f} {objects} of a category in an image{sure}"
+        errors = {band: error for band, error in errors.items() if error is not None}
+        within = [band for band, error in errors.items() if error <= LARGEST_ERROR]
+        if within:
+            return f"counts stay within 20 % with {_objects(' or '.join(within))}, not with other numbers"
+        return f"counts are off by more than 20 % with {_objects(' and '.join(errors))}, all numbers there are"
+    sure = "" if interval is None else f" (95 %: {interval[0]:.0f} to {interval[1]:.0f})"
+    return f"counts stay within 20 % up to about {_objects(f'{value:.0f}')}{sure}"
+
+
+def _objects(number: str) -> str:
+    return f"{number} {'object' if number == '1' else 'objects'} of a category in an image"
 
 
 def _limits_table(limits: CountingLimits) -> Table:

@@ -189,7 +189,7 @@ def _verdict(score: str, off: Difference, names: Sequence[str]) -> str:
     if not off.is_shown:
         if off.p is not None and replace(off, p_corrected=off.p).is_shown:  # alone, without the other rows
             alone = f"p = {off.p:.2g} alone, {off.p_corrected:.2g} corrected"
-            return f"{what}: no difference shown with so few images ({alone})"
+            return f"{what}: no difference shown when corrected for the other scores ({alone})"
         return f"{what}: no difference shown"
     worse, best = names if off.value > 0 else names[::-1]
     return f"{best} {better} than {worse} by {by_points(off)}"

@@ -102,7 +102,9 @@ def test_values_are_written_in_their_unit():
 
 
 def test_a_lopsided_interval_is_worded_by_its_bounds():
-    assert [PERCENT.sure(0.4, (0.26, 0.5)), PERCENT.sure(0.4, (0.24, 0.5))] == ["40.0 ±12.0", "40.0 (24.0 to 50.0)"]
+    assert [PERCENT.sure(0.4, (0.386, 0.41)), PERCENT.sure(0.4, (0.384, 0.41))] == ["40.0 ±1.2", "40.0 (38.4 to 41.0)"]
+    # ±11.9 would move the bounds by 0.9 of a point, ±12.0 by more than one
+    assert [PERCENT.sure(0.4, (0.272, 0.51)), PERCENT.sure(0.4, (0.269, 0.51))] == ["40.0 ±11.9", "40.0 (26.9 to 51.0)"]
     assert PERCENT.sure(1.0, (0.61, 1.0)) == "100.0 (61.0 to 100.0)"
     assert PERCENT.sure(0.0, (0.0, 0.39)) == "0.0 (0.0 to 39.0)"
     assert PERCENT.sure(0.5, (0.49962, 0.5002)) == "50.0 ±0.0"  # both sides round to 0.0

@@ -209,6 +209,7 @@ def test_calibration_by_hand(build) -> None:
         assert bins[0.1, 0.2] == (1, 0.1, 0)
         assert bins[0.5, 0.6] == (0, None, None)
         assert scores.calibration.ece.value == pytest.approx((3 * (0.96 - 2 / 3) + 1 * 0.1) / 4)
+        assert scores.calibration.ece.reason == "no interval is computed for this score"
 
 
 @given(seeds)

@@ -15,9 +15,17 @@ def limits(value, ci95=None, never=False, errors=(0.5, 0.1)):
     ("found", "said"),
     [
         (limits(40.4, (20.0, 100.0)), "up to about 40 objects of a category in an image (95 %: 20 to 100)"),
-        (limits(7.0, never=True), "within 20 % up to 7 objects of a category in an image, the most there are"),
+        (
+            limits(7.0, (3.0, 7.0), never=True),
+            "up to 7 objects of a category in an image, the most there are (95 %: at least 3)",
+        ),
+        (limits(1.0, never=True), "within 20 % up to 1 object of a category in an image, the most there are"),
         (limits(0.0), "counts stay within 20 % with 2-5 objects of a category in an image, not with other numbers"),
-        (limits(0.0, errors=(0.5, None)), "counts are off by more than 20 % with any number of objects"),
+        (
+            limits(0.0, errors=(0.5, None)),
+            "counts are off by more than 20 % with 1 object of a category in an image, all",
+        ),
+        (limits(0.0, errors=(0.5, 0.3)), "counts are off by more than 20 % with 1 and 2-5 objects"),
     ],
 )
 def test_up_to_how_many_objects_a_method_counts(found, said):
