@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from earthinstruct.datasets import dataset_sources, load_dataset
+from earthinstruct.datasets import dataset_sources, image_attributes, load_dataset
 from earthinstruct.errors import checked_arguments
 from earthinstruct.metrics import protocol_named, sweep_of
 from earthinstruct.predictions import hash_predictions, prediction_files, read_predictions
@@ -109,6 +109,8 @@ def _validated(
     if any(finding.problem for finding in findings):
         left = ("answers and usage", "scores follow from the predictions", "intervals")
         return [*findings, *(Finding(check, problem=_NOT_DONE) for check in left)], None
+    known = image_attributes(loaded)
+    sliced = {name: known[name] for name in said.metrics.slices if name in known}
     scored = score_records(
         task,
         loaded,
@@ -117,16 +119,18 @@ def _validated(
         mapper=FileMapper(said.label_mapper, said.label_map),
         threshold=said.metrics.threshold,
         sweep=sweep_of(said.metrics),
+        attributes=sliced,
     )
     again = replace(said, metrics=scored.metrics)
-    ours = replace(said, metrics=replace(said.metrics, extra={}, slices={}))
+    slices = {name: said.metrics.slices[name] for name in sliced}
+    ours = replace(said, metrics=replace(said.metrics, extra={}, slices=slices))
     if said.metrics.extra:  # a submitted result must not make us run its code
         names = ", ".join(map(repr, said.metrics.extra))
         problem = f"{names}: metric plug-ins cannot be validated; score again without --metric"
         findings.append(Finding("metric plug-ins", problem=problem))
-    if said.metrics.slices:
-        names = ", ".join(map(repr, said.metrics.slices))
-        problem = f"by {names}: slices cannot be validated; score again without --slice-by"
+    if other := said.metrics.slices.keys() - sliced.keys():
+        names = ", ".join(map(repr, sorted(other)))
+        problem = f"by {names}: slices by what the dataset does not say cannot be validated; score again without them"
         findings.append(Finding("slices", problem=problem))
     if said.variants:
         findings.append(_variants(folder, said))

@@ -25,15 +25,19 @@ class _Control:
     """What the controls share.
 
     Args:
-        points: answer with points alone, without boxes, masks and counts.
+        points: answer with points alone, without boxes, masks and counts, and be named `<name>-points`.
     """
+
+    name: str
 
     def __init__(self, points: bool = False) -> None:
         self.points = points
+        if points:
+            self.name = f"{self.name}-points"
 
     def describe(self) -> dict[str, Any]:
         """Version and parameters."""
-        parameters = {name: value for name, value in vars(self).items() if name != "points" or value}
+        parameters = {name: value for name, value in vars(self).items() if name != "name" and (name != "points" or value)}
         return {"version": version("earthinstruct"), "parameters": parameters, "deterministic": True}
 
     def answer(self, prediction: Prediction) -> Prediction:

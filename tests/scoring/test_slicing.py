@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -184,9 +185,25 @@ def test_a_result_with_slices_is_not_replaced_by_one_without(run, described) -> 
         score(folder, described, SETTING, **options)
     again = score(folder, described, SETTING, slice_by=["sensor", "gsd"], **options)
     assert again.metrics.slices.keys() == {"sensor", "gsd"}
-    findings = {finding.check: finding for finding in validate(folder, dataset=described.annotation_file)}
-    assert "slices cannot be validated; score again without --slice-by" in findings["slices"].problem
+    # the attributes are those of the dataset, so the slices follow from the predictions too
+    assert not [finding for finding in validate(folder, dataset=described.annotation_file) if finding.problem]
+
+
+def test_slices_that_the_dataset_gives_are_validated_and_others_are_refused(run, described, tmp_path) -> None:
+    folder = run.folders[0]
+    file = tmp_path / "more.csv"
+    file.write_text("image,season\n0,dry\n7,wet\n")
+    options = {"attributes": file, "name": "other", "output": folder.parents[2]}
+    score(folder, described, SETTING, slice_by=["gsd", "season"], **options)
+    other = folder.parent / "other"
+    findings = {finding.check: finding for finding in validate(other, dataset=described.annotation_file)}
+    assert findings["slices"].problem.startswith("by 'season': slices by what the dataset does not say")
     assert findings["scores follow from the predictions"].problem is None
+    result = msgspec.json.decode((folder / "result.json").read_bytes())
+    result["metrics"]["slices"]["sensor"][0]["scores"]["box.f1"]["value"] = 0.123
+    (folder / "result.json").write_bytes(msgspec.json.encode(result))
+    findings = {finding.check: finding for finding in validate(folder, dataset=described.annotation_file)}
+    assert "sensor" in findings["scores follow from the predictions"].problem
 
 
 def test_the_command_slices(run, described, tmp_path, capsys) -> None:

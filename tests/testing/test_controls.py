@@ -102,6 +102,9 @@ def test_an_absurd_shift_is_refused():
 @pytest.mark.parametrize(("name", "least", "most"), [("oracle", 1, 1), ("empty", 0, 0), ("random", 0, 0.4)])
 def test_controls_bound_the_scores_of_points(name, least, most, scenes, tmp_path):
     method = make_method(name, {"points": True})
+    assert method.name == f"{name}-points"  # a row of its own beside the control with boxes
+    assert method.describe()["parameters"]["points"] is True
+    assert "name" not in method.describe()["parameters"]
     metrics = evaluate(method, scenes, setting="open_vocabulary", output=tmp_path).results[0].metrics
     assert least <= metrics.point.f1.value <= most
     assert metrics.box.f1.value is None
