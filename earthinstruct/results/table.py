@@ -224,8 +224,8 @@ def limits_remark(limits: CountingLimits) -> str | None:
         sure = "" if interval is None else f" (95 %: at least {interval[0]:.0f})"
         return f"counts stay within 20 % up to {_objects(f'{value:.0f}')}, the most there are{sure}"
     if not value:
-        errors = {band: of.relative_error.value for band, of in limits.by_density.items()}
-        errors = {band: error for band, error in errors.items() if error is not None}
+        known = {band: of.relative_error.value for band, of in limits.by_density.items()}
+        errors = {band: error for band, error in known.items() if error is not None}
         within = [band for band, error in errors.items() if error <= LARGEST_ERROR]
         if within:
             return f"counts stay within 20 % with {_objects(' or '.join(within))}, not with other numbers"

@@ -37,7 +37,9 @@ class _Control:
 
     def describe(self) -> dict[str, Any]:
         """Version and parameters."""
-        parameters = {name: value for name, value in vars(self).items() if name != "name" and (name != "points" or value)}
+        parameters = {
+            name: value for name, value in vars(self).items() if name != "name" and (name != "points" or value)
+        }
         return {"version": version("earthinstruct"), "parameters": parameters, "deterministic": True}
 
     def answer(self, prediction: Prediction) -> Prediction:

@@ -20,7 +20,9 @@ from earthinstruct.errors import EarthInstructError
 from earthinstruct.regions import RLE
 from earthinstruct.tasks import Task
 
-SWEEP_NOTE = "scores go down to {threshold}: --sweep cross or --threshold T leaves out the predictions that are least sure"
+SWEEP_NOTE = (
+    "scores go down to {threshold}: --sweep cross or --threshold T leaves out the predictions that are least sure"
+)
 
 
 @dataclass(frozen=True, eq=False)
