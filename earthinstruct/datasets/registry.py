@@ -13,6 +13,7 @@ from earthinstruct.datasets.coco import read_coco
 from earthinstruct.datasets.dataset import Dataset, Origin
 from earthinstruct.datasets.folders import read_csv, read_folder
 from earthinstruct.datasets.prepare import PREFIX
+from earthinstruct.datasets.training_sets import images_from_file
 from earthinstruct.errors import DataError, UnknownNameError, checked_arguments
 from earthinstruct.registry import DATASETS, Plugin, PluginError, plugins
 from earthinstruct.tasks import DIOR, NWPU, Task, Vocabulary, tasks_of
@@ -240,7 +241,11 @@ def load_dataset(
         None if images is None else str(images.absolute()),
         skip_invalid,
     )
-    return replace(_load(name, root, images, skip_invalid), origin=origin)
+    dataset = replace(_load(name, root, images, skip_invalid), origin=origin)
+    if registered or dataset.images_from is not None:
+        return dataset
+    path = Path(name)
+    return replace(dataset, images_from=images_from_file(path if path.is_dir() else path.parent))
 
 
 def _is_file_name(name: str) -> bool:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from earthinstruct.datasets.ground_truth import Box, TrueObject, box_of_polygon
 from earthinstruct.datasets.pairs import Size
+from earthinstruct.datasets.training_sets import IMAGES_FROM
 from earthinstruct.errors import DataError
 from earthinstruct.files import read_text
 
 _LISTS = ("classes.txt", "obj.names", "classes.names", "_darknet.labels")
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
-_NO_LABELS = (*_LISTS, "train.txt", "val.txt", "valid.txt", "test.txt", "notes.txt")
+_NO_LABELS = (*_LISTS, "train.txt", "val.txt", "valid.txt", "test.txt", "notes.txt", IMAGES_FROM)
 _LARGEST = 1e9  # of a number in a label file; more is no coordinate, in pixels either
 _SHOWN = 60  # characters of a line
 _ROUNDING = 0.01  # by how much a share may leave 0..1

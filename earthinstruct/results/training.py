@@ -95,7 +95,8 @@ def _seen(overlap: Overlap, images: Sequence[str]) -> str:
         what = f"{_title(overlap.through)}, which holds {of}"
     else:
         what = of
-    return f"{what} {'with' if overlap.labels else 'without'} their labels"
+    words = f"{what} {'with' if overlap.labels else 'without'} their labels"
+    return f"{words}, according to a list by others" if overlap.by_others else words
 
 
 def _not_known(training_data: TrainingData, parts: Mapping[str, Sequence[str]]) -> Iterable[str]:

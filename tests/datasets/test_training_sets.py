@@ -30,8 +30,11 @@ def test_the_origin_of_every_named_dataset_is_known():
         (["dior"], ["dior"], [Overlap("dior", "dior", True)]),
         (["lae-1m"], ["dior"], [Overlap("lae-1m", "dior", True)]),
         # through two sets: RRSIS-D is made of DIOR-RSVG, which is made of DIOR
-        (["rrsis-d"], ["dior"], [Overlap("rrsis-d", "dior", True)]),
-        (["git-10m"], ["dior"], [Overlap("git-10m", "dior", False)]),
+        (["rrsis-d"], ["dior"], [Overlap("rrsis-d", "dior", True, by_others=True)]),
+        (["git-10m"], ["dior"], [Overlap("git-10m", "dior", False, by_others=True)]),
+        # the same, from the other side; a set that is compared with itself needs no list
+        (["dior"], ["rrsis-d"], [Overlap("dior", "dior", True, by_others=True)]),
+        (["rrsis-d"], ["rrsis-d"], [Overlap("rrsis-d", "rrsis-d", True)]),
         # both hold it: NWPU VHR-10 has images of Vaihingen, but none of its labels
         (["remoteclip-seg-4"], ["nwpu-vhr-10"], [Overlap("remoteclip-seg-4", "vaihingen", False)]),
         (["isaid"], ["dota"], [Overlap("isaid", "dota", True)]),
@@ -41,7 +44,13 @@ def test_the_origin_of_every_named_dataset_is_known():
         (
             ["git-10m", "vrsbench", "vrsbench"],
             ["dior"],
-            [Overlap("vrsbench", "dior", True), Overlap("git-10m", "dior", False)],
+            [Overlap("vrsbench", "dior", True), Overlap("git-10m", "dior", False, by_others=True)],
+        ),
+        # and of these those whose authors say so
+        (
+            ["mmrs-1m", "lae-1m"],
+            ["nwpu-vhr-10"],
+            [Overlap("lae-1m", "nwpu-vhr-10", True), Overlap("mmrs-1m", "nwpu-vhr-10", True, by_others=True)],
         ),
         # a name outside the table is compared as it is
         (["mine"], ["mine"], [Overlap("mine", "mine", True)]),
@@ -54,12 +63,15 @@ def test_overlaps(trained, images, expected):
 
 def test_the_stronger_of_two_ways_counts():
     # RSVP holds NWPU VHR-10 with labels, and Vaihingen, of which NWPU VHR-10 has images alone
-    assert overlaps(["rsvp"], ["nwpu-vhr-10"]) == [Overlap("rsvp", "nwpu-vhr-10", True)]
+    assert overlaps(["rsvp"], ["nwpu-vhr-10"]) == [Overlap("rsvp", "nwpu-vhr-10", True, by_others=True)]
 
 
 def test_the_list_says_what_each_holds():
     rows = {row["name"]: row for row in list_training_sets()}
-    assert rows["lae-1m"]["holds"] == "dior, dota, fair1m, hrsc2016, nwpu-vhr-10, rsod, xview"
+    assert rows["lae-1m"]["holds"] == (
+        "dior, dota, fair1m, hrsc2016, nwpu-vhr-10, rsod, xview, nwpu-resisc45 (images alone)"
+    )
+    assert rows["rsvp"]["source"] == "arXiv 2407.13596; content: github.com/VisionXLab/Awesome-RS-VL-Data, issue 12"
     assert rows["nwpu-vhr-10"]["holds"] == "vaihingen (images alone)"
     assert rows["webli"]["holds"] == "more that cannot be checked (from the web, or not public)"
     assert rows["dior"] == {"name": "dior", "title": "DIOR", "holds": "", "source": "arXiv 1909.00133"}
@@ -75,7 +87,13 @@ def test_the_page_shows_which_sets_hold_images_of_the_suite():
     ):
         held = {name: overlaps([name], images_of(dataset)) for name in sorted(TRAINING_SETS)}
         columns = [
-            ", ".join(name for name, found in held.items() if found and found[0].labels == labels) or "-"
+            ", ".join(
+                f"{name}{'*' * overlap.by_others}"
+                for name, found in held.items()
+                for overlap in found
+                if overlap.labels == labels
+            )
+            or "-"
             for labels in (True, False)
         ]
         assert rows[names] == f"{names} | {' | '.join(columns)} |"

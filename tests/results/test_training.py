@@ -3,8 +3,9 @@
 import json
 
 import pytest
+from PIL import Image
 
-from earthinstruct import evaluate, score
+from earthinstruct import evaluate, load_dataset, score
 from earthinstruct.cli import main
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.results import judge_training, method_info, read_result, training_note
@@ -32,7 +33,7 @@ WEB = "; these come from the web or are not public, and cannot be checked: "
             {"counter": ["vrsbench"], "encoder": ["git-10m"]},
             "dior",
             "seen: the counter was trained on VRSBench, which holds images of DIOR with their labels; the encoder was "
-            "trained on Git-10M, which holds images of DIOR without their labels",
+            "trained on Git-10M, which holds images of DIOR without their labels, according to a list by others",
         ),
         (None, "dior", "unknown: the method does not say what it was trained on"),
         (["unknown"], "dior", "unknown: what the method was trained on is not known"),
@@ -100,6 +101,42 @@ def test_a_dataset_says_where_its_images_are_from(constant, dataset, tmp_path):
     annotations.write_text(json.dumps(content | {"info": {"images_from": "dota"}}))
     with pytest.raises(DataError, match=r"info.images_from is 'dota'; expected a list of names"):
         evaluate(constant, annotations, setting="open_ended", output=tmp_path / "others")
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "expected"),
+    [
+        ("", "dota\n", ("dota",)),
+        ("", "dota, fair1m\nunknown\n", ("dota", "fair1m", "unknown")),
+        ("", "none", ()),
+        ("..", "dota", ("dota",)),  # as the class names of the splits of one folder
+        ("../../..", "dota", None),
+    ],
+)
+def test_a_file_says_where_the_images_of_a_folder_are_from(tmp_path, place, text, expected):
+    folder = tmp_path / "sets" / "quays" / "val"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (10, 20)).save(folder / "a.png")
+    (folder / "a.txt").write_text("0 0.5 0.5 0.2 0.1\n")
+    (folder / "classes.txt").write_text("ship\n")
+    (folder / "boxes.csv").write_text("a.png,1,2,3,5,ship\n")
+    (folder / place / "images_from.txt").write_text(text)
+    assert load_dataset(folder).images_from == expected
+    assert load_dataset(folder / "boxes.csv").images_from == expected
+
+
+def test_what_the_coco_file_says_itself_goes_before_the_file_beside_it(constant, dataset, tmp_path):
+    annotations = tmp_path / "set" / "annotations.json"
+    beside = tmp_path / "set" / "images_from.txt"
+    beside.write_text("dota")
+    assert load_dataset(annotations).images_from == ("dota",)
+    content = json.loads(annotations.read_text())
+    annotations.write_text(json.dumps(content | {"info": {"images_from": []}}))
+    assert load_dataset(annotations).images_from == ()
+    annotations.write_text(json.dumps(content))
+    beside.write_text(" \n")
+    with pytest.raises(DataError, match=r"images_from.txt is empty; write the training sets .* or `none`"):
+        load_dataset(annotations)
 
 
 def test_predictions_of_others_are_declared_where_they_are_scored(constant, dataset, tmp_path):

@@ -146,6 +146,9 @@ def test_it_keeps_the_contract(owlv2_weights):
     assert next(check for check in checks if check.skipped).skipped.endswith("use owlv2, which needs no language model")
     assert [entry["name"] for entry in method.describe()["weights"]] == ["names.bin", "model.safetensors"]
     assert method.describe()["training_data"] == {"lvlm": ["unknown"], "finder": ["unknown"]}
+    told = {"weights": owlv2_weights, "device": "cpu", "finder.training_data": "dior, webli"}
+    method = LvlmFinder(lvlm=Names("[]"), **told)
+    assert method.describe()["training_data"] == {"lvlm": ["unknown"], "finder": ["dior", "webli"]}
 
 
 @pytest.mark.parametrize(

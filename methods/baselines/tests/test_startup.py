@@ -1,12 +1,17 @@
 """Importing a method loads no torch; what it lacks on this machine is said, with where to get it."""
 
+import functools
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from earthinstruct_baselines.florence2 import Florence2
+from earthinstruct_baselines.grounding_dino import GroundingDino
+from earthinstruct_baselines.omdet_turbo import OmDetTurbo
 from earthinstruct_baselines.owlv2 import OWLv2
+from earthinstruct_baselines.sam3 import SAM3
 
 from earthinstruct.cli import main
 from earthinstruct.errors import DataError
@@ -79,6 +84,21 @@ def test_weights_are_found_in_the_weights_folder(folder, owlv2_weights, image):
     assert found.describe() == given.describe() | {"training_data": ("webli", "lvis", "wit-400m")}
     assert given.describe()["training_data"] == ("unknown",)
     assert OWLv2.missing() == []
+
+
+@pytest.mark.parametrize(
+    ("detector", "weights"),
+    [
+        (functools.partial(Florence2, max_new_tokens=100), "florence_2_weights"),
+        (GroundingDino, "grounding_dino_weights"),
+        (OmDetTurbo, "omdet_turbo_weights"),
+        (OWLv2, "owlv2_weights"),
+        (SAM3, "sam3_weights"),
+    ],
+)
+def test_what_weights_of_ones_own_were_trained_on_is_a_parameter(detector, weights, request):
+    declared = detector(request.getfixturevalue(weights), device="cpu", training_data="dior, webli")
+    assert declared.describe()["training_data"] == ("dior", "webli")
 
 
 def test_the_table_of_the_readme_names_every_method():

@@ -83,7 +83,7 @@ def test_parts_say_what_they_were_trained_on(tmp_path, monkeypatch):
     assert Parts("m", chosen, {}).describe()["training_data"] == {"proposer": [], "encoder": ["rs5m"]}
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     named = ENCODERS["remoteclip-b32"]
-    known = ("remoteclip-ret-3", "remoteclip-seg-4", "remoteclip-det-10", "wit-400m")
+    known = ("remoteclip-ret-3", "remoteclip-seg-4", "remoteclip-det-10", "unknown")
     assert named.trained_on({}) == named.trained_on({"checkpoint": tmp_path / "remoteclip-b32.pt"}) == known
     assert named.trained_on({"checkpoint": "own.pt"}) == ENCODERS["open_clip"].trained_on({}) == ("unknown",)
     assert named.trained_on({"checkpoint": "own.pt", "training_data": ["dior"]}) == ("dior",)

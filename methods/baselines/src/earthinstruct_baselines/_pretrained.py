@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,10 +18,12 @@ class PretrainedDetector(Detector):
     """A transformers detector from a folder as `save_pretrained` writes it.
 
     Args:
-        weights: the folder of the model, trained on unknown data; None: the one in the weights folder.
+        weights: the folder of the model; None: the one in the weights folder.
         threshold: the lowest score of a detection; 0 keeps what a score sweep needs.
         limit: most detections in one image.
         device: a torch device; None: cuda, mps or cpu, the first available.
+        training_data: what the weights were trained on, such as `["dior", "imagenet"]`; None: unknown for a folder of
+            your own.
 
     Attributes:
         model: in evaluation mode, on `device`.
@@ -33,10 +36,15 @@ class PretrainedDetector(Detector):
     published: ClassVar[Published]
 
     def __init__(
-        self, weights: str | Path | None = None, threshold: float = 0.0, limit: int = 300, device: str | None = None
+        self,
+        weights: str | Path | None = None,
+        threshold: float = 0.0,
+        limit: int = 300,
+        device: str | None = None,
+        training_data: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(threshold, limit)
-        self.loaded = load_pretrained(self.published, weights, device)
+        self.loaded = load_pretrained(self.published, weights, device, training_data)
         self.model, self.processor = self.loaded.model, self.loaded.processor
         self.device, self.weights = self.loaded.device, self.loaded.weights
         self.training_data = self.loaded.training_data

@@ -42,6 +42,7 @@ class Florence2:
         max_new_tokens: the longest answer.
         batch_size: prompts at once; halved when memory runs out.
         device: a torch device; None: cuda, mps or cpu, the first available.
+        training_data: what the weights were trained on; None: unknown for a folder of your own.
 
     Raises:
         DataError: the folder is missing, or holds another model, no safetensors, or weights that do not fit.
@@ -60,13 +61,14 @@ class Florence2:
         max_new_tokens: int = 1024,
         batch_size: int = 8,
         device: str | None = None,
+        training_data: str | Sequence[str] | None = None,
     ) -> None:
         if free not in FREE:
             raise UnknownNameError("free", free, FREE)
         for name, value in {"beams": beams, "max_new_tokens": max_new_tokens, "batch_size": batch_size}.items():
             if value < 1:
                 raise EarthInstructError(f"{name} must be at least 1, got {value}")
-        self.loaded = load_pretrained(self.published, weights, device)
+        self.loaded = load_pretrained(self.published, weights, device, training_data)
         self._positions = int(self.loaded.model.config.text_config.max_position_embeddings)
         if max_new_tokens > self._positions:
             raise EarthInstructError(f"max_new_tokens must be at most {self._positions}, got {max_new_tokens}")

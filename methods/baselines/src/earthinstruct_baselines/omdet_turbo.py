@@ -47,8 +47,9 @@ class OmDetTurbo(PretrainedDetector):
         threshold: float = 0.0,
         limit: int = 300,
         device: str | None = None,
+        training_data: str | Sequence[str] | None = None,
     ) -> None:
-        super().__init__(weights, threshold, limit, device)
+        super().__init__(weights, threshold, limit, device, training_data)
         if not 0 <= nms <= 1:
             raise EarthInstructError(f"nms must be an IoU from 0 to 1, got {nms!r}")
         self.task = task

@@ -45,8 +45,9 @@ class OWLv2(PretrainedDetector):
         threshold: float = 0.0,
         limit: int = 300,
         device: str | None = None,
+        training_data: str | Sequence[str] | None = None,
     ) -> None:
-        super().__init__(weights, threshold, limit, device)
+        super().__init__(weights, threshold, limit, device, training_data)
         if "{category}" not in template:
             raise EarthInstructError(f"template {template!r} must contain {{category}}")
         self.template = template

@@ -34,9 +34,14 @@ class SAM3(PretrainedDetector):
     published = SAM3S["sam3"]
 
     def __init__(
-        self, weights: str | Path | None = None, threshold: float = 0.05, limit: int = 300, device: str | None = None
+        self,
+        weights: str | Path | None = None,
+        threshold: float = 0.05,
+        limit: int = 300,
+        device: str | None = None,
+        training_data: str | Sequence[str] | None = None,
     ) -> None:
-        super().__init__(weights, threshold, limit, device)
+        super().__init__(weights, threshold, limit, device, training_data)
 
     def detect(self, image: NDArray[np.uint8], names: Sequence[str]) -> Detections:
         """Find objects with these names in one RGB image, uint8 (height, width, 3).

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from earthinstruct.datasets import training_sets_given
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct_models.devices import best_device
 from earthinstruct_models.weights import WEIGHTS, file_sha256, find_weights
@@ -33,13 +35,20 @@ class Pretrained:
     training_data: tuple[str, ...]  # as in `earthinstruct_models.weights.Weights`
 
 
-def load_pretrained(published: Published, folder: str | Path | None = None, device: str | None = None) -> Pretrained:
+def load_pretrained(
+    published: Published,
+    folder: str | Path | None = None,
+    device: str | None = None,
+    training_data: str | Sequence[str] | None = None,
+) -> Pretrained:
     """Load a model of a known kind as float32, with its processor, from a folder as `save_pretrained` writes it.
 
     Args:
         published: the kind.
         folder: the folder of the model; None: the one in the weights folder.
         device: a torch device; None: cuda, mps or cpu, the first available.
+        training_data: what it was trained on, such as `dior, imagenet`; None: unknown, unless it is in the weights
+            folder.
 
     Raises:
         DataError: the folder is missing, or holds another model, no safetensors, or weights that do not fit.
@@ -62,7 +71,7 @@ def load_pretrained(published: Published, folder: str | Path | None = None, devi
         load_processor(place, published.processor_class),
         device,
         [{"name": file.name, "sha256": file_sha256(file)} for file in files],
-        known.training_data_of(folder),
+        known.training_data_of(folder) if training_data is None else training_sets_given(training_data),
     )
 
 

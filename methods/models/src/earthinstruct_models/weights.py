@@ -53,6 +53,8 @@ _CHUNK = 1 << 20  # bytes
 _HUB = "huggingface.co"
 _RESOLVE = "/resolve/"  # in the address of a file on the Hub, before its revision
 _NO_VERSION = "cc, no version given"
+_APACHE_REPOSITORY = "Apache-2.0, of the repository"
+_LITETEXT = "Apache-2.0, and the SAM License of SAM 3's part"
 _GATED = "Gated weights need `hf auth login` first, and that you accept their licence on the page"
 _SUM = re.compile(r"([0-9a-f]{64}) [ *](.+)")  # a line of sha256sum
 _LARGE = 1 << 24  # bytes; a smaller file is hashed in a few milliseconds
@@ -149,19 +151,21 @@ def _folder(name: str, repository: str, licence: str | None, *training_data: str
     return Weights(name, repository.partition("/")[2], page, licence=licence, training_data=known)
 
 
-# the training data of the authors' papers and pages, whose addresses are in `earthinstruct.datasets.TRAINING_SETS`
-_REMOTECLIP = ("remoteclip-ret-3", "remoteclip-seg-4", "remoteclip-det-10", "wit-400m")
-_GROUNDING_DINO_BASE = ("coco", "objects365", "goldg", "cap4m", "openimages", "odinw-35", "refcoco")
+# the training data of the authors' papers and pages, whose addresses are in `earthinstruct.datasets.TRAINING_SETS`;
+# where none of them names the weights that the training started from, these are unknown
+_REMOTECLIP = ("remoteclip-ret-3", "remoteclip-seg-4", "remoteclip-det-10", UNKNOWN_DATA)
+# the last is of its backbone, by the model's config
+_GROUNDING_DINO_BASE = ("coco", "objects365", "goldg", "cap4m", "openimages", "odinw-35", "refcoco", "imagenet")
 
 
 WEIGHTS: Mapping[str, Weights] = {
     weights.name: weights
     for weights in (
         _hub("georsclip-h14", "Zilun/GeoRSCLIP", "ckpt/RS5M_ViT-H-14.pt", _NO_VERSION, "rs5m", "laion-2b"),
-        _hub("georsclip-l14", "Zilun/GeoRSCLIP", "ckpt/RS5M_ViT-L-14.pt", _NO_VERSION, "rs5m", "wit-400m"),
+        _hub("georsclip-l14", "Zilun/GeoRSCLIP", "ckpt/RS5M_ViT-L-14.pt", _NO_VERSION, "rs5m", UNKNOWN_DATA),
         _hub("georsclip-b32", "Zilun/GeoRSCLIP", "ckpt/RS5M_ViT-B-32.pt", _NO_VERSION, "rs5m", "wit-400m"),
-        _hub("remoteclip-l14", "chendelong/RemoteCLIP", "RemoteCLIP-ViT-L-14.pt", None, *_REMOTECLIP),
-        _hub("remoteclip-b32", "chendelong/RemoteCLIP", "RemoteCLIP-ViT-B-32.pt", None, *_REMOTECLIP),
+        _hub("remoteclip-l14", "chendelong/RemoteCLIP", "RemoteCLIP-ViT-L-14.pt", _APACHE_REPOSITORY, *_REMOTECLIP),
+        _hub("remoteclip-b32", "chendelong/RemoteCLIP", "RemoteCLIP-ViT-B-32.pt", _APACHE_REPOSITORY, *_REMOTECLIP),
         _skyclip("skyclip-l14", "SkyCLIP_ViT_L14_top30pct_filtered_by_CLIP_laion_RS", "wit-400m"),
         _skyclip("skyclip-b32", "SkyCLIP_ViT_B32_top50pct", "laion-2b"),
         # the sources of MGRS-200k, on which the second was trained after RS5M, are not named
@@ -178,7 +182,7 @@ WEIGHTS: Mapping[str, Weights] = {
         _timm("mobileclip2-b", "MobileCLIP2-B-OpenCLIP", "apple-amlr", "dfndr-2b"),
         _timm("mobileclip2-s4", "MobileCLIP2-S4-OpenCLIP", "apple-amlr", "dfndr-2b"),
         _timm("mobileclip2-l14", "MobileCLIP2-L-14-OpenCLIP", "apple-amlr", "dfndr-2b"),
-        _timm("metaclip2-h14", "vit_huge_patch14_clip_224.metaclip2_worldwide", None, "metaclip-2"),
+        _timm("metaclip2-h14", "vit_huge_patch14_clip_224.metaclip2_worldwide", "CC-BY-NC-4.0", "metaclip-2"),
         _tokenizer("xlm-v-tokenizer", "facebook/xlm-v-base", "MIT"),
         _hub(
             "dfn2b-l14",
@@ -190,25 +194,31 @@ WEIGHTS: Mapping[str, Weights] = {
         *(_sam2(release, size, sha256) for (release, size), sha256 in _OF_SAM2.items()),
         _folder("qwen2.5-vl-7b", "Qwen/Qwen2.5-VL-7B-Instruct", "Apache-2.0"),
         _folder("qwen3-vl-8b", "Qwen/Qwen3-VL-8B-Instruct", "Apache-2.0"),
-        _folder("molmo2-8b", "allenai/Molmo2-8B", "Apache-2.0"),
+        # its vision encoder started from SigLIP 2
+        _folder("molmo2-8b", "allenai/Molmo2-8B", "Apache-2.0", "molmo2", "webli"),
         _folder("grounding-dino-base", "IDEA-Research/grounding-dino-base", "Apache-2.0", *_GROUNDING_DINO_BASE),
         _folder(
             "mm-grounding-dino-tiny",
             "openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det",
             None,
-            *("objects365", "goldg", "v3det"),
+            *("objects365", "goldg", "v3det", "imagenet"),
         ),
         _folder(
             "llmdet-large",
             "iSEE-Laboratory/llmdet_large",
             "Apache-2.0",
-            *("objects365", "openimages", "goldg", "groundingcap-1m"),
+            *("objects365", "openimages", "goldg", "groundingcap-1m", "imagenet"),
         ),
-        _folder("omdet-turbo-tiny", "omlab/omdet-turbo-swin-tiny-hf", "Apache-2.0", "objects365", "goldg"),
+        _folder(
+            "omdet-turbo-tiny",
+            "omlab/omdet-turbo-swin-tiny-hf",
+            "Apache-2.0",
+            *("objects365", "goldg", "imagenet", "wit-400m"),
+        ),
         _folder("owlv2-large", "google/owlv2-large-patch14-ensemble", "Apache-2.0", "webli", "lvis", "wit-400m"),
         _folder("sam3", "facebook/sam3", "SAM License, on request", "sa-co", "pe-image-text"),
-        # SAM 3's; its text encoder was distilled on texts that the page does not name
-        _folder("sam3-litetext-s0", "vil-uob/sam3-litetext-s0", None, "sa-co", "pe-image-text", UNKNOWN_DATA),
+        # SAM 3's; its text encoder was distilled on more than its paper names, as its repository says
+        _folder("sam3-litetext-s0", "vil-uob/sam3-litetext-s0", _LITETEXT, "sa-co", "pe-image-text", UNKNOWN_DATA),
         _folder("florence-2-large", "florence-community/Florence-2-large", "MIT", "fld-5b"),
     )
 }
