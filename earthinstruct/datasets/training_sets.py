@@ -87,8 +87,12 @@ def _by_others(
     name: str, title: str, number: str, issue: int, *labels: str, images: tuple[str, ...] = ()
 ) -> TrainingSet:
     """A set whose content was read in a list by others, not in its authors' paper or pages."""
-    source = f"arXiv {number}; content: github.com/VisionXLab/Awesome-RS-VL-Data, issue {issue}"
+    source = f"arXiv {number}; content: {_list_by_others(issue)}"
     return TrainingSet(name, title, source, labels, images, by_others=True)
+
+
+def _list_by_others(issue: int) -> str:
+    return f"github.com/VisionXLab/Awesome-RS-VL-Data, issue {issue}"
 
 
 def _unchecked(name: str, title: str, source: str, *images: str, labels: tuple[str, ...] = ()) -> TrainingSet:
@@ -176,7 +180,7 @@ _AERIAL = (
         "GeoChat-Instruct",
         "2311.15826",
         *("floodnet", "nwpu-resisc45", "rsvqa", "samrs"),
-        read_at="huggingface.co/datasets/MBZUAI/GeoChat_Instruct",
+        read_at="huggingface.co/datasets/MBZUAI/GeoChat_Instruct; FloodNet: " + _list_by_others(5),
     ),
     _arxiv(
         "skyeye-968k",
@@ -231,7 +235,7 @@ _AERIAL = (
         "GeoPixInstruct",
         "2501.06828",
         *("dior-rsvg", "samrs"),
-        read_at="huggingface.co/datasets/Norman-ou/GeoPixInstruct-Anno",
+        read_at="huggingface.co/datasets/Norman-ou/GeoPixInstruct-Anno; DIOR-RSVG: " + _list_by_others(38),
     ),
     _arxiv("geopixeld", "GeoPixelD", "2501.13925", "isaid", read_at="github.com/mbzuai-oryx/GeoPixel"),
     _by_others(
@@ -359,8 +363,8 @@ def list_training_sets() -> list[dict[str, str]]:
 def overlaps(training_sets: Iterable[str], images: Iterable[str]) -> list[Overlap]:
     """The training sets that share images with a dataset, each once.
 
-    Those with labels come first, and of these those whose authors say so. All splits of a set count as one: who has learned from one split
-    knows the others' kind of images and labels.
+    Those with labels come first, and of these those whose authors say so. All splits of a set count as one: who has
+    learned from one split knows the others' kind of images and labels.
 
     Args:
         training_sets: names of sets; names outside the table are compared as they are.
@@ -378,8 +382,12 @@ def overlaps(training_sets: Iterable[str], images: Iterable[str]) -> list[Overla
             for other, content in of_dataset
             if each in content
         ]
-        found += [max(shared, key=lambda overlap: overlap.labels)] if shared else []
-    return sorted(found, key=lambda overlap: (not overlap.labels, overlap.by_others))
+        found += sorted(shared, key=_strength)[:1]
+    return sorted(found, key=_strength)
+
+
+def _strength(overlap: Overlap) -> tuple[bool, bool]:
+    return not overlap.labels, overlap.by_others
 
 
 def _held(name: str, labels: bool = True) -> dict[str, bool]:

@@ -13,6 +13,7 @@ def test_every_set_holds_sets_of_the_table_and_names_its_source():
         assert {*known.labels, *known.images} <= set(TRAINING_SETS) - {name, "unknown"}
         assert not set(known.labels) & set(known.images)
         assert known.source and known.title
+        assert known.by_others == ("; content: " in known.source)
     assert len({known.title for known in TRAINING_SETS.values()}) == len(TRAINING_SETS)
 
 
