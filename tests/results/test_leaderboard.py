@@ -435,7 +435,7 @@ def test_what_published_methods_were_trained_on_is_known_or_unknown_with_its_sou
     assert table["training data"]["EarthDial"] == "seen"
     assert table["training data in words"]["EarthDial"] == (
         "the method was trained on EarthDial-Instruct, which holds images of DIOR with their labels "
-        "(arXiv 2412.15190; it starts from InternVL2)"
+        "(arXiv 2412.15190; src/shell/data in github.com/hiyamdebary/EarthDial; it starts from InternVL2)"
     )
     assert table["training data"]["SkySenseGPT"] == "zero-shot"
     assert table["training data"]["InstructSAM-GPT4o"] == "unknown"
