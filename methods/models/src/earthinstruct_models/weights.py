@@ -140,7 +140,8 @@ def _sam2(release: str, size: str, sha256: str) -> Weights:
         f"https://dl.fbaipublicfiles.com/segment_anything_2/{date}/{file}",
         "Apache-2.0",
         sha256,
-        training_data=("sa-1b", "sa-v", "sam2-internal"),
+        # the last is of its backbone, a Hiera pre-trained on images: github.com/facebookresearch/hiera
+        training_data=("sa-1b", "sa-v", "sam2-internal", "imagenet"),
     )
 
 
