@@ -87,7 +87,8 @@ def test_parts_say_what_they_were_trained_on(tmp_path, monkeypatch):
     assert named.trained_on({}) == named.trained_on({"checkpoint": tmp_path / "remoteclip-b32.pt"}) == known
     assert named.trained_on({"checkpoint": "own.pt"}) == ENCODERS["open_clip"].trained_on({}) == ("unknown",)
     assert named.trained_on({"checkpoint": "own.pt", "training_data": ["dior"]}) == ("dior",)
-    assert PROPOSERS["sam2"].trained_on({"model": "sam2_hiera_s"}) == (*("sa-1b", "sa-v", "sam2-internal", "imagenet"),)
+    of_sam2 = ("sa-1b", "sa-v", "sam2-internal", "imagenet")
+    assert PROPOSERS["sam2"].trained_on({"model": "sam2_hiera_s"}) == of_sam2
     assert PROPOSERS["sam2"].trained_on({"model": "own.yaml"}) == ("unknown",)
     assert LVLMS["openai"].trained_on({}) == ("unknown",)
 
