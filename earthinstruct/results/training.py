@@ -41,7 +41,7 @@ def judge_training(training_data: TrainingData, dataset: str, images_from: Seque
         training_data: as the method declares it.
         dataset: the name of the dataset.
         images_from: the sets that its images are from, as the dataset says itself, besides those of a named dataset of
-            the suite. None for any other dataset, or `unknown` among them: unknown.
+            the suite. None for any other dataset, `unknown` or a name that is not in the table among them: unknown.
 
     >>> judge_training({"encoder": ["remoteclip-det-10"], "counter": ["unknown"]}, "dior").words
     'the encoder was trained on DET-10 of RemoteCLIP, which holds images of DIOR with their labels'
@@ -59,8 +59,10 @@ def judge_training(training_data: TrainingData, dataset: str, images_from: Seque
                 seen.setdefault(_seen(found[0], images), []).append(part)
         return Training("seen", "; ".join(f"{_were(who)} trained on {what}" for what, who in seen.items()))
     reasons = list(_not_known(training_data, parts))
-    if UNKNOWN_DATA in of_dataset and any(parts.values()):
-        reasons.append(f"dataset {dataset} does not say which sets all its images are from")
+    if any(parts.values()):
+        if UNKNOWN_DATA in of_dataset:
+            reasons.append(f"dataset {dataset} does not say which sets all its images are from")
+        reasons += [f"dataset {dataset} has images from a set that is not known: {problem}" for problem in _strange(images)]
     if reasons:
         return Training("unknown", "; ".join(reasons))
     return Training("zero-shot", _nothing_seen(parts, dataset, images))
@@ -68,9 +70,7 @@ def judge_training(training_data: TrainingData, dataset: str, images_from: Seque
 
 def strange_sets(training_data: TrainingData) -> list[str]:
     """For each declared name that is not in the table of training sets, a sentence that says so."""
-    known = (*TRAINING_SETS, UNKNOWN_DATA)
-    declared = dict.fromkeys(name for names in by_part(training_data).values() for name in names)
-    return [f"{name!r} is not in the table of training sets{_near(name)}" for name in declared if name not in known]
+    return _strange(name for names in by_part(training_data).values() for name in names)
 
 
 def training_note(training_data: TrainingData, absent: str) -> str | None:
@@ -119,6 +119,12 @@ def _nothing_seen(parts: Mapping[str, Sequence[str]], dataset: str, images: Sequ
     if unchecked:
         words += f"; these come from the web or are not public, and cannot be checked: {', '.join(unchecked)}"
     return words
+
+
+def _strange(names: Iterable[str]) -> list[str]:
+    known = (*TRAINING_SETS, UNKNOWN_DATA)
+    declared = dict.fromkeys(name for name in names if name not in known)
+    return [f"{name!r} is not in the table of training sets{_near(name)}" for name in declared]
 
 
 def _near(name: str) -> str:

@@ -69,10 +69,20 @@ def test_marks_of_named_datasets(declared, dataset, expected):
         (["dota"], "seen: the method was trained on iSAID, which holds images of DOTA with their labels"),
         (["dota", "unknown"], "seen: the method was trained on iSAID, which holds images of DOTA with their labels"),
         (["fair1m", "unknown"], "unknown: dataset mine does not say which sets all its images are from"),
+        (
+            ["fair1m", "DOTA"],
+            "unknown: dataset mine has images from a set that is not known: 'DOTA' is not in the table of training "
+            "sets, did you mean 'dota'?",
+        ),
+        (["dota", "DIORR"], "seen: the method was trained on iSAID, which holds images of DOTA with their labels"),
     ],
 )
 def test_marks_of_datasets_of_users(images_from, expected):
     assert str(judge_training(["isaid"], "mine", images_from)) == expected
+
+
+def test_a_method_without_training_has_seen_nothing_of_any_set():
+    assert judge_training([], "mine", ["DIORR"]).mark == "zero-shot"
 
 
 def test_a_dataset_of_the_suite_cannot_declare_its_images_away():
