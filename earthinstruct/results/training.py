@@ -88,14 +88,13 @@ def by_part(training_data: TrainingData) -> Mapping[str, Sequence[str]]:
 
 def _seen(overlap: Overlap, images: Sequence[str]) -> str:
     """What was seen, of a dataset whose images are from these sets."""
-    of = f"images of {_title(overlap.shared)}"
-    if overlap.shared not in images:
-        what = f"{_title(overlap.through)}, which shares {of} with {_listed([_title(name) for name in images])}"
-    elif overlap.through != overlap.shared:
-        what = f"{_title(overlap.through)}, which holds {of}"
-    else:
-        what = of
+    what = f"images of {_title(overlap.shared)}"
+    if overlap.through != overlap.shared:
+        what = f"{_title(overlap.through)}, which holds {what}"
     words = f"{what} {'with' if overlap.labels else 'without'} their labels"
+    if overlap.shared not in images:
+        holds = "holds" if len(images) == 1 else "hold"
+        words += f", and {_listed([_title(name) for name in images])} {holds} such images too"
     return f"{words}, according to a list by others" if overlap.by_others else words
 
 

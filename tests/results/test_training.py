@@ -21,8 +21,8 @@ WEB = "; these come from the web or are not public, and cannot be checked: "
         (
             {"counter": ["unknown"], "encoder": ["remoteclip-seg-4"], "proposer": []},
             "nwpu",
-            "seen: the encoder was trained on SEG-4 of RemoteCLIP, which shares images of ISPRS Vaihingen with "
-            "NWPU VHR-10 without their labels",
+            "seen: the encoder was trained on SEG-4 of RemoteCLIP, which holds images of ISPRS Vaihingen without "
+            "their labels, and NWPU VHR-10 holds such images too",
         ),
         (
             {"counter": ["scenes"], "encoder": ["scenes"]},
