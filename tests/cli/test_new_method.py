@@ -1,10 +1,18 @@
+import re
 import tomllib
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from earthinstruct import registry
 from earthinstruct.cli import main
+
+SUBMITTING = Path(__file__).parents[2] / "docs" / "submitting.md"
+
+
+def _without_hash(text: str) -> str:
+    return re.sub(r"(predictions file: )\w+", r"\1", text)
 
 
 def test_the_template_keeps_the_contract(tmp_path, monkeypatch, capsys):
@@ -24,7 +32,12 @@ def test_the_template_keeps_the_contract(tmp_path, monkeypatch, capsys):
     assert main(["check-method", registered["my-method"]]) == 0
     assert import_module("my_method").MyMethod.name == "my-method"
     monkeypatch.setattr(registry, "entry_points", lambda group: [])  # the core alone
-    assert main(["evaluate", "--method", registered["my-method"], "--limit", "1"]) == 0
+    assert main(["evaluate", "--method", registered["my-method"], "--setting", "open_vocabulary"]) == 0
+    capsys.readouterr()
+    assert main(["validate", "runs/scenes/open_vocabulary/my-method"]) == 0
+    # docs/submitting.md shows what it says; the hash of the predictions is not the same on every machine
+    shown, page = (_without_hash(text) for text in (capsys.readouterr().out, SUBMITTING.read_text()))
+    assert shown in page
     assert main(["new-method", "my-method"]) == 2
     assert "exists" in capsys.readouterr().err
 
