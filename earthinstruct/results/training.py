@@ -62,7 +62,9 @@ def judge_training(training_data: TrainingData, dataset: str, images_from: Seque
     if any(parts.values()):
         if UNKNOWN_DATA in of_dataset:
             reasons.append(f"dataset {dataset} does not say which sets all its images are from")
-        reasons += [f"dataset {dataset} has images from a set that is not known: {problem}" for problem in _strange(images)]
+        reasons += [
+            f"dataset {dataset} has images from a set that is not known: {problem}" for problem in _strange(images)
+        ]
     if reasons:
         return Training("unknown", "; ".join(reasons))
     return Training("zero-shot", _nothing_seen(parts, dataset, images))
