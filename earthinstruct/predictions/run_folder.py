@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,14 @@ class Manifest(msgspec.Struct):
             "--overlap": self.overlap,
             **identity_of_method(self.method),
         }
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What an image of a run takes: seconds inside `predict`, and tokens of a language model, sent and written."""
+
+    seconds: float
+    tokens: float
 
 
 class Run:
@@ -193,11 +201,22 @@ class Run:
         """The indices of the images without a prediction."""
         return [i for i, image in enumerate(self.image_ids) if image not in self._done]
 
-    def seconds_before(self) -> float | None:
-        """The mean time of an image in the predictions of the folder, which is not changed; None if there is none."""
-        records = StoredRecords([self.file]) if self.file.is_file() else {}
-        known = [records[image].seconds.get("total", 0.0) for image in self.image_ids if image in records]
-        return sum(known) / len(known) if known else None
+    def pace_before(self) -> Pace | None:
+        """What an answered image took on average in the folder, otherwise in a shorter run or in the whole one.
+
+        None if no image is answered. The folders are not changed.
+
+        Raises:
+            DataError: a file in them is malformed.
+        """
+        file = self.file if self.file.is_file() else self._limited_before() or self._whole_before()
+        records = {} if file is None else StoredRecords([file])
+        stored = (records[image] for image in self.image_ids if image in records)
+        known = [record for record in stored if record.error is None]
+        if not known:
+            return None
+        tokens = sum(record.input_tokens + record.output_tokens for record in known)
+        return Pace(sum(record.seconds.get("total", 0.0) for record in known) / len(known), tokens / len(known))
 
     @property
     def n_done(self) -> int:
@@ -288,6 +307,11 @@ class Run:
                 return shorter / self.file.name
         return None
 
+    def _whole_before(self) -> Path | None:
+        """The predictions of the whole run, if there is one that only differs in its limit."""
+        manifest = self.whole / "run.json"
+        return self.whole / self.file.name if manifest.is_file() and not self._differences(manifest) else None
+
     def _predictions(self) -> list[Path]:
         return list(self.folder.glob("predictions*.jsonl*"))
 
@@ -376,6 +400,23 @@ def variants_beside(folder: Path) -> dict[str, Path]:
         if of_variant == limit:
             found[name] = file.parent
     return found
+
+
+def refuse_runs(folder: Path) -> None:
+    """Refuse a folder of runs where one run is expected.
+
+    Raises:
+        DataError: there are run folders in it.
+    """
+    below = sorted(file.parent for file in folder.glob("*/run.json"))
+    if not below:
+        return
+    if (of := folder.name.removesuffix(_OF_VARIANTS)) != folder.name:
+        raise DataError(
+            f"{folder} holds the runs of {len(below)} variants; give one of them, such as {below[0]}, or the run of "
+            f"the task itself, {folder.with_name(of)}: scoring it sums up its variants again"
+        )
+    raise DataError(f"{folder} holds run folders; give one of them, such as {below[0]}")
 
 
 def _without_limit(name: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from earthinstruct.errors import EarthInstructError, checked_arguments
 from earthinstruct.files import read_text
 from earthinstruct.images import ImageOptions
 from earthinstruct.metrics import GivenMetrics, Sweeping
-from earthinstruct.predictions import Progress, Run, hash_predictions, place_of_run
+from earthinstruct.predictions import Pace, Progress, Run, hash_predictions, place_of_run
 from earthinstruct.results import Evaluation, MethodInfo, Skipped
 from earthinstruct.running.cut_images import KeptTiles, Windows, answers_of_images
 from earthinstruct.running.engines import Engine, EngineOptions
@@ -192,24 +192,32 @@ def evaluate(
             run.keep(results[run.task.name], scored.tallies, scored.suspects)
         whole = [run for run in runs if run.task.variant is None]
         for run in whole:
-            results[run.task.name] = summarised_variants(run.folder, results[run.task.name])
+            results[run.task.name] = summarised_variants(run.task, run.folder, results[run.task.name])
             run.keep_result(results[run.task.name])
     found = tuple(results[run.task.name] for run in whole)
     return Evaluation(found, tuple(skipped), tuple(run.folder for run in whole))
 
 
 def announced(runs: Sequence[Run]) -> Iterator[str]:
-    """A sentence on each kind of variants of each task: what is to do, and how long it takes if that is known."""
-    paces = {run.task.name: run.seconds_before() for run in runs if run.task.variant is None}
+    """A sentence on each kind of variants of each task: what is to do, and what it takes if that is known."""
+    paces = {run.task.name: run.pace_before() for run in runs if run.task.variant is None}
     kinds: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         if run.task.variant is not None:
             kinds.setdefault((run.task.whole.name, run.task.variant.kind), []).append(run)
     for (task, kind), of_kind in kinds.items():
         todo, pace = sum(len(run.todo) for run in of_kind), paces.get(task)
-        about = "" if pace is None or not todo else f", about {pace * todo:.0f} s at the pace of the run itself"
+        about = f", {_at_pace(pace, todo)}" if todo else ""
         more = "1 more run" if len(of_kind) == 1 else f"{len(of_kind)} more runs"
         yield f"{task}, {kind}: {more}, {todo} {'image' if todo == 1 else 'images'} to do{about}"
+
+
+def _at_pace(pace: Pace | None, images: int) -> str:
+    """What some images take, in words."""
+    if pace is None:
+        return "time not known before the task itself has an answer"
+    tokens = f" and {pace.tokens * images:,.0f} tokens" if pace.tokens else ""
+    return f"about {pace.seconds * images:.0f} s{tokens} at the pace of the run itself"
 
 
 def planned_runs(

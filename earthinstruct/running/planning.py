@@ -14,7 +14,7 @@ from earthinstruct.contract import ControlMethod, Estimate, Instruction, Method,
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
 from earthinstruct.images import ImageOptions
-from earthinstruct.predictions import Run
+from earthinstruct.predictions import Pace, Run
 from earthinstruct.results import Shown, Skipped, new_table
 from earthinstruct.running.blind import blinded
 from earthinstruct.running.cut_images import Windows
@@ -40,8 +40,8 @@ class PlannedTask:
         images: number of images.
         done: how many of them have a prediction already.
         estimate: what the others will use.
-        seconds: the time that the others will take, if they take as long as those that the run of the task has
-            answered; None: it has answered none.
+        seconds: the time that the others will take, if they take as long as those that a run of the task, of any
+            number of images, has answered; None: none is answered.
     """
 
     task: Task
@@ -87,7 +87,7 @@ class DryRun(Shown):
             table.add_row("all", *[""] * 3, *_cells(self.estimate), _number(_sum(self.tasks)))
         yield table
         yield "Tokens in: estimated from the text and the size of the image; Tokens out: at most; ?: not known"
-        yield "Seconds: at the pace of the images that the run of the task has answered; ?: it has answered none"
+        yield "Seconds: at the pace of the images of the task that are answered, also by a shorter run; ?: none is"
         held = ", ".join(f"{decimal(held)} of {place}" for place, held in self.memory.items())
         yield f"memory: {held or 'not known'} before the first image, in each worker; more during an image"
         yield from (f"skipped: {task.task.name}: {task.reason}" for task in self.skipped)
@@ -191,7 +191,7 @@ def dry_run(
             estimates = _estimates(worker, Images(dataset), windows, [run.task for run in runs], todo, progress)
         finally:
             worker.close()
-    paces = {run.task.name: run.seconds_before() for run in runs}
+    paces = {run.task.name: run.pace_before() for run in runs}
     planned = (
         PlannedTask(run.task, run.n_images, len(answered), estimate, _seconds(run, len(answered), paces))
         for run, answered, estimate in zip(runs, done, estimates, strict=True)
@@ -199,11 +199,11 @@ def dry_run(
     return DryRun(info.name, tuple(planned), tuple(skipped), memory)
 
 
-def _seconds(run: Run, done: int, paces: Mapping[str, float | None]) -> float | None:
+def _seconds(run: Run, done: int, paces: Mapping[str, Pace | None]) -> float | None:
     """The time of the images to do, at the pace of the run itself or, without one, of the task's run."""
     pace = paces[run.task.name] or paces.get(run.task.whole.name)
     todo = run.n_images - done
-    return 0.0 if not todo else None if pace is None else pace * todo
+    return 0.0 if not todo else None if pace is None else pace.seconds * todo
 
 
 def _estimates(

@@ -44,7 +44,14 @@ from earthinstruct.results import (
     refuse_different,
     results_in,
 )
-from earthinstruct.scoring.side_by_side import ComparedRuns, contestants, make_side_by_side, of_pair, run_names
+from earthinstruct.scoring.side_by_side import (
+    ComparedRuns,
+    contestants,
+    make_side_by_side,
+    of_pair,
+    run_names,
+    what_was_run,
+)
 from earthinstruct.scoring.standings import LETTERS, VERDICTS, Standings, by_points, legend, verdict_of
 from earthinstruct.scoring.stored import read_run, run_folder, tallies_of
 
@@ -86,7 +93,8 @@ class Comparison(ComparedRuns):
         thresholds: how the score threshold of each run was chosen, in words.
         oracles: whether the threshold of each run was chosen on these images.
         controls: whether the method of each run sees the ground truth.
-        notes: sentences on what is not compared, and on how far both runs vary between wordings and repeats.
+        notes: sentences on which run is of a variant, on what is not compared, and on how far both vary between
+            wordings and repeats.
     """
 
     first: str
@@ -339,7 +347,7 @@ def compare_two(
         thresholds,
         oracles,
         controls,
-        (*_not_compared(a, b), *_spreads(a.result, b.result)),
+        (*what_was_run(results, "AB"), *_not_compared(a, b), *_spreads(a.result, b.result)),
         side_by_side=make_side_by_side(verdict, folders, results, off),
     )
 

@@ -34,6 +34,7 @@ from earthinstruct.predictions import (
     prediction_files,
     read_manifest,
     read_predictions,
+    refuse_runs,
     task_info,
 )
 from earthinstruct.regions import ImageId
@@ -50,7 +51,7 @@ from earthinstruct.results import (
 from earthinstruct.scoring.records import Scored, score_records
 from earthinstruct.scoring.slicing import chosen_attributes
 from earthinstruct.scoring.variants import summarised_variants
-from earthinstruct.tasks import LabelMapper, Task, named_mapper, tasks_of, with_variant
+from earthinstruct.tasks import LabelMapper, Task, named_mapper, tasks_of, with_variant_of
 from earthinstruct.texts import shortened
 
 
@@ -135,6 +136,7 @@ def score(
     added = {kind: Path(path) for kind, path in (("counts", counts), ("proposals", proposals)) if path is not None}
     conventions = Conventions(None if classes is None else Path(classes), order, frame, min_area)
     given = _Given(Path(predictions), added, conventions)
+    given.refuse_runs()
     task = given.asked(_one_task(dataset, setting, parent))
     method = given.method(name, method_version, training_data)
     info = given.task_info(task, dataset)
@@ -173,7 +175,7 @@ def score(
         found = scored(records)
         result = result_of(info, method, found, rules, mapper, hash_predictions(prediction_files(folder)))
         run.keep(result, found.tallies, found.suspects)
-        result = summarised_variants(folder, result)
+        result = summarised_variants(task, folder, result)
         run.keep_result(result)
     if kept:
         kept(folder)
@@ -197,6 +199,15 @@ class _Given:
     def files(self) -> list[Path]:
         """The predictions files in the format of this project, otherwise the given file or folder."""
         return self._own or [self.path]
+
+    def refuse_runs(self) -> None:
+        """Refuse a folder of runs, which are scored one by one.
+
+        Raises:
+            DataError: the path is such a folder.
+        """
+        if not self._own:
+            refuse_runs(self.path)
 
     @property
     def folder(self) -> Path:
@@ -226,7 +237,7 @@ class _Given:
         """The task, or the variant of it that the predictions are of."""
         if self.manifest is None or self.manifest.task.name.partition("/")[2] != task.name.partition("/")[2]:
             return task
-        return with_variant(task, self.manifest.task.variant)
+        return with_variant_of(task, self.manifest.task.variant, self.manifest.task.instruction_sha256)
 
     def is_run_of(self, name: str) -> bool:
         """Whether the predictions are a whole run folder of the method, with nothing added."""

@@ -168,8 +168,9 @@ def make_side_by_side(
     scores = tuple(tuple(HEADLINES)[k] for k in there)
     contest = contestants(results)
     best = {score: best_of(score, contest, off) for score in scores}
-    remarks = []
+    remarks: list[str] = []
     names = run_names(folders, results)
+    remarks += [f"{sentence}." for sentence in what_was_run(results, names)]
     for i, (name, result) in enumerate(zip(names, results, strict=True)):
         if i not in contest:
             why = "sees the ground truth" if result.method.control else "has a threshold chosen on these images"
@@ -184,6 +185,14 @@ def make_side_by_side(
         tuple(result.training for result in results),
         tuple(remarks),
     )
+
+
+def what_was_run(results: Sequence[Result], names: Sequence[str]) -> Iterator[str]:
+    """A sentence on which runs are of the task itself and which of its variants, if they differ in it."""
+    variants = [result.task.variant for result in results]
+    if len(set(variants)) > 1:
+        of = ["the task itself" if variant is None else f"its variant {variant}" for variant in variants]
+        yield ", ".join(f"{name} is a run of {what}" for name, what in zip(names, of, strict=True))
 
 
 def of_pair(names: Sequence[str], off: Difference) -> dict[str, Any]:

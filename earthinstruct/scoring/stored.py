@@ -14,7 +14,7 @@ from earthinstruct.regions import ImageId
 from earthinstruct.results import Evaluation, Result, StoredTallies, read_result, read_tallies, results_in
 from earthinstruct.scoring.records import ScoringSet
 from earthinstruct.scoring.slicing import slices_by
-from earthinstruct.tasks import FileMapper, Task, task_named
+from earthinstruct.tasks import FileMapper, Task, task_named, with_variant_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +124,8 @@ def read_stored(folder: Path, result: Result, dataset: Dataset) -> StoredRun:
         raise DataError(f"{folder} has no predictions.jsonl; give a run folder with the predictions that were scored")
     if result.predictions.sha256 not in (None, hash_predictions(files)):
         raise DataError(f"{files[0]} has changed since it was scored; score it again with `earthinstruct score`")
-    task = task_named(result.task.name, dataset.name, dataset.vocabulary, result.task.variant)
+    task = task_named(result.task.name, dataset.name, dataset.vocabulary)
+    task = with_variant_of(task, result.task.variant, result.task.instruction_sha256)
     return StoredRun(folder, result, dataset, task, read_predictions(folder, dataset))
 
 

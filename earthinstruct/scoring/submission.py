@@ -29,7 +29,7 @@ from earthinstruct.results import (
 from earthinstruct.scoring.records import Scored, score_records
 from earthinstruct.scoring.stored import dataset_of
 from earthinstruct.scoring.variants import summarised_variants
-from earthinstruct.tasks import FileMapper, task_named
+from earthinstruct.tasks import FileMapper, Task, task_named, with_variant
 
 _EXACT = 1e-9
 _NOT_DONE = "not checked: fix the failed checks above first"
@@ -95,7 +95,7 @@ def _validated(
     name = str(dataset or said.task.dataset.name)
     # our own annotations where we have them, not those at the path in the run folder
     loaded = load_dataset(name, data) if dataset or name in dataset_sources() else dataset_of(folder, said)
-    task = task_named(said.task.name, loaded.name, loaded.vocabulary, said.task.variant)
+    task = with_variant(task_named(said.task.name, loaded.name, loaded.vocabulary), said.task.variant)
     findings = [
         Finding("schema", f"version {said.schema_version}, every field of the right type"),
         _equal("task version", said.task.version, task.version),
@@ -133,7 +133,7 @@ def _validated(
         problem = f"by {names}: slices by what the dataset does not say cannot be validated; score again without them"
         findings.append(Finding("slices", problem=problem))
     if said.variants:
-        findings.append(_variants(folder, said))
+        findings.append(_variants(task, folder, said))
     return [*findings, _usage(scored, said), _rescored(again, ours), _intervals(again, ours)], scored.tallies
 
 
@@ -198,9 +198,9 @@ def _training(result: Result) -> Finding:
     return Finding("training data", str(result.training), note=note)
 
 
-def _variants(folder: Path, result: Result) -> Finding:
+def _variants(task: Task, folder: Path, result: Result) -> Finding:
     """Check the summary of variants against the runs that it sums up."""
-    again = summarised_variants(folder, replace(result, variants={})).variants
+    again = summarised_variants(task, folder, replace(result, variants={})).variants
     n = sum(len(of.runs) for of in again.values())
     problem = "the summary does not follow from the runs beside the predictions; score the run again with `score`"
     same = _alike(*(msgspec.to_builtins(variants) for variants in (again, result.variants)))

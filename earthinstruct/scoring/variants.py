@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from msgspec.structs import replace
+import msgspec
 
-from earthinstruct.errors import DataError
+from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.metrics import (
     CATALOGUE,
     Tally,
@@ -34,18 +36,19 @@ from earthinstruct.results import (
     refuse_different,
     scores_of_variant,
 )
-from earthinstruct.tasks import BLIND, SUITE_VERSIONS, VARIANTS
+from earthinstruct.tasks import BLIND, SUITE_VERSIONS, VARIANTS, Task, changes_words, with_variant_of
 
 _Scored = tuple[Result, StoredTallies]
 
 
-def summarised_variants(folder: Path, result: Result) -> Result:
+def summarised_variants(task: Task, folder: Path, result: Result) -> Result:
     """The result of a run with a summary of all its variants that were run and scored; see `variants_beside`.
 
-    A variant whose result does not go with it, because its method, protocol or images are others, is left out, and the
-    summary says so.
+    A variant whose result does not go with it, because its method, words, protocol or images are others, is left out,
+    and the summary says so.
 
     Args:
+        task: the task of the run.
         folder: the run folder, with its tallies.
         result: the result in it.
 
@@ -58,15 +61,15 @@ def summarised_variants(folder: Path, result: Result) -> Result:
         kind, _, name = variant.partition("-")
         try:
             other = read_result(place / "result.json")
-            tallies = _going_with(result, other, variant, place)
-        except DataError as error:
-            left_out[kind][name] = str(error)
+            tallies = _going_with(task, result, other, variant, place)
+        except EarthInstructError as error:
+            left_out[kind][name] = str(error).replace(f"{place}{os.sep}", "")  # no path of this machine is kept
             continue
         found[kind][name] = other, tallies
     own = read_tallies(folder, result)
     if own is None or not (found or left_out):
         return result
-    return replace(
+    return msgspec.structs.replace(
         result,
         variants={
             kind: _summary(kind, (result, own), found[kind], left_out[kind])
@@ -76,15 +79,20 @@ def summarised_variants(folder: Path, result: Result) -> Result:
     )
 
 
-def _going_with(result: Result, other: Result, variant: str, folder: Path) -> StoredTallies:
+def _going_with(task: Task, result: Result, other: Result, variant: str, folder: Path) -> StoredTallies:
     """The tallies of a variant.
 
     Raises:
-        DataError: its result does not go with that of the run, or it has no tallies.
+        EarthInstructError: its result does not go with that of the run, or it has no tallies.
     """
     refuse_different(other, result)
     if other.task.variant != variant:
         raise DataError(f"its folder holds a result of variant {other.task.variant!r}; delete the folder")
+    asked = with_variant_of(task, variant, other.task.instruction_sha256)
+    # a run that was asked in a text of the user's own has no wordings
+    own = replace(task.whole, text=None) if changes_words(asked) else other.task
+    if result.task.instruction_sha256 != own.instruction_sha256:
+        raise DataError("the run itself was asked in a text that it does not go with; run one of them again")
     if found := differences(identity_of_method(result.method), identity_of_method(other.method)):
         raise DataError(f"it is another run than this ({'; '.join(found)}); run it again with --overwrite")
     if found := differences(_rules(result), _rules(other)):

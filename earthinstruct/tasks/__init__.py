@@ -24,7 +24,9 @@ from earthinstruct.tasks.variants import (
     WORDINGS,
     Chosen,
     Variant,
+    changes_words,
     with_variant,
+    with_variant_of,
 )
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "Task",
     "Variant",
     "Vocabulary",
+    "changes_words",
     "forms",
     "free_instruction",
     "instruction_text",
@@ -55,4 +58,5 @@ __all__ = [
     "task_named",
     "tasks_of",
     "with_variant",
+    "with_variant_of",
 ]

@@ -10,7 +10,7 @@ from earthinstruct.contract import SETTINGS, Instruction, Setting
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.tasks.categories import Vocabulary
 from earthinstruct.tasks.instructions import instruction_text
-from earthinstruct.tasks.variants import Variant, with_variant
+from earthinstruct.tasks.variants import Variant
 
 
 @dataclass(frozen=True)
@@ -92,19 +92,19 @@ class Task:
         }
 
 
-def task_named(name: str, dataset: str, vocabulary: Vocabulary, variant: str | None = None) -> Task:
-    """Look up a task of a dataset by name, with a variant by its name.
+def task_named(name: str, dataset: str, vocabulary: Vocabulary) -> Task:
+    """Look up a task of a dataset by name.
 
     The dataset part of the name is ignored, because a file can be renamed.
 
     Raises:
-        UnknownNameError: the dataset has no such task, or the task no such variant.
+        UnknownNameError: the dataset has no such task.
     """
     known = {task.name.partition("/")[2]: task for task in tasks_of(dataset, vocabulary)}
     asked = name.partition("/")[2]
     if asked not in known:
         raise UnknownNameError(f"task of dataset {dataset!r}", asked, known)
-    return with_variant(known[asked], variant)
+    return known[asked]
 
 
 def tasks_of(

@@ -174,6 +174,32 @@ def with_variant(task: Task, name: str | None) -> Task:
     raise UnknownNameError(f"variant of task {task.name!r}", name, (*known, f"{REPEATS}-2", f"{DISTRACTORS}-20"))
 
 
+def with_variant_of(task: Task, name: str | None, instruction_sha256: str) -> Task:
+    """A task with the variant that a stored run is of.
+
+    Args:
+        task: the task.
+        name: the name of the variant; None: the run is of the task itself.
+        instruction_sha256: the hash of the instruction text of the run.
+
+    Raises:
+        UnknownNameError: the task has no such variant.
+        EarthInstructError: the run was asked in the words of another version of the suite.
+    """
+    varied = with_variant(task, name)
+    if changes_words(varied) and varied.instruction_sha256 != instruction_sha256:
+        raise EarthInstructError(
+            f"variant {name!r} was run with another instruction text than that of this release, by whose names its "
+            "answers would be scored; run it again with --overwrite"
+        )
+    return varied
+
+
+def changes_words(task: Task) -> bool:
+    """Whether a task is a variant with an instruction text of its own."""
+    return task.instruction != task.whole.instruction
+
+
 def _wordings_for(task: Task) -> Iterator[str]:
     """The wordings of the suite that change something in a task."""
     for wording in wordings.SUITE:

@@ -241,6 +241,71 @@ def test_a_variant_under_other_rules_is_left_out_with_its_reason(dataset, tmp_pa
     assert "left out: wordings terse" in str(result)
 
 
+def change(file, *place, value):
+    """Write another value at a place of a JSON file."""
+    content = json.loads(file.read_text())
+    inside = content
+    for key in place[:-1]:
+        inside = inside[key]
+    inside[place[-1]] = value
+    file.write_text(json.dumps(content))
+
+
+def test_a_wording_of_another_version_of_the_suite_is_never_scored_as_ours(dataset, tmp_path):
+    folder = run("first-category", dataset, tmp_path, wordings=2).folder
+    older = folder.with_name("first-category-variants") / "wordings-synonyms"
+    for name in ("run.json", "result.json"):
+        change(older / name, "task", "instruction_sha256", value="0" * 64)
+    reason = "was run with another instruction text than that of this release"
+    again = score(folder, dataset, SETTING, output=tmp_path / "runs")
+    assert list(again.variants["wordings"].runs) == ["terse"]
+    assert reason in again.variants["wordings"].left_out["synonyms"]
+    assert f"left out: wordings synonyms: variant 'wordings-synonyms' {reason}" in str(again)
+    with pytest.raises(EarthInstructError, match=reason):
+        score(older, dataset, SETTING)
+    with pytest.raises(EarthInstructError, match=reason):
+        report(older, dataset=dataset)
+    with pytest.raises(EarthInstructError, match="instruction was 0000"):
+        run("first-category", dataset, tmp_path, wordings=2)
+
+
+def test_variants_go_with_a_run_that_was_asked_in_the_same_text(dataset, tmp_path):
+    run("oracle", dataset, tmp_path, wordings=1, blind="grey", repeats=2)
+    own = {"overwrite": True, "instruction_text": "Find ships and harbors.", "repeats": 2}
+    (result,) = run("oracle", dataset, tmp_path, **own)
+    assert list(result.variants["repeats"].runs) == ["2"]
+    for kind, name in (("wordings", "terse"), ("blind", "grey")):
+        assert "asked in a text that it does not go with" in result.variants[kind].left_out[name]
+    folder = tmp_path / "runs" / "set" / SETTING / "oracle"
+    assert score(folder, dataset, SETTING, output=tmp_path / "runs").variants == result.variants
+
+
+def test_no_reason_names_a_path_of_this_machine(dataset, tmp_path):
+    folder = run("oracle", dataset, tmp_path, wordings=3, blind="grey").folder
+    beside = folder.with_name("oracle-variants")
+    (beside / "wordings-terse" / "result.json").write_text("{")
+    change(beside / "wordings-synonyms" / "result.json", "schema_version", value=99)
+    (beside / "wordings-german" / "tallies.npz").write_bytes(b"no zip")
+    (beside / "blind-grey" / "result.json").unlink()
+    (beside / "blind-grey" / "result.json").mkdir()
+    left_out = score(folder, dataset, SETTING, output=tmp_path / "runs").variants
+    assert "result.json is not a result file" in left_out["wordings"].left_out["terse"]
+    assert "result.json has schema version 99" in left_out["wordings"].left_out["synonyms"]
+    assert "tallies.npz cannot be used" in left_out["wordings"].left_out["german"]
+    assert "result.json cannot be read" in left_out["blind"].left_out["grey"]
+    assert str(tmp_path) not in (folder / "result.json").read_text()
+
+
+def test_a_folder_of_variants_is_not_scored_as_one_run(dataset, tmp_path):
+    folder = run("oracle", dataset, tmp_path, blind="grey,noise").folder
+    beside = folder.with_name("oracle-variants")
+    with pytest.raises(DataError, match="holds the runs of 2 variants; give one of them, such as ") as error:
+        score(beside, dataset, SETTING, output=tmp_path / "runs")
+    assert f"or the run of the task itself, {folder}: " in str(error.value)
+    with pytest.raises(DataError, match="holds run folders; give one of them, such as "):
+        score(folder.parent, dataset, SETTING)
+
+
 def test_the_summary_follows_from_the_runs(dataset, tmp_path):
     run("first-category", dataset, tmp_path, wordings=3, blind="grey")
     folder = tmp_path / "runs" / "set" / SETTING / "first-category"
@@ -323,7 +388,14 @@ def test_a_variant_is_scored_validated_and_compared_like_any_run(dataset, tmp_pa
     assert "variant wordings-synonyms" in report(variant, dataset=dataset).read_text()
     findings = validate(variant, dataset=tmp_path / "set/annotations.json")
     assert not [finding for finding in findings if finding.problem]
-    assert "no difference shown" in str(compare(base, variant, dataset=dataset))
+    compared = str(compare(base, variant, dataset=dataset))
+    assert "no difference shown" in compared
+    assert "A is a run of the task itself, B is a run of its variant wordings-synonyms" in compared
+    terse = variant.with_name("wordings-terse")
+    assert "A is a run of its variant wordings-terse, B is a run of its variant" in str(compare(terse, variant))
+    three = "first-category is a run of the task itself, wordings-synonyms is a run of its variant wordings-synonyms"
+    assert three in str(compare(base, variant, terse))
+    assert "is a run of" not in str(compare(variant, variant))
 
 
 def test_compare_says_how_far_both_runs_vary_between_wordings(dataset, tmp_path):
@@ -389,6 +461,11 @@ def test_a_dry_run_tells_requests_tokens_and_seconds_by_kind(dataset, tmp_path):
     seconds = {of.task.name.partition("@")[2]: of.seconds for of in planned.tasks}
     assert seconds[""] == 0
     assert all(value > 0 for name, value in seconds.items() if name)
+    evaluate(Paid(), dataset, **{**options, "output": tmp_path / "limited"}, limit=2)
+    longer = dry_run(Paid(), dataset, wordings=1, **{**options, "output": tmp_path / "limited"})
+    assert all(of.seconds > 0 for of in longer.tasks)  # at the pace of the limited run
+    shorter = dry_run(Paid(), dataset, wordings=1, **options, limit=1)  # than the whole run
+    assert all(of.seconds > 0 for of in shorter.tasks)
     rows = [line.split() for line in str(planned).splitlines()[2:5]]
     assert [row[:6] for row in rows] == [
         ["set/open_vocabulary", "3", "3", "0", "0", "0"],
