@@ -37,7 +37,7 @@
   function select() {
     const facets = all("select[name^=data-]", form).filter((one) => one.value);
     const matches = (row) => facets.every((one) => row.getAttribute(one.name) === one.value);
-    for (const cell of all(".extra")) cell.hidden = !form.elements.columns.checked && cell.dataset.score !== order.value;
+    for (const cell of all(".extra")) cell.hidden = !form.elements[cell.dataset.columns].checked && cell.dataset.score !== order.value;
     let n = 0;
     for (const row of all(".row")) {
       row.hidden = !matches(row);

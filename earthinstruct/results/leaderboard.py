@@ -28,7 +28,7 @@ from earthinstruct.results.result import Result, read_result, result_schema
 from earthinstruct.results.rules import bad_score
 from earthinstruct.results.tallies import StoredTallies, read_tallies, write_tallies
 from earthinstruct.results.training import Training, by_part, judge_training, strange_sets
-from earthinstruct.results.variants import variants_in_words
+from earthinstruct.results.variants import LEADERBOARD_SCORES, leaderboard_scores, variants_in_words
 from earthinstruct.texts import shortened
 
 LEADERBOARDS = Path("leaderboards")
@@ -243,8 +243,10 @@ def _result_rows(root: Path, tallies: dict[str, StoredTallies]) -> Iterable[dict
             "version": result.method.version,
             **_training_columns(result.training),
         }
-        for heading, place in SCORES.items():
-            score = value_at(result.metrics, place)
+        of_variants = leaderboard_scores(result)
+        scores = {heading: value_at(result.metrics, place) for heading, place in SCORES.items()}
+        scores |= {heading: of_variants.get(heading) for heading in LEADERBOARD_SCORES}
+        for heading, score in scores.items():
             row[heading] = score.value if isinstance(score, Value) else score
             if isinstance(score, Value) and score.ci95 is not None:
                 row[f"{heading} low"], row[f"{heading} high"] = score.ci95

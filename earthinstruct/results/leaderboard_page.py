@@ -6,7 +6,7 @@ import base64
 import hashlib
 import importlib.resources
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from xml.etree import ElementTree
@@ -29,6 +29,7 @@ from earthinstruct.results.leaderboard_tables import (
     score_text,
 )
 from earthinstruct.results.markdown import in_markdown
+from earthinstruct.results.variants import LEADERBOARD_NOTE, LEADERBOARD_SCORES
 
 if TYPE_CHECKING:  # pandas takes 90 MB
     import pandas as pd
@@ -55,6 +56,7 @@ _KIND_NAMES = {
     "published": "published",
     "control": "control",
 }
+_VARIANTS = "Wordings, blind, repeats, distractors"  # the columns of variants
 _NAMED = ("rank", "method", TRAINING)  # columns before the scores, after that of the button
 _Shown = Mapping[str, Mapping[str, str]]  # scores with a column -> attributes of its cells: extra ones are folded
 _LEAD = "Scores in percent, with the 95 % interval over images, which a bar shows too."
@@ -175,22 +177,30 @@ def _mark(row: pd.Series[Any]) -> str | None:
 
 def _main(boards: Mapping[str, pd.DataFrame]) -> ElementTree.Element:
     facets = [_facets(task, row) for task, board in boards.items() for _, row in board.iterrows()]
-    scores = [name for name in SCORES if any(board.get(name, _none(board)).notna().any() for board in boards.values())]
+    every = (*SCORES, *LEADERBOARD_SCORES)
+    scores = [name for name in every if any(board.get(name, _none(board)).notna().any() for board in boards.values())]
     note = rank_note(boards)
-    ranks = (
-        [] if note is None else [_element("details", _element("summary", "How rows are ranked"), _element("p", note))]
-    )
+    ranks = [] if note is None else [_fold("How rows are ranked", note)]
     sections = [_board(number, *board, scores) for number, board in enumerate(boards.items())]
     return _element(
         "main",
         _element("h1", "Leaderboards"),
         _element("p", f"{_LEAD} {TRAINING_NOTE}"),
         *ranks,
+        *([_fold(_VARIANTS, LEADERBOARD_NOTE)] if _has_variants(scores) else []),
         _index(boards),
         _controls(facets, scores),
         *sections,
         attributes={"class": "boards"},
     )
+
+
+def _fold(heading: str, text: str) -> ElementTree.Element:
+    return _element("details", _element("summary", heading), _element("p", text))
+
+
+def _has_variants(scores: Sequence[str]) -> bool:
+    return not set(LEADERBOARD_SCORES).isdisjoint(scores)
 
 
 def _none(board: pd.DataFrame) -> pd.Series[Any]:
@@ -237,16 +247,22 @@ def _controls(facets: list[dict[str, str]], scores: list[str]) -> ElementTree.El
         if len({row[facet] for row in facets}) > 1
     ]
     order = _select("sort by", [RANKED_BY, *(name for name in scores if name != RANKED_BY), "method"], "order")
-    columns = _element("input", attributes={"type": "checkbox", "name": "columns"})
+    columns = [_check("columns", "all scores")]
+    columns += [_check("variants", _VARIANTS.lower())] if _has_variants(scores) else []
     return _element(
         "form",
         *chosen,
         order,
-        _element("label", columns, "all scores", attributes={"class": "check"}),
+        *columns,
         _element("button", "Reset", attributes={"type": "reset"}),
         _element("output"),
         attributes={"hidden": "hidden"},
     )
+
+
+def _check(name: str, label: str) -> ElementTree.Element:
+    box = _element("input", attributes={"type": "checkbox", "name": name})
+    return _element("label", box, label, attributes={"class": "check"})
 
 
 def _select(label: str, values: list[str], name: str) -> ElementTree.Element:
@@ -258,9 +274,7 @@ def _board(number: int, task: str, board: pd.DataFrame, scores: list[str]) -> El
     """The rows of a task: a body of the table for each kind, two rows of the table for each row."""
     present = [name for name in scores if board.get(name, _none(board)).notna().any()]
     first = [name for name in present if name in _FIRST] or present
-    shown = {
-        name: {"data-score": name} if name in first else {"data-score": name, "class": "extra"} for name in present
-    }
+    shown = {name: {"data-score": name, **({} if name in first else _folded(name))} for name in present}
     head = [_element("th"), *map(_column, _NAMED), *itertools.starmap(_score_column, shown.items())]
     bodies = [_body(f"{number}-{kind}", kind, task, board, shown) for kind in KINDS if (board["kind"] == kind).any()]
     csv = _element("small", " ", _link("CSV", quote(f"{task}.csv")))
@@ -270,6 +284,11 @@ def _board(number: int, task: str, board: pd.DataFrame, scores: list[str]) -> El
         _element("h2", task, csv, attributes={"id": task}),
         _element("div", table, attributes={"class": "scroll", "tabindex": "0", "role": "region", "aria-label": task}),
     )
+
+
+def _folded(name: str) -> dict[str, str]:
+    """Attributes of the cells of a score that is not always shown, with the box that shows it."""
+    return {"class": "extra", "data-columns": "variants" if name in LEADERBOARD_SCORES else "columns"}
 
 
 def _column(name: str) -> ElementTree.Element:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from earthinstruct.errors import DataError
 from earthinstruct.metrics import CATALOGUE, HEADLINES, PERCENT, POOLED, SHOWN_BELOW, corrected, paired, title_of
 from earthinstruct.results.markdown import in_markdown
+from earthinstruct.results.variants import LEADERBOARD_NOTE, LEADERBOARD_SCORES
 
 if TYPE_CHECKING:  # scoring imports this module, and pandas takes 90 MB
     import pandas as pd
@@ -165,7 +166,7 @@ def _shown(section: pd.DataFrame) -> pd.DataFrame:
         column = section[name]
         if name == "rank best":
             shown["rank"] = list(map(rank_text, column, section["rank worst"]))
-        elif name in SCORES:
+        elif name in (*SCORES, *LEADERBOARD_SCORES):
             bounds = (section.get(f"{name} {end}", absent) for end in ("low", "high"))
             shown[name] = [" ".join(score_text(*score)) for score in zip(column, *bounds, strict=True)]
         elif name in FORMATS:
@@ -205,6 +206,8 @@ def _markdown(task: str, sections: dict[str, pd.DataFrame]) -> str:
         parts.append(note)
     if any(TRAINING in section for section in sections.values()):
         parts.append(TRAINING_NOTE)
+    if any(name in section for section in sections.values() for name in LEADERBOARD_SCORES):
+        parts.append(LEADERBOARD_NOTE)
     for kind, section in sections.items():
         shown = _shown(section).map(in_markdown)
         parts += [f"## {HEADINGS[kind]}", shown.to_markdown(index=False, disable_numparse=True), *_training(section)]

@@ -21,6 +21,16 @@ F1 = tuple(f"{geometry}.f1" for geometry in GEOMETRIES)
 POOLED_F1 = "counting.micro_f1"
 VARIED = {F1[0]: HEADLINES[F1[0]], POOLED_F1: "Cnt micro", **{path: HEADLINES[path] for path in F1[1:]}}
 AS_GIVEN = {WORDINGS: "as given", REPEATS: "1"}  # what the run itself is called among them
+_IN_LEADERBOARDS = F1[:2]  # without masks: a leaderboard has columns enough
+# what a leaderboard shows of each of these F1 -> what it is called there
+_FIGURES = ("worst wording", "wording spread", "blind", "repeat spread", "distractors")
+LEADERBOARD_SCORES = tuple(f"{HEADLINES[path]} {figure}" for path in _IN_LEADERBOARDS for figure in _FIGURES)
+LEADERBOARD_NOTE = (
+    "Worst wording: the lowest F1 over the wordings of the instruction that were run and the text as given. Wording "
+    "spread, repeat spread: the standard deviation of the F1 between wordings, and between repeats, with its 95 % "
+    "interval. Blind: the highest F1 without the pixels of the image. Distractors: the lowest F1 with names of other "
+    "things asked for as well. Rows may have been run with different numbers of these, which their details tell."
+)
 _MOST_NAMED = 3
 _SPREAD = "spread: standard deviation between"
 _LASTING = "lasting: what more images would not remove"
@@ -125,6 +135,24 @@ def _repeats(result: Result, variants: Variants) -> VariantTable:
     return _varied(result, variants, REPEATS, tuple(notes))
 
 
+def leaderboard_scores(result: Result) -> dict[str, Value]:
+    """What a leaderboard shows of the variants of a result: names of `LEADERBOARD_SCORES` -> the values that it has."""
+    found: dict[str, Value] = {}
+    for path in _IN_LEADERBOARDS:
+        for kind, of in result.variants.items():
+            values = {name: run.scores[path] for name, run in of.runs.items() if path in run.scores}
+            name = HEADLINES[path]
+            if (varied := of.variation.get(path)) is not None:
+                found[f"{name} {kind.removesuffix('s')} spread"] = varied.spread
+                if kind == WORDINGS:
+                    worst = values.get(varied.worst) or value_at(result.metrics, path)
+                    found[f"{name} worst wording"] = Value(varied.lowest, worst and worst.ci95)
+            elif values and kind in (BLIND, DISTRACTORS):
+                extreme = max if kind == BLIND else min
+                found[f"{name} {kind}"] = extreme(values.values(), key=float)
+    return found
+
+
 def variants_in_words(result: Result) -> str | None:
     """How the score that leaderboards rank by, or else another F1, varies: one sentence; None without variants."""
     path = next((path for path in (F1[1], *F1) if value_at(result.metrics, path) is not None), None)
@@ -133,11 +161,16 @@ def variants_in_words(result: Result) -> str | None:
         return None
     parts = [f"{VARIED[path]} {PERCENT.text(own.value)} in the run itself"]
     for kind, variants in result.variants.items():
+        if not variants.runs:
+            continue
         if (varied := variants.variation.get(path)) is not None:
             mean, spread, lowest = (
                 PERCENT.text(value) for value in (varied.mean.value, varied.spread.value, varied.lowest)
             )
-            parts.append(f"{kind}: {mean} on average, spread {spread}, lowest {lowest}")
+            lowest += "" if varied.spread.value == 0 else f" ({varied.worst})"
+            parts.append(
+                f"{kind}: {mean} on average over {len(variants.runs) + 1} runs, spread {spread}, lowest {lowest}"
+            )
         elif kind not in AS_GIVEN:
             scores = (
                 f"{name} {PERCENT.text(run.scores[path].value)}"

@@ -13,6 +13,7 @@ from earthinstruct.metrics.values import Sweep, Value
 from earthinstruct.results import build_leaderboards, file_result
 from earthinstruct.results.leaderboard_page import index
 from earthinstruct.results.leaderboard_tables import COMPARABLE, rank_note
+from earthinstruct.results.variants import VariantRun, Variants
 from tests.browser import View, needs_browser, screen
 
 STORED = Path(__file__).parents[2] / "leaderboards" / "tables"
@@ -50,8 +51,21 @@ def root(constant, dataset, tmp_path, monkeypatch):
         method = replace(result.method, name=name, training_data=[] if name == "low" else ["unknown"])
         return replace(result, metrics=metrics, method=method)
 
-    filed = file_result(folder, scored("low", 0.3, 0.9))
-    file_result(folder, scored("high", 0.7, 0.1))
+    def blind(counting):
+        scores = {"counting.f1": Value(counting, (0, 0.25))}
+        return VariantRun(
+            *("", None, scores, {}), agreement=None, n_failed=0, seconds=0.0, input_tokens=0, output_tokens=0
+        )
+
+    low, high = (
+        {
+            "blind": Variants({"grey": blind(0.0), "noise": blind(score)}),
+            "wordings": Variants({}, left_out={"terse": ""}),
+        }
+        for score in (0.2, 0.05)
+    )
+    filed = file_result(folder, replace(scored("low", 0.3, 0.9), variants=low))
+    file_result(folder, replace(scored("high", 0.7, 0.1), variants=high))
     file_result(folder, scored("chosen", 0.6, 0.5, sweep=Sweep(0.25, [])))
     filed.with_name("1.0.html").write_text("a report")
     build_leaderboards(folder)
@@ -163,6 +177,20 @@ def test_rows_are_sorted_by_any_score_within_their_kind(board):
     board.choose("order", "Box F1")
     board.click("[name=columns]")
     assert "Cnt P" in board.columns
+    board.assert_quiet()
+
+
+@needs_browser
+def test_scores_of_variants_have_columns_where_a_row_has_them(board):
+    assert "Cnt blind" not in board.columns
+    board.click("[name=variants]")
+    assert {of for of in board.columns if not of.endswith(("F1", "mIoU")) and not of.startswith("AP")} == {"Cnt blind"}
+    board.click("#set\\/open_ended + div [data-score='Cnt blind'] button")
+    assert board.methods == ["second", "low", "high", "chosen", HOSTILE]
+    blind = [one.text.split()[0] for one in board.all(".row[data-dataset=set] td[data-score='Cnt blind']")]
+    assert blind == ["20.0", "5.0", "-", "-"]
+    board.click("[name=variants]")
+    assert "Cnt blind" in board.columns  # rows are sorted by it
     board.assert_quiet()
 
 

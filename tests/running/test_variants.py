@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from earthinstruct import Prediction, Usage, compare, dry_run, evaluate, report, score, validate
@@ -11,7 +12,7 @@ from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.metrics import best_constant
 from earthinstruct.results import build_leaderboards, file_result, read_result, read_tallies, variant_tables
 from earthinstruct.results.result import result_schema
-from earthinstruct.results.variants import variants_in_words
+from earthinstruct.results.variants import LEADERBOARD_NOTE, variants_in_words
 
 SETTING = "open_vocabulary"
 
@@ -519,6 +520,17 @@ def test_a_leaderboard_says_how_a_row_varies(dataset, tmp_path):
     tables = tmp_path / "boards" / "tables"
     assert words in (tables / result.task.name).with_suffix(".csv").read_text()
     assert words in (tables / "index.html").read_text()
+    (row,) = pd.read_csv((tables / result.task.name).with_suffix(".csv")).to_dict("records")
+    wordings, blind = result.variants["wordings"], result.variants["blind"].runs
+    for name, path in (("Cnt", "counting.f1"), ("Box", "box.f1")):
+        assert row[f"{name} worst wording"] == min(float(of.scores[path]) for of in wordings.runs.values())
+        assert row[f"{name} wording spread"] == float(wordings.variation[path].spread)
+        assert row[f"{name} blind"] == max(float(of.scores[path]) for of in blind.values())
+        assert row[f"{name} repeat spread"] == 0
+    assert "Cnt distractors" not in row
+    page = (tables / result.task.name).with_suffix(".md").read_text()
+    assert "| Cnt worst wording" in page
+    assert LEADERBOARD_NOTE in page
 
 
 def test_a_folder_of_variants_alone_has_no_index(dataset, tmp_path):
