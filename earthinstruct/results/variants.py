@@ -5,6 +5,7 @@ Each was run and scored in a folder of its own. Here are their scores beside tho
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -49,6 +50,7 @@ class VariantRun(msgspec.Struct, frozen=True, omit_defaults=True):
         seconds: the time inside `predict`.
         input_tokens: tokens sent to a language model.
         output_tokens: tokens that it wrote.
+        events: as of a run, such as requests without a seed that a server refuses.
         distractors_named: the share of images in which a distractor is counted or drawn; with distractors only.
     """
 
@@ -61,6 +63,7 @@ class VariantRun(msgspec.Struct, frozen=True, omit_defaults=True):
     seconds: float
     input_tokens: int
     output_tokens: int
+    events: dict[str, int] = {}
     distractors_named: Value | None = None
 
 
@@ -247,7 +250,7 @@ _TABLES = {WORDINGS: _wordings, BLIND: _blind, REPEATS: _repeats, DISTRACTORS: _
 
 
 def _costs(kind: str, variants: Variants) -> Iterator[str]:
-    """What the runs cost, and how many images failed."""
+    """What the runs cost, how many images failed, and what happened during prediction."""
     runs = list(variants.runs.values())
     if runs:
         tokens = sum(of.input_tokens + of.output_tokens for of in runs)
@@ -255,6 +258,11 @@ def _costs(kind: str, variants: Variants) -> Iterator[str]:
         spent = f"{sum(of.seconds for of in runs):.0f} s" + (f" and {tokens:,} tokens" if tokens else "")
         more = f"{len(runs)} more run{'s' if len(runs) > 1 else ''}"
         yield f"{kind}: {more} took {spent}" + (f"; {failed} answers failed" if failed else "")
+        events = Counter[str]()
+        for of in runs:
+            events.update(of.events)
+        if events:
+            yield f"{kind}: {', '.join(f'{name}: {n}' for name, n in sorted(events.items()))}"
 
 
 def scores_of_variant(metrics: Metrics) -> dict[str, Value]:

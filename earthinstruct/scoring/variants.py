@@ -143,6 +143,7 @@ def _summary(kind: str, own: _Scored, found: Mapping[str, _Scored], left_out: di
                 seconds=one.run.seconds.get("total", 0.0),
                 input_tokens=one.run.input_tokens,
                 output_tokens=one.run.output_tokens,
+                events=one.run.events,
                 distractors_named=None if one.metrics.absent is None else one.metrics.absent.distractors,
             )
             for name, (one, scored) in found.items()

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import logging
+import shutil
 import socket
 import struct
 import threading
@@ -21,7 +22,7 @@ from earthinstruct_models.lvlm.openai import OpenAiLvlm
 from earthinstruct_models.store import KeptLvlm
 from PIL import Image
 
-from earthinstruct import Prediction, draw_scenes, evaluate
+from earthinstruct import Prediction, Usage, draw_scenes, evaluate
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 
 KEY = "sk-this-is-the-secret-0123456789"
@@ -688,6 +689,76 @@ def test_a_reply_says_what_its_request_lacked(server, make, tmp_path, play, sche
     assert KeptLvlm(make(), tmp_path / "replies.jsonl").ask(IMAGE, "count", schema) == reply
 
 
+class Counts:
+    """Counts ships by a language model, whose replies are kept in a file."""
+
+    name = "counts"
+
+    def __init__(self, lvlm, file):
+        self.lvlm = KeptLvlm(lvlm, file)
+
+    def describe(self):
+        return {"version": "1"}
+
+    def repeat(self, number):
+        self.lvlm.repeat(number)
+
+    def predict(self, image, instruction):
+        return self.predict_batch([image], instruction)[0]
+
+    def predict_batch(self, images, instruction):
+        replies = answered(self.lvlm.ask_many(images, "count"))
+        return [
+            Prediction(
+                counts=parse_counts(reply), usage=Usage({}, reply.input_tokens, reply.output_tokens, reply.events)
+            )
+            for reply in replies
+        ]
+
+
+def seeds(server):
+    return [sent.get("seed") for sent in server.requests]
+
+
+def test_each_repeat_sends_a_seed_of_its_own_and_shares_no_reply(server, make, tmp_path):
+    server.default = lambda handler: completion(json.dumps({"ship": handler.body.get("seed", 0) + 1}))
+    scenes = draw_scenes(tmp_path / "scenes", images=2)
+
+    def run():
+        method = Counts(make(), tmp_path / "replies.jsonl")
+        (result,) = evaluate(method, scenes, setting="open_ended", output=tmp_path / "runs", repeats=3)
+        return result.variants["repeats"]
+
+    found = run()
+    assert sorted(seeds(server), key=str) == [1, 1, 2, 2, None, None]
+    assert [of.agreement for of in found.runs.values()] == [0, 0]
+    assert [of.input_tokens for of in found.runs.values()] == [22, 22]  # each is paid for
+    shutil.rmtree(tmp_path / "runs")
+    again = run()  # from the file of replies
+    assert len(server.requests) == 6
+    scores = [{name: of.scores for name, of in each.runs.items()} for each in (found, again)]
+    assert scores[0] == scores[1]
+
+
+def test_a_seed_that_a_server_refuses_is_left_out_and_that_is_said(server, make, caplog, tmp_path):
+    def seedless(handler):
+        if "seed" in handler.body:
+            return openai_error("Unknown parameter: 'seed'.", "seed", "unknown_parameter")
+        return completion()
+
+    server.default = seedless
+    method = Counts(make(concurrency=1), tmp_path / "replies.jsonl")
+    scenes = draw_scenes(tmp_path / "scenes", images=2)
+    (result,) = evaluate(method, scenes, setting="open_ended", output=tmp_path / "runs", repeats=2)
+    assert len(server.requests) == 2 * 2 + 1  # found out once, and remembered
+    assert (
+        sum("does not support seed; later requests leave it out" in entry.getMessage() for entry in caplog.records) == 1
+    )
+    assert not result.run.events  # the run itself has no seed
+    assert result.variants["repeats"].runs["2"].events == {"requests without seed": 2}
+    assert "repeats: requests without seed: 2" in str(result)
+
+
 def test_another_schema_may_be_accepted(server, make):
     server.default = lambda handler: gemini(handler.body)
     lvlm = make()
@@ -886,23 +957,11 @@ def test_an_error_of_one_image_lets_the_others_through(server, make, status, err
 
 
 def test_a_run_stops_at_the_first_image_of_a_hopeless_server(server, make, tmp_path):
-    class Counts:
-        name = "counts"
-
-        def __init__(self, lvlm):
-            self.lvlm = KeptLvlm(lvlm, tmp_path / "replies.jsonl")
-
-        def predict(self, image, instruction):
-            return self.predict_batch([image], instruction)[0]
-
-        def predict_batch(self, images, instruction):
-            return [Prediction(counts=parse_counts(reply)) for reply in answered(self.lvlm.ask_many(images, "count"))]
-
     scenes = draw_scenes(tmp_path / "scenes", images=4)
 
     def run():
         return evaluate(
-            Counts(make()),
+            Counts(make(), tmp_path / "replies.jsonl"),
             scenes,
             setting="open_ended",
             output=tmp_path / "runs",

@@ -109,6 +109,37 @@ def test_short_memory_is_met_by_smaller_batches(lvlm, monkeypatch):
     assert sizes == [3, 1, 2, 1, 1]
 
 
+def test_each_repeat_samples_other_replies_and_the_same_again(folder):
+    import torch
+
+    def sampling(repeat):
+        lvlm = TransformersLvlm(folder, max_new_tokens=6, max_pixels=5000, device="cpu", temperature=1)
+        lvlm.repeat(repeat)
+        before = torch.random.get_rng_state()
+        replies = [reply.text for reply in lvlm.ask_many(IMAGES[:2], "Count.")]
+        assert torch.equal(torch.random.get_rng_state(), before)  # other users of torch keep their random numbers
+        return lvlm, replies
+
+    lvlm, first = sampling(0)
+    assert sampling(0)[1] == first
+    assert sampling(1)[1] != first
+    assert lvlm.ask(IMAGES[1], "Count.").text == first[1]  # whatever was asked before
+    described = lvlm.describe()
+    assert (described["decoding"], described["temperature"]) == ("sampling", 1.0)
+    assert not lvlm.deterministic
+    with pytest.raises(EarthInstructError, match="temperature must be a number from 0, got -1"):
+        TransformersLvlm(folder, temperature=-1)
+
+
+def test_greedy_decoding_on_a_cpu_is_deterministic(lvlm):
+    reply = lvlm.ask(IMAGES[0], "Count.")
+    lvlm.repeat(3)
+    assert same(lvlm.ask(IMAGES[0], "Count."), reply)
+    lvlm.repeat(0)
+    assert lvlm.deterministic
+    assert "temperature" not in lvlm.describe()
+
+
 def test_pixels(folder):
     large = RNG.integers(0, 256, (280, 280, 3), dtype=np.uint8)
     few = TransformersLvlm(folder, max_new_tokens=1, max_pixels=20_000, device="cpu").ask(large, "Count.")

@@ -64,8 +64,13 @@ class LvlmCounter:
         """The description of the language model."""
         return {"counter": "lvlm", **self.lvlm.describe()}
 
+    @property
+    def deterministic(self) -> bool:
+        """Whether the language model always writes the same."""
+        return bool(getattr(self.lvlm, "deterministic", False))
+
     def repeat(self, number: int) -> None:
-        """Share no reply with another repeat."""
+        """Share no reply with another repeat, and take another seed."""
         self.lvlm.repeat(number)
 
     def close(self) -> None:

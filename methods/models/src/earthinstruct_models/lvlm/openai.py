@@ -61,16 +61,16 @@ _JPEG_QUALITY = 95
 
 @dataclass(frozen=True)
 class _Feature:
-    """Something in a request that the server refuses: `temperature`, `top_p`, `max_tokens`, or a reply format."""
+    """What a server may refuse: `temperature`, `top_p`, `seed`, `max_tokens`, or a reply format."""
 
     name: str
     schema: bytes | None = None  # the refused JSON schema: another one may be accepted
 
-    def matters(self, schema: Schema | None) -> bool:
-        """Whether a request with this schema is another one without the feature."""
+    def matters(self, asked: Mapping[str, Any], schema: Schema | None) -> bool:
+        """Whether a request with these options and this schema is another one without the feature."""
         if self.name in REPLY_FORMATS:
             return schema is not None and self.schema in (None, _content(schema))
-        return self.name != "max_tokens"  # the limit has another name
+        return self.name in asked and self.name != "max_tokens"  # the limit has another name
 
     def __str__(self) -> str:
         called = {"schema": "a JSON schema", "json_object": "JSON mode"}
@@ -88,7 +88,8 @@ class OpenAiLvlm(Lvlm):
 
     Args:
         model: the model's name on the server, such as "gpt-4o-2024-11-20".
-        temperature: of sampling; None: the server's own. It is left out, with a warning, if the model refuses it.
+        temperature: of sampling; None: the server's own. It is left out, with a warning, if the model refuses it. So is
+            the seed that each repeat of a run sends.
         top_p: as `temperature`.
         max_tokens: the longest reply.
         image_format: `png` (lossless) or `jpeg` (quality 95, smaller).
@@ -135,6 +136,7 @@ class OpenAiLvlm(Lvlm):
         self.concurrency = concurrency
         self._max_tokens = max_tokens
         self._sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
+        self._seed: int | None = None
         self._lacking: frozenset[_Feature] = frozenset()  # what the server does not support
         self._hopeless: str | None = None  # why no further request is sent
         server, self._secrets = server_of_environment()
@@ -165,6 +167,10 @@ class OpenAiLvlm(Lvlm):
                     task.cancel()
 
         return self._run(all_outcomes())
+
+    def repeat(self, number: int) -> None:
+        """Send this number as the seed of the next requests; of 0, which is the run itself, none."""
+        self._seed = number or None
 
     def estimate(self, image: NDArray[np.uint8], text: str, schema: Schema | None = None) -> Estimate:
         """One request; tokens by the published rule of the model, see `tokens`."""
@@ -281,13 +287,18 @@ class OpenAiLvlm(Lvlm):
             for feature in lacking - self._lacking:
                 _LOG.warning("%s does not support %s; later requests leave it out", self._where, feature)
             self._lacking |= lacking
-            return completion, tuple(sorted(str(one) for one in lacking if one.matters(schema)))
+            asked = self._asked
+            return completion, tuple(sorted(str(one) for one in lacking if one.matters(asked, schema)))
+
+    @property
+    def _asked(self) -> dict[str, float]:
+        """The options of sampling."""
+        options = {**self._sampling, "seed": self._seed}
+        return {name: value for name, value in options.items() if value is not None}
 
     def _options(self, schema: Schema | None, lacking: frozenset[_Feature]) -> dict[str, Any]:
         without = {feature.name for feature in lacking if feature.schema in (None, _content(schema))}
-        options: dict[str, Any] = {
-            name: value for name, value in self._sampling.items() if value is not None and name not in without
-        }
+        options: dict[str, Any] = {name: value for name, value in self._asked.items() if name not in without}
         if "max_tokens" in without:
             options["max_completion_tokens"] = self._max_tokens
         strictest = REPLY_FORMATS.index(self.reply_format)

@@ -22,6 +22,7 @@ _CODES = ("code", "type", "status", "reason")
 _PARAMETERS = {  # the parameters of a request, by the names that servers use
     "temperature": ("temperature",),
     "top_p": ("top_p", "topp"),
+    "seed": ("seed",),
     "max_tokens": ("max_tokens", "max_completion_tokens", "max_output_tokens"),
     "response_format": ("response_format", "response_schema", "response_json_schema", "response_mime_type"),
 }
@@ -73,7 +74,7 @@ class ServerError:
         if not (status in (400, 422) or unsupported):
             return None
         named = [self.parameter] if self.parameter else _mentioned(self.message)
-        for option in ("response_format", "top_p", "temperature", "max_tokens"):
+        for option in ("response_format", "seed", "top_p", "temperature", "max_tokens"):
             # a value out of range is an error of the user
             if option in named and option in options and (option == "response_format" or not self._is_about_a_value):
                 return option

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct_models.devices import best_device
+from earthinstruct_models.fingerprints import fingerprint
 from earthinstruct_models.lvlm.interface import Arrived, Images, Lvlm, LvlmError, Outcome, Reply, Schema
 from earthinstruct_models.pretrained import load_model, load_processor, weight_files
 from earthinstruct_models.weights import file_sha256
@@ -18,11 +23,12 @@ _EDGES = {"min_pixels": "shortest_edge", "max_pixels": "longest_edge"}  # the na
 _BYTES_OF_IMAGE = (
     2 * 2**30
 )  # what is kept of a prompt with its image, and of the reply; estimated for 7 billion weights
+_GREEDY = {"temperature": None, "top_p": None, "top_k": None}
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 
 class TransformersLvlm(Lvlm):
-    """A model in a local folder, with greedy decoding.
+    """A model in a local folder. It decodes greedily, or samples.
 
     Only safetensors are read, no code of the folder is run, and nothing is downloaded. A schema is not enforced.
 
@@ -35,6 +41,8 @@ class TransformersLvlm(Lvlm):
         dtype: `auto` (that of the weights), `bfloat16`, `float16` or `float32`.
         device: a torch device; None: cuda, mps or cpu, the first available.
         device_map: how accelerate spreads the model over devices, such as "auto"; replaces `device`.
+        temperature: of sampling; 0: greedy decoding. The seed is made from the number of the repeat, the prompt and the
+            images of a batch, so that the same batch gets the same replies, and each repeat of a run others.
 
     Raises:
         DataError: the folder is missing, holds another kind of model, or lacks some of its weights.
@@ -51,12 +59,17 @@ class TransformersLvlm(Lvlm):
         dtype: str = "auto",
         device: str | None = None,
         device_map: str | None = None,
+        temperature: float = 0.0,
     ) -> None:
         if dtype not in DTYPES:
             raise UnknownNameError("dtype", dtype, DTYPES)
         for name, value in {"max_new_tokens": max_new_tokens, "batch_size": batch_size}.items():
             if value < 1:
                 raise EarthInstructError(f"{name} must be at least 1, got {value}")
+        if not 0 <= temperature < math.inf:
+            raise EarthInstructError(f"temperature must be a number from 0, got {temperature}")
+        self.temperature = float(temperature)
+        self._repeat = 0
         self.folder = Path(folder).resolve()
         self.max_new_tokens = max_new_tokens
         self.batch_size = batch_size
@@ -82,6 +95,15 @@ class TransformersLvlm(Lvlm):
                 outcomes.append(outcome)
         return outcomes
 
+    def repeat(self, number: int) -> None:
+        """Sample the next replies with other seeds than those of another repeat."""
+        self._repeat = number
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether it always writes the same; a GPU may add up in another order."""
+        return not self.temperature and self._model.device.type == "cpu"
+
     @property
     def working_memory(self) -> dict[str, int]:
         """Device -> bytes needed while it writes, about."""
@@ -93,7 +115,8 @@ class TransformersLvlm(Lvlm):
             "lvlm": "transformers",
             "model": self.folder.name,
             "model_type": self._model.config.model_type,
-            "decoding": "greedy",
+            "decoding": "sampling" if self.temperature else "greedy",
+            **({"temperature": self.temperature} if self.temperature else {}),
             "repetition_penalty": self._model.generation_config.repetition_penalty,
             "max_new_tokens": self.max_new_tokens,
             **self._pixels,
@@ -119,19 +142,22 @@ class TransformersLvlm(Lvlm):
 
         started = time.perf_counter()
         inputs = self._inputs(images, text)
-        with torch.inference_mode():
+        # plain sampling: a folder may limit it to the most likely token
+        how = {"temperature": self.temperature, "top_p": 1.0, "top_k": 0} if self.temperature else _GREEDY
+        on_gpu = range(torch.cuda.device_count()) if self._model.device.type == "cuda" else ()
+        with torch.inference_mode(), torch.random.fork_rng(devices=on_gpu):
+            torch.manual_seed(self._seed(images, text))
             written = self._model.generate(
-                **inputs,
-                max_new_tokens=self.max_new_tokens,
-                do_sample=False,
-                num_beams=1,
-                temperature=None,
-                top_p=None,
-                top_k=None,
+                **inputs, max_new_tokens=self.max_new_tokens, do_sample=bool(self.temperature), num_beams=1, **how
             )[:, inputs["input_ids"].shape[1] :].tolist()
         seconds = (time.perf_counter() - started) / len(images)
         sent = inputs["attention_mask"].sum(dim=1).tolist()
         return [self._reply(tokens, n, seconds) for tokens, n in zip(written, sent, strict=True)]
+
+    def _seed(self, images: Images, text: str) -> int:
+        """The seed of a batch."""
+        asked = msgspec.json.encode([self._repeat, text, [fingerprint(image) for image in images]])
+        return int.from_bytes(hashlib.sha256(asked).digest()[:8], "big", signed=True)
 
     def _inputs(self, images: Images, text: str) -> Any:
         from PIL import Image
