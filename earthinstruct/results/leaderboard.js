@@ -5,6 +5,7 @@
   const all = (selector, of = boards) => [...of.querySelectorAll(selector)];
   const order = form.elements.order;
   const first = order.value;
+  const choices = new Map(all("thead [data-score]").map((head) => [head.dataset.score, head.dataset.columns.split(";")]));
   let ascending = false;
 
   /** What a row is sorted by: a number, or its name; undefined where it has no such score. */
@@ -34,10 +35,15 @@
     button.textContent = open ? "−" : "+";
     document.getElementById(button.getAttribute("aria-controls")).hidden = !open;
   }
+  /** Whether the chosen columns have this score; that of the order always stands there. */
+  function isShown(score) {
+    const chosen = form.elements.columns.value;
+    return chosen === "all scores" || score === order.value || choices.get(score).includes(chosen);
+  }
   function select() {
     const facets = all("select[name^=data-]", form).filter((one) => one.value);
     const matches = (row) => facets.every((one) => row.getAttribute(one.name) === one.value);
-    for (const cell of all(".extra")) cell.hidden = !form.elements[cell.dataset.columns].checked && cell.dataset.score !== order.value;
+    for (const cell of all("section [data-score]")) cell.hidden = !isShown(cell.dataset.score);
     let n = 0;
     for (const row of all(".row")) {
       row.hidden = !matches(row);

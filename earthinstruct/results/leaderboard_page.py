@@ -56,7 +56,8 @@ _KIND_NAMES = {
     "published": "published",
     "control": "control",
 }
-_VARIANTS = "Wordings, blind, repeats, distractors"  # the columns of variants
+_MAIN, _VARIANTS, _ALL = "main scores", "wordings, blind, repeats, distractors", "all scores"  # choices of columns
+_VARIED = [title_of(path) for path in ("counting.f1", "box.f1")]  # what the columns of variants are about
 _NAMED = ("rank", "method", TRAINING)  # columns before the scores, after that of the button
 _Shown = Mapping[str, Mapping[str, str]]  # scores with a column -> attributes of its cells: extra ones are folded
 _LEAD = "Scores in percent, with the 95 % interval over images, which a bar shows too."
@@ -187,7 +188,7 @@ def _main(boards: Mapping[str, pd.DataFrame]) -> ElementTree.Element:
         _element("h1", "Leaderboards"),
         _element("p", f"{_LEAD} {TRAINING_NOTE}"),
         *ranks,
-        *([_fold(_VARIANTS, LEADERBOARD_NOTE)] if _has_variants(scores) else []),
+        *([_fold(_VARIANTS.capitalize(), LEADERBOARD_NOTE)] if _has_variants(scores) else []),
         _index(boards),
         _controls(facets, scores),
         *sections,
@@ -247,22 +248,16 @@ def _controls(facets: list[dict[str, str]], scores: list[str]) -> ElementTree.El
         if len({row[facet] for row in facets}) > 1
     ]
     order = _select("sort by", [RANKED_BY, *(name for name in scores if name != RANKED_BY), "method"], "order")
-    columns = [_check("columns", "all scores")]
-    columns += [_check("variants", _VARIANTS.lower())] if _has_variants(scores) else []
+    columns = [_MAIN, *([_VARIANTS] if _has_variants(scores) else []), _ALL]
     return _element(
         "form",
         *chosen,
         order,
-        *columns,
+        _select("columns", columns, "columns"),
         _element("button", "Reset", attributes={"type": "reset"}),
         _element("output"),
         attributes={"hidden": "hidden"},
     )
-
-
-def _check(name: str, label: str) -> ElementTree.Element:
-    box = _element("input", attributes={"type": "checkbox", "name": name})
-    return _element("label", box, label, attributes={"class": "check"})
 
 
 def _select(label: str, values: list[str], name: str) -> ElementTree.Element:
@@ -274,8 +269,8 @@ def _board(number: int, task: str, board: pd.DataFrame, scores: list[str]) -> El
     """The rows of a task: a body of the table for each kind, two rows of the table for each row."""
     present = [name for name in scores if board.get(name, _none(board)).notna().any()]
     first = [name for name in present if name in _FIRST] or present
-    shown = {name: {"data-score": name, **({} if name in first else _folded(name))} for name in present}
-    head = [_element("th"), *map(_column, _NAMED), *itertools.starmap(_score_column, shown.items())]
+    shown = {name: {"data-score": name, **({} if name in first else {"class": _class(name)})} for name in present}
+    head = [_element("th"), *map(_column, _NAMED), *(_score_column(name, name in first) for name in present)]
     bodies = [_body(f"{number}-{kind}", kind, task, board, shown) for kind in KINDS if (board["kind"] == kind).any()]
     csv = _element("small", " ", _link("CSV", quote(f"{task}.csv")))
     table = _element("table", _element("thead", _element("tr", *head)), *bodies, attributes={"class": "board"})
@@ -286,9 +281,9 @@ def _board(number: int, task: str, board: pd.DataFrame, scores: list[str]) -> El
     )
 
 
-def _folded(name: str) -> dict[str, str]:
-    """Attributes of the cells of a score that is not always shown, with the box that shows it."""
-    return {"class": "extra", "data-columns": "variants" if name in LEADERBOARD_SCORES else "columns"}
+def _class(name: str) -> str:
+    """The class of the cells of a score that is not among the main ones."""
+    return "extra of-variants" if name in LEADERBOARD_SCORES else "extra"
 
 
 def _column(name: str) -> ElementTree.Element:
@@ -300,8 +295,12 @@ def _width(shown: _Shown) -> str:
     return str(1 + len(_NAMED) + len(shown))
 
 
-def _score_column(name: str, attributes: Mapping[str, str]) -> ElementTree.Element:
+def _score_column(name: str, is_main: bool) -> ElementTree.Element:
+    """The head of a score, with the choices of columns that show it besides all of them."""
     button = _element("button", name, attributes={"type": "button"})
+    varied = name in _VARIED or name in LEADERBOARD_SCORES
+    choices = [choice for choice, shows in ((_MAIN, is_main), (_VARIANTS, varied)) if shows]
+    attributes = {"data-score": name, "data-columns": ";".join(choices)} | ({} if is_main else {"class": _class(name)})
     return _element("th", button, attributes={"scope": "col", **attributes})
 
 
