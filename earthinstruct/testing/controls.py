@@ -10,7 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ class _Control:
     """
 
     name: str
+    _deterministic: ClassVar[bool | None] = True
 
     def __init__(self, points: bool = False) -> None:
         self.points = points
@@ -37,10 +38,9 @@ class _Control:
 
     def describe(self) -> dict[str, Any]:
         """Version and parameters."""
-        parameters = {
-            name: value for name, value in vars(self).items() if name != "name" and (name != "points" or value)
-        }
-        return {"version": version("earthinstruct"), "parameters": parameters, "deterministic": True}
+        known = {name: value for name, value in vars(self).items() if name != "name" and not name.startswith("_")}
+        parameters = {name: value for name, value in known.items() if name != "points" or value}
+        return {"version": version("earthinstruct"), "parameters": parameters, "deterministic": self._deterministic}
 
     def answer(self, prediction: Prediction) -> Prediction:
         """The prediction, or points in its objects."""
@@ -147,24 +147,30 @@ class Empty(_Control):
 class Random(_Control):
     """Control: predicts the right number of boxes of each label in random places.
 
-    Counting F1 must be 1, box F1 near 0.
+    Counting F1 must be 1, box F1 near 0. Each repeat has other places, and the same counts.
 
     Args:
-        seed: seed of the places, combined with the pixels of each image.
+        seed: seed of the places, combined with the pixels of each image and the number of the repeat.
         points: answer with the centres of the boxes alone.
     """
 
     name = "random"
+    _deterministic = None  # it has other places in each repeat
 
     def __init__(self, seed: int = 0, points: bool = False) -> None:
         super().__init__(points)
         self.seed = seed
+        self._repeat = 0
+
+    def repeat(self, number: int, /) -> None:
+        """Take other places."""
+        self._repeat = number
 
     def predict_with_targets(
         self, image: NDArray[np.uint8], instruction: Instruction, targets: Prediction, /
     ) -> Prediction:
         """Return random boxes, with masks that fill them."""
-        generator = _generator(image, self.seed)
+        generator = _generator(image, self.seed, *([self._repeat] if self._repeat else []))
         height, width = image.shape[:2]
         corners = np.sort(generator.random((len(targets), 2, 2)), axis=1) * [width, height]
         low = np.floor(corners[:, 0]).astype(int)
@@ -235,5 +241,5 @@ def _needs_categories(task: Task) -> str | None:
     )
 
 
-def _generator(image: NDArray[np.uint8], seed: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64([seed, zlib.crc32(np.ascontiguousarray(image).tobytes())]))
+def _generator(image: NDArray[np.uint8], *seeds: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64([*seeds, zlib.crc32(np.ascontiguousarray(image).tobytes())]))

@@ -168,6 +168,19 @@ def test_repeats_tell_the_method_and_a_stochastic_one_differs(dataset, tmp_path)
     assert "over 5 runs" in str(result)
 
 
+def test_the_random_control_has_other_places_in_each_repeat(dataset, tmp_path):
+    (result,) = run("random", dataset, tmp_path, repeats=3)
+    of = result.variants["repeats"]
+    assert list(of.runs) == ["2", "3"]
+    assert all(each.agreement == 1 for each in of.runs.values())  # its counts are the right ones
+    assert float(of.variation["counting.f1"].spread) == 0
+    boxes = []
+    for folder in ("random", "random-variants/repeats-2", "random-variants/repeats-3"):
+        lines = (tmp_path / "runs/set" / SETTING / folder / "predictions.jsonl").read_text().splitlines()
+        boxes.append([json.loads(line).get("boxes") for line in lines])
+    assert boxes[0] != boxes[1] != boxes[2] != boxes[0]
+
+
 def test_a_method_that_is_not_as_deterministic_as_it_says_is_told_so(dataset, tmp_path):
     (result,) = run(Noisy(deterministic=True), dataset, tmp_path, repeats=5)
     assert list(result.variants["repeats"].runs) == ["2"]
