@@ -215,7 +215,7 @@ def announced(runs: Sequence[Run]) -> Iterator[str]:
 def _at_pace(pace: Pace | None, images: int) -> str:
     """What some images take, in words."""
     if pace is None:
-        return "time not known before the task itself has an answer"
+        return "time not known before the task itself has an answer; --dry-run tells requests and tokens"
     tokens = f" and {pace.tokens * images:,.0f} tokens" if pace.tokens else ""
     return f"about {pace.seconds * images:.0f} s{tokens} at the pace of the run itself"
 

@@ -220,7 +220,11 @@ def test_a_distractor_below_the_threshold_is_not_named(dataset, tmp_path):
 def test_kinds_that_were_run_before_stay_and_nothing_is_asked_twice(dataset, tmp_path):
     method = Eyes()
     run(method, dataset, tmp_path, wordings=2)
-    (result,) = run(method, dataset, tmp_path, blind="grey")
+    said = []
+    (result,) = run(method, dataset, tmp_path, blind="grey", announce=said.append)
+    assert said == [
+        f"set/{SETTING}, blind: 1 more run, 3 images to do, about 0 s and 30 tokens at the pace of the run itself"
+    ]
     assert set(result.variants) == {"wordings", "blind"}
     n = len(method.asked)
     (again,) = run(method, dataset, tmp_path, wordings=2, blind="grey")
