@@ -411,10 +411,11 @@ def refuse_runs(folder: Path) -> None:
     below = sorted(file.parent for file in folder.glob("*/run.json"))
     if not below:
         return
-    if (of := folder.name.removesuffix(_OF_VARIANTS)) != folder.name:
+    if (whole := folder.name.removesuffix(_OF_VARIANTS)) != folder.name:
+        itself = folder.with_name(whole + _without_limit(below[0].name)[1])
         raise DataError(
             f"{folder} holds the runs of {len(below)} variants; give one of them, such as {below[0]}, or the run of "
-            f"the task itself, {folder.with_name(of)}: scoring it sums up its variants again"
+            f"the task itself, {itself}: scoring it sums up its variants again"
         )
     raise DataError(f"{folder} holds run folders; give one of them, such as {below[0]}")
 

@@ -101,8 +101,9 @@ def check_leaderboards(root: Path | str = LEADERBOARDS) -> list[str]:
 def file_result(root: Path, result: Result, tallies: StoredTallies | None = None) -> Path:
     """File a result as `results/<task>/<method>/<version>.json`, and its tallies beside it, `<version>.tallies.npz`.
 
-    A result is replaced only by one under a later version of its protocol. If the same result is filed without
-    tallies, they are added. Of the tallies, only those of counting, boxes, masks and points are kept.
+    A result is replaced only by one under a later version of its protocol, or by the same one with more variants. If
+    the same result is filed without tallies, they are added. Of the tallies, only those of counting, boxes, masks and
+    points are kept.
 
     Raises:
         DataError: the folder is missing or cannot be written, the result exists already, the method has no version, or
@@ -124,8 +125,11 @@ def file_result(root: Path, result: Result, tallies: StoredTallies | None = None
     lacks_tallies = kept is not None and not beside.is_file()
     try:
         with _written(target):
-            if target.is_file() and read_result(target).protocol_version < result.protocol_version:
+            filed = read_result(target) if target.is_file() else None
+            if filed is not None and filed.protocol_version < result.protocol_version:
                 beside.unlink(missing_ok=True)
+                replace_file(target, content)
+            elif filed is not None and _has_more_variants(filed, result):
                 replace_file(target, content)
             elif not (lacks_tallies and target.is_file() and target.read_bytes() == content):
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -138,6 +142,16 @@ def file_result(root: Path, result: Result, tallies: StoredTallies | None = None
             "version, or give a variant its own name (InstructSAM: -M name=NAME)"
         ) from error
     return target
+
+
+def _has_more_variants(filed: Result, result: Result) -> bool:
+    """Whether a result is the filed one with the variants of it that were filed, and others."""
+    old, new = (
+        {(kind, name): run for kind, of in each.variants.items() for name, run in of.runs.items()}
+        for each in (filed, result)
+    )
+    same = msgspec.structs.replace(filed, variants={}) == msgspec.structs.replace(result, variants={})
+    return same and old.items() < new.items()
 
 
 def tallies_of(result: Path) -> str:

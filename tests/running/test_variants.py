@@ -1,10 +1,12 @@
 """Wordings, blind runs, repeats and distractors, run and scored beside the run of the task."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 
 from earthinstruct import Prediction, Usage, compare, dry_run, evaluate, report, score, validate
 from earthinstruct.cli import main
@@ -320,6 +322,9 @@ def test_a_folder_of_variants_is_not_scored_as_one_run(dataset, tmp_path):
     with pytest.raises(DataError, match="holds the runs of 2 variants; give one of them, such as ") as error:
         score(beside, dataset, SETTING, output=tmp_path / "runs")
     assert f"or the run of the task itself, {folder}: " in str(error.value)
+    limited = run("empty", dataset, tmp_path, blind="grey", limit=2).folder
+    with pytest.raises(DataError, match=f"itself, {re.escape(str(limited))}: "):
+        score(limited.with_name("empty-variants"), dataset, SETTING)
     with pytest.raises(DataError, match="holds run folders; give one of them, such as "):
         score(folder.parent, dataset, SETTING)
 
@@ -548,6 +553,20 @@ def test_a_leaderboard_says_how_a_row_varies(dataset, tmp_path):
     page = (tables / result.task.name).with_suffix(".md").read_text()
     assert "| Cnt worst wording" in page
     assert LEADERBOARD_NOTE in page
+
+
+def test_variants_are_added_to_a_filed_result_and_none_is_lost(dataset, tmp_path):
+    (first,) = run("first-category", dataset, tmp_path, blind="grey")
+    (more,) = run("first-category", dataset, tmp_path, blind="noise")
+    (tmp_path / "boards").mkdir()
+    filed = file_result(tmp_path / "boards", first)
+    assert file_result(tmp_path / "boards", more) == filed
+    assert set(read_result(filed).variants["blind"].runs) == {"grey", "noise"}
+    (other,) = run("first-category", dataset, tmp_path / "other", blind="grey,noise,other")
+    other = replace(other, run=replace(other.run, seconds={"total": 99.0}))
+    for less in (first, replace(more, variants={}), other):
+        with pytest.raises(DataError, match="is never replaced"):
+            file_result(tmp_path / "boards", less)
 
 
 def test_a_folder_of_variants_alone_has_no_index(dataset, tmp_path):
