@@ -722,7 +722,7 @@ def seeds(server):
 
 def test_each_repeat_sends_a_seed_of_its_own_and_shares_no_reply(server, make, tmp_path):
     server.default = lambda handler: completion(json.dumps({"ship": handler.body.get("seed", 0) + 1}))
-    scenes = draw_scenes(tmp_path / "scenes", images=2)
+    scenes = draw_scenes(tmp_path / "scenes", images=2, size=128)
 
     def run():
         method = Counts(make(), tmp_path / "replies.jsonl")
@@ -748,7 +748,7 @@ def test_a_seed_that_a_server_refuses_is_left_out_and_that_is_said(server, make,
 
     server.default = seedless
     method = Counts(make(concurrency=1), tmp_path / "replies.jsonl")
-    scenes = draw_scenes(tmp_path / "scenes", images=2)
+    scenes = draw_scenes(tmp_path / "scenes", images=2, size=128)
     (result,) = evaluate(method, scenes, setting="open_ended", output=tmp_path / "runs", repeats=2)
     assert len(server.requests) == 2 * 2 + 1  # found out once, and remembered
     assert (
