@@ -60,6 +60,11 @@ def test_in_float32_a_gpu_embeds_what_a_cpu_embeds(tiny_clip, tiny_checkpoint):
 def test_a_language_model_answers_there(tiny_qwen, kind):
     lvlm = TransformersLvlm(tiny_qwen(kind), max_new_tokens=5, device="cuda")
     assert lvlm.ask(IMAGE, "Count.").text == lvlm.ask(IMAGE, "Count.").text
+    assert not lvlm.deterministic
+    sampling = TransformersLvlm(tiny_qwen(kind), max_new_tokens=5, device="cuda", temperature=1.0)
+    before = torch.cuda.get_rng_state()
+    assert sampling.ask(IMAGE, "Count.").text == sampling.ask(IMAGE, "Count.").text  # the same seed
+    assert torch.equal(torch.cuda.get_rng_state(), before)
 
 
 def test_points_are_halved_when_the_memory_of_the_gpu_runs_out(random_sam2, little_memory, caplog):
