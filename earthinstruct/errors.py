@@ -96,7 +96,14 @@ def checked_arguments(function: Callable[_P, _R]) -> Callable[_P, _R]:
     return checked
 
 
+def _unaliased(hint: Any) -> Any:
+    """The type that an alias names: `type X = ...`, as NDArray is in NumPy 2.5; any other type as it is."""
+    named = getattr(typing.get_origin(hint) or hint, "__value__", None)
+    return hint if named is None else _unaliased(named)
+
+
 def _fits(value: object, hint: Any) -> bool:
+    hint = _unaliased(hint)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return True
@@ -121,6 +128,7 @@ def _fits(value: object, hint: Any) -> bool:
 
 
 def _in_words(hint: Any) -> str:
+    hint = _unaliased(hint)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         words = list(dict.fromkeys(_in_words(choice) for choice in arguments))
@@ -133,6 +141,8 @@ def _in_words(hint: Any) -> str:
         return "a mapping"
     if hint is type(None):
         return "None"
+    if origin is Callable:
+        return "a function"
     if origin is not None:
-        return "a class" if origin is type else "a function"
+        return "a class" if origin is type else f"an {origin.__name__}"
     return str(getattr(hint, "__name__", hint))

@@ -7,9 +7,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import earthinstruct
 from earthinstruct import (
@@ -32,6 +34,7 @@ from earthinstruct import (
 )
 from earthinstruct.cli import VERBS, main, parser
 from earthinstruct.contract import _DEFAULTS, Method, optional_member
+from earthinstruct.errors import checked_arguments
 from earthinstruct.results import FileLink, Result
 
 SETTING = "open_vocabulary"
@@ -197,6 +200,25 @@ def test_paths_are_text_or_paths(constant, dataset, tmp_path):
         assert load_dataset(kind(file), images=kind(dataset.image_root)).sha256 == dataset.sha256
         run = evaluate(constant, kind(file), setting=SETTING, output=kind(tmp_path / "runs"), limit=1)
         assert score(kind(run.folders[0]), kind(file), SETTING).run.n_done == 1
+
+
+def test_a_type_may_be_an_alias():
+    """In NumPy 2.5, NDArray is one."""
+    aliases = pytest.importorskip("typing_extensions")
+    kind = TypeVar("kind", bound=np.generic)
+    Pixels = aliases.TypeAliasType("Pixels", NDArray[kind], type_params=(kind,))
+    Number = aliases.TypeAliasType("Number", int)
+
+    def draw(image, size=1):
+        return size
+
+    draw.__annotations__ = {"image": Pixels[np.uint8] | Path, "size": Number}
+    checked = checked_arguments(draw)
+    assert (checked(np.zeros(2)), checked(Path("a"), 3)) == (1, 3)
+    with pytest.raises(EarthInstructError, match="image must be an ndarray or Path, got int 3"):
+        checked(3)
+    with pytest.raises(EarthInstructError, match="size must be int, got str 'a'"):
+        checked(Path("a"), "a")
 
 
 # ---------------------------------------------------------------- what is returned
