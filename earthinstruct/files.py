@@ -452,6 +452,26 @@ def replace_file(path: Path, content: bytes | Iterable[bytes]) -> None:
         whole.replace(path)
 
 
+@contextmanager
+def writing(path: Path, next_step: str = "", *, folder: Path | None = None) -> Iterator[None]:
+    """Make the folder of a file that is written inside; what fails is said in words.
+
+    Args:
+        path: the file.
+        next_step: what the user can do.
+        folder: the folder; None: that of the file.
+
+    Raises:
+        DataError: the folder cannot be made, or the file cannot be written, for example because the disk is full.
+    """
+    try:
+        (folder or path.parent).mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        step = f"; {next_step}" if next_step else ""
+        raise DataError(f"{path} cannot be written: {error.strerror or error}{step}") from error
+
+
 def new_file(path: Path, content: bytes) -> None:
     """Write a file that does not exist yet, atomically.
 

@@ -95,8 +95,7 @@ def write_config(folder: Path, given: Mapping[str, Any]) -> None:
 
     import yaml
 
-    from earthinstruct.errors import DataError
-    from earthinstruct.files import replace_file
+    from earthinstruct.files import replace_file, writing
     from earthinstruct.predictions import CONFIG_FILE
     from earthinstruct.running import evaluate
     from earthinstruct.texts import redacted, secret_values, without_secrets
@@ -117,10 +116,8 @@ def write_config(folder: Path, given: Mapping[str, Any]) -> None:
         content["parameters"] = whole
     path = folder / CONFIG_FILE
     text = yaml.safe_dump(content, sort_keys=False)
-    try:
+    with writing(path):
         replace_file(path, (_HEAD + text).encode())
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def _plain(value: Any) -> Any:

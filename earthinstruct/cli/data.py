@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +133,7 @@ def run_fetch(arguments: argparse.Namespace) -> int:
             progress=lambda done, total: update("fetching dior-mini", done, total),
         )
     options.say(f"written: {folder}")
-    options.say(f"next: earthinstruct evaluate --method NAME --dataset dior-mini --data {folder.parent}")
+    _say_next("dior-mini", "--data", folder.parent)
     options.write_json(arguments, {"written": str(folder)})
     return 0
 
@@ -170,8 +171,13 @@ def _report(arguments: argparse.Namespace, prepared: Prepared, named: str | None
         options.say(f"note: {note}")
     if not prepared.masks:
         options.say("note: not every object has a mask, so mask scores will be null")
-    dataset = f"{named} --data {arguments.root}" if named else prepared.path
     options.say(f"written: {prepared.path}")
-    options.say(f"next: earthinstruct evaluate --method NAME --dataset {dataset}")
+    _say_next(*(named, "--data", arguments.root) if named else (prepared.path,))
     options.write_json(arguments, prepared)
     return 0
+
+
+def _say_next(*dataset: object) -> None:
+    """How to evaluate on a dataset, given as on the command line."""
+    words = ("earthinstruct", "evaluate", "--method", "NAME", "--dataset", *map(str, dataset))
+    options.say(f"next: {shlex.join(words)}")

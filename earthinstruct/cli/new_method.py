@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder = new_method(**options.given(arguments))
     package = name.replace("-", "_")
     options.say(f"written  {folder}: the method is in src/{package}/__init__.py")
-    options.say(f"next     pip install -e {folder}")
+    options.say(f"next     {shlex.join(['pip', 'install', '-e', str(folder)])}")
     options.say(f"then     earthinstruct check-method {name} && earthinstruct evaluate --method {name}")
     options.write_json(arguments, {"folder": str(folder), "name": name, "package": package})
     return 0

@@ -184,14 +184,11 @@ def _print_json(arguments: argparse.Namespace, content: bytes) -> None:
 
 @contextmanager
 def _json_file(arguments: argparse.Namespace) -> Iterator[Path]:
-    from earthinstruct.errors import DataError
+    from earthinstruct.files import writing
 
     path = Path(arguments.json)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path, "give another --json FILE"):
         yield path
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}; give another --json FILE") from error
 
 
 def print_findings(findings: Sequence[Finding]) -> int:

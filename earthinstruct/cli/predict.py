@@ -121,7 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
             options.say(f"understood as {instruction.setting}{f': {what}' if what else ''}")
     if arguments.json not in (None, "-"):
         images = images_of_run(arguments.run) if arguments.run is not None else images_given(arguments.images)
-        refuse_to_replace("json", Path(arguments.json), images)
+        refuse_to_replace("json", [Path(arguments.json)], images)
     n_written = 0
 
     def answered(answer: Answer) -> None:

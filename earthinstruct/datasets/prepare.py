@@ -12,7 +12,7 @@ from earthinstruct.datasets.coco import check_file_name, parse_coco
 from earthinstruct.datasets.dataset import Dataset
 from earthinstruct.datasets.ground_truth import Sources, TrueImage, coco_bytes
 from earthinstruct.errors import DataError, UnknownNameError
-from earthinstruct.files import replace_file
+from earthinstruct.files import replace_file, writing
 from earthinstruct.tasks import Vocabulary
 
 Progress = Callable[[int, int], None]  # images read, total images
@@ -135,10 +135,8 @@ def write_prepared(
     }
     content = coco_bytes(images, vocabulary.categories, vocabulary.parents, info)
     found = Counter(item.category for image in images for item in image.objects)
-    try:
+    with writing(path):
         replace_file(path, content)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}") from error
     return Prepared(
         path=path,
         n_images=len(images),

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from msgspec.structs import asdict
 
-from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError, checked_arguments
+from earthinstruct.errors import EarthInstructError, UnknownNameError, checked_arguments
+from earthinstruct.files import writing
 from earthinstruct.metrics import GEOMETRIES, HEADLINES, PERCENT, Tally
 from earthinstruct.reporting.loaded import bands
 from earthinstruct.results import Evaluation, Result, read_result
@@ -180,12 +181,8 @@ def save_figures(folder: Path, output: Path) -> list[Path]:
         for suffix in SUFFIXES:
             file = output / f"{name}{suffix}"
             dates = {"CreationDate": None} if suffix == ".pdf" else {"Date": None}  # equal figures are equal files
-            try:
-                output.mkdir(parents=True, exist_ok=True)
-                with mpl.rc_context(_STYLE):
-                    figure.savefig(file, metadata=dates)
-            except OSError as error:
-                raise DataError(f"figure {file} cannot be written: {error.strerror or error}") from error
+            with writing(file), mpl.rc_context(_STYLE):
+                figure.savefig(file, metadata=dates)
             figure.set_layout_engine("none")  # it is laid out
             files.append(file)
     return files

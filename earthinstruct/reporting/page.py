@@ -12,6 +12,7 @@ import numpy as np
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import EarthInstructError, checked_arguments
+from earthinstruct.files import replace_file, writing
 from earthinstruct.metrics import (
     GEOMETRIES,
     NEEDS_SCORES,
@@ -56,7 +57,7 @@ from earthinstruct.reporting.figures import save_figures
 from earthinstruct.reporting.gallery import MAX_IMAGES, make_gallery
 from earthinstruct.reporting.index import index_page
 from earthinstruct.reporting.loaded import LoadedRun, load_run
-from earthinstruct.reporting.template import filled, script_json, write_page
+from earthinstruct.reporting.template import filled, script_json
 from earthinstruct.results import (
     REPORT_FILE,
     Evaluation,
@@ -97,7 +98,7 @@ def report(
 
     Args:
         run: a run folder, the result file in it, or an evaluation of one task. A folder that holds run folders: an
-            index of them, with a link to each report that is there; then no other argument but `output` has a meaning.
+            index of them, with a link to each report that is there; it has no figures and is compared with nothing.
         output: the file; None: `report.html` in the run folder, `index.html` in a folder of runs.
         against: other runs of the same task, one or several, to compare with.
         figures: a folder for the figures of `plot`, as PDF and SVG; None: none are saved.
@@ -119,8 +120,10 @@ def report(
     if not (folder / "result.json").is_file() and any(folder.rglob("result.json")):
         if others:
             raise EarthInstructError(f"{folder} is a folder of runs; to compare, give a run folder first")
+        if figures is not None:
+            raise EarthInstructError(f"{folder} is a folder of runs; figures are of one: give a run folder")
         file = folder / "index.html" if output is None else Path(output)
-        return write_page(file, index_page(folder, file))
+        return _written(file, index_page(folder, file))
     data = None if data is None else Path(data)
     loaded = load_run(folder, dataset, data)
     changes = []
@@ -130,7 +133,13 @@ def report(
     page = render(loaded, changes, max_images, progress)
     if figures is not None:
         save_figures(folder, Path(figures))
-    return write_page(folder / REPORT_FILE if output is None else Path(output), page)
+    return _written(folder / REPORT_FILE if output is None else Path(output), page)
+
+
+def _written(file: Path, page: str) -> Path:
+    with writing(file):
+        replace_file(file, page.encode())
+    return file
 
 
 def render(

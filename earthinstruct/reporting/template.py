@@ -10,8 +10,7 @@ from typing import Any
 
 import msgspec
 
-from earthinstruct.errors import DataError, EarthInstructError
-from earthinstruct.files import replace_file
+from earthinstruct.errors import EarthInstructError
 from earthinstruct.metrics import PERCENT, WHOLE_OBJECTS
 from earthinstruct.reporting.drawing import sparkline
 
@@ -46,19 +45,6 @@ def filled(name: str, scripts: Sequence[str], **values: Any) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
     return str(environment.get_template(name).render(**values))
-
-
-def write_page(file: Path, page: str) -> Path:
-    """Write a page.
-
-    Raises:
-        DataError: the file cannot be written.
-    """
-    try:
-        replace_file(file, page.encode())
-    except OSError as error:
-        raise DataError(f"report {file} cannot be written: {error.strerror}") from error
-    return file
 
 
 def script_json(value: Any) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
-from earthinstruct.files import plain_name, read_bytes, replace_file
+from earthinstruct.files import plain_name, read_bytes, replace_file, writing
 from earthinstruct.results.regression import TOLERANCE, Moved, metric_values, moved_values, new_values
 from earthinstruct.results.result import Result, read_result
 from earthinstruct.results.shown import Block, Shown
@@ -117,7 +117,8 @@ def guard_results(result: Path | str, against: Path | str) -> list[Path]:
         The files written.
 
     Raises:
-        EarthInstructError: a file is missing or malformed, or several results would go into one file.
+        EarthInstructError: a file is missing, malformed or cannot be written, or several results would go into one
+            file.
     """
     found = results_in(Path(result))
     targets: dict[Path, Path] = {}  # -> the result
@@ -137,8 +138,8 @@ def guard_results(result: Path | str, against: Path | str) -> list[Path]:
                 )
             targets[target] = file
     for target, file in targets.items():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(target, read_bytes(file, "result"))
+        with writing(target, "give another --against"):
+            replace_file(target, read_bytes(file, "result"))
     return list(targets)
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import filecmp
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
 
 from earthinstruct.errors import DataError, checked_arguments
-from earthinstruct.files import as_json, decode_json, new_file, read_bytes, replace_file
+from earthinstruct.files import as_json, decode_json, new_file, read_bytes, replace_file, writing
 from earthinstruct.metrics import CATALOGUE, GEOMETRIES, Value, sweep_of, value_at
 from earthinstruct.results.leaderboard_page import index, page
 from earthinstruct.results.leaderboard_tables import (
@@ -35,6 +34,10 @@ LEADERBOARDS = Path("leaderboards")
 _PLAIN = re.compile(r"\w[\w .+()-]*")
 _LISTED = re.compile(r"\w[\w .,:;+()/'&-]*")  # of published rows, which are never paths
 _LONGEST_NAME, _LONGEST_TEXT = 100, 300  # characters
+_NOT_WRITTEN = (
+    "nothing of it is left. Fix this, then run `earthinstruct leaderboard build`, or `add` again where the result is "
+    "not filed yet"
+)
 
 
 class PublishedTraining(msgspec.Struct, frozen=True):
@@ -123,25 +126,28 @@ def file_result(root: Path, result: Result, tallies: StoredTallies | None = None
             {name: tallies.tallies[name] for name in GEOMETRIES if name in tallies.tallies}, tallies.groups
         )
     lacks_tallies = kept is not None and not beside.is_file()
+    with writing(target, _NOT_WRITTEN):
+        filed = read_result(target) if target.is_file() else None
+        if filed is not None and filed.protocol_version < result.protocol_version:
+            beside.unlink(missing_ok=True)
+            replace_file(target, content)
+        elif filed is not None and _has_more_variants(filed, result):
+            replace_file(target, content)
+        elif not (lacks_tallies and target.is_file() and target.read_bytes() == content):
+            _file_once(target, content)
+        if kept is not None:
+            write_tallies(target.parent, result, kept, beside.name)
+    return target
+
+
+def _file_once(target: Path, content: bytes) -> None:
     try:
-        with _written(target):
-            filed = read_result(target) if target.is_file() else None
-            if filed is not None and filed.protocol_version < result.protocol_version:
-                beside.unlink(missing_ok=True)
-                replace_file(target, content)
-            elif filed is not None and _has_more_variants(filed, result):
-                replace_file(target, content)
-            elif not (lacks_tallies and target.is_file() and target.read_bytes() == content):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                new_file(target, content)
-            if kept is not None:
-                write_tallies(target.parent, result, kept, beside.name)
+        new_file(target, content)
     except FileExistsError as error:
         raise DataError(
             f"{target} exists under the same version of the protocol and is never replaced: increase the method's "
             "version, or give a variant its own name (InstructSAM: -M name=NAME)"
         ) from error
-    return target
 
 
 def _has_more_variants(filed: Result, result: Result) -> bool:
@@ -157,20 +163,6 @@ def _has_more_variants(filed: Result, result: Result) -> bool:
 def tallies_of(result: Path) -> str:
     """The name of the tallies of a filed result: a version may have dots."""
     return f"{result.name.removesuffix('.json')}.tallies.npz"
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[None]:
-    """Turn an `OSError` (full disk, read-only folder) into an error that the user can fix."""
-    try:
-        yield
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be written: {error.strerror or error}; nothing of it is left. Fix this, then run "
-            "`earthinstruct leaderboard build`, or `add` again where the result is not filed yet"
-        ) from error
 
 
 def _require(root: Path) -> None:
@@ -231,8 +223,7 @@ def _write(root: Path, target: Path) -> list[Path]:
         pages[target / "tables" / "README.md"] = index(boards)
         pages[target / "tables" / "index.html"] = page(boards)
     for path, content in pages.items():
-        with _written(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(path, _NOT_WRITTEN):
             replace_file(path, content)
     return list(pages)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import Prediction
 from earthinstruct.errors import DataError, EarthInstructError
-from earthinstruct.files import as_json, replace_file
+from earthinstruct.files import as_json, replace_file, writing
 from earthinstruct.images import Scene, draw_overlay, step_for
 from earthinstruct.predictions import (
     Found,
@@ -38,21 +37,24 @@ _PICTURES = (".png", ".jpg", ".jpeg")
 _LONGEST_PICTURE = 4096  # pixels
 
 
-def refuse_to_replace(option: str, target: Path, images: Sequence[Path]) -> None:
-    """Refuse a file to write that is one of the images.
+def refuse_to_replace(option: str, targets: Iterable[Path], images: Sequence[Path]) -> None:
+    """Refuse files to write that are among the images.
 
     Raises:
-        EarthInstructError: it is one.
+        EarthInstructError: one is.
     """
-    if target.resolve() in {image.resolve() for image in images}:
-        raise EarthInstructError(f"--{option} {target} would replace that image; give another name")
+    given = {image.resolve() for image in images}
+    for target in targets:
+        if target.resolve() in given:
+            raise EarthInstructError(f"--{option} {target} would replace that image; give another place")
 
 
 class Outputs:
     """Where answers are saved: pictures image by image, files of all images at the end.
 
     Raises:
-        EarthInstructError: a target would replace an image, has an unknown suffix, or cannot hold every picture.
+        EarthInstructError: a target would replace an image or another target, has an unknown suffix, or cannot hold
+            every picture.
     """
 
     def __init__(
@@ -64,15 +66,16 @@ class Outputs:
     ) -> None:
         targets = [Path(save)] if isinstance(save, str | Path) else [Path(target) for target in save]
         pictures = [target for target in targets if _format(target) is None]
-        if explain is not None:
-            refuse_to_replace("explain", Path(explain), images)
-            pictures.append(Path(explain))
         files = [(target, suffix) for target in targets if (suffix := _format(target)) is not None]
         ground = ground or OnGround()
-        for target in targets:
-            refuse_to_replace("save", target, images)
+        refuse_to_replace("save", (target for target, _ in files), images)
         for target in pictures:
-            _check_pictures(target, images)
+            _check_pictures("save", target, images)
+        if explain is not None:
+            _check_pictures("explain", Path(explain), images)
+            drawn = {_picture_of(target, images[0]).resolve() for target in pictures}
+            if _picture_of(Path(explain), images[0]).resolve() in drawn:
+                raise EarthInstructError(f"--explain {explain} would replace the picture of --save; give another place")
         for target, suffix in files:
             if suffix == ".tif" and len(images) > 1:
                 raise EarthInstructError(
@@ -86,7 +89,7 @@ class Outputs:
             )
         # a method may change the working directory
         self.explain = None if explain is None else Path(explain).absolute()
-        self._pictures = [target.absolute() for target in targets if _format(target) is None]
+        self._pictures = [target.absolute() for target in pictures]
         self._files = [(target.absolute(), suffix) for target, suffix in files]
         self._ground = ground
 
@@ -103,7 +106,7 @@ class Outputs:
         folders = {target: target.parent for target, _ in self._files}
         folders |= {target: target.parent if _is_picture(target) else target for target in self._all_pictures}
         for target, folder in folders.items():
-            with _saving(target, folder), tempfile.TemporaryFile(dir=folder):
+            with writing(target, folder=folder), tempfile.TemporaryFile(dir=folder):
                 pass
 
     @property
@@ -138,7 +141,7 @@ class Outputs:
         problems = []
         for target, suffix in self._files:
             try:
-                with _saving(target, target.parent):
+                with writing(target):
                     _FORMATS[suffix](target, found, about, self._ground)
             except EarthInstructError as error:  # the other files are saved all the same
                 problems.append(str(error))
@@ -156,21 +159,16 @@ def overlay_of(scene: Scene, prediction: Prediction, remarks: Sequence[str] = ()
 
 
 def _save_picture(picture: Image, target: Path, path: Path) -> None:
-    """Save the picture of an image: under the target's name, or into the folder that it is."""
-    file = target if _is_picture(target) else target / f"{path.stem}.png"
+    file = _picture_of(target, path)
     content = io.BytesIO()
     picture.save(content, "PNG" if file.suffix.lower() == ".png" else "JPEG")
-    with _saving(file, file.parent):
+    with writing(file):
         replace_file(file, content.getvalue())
 
 
-@contextmanager
-def _saving(target: Path, folder: Path) -> Iterator[None]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise DataError(f"{target} cannot be written: {error.strerror or error}") from error
+def _picture_of(target: Path, image: Path) -> Path:
+    """The file of the picture of an image: the target itself, or one in the folder that it is."""
+    return target if _is_picture(target) else target / f"{image.stem}.png"
 
 
 def _write_coco(target: Path, found: Sequence[Found], about: Mapping[str, Any], ground: OnGround) -> None:
@@ -206,8 +204,9 @@ def _format(target: Path) -> str | None:
     return next((suffix for suffix in _FORMATS if target.name.lower().endswith(suffix)), None)
 
 
-def _check_pictures(target: Path, images: Sequence[Path]) -> None:
-    """Refuse a target that cannot hold a picture of every image."""
+def _check_pictures(option: str, target: Path, images: Sequence[Path]) -> None:
+    """Refuse a target that cannot hold a picture of every image, or would replace an image."""
+    refuse_to_replace(option, (_picture_of(target, image) for image in images), images)
     if _is_picture(target):
         if len(images) > 1:
             raise EarthInstructError(f"{target} is one picture, and there are {len(images)} images; name a folder")

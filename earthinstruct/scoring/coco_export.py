@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from earthinstruct.datasets import Dataset, TrueImage, TrueObject, as_coco
-from earthinstruct.errors import DataError, checked_arguments
-from earthinstruct.files import as_json, replace_file
+from earthinstruct.errors import checked_arguments
+from earthinstruct.files import as_json, replace_file, writing
 from earthinstruct.predictions import Record
 from earthinstruct.regions import decode_rles
 from earthinstruct.results import Evaluation, Result
@@ -66,11 +66,8 @@ def export(
         annotation["category_id"] = ids[annotation["category_id"]]
         annotation["label"] = label
     output = Path(output)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
+    with writing(output, "give another file"):
         replace_file(output, as_json(content["annotations"] if results else content))
-    except OSError as error:
-        raise DataError(f"{output} cannot be written: {error.strerror or error}; give another file") from error
     return output
 
 

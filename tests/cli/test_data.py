@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 
 import pytest
 
@@ -19,7 +20,7 @@ def test_data_scenes_makes_a_dataset_of_any_size(call, method, tmp_path):
 
 
 def test_prepare_dior_prints_counts_beside_the_published_ones(call, method, tmp_path):
-    root, masks = make_dior(tmp_path / "dior"), make_samrs(tmp_path / "ins")
+    root, masks = make_dior(tmp_path / "my dior"), make_samrs(tmp_path / "ins")
     code, out, _ = call("data", "prepare", "dior", root, "--masks", masks)
     assert code == 0
     rows = {line.split()[0]: line.split() for line in out.splitlines() if line}
@@ -27,8 +28,9 @@ def test_prepare_dior_prints_counts_beside_the_published_ones(call, method, tmp_
     assert rows["all"] == ["all", "3", "35439", "-35436"]
     assert "20 of 20 categories differ from the published counts" in out
     assert "3 images, published are 5863" in out
-    assert f"next: earthinstruct evaluate --method NAME --dataset dior --data {root}" in out
-    code, out, _ = call(*f"evaluate --method {method}:Finds --dataset dior --data {root} --limit 1".split())
+    command = f"earthinstruct evaluate --method NAME --dataset dior --data '{root}'"
+    assert f"next: {command}" in out
+    code, out, _ = call(*shlex.split(command.replace("NAME", f"{method}:Finds"))[1:], "--limit", "1")
     assert code == 0
     code, out, _ = call("list", "datasets", "--data", root, "--json")
     assert {row["name"]: row["missing"] for row in json.loads(out)}["dior"] is None

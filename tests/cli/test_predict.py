@@ -948,6 +948,24 @@ def test_no_image_is_written_over(call, method, file, tmp_path, option):
     assert (code, "would replace that image" in err, image.read_bytes()) == (2, True, before)
 
 
+@pytest.mark.parametrize("option", ["--save", "--explain"])
+def test_a_folder_of_pictures_does_not_replace_the_images_in_it(call, method, file, tmp_path, option):
+    folder = tmp_path / "set" / "images"
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    for images in (folder, folder / "a.png"):
+        code, _, err = call("predict", "--method", f"{method}:Finds", "--open-ended", images, option, folder)
+        assert (code, f"{option} {folder / 'a.png'} would replace that image" in err) == (2, True)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("target", ["drawn", "drawn.png"])
+def test_an_explanation_does_not_replace_the_picture_of_what_was_found(call, method, file, tmp_path, target):
+    image = tmp_path / "set" / "images" / "a.png"
+    twice = ("--save", target, "--explain", target)
+    code, _, err = call("predict", "--method", f"{method}:Finds", "--open-ended", image, *twice)
+    assert (code, f"--explain {target} would replace the picture of --save" in err) == (2, True)
+
+
 def test_two_images_of_one_name_do_not_overwrite_each_other(call, method, file, tmp_path):
     image = tmp_path / "set" / "images" / "a.png"
     (tmp_path / "other").mkdir()

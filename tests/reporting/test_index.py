@@ -62,6 +62,8 @@ def test_links_are_relative_to_the_page(runs, tmp_path):
     assert all(Path(tmp_path / "elsewhere" / unquote(link)).is_file() for link in links(page))
 
 
-def test_a_folder_of_runs_is_compared_with_nothing(runs):
+def test_a_folder_of_runs_is_compared_with_nothing_and_has_no_figures(runs, tmp_path):
     with pytest.raises(EarthInstructError, match="is a folder of runs; to compare, give a run folder first"):
         report(runs, against=runs)
+    with pytest.raises(EarthInstructError, match="is a folder of runs; figures are of one: give a run folder"):
+        report(runs, figures=tmp_path / "figures")

@@ -185,6 +185,12 @@ def test_no_guarded_result_is_replaced_by_another(run, tmp_path):
     assert (guarded / "set/open_ended/one-1.json").read_bytes() == before
 
 
+def test_a_guarded_result_that_cannot_be_written_is_named(run, tmp_path):
+    (tmp_path / "taken").write_text("a file, not a folder")
+    with pytest.raises(DataError, match=r"taken/one\.json cannot be written: .*; give another --against"):
+        guard_results(run[0], tmp_path / "taken" / "one.json")
+
+
 def test_several_results_do_not_go_into_one_file(constant, dataset, tmp_path):
     evaluate(constant, dataset, output=tmp_path / "runs")
     with pytest.raises(EarthInstructError, match=r"holds 3 results, and .*one\.json is one file; give a folder"):
