@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earthinstruct.cli import options
-from earthinstruct.cli.progress import progress_bars
+from earthinstruct.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from earthinstruct.datasets import Prepared
@@ -85,10 +85,8 @@ def run_scenes(arguments: argparse.Namespace) -> int:
     """Run `data scenes`."""
     from earthinstruct.datasets import draw_scenes
 
-    with progress_bars() as update:
-        folder = draw_scenes(
-            **options.given(arguments), progress=lambda done, total: update("drawing scenes", done, total)
-        )
+    with progress_bar("drawing scenes") as progress:
+        folder = draw_scenes(**options.given(arguments), progress=progress)
     options.say(f"written: {folder / 'annotations.json'}")
     options.write_json(arguments, {"written": str(folder / "annotations.json")})
     return 0
@@ -98,10 +96,8 @@ def run_prepare_dior(arguments: argparse.Namespace) -> int:
     """Run `data prepare dior`."""
     from earthinstruct.datasets import prepare_dior
 
-    with progress_bars() as update:
-        prepared = prepare_dior(
-            **options.given(arguments), progress=lambda done, total: update("reading DIOR", done, total)
-        )
+    with progress_bar("reading DIOR") as progress:
+        prepared = prepare_dior(**options.given(arguments), progress=progress)
     return _report(arguments, prepared, {"val": "dior", "test": "dior-test"}.get(arguments.split))
 
 
@@ -109,10 +105,8 @@ def run_prepare_nwpu(arguments: argparse.Namespace) -> int:
     """Run `data prepare nwpu`."""
     from earthinstruct.datasets import prepare_nwpu
 
-    with progress_bars() as update:
-        prepared = prepare_nwpu(
-            **options.given(arguments), progress=lambda done, total: update("reading NWPU VHR-10", done, total)
-        )
+    with progress_bar("reading NWPU VHR-10") as progress:
+        prepared = prepare_nwpu(**options.given(arguments), progress=progress)
     return _report(arguments, prepared, "nwpu")
 
 
@@ -125,13 +119,8 @@ def run_fetch(arguments: argparse.Namespace) -> int:
         options.say(line)
     if not arguments.yes and not _accepted():
         raise EarthInstructError("nothing was fetched; answer y, or give --yes, to accept the licence")
-    with progress_bars() as update:
-        folder = fetch_dataset(
-            arguments.dataset,
-            data=arguments.data,
-            yes=True,
-            progress=lambda done, total: update("fetching dior-mini", done, total),
-        )
+    with progress_bar("fetching dior-mini") as progress:
+        folder = fetch_dataset(arguments.dataset, data=arguments.data, yes=True, progress=progress)
     options.say(f"written: {folder}")
     _say_next("dior-mini", "--data", folder.parent)
     options.write_json(arguments, {"written": str(folder)})

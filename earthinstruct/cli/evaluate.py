@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from earthinstruct.cli import options
 from earthinstruct.cli.config import add_config, write_config
 from earthinstruct.cli.interrupts import interrupts
-from earthinstruct.cli.progress import progress_bars
+from earthinstruct.cli.progress import progress_bar, progress_bars
 
 if TYPE_CHECKING:
     from earthinstruct.contract import Usage
@@ -144,8 +144,8 @@ def _dry_run(arguments: argparse.Namespace) -> int:
 
     taken = inspect.signature(dry_run).parameters
     given = {name: value for name, value in options.given(arguments).items() if name in taken}
-    with progress_bars() as update:
-        planned = dry_run(**given, progress=lambda done, total: update("estimating", done, total))
+    with progress_bar("estimating") as progress:
+        planned = dry_run(**given, progress=progress)
     print_blocks(planned.blocks())
     options.write_json(arguments, [_row(each) for each in planned.tasks])
     return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from earthinstruct.cli import options
 from earthinstruct.cli.interrupts import interrupts
-from earthinstruct.cli.progress import progress_bars
+from earthinstruct.cli.progress import progress_bar
 from earthinstruct.errors import EarthInstructError
 
 if TYPE_CHECKING:
@@ -138,10 +138,10 @@ def run(arguments: argparse.Namespace) -> int:
         answers = saved_again(arguments.run, **options_of, answered=answered)
     else:
         try:
-            with progress_bars() as update, interrupts() as stopping:
+            with progress_bar("predicting") as progress, interrupts() as stopping:
                 answers = predict(
                     **options.given(arguments, without=("run",)),
-                    progress=lambda done, total: update("predicting", done, total),
+                    progress=progress,
                     answered=answered,
                     warned=lambda warning: options.say(f"note: {warning}"),
                     stopping=stopping,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from earthinstruct.texts import printable
@@ -39,6 +40,13 @@ def progress_bars(clock: Callable[[], float] = time.monotonic) -> Iterator[Updat
             yield update
     else:
         yield _Lines(console, clock)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[float, int], None]]:
+    """Show one thing, as `progress_bars` does; what is yielded takes what is done, and of how much."""
+    with progress_bars() as update:
+        yield partial(update, what)
 
 
 class _Lines:

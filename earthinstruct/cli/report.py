@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from earthinstruct.cli import options
-from earthinstruct.cli.progress import progress_bars
+from earthinstruct.cli.progress import progress_bar
 
 
 def register(verbs: Any) -> None:
@@ -49,8 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the verb."""
     from earthinstruct.reporting import report
 
-    with progress_bars() as update:
-        file = report(**options.given(arguments), progress=lambda done, total: update("images", done, total))
+    with progress_bar("images") as progress:
+        file = report(**options.given(arguments), progress=progress)
     if arguments.figures is not None:
         options.say(f"figures  {arguments.figures}")
     options.say(f"report   {file} ({file.stat().st_size / 1e6:.1f} MB)")

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from earthinstruct.cli import options
-from earthinstruct.cli.progress import progress_bars
+from earthinstruct.cli.progress import progress_bar
 
 
 def register(verbs: Any) -> None:
@@ -62,8 +62,8 @@ def run_fetch(arguments: argparse.Namespace) -> int:
     weights, fetch = known[arguments.name]
     licence = weights.licence or f"not recorded here, see {weights.page}"
     options.say(f"{weights.name}: licence {licence}; from {weights.url or weights.page}")
-    with progress_bars() as update:
-        path = fetch(weights.name, lambda done, total: update(weights.name, done, total))
+    with progress_bar(weights.name) as progress:
+        path = fetch(weights.name, progress)
     sums = path.with_name(f"{path.name}.sha256")
     options.say(f"written: {path}")
     for line in read_text(sums, "hash file").splitlines():

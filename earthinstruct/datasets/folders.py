@@ -117,7 +117,7 @@ def _coco_file(folder: Path) -> Path | None:
         path
         for place in (folder, folder / "annotations")
         for path in sorted([*place.glob("*.json"), *place.glob("*.json.gz")])
-        if not path.name.startswith(".") and (path.suffix == ".gz" or _is_coco(path))
+        if path.is_file() and not path.name.startswith(".") and (path.suffix == ".gz" or _is_coco(path))
     ]
     if len(found) > 1:
         raise DataError(f"{folder} has several COCO files: {', '.join(map(str, found[:5]))}; give one with --dataset")
@@ -125,7 +125,7 @@ def _coco_file(folder: Path) -> Path | None:
 
 
 def _is_coco(path: Path) -> bool:
-    return b'"annotations"' in path.read_bytes().replace(b"\0", b"")  # UTF-16 has zeros
+    return b'"annotations"' in read_bytes(path, "annotation file").replace(b"\0", b"")  # UTF-16 has zeros
 
 
 def _layout(folder: Path, images: Path | None) -> _Layout | None:
@@ -147,7 +147,7 @@ def _layout(folder: Path, images: Path | None) -> _Layout | None:
         )
     beside = _labels_of(folder)
     if beside is not None:
-        return _Layout(_yolo, beside, folder)
+        return _Layout(_yolo, beside, images or folder)
     _refuse_splits(folder)
     if annotation_files(folder, ".xml"):
         return _Layout(_voc, folder, images or folder)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from earthinstruct.errors import DataError
+from earthinstruct.files import read_bytes
 from earthinstruct.regions import RLE, ImageId
 
 Box = tuple[float, float, float, float]
@@ -155,10 +155,7 @@ class Sources:
         Raises:
             DataError: the file cannot be read.
         """
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{what} {path} cannot be read: {error.strerror}") from error
+        content = read_bytes(path, what)
         name = path.relative_to(self.root) if path.is_relative_to(self.root) else path
         self.hashes.setdefault(what, {})[name.as_posix()] = hashlib.sha256(content).hexdigest()
         return content

@@ -117,19 +117,6 @@ def refuse_too_large_at_once(what: str, width: int, height: int, next_step: str)
         )
 
 
-def refuse_too_large_at(resolution: float, width: int, height: int) -> None:
-    """The same for an image at another resolution, in metres a pixel.
-
-    Raises:
-        DataError: it would have more.
-    """
-    if width * height > MOST_PIXELS:
-        raise DataError(
-            f"at {resolution:g} m a pixel it would have {width}x{height} pixels, more than {MOST_PIXELS:,}; give a "
-            "larger --resolution, or cut the image first"
-        )
-
-
 def sidecars(path: Path) -> list[Path]:
     """The files beside an image that give its place or mask, as GDAL finds them: `.aux.xml`, `.msk`, world files."""
     suffix = path.suffix

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+NO_PLACE = "it has no coordinates on the ground"
 Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels; x1 and y1 are one past the end
 
 

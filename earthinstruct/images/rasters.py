@@ -22,7 +22,7 @@ from earthinstruct.errors import DataError
 from earthinstruct.images.files import CUT, TIFF, Format, refuse_too_large, refuse_too_large_at_once
 from earthinstruct.images.options import ImageOptions
 from earthinstruct.images.pictures import UNDISTURBED, chosen_bands, first_of, open_image, turned
-from earthinstruct.images.raster import Note, Place, Window, blackened, step_for
+from earthinstruct.images.raster import NO_PLACE, Note, Place, Window, blackened, step_for
 from earthinstruct.images.stretch import SAMPLE, Band, Limits, eight_bits, limits_of
 
 if TYPE_CHECKING:
@@ -294,7 +294,7 @@ def _place(path: Path, source: DatasetReader) -> tuple[Place | None, str | None]
     for control, there in (("ground control points", source.gcps[0]), ("rational polynomials (RPC)", source.rpcs)):
         if there:
             return None, f"it has {control} alone; warp it first: gdalwarp {path.name} warped.tif"
-    return None, "it has no coordinates on the ground"
+    return None, NO_PLACE
 
 
 def _crs_name(crs: Any) -> str:

@@ -20,13 +20,12 @@ from earthinstruct.images import rasters
 from earthinstruct.images.files import TIFF, Format, format_of, marks_nodata, refuse_too_large, sidecars
 from earthinstruct.images.options import ImageOptions
 from earthinstruct.images.pictures import open_image, read_picture
-from earthinstruct.images.raster import Note, Raster, Scene, Window, blackened
+from earthinstruct.images.raster import NO_PLACE, Note, Raster, Scene, Window, blackened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 INSTALL_GEO = "pip install 'earthinstruct[geo]'"
-_NO_PLACE = "it has no coordinates on the ground"
 _GEO_TAGS = (33550, 33922, 34264, 34735)  # pixel scale, tie points, transformation, geo keys
 _PLAIN_MODES = ("1", "L", "P", "RGB", "RGBA", "CMYK")
 _PLAIN_COMPRESSIONS = ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate")  # colours of JPEG differ
@@ -82,7 +81,7 @@ def _opened(path: Path, options: ImageOptions | None) -> Iterator[Scene]:
 
 def scene_of(pixels: NDArray[np.uint8]) -> Scene:
     """Pixels in memory, uint8 RGB (height, width, 3), as a `Scene`."""
-    return _InMemory(Raster(pixels, no_place_reason=_NO_PLACE))
+    return _InMemory(Raster(pixels, no_place_reason=NO_PLACE))
 
 
 class _InMemory:
@@ -124,7 +123,7 @@ def _with_sidecars(path: Path, kind: Format, found: Raster) -> Raster:
     """Add the place and the mask that files beside a picture give."""
     beside = sidecars(path)
     if not beside:
-        return replace(found, no_place_reason=_NO_PLACE)
+        return replace(found, no_place_reason=NO_PLACE)
     if rasters.has_rasterio():
         valid, place, reason = rasters.read_beside(path, kind)
         if valid is not None and found.valid is not None:
@@ -154,7 +153,7 @@ def _check_plain(path: Path, kind: Format) -> str:
         if marking := [file.name for file in beside if marks_nodata(file)]:
             reason = reason or f"{marking[0]} says which of its pixels have data"
         if not reason:
-            return f"to read it needs rasterio: {INSTALL_GEO}" if placed or beside else _NO_PLACE
+            return f"to read it needs rasterio: {INSTALL_GEO}" if placed or beside else NO_PLACE
     raise DataError(f"image {path} needs rasterio ({reason}): {INSTALL_GEO}")
 
 

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError
-from earthinstruct.images.files import refuse_too_large_at, refuse_too_large_at_once
+from earthinstruct.images.files import refuse_too_large_at_once
 from earthinstruct.images.raster import Note, Place, Scene, Window, blackened
 from earthinstruct.images.reading import INSTALL_GEO
+from earthinstruct.regions import MOST_PIXELS
 
 NAMELESS = "it does not name its coordinate reference system; give --source-crs EPSG:N"
 _SAME = 0.01  # sizes of pixels that differ by less are one resolution
@@ -66,7 +67,11 @@ def scene_at(scene: Scene, resolution: float) -> Scene:
     width, height = (
         max(1, round(pixels * size / resolution)) for pixels, size in ((scene.width, across), (scene.height, down))
     )
-    refuse_too_large_at(resolution, width, height)
+    if width * height > MOST_PIXELS:
+        raise DataError(
+            f"at {resolution:g} m a pixel it would have {width}x{height} pixels, more than {MOST_PIXELS:,}; give a "
+            "larger --resolution, or cut the image first"
+        )
     stored = f"{across:.3g}" if f"{across:.3g}" == f"{down:.3g}" else f"{across:.3g} x {down:.3g}"
     note = f"resampled from {stored} m to {resolution:g} m a pixel"
     return _Resampled(scene, height, width, Note(note, f"resampled to {resolution:g} m a pixel"))

@@ -353,9 +353,7 @@ def _in_order(first: Tally, second: Tally) -> Tally:
     """Put the images of the second tally into the order of the first."""
     if set(first.images) != set(second.images) or first.categories != second.categories:
         raise ValueError("only runs over the same images and categories can be compared")
-    position = {image: i for i, image in enumerate(second.images)}
-    order = [position[image] for image in first.images]
-    second = Tally(first.images, second.categories, {name: column[order] for name, column in second.columns.items()})
+    second = second.in_order(first.images)
     if not np.array_equal(n_targets(first.columns), n_targets(second.columns)):
         raise ValueError("the runs were scored against different ground truth")
     return second

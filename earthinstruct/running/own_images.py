@@ -5,174 +5,33 @@ Every image, and every tile of a large one, is kept in a run folder as soon as i
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct import tasks
-from earthinstruct.contract import HopelessError, Instruction, Method, Prediction
-from earthinstruct.datasets import ImageRecord, images_alone
+from earthinstruct.contract import HopelessError, Instruction, Method
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
-from earthinstruct.images import IMAGE_SUFFIXES, ImageOptions, Scene, Window, images_below, open_scene, scene_of
-from earthinstruct.predictions import (
-    PLACE,
-    POINT_PLACE,
-    Found,
-    OnGround,
-    Record,
-    areas_of,
-    check_crs,
-    check_place,
-    counts_of,
-    geodataframe_of,
-    places_of,
-    undrawn_and_uncounted,
-)
-from earthinstruct.regions import decode_rles
-from earthinstruct.results import MethodInfo, Shown
-from earthinstruct.running.area import METHOD, Area, resized
+from earthinstruct.images import IMAGE_SUFFIXES, ImageOptions, images_below
+from earthinstruct.predictions import OnGround, Record, check_crs
+from earthinstruct.running.answers import Answer, Answering, Answers, Least
+from earthinstruct.running.area import METHOD, Area
 from earthinstruct.running.cut_images import answers_of_images
-from earthinstruct.running.engines import Engine, EngineOptions, Explain
+from earthinstruct.running.engines import Engine, EngineOptions
 from earthinstruct.running.engines import engine as open_engine
-from earthinstruct.running.engines.worker import OF_IMAGE, MethodSource, in_our_words
+from earthinstruct.running.engines.worker import OF_IMAGE, MethodSource
 from earthinstruct.running.image_run import IN_MEMORY, Asked, ImageRun, read_asked, state_of
-from earthinstruct.running.outputs import Outputs, overlay_of
-from earthinstruct.running.reading import Images, Tile
+from earthinstruct.running.opened import OpenedImages, OwnImages
+from earthinstruct.running.outputs import Outputs
 from earthinstruct.running.tiles import TILED_ABOVE, Tiling
 from earthinstruct.texts import message_of, secret_values, secrets_hidden
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    import pandas as pd
-    from PIL.Image import Image
-
-    from earthinstruct.results import Block
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Answer(Shown):
-    """The answer for one image.
-
-    Attributes:
-        path: the image; for pixels in memory, "image 0", "image 1", ...
-        prediction: what was found; None: the image failed.
-        problem: why it failed; None if it did not.
-        notes: how the pixels were read.
-        scene: opens the image again.
-        remarks: lines below the picture.
-    """
-
-    path: Path
-    prediction: Prediction | None
-    problem: str | None = None
-    notes: tuple[str, ...] = ()
-    scene: Callable[[], AbstractContextManager[Scene]] | None = field(default=None, repr=False)
-    remarks: tuple[str, ...] = ()
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """The count of each label; empty if the image failed."""
-        return {} if self.prediction is None else counts_of(self.prediction)
-
-    def overlay(self) -> Image:
-        """Draw what was found over the image, as `save` does.
-
-        Raises:
-            DataError: the image failed, or cannot be read again.
-        """
-        if self.prediction is None or self.scene is None:
-            raise DataError(f"image {self.path} failed: {self.problem}")
-        with self.scene() as scene:
-            return overlay_of(scene, self.prediction, self.remarks)
-
-    def blocks(self) -> Iterator[Block]:
-        """A line with the number of each label, then notes."""
-        if self.prediction is None:
-            yield f"failed: {self.path}: {self.problem}"
-        else:
-            counts = ", ".join(f"{label} {n}" for label, n in self.counts.items())
-            undrawn, uncounted = undrawn_and_uncounted(self.prediction)
-            apart = f" ({undrawn} counted but not drawn, {uncounted} drawn but not counted)"
-            yield f"{self.path}: {counts or 'nothing found'}{apart if undrawn or uncounted else ''}"
-        yield from (f"note: {self.path}: {note}" for note in self.notes)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Answers(Shown):
-    """The answers of a method for some images. They iterate in the order of the images.
-
-    Attributes:
-        answers: one for each image.
-        notes: what happened on the way, and what the method says of itself.
-        folder: the run folder, which `saved_again` reads; None: nothing was kept.
-        found: the predictions, with the sizes and places of their images.
-        about: what made them.
-    """
-
-    answers: tuple[Answer, ...]
-    notes: tuple[str, ...]
-    folder: Path | None = None
-    found: tuple[Found, ...] = ()
-    about: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def n_failed(self) -> int:
-        """How many images failed."""
-        return sum(answer.prediction is None for answer in self.answers)
-
-    def __iter__(self) -> Iterator[Answer]:
-        return iter(self.answers)
-
-    def __len__(self) -> int:
-        return len(self.answers)
-
-    def __getitem__(self, number: int) -> Answer:
-        return self.answers[number]
-
-    def blocks(self) -> Iterator[Block]:
-        """A line for each image, then notes."""
-        for answer in self.answers:
-            yield from answer.blocks()
-        yield from self.closing_lines()
-
-    def closing_lines(self) -> Iterator[str]:
-        """The notes, how many images failed, and where the answers are kept."""
-        yield from (f"note: {note}" for note in self.notes)
-        if self.n_failed:
-            yield f"{self.n_failed} of {len(self)} images failed"
-        if self.folder is not None:
-            yield f"kept in {self.folder}"
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Every instance, one a row: `image`, `label`, `x`, `y`, `width`, `height` in pixels, and `score`.
-
-        Where a method points, also `point_x` and `point_y`; without boxes, `x` to `height` are missing.
-        """
-        import pandas as pd
-
-        rows = [
-            {"image": str(answer.path), "label": label, **place}
-            for answer in self.answers
-            if (found := answer.prediction) is not None
-            for label, place in zip(found.labels, places_of(Record.of(0, found)), strict=True)
-        ]
-        columns = ["image", "label", *PLACE]
-        columns += [name for name in POINT_PLACE if any(name in row for row in rows)]
-        return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[2:], float))
-
-    def to_geodataframe(self, crs: str | None = None, simplify: float = 0.0) -> gpd.GeoDataFrame:
-        """Every instance with its outline on the ground, one a row; see `earthinstruct.predictions.geodataframe_of`."""
-        return geodataframe_of(self.found, self.about, OnGround(crs, simplify))
 
 
 @checked_arguments
@@ -270,18 +129,11 @@ def predict(
         KeyboardInterrupt: see `stopping`.
     """
     to_find = asked_instruction(categories, open_ended, parent, instruction)
-    reading = ImageOptions.of(bands, stretch, nodata)
-    given = [images] if isinstance(images, str | Path | np.ndarray) else images
-    arrays = _arrays([one for one in given if isinstance(one, np.ndarray)])
-    names = iter(arrays)
-    paths = [
-        path for one in given for path in ([next(names)] if isinstance(one, np.ndarray) else images_given(one))
-    ] or images_given([])
-    _refuse_repeated(paths)
+    own = _own_images(images, ImageOptions.of(bands, stretch, nodata), source_crs)
     area, tiling = Area.of(window, aoi, resolution), Tiling(tile, overlap, TILED_ABOVE)
     _check_source_crs(source_crs)
-    least = _Least.of(min_score, min_area)
-    saved = Outputs(save, explain, paths, OnGround(crs, simplify))
+    least = Least.of(min_score, min_area)
+    saved = Outputs(save, explain, own.paths, OnGround(crs, simplify))
     spread = EngineOptions.of(
         engine,
         workers=workers,
@@ -290,12 +142,12 @@ def predict(
         gpus_per_worker=gpus_per_worker,
         address=address,
     )
-    _refuse_other_processes(spread, arrays, saved)
+    _refuse_other_processes(spread, own, saved)
     source = MethodSource(method, parameters)
-    here = Path.cwd()  # a method may change the working directory
-    states = {str(path): state_of(arrays.get(path, path)) for path in paths}
+    states = {str(path): state_of(own.in_memory.get(path, path)) for path in own.paths}
     aoi_and_state = None if area.aoi is None else (str(area.aoi), state_of(area.aoi))
-    opened = _Opened(paths, arrays, reading, source_crs, area, saved)
+    opened = OpenedImages(own, area, on_ground=saved.on_ground)
+    own = replace(own, root=Path.cwd())  # a method may change the working directory
     with secrets_hidden(parameters), open_engine(spread, source, opened.images) as ready:
         _refuse_method(source, ready, saved)
         saved.check()
@@ -303,25 +155,25 @@ def predict(
             area = area.at_resolution_of(ready.method.name, ready.ask("resolution"))
         warnings = _warnings(ready, to_find)
         asked = Asked(
-            to_find,
-            ready.method,
-            states,
-            reading,
-            tile,
-            overlap,
-            area.window,
-            aoi_and_state,
-            None if area.resolution is None else float(area.resolution),
-            source_crs,
-            warnings,
+            instruction=to_find,
+            method=ready.method,
+            images=states,
+            reading=own.reading,
+            tile=tile,
+            overlap=overlap,
+            window=area.window,
+            aoi=aoi_and_state,
+            resolution=None if area.resolution is None else float(area.resolution),
+            source_crs=source_crs,
+            warnings=warnings,
         )
         if warned is not None:
             for warning in warnings:
                 warned(warning)
         folder = None if output is None else asked.place(Path(output))
         secrets = secret_values(parameters or {})
-        found = _Answering(paths, asked, least, saved, answered, folder, area, arrays, here, secrets)
-        with nullcontext() if folder is None else ImageRun(here / folder).open(asked, overwrite=overwrite) as run:
+        found = Answering(own, asked, least, saved, area, answered, folder, ready.explain, secrets)
+        with nullcontext() if folder is None else ImageRun(own.root / folder).open(asked, overwrite=overwrite) as run:
             opened.cut(area, tiling, ready.method.largest_side)
             _find(ready, opened, run, found, progress, stopping)
             return found.answers()
@@ -329,14 +181,14 @@ def predict(
 
 def _find(
     engine: Engine,
-    opened: _Opened,
+    opened: OpenedImages,
     run: ImageRun | None,
-    found: _Answering,
+    found: Answering,
     progress: Callable[[int, int], None] | None,
     stopping: Callable[[], bool],
 ) -> None:
     """Ask about the images that have no prediction, and give each answer to `found` as soon as it is there."""
-    paths, question = found.paths, _Question(found.asked.instruction)
+    paths, question = found.own.paths, _Question(found.asked.instruction)
     windows = opened.windows
     n_tiles = [len(windows.get(i, "1")) for i in range(len(paths))]
     done, todo = 0, list[int]()
@@ -347,7 +199,7 @@ def _find(
             if path in opened.problems:
                 found.fail(path, opened.problems[path])
             elif before is not None:
-                found.add(path, before, engine.explain, before=True)
+                found.add(path, before, before=True)
             else:
                 todo.append(i)
                 continue
@@ -369,7 +221,7 @@ def _find(
             record = opened.as_stored(answer.image, _without_notes(record))
             record = record if run is None else run.keep(record)
             if record.error is None:
-                found.add(path, record.prediction(), engine.explain, before=False)
+                found.add(path, record.prediction())
             else:
                 found.fail(path, record.error)
             del left[path]
@@ -399,109 +251,15 @@ def _without_notes(record: Record) -> Record:
     return msgspec.structs.replace(record, events=events)
 
 
-class _Opened:
-    """The images as an engine reads them.
-
-    Attributes:
-        images: the images that can be opened, and empty entries for the others.
-        problems: why the others cannot.
-        windows: the tiles of the images that are cut, or of which a part is predicted.
-    """
-
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        arrays: Mapping[Path, NDArray[np.uint8]],
-        reading: ImageOptions,
-        source_crs: str | None,
-        area: Area,
-        saved: Outputs,
-    ) -> None:
-        """Open each image.
-
-        Raises:
-            EarthInstructError: the only image cannot be opened, or has no place where one is needed.
-        """
-        self.problems: dict[Path, str] = {}
-        self.windows: dict[int, list[Window]] = {}
-        self._paths = paths
-        records = []
-        for path in paths:
-            height = width = 0
-            with self._named(path), _opening(path, arrays, reading, source_crs)() as scene:
-                if saved.on_ground:
-                    check_place(path, scene.place, scene.no_place_reason)
-                height, width = scene.height, scene.width
-            records.append(ImageRecord(str(path), str(path), width, height))
-        pixels = {i: arrays[path] for i, path in enumerate(paths) if path in arrays}
-        dataset = images_alone(records, Path.cwd(), reading)  # workers may have another working directory
-        self.images = Images(dataset, area, source_crs, in_memory=pixels)
-
-    def cut(self, area: Area, tiling: Tiling, largest_side: int | None) -> None:
-        """Find the part of each image that is looked at, and cut it into tiles.
-
-        Raises:
-            EarthInstructError: the only image does not reach into the area, or the overlap is out of range.
-        """
-        self.images, seen = replace(self.images, area=area), {}
-        for i, path in enumerate(self._paths):
-            if path in self.problems:
-                continue
-            part = None
-            with self._named(path), self.images.open(i) as opened:
-                part, size = opened.window, (opened.scene.height, opened.scene.width)
-            if part is None:
-                continue
-            stored = self.images.size_of(Tile(i))
-            tiles = tiling.windows(part, largest_side)
-            if size != stored:
-                seen[i] = size
-            if size != stored or tiles != [(0, 0, stored[1], stored[0])]:
-                self.windows[i] = tiles
-        self.images = replace(self.images, seen=seen)
-
-    def as_stored(self, image: int, record: Record) -> Record:
-        """The record of an image in the pixels of its file."""
-        if image not in self.images.seen or record.error is not None:
-            return record
-        stored = self.images.dataset.images[image]
-        found = resized(record.prediction(), self.images.seen[image], (stored.height, stored.width))
-        return Record.of(record.image_id, found)
-
-    @contextmanager
-    def _named(self, path: Path) -> Iterator[None]:
-        """Note why an image cannot be opened; the other images go on."""
-        try:
-            yield
-        except Exception as error:
-            if len(self._paths) == 1:
-                raise
-            self.problems[path] = in_our_words(error, ())
-
-
-def _opening(
-    path: Path,
-    arrays: Mapping[Path, NDArray[np.uint8]],
-    reading: ImageOptions,
-    source_crs: str | None,
-    root: Path = Path(),
-) -> Callable[[], AbstractContextManager[Scene]]:
-    """What opens an image, whose path is relative to a folder."""
-    return (
-        partial(_in_memory, arrays[path]) if path in arrays else partial(open_scene, root / path, reading, source_crs)
-    )
-
-
-def _refuse_other_processes(spread: EngineOptions, arrays: Mapping[Path, NDArray[np.uint8]], saved: Outputs) -> None:
+def _refuse_other_processes(spread: EngineOptions, own: OwnImages, saved: Outputs) -> None:
     """Refuse other processes for what they would need whole images for."""
     if spread.in_this_process:
         return
-    for given, what in ((arrays, "pixels in memory stay"), (saved.explain, "--explain draws")):
-        if given:
-            raise EarthInstructError(
-                f"{what} in this process; leave workers, timeout, worker memory and the engine ray out"
-                + ("" if given is saved.explain else ", or give files")
-            )
+    next_step = "leave workers, timeout, worker memory and the engine ray out"
+    if own.in_memory:
+        raise EarthInstructError(f"pixels in memory stay in this process; {next_step}, or give files")
+    if saved.explain is not None:
+        raise EarthInstructError(f"--explain draws in this process; {next_step}")
 
 
 def _refuse_method(source: MethodSource, engine: Engine, saved: Outputs) -> None:
@@ -546,17 +304,17 @@ def saved_again(
     folder = Path(run)
     asked = read_asked(folder)
     paths = [Path(path) for path in asked.images]
-    least = _Least.of(min_score, min_area)
+    least = Least.of(min_score, min_area)
     saved = Outputs(save, None, paths, OnGround(crs, simplify))
     saved.check()
     if source_crs is not None:
         _check_source_crs(source_crs)
         asked = msgspec.structs.replace(asked, source_crs=source_crs)
     stored = ImageRun(folder)
-
+    own = OwnImages(paths, reading=asked.reading, source_crs=asked.source_crs, root=Path.cwd())
     aoi = None if asked.aoi is None else Path(asked.aoi[0])
     seen = Area(asked.window, aoi, asked.resolution)  # for the notes that say so
-    found = _Answering(paths, asked, least, saved, answered, folder, seen, root=Path.cwd())
+    found = Answering(own, asked, least, saved, seen, answered, folder)
     with stored.locked():
         for path in paths:
             prediction = stored.prediction(path)
@@ -578,122 +336,6 @@ def images_of_run(run: Path | str) -> list[Path]:
         DataError: the folder is not of a run of `predict`.
     """
     return [Path(path) for path in read_asked(Path(run)).images]
-
-
-class _Answering:
-    """The answers so far. Each is told, and its pictures are saved, as soon as it is there."""
-
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        asked: Asked,
-        least: _Least,
-        saved: Outputs,
-        answered: Callable[[Answer], None] | None,
-        folder: Path | None,
-        area: Area | None = None,
-        arrays: Mapping[Path, NDArray[np.uint8]] = MappingProxyType({}),
-        root: Path = Path(),
-        secrets: Sequence[str] = (),
-    ) -> None:
-        self.paths = paths
-        self.asked = asked
-        self._least = least
-        self._saved = saved
-        self._answered = answered
-        self._folder = folder
-        self._area = area or Area()
-        self._root = root
-        self._arrays = arrays
-        self._secrets = secrets
-        self._remarks = _remarks(asked.method)
-        self._found: dict[Path, Found] = {}
-        self._answers: dict[Path, Answer] = {}
-        self._events: Counter[str] = Counter()
-        self._n_before = self._n_left_out = self.n_tiles_before = 0
-
-    def add(self, path: Path, prediction: Prediction, explain: Explain | None = None, *, before: bool = False) -> None:
-        """Add what was found in an image, and save its pictures.
-
-        Args:
-            path: the image.
-            prediction: what was found.
-            explain: what draws how the method decided.
-            before: whether an earlier run found it.
-
-        Raises:
-            HopelessError: the explanation raised it.
-            EarthInstructError: the only image failed, because it cannot be read again, or a picture cannot be saved.
-        """
-        opening = _opening(path, self._arrays, self.asked.reading, self.asked.source_crs, self._root)
-        try:
-            with opening() as scene:
-                if self._saved.on_ground:
-                    check_place(path, scene.place, scene.no_place_reason)
-                shown = self._least.of_image(Found(path, scene.height, scene.width, scene.place, prediction))
-                kept = _with_counts(shown.prediction, self.asked.instruction)
-                picture = None
-                if explain is not None and self._saved.explain is not None:
-                    seen = self._area.of_scene(path, scene)
-                    picture = explain(seen.read(seen.window)[0], self.asked.instruction)
-                notes = (*map(str, self._area.notes(scene)), *self._unused_crs(scene))
-                remarks = (*self._remarks, *notes)
-                self._saved.save_pictures(path, scene, kept, picture, remarks)
-                answer = Answer(path, kept, notes=notes, scene=opening, remarks=remarks)
-        except (HopelessError, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # also sys.exit() in a method; the reason is given, and the other images go on
-            self.fail(path, in_our_words(error, self._secrets))
-            return
-        self._found[path] = replace(shown, prediction=kept, notes=notes)
-        self._n_left_out += len(prediction) - len(kept)
-        self._n_before += before
-        self._events.update(prediction.usage.events)
-        self._add(answer)
-
-    def _unused_crs(self, scene: Scene) -> Iterator[str]:
-        """A note where --source-crs is not used, because the image names its reference system."""
-        given, place = self.asked.source_crs, scene.place
-        if given is not None and place is not None and place.crs is not None and place.crs.upper() != given.upper():
-            yield f"it names its coordinate reference system, {place.crs[:80]}: --source-crs {given} is not used"
-
-    def fail(self, path: Path, problem: str) -> None:
-        """Add the reason why an image failed.
-
-        Raises:
-            EarthInstructError: it is the only image.
-        """
-        if len(self.paths) == 1:  # `from None`: what the method raised is in the words
-            raise EarthInstructError(problem if str(path) in problem else f"image {path}: {problem}") from None
-        self._add(Answer(path, None, problem))
-
-    def _add(self, answer: Answer) -> None:
-        self._answers[answer.path] = answer
-        if self._answered is not None:
-            self._answered(answer)
-
-    def answers(self) -> Answers:
-        """Save the files of all images, and return the answers in the order of the images."""
-        asked, answers = self.asked, tuple(self._answers[path] for path in self.paths)
-        found = tuple(self._found[path] for path in self.paths if path in self._found)
-        about: dict[str, Any] = {
-            "method": asked.method.name,
-            "version": asked.method.version,
-            "run": None if self._folder is None else str(self._folder),
-            "instruction": asked.instruction.text,
-            "notes": [*asked.warnings, *self._remarks, *asked.method.notes],
-            "failed": {str(answer.path): answer.problem for answer in answers if answer.prediction is None},
-        }
-        self._saved.save_files(found, about)
-        notes = [f"{event}: {n}" for event, n in self._events.items()]
-        if self._n_left_out:
-            notes.append(f"{self._n_left_out} objects are left out by --min-score or --min-area")
-        if self._n_before:
-            n_all = len(self.paths)
-            notes.append(f"{self._n_before} of {n_all} images were predicted before; --overwrite predicts them again")
-        if self.n_tiles_before:
-            notes.append(f"{self.n_tiles_before} tiles were answered before; --overwrite asks about them again")
-        return Answers(answers, (*notes, *about["notes"]), self._folder, found, about)
 
 
 def asked_instruction(
@@ -718,29 +360,36 @@ def asked_instruction(
     return tasks.read_instruction(instruction) if isinstance(instruction, str) else instruction
 
 
-def _arrays(arrays: Sequence[NDArray[np.uint8]]) -> dict[Path, NDArray[np.uint8]]:
-    """The images that are given as pixels, with their names.
+def _own_images(
+    images: Path | str | NDArray[np.uint8] | Sequence[Path | str | NDArray[np.uint8]],
+    reading: ImageOptions,
+    source_crs: str | None,
+) -> OwnImages:
+    """The images of `predict`, with names for those that are given as pixels.
 
     Raises:
-        EarthInstructError: an array is no image.
+        EarthInstructError: an array is no image, an image is given twice, or none is.
     """
-    for number, pixels in enumerate(arrays):
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-            raise EarthInstructError(
-                f"image {number} is an array of {pixels.dtype} and shape {pixels.shape}; expected uint8 RGB, "
-                "(height, width, 3)"
-            )
-    return {Path(f"image {number}"): pixels for number, pixels in enumerate(arrays)}
-
-
-def _refuse_repeated(paths: Sequence[Path]) -> None:
-    path, times = Counter(paths).most_common(1)[0]
+    paths, in_memory = list[Path](), dict[Path, NDArray[np.uint8]]()
+    for one in [images] if isinstance(images, str | Path | np.ndarray) else images:
+        if isinstance(one, np.ndarray):
+            name = Path(f"image {len(in_memory)}")
+            _check_pixels(name, one)
+            in_memory[name] = one
+            paths.append(name)
+        else:
+            paths += images_given(one)
+    path, times = Counter(paths or images_given([])).most_common(1)[0]
     if times > 1:
         raise EarthInstructError(f"image {path} is given {times} times; give it once")
+    return OwnImages(paths, in_memory, reading, source_crs)
 
 
-def _in_memory(pixels: NDArray[np.uint8]) -> AbstractContextManager[Scene]:
-    return nullcontext(scene_of(pixels))
+def _check_pixels(name: Path, pixels: NDArray[np.uint8]) -> None:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise EarthInstructError(
+            f"{name} is an array of {pixels.dtype} and shape {pixels.shape}; expected uint8 RGB, (height, width, 3)"
+        )
 
 
 def images_given(images: Path | str | Sequence[Path | str]) -> list[Path]:
@@ -758,86 +407,6 @@ def images_given(images: Path | str | Sequence[Path | str]) -> list[Path]:
     if not found:
         raise DataError("no image is given; give a file, several, or a folder")
     return found
-
-
-def _with_counts(prediction: Prediction, instruction: Instruction) -> Prediction:
-    """Give a prediction counts: 0 for categories that were asked for and not found, and for no other label."""
-    counted = {label: n for label, n in counts_of(prediction).items() if n}
-    return replace(prediction, counts=dict.fromkeys(instruction.categories, 0) | counted)
-
-
-@dataclass(frozen=True)
-class _Least:
-    """The least score and area of an instance that is shown and saved; None: any."""
-
-    score: float | None = None
-    pixels: float | None = None
-    square_metres: float | None = None
-
-    @staticmethod
-    def of(score: float | None, area: str | float | None) -> _Least:
-        """Read the options.
-
-        Raises:
-            EarthInstructError: the area is neither a number of pixels nor of m2.
-        """
-        number, unit = str(area).removesuffix("m2"), str(area).endswith("m2")
-        try:
-            least = 0.0 if area is None else float(number)
-            if not 0 <= least < math.inf:
-                raise ValueError
-        except ValueError:
-            raise EarthInstructError(f"--min-area is {area!r}; expected pixels, such as 20, or '20 m2'") from None
-        return _Least(score, None if area is None or unit else least, least if unit else None)
-
-    def of_image(self, found: Found) -> Found:
-        """Leave smaller instances, and those with a lower score, out of one image.
-
-        Raises:
-            DataError: the prediction has no scores, or areas are not known.
-        """
-        prediction = found.prediction
-        if not len(prediction):
-            return found
-        if prediction.boxes is None and not (self.pixels is None and self.square_metres is None):
-            raise DataError(f"image {found.path}: points have no area; leave --min-area out")
-        kept = np.ones(len(prediction), dtype=bool)
-        if self.score is not None:
-            if prediction.scores is None:
-                raise DataError(f"image {found.path}: the method gives no scores; leave --min-score out")
-            kept &= prediction.scores >= self.score
-        if self.pixels is not None and prediction.boxes is not None:
-            boxes = prediction.boxes[:, 2:].prod(axis=1)
-            areas = boxes if prediction.masks is None else decode_rles(prediction.masks).areas
-            kept &= areas >= self.pixels
-        if self.square_metres is not None:
-            kept &= areas_of(found) >= self.square_metres
-        chosen = np.flatnonzero(kept)
-        if len(chosen) == len(prediction):
-            return found
-        labels = tuple(prediction.labels[i] for i in chosen)
-        left_out = Counter(prediction.labels) - Counter(labels)
-        counts = {label: max(0, n - left_out[label]) for label, n in (prediction.counts or {}).items()}
-        return replace(
-            found,
-            prediction=replace(
-                prediction,
-                labels=labels,
-                counts=None if prediction.counts is None else counts,
-                boxes=None if prediction.boxes is None else prediction.boxes[chosen],
-                points=None if prediction.points is None else prediction.points[chosen],
-                masks=None if prediction.masks is None else tuple(prediction.masks[i] for i in chosen),
-                scores=None if prediction.scores is None else prediction.scores[chosen],
-                tiles=None if prediction.tiles is None else tuple(prediction.tiles[i] for i in chosen),
-            ),
-        )
-
-
-def _remarks(method: MethodInfo) -> tuple[str, ...]:
-    """What every output says: that the method was made for other images."""
-    if method.made_for is None:
-        return ()
-    return (f"{method.name} was made for {', '.join(method.made_for)}; other images are out of its domain",)
 
 
 def _warnings(engine: Engine, instruction: Instruction) -> tuple[str, ...]:

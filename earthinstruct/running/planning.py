@@ -246,9 +246,7 @@ def _estimate(method: Method | ControlMethod, pixels: Pixels, instruction: Instr
     """
     try:
         estimate = optional_member(method, "estimate")(pixels, instruction)
-    except EarthInstructError:
-        raise
-    except KeyboardInterrupt:
+    except (EarthInstructError, KeyboardInterrupt):
         raise
     except BaseException as error:
         raise DataError(f"method {method.name!r}: estimate() failed: {type(error).__name__}: {error}") from error

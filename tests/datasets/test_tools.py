@@ -44,3 +44,16 @@ def test_every_box_of_a_tool_is_read_at_its_place(tmp_path, tool):
         )
     }
     assert read == {(image, NAMES[c], *map(float, box)) for image, found in OBJECTS.items() for c, box in found}
+
+
+def test_the_images_of_a_split_of_labels_may_lie_elsewhere(tmp_path):
+    (folder,) = TOOLS["ultralytics"](tmp_path / "mine")
+    elsewhere = (tmp_path / "mine" / "images" / "val").rename(tmp_path / "pixels")
+    (tmp_path / "mine" / "images" / "val").mkdir()
+    assert load_dataset(folder, images=elsewhere).image_root == elsewhere
+
+
+def test_a_folder_named_like_an_annotation_file_is_passed_over(tmp_path):
+    (folder,) = TOOLS["ultralytics"](tmp_path / "mine")
+    (tmp_path / "mine" / "images" / "val" / "notes.json").mkdir()
+    assert load_dataset(folder).no_masks_reason is None

@@ -319,7 +319,7 @@ def test_what_cannot_be_reported_is_one_clear_error(make_run, tmp_path):
     with pytest.raises(EarthInstructError, match="must be 0 or more, got -1"):
         write_report(folder, dataset=file, max_images=-1)
     with pytest.raises(EarthInstructError, match="cannot be written"):
-        write_report(folder, file / "page.html", dataset=file)
+        write_report(folder, folder / "result.json" / "page.html", dataset=file)
     other, _ = make_run("other", setting="open_vocabulary", counts_only=True)
     with pytest.raises(EarthInstructError, match="cannot be compared"):
         write_report(folder, dataset=file, against=other)
