@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,15 +106,32 @@ def secrets(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 @contextmanager
 def output(arguments: argparse.Namespace) -> Iterator[None]:
-    """What verbs print goes to standard error where standard output is for JSON alone."""
+    """What verbs print goes to standard error where standard output is for JSON alone.
+
+    Raises:
+        EarthInstructError: --json names another file of the command.
+    """
     arguments.standard_output = sys.stdout
     if arguments.json not in (None, _STANDARD_OUTPUT):
+        _refuse_another_file(arguments)
         arguments.json = str(Path(arguments.json).absolute())  # a method may change the working directory
     if arguments.json != _STANDARD_OUTPUT:
         yield
         return
     with redirect_stdout(sys.stderr):
         yield
+
+
+def _refuse_another_file(arguments: argparse.Namespace) -> None:
+    from earthinstruct.errors import EarthInstructError
+
+    others = (value for name, value in vars(arguments).items() if name != "json")
+    several = (value if isinstance(value, list) else [value] for value in others)
+    named = [each for each in chain.from_iterable(several) if isinstance(each, str | Path)]
+    if Path(arguments.json).resolve() in {Path(each).resolve() for each in named}:
+        raise EarthInstructError(
+            f"--json {arguments.json} would replace that file, which this command is given too; give another place"
+        )
 
 
 def say(text: object, *, error: bool = False) -> None:

@@ -24,8 +24,8 @@ from earthinstruct.predictions import (
 from earthinstruct.regions import ImageId
 from earthinstruct.running.engines import Engine
 from earthinstruct.running.engines.worker import OF_IMAGE, Question
+from earthinstruct.running.merging import merge_tiles
 from earthinstruct.running.reading import Images, Tile
-from earthinstruct.running.tiles import merge_tiles
 
 Windows = Mapping[int, Sequence[Window]]  # position of an image that is cut -> its tiles
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from earthinstruct.datasets import Dataset, TrueImage, TrueObject, as_coco
-from earthinstruct.errors import checked_arguments
+from earthinstruct.errors import EarthInstructError, checked_arguments
 from earthinstruct.files import as_json, replace_file, writing
-from earthinstruct.predictions import Record
+from earthinstruct.predictions import Record, prediction_files
 from earthinstruct.regions import decode_rles
 from earthinstruct.results import Evaluation, Result
 from earthinstruct.scoring.stored import dataset_of, read_run, read_stored
@@ -40,10 +40,14 @@ def export(
         The file.
 
     Raises:
-        EarthInstructError: the run is incomplete, or the file cannot be written.
+        EarthInstructError: the run is incomplete, or the file cannot be written, or is one of the run or its dataset.
     """
+    output = Path(output)
     folder, result = read_run(run)
     stored = read_stored(folder, result, dataset_of(folder, result, dataset, data))
+    read = (folder / "result.json", *prediction_files(folder), stored.dataset.annotation_file)
+    if output.resolve() in {file.resolve() for file in read if file is not None}:
+        raise EarthInstructError(f"{output} is a file of the run or of its dataset; give another file")
     images, left_out = [], 0
     for image in stored.dataset.images[: result.task.dataset.n_images]:
         record = stored.records.get(image.id)
@@ -65,7 +69,6 @@ def export(
     for annotation, label in zip(content["annotations"], labels, strict=True):
         annotation["category_id"] = ids[annotation["category_id"]]
         annotation["label"] = label
-    output = Path(output)
     with writing(output, "give another file"):
         replace_file(output, as_json(content["annotations"] if results else content))
     return output

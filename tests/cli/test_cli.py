@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -180,6 +181,17 @@ def test_json_goes_to_a_file_in_a_new_folder_and_one_that_cannot_be_is_named(cal
     assert json.loads((tmp_path / "new" / "all.json").read_text())
     code, _, err = call(*asked, method + "/all.json")
     assert (code, "all.json cannot be written: " in err) == (2, True)
+
+
+def test_json_replaces_no_file_that_the_command_is_given(call, method, file, tmp_path):
+    before, image = Path(file).read_bytes(), tmp_path / "set" / "images" / "a.png"
+    for other, command in (
+        (file, ("evaluate", "--method", f"{method}:Finds", "--dataset", file)),
+        ("a.json", ("predict", "--method", f"{method}:Finds", "--open-ended", image, "--save", "a.json")),
+    ):
+        code, _, err = call(*command, "--json", other)
+        assert (code, f"--json {other} would replace that file, which this command is given too" in err) == (2, True)
+    assert Path(file).read_bytes() == before
 
 
 def test_images_without_a_prediction_are_a_finding_of_score(call, method, file, tmp_path):

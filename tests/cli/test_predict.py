@@ -945,7 +945,7 @@ def test_no_image_is_written_over(call, method, file, tmp_path, option):
     image = tmp_path / "set" / "images" / "a.png"
     before = image.read_bytes()
     code, _, err = call("predict", "--method", f"{method}:Finds", "--open-ended", image, option, image)
-    assert (code, "would replace that image" in err, image.read_bytes()) == (2, True, before)
+    assert (code, f"{option} {image} would replace that" in err, image.read_bytes()) == (2, True, before)
 
 
 @pytest.mark.parametrize("option", ["--save", "--explain"])

@@ -7,7 +7,7 @@ from pycocotools.coco import COCO
 
 from earthinstruct import Prediction, evaluate, export, score
 from earthinstruct.cli import main
-from earthinstruct.errors import DataError
+from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.regions import encode_mask
 
 
@@ -71,6 +71,14 @@ def test_a_method_that_only_counts_has_nothing_to_draw(dataset, tmp_path, consta
     run = evaluate(constant, dataset, setting="open_vocabulary", output=tmp_path / "runs")
     file = export(run, tmp_path / "f.json", dataset=tmp_path / "set" / "annotations.json")
     assert json.loads(file.read_text())["annotations"] == []
+
+
+def test_no_file_of_the_run_or_its_dataset_is_replaced(run, tmp_path):
+    for file in (run.folder / "predictions.jsonl", run.folder / "result.json", tmp_path / "set" / "annotations.json"):
+        before = file.read_bytes()
+        with pytest.raises(EarthInstructError, match="is a file of the run or of its dataset; give another file"):
+            export(run, file)
+        assert file.read_bytes() == before
 
 
 def test_a_file_that_cannot_be_written(run, tmp_path):
