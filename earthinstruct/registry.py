@@ -124,9 +124,7 @@ def load_class(kind: str, name: str) -> Any:
             module = _module_from_file(Path(module_name), kind)
         else:
             module = importlib.import_module(module_name)
-    except PluginError:
-        raise
-    except KeyboardInterrupt:
+    except (PluginError, KeyboardInterrupt):
         raise
     except BaseException as error:  # also sys.exit(), which would end the command as if all were done, and panics
         file = Path(*module_name.split(".")).with_suffix(".py")
@@ -182,9 +180,7 @@ def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Metho
             method = factory(**parameters)
             getattr(method, "name", None)  # may be a property, which raises
             made = method if isinstance(method, Method | ControlMethod) else None
-        except EarthInstructError:
-            raise
-        except KeyboardInterrupt:
+        except (EarthInstructError, KeyboardInterrupt):
             raise
         except BaseException as error:
             raise PluginError(f"method {name!r} cannot be made: {error_in_words(error)}") from error
@@ -396,9 +392,7 @@ def _missing_of_class(factory: Callable[..., Any]) -> Callable[..., Any] | None:
 def _asked(name: str, ask: Callable[..., Any], parameters: Mapping[str, Any]) -> list[str]:
     try:
         lines = ask(**parameters)
-    except EarthInstructError:
-        raise
-    except KeyboardInterrupt:
+    except (EarthInstructError, KeyboardInterrupt):
         raise
     except BaseException as error:
         raise PluginError(f"method {name!r}: missing() failed: {error_in_words(error)}") from error

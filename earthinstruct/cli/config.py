@@ -67,7 +67,7 @@ def _parsed(value: Any, action: argparse.Action) -> Any:
     """A value as the command line gives it."""
     if action.dest == "parameters":
         return [f"{key}={json.dumps(each)}" for key, each in dict(value).items()]
-    if isinstance(action.default, list):  # an option that may be repeated
+    if isinstance(action.default, list) and not isinstance(value, dict):  # an option that may be repeated
         return [str(each) for each in ([value] if isinstance(value, str) else value)]
     if value is None:
         return action.default

@@ -161,12 +161,10 @@ def agreement(first: Tally, second: Tally) -> float | None:
         first: tally of the counts of a run.
         second: tally of another run over the same images and categories.
     """
-    place = {image: i for i, image in enumerate(second.images)}
-    order = [place[image] for image in first.images]
-    counts = [tally.columns["tp"].astype(np.int64) + tally.columns["fp"] for tally in (first, second)]
-    counts[1] = counts[1][order]
-    said = (counts[0] > 0) | (counts[1] > 0)
-    return float((counts[0] == counts[1])[said].mean()) if said.any() else None
+    same_order = (first, second.in_order(first.images))
+    one, other = (tally.columns["tp"].astype(np.int64) + tally.columns["fp"] for tally in same_order)
+    said = (one > 0) | (other > 0)
+    return float((one == other)[said].mean()) if said.any() else None
 
 
 def best_constant(tally: Tally, categories: tuple[str, ...]) -> Value:

@@ -44,7 +44,6 @@ from earthinstruct.predictions.run_folder import (
     Pace,
     Progress,
     Run,
-    cannot_be_written,
     differences,
     identity_of_method,
     place_of_run,
@@ -52,6 +51,7 @@ from earthinstruct.predictions.run_folder import (
     refuse_runs,
     task_info,
     variants_beside,
+    writing_run,
 )
 from earthinstruct.predictions.semantic import read_semantic_maps
 from earthinstruct.predictions.supervision import from_supervision, to_supervision
@@ -76,7 +76,6 @@ __all__ = [
     "Run",
     "StoredRecords",
     "areas_of",
-    "cannot_be_written",
     "check_crs",
     "check_geopandas",
     "check_place",
@@ -108,4 +107,5 @@ __all__ = [
     "variants_beside",
     "write_label_raster",
     "write_vectors",
+    "writing_run",
 ]

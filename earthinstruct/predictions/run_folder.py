@@ -285,15 +285,16 @@ class Run:
     @contextmanager
     def _written(self) -> Iterator[None]:
         """Turn an `OSError` (full disk, quota, missing permission) into an error that the user can fix."""
-        try:
-            yield
-        except OSError as error:
-            if self._writer is not None and isinstance(error, FileNotFoundError):
+        with writing_run(self.folder):
+            try:
+                yield
+            except FileNotFoundError as error:
+                if self._writer is None:
+                    raise
                 raise DataError(
                     f"{self.file} was removed or moved while the run wrote to it, with the predictions so far; put it "
                     "back, or start again with the same command"
                 ) from error
-            raise cannot_be_written(self.folder, error) from error
 
     def _limited_before(self) -> Path | None:
         """The predictions of the longest shorter run that only differs in its limit, if there is one."""
@@ -337,12 +338,20 @@ class Run:
 _START_AGAIN = "give --overwrite to start again"
 
 
-def cannot_be_written(folder: Path, error: OSError) -> DataError:
-    """The error of a run folder that cannot be written."""
-    return DataError(
-        f"run folder {folder} cannot be written: {error.strerror or error}; the predictions so far are kept. Fix this, "
-        "then continue with the same command without --overwrite"
-    )
+@contextmanager
+def writing_run(folder: Path) -> Iterator[None]:
+    """Say in words why a run folder cannot be written.
+
+    Raises:
+        DataError: an `OSError` was raised inside.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"run folder {folder} cannot be written: {error.strerror or error}; the predictions so far are kept. Fix "
+            "this, then continue with the same command without --overwrite"
+        ) from error
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -454,7 +454,8 @@ def limit_figures(runs: Mapping[str, Metrics]) -> Iterator[Chart]:
         some = [band for band in next(iter(bands.values()), {}) if any(of[band].n_objects for of in bands.values())]
         for score in ("relative_error", "f1") if some else ():
             values = {run: [getattr(of[band], score) for band in some] for run, of in bands.items()}
-            yield _band_figure(f"limits-{kind[3:]}-{score}".replace("_", "-"), score, title, note, some, values)
+            name = f"limits-{kind.removeprefix('by_')}-{score}".replace("_", "-")
+            yield _band_figure(name, score, title, note, some, values)
 
 
 def _passing(limits: CountingLimits, value: float) -> str:

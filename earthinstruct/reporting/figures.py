@@ -64,6 +64,11 @@ class _Run:
     result: Result
     folder: Path | None
 
+    @property
+    def title(self) -> str:
+        """The title of a panel."""
+        return f"{self.result.method.name}, {self.result.task.name}"
+
     @cached_property
     def counts(self) -> Tally:
         """The counting tally, by image."""
@@ -158,6 +163,8 @@ def _drawn(subjects: Sequence[Any], draw: Callable[[Axes, Any], float | None]) -
         for number, subject in enumerate(subjects, start=1):
             axes = figure.add_subplot(n_rows, n_columns, number)
             heights.append(draw(axes, subject) or 0.0)
+            title = subject.title if isinstance(subject, _Run) else "colour: a difference is shown"
+            axes.set_title(title, loc="left")
         if max(heights) > 0:  # rows of names take more room
             figure.set_size_inches(_WIDE * n_columns, max(heights) * n_rows)
     return figure
@@ -188,10 +195,6 @@ def save_figures(folder: Path, output: Path) -> list[Path]:
     return files
 
 
-def _title(axes: Axes, run: _Run) -> None:
-    axes.set_title(f"{run.result.method.name}, {run.result.task.name}", loc="left")
-
-
 def _counts(axes: Axes, run: _Run) -> None:
     actual, counted = run.actual.ravel(), run.counted.ravel()
     there = (actual > 0) | (counted > 0)
@@ -209,7 +212,6 @@ def _counts(axes: Axes, run: _Run) -> None:
     axes.text(
         0.02, 0.98, "a point: an image and category\n(larger: several)", transform=axes.transAxes, va="top", fontsize=7
     )
-    _title(axes, run)
 
 
 def _whole_ticks(axes: Axes, most: int) -> None:
@@ -237,7 +239,6 @@ def _residuals(axes: Axes, run: _Run) -> None:
     labels = [f"{name.replace(' to ', '-').replace(' or more', '+')}\n({of.sum():,})" for name, of in groups]
     axes.set_xticks(range(1, len(groups) + 1), labels)
     axes.set(xlabel="objects (number of images x categories)", ylabel="counted minus actual")
-    _title(axes, run)
 
 
 def _categories(axes: Axes, run: _Run) -> float:
@@ -252,7 +253,6 @@ def _categories(axes: Axes, run: _Run) -> float:
     _name_rows(axes, names)
     axes.set(xlabel="F1, percent, with 95 % intervals over images", xlim=(-2, 102))
     _legend(axes)
-    _title(axes, run)
     return _height(len(names) * 1.4)
 
 
@@ -299,7 +299,6 @@ def _precision_recall(axes: Axes, run: _Run) -> float:
     _name_rows(axes, ["all", *rows])
     axes.set(xlabel=f"{_AT[geometry]}, percent, with 95 % intervals over images", xlim=(-2, 102))
     _legend(axes)
-    _title(axes, run)
     return _height((len(rows) + 1) * 1.4)
 
 
@@ -321,7 +320,6 @@ def _errors(axes: Axes, run: _Run) -> float:
     _name_rows(axes, [f"{name} ({n:,})" for name, n in zip(rows, total.tolist(), strict=True)])
     axes.set(xlabel="predictions by verdict, percent", xlim=(0, 100))
     _legend(axes)
-    _title(axes, run)
     return _height(len(rows))
 
 
@@ -338,7 +336,6 @@ def _costs(axes: Axes, run: _Run) -> float:
     _name_rows(axes, names)
     axes.set(xlabel=f"{geometry} F1 gained without these errors, points")
     axes.margins(x=0.15)
-    _title(axes, run)
     return _height(len(names))
 
 
@@ -351,7 +348,6 @@ def _iou(axes: Axes, run: _Run) -> None:
         axes.plot(across, up, "o-", color=_COLOURS[name], markersize=3, label=name)
     axes.set(xlabel="IoU that a prediction must reach", ylabel="F1, percent", ylim=(0, 102))
     axes.legend(fontsize=8)
-    _title(axes, run)
 
 
 def _sizes(axes: Axes, run: _Run) -> None:
@@ -371,7 +367,6 @@ def _sizes(axes: Axes, run: _Run) -> None:
     axes.set_xticks(range(len(sizes)), [f"{size}\n({numbers[size].n_objects:,})" for size in sizes])
     axes.set(xlabel="size of the object (number)", ylabel="F1, percent", ylim=(0, 102))
     axes.legend(fontsize=8)
-    _title(axes, run)
 
 
 def _slices(axes: Axes, run: _Run) -> float:
@@ -389,7 +384,6 @@ def _slices(axes: Axes, run: _Run) -> float:
     _name_rows(axes, [name for name, _ in rows])
     axes.set(xlabel="F1, percent, with 95 % intervals over images", xlim=(-2, 102), ylabel="slice (images)")
     _legend(axes)
-    _title(axes, run)
     return _height(len(rows) * 1.4)
 
 
@@ -406,7 +400,6 @@ def _sweep(axes: Axes, run: _Run) -> None:
         axes.axvline(sweep.threshold, color="0.5", linestyle="--", linewidth=0.8)
     axes.set(xlabel="score threshold", ylabel="boxes, percent", ylim=(0, 102))
     axes.legend(fontsize=8)
-    _title(axes, run)
 
 
 def _calibration(axes: Axes, run: _Run) -> None:
@@ -425,7 +418,6 @@ def _calibration(axes: Axes, run: _Run) -> None:
         axes.plot(*np.array(points).T, "o-", color=_COLOURS[name], markersize=4, label=label)
     axes.set(xlabel="mean score of the predictions", ylabel="right, percent", ylim=(0, 102))
     axes.legend(fontsize=8)
-    _title(axes, run)
 
 
 def _differences(axes: Axes, comparison: Comparison) -> float:
@@ -442,7 +434,6 @@ def _differences(axes: Axes, comparison: Comparison) -> float:
     _name_rows(axes, [f"{HEADLINES[row.score]}, {row.over}" for row in rows])
     first, second = comparison.side_by_side.names
     axes.set(xlabel=f"points, with 95 % intervals\n{second} minus {first}")
-    axes.set_title("colour: a difference is shown", loc="left")
     return _height(len(rows))
 
 

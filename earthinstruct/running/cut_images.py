@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -17,9 +16,9 @@ from earthinstruct.predictions import (
     Record,
     RecordWriter,
     StoredRecords,
-    cannot_be_written,
     readable,
     take_out_failures,
+    writing_run,
 )
 from earthinstruct.regions import ImageId
 from earthinstruct.running.engines import Engine
@@ -49,7 +48,7 @@ class KeptTiles:
         self._stored: Mapping[ImageId, Record] = {}
         self._writer: RecordWriter | None = None
         if self._file.exists():
-            with self._written():
+            with writing_run(self._folder):
                 take_out_failures(self._file)  # and a torn last line
             self._stored = StoredRecords([self._file])
 
@@ -65,25 +64,18 @@ class KeptTiles:
     def keep(self, record: Record) -> Record:
         """Keep the answer for a tile; returns what a reader will find."""
         record = readable(record)
-        with self._written():
+        with writing_run(self._folder):
             self._writer = self._writer or RecordWriter(self._file)
             self._writer.write(record)
         return record
 
     def close(self, *, done: bool) -> None:
         """Close the file; once all images have their predictions, it is not needed."""
-        with self._written():
+        with writing_run(self._folder):
             if self._writer is not None:
                 self._writer.close()
             if done:
                 self._file.unlink(missing_ok=True)
-
-    @contextmanager
-    def _written(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise cannot_be_written(self._folder, error) from error
 
 
 _NO_COST = {"seconds": {}, "input_tokens": 0, "output_tokens": 0, "events": {}}

@@ -22,13 +22,13 @@ from earthinstruct.predictions import (
     Record,
     RecordWriter,
     StoredRecords,
-    cannot_be_written,
     differences,
     folder_lock,
     identity_of_method,
     prediction_files,
     readable,
     take_out_failures,
+    writing_run,
 )
 from earthinstruct.regions import ImageId
 from earthinstruct.results import SCHEMA_VERSION, MethodInfo
@@ -145,7 +145,7 @@ class ImageRun:
         """
         with folder_lock(self.folder):
             manifest, others = self.folder / "run.json", (self._file, self.folder / TILES_FILE)
-            with self._written():
+            with writing_run(self.folder):
                 if overwrite:
                     for path in (*others, manifest):  # the manifest last: it says whose the others are
                         path.unlink(missing_ok=True)
@@ -196,7 +196,7 @@ class ImageRun:
         """
         record = readable(record)
         if record.error is None:
-            with self._written():
+            with writing_run(self.folder):
                 self._writer = self._writer or RecordWriter(self._file)
                 self._writer.write(record)
             self._left.discard(str(record.image_id))
@@ -209,10 +209,3 @@ class ImageRun:
             raise EarthInstructError(
                 f"{self.folder} holds another run ({'; '.join(found)}); {_START_AGAIN} to keep both"
             )
-
-    @contextmanager
-    def _written(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise cannot_be_written(self.folder, error) from error

@@ -164,6 +164,14 @@ def folders() -> tuple[list[Folder], list[str]]:
 
 
 def _folder(name: str, path: Path) -> Folder:
-    used = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    used = sum(_size(Path(folder, file)) for folder, _, files in os.walk(path) for file in files)
     there = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
     return Folder(name, str(path), path.is_dir(), used, shutil.disk_usage(there).free)
+
+
+def _size(file: Path) -> int:
+    """The bytes of a file; 0 where another process has removed it meanwhile, or it may not be looked at."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0

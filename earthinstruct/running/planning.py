@@ -139,34 +139,8 @@ def dry_run(
     The method is made, as for a run, and asked for its `estimate` of every image that has no prediction yet; replies of
     a language model that are kept use nothing.
 
-    Args:
-        method: as all arguments but `progress`: as for `evaluate`.
-        dataset: see `method`.
-        setting: see `method`.
-        parent: see `method`.
-        parameters: see `method`.
-        data: see `method`.
-        images: see `method`.
-        bands: see `method`.
-        stretch: see `method`.
-        nodata: see `method`.
-        skip_invalid: see `method`.
-        tile: see `method`.
-        overlap: see `method`.
-        output: see `method`.
-        limit: see `method`.
-        overwrite: see `method`.
-        instruction_file: see `method`.
-        instruction_text: see `method`.
-        wordings: see `method`.
-        blind: see `method`.
-        repeats: see `method`.
-        distractors: see `method`.
-        protocol: see `method`.
-        progress: called with the number of images that were looked at, and of all.
-
-    Raises:
-        EarthInstructError: invalid input, as for `evaluate`.
+    Arguments and errors as for `evaluate`; `progress` is called with the number of images that were looked at, and of
+    all.
     """
     if limit is not None and limit < 1:
         raise EarthInstructError(f"limit must be at least 1, got {limit}")

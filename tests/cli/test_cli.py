@@ -300,6 +300,7 @@ def test_doctor_shows_the_machine(call, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "cache" / "earthinstruct" / "below").mkdir(parents=True)
     (tmp_path / "cache" / "earthinstruct" / "below" / "file").write_bytes(bytes(1500))
+    (tmp_path / "cache" / "earthinstruct" / "gone").symlink_to("nowhere")  # as a file that is removed meanwhile
     code, out, _ = call("doctor")
     assert code == 0
     torch = importlib.util.find_spec("torch") is not None

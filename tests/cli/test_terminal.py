@@ -195,6 +195,7 @@ def test_the_file_of_a_run_holds_no_secret(call, file, tmp_path):
         ("limit: true", "config file c.yaml: limit: unusable value True"),
         ("skip-invalid: 3", "config file c.yaml: skip-invalid: unusable value 3"),
         ("parameters: 3", "config file c.yaml: parameters: unusable value 3"),
+        ("slice-by: {gsd: 1}", "config file c.yaml: slice-by: unusable value {'gsd': 1}"),
         ("[a", "config file c.yaml: invalid YAML"),
         ("3", "config file c.yaml: must be a mapping of options to values, got int"),
         ("limit: 3", "the following arguments are required: --method"),
