@@ -82,7 +82,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(options.USAGE, f"{printable_lines(f'error: {message}')}\nFor help: {self.prog} --help\n")
 
     def _take_config(self, args: Any) -> None:
-        """What is in the config file, if one is given, becomes the default of each option."""
+        """Make the options in the config file, if one is given, the defaults of the command."""
         alone = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         alone.add_argument("--config", nargs="?", type=Path)
         given = alone.parse_known_args(args)[0].config
@@ -116,7 +116,7 @@ class _Version(argparse.Action):
 
 
 def parser() -> argparse.ArgumentParser:
-    """What understands the command line: every verb with its options."""
+    """The parser of the command line: every verb with its options."""
     top = _Parser(
         prog="earthinstruct",
         description="Count, detect and segment objects in remote-sensing images under free instructions.",

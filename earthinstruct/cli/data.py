@@ -167,6 +167,6 @@ def _report(arguments: argparse.Namespace, prepared: Prepared, named: str | None
 
 
 def _say_next(*dataset: object) -> None:
-    """How to evaluate on a dataset, given as on the command line."""
+    """Print the command that evaluates a method on a dataset."""
     words = ("earthinstruct", "evaluate", "--method", "NAME", "--dataset", *map(str, dataset))
     options.say(f"next: {shlex.join(words)}")

@@ -127,7 +127,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _kind(task: Task) -> str:
-    """How the names of the variants of a task begin that are of the same kind."""
+    """The prefix that the names of all variants of a task of one kind share."""
     return f"{task.whole.name}@{task.variant.kind if task.variant else ''}-"
 
 

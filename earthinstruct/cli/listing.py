@@ -113,7 +113,7 @@ def _methods(rows: Sequence[Mapping[str, str | None]]) -> Iterator[Block]:
 
 
 def _details(details: MethodDetails) -> Iterator[Block]:
-    """What one method is, takes and lacks."""
+    """The summary of one method, what it is missing, and its parameters."""
     yield f"{details.name}: {details.summary}"
     yield from (f"missing: {line}" for line in details.missing)
     yield from _taken("parameters, as -M NAME=VALUE", details.parameters)

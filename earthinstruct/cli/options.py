@@ -123,12 +123,14 @@ def output(arguments: argparse.Namespace) -> Iterator[None]:
 
 
 def _refuse_another_file(arguments: argparse.Namespace) -> None:
+    """Refuse a --json file that the command is given for something else; a text counts if it names a file."""
     from earthinstruct.errors import EarthInstructError
 
+    file = Path(arguments.json).resolve()
     others = (value for name, value in vars(arguments).items() if name != "json")
-    several = (value if isinstance(value, list) else [value] for value in others)
-    named = [each for each in chain.from_iterable(several) if isinstance(each, str | Path)]
-    if Path(arguments.json).resolve() in {Path(each).resolve() for each in named}:
+    several = chain.from_iterable(value if isinstance(value, list) else [value] for value in others)
+    texts = (str, Path) if file.is_file() else Path
+    if any(isinstance(each, texts) and Path(each).resolve() == file for each in several):
         raise EarthInstructError(
             f"--json {arguments.json} would replace that file, which this command is given too; give another place"
         )
@@ -313,7 +315,7 @@ OF_ENGINE = ("workers", "timeout", "worker_memory", "gpus_per_worker", "address"
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Where the method runs: --engine, and what belongs to it."""
+    """--engine and its options: where the method runs."""
     group = parser.add_argument_group("where it runs")
     group.add_argument(
         "--engine", default="local", metavar="NAME", help="local, or ray for a Ray cluster (default: local)"

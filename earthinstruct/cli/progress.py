@@ -1,4 +1,4 @@
-"""How far a command is, on standard error: bars on a terminal, lines elsewhere."""
+"""The progress of a command, on standard error: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 

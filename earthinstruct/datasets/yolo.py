@@ -23,7 +23,7 @@ _AS_PIXELS = "with a number outside 0 to 1: coordinates are shares of the image'
 
 
 def is_names_file(path: Path) -> bool:
-    """Whether a text file beside labels is none, but lists classes or images."""
+    """Whether a text file holds no labels, but lists classes or images."""
     return path.name.lower() in _NO_LABELS or path.name.lower().startswith("readme")
 
 

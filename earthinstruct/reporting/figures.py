@@ -59,7 +59,7 @@ SUFFIXES = (".pdf", ".svg")
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """What figures are drawn of."""
+    """A run to draw."""
 
     result: Result
     folder: Path | None

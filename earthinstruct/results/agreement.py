@@ -1,4 +1,4 @@
-"""Whether the scores of a result agree: those that follow from the counts in the same file are computed again."""
+"""Check that the scores of a result agree: those that follow from counts in the same file are computed again."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _COUNTS_GIVE = "its counts give"
 
 
 def disagreements(metrics: Metrics, n_images: int, *, standard: bool) -> Iterator[str]:
-    """What the scores of a result say against each other; `standard`: whether they are of this protocol."""
+    """The contradictions between the scores of a result; `standard`: whether they are of this protocol."""
     truth = metrics.box.tally or (metrics.counting.tally if standard else {})
     has_truth = {category: count.tp + count.fn > 0 for category, count in truth.items()}
     n_objects = sum(count.tp + count.fn for count in truth.values())

@@ -1,4 +1,4 @@
-"""What an evaluation made: its results, and the folders that they are kept in."""
+"""An evaluation: its results, and the folders that they are kept in."""
 
 from __future__ import annotations
 

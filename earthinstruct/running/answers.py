@@ -307,7 +307,7 @@ class Answering:
 
     @property
     def _remarks(self) -> tuple[str, ...]:
-        """What every output says: that the method was made for other images."""
+        """A line for every output where the method was made for certain images."""
         method = self.asked.method
         if method.made_for is None:
             return ()

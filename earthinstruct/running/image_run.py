@@ -76,7 +76,7 @@ class Asked(msgspec.Struct, frozen=True):
         return output / "predict" / name / plain_name(self.method.name)
 
     def identity(self) -> dict[str, Any]:
-        """What may not differ where the run is continued: its name -> its value."""
+        """The settings that must be equal for the run to be continued: name -> value."""
         return {
             "instruction": self.instruction,
             **identity_of_method(self.method),

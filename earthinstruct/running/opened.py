@@ -39,7 +39,7 @@ class OwnImages:
     root: Path = Path()
 
     def opening(self, path: Path) -> Callable[[], AbstractContextManager[Scene]]:
-        """What opens one of the images."""
+        """A function that opens one of the images."""
         if path in self.in_memory:
             return partial(_scene_in_memory, self.in_memory[path])
         return partial(open_scene, self.root / path, self.reading, self.source_crs)

@@ -410,7 +410,7 @@ def images_given(images: Path | str | Sequence[Path | str]) -> list[Path]:
 
 
 def _warnings(engine: Engine, instruction: Instruction) -> tuple[str, ...]:
-    """What is known before the first image: words that the method does not know."""
+    """Remarks before the first image: words that the method does not know."""
     words = engine.ask("unknown_words", instruction)
     return (f"{engine.method.name} does not know {', '.join(map(repr, words))}, and will find none",) if words else ()
 

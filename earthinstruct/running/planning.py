@@ -69,7 +69,7 @@ class DryRun(Shown):
 
     @property
     def estimate(self) -> Estimate:
-        """What all tasks will use."""
+        """The estimate of all tasks together."""
         return Estimate.join(planned.estimate for planned in self.tasks)
 
     def blocks(self) -> Iterator[Block]:
@@ -188,7 +188,7 @@ def _estimates(
     todo: Sequence[Sequence[int]],
     progress: Callable[[int, int], None] | None,
 ) -> list[Estimate]:
-    """What the images to do of each task will use."""
+    """Estimate the remaining images of each task."""
     method = worker.method
     estimate = optional_member(method, "estimate")
     if estimate is None:  # a control asks nobody

@@ -109,7 +109,7 @@ class SideBySide:
         return content.getvalue()
 
     def _notes(self) -> Iterator[str]:
-        """What stands below a table for a paper besides `NOTE`."""
+        """The notes below a table for a paper, besides `NOTE`."""
         yield from self.remarks
         for name, trained in zip(self.names, self.training, strict=True):
             if trained is not None and trained.mark != "zero-shot":

@@ -105,7 +105,7 @@ class Engine(Protocol):
         ...
 
     def ask(self, member: str, *arguments: Any) -> Any:
-        """What an optional member of the method answers, such as `unknown_words`."""
+        """Ask an optional member of the method, such as `unknown_words`."""
         ...
 
     def answers(self, work: Work, stopping: Stopping) -> Iterator[tuple[Question, Record]]:

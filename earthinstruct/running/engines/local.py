@@ -37,7 +37,7 @@ class InProcess:
         return self._worker.skip(task)
 
     def ask(self, member: str, *arguments: Any) -> Any:
-        """What an optional member of the method answers."""
+        """Ask an optional member of the method."""
         return self._worker.ask(member, *arguments)
 
     @property

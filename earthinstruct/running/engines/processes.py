@@ -92,7 +92,7 @@ class ProcessPool:
         return reason
 
     def ask(self, member: str, *arguments: Any) -> Any:
-        """What an optional member of the method answers."""
+        """Ask an optional member of the method."""
         return self._answer(f"{member}()", "ask", member, *arguments)
 
     def _answer(self, what: str, request: str, *arguments: Any) -> Any:

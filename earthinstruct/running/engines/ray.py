@@ -81,7 +81,7 @@ class RayEngine:
         return reason
 
     def ask(self, member: str, *arguments: Any) -> Any:
-        """What an optional member of the method answers."""
+        """Ask an optional member of the method."""
         return _result_of(self._first.ask.remote(member, *arguments))
 
     def answers(self, work: Work, stopping: Stopping) -> Iterator[tuple[Question, Record]]:

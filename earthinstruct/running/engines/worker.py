@@ -190,7 +190,7 @@ class Worker:
             raise EarthInstructError(f"skip() of the method failed for {task.name}: {reason}") from error
 
     def ask(self, member: str, *arguments: Any) -> Any:
-        """What an optional member of the method answers.
+        """Ask an optional member of the method.
 
         Raises:
             EarthInstructError: the method raised.
