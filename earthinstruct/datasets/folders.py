@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from earthinstruct.datasets.coco import parse_coco, read_coco
@@ -32,7 +33,7 @@ _EXPECTED = (
 class _Layout:
     """Where the annotations and the images of a folder are."""
 
-    read: Callable[[Path, Path, Path], _Read]
+    read: Callable[[Path, Path], _Read]
     annotations: Path
     images: Path
 
@@ -73,7 +74,7 @@ def read_folder(folder: Path, images: Path | None = None, *, skip_invalid: bool 
     layout = _layout(folder, images)
     if layout is None:
         raise _no_dataset(folder)
-    read = layout.read(folder, layout.annotations, layout.images)
+    read = layout.read(layout.annotations, layout.images)
     return _dataset(read, layout.annotations, name, layout.images, skip_invalid)
 
 
@@ -90,7 +91,7 @@ def read_csv(path: Path, images: Path | None = None, *, skip_invalid: bool = Fal
     """
     beside = path.parent / "images"
     root = images or (beside if beside.is_dir() else path.parent)
-    return _dataset(_csv(path.parent, path, root), path, path.stem, root, skip_invalid)
+    return _dataset(_csv(path, root), path, path.stem, root, skip_invalid)
 
 
 def _dataset(read: _Read, source: Path, name: str, root: Path, skip_invalid: bool) -> Dataset:
@@ -130,6 +131,7 @@ def _is_coco(path: Path) -> bool:
 
 def _layout(folder: Path, images: Path | None) -> _Layout | None:
     """The layout of a folder; None if it has none of those that are known."""
+    yolo = partial(_yolo, folder)
     dota = [path for path in sorted(folder.glob(_DOTA)) if path.is_dir()]
     if len(dota) > 1:
         raise DataError(f"{folder} has several folders of labels: {', '.join(path.name for path in dota)}; keep one")
@@ -139,7 +141,7 @@ def _layout(folder: Path, images: Path | None) -> _Layout | None:
         if (folder / name).is_dir() and annotation_files(folder / name, ".xml"):
             return _Layout(_voc, folder / name, images or _image_folder(folder, "JPEGImages", "images"))
     if (folder / "labels").is_dir():
-        return _Layout(_yolo, folder / "labels", images or _image_folder(folder, "images", "JPEGImages"))
+        return _Layout(yolo, folder / "labels", images or _image_folder(folder, "images", "JPEGImages"))
     if (folder / "annotations").is_dir() and annotation_files(folder / "annotations", ".txt"):
         raise DataError(
             f"{folder / 'annotations'} has text files, as VisDrone does, whose own format is not read; convert them to "
@@ -147,7 +149,7 @@ def _layout(folder: Path, images: Path | None) -> _Layout | None:
         )
     beside = _labels_of(folder)
     if beside is not None:
-        return _Layout(_yolo, beside, images or folder)
+        return _Layout(yolo, beside, images or folder)
     _refuse_splits(folder)
     if annotation_files(folder, ".xml"):
         return _Layout(_voc, folder, images or folder)
@@ -157,7 +159,7 @@ def _layout(folder: Path, images: Path | None) -> _Layout | None:
     if tables:
         return _Layout(_csv, tables[0], images or _image_folder(folder, "images", "JPEGImages"))
     if any(not is_names_file(path) for path in annotation_files(folder, ".txt").values()):
-        return _Layout(_yolo, folder, images or folder)
+        return _Layout(yolo, folder, images or folder)
     return None
 
 
@@ -196,7 +198,7 @@ def _sorted_categories(images: list[TrueImage]) -> list[str]:
     return sorted({item.category for image in images for item in image.objects})
 
 
-def _voc(folder: Path, annotations: Path, root: Path) -> _Read:
+def _voc(annotations: Path, root: Path) -> _Read:
     """Read a VOC folder. Categories are in alphabetical order."""
 
     def objects(path: Path, picture: Path, size: Size) -> tuple[TrueObject, ...]:
@@ -236,13 +238,13 @@ def _yolo(folder: Path, labels: Path, root: Path) -> _Read:
     return _Read(images, categories, "centre", notes)
 
 
-def _dota(folder: Path, labels: Path, root: Path) -> _Read:
+def _dota(labels: Path, root: Path) -> _Read:
     """Read a DOTA folder. Categories are in alphabetical order."""
     images, notes = read_pairs(labels, ".txt", root, lambda path, picture, size: dota_objects(path))
     return _Read(images, _sorted_categories(images), "corners", notes)
 
 
-def _csv(folder: Path, path: Path, root: Path) -> _Read:
+def _csv(path: Path, root: Path) -> _Read:
     """Read a CSV file. Categories are in alphabetical order."""
     objects, sizes = read_table(path)
     images, notes = pictures_below(root, objects, path)
