@@ -1,4 +1,4 @@
-"""What is shown of texts that come from outside: without control characters, without secrets, and not too long.
+"""Texts that come from outside, as they are shown: without control characters, without secrets, and not too long.
 
 Every text that a method, a server or a library wrote passes `redacted` before it goes into a file or to a terminal, and
 `printable` before it is printed.
@@ -23,6 +23,19 @@ _LONGEST_LINE = 20_000  # characters, of what is printed
 _SHORTENED = "... (shortened)"
 # C0, DEL and C1, which terminals obey; what ends a line or turns the direction of writing; halves of characters
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
+
+_THINKING = "(?:think|thinking|thought|reasoning|reflection)"
+_THOUGHTS = re.compile(rf"<({_THINKING})>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+_END_OF_THOUGHTS = re.compile(rf"\A.*</{_THINKING}>", re.DOTALL | re.IGNORECASE)  # the prompt may open the thoughts
+
+
+def without_thoughts(reply: str) -> str:
+    """The reply of a language model without its thoughts.
+
+    >>> without_thoughts("<think>Four? No.</think>There are 3.")
+    'There are 3.'
+    """
+    return _END_OF_THOUGHTS.sub("", _THOUGHTS.sub("", reply))
 
 
 def printable(text: str) -> str:

@@ -1,6 +1,5 @@
 """The predictions file and the run folder, and importers and exporters for the files of other tools."""
 
-from earthinstruct.predictions.box_forms import BoxForm
 from earthinstruct.predictions.coco_results import ColumnRecords
 from earthinstruct.predictions.count_files import read_count_files
 from earthinstruct.predictions.exporters import (
@@ -61,7 +60,6 @@ __all__ = [
     "PLACE",
     "POINT_PLACE",
     "TILES_FILE",
-    "BoxForm",
     "ColumnRecords",
     "Conventions",
     "Found",

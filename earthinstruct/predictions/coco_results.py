@@ -22,10 +22,10 @@ from earthinstruct.contract import BOX, POINT, bad_boxes, bad_points
 from earthinstruct.datasets import Dataset, ImageRecord
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import Kinds, checked_json, decode_checked, decode_counted, kinds_of, read_bytes
-from earthinstruct.predictions.box_forms import BoxForm, as_boxes
-from earthinstruct.predictions.file import Box, Record
+from earthinstruct.predictions.file import Box, Record, as_boxes
 from earthinstruct.predictions.image_names import ImageNames
-from earthinstruct.regions import RLE, ImageId, are_sizes, check_rle, decode_rles, encode_polygons, encode_runs
+from earthinstruct.regions import RLE, BoxForm, ImageId, are_sizes, check_rle, decode_rles, encode_polygons, encode_runs
+from earthinstruct.tasks import forms
 
 _T = TypeVar("_T")
 _Numbers = TypeVar("_Numbers")
@@ -37,7 +37,10 @@ _EXPECTED = (
 )
 NO_CATEGORY = "objects of classes without a category"
 _OBJECT = re.compile(rb"\s*\{")
-_OTHER_WORDS_FOR_LABEL = ("category", "category_name", "class", "class_name", "name")
+_OTHER_WORDS = {
+    "label": ("category", "category_name", "class", "class_name", "name"),
+    "score": ("scores", "confidence", "conf", "probability", "prob"),
+}
 
 
 class RunLengths(TypedDict):
@@ -268,12 +271,16 @@ class _Reader:
         """The entries as records."""
         images, labels = self.images(), self.labels()
         with_masks, with_scores = self.all_or_none("segmentation"), self.all_or_none("score") or not images
+        if not with_scores and (word := self._other_word("score")):
+            raise DataError(f"{self._where(0)} has {word!r}, but no score; rename {word!r} to 'score'")
         masks = self.masks(images) if with_masks else None
         points = self.points(images)
         boxes = np.zeros((len(images), 4))
         with_boxes = not points or with_masks or self.all_or_none("bbox")
         if with_boxes:
             boxes = self.boxes(images, masks)
+        elif self._form.order != _COCO_BOXES.order:
+            raise DataError(f"{self._path} has keypoints and no boxes: --order says nothing about them; leave it out")
         scores = np.array(self._entries.score, dtype=np.float64) + 0.0 if with_scores else None  # -0.0 becomes 0.0
         left_out: Counter[ImageId] = Counter()
         kept = [label for label in labels if label is not None]
@@ -324,7 +331,44 @@ class _Reader:
         for i, label in enumerate(labels):
             if label is None and str(self._entries.category_id[i]) not in categories:
                 raise DataError(f"{self._where(i)} {self._no_label(i)}; known ids: {', '.join(categories)}")
+        self._refuse_contradictions("label", self._entries.label, of_id)
+        if (word := self._other_word("label")) and NoneType in self._entries.kinds["label"]:
+            given = [msgspec.json.decode(entry).get(word) for entry in self._raw_entries]
+            self._refuse_contradictions(word, [name if isinstance(name, str) else None for name in given], of_id)
         return labels
+
+    def _refuse_contradictions(
+        self, word: str, given: Sequence[str | None], of_id: Mapping[int | str | None, str | None]
+    ) -> None:
+        """Refuse the name of a category beside the id of another one."""
+        ids = self._entries.category_id
+        names = [name for name in of_id.values() if name is not None]
+        known = {form for name in (*self._dataset.vocabulary.categories, *names) for form in forms(name)}
+        for name, number in dict.fromkeys(zip(given, ids, strict=True)):
+            of_number = of_id[number]
+            if name is None or of_number is None or known.isdisjoint(forms(name)):
+                continue
+            if set(forms(name)).isdisjoint(forms(of_number)):
+                i = next(i for i, pair in enumerate(zip(given, ids, strict=True)) if pair == (name, number))
+                raise DataError(
+                    f"{self._where(i)} has the {word} {name!r} and the category_id {number!r}, which is {of_number!r}: "
+                    "is it an id of another list? Correct one, or give 'label' alone"
+                )
+
+    @property
+    def _raw_entries(self) -> list[msgspec.Raw]:
+        """The entries as they are in the file."""
+        content = (
+            self._json if self._in_list else msgspec.json.decode(self._json, type=dict[str, msgspec.Raw])["annotations"]
+        )
+        return msgspec.json.decode(content, type=list[msgspec.Raw])
+
+    def _other_word(self, field: str, i: int = 0) -> str | None:
+        """A word in an entry for a field that has another word here."""
+        if self._is_plain or not self._entries.image_id:
+            return None
+        entry = msgspec.json.decode(self._raw_entries[i])
+        return next((word for word in _OTHER_WORDS[field] if word in entry), None)
 
     def _no_label(self, i: int) -> str:
         number = self._entries.category_id[i]
@@ -332,9 +376,7 @@ class _Reader:
             return f"has the category_id {number!r}; give a number, or the name as 'label'"
         if number is not None:
             return f"has the category_id {number}, which is unknown, and no label"
-        entries = msgspec.json.decode(self._json)
-        entry = (entries if self._in_list else entries["annotations"])[i]
-        word = next((word for word in _OTHER_WORDS_FOR_LABEL if word in entry), None)
+        entry, word = msgspec.json.decode(self._raw_entries[i]), self._other_word("label", i)
         if word is not None:
             return f"has {word!r}: {entry[word]!r}, but no category_id and no label; rename {word!r} to 'label'"
         if not entry.keys().isdisjoint({"labels", "boxes", "counts"}):
@@ -392,6 +434,7 @@ class _Reader:
             return None
         places = np.array(keypoints)[:, :2]
         if self._form.side is not None:
+            self._refuse(self._form.misfit_of_places(places, "points"))
             places *= np.array([(image.width, image.height) for image in images]) / self._form.side
         bad = bad_points(places)
         if bad.any():
@@ -416,6 +459,10 @@ class _Reader:
             raise DataError(f"{self._where(i)} has the bbox {boxes[i].tolist()}{in_form}; expected {BOX}")
         return boxes
 
+    def _refuse(self, misfit: str | None) -> None:
+        if misfit is not None:
+            raise DataError(f"{self._path}: {misfit}")
+
     def _converted(self, images: list[ImageRecord]) -> list[Box | None]:
         """The boxes that are given, in another form, as COCO boxes."""
         given = [i for i, numbers in enumerate(self._entries.bbox) if numbers]
@@ -426,6 +473,7 @@ class _Reader:
                     f"a box as {self._form.order} has {self._form.n_numbers}: give another --order"
                 )
         sizes = [(images[i].width, images[i].height) for i in given]
+        self._refuse(self._form.misfit([self._entries.bbox[i] for i in given]))
         boxes: list[Box | None] = [None] * len(images)
         converted = as_boxes(self._form.boxes([self._entries.bbox[i] for i in given], sizes))
         for i, box in zip(given, converted, strict=True):

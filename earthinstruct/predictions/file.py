@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from earthinstruct.contract import Prediction, Proposals, Usage
 from earthinstruct.errors import ContractError, DataError
@@ -30,6 +31,11 @@ from earthinstruct.regions import RLE, ImageId
 from earthinstruct.texts import shortened
 
 Box = tuple[float, float, float, float]
+
+
+def as_boxes(boxes: NDArray[np.float64]) -> list[Box]:
+    """Boxes (n, 4) as a record has them."""
+    return [(x, y, width, height) for x, y, width, height in boxes.tolist()]
 
 
 class ProposalRecord(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):

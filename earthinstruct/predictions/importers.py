@@ -12,7 +12,6 @@ import msgspec
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.files import checked_json, is_hidden, read_bytes, read_json
-from earthinstruct.predictions.box_forms import BoxForm
 from earthinstruct.predictions.coco_results import RunLengths, read_coco_results, rle_of
 from earthinstruct.predictions.count_files import read_counts
 from earthinstruct.predictions.file import Box, ProposalRecord, Record, StoredRecords, prediction_files
@@ -20,7 +19,7 @@ from earthinstruct.predictions.image_names import ImageNames
 from earthinstruct.predictions.replies import read_replies
 from earthinstruct.predictions.result_folders import read_dota_results, read_inferences, read_results_in_files
 from earthinstruct.predictions.semantic import read_semantic_maps
-from earthinstruct.regions import ImageId
+from earthinstruct.regions import BoxForm, ImageId
 
 
 class _ProposalEntry(msgspec.Struct):

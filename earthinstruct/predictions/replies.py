@@ -14,10 +14,10 @@ import numpy as np
 from earthinstruct.datasets import Dataset, ImageRecord
 from earthinstruct.errors import DataError
 from earthinstruct.files import checked_json, decode_checked, read_bytes
-from earthinstruct.predictions.box_forms import BoxForm, as_boxes
-from earthinstruct.predictions.file import Record
+from earthinstruct.predictions.file import Record, as_boxes
 from earthinstruct.predictions.image_names import ImageNames
-from earthinstruct.regions import ImageId
+from earthinstruct.regions import BoxForm, ImageId
+from earthinstruct.texts import without_thoughts
 
 _FORM = '{"image_id", "answer", and "label" unless the answer names the objects as <p>ship</p> or <ref>ship</ref>}'
 _NUMBER = r"\s{0,40}-?\d{1,9}(?:\.\d{1,20})?\s{0,40}"
@@ -30,6 +30,7 @@ _TOKEN = re.compile(
     r"|(?P<open>[\[{(][\s\d.,<>|()-]{0,300}$)",  # a box that was cut off
     re.DOTALL,
 )
+_LOOSE = re.compile(r"(?:\d[\d.]{0,20}\D{1,12}){3}\d|<\w{0,20}\d{3,4}>")  # four numbers, or tokens, written otherwise
 _EACH = re.compile(r"-?\d+(?:\.\d+)?")
 _UNREADABLE = "unreadable elements"
 _NO_LABEL = "boxes without a label"
@@ -59,8 +60,8 @@ class _Image:
 def read_replies(path: Path, dataset: Dataset, form: BoxForm) -> dict[ImageId, Record]:
     """Read replies as instances without scores: image -> record.
 
-    Boxes are written `[...]`, `{<...><...>|<...>}` or `(...),(...)`. What is lost becomes events of the record, under
-    the same names as those of the method `lvlm-boxes`. Images that no line is about get no record.
+    Boxes are written `[...]`, `{<...><...>|<...>}` or `(...),(...)`; thoughts are left out. What is lost becomes events
+    of the record, under the same names as those of the method `lvlm-boxes`. Images that no line is about get no record.
 
     Args:
         path: JSON lines, or a list, of `{"image_id" or "image", "answer", "label"}`. Without a label, boxes belong to
@@ -70,7 +71,8 @@ def read_replies(path: Path, dataset: Dataset, form: BoxForm) -> dict[ImageId, R
 
     Raises:
         DataError: the file has another format, a line is about no image or about an image and label that had a reply,
-            or no box of the file can be read: none has a label, or as many numbers as the form.
+            no box of the file can be read, because none has a label, or as many numbers as the form, or because all
+            are written in another way, or most boxes are of another form.
     """
     problem = f"replies {path}: {{error}}. Expected a line a reply, {_FORM}"
     content = checked_json(read_bytes(path, "replies"), problem, lines=True)
@@ -91,9 +93,22 @@ def read_replies(path: Path, dataset: Dataset, form: BoxForm) -> dict[ImageId, R
         _read(line, form, about, place, unread)
     if unread and not any(about.numbers for about in found.values()):
         raise DataError(next(iter(unread.values())))
+    _refuse_other_forms(path, [box for about in found.values() for box in about.numbers], form)
     asked: set[str | None] = set().union(*(about.asked for about in found.values())) - {None}
     by_id = {image.id: image for image in images}
     return {image: _record(by_id[image], about, form, len(asked - about.asked)) for image, about in found.items()}
+
+
+def _refuse_other_forms(path: Path, numbers: list[list[float]], form: BoxForm) -> None:
+    sides, n = form.boxes(numbers, [(1, 1)] * len(numbers))[:, 2:], len(numbers)
+    swapped = int((sides < 0).any(axis=1).sum())
+    if misfit := form.misfit(numbers):
+        raise DataError(f"{path}: {misfit}")
+    if 2 * swapped > n:
+        raise DataError(
+            f"{path}: {swapped} of {n} boxes as {form.order} have their second corner before the first: give another "
+            "--order"
+        )
 
 
 def _and_label(line: _Line) -> str:
@@ -113,7 +128,8 @@ def _images_of(lines: list[_Line], where: list[str], dataset: Dataset) -> list[I
 
 def _read(line: _Line, form: BoxForm, about: _Image, place: str, unread: dict[str, str]) -> None:
     """Add the boxes of a reply, and what happened."""
-    boxes = list(_boxes_in(line.answer))
+    answer = without_thoughts(line.answer)
+    boxes = list(_boxes_in(answer))
     for phrase, numbers in boxes:
         label = line.label or phrase
         if numbers is None:
@@ -137,8 +153,15 @@ def _read(line: _Line, form: BoxForm, about: _Image, place: str, unread: dict[st
         else:
             about.labels.append(label)
             about.numbers.append(numbers)
-    if not line.answer.strip():
+    if not answer.strip():
         about.events["empty replies"] += 1
+    elif not boxes and (loose := _LOOSE.search(answer)):
+        about.events[_UNREADABLE] += 1
+        unread.setdefault(
+            _UNREADABLE,
+            f"{place} has {loose[0]!r}, and no box of the file can be read; expected boxes as [25, 30, 40, 45], "
+            "(25, 30), (40, 45) or {<25><30><40><45>|<90>}",
+        )
     elif not boxes:
         about.events["replies without a box"] += 1
 

@@ -15,13 +15,13 @@ import msgspec
 from earthinstruct.datasets import Dataset, ImageRecord
 from earthinstruct.errors import DataError
 from earthinstruct.files import read_json, read_text
-from earthinstruct.predictions.box_forms import BoxForm, as_boxes
 from earthinstruct.predictions.coco_results import NO_CATEGORY, RunLengths, read_coco_results, rle_of
-from earthinstruct.predictions.file import Box, Record
+from earthinstruct.predictions.file import Box, Record, as_boxes
 from earthinstruct.predictions.image_names import ImageNames
-from earthinstruct.regions import ImageId
+from earthinstruct.regions import BoxForm, ImageId
 
 _CORNERS, _UPRIGHT = BoxForm("corners"), BoxForm("xyxy")
+_LINE = "`image score x1 y1 x2 y2`, or four corners"
 _SUFFIX = re.compile(r"\.json(\.gz)?$", re.IGNORECASE)
 
 
@@ -91,6 +91,8 @@ def read_inferences(
     names = {_SUFFIX.sub("", file.relative_to(folder).as_posix()): file for file in files}
     images = ImageNames(dataset).find(names, lambda name: str(names[str(name)]), ids=False)
     found = {name: _inference(file, form, classes) for name, file in names.items()}
+    if misfit := form.misfit([box for of_image in found.values() for box in of_image.bboxes]):
+        raise DataError(f"{folder}: {misfit}")
     return {images[name].id: _record(found[name], names[name], images[name], form, classes) for name in names}
 
 
@@ -148,6 +150,8 @@ def read_dota_results(files: Sequence[Path], dataset: Dataset) -> dict[ImageId, 
             raise DataError(
                 f"{file}: its lines have 4 or 8 coordinates, such as entry {mixed[0]}; expected one of both"
             )
+        if lines and all(numbers[0] > 1 and 0 <= numbers[-1] <= 1 for _, numbers in lines):
+            raise DataError(f"{file}: the last number of each line looks like its score; expected {_LINE}")
         boxes = as_boxes(form.boxes([numbers[1:] for _, numbers in lines], [(1, 1)] * len(lines)))
         for (name, (score, *_)), box in zip(lines, boxes, strict=True):
             record = records[images[name].id]
@@ -169,5 +173,5 @@ def _line(line: str, where: str) -> tuple[str, list[float]]:
     except ValueError:
         numbers = []
     if len(numbers) not in (5, 9) or not all(map(math.isfinite, numbers)):
-        raise DataError(f"{where} is {line.strip()!r}; expected `image score x1 y1 x2 y2`, or four corners")
+        raise DataError(f"{where} is {line.strip()!r}; expected {_LINE}")
     return image, numbers

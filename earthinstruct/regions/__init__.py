@@ -1,5 +1,6 @@
-"""Boxes and masks: run-length encodings, instances in columns, outlines."""
+"""Boxes and masks: forms of boxes, run-length encodings, instances in columns, outlines."""
 
+from earthinstruct.regions.box_forms import BoxForm
 from earthinstruct.regions.instances import ImageId, Instances, by_id, pixels_of
 from earthinstruct.regions.masks import (
     MOST_PIXELS,
@@ -25,6 +26,7 @@ from earthinstruct.regions.overlaps import intersections, union_overlaps
 __all__ = [
     "MOST_PIXELS",
     "RLE",
+    "BoxForm",
     "ImageId",
     "Instances",
     "MaskRuns",

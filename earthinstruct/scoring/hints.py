@@ -1,20 +1,24 @@
-"""Hints on valid predictions that seem to follow another convention: boxes by corners, other category ids."""
+"""Hints on valid predictions that seem to follow another convention, such as boxes by corners or other category ids."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.metrics import Metrics
+from earthinstruct.tasks import MappedLabel
 
 _SLACK = 0.02  # of the image: boxes of many detectors leave it by a few pixels
-_MANY = 0.1  # of the boxes
-_BOXES_AT_ONCE = 100_000
-_PERCENT = 100.0
-_LEAST_POINTS = 10  # fewer may lie in one corner
+_MANY = 0.1  # of the boxes or points
+_FEW = 0.01
+_AT_ONCE = 100_000
+_LEAST = 10  # fewer may lie in one corner, or miss all objects by chance
+_SHOWN = 3
 _LARGEST_FRACTION = 1.5  # boxes as fractions of the image may leave it a little
+_FRAMES = ((_LARGEST_FRACTION, "fractions"), (100.0, "hundredths"))
+_OTHERWISE = "for others, score has --order and --frame"
 
 
 def box_hints(boxes: NDArray[np.float64], sizes: NDArray[np.float64]) -> Iterator[str]:
@@ -25,15 +29,17 @@ def box_hints(boxes: NDArray[np.float64], sizes: NDArray[np.float64]) -> Iterato
         sizes: float64 (n, 2), width and height of the image of each.
     """
     total, outside, corners, fractions = len(boxes), 0, 0, 0
-    for start in range(0, total, _BOXES_AT_ONCE):
-        some = slice(start, start + _BOXES_AT_ONCE)
+    far = np.zeros(total)
+    for start in range(0, total, _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
         size, first, last = sizes[some], boxes[some, :2], boxes[some, 2:]
         slack = np.maximum(1, _SLACK * size)
         with np.errstate(over="ignore"):  # boxes are checked later
+            far[some] = (first + last).max(axis=1)
             outside += int(((first < -slack) | (first + last > size + slack)).any(axis=1).sum())
         corners += int(((first < last) & (first >= -slack) & (last <= size + slack)).all(axis=1).sum())
         fractions += int((boxes[some] <= _LARGEST_FRACTION).all(axis=1).sum())
-    expected = "Expected x, y, width, height in pixels of the image; for others, score has --order and --frame."
+    expected = f"Expected x, y, width, height in pixels of the image; {_OTHERWISE}."
     if total and fractions == total:
         yield f"all {total} boxes lie within the first pixel: are they fractions of the image? {expected}"
     elif outside and (corners == total or outside >= _MANY * total):
@@ -41,21 +47,36 @@ def box_hints(boxes: NDArray[np.float64], sizes: NDArray[np.float64]) -> Iterato
             f"{outside} of {total} boxes leave their image: are they x1, y1, x2, y2, or of an image of "
             f"another size? {expected}"
         )
+    else:
+        yield from _small(far, sizes, "boxes", expected)
 
 
 def point_hints(points: NDArray[np.float64], sizes: NDArray[np.float64]) -> Iterator[str]:
-    """Yield a sentence on points that seem to be fractions or percent of the image.
+    """Yield a sentence on points that seem to be in another frame.
 
     Args:
         points: float64 (n, 2), as given.
         sizes: float64 (n, 2), width and height of the image of each.
     """
-    for most, name in ((_LARGEST_FRACTION, "fractions"), (_PERCENT, "percent")):
-        far = (sizes > 2 * most).all(axis=1)  # images that have many points farther out
-        if far.sum() >= _LEAST_POINTS and (points[far] <= most).all():
+    expected = f"Expected x, y in pixels of the image; {_OTHERWISE}."
+    outside = int(((points < 0) | (points > sizes)).any(axis=1).sum())
+    if outside and outside >= _MANY * len(points):
+        yield (
+            f"{outside} of {len(points)} points lie outside their image: are they thousandths of it, or of an image of "
+            f"another size? {expected}"
+        )
+    else:
+        yield from _small(points.max(axis=1, initial=-np.inf), sizes, "points", expected)
+
+
+def _small(far: NDArray[np.float64], sizes: NDArray[np.float64], what: str, expected: str) -> Iterator[str]:
+    """A sentence on boxes or points, of which `far` is the largest number, that all lie in the first pixels."""
+    for most, name in _FRAMES:
+        large = (sizes > 2 * most).all(axis=1)  # images that have many boxes farther out
+        if large.sum() >= _LEAST and (far[large] <= most).all():
             yield (
-                f"all {far.sum()} points lie within the first {most:g} x {most:g} pixels: are they {name} of the "
-                "image? Expected x, y in pixels of the image."
+                f"all {large.sum()} {what} lie within the first {most:g} x {most:g} pixels: are they {name} of the "
+                f"image? {expected}"
             )
             return
 
@@ -71,4 +92,66 @@ def category_hints(metrics: Metrics) -> Iterator[str]:
         yield (
             f"{found.classification} of {boxes} {what} lie on an object of another category, none on one of its own: "
             "are the category ids those of another list, or counted from another number? score has --classes for that"
+        )
+
+
+def place_hints(metrics: Metrics) -> Iterator[str]:
+    """Yield a sentence if almost nothing lies on an object."""
+    errors = None if metrics.errors is None else metrics.errors.of_instances
+    if errors is None:
+        return
+    found, what = errors.total, "points" if metrics.geometry == "point" else "boxes"
+    on_object = found.correct + found.duplicate + found.classification
+    total = on_object + found.localisation + found.both + found.background
+    if total >= _LEAST and on_object <= _FEW * total and found.missed + found.mislocated:
+        near = f", and {found.localisation + found.both} near one" if what == "boxes" else ""
+        yield (
+            f"{on_object} of {total} {what} lie on an object{near}: are they of other images, or in another order or "
+            f"frame? {_OTHERWISE.capitalize()}."
+        )
+
+
+def repetition_hints(metrics: Metrics) -> Iterator[str]:
+    """Yield a sentence if nearly every object is found twice."""
+    errors = None if metrics.errors is None else metrics.errors.of_instances
+    if errors is None:
+        return
+    found = errors.total
+    if found.correct >= _LEAST and found.duplicate >= (1 - _MANY) * found.correct:
+        yield (
+            f"{found.duplicate} predictions lie on objects that others have found, beside {found.correct} that are "
+            "right: is each prediction there twice?"
+        )
+
+
+def mask_hints(metrics: Metrics) -> Iterator[str]:
+    """Yield a sentence if boxes are right and their masks are not."""
+    errors = metrics.errors
+    if errors is None or errors.box is None or errors.mask is None:
+        return
+    boxes, masks = errors.box.total.correct, errors.mask.total.correct
+    if boxes >= _LEAST and masks <= _FEW * boxes:
+        yield (
+            f"{boxes} boxes are right, and {masks} masks: are masks in pixels of the image, x before y, and each in "
+            "the entry of its box?"
+        )
+
+
+def label_hints(label_map: Mapping[str, MappedLabel]) -> Iterator[str]:
+    """Yield a sentence if no label means a category."""
+    if label_map and all(label.category is None for label in label_map.values()):
+        names = [*label_map][:_SHOWN]
+        more = ", ..." if len(label_map) > _SHOWN else ""
+        yield (
+            f"no label is the name of a category, such as {', '.join(map(repr, names))}{more}: what do they mean? "
+            "score has --label-map for that"
+        )
+
+
+def coverage_hints(n_empty: int, n_images: int) -> Iterator[str]:
+    """Yield a sentence if a file has entries for few of the images, which may be those that were run."""
+    if n_images >= _LEAST and n_images / 2 <= n_empty < n_images:
+        yield (
+            f"{n_empty} of {n_images} images have no entry, and count as images without any object: were all of them "
+            "run?"
         )

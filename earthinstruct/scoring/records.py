@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import repeat
+from itertools import chain, repeat
 from types import MappingProxyType
 
 import msgspec
@@ -41,7 +41,16 @@ from earthinstruct.predictions import Record
 from earthinstruct.regions import ImageId, Instances
 from earthinstruct.results import StoredTallies
 from earthinstruct.scoring.columns import Columns, Survey
-from earthinstruct.scoring.hints import box_hints, category_hints, point_hints
+from earthinstruct.scoring.hints import (
+    box_hints,
+    category_hints,
+    coverage_hints,
+    label_hints,
+    mask_hints,
+    place_hints,
+    point_hints,
+    repetition_hints,
+)
 from earthinstruct.scoring.slicing import slices_by
 from earthinstruct.tasks import ExactMapper, LabelMapper, MappedLabel, NamesMapper, Task
 
@@ -127,7 +136,9 @@ def score_records(
         metrics = msgspec.structs.replace(metrics, slices=scored)
     failed = known.survey.failed
     n_done = len(known.images) - len(failed)
-    notes = (*known.survey.notes(), *known.hints, *category_hints(metrics))
+    hints = tuple(known.hints) or tuple(place_hints(metrics))
+    hints += tuple(chain.from_iterable(hint(metrics) for hint in (category_hints, mask_hints, repetition_hints)))
+    notes = (*known.survey.notes(), *hints)
     return Scored(
         metrics,
         StoredTallies(tallies, dict(task.groups), slices),
@@ -230,7 +241,10 @@ class ScoringSet:
 
     @property
     def hints(self) -> Iterator[str]:
-        """Sentences on boxes and points that seem to follow another convention."""
+        """Sentences on predictions that seem to follow another convention, or to be of other images."""
+        yield from label_hints(self.label_map)
+        if self.survey.columns is not None:
+            yield from coverage_hints(sum(n == 0 for n in self.survey.n), len(self.images))
         sizes = np.array([(image.width, image.height) for image in self.images], dtype=np.float64).reshape(-1, 2)
         sizes = np.repeat(sizes, self.survey.n, axis=0)
         if self.survey.instances.with_points and self.survey.instances.unpointed is None:

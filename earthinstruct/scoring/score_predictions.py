@@ -102,7 +102,7 @@ def score(
         proposals: a proposals file to add.
         classes: what the class numbers of another tool mean, a JSON file: class number -> category or null.
         order: what the numbers of its boxes are, such as `xyxy` or `cxcywh+radians` (see
-            `earthinstruct.predictions.BoxForm`).
+            `earthinstruct.regions.BoxForm`).
         frame: what they refer to: `pixels`, or `fractions`, `hundredths` or `thousandths` of the image.
         min_area: for semantic maps, ignore regions with fewer pixels.
         data: the folder of the user's data.
@@ -152,7 +152,7 @@ def score(
         attributes=sliced,
     )
     if output is None:
-        return result_of(info, method, scored(given.records(dataset)), rules, mapper, given.sha256)
+        return result_of(info, method, given.named(scored, given.records(dataset)), rules, mapper, given.sha256)
     in_place = given.is_run_of(method.name)
     folder = given.folder if in_place else place_of_run(Path(output).absolute(), task, method.name)
     run = Run(method, task, dataset, folder)
@@ -172,7 +172,7 @@ def score(
             _refuse_to_replace(folder, info, protocol, mapper, threshold, sweep, extra, sliced)
         if not in_place:
             records = run.replace(records)
-        found = scored(records)
+        found = given.named(scored, records)
         result = result_of(info, method, found, rules, mapper, hash_predictions(prediction_files(folder)))
         run.keep(result, found.tallies, found.suspects)
         result = summarised_variants(task, folder, result)
@@ -275,6 +275,13 @@ class _Given:
             return info
         ran = self.manifest.task
         return msgspec.structs.replace(info, instruction_sha256=ran.instruction_sha256, images=ran.images)
+
+    def named(self, scored: Callable[[Mapping[ImageId, Record]], Scored], records: Mapping[ImageId, Record]) -> Scored:
+        """Score the records; an error about one of them names the file too."""
+        try:
+            return scored(records)
+        except DataError as error:
+            raise DataError(f"{self.path}: {error}" if str(error).startswith("image ") else str(error)) from error
 
     def records(self, dataset: Dataset) -> Mapping[ImageId, Record]:
         """Read the predictions: image -> record."""

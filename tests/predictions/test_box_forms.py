@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from earthinstruct.errors import DataError, EarthInstructError
-from earthinstruct.predictions import BoxForm, Conventions, read_predictions
+from earthinstruct.predictions import Conventions, read_predictions
+from earthinstruct.regions import BoxForm
 
 # the box from (10, 4) to (16, 12) in an image of 30 x 20 pixels
 SAME = [
@@ -79,3 +80,38 @@ def test_a_mask_gives_the_box_in_pixels_whatever_the_form(tmp_path, dataset):
     path.write_text(json.dumps({"annotations": entries}))
     read = read_predictions(path, dataset, conventions=Conventions(order="xyxy", frame="fractions"))
     assert [pytest.approx(box) for box in read[0].boxes] == [(3, 2, 3, 2), (10, 4, 6, 8)]
+
+
+@pytest.mark.parametrize(
+    ("order", "frame", "boxes", "message"),
+    [
+        ("xyxy", "fractions", [[10, 4, 16, 12]], "1 of 1 boxes reach beyond 1, as far as 16, and are no fractions"),
+        ("xywh", "hundredths", [[0.1, 0.1, 0.2, 0.2]], "lie within the first 0.3% of their image: are they fractions?"),
+        ("xywh", "thousandths", [[9, 9, 60, 60]] * 10, "all 10 boxes lie within the first 6.9%.*are they hundredths?"),
+        ("cxcywh+radians", "pixels", [[13, 8, 8, 6, 45]], "the angle 45 is more than a whole turn in radians"),
+        ("cxcywh+degrees", "pixels", [[13, 8, 8, 6, 0.5]] * 10, "all 10 angles lie within -6.3 to 6.3: are they rad"),
+    ],
+)
+def test_numbers_of_another_form_are_refused(tmp_path, dataset, order, frame, boxes, message):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps([{"image_id": 0, "label": "ship", "bbox": box} for box in boxes]))
+    with pytest.raises(DataError, match=f"results.json: .*{message}"):
+        read_predictions(path, dataset, conventions=Conventions(order=order, frame=frame))
+
+
+def test_some_boxes_may_leave_their_frame(tmp_path, dataset):
+    path = tmp_path / "results.json"
+    boxes = [[0.2, 0.2, 0.4, 0.4], [0.1, 0.1, 0.9, 0.9], [0.5, 0.5, 3, 3]]
+    path.write_text(json.dumps([{"image_id": 0, "label": "ship", "bbox": box} for box in boxes]))
+    assert len(read_predictions(path, dataset, conventions=Conventions(order="xyxy", frame="fractions"))[0].boxes) == 3
+
+
+def test_points_are_in_a_frame_and_have_no_order(tmp_path, dataset):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps([{"image_id": 0, "label": "ship", "keypoints": [15, 8, 2]}]))
+    for conventions, message in (
+        (Conventions(frame="fractions"), "1 of 1 points reach beyond 1, as far as 15"),
+        (Conventions(order="yxyx"), "has keypoints and no boxes: --order says nothing about them"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read_predictions(path, dataset, conventions=conventions)

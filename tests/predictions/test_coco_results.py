@@ -107,6 +107,15 @@ def test_polygons_are_read_as_in_ground_truth(tmp_path: Path, dataset: Dataset):
     [
         (changed(category_id="ship"), r"entry 0 \(image id 0\) has the category_id 'ship'; .*name as 'label'"),
         (
+            changed(label="harbor"),
+            r"entry 0 .* has the label 'harbor' and the category_id 1, which is 'ship'",
+        ),
+        (changed(category_name="harbor"), "has the category_name 'harbor' and the category_id 1, which is 'ship': is"),
+        (
+            [{"image_id": 0, "category_id": 1, "bbox": [1, 1, 4, 4], "confidence": 0.5}],
+            "has 'confidence', but no score; rename 'confidence' to 'score'",
+        ),
+        (
             [{"image_id": 0, "category": "ship", "bbox": [1, 1, 4, 4]}],
             "has 'category': 'ship', but no category_id and no label; rename 'category' to 'label'; known ids: 1, 4",
         ),

@@ -30,7 +30,9 @@ def results(tmp_path):
 
 
 def test_coco_results_keep_their_order_and_answer_for_every_image(results, dataset):
-    path = results([{**RESULT, "score": 0.1}, {**RESULT, "label": "Harbors"}, {**RESULT, "image_id": 7}])
+    path = results(
+        [{**RESULT, "score": 0.1}, {**RESULT, "label": "Harbors", "category_id": 4}, {**RESULT, "image_id": 7}]
+    )
     records = read_predictions(path, dataset)
     assert records[0].labels == ["ship", "Harbors"]
     assert records[0].scores == [0.1, 0.5]

@@ -146,6 +146,11 @@ def test_malformed_lines_of_dota_are_named(tmp_path, dataset, line, message):
         read_predictions(path, dataset)
 
 
+def test_scores_at_the_end_of_lines_of_dota_are_refused(tmp_path, dataset):
+    with pytest.raises(DataError, match=r"Task1_ship\.txt: the last number of each line looks like its score"):
+        read_predictions(dota(tmp_path, Task1_ship=["a 8 2 12 6 8 10 4 6 0.91"]), dataset)
+
+
 def test_conventions_that_say_nothing_are_refused(tmp_path, dataset, classes):
     found = {"labels": [14], "scores": [1], "bboxes": [[1, 1, 5, 5]]}
     with pytest.raises(EarthInstructError, match=r"a.json has class numbers; say with --classes FILE"):

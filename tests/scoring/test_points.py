@@ -165,7 +165,7 @@ def test_points_in_fractions_or_percent_are_noted(dataset: Dataset, tmp_path: Pa
         image["width"], image["height"] = 300, 250
     large = str(write_coco(coco))
     few[0]["points"] = np.random.default_rng(0).uniform(0, 100, (12, 2)).tolist()
-    assert any("are they percent" in note for note in score(lines(tmp_path, *few), large, SETTING).method.notes)
+    assert any("are they hundredths" in note for note in score(lines(tmp_path, *few), large, SETTING).method.notes)
     few[0]["points"][0] = [250, 200]
     assert not any("percent" in note for note in score(lines(tmp_path, *few), large, SETTING).method.notes)
 

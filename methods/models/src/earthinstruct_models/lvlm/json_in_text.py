@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from earthinstruct.texts import without_thoughts
+
 Container = dict[str, Any] | list[Any]
 
 _DEEPEST = 64  # levels of nesting
@@ -39,10 +41,6 @@ _BROKEN = re.compile(  # an object or array that cannot be read; other brackets 
     r"(?:\{[^{}\[\]]*?[:=\"]|\[\s*[\"'“]|\[[\w ]+:\s*\d)[^{}\[\]]*[}\]]?"
 )
 _CONTINUED = re.compile(r"\s*,\s*(?:[\"'][^\n]*|\Z)")  # after an object that was closed too early, or a last comma
-
-_THINKING = "(?:think|thinking|thought|reasoning|reflection)"
-_THOUGHTS = re.compile(rf"<({_THINKING})>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
-_END_OF_THOUGHTS = re.compile(rf"\A.*</{_THINKING}>", re.DOTALL | re.IGNORECASE)  # the prompt may open the thoughts
 
 # {"category": 0}, [{"label": "name", "bbox": [x1, y1, x2, y2]}, ...]: the format of the answer, repeated
 _NOUN = r"(?:category|categories|(?:object|class|label|name|item|kind|type)s?)(?:[ _-]?(?:name|label|\d|[a-z]))?"
@@ -94,7 +92,7 @@ def find_json(text: str) -> Found:
     >>> find_json('[{"label": "ship", "box": [1, 2, 3, 4]}, {"label": "har')
     Found(runs=[[[{'label': 'ship', 'box': [1, 2, 3, 4]}]]], unread=('the piece \'{"label": "har\'',), truncated=True)
     """
-    text = _END_OF_THOUGHTS.sub("", _THOUGHTS.sub("", text))
+    text = without_thoughts(text)
     runs: list[list[Container]] = []
     examples: list[tuple[list[Container], str]] = []
     unread: list[str] = []

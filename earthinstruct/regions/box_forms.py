@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from earthinstruct.errors import UnknownNameError
-from earthinstruct.predictions.file import Box
 
 FRAMES: Mapping[str, int | None] = {"pixels": None, "fractions": 1, "hundredths": 100, "thousandths": 1000}
 ORDERS: Mapping[str, int] = {"xywh": 4, "xyxy": 4, "yxyx": 4, "cxcywh": 4, "corners": 8}
 _RADIANS: Mapping[str, float] = {"radians": 1, "degrees": np.pi / 180}
 _ANGLED = [f"{order}+{angle}" for order, n in ORDERS.items() if n == 4 for angle in _RADIANS]
+_BEYOND = 1.5  # of the frame: boxes may leave their image a little
+_TURN = 6.3  # radians
+_LEAST = 10  # of boxes: fewer may lie in one corner
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,49 @@ class BoxForm:
             low, high = low * scale, high * scale
         return np.hstack([low, high - low])
 
+    def misfit(self, numbers: ArrayLike) -> str | None:
+        """Why boxes (n, `n_numbers`) are most likely not of this form; None: they may be.
+
+        >>> BoxForm("xyxy", "fractions").misfit([[40, 40, 120, 120]])
+        '1 of 1 boxes reach beyond 1, as far as 120, and are no fractions of the image: give another --frame'
+        >>> BoxForm("cxcywh+radians").misfit([[40, 40, 8, 8, 45]])
+        'the angle 45 is more than a whole turn in radians: give --order cxcywh+degrees'
+        """
+        given = np.asarray(numbers, dtype=np.float64).reshape(-1, self.n_numbers)
+        if self.has_angle and (problem := self._misfit_of_angles(given[:, 4])):
+            return problem
+        return self.misfit_of_places(np.maximum(*self._corners(given)), "boxes")
+
+    def misfit_of_places(self, places: NDArray[np.float64], what: str) -> str | None:
+        """The same of x and y (n, 2), which are points or the far corners of boxes."""
+        if self.side is None or not len(places):
+            return None
+        farthest, n = places.max(axis=1), len(places)
+        beyond = int((farthest > _BEYOND * self.side).sum())
+        if 2 * beyond >= n:
+            return (
+                f"{beyond} of {n} {what} reach beyond {self.side}, as far as {farthest.max():g}, and are no "
+                f"{self.frame} of the image: give another --frame"
+            )
+        for frame, side in FRAMES.items():
+            few = n < _LEAST and side != 1
+            if side is not None and side < self.side and not few and farthest.max() <= _BEYOND * side:
+                return (
+                    f"all {n} {what} lie within the first {farthest.max() / self.side:.1%} of their image: are they "
+                    f"{frame}? Give another --frame"
+                )
+        return None
+
+    def _misfit_of_angles(self, angles: NDArray[np.float64]) -> str | None:
+        order, _, unit = self.order.partition("+")
+        turns, n = np.abs(angles), len(angles)
+        if unit == "radians" and (turns > _TURN).any():
+            angle = angles[np.argmax(turns)]
+            return f"the angle {angle:g} is more than a whole turn in radians: give --order {order}+degrees"
+        if unit == "degrees" and n >= _LEAST and (turns <= _TURN).all() and 2 * (turns % 1 > 0).sum() > n:
+            return f"all {n} angles lie within -{_TURN} to {_TURN}: are they radians? Give --order {order}+radians"
+        return None
+
     def _corners(self, given: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         first, second = given[:, :2], given[:, 2:4]
         match self.order.partition("+")[0]:
@@ -91,11 +136,6 @@ class BoxForm:
                 points = given.reshape(-1, 4, 2)
                 return points.min(axis=1), points.max(axis=1)
         return first, second
-
-
-def as_boxes(boxes: NDArray[np.float64]) -> list[Box]:
-    """Boxes (n, 4) as a record has them."""
-    return [(x, y, width, height) for x, y, width, height in boxes.tolist()]
 
 
 def _turned(
