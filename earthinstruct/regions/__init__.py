@@ -1,6 +1,6 @@
 """Boxes and masks: forms of boxes, run-length encodings, instances in columns, outlines."""
 
-from earthinstruct.regions.box_forms import BoxForm
+from earthinstruct.regions.box_forms import FRAMES, BoxForm
 from earthinstruct.regions.instances import ImageId, Instances, by_id, pixels_of
 from earthinstruct.regions.masks import (
     MOST_PIXELS,
@@ -24,6 +24,7 @@ from earthinstruct.regions.outlines import mask_path, polygons
 from earthinstruct.regions.overlaps import intersections, union_overlaps
 
 __all__ = [
+    "FRAMES",
     "MOST_PIXELS",
     "RLE",
     "BoxForm",

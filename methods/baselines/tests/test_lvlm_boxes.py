@@ -272,7 +272,7 @@ def test_another_model_says_how_it_writes_boxes():
         ({}, "give -M family=NAME, or -M frame"),
         ({"frame": "pixels"}, "give -M family=NAME, or -M frame"),
         ({"family": "qwen3vl"}, "unknown family 'qwen3vl'; did you mean 'qwen3-vl'?"),
-        ({"frame": "percent", "order": "xyxy"}, "unknown frame 'percent'"),
+        ({"frame": "percent", "order": "xyxy"}, "unknown frame of a box 'percent'"),
         ({"family": "gemini", "order": "yx"}, "unknown order 'yx'"),
         ({"family": "gemini", "factor": 1.5}, "factor must be a whole number"),
         ({"family": "molmo", "frame": "pixels"}, "family molmo writes points, in tags: leave out -M frame"),
@@ -300,7 +300,10 @@ def test_check_method_says_in_which_coordinates_a_model_answers(family, answers_
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ('[{"bbox_2d": [0.1, 0.1, 0.2, 0.2], "label": "red square"}]', "no frame (pixels, thousandths) and order fits"),
+        (
+            '[{"bbox_2d": [0.1, 0.1, 0.2, 0.2], "label": "red square"}]',
+            "no frame (pixels, fractions, hundredths, thou",
+        ),
         ("[]", "the model gave 0 boxes for one square"),
         ("I cannot see it.", "the model gave no box: the reply holds no JSON"),
     ],

@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Usage
 from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.regions import FRAMES, BoxForm
 from earthinstruct.tasks import ExactMapper
 from earthinstruct_baselines._lvlm_method import LvlmMethod
 
-FRAMES = ("pixels", "thousandths")  # of the image that is sent
-ORDERS = ("xyxy", "yxyx")
 _CORNERS = {"xyxy": "x1, y1, x2, y2", "yxyx": "y1, x1, y2, x2"}
 _TAGGED = re.compile(r"<ref>(.*?)</ref>\s*<box>\s*(\[\[.*?\]\])\s*</box>", re.DOTALL)  # what InternVL was trained with
 _BEYOND = 1.01  # of the frame: a corner further out was meant in another frame
@@ -34,14 +33,19 @@ _BEYOND = 1.01  # of the frame: a corner further out was meant in another frame
 class Family:
     """How the models of one family write a box, or a point."""
 
-    frame: str  # one of `FRAMES`; of points, `percent` or `thousandths`
-    order: str  # one of `ORDERS`; of points, `xy`
+    frame: str  # as in `BoxForm`, of the image that is sent
+    order: str  # as in `BoxForm`, one of `_CORNERS`; of points, `xy`
     key: str  # the name of a box or of points, which the models were trained with
     source: str  # where its authors say so
     weights: str | None = None  # in the table of weights, for a model on this machine; None: a folder is given
     # sides of the image are resized here to multiples of this, so that the size is known that pixels refer to
     factor: int | None = None
     points: bool = False  # they write points, in tags, and are asked about one category at a time
+
+    @property
+    def form(self) -> BoxForm:
+        """What the numbers of a box mean."""
+        return BoxForm(self.order, self.frame)
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -52,7 +56,7 @@ FAMILIES: Mapping[str, Family] = {
     "internvl": Family("thousandths", "xyxy", "box", "internvl.readthedocs.io, chat data format"),
     "gemini": Family("thousandths", "yxyx", "box_2d", "ai.google.dev/gemini-api/docs/image-understanding"),
     # its code is not in transformers, and no code of a folder is run here: over a server
-    "molmo": Family("percent", "xy", "points", "huggingface.co/allenai/Molmo-7B-O-0924/discussions/1", points=True),
+    "molmo": Family("hundredths", "xy", "points", "huggingface.co/allenai/Molmo-7B-O-0924/discussions/1", points=True),
     "molmo2": Family("thousandths", "xy", "points", "huggingface.co/allenai/Molmo2-8B", "molmo2-8b", points=True),
 }
 
@@ -77,7 +81,8 @@ class LvlmBoxes(LvlmMethod):
         family: `qwen2.5-vl`, `qwen3-vl`, `qwen3.5`, `glm-v` (GLM-4.1V to 4.6V), `internvl`, `gemini`, `molmo` (over a
             server) or `molmo2`; None for another model that writes boxes, with its `frame` and `order`.
         lvlm: `transformers` (on this machine), `openai` (an OpenAI-compatible server), or a language model.
-        frame: `pixels` of the image that is sent, or `thousandths` of its width and height; None: the family's.
+        frame: `pixels` of the image that is sent, or `fractions`, `hundredths` or `thousandths` of its sides; None: the
+            family's.
         order: `xyxy` or `yxyx`; None: the family's.
         key: the name of a box in the answer; None: the family's, or `bbox_2d`.
         factor: sides are resized to multiples of it; 0: the image is sent as it is; None: the family's.
@@ -193,7 +198,7 @@ class LvlmBoxes(LvlmMethod):
     ) -> Prediction:
         found = _boxes_of(reply)
         height, width = image.shape[:2]
-        shares = _shares(found.corners, shown, self.written.frame, self.written.order)
+        shares = _shares(found.corners, shown, self.written.form)
         boxes, kept = inside_image(shares * np.array([width, height, width, height]), height, width)
         labels = [found.labels[i] for i in kept]
         asked = list(range(len(labels)))
@@ -260,9 +265,10 @@ def _written(family: str | None, frame: str | None, order: str | None, key: str 
         key=known.key if key is None else key,
         factor=known.factor if factor is None else factor,
     )
-    for name, value, allowed in (("frame", written.frame, FRAMES), ("order", written.order, ORDERS)):
-        if value not in allowed and not written.points:
-            raise UnknownNameError(name, value, allowed)
+    if not written.points and written.order not in _CORNERS:
+        raise UnknownNameError("order", written.order, _CORNERS)
+    if not written.points:
+        _ = written.form  # refuses an unknown frame
     if isinstance(written.factor, bool) or not isinstance(written.factor, int | None) or (written.factor or 0) < 0:
         raise EarthInstructError(f"factor must be a whole number >= 0, got {written.factor!r}")
     return written
@@ -279,12 +285,11 @@ def _boxes_of(reply: Reply) -> Boxes:
     return read_boxes(replace(reply, text=text))
 
 
-def _shares(corners: NDArray[np.float64], shown: NDArray[np.uint8], frame: str, order: str) -> NDArray[np.float64]:
+def _shares(corners: NDArray[np.float64], shown: NDArray[np.uint8], form: BoxForm) -> NDArray[np.float64]:
     """Corners as a reply has them -> x1, y1, x2, y2 (n, 4) as shares of width and height."""
-    height, width = shown.shape[:2]
-    across, down = (width, height) if frame == "pixels" else (1000, 1000)
-    ordered = corners if order == "xyxy" else corners[:, [1, 0, 3, 2]]
-    return ordered / np.array([across, down, across, down], dtype=np.float64)
+    size = np.array(shown.shape[1::-1], dtype=np.float64)
+    boxes = form.boxes(corners, np.tile(size, (len(corners), 1)))
+    return np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]]) / np.tile(size, 2)
 
 
 _SQUARE = np.array([0.68, 0.1, 0.86, 0.37])  # x1, y1, x2, y2 as shares of an image of 900 x 600 pixels: 162 x 162
@@ -308,9 +313,9 @@ def _problem_of_square(method: LvlmBoxes) -> str | None:
     if len(found.corners) != 1:
         return f"the model gave {len(found.corners)} boxes for one square: {reply.text[:200]!r}"
     fits = {
-        (frame, order): _iou(_shares(found.corners, shown, frame, order)[0], _SQUARE)
+        (frame, order): _iou(_shares(found.corners, shown, BoxForm(order, frame))[0], _SQUARE)
         for frame in FRAMES
-        for order in ORDERS
+        for order in _CORNERS
     }
     written = (method.written.frame, method.written.order)
     if fits[written] >= _SQUARE_FOUND:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from earthinstruct.tasks import normalised
 from earthinstruct_models.lvlm.interface import LvlmError, Reply, checked
 from earthinstruct_models.lvlm.json_in_text import Container, Found, find_json
 
@@ -70,7 +71,7 @@ _DIGITS = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 class Counts:
     """The counts in a reply."""
 
-    counts: dict[str, int]  # label -> whole number >= 0; labels that differ in case alone are one label
+    counts: dict[str, int]  # label -> whole number >= 0; spellings of one label, as for `exact`, are one label
     events: dict[str, int] = field(default_factory=dict)  # how often a total is not the sum of the counts
 
 
@@ -153,8 +154,7 @@ def _counts(value: Any, depth: int = 0) -> dict[str, int]:
         raise _NoCountError(f"the reply has an object without counts: {str(value)[:100]!r}")
     parts = []
     for key, part in members.items():
-        inside = isinstance(part, dict | list) and (_plain(key) in _WRAPPERS or _names_itself(part))
-        if inside or (len(members) == 1 and _is_structure(part) and not _has_count(part)):
+        if isinstance(part, dict | list) and (_is_wrapper(key) or _names_itself(part)):
             parts.append(_counts(part, depth + 1))
         elif _plain(key) in _NAMES and isinstance(part, str) and _number_in(part) is part:
             raise _NoCountError(f"the reply has an entry without a label or a count: {str(value)[:100]!r}")
@@ -166,10 +166,10 @@ def _counts(value: Any, depth: int = 0) -> dict[str, int]:
 def _joined(parts: Iterable[Mapping[str, int]], repeated: Literal["sum", "same", "refused"]) -> dict[str, int]:
     """Counts as one. A repeated label is summed, must have the same count, or is an error."""
     counts: dict[str, int] = {}
-    known: dict[str, str] = {}  # spelling without case -> first spelling
+    known: dict[str, str] = {}  # form that all spellings share -> first spelling
     for part in parts:
         for word, count in part.items():
-            label = known.setdefault(word.casefold(), word)
+            label = known.setdefault(normalised(word), word)
             if counts.get(label, count) != count and repeated != "sum":
                 raise _NoCountError(f"the reply gives {label!r} two different values")
             if label in counts and repeated == "refused":
@@ -193,8 +193,16 @@ def _entry(value: Mapping[str, Any]) -> tuple[str, Any] | None:
     return (label, _first(value, _COUNTS)) if isinstance(label, str) and _has_count(value) else None
 
 
+def _is_wrapper(key: str) -> bool:
+    """Whether a key says that there are counts, and not what is counted."""
+    plain = _plain(key)
+    return plain in _WRAPPERS or plain in _NAMES or plain.split()[-1:] in (["counts"], ["count"])
+
+
 def _names_itself(value: Any) -> bool:
-    """Whether a value is {"label": "ship", "count": 3}, under whatever key."""
+    """Whether a value is {"label": "ship", "count": 3}, or an array of these, under whatever key."""
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(part, dict) and _names_itself(part) for part in value)
     return isinstance(value, dict) and _entry(value) is not None and _first(value, _KINDS) is None
 
 
