@@ -38,7 +38,7 @@ from earthinstruct.regions import (
     encode_polygons,
     encode_runs,
 )
-from earthinstruct.tasks import Vocabulary
+from earthinstruct.tasks import Vocabulary, forms
 
 _T = TypeVar("_T")
 _Flag = bool | int | str | None
@@ -105,6 +105,16 @@ class _Entries:
         return n
 
 
+class _Turned(msgspec.Struct):
+    """What CVAT and others write of a box that is turned."""
+
+    attributes: Any = None
+
+    @property
+    def is_turned(self) -> bool:
+        return isinstance(self.attributes, dict) and self.attributes.get("rotation") not in (None, 0, "0", "0.0")
+
+
 class _File(msgspec.Struct):
     """A COCO file. `annotations` are left encoded, and decoded some at a time to save memory."""
 
@@ -119,6 +129,9 @@ class _DecodedFile(_File):
 
 
 _DECODER = msgspec.json.Decoder(_File)
+_SCORES = ("score", "confidence")
+_COPIES = 0.1  # share of the objects
+_MIX = np.sqrt([2, 3, 5, 7, 11, 13])  # makes one number of an image, a category and a box
 _ANNOTATIONS_DECODER = msgspec.json.Decoder(list[_Annotation])
 _PLAIN_DECODER = msgspec.json.Decoder(list[_PlainAnnotation])
 _ANNOTATIONS_AT_ONCE = 10_000
@@ -210,7 +223,7 @@ def parse_coco(
         sha256=hashlib.sha256(reader.content).hexdigest(),
         category_ids=tuple(ids[category] for category in known.categories),
         ignored=columns.ignored_objects(),
-        notes=(*rules.conclude(), *columns.notes()),
+        notes=(*rules.conclude(), *columns.notes(), *reader.notes(known)),
         valid=columns.valid,
         images_from=reader.images_from(),
     )
@@ -352,6 +365,11 @@ class _Columns:
         if what:
             nothing = "" if self.scored.image else "; no other is there, so that no score is defined"
             yield f"{n} of {total} objects are ignored, neither found nor missed: {' and '.join(what)}{nothing}"
+        objects = self.scored.instances()
+        keys = np.column_stack([objects.image, objects.category, objects.boxes]) @ _MIX
+        copies = len(keys) - len(np.unique(keys))
+        if copies and copies >= _COPIES * total:
+            yield f"{copies} of {total} objects are copies of others, with the same box and category; remove them"
         if not total:
             yield f"{self._reader.path.name} has no objects, so that no score is defined"
 
@@ -387,6 +405,7 @@ class _Reader:
         self._is_counted = not objects and is_clear_beside(content, "annotations")
         self.content = content if objects or self._is_counted else checked_json(content, self._problem)
         self.file = file = self.decoded(self.content, _DECODER)
+        self.turned = self._turned()
         self.sizes = np.array([(image.height, image.width) for image in file.images]).reshape(-1, 2)
         for category in file.categories:
             category.name = renamed.get(category.name, category.name)
@@ -400,6 +419,27 @@ class _Reader:
             raise DataError(
                 f"{error}. A segmentation is a list of polygons, each one list of numbers: [[x1, y1, x2, y2, x3, y3]]"
             ) from error
+
+    def _turned(self) -> frozenset[int]:
+        """The annotations whose box is that of a turned object before it is turned."""
+        if b'"rotation"' not in self.content:
+            return frozenset()
+        raw = b"[" + b",".join(self.file.annotations) + b"]"
+        found = self.decoded(raw, msgspec.json.Decoder(list[_Turned]))
+        return frozenset(i for i, one in enumerate(found) if one.is_turned)
+
+    def notes(self, vocabulary: Vocabulary) -> Iterator[str]:
+        """Sentences on what looks like a mistake and may be none."""
+        numbers = [name for name in vocabulary.categories if not any(map(str.isalpha, name))]
+        if numbers:
+            yield (
+                f"{len(numbers)} of {len(vocabulary.categories)} categories have names without a letter, such as "
+                f"{numbers[0]!r}, and methods are asked for these names: write the names of the objects"
+            )
+        first = msgspec.json.decode(self.file.annotations[0]) if self.file.annotations else {}
+        word = next((word for word in _SCORES if word in first), None) if isinstance(first, dict) else None
+        if word is not None:
+            yield f"annotations[0] has a {word}, as predictions have: is this a file of annotations?"
 
     def images_from(self) -> tuple[str, ...] | None:
         """The training sets that the images are from; None: the file does not say."""
@@ -451,6 +491,8 @@ class _Reader:
             if self._objects and (problem := self._objects[start + i].problem):
                 found[i] = problem
                 continue
+            if start + i in self.turned and not polygons:
+                found[i] = "with a rotation, whose box is that before they are turned (export polygons)"
             for polygon in polygons if isinstance(polygons, list) else ():
                 if polygon and (max(polygon) > limits[index] or min(polygon) < -limits[index]):
                     found[i] = "with a polygon far outside their image"
@@ -512,11 +554,13 @@ class _Reader:
         for i, category in enumerate(self.file.categories):
             if not category.name.strip():
                 raise self.error(f"categories[{i}] (id {category.id}) has no name; give every category a name")
-            other = by_name.setdefault(unicodedata.normalize("NFC", category.name), category)
+            other = by_name.setdefault(forms(category.name)[-1], category)
             if other is not category:
+                same = unicodedata.normalize("NFC", other.name) == unicodedata.normalize("NFC", category.name)
+                alike = "have the same name" if same else "differ in case or separators alone"
                 raise self.error(
-                    f"the categories {other.id} and {category.id} have the same name, {category.name!r}; rename one, "
-                    "or give their objects one category"
+                    f"the categories {other.id} and {category.id} {alike}, {other.name!r} and {category.name!r}; "
+                    "rename one, or give their objects one category"
                 )
         if not names:
             raise self.error("'categories' is empty")

@@ -24,6 +24,7 @@ _LEAST_AGREEMENT = 0.1  # IoU of a box with the bounding box of its mask; 0.5 if
 _FITS = 0.8  # IoU above which another reading of the numbers fits the mask
 _SUSPECT, _PLAUSIBLE = 0.25, 0.95  # shares of all boxes that leave their image, and that fit if read in another way
 _LEAST_LEAVING = 10
+_LEAST_NEAR, _NEAR = 10, 100.0  # objects, and pixels: so many all in one corner may be in percent
 _CORNERS = "x1, y1, x2, y2"
 _SWAPPED = "with swapped corners: the second one is not below and to the right of the first"
 _NO_PIXEL = "whose mask has no pixel"
@@ -51,6 +52,8 @@ class Rules:
     skip_invalid: bool
     n_objects: int = 0
     problems: dict[str, tuple[int, str]] = field(default_factory=dict)
+    _farthest: float = 0.0
+    _n_large: int = 0  # objects in images in which the corner above is small
     _leaving: int = 0
     _first_leaving: str = ""
     _fitting: dict[str, int] = field(default_factory=dict)  # another reading of the numbers -> boxes that fit then
@@ -104,6 +107,9 @@ class Rules:
             count, first = self.problems.get(wrong[i], (0, shown))
             self.problems[wrong[i]] = (count + 1, first)
         self.n_objects += n
+        large = (sizes > 2 * _NEAR).all(axis=1)
+        self._n_large += int(large.sum())
+        self._farthest = max(self._farthest, (boxes[large, :2] + boxes[large, 2:]).max(initial=0.0))
         leaving = ((boxes[:, :2] < -1) | (boxes[:, :2] + boxes[:, 2:] > sizes + 1)).any(axis=1)
         if leaving.any() and not self._leaving:
             i = int(np.argmax(leaving))
@@ -133,12 +139,18 @@ class Rules:
                     f"{self.source}: {leaving} of {n} boxes leave their image (first: {self._first_leaving}), and "
                     f"{fitting} fit if the numbers are {name}. Expected: {_FORMS[self.form]}; convert them"
                 )
+        near: tuple[str, ...] = ()
+        if self._n_large >= _LEAST_NEAR and self._farthest <= _NEAR:
+            near = (
+                f"all {self._n_large} objects in larger images lie within the first {_NEAR:g} x {_NEAR:g} pixels: are "
+                f"they in percent? Expected: {_FORMS[self.form]}",
+            )
         if not self.problems:
-            return ()
+            return near
         bad = sum(count for count, _ in self.problems.values())
         what = "; ".join(f"{count} {problem} (first: {first})" for problem, (count, first) in self.problems.items())
         if self.skip_invalid and bad < n:
-            return (f"{bad} of {n} objects were left out ({SKIP}): {what}",)
+            return (f"{bad} of {n} objects were left out ({SKIP}): {what}", *near)
         likely = [name for name, count in self._repaired.items() if 2 * count >= bad]
         hint = f" Are they {likely[0]}? Expected: {_FORMS[self.form]}." if likely else ""
         raise DataError(

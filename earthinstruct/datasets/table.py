@@ -6,6 +6,7 @@ A line with an image alone is an image without objects.
 from __future__ import annotations
 
 import csv
+import io
 import math
 import unicodedata
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ _OTHER_NAMES = {
     "class_name": "label",
 }
 _SIZE = ("width", "height")
-_SCORES = ("score", "confidence", "conf")
+_SCORES = ("score", "scores", "confidence", "conf", "probability", "prob")
 _IGNORED = ("difficult", "ignore", "iscrowd")
 _FLAGS = {"": False, "0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 
@@ -52,7 +53,7 @@ def read_table(path: Path) -> tuple[dict[str, list[TrueObject]], dict[str, tuple
     if not first.strip():
         raise DataError(f"CSV file {path} is empty; expected the columns {', '.join(COLUMNS)}")
     delimiter = max(",;\t", key=first.count)
-    rows = list(csv.reader(text.splitlines(), delimiter=delimiter))
+    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     columns = _columns(rows[0], path)
     objects: dict[str, list[TrueObject]] = {}
     sizes: dict[str, tuple[Size, str]] = {}
@@ -61,6 +62,11 @@ def read_table(path: Path) -> tuple[dict[str, list[TrueObject]], dict[str, tuple
             continue
         where = f"{path}, line {number}"
         of = columns or {name: i for i, name in enumerate(COLUMNS)}
+        if any(cell.strip() for cell in row[len(rows[0]) :]):
+            raise DataError(
+                f"{where} has {len(row)} columns, and line 1 has {len(rows[0])}: are there numbers with commas, or "
+                "text without quotes?"
+            )
         if len(row) <= max(of.values()):
             raise DataError(f"{where} has {len(row)} columns; expected {max(of.values()) + 1}: {', '.join(of)}")
         cells = {name: unicodedata.normalize("NFC", row[i].strip()) for name, i in of.items()}

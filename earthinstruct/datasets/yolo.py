@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from earthinstruct.files import read_text
 _LISTS = ("classes.txt", "obj.names", "classes.names", "_darknet.labels")
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 _NO_LABELS = (*_LISTS, "train.txt", "val.txt", "valid.txt", "test.txt", "notes.txt", IMAGES_FROM)
+_ODD_NAMES = {"a number before": r"\W?0*({}|{})\W.*", "quotes around": r"([\"']).*\1,?", "commas in": ".*,.*"}
 _LARGEST = 1e9  # of a number in a label file; more is no coordinate, in pixels either
 _SHOWN = 60  # characters of a line
 _ROUNDING = 0.01  # by how much a share may leave 0..1
@@ -116,12 +118,23 @@ def class_names(folder: Path, labels: Path) -> tuple[list[str], Path]:
             names = [unicodedata.normalize("NFC", name) for name in names]
             if not any(names):
                 raise DataError(f"{path} has no class names; {next_step}")
+            if path.name not in _YAML:
+                _refuse_odd_names(names, path)
             for number, name in enumerate(names):
                 if not name or name in names[:number]:
                     what = f"the repeated name {name!r}" if name else "no name"
                     raise DataError(f"{path} has {what} for class {number}; give every class a different name")
             return names, path
     raise DataError(f"YOLO folder {folder} has no class names (classes.txt or data.yaml); {next_step}")
+
+
+def _refuse_odd_names(names: Sequence[str], path: Path) -> None:
+    """Refuse a list that is not written as one name a line: with numbers, in quotes, or with commas."""
+    for what, pattern in _ODD_NAMES.items():
+        if all(re.fullmatch(pattern.format(i, i + 1), name) for i, name in enumerate(names)):
+            raise DataError(
+                f"{path} has {what} each name, such as {names[0]!r}; write one name a line and nothing else"
+            )
 
 
 def has_keypoints(names_file: Path) -> bool:

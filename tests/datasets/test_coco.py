@@ -78,6 +78,10 @@ def damaged(path, value):
         (damaged(["images", 0, "file_name"], ""), "is empty"),
         (damaged(["categories", 1, "id"], 1), r"categories\[1\] repeats the id 1"),
         (damaged(["categories", 1, "name"], "ship"), "categories 1 and 4 have the same name, 'ship'"),
+        (
+            damaged(["categories", 1, "name"], "_Ship"),
+            "categories 1 and 4 differ in case or separators alone, 'ship' and '_Ship'; rename",
+        ),
         (damaged(["categories", 1, "name"], " "), r"categories\[1\] \(id 4\) has no name"),
         (damaged(["annotations", 3, "id"], 0), r"annotations\[3\] repeats the id 0"),
         (damaged(["annotations", 3, "image_id"], 8), r"annotations\[3\] \(id 3\) names image 8"),
@@ -114,6 +118,40 @@ def test_what_contradicts_itself_is_refused_with_its_place(coco, write_coco, dam
     with pytest.raises(DataError, match=message) as caught:
         load_dataset(str(file))
     assert str(file) in str(caught.value)
+
+
+def test_what_may_be_a_mistake_is_noted(coco, write_coco):
+    (found,) = coco["annotations"][:1]
+    coco["annotations"] += [{**found, "id": 9}]
+    coco["annotations"][0]["score"] = 0.5
+    coco["categories"][1]["name"] = "1"
+    assert load_dataset(write_coco(coco)).notes == (
+        "1 of 5 objects are copies of others, with the same box and category; remove them",
+        "1 of 2 categories have names without a letter, such as '1', and methods are asked for these names: write the "
+        "names of the objects",
+        "annotations[0] has a score, as predictions have: is this a file of annotations?",
+    )
+
+
+def test_objects_that_are_all_in_one_corner_are_noted(coco, write_coco):
+    for image in coco["images"]:
+        image |= {"file_name": f"no/{image['id']}.png", "width": 300, "height": 250}
+    found = coco["annotations"]
+    coco["annotations"] = [{**found[i % 4], "id": i, "bbox": [3 * i, 2, 4, 4], "segmentation": []} for i in range(10)]
+    (note,) = load_dataset(write_coco(coco)).notes
+    assert note.startswith(
+        "all 10 objects in larger images lie within the first 100 x 100 pixels: are they in percent?"
+    )
+    coco["annotations"][0]["bbox"] = [200, 200, 4, 4]
+    assert load_dataset(write_coco(coco)).notes == ()
+
+
+def test_boxes_before_a_rotation_are_refused(coco, write_coco):
+    for number, angle in enumerate((45.0, 0.0, 45.0)):  # the first has a polygon
+        coco["annotations"][number]["attributes"] = {"occluded": False, "rotation": angle}
+    coco["annotations"][2]["segmentation"] = []
+    with pytest.raises(DataError, match=r"1 of 4 objects.* 1 with a rotation, .* \(first: annotations\[2\] \(id 2\)"):
+        load_dataset(write_coco(coco))
 
 
 def test_a_file_that_is_not_json_is_named(tmp_path):

@@ -78,6 +78,21 @@ def test_a_folder_of_images_alone_is_refused_with_the_next_step(tmp_path, consta
         load_dataset(str(tmp_path / "empty"))
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0: ship\n1: harbor\n", r"classes\.txt has a number before each name, such as '0: ship'"),
+        ("1 ship\n2 harbor\n", "has a number before each name"),
+        ("'ship'\n'harbor'\n", "has quotes around each name"),
+        ("ship, harbor\n", "has commas in each name, such as 'ship, harbor'; write one name a line"),
+    ],
+)
+def test_class_names_that_are_written_otherwise_are_refused(yolo, text, message):
+    (yolo / "classes.txt").write_text(text)
+    with pytest.raises(DataError, match=message):
+        load_dataset(str(yolo))
+
+
 def test_a_method_runs_over_a_folder(yolo, constant, tmp_path):
     evaluation = evaluate(constant, str(yolo), setting="open_vocabulary", output=tmp_path / "runs")
     assert evaluation.results[0].metrics.counting.tally["ship"].tp == 1

@@ -236,6 +236,11 @@ def test_a_file_without_objects_says_so(tmp_path):
         ("image,xmin,ymin,xmax,ymax,label\nz.png,1,2,20,30,ship\n", r"1 of the 1 images of .* are not in .*: z\.png"),
         ("image,xmin,ymin,xmax,ymax,label\nx\\a.png,1,2,20,30,ship\n", "line 2: file name .* has a backslash"),
         ("", "is empty; expected the columns"),
+        (
+            "image,xmin,ymin,xmax,ymax,label\na.png,1,5,2,0,20,0,30,0,ship\n",
+            "line 2 has 10 columns, and line 1 has 6: are there numbers with commas",
+        ),
+        ("image,xmin,ymin,xmax,ymax,label,probability\n", "the column 'probability' belongs to predictions"),
         ("image,xmin,ymin,xmax,ymax,label,score\n", "the column 'score' belongs to predictions"),
         (
             "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,90,80,ship,1,2,20,30\n",
@@ -252,6 +257,14 @@ def test_a_malformed_table_is_named(tmp_path, line, message):
     (tmp_path / "boxes.csv").write_text(line)
     with pytest.raises(DataError, match=message):
         load_dataset(str(tmp_path / "boxes.csv"))
+
+
+def test_a_line_break_in_quotes_stays_in_its_cell(tmp_path):
+    pictures(tmp_path)
+    (tmp_path / "boxes.csv").write_text(
+        'image,seen by,xmin,ymin,xmax,ymax,label\na.png,"x\ny",1,2,20,30,"storage tank"\n'
+    )
+    assert load_dataset(str(tmp_path / "boxes.csv")).vocabulary.categories == ("storage tank",)
 
 
 @pytest.mark.parametrize("twice", ["<name>car</name>", "<bndbox></bndbox>", "<difficult>1</difficult>"])

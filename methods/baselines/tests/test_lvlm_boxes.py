@@ -302,7 +302,7 @@ def test_check_method_says_in_which_coordinates_a_model_answers(family, answers_
     [
         (
             '[{"bbox_2d": [0.1, 0.1, 0.2, 0.2], "label": "red square"}]',
-            "no frame (pixels, fractions, hundredths, thou",
+            "no frame (pixels, fractions, hundredths, thousandths) and order fits",
         ),
         ("[]", "the model gave 0 boxes for one square"),
         ("I cannot see it.", "the model gave no box: the reply holds no JSON"),
