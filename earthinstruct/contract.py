@@ -310,8 +310,8 @@ class Method(Protocol):
         Metres a pixel of the images that the method was made for, for `predict --resolution method`. None, the
         default: any.
     `unknown_words(self, instruction: Instruction, /) -> Sequence[str]`
-        The words of an instruction (categories or parent) that the method does not know. `predict` names them before
-        the first image. Default: none; a method that takes any word cannot say.
+        The words of an instruction (categories or parent) that the method does not know. `predict` and `evaluate` name
+        them before the first image. Default: none; a method that takes any word cannot say.
     `repeat(self, number: int, /) -> None`
         The next calls belong to this repeat of a run with `--repeats`; 0: to the run itself. A method that keeps
         answers shares none between repeats, and takes another seed for each if it has one. Default: nothing is done.

@@ -6,8 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from earthinstruct.contract import ControlMethod, HopelessError, Method, Usage
 from earthinstruct.datasets import Dataset, load_dataset
@@ -18,7 +21,7 @@ from earthinstruct.metrics import GivenMetrics, Sweeping
 from earthinstruct.predictions import Pace, Progress, Run, hash_predictions, place_of_run
 from earthinstruct.results import Evaluation, MethodInfo, Skipped
 from earthinstruct.running.cut_images import KeptTiles, Windows, answers_of_images
-from earthinstruct.running.engines import Engine, EngineOptions
+from earthinstruct.running.engines import Engine, EngineOptions, unknown_words
 from earthinstruct.running.engines import engine as open_engine
 from earthinstruct.running.engines.worker import MethodSource
 from earthinstruct.running.reading import Images
@@ -132,8 +135,8 @@ def evaluate(
         spent: called with the task and the usage of every image, before `progress`.
         stopping: called before each tile; when it returns true, the current tiles are finished and kept, and
             KeyboardInterrupt is raised.
-        announce: called before the first image with a sentence on each kind of variants: runs, images, and the time
-            if the run of the task was done before.
+        announce: called before the first image with a sentence on each kind of variants (runs, images, and the time
+            if the run of the task was done before), and on words that the method does not know.
 
     Raises:
         EarthInstructError: invalid input; the predictions made so far stay on disk.
@@ -169,7 +172,8 @@ def evaluate(
             run.begin(overwrite)
             if began is not None and run.task.variant is None:
                 began(run.folder)
-        for sentence in (*chosen.declined(tasks), *announced(runs)):
+        unknown = {run.task.name: unknown_words(ready, run.task.instruction) for run in runs if not run.task.variant}
+        for sentence in (*chosen.declined(tasks), *announced(runs), *dict.fromkeys(chain(*unknown.values()))):
             announce(sentence)
         results = {}
         kept = {run.task.name: held.enter_context(_kept_tiles(run)) for run in runs} if windows else {}
@@ -188,7 +192,9 @@ def evaluate(
                 images=run.image_ids,
             )
             sha256 = hash_predictions([run.file])
-            results[run.task.name] = result_of(run.manifest.task, ready.method, scored, rules, mapper, sha256)
+            notes = [*ready.method.notes, *unknown.get(run.task.name, ())]
+            method = msgspec.structs.replace(ready.method, notes=notes)
+            results[run.task.name] = result_of(run.manifest.task, method, scored, rules, mapper, sha256)
             run.keep(results[run.task.name], scored.tallies, scored.suspects)
         whole = [run for run in runs if run.task.variant is None]
         for run in whole:

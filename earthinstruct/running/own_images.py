@@ -24,7 +24,7 @@ from earthinstruct.predictions import OnGround, Record, check_crs
 from earthinstruct.running.answers import Answer, Answering, Answers, Least
 from earthinstruct.running.area import METHOD, Area
 from earthinstruct.running.cut_images import answers_of_images
-from earthinstruct.running.engines import Engine, EngineOptions
+from earthinstruct.running.engines import Engine, EngineOptions, unknown_words
 from earthinstruct.running.engines import engine as open_engine
 from earthinstruct.running.engines.worker import OF_IMAGE, MethodSource
 from earthinstruct.running.image_run import IN_MEMORY, Asked, ImageRun, read_asked, state_of
@@ -153,7 +153,7 @@ def predict(
         saved.check()
         if area.resolution == METHOD:
             area = area.at_resolution_of(ready.method.name, ready.ask("resolution"))
-        warnings = _warnings(ready, to_find)
+        warnings = unknown_words(ready, to_find)
         asked = Asked(
             instruction=to_find,
             method=ready.method,
@@ -407,12 +407,6 @@ def images_given(images: Path | str | Sequence[Path | str]) -> list[Path]:
     if not found:
         raise DataError("no image is given; give a file, several, or a folder")
     return found
-
-
-def _warnings(engine: Engine, instruction: Instruction) -> tuple[str, ...]:
-    """Remarks before the first image: words that the method does not know."""
-    words = engine.ask("unknown_words", instruction)
-    return (f"{engine.method.name} does not know {', '.join(map(repr, words))}, and will find none",) if words else ()
 
 
 def _check_source_crs(crs: str | None) -> None:

@@ -381,3 +381,12 @@ def test_open_vocabulary_labels_must_be_categories():
     for prediction in (Prediction(["boat"], [[0, 0, 1, 1]]), Prediction(counts={"boat": 1})):
         with pytest.raises(ContractError, match="'boat' is not one of the instruction's categories"):
             check_prediction(prediction, instruction, 10, 10)
+
+
+def test_words_that_a_method_does_not_know_are_said_and_kept(constant, dataset, tmp_path):
+    said = []
+    constant.unknown_words = lambda instruction: [name for name in instruction.categories if name == "harbor"]
+    found = evaluate(constant, dataset, output=tmp_path, announce=said.append)
+    assert said == ["constant does not know 'harbor', and will find none"]
+    notes = {result.task.name: result.method.notes for result in found.results}
+    assert (notes["set/open_vocabulary"], notes["set/open_ended"]) == (said, [])

@@ -118,6 +118,12 @@ class Engine(Protocol):
         ...
 
 
+def unknown_words(engine: Engine, instruction: Instruction) -> tuple[str, ...]:
+    """A sentence on the words of an instruction that the method does not know, if there are any."""
+    words = engine.ask("unknown_words", instruction)
+    return (f"{engine.method.name} does not know {', '.join(map(repr, words))}, and will find none",) if words else ()
+
+
 def engine(options: EngineOptions, source: MethodSource, images: Images) -> AbstractContextManager[Engine]:
     """The engine that the options name. It makes the method on entry and closes it on exit.
 
