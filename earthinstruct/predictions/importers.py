@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError, EarthInstructError
@@ -86,6 +87,7 @@ class Conventions:
 
 
 _NONE = Conventions()
+_SUSPECT, _PLAUSIBLE = 0.25, 0.95  # shares of proposals that leave their image, and that fit as corners
 _LONGEST_REPLY = 1_000_000  # bytes
 
 
@@ -242,11 +244,30 @@ def read_proposals(path: Path, dataset: Dataset) -> dict[ImageId, ProposalRecord
     """Read a proposals file, `{image: {"bboxes", "scores", "segmentations"}}`: image -> proposals, best first.
 
     Raises:
-        DataError: the file has another format, or an entry belongs to no image of the dataset.
+        DataError: the file has another format, an entry belongs to no image of the dataset, or boxes have another form.
     """
     proposals = read_proposal_file(path)
     images = ImageNames(dataset).find(proposals, lambda name: str(path), ids=False)
+    sizes = [(images[name].width, images[name].height) for name, found in proposals.items() for _ in found.boxes]
+    _refuse_other_forms(path, [box for found in proposals.values() for box in found.boxes], sizes)
     return {images[name].id: _best_first(found) for name, found in proposals.items()}
+
+
+def _refuse_other_forms(path: Path, given: list[Box], sizes: list[tuple[int, int]]) -> None:
+    """Refuse proposals most of which are likely to be corners, or fractions of their image."""
+    boxes, size = np.array(given).reshape(-1, 4), np.array(sizes).reshape(-1, 2)
+    first, last = boxes[:, :2], boxes[:, 2:]
+    leaving = (first + last > size + 1).any(axis=1).sum()
+    corners = ((first < last) & (last <= size + 1)).all(axis=1).sum()
+    if leaving >= _SUSPECT * len(boxes) > 0 and corners >= _PLAUSIBLE * len(boxes):
+        raise DataError(
+            f"{path}: {leaving} of {len(boxes)} proposals leave their image, and {corners} fit if they are x1, y1, x2, "
+            "y2; expected x, y, width, height"
+        )
+    if len(boxes) and (boxes <= 1).all() and (size > 2).all():
+        raise DataError(
+            f"{path}: all {len(boxes)} proposals lie within the first pixel; expected pixels, not fractions"
+        )
 
 
 def _best_first(proposals: ProposalRecord) -> ProposalRecord:

@@ -56,7 +56,7 @@ def from_supervision(detections: sv.Detections, categories: Sequence[str] | None
         categories: the names of the class ids, from 0; None: the names in `detections.data["class_name"]`.
 
     Raises:
-        DataError: the detections have no class names, or a class id that `categories` does not name.
+        DataError: the detections have no class names, or class ids that `categories` does not name, or names otherwise.
         ContractError: a box is malformed.
     """
     if categories is not None and detections.class_id is not None:
@@ -64,6 +64,9 @@ def from_supervision(detections: sv.Detections, categories: Sequence[str] | None
         if beyond:
             raise DataError(f"class id {beyond[0]} has no name; expected 0 to {len(categories) - 1}, as in categories")
         labels = [categories[k] for k in detections.class_id]
+        for given, label in zip(detections.data.get("class_name", ()), labels, strict=False):
+            if given != label and given in categories:
+                raise DataError(f"a detection is named {str(given)!r}, and its class id is {label!r} in categories")
     elif "class_name" in detections.data:
         labels = [str(name) for name in detections.data["class_name"]]
     elif len(detections):

@@ -18,6 +18,7 @@ _LEAST = 10  # fewer may lie in one corner, or miss all objects by chance
 _SHOWN = 3
 _LARGEST_FRACTION = 1.5  # boxes as fractions of the image may leave it a little
 _FRAMES = ((_LARGEST_FRACTION, "fractions"), (100.0, "hundredths"))
+_CORNER = 0.015  # of the image
 _OTHERWISE = "for others, score has --order and --frame"
 
 
@@ -79,6 +80,11 @@ def _small(far: NDArray[np.float64], sizes: NDArray[np.float64], what: str, expe
                 f"image? {expected}"
             )
             return
+    if len(far) >= _LEAST and (far <= _CORNER * sizes.min(axis=1)).all():
+        yield (
+            f"all {len(far)} {what} lie within the first {_CORNER:.1%} of their image: are they fractions of it, read "
+            f"as hundredths or thousandths? {expected}"
+        )
 
 
 def category_hints(metrics: Metrics) -> Iterator[str]:

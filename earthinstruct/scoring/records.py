@@ -136,7 +136,9 @@ def score_records(
         metrics = msgspec.structs.replace(metrics, slices=scored)
     failed = known.survey.failed
     n_done = len(known.images) - len(failed)
-    hints = tuple(known.hints) or tuple(place_hints(metrics))
+    hints = tuple(known.hints)
+    if not hints and task.variant is None:  # a blind run finds nothing, by design
+        hints = tuple(place_hints(metrics))
     hints += tuple(chain.from_iterable(hint(metrics) for hint in (category_hints, mask_hints, repetition_hints)))
     notes = (*known.survey.notes(), *hints)
     return Scored(

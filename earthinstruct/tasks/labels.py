@@ -108,7 +108,7 @@ class ExactMapper:
 
 @dataclass(frozen=True)
 class FileMapper:
-    """Maps labels by a JSON file; labels that are not in the file are mapped like by `ExactMapper`."""
+    """Maps labels by a JSON file, in the spelling of the file or another one of `forms`; others like `ExactMapper`."""
 
     name: str
     entries: Mapping[str, MappedLabel]
@@ -147,7 +147,11 @@ class FileMapper:
                     f"known: {', '.join(categories)}, or null"
                 )
             entries[label] = MappedLabel(category, mapped.similarity)
+        by_form = {form: label for label in reversed(entries) for form in reversed(forms(label))}
         keys = {label: label if label in entries else unicodedata.normalize("NFC", label) for label in labels}
+        for label, key in keys.items():
+            if key not in entries and key not in categories:
+                keys[label] = next((by_form[form] for form in forms(label) if form in by_form), key)
         exact = ExactMapper().map((label for label, key in keys.items() if key not in entries), categories)
         return {label: entries[key] if key in entries else exact[label] for label, key in keys.items()}
 

@@ -109,6 +109,20 @@ def test_a_folder_of_counts_is_a_prediction(dataset, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        ([[20, 10, 26, 16], [1, 1, 5, 5]], "1 of 2 proposals leave their image, and 2 fit if they are x1, y1, x2, y2"),
+        ([[0.1, 0.1, 0.4, 0.5]], "all 1 proposals lie within the first pixel; expected pixels, not fractions"),
+    ],
+)
+def test_proposals_of_another_form_are_refused(results, dataset, tmp_path, boxes, message):
+    proposals = tmp_path / "proposals.json"
+    proposals.write_text(json.dumps({"b.png": {"bboxes": boxes}}))
+    with pytest.raises(DataError, match=f"proposals.json: {message}"):
+        read_predictions(results([]), dataset, proposals=proposals)
+
+
+@pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("a", "[]", r"the file is \[\]; expected an object"),

@@ -46,6 +46,8 @@ def test_nothing_found():
 def test_the_own_order_of_categories():
     detections = to_supervision(Prediction(["ship"], [[0, 0, 1, 1]]), categories=["harbor", "ship"])
     assert detections.class_id.tolist() == [1]
+    with pytest.raises(DataError, match="a detection is named 'ship', and its class id is 'harbor' in categories"):
+        from_supervision(detections, categories=["ship", "harbor"])
     detections.data.clear()
     assert from_supervision(detections, categories=["harbor", "ship"]).labels == ("ship",)
     with pytest.raises(DataError, match="give categories, the names of their class ids"):

@@ -51,6 +51,17 @@ def test_a_category_is_itself_and_what_fits_two_is_refused(tmp_path):
     assert FileMapper("map", {"ship": MappedLabel("Ship")}).map(["ship"], categories) == {"ship": MappedLabel("Ship")}
 
 
+def test_a_file_decides_for_other_spellings_too():
+    mapper = FileMapper("map", {"Storage_Vessel": MappedLabel("storage tank"), "boat": MappedLabel(None)})
+    mapped = mapper.map(["storage vessels", "Boat", "Storage_Vessel", "ferries"], CATEGORIES)
+    assert {label: entry.category for label, entry in mapped.items()} == {
+        "storage vessels": "storage tank",
+        "Boat": None,
+        "Storage_Vessel": "storage tank",
+        "ferries": "ferry",
+    }
+
+
 def test_a_file_decides_for_the_labels_it_names(tmp_path):
     path = tmp_path / "map.json"
     path.write_text(

@@ -43,6 +43,10 @@ def test_both_forms_are_read(text, labels, places):
         ('<points coords="1 1 19.3 07.6">a</points>', 0, 1),
         ('<points coords="1 1 193 076\t2 2 226 144">a</points>', 1, 1),  # the second image of one
         ('<points coords="">a</points>', 0, 0),
+        ("The ship is at (51.2, 26.4).", 0, 1),  # no tag
+        ('[{"point_2d": [512, 264], "label": "ship"}]', 0, 1),
+        ('<POINT x="51.2" y="26.4">a</POINT>', 0, 1),
+        ("<think>At (51.2, 26.4)?</think>I count 3.5 at most, of 2 kinds.", 0, 0),
         ('<tracks coords="0.0 1 193 076">a</tracks>', 0, 1),  # of a video
     ],
 )

@@ -64,6 +64,7 @@ _NUMBER_WORDS = {
     },
     **dict.fromkeys(("none", "null", "no", "nil"), 0),
 }
+_NO_CORNERS = re.compile(r"\bc?x ?c?y ?w ?h\b")  # centre or corner, and size
 _DIGITS = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 
 
@@ -298,6 +299,9 @@ def _elements(value: Any, label: str = "") -> Iterator[_Element | None]:
 
 
 def _elements_of_object(value: dict[str, Any], label: str) -> Iterator[_Element | None]:
+    if any(_NO_CORNERS.search(_plain(text)) for pair in value.items() for text in pair if isinstance(text, str)):
+        yield None
+        return
     names, boxes = _first(value, _NAMES), _first(value, _BOXES)
     sides = [[_first(value, [side]) for side in sides] for sides in _SIDES if _first(value, sides) is not None]
     if isinstance(names, list) and isinstance(boxes, list) and len(names) == len(boxes):
