@@ -331,7 +331,8 @@ class _Reader:
         for i, label in enumerate(labels):
             if label is None and str(self._entries.category_id[i]) not in categories:
                 raise DataError(f"{self._where(i)} {self._no_label(i)}; known ids: {', '.join(categories)}")
-        self._refuse_contradictions("label", self._entries.label, of_id)
+        if self._entries.kinds["label"].keys() != {NoneType} != self._entries.kinds["category_id"].keys():
+            self._refuse_contradictions("label", self._entries.label, of_id)
         if (word := self._other_word("label")) and NoneType in self._entries.kinds["label"]:
             given = [msgspec.json.decode(entry).get(word) for entry in self._raw_entries]
             self._refuse_contradictions(word, [name if isinstance(name, str) else None for name in given], of_id)
@@ -432,6 +433,8 @@ class _Reader:
         keypoints = [found for found in self._entries.keypoints if found is not None and len(found) == 3]
         if not keypoints or len(keypoints) < len(self._entries.keypoints):
             return None
+        if missing := [i for i, found in enumerate(keypoints) if not any(found)]:
+            raise DataError(f"{self._where(missing[0])} has the keypoint [0, 0, 0], which is none; leave the entry out")
         places = np.array(keypoints)[:, :2]
         if self._form.side is not None:
             self._refuse(self._form.misfit_of_places(places, "points"))

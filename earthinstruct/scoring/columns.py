@@ -89,7 +89,7 @@ class Survey:
         n_only_counts: number of answers that only count.
         n_of_instances: number of the other answers.
         n_points_alone: number of those that hold points and no boxes.
-        any_proposals: whether any record gives proposals.
+        n_proposed: number of records that give proposals.
         columns: the records, if they are columns already.
         instances: whether the instances have scores and masks.
         proposals: whether the proposals have scores and masks.
@@ -107,7 +107,7 @@ class Survey:
     n_only_counts: int = 0
     n_of_instances: int = 0
     n_points_alone: int = 0
-    any_proposals: bool = False
+    n_proposed: int = 0
     columns: ColumnRecords | None = None
     instances: _Kinds = field(default_factory=lambda: _Kinds(""))
     proposals: _Kinds = field(default_factory=lambda: _Kinds("proposals."))
@@ -174,13 +174,17 @@ class Survey:
             )
 
     def notes(self) -> Iterator[str]:
-        """Yield a sentence on a mixture of answers with instances and answers that only count."""
+        """Yield sentences on mixtures: answers that only count, or have no proposals, beside others."""
         if self.n_only_counts and self.n_of_instances:
             answers = self.n_only_counts + self.n_of_instances
             yield (
                 f"{self.n_only_counts} of {answers} answers give counts alone; for boxes and masks, they count as "
                 "answers without instances"
             )
+        answered = len(self.n) - len(self.failed)
+        if 0 < self.n_proposed < answered:
+            without = answered - self.n_proposed
+            yield f"{without} of {answered} answers give no proposals, and count as answers with none"
 
     def add(self, image: ImageId, record: Record | None) -> None:
         """Add the record of an image; None if it has none.
@@ -216,7 +220,7 @@ class Survey:
         self.any_counts |= record.counts is not None
         self.instances.add(image, record)
         if record.proposals is not None:
-            self.any_proposals = True
+            self.n_proposed += 1
             self.proposals.add(image, record.proposals)
         self.n[-1] = len(record.labels)
         self.labels.extend(map(self._numbers.__getitem__, record.labels))
@@ -287,7 +291,7 @@ class Columns:
         with_masks = not boxes_only and survey.instances.unmasked is None
         if with_masks and survey.columns is not None:
             masks = (survey.columns.masks or [])[low:high]
-        elif not boxes_only and ((with_masks and high > low) or survey.any_counts or survey.any_proposals):
+        elif not boxes_only and ((with_masks and high > low) or survey.any_counts or survey.n_proposed):
             answers = [Record(image.id) if image.id in survey.failed else self.records[image.id] for image in images]
         counts, mentioned = np.zeros((len(images), self.n_categories), np.int64), np.zeros(self.n_categories, bool)
         has_counts = np.zeros(len(images), dtype=bool)
@@ -308,7 +312,7 @@ class Columns:
             _joined(record.masks for record in answers) if with_masks and masks is None else masks,
         )
         proposals = None
-        if survey.any_proposals and not boxes_only:
+        if survey.n_proposed and not boxes_only:
             regions = [record.proposals or _NO_PROPOSALS for record in answers]
             n = np.array([len(of_image.boxes) for of_image in regions], dtype=np.int64)
             proposals = _Regions(images, n, survey.proposals.prefix).converted(

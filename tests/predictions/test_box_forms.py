@@ -115,3 +115,10 @@ def test_points_are_in_a_frame_and_have_no_order(tmp_path, dataset):
     ):
         with pytest.raises(DataError, match=message):
             read_predictions(path, dataset, conventions=conventions)
+
+
+def test_a_point_that_is_none_is_refused(tmp_path, dataset):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps([{"image_id": 0, "label": "ship", "keypoints": [0, 0, 0]}]))
+    with pytest.raises(DataError, match=r"entry 0 \(image id 0\) has the keypoint \[0, 0, 0\], which is none"):
+        read_predictions(path, dataset)

@@ -252,6 +252,14 @@ def test_a_method_that_only_counts_is_scored_compared_and_reported(constant, dat
     assert 'id="confusion"' not in page
 
 
+def test_answers_without_proposals_beside_others_are_noted(dataset, tmp_path):
+    found = {"labels": ["ship"], "boxes": [[1, 1, 4, 4]]}
+    lines = [{"image_id": 0, **found, "proposals": {"boxes": [[1, 1, 4, 4]]}}, {"image_id": 7, **found}]
+    (tmp_path / "mixed.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (note,) = score(tmp_path / "mixed.jsonl", dataset, SETTING).method.notes
+    assert note == "1 of 2 answers give no proposals, and count as answers with none"
+
+
 def test_in_a_mixture_counts_alone_name_no_instances(dataset, tmp_path):
     lines = [{"image_id": 0, "labels": ["ship"], "boxes": [[1, 1, 4, 4]]}, {"image_id": 7, "counts": {"ship": 1}}]
     (tmp_path / "mixed.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
