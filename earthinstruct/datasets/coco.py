@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from earthinstruct.contract import BOX, bad_boxes
 from earthinstruct.datasets.dataset import AnnotationMasks, Dataset, IgnoredObjects, ImageRecord
 from earthinstruct.datasets.ground_truth import Box, TrueObject
-from earthinstruct.datasets.rules import Form, Rules
+from earthinstruct.datasets.rules import TURNED, Form, Rules
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import checked_json, decode_checked, decode_counted, is_clear_beside, kinds_of, read_bytes
 from earthinstruct.regions import (
@@ -492,7 +492,7 @@ class _Reader:
                 found[i] = problem
                 continue
             if start + i in self.turned and not polygons:
-                found[i] = "with a rotation, whose box is that before they are turned (export polygons)"
+                found[i] = TURNED
             for polygon in polygons if isinstance(polygons, list) else ():
                 if polygon and (max(polygon) > limits[index] or min(polygon) < -limits[index]):
                     found[i] = "with a polygon far outside their image"

@@ -12,7 +12,7 @@ from earthinstruct.datasets.dataset import Dataset, refuse_other_size
 from earthinstruct.datasets.dota import dota_objects
 from earthinstruct.datasets.ground_truth import TrueImage, TrueObject, box_of_corners, coco_bytes
 from earthinstruct.datasets.pairs import Size, annotation_files, pictures_below, read_pairs
-from earthinstruct.datasets.rules import Form
+from earthinstruct.datasets.rules import TURNED, Form
 from earthinstruct.datasets.table import read_table
 from earthinstruct.datasets.voc import VocFile, parse_voc
 from earthinstruct.datasets.yolo import class_names, has_keypoints, is_names_file, yolo_objects
@@ -219,6 +219,7 @@ def voc_objects(file: VocFile, path: Path) -> tuple[TrueObject, ...]:
             box_of_corners(item.corners),
             ignored=item.difficult,
             place=f"{path}, object {number} ({item.name})",
+            problem=TURNED if item.turned else None,
         )
         for number, item in enumerate(file.objects, start=1)
     )

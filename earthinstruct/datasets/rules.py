@@ -27,6 +27,7 @@ _LEAST_LEAVING = 10
 _LEAST_NEAR, _NEAR = 10, 100.0  # objects, and pixels: so many all in one corner may be in percent
 _CORNERS = "x1, y1, x2, y2"
 _SWAPPED = "with swapped corners: the second one is not below and to the right of the first"
+TURNED = "with a rotation, whose box is that before they are turned (export polygons)"
 _NO_PIXEL = "whose mask has no pixel"
 _FORMS = {
     "xywh": "x, y, width, height in pixels",

@@ -19,11 +19,19 @@ _DIFFICULT = {"": False, "0": False, "false": False, "unspecified": False, "1": 
 
 @dataclass(frozen=True)
 class VocObject:
-    """One `<object>`: its name, the corners x1, y1, x2, y2 in pixels as in the file, and whether it is difficult."""
+    """One `<object>`.
+
+    Attributes:
+        name: its category.
+        corners: x1, y1, x2, y2 in pixels, as in the file.
+        difficult: whether it is marked as difficult.
+        turned: whether it has a rotation, as CVAT writes it beside the corners before the turn.
+    """
 
     name: str
     corners: tuple[float, float, float, float]
     difficult: bool = False
+    turned: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,8 @@ def _object(element: Element, where: str) -> VocObject:
     difficult = _text(element, "difficult", where).lower()
     if difficult not in _DIFFICULT:
         raise DataError(f"{where}: <difficult> is {difficult!r}; expected 0 or 1")
-    return VocObject(name, (x1, y1, x2, y2), _DIFFICULT[difficult])
+    given = {_text(one, "name", where): _text(one, "value", where) for one in element.iterfind("attributes/attribute")}
+    return VocObject(name, (x1, y1, x2, y2), _DIFFICULT[difficult], given.get("rotation", "0") not in ("0", "0.0"))
 
 
 def _only(element: Element, tag: str, where: str) -> Element | None:

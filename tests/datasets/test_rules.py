@@ -267,6 +267,16 @@ def test_a_line_break_in_quotes_stays_in_its_cell(tmp_path):
     assert load_dataset(str(tmp_path / "boxes.csv")).vocabulary.categories == ("storage tank",)
 
 
+def test_a_voc_box_before_its_rotation_is_refused(tmp_path):
+    folder = as_voc(tmp_path / "mine", [GOOD, GOOD])
+    file = folder / "Annotations" / "a.xml"
+    turned = "<attributes><attribute><name>rotation</name><value>{}</value></attribute></attributes></object>"
+    first, second, rest = file.read_text().split("</object>")
+    file.write_text(first + turned.format("0.0") + second + turned.format("45.0") + rest)
+    with pytest.raises(DataError, match=r"1 of 2 objects .*: 1 with a rotation, .*a\.xml, object 2 "):
+        load_dataset(str(folder))
+
+
 @pytest.mark.parametrize("twice", ["<name>car</name>", "<bndbox></bndbox>", "<difficult>1</difficult>"])
 def test_an_element_that_is_there_twice_is_refused(tmp_path, twice):
     folder = as_voc(tmp_path / "mine", [GOOD])
