@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from earthinstruct.datasets.ground_truth import Box, TrueObject, box_of_polygon
 from earthinstruct.datasets.pairs import Size
@@ -103,29 +104,40 @@ def class_names(folder: Path, labels: Path) -> tuple[list[str], Path]:
         The names in the order of their numbers, and the file that holds them.
 
     Raises:
-        DataError: no file has class names, or a name is empty or repeated.
+        DataError: no file has class names, two in one folder differ, or a name is empty or repeated.
     """
     next_step = f"write {folder / 'classes.txt'}, one name per line"
     near = (folder, labels, labels.parent, folder.absolute().parent, folder.absolute().parent.parent)
-    for path in (place / name for place in dict.fromkeys(near) for name in (*_LISTS, *_YAML)):
-        if path.is_file():
-            text = read_text(path, "names file")
-            names = (
-                _yaml_names(text, path, next_step)
-                if path.name in _YAML
-                else [line.strip() for line in text.rstrip().splitlines()]
-            )
-            names = [unicodedata.normalize("NFC", name) for name in names]
-            if not any(names):
-                raise DataError(f"{path} has no class names; {next_step}")
-            if path.name not in _YAML:
-                _refuse_odd_names(names, path)
-            for number, name in enumerate(names):
-                if not name or name in names[:number]:
-                    what = f"the repeated name {name!r}" if name else "no name"
-                    raise DataError(f"{path} has {what} for class {number}; give every class a different name")
-            return names, path
+    for place in dict.fromkeys(near):
+        paths = (place / name for name in (*_LISTS, *_YAML))
+        found = {path: _names_in(path, next_step) for path in paths if path.is_file()}
+        for path, names in found.items():
+            first = next(iter(found))
+            if names != found[first]:
+                raise DataError(f"{first} and {path} name other classes, {found[first]} and {names}; keep one")
+        if found:
+            return found[first], first
     raise DataError(f"YOLO folder {folder} has no class names (classes.txt or data.yaml); {next_step}")
+
+
+def _names_in(path: Path, next_step: str) -> list[str]:
+    """The class names in a file.
+
+    Raises:
+        DataError: it has none, or a name is empty, repeated or not written as the format has it.
+    """
+    text, is_yaml = read_text(path, "names file"), path.name in _YAML
+    names = _yaml_names(text, path, next_step) if is_yaml else [line.strip() for line in text.rstrip().splitlines()]
+    names = [unicodedata.normalize("NFC", name) for name in names]
+    if not any(names):
+        raise DataError(f"{path} has no class names; {next_step}")
+    if not is_yaml:
+        _refuse_odd_names(names, path)
+    for number, name in enumerate(names):
+        if not name or name in names[:number]:
+            what = f"the repeated name {name!r}" if name else "no name"
+            raise DataError(f"{path} has {what} for class {number}; give every class a different name")
+    return names
 
 
 def _refuse_odd_names(names: Sequence[str], path: Path) -> None:
@@ -142,10 +154,22 @@ def has_keypoints(names_file: Path) -> bool:
     return names_file.name in _YAML and "kpt_shape" in _content(read_text(names_file, "names file"), names_file, "")
 
 
+def _refuse_repeated_keys(node: Any) -> None:
+    import yaml
+
+    if isinstance(node, yaml.MappingNode):
+        keys = [key.value for key, _ in node.value]
+        for i, (key, value) in enumerate(node.value):
+            if key.value in keys[:i]:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} is there twice", problem_mark=key.start_mark)
+            _refuse_repeated_keys(value)
+
+
 def _content(text: str, path: Path, next_step: str) -> dict[str, object]:
     import yaml
 
     try:
+        _refuse_repeated_keys(yaml.compose(text, yaml.SafeLoader))
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)

@@ -133,8 +133,11 @@ def test_a_malformed_label_is_named(yolo, line, message):
 def test_the_names_of_a_yolo_folder(yolo, text, names):
     (yolo / "data.yaml").write_text(text)
     assert load_dataset(str(yolo)).vocabulary.categories == names
+    (yolo / "classes.txt").write_text("\n".join(names))
+    assert load_dataset(str(yolo)).vocabulary.categories == names
     (yolo / "classes.txt").write_text("boat\npier\n")
-    assert load_dataset(str(yolo)).vocabulary.categories == ("boat", "pier")
+    with pytest.raises(DataError, match=r"classes\.txt and .*data\.yaml name other classes, \['boat', 'pier'\] and"):
+        load_dataset(str(yolo))
 
 
 @pytest.mark.parametrize(
@@ -146,6 +149,7 @@ def test_the_names_of_a_yolo_folder(yolo, text, names):
         ("names: [ship, [harbor]]", "has no class names"),
         ("- ship", "has no class names"),
         ("names: {0: ship, 2: harbor}", r"names the classes \[0, 2\]; expected 0 to 1, each once"),
+        ("names:\n  0: ship\n  1: harbor\n  1: dam\n", r"data\.yaml is not YAML: line 4: '1' is there twice"),
         ("nc: 3\nnames: [ship, harbor]", "says nc: 3, but names 2 classes"),
         ("names: ['ship", r"data\.yaml is not YAML"),
         ("names: !!python/object/apply:os.system [exit]", r"data\.yaml is not YAML"),
