@@ -193,8 +193,8 @@ def evaluate(
             )
             sha256 = hash_predictions([run.file])
             notes = [*ready.method.notes, *unknown.get(run.task.name, ())]
-            method = msgspec.structs.replace(ready.method, notes=notes)
-            results[run.task.name] = result_of(run.manifest.task, method, scored, rules, mapper, sha256)
+            ran = msgspec.structs.replace(ready.method, notes=notes)
+            results[run.task.name] = result_of(run.manifest.task, ran, scored, rules, mapper, sha256)
             run.keep(results[run.task.name], scored.tallies, scored.suspects)
         whole = [run for run in runs if run.task.variant is None]
         for run in whole:
