@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,22 +17,29 @@ from earthinstruct.files import checked_json, decode_checked, read_bytes
 from earthinstruct.predictions.file import Record, as_boxes
 from earthinstruct.predictions.image_names import ImageNames
 from earthinstruct.regions import BoxForm, ImageId
+from earthinstruct.tasks import forms
 from earthinstruct.texts import without_thoughts
 
-_FORM = '{"image_id", "answer", and "label" unless the answer names the objects as <p>ship</p> or <ref>ship</ref>}'
+_FORM = (
+    '{"image_id", "answer", and "label" unless the answer names the objects as <p>ship</p>, <ref>ship</ref> or '
+    '"label": "ship"}'
+)
 _NUMBER = r"\s{0,40}-?\d{1,9}(?:\.\d{1,20})?\s{0,40}"
 _NUMBERS = rf"{_NUMBER}(?:,{_NUMBER})*"
 _TOKEN = re.compile(
     r"<(?P<tag>p|ref)>(?P<phrase>.{0,300}?)</(?P=tag)>"  # what the boxes after it are; bounds keep long replies quick
     rf"|\{{(?P<braces>(?:\s{{0,40}}[|,]?\s{{0,40}}<{_NUMBER}>)+)\s{{0,40}}\}}"  # {<25><30><40><45>|<90>}
+    r"|\{(?P<object>[^{}]{0,500})\}"  # {"bbox_2d": [25, 30, 40, 45], "label": "ship"}
     rf"|\[(?P<brackets>{_NUMBERS})\]"  # [25, 30, 40, 45]
     rf"|(?P<pairs>\({_NUMBERS}\)(?:\s{{0,40}},\s{{0,40}}\({_NUMBERS}\))+)"  # (25, 30), (40, 45)
     r"|(?P<open>[\[{(][\s\d.,<>|()-]{0,300}$)",  # a box that was cut off
     re.DOTALL,
 )
 _LOOSE = re.compile(r"(?:\d[\d.]{0,20}\D{1,12}){3}\d|<\w{0,20}\d{3,4}>")  # four numbers, or tokens, written otherwise
+_NAME = re.compile(r"""["'](?:label|category|class|name)["']\s*:\s*["']([^"']{1,300})["']""")
 _EACH = re.compile(r"-?\d+(?:\.\d+)?")
 _UNREADABLE = "unreadable elements"
+_NOT_ASKED = "labels not asked for"
 _NO_LABEL = "boxes without a label"
 _SHOWN = 9  # numbers in an error
 _BEYOND = 1.01  # of the frame: a corner further out was meant in another frame
@@ -65,7 +72,8 @@ def read_replies(path: Path, dataset: Dataset, form: BoxForm) -> dict[ImageId, R
 
     Args:
         path: JSON lines, or a list, of `{"image_id" or "image", "answer", "label"}`. Without a label, boxes belong to
-            the phrase before them, `<p>ship</p>` or `<ref>ship</ref>`.
+            the phrase before them, `<p>ship</p>` or `<ref>ship</ref>`, or to the name in their JSON object. With a
+            label, boxes under the name of another category are left out.
         dataset: the dataset of the predictions.
         form: what the numbers of a box mean. Where it has an angle, boxes without one are upright.
 
@@ -82,6 +90,7 @@ def read_replies(path: Path, dataset: Dataset, form: BoxForm) -> dict[ImageId, R
     where = [f"{path}: reply {i}" for i in range(len(lines))]
     found: dict[ImageId, _Image] = {}
     images = _images_of(lines, where, dataset)
+    categories = {form for name in dataset.vocabulary.categories for form in forms(name)}
     unread: dict[str, str] = {}  # event -> what was wrong the first time
     for line, image, place in zip(lines, images, where, strict=True):
         about = found.setdefault(image.id, _Image())
@@ -90,7 +99,7 @@ def read_replies(path: Path, dataset: Dataset, form: BoxForm) -> dict[ImageId, R
                 f"{place} is about image {image.id!r}{_and_label(line)} like an earlier one; keep one reply a question"
             )
         about.asked.add(line.label)
-        _read(line, form, about, place, unread)
+        _read(line, form, about, place, unread, categories)
     if unread and not any(about.numbers for about in found.values()):
         raise DataError(next(iter(unread.values())))
     _refuse_other_forms(path, [box for about in found.values() for box in about.numbers], form)
@@ -126,8 +135,8 @@ def _images_of(lines: list[_Line], where: list[str], dataset: Dataset) -> list[I
     return [found[name] for name in names]
 
 
-def _read(line: _Line, form: BoxForm, about: _Image, place: str, unread: dict[str, str]) -> None:
-    """Add the boxes of a reply, and what happened."""
+def _read(line: _Line, form: BoxForm, about: _Image, place: str, unread: dict[str, str], categories: Set[str]) -> None:
+    """Add the boxes of a reply, and what happened; `categories` are the forms of those of the dataset."""
     answer = without_thoughts(line.answer)
     boxes = list(_boxes_in(answer))
     for phrase, numbers in boxes:
@@ -145,6 +154,8 @@ def _read(line: _Line, form: BoxForm, about: _Image, place: str, unread: dict[st
                 f"{place} has a box of {len(numbers)} numbers, {shown}, and no box of the file has {form.n_numbers}, "
                 f"as {form.order} has: give another --order",
             )
+        elif line.label and phrase and not categories.isdisjoint(forms(phrase)) and not _alike(line.label, phrase):
+            about.events[_NOT_ASKED] += 1
         elif not label:
             about.events[_NO_LABEL] += 1
             unread.setdefault(
@@ -166,12 +177,20 @@ def _read(line: _Line, form: BoxForm, about: _Image, place: str, unread: dict[st
         about.events["replies without a box"] += 1
 
 
+def _alike(label: str, other: str) -> bool:
+    return not set(forms(label)).isdisjoint(forms(other))
+
+
 def _boxes_in(answer: str) -> Iterator[tuple[str | None, list[float] | None]]:
-    """Yield the phrase before each box, and its numbers; None: it was cut off."""
+    """Yield the phrase before each box, or the name in its object, and its numbers; None: it was cut off."""
     phrase = None
     for token in _TOKEN.finditer(answer):
         if token["tag"] is not None:
             phrase = token["phrase"].strip()
+        elif token["object"] is not None:
+            name = _NAME.search(token["object"])
+            own = phrase if name is None else name[1].strip()
+            yield from ((inside or own, numbers) for inside, numbers in _boxes_in(token["object"]))
         elif token["open"] is not None:
             if _EACH.search(token["open"]):
                 yield phrase, None

@@ -87,6 +87,19 @@ def test_phrases_name_the_boxes_after_them(read):
     assert read([reply(answer, label=None)], TURNED)[0].labels == ["two ships", "two ships", "a quay"]
 
 
+def test_names_in_objects_are_those_of_their_boxes(read):
+    answer = json.dumps(
+        [
+            {"bbox_2d": [10, 20, 40, 60], "label": "Ships"},
+            {"label": "harbor", "bbox": [1, 2, 3, 4]},
+            {"bbox": [5, 6, 7, 8], "label": "red hull"},
+        ]
+    )
+    assert read([reply(answer, label=None)])[0].labels == ["Ships", "harbor", "red hull"]
+    record = read([reply(answer)])[0]  # asked about ships
+    assert (record.labels, record.events) == (["ship", "ship"], {"labels not asked for": 1})
+
+
 def test_what_is_lost_becomes_events(read):
     records = read(
         [
