@@ -107,6 +107,26 @@ def decode_text(content: bytes, where: str) -> str:
         raise DataError(f"{where}: {_undecodable(error)}") from error
 
 
+def decode_yaml(text: str) -> Any:
+    """Decode YAML as plain values.
+
+    Raises:
+        yaml.YAMLError: it is malformed, or has a key twice in one mapping.
+    """
+    import yaml
+
+    left = [yaml.compose(text, yaml.SafeLoader)]
+    while left:
+        node = left.pop()
+        if isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _ in node.value]
+            for i, (key, value) in enumerate(node.value):
+                if key.value in keys[:i]:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value!r} is there twice", problem_mark=key.start_mark)
+                left.append(value)
+    return yaml.safe_load(text)
+
+
 def read_json(path: Path, kind: type[_T], what: str, form: str) -> _T:
     """Read a JSON file.
 

@@ -38,10 +38,10 @@ def defaults_from(path: Path, parser: argparse.ArgumentParser) -> dict[str, Any]
     import yaml
 
     from earthinstruct.errors import DataError, UnknownNameError
-    from earthinstruct.files import read_text
+    from earthinstruct.files import decode_yaml, read_text
 
     try:
-        given = yaml.safe_load(read_text(path, "config file"))
+        given = decode_yaml(read_text(path, "config file"))
     except yaml.YAMLError as error:
         raise DataError(f"config file {path}: invalid YAML: {error}") from error
     if not isinstance(given, Mapping):

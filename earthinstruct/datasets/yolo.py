@@ -7,13 +7,12 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from earthinstruct.datasets.ground_truth import Box, TrueObject, box_of_polygon
 from earthinstruct.datasets.pairs import Size
 from earthinstruct.datasets.training_sets import IMAGES_FROM
 from earthinstruct.errors import DataError
-from earthinstruct.files import read_text
+from earthinstruct.files import decode_yaml, read_text
 
 _LISTS = ("classes.txt", "obj.names", "classes.names", "_darknet.labels")
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
@@ -154,23 +153,11 @@ def has_keypoints(names_file: Path) -> bool:
     return names_file.name in _YAML and "kpt_shape" in _content(read_text(names_file, "names file"), names_file, "")
 
 
-def _refuse_repeated_keys(node: Any) -> None:
-    import yaml
-
-    if isinstance(node, yaml.MappingNode):
-        keys = [key.value for key, _ in node.value]
-        for i, (key, value) in enumerate(node.value):
-            if key.value in keys[:i]:
-                raise yaml.MarkedYAMLError(problem=f"{key.value!r} is there twice", problem_mark=key.start_mark)
-            _refuse_repeated_keys(value)
-
-
 def _content(text: str, path: Path, next_step: str) -> dict[str, object]:
     import yaml
 
     try:
-        _refuse_repeated_keys(yaml.compose(text, yaml.SafeLoader))
-        content = yaml.safe_load(text)
+        content = decode_yaml(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark is not None else ""

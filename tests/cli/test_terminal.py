@@ -197,6 +197,7 @@ def test_the_file_of_a_run_holds_no_secret(call, file, tmp_path):
         ("parameters: 3", "config file c.yaml: parameters: unusable value 3"),
         ("slice-by: {gsd: 1}", "config file c.yaml: slice-by: unusable value {'gsd': 1}"),
         ("[a", "config file c.yaml: invalid YAML"),
+        ("limit: 5\nlimit: 50", "config file c.yaml: invalid YAML: 'limit' is there twice"),
         ("3", "config file c.yaml: must be a mapping of options to values, got int"),
         ("limit: 3", "the following arguments are required: --method"),
     ],
