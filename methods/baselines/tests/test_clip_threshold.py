@@ -95,6 +95,7 @@ def test_no_proposal_is_an_answer():
     [
         ({"score": "dot"}, UnknownNameError, "unknown score 'dot'"),
         ({"temperature": 0}, EarthInstructError, "temperature must be above 0"),
+        ({"temperature": "warm"}, EarthInstructError, "temperature must be a number, got 'warm'"),
         ({"proposer": "sam"}, UnknownNameError, "did you mean 'sam2'"),
         ({"proposer": "sam2"}, DataError, "the weights sam2_hiera_l are not at"),
         ({"encoder": "open_clip"}, EarthInstructError, r"needs checkpoint: give -M encoder\.checkpoint=FILE"),

@@ -165,7 +165,7 @@ def test_a_category_too_long_for_the_model_is_refused(method, images):
     ("options", "error", "message"),
     [
         ({"free": "region"}, UnknownNameError, "did you mean 'regions'"),
-        ({"beams": 0}, EarthInstructError, "beams must be at least 1, got 0"),
+        ({"beams": 0}, EarthInstructError, "beams must be an integer >= 1, got 0"),
         ({"max_new_tokens": 129}, EarthInstructError, "max_new_tokens must be at most 128, got 129"),
     ],
 )

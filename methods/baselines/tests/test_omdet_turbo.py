@@ -66,7 +66,7 @@ def test_it_runs_from_the_command_line(run_on_scenes, omdet_turbo_weights):
 
 
 def test_wrong_parameters_are_answered(omdet_turbo_weights, owlv2_weights):
-    with pytest.raises(EarthInstructError, match="nms must be an IoU"):
+    with pytest.raises(EarthInstructError, match="nms must be a number from 0 to 1"):
         OmDetTurbo(omdet_turbo_weights, nms=2)
     with pytest.raises(DataError, match="type 'owlv2', expected 'omdet-turbo'"):
         OmDetTurbo(owlv2_weights)

@@ -349,7 +349,8 @@ def test_similarities_are_drawn():
         ({"score": "best"}, UnknownNameError, "unknown score 'best'"),
         ({"assignment": "threshold"}, EarthInstructError, "-M threshold=NUMBER"),
         ({"threshold": 0.3}, EarthInstructError, "go together"),
-        ({"deduplicate": 2}, EarthInstructError, "an IoU from 0 to 1, got 2"),
+        ({"deduplicate": 2}, EarthInstructError, "deduplicate must be a number from 0 to 1, got 2"),
+        ({"deduplicate": "yes"}, EarthInstructError, "deduplicate must be a number from 0 to 1, got 'yes'"),
         ({"counter": "lvlm"}, UnknownNameError, "unknown counter 'lvlm'"),
         ({"counter": Counts({}), "proposer": "sam"}, UnknownNameError, "unknown proposer 'sam'"),
         (

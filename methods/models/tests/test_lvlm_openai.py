@@ -514,7 +514,7 @@ def test_parameters(monkeypatch):
         with pytest.raises(UnknownNameError):
             OpenAiLvlm("tiny", **{name: "gif"})
     for name in ("max_tokens", "concurrency"):
-        with pytest.raises(EarthInstructError, match=f"{name} must be at least 1"):
+        with pytest.raises(EarthInstructError, match=f"{name} must be an integer >= 1, got 0"):
             OpenAiLvlm("tiny", **{name: 0})
 
 

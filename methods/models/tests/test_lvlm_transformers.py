@@ -198,7 +198,7 @@ def test_parameters(folder):
     with pytest.raises(UnknownNameError, match="float8"):
         TransformersLvlm(folder, dtype="float8")
     for name in ("max_new_tokens", "batch_size"):
-        with pytest.raises(EarthInstructError, match=f"{name} must be at least 1"):
+        with pytest.raises(EarthInstructError, match=f"{name} must be an integer >= 1, got 0"):
             TransformersLvlm(folder, **{name: 0})
 
 

@@ -102,9 +102,9 @@ def test_a_choice_has_its_weights_by_name(sam3_litetext_weights, tmp_path, monke
 def test_what_does_not_fit_is_refused(sam3_weights, proposer, image):
     with pytest.raises(DataError, match="type 'sam3', expected 'sam3_lite_text'"):
         Sam3Proposer("sam3-litetext", sam3_weights)
-    with pytest.raises(EarthInstructError, match="threshold must be between 0 and 1"):
+    with pytest.raises(EarthInstructError, match="threshold must be a number from 0 to 1, got 2"):
         Sam3Proposer(folder=sam3_weights, threshold=2)
-    with pytest.raises(EarthInstructError, match="limit must be at least 1 region"):
+    with pytest.raises(EarthInstructError, match="limit must be an integer >= 1, got 0"):
         Sam3Proposer(folder=sam3_weights, limit=0)
     with pytest.raises(EarthInstructError, match="is too long for SAM 3"):
         proposer.propose_for(image, ["ship " * 40])

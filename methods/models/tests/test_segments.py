@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from earthinstruct_models.proposers.segments import SegmentsProposer
 
+from earthinstruct.errors import EarthInstructError
 from earthinstruct.regions import decode_rles
 
 RECTANGLES = {(20, 30, 40, 24): (200, 40, 40), (90, 20, 18, 50): (240, 240, 240), (60, 100, 60, 30): (30, 60, 200)}
@@ -34,6 +35,12 @@ def test_masks_match_boxes_and_are_limited():
 @pytest.mark.parametrize("shape", [(64, 64), (1, 1), (3, 90), (128, 200)])
 def test_a_flat_image_has_next_to_nothing(shape):
     assert len(SegmentsProposer().propose(np.full((*shape, 3), 100, dtype=np.uint8))) <= 5
+
+
+@pytest.mark.parametrize("limit", [0, -1, 2.5, True, "5"])
+def test_a_limit_that_is_no_number_of_proposals_is_refused(limit):
+    with pytest.raises(EarthInstructError, match="limit must be an integer >= 1, got"):
+        SegmentsProposer(limit=limit)
 
 
 def test_description():

@@ -13,6 +13,7 @@ import numpy as np
 from earthinstruct_models.boxes import Floats, Integers, inside_image
 from earthinstruct_models.choices import missing_packages
 from earthinstruct_models.devices import missing_device
+from earthinstruct_models.parameters import check_integer, check_number
 from numpy.typing import NDArray
 
 from earthinstruct.contract import UNKNOWN_DATA, Estimate, Instruction, Prediction, Proposals, Usage
@@ -68,10 +69,8 @@ class Detector(ABC):
     needs: ClassVar[dict[str, str]] = {"torch": "torch", "transformers": "transformers"}
 
     def __init__(self, threshold: float, limit: int) -> None:
-        if not 0 <= threshold <= 1:
-            raise EarthInstructError(f"threshold must be between 0 and 1, got {threshold!r}")
-        if limit < 1:
-            raise EarthInstructError(f"limit must be at least 1 detection, got {limit!r}")
+        check_number("threshold", threshold, 0, 1)
+        check_integer("limit", limit)
         self.threshold = threshold
         self.limit = limit
 

@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 import numpy as np
 from earthinstruct_models.boxes import best
 from earthinstruct_models.interfaces import Encoder, Proposer
+from earthinstruct_models.parameters import check_choice, check_number
 from earthinstruct_models.parts import Parts, choices_of, lacking
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.errors import EarthInstructError
 from earthinstruct_baselines._detector import Detections, Detector
 
 SCORES = ("softmax", "cosine")
@@ -53,9 +54,9 @@ class ClipThreshold(Detector):
         **parameters: Any,
     ) -> None:
         super().__init__(threshold, limit)
-        if score not in SCORES:
-            raise UnknownNameError("score", score, SCORES)
-        if not temperature > 0:
+        check_choice("score", score, SCORES)
+        check_number("temperature", temperature)
+        if temperature <= 0:
             raise EarthInstructError(f"temperature must be above 0, got {temperature!r}")
         self.score = score
         self.temperature = temperature

@@ -15,12 +15,13 @@ from earthinstruct_models.boxes import best
 from earthinstruct_models.checkpoints import load_weights, read_weights, uninitialised
 from earthinstruct_models.choices import missing_place
 from earthinstruct_models.devices import as_doubles, best_device
+from earthinstruct_models.parameters import check_choice
 from earthinstruct_models.weights import file_sha256
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction
 from earthinstruct.datasets import training_sets_given
-from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
+from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.files import decode_json, read_bytes
 from earthinstruct.tasks import ExactMapper
 from earthinstruct_baselines._detector import Detections, Detector
@@ -77,8 +78,7 @@ class FasterRCNN(Detector):
         super().__init__(threshold, limit)
         if training_data is not None:
             self.training_data = training_sets_given(training_data)
-        if architecture not in ARCHITECTURES:
-            raise UnknownNameError("architecture", architecture, ARCHITECTURES)
+        check_choice("architecture", architecture, ARCHITECTURES)
         self.architecture = architecture
         self.classes = read_classes(Path(classes))
         file = Path(weights)

@@ -16,11 +16,12 @@ import numpy as np
 from earthinstruct_models.boxes import inside_image
 from earthinstruct_models.choices import missing_packages
 from earthinstruct_models.devices import Batches, missing_device
+from earthinstruct_models.parameters import check_choice, check_integer
 from earthinstruct_models.pretrained import Published, load_pretrained
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Estimate, Instruction, Prediction, Usage
-from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.errors import EarthInstructError
 from earthinstruct.tasks import Task
 from earthinstruct_baselines._pretrained import missing_weights
 
@@ -63,11 +64,9 @@ class Florence2:
         device: str | None = None,
         training_data: str | Sequence[str] | None = None,
     ) -> None:
-        if free not in FREE:
-            raise UnknownNameError("free", free, FREE)
+        check_choice("free", free, FREE)
         for name, value in {"beams": beams, "max_new_tokens": max_new_tokens, "batch_size": batch_size}.items():
-            if value < 1:
-                raise EarthInstructError(f"{name} must be at least 1, got {value}")
+            check_integer(name, value)
         self.loaded = load_pretrained(self.published, weights, device, training_data)
         self._positions = int(self.loaded.model.config.text_config.max_position_embeddings)
         if max_new_tokens > self._positions:

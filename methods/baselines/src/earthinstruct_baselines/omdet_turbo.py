@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from earthinstruct_models.boxes import best
 from earthinstruct_models.devices import as_doubles
+from earthinstruct_models.parameters import check_number
 from earthinstruct_models.pretrained import Published
 from numpy.typing import NDArray
 
@@ -50,8 +51,7 @@ class OmDetTurbo(PretrainedDetector):
         training_data: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(weights, threshold, limit, device, training_data)
-        if not 0 <= nms <= 1:
-            raise EarthInstructError(f"nms must be an IoU from 0 to 1, got {nms!r}")
+        check_number("nms", nms, 0, 1)
         self.task = task
         self.nms = nms
 

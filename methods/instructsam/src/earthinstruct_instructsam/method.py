@@ -13,13 +13,14 @@ import numpy as np
 from earthinstruct_models.choices import missing_packages
 from earthinstruct_models.devices import too_small
 from earthinstruct_models.interfaces import Encoder, LabelProposer, Proposer, ask_each, timed
+from earthinstruct_models.parameters import check_choice, check_number
 from earthinstruct_models.parts import Parts, choices_of, lacking
 from earthinstruct_models.proposers.duplicates import merged, without_duplicates
 from earthinstruct_models.store import answer_or_raise
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Estimate, Instruction, Prediction, Proposals, Usage
-from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.errors import EarthInstructError
 from earthinstruct.tasks import Task
 from earthinstruct_instructsam.assignment import assign_above, assign_nearest, assign_under_counts, only_scored
 from earthinstruct_instructsam.choices import CHOICES, KEEPERS, PARTS, needs_labels
@@ -75,14 +76,14 @@ class InstructSAM:
         name: str | None = None,
         **parameters: Any,
     ) -> None:
-        if assignment not in ASSIGNMENTS:
-            raise UnknownNameError("assignment", assignment, ASSIGNMENTS)
-        if score not in SCORES:
-            raise UnknownNameError("score", score, SCORES)
+        check_choice("assignment", assignment, ASSIGNMENTS)
+        check_choice("score", score, SCORES)
         if (assignment == "threshold") != (threshold is not None):
             raise EarthInstructError("assignment 'threshold' and its threshold go together: give -M threshold=NUMBER")
-        if deduplicate is not None and not 0 <= deduplicate <= 1:
-            raise EarthInstructError(f"deduplicate must be an IoU from 0 to 1, got {deduplicate}")
+        if threshold is not None:
+            check_number("threshold", threshold)
+        if deduplicate is not None:
+            check_number("deduplicate", deduplicate, 0, 1)
         self.preset = preset
         self.assignment = assignment
         self.score = score
@@ -296,8 +297,7 @@ class _Found:
 
 def _of_preset(preset: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The choice of every part, and the preset's parameters of the parts that it chose."""
-    if preset not in PRESETS:
-        raise UnknownNameError("preset", preset, PRESETS)
+    check_choice("preset", preset, PRESETS)
     of_preset = PRESETS[preset]
     chosen = {part: of_preset.get(part) if given[part] is None else given[part] for part in PARTS}
     if needs_labels(chosen["proposer"]):

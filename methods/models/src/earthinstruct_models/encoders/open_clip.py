@@ -18,6 +18,7 @@ from earthinstruct_models.checkpoints import load_weights, read_weights, uniniti
 from earthinstruct_models.devices import Batches, best_device
 from earthinstruct_models.encoders.crops import RESIZE_MODES, ROUNDINGS, Corners, crop_corners, resized_crops
 from earthinstruct_models.encoders.table import ENCODERS
+from earthinstruct_models.parameters import check_choice, check_flag, check_integer
 from earthinstruct_models.weights import file_sha256, find_weights
 
 if TYPE_CHECKING:
@@ -89,18 +90,13 @@ class OpenClipEncoder:
         import torch
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
-        if crops not in CROPS:
-            raise UnknownNameError("way of cropping", crops, CROPS)
-        if dtype not in DTYPES:
-            raise UnknownNameError("dtype", dtype, DTYPES)
-        if crop_rounding not in ROUNDINGS:
-            raise UnknownNameError("rounding of crops", crop_rounding, ROUNDINGS)
-        if not isinstance(keep_underscores, bool):
-            raise EarthInstructError(f"keep_underscores must be true or false, got {keep_underscores!r}")
+        check_choice("way of cropping", crops, CROPS)
+        check_choice("dtype", dtype, DTYPES)
+        check_choice("rounding of crops", crop_rounding, ROUNDINGS)
+        check_flag("keep_underscores", keep_underscores)
+        check_integer("batch_size", batch_size)
         if "{category}" not in template:
             raise EarthInstructError(f"template {template!r} must contain {{category}}")
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise EarthInstructError(f"batch_size must be an integer >= 1, got {batch_size!r}")
         self.name = "open_clip"
         self.checkpoint = Path(checkpoint)
         if not self.checkpoint.is_file():  # before anything is built
@@ -254,8 +250,7 @@ def named_encoder(
         UnknownNameError: no such encoder.
         DataError: its weights or its tokenizer are not on this machine; says where to get them and where they go.
     """
-    if name not in ENCODERS:
-        raise UnknownNameError("encoder", name, ENCODERS)
+    check_choice("encoder", name, ENCODERS)
     entry = ENCODERS[name]
     if tokenizer is None and entry.tokenizer is not None:
         tokenizer = find_weights(entry.tokenizer)
@@ -338,8 +333,7 @@ def _activation(architecture: str, activation: str | None) -> str:
     own = "quickgelu" if config.get("quick_gelu") else "gelu"
     if activation is None:
         return own
-    if activation not in ACTIVATIONS:
-        raise UnknownNameError("activation", activation, ACTIVATIONS)
+    check_choice("activation", activation, ACTIVATIONS)
     fixed = own == "quickgelu" or "timm_model_name" in config["vision_cfg"]
     if activation != own and fixed:
         raise EarthInstructError(f"architecture {architecture} has the activation {own}, not {activation}")
@@ -352,8 +346,7 @@ def _preprocess(architecture: str, given: Mapping[str, Any] | None) -> dict[str,
 
     if given is not None:
         for key in given:
-            if key not in _PREPROCESS:
-                raise UnknownNameError("preprocessing", str(key), _PREPROCESS)
+            check_choice("preprocessing", key, _PREPROCESS)
         return dict(given)
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     found = [{key: open_clip.get_pretrained_cfg(architecture, tag).get(key) for key in _PREPROCESS} for tag in tags]

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Estimate
-from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.errors import EarthInstructError
 from earthinstruct.texts import redacted
 from earthinstruct_models.lvlm.interface import (
     Arrived,
@@ -37,6 +37,7 @@ from earthinstruct_models.lvlm.interface import (
 )
 from earthinstruct_models.lvlm.server_errors import ServerError, read_error
 from earthinstruct_models.lvlm.tokens import image_tokens, text_tokens
+from earthinstruct_models.parameters import check_choice, check_integer
 
 _T = TypeVar("_T")
 _LOG = logging.getLogger(__name__)
@@ -122,13 +123,11 @@ class OpenAiLvlm(Lvlm):
             from earthinstruct_models.lvlm.bounded_http import BoundedClient
         except ModuleNotFoundError as error:
             raise EarthInstructError("a language model over a server needs openai: pip install openai") from error
-        if image_format not in IMAGE_FORMATS:
-            raise UnknownNameError("image format", image_format, IMAGE_FORMATS)
-        if reply_format not in REPLY_FORMATS:
-            raise UnknownNameError("reply format", reply_format, REPLY_FORMATS)
-        for name, value in {"max_tokens": max_tokens, "concurrency": concurrency}.items():
-            if value < 1:
-                raise EarthInstructError(f"{name} must be at least 1, got {value}")
+        check_choice("image format", image_format, IMAGE_FORMATS)
+        check_choice("reply format", reply_format, REPLY_FORMATS)
+        check_integer("max_tokens", max_tokens)
+        check_integer("concurrency", concurrency)
+        check_integer("max_retries", max_retries, least=0)
         self.model = model
         self.image_format = image_format
         self.reply_format = reply_format

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import threading
 import time
 from collections.abc import Mapping
@@ -12,17 +11,17 @@ from typing import Any
 
 import msgspec
 
-from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.errors import EarthInstructError
 from earthinstruct_models.devices import best_device
 from earthinstruct_models.fingerprints import fingerprint
 from earthinstruct_models.lvlm.interface import Arrived, Images, Lvlm, LvlmError, Outcome, Reply, Schema
+from earthinstruct_models.parameters import check_choice, check_integer, check_number
 from earthinstruct_models.pretrained import load_model, load_processor, weight_files
 from earthinstruct_models.weights import file_sha256
 
 _EDGES = {"min_pixels": "shortest_edge", "max_pixels": "longest_edge"}  # the names in Qwen's image processors
-_BYTES_OF_IMAGE = (
-    2 * 2**30
-)  # what is kept of a prompt with its image, and of the reply; estimated for 7 billion weights
+# what is kept of a prompt with its image, and of the reply; estimated for 7 billion weights
+_BYTES_OF_IMAGE = 2 * 2**30
 _GREEDY = {"temperature": None, "top_p": None, "top_k": None}
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
@@ -61,13 +60,10 @@ class TransformersLvlm(Lvlm):
         device_map: str | None = None,
         temperature: float = 0.0,
     ) -> None:
-        if dtype not in DTYPES:
-            raise UnknownNameError("dtype", dtype, DTYPES)
-        for name, value in {"max_new_tokens": max_new_tokens, "batch_size": batch_size}.items():
-            if value < 1:
-                raise EarthInstructError(f"{name} must be at least 1, got {value}")
-        if not 0 <= temperature < math.inf:
-            raise EarthInstructError(f"temperature must be a number from 0, got {temperature}")
+        check_choice("dtype", dtype, DTYPES)
+        check_integer("max_new_tokens", max_new_tokens)
+        check_integer("batch_size", batch_size)
+        check_number("temperature", temperature, low=0)
         self.temperature = float(temperature)
         self._repeat = 0
         self.folder = Path(folder).resolve()

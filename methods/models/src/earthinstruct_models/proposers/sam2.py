@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Proposals
-from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.errors import EarthInstructError
 from earthinstruct.regions import MaskRuns
 from earthinstruct_models.devices import Batches, as_doubles, best_device, best_dtype
+from earthinstruct_models.parameters import check_choice, check_flag, check_integer, check_number
 from earthinstruct_models.proposers.holes import column_masks, fill_holes
 from earthinstruct_models.proposers.sam2_decoder import PointDecoder, Shared
 from earthinstruct_models.proposers.sam2_model import load_model
@@ -107,10 +108,10 @@ class Sam2Proposer:
 
     def __post_init__(self) -> None:
         self._check_parameters()
-        if self.dtype is not None and self.dtype not in DTYPES:
-            raise UnknownNameError("dtype", self.dtype, DTYPES)
-        if self.float32_matmul_precision not in (None, *MATMUL_PRECISIONS):
-            raise UnknownNameError("precision", self.float32_matmul_precision, MATMUL_PRECISIONS)
+        if self.dtype is not None:
+            check_choice("dtype", self.dtype, DTYPES)
+        if self.float32_matmul_precision is not None:
+            check_choice("precision", self.float32_matmul_precision, MATMUL_PRECISIONS)
         network = load_model(Path(self.checkpoint), self.model)
 
         import torch
@@ -176,16 +177,13 @@ class Sam2Proposer:
         for name, value in self._tuning.items():
             if name in _AT_ONCE and value is None:
                 continue
-            kind = int if name in _AT_ONCE else type(getattr(Sam2Proposer, name))
-            least = int(name != "crop_n_layers")
-            if kind is bool and not isinstance(value, bool):
-                raise EarthInstructError(f"{name} must be true or false, got {value!r}")
-            if kind is int and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-                raise EarthInstructError(f"{name} must be an integer >= {least}, got {value!r}")
-            if kind is float and (
-                isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)
-            ):
-                raise EarthInstructError(f"{name} must be a number, got {value!r}")
+            default = getattr(Sam2Proposer, name)
+            if isinstance(default, bool):
+                check_flag(name, value)
+            elif isinstance(default, float):
+                check_number(name, value)
+            else:
+                check_integer(name, value, least=int(name != "crop_n_layers"))
         if not 0 <= self.crop_overlap_ratio < 1:
             raise EarthInstructError(f"crop_overlap_ratio must be in [0, 1), got {self.crop_overlap_ratio!r}")
         if self.points_per_side < self.crop_n_points_downscale_factor**self.crop_n_layers:

@@ -20,6 +20,7 @@ from earthinstruct.errors import EarthInstructError
 from earthinstruct.regions import RLE, encode_mask
 from earthinstruct_models.boxes import Floats, best, inside_image
 from earthinstruct_models.devices import as_doubles
+from earthinstruct_models.parameters import check_integer, check_number
 from earthinstruct_models.pretrained import Pretrained, Published, load_pretrained
 
 if TYPE_CHECKING:
@@ -121,10 +122,8 @@ class Sam3Proposer:
         limit: int = 200,
         device: str | None = None,
     ) -> None:
-        if not 0 <= threshold <= 1:
-            raise EarthInstructError(f"threshold must be between 0 and 1, got {threshold!r}")
-        if limit < 1:
-            raise EarthInstructError(f"limit must be at least 1 region, got {limit!r}")
+        check_number("threshold", threshold, 0, 1)
+        check_integer("limit", limit)
         self.kind = kind
         self.threshold = threshold
         self.limit = limit

@@ -20,6 +20,7 @@ from scipy import ndimage
 from earthinstruct.contract import Proposals
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.regions import encode_masks
+from earthinstruct_models.parameters import check_integer
 from earthinstruct_models.proposers.duplicates import distinct
 
 Floats = NDArray[np.float64]
@@ -57,7 +58,7 @@ class SegmentsProposer:
         limit: most proposals for one image.
 
     Raises:
-        EarthInstructError: scikit-image is not installed.
+        EarthInstructError: scikit-image is not installed, or the limit is no integer >= 1.
     """
 
     deterministic = True
@@ -65,6 +66,7 @@ class SegmentsProposer:
     def __init__(self, limit: int = 200) -> None:
         if importlib.util.find_spec("skimage") is None:
             raise EarthInstructError("the proposer segments needs the package skimage: pip install scikit-image")
+        check_integer("limit", limit)
         self.limit = limit
 
     def propose(self, image: NDArray[np.uint8]) -> Proposals:

@@ -1,0 +1,51 @@
+"""Checks of the parameters of models: a command line may give any text where a number is expected."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from numbers import Integral, Real
+
+from earthinstruct.errors import EarthInstructError, UnknownNameError
+
+
+def check_integer(name: str, value: object, least: int = 1) -> None:
+    """Refuse what is no integer from `least` on.
+
+    Raises:
+        EarthInstructError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+        raise EarthInstructError(f"{name} must be an integer >= {least}, got {value!r}")
+
+
+def check_number(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> None:
+    """Refuse what is no finite number in [low, high].
+
+    Raises:
+        EarthInstructError: it is not.
+    """
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not (math.isfinite(number) and low <= number <= high):
+        bounds = ("" if math.isinf(low) else f" from {low:g}") + ("" if math.isinf(high) else f" to {high:g}")
+        raise EarthInstructError(f"{name} must be a number{bounds}, got {value!r}")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse what is neither true nor false.
+
+    Raises:
+        EarthInstructError: it is not.
+    """
+    if not isinstance(value, bool):
+        raise EarthInstructError(f"{name} must be true or false, got {value!r}")
+
+
+def check_choice(what: str, value: object, known: Collection[str]) -> None:
+    """Refuse a word that is not among the known ones.
+
+    Raises:
+        UnknownNameError: it is not; names the closest.
+    """
+    if not isinstance(value, str) or value not in known:
+        raise UnknownNameError(what, str(value), known)
