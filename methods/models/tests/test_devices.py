@@ -172,6 +172,16 @@ def test_a_clip_halves_its_crops_when_memory_runs_out(tiny_clip, tiny_checkpoint
     assert sizes == [6, 3, 2, 2, 2]
 
 
+def test_many_labels_are_embedded_a_part_at_a_time(tiny_clip, tiny_checkpoint, monkeypatch):
+    encoder, other = (OpenClipEncoder(tiny_checkpoint, config=tiny_clip[0], device="cpu") for _ in range(2))
+    labels = [f"label {i}" for i in range(300)]
+    run, sizes = limited(encoder._model.encode_text, 256)
+    monkeypatch.setattr(encoder._model, "encode_text", run)
+    found = encoder.embed_labels(labels)
+    assert sizes == [256, 44]
+    np.testing.assert_allclose(found[[0, 299]], other.embed_labels([labels[0], labels[299]]), atol=1e-6)
+
+
 class Part:
     def __init__(self, **needed):
         self.working_memory = {name.replace("_", ":"): size << 30 for name, size in needed.items()}
@@ -181,6 +191,7 @@ class Part:
     ("parts", "problem"),
     [
         ([Part(cuda_0=2), Part(cuda_0=8)], "cuda:0 has 9.0 GiB free, and they need about 10.0 GiB"),
+        ([Part(cuda=2), Part(cuda_0=8)], "cuda:0 has 9.0 GiB free, and they need about 10.0 GiB"),
         ([Part(cuda_0=1), Part(cuda_0=8)], None),
         ([Part(cuda_0=8), Part(cuda_1=8)], None),  # a card each
         ([Part(cpu=100), object()], None),  # unknown, and a part that says nothing

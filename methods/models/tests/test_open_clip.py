@@ -158,6 +158,7 @@ def test_preprocessing_is_what_the_weights_of_an_architecture_share():
 
     shared = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "interpolation": "bicubic", "resize_mode": "squash"}
     assert _preprocess("ViT-B-16-SigLIP", None) == shared
+    assert _preprocess("ViT-B-16-SigLIP", {"interpolation": "bilinear"}) == shared | {"interpolation": "bilinear"}
     assert _preprocess("ViT-L-14", None) == {}  # its published weights differ, open_clip's default stands
     with pytest.raises(UnknownNameError, match="did you mean 'mean'"):
         _preprocess("ViT-L-14", {"means": 1})
@@ -198,6 +199,11 @@ def test_the_article_follows_the_label(tiny_clip, tiny_checkpoint, label, senten
         for template in ("an image of {article} {category}", sentence.replace(label.replace("_", " "), "{category}"))
     )
     assert np.array_equal(one.embed_labels([label]), other.embed_labels([label]))
+
+
+def test_a_template_may_have_other_braces(tiny_clip, tiny_checkpoint):
+    encoder = OpenClipEncoder(tiny_checkpoint, config=tiny_clip[0], device="cpu", template="{a} {category} {}")
+    assert encoder.embed_labels(["ship", "{article}"]).shape == (2, 32)
 
 
 def test_underscores_become_spaces_or_stay(tiny_clip, tiny_checkpoint):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -64,6 +65,13 @@ def best_dtype(on: device) -> str:
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
 
 
+def autocast(on: device, dtype: str) -> AbstractContextManager[Any]:
+    """Torch's autocast to `bfloat16` or `float16`; for `float32` nothing changes."""
+    import torch
+
+    return nullcontext() if dtype == "float32" else torch.autocast(on.type, dtype=getattr(torch, dtype))
+
+
 def as_doubles(tensor: Tensor) -> NDArray[np.float64]:
     """A tensor of any device as float64. It leaves its device first: Apple's GPUs have no float64."""
     doubles: NDArray[np.float64] = tensor.cpu().double().numpy()
@@ -94,7 +102,8 @@ def too_small(parts: Iterable[Any]) -> str | None:
     needed: dict[str, int] = {}
     for part in parts:
         for name, size in working_memory(part).items():
-            needed[name] = needed.get(name, 0) + size
+            same = f"{name}:0" if name in ("cuda", "mps") else name  # a part may name the first card either way
+            needed[same] = needed.get(same, 0) + size
     for name, size in needed.items():
         free = free_memory(name)
         if free is not None and free < size:

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
 from earthinstruct_models.checkpoints import load_weights, read_weights, uninitialised
-from earthinstruct_models.devices import Batches, best_device
+from earthinstruct_models.devices import Batches, autocast, best_device
 from earthinstruct_models.encoders.crops import RESIZE_MODES, ROUNDINGS, Corners, crop_corners, resized_crops
 from earthinstruct_models.encoders.table import ENCODERS
 from earthinstruct_models.parameters import check_choice, check_flag, check_integer
@@ -37,6 +37,7 @@ _OF_LONGCLIP = "positional_embedding_res"
 _OF_LOSS = {"logit_scale", "logit_bias"}  # embeddings do not depend on them
 # constants that some releases save, and parameters of the loss
 _UNUSED = ("attn_mask", "position_ids", "input_resolution", "context_length", "vocab_size", *sorted(_OF_LOSS))
+_LABELS_AT_ONCE = 256
 _PREPROCESS = ("mean", "std", "interpolation", "resize_mode")
 
 
@@ -113,7 +114,8 @@ class OpenClipEncoder:
         self.crops = crops
         self.crop_rounding = crop_rounding
         self.dtype = dtype
-        self._batches = Batches(batch_size, "crops")
+        self._batches_of_crops = Batches(batch_size, "crops")
+        self._batches_of_labels = Batches(_LABELS_AT_ONCE, "labels")
         self.device = torch.device(device or best_device())
         self._tokenize = _tokenizer(architecture, tokenizer)
         model, self.logit_scale = _loaded(
@@ -133,13 +135,14 @@ class OpenClipEncoder:
         import torch
 
         corners = crop_corners(boxes, image.shape[1], image.shape[0], self.crop_rounding)
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), autocast(self.device, self.dtype):
             views = self._views_on_device(image) if self.crops == "device" else self._views_by_pillow(image)
 
             def embed(batch: Sequence[Corners]) -> NDArray[np.float32]:
                 return _unit(self._model.encode_image(views(batch)))
 
-            return np.concatenate([np.zeros((0, self._width), dtype=np.float32), *self._batches(embed, corners)])
+            parts = self._batches_of_crops(embed, corners)
+        return np.concatenate([np.zeros((0, self._width), dtype=np.float32), *parts])
 
     def embed_labels(self, labels: Sequence[str]) -> NDArray[np.float32]:
         """Unit embeddings of labels in the template: (m, d). Each label is embedded once."""
@@ -149,9 +152,14 @@ class OpenClipEncoder:
         if new:
             names = new if self.keep_underscores else [label.replace("_", " ") for label in new]
             articles = ["an" if name[:1].lower() in "aeiou" else "a" for name in names]
-            sentences = [self.template.format(category=n, article=a) for n, a in zip(names, articles, strict=True)]
-            with torch.inference_mode(), self._autocast():
-                features = _unit(self._model.encode_text(self._tokenize(sentences).to(self.device)))
+            framed = [self.template.replace("{article}", article) for article in articles]
+            sentences = [text.replace("{category}", name) for text, name in zip(framed, names, strict=True)]
+
+            def embed(batch: list[str]) -> NDArray[np.float32]:
+                return _unit(self._model.encode_text(self._tokenize(batch).to(self.device)))
+
+            with torch.inference_mode(), autocast(self.device, self.dtype):
+                features = np.concatenate(self._batches_of_labels(embed, sentences))
             self._labels.update(zip(new, features, strict=True))
         return np.stack([self._labels[label] for label in labels]) if labels else np.zeros((0, self._width), np.float32)
 
@@ -175,13 +183,6 @@ class OpenClipEncoder:
             "device": str(self.device),
             "weights": [{"name": self.checkpoint.name, "sha256": file_sha256(self.checkpoint)}],
         }
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        import torch
-
-        if self.dtype == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=getattr(torch, self.dtype))
 
     @property
     def _width(self) -> int:
@@ -341,17 +342,16 @@ def _activation(architecture: str, activation: str | None) -> str:
 
 
 def _preprocess(architecture: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The given preprocessing; else the one that all published weights of the architecture share; else open_clip's."""
+    """Each value as given; else the one that all published weights of the architecture share; else open_clip's."""
     import open_clip
 
-    if given is not None:
-        for key in given:
-            check_choice("preprocessing", key, _PREPROCESS)
-        return dict(given)
+    given = given or {}
+    for key in given:
+        check_choice("preprocessing", key, _PREPROCESS)
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     found = [{key: open_clip.get_pretrained_cfg(architecture, tag).get(key) for key in _PREPROCESS} for tag in tags]
     shared = found[0] if found and all(other == found[0] for other in found) else {}
-    return {key: value for key, value in shared.items() if value is not None}
+    return {key: value for key, value in shared.items() if value is not None} | dict(given)
 
 
 def _square(preprocess: Mapping[str, Any]) -> int:

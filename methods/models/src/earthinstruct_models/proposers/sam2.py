@@ -1,9 +1,9 @@
 """SAM2's automatic masks: the algorithm of the package's own generator, with less work.
 
 On a GPU, crops of several images go through the image encoder together. Only masks with a high predicted IoU are drawn
-(`sam2_decoder`). They stay at the decoder's resolution, on the
-device, while they are filtered; only their stability and boxes come from enlarged masks, a few at a time. The remaining
-masks are enlarged again and leave the device as run boundaries, which a separate thread encodes.
+(`sam2_decoder`). They stay at the decoder's resolution, on the device, while they are filtered; only their stability
+and boxes come from enlarged masks, a few at a time. The remaining masks are enlarged again and leave the device as run
+boundaries, which a separate thread encodes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, fields
 from itertools import groupby
 from pathlib import Path
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from earthinstruct.contract import Proposals
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.regions import MaskRuns
-from earthinstruct_models.devices import Batches, as_doubles, best_device, best_dtype
+from earthinstruct_models.devices import Batches, as_doubles, autocast, best_device, best_dtype
 from earthinstruct_models.parameters import check_choice, check_flag, check_integer, check_number
 from earthinstruct_models.proposers.holes import column_masks, fill_holes
 from earthinstruct_models.proposers.sam2_decoder import PointDecoder, Shared
@@ -223,7 +223,7 @@ class Sam2Proposer:
 
         side = [self._network.image_size] * 2
         views = [normalize(resize(crop.contiguous().float().div(255), side), _MEAN, _STD) for crop in crops]
-        with self._autocast():
+        with autocast(self._device, self._dtype):
             *finer, coarsest = self._network.forward_image(torch.stack(views))["backbone_fpn"][
                 -self._network.num_feature_levels :
             ]
@@ -251,7 +251,7 @@ class Sam2Proposer:
         import torch
 
         tokens = self._decoder.tokens(points)  # without autocast, which would move the points
-        with self._autocast():
+        with autocast(self._device, self._dtype):
             logits, predicted_iou = self._decoder.decode(shared, tokens, _every if self.use_m2m else self._is_good)
         if self.use_m2m:
             at_once = len(points)
@@ -278,7 +278,7 @@ class Sam2Proposer:
         prompts = self._network.sam_prompt_encoder
         sparse, dense = prompts(points=(points[:, None], labels), boxes=None, masks=masks)
         image_pe = prompts.get_dense_pe()
-        with self._autocast():
+        with autocast(self._device, self._dtype):
             logits, predicted_iou, _, _ = self._network.sam_mask_decoder(
                 image_embeddings=levels[-1],
                 image_pe=image_pe,
@@ -385,13 +385,6 @@ class Sam2Proposer:
         height, (x0, y0, _, _) = crop.image_size[0], crop.box
         place = (x0 + column) * height + y0 + row
         return mask[::2], place[::2], place[1::2]
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        import torch
-
-        if self._dtype == "float32":
-            return nullcontext()
-        return torch.autocast(self._device.type, dtype=getattr(torch, self._dtype))
 
 
 @dataclass(frozen=True, eq=False)
