@@ -436,6 +436,15 @@ def test_two_names_for_the_same_pixels_are_refused(recorded, tmp_path):
         InstructSAM(**{**parameters, "images": tmp_path}).predict(IMAGE, ASK)
 
 
+def test_proposals_for_two_images_of_one_name_are_refused(recorded, tmp_path):
+    folder, parameters = recorded
+    proposals = json.loads((folder / "proposals.json").read_text())
+    twice = {f"{place}/scene.png": each for place, each in zip("ab", proposals.values(), strict=False)}
+    (tmp_path / "twice.json").write_text(json.dumps(twice))
+    with pytest.raises(EarthInstructError, match="proposals for two images named 'scene'"):
+        InstructSAM(**{**parameters, "proposals": tmp_path / "twice.json"})
+
+
 def test_the_main_job_runs_on_real_images(reference, tmp_path, tiny_clip, tiny_checkpoint):
     """Random encoder: the path is shown, not the quality."""
     folder = reference / "dior_mini"

@@ -269,7 +269,7 @@ class Replies:
             raise DataError(f"replies {self.path} cannot be read or written: {error.strerror}") from error
         self._known = dict(self._read_lines(content.split(b"\n")[:-1]))
 
-    def read(self, key: str, problem: Callable[[Reply], str | None] = lambda _: None) -> Reply | None:
+    def read(self, key: str, problem: Callable[[Reply], str | None]) -> Reply | None:
         """Return the reply, or None; replies are checked when the file is opened."""
         return self._known.get(key)
 

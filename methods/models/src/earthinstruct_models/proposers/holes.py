@@ -70,9 +70,8 @@ def fill_holes(masks: MaskRuns) -> MaskRuns:
 def _by_column(masks: MaskRuns, height: int) -> tuple[Integers, Integers, Integers]:
     """Owner, start and end of the runs, cut where a column ends."""
     first, last = masks.starts // height, (masks.ends - 1) // height
-    parts = last - first + 1
-    run = np.repeat(np.arange(len(parts)), parts)
-    column = first[run] + np.arange(len(run)) - np.repeat(np.cumsum(parts) - parts, parts)
+    run, place = _spread(last - first + 1)
+    column = first[run] + place
     starts = np.maximum(masks.starts[run], column * height)
     return masks.owners[run], starts, np.minimum(masks.ends[run], (column + 1) * height)
 
@@ -81,9 +80,13 @@ def _components(first: Integers, last: Integers, tall: int) -> Integers:
     """The connected component of each run; runs of adjacent columns touch where their rows overlap."""
     low = np.searchsorted(last, first + tall, side="right")
     high = np.searchsorted(first, last + tall, side="left")
-    touching = np.maximum(high - low, 0)
-    run = np.repeat(np.arange(len(first)), touching)
-    other = low[run] + np.arange(len(run)) - np.repeat(np.cumsum(touching) - touching, touching)
-    graph = coo_array((np.ones(len(run), dtype=np.int8), (run, other)), shape=(len(first), len(first)))
+    run, place = _spread(np.maximum(high - low, 0))
+    graph = coo_array((np.ones(len(run), dtype=np.int8), (run, low[run] + place)), shape=(len(first), len(first)))
     component: Integers = connected_components(graph, directed=False)[1].astype(np.int64)
     return component
+
+
+def _spread(numbers: Integers) -> tuple[Integers, Integers]:
+    """Indices repeated by numbers, and the place of each among its own: [2, 0, 1] -> [0, 0, 2] and [0, 1, 0]."""
+    index = np.repeat(np.arange(len(numbers)), numbers)
+    return index, np.arange(len(index)) - (np.cumsum(numbers) - numbers)[index]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import Proposals
 from earthinstruct.errors import DataError
-from earthinstruct.predictions import read_proposal_file
+from earthinstruct.predictions import ProposalRecord, read_proposal_file
 from earthinstruct_models.fingerprints import recorded_images
 
 
@@ -22,7 +22,8 @@ class RecordedProposer:
         images: the folder of the images that the proposals belong to.
 
     Raises:
-        DataError: the file is missing or malformed, or the folder is missing.
+        DataError: the file is missing or malformed, names two images alike but for folder and extension, or the folder
+            is missing.
     """
 
     deterministic = True
@@ -30,7 +31,12 @@ class RecordedProposer:
     def __init__(self, proposals: Path | str, images: Path | str) -> None:
         self.path = Path(proposals)
         self._names = recorded_images(Path(images).resolve())
-        self._records = {Path(name).stem: record for name, record in read_proposal_file(self.path).items()}
+        self._records: dict[str, ProposalRecord] = {}
+        for file, record in read_proposal_file(self.path).items():
+            name = Path(file).stem
+            if name in self._records:
+                raise DataError(f"{self.path} has proposals for two images named {name!r}; keep those of one")
+            self._records[name] = record
 
     def propose(self, image: NDArray[np.uint8]) -> Proposals:
         """The recorded proposals for the image with these pixels, in the order of the file.

@@ -9,7 +9,6 @@ over its pixels; a logistic function of a few of them is its score. Candidates a
 from __future__ import annotations
 
 import heapq
-import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from earthinstruct.contract import Proposals
-from earthinstruct.errors import EarthInstructError
 from earthinstruct.regions import encode_masks
 from earthinstruct_models.parameters import check_integer
 from earthinstruct_models.proposers.duplicates import distinct
@@ -58,14 +56,12 @@ class SegmentsProposer:
         limit: most proposals for one image.
 
     Raises:
-        EarthInstructError: scikit-image is not installed, or the limit is no integer >= 1.
+        EarthInstructError: the limit is no integer >= 1.
     """
 
     deterministic = True
 
     def __init__(self, limit: int = 200) -> None:
-        if importlib.util.find_spec("skimage") is None:
-            raise EarthInstructError("the proposer segments needs the package skimage: pip install scikit-image")
         check_integer("limit", limit)
         self.limit = limit
 
