@@ -86,11 +86,7 @@ class LvlmMethod(ABC):
     @classmethod
     def missing(cls, **parameters: Any) -> list[str]:
         """What the method lacks on this machine, and how to get it; parameters as for the class."""
-        return cls._lacking(parameters, cls.tables)
-
-    @classmethod
-    def _lacking(cls, parameters: Mapping[str, Any], tables: Tables) -> list[str]:
-        return lacking(cls, cls.parts, parameters, tables)
+        return lacking(cls, cls.parts, parameters, cls.tables)
 
     @classmethod
     def choices(cls) -> dict[str, dict[str, list[Parameter]]]:

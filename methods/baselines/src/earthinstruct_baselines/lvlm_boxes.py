@@ -15,7 +15,7 @@ import numpy as np
 from earthinstruct_models.boxes import inside_image
 from earthinstruct_models.choices import LVLMS, transformers_lvlm
 from earthinstruct_models.lvlm import Boxes, Lvlm, LvlmError, Reply, answered, read_boxes, read_points
-from earthinstruct_models.parts import Tables
+from earthinstruct_models.parts import Tables, lacking
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Usage
@@ -239,7 +239,7 @@ class LvlmBoxes(LvlmMethod):
         """What the method lacks on this machine, and how to get it; parameters as for the class."""
         if family is None and None in (frame, order):
             return [f"parameter family: give -M family=NAME ({', '.join(FAMILIES)}), or -M frame=... -M order=..."]
-        return cls._lacking(parameters, _tables(_written(family, frame, order, key, factor)))
+        return lacking(cls, cls.parts, parameters, _tables(_written(family, frame, order, key, factor)))
 
     def checks(self) -> Iterator[tuple[str, str | None]]:
         """Ask about an image with one known square: does the model answer in the coordinates of its family?"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from earthinstruct_models.choices import LABEL_PROPOSERS, LVLMS, Choice, kept_encoder
+from earthinstruct_models.choices import LABEL_PROPOSERS, LVLMS, Choice, kept
 from earthinstruct_models.parts import KEPT, TABLES
 from earthinstruct_models.store import Kept, KeptLabelProposer, KeptProposer
 
@@ -16,7 +16,7 @@ def _kept(choice: Choice) -> Choice:
     return Choice("earthinstruct_instructsam.parts:KeptCounter", inner={"part": choice})
 
 
-_SMALL_ENCODER = kept_encoder("earthinstruct_instructsam.small:small_encoder", training_data=("scenes",))
+_SMALL_ENCODER = kept("KeptEncoder", "earthinstruct_instructsam.small:small_encoder", training_data=("scenes",))
 CHOICES = {
     "counter": {
         "recorded": Choice("earthinstruct_instructsam.counters.recorded:RecordedCounter"),

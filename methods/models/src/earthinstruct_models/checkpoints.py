@@ -82,6 +82,8 @@ def read_weights(checkpoint: Path, what: str) -> dict[str, Tensor]:
         DataError: the file is missing or malformed, holds no weights, is a TorchScript archive, or names something
             that is not known to be data.
     """
+    import torch
+
     if not checkpoint.is_file():
         raise DataError(f"{what} {checkpoint} does not exist")
     if checkpoint.suffix != ".safetensors" and _is_torchscript(checkpoint):
@@ -93,7 +95,7 @@ def read_weights(checkpoint: Path, what: str) -> dict[str, Tensor]:
         content = _content(checkpoint)
     except Exception as error:  # torch, safetensors, zipfile and pickle each raise their own
         raise DataError(f"{what} {checkpoint} cannot be read: {_reason(error)}") from error
-    weights = {key: value for key, value in _state(content).items() if _is_tensor(value)}
+    weights = {key: value for key, value in _state(content).items() if isinstance(value, torch.Tensor)}
     if not weights:
         raise DataError(
             f"{what} {checkpoint} holds no weights: expected a state dict, or one under "
@@ -193,12 +195,6 @@ def _state(content: Any) -> Mapping[str, Any]:
             return {key: value for key, value in content.items() if isinstance(key, str)}
         content = inner
     return {}
-
-
-def _is_tensor(value: Any) -> bool:
-    import torch
-
-    return isinstance(value, torch.Tensor)
 
 
 def _without_prefixes(weights: dict[str, Tensor]) -> dict[str, Tensor]:

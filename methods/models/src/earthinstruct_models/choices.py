@@ -173,22 +173,15 @@ def _of_sam2(given: Mapping[str, Any]) -> str | None:
     return name if name in WEIGHTS else None
 
 
-def _kept_proposer(factory: str, **needs: Any) -> Choice:
-    return Choice("earthinstruct_models.store:KeptProposer", inner={"part": Choice(factory, **needs)})
-
-
-def kept_encoder(factory: str, **needs: Any) -> Choice:
-    """The choice of an encoder whose embeddings are kept; `needs` are fields of `Choice`."""
-    return Choice("earthinstruct_models.store:KeptEncoder", inner={"part": Choice(factory, **needs)})
-
-
-def _kept_lvlm(factory: str, **needs: Any) -> Choice:
-    return Choice("earthinstruct_models.store:KeptLvlm", inner={"part": Choice(factory, **needs)})
+def kept(keeper: str, factory: str, **needs: Any) -> Choice:
+    """The choice of a part whose answers a class of `earthinstruct_models.store` keeps; `needs`: fields of `Choice`."""
+    return Choice(f"earthinstruct_models.store:{keeper}", inner={"part": Choice(factory, **needs)})
 
 
 def transformers_lvlm(weights: str | None) -> Choice:
     """The choice of a language model on this machine: these weights, unless a folder is given; None: it must be."""
-    return _kept_lvlm(
+    return kept(
+        "KeptLvlm",
         "earthinstruct_models.lvlm.transformers:TransformersLvlm",
         packages={"transformers": "transformers"},
         weights=always(weights),
@@ -199,38 +192,39 @@ def transformers_lvlm(weights: str | None) -> Choice:
 
 PROPOSERS: Mapping[str, Choice] = {
     "recorded": Choice("earthinstruct_models.proposers.recorded:RecordedProposer"),
-    "sam2": _kept_proposer(
+    "sam2": kept(
+        "KeptProposer",
         "earthinstruct_models.proposers.sam2:Sam2Proposer",
         packages={"sam2": "--no-build-isolation sam2"},
         weights=_of_sam2,
         also=_also_of_sam2,
     ),
-    "segments": _kept_proposer(
+    "segments": kept(
+        "KeptProposer",
         "earthinstruct_models.proposers.segments:SegmentsProposer",
         packages={"skimage": "scikit-image"},
         training_data=(),
     ),
 }
 LABEL_PROPOSERS: Mapping[str, Choice] = {  # for methods that know the labels before the regions
-    name: Choice(
-        "earthinstruct_models.store:KeptLabelProposer",
-        inner={
-            "part": Choice(
-                "earthinstruct_models.proposers.sam3:Sam3Proposer",
-                fixed={"kind": name},
-                packages={"transformers": "transformers"},
-                weights=always(published.weights),
-                weights_as="folder",
-                also=_also_of_transformers,
-            )
-        },
+    name: kept(
+        "KeptLabelProposer",
+        "earthinstruct_models.proposers.sam3:Sam3Proposer",
+        fixed={"kind": name},
+        packages={"transformers": "transformers"},
+        weights=always(published.weights),
+        weights_as="folder",
+        also=_also_of_transformers,
     )
     for name, published in SAM3S.items()
 }
 ENCODERS: Mapping[str, Choice] = {
-    "open_clip": kept_encoder("earthinstruct_models.encoders.open_clip:OpenClipEncoder", also=_also_of_open_clip),
+    "open_clip": kept(
+        "KeptEncoder", "earthinstruct_models.encoders.open_clip:OpenClipEncoder", also=_also_of_open_clip
+    ),
     **{
-        name: kept_encoder(
+        name: kept(
+            "KeptEncoder",
             "earthinstruct_models.encoders.open_clip:named_encoder",
             fixed={"name": name},
             packages={} if entry.tokenizer is None else {"transformers": "transformers"},
@@ -241,8 +235,8 @@ ENCODERS: Mapping[str, Choice] = {
     },
 }
 LVLMS: Mapping[str, Choice] = {
-    "openai": _kept_lvlm(
-        "earthinstruct_models.lvlm.openai:OpenAiLvlm", packages={"openai": "openai"}, also=_also_of_openai
+    "openai": kept(
+        "KeptLvlm", "earthinstruct_models.lvlm.openai:OpenAiLvlm", packages={"openai": "openai"}, also=_also_of_openai
     ),
     "transformers": transformers_lvlm("qwen2.5-vl-7b"),
 }

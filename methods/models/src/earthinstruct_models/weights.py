@@ -456,9 +456,9 @@ def _published(weights: Weights) -> list[_File]:
     """The files of weights on a Hub, at its newest commit, with their hashes and sizes as the Hub publishes them."""
     from huggingface_hub import HfApi
 
-    repository, hub = _repository(weights)
+    page = urlsplit(weights.page)
     try:
-        found = HfApi(hub).model_info(repository, files_metadata=True)
+        found = HfApi(f"{page.scheme}://{page.netloc}").model_info(page.path.strip("/"), files_metadata=True)
     except Exception as error:  # huggingface_hub and its network library each raise their own errors
         problem = " ".join(str(error).split())[:300]
         raise DataError(f"{weights.page} cannot be fetched: {type(error).__name__}: {problem}. {_GATED}") from error
@@ -482,12 +482,6 @@ def _is_wanted(name: str, patterns: Iterable[str]) -> bool:
     """Whether a file of a repository belongs to a folder: at the top, with a name of one of these patterns."""
     hidden = "/" in name or "\\" in name or name.startswith(".")
     return not hidden and any(fnmatch(name, pattern) for pattern in patterns)
-
-
-def _repository(weights: Weights) -> tuple[str, str]:
-    """The repository of weights on a Hub, and the address of the Hub."""
-    page = urlsplit(weights.page)
-    return page.path.strip("/"), f"{page.scheme}://{page.netloc}"
 
 
 def _credentials(weights: Weights) -> dict[str, str]:
