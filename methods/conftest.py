@@ -1,14 +1,22 @@
-"""A small CLIP, SAM2, SAM 3s and Qwen-VLs with random weights, on disk: they show that the path works, not how good it
-is."""
+"""A small CLIP, SAM2, SAM 3s and Qwen-VLs with random weights, on disk, and a server that plays a language model.
 
+They show that the path works, not how good it is.
+"""
+
+import base64
 import functools
+import io
 import json
 import math
 import struct
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 SPECIAL = {
     "image_token": "<|image_pad|>",
@@ -385,3 +393,47 @@ def write_published(monkeypatch):
         return len(names), sum(sizes)
 
     return write
+
+
+class _Chat(BaseHTTPRequestHandler):
+    """Answers a chat completion with what the server's `answer` says of its image and text."""
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append(asked)
+        parts = {part["type"]: part for part in asked["messages"][0]["content"]}
+        data = base64.b64decode(parts["image_url"]["image_url"]["url"].partition(",")[2])
+        image = np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": None}}
+        answer = self.server.answer(image, parts["text"]["text"])
+        if not isinstance(answer, str):
+            answer, choice["finish_reason"] = answer
+        choice["message"]["content"] = answer
+        usage = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25}
+        content = {"id": "1", "object": "chat.completion", "created": 0, "model": "tiny"}
+        body = json.dumps({**content, "choices": [choice], "usage": usage}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def lvlm_server(monkeypatch):
+    """An OpenAI-compatible server; `answer(image, text)` gives a text, or a text and how it finished.
+
+    The requests are in `asked`.
+    """
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Chat) as server:
+        server.asked = []
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        monkeypatch.setenv("OPENAI_API_KEY", "none")
+        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.server_port}/v1")
+        yield server
+        server.shutdown()
+        thread.join()

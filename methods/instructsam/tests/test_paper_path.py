@@ -1,9 +1,6 @@
 """The preset of the paper from end to end, with random models of its kinds: a server that counts, a SAM2, a CLIP."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
 
 import pytest
 
@@ -15,43 +12,11 @@ pytest.importorskip("sam2", reason="the package sam2 is not installed")
 pytest.importorskip("openai", reason="the package openai is not installed")
 
 
-class Counts(BaseHTTPRequestHandler):
-    asked: ClassVar[list] = []  # requests come at the same time, and appending to a list is one step
-
-    def do_POST(self):
-        self.asked.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-        message = {"role": "assistant", "content": '{"ship": 2, "vehicle": 1}'}
-        answer = {
-            "id": "1",
-            "object": "chat.completion",
-            "created": 0,
-            "model": "tiny",
-            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
-            "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18},
-        }
-        content = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *arguments):
-        pass
-
-
-@pytest.fixture
-def server(monkeypatch):
-    with ThreadingHTTPServer(("127.0.0.1", 0), Counts) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{running.server_address[1]}/v1")
-        monkeypatch.setenv("OPENAI_API_KEY", "not-a-key")
-        Counts.asked.clear()
-        yield Counts
-        running.shutdown()
-
-
-def test_the_papers_preset_runs_from_parameters_to_scores(server, random_sam2, tiny_clip, tiny_checkpoint, tmp_path):
+def test_the_papers_preset_runs_from_parameters_to_scores(
+    lvlm_server, random_sam2, tiny_clip, tiny_checkpoint, tmp_path, monkeypatch
+):
+    lvlm_server.answer = lambda image, text: '{"ship": 2, "vehicle": 1}'
+    monkeypatch.setenv("OPENAI_API_KEY", "not-a-key")
     draw_scenes(tmp_path / "few", "val", 2)
     checkpoint, config = random_sam2
     pairs = [
@@ -79,13 +44,13 @@ def test_the_papers_preset_runs_from_parameters_to_scores(server, random_sam2, t
     assert (parameters["proposer.points_per_side"], parameters["proposer.max_proposals"]) == (2, 200)
     assert {entry.name for entry in result.method.weights} == {"small.pt", "tiny.safetensors"}
     assert "not-a-key" not in json.dumps(parameters)
-    assert result.run.output_tokens == 14
+    assert result.run.output_tokens == 10
     lines = (tmp_path / "runs" / "few" / "open_ended" / "instructsam" / "predictions.jsonl").read_text().splitlines()
     for record in map(json.loads, lines):
         assert record["counts"] == {"ship": 2, "vehicle": 1}
         assert sorted(record["labels"]) == ["ship", "ship", "vehicle"][: len(record["labels"])]
         assert 0 < len(record["labels"]) <= 3
         assert {"counter", "proposer", "encoder", "assignment"} <= set(record["seconds"])
-    assert len(server.asked) == 2
-    assert all("response_format" not in request for request in server.asked)
+    assert len(lvlm_server.asked) == 2
+    assert all("response_format" not in request for request in lvlm_server.asked)
     assert parameters["proposer.dtype"] == "float32"

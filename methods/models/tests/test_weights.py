@@ -9,6 +9,7 @@ import shutil
 import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
@@ -80,12 +81,19 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+@contextmanager
+def served(handler):
+    """The address of a server."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
 @pytest.fixture(scope="module")
 def server():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_address[1]}"
-        running.shutdown()
+    with served(Handler) as address:
+        yield address
 
 
 @pytest.fixture(autouse=True)
@@ -328,14 +336,12 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(monkeypatch):
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as running:
-        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    with served(Hub) as address:
         for name in ("asked", "broken", "commit", "sent", "repository"):
             monkeypatch.setattr(Hub, name, getattr(Hub, name))  # as it was, after the test
-        page = f"http://127.0.0.1:{running.server_address[1]}/me/tiny"
+        page = f"{address}/me/tiny"
         folder, file = Weights("tiny", "tiny", page), Weights("w", "w.pt", page, f"{page}/resolve/main/ckpt/w.pt")
         yield {"tiny": folder, "w": file}
-        running.shutdown()
 
 
 @pytest.mark.timeout(60)
