@@ -19,6 +19,7 @@ from earthinstruct_models.devices import Batches, missing_device
 from earthinstruct_models.parameters import check_choice, check_integer
 from earthinstruct_models.pretrained import Published, load_pretrained
 from numpy.typing import NDArray
+from PIL import Image
 
 from earthinstruct.contract import Estimate, Instruction, Prediction, Usage
 from earthinstruct.errors import EarthInstructError
@@ -106,7 +107,7 @@ class Florence2:
         processor, model = self.loaded.processor, self.loaded.model
         inputs = processor(
             text=[question.prompt for question in asked],
-            images=[question.image for question in asked],
+            images=[Image.fromarray(question.image) for question in asked],
             padding=True,
             return_tensors="pt",
         ).to(self.loaded.device)
@@ -168,7 +169,7 @@ class _Answer:
 
 @dataclass(frozen=True, eq=False)
 class _Asked:
-    """A question about an image: where objects of this name are, or what there is."""
+    """A question about an image: where objects of a name are; without a name, which objects it shows."""
 
     image: NDArray[np.uint8]
     name: str | None

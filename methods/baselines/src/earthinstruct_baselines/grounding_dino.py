@@ -16,6 +16,7 @@ from earthinstruct_models.boxes import best, corners_of_centres
 from earthinstruct_models.devices import as_doubles
 from earthinstruct_models.pretrained import Published
 from numpy.typing import NDArray
+from PIL import Image
 
 from earthinstruct.errors import EarthInstructError
 from earthinstruct_baselines._detector import Detections
@@ -45,7 +46,7 @@ class GroundingDino(PretrainedDetector):
         import torch
 
         tokenizer = self.processor.tokenizer
-        pixels = self.processor.image_processor(images=image, return_tensors="pt").to(self.device)
+        pixels = self.processor.image_processor(images=Image.fromarray(image), return_tensors="pt").to(self.device)
         scores, corners, categories = [], [], []
         for part in split_names(names, self._count_tokens, self.model.config.max_text_len):
             text = join_names([names[i] for i in part])

@@ -15,6 +15,7 @@ from earthinstruct_models.devices import as_doubles
 from earthinstruct_models.parameters import check_number
 from earthinstruct_models.pretrained import Published
 from numpy.typing import NDArray
+from PIL import Image
 
 from earthinstruct.errors import EarthInstructError
 from earthinstruct_baselines._detector import Detections
@@ -66,7 +67,7 @@ class OmDetTurbo(PretrainedDetector):
         words = [_word(name) for name in names]
         task = self.task.replace("{names}", ", ".join(words))
         self._refuse_long(words, task)
-        inputs = self.processor(image, text=[words], task=[task], return_tensors="pt").to(self.device)
+        inputs = self.processor(Image.fromarray(image), text=[words], task=[task], return_tensors="pt").to(self.device)
         with torch.inference_mode():
             answer = self.model(**inputs)
             (found,) = self.processor.post_process_grounded_object_detection(

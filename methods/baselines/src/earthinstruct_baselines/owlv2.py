@@ -14,6 +14,7 @@ from earthinstruct_models.boxes import best, corners_of_centres
 from earthinstruct_models.devices import as_doubles
 from earthinstruct_models.pretrained import Published
 from numpy.typing import NDArray
+from PIL import Image
 
 from earthinstruct.errors import EarthInstructError
 from earthinstruct_baselines._detector import Detections
@@ -64,7 +65,7 @@ class OWLv2(PretrainedDetector):
             if not self.fits(name):
                 raise EarthInstructError(f"category {name!r} in {self.template!r} is too long for {self.name}")
         queries = [self._query(name) for name in names]
-        inputs = self.processor(text=[queries], images=image, return_tensors="pt").to(self.device)
+        inputs = self.processor(text=[queries], images=Image.fromarray(image), return_tensors="pt").to(self.device)
         with torch.inference_mode():
             answer = self.model(**inputs)
         probabilities = as_doubles(answer.logits[0].sigmoid())  # (patches, names)

@@ -133,7 +133,7 @@ class InstructSAM:
         return found
 
     def _variant(self) -> str:
-        """The name of the method: that of the paper's stands alone."""
+        """The name of the method; that of the paper has no ending."""
         proposer = [] if self.encoder is not None else [self._parts.describe()["parameters"]["proposer"]]
         return "-".join([type(self).name, *proposer, *([] if self.assignment == "counts" else [self.assignment])])
 

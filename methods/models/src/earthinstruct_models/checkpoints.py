@@ -114,7 +114,7 @@ def load_weights(
         weights: name -> tensor. Floating-point weights become float32.
         problem: the start of the error ("SAM2 checkpoint a.pt is not of sam2_hiera_l").
         advice: the end of the error.
-        optional: ends of names of weights that the file may lack, or have in vain.
+        optional: ends of names of weights that may be missing from the file, or left over in it.
 
     Raises:
         DataError: the weights do not fit.
@@ -177,7 +177,7 @@ def _is_torchscript(checkpoint: Path) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Why torch does not read a file: the name that it refuses, where it is one."""
+    """Why torch cannot read a file; if it refuses a name, what to do about it."""
     refused = re.search(r"(?:Unsupported global: |unsupported )GLOBAL (\S+)", str(error))
     if refused is None:
         return f"{type(error).__name__}: {str(error)[:300]}; check that it is whole and holds nothing but weights"

@@ -179,7 +179,7 @@ def kept(keeper: str, factory: str, **needs: Any) -> Choice:
 
 
 def transformers_lvlm(weights: str | None) -> Choice:
-    """The choice of a language model on this machine: these weights, unless a folder is given; None: it must be."""
+    """The choice of a language model on this machine, with these weights; None: a folder must be given."""
     return kept(
         "KeptLvlm",
         "earthinstruct_models.lvlm.transformers:TransformersLvlm",

@@ -44,7 +44,8 @@ class LabelProposer(Protocol):
 class Encoder(Protocol):
     """Embeds crops and labels into one space (a remote-sensing CLIP in the paper).
 
-    Optional: `logit_scale`, what turns cosines into logits of a softmax over labels, or None; `weight_bytes`.
+    Optional: `logit_scale`, the factor that turns cosines into logits of a softmax over labels, or None;
+    `weight_bytes`, the memory of the weights.
     """
 
     def embed_crops(self, image: NDArray[np.uint8], boxes: NDArray[np.float64]) -> NDArray[np.float32]:

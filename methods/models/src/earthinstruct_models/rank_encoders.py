@@ -32,7 +32,7 @@ _Given = tuple[str, str]  # ("encoder", text) or ("parameter", text), in the ord
 
 
 def parser() -> argparse.ArgumentParser:
-    """What understands the command line."""
+    """The parser of the command line."""
     found = argparse.ArgumentParser(
         prog="python -m earthinstruct_models.rank_encoders",
         description="Rank encoders on the annotated objects of a dataset.",

@@ -403,7 +403,7 @@ class _File:
 
 
 def _downloaded(weights: Weights, known: Mapping[str, str], progress: Progress | None) -> Path:
-    """Download a file or folder; return the path of what is to be put in place."""
+    """Download a file or folder, and return its path, which may be a temporary one."""
     part = weights.path.with_name(f"{weights.path.name}.part")
     if weights.url is None:
         _download_folder(weights, part, progress)
@@ -479,7 +479,7 @@ def _published(weights: Weights) -> list[_File]:
 
 
 def _is_wanted(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a file of a repository belongs to a folder: at the top, with a name of one of these patterns."""
+    """Whether a file is at the top of its repository, with a name that fits one of these patterns."""
     hidden = "/" in name or "\\" in name or name.startswith(".")
     return not hidden and any(fnmatch(name, pattern) for pattern in patterns)
 

@@ -61,7 +61,7 @@ class OpenClipEncoder:
         dtype: `float32`, or `bfloat16` or `float16` (autocast).
 
     Attributes:
-        logit_scale: what the training multiplied cosines by, as the checkpoint has it; None if it has none.
+        logit_scale: the factor of cosines in training, from the checkpoint; None if it has none.
         weight_bytes: the memory of its weights.
 
     Raises:
@@ -145,7 +145,10 @@ class OpenClipEncoder:
         return np.concatenate([np.zeros((0, self._width), dtype=np.float32), *parts])
 
     def embed_labels(self, labels: Sequence[str]) -> NDArray[np.float32]:
-        """Unit embeddings of labels in the template: (m, d). Each label is embedded once."""
+        """Unit embeddings of labels in the template: (m, d). Each label is embedded once.
+
+        The end of a sentence that is longer than the model's context (CLIP: 77 tokens) has no effect, as in open_clip.
+        """
         import torch
 
         new = [label for label in dict.fromkeys(labels) if label not in self._labels]
@@ -307,7 +310,7 @@ def missing_of_architecture(
 
 
 def _downloaded(text: Mapping[str, Any]) -> str | None:
-    """The key in the config of what open_clip would download for a text tower."""
+    """The key of a text config whose value open_clip would download; None: it would download nothing."""
     return next((key for key in _DOWNLOADED if key in text and not Path(text[key]).is_dir()), None)
 
 
@@ -441,7 +444,7 @@ def _without_warning() -> Iterator[None]:
 
 
 def _converted(weights: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
-    """Weights under the names of the model, without what no embedding depends on."""
+    """Weights under the names of the model, without those that no embedding depends on."""
     import torch
     from open_clip.convert import convert_state_dict
     from open_clip.model import convert_to_custom_text_state_dict

@@ -31,7 +31,7 @@ class Measured(msgspec.Struct, frozen=True):
         seconds_a_crop: cutting, resizing and embedding, mean.
         weight_bytes: memory of the weights; None: the encoder does not say.
         peak_bytes: the most memory that a GPU held meanwhile; None: the encoder was not on a CUDA device.
-        logit_scale: what turned cosines into logits; None: the encoder has none, and so no confidence.
+        logit_scale: the factor that turned cosines into logits; None: the encoder has none, and so no confidence.
         described: what the encoder says of itself.
     """
 

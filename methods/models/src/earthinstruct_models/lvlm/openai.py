@@ -68,7 +68,7 @@ class _Feature:
     schema: bytes | None = None  # the refused JSON schema: another one may be accepted
 
     def matters(self, asked: Mapping[str, Any], schema: Schema | None) -> bool:
-        """Whether a request with these options and this schema is another one without the feature."""
+        """Whether a request with these options and this schema changes if the feature is left out."""
         if self.name in REPLY_FORMATS:
             return schema is not None and self.schema in (None, _content(schema))
         return self.name in asked and self.name != "max_tokens"  # the limit has another name

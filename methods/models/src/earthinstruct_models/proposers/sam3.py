@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from earthinstruct.contract import Proposals
 from earthinstruct.errors import EarthInstructError
@@ -75,7 +76,8 @@ def find_instances(
     for name in names:
         if not fits(sam3, name):
             raise EarthInstructError(f"category {name!r} is too long for SAM 3: it reads {TOKENS} tokens")
-    pixels = sam3.processor.image_processor(images=image, return_tensors="pt")["pixel_values"].to(sam3.device)
+    inputs = sam3.processor.image_processor(images=Image.fromarray(image), return_tensors="pt")
+    pixels = inputs["pixel_values"].to(sam3.device)
     height, width = image.shape[:2]
     found = []
     with torch.inference_mode():

@@ -1,0 +1,33 @@
+import logging
+
+import numpy as np
+import pytest
+from earthinstruct_baselines.florence2 import Florence2
+from earthinstruct_baselines.grounding_dino import GroundingDino
+from earthinstruct_baselines.omdet_turbo import OmDetTurbo
+from earthinstruct_baselines.owlv2 import OWLv2
+from earthinstruct_baselines.sam3 import SAM3
+
+from earthinstruct.contract import Instruction
+
+ASK = Instruction("open_vocabulary", "Find the ships.", ("ship",))
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize(
+    ("method", "weights"),
+    [
+        (Florence2, "florence_2_weights"),
+        (GroundingDino, "grounding_dino_weights"),
+        (OmDetTurbo, "omdet_turbo_weights"),
+        (OWLv2, "owlv2_weights"),
+        (SAM3, "sam3_weights"),
+    ],
+)
+def test_the_rows_of_an_image_are_not_taken_for_its_colours(method, weights, rows, request, caplog):
+    """An array of 3 x 40 x 3 may mean either, and transformers would take the rows."""
+    short = {"max_new_tokens": 8} if method is Florence2 else {}
+    made = method(request.getfixturevalue(weights), device="cpu", **short)
+    with caplog.at_level(logging.WARNING):
+        made.predict(np.zeros((rows, 40, 3), dtype=np.uint8), ASK)
+    assert "ambiguous" not in caplog.text
