@@ -90,6 +90,15 @@ def test_no_proposal_is_an_answer():
     assert prediction.masks == ()
 
 
+def test_similarities_that_are_not_numbers_are_an_error_and_not_an_empty_answer():
+    class Overflow(Plane):
+        def embed_crops(self, image, boxes):
+            return super().embed_crops(image, boxes) * np.nan
+
+    with pytest.raises(EarthInstructError, match="scores that are not numbers"):
+        ClipThreshold(ThreeBoxes(), Overflow()).predict(IMAGE, INSTRUCTION)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from earthinstruct.errors import EarthInstructError
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -39,9 +41,14 @@ def inside_image(corners: ArrayLike, height: int, width: int) -> tuple[Floats, I
 def best(scores: ArrayLike, threshold: float, limit: int) -> Integers:
     """Indices of scores that reach the threshold, the largest first, at most `limit`; equal scores keep their order.
 
+    Raises:
+        EarthInstructError: a score is not a number, as where a model overflows in half precision.
+
     >>> best([0.2, 0.9, 0.2, 0.1], threshold=0.2, limit=2)
     array([1, 0])
     """
     scores = np.asarray(scores, dtype=np.float64)
+    if np.isnan(scores).any():
+        raise EarthInstructError("the model gave scores that are not numbers; try another dtype or device")
     order = np.argsort(-scores, kind="stable")
     return order[scores[order] >= threshold][:limit]
