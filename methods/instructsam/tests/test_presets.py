@@ -136,13 +136,13 @@ def test_a_server_that_is_not_openais_needs_no_key(monkeypatch):
 
 def test_a_package_that_is_not_there_is_one_error_before_the_first_image(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "skimage", None)  # as where it is not installed
-    words = ["evaluate", "--method", "instructsam", "-M", "device=gpu", "--output", "runs"]
-    assert earthinstruct(words) == 2
+    monkeypatch.setitem(sys.modules, "sam2", None)  # as where it is not installed
+    given = ("-M", "proposer=sam2", "-M", f"proposer.checkpoint={__file__}", "-M", "device=gpu")
+    assert earthinstruct(["evaluate", "--method", "instructsam", *given, "--output", "runs"]) == 2
     out, err = capsys.readouterr()
     assert err.splitlines() == [
         "error: method 'instructsam' cannot run on this machine. Nothing was run. Missing:",
-        "  package skimage: pip install scikit-image",
+        "  package sam2: pip install --no-build-isolation sam2",
         f"  device gpu: torch knows no such device; give -M device={best_device()}, or leave it out",
     ]
     assert (out, list(tmp_path.iterdir())) == ("", [])

@@ -202,7 +202,6 @@ PROPOSERS: Mapping[str, Choice] = {
     "segments": kept(
         "KeptProposer",
         "earthinstruct_models.proposers.segments:SegmentsProposer",
-        packages={"skimage": "scikit-image"},
         training_data=(),
     ),
 }
