@@ -61,6 +61,11 @@ def test_the_limit_of_owlv2_is_an_event_and_the_request_can_be_estimated(owlv2_w
     assert method.estimate(image, OPEN) == Estimate()  # the reply is kept
 
 
+def test_a_kind_that_is_spelled_in_several_ways_is_looked_for_once():
+    text = '{"names": ["tennis court", "ship", " Tennis_Courts", "ships", "", "shipyard"]}'
+    assert read_names(Reply(text)) == ["tennis court", "ship", "shipyard"]
+
+
 @pytest.mark.parametrize(
     "text", ['{"names": ["ship"]}\n{"names": ["dam"]}', '["ship"]\n["dam"] {}', '{"names": ["ship" "dam"]}']
 )

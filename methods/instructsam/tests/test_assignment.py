@@ -46,6 +46,12 @@ def test_200_random_instances_reach_the_optimum_of_cbc(start):
             assert (used <= counts).all()
 
 
+def test_a_count_far_above_the_number_of_proposals_needs_no_memory():
+    similarities = np.array([[0.9, 0.8], [0.8, 0.1], [0.2, 0.3]])
+    assert assign_under_counts(similarities, [10**12, 1]).tolist() == [0, 0, 1]
+    assert assign_under_counts(similarities, [10**12, 0]).tolist() == [0, 0, 0]
+
+
 def test_among_equal_assignments_the_best_ranked_proposals_are_used():
     assert assign_under_counts(np.full((5, 2), 0.5), [1, 1])[2:].tolist() == [-1, -1, -1]
     assert assign_under_counts(np.array([[0.5], [0.7], [0.7]]), [1]).tolist() == [-1, 0, -1]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Usage
 from earthinstruct.errors import EarthInstructError
-from earthinstruct.tasks import Task
+from earthinstruct.tasks import Task, normalised
 from earthinstruct_baselines._lvlm_method import LvlmMethod
 from earthinstruct_baselines._pretrained import PretrainedDetector
 from earthinstruct_baselines.grounding_dino import GroundingDino, LLMDet, MMGroundingDino
@@ -176,10 +176,13 @@ def prompt(instruction: Instruction) -> str:
 def read_names(reply: Reply) -> list[str]:
     """The names in a reply, each once, in order: objects with `names`, or arrays; empty objects are ignored.
 
+    Names that differ in case, underscores, hyphens or the plural alone are one, because a detector would find the same
+    objects for each.
+
     Raises:
         LvlmError: the reply is a refusal, was cut off, or has no such JSON.
 
-    >>> read_names(Reply('{"names": ["ship", "harbor", "ship"]}'))
+    >>> read_names(Reply('{"names": ["ship", "harbor", "Ships"]}'))
     ['ship', 'harbor']
     """
     found = find_json(checked(reply).text)
@@ -191,4 +194,7 @@ def read_names(reply: Reply) -> list[str]:
         if not isinstance(part, list) or not all(isinstance(name, str) for name in part):
             raise LvlmError(f"the reply holds no list of names, but {str(value)[:100]!r}", reply)
         names += part
-    return list(dict.fromkeys(name.strip() for name in names if name.strip()))
+    kinds: dict[str, str] = {}
+    for name in names:
+        kinds.setdefault(normalised(name), name.strip())
+    return [name for name in kinds.values() if name]

@@ -16,7 +16,8 @@ def assign_under_counts(similarities: NDArray[np.floating], counts: Sequence[int
 
     Each proposal gets at most one label. With at least as many proposals as counted objects, each label is used exactly
     as often as it was counted; otherwise every proposal gets a label, and no label is used more often than its count.
-    The constraints are totally unimodular, so the assignment problem on columns repeated by their counts is exact.
+    The constraints are totally unimodular, so the assignment problem on columns repeated by their counts is exact. No
+    label needs more columns than there are proposals.
 
     Ties: among the best assignments, one with the best-ranked proposals (smallest sum of indices) is taken. Costs are
     integers small enough for exact arithmetic, so remaining ties are broken alike on every machine.
@@ -32,7 +33,7 @@ def assign_under_counts(similarities: NDArray[np.floating], counts: Sequence[int
     array([ 1,  0, -1])
     """
     n = len(similarities)
-    columns = np.repeat(np.arange(len(counts)), counts)
+    columns = np.repeat(np.arange(len(counts)), np.minimum(np.array(counts, dtype=np.int64), n))
     labels = np.full(n, -1, dtype=np.int64)
     if not n or not len(columns):
         return labels
