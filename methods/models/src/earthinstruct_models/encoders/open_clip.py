@@ -235,20 +235,10 @@ def named_encoder(
     device: str | None = None,
     dtype: str = "float32",
 ) -> OpenClipEncoder:
-    """An encoder of the table, from the weights folder unless a checkpoint is given.
+    """The encoder of this name in `earthinstruct_models.encoders.table.ENCODERS`.
 
-    Args:
-        name: an entry of `earthinstruct_models.encoders.table.ENCODERS`.
-        checkpoint: its weights; None: those of this name in the weights folder.
-        activation: replaces the activation of the table.
-        template: as for `OpenClipEncoder`.
-        keep_underscores: as for `OpenClipEncoder`.
-        batch_size: as for `OpenClipEncoder`.
-        crops: as for `OpenClipEncoder`.
-        crop_rounding: as for `OpenClipEncoder`.
-        tokenizer: a folder with the tokenizer; None: that of the table, from the weights folder.
-        device: as for `OpenClipEncoder`.
-        dtype: as for `OpenClipEncoder`.
+    By default `checkpoint` and `tokenizer` are those in the weights folder, and `activation` is that of the table. The
+    other parameters are those of `OpenClipEncoder`.
 
     Raises:
         UnknownNameError: no such encoder.
