@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from earthinstruct_models.devices import best_device
+from earthinstruct_models.devices import autocast, best_device
 from earthinstruct_models.proposers.holes import fill_holes
 from earthinstruct_models.proposers.sam2 import Sam2Proposer
 from PIL import Image
@@ -112,7 +112,7 @@ def compare(proposer: Sam2Proposer, images: Sequence[np.ndarray]) -> dict[str, f
     generator.predictor._bb_feat_sizes = [(side // step, side // step) for step in (4, 8, 16)]  # it knows 1024 only
 
     def official(image: np.ndarray) -> list[dict[str, Any]]:
-        with proposer._autocast():
+        with autocast(device, proposer._dtype):
             try:
                 return generator.generate(image)
             except IndexError:  # no mask survived: the generator raises this at its end

@@ -46,3 +46,9 @@ def test_a_flag_is_true_or_false(value):
 def test_a_choice_is_a_known_word(value, message):
     with pytest.raises(UnknownNameError, match=f"unknown dtype {message}"):
         check_choice("dtype", value, {"fp32": 0})
+
+
+def test_a_number_may_have_a_lower_bound_alone():
+    check_number("temperature", 7, 0)
+    with pytest.raises(EarthInstructError, match="temperature must be a number from 0, got -1"):
+        check_number("temperature", -1, 0)
