@@ -15,8 +15,8 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	# three processes for two cores, since tests of faults wait; a file stays in one process, so that its fixtures are made
-	# once; in the order of tests/conftest.py
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+	# once; in the order of tests/conftest.py; with bytecode, since tests start many processes
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # `make test` gives random tests the same examples each time; this gives them new ones, under SEEDS new seeds
 SEEDS ?= 20

@@ -1,5 +1,6 @@
 """What the tests of all three distributions share."""
 
+import gc
 import importlib.util
 import os
 import socket
@@ -15,6 +16,14 @@ settings.register_profile("explore", derandomize=False, database=None, deadline=
 settings.load_profile("test")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models: threads of torch would wait for each other, and for tests
+
+gc.disable()  # nothing that is imported and collected is garbage: to look through it again and again takes seconds
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
 
 # a module that needs an extra is collected for its examples where the extra is installed
 collect_ignore = [] if importlib.util.find_spec("ray") else ["earthinstruct/running/engines/ray.py"]

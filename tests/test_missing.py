@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from earthinstruct import Prediction, evaluate
+from earthinstruct.cli import main
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.registry import PluginError, make_method, missing_for, missing_in
 from earthinstruct.running import EngineOptions
@@ -78,11 +79,6 @@ def methods(tmp_path):
     return path
 
 
-def run(*arguments, cwd):
-    command = [sys.executable, "-m", "earthinstruct", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
-
-
 @pytest.mark.parametrize("verb", ["evaluate", "predict", "check-method"])
 @pytest.mark.parametrize(
     ("name", "lines"),
@@ -91,40 +87,32 @@ def run(*arguments, cwd):
         ("Lazy", ["package lazily: pip install lazily"]),
     ],
 )
-def test_the_command_says_all_that_is_missing_once_and_runs_nothing(methods, dataset, verb, name, lines):
+def test_the_command_says_all_that_is_missing_once_and_runs_nothing(
+    methods, dataset, monkeypatch, capsys, verb, name, lines
+):
     folder = methods.parent
+    monkeypatch.chdir(folder)
     Image.fromarray(np.zeros((8, 8, 3), dtype=np.uint8)).save(folder / "scene.png")
     method = f"needy.py:{name}"
+    files = ("--output", "out", "--json", "out/a.json")
     arguments = {
-        "evaluate": (
-            "--method",
-            method,
-            "--dataset",
-            "set/annotations.json",
-            "--output",
-            "out",
-            "--json",
-            "out/a.json",
-        ),
+        "evaluate": ("--method", method, "--dataset", "set/annotations.json", *files),
         "predict": ("--method", method, "scene.png", "--open-ended", "--save", "out/scene.png", "--json", "out/a.json"),
         "check-method": (method,),
     }[verb]
-    done = run(verb, *arguments, cwd=folder)
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[1:] == [f"  {line}" for line in lines]
-    assert done.stderr.startswith(f"error: method '{method if name == 'Needy' else 'lazy'}' cannot run on this machine")
-    assert done.stdout == ""
+    assert main([verb, *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert err.splitlines()[1:] == [f"  {line}" for line in lines]
+    assert err.startswith(f"error: method '{method if name == 'Needy' else 'lazy'}' cannot run on this machine")
+    assert out == ""
     assert not (folder / "out").exists()
 
 
-def test_it_runs_where_nothing_is_missing(methods, dataset):
-    done = run(
-        *("evaluate", "--method", "needy.py:Needy", "-M", "weights=there", "-M", "size=2"),
-        *("--dataset", "set/annotations.json", "--setting", "open_ended"),
-        cwd=methods.parent,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[:4] == ["made", "asked", "asked", "asked"]
+def test_it_runs_where_nothing_is_missing(methods, dataset, monkeypatch, capsys):
+    monkeypatch.chdir(methods.parent)
+    asked = ["--dataset", "set/annotations.json", "--setting", "open_ended"]
+    assert main(["evaluate", "--method", "needy.py:Needy", "-M", "weights=there", "-M", "size=2", *asked]) == 0
+    assert capsys.readouterr().out.splitlines()[:4] == ["made", "asked", "asked", "asked"]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
