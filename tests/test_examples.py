@@ -33,13 +33,21 @@ def python_of(page):
     return re.search(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)[1]
 
 
-def printed(code, folder):
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()
+@pytest.fixture
+def printed(tmp_path, monkeypatch):
+    """What code prints, run in an empty folder."""
+
+    def printed(code):
+        monkeypatch.chdir(tmp_path)
+        with contextlib.redirect_stdout(io.StringIO()) as shown:
+            exec(code, {})
+        return shown.getvalue().splitlines()
+
+    return printed
 
 
-def test_the_readme_evaluates_a_method(tmp_path):
-    lines = printed(python_of("README.md"), tmp_path)
+def test_the_readme_evaluates_a_method(printed):
+    lines = printed(python_of("README.md"))
     assert lines[0] == "mine on scenes, protocol standard, version 3"
     assert lines[1].split()[:4] == ["task", "Cnt", "Box", "Mask"]
     assert len([line for line in lines if line.startswith("kept in ")]) == 4
@@ -131,16 +139,16 @@ def small_preset_is_missing():
     return "; ".join(InstructSAM.missing()) or (f"the small preset lacks {', '.join(absent)}" if absent else "")
 
 
-def test_the_page_of_the_command_line_does_the_same_in_python(tmp_path):
-    lines = printed(python_of("docs/command-line.md"), tmp_path)
+def test_the_page_of_the_command_line_does_the_same_in_python(printed, tmp_path):
+    lines = printed(python_of("docs/command-line.md"))
     assert lines[0] == "oracle-jittered on scenes, protocol standard, version 3"
     runs = tmp_path / "runs" / "scenes" / "open_vocabulary"
     how = "scored without a threshold"
     assert lines.index(f"A: {runs / 'empty'}, {how}") + 1 == lines.index(f"B: {runs / 'oracle-jittered'}, {how}")
 
 
-def test_the_page_of_python_runs(tmp_path):
-    lines = printed(python_of("docs/python.md"), tmp_path)
+def test_the_page_of_python_runs(printed, tmp_path):
+    lines = printed(python_of("docs/python.md"))
     assert lines[0] == "oracle-jittered on scenes, protocol standard, version 3"
     assert "undefined: average precision needs a score for each prediction" in lines
     assert "counting: no difference shown" in lines[-1]
@@ -189,10 +197,10 @@ def test_a_tracker_observes_a_run(heading, module, image, score, tmp_path, monke
     assert len(re.findall(r"^ +\S", blocks[heading], re.MULTILINE)) <= 10
 
 
-def test_the_recipe_of_supervision_runs(tmp_path):
+def test_the_recipe_of_supervision_runs(printed):
     page = (ROOT / "docs" / "neighbours.md").read_text()
     code = re.search(r"## supervision\n```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)[1]
-    assert printed(code, tmp_path) == ["('ship',)"]
+    assert printed(code) == ["('ship',)"]
 
 
 @pytest.mark.skipif(bool(small_preset_is_missing()), reason=small_preset_is_missing() or "runs")

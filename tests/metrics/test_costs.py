@@ -57,7 +57,7 @@ def test_by_hand(build) -> None:
 
 
 @given(seeds, st.booleans())
-@settings(max_examples=settings().max_examples // 4)
+@settings(max_examples=settings().max_examples // 8)
 def test_a_cost_is_what_mended_predictions_gain(build, seed, scored) -> None:
     """Remove the wrong predictions of a type, add an exact prediction for each object that it explains, score again."""
     chance = np.random.default_rng(seed)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earthinstruct.metrics import (
@@ -172,6 +172,7 @@ def test_the_definition_holds_object_by_object(build, seed) -> None:
 
 
 @given(seeds, st.sampled_from(list(PROTOCOLS.values())), st.booleans())
+@settings(max_examples=settings().max_examples // 4)
 def test_verdicts_add_up_to_the_tally_and_to_each_other(build, seed, protocol, scored) -> None:
     generator = np.random.default_rng(seed)
     truth = build.truth(build.random(generator, 25))
@@ -208,6 +209,7 @@ def described(truth: Truth, predicted: Predicted, geometry: str) -> list:
 
 
 @given(seeds, st.booleans(), st.sampled_from(["box", "mask"]))
+@settings(max_examples=settings().max_examples // 4)
 def test_no_order_changes_a_verdict(build, seed, scored, geometry) -> None:
     generator = np.random.default_rng(seed)
     targets, predictions = build.random(generator, 30), build.random(generator, 40, scored)
@@ -221,6 +223,7 @@ def test_no_order_changes_a_verdict(build, seed, scored, geometry) -> None:
 
 
 @given(seeds)
+@settings(max_examples=settings().max_examples // 4)
 def test_the_order_of_images_and_categories_changes_no_number(build, seed) -> None:
     generator = np.random.default_rng(seed)
     targets, predictions = build.random(generator, 25), build.random(generator, 30)
@@ -238,6 +241,7 @@ def test_the_order_of_images_and_categories_changes_no_number(build, seed) -> No
 
 
 @given(seeds)
+@settings(max_examples=settings().max_examples // 4)
 def test_parts_add_up_to_the_whole(build, seed) -> None:
     generator = np.random.default_rng(seed)
     truth = build.truth(build.random(generator, 25))

@@ -57,7 +57,7 @@ def test_by_hand(build) -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.booleans())
-@settings(max_examples=settings().max_examples // 4)
+@settings(max_examples=settings().max_examples // 8)
 def test_a_slice_is_what_its_images_alone_score(build, seed, with_counts) -> None:
     chance = np.random.default_rng(seed)
     truth = build.truth(build.random(chance, 25))
@@ -96,7 +96,7 @@ def test_a_slice_is_what_its_images_alone_score(build, seed, with_counts) -> Non
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=settings().max_examples // 4)
+@settings(max_examples=settings().max_examples // 8)
 def test_one_slice_of_all_images_is_the_whole_in_any_order(build, seed) -> None:
     chance = np.random.default_rng(seed)
     truth = build.truth(build.random(chance, 25))

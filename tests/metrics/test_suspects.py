@@ -128,7 +128,7 @@ def test_the_list_is_that_of_plain_python(build, seed) -> None:
 
 
 @given(seeds, st.booleans())
-@settings(max_examples=settings().max_examples // 2)
+@settings(max_examples=settings().max_examples // 5)
 def test_no_order_and_no_chunks_change_the_list(build, seed, scored) -> None:
     chance = np.random.default_rng(seed)
     targets, predictions = build.random(chance, 30), build.random(chance, 30, scored)

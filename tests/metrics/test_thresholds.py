@@ -18,7 +18,7 @@ from earthinstruct.metrics.scores import f1
 from earthinstruct.metrics.thresholds import CURVE_POINTS, _Counted, folds_of, sums_without
 
 seeds = st.integers(0, 2**32 - 1)
-few = settings(max_examples=settings().max_examples // 5)
+few = settings(max_examples=settings().max_examples // 10)
 
 
 def six_images(build, seed: int, transform=lambda scores: scores):
