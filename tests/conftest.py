@@ -14,7 +14,7 @@ from PIL import Image
 from earthinstruct import Instruction, Prediction
 from earthinstruct.datasets import Dataset, load_dataset
 
-LONGEST = ("test_engines_ray.py", "test_faults.py")
+LONGEST = ("test_engines_ray.py", "test_faults.py", "test_sam2.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
