@@ -4,7 +4,7 @@ import gc
 import importlib.util
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,16 +17,19 @@ settings.load_profile("test")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models: threads of torch would wait for each other, and for tests
 
-gc.disable()  # nothing that is imported and collected is garbage: to look through it again and again takes seconds
-
-
-def pytest_collection_finish() -> None:
-    gc.freeze()
-    gc.enable()
-
-
 # a module that needs an extra is collected for its examples where the extra is installed
 collect_ignore = [] if importlib.util.find_spec("ray") else ["earthinstruct/running/engines/ray.py"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Nothing that is imported and collected is garbage: to look through it again and again takes seconds."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")

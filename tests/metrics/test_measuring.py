@@ -311,7 +311,7 @@ def test_translation_changes_nothing(build, seed) -> None:
 
 
 @given(seeds)
-@settings(max_examples=settings().max_examples // 5)
+@settings(max_examples=settings().max_examples // 10)
 def test_recall_never_falls_when_predictions_are_added(build, seed) -> None:
     generator = np.random.default_rng(seed)
     truth = build.truth(build.random(generator, 20))
@@ -384,7 +384,7 @@ def test_f1_of_nothing_is_zero() -> None:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
 @given(seed=st.integers(0, 2**32 - 1), with_counts=st.booleans(), sweep=st.sampled_from([True, "cross"]))
-@settings(max_examples=settings().max_examples // 5)
+@settings(max_examples=settings().max_examples // 10)
 def test_chunks_score_as_the_whole(build, protocol, seed, with_counts, sweep) -> None:
     generator = np.random.default_rng(seed)
     truth = build.truth(build.random(generator, 25))
