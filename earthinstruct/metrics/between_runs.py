@@ -137,8 +137,6 @@ def _deviation(variance: float, by_images: float, freedom: int) -> Value:
 
     if variance < _ALIKE_BELOW:
         return Value(0.0, reason=ALIKE)
-    from scipy.special import chdtri  # needed here alone, and every process of a method imports this module
-
     value = math.sqrt(max(variance - by_images, 0.0))
     bounds = (variance * freedom / float(chdtri(freedom, tail)) - by_images for tail in (0.025, 0.975))
     low, high = (math.sqrt(max(bound, 0.0)) for bound in bounds)
