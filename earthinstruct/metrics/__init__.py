@@ -42,6 +42,8 @@ from earthinstruct.metrics.thresholds import (
     sweep_of,
     threshold_in_words,
     threshold_of,
+    threshold_option,
+    threshold_text,
 )
 from earthinstruct.metrics.values import (
     NEEDS_SCORES,
@@ -158,6 +160,8 @@ __all__ = [
     "sweep_of",
     "threshold_in_words",
     "threshold_of",
+    "threshold_option",
+    "threshold_text",
     "title_of",
     "value_at",
     "variation",

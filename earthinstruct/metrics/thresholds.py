@@ -177,18 +177,38 @@ def sweep_of(metrics: Metrics) -> Sweeping:
     return False if metrics.sweep is None else "cross" if metrics.sweep.is_cross else True
 
 
+def threshold_option(metrics: Metrics) -> str | None:
+    """The option that gave the threshold: `--threshold 0.5`, `--sweep` or `--sweep cross`; None: there is none."""
+    if metrics.sweep is not None:
+        return "--sweep cross" if metrics.sweep.is_cross else "--sweep"
+    return None if metrics.threshold is None else f"--threshold {threshold_text(metrics.threshold)}"
+
+
+def threshold_text(threshold: float | None) -> str:
+    """A threshold with the fewest digits that read as the same number: `--threshold` with them gives the same scores.
+
+    A rounded threshold may exceed the score that it was chosen from, and lose this prediction.
+
+    >>> threshold_text(0.5), threshold_text(0.3716840147972107), threshold_text(50.0), threshold_text(None)
+    ('0.5', '0.3716840147972107', '50', 'none')
+    """
+    return "none" if threshold is None else str(threshold).removesuffix(".0")
+
+
 def threshold_in_words(metrics: Metrics) -> str:
     """How the threshold of a result was chosen, as the end of a sentence."""
     sweep = metrics.sweep
     if sweep is None:
         at = metrics.threshold
-        return "scored without a threshold" if at is None else f"scored at threshold {at:.4g}, given beforehand"
+        if at is None:
+            return "scored without a threshold"
+        return f"scored at threshold {threshold_text(at)}, given beforehand"
     if sweep.is_cross:
-        of_folds = ", ".join("none" if fold.threshold is None else f"{fold.threshold:.4g}" for fold in sweep.folds)
+        of_folds = ", ".join(threshold_text(fold.threshold) for fold in sweep.folds)
         return f"scored at the threshold of each fold of images, chosen on the other folds: {of_folds}"
     if sweep.threshold is None:
         return "scored without a threshold: there is none to choose without predictions or ground truth"
-    return f"scored at threshold {sweep.threshold:.4g}, chosen on these images: an oracle"
+    return f"scored at threshold {threshold_text(sweep.threshold)}, chosen on these images: an oracle"
 
 
 def sums_without(tallies: Sequence[Mapping[str, Tally]], again: ChosenAgain) -> dict[str, dict[str, NDArray[Any]]]:

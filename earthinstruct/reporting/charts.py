@@ -23,6 +23,7 @@ from earthinstruct.metrics import (
     Value,
     headlines_of,
     threshold_in_words,
+    threshold_text,
 )
 from earthinstruct.reporting.drawing import MOST_ROWS, Axis, Bar, Series, bars, cells, count_axis, plane, ticks
 from earthinstruct.reporting.loaded import LoadedRun, bands
@@ -376,7 +377,7 @@ def sweep_figure(metrics: Metrics) -> Chart | None:
         f"Box scores, mean over categories, in percent. The report is {threshold_in_words(metrics)}.",
         plane(Axis("threshold", ticks(min(ends), max(ends))), _PERCENT_AXIS, _lines(lines)),
         ("threshold", *scores),
-        tuple((f"{p.threshold:.4g}", *(PERCENT.text(getattr(p, name)) for name in scores)) for p in sweep.curve),
+        tuple((threshold_text(p.threshold), *(PERCENT.text(getattr(p, name)) for name in scores)) for p in sweep.curve),
     )
 
 

@@ -29,6 +29,7 @@ from earthinstruct.metrics import (
     Sweep,
     Value,
     counts_up_to,
+    threshold_text,
 )
 
 _ROUNDING = 1e-9
@@ -239,12 +240,13 @@ def _of_sweep(sweep: Sweep, n_images: int) -> Iterator[str]:
     thresholds = [point.threshold for point in sweep.curve]
     for i, (one, other) in enumerate(pairwise(thresholds)):
         if one >= other:
-            yield f"metrics.sweep.curve[{i + 1}].threshold is {other:g}; expected more than {one:g}"
+            found, least = threshold_text(other), threshold_text(one)
+            yield f"metrics.sweep.curve[{i + 1}].threshold is {found}; expected more than {least}"
     chosen = {"metrics.sweep.threshold": sweep.threshold}
     chosen |= {f"metrics.sweep.folds[{k}].threshold": fold.threshold for k, fold in enumerate(sweep.folds)}
     for place, threshold in chosen.items():
         if threshold is not None and threshold not in thresholds:
-            yield f"{place} is {threshold:g}; expected a threshold of the curve"
+            yield f"{place} is {threshold_text(threshold)}; expected a threshold of the curve"
     if sweep.is_cross and sweep.threshold is not None:
         yield "metrics.sweep.threshold and metrics.sweep.folds are both given"
     if sweep.is_cross and sum(fold.n_images for fold in sweep.folds) != n_images:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
 from earthinstruct.files import plain_name, read_bytes, replace_file, writing
+from earthinstruct.metrics import threshold_option
 from earthinstruct.results.regression import TOLERANCE, Moved, metric_values, moved_values, new_values
 from earthinstruct.results.result import Result, read_result
 from earthinstruct.results.shown import Block, Shown
@@ -91,23 +92,26 @@ def check(result: Path | str, against: Path | str, *, tolerance: float = TOLERAN
                 task=one.task.name,
                 protocol=one.protocol,
                 n_values=sum(1 for _ in metric_values(guarded)),
-                moved=moved_values(one, guarded, tolerance),
+                moved=_moved(file, one, guarded, tolerance),
                 new=new_values(one, guarded),
             )
         )
     of_runs = Path(result).is_dir() and not (Path(result) / "result.json").is_file()
     not_run = []
     if of_runs and not Path(against).is_file():  # for example of a task that is now skipped
-        methods = {(one.method.name, one.protocol) for _, one in found}
         done = {_identity(one) for _, one in found}
+        kinds = {identity[1:] for identity in done}  # on any task
         stored = [(str(file), _identity(guarded)) for file, guarded in _stored(Path(against))]
-        not_run = [file for file, identity in stored if identity[1:] in methods and identity not in done]
+        not_run = [file for file, identity in stored if identity[1:] in kinds and identity not in done]
     return Checked(tolerance, rows, not_run, str(result))
 
 
 @checked_arguments
 def guard_results(result: Path | str, against: Path | str) -> list[Path]:
     """Guard results from now on: `check --update`, after an intended change.
+
+    A result replaces the one that is guarded for its task, method, version, protocol and way to choose the score
+    threshold, if both are over as many images.
 
     Args:
         result: as for `check`.
@@ -117,15 +121,17 @@ def guard_results(result: Path | str, against: Path | str) -> list[Path]:
         The files written.
 
     Raises:
-        EarthInstructError: a file is missing, malformed or cannot be written, or several results would go into one
-            file.
+        EarthInstructError: a file is missing, malformed or cannot be written, several results would go into one file, or
+            one would replace a result of another kind.
     """
     found = results_in(Path(result))
     targets: dict[Path, Path] = {}  # -> the result
-    if Path(against).suffix == ".json":
+    if (target := Path(against)).suffix == ".json":
         if len(found) > 1:
             raise EarthInstructError(f"{result} holds {len(found)} results, and {against} is one file; give a folder")
-        targets[Path(against)] = found[0][0]
+        if target.is_file():
+            _refuse_to_replace(target, *found[0])
+        targets[target] = found[0][0]
     else:
         stored = {_versioned(guarded): path for path, guarded in _stored(Path(against))}
         for file, one in found:
@@ -136,6 +142,8 @@ def guard_results(result: Path | str, against: Path | str) -> list[Path]:
                     f"{file} would replace {targets.get(target, target)} as the guarded result {target}; guard it "
                     "alone, with --against FILE.json"
                 )
+            if own is not None:
+                _refuse_to_replace(own, file, one)
             targets[target] = file
     for target, file in targets.items():
         with writing(target, "give another --against"):
@@ -168,18 +176,21 @@ def results_in(path: Path) -> list[tuple[Path, Result]]:
 def guarded_for(result: Result, against: Path) -> Result:
     """Read the guarded result of a result: a file, or the one in a folder with the same task, method and protocol.
 
-    Where several versions of the method are guarded, it is that of the same version.
+    Where several of them are guarded, it is that of the same way to choose the score threshold, and of the same version
+    of the method.
 
     Raises:
         DataError: the folder has no such result, or several.
     """
     if against.is_file():
         return read_result(against)
-    found = [(file, guarded) for file, guarded in _stored(against) if _identity(guarded) == _identity(result)]
-    if len(found) > 1:
-        found = [(file, guarded) for file, guarded in found if _versioned(guarded) == _versioned(result)] or found
+    task, method, protocol, *_ = _identity(result)
+    found = [
+        (file, guarded) for file, guarded in _stored(against) if _identity(guarded)[:3] == (task, method, protocol)
+    ]
+    for kind in (_identity, _versioned):
+        found = [(file, guarded) for file, guarded in found if kind(guarded) == kind(result)] or found
     if len(found) != 1:
-        task, method, protocol = _identity(result)
         names = ", ".join(str(file) for file, _ in found) or "none"
         raise DataError(
             f"{against}: expected one result of {method} on {task}, protocol {protocol}; found {names}. "
@@ -188,21 +199,54 @@ def guarded_for(result: Result, against: Path) -> Result:
     return found[0][1]
 
 
-def _identity(result: Result) -> tuple[str, str, str]:
-    """Task, method and protocol: equal for a result and its guarded result."""
-    return result.task.name, result.method.name, result.protocol
+def _moved(file: Path, result: Result, guarded: Result, tolerance: float) -> list[Moved]:
+    try:
+        return moved_values(result, guarded, tolerance)
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from error
 
 
-def _versioned(result: Result) -> tuple[str, ...]:
-    """Task, method, version and protocol: equal for a result and the guarded result that it replaces."""
-    return (*_identity(result), result.method.version or "")
+def _identity(result: Result) -> tuple[str | None, ...]:
+    """Task, method, protocol, variant and option of the score threshold: equal for a result and its guarded result."""
+    task = result.task
+    return task.name, result.method.name, result.protocol, task.variant, threshold_option(result.metrics)
+
+
+def _versioned(result: Result) -> tuple[str | None, ...]:
+    """The identity with the version: equal for a result and the guarded result that it replaces."""
+    return *_identity(result), result.method.version or ""
+
+
+def _refuse_to_replace(target: Path, file: Path, result: Result) -> None:
+    """Refuse to guard a result in place of one of another kind, or over other images.
+
+    Raises:
+        EarthInstructError: they differ.
+    """
+    guarded = read_result(target)
+    names = ("task", "method", "protocol", "variant", "score threshold", "number of images")
+    kinds = ((*_identity(one), one.task.dataset.n_images) for one in (guarded, result))
+    differences = [
+        f"{what}: {before or 'none'}, now {after or 'none'}"
+        for what, before, after in zip(names, *kinds, strict=True)
+        if before != after
+    ]
+    if differences:
+        raise EarthInstructError(
+            f"{file} would replace the guarded result {target}, which is of another kind ({'; '.join(differences)}); "
+            "guard it in a folder of its own, or remove that file first"
+        )
 
 
 def _place(file: Path, result: Result) -> Path:
-    """The file of a guarded result, relative to their folder: `<task>/<method>-<version>.json`."""
-    method, version = result.method.name, result.method.version
-    protocol = None if result.protocol == "standard" else result.protocol
-    name = "-".join(part for part in (method, version, protocol) if part)
+    """The file of a guarded result, relative to their folder: `<task>/<method>-<version>.json`.
+
+    Another protocol than `standard`, a variant and the option of a score threshold are added to the name.
+    """
+    _, method, protocol, variant, option = _identity(result)
+    protocol = None if protocol == "standard" else protocol
+    option = option and option.removeprefix("--")
+    name = "-".join(part for part in (method, result.method.version, protocol, variant, option) if part)
     place = Path(*result.task.name.split("/"), f"{plain_name(name)}.json")
     if place.is_absolute() or ".." in place.parts:
         raise DataError(f"{file}: the task name {result.task.name!r} leads out of the folder of guarded results")

@@ -13,7 +13,7 @@ import msgspec
 
 from earthinstruct.errors import DataError, checked_arguments
 from earthinstruct.files import as_json, decode_json, new_file, read_bytes, replace_file, writing
-from earthinstruct.metrics import CATALOGUE, GEOMETRIES, Value, sweep_of, value_at
+from earthinstruct.metrics import CATALOGUE, GEOMETRIES, Value, sweep_of, threshold_text, value_at
 from earthinstruct.results.leaderboard_page import index, page
 from earthinstruct.results.leaderboard_tables import (
     SCORES,
@@ -318,7 +318,7 @@ def _threshold(result: Result) -> str | None:
     if sweep is not None and sweep.is_cross:
         return "chosen on other images"
     threshold = result.metrics.threshold if sweep is None else sweep.threshold
-    return None if threshold is None else f"{threshold:.4g}"
+    return None if threshold is None else threshold_text(threshold)
 
 
 def _training_columns(training: Training | None, source: str = "") -> dict[str, str]:

@@ -9,9 +9,14 @@ from typing import Any
 import msgspec
 
 from earthinstruct.errors import DataError
+from earthinstruct.metrics import threshold_option
 from earthinstruct.results.result import Result
 
 TOLERANCE = 0.001
+_NEXT = {  # what a user can do
+    "protocol version": "; score the older one again with this release (a guarded one: check --update)",
+    "score threshold": "; score it in the same way, or guard it too (check --update gives it a file of its own)",
+}
 
 
 @dataclass(frozen=True)
@@ -45,21 +50,22 @@ def refuse_different(result: Result, other: Result) -> None:
     Raises:
         DataError: they differ in task, protocol, their versions, or ground truth.
     """
-    for what, found, expected in (
+    _refuse(
         ("task", result.task.name, other.task.name),
         ("task version", result.task.version, other.task.version),
         ("protocol", result.protocol, other.protocol),
         ("protocol version", result.protocol_version, other.protocol_version),
         ("annotations", result.task.dataset.annotations_sha256, other.task.dataset.annotations_sha256),
         ("number of images", result.task.dataset.n_images, other.task.dataset.n_images),
-    ):
+    )
+
+
+def _refuse(*pairs: tuple[str, object, object]) -> None:
+    for what, found, expected in pairs:
         if found != expected:
-            again = (
-                "; score the older one again with this release (a guarded one: check --update)"
-                if what == "protocol version"
-                else ""
+            raise DataError(
+                f"the results cannot be compared: {what} {found!r} against {expected!r}{_NEXT.get(what, '')}"
             )
-            raise DataError(f"the results cannot be compared: {what} {found!r} against {expected!r}{again}")
 
 
 def moved_values(result: Result, guarded: Result, tolerance: float = TOLERANCE) -> list[Moved]:
@@ -69,9 +75,14 @@ def moved_values(result: Result, guarded: Result, tolerance: float = TOLERANCE) 
     that the new result lacks. A value that the guarded result lacks is new (see `new_values`).
 
     Raises:
-        DataError: the results differ in task, protocol, their versions, or ground truth.
+        DataError: the results differ in task, variant, protocol, their versions, ground truth, or in how the score
+            threshold was chosen.
     """
     refuse_different(result, guarded)
+    _refuse(
+        ("variant", result.task.variant, guarded.task.variant),
+        ("score threshold", *(threshold_option(of.metrics) or "none" for of in (result, guarded))),
+    )
     after = dict(metric_values(result))
     intervals = dict(metric_intervals(guarded))
     moved = []

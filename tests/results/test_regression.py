@@ -5,7 +5,8 @@ from earthinstruct import Prediction, evaluate
 from earthinstruct.cli import main
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.files import as_json
-from earthinstruct.metrics import Value
+from earthinstruct.metrics import Sweep, Value
+from earthinstruct.metrics.values import Fold
 from earthinstruct.results import (
     check,
     guard_results,
@@ -189,6 +190,69 @@ def test_a_guarded_result_that_cannot_be_written_is_named(run, tmp_path):
     (tmp_path / "taken").write_text("a file, not a folder")
     with pytest.raises(DataError, match=r"taken/one\.json cannot be written: .*; give another --against"):
         guard_results(run[0], tmp_path / "taken" / "one.json")
+
+
+def kept(folder, result, **changes):
+    """A run folder with a result that differs in its variant or its metrics."""
+    folder.mkdir(parents=True)
+    task = replace(result.task, variant=changes.pop("variant", None))
+    result = replace(result, task=task, metrics=replace(result.metrics, **changes))
+    (folder / "result.json").write_bytes(as_json(result))
+    return folder
+
+
+@pytest.mark.parametrize("target", ["guarded", "guarded/set/open_ended/constant.json"])
+def test_a_limited_run_is_not_guarded_in_place_of_the_whole(run, constant, dataset, tmp_path, target, capsys):
+    guarded, file = tmp_path / target, tmp_path / "guarded/set/open_ended/constant.json"
+    n_images = run[1].task.dataset.n_images
+    assert guard_results(run[0], guarded) == [file]
+    (limited,) = evaluate(constant, dataset, setting="open_ended", output=tmp_path / "runs", limit=2).folders
+    assert main(["check", str(limited), "--against", str(guarded), "--update"]) == 2
+    problem = (
+        f"{limited}/result.json would replace the guarded result {file}, which is of another kind (number of images: "
+        f"{n_images}, now 2); guard it in a folder of its own, or remove that file first"
+    )
+    assert problem in capsys.readouterr().err
+    with pytest.raises(DataError, match=f"limit-2/result.json: .* number of images 2 against {n_images}"):
+        check(limited, guarded)
+    assert read_result(file) == read_result(run[0] / "result.json")
+    file.unlink()
+    assert guard_results(limited, guarded) == [file]
+
+
+def test_results_of_other_thresholds_and_variants_are_guarded_beside(run, tmp_path):
+    guarded, plain = tmp_path / "guarded", run[0]
+    folder = guarded / "set/open_ended"
+    assert guard_results(plain, guarded) == [folder / "constant.json"]
+    others = {
+        "threshold-0.25": {"threshold": 0.25},
+        "threshold-0.3": {"threshold": 0.3},
+        "sweep": {"sweep": Sweep(None, [])},
+        "sweep-cross": {"sweep": Sweep(None, [], [Fold(run[1].task.dataset.n_images, None)])},
+        "wordings-german": {"variant": "wordings-german"},
+    }
+    for name, changes in others.items():
+        other = kept(tmp_path / name, run[1], **changes)
+        what = "variant" if "variant" in changes else "score threshold"
+        with pytest.raises(DataError, match=f"cannot be compared: {what} '.*' against "):
+            check(other, folder / "constant.json")
+        assert guard_results(other, guarded) == [folder / f"constant-{name}.json"]
+        assert guard_results(other, guarded) == [folder / f"constant-{name}.json"]  # replaced in its place
+    for name in others:
+        assert check(tmp_path / name, guarded).ok
+    assert check(plain, guarded).ok
+    assert check(tmp_path / "runs", guarded).not_run == []  # those of other thresholds are runs of their own
+
+
+def test_check_says_that_thresholds_differ_before_it_lists_values(run, tmp_path, capsys):
+    guard_results(run[0], tmp_path / "guarded")
+    swept = kept(tmp_path / "swept", run[1], sweep=Sweep(None, []))
+    assert main(["check", str(swept), "--against", str(tmp_path / "guarded")]) == 2
+    out, err = capsys.readouterr()
+    assert "moved" not in out
+    assert "score threshold '--sweep' against 'none'; score it in the same way, or guard it too" in err
+    with pytest.raises(EarthInstructError, match=r"another kind \(score threshold: none, now --sweep\);"):
+        guard_results(swept, tmp_path / "guarded/set/open_ended/constant.json")
 
 
 def test_several_results_do_not_go_into_one_file(constant, dataset, tmp_path):

@@ -1,6 +1,7 @@
 """Thresholds and undefined scores from files to results: what is chosen is said, and what is not known is not 0."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,16 @@ def test_the_command_line_takes_a_threshold_or_a_sweep(found, dataset, tmp_path,
         assert problem in capsys.readouterr().err
     assert main([*command, "--threshold", "nan"]) == 2
     assert "threshold must be a finite number, got nan" in capsys.readouterr().err
+
+
+def test_a_threshold_that_is_shown_gives_the_same_scores(found, dataset):
+    scores = (0.9, 2 / 3, 0.1)  # rounded, the second would be 0.6667: no prediction has as much
+    found.write_text(json.dumps([{**box, "score": score} for box, score in zip(FOUND, scores, strict=True)]))
+    swept = score(found, dataset, SETTING, sweep=True)
+    shown = re.search(r"scored at threshold (\S+), chosen on these images", str(swept)).group(1)
+    given = score(found, dataset, SETTING, threshold=float(shown))
+    assert given.metrics.box.tally == swept.metrics.box.tally
+    assert given.metrics.box.per_category["ship"].tp == 2
 
 
 @pytest.mark.parametrize(
