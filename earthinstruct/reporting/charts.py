@@ -38,6 +38,7 @@ _WHAT = {
     "point": "points that lie in the objects",
 }
 _CATEGORIES_DRAWN = 30  # single curves, besides the mean
+_COUNTED = ("tp", "fp", "fn")
 _PERCENT_AXIS = Axis("percent", ticks(0, 100))
 _SMALLEST, _LARGEST = 4, 12  # diameters of dots
 _FITS = 12  # columns of a table of cells
@@ -166,15 +167,18 @@ def category_figure(metrics: Metrics) -> Chart:
     names = [name for name in metrics.counting.per_category if any(_of(s, name, "f1") for s in shown.values())]
     rows = [("all", [_value_bar(scores.f1) for scores in shown.values()])]
     rows += [(name, [_of(scores, name, "f1") for scores in shown.values()]) for name in names]
-    columns = [(f"{name} {what}", scores, what) for name, scores in shown.items() for what in ("f1", "tp", "fp", "fn")]
+    columns = [(name, scores, ("f1", *_COUNTED)) for name, scores in shown.items()]
     return Chart(
         "categories",
         "F1 by category",
         f"Percent{_intervals(rows)}. The first row is the mean over the categories with ground truth; the others are "
         f"left out.{_left_out(len(rows))}",
         bars(rows, list(zip(shown, _COLOURS, strict=False))),
-        ("category", *(heading for heading, _, _ in columns)),
-        tuple((name, *(_cell(scores, name, what) for _, scores, what in columns)) for name in names),
+        ("category", *(heading for name, _, whats in columns for heading in _headings(whats, f"{name} "))),
+        tuple(
+            (name, *(cell for _, scores, whats in columns for what in whats for cell in _cells(scores, name, what)))
+            for name in names
+        ),
     )
 
 
@@ -194,8 +198,11 @@ def precision_recall_figures(metrics: Metrics) -> Iterator[Chart]:
             f"By category, in percent, of {_WHAT[name]}{_intervals(rows)}. Low precision: too many; low recall: too "
             f"few.{_left_out(len(rows))}",
             bars(rows, list(zip(both, _COLOURS, strict=False))),
-            ("category", *both, "f1"),
-            tuple((category, *(_cell(scores, category, score) for score in (*both, "f1"))) for category, _ in rows[1:]),
+            ("category", *_headings((*both, "f1"))),
+            tuple(
+                (category, *(cell for score in (*both, "f1") for cell in _cells(scores, category, score)))
+                for category, _ in rows[1:]
+            ),
         )
 
 
@@ -501,15 +508,11 @@ def _band_figure(
         tuple(
             (
                 band,
-                *(cell for row in values.values() for cell in (unit.text(row[b].value), _interval_text(row[b], unit))),
+                *(cell for row in values.values() for cell in _sure(row[b], unit)),
             )
             for b, band in enumerate(bands)
         ),
     )
-
-
-def _interval_text(value: Value, unit: Unit) -> str:
-    return "" if value.ci95 is None else " to ".join(map(unit.text, value.ci95))
 
 
 def slice_figures(runs: Mapping[str, Metrics]) -> Iterator[Chart]:
@@ -530,9 +533,14 @@ def slice_figures(runs: Mapping[str, Metrics]) -> Iterator[Chart]:
             f"Percent, over the images of each slice{_intervals(rows)}. The number of images is in brackets."
             f"{_left_out(len(slices))}",
             bars(rows, [(name, _COLOURS[GEOMETRIES.index(name)]) for name in shown]),
-            (attribute, "images", "objects", *headlines.values()),
+            (attribute, "images", "objects", *_headings(headlines.values())),
             tuple(
-                (one.name, str(one.n_images), str(one.n_objects), *(_text(one.scores.get(path)) for path in headlines))
+                (
+                    one.name,
+                    str(one.n_images),
+                    str(one.n_objects),
+                    *(cell for path in headlines for cell in _sure(one.scores.get(path))),
+                )
                 for one in slices
             ),
         )
@@ -637,12 +645,27 @@ def _of(scores: GeometryScores, category: str, score: str) -> Bar | None:
     return None if own is None else _bar(getattr(own, score), own.ci95.get(score))
 
 
-def _cell(scores: GeometryScores, category: str, what: str) -> str:
+def _headings(columns: Iterable[str], of: str = "") -> Iterator[str]:
+    """The headings of scores, each with one for its interval, and of counts."""
+    for column in columns:
+        yield f"{of}{column}"
+        if column not in _COUNTED:
+            yield "95 %"
+
+
+def _cells(scores: GeometryScores, category: str, what: str) -> tuple[str, ...]:
+    """The cells of a score of one category, with its interval, or of a count."""
     own = scores.per_category.get(category)
-    if own is None:
-        return "-"
-    value = getattr(own, what)
-    return str(value) if what in ("tp", "fp", "fn") else PERCENT.text(value)
+    if what in _COUNTED:
+        return ("-" if own is None else str(getattr(own, what)),)
+    return _sure(None if own is None else Value(getattr(own, what), own.ci95.get(what)))
+
+
+def _sure(value: Value | None, unit: Unit = PERCENT) -> tuple[str, str]:
+    """A score as text, and the bounds of its interval."""
+    if value is None:
+        return "-", ""
+    return unit.text(value.value), "" if value.ci95 is None else " to ".join(map(unit.text, value.ci95))
 
 
 def _text(value: Value | None) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from earthinstruct.errors import DataError
-from earthinstruct.metrics import GEOMETRIES, Value, threshold_in_words, value_at
+from earthinstruct.metrics import GEOMETRIES, STANDARD, Value, threshold_in_words, value_at
 from earthinstruct.reporting.template import filled
 from earthinstruct.results import REPORT_FILE, Result, read_result
 
@@ -19,6 +19,7 @@ class Entry:
 
     result: Result
     scores: tuple[Value, ...]  # F1 of each of `GEOMETRIES`
+    rules: str | None  # protocol and version; None: those of all results that this release makes by default
     threshold: str | None  # how it was chosen, in words; None: all predictions were scored
     folder: str  # from the folder of runs
     result_link: str
@@ -53,6 +54,7 @@ def index_page(folder: Path, file: Path) -> str:
             Entry(
                 result,
                 tuple(value_at(result.metrics, f"{geometry}.f1") or Value(None) for geometry in GEOMETRIES),
+                _rules(result),
                 None if threshold is None and sweep is None else threshold_in_words(result.metrics),
                 name,
                 _link(path, file),
@@ -72,8 +74,16 @@ def index_page(folder: Path, file: Path) -> str:
         geometries=[geometry for geometry in GEOMETRIES if pointing or geometry != "point"],
         tasks=sorted({entry.result.task.name for entry in entries}),
         marks=sorted({entry.mark for entry in entries}),
+        standard=STANDARD,
+        mixed=len({entry.rules for entry in entries}) > 1,
         without_report=sum(entry.report_link is None for entry in entries),
     )
+
+
+def _rules(result: Result) -> str | None:
+    if (result.protocol, result.protocol_version) == (STANDARD.name, STANDARD.version):
+        return None
+    return f"protocol {result.protocol}, version {result.protocol_version}"
 
 
 def _link(path: Path, page: Path) -> str:

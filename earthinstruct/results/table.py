@@ -74,7 +74,11 @@ def result_blocks(results: Sequence[Result]) -> Iterator[Block]:
             for attribute, slices in result.metrics.slices.items():
                 yield _slice_table(attribute, slices)
                 task = result.task.name.rpartition("/")[2]
-                yield Text(f"{task}, over the images of each slice; AP of scores has no slices", style="dim")
+                yield Text(
+                    f"{task}, over the images of each slice; AP of scores has no slices; 95 %: interval over images"
+                    f"{_without_interval(slices)}",
+                    style="dim",
+                )
         for result in results:
             yield from _variant_blocks(result)
     yield from _remarks(results)
@@ -328,9 +332,19 @@ def _slice_table(attribute: str, slices: Sequence[Slice]) -> Table:
     headlines = {path: name for path, name in HEADLINES.items() if path != "point.f1" or path in slices[0].scores}
     table = new_table(attribute, "images", "objects", *headlines.values(), left=[attribute])
     for part in slices:
-        cells = (PERCENT.text(of.value) if (of := part.scores.get(path)) else "-" for path in headlines)
+        scores = [part.scores.get(path) for path in headlines]
+        cells = (PERCENT.text(None if of is None else of.value) for of in scores)
         table.add_row(part.name, str(part.n_images), str(part.n_objects), *cells)
+        _add_intervals(table, [(of, PERCENT) for of in (None, None, *scores)])
     return table
+
+
+def _without_interval(slices: Sequence[Slice]) -> str:
+    """Why scores of slices have no interval, as the end of a sentence; empty if all have one."""
+    reasons = {
+        of.reason for part in slices for path in HEADLINES if (of := part.scores.get(path)) and of.value is not None
+    }
+    return "".join(f"; without: {reason}" for reason in sorted(map(str, reasons - {None})))
 
 
 def _add_intervals(table: Table, values: Sequence[tuple[Value | None, Unit]]) -> None:

@@ -78,9 +78,11 @@ def test_the_bars_are_the_scores_with_their_intervals(make_run, drawn):
     assert of_all[1] == Bar(100 * metrics.box.f1.value, tuple(100 * bound for bound in metrics.box.f1.ci95))
     counting, box, _ = precision_recall_figures(metrics)
     ship = metrics.box.per_category["ship"]
-    assert [row for row in box.rows if row[0] == "ship"] == [
-        ("ship", *(f"{100 * value:.1f}" for value in (ship.precision, ship.recall, ship.f1)))
-    ]
+    cells = []
+    for score in ("precision", "recall", "f1"):
+        low, high = ship.ci95[score]
+        cells += [f"{100 * getattr(ship, score):.1f}", f"{100 * low:.1f} to {100 * high:.1f}"]
+    assert [row for row in box.rows if row[0] == "ship"] == [("ship", *cells)]
     assert "with 95 % intervals" in counting.note
 
 
@@ -142,7 +144,11 @@ def test_costs_sizes_and_slices_are_those_of_the_result(make_run):
     assert small[:3] == ("small", "4", f"{100 * metrics.box.by_size['small'].f1.value:.1f}")
     figure, errors = slice_figures({"one": metrics})
     part = metrics.slices["width"][0]
-    assert figure.rows[0][:4] == (part.name, "3", "4", f"{100 * part.scores['counting.f1'].value:.1f}")
+    counted = part.scores["counting.f1"]
+    sure = " to ".join(f"{100 * bound:.1f}" for bound in counted.ci95)
+    assert "with 95 % intervals" in figure.note
+    assert figure.header[:5] == ("width", "images", "objects", "Cnt", "95 %")
+    assert figure.rows[0][:5] == (part.name, "3", "4", f"{100 * counted.value:.1f}", sure)
     assert errors.rows[0][:2] == (part.name, f"{100 * part.scores['counting.relative_error'].value:.1f}")
 
 

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 import pytest
 
 from earthinstruct.errors import EarthInstructError
+from earthinstruct.metrics import STANDARD
 from earthinstruct.reporting import report
 from earthinstruct.results import read_result
 
@@ -53,6 +54,19 @@ def test_a_folder_that_cannot_be_shown_is_named_with_its_reason(runs):
     assert "1 folders cannot be shown" in page.sentences
     assert "old" in page.text
     assert "is not a result file" in page.text
+
+
+def test_results_of_other_rules_say_so(runs):
+    usual = f"protocol standard, version {STANDARD.version}"
+    page = Page(report(runs).read_text())
+    assert "The rules of some runs differ" not in page.sentences
+    (file,) = runs.glob("worse/set/**/result.json")
+    old = json.loads(file.read_text())
+    for protocol, version in (("standard", 1), ("paper", STANDARD.version)):
+        file.write_text(json.dumps(old | {"protocol": protocol, "protocol_version": version}))
+        page = Page(report(runs).read_text())
+        assert page.sentences.count(f"protocol {protocol}, version {version}") == 1
+        assert f"The rules of some runs differ: where no protocol is named, a run has {usual}." in page.sentences
 
 
 def test_links_are_relative_to_the_page(runs, tmp_path):

@@ -137,6 +137,19 @@ def test_they_are_in_the_result_the_table_and_the_tallies(run) -> None:
     assert read_suspects(folder) == []  # of the ships only one in three is found
 
 
+def test_tables_show_their_intervals_or_say_why_there_are_none(run, described) -> None:
+    printed = str(run)
+    assert printed.count("95 %: interval over images; without: no interval: fewer than 2 images have objects\n") == 1
+    sliced = score(run.folders[0], described, SETTING, slice_by="width")
+    (part,) = sliced.metrics.slices["width"]
+    lines = [line.split() for line in str(sliced).splitlines()]
+    row = lines.index([part.name, "3", "4", "33.3", "16.7", "-", "-", "5.6", "-"])
+    ends = (
+        f"{100 * bound:.1f}" for score in ("counting.f1", "box.f1", "box.ap_nc50") for bound in part.scores[score].ci95
+    )
+    assert lines[row + 1] == "95 % {} to {} {} to {} {} to {}".format(*ends).split()
+
+
 def test_runs_are_compared_over_them(run, constant, described, tmp_path, capsys) -> None:
     constant.name = "other"
     other = evaluate(constant, described, setting=SETTING, output=tmp_path / "runs").folders[0]
