@@ -32,6 +32,7 @@ from earthinstruct.metrics.outcomes import Outcomes
 from earthinstruct.metrics.protocols import PROTOCOLS, STANDARD, Protocol, protocol_named
 from earthinstruct.metrics.scores import Score
 from earthinstruct.metrics.slices import SliceImages, slice_scores
+from earthinstruct.metrics.summary import OVER_ALL
 from earthinstruct.metrics.suspects import Suspect
 from earthinstruct.metrics.tally import Tally, count_per_image
 from earthinstruct.metrics.thresholds import (
@@ -81,6 +82,7 @@ __all__ = [
     "ONE_IMAGE",
     "ONLY_COUNTS",
     "ONLY_POINTS",
+    "OVER_ALL",
     "OVER_ALL_ALONE",
     "PERCENT",
     "POOLED",

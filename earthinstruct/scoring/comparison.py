@@ -18,16 +18,19 @@ from earthinstruct.metrics import (
     GEOMETRIES,
     HEADLINES,
     ONE_IMAGE,
+    OVER_ALL,
     PERCENT,
     Difference,
     ExtraMetric,
     GivenMetrics,
     Paired,
     Score,
+    Tally,
     corrected,
     extra_metrics,
     listed,
     paired,
+    pooled_tally,
     protocol_named,
     sweep_of,
     threshold_in_words,
@@ -45,6 +48,7 @@ from earthinstruct.results import (
     results_in,
 )
 from earthinstruct.scoring.side_by_side import (
+    PREDICTED,
     ComparedRuns,
     contestants,
     make_side_by_side,
@@ -127,9 +131,18 @@ class Comparison(ComparedRuns):
         slices = [row for row in self.rows if row.slice_by is not None and row.score.endswith(".f1")]
         extra = [row for row in self.rows if row.score.startswith("extra.") and row.is_group]
         shown = [row for row in headlines if every_row or row.over == "all" or row.difference.is_shown]
+        pooled = [row for row in self.rows if _is_pooled(row)]
+        tells = any(row.difference.is_shown for row in pooled) or any(
+            row.difference.first or row.difference.second for row in pooled if row.score.endswith(".hallucinated")
+        )
+        shown_pooled = pooled if every_row or tells else []
         shown_errors = [row for row in errors if every_row or row.difference.is_shown]
         tables = (
             (shown, "percent"),
+            (
+                shown_pooled,
+                "over all categories together; hallucinated: share in categories without ground truth",
+            ),
             (slices, "over the images of each slice"),
             (extra, "metric plug-ins: fractions, or in the unit of each"),
             (shown_errors, "objects over all images; fewer are better, more are better of `correct`"),
@@ -143,11 +156,11 @@ class Comparison(ComparedRuns):
             "where a difference is shown: p below 0.05, and an interval without 0",
             style="dim",
         )
-        left_out = len(headlines) + len(errors) - len(shown) - len(shown_errors)
+        left_out = len([*headlines, *pooled, *errors]) - len([*shown, *shown_pooled, *shown_errors])
         if left_out:
             yield Text(
-                f"{left_out} rows of groups, categories and error types show no difference and are left out; --all "
-                "shows them, --json has every score",
+                f"{left_out} rows of groups, categories, micro F1 and error types show no difference and are left out; "
+                "--all shows them, --json has every score",
                 style="dim",
             )
         reasons = {row.difference.reason for rows, _ in tables for row in rows if row.difference.reason is not None}
@@ -189,6 +202,11 @@ def _verdict_of_two(
     if any(off.p is None for off in of_headlines.values()):
         return f"No verdict: {ONE_IMAGE}."
     parts = [_verdict(score, off, names) for score, off in of_headlines.items()]
+    for geometry, what in PREDICTED.items():
+        if (share := found.get(f"{geometry}.hallucinated")) is not None and share.is_shown:
+            fewer, more = names if share.value > 0 else names[::-1]
+            of_whom = f"more of the {what} of {more} than of {fewer}"
+            parts.append(f"{of_whom} are in categories without ground truth, by {by_points(share)}")
     return "; ".join(parts) + "." if parts else "No verdict: no category has ground truth."
 
 
@@ -201,6 +219,11 @@ def _verdict(score: str, off: Difference, names: Sequence[str]) -> str:
         return f"{what}: no difference shown"
     worse, best = names if off.value > 0 else names[::-1]
     return f"{best} {better} than {worse} by {by_points(off)}"
+
+
+def _is_pooled(row: Compared) -> bool:
+    """Whether it is a score over all categories together."""
+    return row.score.rpartition(".")[2] in OVER_ALL
 
 
 def _table(rows: Sequence[Compared]) -> Table:
@@ -236,7 +259,8 @@ def compare(
     The p-values are those of a paired sign-flip test over images, with Holm's correction over the rows of each table.
 
     Compared are the scores that are functions of sums over images: F1 (by object size too), precision, recall, AP_nc50
-    (protocol `standard`), mIoU and what errors cost. Where a run was scored with slices, the headline scores are
+    (protocol `standard`), mIoU, what errors cost, micro F1 and the share of predictions in categories without ground
+    truth. Where a run was scored with slices, the headline scores are
     compared over each. Of more than two runs, the headline scores of every pair are compared.
 
     A score that is undefined for one of the runs is left out, and a note says so. The score thresholds of the runs are
@@ -322,7 +346,7 @@ def compare_two(
     pairs = _paired(a, b, {tally for _, tally, _ in scores})
     over: _Over = {(name, True): members for name, members in a.tallies.groups.items()}
     over |= {(name, False): (name,) for name in every_category}
-    rows = list(_rows(scores, pairs, over))
+    rows = [*_rows(scores, pairs, over), *_pooled_rows(a, b)]
     ambiguous = _defined_twice(a, b)
     for slice_by, slices in {**b.tallies.slices, **a.tallies.slices}.items():
         if slice_by in ambiguous:
@@ -439,23 +463,51 @@ def _headline_rows(a: _Read, b: _Read, images: Collection[ImageId] | None = None
     return [row for row in _rows(scores, pairs, {("all", True): a.tallies.groups["all"]}) if row.score in HEADLINES]
 
 
-def _paired(a: _Read, b: _Read, names: Collection[str], images: Collection[ImageId] | None = None) -> dict[str, Paired]:
-    """Pair the tallies of these names; one that only one run has, such as masks, is left out; the notes say so."""
+def _pooled_rows(a: _Read, b: _Read) -> Iterator[Compared]:
+    """The scores over all categories together, where both runs have them."""
+    groups = a.tallies.groups["all"]
+    for geometry, pair in _paired(a, b, GEOMETRIES, pooled_over=groups).items():
+        for score, function in OVER_ALL.items():
+            path = f"{geometry}.{score}"
+            if not _undefined(path, a, b):
+                for difference in pair.of_mean(function, {"all": ("all",)}).values():
+                    yield Compared(path, "all", True, difference)
+
+
+def _undefined(path: str, *runs: _Read) -> list[tuple[str, str]]:
+    """The runs, as letters, for which a score is undefined, each with its reason."""
+    values = [(name, value_at(run.result.metrics, path)) for name, run in zip("AB", runs, strict=True)]
+    return [(name, value.reason) for name, value in values if value is not None and value.value is None]
+
+
+def _paired(
+    a: _Read,
+    b: _Read,
+    names: Collection[str],
+    images: Collection[ImageId] | None = None,
+    *,
+    pooled_over: tuple[str, ...] = (),
+) -> dict[str, Paired]:
+    """Pair the tallies of these names; one that only one run has, such as masks, is left out; the notes say so.
+
+    Over some images (None: all), and over single categories, or with the categories `pooled_over` as one.
+    """
     compared = {*names}
     if not all(run.result.metrics.box.tally for run in (a, b)):
         compared.discard("box")  # it holds the ground truth alone
     of_a, of_b = (
-        {
-            name: tally if images is None else tally.of_images(images)
-            for name, tally in run.tallies.tallies.items()
-            if name in compared
-        }
+        {name: _part(tally, images, pooled_over) for name, tally in run.tallies.tallies.items() if name in compared}
         for run in (a, b)
     )
     try:
         return paired(of_a, of_b)
     except ValueError as error:
         raise DataError(f"the results cannot be compared: {error}") from error
+
+
+def _part(tally: Tally, images: Collection[ImageId] | None, pooled_over: tuple[str, ...]) -> Tally:
+    part = tally if images is None else tally.of_images(images)
+    return pooled_tally(part, pooled_over) if pooled_over else part
 
 
 def _defined_twice(a: _Read, b: _Read) -> set[str]:
@@ -481,6 +533,8 @@ def _not_compared(a: _Read, b: _Read) -> Iterator[str]:
         ]
         if len(lacking) == 1:
             yield f"no {geometry} scores: they are undefined for {lacking[0][0]} ({lacking[0][1]})"
+        elif not lacking and len(undefined := _undefined(f"{geometry}.hallucinated", a, b)) == 1:
+            yield f"no {geometry}.hallucinated: it is undefined for {undefined[0][0]} ({undefined[0][1]})"
     for name in sorted(_defined_twice(a, b)):
         yield f"no slices by {name}: A and B were sliced into other images; score both again with the same attributes"
     for run in runs:
@@ -509,12 +563,12 @@ def _rows(scores: Sequence[tuple[str, str, Score]], pairs: Mapping[str, Paired],
 
 
 def _corrected(rows: Iterable[Compared]) -> tuple[Compared, ...]:
-    """Correct the p-values for the number of rows in each table: headlines, other scores, plug-ins, errors."""
+    """Correct the p-values for the number of rows in each table: headlines, pooled, other scores, plug-ins, errors."""
     found = list(rows)
     tables: defaultdict[tuple[str, bool | str], list[int]] = defaultdict(list)
     for i, row in enumerate(found):
         kind = row.score.partition(".")[0] if row.score.startswith(("extra.", "errors.")) else ""
-        kind = kind or ("headlines" if row.score in HEADLINES else "others")
+        kind = kind or ("headlines" if row.score in HEADLINES else "pooled" if _is_pooled(row) else "others")
         table = row.slice_by or (row.is_group and row.over == "all" if kind == "errors" else row.is_group)
         tables[kind, table].append(i)
     for places in tables.values():

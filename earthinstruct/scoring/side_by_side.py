@@ -20,6 +20,11 @@ NOTE = (
     "Percent, with the 95 % interval over images. Bold: the best run, and every run without a shown difference "
     f"from it (paired sign-flip test over images, Holm's correction, p >= {SHOWN_BELOW} or an interval around 0)."
 )
+PREDICTED = {
+    "counting": "counts",
+    "box": "boxes",
+    "point": "points",
+}  # geometry -> what a method predicts; masks: boxes
 _DECIMALS = 12
 _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -175,6 +180,7 @@ def make_side_by_side(
         if i not in contest:
             why = "sees the ground truth" if result.method.control else "has a threshold chosen on these images"
             remarks.append(f"{name} {why}, and is not ranked.")
+        remarks += _hallucinated(name, result)
     return SideBySide(
         verdict,
         results[0].task.name,
@@ -193,6 +199,17 @@ def what_was_run(results: Sequence[Result], names: Sequence[str]) -> Iterator[st
     if len(set(variants)) > 1:
         of = ["the task itself" if variant is None else f"its variant {variant}" for variant in variants]
         yield ", ".join(f"{name} is a run of {what}" for name, what in zip(names, of, strict=True))
+
+
+def _hallucinated(name: str, result: Result) -> Iterator[str]:
+    """The share of predictions that lower no mean over categories, if there are any."""
+    shares = []
+    for geometry, what in PREDICTED.items():
+        share, micro = (value_at(result.metrics, f"{geometry}.{score}") for score in ("hallucinated", "micro_f1"))
+        if share is not None and share.value:
+            shares.append(f"{PERCENT.text(share.value)} % of the {what} (micro F1 {PERCENT.text(micro.value)})")
+    if shares:
+        yield f"In categories without ground truth, {name} has {' and '.join(shares)}."
 
 
 def of_pair(names: Sequence[str], off: Difference) -> dict[str, Any]:

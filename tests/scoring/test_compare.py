@@ -136,7 +136,9 @@ def test_the_command_leaves_out_categories_without_a_difference(sure_runs, tmp_p
     printed, complete = capsys.readouterr().out, (tmp_path / "d.json").read_bytes()
     assert printed.count(" ship ") == 3  # counting F1, box F1, AP_nc
     assert " harbor " not in printed
-    assert re.search(r"\d+ rows of groups, categories and error types show no difference and are left out", printed)
+    assert re.search(
+        r"\d+ rows of groups, categories, micro F1 and error types show no difference and are left out", printed
+    )
 
     assert main([*arguments, "--all"]) == 0
     printed = capsys.readouterr().out
@@ -175,3 +177,51 @@ def test_one_image_has_no_verdict(constant, tmp_path, sure_runs):
     assert str(compared).splitlines()[0] == "No verdict: one image: no p-value and no interval can be given."
     assert all(row.difference.p is None and row.difference.ci95 is None for row in compared)
     assert compared.to_pandas().p.isna().all()
+
+
+def test_predictions_in_categories_without_ground_truth_are_compared(tmp_path):
+    """Ten images with a ship each; the second run also draws a plane in each: 10 of its 20 boxes, F1 20 / 30."""
+    ship, plane = [1, 1, 4, 4], [10, 10, 5, 5]
+    file = tmp_path / "gt.json"
+    coco = {
+        "images": [{"id": i, "file_name": f"{i}.png", "width": 20, "height": 20} for i in range(10)],
+        "categories": [{"id": 1, "name": "ship"}, {"id": 2, "name": "plane"}],
+        "annotations": [{"id": i, "image_id": i, "category_id": 1, "bbox": ship} for i in range(10)],
+    }
+    file.write_text(json.dumps(coco))
+    folders = []
+    for name, boxes in (("clean", {1: ship}), ("planes", {1: ship, 2: plane}), ("nothing", {})):
+        found = [
+            {"image_id": i, "category_id": category, "bbox": box} for i in range(10) for category, box in boxes.items()
+        ]
+        (tmp_path / f"{name}.json").write_text(json.dumps(found))
+        score(tmp_path / f"{name}.json", file, "open_vocabulary", output=tmp_path / "runs", kept=folders.append)
+    clean, planes, nothing = folders
+    compared = compare(clean, planes)
+    off = {row.score: row.difference for row in compared if row.is_group}
+    assert off["box.f1"].value == 0
+    for geometry in ("counting", "box"):
+        assert (off[f"{geometry}.hallucinated"].first, off[f"{geometry}.hallucinated"].second) == (0, 0.5)
+        assert (off[f"{geometry}.micro_f1"].first, off[f"{geometry}.micro_f1"].second) == (1, 20 / 30)
+    p = 2 / 2**10  # all images differ, to one side
+    four = [off[f"{geometry}.{name}"] for geometry in ("counting", "box") for name in ("micro_f1", "hallucinated")]
+    assert [(one.p, one.p_corrected) for one in four] == [(p, 4 * p)] * 4
+    verdict, *lines = str(compared).splitlines()
+    assert verdict == (
+        "counting: no difference shown; boxes: no difference shown; "
+        "more of the counts of B than of A are in categories without ground truth, by 50.0 points, p = 0.008; "
+        "more of the boxes of B than of A are in categories without ground truth, by 50.0 points, p = 0.008."
+    )
+    assert ["box.hallucinated", "all", "0.0", "50.0", "+50.0", "-", "0.008"] in [line.split() for line in lines]
+    remark = (
+        "In categories without ground truth, planes has 50.0 % of the counts (micro F1 66.7) and 50.0 % of the boxes"
+    )
+    assert remark in compared.to_markdown()
+    assert remark in " ".join(str(compare(clean, planes, nothing)).split())
+
+    unlike = compare(nothing, clean)
+    assert "box.hallucinated: it is undefined for A (no predictions)" in str(unlike)
+    scores = {row.score for row in unlike}
+    assert "box.micro_f1" in scores
+    assert "box.hallucinated" not in scores
+    assert not [line for line in str(compare(clean, clean)).splitlines() if line.startswith("box.micro_f1")]
