@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from earthinstruct.metrics import HEADLINES, title_of
+from earthinstruct.metrics import GEOMETRIES, HEADLINES, PERCENT, title_of
 from earthinstruct.results.leaderboard_tables import (
     COMPARABLE,
     FORMATS,
@@ -60,7 +60,12 @@ _MAIN, _VARIANTS, _ALL = "main scores", "wordings, blind, repeats, distractors",
 _VARIED = [title_of(path) for path in ("counting.f1", "box.f1")]  # what the columns of variants are about
 _NAMED = ("rank", "method", TRAINING)  # columns before the scores, after that of the button
 _Shown = Mapping[str, Mapping[str, str]]  # scores with a column -> attributes of its cells: extra ones are folded
-_LEAD = "Scores in percent, with the 95 % interval over images, which a bar shows too."
+# beside F1 where it is not 0: the share of the predictions that lower no mean over categories
+_HALLUCINATED = {title_of(f"{geometry}.f1"): title_of(f"{geometry}.hallucinated") for geometry in GEOMETRIES}
+_LEAD = (
+    "Scores in percent, with the 95 % interval over images, which a bar shows too. Hallucinated: the share of the "
+    "predictions in categories without ground truth, beside F1 where there are any; they lower no mean over categories."
+)
 _HEAD = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -343,6 +348,9 @@ def _score_cell(row: pd.Series[Any], name: str, attributes: Mapping[str, str]) -
     if in_words:
         places |= {"low": low, "high": high}
         interval, words = [_element("span")], [_element("small", f" {in_words[0]}")]
+    share = row.get(_HALLUCINATED.get(name, ""))
+    if share is not None and share > 0:
+        words.append(_element("small", f" {PERCENT.text(share)} % hallucinated"))
     bar = _element("i", *interval, attributes={"aria-hidden": "true"})
     style = ";".join(f"--{end}:{100 * place:.2f}" for end, place in places.items())
     return _element("td", text, *words, bar, attributes={**attributes, "style": style})

@@ -24,7 +24,7 @@ SCORES = {  # heading -> path in a result's metrics
     title_of(path): path
     for path in (
         *HEADLINES,
-        *(f"{geometry}.{score}" for score in POOLED for geometry in ("counting", "box")),
+        *(f"{geometry}.{score}" for score in POOLED for geometry in ("counting", "box", "point")),
         "box.groups.novel.ap_nc50",
         "mask.groups.novel.ap_nc50",
         "proposals.recall",

@@ -94,6 +94,20 @@ def test_names_and_addresses_are_escaped_and_the_page_loads_nothing(root):
     assert "default-src 'none'" in html
 
 
+def test_predictions_in_categories_without_ground_truth_are_beside_f1(root):
+    words = "% hallucinated"
+    assert words not in (root / "tables" / "index.html").read_text()
+    (file,) = root.rglob("high/1.0.json")
+    result = json.loads(file.read_text())
+    result["metrics"]["box"]["hallucinated"]["value"] = 0.625
+    file.write_text(json.dumps(result))
+    build_leaderboards(root)
+    html = (root / "tables" / "index.html").read_text()
+    assert html.count(words) == 1
+    assert f"70.0<small> ±10.0</small><small> 62.5 {words}</small>" in html
+    assert "| Box hallucinated" in (root / "tables" / "set" / "open_ended.md").read_text()
+
+
 def test_the_index_names_the_best_rows_of_each_task(root):
     lines = (root / "tables" / "README.md").read_text().splitlines()
     assert [line for line in lines if line.startswith("| [")] == [
