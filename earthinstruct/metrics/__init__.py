@@ -18,6 +18,7 @@ from earthinstruct.metrics.catalogue import (
     listed,
     title_of,
     value_at,
+    value_in_group,
 )
 from earthinstruct.metrics.classification import Classification, classification_scores
 from earthinstruct.metrics.compare import ONE_IMAGE, SHOWN_BELOW, Difference, Paired, corrected, paired
@@ -166,6 +167,7 @@ __all__ = [
     "threshold_text",
     "title_of",
     "value_at",
+    "value_in_group",
     "variation",
     "verdicts",
 ]

@@ -13,6 +13,7 @@ from earthinstruct.metrics import scores
 from earthinstruct.metrics.costs import COUNTING_COSTS, DETECTION_COSTS
 from earthinstruct.metrics.scores import Columns, Score
 from earthinstruct.metrics.sizes import SIZES
+from earthinstruct.metrics.values import Value
 
 # an interval is lopsided if one of its sides is so many times as long as the other, or if ± half of its width would
 # move a bound by more than this many units of the last digit
@@ -421,3 +422,14 @@ def in_group(path: str, group: str) -> str:
     """
     section, _, score = path.rpartition(".")
     return f"{section}.groups.{group}.{score}"
+
+
+def value_in_group(metrics: Any, path: str, group: str) -> Value | None:
+    """The mean of a score over a group of categories, with its interval if it has one; None if it does not exist."""
+    if group == "all":
+        found: Value | None = value_at(metrics, path)
+        return found
+    section, _, score = path.rpartition(".")
+    interval = value_at(metrics, f"{section}.groups_ci95.{group}.{score}")
+    mean = value_at(metrics, in_group(path, group))
+    return None if mean is None else Value(mean, interval)

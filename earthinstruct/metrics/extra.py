@@ -135,7 +135,7 @@ class ExtraMetric:
         values = function(tally.totals)
         bounded = unit is None and bool(((values >= 0) & (values <= 1))[over].all())
         intervals = summary.intervals({self.name: function}, f"extra.{self.name}", over, bounded=bounded)
-        known = intervals.get(self.name, Intervals(None, [None] * len(over)))
+        known = intervals.get(self.name, Intervals(None, [None] * len(over), {}))
         no_interval = NO_INTERVAL if bounded else NO_INTERVAL_OR_SAME
         no_interval = no_interval if intervals else NOT_COMPUTED
         groups = {group: mean[self.name] for group, mean in summary.group_means({self.name: values}, over).items()}

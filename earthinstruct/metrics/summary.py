@@ -33,10 +33,11 @@ PRECISION_RECALL_F1: Mapping[str, Score] = {"precision": scores.precision, "reca
 
 @dataclass(frozen=True)
 class Intervals:
-    """95 % intervals of one score: for its mean over the group `all`, and for each category."""
+    """95 % intervals of one score: for its means over the group `all` and each other group, and for each category."""
 
     mean: Interval | None
     per_category: list[Interval | None]
+    groups: dict[str, Interval | None]
 
 
 class Summary:
@@ -106,6 +107,10 @@ class Summary:
             values["miou"] = scores.iou(self.tallies[regions].totals)
             intervals |= self.intervals({"miou": scores.iou}, regions, over)
         groups = self.group_means(values, over)
+        groups_ci95 = {
+            group: {score: sure for score, of in intervals.items() if (sure := of.groups.get(group)) is not None}
+            for group in groups
+        }
         per_category = {}
         for c, category in enumerate(self.categories):
             here = {score: float(value[c]) if over[c] else None for score, value in values.items()}
@@ -122,6 +127,7 @@ class Summary:
             tally={category: Count(row.tp, row.fp, row.fn) for category, row in per_category.items()},
             per_category=per_category,
             groups=groups,
+            groups_ci95={group: sure for group, sure in groups_ci95.items() if sure},
             source=source,
             **headline | self.pooled(name),  # type: ignore[arg-type]
         )
@@ -202,13 +208,15 @@ class Summary:
             over: bool (c,), the categories that enter the means.
             bounded: whether the scores lie in [0, 1].
         """
-        members = np.vstack([self._group("all"), np.eye(len(over), dtype=bool)])
+        names = ["all", *(group for group in self.groups if group != "all")]
+        members = np.vstack([*map(self._group, names), np.eye(len(over), dtype=bool)])
         found: dict[str, Intervals] = {}
         if not self._is_spread(name):
             return found
         for score, function in functions.items():
-            mean, *per_category = self._spread_means(function, name, members & over, over, bounded)
-            found[score] = Intervals(mean[1], [interval for _, interval in per_category])
+            known = [of for _, of in self._spread_means(function, name, members & over, over, bounded)]
+            of_all, *of_groups = known[: len(names)]
+            found[score] = Intervals(of_all, known[len(names) :], dict(zip(names[1:], of_groups, strict=True)))
         return found
 
     @property

@@ -168,6 +168,8 @@ class GeometryScores(msgspec.Struct, frozen=True, omit_defaults=True):
         tally: category -> tp, fp, fn over all images.
         per_category: category -> its scores.
         groups: group -> score -> mean over the group's categories.
+        groups_ci95: group -> score -> 95 % interval (low, high) of this mean, for the groups beside `all`; without the
+            scores that have no interval.
         ap_nc50: average precision without confidence; box, mask and point only.
         ap50: average precision at IoU 0.5 (of points: in the object); undefined for counting and for methods without
             scores.
@@ -192,6 +194,7 @@ class GeometryScores(msgspec.Struct, frozen=True, omit_defaults=True):
     tally: dict[str, Count]
     per_category: dict[str, CategoryScores]
     groups: dict[str, dict[str, float | None]]
+    groups_ci95: dict[str, dict[str, tuple[float, float]]] = {}
     micro_f1: Value | None = None
     hallucinated: Value | None = None
     ap_nc50: Value | None = None

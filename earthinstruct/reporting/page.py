@@ -31,6 +31,7 @@ from earthinstruct.metrics import (
     listed,
     threshold_in_words,
     value_at,
+    value_in_group,
 )
 from earthinstruct.reporting.charts import (
     NOTHING,
@@ -173,7 +174,7 @@ def render(
         headline=[(geometry, scores.f1, beside(scores)) for geometry, scores in metrics.by_geometry.items()],
         scores=score_rows(metrics),
         groups=[
-            (group, *(PERCENT.text(of.groups.get(group, {}).get("f1")) for of in metrics.by_geometry.values()))
+            (group, *(_in_group(metrics, f"{geometry}.f1", group) for geometry in metrics.by_geometry))
             for group in metrics.counting.groups
         ],
         suspects=[suspect_row(one) for one in read_suspects(run.stored.folder)],
@@ -203,6 +204,12 @@ def render(
         threshold=threshold_in_words(metrics),
         parameters={name: msgspec.json.encode(v).decode() for name, v in run.result.method.parameters.items()},
     )
+
+
+def _in_group(metrics: Metrics, path: str, group: str) -> str:
+    """The mean of a score over a group of categories, with its interval."""
+    found = value_in_group(metrics, path, group) or Value(None)
+    return PERCENT.sure(found.value, found.ci95)
 
 
 def chart_sections(run: LoadedRun, runs: Mapping[str, Metrics]) -> Iterator[tuple[str, str, list[Chart]]]:

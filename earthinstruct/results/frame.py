@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from earthinstruct.metrics import CATALOGUE, OVER_ALL_ALONE, Metrics, Value, in_group, value_at
+from earthinstruct.metrics import CATALOGUE, OVER_ALL_ALONE, Metrics, Value, value_at, value_in_group
 
 
 def score_rows(metrics: Metrics) -> Iterator[tuple[Any, ...]]:
@@ -22,9 +22,12 @@ def score_rows(metrics: Metrics) -> Iterator[tuple[Any, ...]]:
             continue
         scores = value_at(metrics, part) if part else None
         for group in getattr(scores, "groups", {}):
-            mean = value_at(metrics, f"{part}.groups.{group}" if path in extra else in_group(path, group))
+            if path in extra:
+                mean = Value(value_at(metrics, f"{part}.groups.{group}"))
+            else:
+                mean = value_in_group(metrics, path, group) or Value(None)
             if group != "all":
-                yield name, group, True, mean, None, None
+                yield name, group, True, mean.value, *(mean.ci95 or (None, None))
         for category, found in getattr(scores, "per_category", {}).items():
             yield name, category, False, *_of_category(found, score)
 

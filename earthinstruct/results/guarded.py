@@ -121,8 +121,8 @@ def guard_results(result: Path | str, against: Path | str) -> list[Path]:
         The files written.
 
     Raises:
-        EarthInstructError: a file is missing, malformed or cannot be written, several results would go into one file, or
-            one would replace a result of another kind.
+        EarthInstructError: a file is missing, malformed or cannot be written, several results would go into one file,
+            or one would replace a result of another kind.
     """
     found = results_in(Path(result))
     targets: dict[Path, Path] = {}  # -> the result

@@ -7,13 +7,14 @@ import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
 from earthinstruct.errors import DataError, checked_arguments
 from earthinstruct.files import as_json, decode_json, new_file, read_bytes, replace_file, writing
-from earthinstruct.metrics import CATALOGUE, GEOMETRIES, Value, sweep_of, threshold_text, value_at
+from earthinstruct.metrics import CATALOGUE, GEOMETRIES, Metrics, Value, sweep_of, threshold_text, value_at
 from earthinstruct.results.leaderboard_page import index, page
 from earthinstruct.results.leaderboard_tables import (
     SCORES,
@@ -249,7 +250,7 @@ def _result_rows(root: Path, tallies: dict[str, StoredTallies]) -> Iterable[dict
             **_training_columns(result.training),
         }
         of_variants = leaderboard_scores(result)
-        scores = {heading: value_at(result.metrics, place) for heading, place in SCORES.items()}
+        scores = {heading: _score(result.metrics, place) for heading, place in SCORES.items()}
         scores |= {heading: of_variants.get(heading) for heading in LEADERBOARD_SCORES}
         for heading, score in scores.items():
             row[heading] = score.value if isinstance(score, Value) else score
@@ -275,6 +276,14 @@ def _result_rows(root: Path, tallies: dict[str, StoredTallies]) -> Iterable[dict
         if (report := path.with_name(f"{path.stem}.html")).is_file():
             row["report"] = quote(f"../{report.relative_to(root).as_posix()}")
         yield row
+
+
+def _score(metrics: Metrics, place: str) -> Any:
+    """A score of a result; the mean over a group with its interval, if it has one."""
+    found = value_at(metrics, place)
+    if isinstance(found, float):
+        return Value(found, value_at(metrics, place.replace(".groups.", ".groups_ci95.")))
+    return found
 
 
 def _bad_published(published: Published) -> str | None:

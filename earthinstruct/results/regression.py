@@ -116,7 +116,7 @@ def metric_intervals(result: Result) -> Iterator[tuple[str, tuple[float, float]]
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, float | None]]:
     if isinstance(value, dict):
         for key, entry in value.items():
-            if key in ("ci95", "reason"):
+            if key in ("ci95", "groups_ci95", "reason"):
                 continue
             yield from _leaves(entry, path if key == "value" else f"{path}.{key}".lstrip("."))
     elif isinstance(value, list):
@@ -133,5 +133,7 @@ def _intervals(value: Any, path: str = "") -> Iterator[tuple[str, tuple[float, f
             yield from ((f"{path}.{score}", tuple(of)) for score, of in known.items())
         elif known is not None:
             yield path, tuple(known)
+        for group, scores in value.get("groups_ci95", {}).items():
+            yield from ((f"{path}.groups.{group}.{score}", tuple(of)) for score, of in scores.items())
         for key, entry in value.items():
             yield from _intervals(entry, f"{path}.{key}".lstrip("."))

@@ -103,8 +103,12 @@ def _odd_intervals(value: Any, path: str) -> Iterator[str]:
             yield from _of_interval(f"{path}.ci95.{score}", value.get(score), interval)
     elif known is not None:
         yield from _of_interval(f"{path}.ci95", value.get("value"), known)
+    for group, scores in value.get("groups_ci95", {}).items():
+        for score, interval in scores.items():
+            mean = value["groups"].get(group, {}).get(score)
+            yield from _of_interval(f"{path}.groups_ci95.{group}.{score}", mean, interval)
     for key, entry in value.items():
-        if key != "ci95":
+        if key not in ("ci95", "groups_ci95"):
             yield from _odd_intervals(entry, f"{path}.{key}")
 
 

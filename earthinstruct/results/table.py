@@ -23,9 +23,9 @@ from earthinstruct.metrics import (
     Unit,
     Value,
     headlines_of,
-    in_group,
     threshold_in_words,
     value_at,
+    value_in_group,
 )
 from earthinstruct.results.shown import Block, new_table
 from earthinstruct.results.variants import variant_tables
@@ -263,12 +263,14 @@ def _table(results: Sequence[Result]) -> Table:
         for group in _GROUPS:
             if group not in result.metrics.counting.groups:
                 continue
-            cells = [PERCENT.text(value_at(result.metrics, in_group(path, group))) for path in headlines]
+            values = [value_in_group(result.metrics, path, group) for path in headlines]
+            cells = [PERCENT.text(None if of is None else of.value) for of in values]
             if group != "all":
                 table.add_row(f"  {group}", *cells)
+                _add_intervals(table, [(of, PERCENT) for of in values], indent=4)
                 continue
             table.add_row(result.task.name.rpartition("/")[2], *cells, *(str(usage[name]) for name in shown))
-            _add_intervals(table, [(value_at(result.metrics, path), PERCENT) for path in headlines])
+            _add_intervals(table, [(of, PERCENT) for of in values])
             for score, title in POOLED.items():
                 if _shows(result, score):
                     beside = [_beside(result.metrics, path, score) for path in headlines]
@@ -347,13 +349,13 @@ def _without_interval(slices: Sequence[Slice]) -> str:
     return "".join(f"; without: {reason}" for reason in sorted(map(str, reasons - {None})))
 
 
-def _add_intervals(table: Table, values: Sequence[tuple[Value | None, Unit]]) -> None:
+def _add_intervals(table: Table, values: Sequence[tuple[Value | None, Unit]], indent: int = 2) -> None:
     """Add the row of the intervals below a row of values, if any of them has one. Bounds may wrap."""
     cells = ["" if value is None else unit.interval(value.value, value.ci95) for value, unit in values]
     for column, cell in zip(table.columns[1:], cells, strict=False):
         column.no_wrap = column.no_wrap and " " not in cell
     if any(cells):
-        table.add_row("  95 %", *cells, style="dim")
+        table.add_row(f"{' ' * indent}95 %", *cells, style="dim")
 
 
 def _usage(result: Result) -> dict[str, int | float]:

@@ -60,6 +60,23 @@ def test_by_hand(build) -> None:
     assert metrics.box.groups["first"]["f1"] == 0.5
 
 
+def test_the_mean_over_a_group_has_the_interval_of_its_categories(build) -> None:
+    generator = np.random.default_rng(4)
+    truth = build.truth(build.random(generator, 30))
+    found = build.predicted(build.random(generator, 30), truth)
+    metrics = measure(replace(truth, groups=truth.groups | {"rest": ("b", "c"), "none": ()}), found)
+    rest = measure(replace(truth, groups={"all": ("b", "c")}), found)
+    for geometry in GEOMETRIES:
+        scores, of_rest = getattr(metrics, geometry), getattr(rest, geometry)
+        of_one = scores.per_category["a"].ci95
+        assert scores.groups_ci95.keys() == {"first", "rest"}
+        assert scores.groups_ci95["first"].keys() == of_one.keys() >= {"precision", "recall", "f1"}
+        for score, interval in of_one.items():
+            assert scores.groups_ci95["first"][score] == pytest.approx(interval)
+            assert scores.groups_ci95["rest"][score] == pytest.approx(getattr(of_rest, score).ci95)
+    assert "miou" in metrics.mask.groups_ci95["rest"]
+
+
 def test_counts_by_hand(build) -> None:
     targets = build.instances([(0, 0, 0, 0, 9, 9), (0, 0, 20, 0, 9, 9), (1, 1, 0, 0, 9, 9)])
     truth = build.truth(targets)

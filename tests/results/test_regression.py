@@ -16,6 +16,7 @@ from earthinstruct.results import (
     new_values,
     read_result,
 )
+from earthinstruct.results.regression import metric_intervals
 
 
 @pytest.fixture
@@ -64,6 +65,15 @@ def test_a_value_the_result_lacks_has_moved_and_one_that_is_not_guarded_is_new(r
     assert moved_values(result, without) == []
     assert {name.partition(".")[0] for name in new_values(result, without)} == {"counting_from_instances"}
     assert new_values(result, result) == []
+
+
+def test_the_interval_of_a_group_belongs_to_its_mean(run):
+    result = run[1]
+    interval = result.metrics.counting.groups_ci95["transport"]["f1"]
+    assert dict(metric_intervals(result))["counting.groups.transport.f1"] == interval
+    assert not any("ci95" in name for name, _ in metric_values(result))
+    rows = result.to_pandas().set_index(["score", "over"])
+    assert tuple(rows.loc[("counting.f1", "transport"), ["low", "high"]]) == interval
 
 
 def test_results_of_different_tasks_do_not_compare(run):

@@ -68,6 +68,11 @@ def write(run, changed):
         ("metrics.box.f1.value", None, r"metrics\.box\.f1\.ci95 is an interval without a value"),
         ("metrics.box.f1.ci95", [0.9, 0.1], r"metrics\.box\.f1\.ci95 is 0\.9 to 0\.1; expected .* inside"),
         (
+            "metrics.box.groups_ci95",
+            {"transport": {"f1": [0.9, 1.0]}},
+            r"metrics\.box\.groups_ci95\.transport\.f1 is 0\.9 to 1; expected .* inside",
+        ),
+        (
             "metrics.box.per_category",
             {},
             r"metrics\.box\.per_category and metrics\.box\.tally are of different categories",

@@ -1,9 +1,14 @@
 """What the tables of a result say in words."""
 
+from pathlib import Path
+
 import pytest
+from msgspec.structs import replace
 
 from earthinstruct.metrics import CountingBand, CountingLimits, Value
-from earthinstruct.results import limits_remark
+from earthinstruct.results import limits_remark, read_result
+
+STORED = Path(__file__).parents[1] / "guarded" / "scenes" / "open_vocabulary" / "oracle-jittered-0.1.0.json"
 
 
 def limits(value, ci95=None, never=False, errors=(0.5, 0.1)):
@@ -34,3 +39,13 @@ def test_up_to_how_many_objects_a_method_counts(found, said):
 
 def test_without_objects_it_says_nothing():
     assert limits_remark(limits(None)) is None
+
+
+def test_groups_have_their_intervals_below_them():
+    result = read_result(STORED)
+    base = result.metrics.box.groups["base"]["f1"]
+    box = replace(result.metrics.box, groups_ci95={"base": {"f1": (base - 0.05, base + 0.05)}})
+    lines = str(replace(result, metrics=replace(result.metrics, box=box))).splitlines()
+    row = next(i for i, line in enumerate(lines) if line.startswith("  base "))
+    assert lines[row].split()[2] == f"{100 * base:.1f}"
+    assert lines[row + 1].split() == ["95", "%", "±5.0"]
