@@ -108,7 +108,7 @@ class Summary:
             intervals |= self.intervals({"miou": scores.iou}, regions, over)
         groups = self.group_means(values, over)
         groups_ci95 = {
-            group: {score: sure for score, of in intervals.items() if (sure := of.groups.get(group)) is not None}
+            group: {score: known for score, of in intervals.items() if (known := of.groups.get(group)) is not None}
             for group in groups
         }
         per_category = {}
@@ -127,7 +127,7 @@ class Summary:
             tally={category: Count(row.tp, row.fp, row.fn) for category, row in per_category.items()},
             per_category=per_category,
             groups=groups,
-            groups_ci95={group: sure for group, sure in groups_ci95.items() if sure},
+            groups_ci95={group: of_group for group, of_group in groups_ci95.items() if of_group},
             source=source,
             **headline | self.pooled(name),  # type: ignore[arg-type]
         )

@@ -81,7 +81,7 @@ def moved_values(result: Result, guarded: Result, tolerance: float = TOLERANCE) 
     refuse_different(result, guarded)
     _refuse(
         ("variant", result.task.variant, guarded.task.variant),
-        ("score threshold", *(threshold_option(of.metrics) or "none" for of in (result, guarded))),
+        ("score threshold", threshold_option(result.metrics) or "none", threshold_option(guarded.metrics) or "none"),
     )
     after = dict(metric_values(result))
     intervals = dict(metric_intervals(guarded))
