@@ -14,6 +14,7 @@ from earthinstruct.results.result import Result
 
 TOLERANCE = 0.001
 _NEXT = {  # what a user can do
+    "number of images": "; run without --limit, or keep the guarded results of limited runs in a folder of their own",
     "protocol version": "; score the older one again with this release (a guarded one: check --update)",
     "score threshold": "; score it in the same way, or guard it too (check --update gives it a file of its own)",
 }
