@@ -340,7 +340,7 @@ CATALOGUE: Mapping[str, Listed] = {
             "counts up to",
             "counts up to",
             "number of objects of a category in an image at which the relative error of the counts passes 20 %",
-            unit=OBJECTS,
+            unit=WHOLE_OBJECTS,
         ),
         *(
             Listed(

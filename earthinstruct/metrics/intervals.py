@@ -142,9 +142,9 @@ def around(value: float, error: float, images: int) -> Interval | None:
 def from_0(value: float, error: float, images: int) -> Interval | None:
     """The interval of a score >= 0 that may exceed 1: that of `around`, cut at 0.
 
-    If all images give 0, that of a share of 0 with one trial an image.
+    If all images give the same, up to 1, that of a share with one trial an image.
     """
-    if not value and error <= _FLAT:
+    if value <= 1 and error <= _FLAT:
         return within_0_and_1(value, error, images)
     found = around(value, error, images)
     return None if found is None else (max(0.0, found[0]), found[1])

@@ -7,24 +7,25 @@ Every score of a band is a function of the sums over its entries, of all categor
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.metrics import scores
 from earthinstruct.metrics.inputs import Truth
-from earthinstruct.metrics.intervals import NO_INTERVAL
 from earthinstruct.metrics.scores import Columns
 from earthinstruct.metrics.sizes import SIZES, sizes_of
-from earthinstruct.metrics.summary import NO_TRUTH, Summary, value_of
+from earthinstruct.metrics.summary import NO_TRUTH, Summary
 from earthinstruct.metrics.tally import Tally, count_per_image
-from earthinstruct.metrics.values import CountingBand, CountingLimits, Value
+from earthinstruct.metrics.values import CountingBand, CountingLimits, JoinedBands, Value
 
 # band of numbers of objects -> the smallest one; each goes up to below the next
 DENSITIES = {"0": 0, "1": 1, "2-5": 2, "6-20": 6, "21-100": 21, "101+": 101}
 LARGEST_ERROR = 0.2  # relative; up to it, a method is said to count
 NO_OBJECTS = "no objects in this band"
+NOT_KNOWN = "too few images: the relative error may be below or above 20 %"
 NO_ENTRIES = "no image and category in this band"
 
 
@@ -67,8 +68,52 @@ def counting_limits(summary: Summary, sizes: NDArray[np.int8]) -> CountingLimits
     integers = (sums[name].tolist() for name in ("targets", "right", "tp", "fp", "fn"))
     found = [CountingBand(*of) for of in zip(*integers, f1, error, share, strict=True)]
     density = dict(zip(DENSITIES, found, strict=False))
-    up_to, never = counts_up_to(list(density.values()), float(objects.max(initial=0)))
-    return CountingLimits(up_to, never, density, dict(zip(SIZES, found[len(DENSITIES) :], strict=True)))
+    joined = join_bands(density, _of_runs(summary, counted, list(density.values())))
+    up_to, never = counts_up_to(density, joined, float(objects.max(initial=0)))
+    return CountingLimits(up_to, never, density, dict(zip(SIZES, found[len(DENSITIES) :], strict=True)), joined)
+
+
+def _of_runs(summary: Summary, counted: Tally, bands: Sequence[CountingBand]) -> dict[tuple[int, int], Value]:
+    """The relative error over each run of neighbouring bands that starts and ends with objects: (first, last) ->."""
+    some = [b for b, band in enumerate(bands) if band.n_objects]
+    runs = list(combinations_with_replacement(some, 2))
+    columns = {
+        name: np.stack([column[:, first : last + 1].sum(axis=1) for first, last in runs], axis=1)
+        for name, column in counted.columns.items()
+        if runs
+    }
+    parts = Tally(counted.images, tuple(map(str, range(len(runs)))), columns)
+    if not runs:
+        return {}
+    errors = summary.by_part(parts, scores.relative_error, "counting", NO_OBJECTS, bounded=False)
+    return dict(zip(runs, errors, strict=True))
+
+
+def join_bands(bands: Mapping[str, CountingBand], errors: Mapping[tuple[int, int], Value]) -> list[JoinedBands]:
+    """Join neighbouring bands until the interval of their common error lies on one side of 20 %.
+
+    It starts with the smallest numbers of objects. What cannot be decided at the end stays as it is.
+
+    Args:
+        bands: by increasing number of objects.
+        errors: the first and the last of neighbouring bands with objects -> their common relative error.
+    """
+    names = list(bands)
+    some = sorted({first for first, _ in errors})
+    joined: list[JoinedBands] = []
+    while some:
+        ends = (k for k, last in enumerate(some, start=1) if _side(errors[some[0], last]))
+        n = next(ends, len(some))
+        joined.append(JoinedBands([names[b] for b in some[:n]], errors[some[0], some[n - 1]]))
+        some = some[n:]
+    return joined
+
+
+def _side(error: Value) -> str | None:
+    """Where the interval of an error lies: `within` 20 % or `above`; None: it has none, or 20 % is in it."""
+    if error.ci95 is None or error.ci95[0] <= LARGEST_ERROR < error.ci95[1]:
+        return None
+    return "above" if error.ci95[0] > LARGEST_ERROR else "within"
 
 
 def _split(objects: NDArray[np.int64], least: Sequence[int]) -> list[NDArray[np.bool_]]:
@@ -80,30 +125,37 @@ def _share_right(columns: Columns) -> NDArray[np.float64]:
     return np.asarray(columns["right"] / np.maximum(columns["targets"], 1))
 
 
-def counts_up_to(bands: Sequence[CountingBand], most: float) -> tuple[Value, bool]:
+def counts_up_to(bands: Mapping[str, CountingBand], joined: Sequence[JoinedBands], most: float) -> tuple[Value, bool]:
     """The number of objects at which the relative error passes 20 %, and whether it never does.
 
-    The error is interpolated between the bands: a band stands at the mean number of objects of its entries, and numbers
-    of objects are interpolated by their logarithm. 0 if the first band is above 20 %; `most` if no band is. The
-    interval goes from where the upper ends of the bands' intervals pass 20 % to where their lower ends do; a band
-    without an interval may have any error.
+    Joined bands that are within 20 % have their common error; the others have their own. A band stands at the mean
+    number of objects of its entries; between two, the error is interpolated by the logarithm of that number. 0 if the
+    first band is above 20 %; `most` if none is. The interval goes from where the upper ends of the intervals pass 20 %
+    to where the lower ends do, at the latest at the last of joined bands that are above it. A band without an interval
+    may have any error. Undefined if all bands are joined and may be on either side of 20 %.
 
     Args:
-        bands: by increasing number of objects; those without objects are left out.
+        bands: name -> its numbers.
+        joined: as `join_bands` gives them.
         most: the largest number of objects of an entry.
     """
-    bands = [band for band in bands if band.n_objects]
-    if not bands:
+    if not joined:
         return Value(None, reason=NO_TRUTH), False
-    objects = [band.n_objects / band.n_entries for band in bands]
-    value = _passes(objects, [float(band.relative_error) for band in bands])
-    known = [band.relative_error.ci95 for band in bands]
-    interval = None
-    if any(known):
-        lows, highs = zip(*(of or (0.0, math.inf) for of in known), strict=True)
-        interval = min(_passes(objects, highs), most), min(_passes(objects, lows), most)
-    found = value_of(min(value, most), interval, no_interval=bands[0].relative_error.reason or NO_INTERVAL)
-    return found, math.isinf(value)
+    first = joined[0].relative_error
+    if _side(first) is None:
+        return Value(None, reason=NOT_KNOWN if first.ci95 is not None else first.reason), False
+    objects, errors, latest = [], [], most
+    for of in joined:
+        side = _side(of.relative_error)
+        for name in of.bands:
+            objects.append(bands[name].objects_each)
+            errors.append(of.relative_error if side == "within" else bands[name].relative_error)
+        if side == "above":
+            latest = min(latest, objects[-1])
+    lows, highs = zip(*(error.ci95 or (0.0, math.inf) for error in errors), strict=True)
+    value = _passes(objects, [float(error) for error in errors])
+    interval = min(_passes(objects, highs), most), min(_passes(objects, lows), latest)
+    return Value(min(value, most), interval), math.isinf(value)
 
 
 def _passes(objects: Sequence[float], errors: Sequence[float]) -> float:

@@ -428,22 +428,42 @@ class CountingBand(msgspec.Struct, frozen=True):
         """The number of objects of the entries."""
         return self.tp + self.fn
 
+    @property
+    def objects_each(self) -> float:
+        """The mean number of objects of an entry."""
+        return self.n_objects / self.n_entries
 
-class CountingLimits(msgspec.Struct, frozen=True):
+
+class JoinedBands(msgspec.Struct, frozen=True):
+    """Neighbouring bands of numbers of objects, of which only the common error is sure to be below or above 20 %.
+
+    Attributes:
+        bands: their names.
+        relative_error: over all of their entries.
+    """
+
+    bands: list[str]
+    relative_error: Value
+
+
+class CountingLimits(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where counting breaks.
 
     Attributes:
         counts_up_to: the number of objects of a category in an image at which the relative error passes 20 %.
+            Undefined where the images do not show whether it is below or above.
         never_passes: whether it never does. Then `counts_up_to` is the largest number of objects in an image.
         by_density: `0`, `1`, `2-5`, `6-20`, `21-100`, `101+` objects of the entry -> its scores.
         by_size: `small` (box of the median object below 32 x 32 pixels), `medium` (below 96 x 96), `large` -> scores of
             the entries with objects.
+        joined: the bands with objects of `by_density`, by increasing number, from which `counts_up_to` follows.
     """
 
     counts_up_to: Value
     never_passes: bool
     by_density: dict[str, CountingBand]
     by_size: dict[str, CountingBand]
+    joined: list[JoinedBands] = []
 
 
 class Slice(msgspec.Struct, frozen=True):

@@ -27,6 +27,7 @@ from earthinstruct.metrics import (
 )
 from earthinstruct.reporting.drawing import MOST_ROWS, Axis, Bar, Series, bars, cells, count_axis, plane, ticks
 from earthinstruct.reporting.loaded import LoadedRun, bands
+from earthinstruct.results import absent_rows
 
 NOTHING = "nothing"  # what a prediction without an object lies on
 _MOST_POINTS = 400  # drawn for images; the tables cover all
@@ -413,6 +414,31 @@ def calibration_figure(metrics: Metrics) -> Chart | None:
     )
 
 
+def absent_figure(metrics: Metrics) -> Chart | None:
+    """Chart, for each category, in how many of the images without it a method counts or draws it."""
+    if metrics.absent is None:
+        return None
+    known = {"counting": metrics.absent.counted, metrics.geometry: metrics.absent.drawn}
+    shares = {geometry: of for geometry, of in known.items() if of is not None}
+    rows = [
+        (name, [_value_bar(of.per_category[name].share) for of in shares.values()])
+        for name in metrics.absent.counted.per_category
+    ]
+    if not any(bar for _, found in rows for bar in found):
+        return None
+    header, table = absent_rows(metrics)
+    verbs = {"counting": "counts", "box": "draws", "point": "points at"}
+    return Chart(
+        "absent",
+        "What is not there",
+        f"The share of the images without a category in which the method {' or '.join(verbs[name] for name in shares)} "
+        f"it, in percent{_intervals(rows)}.{_left_out(len(rows))}",
+        bars(rows, [(verbs[name], _COLOURS[GEOMETRIES.index(name)]) for name in shares]),
+        tuple(header),
+        tuple(map(tuple, table)),
+    )
+
+
 def size_figure(metrics: Metrics) -> Chart | None:
     """Chart F1 of small, medium and large objects."""
     found = {name: of for name in ("box", "mask") if (of := getattr(metrics, name).by_size)}
@@ -447,11 +473,7 @@ def size_figure(metrics: Metrics) -> Chart | None:
 def limit_figures(runs: Mapping[str, Metrics]) -> Iterator[Chart]:
     """Chart counting by the number of objects and by their size: the relative error and F1 of each run."""
     limits = {name: of for name, metrics in runs.items() if (of := metrics.counting_limits) is not None}
-    ranges = ", ".join(
-        f"{name} {_passing(of, of.counts_up_to.value)}"
-        for name, of in limits.items()
-        if of.counts_up_to.value is not None
-    )
+    ranges = ", ".join(f"{name} {_passing(of)}" for name, of in limits.items())
     over = "Over all images and categories with"
     kinds = (
         ("by_density", "number of objects", f"{over} so many objects. Where the error passes 20 %: {ranges}."),
@@ -466,10 +488,13 @@ def limit_figures(runs: Mapping[str, Metrics]) -> Iterator[Chart]:
             yield _band_figure(name, score, title, note, some, values)
 
 
-def _passing(limits: CountingLimits, value: float) -> str:
+def _passing(limits: CountingLimits) -> str:
+    value = limits.counts_up_to.value
+    if value is None:
+        return "not known"
     if limits.never_passes:
         return "nowhere"
-    return f"at {value:.0f} objects" if value else "from the start"
+    return f"at {value:.0f} object{'' if round(value) == 1 else 's'}" if value else "from the start"
 
 
 def _band_figure(
@@ -481,6 +506,7 @@ def _band_figure(
     drawn = dict(list(values.items())[: len(_COLOURS)])
     numbers = [100 * of.value for row in drawn.values() for of in row if of.value is not None]
     ends = [100 * of.ci95[1] for row in drawn.values() for of in row if of.ci95 is not None]
+    without = [run for run, row in drawn.items() if not any(of.ci95 for of in row)]
     top = max(numbers, default=0.0)
     most = max(100 * LARGEST_ERROR, top, min(2 * top, max(ends, default=0.0))) if is_error else 100.0
     up, series = Axis(f"{what}, percent", ticks(0, most)), []
@@ -497,6 +523,7 @@ def _band_figure(
         "Objects counted too many or too few, in percent of the objects" if is_error else "F1 of counts, in percent"
     )
     sure = ", with 95 % intervals over images" if ends else ""
+    sure += f" ({' and '.join(without)}: without)" if ends and without else ""
     cut = " Longer intervals are cut at the edge." if ends and max(ends) > up.ticks[-1] else ""
     left_out = f" {len(drawn)} of {len(values)} runs are drawn; the table has all." if len(drawn) < len(values) else ""
     return Chart(

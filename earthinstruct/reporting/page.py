@@ -36,6 +36,7 @@ from earthinstruct.metrics import (
 from earthinstruct.reporting.charts import (
     NOTHING,
     Chart,
+    absent_figure,
     calibration_figure,
     category_figure,
     change_figure,
@@ -154,7 +155,7 @@ def render(
     runs = [run, *others]
     names = run_names([of.stored.folder for of in runs], [of.result for of in runs])
     gallery = make_gallery(run, others, max_images, progress)
-    metrics = run.result.metrics
+    metrics, limits = run.result.metrics, run.result.metrics.counting_limits
     parts = [part for part in GEOMETRIES if any(part in of.result.metrics.by_geometry for of in runs)]
     return filled(
         "page.html",
@@ -181,8 +182,9 @@ def render(
         charts=list(chart_sections(run, dict(zip(names, (of.result.metrics for of in (run, *others)), strict=True)))),
         labels=label_rows(run),
         failures=list(run.result.run.failed.items())[:_MOST_LISTED],
-        limits=None if metrics.counting_limits is None else limits_remark(metrics.counting_limits),
-        absent=None if metrics.absent is None else absent_remark(metrics.absent),
+        limits=limits and limits_remark(limits),
+        up_to=limits and listed("counting_limits.counts_up_to").unit.text(limits.counts_up_to.value),
+        absent=absent_remark(metrics),
         rare=None if metrics.rare is None else rare_remark(metrics.rare),
         changes=[
             change_of(run, other, compared)
@@ -222,7 +224,11 @@ def chart_sections(run: LoadedRun, runs: Mapping[str, Metrics]) -> Iterator[tupl
     metrics = run.result.metrics
     sections: dict[tuple[str, str], list[Chart | None]] = {
         ("counts", "Counts"): [count_figure(run), residual_figure(run), density_figure(run), *limit_figures(runs)],
-        ("by-category", "Categories"): [category_figure(metrics), *precision_recall_figures(metrics)],
+        ("by-category", "Categories"): [
+            category_figure(metrics),
+            *precision_recall_figures(metrics),
+            absent_figure(metrics),
+        ],
         ("errors", "Errors"): [*verdict_figures(metrics), cost_figure(metrics), confusion_figure(run)],
         ("curves", "Thresholds"): [
             curve_figure(run),

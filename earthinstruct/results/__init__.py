@@ -25,7 +25,14 @@ from earthinstruct.results.result import (
 )
 from earthinstruct.results.shown import Block, FileLink, ScoreTable, Shown, new_table, print_blocks, write_parquet
 from earthinstruct.results.suspects import SUSPECTS_FILE, read_suspects, write_suspects
-from earthinstruct.results.table import absent_remark, category_blocks, limits_remark, rare_remark, result_blocks
+from earthinstruct.results.table import (
+    absent_remark,
+    absent_rows,
+    category_blocks,
+    limits_remark,
+    rare_remark,
+    result_blocks,
+)
 from earthinstruct.results.tallies import TALLIES_FILE, StoredTallies, read_tallies, write_tallies
 from earthinstruct.results.training import MARKS, Training, TrainingData, judge_training, training_note
 from earthinstruct.results.variants import (
@@ -71,6 +78,7 @@ __all__ = [
     "VariantTable",
     "Variants",
     "absent_remark",
+    "absent_rows",
     "build_leaderboards",
     "category_blocks",
     "check",

@@ -162,9 +162,26 @@ def _of_limits(
                 yield f"{place}.n_right is {band.n_right}, of {band.n_entries} entries"
             share = band.n_right / band.n_entries if band.n_entries else None
             yield from _differs_value(f"{place}.right", band.right, share, _COUNTS_GIVE)
-    known = limits.counts_up_to.value
-    if all((band.relative_error.value is None) == (band.n_objects == 0) for band in bands):
-        value, never = counts_up_to(bands, known or 0.0)
+    yield from _of_joined(path, limits)
+
+
+def _of_joined(path: str, limits: CountingLimits) -> Iterator[str]:
+    """The joined bands, and the number of objects that follows from them."""
+    if not limits.joined:  # of an early release, or without objects
+        return
+    bands = limits.by_density
+    names = [name for of in limits.joined for name in of.bands]
+    if names != [name for name, band in bands.items() if band.n_objects] or not all(of.bands for of in limits.joined):
+        yield f"{path}.joined has the bands {', '.join(names) or 'none'}; expected those with objects, in order"
+        return
+    for k, of in enumerate(limits.joined):
+        tp, fp, fn = (sum(getattr(bands[name], column) for name in of.bands) for column in ("tp", "fp", "fn"))
+        yield from _differs_value(
+            f"{path}.joined[{k}].relative_error", of.relative_error, (fp + fn) / (tp + fn), _COUNTS_GIVE
+        )
+    if all(bands[name].relative_error.value is not None for name in names):
+        known = limits.counts_up_to.value
+        value, never = counts_up_to(bands, limits.joined, known or 0.0)
         if never != limits.never_passes:
             yield f"{path}.never_passes is {limits.never_passes}; its bands give {never}"
         yield from _differs(f"{path}.counts_up_to.value", known, value.value, "its bands give")

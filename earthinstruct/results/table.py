@@ -13,7 +13,7 @@ from earthinstruct.metrics import (
     PERCENT,
     POOLED,
     RELATIVE,
-    Absent,
+    AbsentShares,
     CountingLimits,
     ErrorCosts,
     ErrorCounts,
@@ -39,6 +39,7 @@ _FAILURES_SHOWN = 5
 _ABSENT_SHOWN = 3
 _RARE_SHOWN = 8  # names of rare categories; the result file has all
 _GROUPS = ("all", "base", "novel")
+_EACH = " of a category in an image"
 
 
 def result_blocks(results: Sequence[Result]) -> Iterator[Block]:
@@ -124,6 +125,14 @@ def category_blocks(results: Sequence[Result]) -> Iterator[Block]:
                 "right: share of right counts; 95 %: interval over images",
                 style="dim",
             )
+        headings, rows = absent_rows(result.metrics)
+        if rows:
+            absent = new_table(*headings, left=headings[:1])
+            for row in rows:
+                absent.add_row(*row)
+            yield ""
+            yield absent
+            yield Text("what is not there: share of the images without the category", style="dim")
 
 
 def _remarks(results: Sequence[Result]) -> Iterator[str]:
@@ -151,7 +160,7 @@ def _remarks(results: Sequence[Result]) -> Iterator[str]:
         yield from (f"{task}: {reason}" for reason in sorted(map(str, without_interval)))
         if metrics.counting_limits is not None and (sentence := limits_remark(metrics.counting_limits)):
             yield f"{task}: {sentence}"
-        if metrics.absent is not None and (sentence := absent_remark(metrics.absent)):
+        if sentence := absent_remark(metrics):
             yield f"{task}: {sentence}"
         if metrics.rare is not None:
             yield f"{task}: {rare_remark(metrics.rare)}"
@@ -206,11 +215,11 @@ def rare_remark(rare: RareCategories) -> str:
     )
 
 
-def absent_remark(absent: Absent) -> str | None:
+def absent_remark(metrics: Metrics) -> str | None:
     """Say how often a category is counted or drawn that the image does not have; None if every image has all."""
     parts = []
-    for verb, shares in (("counts", absent.counted), ("draws", absent.drawn)):
-        if shares is None or shares.share.value is None:
+    for verb, shares in _verbs(metrics).items():
+        if shares.share.value is None:
             continue
         often = sorted(shares.per_category.items(), key=lambda item: -(item[1].share.value or 0.0))[:_ABSENT_SHOWN]
         named = ", ".join(f"{name} {PERCENT.text(of.share.value)} %" for name, of in often if of.n_named)
@@ -219,27 +228,70 @@ def absent_remark(absent: Absent) -> str | None:
     return "; ".join(parts) or None
 
 
+def _verbs(metrics: Metrics) -> dict[str, AbsentShares]:
+    """What a method does with categories that are not there -> in how many images."""
+    absent = metrics.absent
+    if absent is None:
+        return {}
+    known = {"counts": absent.counted, "points at" if metrics.geometry == "point" else "draws": absent.drawn}
+    return {verb: shares for verb, shares in known.items() if shares is not None}
+
+
+def absent_rows(metrics: Metrics) -> tuple[list[str], list[list[str]]]:
+    """The headings and the rows of a table of what is counted or drawn though it is not there, by category."""
+    shares = _verbs(metrics)
+    headings = ["category", "images without it", *(cell for verb in shares for cell in (f"{verb} it, %", "95 %"))]
+    rows = []
+    for name, counted in metrics.absent.counted.per_category.items() if metrics.absent else ():
+        values = [of.per_category[name].share for of in shares.values()]
+        cells = (cell for of in values for cell in (PERCENT.text(of.value), PERCENT.interval(of.value, of.ci95)))
+        rows.append([name, f"{counted.n_images:,}", *cells])
+    return headings, rows
+
+
 def limits_remark(limits: CountingLimits) -> str | None:
-    """Say up to how many objects the counts are right within 20 %; None without objects."""
+    """Say up to how many objects the counts are right within 20 %; None without objects.
+
+    Bands whose measured error says otherwise are named.
+    """
+    bands = {name: band for name, band in limits.by_density.items() if band.n_objects}
+    within = [name for name, band in bands.items() if float(band.relative_error) <= LARGEST_ERROR]
+    above = [name for name in bands if name not in within]
     value, interval = limits.counts_up_to.value, limits.counts_up_to.ci95
-    if value is None:
+    if not bands:
         return None
-    if limits.never_passes:
-        sure = "" if interval is None else f" (95 %: at least {interval[0]:.0f})"
-        return f"counts stay within 20 % up to {_objects(f'{value:.0f}')}, the most there are{sure}"
+    if value is None:
+        measured = [f"they do with {_objects(within, 'or')}"] * bool(within)
+        measured += [f"they do not with {_objects(above, 'or')}"] * bool(above)
+        return (
+            f"up to how many objects of a category in an image counts stay within 20 % is not known "
+            f"({limits.counts_up_to.reason}); in these images, {' and '.join(measured)}"
+        )
+    if not value and not within:
+        return f"counts are off by more than 20 % with {_objects(above, 'and', _EACH)}, all numbers there are"
     if not value:
-        known = {band: of.relative_error.value for band, of in limits.by_density.items()}
-        errors = {band: error for band, error in known.items() if error is not None}
-        within = [band for band, error in errors.items() if error <= LARGEST_ERROR]
-        if within:
-            return f"counts stay within 20 % with {_objects(' or '.join(within))}, not with other numbers"
-        return f"counts are off by more than 20 % with {_objects(' and '.join(errors))}, all numbers there are"
-    sure = "" if interval is None else f" (95 %: {interval[0]:.0f} to {interval[1]:.0f})"
-    return f"counts stay within 20 % up to about {_objects(f'{value:.0f}')}{sure}"
+        return f"counts stay within 20 % with {_objects(within, 'or', _EACH)}, not with other numbers"
+    said = f"up to {'' if limits.never_passes else 'about '}{_objects([f'{value:.0f}'], '', _EACH)}"
+    if limits.never_passes:
+        said += ", the most there are"
+    if interval is not None:
+        said += f" (95 %: at least {interval[0]:.0f})" if limits.never_passes else ""
+        said += "" if limits.never_passes else f" (95 %: {interval[0]:.0f} to {interval[1]:.0f})"
+    passed = [name for name, band in bands.items() if not limits.never_passes and band.objects_each > value]
+    if off := [name for name in above if name not in passed]:
+        said += f", but in these images not with {_objects(off, 'or')}"
+    if again := [name for name in within if name in passed]:
+        said += f", and in these images again with {_objects(again, 'or')}"
+    return f"counts stay within 20 % {said}"
 
 
-def _objects(number: str) -> str:
-    return f"{number} {'object' if number == '1' else 'objects'} of a category in an image"
+def _objects(numbers: Sequence[str], joint: str, each: str = "") -> str:
+    """Numbers of objects in words.
+
+    >>> _objects(["1", "6-20"], "or"), _objects(["1"], "or")
+    ('1 or 6-20 objects', '1 object')
+    """
+    return f"{f' {joint} '.join(numbers)} {'object' if list(numbers) == ['1'] else 'objects'}{each}"
 
 
 def _limits_table(limits: CountingLimits) -> Table:
