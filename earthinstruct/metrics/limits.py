@@ -25,6 +25,8 @@ from earthinstruct.metrics.values import CountingBand, CountingLimits, JoinedBan
 DENSITIES = {"0": 0, "1": 1, "2-5": 2, "6-20": 6, "21-100": 21, "101+": 101}
 LARGEST_ERROR = 0.2  # relative; up to it, a method is said to count
 NO_OBJECTS = "no objects in this band"
+LEAST_IMAGES = 10  # with objects, for a number up to which a method counts; benchmarks/limits.py says why
+FEW_IMAGES = f"fewer than {LEAST_IMAGES} images have objects"
 NOT_KNOWN = "too few images: the relative error may be below or above 20 %"
 NO_ENTRIES = "no image and category in this band"
 
@@ -68,9 +70,12 @@ def counting_limits(summary: Summary, sizes: NDArray[np.int8]) -> CountingLimits
     integers = (sums[name].tolist() for name in ("targets", "right", "tp", "fp", "fn"))
     found = [CountingBand(*of) for of in zip(*integers, f1, error, share, strict=True)]
     density = dict(zip(DENSITIES, found, strict=False))
+    by_size = dict(zip(SIZES, found[len(DENSITIES) :], strict=True))
+    if 0 < (objects.sum(axis=1) > 0).sum() < LEAST_IMAGES:
+        return CountingLimits(Value(None, reason=FEW_IMAGES), False, density, by_size)
     joined = join_bands(density, _of_runs(summary, counted, list(density.values())))
     up_to, never = counts_up_to(density, joined, float(objects.max(initial=0)))
-    return CountingLimits(up_to, never, density, dict(zip(SIZES, found[len(DENSITIES) :], strict=True)), joined)
+    return CountingLimits(up_to, never, density, by_size, joined)
 
 
 def _of_runs(summary: Summary, counted: Tally, bands: Sequence[CountingBand]) -> dict[tuple[int, int], Value]:
@@ -92,7 +97,7 @@ def _of_runs(summary: Summary, counted: Tally, bands: Sequence[CountingBand]) ->
 def join_bands(bands: Mapping[str, CountingBand], errors: Mapping[tuple[int, int], Value]) -> list[JoinedBands]:
     """Join neighbouring bands until the interval of their common error lies on one side of 20 %.
 
-    It starts with the smallest numbers of objects. What cannot be decided at the end stays as it is.
+    It starts with the smallest numbers of objects. A band that alone is above 20 % is not joined to those before it.
 
     Args:
         bands: by increasing number of objects.
@@ -102,8 +107,11 @@ def join_bands(bands: Mapping[str, CountingBand], errors: Mapping[tuple[int, int
     some = sorted({first for first, _ in errors})
     joined: list[JoinedBands] = []
     while some:
-        ends = (k for k, last in enumerate(some, start=1) if _side(errors[some[0], last]))
-        n = next(ends, len(some))
+        n = 1
+        while n < len(some) and _side(errors[some[0], some[n - 1]]) is None:
+            if _side(errors[some[n], some[n]]) == "above":
+                break
+            n += 1
         joined.append(JoinedBands([names[b] for b in some[:n]], errors[some[0], some[n - 1]]))
         some = some[n:]
     return joined
@@ -142,7 +150,7 @@ def counts_up_to(bands: Mapping[str, CountingBand], joined: Sequence[JoinedBands
     if not joined:
         return Value(None, reason=NO_TRUTH), False
     first = joined[0].relative_error
-    if _side(first) is None:
+    if len(joined) == 1 and _side(first) is None:
         return Value(None, reason=NOT_KNOWN if first.ci95 is not None else first.reason), False
     objects, errors, latest = [], [], most
     for of in joined:

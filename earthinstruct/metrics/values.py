@@ -456,7 +456,8 @@ class CountingLimits(msgspec.Struct, frozen=True, omit_defaults=True):
         by_density: `0`, `1`, `2-5`, `6-20`, `21-100`, `101+` objects of the entry -> its scores.
         by_size: `small` (box of the median object below 32 x 32 pixels), `medium` (below 96 x 96), `large` -> scores of
             the entries with objects.
-        joined: the bands with objects of `by_density`, by increasing number, from which `counts_up_to` follows.
+        joined: the bands with objects of `by_density`, by increasing number, from which `counts_up_to` follows; empty
+            if too few images have objects.
     """
 
     counts_up_to: Value

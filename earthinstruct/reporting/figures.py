@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from msgspec.structs import asdict
 
 from earthinstruct.errors import EarthInstructError, UnknownNameError, checked_arguments
 from earthinstruct.files import writing
-from earthinstruct.metrics import GEOMETRIES, HEADLINES, PERCENT, Tally
+from earthinstruct.metrics import GEOMETRIES, HEADLINES, LARGEST_ERROR, PERCENT, Tally, Value
 from earthinstruct.reporting.loaded import bands
 from earthinstruct.results import Evaluation, Result, read_result
-from earthinstruct.scoring import Comparison, run_folder, tallies_of
+from earthinstruct.scoring import Comparison, run_folder, run_names, tallies_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +28,7 @@ _COLOURS = {
     **{"counting": "#0072B2", "box": "#D55E00", "mask": "#009E73", "point": "#CC79A7"},
     **{"f1": "black", "precision": "#0072B2", "recall": "#D55E00"},
 }
+_CURVES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "black")  # of runs
 _AT = {"box": "boxes at IoU 0.5", "point": "points in objects", "counting": "counts"}  # the first that is defined
 _VERDICTS = {
     "correct": "#009E73",
@@ -54,6 +55,9 @@ _WIDTH, _HEIGHT = 4.2, 3.2  # inches of a panel: two fit beside each other on a 
 _WIDE = 5.6  # of a panel with rows of names and a legend beside them
 _ROW = 0.24  # inches of a row of names
 _MOST_COLUMNS = 3
+_PAIRS = 2  # columns of panels that belong together
+_APART = 0.07  # runs at one band
+_Given: TypeAlias = Path | str | Evaluation | Result
 SUFFIXES = (".pdf", ".svg")
 
 
@@ -90,22 +94,37 @@ class _Run:
         return (self.counts.columns["tp"] + self.counts.columns["fp"].astype(np.int64)).astype(np.int64)
 
 
+@dataclass(frozen=True)
+class _Bands:
+    """A panel of scores over bands, a curve for each run."""
+
+    title: str
+    heading: str
+    across: str
+    names: list[str]
+    curves: dict[str, list[Value]]
+    is_error: bool
+    has_legend: bool
+
+
 class _NothingToDrawError(EarthInstructError):
     """A run has nothing that this figure shows."""
 
 
 @checked_arguments
-def plot(of: Path | str | Evaluation | Result | Comparison, name: str) -> Figure:
+def plot(of: _Given | Comparison | Sequence[_Given], name: str) -> Figure:
     """Draw a figure, with one panel for each run.
 
     Args:
-        of: a run folder, an evaluation, a result (for figures that need no single images) or a comparison of two runs.
+        of: a run folder, an evaluation, a result (for figures that need no single images), several of these, or a
+            comparison of two runs.
         name: of a run: `counts` (counted against actual objects, a point for each image and category), `residuals` (the
             errors of these counts by the number of objects), `categories` (F1 with intervals), `precision_recall`
             (by category, with intervals; of boxes, or of counts where there are none), `errors` (predictions by type
             of error), `costs` (F1 gained without each type of error), `iou` (F1 against IoU), `sizes` (F1 by size of
-            object), `slices`, `sweep` (scores against the score threshold) and `calibration`. Of a comparison:
-            `differences`.
+            object), `slices`, `sweep` (scores against the score threshold) and `calibration`. Of one or more runs
+            together: `limits` (relative error and F1 of counts by the number of objects and by their size, with
+            intervals). Of a comparison: `differences`.
 
     Returns:
         A figure of matplotlib: `figure.savefig("counts.pdf")`.
@@ -114,14 +133,17 @@ def plot(of: Path | str | Evaluation | Result | Comparison, name: str) -> Figure
         EarthInstructError: no figure has this name, the run has nothing that it shows, or matplotlib is missing.
     """
     _require_matplotlib()
+    known = (*FIGURES, *_OF_RUNS)
     if isinstance(of, Comparison):
         if name not in _OF_COMPARISONS:
-            next_step = f"{name!r} is a figure of a run: earthinstruct.plot(RUN, {name!r})." if name in FIGURES else ""
+            next_step = f"{name!r} is a figure of a run: earthinstruct.plot(RUN, {name!r})." if name in known else ""
             raise UnknownNameError("figure of a comparison", name, _OF_COMPARISONS, next_step)
         return _drawn([of], _OF_COMPARISONS[name])
+    if name in _OF_RUNS:
+        return _drawn(list(_OF_RUNS[name](list(_runs(of)))), _panel, _PAIRS)
     if name not in FIGURES:
         of_two = f"{name!r} is a figure of a comparison: earthinstruct.compare(RUN_A, RUN_B).plot({name!r})."
-        raise UnknownNameError("figure of a run", name, FIGURES, of_two if name in _OF_COMPARISONS else "")
+        raise UnknownNameError("figure of a run", name, known, of_two if name in _OF_COMPARISONS else "")
     return _drawn(list(_runs(of)), FIGURES[name])
 
 
@@ -132,8 +154,10 @@ def _require_matplotlib() -> None:
         raise EarthInstructError("a figure needs matplotlib: pip install 'earthinstruct[plot]'") from error
 
 
-def _runs(of: Path | str | Evaluation | Result) -> Iterator[_Run]:
-    if isinstance(of, Result):
+def _runs(of: _Given | Sequence[_Given]) -> Iterator[_Run]:
+    if not isinstance(of, _Given):
+        yield from (run for each in of for run in _runs(each))
+    elif isinstance(of, Result):
         yield _Run(of, None)
     elif isinstance(of, Evaluation):
         yield from (_Run(result, folder) for result, folder in zip(of.results, of.folders, strict=True))
@@ -142,7 +166,9 @@ def _runs(of: Path | str | Evaluation | Result) -> Iterator[_Run]:
         yield _Run(read_result(folder / "result.json"), folder)
 
 
-def _drawn(subjects: Sequence[Any], draw: Callable[[Axes, Any], float | None]) -> Figure:
+def _drawn(
+    subjects: Sequence[Any], draw: Callable[[Axes, Any], float | None], most_columns: int = _MOST_COLUMNS
+) -> Figure:
     """Draw a panel for each subject; the panels of rows of names are as high as their rows."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -155,7 +181,7 @@ def _drawn(subjects: Sequence[Any], draw: Callable[[Axes, Any], float | None]) -
 
     if not subjects:
         raise _NothingToDrawError("the evaluation has no result, so there is nothing to draw")
-    n_columns = min(len(subjects), _MOST_COLUMNS)
+    n_columns = min(len(subjects), most_columns)
     n_rows = -(-len(subjects) // n_columns)
     with mpl.rc_context(_STYLE):
         figure = _NotebookFigure(figsize=(_WIDTH * n_columns, _HEIGHT * n_rows), layout="constrained")
@@ -170,8 +196,13 @@ def _drawn(subjects: Sequence[Any], draw: Callable[[Axes, Any], float | None]) -
     return figure
 
 
-def save_figures(folder: Path, output: Path) -> list[Path]:
+def save_figures(folder: Path, output: Path, others: Sequence[Path] = ()) -> list[Path]:
     """Save every figure that a run has something for, as PDF and SVG, and return the files.
+
+    Args:
+        folder: the run folder.
+        output: where the files are put.
+        others: folders of runs that stand beside it in the figures of several runs.
 
     Raises:
         EarthInstructError: the run cannot be read, or matplotlib is missing.
@@ -180,9 +211,9 @@ def save_figures(folder: Path, output: Path) -> list[Path]:
     import matplotlib as mpl
 
     files = []
-    for name in FIGURES:
+    for name in (*FIGURES, *_OF_RUNS):
         try:
-            figure = plot(folder, name)
+            figure = plot([folder, *others] if name in _OF_RUNS else folder, name)
         except _NothingToDrawError:
             continue
         for suffix in SUFFIXES:
@@ -420,6 +451,52 @@ def _calibration(axes: Axes, run: _Run) -> None:
     axes.legend(fontsize=8)
 
 
+def _limits(runs: Sequence[_Run]) -> Iterator[_Bands]:
+    """The panels of where counting breaks: relative error and F1, by the number of objects and by their size."""
+    names = run_names([run.folder or Path(run.result.task.name) for run in runs], [run.result for run in runs])
+    found = {
+        name: limits
+        for name, run in zip(names, runs, strict=True)
+        if (limits := run.result.metrics.counting_limits) and any(of.n_objects for of in limits.by_density.values())
+    }
+    if not found:
+        raise _NothingToDrawError(
+            "no run has counts by the number of objects: there are no objects, or the result is old"
+        )
+    for kind, across in (("by_density", "objects of a category in an image"), ("by_size", "size of the objects")):
+        bands = {run: getattr(limits, kind) for run, limits in found.items()}
+        some = [band for band in next(iter(bands.values())) if any(of[band].n_objects for of in bands.values())]
+        for score, heading in (("relative_error", "relative error of counts"), ("f1", "F1 of counts")):
+            curves = {run: [getattr(of[band], score) for band in some] for run, of in bands.items()}
+            is_first, is_error = kind == "by_density", score == "relative_error"
+            title = ", ".join(dict.fromkeys(run.result.task.name for run in runs)) if is_first and is_error else ""
+            yield _Bands(title, heading, across, some, curves, is_error, has_legend=is_first and not is_error)
+
+
+def _panel(axes: Axes, panel: _Bands) -> None:
+    tops = [100 * of.value for curve in panel.curves.values() for of in curve if of.value is not None]
+    ends = [100 * of.ci95[1] for curve in panel.curves.values() for of in curve if of.ci95 is not None]
+    for k, (run, curve) in enumerate(panel.curves.items()):
+        colour, style = _CURVES[k % len(_CURVES)], "-" if k < len(_CURVES) else "--"
+        at = [place + _APART * (k - (len(panel.curves) - 1) / 2) for place in range(len(panel.names))]
+        up = [np.nan if of.value is None else 100 * of.value for of in curve]
+        for place, of in zip(at, curve, strict=True):
+            if of.ci95 is not None:
+                axes.plot([place, place], [100 * bound for bound in of.ci95], color=colour, linewidth=1.2)
+        axes.plot(at, up, f"o{style}", color=colour, markersize=4, linewidth=1.2, label=run)
+    axes.set_xticks(range(len(panel.names)), panel.names)
+    sure = "\nwith 95 % intervals over images" if ends else ""
+    axes.set(xlabel=panel.across, ylabel=f"{panel.heading}, percent{sure}", ylim=(0, 102))
+    axes.set_xlim(-0.5, len(panel.names) - 0.5)
+    axes.set_title(panel.title, loc="left")
+    if panel.is_error:
+        axes.axhline(100 * LARGEST_ERROR, color="0.5", linestyle=":", linewidth=1)
+        most = max(100 * LARGEST_ERROR, *tops, min(2 * max(tops), max(ends, default=0.0)))  # longer ones are cut
+        axes.set_ylim(0, 1.05 * most)
+    if panel.has_legend:
+        _legend(axes)
+
+
 def _differences(axes: Axes, comparison: Comparison) -> float:
     rows = [row for row in comparison if row.is_group and row.score in HEADLINES]
     if not rows:
@@ -450,4 +527,6 @@ FIGURES: Mapping[str, Callable[[Axes, _Run], float | None]] = {
     "sweep": _sweep,
     "calibration": _calibration,
 }
+# of runs together -> their panels
+_OF_RUNS: Mapping[str, Callable[[Sequence[_Run]], Iterator[_Bands]]] = {"limits": _limits}
 _OF_COMPARISONS: Mapping[str, Callable[[Axes, Comparison], float | None]] = {"differences": _differences}

@@ -134,7 +134,7 @@ def report(
         changes.append((load_run(run_folder(other), loaded.stored.dataset, data), compared))
     page = render(loaded, changes, max_images, progress)
     if figures is not None:
-        save_figures(folder, Path(figures))
+        save_figures(folder, Path(figures), [run_folder(other) for other in others])
     return _written(folder / REPORT_FILE if output is None else Path(output), page)
 
 

@@ -167,7 +167,7 @@ def _of_limits(
 
 def _of_joined(path: str, limits: CountingLimits) -> Iterator[str]:
     """The joined bands, and the number of objects that follows from them."""
-    if not limits.joined:  # of an early release, or without objects
+    if not limits.joined:  # of an early release, or too few images
         return
     bands = limits.by_density
     names = [name for of in limits.joined for name in of.bands]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from earthinstruct.metrics import CATALOGUE, OVER_ALL_ALONE, Metrics, Value, value_at, value_in_group
+from earthinstruct.metrics import CATALOGUE, OVER_ALL_ALONE, CountingLimits, Metrics, Value, value_at, value_in_group
 
 
 def score_rows(metrics: Metrics) -> Iterator[tuple[Any, ...]]:
@@ -30,6 +30,17 @@ def score_rows(metrics: Metrics) -> Iterator[tuple[Any, ...]]:
                 yield name, group, True, mean.value, *(mean.ci95 or (None, None))
         for category, found in getattr(scores, "per_category", {}).items():
             yield name, category, False, *_of_category(found, score)
+    yield from _of_bands(metrics.counting_limits)
+
+
+def _of_bands(limits: CountingLimits | None) -> Iterator[tuple[Any, ...]]:
+    """Counting by the number of objects and by their size."""
+    for kind in ("by_density", "by_size"):
+        for name, band in getattr(limits, kind, {}).items():
+            for score in ("f1", "relative_error", "right"):
+                value = getattr(band, score)
+                path = f"counting_limits.{kind}.{name}.{score}"
+                yield path, "all", True, value.value, *(value.ci95 or (None, None))
 
 
 def _of_category(found: Any, score: str) -> tuple[Any, ...]:

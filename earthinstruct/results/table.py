@@ -288,10 +288,12 @@ def limits_remark(limits: CountingLimits) -> str | None:
 def _objects(numbers: Sequence[str], joint: str, each: str = "") -> str:
     """Numbers of objects in words.
 
-    >>> _objects(["1", "6-20"], "or"), _objects(["1"], "or")
-    ('1 or 6-20 objects', '1 object')
+    >>> _objects(["1", "2-5", "6-20"], "or"), _objects(["1"], "or")
+    ('1, 2-5 or 6-20 objects', '1 object')
     """
-    return f"{f' {joint} '.join(numbers)} {'object' if list(numbers) == ['1'] else 'objects'}{each}"
+    *before, last = numbers
+    said = f"{', '.join(before)} {joint} {last}" if before else last
+    return f"{said} {'object' if said == '1' else 'objects'}{each}"
 
 
 def _limits_table(limits: CountingLimits) -> Table:
