@@ -167,20 +167,20 @@ def _of_limits(
 
 def _of_joined(path: str, limits: CountingLimits) -> Iterator[str]:
     """The joined bands, and the number of objects that follows from them."""
+    bands, known = limits.by_density, limits.counts_up_to.value
     if not limits.joined:  # of an early release, or too few images
+        if limits.never_passes and known is None:
+            yield f"{path}.never_passes is True; its bands give False"
         return
-    bands = limits.by_density
     names = [name for of in limits.joined for name in of.bands]
     if names != [name for name, band in bands.items() if band.n_objects] or not all(of.bands for of in limits.joined):
         yield f"{path}.joined has the bands {', '.join(names) or 'none'}; expected those with objects, in order"
         return
     for k, of in enumerate(limits.joined):
         tp, fp, fn = (sum(getattr(bands[name], column) for name in of.bands) for column in ("tp", "fp", "fn"))
-        yield from _differs_value(
-            f"{path}.joined[{k}].relative_error", of.relative_error, (fp + fn) / (tp + fn), _COUNTS_GIVE
-        )
-    if all(bands[name].relative_error.value is not None for name in names):
-        known = limits.counts_up_to.value
+        place = f"{path}.joined[{k}].relative_error"
+        yield from _differs_value(place, of.relative_error, (fp + fn) / (tp + fn), _COUNTS_GIVE)
+    if all(of.value is not None for of in (*(bands[n].relative_error for n in names), limits.joined[0].relative_error)):
         value, never = counts_up_to(bands, limits.joined, known or 0.0)
         if never != limits.never_passes:
             yield f"{path}.never_passes is {limits.never_passes}; its bands give {never}"
