@@ -261,8 +261,8 @@ def limits_remark(limits: CountingLimits) -> str | None:
     if not bands:
         return None
     if value is None:
-        measured = [f"they do with {_objects(within, 'or')}"] * bool(within)
-        measured += [f"they do not with {_objects(above, 'or')}"] * bool(above)
+        both = (("they do", within), ("they do not", above))
+        measured = (f"{verb} with {_objects(of, 'or')}" for verb, of in both if of)
         return (
             f"up to how many objects of a category in an image counts stay within 20 % is not known "
             f"({limits.counts_up_to.reason}); in these images, {' and '.join(measured)}"

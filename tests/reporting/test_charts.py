@@ -162,7 +162,7 @@ def test_where_counting_breaks_has_a_line_for_each_run(make_run, drawn):
         f"{100 * bound:.1f}" for bound in limits.by_density["1"].relative_error.ci95 or ()
     )
     assert errors.header == ("number of objects", "a", "95 %", "b", "95 %")
-    assert "Where the error passes 20 %: a from the start, b from the start." in errors.note
+    assert "Where the error passes 20 %: a not known, b not known." in errors.note
     assert [row[1] for row in f1.rows] == [f"{100 * limits.by_density[b].f1.value:.1f}" for b in ("1", "2-5")]
     assert [row[0] for row in by_size.rows] == ["small"]
     across, up, series = drawn["plane"]

@@ -85,12 +85,40 @@ def test_every_figure_is_drawn(run):
         assert run.plot(name).axes[0].get_title(loc="left") == "scored, set/open_vocabulary"
 
 
+def test_where_counting_breaks_has_a_curve_for_each_run(run, constant, dataset, tmp_path):
+    other = evaluate(constant, dataset, setting="open_vocabulary", output=tmp_path / "other")
+    figure = plot([run, other.folder], "limits")
+    panels = [axes.get_ylabel().partition(",")[0] for axes in figure.axes]
+    assert panels == ["relative error of counts", "F1 of counts"] * 2
+    assert figure.axes[1].get_legend_handles_labels()[1] == ["scored", "constant"]
+    errors, f1 = figure.axes[:2]
+    assert [label.get_text() for label in errors.get_xticklabels()] == ["1", "2-5"]
+    for axes, score in ((errors, "relative_error"), (f1, "f1")):
+        drawn = {line.get_label(): line.get_ydata() for line in axes.lines}
+        for method, result in (("scored", run.results[0]), ("constant", other.results[0])):
+            bands = result.metrics.counting_limits.by_density
+            assert np.allclose(drawn[method], [100 * getattr(bands[name], score).value for name in ("1", "2-5")])
+    low, high = (100 * bound for bound in other.results[0].metrics.counting_limits.by_density["1"].f1.ci95)
+    assert any(np.allclose(line.get_ydata(), [low, high]) for line in f1.lines)
+    assert len(run.plot("limits").axes) == 4
+    with pytest.raises(EarthInstructError, match=r"'limits' is a figure of a run: earthinstruct.plot\(RUN, 'limits'\)"):
+        compare(run, other).plot("limits")
+
+
+def test_frames_have_the_bands_of_counts(run):
+    frame = run.to_pandas(per_category=False).set_index("score")
+    value = run.results[0].metrics.counting_limits.by_density["2-5"].f1
+    row = frame.loc["counting_limits.by_density.2-5.f1"]
+    assert (row["over"], row["is_group"], row["value"]) == ("all", True, value.value)
+    assert "counting_limits.by_size.small.right" in frame.index
+
+
 def test_figures_are_saved_as_pdf_and_svg(run, tmp_path, capsys, monkeypatch):
-    for name in set(FIGURES) - {"iou", "sizes"}:  # fonts in files take a second a figure
+    for name in set(FIGURES) - {"iou"}:  # fonts in files take a second a figure
         monkeypatch.delitem(FIGURES, name)
     assert main(["report", str(run.folder), "--max-images", "0", "--figures", str(tmp_path / "figures")]) == 0
     assert f"figures  {tmp_path / 'figures'}" in capsys.readouterr().out
-    for name in FIGURES:
+    for name in (*FIGURES, "limits"):
         pdf = (tmp_path / "figures" / f"{name}.pdf").read_bytes()
         assert pdf.startswith(b"%PDF") and b"/Type3" not in pdf  # fonts that publishers take
         svg = (tmp_path / "figures" / f"{name}.svg").read_text()
