@@ -1,6 +1,6 @@
 """Every score: match predictions to ground truth, tally per image and category, and reduce the tallies to scores."""
 
-from earthinstruct.metrics.absent import share_of_images
+from earthinstruct.metrics.absent import ANY_CATEGORY, absent_share, absent_tally, share_of_images
 from earthinstruct.metrics.between_runs import Variation, agreement, best_constant, pooled_tally, variation
 from earthinstruct.metrics.catalogue import (
     CATALOGUE,
@@ -73,6 +73,7 @@ from earthinstruct.metrics.values import (
 )
 
 __all__ = [
+    "ANY_CATEGORY",
     "CATALOGUE",
     "COUNTING_ERRORS",
     "GEOMETRIES",
@@ -138,6 +139,8 @@ __all__ = [
     "Value",
     "Variation",
     "Verdicts",
+    "absent_share",
+    "absent_tally",
     "agreement",
     "best_constant",
     "boxes_of_chunk",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,7 @@ from earthinstruct.metrics.summary import Summary, value_of
 from earthinstruct.metrics.tally import Tally
 from earthinstruct.metrics.values import Absent, AbsentCategory, AbsentShares, Value
 
-_ANY = ""  # the part of the tally that is about all categories
+ANY_CATEGORY = ""  # the part of the tally that is about all categories
 _HAVE_ALL = "every image has all categories"
 _HAVE_IT = "every image has an object of this category"
 
@@ -36,16 +38,9 @@ def share_of_images(named: NDArray[np.bool_]) -> Value:
 
 
 def _shares(summary: Summary, name: str) -> AbsentShares:
-    tally, members = summary.tallies[name], summary.groups["all"]
-    columns = {column: values[:, members].astype(np.int64) for column, values in tally.columns.items()}
-    lacks = columns["tp"] + columns["fn"] == 0
-    named = lacks & (columns["fp"] > 0)
-    parts = Tally(
-        tally.images,
-        (_ANY, *(tally.categories[c] for c in members)),
-        {"named": _with_any(named), "targets": _with_any(lacks)},
-    )
-    whole, *each = summary.by_part(parts, _share, name, _HAVE_IT)
+    tally = summary.tallies[name]
+    parts = absent_tally(tally, [tally.categories[c] for c in summary.groups["all"]])
+    whole, *each = summary.by_part(parts, absent_share, name, _HAVE_IT)
     if whole.value is None:
         whole = Value(None, reason=_HAVE_ALL)
     n_images, n_named = (parts.totals[column].tolist() for column in ("targets", "named"))
@@ -54,9 +49,26 @@ def _shares(summary: Summary, name: str) -> AbsentShares:
     return AbsentShares(n_images[0], n_named[0], whole, per_category)
 
 
+def absent_tally(tally: Tally, categories: Sequence[str]) -> Tally:
+    """The images that lack a category, and those of them in which it is named: a tally with `targets` and `named`.
+
+    Its categories are `ANY_CATEGORY`, which stands for any of the categories, and then these.
+
+    Args:
+        tally: with tp, fp, fn.
+        categories: some of its categories.
+    """
+    places = [tally.categories.index(name) for name in categories]
+    columns = {name: values[:, places].astype(np.int64) for name, values in tally.columns.items()}
+    lacks = columns["tp"] + columns["fn"] == 0
+    named = lacks & (columns["fp"] > 0)
+    return Tally(tally.images, (ANY_CATEGORY, *categories), {"named": _with_any(named), "targets": _with_any(lacks)})
+
+
 def _with_any(column: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.column_stack([column.any(axis=1), column]).astype(np.int64)
 
 
-def _share(columns: Columns) -> NDArray[np.float64]:
+def absent_share(columns: Columns) -> NDArray[np.float64]:
+    """The share of the images that lack a category in which it is named, from the sums of an `absent_tally`."""
     return np.asarray(columns["named"] / np.maximum(columns["targets"], 1))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from earthinstruct.datasets import Dataset
 from earthinstruct.errors import DataError, EarthInstructError, checked_arguments
 from earthinstruct.metrics import (
+    ANY_CATEGORY,
     CATALOGUE,
     COUNTING_ERRORS,
     GEOMETRIES,
@@ -26,6 +27,9 @@ from earthinstruct.metrics import (
     Paired,
     Score,
     Tally,
+    Value,
+    absent_share,
+    absent_tally,
     corrected,
     extra_metrics,
     listed,
@@ -34,6 +38,7 @@ from earthinstruct.metrics import (
     protocol_named,
     sweep_of,
     threshold_in_words,
+    title_of,
     value_at,
 )
 from earthinstruct.regions import ImageId
@@ -53,6 +58,7 @@ from earthinstruct.scoring.side_by_side import (
     contestants,
     make_side_by_side,
     of_pair,
+    of_untested,
     run_names,
     what_was_run,
 )
@@ -130,6 +136,8 @@ class Comparison(ComparedRuns):
         errors = [row for row in self.rows if row.score.startswith("errors.") and row.is_group and row.over == "all"]
         slices = [row for row in self.rows if row.slice_by is not None and row.score.endswith(".f1")]
         extra = [row for row in self.rows if row.score.startswith("extra.") and row.is_group]
+        absent = [row for row in self.rows if row.score.startswith("absent.")]
+        shown_absent = [row for row in absent if every_row or row.over == "all" or row.difference.is_shown]
         shown = [row for row in headlines if every_row or row.over == "all" or row.difference.is_shown]
         pooled = [row for row in self.rows if _is_pooled(row)]
         tells = any(row.difference.is_shown for row in pooled) or any(
@@ -145,6 +153,7 @@ class Comparison(ComparedRuns):
             ),
             (slices, "over the images of each slice"),
             (extra, "metric plug-ins: fractions, or in the unit of each"),
+            (shown_absent, "what is not there: share of the images without a category, in percent"),
             (shown_errors, "objects over all images; fewer are better, more are better of `correct`"),
         )
         for rows, note in tables:
@@ -156,7 +165,11 @@ class Comparison(ComparedRuns):
             "where a difference is shown: p below 0.05, and an interval without 0",
             style="dim",
         )
-        left_out = len([*headlines, *pooled, *errors]) - len([*shown, *shown_pooled, *shown_errors])
+        every, those_shown = (
+            [*headlines, *pooled, *absent, *errors],
+            [*shown, *shown_pooled, *shown_absent, *shown_errors],
+        )
+        left_out = len(every) - len(those_shown)
         if left_out:
             yield Text(
                 f"{left_out} rows of groups, categories, micro F1 and error types show no difference and are left out; "
@@ -165,6 +178,13 @@ class Comparison(ComparedRuns):
             )
         reasons = {row.difference.reason for rows, _ in tables for row in rows if row.difference.reason is not None}
         yield from (Text(f"-: {reason}", style="dim") for reason in sorted(reasons))
+        for score, values in self._untested.items():
+            unit = listed(score).unit
+            each = ", ".join(
+                f"{letter} {unit.sure(value.value, value.ci95)}{'' if value.reason is None else f' ({value.reason})'}"
+                for letter, value in zip(LETTERS, values, strict=False)
+            )
+            yield f"{title_of(score)}, {unit.name}, not tested: {each}"
 
     @property
     def verdict(self) -> str:
@@ -178,11 +198,21 @@ class Comparison(ComparedRuns):
         attribute of a slice.
         """
         names = self.side_by_side.names
-        return [
+        tested = [
             {"score": row.score, "over": row.over, "is_group": row.is_group, "slice_by": row.slice_by}
             | of_pair(names, row.difference)
             for row in self.rows
         ]
+        return tested + [
+            {"score": score, "over": "all", "is_group": True, "slice_by": None} | of_untested(names, *values)
+            for score, values in self._untested.items()
+        ]
+
+    @property
+    def _untested(self) -> dict[str, tuple[Value, ...]]:
+        """The scores beside the headlines whose difference is not tested."""
+        tested = {row.score for row in self.rows}
+        return {score: values for score, values in self.side_by_side.beside.items() if score not in tested}
 
 
 def _verdict_of_two(
@@ -346,7 +376,7 @@ def compare_two(
     pairs = _paired(a, b, {tally for _, tally, _ in scores})
     over: _Over = {(name, True): members for name, members in a.tallies.groups.items()}
     over |= {(name, False): (name,) for name in every_category}
-    rows = [*_rows(scores, pairs, over), *_pooled_rows(a, b)]
+    rows = [*_rows(scores, pairs, over), *_pooled_rows(a, b), *_absent_rows(a, b)]
     ambiguous = _defined_twice(a, b)
     for slice_by, slices in {**b.tallies.slices, **a.tallies.slices}.items():
         if slice_by in ambiguous:
@@ -510,6 +540,26 @@ def _part(tally: Tally, images: Collection[ImageId] | None, pooled_over: tuple[s
     return pooled_tally(part, pooled_over) if pooled_over else part
 
 
+def _absent_rows(a: _Read, b: _Read) -> Iterator[Compared]:
+    """Compare what both runs name though it is not there: over all categories, and by category."""
+    for how in ("counted", "drawn"):
+        members, tallies = list(a.tallies.groups["all"]), []
+        for run in (a, b):
+            shares = None if run.result.metrics.absent is None else getattr(run.result.metrics.absent, how)
+            name = "counting" if how == "counted" else run.result.metrics.geometry
+            if shares is not None and name in run.tallies.tallies:
+                tallies.append({how: absent_tally(run.tallies.tallies[name], members)})
+        if len(tallies) < 2:
+            continue
+        over: _Over = {("all", True): (ANY_CATEGORY,)} | {(name, False): (name,) for name in members}
+        try:
+            pair = paired(*tallies)[how]
+        except ValueError as error:
+            raise DataError(f"the results cannot be compared: {error}") from error
+        for which, difference in pair.of_mean(absent_share, over).items():
+            yield Compared(f"absent.{how}.share", *which, difference)
+
+
 def _defined_twice(a: _Read, b: _Read) -> set[str]:
     """The attributes by which both runs have slices, of different images."""
 
@@ -563,11 +613,14 @@ def _rows(scores: Sequence[tuple[str, str, Score]], pairs: Mapping[str, Paired],
 
 
 def _corrected(rows: Iterable[Compared]) -> tuple[Compared, ...]:
-    """Correct the p-values for the number of rows in each table: headlines, pooled, other scores, plug-ins, errors."""
+    """Correct the p-values for the number of rows in each table.
+
+    Tables: headlines, pooled, other scores, plug-ins, error types, and what is not there.
+    """
     found = list(rows)
     tables: defaultdict[tuple[str, bool | str], list[int]] = defaultdict(list)
     for i, row in enumerate(found):
-        kind = row.score.partition(".")[0] if row.score.startswith(("extra.", "errors.")) else ""
+        kind = row.score.partition(".")[0] if row.score.startswith(("extra.", "errors.", "absent.")) else ""
         kind = kind or ("headlines" if row.score in HEADLINES else "pooled" if _is_pooled(row) else "others")
         table = row.slice_by or (row.is_group and row.over == "all" if kind == "errors" else row.is_group)
         tables[kind, table].append(i)

@@ -25,6 +25,9 @@ PREDICTED = {
     "box": "boxes",
     "point": "points",
 }  # geometry -> what a method predicts; masks: boxes
+# scores that stand beside the headlines: path in the metrics
+BESIDE = ("counting_limits.counts_up_to", "absent.counted.share", "absent.drawn.share")
+NOT_TESTED = "not tested: shown for each run alone"
 _DECIMALS = 12
 _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -52,6 +55,7 @@ class SideBySide:
         best: which of these are the best, or tie with the best.
         training: whether each run was trained on these images; None for a control.
         remarks: what a reader of the table must know about single runs.
+        beside: path of another score that any run has -> that of each run.
     """
 
     verdict: str
@@ -62,6 +66,7 @@ class SideBySide:
     best: tuple[tuple[bool, ...], ...]
     training: tuple[Training | None, ...]
     remarks: tuple[str, ...] = ()
+    beside: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
 
     def markdown(self) -> str:
         """The verdict, a table in Markdown, and what it means."""
@@ -181,6 +186,7 @@ def make_side_by_side(
             why = "sees the ground truth" if result.method.control else "has a threshold chosen on these images"
             remarks.append(f"{name} {why}, and is not ranked.")
         remarks += _hallucinated(name, result)
+    beside = {path: tuple(value_at(of.metrics, path) or Value(None) for of in results) for path in BESIDE}
     return SideBySide(
         verdict,
         results[0].task.name,
@@ -190,6 +196,7 @@ def make_side_by_side(
         tuple(tuple(i in best[score] for score in scores) for i in range(len(results))),
         tuple(result.training for result in results),
         tuple(remarks),
+        {path: values for path, values in beside.items() if any(of.value is not None for of in values)},
     )
 
 
@@ -228,6 +235,13 @@ def of_pair(names: Sequence[str], off: Difference) -> dict[str, Any]:
         "p_corrected": _rounded(off.p_corrected),
         "reason": off.reason,
     }
+
+
+def of_untested(names: Sequence[str], first: Value, second: Value) -> dict[str, Any]:
+    """The columns of `of_pair` for a score that is not tested."""
+    off = of_pair(names, Difference(0.0, 0.0, 0.0, None, None, reason=NOT_TESTED))
+    scores = {"first_score": _rounded(first.value), "second_score": _rounded(second.value)}
+    return off | scores | {"difference": None}
 
 
 def contestants(results: Sequence[Result]) -> list[int]:

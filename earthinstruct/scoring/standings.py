@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
-from earthinstruct.metrics import ONE_IMAGE, PERCENT, Difference, title_of
+from earthinstruct.metrics import ONE_IMAGE, PERCENT, Difference, listed, title_of
 from earthinstruct.results import Block, Training, new_table
-from earthinstruct.scoring.side_by_side import ComparedRuns, best_of, of_pair
+from earthinstruct.scoring.side_by_side import ComparedRuns, best_of, of_pair, of_untested
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # headline score -> what the better and the best run does, and what is compared
@@ -55,9 +56,14 @@ class Standings(ComparedRuns):
                 text = PERCENT.sure(values[k].value, values[k].ci95)
                 cells.append(Text(text, style="bold" if best[k] else ""))
             table.add_row(title_of(score), *cells)
+        for score, values in self.side_by_side.beside.items():
+            unit = listed(score).unit
+            heading = title_of(score) if unit is PERCENT else f"{title_of(score)}, {unit.name}"
+            table.add_row(heading, *(unit.sure(value.value, value.ci95) for value in values))
         yield table
         yield Text(
-            "percent, with the 95 % interval over images; bold: the best, and those without a shown difference from it",
+            "percent, with the 95 % interval over images; bold: the best, and those without a shown difference from it "
+            "(only F1, AP and IoU are tested)",
             style="dim",
         )
         yield from (Text(remark, style="dim") for remark in self.side_by_side.remarks)
@@ -78,8 +84,13 @@ class Standings(ComparedRuns):
     def records(self) -> list[dict[str, Any]]:
         """Every pair: `score`, then names, scores and difference of the two runs."""
         names = self.side_by_side.names
-        return [
+        tested = [
             {"score": score} | of_pair((names[i], names[j]), off) for (score, i, j), off in self.differences.items()
+        ]
+        return tested + [
+            {"score": score} | of_untested((names[i], names[j]), values[i], values[j])
+            for score, values in self.side_by_side.beside.items()
+            for i, j in combinations(range(len(names)), 2)
         ]
 
 
