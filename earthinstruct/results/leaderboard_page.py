@@ -17,6 +17,8 @@ from earthinstruct.results.leaderboard_tables import (
     FORMATS,
     HEADINGS,
     KINDS,
+    LIMITS,
+    LIMITS_NOTE,
     RANKED_BY,
     SCORES,
     TRAINING,
@@ -27,6 +29,7 @@ from earthinstruct.results.leaderboard_tables import (
     rank_note,
     rank_text,
     score_text,
+    unit_of,
 )
 from earthinstruct.results.markdown import in_markdown
 from earthinstruct.results.variants import LEADERBOARD_NOTE, LEADERBOARD_SCORES
@@ -56,7 +59,9 @@ _KIND_NAMES = {
     "published": "published",
     "control": "control",
 }
-_MAIN, _VARIANTS, _ALL = "main scores", "wordings, blind, repeats, distractors", "all scores"  # choices of columns
+# choices of columns
+_MAIN, _VARIANTS, _ALL = "main scores", "wordings, blind, repeats, distractors", "all scores"
+_LIMITS = "counts up to, not there"
 _VARIED = [title_of(path) for path in ("counting.f1", "box.f1")]  # what the columns of variants are about
 _NAMED = ("rank", "method", TRAINING)  # columns before the scores, after that of the button
 _Shown = Mapping[str, Mapping[str, str]]  # scores with a column -> attributes of its cells: extra ones are folded
@@ -138,7 +143,10 @@ def _best(board: pd.DataFrame, kind: str) -> list[list[str]]:
     first = rows[rows["rank best"] == 1]
     # published rows have no ranks, and may lack what ranked rows agree on
     first = rows[:1] if first.empty else first.drop_duplicates(list(COMPARABLE))
-    return [[str(row["method"]), *score_text(*_score(row, RANKED_BY)), *_ties(row)] for _, row in first.iterrows()]
+    return [
+        [str(row["method"]), *score_text(RANKED_BY, *_score(row, RANKED_BY)), *_ties(row)]
+        for _, row in first.iterrows()
+    ]
 
 
 def _ties(row: pd.Series[Any]) -> list[str]:
@@ -194,6 +202,7 @@ def _main(boards: Mapping[str, pd.DataFrame]) -> ElementTree.Element:
         _element("p", f"{_LEAD} {TRAINING_NOTE}"),
         *ranks,
         *([_fold(_VARIANTS.capitalize(), LEADERBOARD_NOTE)] if _has_variants(scores) else []),
+        *([] if LIMITS.keys().isdisjoint(scores) else [_fold(_LIMITS.capitalize(), LIMITS_NOTE)]),
         _index(boards),
         _controls(facets, scores),
         *sections,
@@ -253,7 +262,8 @@ def _controls(facets: list[dict[str, str]], scores: list[str]) -> ElementTree.El
         if len({row[facet] for row in facets}) > 1
     ]
     order = _select("sort by", [RANKED_BY, *(name for name in scores if name != RANKED_BY), "method"], "order")
-    columns = [_MAIN, *([_VARIANTS] if _has_variants(scores) else []), _ALL]
+    beside = {_VARIANTS: _has_variants(scores), _LIMITS: not LIMITS.keys().isdisjoint(scores)}
+    columns = [_MAIN, *(choice for choice, there in beside.items() if there), _ALL]
     return _element(
         "form",
         *chosen,
@@ -288,7 +298,7 @@ def _board(number: int, task: str, board: pd.DataFrame, scores: list[str]) -> El
 
 def _class(name: str) -> str:
     """The class of the cells of a score that is not among the main ones."""
-    return "extra of-variants" if name in LEADERBOARD_SCORES else "extra"
+    return "extra narrow" if name in (*LEADERBOARD_SCORES, *LIMITS) else "extra"
 
 
 def _column(name: str) -> ElementTree.Element:
@@ -303,8 +313,8 @@ def _width(shown: _Shown) -> str:
 def _score_column(name: str, is_main: bool) -> ElementTree.Element:
     """The head of a score, with the choices of columns that show it besides all of them."""
     button = _element("button", name, attributes={"type": "button"})
-    varied = name in _VARIED or name in LEADERBOARD_SCORES
-    choices = [choice for choice, shows in ((_MAIN, is_main), (_VARIANTS, varied)) if shows]
+    chosen = {_MAIN: is_main, _VARIANTS: name in (*_VARIED, *LEADERBOARD_SCORES), _LIMITS: name in (*_VARIED, *LIMITS)}
+    choices = [choice for choice, shows in chosen.items() if shows]
     attributes = {"data-score": name, "data-columns": ";".join(choices)} | ({} if is_main else {"class": _class(name)})
     return _element("th", button, attributes={"scope": "col", **attributes})
 
@@ -339,21 +349,21 @@ def _lines(
 
 
 def _score_cell(row: pd.Series[Any], name: str, attributes: Mapping[str, str]) -> ElementTree.Element:
-    """A score as text, and as a mark on a bar with its interval."""
+    """A score as text and, if it is a share, as a mark on a bar with its interval. Rows are sorted by `--at`."""
     value, low, high = _score(row, name)
     if value != value:
         return _element("td", "-", attributes=attributes)
     places, interval, words = {"at": value}, [], []
-    text, *in_words = score_text(value, low, high)
+    text, *in_words = score_text(name, value, low, high)
     if in_words:
         places |= {"low": low, "high": high}
         interval, words = [_element("span")], [_element("small", f" {in_words[0]}")]
     share = row.get(_HALLUCINATED.get(name, ""))
     if share is not None and share > 0:
         words.append(_element("small", f" {PERCENT.text(share)} % hallucinated"))
-    bar = _element("i", *interval, attributes={"aria-hidden": "true"})
+    bar = [_element("i", *interval, attributes={"aria-hidden": "true"})] if unit_of(name) is PERCENT else []
     style = ";".join(f"--{end}:{100 * place:.2f}" for end, place in places.items())
-    return _element("td", text, *words, bar, attributes={**attributes, "style": style})
+    return _element("td", text, *words, *bar, attributes={**attributes, "style": style})
 
 
 def _known(row: pd.Series[Any], shown: _Shown) -> Iterator[ElementTree.Element]:
@@ -361,7 +371,7 @@ def _known(row: pd.Series[Any], shown: _Shown) -> Iterator[ElementTree.Element]:
     import pandas as pd
 
     found: list[tuple[str, str | ElementTree.Element]] = [
-        (name, " ".join(score_text(*_score(row, name))))
+        (name, " ".join(score_text(name, *_score(row, name))))
         for name, attributes in shown.items()
         if "class" in attributes and not pd.isna(row[name])
     ]

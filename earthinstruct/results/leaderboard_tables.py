@@ -11,7 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError
-from earthinstruct.metrics import CATALOGUE, HEADLINES, PERCENT, POOLED, SHOWN_BELOW, corrected, paired, title_of
+from earthinstruct.metrics import (
+    CATALOGUE,
+    HEADLINES,
+    PERCENT,
+    POOLED,
+    SHOWN_BELOW,
+    Unit,
+    corrected,
+    listed,
+    paired,
+    title_of,
+)
 from earthinstruct.results.markdown import in_markdown
 from earthinstruct.results.variants import LEADERBOARD_NOTE, LEADERBOARD_SCORES
 
@@ -20,6 +31,14 @@ if TYPE_CHECKING:  # scoring imports this module, and pandas takes 90 MB
 
     from earthinstruct.results.tallies import StoredTallies
 
+LIMITS = {  # heading -> path in a result's metrics: where a method breaks
+    title_of(path): path for path in ("counting_limits.counts_up_to", "absent.counted.share", "absent.drawn.share")
+}
+LIMITS_NOTE = (
+    "Counts up to: the number of objects of a category in an image at which the relative error of the counts passes "
+    "20 %; at least so many, where it is the largest number in the images. Counted, drawn but not there: the share of "
+    "images in which a category is named that the image does not have; smaller is better."
+)
 SCORES = {  # heading -> path in a result's metrics
     title_of(path): path
     for path in (
@@ -30,6 +49,7 @@ SCORES = {  # heading -> path in a result's metrics
         "proposals.recall",
         "counting.precision",
         "counting.recall",
+        *LIMITS.values(),
     )
 }
 RANKED_BY = title_of("box.f1")
@@ -168,7 +188,7 @@ def _shown(section: pd.DataFrame) -> pd.DataFrame:
             shown["rank"] = list(map(rank_text, column, section["rank worst"]))
         elif name in (*SCORES, *LEADERBOARD_SCORES):
             bounds = (section.get(f"{name} {end}", absent) for end in ("low", "high"))
-            shown[name] = [" ".join(score_text(*score)) for score in zip(column, *bounds, strict=True)]
+            shown[name] = [" ".join(score_text(name, *score)) for score in zip(column, *bounds, strict=True)]
         elif name in FORMATS:
             shown[name] = ["-" if pd.isna(value) else FORMATS[name].format(value) for value in column]
         elif not name.endswith((" low", " high", " worst", TRAINING_IN_WORDS, VARIANTS_IN_WORDS)):
@@ -192,9 +212,14 @@ def rank_text(best: float, worst: float) -> str:
     return "-" if pd.isna(best) else f"{best:.0f}" if best == worst else f"{best:.0f}-{worst:.0f}"
 
 
-def score_text(value: float, low: float, high: float) -> list[str]:
-    """A score in percent, and its interval where it has one; NaN is absent."""
-    return PERCENT.sure(None if np.isnan(value) else value, None if np.isnan(low) else (low, high)).split(" ", 1)
+def unit_of(name: str) -> Unit:
+    """The unit of a column of scores."""
+    return listed(SCORES[name]).unit if name in LIMITS else PERCENT
+
+
+def score_text(name: str, value: float, low: float, high: float) -> list[str]:
+    """A score in the unit of its column, and its interval where it has one; NaN is absent."""
+    return unit_of(name).sure(None if np.isnan(value) else value, None if np.isnan(low) else (low, high)).split(" ", 1)
 
 
 def _markdown(task: str, sections: dict[str, pd.DataFrame]) -> str:
@@ -208,6 +233,8 @@ def _markdown(task: str, sections: dict[str, pd.DataFrame]) -> str:
         parts.append(TRAINING_NOTE)
     if any(name in section for section in sections.values() for name in LEADERBOARD_SCORES):
         parts.append(LEADERBOARD_NOTE)
+    if any(name in section for section in sections.values() for name in LIMITS):
+        parts.append(LIMITS_NOTE)
     for kind, section in sections.items():
         shown = _shown(section).map(in_markdown)
         parts += [f"## {HEADINGS[kind]}", shown.to_markdown(index=False, disable_numparse=True), *_training(section)]
