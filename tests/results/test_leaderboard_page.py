@@ -42,8 +42,10 @@ def root(constant, dataset, tmp_path, monkeypatch):
     (result,) = evaluate(constant, dataset, setting="open_ended", output=tmp_path / "runs").results
 
     def scored(name, box, counting, **fields):
+        limits = replace(result.metrics.counting_limits, counts_up_to=Value(100 * box, (0, 90)))
         metrics = replace(
             result.metrics,
+            counting_limits=limits,
             box=replace(result.metrics.box, f1=Value(box, (box - 0.1, box + 0.1))),
             counting=replace(result.metrics.counting, f1=Value(counting, None)),
             **fields,
@@ -192,6 +194,19 @@ def test_rows_are_sorted_by_any_score_within_their_kind(board):
     assert "Cnt P" not in board.columns
     board.choose("columns", "all scores")
     assert {"Cnt P", "Cnt blind", "AP_nc box"} <= board.columns
+    board.assert_quiet()
+
+
+@needs_browser
+def test_where_a_method_breaks_has_columns(board):
+    assert "counts up to" not in board.columns
+    board.choose("columns", "counts up to, not there")
+    assert board.columns == {"Cnt F1", "Box F1", "counts up to", "counted but not there", "drawn but not there"}
+    board.click("#set\\/open_ended + div [data-score='counts up to'] button")
+    assert board.methods == ["second", "high", "low", "chosen", HOSTILE]
+    cells = board.all(".row[data-dataset=set] td[data-score='counts up to']")
+    assert [" ".join(cell.text.split()) for cell in cells] == ["70 (0 to 90)", "30 (0 to 90)", "60 ±45", "-"]
+    assert not board.all("td[data-score='counts up to'] i")  # a number has no bar
     board.assert_quiet()
 
 
