@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from benchmarks import engines, loads, reference
+from benchmarks import engines, limits, loads, reference
 from benchmarks.data import Scenes, write
 from benchmarks.growth import Cost, bound, cost, draw, row
 from earthinstruct.cli import main
@@ -44,6 +44,16 @@ def test_the_cost_of_a_command_is_measured(scenes: Scenes) -> None:
     assert found.seconds > 0
     assert found.megabytes > 1
     assert found.bound > 100
+
+
+def test_a_method_that_never_breaks_is_said_to() -> None:
+    method = "error of 12 % with any number"
+    said, never, held, median = limits.row(method, 30, repeats=15)
+    assert (said, held) == (100, 100)
+    assert never >= 90  # the first of five noisy bands does not decide
+    assert median > 50
+    few = limits.row(method, 5, repeats=5)
+    assert few[0] == 0
 
 
 def test_polygons_as_rle_score_the_same(scenes: Scenes) -> None:

@@ -205,7 +205,7 @@ def test_where_a_method_breaks_has_columns(board):
     board.click("#set\\/open_ended + div [data-score='counts up to'] button")
     assert board.methods == ["second", "high", "low", "chosen", HOSTILE]
     cells = board.all(".row[data-dataset=set] td[data-score='counts up to']")
-    assert [" ".join(cell.text.split()) for cell in cells] == ["70 (0 to 90)", "30 (0 to 90)", "60 ±45", "-"]
+    assert [" ".join(cell.text.split()) for cell in cells] == ["70 (0 to 90)", "30 (0 to 90)", "60 (0 to 90)", "-"]
     assert not board.all("td[data-score='counts up to'] i")  # a number has no bar
     board.assert_quiet()
 
