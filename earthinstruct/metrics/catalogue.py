@@ -347,9 +347,9 @@ CATALOGUE: Mapping[str, Listed] = {
                 f"absent.{how}.share",
                 f"{how} but not there",
                 f"{how} but not there",
-                f"share of the images in which a category is {how} that the image does not have",
+                f"share of the images in which a category is {words} that the image does not have",
             )
-            for how in ("counted", "drawn")
+            for how, words in {"counted": "counted", "drawn": "drawn, or pointed at,"}.items()
         ),
         Listed("rare", "", "", "categories with objects in fewer than 3 images, and the headline scores without them"),
         Listed("extra", "", "", "scores of the metric plug-ins that --metric asks for", unit=FRACTION),

@@ -36,8 +36,9 @@ LIMITS = {  # heading -> path in a result's metrics: where a method breaks
 }
 LIMITS_NOTE = (
     "Counts up to: the number of objects of a category in an image at which the relative error of the counts passes "
-    "20 %; at least so many, where it is the largest number in the images. Counted, drawn but not there: the share of "
-    "images in which a category is named that the image does not have; smaller is better."
+    "20 %; at least so many, where it is the largest number in the images; not said where the images do not show it. "
+    "Counted, drawn but not there: the share of images in which a category is named, by counts or by boxes or points, "
+    "that the image does not have; smaller is better."
 )
 SCORES = {  # heading -> path in a result's metrics
     title_of(path): path
