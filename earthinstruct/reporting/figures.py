@@ -189,7 +189,7 @@ def _drawn(
         for number, subject in enumerate(subjects, start=1):
             axes = figure.add_subplot(n_rows, n_columns, number)
             heights.append(draw(axes, subject) or 0.0)
-            title = subject.title if isinstance(subject, _Run) else "colour: a difference is shown"
+            title = "colour: a difference is shown" if isinstance(subject, Comparison) else subject.title
             axes.set_title(title, loc="left")
         if max(heights) > 0:  # rows of names take more room
             figure.set_size_inches(_WIDE * n_columns, max(heights) * n_rows)
@@ -488,7 +488,6 @@ def _panel(axes: Axes, panel: _Bands) -> None:
     sure = "\nwith 95 % intervals over images" if ends else ""
     axes.set(xlabel=panel.across, ylabel=f"{panel.heading}, percent{sure}", ylim=(0, 102))
     axes.set_xlim(-0.5, len(panel.names) - 0.5)
-    axes.set_title(panel.title, loc="left")
     if panel.is_error:
         axes.axhline(100 * LARGEST_ERROR, color="0.5", linestyle=":", linewidth=1)
         most = max(100 * LARGEST_ERROR, *tops, min(2 * max(tops), max(ends, default=0.0)))  # longer ones are cut

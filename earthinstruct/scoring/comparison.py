@@ -551,7 +551,7 @@ def _absent_rows(a: _Read, b: _Read) -> Iterator[Compared]:
                 tallies.append({how: absent_tally(run.tallies.tallies[name], members)})
         if len(tallies) < 2:
             continue
-        over: _Over = {("all", True): (ANY_CATEGORY,)} | {(name, False): (name,) for name in members}
+        over: _Over = {("all", True): (ANY_CATEGORY,), **{(name, False): (name,) for name in members}}
         try:
             pair = paired(*tallies)[how]
         except ValueError as error:
