@@ -181,7 +181,8 @@ def _of_joined(path: str, limits: CountingLimits) -> Iterator[str]:
         place = f"{path}.joined[{k}].relative_error"
         yield from _differs_value(place, of.relative_error, (fp + fn) / (tp + fn), _COUNTS_GIVE)
     if all(of.value is not None for of in (*(bands[n].relative_error for n in names), limits.joined[0].relative_error)):
-        value, never = counts_up_to(bands, limits.joined, known or 0.0)
+        most = max(known or 0.0, bands[names[-1]].objects_each)  # the file has no largest number of objects
+        value, never = counts_up_to(bands, limits.joined, most)
         if never != limits.never_passes:
             yield f"{path}.never_passes is {limits.never_passes}; its bands give {never}"
         yield from _differs(f"{path}.counts_up_to.value", known, value.value, "its bands give")

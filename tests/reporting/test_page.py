@@ -260,7 +260,7 @@ def test_every_chart_has_a_name_and_a_table(make_run, report):
     charts = [a for tag, a in page.elements if tag == "div" and a.get("role") == "img"]
     assert len(charts) == page.count("figure") == 25
     assert all(chart["aria-label"] and chart["tabindex"] == "0" for chart in charts)
-    assert page.sentences.count("The same as a table") == 24
+    assert page.sentences.count("The same as a table") == 25
 
 
 def test_slices_and_suspected_annotations_are_listed(make_run, report):

@@ -227,3 +227,38 @@ def test_whatever_a_result_says_it_is_shown_or_refused_in_words(run, dataset, tm
             found["not validated"] += 1
     assert found["shown"]
     assert found["refused"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"joined": [{"bands": ["2-5"]}]}, r"joined has the bands 2-5; expected those with objects, in order"),
+        (
+            {"joined": [{"relative_error": {"value": 0.2}}]},
+            r"joined\[0\]\.relative_error\.value is 0\.2; its counts give 0",
+        ),
+        ({"counts_up_to": {"value": 0.5}}, r"counts_up_to\.value is 0\.5; its bands give 1"),
+        ({"never_passes": False}, r"never_passes is False; its bands give True"),
+    ],
+)
+def test_the_number_up_to_which_a_method_counts_follows_from_joined_bands(
+    coco, write_coco, constant, tmp_path, changed, problem
+):
+    """Twenty images of one ship, which is counted in each."""
+    one = coco["annotations"][3]
+    coco["images"] = [coco["images"][0] | {"id": i, "file_name": f"{i}.png"} for i in range(20)]
+    coco["annotations"] = [one | {"id": i, "image_id": i} for i in range(20)]
+    (folder,) = evaluate(constant, write_coco(coco), setting="open_vocabulary", output=tmp_path).folders
+    content = json.loads((folder / "result.json").read_text())
+    limits = content["metrics"]["counting_limits"]
+    assert (limits["counts_up_to"]["value"], limits["never_passes"]) == (1, True)
+    for name, value in changed.items():
+        if name == "joined":
+            limits[name][0] |= value[0]
+        elif isinstance(value, dict):
+            limits[name] |= value | {"ci95": None}
+        else:
+            limits[name] = value
+    write((folder,), content)
+    with pytest.raises(DataError, match=rf"metrics\.counting_limits\.{problem}"):
+        read_result(folder / "result.json")
