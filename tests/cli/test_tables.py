@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import io
+import re
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
-from earthinstruct import evaluate
+from earthinstruct import Prediction, evaluate
 from earthinstruct.metrics import RareCategories, Value, count_per_image
 from earthinstruct.reporting.page import score_rows
-from earthinstruct.results import metric_intervals, metric_values, moved_values, print_blocks, result_blocks
+from earthinstruct.results import (
+    absent_rows,
+    category_blocks,
+    metric_intervals,
+    metric_values,
+    moved_values,
+    print_blocks,
+    result_blocks,
+)
 
 
 class Found:
@@ -96,6 +105,23 @@ def test_rare_categories_are_named_with_the_scores_without_them(constant, datase
     lines = printed_whole(replace(result, metrics=replace(result.metrics, rare=rare)))
     named = ", ".join(f"kind {i}" for i in range(8))
     assert any(line.endswith(f"score: {named} and 3 more; without them: Box 50.0 ±10.5, APbox 25.0") for line in lines)
+
+
+def test_what_is_not_there_is_shown_by_category(constant, dataset, tmp_path):
+    constant.predict = lambda image, instruction: Prediction(labels=["ship"], points=[[2, 2]])
+    (result,) = evaluate(constant, dataset, setting="open_vocabulary", output=tmp_path).results
+    # one ship in each of three images: wrong in the last one, which has no ship. Two images have no harbor
+    remark = r"counts a category that is not there in 50\.0 .* of the images \(ship 100\.0 %\); points at a category"
+    assert any(re.search(remark, line) for line in printed_whole(result))
+    headings, rows = absent_rows(result.metrics)
+    assert headings == ["category", "images without it", "counts it, %", "95 %", "points at it, %", "95 %"]
+    assert [row[:3] for row in rows] == [["ship", "1", "100.0"], ["harbor", "2", "0.0"]]
+    console = io.StringIO()
+    print_blocks(category_blocks([result]), Console(file=console, width=1000))
+    printed = [line.split() for line in console.getvalue().splitlines()]
+    assert all(" ".join(row).split() in printed for row in rows)
+    (up_to,) = score_rows(result.metrics)["counting limits"]
+    assert (up_to.name, up_to.value) == ("counts up to, objects", "-")
 
 
 def test_one_image_has_no_interval_and_the_table_says_why(constant, dataset, tmp_path):

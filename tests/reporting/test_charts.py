@@ -4,6 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from earthinstruct.metrics import Value
 from earthinstruct.reporting import charts
 from earthinstruct.reporting.charts import (
     calibration_figure,
@@ -168,6 +169,19 @@ def test_where_counting_breaks_has_a_line_for_each_run(make_run, drawn):
     across, up, series = drawn["plane"]
     assert (across.names, across.ticks, up.title) == (("", "small", ""), (0, 1, 2), "F1, percent")
     assert [line.name for line in series] == ["a", "", "b", ""]
+    assert "with 95 % intervals over images. Over" in errors.note
+    bands = {
+        name: msgspec.structs.replace(band, relative_error=Value(band.relative_error.value))
+        for name, band in limits.by_density.items()
+    }
+    swept = msgspec.structs.replace(one, counting_limits=msgspec.structs.replace(limits, by_density=bands))
+    assert (
+        "with 95 % intervals over images (b: without). Over" in next(iter(limit_figures({"a": one, "b": swept}))).note
+    )
+    assert "intervals" not in next(iter(limit_figures({"b": swept}))).note
+    up_to = msgspec.structs.replace(limits, counts_up_to=Value(1.2), never_passes=False)
+    passing = msgspec.structs.replace(one, counting_limits=up_to)
+    assert "passes 20 %: a at 1 object." in next(iter(limit_figures({"a": passing}))).note
     early = msgspec.structs.replace(one, counting_limits=None)  # of an early release
     assert next(limit_figures({"a": early, "b": other})).header[1:] == ("relative error", "95 %")
     assert not list(limit_figures({"a": early}))
