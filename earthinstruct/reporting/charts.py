@@ -422,7 +422,7 @@ def absent_figure(metrics: Metrics) -> Chart | None:
     shares = {geometry: of for geometry, of in known.items() if of is not None}
     rows = [
         (name, [_value_bar(of.per_category[name].share) for of in shares.values()])
-        for name in metrics.absent.counted.per_category
+        for name in metrics.counting.per_category
     ]
     if not any(bar for _, found in rows for bar in found):
         return None

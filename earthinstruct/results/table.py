@@ -242,10 +242,10 @@ def absent_rows(metrics: Metrics) -> tuple[list[str], list[list[str]]]:
     shares = _verbs(metrics)
     headings = ["category", "images without it", *(cell for verb in shares for cell in (f"{verb} it, %", "95 %"))]
     rows = []
-    for name, counted in metrics.absent.counted.per_category.items() if metrics.absent else ():
+    for name in metrics.counting.per_category if shares else ():
         values = [of.per_category[name].share for of in shares.values()]
         cells = (cell for of in values for cell in (PERCENT.text(of.value), PERCENT.interval(of.value, of.ci95)))
-        rows.append([name, f"{counted.n_images:,}", *cells])
+        rows.append([name, f"{shares['counts'].per_category[name].n_images:,}", *cells])
     return headings, rows
 
 
