@@ -181,7 +181,8 @@ class Comparison(ComparedRuns):
         for score, values in self._untested.items():
             unit = listed(score).unit
             each = ", ".join(
-                f"{letter} {unit.sure(value.value, value.ci95)}{'' if value.reason is None else f' ({value.reason})'}"
+                f"{letter} {'not known' if value.value is None else unit.sure(value.value, value.ci95)}"
+                f"{'' if value.reason is None else f' ({value.reason})'}"
                 for letter, value in zip(LETTERS, values, strict=False)
             )
             yield f"{title_of(score)}, {unit.name}, not tested: {each}"

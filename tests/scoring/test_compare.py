@@ -157,6 +157,17 @@ def test_the_command_leaves_out_categories_without_a_difference(sure_runs, tmp_p
     assert (tmp_path / "d.json").read_bytes() == complete
 
 
+def test_up_to_how_many_objects_each_run_counts_stands_beside(sure_runs):
+    compared = compare(*sure_runs)
+    path, values = "counting_limits.counts_up_to", compared.side_by_side.beside["counting_limits.counts_up_to"]
+    assert [value.value for value in values] == [0, 0]  # 19 and 10 of 20 objects are missed
+    (row,) = (row for row in compared.records() if row["score"] == path)
+    assert (row["first_score"], row["second_score"]) == tuple(value.value for value in values)
+    assert (row["difference"], row["p"], row["reason"]) == (None, None, "not tested: shown for each run alone")
+    (line,) = (block for block in compared.blocks() if str(block).startswith("counts up to, objects, not tested: A "))
+    assert f"B {values[1].value:.0f}" in line
+
+
 def test_each_table_is_corrected_for_its_rows(sure_runs):
     rows = compare(*sure_runs)
     single = [row for row in rows if not row.is_group and row.score in ("counting.f1", "box.f1", "box.ap_nc50")]
