@@ -180,7 +180,7 @@ def test_scores_that_only_one_run_has_are_missed_in_words(found, counts, dataset
         compared = compare(*pair)
         assert compared.notes == (f"no box scores: they are undefined for {name} ({ONLY_COUNTS})",)
         assert compared.notes[0] in str(compared)
-        assert {row.score.partition(".")[0] for row in compared} == {"counting", "errors", "costs"}
+        assert {row.score.partition(".")[0] for row in compared} == {"absent", "counting", "errors", "costs"}
         assert not any(row.score.startswith(("errors.box", "costs.box")) for row in compared)
 
 
@@ -254,7 +254,7 @@ def test_a_method_that_only_counts_is_scored_compared_and_reported(constant, dat
         run = evaluate(constant, dataset, setting=SETTING, output=tmp_path)
         undefined_boxes(run.results[0].metrics)
         folders += run.folders
-    assert {row.score.partition(".")[0] for row in compare(*folders)} == {"counting", "costs", "errors"}
+    assert {row.score.partition(".")[0] for row in compare(*folders)} == {"absent", "counting", "costs", "errors"}
     assert not [row.score for row in compare(*folders) if "box" in row.score or "mask" in row.score]
     assert not [finding for finding in validate(folders[0]) if finding.problem]
     page = report(folders[0], against=folders[1]).read_text()
