@@ -48,7 +48,7 @@ def printed(tmp_path, monkeypatch):
 
 def test_the_readme_evaluates_a_method(printed):
     lines = printed(python_of("README.md"))
-    assert lines[0] == "mine on scenes, protocol standard, version 3"
+    assert lines[0] == "mine on scenes, protocol standard, version 4"
     assert lines[1].split()[:4] == ["task", "Cnt", "Box", "Mask"]
     assert len([line for line in lines if line.startswith("kept in ")]) == 4
 
@@ -141,7 +141,7 @@ def small_preset_is_missing():
 
 def test_the_page_of_the_command_line_does_the_same_in_python(printed, tmp_path):
     lines = printed(python_of("docs/command-line.md"))
-    assert lines[0] == "oracle-jittered on scenes, protocol standard, version 3"
+    assert lines[0] == "oracle-jittered on scenes, protocol standard, version 4"
     runs = tmp_path / "runs" / "scenes" / "open_vocabulary"
     how = "scored without a threshold"
     assert lines.index(f"A: {runs / 'empty'}, {how}") + 1 == lines.index(f"B: {runs / 'oracle-jittered'}, {how}")
@@ -149,7 +149,7 @@ def test_the_page_of_the_command_line_does_the_same_in_python(printed, tmp_path)
 
 def test_the_page_of_python_runs(printed, tmp_path):
     lines = printed(python_of("docs/python.md"))
-    assert lines[0] == "oracle-jittered on scenes, protocol standard, version 3"
+    assert lines[0] == "oracle-jittered on scenes, protocol standard, version 4"
     assert "undefined: average precision needs a score for each prediction" in lines
     assert "counting: no difference shown" in lines[-1]
     assert (tmp_path / "counts.pdf").read_bytes().startswith(b"%PDF")

@@ -278,7 +278,7 @@ def test_html_is_escaped(run):
     assert "<script" not in html
     assert "<b>" not in html
     assert html.count("<table>") == html.count("</table>") == 3
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp; on set, protocol standard, version 3</p>" in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp; on set, protocol standard, version 4</p>" in html
     assert "&lt;b&gt;" in html
     assert f">{result.metrics.counting.f1.value * 100:.1f}</td>" in html
 

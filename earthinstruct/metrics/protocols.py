@@ -48,10 +48,10 @@ class Protocol:
     proposals_shared_by_categories: bool = False
 
 
-STANDARD = Protocol("standard", version=3)
+STANDARD = Protocol("standard", version=4)
 PAPER = Protocol(
     name="paper",
-    version=3,
+    version=4,
     rule="greedy",
     first_polygon_only=True,
     counting_over_mentioned=True,

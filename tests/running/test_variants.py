@@ -407,7 +407,7 @@ def test_a_variant_is_scored_validated_and_compared_like_any_run(dataset, tmp_pa
     before = read_result(variant / "result.json")
     again = score(variant, dataset, SETTING)
     assert again.metrics == before.metrics
-    assert "version 3, variant wordings-synonyms" in str(again)
+    assert "version 4, variant wordings-synonyms" in str(again)
     assert "variant wordings-synonyms" in report(variant, dataset=dataset).read_text()
     findings = validate(variant, dataset=tmp_path / "set/annotations.json")
     assert not [finding for finding in findings if finding.problem]

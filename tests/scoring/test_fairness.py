@@ -76,7 +76,7 @@ def test_thresholds_of_a_kept_run_are_those_of_compare_and_report(found, dataset
         assert again == stored
         assert not [finding for finding in validate(folder) if finding.problem]
         page = report(folder).read_text()
-        assert "protocol standard, version 3" in page
+        assert "protocol standard, version 4" in page
         assert ("chosen on these images: an oracle" in page) == (name == "oracle")
         assert ("chosen on the other folds: " in page) == (name == "cross")
         assert ("scored at threshold -0.2, given beforehand" in page) == (name == "given")
@@ -208,13 +208,13 @@ def test_results_of_two_versions_of_a_protocol_do_not_compare(found, dataset, tm
     message = "protocol version 1 against 3; score the older one again with this release"
     with pytest.raises(DataError, match=message):
         compare(old, new)
-    with pytest.raises(DataError, match="protocol version 3 against 1; score the older one again"):
+    with pytest.raises(DataError, match="protocol version 4 against 1; score the older one again"):
         check(new, old / "result.json")
-    with pytest.raises(DataError, match="belongs to another result"):  # the tallies are of version 3
+    with pytest.raises(DataError, match="belongs to another result"):  # the tallies are of version 4
         compare(old, old)
     (old / "tallies.npz").unlink()
     with pytest.raises(
-        DataError, match="was scored under version 1 of protocol standard, and this release has version 3"
+        DataError, match="was scored under version 1 of protocol standard, and this release has version 4"
     ):
         compare(old, old)
     problems = {finding.check: finding.problem for finding in validate(old)}
