@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,14 +103,15 @@ def category_hints(metrics: Metrics) -> Iterator[str]:
 
 
 def place_hints(metrics: Metrics) -> Iterator[str]:
-    """Yield a sentence if almost nothing lies on an object."""
+    """Yield a sentence if almost nothing lies on an object, and hardly an object is found."""
     errors = None if metrics.errors is None else metrics.errors.of_instances
     if errors is None:
         return
     found, what = errors.total, "points" if metrics.geometry == "point" else "boxes"
     on_object = found.correct + found.duplicate + found.classification
     total = on_object + found.localisation + found.both + found.background
-    if total >= _LEAST and on_object <= _FEW * total and found.missed + found.mislocated:
+    n_found, n_lost = found.correct + found.misclassified, found.missed + found.mislocated
+    if total >= _LEAST and on_object <= _FEW * total and n_lost and n_found <= _MANY * (n_found + n_lost):
         near = f", and {found.localisation + found.both} near one" if what == "boxes" else ""
         yield (
             f"{on_object} of {total} {what} lie on an object{near}: are they of other images, or in another order or "
@@ -117,17 +119,20 @@ def place_hints(metrics: Metrics) -> Iterator[str]:
         )
 
 
-def repetition_hints(metrics: Metrics) -> Iterator[str]:
-    """Yield a sentence if nearly every object is found twice."""
+def repetition_hints(metrics: Metrics, instances: Sequence[NDArray[Any]]) -> Iterator[str]:
+    """Yield a sentence if nearly every prediction is there twice.
+
+    Args:
+        metrics: the scores.
+        instances: what says that two predictions are the same, each (n, ...): image, label and box.
+    """
     errors = None if metrics.errors is None else metrics.errors.of_instances
-    if errors is None:
-        return
-    found = errors.total
-    if found.correct >= _LEAST and found.duplicate >= (1 - _MANY) * found.correct:
-        yield (
-            f"{found.duplicate} predictions lie on objects that others have found, beside {found.correct} that are "
-            "right: is each prediction there twice?"
-        )
+    if errors is None or errors.total.duplicate < (1 - _MANY) * errors.total.correct:
+        return  # which takes no time
+    rows = np.column_stack(instances)
+    copies = len(rows) - len(np.unique(rows, axis=0))
+    if copies >= _LEAST and 2 * copies >= (1 - _MANY) * len(rows):
+        yield f"{copies} of {len(rows)} predictions are copies of others in their image: is each there twice?"
 
 
 def mask_hints(metrics: Metrics) -> Iterator[str]:
@@ -149,15 +154,21 @@ def label_hints(label_map: Mapping[str, MappedLabel]) -> Iterator[str]:
         names = [*label_map][:_SHOWN]
         more = ", ..." if len(label_map) > _SHOWN else ""
         yield (
-            f"no label is the name of a category, such as {', '.join(map(repr, names))}{more}: what do they mean? "
-            "score has --label-map for that"
+            f"no label means a category; labels are {', '.join(map(repr, names))}{more}. A label map says what they "
+            "mean: --label-map"
         )
 
 
-def coverage_hints(n_empty: int, n_images: int) -> Iterator[str]:
-    """Yield a sentence if a file has entries for few of the images, which may be those that were run."""
-    if n_images >= _LEAST and n_images / 2 <= n_empty < n_images:
+def coverage_hints(n: NDArray[np.int64], has_objects: NDArray[np.bool_]) -> Iterator[str]:
+    """Yield a sentence if a file has entries for few of the images with objects, which may be those that were run.
+
+    Args:
+        n: int64 (images,), the number of entries of each image.
+        has_objects: bool (images,), whether it has ground truth.
+    """
+    n_empty, n_images = int((n[has_objects] == 0).sum()), int(has_objects.sum())
+    if n.any() and n_images >= _LEAST and 2 * n_empty >= n_images:
         yield (
-            f"{n_empty} of {n_images} images have no entry, and count as images without any object: were all of them "
-            "run?"
+            f"{n_empty} of {n_images} images with objects have no entry, and count as images without any prediction: "
+            "were all of them run?"
         )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, repeat
+from itertools import repeat
 from types import MappingProxyType
 
 import msgspec
@@ -29,6 +29,7 @@ from earthinstruct.metrics import (
     ScoreThreshold,
     Suspect,
     Sweeping,
+    Tally,
     Truth,
     Value,
     boxes_of_chunk,
@@ -136,11 +137,7 @@ def score_records(
         metrics = msgspec.structs.replace(metrics, slices=scored)
     failed = known.survey.failed
     n_done = len(known.images) - len(failed)
-    hints = tuple(known.hints)
-    if not hints and task.variant is None:  # a blind run finds nothing, by design
-        hints = tuple(place_hints(metrics))
-    hints += tuple(chain.from_iterable(hint(metrics) for hint in (category_hints, mask_hints, repetition_hints)))
-    notes = (*known.survey.notes(), *hints)
+    notes = (*known.survey.notes(), *known.hints(metrics, tallies))
     return Scored(
         metrics,
         StoredTallies(tallies, dict(task.groups), slices),
@@ -241,19 +238,27 @@ class ScoringSet:
             found.append(not self.distractors.isdisjoint((*kept, *counted)))
         return np.array(found, dtype=bool)
 
-    @property
-    def hints(self) -> Iterator[str]:
+    def hints(self, metrics: Metrics, tallies: Mapping[str, Tally]) -> Iterator[str]:
         """Sentences on predictions that seem to follow another convention, or to be of other images."""
-        yield from label_hints(self.label_map)
-        if self.survey.columns is not None:
-            yield from coverage_hints(sum(n == 0 for n in self.survey.n), len(self.images))
+        survey = self.survey
         sizes = np.array([(image.width, image.height) for image in self.images], dtype=np.float64).reshape(-1, 2)
-        sizes = np.repeat(sizes, self.survey.n, axis=0)
-        if self.survey.instances.with_points and self.survey.instances.unpointed is None:
-            yield from point_hints(np.array(self.survey.points).reshape(-1, 2), sizes)
-        if self.survey.instances.unboxed is None:
-            boxes = np.frombuffer(self.survey.boxes).reshape(-1, 4) if self.survey.boxes else np.zeros((0, 4))
-            yield from box_hints(boxes, sizes)
+        n = np.array(survey.n, dtype=np.int64)
+        sizes, image = np.repeat(sizes, n, axis=0), np.repeat(np.arange(len(n)), n)
+        boxes = np.frombuffer(survey.boxes).reshape(-1, 4) if survey.boxes else np.zeros((0, 4))
+        first = [*label_hints(self.label_map)]
+        if survey.instances.with_points and survey.instances.unpointed is None:
+            first += point_hints(np.array(survey.points).reshape(-1, 2), sizes)
+        if survey.instances.unboxed is None:
+            first += box_hints(boxes, sizes)
+        if not first and self.task.variant is None:  # a blind run finds nothing, by design
+            first += place_hints(metrics)
+        yield from first
+        if survey.columns is not None:
+            objects = tallies["box"].columns
+            yield from coverage_hints(n, ((objects["tp"] > 0) | (objects["fn"] > 0)).any(axis=1))
+        yield from category_hints(metrics)
+        yield from mask_hints(metrics)
+        yield from repetition_hints(metrics, (image, np.array(survey.labels), boxes))
 
     def truth(self, images: range, *, boxes_only: bool = False) -> Truth:
         """The ground truth of consecutive images."""

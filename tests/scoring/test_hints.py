@@ -99,7 +99,7 @@ def found_in(grid: Dataset, **changed: Any) -> list[dict[str, Any]]:
         ({"bbox": lambda i, x, y, w, h: [x / 2, y / 2, w / 2, h / 2]}, "0 of 12 boxes lie on an object, and 0 near"),
         ({"image_id": lambda i, *box: 1 + i % 12}, "0 of 12 boxes .*: are they of other images"),
         ({"segmentation": lambda *_: [[0.1, 0.1, 0.2, 0.1, 0.2, 0.2]]}, "12 boxes are right, and 0 masks"),
-        ({"label": lambda i, *box: "boat"}, "no label is the name of a category, such as 'boat'.*--label-map"),
+        ({"label": lambda i, *box: "boat"}, "no label means a category; labels are 'boat'.*--label-map"),
     ],
     ids=["hundredths", "half the size", "other images", "masks in fractions", "labels"],
 )
@@ -112,12 +112,37 @@ def test_what_no_single_prediction_shows_is_noted(tmp_path: Path, grid: Dataset,
 
 def test_entries_of_few_images_or_all_twice_are_noted(tmp_path: Path, grid: Dataset):
     path, found = tmp_path / "r.json", found_in(grid)
-    for entries, note in ((found[:6], "6 of 12 images have no entry"), (2 * found, "12 predictions .* there twice")):
+    for entries, note in (
+        (found[:6], "6 of 12 images with objects have no entry"),
+        (2 * found, "12 of 24 predictions .* there twice"),
+    ):
         path.write_text(json.dumps(entries))
         (hint,) = score(path, grid, "open_vocabulary").method.notes
         assert re.search(note, hint)
     path.write_text(json.dumps(found))
     assert score(path, grid, "open_vocabulary").method.notes == []
+
+
+def test_a_note_does_not_hide_another(tmp_path: Path, grid: Dataset):
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(found_in(grid, bbox=lambda i, x, y, w, h: [x / 2, y / 2, w / 2, h / 2])[:6] * 2))
+    notes = score(path, grid, "open_vocabulary").method.notes
+    assert [" ".join(note.split()[:5]) for note in notes] == ["0 of 12 boxes lie", "6 of 12 images with"]
+
+
+def test_right_predictions_get_no_note(tmp_path: Path, coco: dict[str, Any], grid: Dataset, write_coco: Any):
+    path = tmp_path / "r.json"
+
+    def notes(entries: list[dict[str, Any]], dataset: Dataset = grid) -> list[str]:
+        path.write_text(json.dumps(entries))
+        return score(path, dataset, "open_vocabulary", sweep=True).method.notes
+
+    found = found_in(grid, score=lambda *_: 0.9)
+    unsure = [{"label": "ship", "score": 0.01, "bbox": [x, 150, 9, 9]} for x in range(300)]
+    assert notes([*found, *({"image_id": image.id, **one} for image in grid.images for one in unsure)]) == []
+    assert notes([*found, *found_in(grid, score=lambda *_: 0.01, bbox=lambda i, x, y, w, h: [x, y, w - 1, h])]) == []
+    coco["images"] += [{"id": i, "file_name": f"{i}.png", "width": 400, "height": 300} for i in range(50, 90)]
+    assert notes(found, load_dataset(write_coco(coco))) == []  # most images are empty
 
 
 def test_an_error_about_an_image_names_the_file(tmp_path: Path, dataset: Dataset):
