@@ -127,11 +127,11 @@ def repetition_hints(metrics: Metrics, instances: Sequence[NDArray[Any]]) -> Ite
         instances: what says that two predictions are the same, each (n, ...): image, label and box.
     """
     errors = None if metrics.errors is None else metrics.errors.of_instances
-    if errors is None or errors.total.duplicate < (1 - _MANY) * errors.total.correct:
-        return  # which takes no time
+    if errors is None or errors.total.duplicate < max(_LEAST, (1 - _MANY) * errors.total.correct):
+        return  # nearly always, and without comparing all
     rows = np.column_stack(instances)
     copies = len(rows) - len(np.unique(rows, axis=0))
-    if copies >= _LEAST and 2 * copies >= (1 - _MANY) * len(rows):
+    if 2 * copies >= (1 - _MANY) * len(rows):
         yield f"{copies} of {len(rows)} predictions are copies of others in their image: is each there twice?"
 
 
