@@ -200,12 +200,12 @@ def test_a_result_with_another_threshold_is_not_replaced_unasked(found, dataset,
 def test_results_of_two_versions_of_a_protocol_do_not_compare(found, dataset, tmp_path):
     old, new = (kept(tmp_path, found, dataset, name) for name in ("old", "new"))
     result = read_result(old / "result.json")
-    assert result.protocol_version == 3
+    assert result.protocol_version == 4
     content = json.loads((old / "result.json").read_bytes())
     del content["protocol_version"]  # as earlier releases wrote it
     (old / "result.json").write_bytes(json.dumps(content).encode())
     assert read_result(old / "result.json").protocol_version == 1
-    message = "protocol version 1 against 3; score the older one again with this release"
+    message = "protocol version 1 against 4; score the older one again with this release"
     with pytest.raises(DataError, match=message):
         compare(old, new)
     with pytest.raises(DataError, match="protocol version 4 against 1; score the older one again"):
@@ -218,7 +218,7 @@ def test_results_of_two_versions_of_a_protocol_do_not_compare(found, dataset, tm
     ):
         compare(old, old)
     problems = {finding.check: finding.problem for finding in validate(old)}
-    assert problems["protocol version"] == "the result says 1; expected 3"
+    assert problems["protocol version"] == "the result says 1; expected 4"
     assert "protocol standard, version 1" in str(read_result(old / "result.json"))
 
 
