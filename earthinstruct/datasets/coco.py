@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.contract import BOX, bad_boxes
-from earthinstruct.datasets.dataset import AnnotationMasks, Dataset, IgnoredObjects, ImageRecord
+from earthinstruct.datasets.dataset import AnnotationMasks, Dataset, IgnoredObjects, ImageRecord, refuse_other_size
 from earthinstruct.datasets.ground_truth import Box, TrueObject
 from earthinstruct.datasets.rules import TURNED, Form, Rules
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import checked_json, decode_checked, decode_counted, is_clear_beside, kinds_of, read_bytes
+from earthinstruct.images import image_size
 from earthinstruct.regions import (
     MOST_PIXELS,
     RLE,
@@ -211,6 +212,12 @@ def parse_coco(
     reader.check_images()
     rules = Rules(str(path), form, skip_invalid)
     columns = _Columns(reader, known, rules)
+    try:
+        notes = rules.conclude()
+    except DataError:
+        if image_root is not None:
+            reader.refuse_other_sizes(sorted(columns.doubtful), image_root)
+        raise
     ids = {category.name: category.id for category in reader.file.categories}
     return Dataset(
         name=name,
@@ -223,7 +230,7 @@ def parse_coco(
         sha256=hashlib.sha256(reader.content).hexdigest(),
         category_ids=tuple(ids[category] for category in known.categories),
         ignored=columns.ignored_objects(),
-        notes=(*rules.conclude(), *columns.notes(), *reader.notes(known)),
+        notes=(*notes, *columns.notes(), *reader.notes(known)),
         valid=columns.valid,
         images_from=reader.images_from(),
     )
@@ -285,6 +292,7 @@ class _Columns:
         self.scored, self.ignored = _Objects(), _Objects()
         self._reader, self._ids, self._other_ids = reader, array("q"), dict[ImageId, int]()
         self._unscored_rles = self._scored_masks = 0
+        self.doubtful = set[int]()  # images with an invalid annotation
         valid = []
         place = {category.id: vocabulary.categories.index(category.name) for category in reader.file.categories}
         for start, entries, index in reader.annotations(place):
@@ -305,6 +313,7 @@ class _Columns:
         image = np.array(index, dtype=np.int64)
         sizes = reader.sizes[image].astype(np.float64)[:, ::-1]
         valid = rules.check(boxes, sizes, masks, masked, lambda i: reader.place(start + i, entries.id[i]), problems)
+        self.doubtful.update(image[~valid].tolist())
         flags = {name: reader.flags(entries, name, start) for name in ("iscrowd", "ignore", "difficult")}
         ignored = np.logical_or.reduce(list(flags.values()))
         bare = np.flatnonzero(valid & ~ignored & ~masked)
@@ -551,6 +560,7 @@ class _Reader:
         names = [category.name for category in self.file.categories]
         self.refuse_repeated([category.id for category in self.file.categories], "categories", "id")
         by_name: dict[str, _Category] = {}
+        places = {item.category: item.place for item in reversed(self._objects)}  # in the files of another format
         for i, category in enumerate(self.file.categories):
             if not category.name.strip():
                 raise self.error(f"categories[{i}] (id {category.id}) has no name; give every category a name")
@@ -558,8 +568,10 @@ class _Reader:
             if other is not category:
                 same = unicodedata.normalize("NFC", other.name) == unicodedata.normalize("NFC", category.name)
                 alike = "have the same name" if same else "differ in case or separators alone"
+                found = [places[name] for name in (other.name, category.name) if name in places]
+                first = f" (first at {' and '.join(found)})" if found else ""
                 raise self.error(
-                    f"the categories {other.id} and {category.id} {alike}, {other.name!r} and {category.name!r}; "
+                    f"the categories {other.id} and {category.id} {alike}, {other.name!r} and {category.name!r}{first}; "
                     "rename one, or give their objects one category"
                 )
         if not names:
@@ -601,6 +613,13 @@ class _Reader:
                 raise self.error(f"images[{i}] has size {image.width}x{image.height}; both sides must be positive")
             if image.width * image.height > MOST_PIXELS:
                 raise self.error(f"images[{i}] has size {image.width}x{image.height}; expected at most 2^32 - 1 pixels")
+
+    def refuse_other_sizes(self, chosen: Iterable[int], root: Path) -> None:
+        """Refuse images whose size is not that of their files, as far as these are in the folder."""
+        for image in (self.file.images[i] for i in chosen):
+            picture = root / image.file_name
+            if picture.is_file():
+                refuse_other_size(picture, image_size(picture), (image.width, image.height), str(self.path))
 
     def annotations(self, known_categories: Container[int]) -> Iterator[tuple[int, _Entries, list[int]]]:
         """Check the annotations in batches; yields the index of the first, the batch, and the image index of each."""

@@ -252,7 +252,7 @@ def refuse_other_size(path: Path, size: tuple[int, int], said: tuple[int, int], 
         turned = size == said[::-1]
         raise DataError(
             f"image {path} is {size[0]}x{size[1]} pixels, but {where} says {said[0]}x{said[1]}"
-            + ("; EXIF orientation is not applied: save the image rotated" if turned else "")
+            + ("; swap them there, or save the image rotated: EXIF orientation is not applied" if turned else "")
         )
 
 

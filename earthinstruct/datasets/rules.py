@@ -26,6 +26,7 @@ _SUSPECT, _PLAUSIBLE = 0.25, 0.95  # shares of all boxes that leave their image,
 _LEAST_LEAVING = 10
 _LEAST_NEAR, _NEAR = 10, 100.0  # objects, and pixels: so many all in one corner may be in percent
 _CORNERS = "x1, y1, x2, y2"
+_TURNED_PLACE = "y before x"
 _SWAPPED = "with swapped corners: the second one is not below and to the right of the first"
 TURNED = "with a rotation, whose box is that before they are turned (export polygons)"
 _NO_PIXEL = "whose mask has no pixel"
@@ -153,7 +154,8 @@ class Rules:
         if self.skip_invalid and bad < n:
             return (f"{bad} of {n} objects were left out ({SKIP}): {what}", *near)
         likely = [name for name, count in self._repaired.items() if 2 * count >= bad]
-        hint = f" Are they {likely[0]}? Expected: {_FORMS[self.form]}." if likely else ""
+        or_turned = ", or width and height of their image swapped" if likely[:1] == [_TURNED_PLACE] else ""
+        hint = f" Are they {likely[0]}{or_turned}? Expected: {_FORMS[self.form]}." if likely else ""
         raise DataError(
             f"{self.source}: {bad} of {n} objects cannot be found by any method: {what}.{hint} Correct them"
             + (f", or leave them out with {SKIP}" if bad < n else "")
@@ -191,7 +193,7 @@ def _readings(boxes: NDArray[np.float64], sizes: NDArray[np.float64], form: Form
     stacked = {name: np.stack(columns, axis=1) for name, columns in other.items()}
     if form != "centre":
         stacked["shares of the image"] = boxes * np.tile(sizes, 2)
-        stacked["y before x"] = boxes[:, [1, 0, 3, 2]]
+        stacked[_TURNED_PLACE] = boxes[:, [1, 0, 3, 2]]
     return stacked
 
 

@@ -226,7 +226,7 @@ def test_a_folder_without_any_of_the_images_is_refused_with_the_place_of_the_fir
 def test_a_picture_that_is_turned_says_so(coco, write_coco):
     dataset = load_dataset(str(write_coco(coco)))
     Image.new("RGB", (20, 30)).save(dataset.image_root / "a.png")
-    with pytest.raises(DataError, match="20x30 pixels, but the annotation file says 30x20; EXIF orientation"):
+    with pytest.raises(DataError, match="20x30 pixels, but the annotation file says 30x20; swap them there, or save"):
         dataset.read_image(0)
 
 

@@ -148,6 +148,19 @@ def test_corners_that_are_width_and_height_are_named(tmp_path):
         load_dataset(str(as_voc(tmp_path / "mine", objects)))
 
 
+def test_a_false_size_is_named_before_the_objects_that_it_puts_outside(tmp_path):
+    folder = as_coco(tmp_path, [GOOD, (WIDTH - 15, 10, 10, 20)])
+    file = folder / "annotations.json"
+    content = json.loads(file.read_text())
+    content["images"][0] |= {"width": HEIGHT, "height": WIDTH}
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=f"is {WIDTH}x{HEIGHT} pixels, but .* says {HEIGHT}x{WIDTH}; swap them there"):
+        load_dataset(str(folder))
+    (folder / "images" / content["images"][0]["file_name"]).unlink()
+    with pytest.raises(DataError, match="Are they y before x, or width and height of their image swapped"):
+        load_dataset(str(folder))
+
+
 def test_a_dataset_of_invalid_objects_alone_is_refused_in_any_case(tmp_path):
     with pytest.raises(DataError, match="1 of 1 objects"):
         load_dataset(str(as_voc(tmp_path / "mine", [BAD["without area"]])), skip_invalid=True)
@@ -236,6 +249,10 @@ def test_a_file_without_objects_says_so(tmp_path):
         ("image,xmin,ymin,xmax,ymax,label\nz.png,1,2,20,30,ship\n", r"1 of the 1 images of .* are not in .*: z\.png"),
         ("image,xmin,ymin,xmax,ymax,label\nx\\a.png,1,2,20,30,ship\n", "line 2: file name .* has a backslash"),
         ("", "is empty; expected the columns"),
+        (
+            "image,xmin,ymin,xmax,ymax,label\na.png,1,2,20,30,Ship\nb.png,1,2,20,30,ship\n",
+            r"differ in case .*, 'Ship' and 'ship' \(first at .*, line 2 \(Ship\) and .*, line 3 \(ship\)\); rename one",
+        ),
         (
             "image,xmin,ymin,xmax,ymax,label\na.png,1,5,2,0,20,0,30,0,ship\n",
             "line 2 has 10 columns, and line 1 has 6: are there numbers with commas",

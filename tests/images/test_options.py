@@ -229,5 +229,5 @@ def test_an_image_of_ones_own_size_says_its_orientation(tmp_path):
     Image.new("RGB", (30, 20)).save(tmp_path / "JPEGImages" / "a.jpg")
     size = "<size><width>20</width><height>30</height></size>"
     (tmp_path / "Annotations" / "a.xml").write_text(f"<annotation><filename>a.jpg</filename>{size}</annotation>")
-    with pytest.raises(DataError, match=r"is 30x20 pixels, but .*a\.xml says 20x30; EXIF orientation is not applied"):
+    with pytest.raises(DataError, match=r"is 30x20 pixels, but .*a\.xml says 20x30; swap them there, or save"):
         load_dataset(tmp_path)
