@@ -36,6 +36,7 @@ from earthinstruct.errors import EarthInstructError, UnknownNameError
 from earthinstruct.texts import message_of, printable_lines, redacted
 
 SECONDS_TO_END = 15.0
+_REQUIRED = "the following arguments are required: "  # what argparse says of them
 
 VERBS = (
     evaluate,
@@ -79,6 +80,10 @@ class _Parser(argparse.ArgumentParser):
         return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith(_REQUIRED):
+            meaning = {"/".join(action.option_strings): action.help for action in self._actions}
+            missing = message.removeprefix(_REQUIRED).split(", ")
+            message = _REQUIRED + ", ".join(f"{name} ({meaning[name]})" if name in meaning else name for name in missing)
         self.exit(options.USAGE, f"{printable_lines(f'error: {message}')}\nFor help: {self.prog} --help\n")
 
     def _take_config(self, args: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -55,11 +54,6 @@ def register(verbs: Any) -> None:
     _add_variants(parser)
     options.add_engine(parser)
     options.add_scoring(parser)
-    parser.add_argument(
-        "--per-category",
-        action="store_true",
-        help="also show the scores of each category, and of counts by number of objects",
-    )
 
 
 def _add_variants(parser: argparse.ArgumentParser) -> None:
@@ -122,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not evaluation.results:
         raise EarthInstructError("every task was skipped; see the reasons above")
     page_of = evaluation.folders[0] if len(evaluation.folders) == 1 else arguments.output
-    options.say(f"look at it: {shlex.join(['earthinstruct', 'report', str(page_of)])}")
+    options.say_report(page_of)
     return 1 if any(result.run.n_failed or n_failed(result.variants) for result in evaluation.results) else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -141,6 +142,11 @@ def say(text: object, *, error: bool = False) -> None:
     from earthinstruct.texts import printable
 
     print(printable(str(text)), file=sys.stderr if error else None)
+
+
+def say_report(folder: Path) -> None:
+    """Print the command that makes the page of a run, or the index of a folder of runs."""
+    say(f"look at it: {shlex.join(['earthinstruct', 'report', str(folder)])}")
 
 
 def write_json(arguments: argparse.Namespace, value: Any) -> None:
@@ -359,7 +365,7 @@ def _cross(word: str) -> str:
 
 
 def add_scoring(parser: argparse.ArgumentParser) -> None:
-    """--protocol, --metric, --slice-by, --attributes, --label-map, --threshold and --sweep."""
+    """--protocol, --metric, --slice-by, --attributes, --label-map, --threshold, --sweep and --per-category."""
     parser.add_argument("--protocol", default="standard", metavar="NAME", help="standard or paper (default: standard)")
     add_metric(parser)
     parser.add_argument(
@@ -391,4 +397,9 @@ def add_scoring(parser: argparse.ArgumentParser) -> None:
         metavar="cross",
         help="choose the score threshold with the largest box mF1: on the scored images themselves (an oracle), or "
         "with `cross` for each fold of images on the other folds",
+    )
+    parser.add_argument(
+        "--per-category",
+        action="store_true",
+        help="also show the scores of each category, and of counts by number of objects",
     )

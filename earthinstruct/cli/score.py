@@ -62,13 +62,16 @@ def register(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb: 1 when images failed or have no prediction."""
-    from earthinstruct.results import print_blocks
+    from earthinstruct.results import category_blocks, print_blocks
     from earthinstruct.scoring import score
 
     folders: list[Path] = []
-    result = score(**options.given(arguments), kept=folders.append)
+    result = score(**options.given(arguments, without=["per_category"]), kept=folders.append)
     print_blocks(result.blocks())
+    if arguments.per_category:
+        print_blocks(category_blocks([result]))
+    options.write_json(arguments, result)
     for folder in folders:
         options.say(f"kept in {folder}")
-    options.write_json(arguments, result)
+        options.say_report(folder)
     return 1 if result.run.n_failed else 0

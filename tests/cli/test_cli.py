@@ -203,11 +203,13 @@ def test_images_without_a_prediction_are_a_finding_of_score(call, method, file, 
 def test_scored_predictions_are_kept_beside_those_of_evaluate(call, file, tmp_path):
     (tmp_path / "results.json").write_text('[{"image_id": 0, "category_id": 1, "bbox": [1, 1, 4, 4]}]')
     asked = ("score", "results.json", "--dataset", file, "--setting", "open_vocabulary")
-    assert call(*asked, "--no-output")[0] == 0
+    code, out, _ = call(*asked, "--no-output", "--per-category")
+    assert (code, "look at it" in out) == (0, False)
+    assert {"ship", "harbor"} <= {line.split()[0] for line in out.splitlines() if line.strip()}
     assert not (tmp_path / "runs").exists()
     code, out, _ = call(*asked, "--name", "CASTDet", "--method-version", "1.0")
     run = tmp_path / "runs" / "set" / "open_vocabulary" / "CASTDet"
-    assert (code, out.splitlines()[-1]) == (0, f"kept in {run}")
+    assert (code, out.splitlines()[-2:]) == (0, [f"kept in {run}", f"look at it: earthinstruct report {run}"])
     (tmp_path / "boards").mkdir()
     assert call("validate", run)[0] == 0
     assert call("compare", run, run)[0] == 0
