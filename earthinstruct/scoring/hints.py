@@ -19,6 +19,7 @@ _LEAST = 10  # fewer may lie in one corner, or miss all objects by chance
 _SHOWN = 3
 _LARGEST_FRACTION = 1.5  # boxes as fractions of the image may leave it a little
 _FRAMES = ((_LARGEST_FRACTION, "fractions"), (100.0, "hundredths"))
+_LARGEST_SCORE = 1.01  # 1, with what rounding may add
 _CORNER = 0.015  # of the image
 _OTHERWISE = "for others, score has --order and --frame"
 
@@ -86,6 +87,23 @@ def _small(far: NDArray[np.float64], sizes: NDArray[np.float64], what: str, expe
             f"all {len(far)} {what} lie within the first {_CORNER:.1%} of their image: are they fractions of it, read "
             f"as hundredths or thousandths? {expected}"
         )
+
+
+def score_hints(scores: NDArray[np.float64], threshold: float | None) -> Iterator[str]:
+    """Yield sentences on scores above 1, and on a threshold that is beyond all scores.
+
+    Args:
+        scores: float64 (n,), finite.
+        threshold: the score threshold that is given, if any.
+    """
+    if not len(scores):
+        return
+    low, high = float(scores.min()), float(scores.max())
+    if low >= 0 and high > _LARGEST_SCORE:  # log-probabilities are negative
+        yield f"scores are from {low:.4g} to {high:.4g}, not from 0 to 1: a threshold is on this scale too"
+    if threshold is not None and not low <= threshold <= high:
+        kept = f"all {len(scores)}" if threshold < low else f"none of {len(scores)}"
+        yield f"the threshold {threshold:g} keeps {kept} predictions: their scores are from {low:.4g} to {high:.4g}"
 
 
 def category_hints(metrics: Metrics) -> Iterator[str]:

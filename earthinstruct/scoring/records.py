@@ -51,6 +51,7 @@ from earthinstruct.scoring.hints import (
     place_hints,
     point_hints,
     repetition_hints,
+    score_hints,
 )
 from earthinstruct.scoring.slicing import slices_by
 from earthinstruct.tasks import ExactMapper, LabelMapper, MappedLabel, NamesMapper, Task
@@ -137,7 +138,8 @@ def score_records(
         metrics = msgspec.structs.replace(metrics, slices=scored)
     failed = known.survey.failed
     n_done = len(known.images) - len(failed)
-    notes = (*known.survey.notes(), *known.hints(metrics, tallies))
+    of_scores = score_hints(np.array(known.survey.scores), threshold)
+    notes = (*known.survey.notes(), *of_scores, *known.hints(metrics, tallies))
     return Scored(
         metrics,
         StoredTallies(tallies, dict(task.groups), slices),

@@ -56,6 +56,27 @@ def test_other_predictions_get_no_hint(tmp_path: Path, dataset: Dataset, found: 
     assert notes(tmp_path, dataset, found) == []
 
 
+@pytest.mark.parametrize(
+    ("scores", "threshold", "expected"),
+    [
+        ((33.25, 97), None, ["scores are from 33.25 to 97, not from 0 to 1: a threshold is on this scale too"]),
+        ((0.5, 0.875), 50, ["the threshold 50 keeps none of 2 predictions: their scores are from 0.5 to 0.875"]),
+        ((0.5, 0.875), 0.1, ["the threshold 0.1 keeps all 2 predictions: their scores are from 0.5 to 0.875"]),
+        ((0.5, 0.875), 0.875, []),
+        ((-3.5, -0.5), None, []),  # log-probabilities
+        ((-3.5, 4), -1, []),  # logits
+    ],
+)
+def test_scores_on_another_scale_and_idle_thresholds_are_noted(
+    tmp_path: Path, dataset: Dataset, scores: Any, threshold: float | None, expected: list[str]
+):
+    path = tmp_path / "r.json"
+    entries = zip(TRUTH, scores, strict=False)
+    found = [{"image_id": i, "category_id": c, "bbox": box, "score": one} for (i, c, box), one in entries]
+    path.write_text(json.dumps(found))
+    assert score(path, dataset, "open_vocabulary", threshold=threshold).method.notes == expected
+
+
 def test_a_sweep_of_nothing_scores_nothing(tmp_path: Path, dataset: Dataset):
     (tmp_path / "r.json").write_text("[]")
     metrics = score(tmp_path / "r.json", dataset, "open_vocabulary", sweep=True).metrics
