@@ -83,7 +83,9 @@ class _Parser(argparse.ArgumentParser):
         if message.startswith(_REQUIRED):
             meaning = {"/".join(action.option_strings): action.help for action in self._actions}
             missing = message.removeprefix(_REQUIRED).split(", ")
-            message = _REQUIRED + ", ".join(f"{name} ({meaning[name]})" if name in meaning else name for name in missing)
+            message = _REQUIRED + ", ".join(
+                f"{name} ({meaning[name]})" if name in meaning else name for name in missing
+            )
         self.exit(options.USAGE, f"{printable_lines(f'error: {message}')}\nFor help: {self.prog} --help\n")
 
     def _take_config(self, args: Any) -> None:

@@ -16,11 +16,13 @@ def register(verbs: Any) -> None:
         "predictions",
         type=Path,
         help="predictions.jsonl (or .jsonl.zst, .jsonl.gz), a run folder or a folder of shards (predictions-*.jsonl), "
-        "a COCO results file (.json), a folder of count files or detections, semantic maps, or replies with boxes",
+        "a COCO results file (.json), count files, a folder of detections, semantic maps, or replies with boxes",
     )
     options.add_dataset(parser)
     parser.add_argument("--setting", required=True, metavar="S", help="open_vocabulary, open_ended or open_subclass")
-    parser.add_argument("--counts", type=Path, metavar="DIR", help="a folder of count files, <image name>.json")
+    parser.add_argument(
+        "--counts", type=Path, metavar="PATH", help="a folder of count files, <image name>.json, or one of all images"
+    )
     parser.add_argument(
         "--proposals", type=Path, metavar="FILE", help="a proposals file, image to bboxes, scores, segmentations"
     )

@@ -571,8 +571,8 @@ class _Reader:
                 found = [places[name] for name in (other.name, category.name) if name in places]
                 first = f" (first at {' and '.join(found)})" if found else ""
                 raise self.error(
-                    f"the categories {other.id} and {category.id} {alike}, {other.name!r} and {category.name!r}{first}; "
-                    "rename one, or give their objects one category"
+                    f"the categories {other.id} and {category.id} {alike}, {other.name!r} and {category.name!r}{first}"
+                    "; rename one, or give their objects one category"
                 )
         if not names:
             raise self.error("'categories' is empty")

@@ -33,7 +33,7 @@ _Numbers = TypeVar("_Numbers")
 _EXPECTED = (
     'Expected COCO results, [{"image_id", "category_id" or "label", "bbox", "segmentation", "keypoints", "score"}], '
     "with boxes [x, y, width, height] or as --order and --frame say; also read are predictions.jsonl, run folders, "
-    "folders of count files, and with --classes semantic maps"
+    'counts ({"a.png": {"ship": 3}}, or a folder of files a.json, each {"ship": 3}), and with --classes semantic maps'
 )
 NO_CATEGORY = "objects of classes without a category"
 _OBJECT = re.compile(rb"\s*\{")

@@ -1,4 +1,4 @@
-"""Read folders of count files: one JSON file an image, `{"ship": 3}`."""
+"""Read counts: a folder of count files, one JSON file an image, `{"ship": 3}`, or one JSON file of all images."""
 
 from __future__ import annotations
 
@@ -15,27 +15,38 @@ from earthinstruct.tasks import forms
 _SUFFIX = re.compile(r"\.json(\.gz)?$", re.IGNORECASE)
 
 
-def read_counts(folder: Path, dataset: Dataset) -> dict[ImageId, dict[str, int]]:
-    """Read a folder of count files, `<image name>.json` with `{"ship": 3}`: image -> counts.
+def read_counts(path: Path, dataset: Dataset) -> dict[ImageId, dict[str, int]]:
+    """Read the counts of a dataset, in one of the forms of `read_count_files`: image -> counts.
 
     Raises:
-        DataError: the folder is missing or empty, or a file is malformed or belongs to no image of the dataset.
+        DataError: the path does not exist, a folder is empty, or counts are malformed or belong to no image of the
+            dataset.
     """
-    files = read_count_files(folder)
-    images = ImageNames(dataset).find(files, lambda name: f"{folder / f'{name}.json'}", ids=False)
-    return {images[name].id: counts for name, counts in files.items()}
+    found = read_count_files(path)
+    of_all = path.is_file()
+    images = ImageNames(dataset).find(found, lambda name: str(path if of_all else path / f"{name}.json"), ids=False)
+    return {images[name].id: counts for name, counts in found.items()}
 
 
-def read_count_files(folder: Path) -> dict[str, dict[str, int]]:
-    """Read a folder of count files: path of the file in the folder, without `.json` -> counts.
+def read_count_files(path: Path) -> dict[str, dict[str, int]]:
+    """Read a folder of count files, or one file of all images: name of an image -> counts.
 
-    Subfolders are searched too; hidden files and folders are not.
+    Args:
+        path: a file, `{"<image name>": {"ship": 3}}`; or a folder of files `<image name>.json`, each `{"ship": 3}`,
+            where the name is the path in the folder. Its subfolders are searched too; hidden files and folders are not.
 
     Raises:
-        DataError: the folder is missing or empty, a file is malformed, or a label has two spellings in one file.
+        DataError: the path does not exist, a folder is empty, counts are malformed, or a label has two spellings for
+            one image.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; expected a folder of count files `<image name>.json`")
+    if path.is_dir():
+        return _of_folder(path)
+    form = 'an object of image name to counts, {"a.png": {"ship": 3}}; or a folder of files a.json, each {"ship": 3}'
+    of_images = read_json(path, dict[str, dict[str, int]], "count file", form)
+    return {name: _checked(counts, f"count file {path}: {name!r}") for name, counts in of_images.items()}
+
+
+def _of_folder(folder: Path) -> dict[str, dict[str, int]]:
     paths = [
         path
         for path in sorted(folder.rglob("*"))
@@ -56,15 +67,18 @@ def read_count_files(folder: Path) -> dict[str, dict[str, int]]:
 
 def _counts(path: Path) -> dict[str, int]:
     counts = read_json(path, dict[str, int], "count file", 'an object of label to whole number, {"ship": 3}')
+    return _checked(counts, f"count file {path}")
+
+
+def _checked(counts: dict[str, int], where: str) -> dict[str, int]:
     spellings: dict[str, str] = {}
     for label, count in counts.items():
         if count < 0:
-            raise DataError(f"count file {path}: the count of {label!r} is {count}; expected a whole number >= 0")
+            raise DataError(f"{where}: the count of {label!r} is {count}; expected a whole number >= 0")
         other = next((spellings[form] for form in forms(label) if form in spellings), None)
         if other is not None:
             raise DataError(
-                f"count file {path}: {other!r} ({counts[other]}) and {label!r} ({count}) are two spellings of one "
-                "label; keep one"
+                f"{where}: {other!r} ({counts[other]}) and {label!r} ({count}) are two spellings of one label; keep one"
             )
         spellings.update(dict.fromkeys(forms(label), label))
     return counts

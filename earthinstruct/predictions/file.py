@@ -459,7 +459,8 @@ def _n_texts(record: Record) -> int:
 
 
 def _problem(path: Path, line_number: int) -> str:
-    return f"{path}, line {line_number}: {{error}}; expected one prediction as a JSON object"
+    expected = 'one prediction as a JSON object with "image_id", the id or the file name of its image'
+    return f"{path}, line {line_number}: {{error}}; expected {expected}"
 
 
 _COMPRESSED = (".zst", ".gz")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -88,7 +90,9 @@ class Conventions:
 
 _NONE = Conventions()
 _SUSPECT, _PLAUSIBLE = 0.25, 0.95  # shares of proposals that leave their image, and that fit as corners
-_LONGEST_REPLY = 1_000_000  # bytes
+_LONGEST_REPLY, _LONGEST_NAME = 1_000_000, 10_000  # bytes
+_OBJECT_OF_OBJECTS = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"[^"]*"\s*:\s*\{')
+_NOT_PLAIN = (b"\x1f\x8b", codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # gzip, and other encodings
 
 
 def read_predictions(
@@ -105,10 +109,10 @@ def read_predictions(
 
     Args:
         path: a predictions file or a folder of them (see `prediction_files`), a COCO file (see `read_coco_results`),
-            replies (see `read_replies`), semantic maps (see `read_semantic_maps`), a folder of count files, or a folder
-            of detections (see `result_folders`).
+            replies (see `read_replies`), semantic maps (see `read_semantic_maps`), counts (see `read_count_files`), or
+            a folder of detections (see `result_folders`).
         dataset: the dataset of the predictions.
-        counts: a folder of count files to add.
+        counts: counts to add (see `read_count_files`).
         proposals: a proposals file to add.
         conventions: what files of another tool mean.
 
@@ -139,6 +143,13 @@ def read_predictions(
 
 def _of_file(path: Path, dataset: Dataset, conventions: Conventions) -> Mapping[ImageId, Record]:
     """Read a file of another tool. What it holds is looked up where conventions are given."""
+    if path.suffix.lower() == ".csv":
+        raise DataError(
+            f"{path} is a CSV file, which predictions are not read from; write counts as JSON, "
+            '{"a.png": {"ship": 3}}, and boxes as COCO results, [{"image_id", "label", "bbox", "score"}]'
+        )
+    if _is_counts(path):
+        return _of_counts(path, dataset, conventions)
     keys = _keys_of_first(path) if conventions.given else set()
     if "answer" in keys:
         conventions.refuse("replies, which name their objects", "classes", "min_area")
@@ -170,6 +181,10 @@ def _of_folder(path: Path, dataset: Dataset, conventions: Conventions) -> Mappin
         if conventions.names is None:
             raise EarthInstructError(f"{files[0]} has class numbers; say with --classes FILE which categories they are")
         return read_inferences(files, path, dataset, conventions.form("xyxy"), conventions.names)
+    return _of_counts(path, dataset, conventions)
+
+
+def _of_counts(path: Path, dataset: Dataset, conventions: Conventions) -> Mapping[ImageId, Record]:
     conventions.refuse("count files", "classes", "order", "frame", "min_area")
     return {image: Record(image, counts=found) for image, found in read_counts(path, dataset).items()}
 
@@ -181,6 +196,18 @@ def _of_maps(path: Path, dataset: Dataset, classes: Path, conventions: Conventio
 
 def _json_of(path: Path) -> bytes:
     return checked_json(read_bytes(path, "predictions"), f"predictions {path}: {{error}}", lines=True).lstrip()
+
+
+def _is_counts(path: Path) -> bool:
+    """Whether a file is an object of objects alone, as the counts of all images are."""
+    start = _start(path, _LONGEST_NAME)
+    if not (_OBJECT_OF_OBJECTS.match(start) or start.startswith(_NOT_PLAIN)):
+        return False  # a large file of another format is not read twice
+    try:
+        values = msgspec.json.decode(_json_of(path), type=dict[str, msgspec.Raw]).values()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # for the reader of the format
+        return False
+    return len(values) > 0 and all(bytes(value).startswith(b"{") for value in values)
 
 
 def _is_list(path: Path) -> bool:
@@ -202,9 +229,13 @@ def _keys_of(content: bytes) -> set[str]:
 
 
 def _first_line(path: Path) -> bytes:
+    return _start(path, _LONGEST_REPLY).partition(b"\n")[0]
+
+
+def _start(path: Path, most: int) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.readline(_LONGEST_REPLY)
+            return file.read(most)
     except OSError:  # the reader of the format will say it
         return b""
 

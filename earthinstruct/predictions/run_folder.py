@@ -136,17 +136,18 @@ class Run:
         self._spent: dict[ImageId, Usage] = {}  # usage of images that failed in earlier attempts
 
     @contextmanager
-    def open(self, overwrite: bool, *, in_place: bool = False) -> Iterator[Run]:
+    def open(self, overwrite: bool, *, in_place: bool = False, given: bool = False) -> Iterator[Run]:
         """Lock the folder, and refuse one that holds another run. Opening changes no predictions.
 
-        Predictions that are scored `in_place` may lack a manifest.
+        Predictions that are scored `in_place` may lack a manifest. Those that are `given`, in place or not, may get a
+        method version where the folder names none.
 
         Raises:
             EarthInstructError: the folder is in use, holds another run, or cannot be written.
         """
         with folder_lock(self.folder), closing(self):
             if not overwrite:
-                self._refuse_another(in_place=in_place)
+                self._refuse_another(in_place=in_place, given=given)
             yield self
 
     def begin(self, overwrite: bool) -> None:
@@ -316,7 +317,7 @@ class Run:
     def _predictions(self) -> list[Path]:
         return list(self.folder.glob("predictions*.jsonl*"))
 
-    def _refuse_another(self, *, in_place: bool) -> None:
+    def _refuse_another(self, *, in_place: bool, given: bool = False) -> None:
         manifest_file = self.folder / "run.json"
         if not manifest_file.is_file():
             if self._predictions() and not in_place:
@@ -325,9 +326,18 @@ class Run:
                     "--output"
                 )
             return
-        if found := self._differences(manifest_file):
+        before, asked = read_manifest(manifest_file).identity(), self.manifest.identity()
+        if given and before["method version"] is None:
+            before["method version"] = asked["method version"]
+        found = "; ".join(differences(before, asked))
+        if found and in_place:
             raise EarthInstructError(
-                f"{self.folder} holds the predictions of another run ({'; '.join(found)}); "
+                f"the run in {self.folder} is another than asked for ({found}); give --overwrite to replace its result "
+                "and keep its predictions, or another --name"
+            )
+        if found:
+            raise EarthInstructError(
+                f"{self.folder} holds the predictions of another run ({found}); "
                 "give --overwrite to replace them, or another --output"
             )
 

@@ -98,7 +98,7 @@ def score(
         dataset: a dataset, the name of one, or the path of a COCO file.
         setting: the setting of the predictions.
         parent: the parent category; open_subclass only.
-        counts: a folder of count files to add.
+        counts: count files to add, a folder or one file of all images.
         proposals: a proposals file to add.
         classes: what the class numbers of another tool mean, a JSON file: class number -> category or null.
         order: what the numbers of its boxes are, such as `xyxy` or `cxcywh+radians` (see
@@ -157,8 +157,10 @@ def score(
     folder = given.folder if in_place else place_of_run(Path(output).absolute(), task, method.name)
     run = Run(method, task, dataset, folder)
     run.manifest.task = info
-    if in_place and given.manifest is not None and run.manifest.dataset is None:
-        run.manifest.dataset = given.manifest.dataset  # a dataset in memory has no place
+    if in_place and given.manifest is not None:
+        ran = given.manifest
+        run.manifest.tile, run.manifest.overlap = ran.tile, ran.overlap
+        run.manifest.dataset = run.manifest.dataset or ran.dataset  # a dataset in memory has no place
     if not in_place and folder.resolve() in (given.path.resolve(), given.folder.resolve()):
         raise EarthInstructError(f"{folder} already holds {given.path}; give another --name or --output")
     records = given.records(dataset)
@@ -167,7 +169,7 @@ def score(
             f"run folder {folder} cannot be written; give --no-output to write nothing, or --name to make a new run "
             "folder in --output"
         )
-    with run.open(overwrite, in_place=in_place):
+    with run.open(overwrite, in_place=in_place, given=True):
         if not overwrite:
             _refuse_to_replace(folder, info, protocol, mapper, threshold, sweep, extra, sliced)
         if not in_place:

@@ -251,7 +251,7 @@ def test_a_file_without_objects_says_so(tmp_path):
         ("", "is empty; expected the columns"),
         (
             "image,xmin,ymin,xmax,ymax,label\na.png,1,2,20,30,Ship\nb.png,1,2,20,30,ship\n",
-            r"differ in case .*, 'Ship' and 'ship' \(first at .*, line 2 \(Ship\) and .*, line 3 \(ship\)\); rename one",
+            r"differ in case .*, 'Ship' and 'ship' \(first at .*, line 2 \(Ship\) and .*, line 3 \(ship\)\); rename",
         ),
         (
             "image,xmin,ymin,xmax,ymax,label\na.png,1,5,2,0,20,0,30,0,ship\n",

@@ -10,7 +10,7 @@ import pytest
 
 from earthinstruct.datasets import Dataset, load_dataset
 from earthinstruct.errors import DataError
-from earthinstruct.predictions import read_count_files
+from earthinstruct.predictions import Record, read_count_files, read_predictions
 from earthinstruct.predictions.count_files import read_counts
 
 SHIP = json.dumps({"ship": 3}).encode()
@@ -57,6 +57,40 @@ def test_equal_names_in_two_folders_are_two_images(coco, write_coco, folder):
     counts = folder({"s2/a.json": '{"ship": 2}', "s1/a.json": '{"ship": 1}'})
     assert read_counts(counts, load_dataset(str(write_coco(coco)))) == {0: {"ship": 1}, 7: {"ship": 2}}
     assert read_count_files(counts) == {"s1/a": {"ship": 1}, "s2/a": {"ship": 2}}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"a.png": {"ship": 3}, "b": {}}',
+        b'\xef\xbb\xbf\n{\n  "a": {\n    "ship": 3},\n  "b.png": {}}',
+        gzip.compress(b'{"a.png": {"ship": 3}, "b": {}}', mtime=0),
+        '{"a.png": {"ship": 3}, "b": {}}'.encode("utf-16"),
+    ],
+)
+def test_one_file_of_all_images_is_read(dataset: Dataset, tmp_path: Path, content: bytes):
+    file = tmp_path / "counts.json"
+    file.write_bytes(content)
+    a, b = (image.id for image in dataset.images[:2])
+    assert read_counts(file, dataset) == {a: {"ship": 3}, b: {}}
+    assert read_predictions(file, dataset) == {a: Record(a, counts={"ship": 3}), b: Record(b, counts={})}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error"),
+    [
+        ("c.json", '{"a.png": {"ship": "2"}}', r'a.png" is \{"ship": "2"\}.*The form .*\{"a.png": \{"ship": 3\}\}'),
+        ("c.json", '{"a.png": {"ship": 2, "ships": 3}}', r"'a.png': 'ship' \(2\) and 'ships' \(3\) are two spellings"),
+        ("c.json", '{"z.png": {"ship": 2}}', r"c.json: dataset 'set' has no image 'z.png'"),
+        ("c.json", '{"a.png": 2}', r'also read are .*counts \(\{"a.png": \{"ship": 3\}\}'),
+        ("c.jsonl", '{"image": "a.png", "counts": {"ship": 2}}', 'has "image", "counts"; expected .* with "image_id"'),
+        ("c.csv", "image,ship\na.png,2", r'is a CSV file, .*write counts as JSON, \{"a.png": \{"ship": 3\}\}'),
+    ],
+)
+def test_what_is_no_file_of_counts_is_told_the_form(dataset: Dataset, tmp_path: Path, name, content, error):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=error):
+        read_predictions(tmp_path / name, dataset)
 
 
 @pytest.mark.parametrize(

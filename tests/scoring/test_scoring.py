@@ -174,12 +174,35 @@ def test_shards_without_a_manifest_are_scored_in_place(run, dataset, tmp_path):
     assert not [finding for finding in validate(folder, folder / "result.json") if finding.problem]
 
 
+@pytest.mark.parametrize("of", ["a run folder", "a file"])
+def test_predictions_without_a_version_get_one_and_keep_it(run, dataset, tmp_path, of):
+    asked = {"output": tmp_path / "runs"}
+    predictions = run if of == "a run folder" else given("coco", tmp_path / "given")[0]
+    kept = []
+    score(predictions, dataset, SETTING, kept=kept.append, **asked)
+    folder = kept[0]
+    before = content(folder)["predictions.jsonl"]
+    result = score(predictions, dataset, SETTING, method_version="1.0", **asked)
+    assert read_result(folder / "result.json").method.version == result.method.version == "1.0"
+    assert read_manifest(folder / "run.json").method.version == "1.0"
+    message = "another than asked for" if folder == run else "another run"
+    with pytest.raises(EarthInstructError, match=message + r" \(method version was 1\.0, is 2\.0\); give --overwrite"):
+        score(predictions, dataset, SETTING, method_version="2.0", **asked)
+    assert content(folder)["predictions.jsonl"] == before
+
+
+def test_a_run_in_tiles_is_scored_in_place(constant, dataset, tmp_path):
+    folder = evaluate(constant, dataset, setting=SETTING, tile=16, overlap=2, output=tmp_path / "runs").folders[0]
+    before = content(folder)
+    score(folder, dataset, SETTING, output=tmp_path / "runs")
+    assert content(folder) == before
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"protocol": "paper"}, "protocol was standard, is paper"),
         ({"label_map": "map.json"}, "label map was exact, is map.json"),
-        ({"method_version": "2"}, "method version was None, is 2"),
         ({"setting": "open_ended"}, "task was set/open_vocabulary, is set/open_ended"),
     ],
 )
