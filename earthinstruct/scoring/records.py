@@ -257,7 +257,7 @@ class ScoringSet:
         yield from first
         if survey.columns is not None:
             objects = tallies["box"].columns
-            yield from coverage_hints(n, ((objects["tp"] > 0) | (objects["fn"] > 0)).any(axis=1))
+            yield from coverage_hints(n, np.asarray(((objects["tp"] > 0) | (objects["fn"] > 0)).any(axis=1)))
         yield from category_hints(metrics)
         yield from mask_hints(metrics)
         yield from repetition_hints(metrics, (image, np.array(survey.labels), boxes))
