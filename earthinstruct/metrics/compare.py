@@ -11,7 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -55,8 +55,10 @@ class Difference:
         value: second minus first.
         ci95: 95 % interval of `value` over images, or None.
         p: two-sided p-value of the sign-flip test, in (0, 1]; None if there is only one image.
+        n_differing: number of images on which the runs differ.
         p_is_bound: whether p is only an upper bound, because no random flip gave so large a difference.
         p_corrected: p with Holm's correction over all rows of a table; None until it is corrected, see `holm`.
+        least_corrected: the smallest `p_corrected` that the test could give with so many images that differ.
         reason: why there is no interval, or no p-value.
     """
 
@@ -65,8 +67,10 @@ class Difference:
     value: float
     ci95: Interval | None
     p: float | None
+    n_differing: int
     p_is_bound: bool = False
     p_corrected: float | None = None
+    least_corrected: float | None = None
     reason: str | None = None
 
     @property
@@ -78,10 +82,24 @@ class Difference:
         holds_0 = self.ci95 is not None and self.ci95[0] <= 0 <= self.ci95[1]
         return self.p_corrected is not None and self.p_corrected < SHOWN_BELOW and not holds_0
 
+    @property
+    def least_p(self) -> float | None:
+        """The smallest p that the test could give: that of all images that differ, to one side.
+
+        >>> Difference(0.5, 0.7, 0.2, None, 0.25, n_differing=4).least_p  # 2 of 2^4 flips
+        0.125
+        """
+        return None if self.p is None else max(min(1.0, 2.0 ** (1 - self.n_differing)), 1 / (FLIPS + 1))
+
+    @property
+    def can_be_shown(self) -> bool:
+        """Whether enough images differ for a difference to be shown."""
+        return self.is_shown or (self.least_corrected is not None and self.least_corrected < SHOWN_BELOW)
+
     def p_texts(self) -> tuple[str, str]:
         """Format `p` and `p_corrected` for a table.
 
-        >>> Difference(0.5, 0.7, 0.2, None, 0.0001, p_is_bound=True, p_corrected=0.002).p_texts()
+        >>> Difference(0.5, 0.7, 0.2, None, 0.0001, 20, p_is_bound=True, p_corrected=0.002).p_texts()
         ('<= 0.0001', '<= 0.002')
         """
         sign = "<= " if self.p_is_bound else ""
@@ -164,7 +182,8 @@ class Paired:
         flipped = np.concatenate(pieces)
         smooth = unrounded(score)
         spreads = spread(self._both, lambda sums: smooth(_second(sums)) - smooth(_first(sums)), members)
-        return self._differences(over, first, second, flipped, spreads, limit=1.0 if bounded else np.inf)
+        differing = np.count_nonzero(self._differing @ members.T.astype(np.float32), axis=0)
+        return self._differences(over, first, second, flipped, spreads, differing, limit=1.0 if bounded else np.inf)
 
     def of_sum(self, column: str, over: Mapping[_Over, Sequence[str]]) -> dict[_Over, Difference]:
         """Compare a column of the tallies, in objects, summed over images and categories."""
@@ -176,7 +195,8 @@ class Paired:
         differing = (off != 0).sum(axis=0)
         spreads = Spread(errors, np.where(differing, differing, n))
         flipped = self._flipped.sums[column] @ members
-        return self._differences(over, first.sum(axis=0), second.sum(axis=0), flipped, spreads, limit=np.inf)
+        totals = first.sum(axis=0), second.sum(axis=0)
+        return self._differences(over, *totals, flipped, spreads, differing, limit=np.inf)
 
     def _differences(
         self,
@@ -185,6 +205,7 @@ class Paired:
         second: NDArray[np.float64],
         flipped: NDArray[np.float64],
         spreads: Spread,
+        differing: NDArray[np.int64],
         limit: float,
     ) -> dict[_Over, Difference]:
         off = second - first
@@ -194,7 +215,7 @@ class Paired:
         for k, name in enumerate(over):
             values = float(first[k]), float(second[k]), float(off[k])
             if len(self._runs[0].images) < LEAST_IMAGES:
-                found[name] = Difference(*values, None, None, reason=ONE_IMAGE)
+                found[name] = Difference(*values, None, None, int(differing[k]), reason=ONE_IMAGE)
                 continue
             interval, reason = intervals[k], None
             if interval is not None:
@@ -203,8 +224,16 @@ class Paired:
                 reason = NO_INTERVAL if limit == 1 else _ONE_DIFFERS
             else:
                 reason = NO_DIFFERENCE_VARIES
-            found[name] = Difference(*values, interval, float(p[k]), bool(is_bound[k]), reason=reason)
+            tested = float(p[k]), int(differing[k]), bool(is_bound[k])
+            found[name] = Difference(*values, interval, *tested, reason=reason)
         return found
+
+    @cached_property
+    def _differing(self) -> NDArray[np.float32]:
+        """1 where the runs differ, else 0: (images that differ, categories)."""
+        first, second = self._runs
+        differ = np.logical_or.reduce([first.columns[name] != second.columns[name] for name in self.columns])
+        return np.asarray(differ[differ.any(axis=1)], dtype=np.float32)
 
     def _members(self, categories: Sequence[str]) -> NDArray[np.int64]:
         return np.array([self.categories.index(name) for name in categories], dtype=np.int64)
@@ -267,7 +296,11 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
 def corrected(differences: Sequence[Difference]) -> list[Difference]:
     """Correct the p-values of the differences in one table for their number, by `holm`."""
     of_table = holm([difference.p for difference in differences])
-    return [replace(difference, p_corrected=p) for difference, p in zip(differences, of_table, strict=True)]
+    least = holm([difference.least_p for difference in differences])  # no p-value is smaller, so no corrected one
+    return [
+        replace(difference, p_corrected=p, least_corrected=smallest)
+        for difference, p, smallest in zip(differences, of_table, least, strict=True)
+    ]
 
 
 class _Flips:

@@ -187,7 +187,7 @@ def render(
         absent=absent_remark(metrics),
         rare=None if metrics.rare is None else rare_remark(metrics.rare),
         changes=[
-            change_of(run, other, compared)
+            change_of(run, other, compared, (name, names[0]))
             | {"name": name, "figure": change_figure(run, other, (names[0], name), f"change-{i}")}
             for i, ((other, compared), name) in enumerate(zip(changes, names[1:], strict=True))
         ],
@@ -365,8 +365,8 @@ def differing_images(run: LoadedRun, others: Sequence[LoadedRun]) -> tuple[int, 
     return len(order), [(images[i].file_name, columns[:, i].tolist()) for i in order[:_MOST_LISTED].tolist()]
 
 
-def change_of(run: LoadedRun, against: LoadedRun, compared: Comparison) -> dict[str, Any]:
-    """What improved and what became worse from `against` to `run`: F1, other scores, errors, and images."""
+def change_of(run: LoadedRun, against: LoadedRun, compared: Comparison, names: tuple[str, str]) -> dict[str, Any]:
+    """What improved and became worse from `against` to `run`, of these names: F1, other scores, errors, and images."""
     off = run.errors - against.errors
     rows = [
         {
@@ -387,7 +387,7 @@ def change_of(run: LoadedRun, against: LoadedRun, compared: Comparison) -> dict[
     f1 = [row for row in over_groups if row["score"] in headline_f1]
     return {
         "folder": str(against.stored.folder),
-        "verdict": compared.verdict,
+        "verdict": compared.verdict_named(names),
         "over_groups": f1,
         "over_categories": [row for row in of_categories if row["score"] in headline_f1],
         "over_slices": [

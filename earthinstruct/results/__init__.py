@@ -28,6 +28,7 @@ from earthinstruct.results.suspects import SUSPECTS_FILE, read_suspects, write_s
 from earthinstruct.results.table import (
     absent_remark,
     absent_rows,
+    add_intervals,
     category_blocks,
     limits_remark,
     rare_remark,
@@ -79,6 +80,7 @@ __all__ = [
     "Variants",
     "absent_remark",
     "absent_rows",
+    "add_intervals",
     "build_leaderboards",
     "category_blocks",
     "check",

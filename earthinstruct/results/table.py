@@ -321,10 +321,10 @@ def _table(results: Sequence[Result]) -> Table:
             cells = [PERCENT.text(None if of is None else of.value) for of in values]
             if group != "all":
                 table.add_row(f"  {group}", *cells)
-                _add_intervals(table, [(of, PERCENT) for of in values], indent=4)
+                add_intervals(table, [(of, PERCENT) for of in values], indent=4)
                 continue
             table.add_row(result.task.name.rpartition("/")[2], *cells, *(str(usage[name]) for name in shown))
-            _add_intervals(table, [(of, PERCENT) for of in values])
+            add_intervals(table, [(of, PERCENT) for of in values])
             for score, title in POOLED.items():
                 if _shows(result, score):
                     beside = [_beside(result.metrics, path, score) for path in headlines]
@@ -346,7 +346,7 @@ def _extra_table(results: Sequence[Result]) -> Table:
         scored = [result.metrics.extra[name] for result in results]
         unit, heading = Unit.of_extra(first.unit), name if first.unit is None else f"{name}, {first.unit}"
         table.add_row(heading, *(unit.text(extra.mean.value) for extra in scored))
-        _add_intervals(table, [(extra.mean, unit) for extra in scored])
+        add_intervals(table, [(extra.mean, unit) for extra in scored])
         for group in _GROUPS[1:]:
             if any(group in extra.groups for extra in scored):
                 table.add_row(f"  {group}", *(unit.text(extra.groups.get(group)) for extra in scored))
@@ -391,7 +391,7 @@ def _slice_table(attribute: str, slices: Sequence[Slice]) -> Table:
         scores = [part.scores.get(path) for path in headlines]
         cells = (PERCENT.text(None if of is None else of.value) for of in scores)
         table.add_row(part.name, str(part.n_images), str(part.n_objects), *cells)
-        _add_intervals(table, [(of, PERCENT) for of in (None, None, *scores)])
+        add_intervals(table, [(of, PERCENT) for of in (None, None, *scores)])
     return table
 
 
@@ -403,7 +403,7 @@ def _without_interval(slices: Sequence[Slice]) -> str:
     return "".join(f"; without: {reason}" for reason in sorted(map(str, reasons - {None})))
 
 
-def _add_intervals(table: Table, values: Sequence[tuple[Value | None, Unit]], indent: int = 2) -> None:
+def add_intervals(table: Table, values: Sequence[tuple[Value | None, Unit]], indent: int = 2) -> None:
     """Add the row of the intervals below a row of values, if any of them has one. Bounds may wrap."""
     cells = ["" if value is None else unit.interval(value.value, value.ci95) for value, unit in values]
     for column, cell in zip(table.columns[1:], cells, strict=False):

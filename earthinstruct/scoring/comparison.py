@@ -57,8 +57,10 @@ from earthinstruct.scoring.side_by_side import (
     ComparedRuns,
     contestants,
     make_side_by_side,
+    marked_p,
     of_pair,
     of_untested,
+    out_of_reach,
     run_names,
     what_was_run,
 )
@@ -161,8 +163,9 @@ class Comparison(ComparedRuns):
                 yield _table(rows)
                 yield Text(note, style="dim")
         yield Text(
-            "p: paired sign-flip test over images, corrected for all rows of the table, shown or not (Holm); in bold "
-            "where a difference is shown: p below 0.05, and an interval without 0",
+            "*: a difference is shown, with p below 0.05 and an interval without 0; p: paired sign-flip test over "
+            "images, corrected (Holm) for all rows of the table, printed or not: for groups, for single categories and "
+            "for each attribute of slices apart",
             style="dim",
         )
         every, those_shown = (
@@ -177,7 +180,9 @@ class Comparison(ComparedRuns):
                 style="dim",
             )
         reasons = {row.difference.reason for rows, _ in tables for row in rows if row.difference.reason is not None}
-        yield from (Text(f"-: {reason}", style="dim") for reason in sorted(reasons))
+        if reasons:
+            first, *more = sorted(reasons)
+            yield Text(f"-: {'; or '.join([first, *(of.removeprefix('no interval: ') for of in more)])}", style="dim")
         for score, values in self._untested.items():
             unit = listed(score).unit
             each = ", ".join(
@@ -190,7 +195,11 @@ class Comparison(ComparedRuns):
     @property
     def verdict(self) -> str:
         """Which run counts better and finds better boxes and masks, in one sentence."""
-        return _verdict_of_two(self.rows, self.oracles, self.controls, "AB")
+        return self.verdict_named("AB")
+
+    def verdict_named(self, names: Sequence[str]) -> str:
+        """The verdict, with names for the first and the second run."""
+        return _verdict_of_two(self.rows, self.oracles, self.controls, names)
 
     def records(self) -> list[dict[str, Any]]:
         """Every row: `score`, `over`, `is_group`, `slice_by`, then names, scores and difference of the two runs.
@@ -238,17 +247,22 @@ def _verdict_of_two(
             fewer, more = names if share.value > 0 else names[::-1]
             of_whom = f"more of the {what} of {more} than of {fewer}"
             parts.append(f"{of_whom} are in categories without ground truth, by {by_points(share)}")
-    return "; ".join(parts) + "." if parts else "No verdict: no category has ground truth."
+    if not parts:
+        return "No verdict: no category has ground truth."
+    reached = [(VERDICTS[score][2], names[0], names[1], off) for score, off in of_headlines.items()]
+    return f"{'; '.join(parts)}.{out_of_reach(reached)}"
 
 
 def _verdict(score: str, off: Difference, names: Sequence[str]) -> str:
     better, _, what = VERDICTS[score]
+    worse, best = names if off.value > 0 else names[::-1]
     if not off.is_shown:
         if off.p is not None and replace(off, p_corrected=off.p).is_shown:  # alone, without the other rows
             alone = f"p = {off.p:.2g} alone, {off.p_corrected:.2g} corrected"
             return f"{what}: no difference shown when corrected for the other scores ({alone})"
+        if off.ci95 is not None and not off.ci95[0] <= 0 <= off.ci95[1]:
+            return f"{what}: no difference shown, although {best} scores higher by {by_points(off)}"
         return f"{what}: no difference shown"
-    worse, best = names if off.value > 0 else names[::-1]
     return f"{best} {better} than {worse} by {by_points(off)}"
 
 
@@ -270,7 +284,7 @@ def _table(rows: Sequence[Compared]) -> Table:
             unit.text(off.second),
             unit.text(off.value, signed=True),
             "-" if off.ci95 is None else " to ".join(unit.text(bound, signed=True) for bound in off.ci95),
-            off.p_texts()[1],
+            marked_p(off),
             style="bold" if off.is_shown else "",
         )
     return table

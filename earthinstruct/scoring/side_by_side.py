@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 NOTE = (
     "Percent, with the 95 % interval over images. Bold: the best run, and every run without a shown difference "
-    f"from it (paired sign-flip test over images, Holm's correction, p >= {SHOWN_BELOW} or an interval around 0)."
+    f"from it (paired sign-flip test over images, Holm's correction, p >= {SHOWN_BELOW} or an interval around 0) "
+    "where enough images differ to show one."
 )
 PREDICTED = {
     "counting": "counts",
@@ -177,7 +178,8 @@ def make_side_by_side(
     there = [k for k in range(len(HEADLINES)) if any(of_run[k].value is not None for of_run in values)]
     scores = tuple(tuple(HEADLINES)[k] for k in there)
     contest = contestants(results)
-    best = {score: best_of(score, contest, off) for score in scores}
+    tied = {score: best_of(score, contest, off) for score in scores}
+    best = {score: [run for run in runs if _is_bold(score, runs[0], run, off)] for score, runs in tied.items()}
     remarks: list[str] = []
     names = run_names(folders, results)
     remarks += [f"{sentence}." for sentence in what_was_run(results, names)]
@@ -186,6 +188,14 @@ def make_side_by_side(
             why = "sees the ground truth" if result.method.control else "has a threshold chosen on these images"
             remarks.append(f"{name} {why}, and is not ranked.")
         remarks += _hallucinated(name, result)
+    unsure: dict[str, list[str]] = {}
+    for i, name in enumerate(names):
+        if of := [title_of(score) for score in scores if i in tied[score] and i not in best[score]]:
+            unsure.setdefault(", ".join(of), []).append(name)
+    remarks += [
+        f"Too few images differ to show a difference from the best run in {of}: {', '.join(several)}."
+        for of, several in unsure.items()
+    ]
     beside = {path: tuple(value_at(of.metrics, path) or Value(None) for of in results) for path in BESIDE}
     return SideBySide(
         verdict,
@@ -239,7 +249,7 @@ def of_pair(names: Sequence[str], off: Difference) -> dict[str, Any]:
 
 def of_untested(names: Sequence[str], first: Value, second: Value) -> dict[str, Any]:
     """The columns of `of_pair` for a score that is not tested."""
-    off = of_pair(names, Difference(0.0, 0.0, 0.0, None, None, reason=NOT_TESTED))
+    off = of_pair(names, Difference(0.0, 0.0, 0.0, None, None, 0, reason=NOT_TESTED))
     scores = {"first_score": _rounded(first.value), "second_score": _rounded(second.value)}
     return off | scores | {"difference": None}
 
@@ -259,6 +269,46 @@ def best_of(score: str, runs: Sequence[int], off: Mapping[tuple[str, int, int], 
     first = max(value, key=lambda run: (value[run], -run))
     tied = [run for run in value if run != first and not off[score, min(run, first), max(run, first)].is_shown]
     return [first, *tied]
+
+
+def _is_bold(score: str, best: int, run: int, off: Mapping[tuple[str, int, int], Difference]) -> bool:
+    """Whether a run without a shown difference from the best one ties with it, so that it is as bold."""
+    if run == best:
+        return True
+    difference = off[score, min(run, best), max(run, best)]
+    return difference.can_be_shown or difference.value == 0
+
+
+def out_of_reach(found: Sequence[tuple[str, str, str, Difference]]) -> str:
+    """Sentences on differences that cannot be shown, because too few images differ; empty without any.
+
+    Args:
+        found: what is compared, the name of a run, that of another, and their difference.
+    """
+    differing = [one for one in found if one[-1].n_differing]
+    lost = [one for one in differing if not one[-1].can_be_shown]
+    if not lost or len(lost) == len(differing):
+        return f" No difference can be shown: {_too_few([one[-1] for one in lost])}." if lost else ""
+    alike: dict[tuple[str, str], list[tuple[str, Difference]]] = {}
+    for what, one, other, off in lost:
+        alike.setdefault((what, one), []).append((other, off))
+    return "".join(
+        f" {what}: no difference can be shown between {one} and {', '.join(other for other, _ in others)}: "
+        f"{_too_few([off for _, off in others])}."
+        for (what, one), others in alike.items()
+    )
+
+
+def _too_few(lost: Sequence[Difference]) -> str:
+    numbers = {off.n_differing for off in lost}
+    images = "1 image that differs" if numbers == {1} else f"{max(numbers)} images that differ"
+    least = min(1.0 if off.least_corrected is None else off.least_corrected for off in lost)
+    return f"with {'at most ' if len(numbers) > 1 else ''}{images}, no corrected p-value is below {least:.3g}"
+
+
+def marked_p(off: Difference) -> str:
+    """The corrected p-value, with `*` where a difference is shown."""
+    return f"{'*' if off.is_shown else ''}{off.p_texts()[1]}"
 
 
 def run_names(folders: Sequence[Path], results: Sequence[Result]) -> tuple[str, ...]:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from earthinstruct.metrics import ONE_IMAGE, PERCENT, Difference, listed, title_of
-from earthinstruct.results import Block, Training, new_table
-from earthinstruct.scoring.side_by_side import ComparedRuns, best_of, of_pair, of_untested
+from earthinstruct.results import Block, Training, add_intervals, new_table
+from earthinstruct.scoring.side_by_side import (
+    ComparedRuns,
+    best_of,
+    marked_p,
+    of_pair,
+    of_untested,
+    out_of_reach,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # headline score -> what the better and the best run does, and what is compared
@@ -49,23 +59,15 @@ class Standings(ComparedRuns):
         yield verdict_of(self.ranked, self.differences, LETTERS)
         yield from legend(self.runs, self.thresholds, self.side_by_side.training)
         letters = LETTERS[: len(self.runs)]
-        table = new_table("score", *letters, left=["score"])
-        for k, score in enumerate(self.side_by_side.scores):
-            cells = []
-            for values, best in zip(self.side_by_side.values, self.side_by_side.best, strict=True):
-                text = PERCENT.sure(values[k].value, values[k].ci95)
-                cells.append(Text(text, style="bold" if best[k] else ""))
-            table.add_row(title_of(score), *cells)
-        for score, values in self.side_by_side.beside.items():
-            unit = listed(score).unit
-            heading = title_of(score) if unit is PERCENT else f"{title_of(score)}, {unit.name}"
-            table.add_row(heading, *(unit.sure(value.value, value.ci95) for value in values))
-        yield table
+        yield self._headline_table(letters)
         yield Text(
-            "percent, with the 95 % interval over images; bold: the best, and those without a shown difference from it "
-            "(only F1, AP and IoU are tested)",
+            "percent; 95 %: interval over images; *: the best, and those without a shown difference from it, where "
+            "enough images differ to show one",
             style="dim",
         )
+        if self.side_by_side.beside:
+            yield self._table_beside(letters)
+            yield Text("95 %: interval over images; not tested", style="dim")
         yield from (Text(remark, style="dim") for remark in self.side_by_side.remarks)
         table, left_out = new_table("score", "pair", "difference", "95 % interval", "p", left=["score", "pair"]), 0
         for (score, i, j), off in self.differences.items():
@@ -74,12 +76,44 @@ class Standings(ComparedRuns):
                 continue
             interval = "-" if off.ci95 is None else " to ".join(PERCENT.text(b, signed=True) for b in off.ci95)
             pair, difference = f"{letters[j]} - {letters[i]}", PERCENT.text(off.value, signed=True)
-            table.add_row(title_of(score), pair, difference, interval, off.p_texts()[1])
+            table.add_row(title_of(score), pair, difference, interval, marked_p(off))
         if table.row_count:
             yield table
-            yield Text("p: paired sign-flip test over images, corrected for all pairs and scores (Holm)", style="dim")
+            yield Text(
+                "p: paired sign-flip test over images, corrected for all pairs and scores (Holm); *: a difference is "
+                "shown",
+                style="dim",
+            )
         if left_out:
             yield Text(f"{left_out} of {len(self.differences)} pairs are left out; --all shows them", style="dim")
+
+    def _headline_table(self, letters: str) -> Table:
+        """A row for each run, with its headline scores."""
+        from rich.text import Text
+
+        runs = self.side_by_side
+        table = _table_of_runs(map(title_of, runs.scores))
+        for letter, name, values, best in zip(letters, runs.names, runs.values, runs.best, strict=True):
+            texts = (PERCENT.text(value.value) for value in values)
+            cells = (Text(f"*{text}", style="bold") if bold else text for text, bold in zip(texts, best, strict=True))
+            table.add_row(f"{letter}: {name}", *cells)
+            add_intervals(table, [(value, PERCENT) for value in values])
+        return table
+
+    def _table_beside(self, letters: str) -> Table:
+        """A row for each run, with the scores that stand beside its headline scores."""
+        runs = self.side_by_side
+        units = [listed(score).unit for score in runs.beside]
+        titles = (f"{title_of(score)}, {unit.name}" for score, unit in zip(runs.beside, units, strict=True))
+        table = _table_of_runs(titles)
+        for column in table.columns:
+            column.no_wrap = False  # these headings are long
+        for letter, name, *values in zip(letters, runs.names, *runs.beside.values(), strict=True):
+            table.add_row(
+                f"{letter}: {name}", *(unit.text(value.value) for value, unit in zip(values, units, strict=True))
+            )
+            add_intervals(table, list(zip(values, units, strict=True)))
+        return table
 
     def records(self) -> list[dict[str, Any]]:
         """Every pair: `score`, then names, scores and difference of the two runs."""
@@ -92,6 +126,12 @@ class Standings(ComparedRuns):
             for score, values in self.side_by_side.beside.items()
             for i, j in combinations(range(len(names)), 2)
         ]
+
+
+def _table_of_runs(titles: Iterable[str]) -> Table:
+    table = new_table("run", *titles, left=["run"])
+    table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"  # a long name goes on in the next line
+    return table
 
 
 def legend(runs: tuple[str, ...], thresholds: tuple[str, ...], training: tuple[Training | None, ...]) -> Iterator[str]:
@@ -118,11 +158,16 @@ def verdict_of(
         return f"No verdict: {ONE_IMAGE}."
     if len(runs) < 2:
         return "No verdict: all runs but one saw the ground truth, or have a threshold chosen on these images."
-    parts = []
+    parts, reached = [], []
     for score, (_, does_best, what) in VERDICTS.items():
         if not (tied := best_of(score, runs, differences)):
             continue
         best = tied[0]
+        reached += [
+            (what, names[best], names[run], differences[pair])
+            for run in runs
+            if run != best and (pair := (score, min(run, best), max(run, best))) in differences
+        ]
         to_best = {
             run: differences[pair]
             for run in runs
@@ -135,7 +180,7 @@ def verdict_of(
         others = f" (no difference shown from {' and '.join(names[run] for run in tied[1:])})" if tied[1:] else ""
         better = f"better than {names[nearest]} by {by_points(to_best[nearest])}"
         parts.append(f"{names[best]} {does_best}{others}, {better}")
-    return "; ".join(parts) + "." if parts else "No verdict: no category has ground truth."
+    return f"{'; '.join(parts)}.{out_of_reach(reached)}" if parts else "No verdict: no category has ground truth."
 
 
 def by_points(off: Difference) -> str:
