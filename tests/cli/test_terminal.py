@@ -1,6 +1,7 @@
 """What a user sees in a terminal: names are never cut, examples work, a file repeats a command."""
 
 import json
+import re
 import shlex
 import subprocess
 from importlib.metadata import version
@@ -10,7 +11,7 @@ import pytest
 import yaml
 from rich.text import Text
 
-from earthinstruct import cli, method_details, registry
+from earthinstruct import cli, method_details, registry, score
 from earthinstruct.cli.examples import EXAMPLES
 from earthinstruct.registry import list_methods
 
@@ -27,6 +28,24 @@ def terminal(call, monkeypatch):
         return [line.rstrip() for line in Text.from_ansi(out).plain.splitlines()]
 
     return lines
+
+
+def test_many_runs_are_compared_within_the_width(terminal, coco, write_coco, tmp_path, monkeypatch):
+    """Four runs: every name and every number is whole, and no line of the table is wider than the terminal."""
+    monkeypatch.chdir(tmp_path)
+    file, folders = write_coco(coco), []
+    for i in range(4):
+        box = {"image_id": coco["images"][0]["id"], "category_id": coco["categories"][0]["id"], "bbox": [1, 1, 5, 5]}
+        (tmp_path / "p.json").write_text(json.dumps([box | {"score": 0.5}] * (i + 1)))
+        score(tmp_path / "p.json", file, "open_vocabulary", name=f"detector-{i}", output="runs", kept=folders.append)
+    lines = terminal("compare", *folders)
+    heading = next(i for i, line in enumerate(lines) if line.startswith("run "))
+    table = lines[heading : next(i for i, line in enumerate(lines) if line.startswith("percent;"))]
+    assert max(map(len, table)) <= 80
+    assert not [line for line in table if "…" in line or "..." in line]
+    for letter, i in zip("ABCD", range(4), strict=True):
+        (row,) = [line.split() for line in table if line.startswith(f"{letter}: detector-{i} ")]
+        assert len([cell for cell in row[2:] if re.fullmatch(r"\*?\d+\.\d", cell)]) == 3
 
 
 def test_methods_have_one_line_each_and_whole_names(terminal):

@@ -231,6 +231,7 @@ def test_several_runs_are_compared_on_one_page(make_run, report):
     assert [len(image["others"]) for image in page.data["images"]] == [2, 2, 2]
     assert page.data["runs"] == [str(folder) for folder, _ in (run, worse, counts)]
     assert page.sentences.count("on the same images, in percentage points") == 2
+    assert f"{run[0]} is this run; {worse[0]} is in {worse[0]}." in page.sentences
     headings = [f"errors, {folder}" for folder, _ in (run, worse, counts)]
     assert all(heading in page.text for heading in headings)
 

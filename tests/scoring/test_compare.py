@@ -135,9 +135,61 @@ def test_the_verdict_comes_first_in_words(sure_runs, runs):
     low, high = (100 * bound for bound in rows[0].difference.ci95)
     words = f"by 40.9 points ({low:.1f} to {high:.1f}), p = {corrected:.3f}"
     assert lines[0] == f"B counts better than A {words}; B finds better boxes than A {words}."
+    named = compare(*sure_runs).verdict_named(("few", "all"))
+    assert named == f"all counts better than few {words}; all finds better boxes than few {words}."
     turned = str(compare(*sure_runs[::-1])).splitlines()[0]
     assert turned == f"A counts better than B {words}; A finds better boxes than B {words}."
-    assert str(compare(*runs)).splitlines()[0] == "counting: no difference shown; boxes: no difference shown."
+    # p is 2 / 2^3 at least, times six rows (three scores, two groups) is above 1
+    assert str(compare(*runs)).splitlines()[0] == (
+        "counting: no difference shown; boxes: no difference shown. "
+        "No difference can be shown: with 3 images that differ, no corrected p-value is below 1."
+    )
+
+
+def few_and_all_ships(tmp_path, few_images, found):
+    """Runs over some images with a ship each: one finds ships in the first images, one finds all and a wrong one."""
+    coco = {
+        "images": [{"id": i, "file_name": f"{i}.png", "width": 20, "height": 20} for i in range(few_images)],
+        "categories": [{"id": 1, "name": "ship"}],
+        "annotations": [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 4, 4]} for i in range(few_images)],
+    }
+    (tmp_path / "ships.json").write_text(json.dumps(coco))
+    folders = []
+    wrong = {"image_id": 0, "category_id": 1, "bbox": [10, 10, 4, 4], "score": 0.5}
+    for name, images, more in (("few", found, []), ("every", few_images, [wrong])):
+        boxes = [{"image_id": i, "category_id": 1, "bbox": [1, 1, 4, 4], "score": 0.5} for i in range(images)]
+        boxes += more
+        (tmp_path / f"{name}.json").write_text(json.dumps(boxes))
+        score(
+            tmp_path / f"{name}.json",
+            tmp_path / "ships.json",
+            "open_vocabulary",
+            output=tmp_path / "runs",
+            kept=folders.append,
+        )
+    return folders
+
+
+def test_it_is_said_that_too_few_images_differ_to_show_a_difference(tmp_path):
+    compared = compare(*few_and_all_ships(tmp_path, 6, 1))
+    # all six images differ, the first one the other way: 4 of 2^6 flips; at best 2 of them, times three headline scores
+    off = next(row.difference for row in compared if (row.score, row.over, row.is_group) == ("box.f1", "all", True))
+    assert (off.n_differing, off.p, off.least_p) == (6, 4 / 2**6, 2 / 2**6)
+    assert (off.least_corrected, off.can_be_shown) == (3 * 2 / 2**6, False)
+    sentence = "No difference can be shown: with 6 images that differ, no corrected p-value is below 0.0938."
+    assert compared.verdict.endswith(sentence)
+    # as bold would read as "equally good", only the best run is
+    assert compared.side_by_side.best == ((False,) * 3, (True,) * 3)
+    remark = "Too few images differ to show a difference from the best run in Cnt F1, Box F1, AP_nc box: few."
+    assert remark in compared.side_by_side.remarks
+    assert sentence in compared.to_markdown() and sentence in compared.to_latex()
+
+
+def test_a_difference_whose_interval_holds_no_0_does_not_read_as_equal(tmp_path):
+    compared = compare(*few_and_all_ships(tmp_path, 4, 0))
+    off = next(row.difference for row in compared if (row.score, row.over, row.is_group) == ("box.f1", "all", True))
+    assert off.ci95[0] > 0 and off.p == 2 / 2**4  # F1 0 and 8 / 9
+    assert "; boxes: no difference shown, although B scores higher by 88.9 points (" in compared.verdict
 
 
 def test_the_command_leaves_out_categories_without_a_difference(sure_runs, tmp_path, capsys):
@@ -234,7 +286,7 @@ def test_predictions_in_categories_without_ground_truth_are_compared(tmp_path):
         "more of the counts of B than of A are in categories without ground truth, by 50.0 points, p = 0.008; "
         "more of the boxes of B than of A are in categories without ground truth, by 50.0 points, p = 0.008."
     )
-    assert ["box.hallucinated", "all", "0.0", "50.0", "+50.0", "-", "0.008"] in [line.split() for line in lines]
+    assert ["box.hallucinated", "all", "0.0", "50.0", "+50.0", "-", "*0.008"] in [line.split() for line in lines]
     remark = (
         "In categories without ground truth, planes has 50.0 % of the counts (micro F1 66.7) and 50.0 % of the boxes"
     )

@@ -52,7 +52,8 @@ def test_the_best_and_its_ties(runs):
     standings = compare(*runs)
     # all - few differs in 9 images, all to one side: p = 2 / 2^9; all - most in one image: p = 1
     assert standings.side_by_side.scores == ("counting.f1", "box.f1", "box.ap_nc50")
-    assert standings.side_by_side.best == ((False,) * 3, (True,) * 3, (True,) * 3)
+    # one image that differs can show no difference: only the best run is bold
+    assert standings.side_by_side.best == ((False,) * 3, (True,) * 3, (False,) * 3)
     off = standings.differences["box.f1", 0, 1]
     assert (off.p, off.value) == (2 / 2**9, pytest.approx(1 - 2 / 11))
     # most - few differs in 8 images: p = 2 / 2^8. Nine pairs and scores: Holm multiplies the smallest by 9
@@ -60,12 +61,37 @@ def test_the_best_and_its_ties(runs):
     points = "81.8 points ({:.1f} to {:.1f}), p = 0.035".format(*(100 * bound for bound in off.ci95))
     lines = str(standings).splitlines()
     best = f"(no difference shown from C), better than A by {points}"
-    assert lines[0] == f"B counts best {best}; B finds the best boxes {best}."
+    why = "no difference can be shown between B and C: with 1 image that differs, no corrected p-value is below 1."
+    assert lines[0] == f"B counts best {best}; B finds the best boxes {best}. counting: {why} boxes: {why}"
     assert lines[1:4] == [
         f"{letter}: {run}, scored without a threshold" for letter, run in zip("ABC", runs, strict=True)
     ]
     assert lines[4] == "training data of A, B, C: unknown: the method does not say what it was trained on"
-    assert lines[5].split() == ["score", "A", "B", "C"]
+    assert lines[5].split() == ["run", "Cnt", "F1", "Box", "F1", "AP_nc", "box"]
+    rows = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines[6:12:2]]
+    assert [row[0] for row in rows] == ["A: few_1", "B: all", "C: most|*"]
+    assert [row[1] for row in rows] == ["18.2", "*100.0", "94.7"]
+
+
+def test_a_run_ties_with_the_best_where_a_difference_could_be_shown(annotations, tmp_path):
+    """Five and six of ten ships are found, in other images: nine images differ, one way and the other."""
+    folders = []
+    for name, found in (("first", range(5)), ("last", range(4, 10))):
+        boxes = [{"image_id": i, "category_id": 1, "bbox": [1, 1, 4, 4]} for i in found]
+        (tmp_path / "predictions.json").write_text(json.dumps(boxes))
+        score(
+            tmp_path / "predictions.json",
+            annotations,
+            "open_vocabulary",
+            name=name,
+            output=tmp_path / "runs",
+            kept=folders.append,
+        )
+    first, last = folders
+    off = compare(first, last).rows[0].difference
+    assert (off.n_differing, off.value > 0, off.is_shown, off.can_be_shown) == (9, True, False, True)
+    assert compare(first, last).side_by_side.best == ((True,) * 3, (True,) * 3)
+    assert "can be shown" not in compare(first, last).verdict
 
 
 def test_every_pair_is_in_the_frame(runs):
@@ -93,7 +119,8 @@ def test_markdown(runs):
     ]
     assert lines[4].startswith(r"| few\_1 | unknown | 18.2 (")
     assert lines[5].startswith("| all | unknown | **100.0 (")
-    assert lines[6].startswith(r"| most\|\* | unknown | **94.7 (")
+    assert lines[6].startswith(r"| most\|\* | unknown | 94.7 (")
+    assert r"from the best run in Cnt F1, Box F1, AP\_nc box: most\|\*." in text
     cells = {len(re.findall(r"(?<!\\)\|", line)) for line in lines[2:7]}
     assert cells == {6}
     assert r"Training data of few\_1, unknown: the method does not say what it was trained on." in text
@@ -189,7 +216,7 @@ def test_csv(runs, capsys):
     assert len(rows) == 3 * 3
     found = {(row["method"], row["score"]): row for row in rows}
     assert float(found["few_1", "box.f1"]["value"]) == pytest.approx(2 / 11)
-    assert (found["few_1", "box.f1"]["best"], found["most|*", "box.f1"]["best"]) == ("no", "yes")
+    assert (found["few_1", "box.f1"]["best"], found["all", "box.f1"]["best"]) == ("no", "yes")
     assert printed.err.startswith("all counts best")
 
 
