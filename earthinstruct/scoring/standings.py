@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_NARROW = 80  # columns of a narrow terminal
+_NUMBER = 9  # columns for a score or half of its interval
 # headline score -> what the better and the best run does, and what is compared
 VERDICTS = {
     "counting.f1": ("counts better", "counts best", "counting"),
@@ -59,14 +61,14 @@ class Standings(ComparedRuns):
         yield verdict_of(self.ranked, self.differences, LETTERS)
         yield from legend(self.runs, self.thresholds, self.side_by_side.training)
         letters = LETTERS[: len(self.runs)]
-        yield self._headline_table(letters)
+        yield self._headline_table()
         yield Text(
             "percent; 95 %: interval over images; *: the best, and those without a shown difference from it, where "
             "enough images differ to show one",
             style="dim",
         )
         if self.side_by_side.beside:
-            yield self._table_beside(letters)
+            yield self._table_beside()
             yield Text("95 %: interval over images; not tested", style="dim")
         yield from (Text(remark, style="dim") for remark in self.side_by_side.remarks)
         table, left_out = new_table("score", "pair", "difference", "95 % interval", "p", left=["score", "pair"]), 0
@@ -87,31 +89,33 @@ class Standings(ComparedRuns):
         if left_out:
             yield Text(f"{left_out} of {len(self.differences)} pairs are left out; --all shows them", style="dim")
 
-    def _headline_table(self, letters: str) -> Table:
+    @property
+    def _labels(self) -> list[str]:
+        return [f"{letter}: {name}" for letter, name in zip(LETTERS, self.side_by_side.names, strict=False)]
+
+    def _headline_table(self) -> Table:
         """A row for each run, with its headline scores."""
         from rich.text import Text
 
-        runs = self.side_by_side
-        table = _table_of_runs(map(title_of, runs.scores))
-        for letter, name, values, best in zip(letters, runs.names, runs.values, runs.best, strict=True):
+        runs, labels = self.side_by_side, self._labels
+        table = _table_of_runs(labels, [title_of(score) for score in runs.scores])
+        for label, values, best in zip(labels, runs.values, runs.best, strict=True):
             texts = (PERCENT.text(value.value) for value in values)
             cells = (Text(f"*{text}", style="bold") if bold else text for text, bold in zip(texts, best, strict=True))
-            table.add_row(f"{letter}: {name}", *cells)
+            table.add_row(label, *cells)
             add_intervals(table, [(value, PERCENT) for value in values])
         return table
 
-    def _table_beside(self, letters: str) -> Table:
+    def _table_beside(self) -> Table:
         """A row for each run, with the scores that stand beside its headline scores."""
-        runs = self.side_by_side
+        runs, labels = self.side_by_side, self._labels
         units = [listed(score).unit for score in runs.beside]
-        titles = (f"{title_of(score)}, {unit.name}" for score, unit in zip(runs.beside, units, strict=True))
-        table = _table_of_runs(titles)
-        for column in table.columns:
+        titles = [f"{title_of(score)}, {unit.name}" for score, unit in zip(runs.beside, units, strict=True)]
+        table = _table_of_runs(labels, titles)
+        for column in table.columns[1:]:
             column.no_wrap = False  # these headings are long
-        for letter, name, *values in zip(letters, runs.names, *runs.beside.values(), strict=True):
-            table.add_row(
-                f"{letter}: {name}", *(unit.text(value.value) for value, unit in zip(values, units, strict=True))
-            )
+        for label, *values in zip(labels, *runs.beside.values(), strict=True):
+            table.add_row(label, *(unit.text(value.value) for value, unit in zip(values, units, strict=True)))
             add_intervals(table, list(zip(values, units, strict=True)))
         return table
 
@@ -128,9 +132,11 @@ class Standings(ComparedRuns):
         ]
 
 
-def _table_of_runs(titles: Iterable[str]) -> Table:
+def _table_of_runs(labels: Sequence[str], titles: Sequence[str]) -> Table:
+    """An empty table for these rows. A label that leaves too little room for numbers goes on in the next line."""
     table = new_table("run", *titles, left=["run"])
-    table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"  # a long name goes on in the next line
+    room = _NARROW - _NUMBER * len(titles)
+    table.columns[0].no_wrap, table.columns[0].overflow = max(map(len, labels)) <= room, "fold"
     return table
 
 
