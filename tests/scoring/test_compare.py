@@ -86,6 +86,8 @@ def test_the_command_prints_a_table_and_writes_every_difference(runs, dataset, t
     assert "counting.f1" in printed
     assert "box.missed" in printed
     assert printed.index(" all ") < printed.index(" ship ")
+    (why,) = [line for line in printed.splitlines() if line.startswith("-: ")]  # one line for all of its reasons
+    assert why.count("no interval") == 1 and "; or " in why
     rows = json.loads((tmp_path / "d.json").read_text())
     assert {row["score"] for row in rows} >= {"counting.f1", "box.f1", "box.precision", "errors.box.background"}
     groups = {row["over"]: row["is_group"] for row in rows}
