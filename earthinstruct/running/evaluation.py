@@ -135,8 +135,9 @@ def evaluate(
         spent: called with the task and the usage of every image, before `progress`.
         stopping: called before each tile; when it returns true, the current tiles are finished and kept, and
             KeyboardInterrupt is raised.
-        announce: called before the first image with a sentence on each kind of variants (runs, images, and the time
-            if the run of the task was done before), and on words that the method does not know.
+        announce: called before the first image with a sentence on each task that has predictions, on each kind of
+            variants (runs, images, and the time if the run of the task was done before), on the folder of the variants,
+            and on words that the method does not know.
 
     Raises:
         EarthInstructError: invalid input; the predictions made so far stay on disk.
@@ -205,17 +206,22 @@ def evaluate(
 
 
 def announced(runs: Sequence[Run]) -> Iterator[str]:
-    """A sentence on each kind of variants of each task: what is to do, and what it takes if that is known."""
+    """A sentence on each task that goes on, and on each kind of its variants: what is to do, and what it may take."""
     paces = {run.task.name: run.pace_before() for run in runs if run.task.variant is None}
     kinds: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         if run.task.variant is not None:
             kinds.setdefault((run.task.whole.name, run.task.variant.kind), []).append(run)
+        elif run.n_done:
+            before = f"{run.n_done} of {run.n_images} images were predicted before"
+            yield f"{run.task.name}: {before}; --overwrite predicts them again"
     for (task, kind), of_kind in kinds.items():
         todo, pace = sum(len(run.todo) for run in of_kind), paces.get(task)
         about = f", {_at_pace(pace, todo)}" if todo else ""
         more = "1 more run" if len(of_kind) == 1 else f"{len(of_kind)} more runs"
         yield f"{task}, {kind}: {more}, {todo} {'image' if todo == 1 else 'images'} to do{about}"
+    for task, folder in {run.task.whole.name: run.folder.parent for run in runs if run.task.variant}.items():
+        yield f"{task}: the runs of variants are kept in {folder}"
 
 
 def _at_pace(pace: Pace | None, images: int) -> str:

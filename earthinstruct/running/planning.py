@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,17 +78,20 @@ class DryRun(Shown):
         yield f"{self.method}: nothing was sent, predicted or written"
         headings = ("Task", "Images", "Done", "To do", "Requests", "Tokens in", "Tokens out", "Seconds")
         table = new_table(*headings, left=["Task"])
-        for (task, kind), planned in self._by_kind().items():
+        by_kind = self._by_kind()
+        for (task, kind), planned in by_kind.items():
             name = f"  {kind}" if kind else task
             numbers = (sum(of.images for of in planned), sum(of.done for of in planned))
             estimate = Estimate.join(of.estimate for of in planned)
             cells = (*numbers, numbers[0] - numbers[1])
-            table.add_row(name, *map(_number, cells), *_cells(estimate), _number(_sum(planned)))
+            table.add_row(name, *map(_number, cells), *_cells(estimate), _number(_seconds_of(planned)))
         if len(self.tasks) > 1:
-            table.add_row("all", *[""] * 3, *_cells(self.estimate), _number(_sum(self.tasks)))
+            seconds = [_seconds_of(planned) for planned in by_kind.values()]
+            total = None if None in seconds else sum(filter(None, seconds))
+            table.add_row("all", *[""] * 3, *_cells(self.estimate), _number(total))
         yield table
         yield "Tokens in: estimated from the text and the size of the image; Tokens out: at most; ?: not known"
-        yield "Seconds: at the pace of the images of the task that are answered, also by a shorter run; ?: none is"
+        yield "Seconds: at the pace of the images of the task that are answered, also by a shorter run, rounded up; ?: none is"
         held = ", ".join(f"{decimal(held)} of {place}" for place, held in self.memory.items())
         yield f"memory: {held or 'not known'} before the first image, in each worker; more during an image"
         yield from (f"skipped: {task.task.name}: {task.reason}" for task in self.skipped)
@@ -101,9 +105,10 @@ class DryRun(Shown):
         return found
 
 
-def _sum(planned: Sequence[PlannedTask]) -> int | None:
+def _seconds_of(planned: Sequence[PlannedTask]) -> int | None:
+    """The seconds of a row, rounded up, so that the row of all is the sum of the others; None: not known."""
     seconds = [of.seconds for of in planned]
-    return None if None in seconds else round(sum(of for of in seconds if of is not None))
+    return None if None in seconds else math.ceil(round(sum(filter(None, seconds)), 3))
 
 
 @checked_arguments

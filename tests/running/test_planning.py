@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,6 +71,13 @@ def test_what_a_method_does_not_say_is_not_known(constant, dataset, tmp_path):
     planned = dry_run(constant, dataset, setting="open_ended", output=tmp_path)
     assert planned.tasks[0].estimate == Estimate(None, None, None)
     assert [line.split() for line in str(planned).splitlines()][2] == ["set/open_ended", "3", "0", "3", *"????"]
+
+
+def test_the_seconds_of_all_are_the_sum_of_the_rows(constant, dataset, tmp_path):
+    planned = dry_run(constant, dataset, output=tmp_path)
+    tasks = tuple(replace(task, seconds=0.3) for task in planned.tasks)
+    seconds = [line.split()[-1] for line in str(replace(planned, tasks=tasks)).splitlines()[2:6]]
+    assert seconds == ["1", "1", "1", "3"]
 
 
 def test_an_image_that_cannot_be_read_costs_nothing(dataset, tmp_path):

@@ -161,7 +161,9 @@ def test_a_limit_can_be_lifted_later_and_only_the_other_images_are_predicted(con
     run(constant, dataset, tmp_path, limit=1)
     run(constant, dataset, tmp_path, limit=1)
     assert len(asked) == 1
-    run(constant, dataset, tmp_path, limit=2)
+    said = []
+    run(constant, dataset, tmp_path, limit=2, announce=said.append)
+    assert said == [f"set/{SETTING}: 1 of 2 images were predicted before; --overwrite predicts them again"]
     assert len(asked) == 2
     assert len(lines(run(constant, dataset, tmp_path))) == 3
     assert len(asked) == 3

@@ -225,7 +225,9 @@ def test_kinds_that_were_run_before_stay_and_nothing_is_asked_twice(dataset, tmp
     said = []
     (result,) = run(method, dataset, tmp_path, blind="grey", announce=said.append)
     assert said == [
-        f"set/{SETTING}, blind: 1 more run, 3 images to do, about 0 s and 30 tokens at the pace of the run itself"
+        f"set/{SETTING}: 3 of 3 images were predicted before; --overwrite predicts them again",
+        f"set/{SETTING}, blind: 1 more run, 3 images to do, about 0 s and 30 tokens at the pace of the run itself",
+        f"set/{SETTING}: the runs of variants are kept in {tmp_path / 'runs' / 'set' / SETTING / 'eyes-variants'}",
     ]
     assert set(result.variants) == {"wordings", "blind"}
     n = len(method.asked)
