@@ -122,7 +122,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json not in (None, "-"):
         images = images_of_run(arguments.run) if arguments.run is not None else images_given(arguments.images)
         refuse_to_replace("json", [Path(arguments.json)], images)
-    n_written = 0
+    n_written, warnings = 0, set[str]()
+
+    def warned(warning: str) -> None:
+        warnings.add(line := f"note: {warning}")
+        options.say(line)
 
     def answered(answer: Answer) -> None:
         nonlocal n_written
@@ -143,7 +147,7 @@ def run(arguments: argparse.Namespace) -> int:
                     **options.given(arguments, without=("run",)),
                     progress=progress,
                     answered=answered,
-                    warned=lambda warning: options.say(f"note: {warning}"),
+                    warned=warned,
                     stopping=stopping,
                 )
         except KeyboardInterrupt:
@@ -156,7 +160,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not n_written:
         options.write_no_json_lines(arguments)
     for line in answers.closing_lines():
-        options.say(line)
+        if line not in warnings:  # said before the first image
+            options.say(line)
     return 1 if answers.n_failed else 0
 
 

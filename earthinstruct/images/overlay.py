@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from earthinstruct.contract import Prediction
 from earthinstruct.regions import decode_rles
 
-_Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_At: TypeAlias = tuple[float, float]  # the upper left corner of a label
 _MASK_OPACITY = 0.4
 _MOST_NAMED = 60  # with more instances, their names would hide the image
 _SHORTEST_SIDE = 640  # smaller images are enlarged, so that labels can be read,
@@ -51,20 +51,23 @@ def draw_overlay(
     factor = max(1, min(-(-_SHORTEST_SIDE // min(picture.size)), _LONGEST_SIDE // max(picture.size)))
     if factor > 1:
         picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.LANCZOS)
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=12)
-    named = len(prediction) <= _MOST_NAMED
+    draw = ImageDraw.Draw(picture)
+    names: list[tuple[str, list[_At]]] = []  # label and where it may stand
     boxes = np.zeros((0, 4)) if prediction.boxes is None else prediction.boxes * (factor / step)
     for label, (x, y, width, height) in zip(prediction.labels, boxes, strict=False):  # an answer may only point
         last = (x + max(0, width - 1), y + max(0, height - 1))  # a box thinner than a pixel is drawn as a line
         draw.rectangle((x, y, *last), outline=colours[label], width=2)
-        if named:
-            _name(draw, (x, max(0, y - 14)), label, colours[label], font)
+        below = y + height + 2
+        names.append((label, [(x, y - 14), (x, below), (x + width + 3, y), (x + 3, y + 3), (x + width + 3, below)]))
     radius = max(2, round(max(picture.size) / 250))
     points = np.zeros((0, 2)) if prediction.points is None else prediction.points * (factor / step)
     for label, (x, y) in zip(prediction.labels, points, strict=False):  # or have boxes alone
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colours[label], outline=(0, 0, 0))
-        if named and prediction.boxes is None:
-            _name(draw, (x + radius + 3, y - 6), label, colours[label], font)
+        if prediction.boxes is None:
+            right, middle = x + radius + 3, x - radius
+            names.append((label, [(right, y - 6), (middle, y - radius - 16), (middle, y + radius + 3)]))
+    if len(names) <= _MOST_NAMED:
+        _write_names(draw, picture.size, names, colours)
     lines = [
         (
             label,
@@ -76,13 +79,32 @@ def draw_overlay(
     return _with_legend(picture, [(colours.get(label, (255, 255, 255)), text) for label, text in lines], remarks)
 
 
-def _name(
-    draw: ImageDraw.ImageDraw, at: tuple[float, float], label: str, colour: tuple[int, int, int], font: _Font
+def _write_names(
+    draw: ImageDraw.ImageDraw,
+    size: tuple[int, int],
+    names: Sequence[tuple[str, Sequence[_At]]],
+    colours: Mapping[str, tuple[int, int, int]],
 ) -> None:
-    """Write a label in its colour on black; `at`: its upper left corner."""
-    place = draw.textbbox(at, label, font=font)
-    draw.rectangle((place[0] - 1, place[1] - 1, place[2] + 1, place[3] + 1), fill=(0, 0, 0))
-    draw.text(at, label, fill=colour, font=font)
+    """Write labels in their colours on black, each at the first place where it hides no other one.
+
+    A label without such a place is left out: the colour of its box tells it.
+    """
+    font, written = ImageFont.load_default(size=12), list[tuple[float, float, float, float]]()
+    for label, places in names:
+        for x, y in places:
+            left, top, right, bottom = draw.textbbox((0, 0), label, font=font)
+            x = round(max(1 - left, min(x, size[0] - right - 2)))
+            y = round(max(1 - top, min(y, size[1] - bottom - 2)))
+            place = (x + left - 1, y + top - 1, x + right + 1, y + bottom + 1)
+            if not any(_overlap(place, other) for other in written):
+                draw.rectangle(place, fill=(0, 0, 0))
+                draw.text((x, y), label, fill=colours[label], font=font)
+                written.append(place)
+                break
+
+
+def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
 
 
 def _with_masks(

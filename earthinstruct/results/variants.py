@@ -43,7 +43,7 @@ class VariantRun(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         instruction_sha256: the hash of its instruction text.
         predictions_sha256: the hash of its predictions.
-        scores: path of a score -> its value, with its interval over images.
+        scores: path of a score that the run itself has -> its value, with its interval over images.
         differences: path of a score -> that value minus the one of the run itself, with the interval over images.
         agreement: share of the counts that are equal, of those above 0 here or in the run itself; None without any.
         n_failed: number of images without an answer.

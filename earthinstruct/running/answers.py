@@ -103,6 +103,7 @@ class Answers(Shown):
         folder: the run folder, which `saved_again` reads; None: nothing was kept.
         found: the predictions, with the sizes and places of their images.
         about: what made them.
+        saved: the files that were saved; for a folder, the number of its pictures.
     """
 
     answers: tuple[Answer, ...]
@@ -110,6 +111,7 @@ class Answers(Shown):
     folder: Path | None = None
     found: tuple[Found, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
+    saved: tuple[str, ...] = ()
 
     @property
     def n_failed(self) -> int:
@@ -132,10 +134,11 @@ class Answers(Shown):
         yield from self.closing_lines()
 
     def closing_lines(self) -> Iterator[str]:
-        """The notes, how many images failed, and where the answers are kept."""
+        """The notes, how many images failed, what was saved, and where the answers are kept."""
         yield from (f"note: {note}" for note in self.notes)
         if self.n_failed:
             yield f"{self.n_failed} of {len(self)} images failed"
+        yield from (f"saved {target}" for target in self.saved)
         if self.folder is not None:
             yield f"kept in {self.folder}"
 
@@ -349,7 +352,7 @@ class Answering:
             notes.append(f"{self._n_before} of {n_all} images were predicted before; --overwrite predicts them again")
         if self.n_tiles_before:
             notes.append(f"{self.n_tiles_before} tiles were answered before; --overwrite asks about them again")
-        return Answers(answers, (*notes, *about["notes"]), self.folder, found, about)
+        return Answers(answers, (*notes, *about["notes"]), self.folder, found, about, self.saved.saved())
 
 
 def _with_counts(prediction: Prediction, instruction: Instruction) -> Prediction:

@@ -92,6 +92,16 @@ class Outputs:
         self._pictures = [target.absolute() for target in pictures]
         self._files = [(target.absolute(), suffix) for target, suffix in files]
         self._ground = ground
+        given = [*targets, *([] if explain is None else [Path(explain)])]
+        self._given = {target.absolute(): target for target in given}
+        self._n_saved = Counter[Path]()
+
+    def saved(self) -> tuple[str, ...]:
+        """What was written, as the targets were given; a folder with the number of its pictures."""
+        return tuple(
+            str(self._given[target]) if _format(target) or _is_picture(target) else _pictures_in(self._given[target], n)
+            for target, n in self._n_saved.items()
+        )
 
     def check(self) -> None:
         """Refuse targets that cannot be written, before the first image, which may be paid for.
@@ -133,8 +143,10 @@ class Outputs:
             picture = overlay_of(scene, prediction, remarks)
             for target in self._pictures:
                 _save_picture(picture, target, path)
+                self._n_saved[target] += 1
         if self.explain is not None and explanation is not None:
             _save_picture(fromarray(explanation), self.explain, path)
+            self._n_saved[self.explain] += 1
 
     def save_files(self, found: Sequence[Found], about: Mapping[str, Any]) -> None:
         """Save what was found in all images, in the format of each target's suffix."""
@@ -143,6 +155,7 @@ class Outputs:
             try:
                 with writing(target):
                     _FORMATS[suffix](target, found, about, self._ground)
+                self._n_saved[target] += 1
             except EarthInstructError as error:  # the other files are saved all the same
                 problems.append(str(error))
         if problems:
@@ -156,6 +169,10 @@ def overlay_of(scene: Scene, prediction: Prediction, remarks: Sequence[str] = ()
     if undrawn or uncounted:
         remarks = (f"{undrawn} counted but not drawn, {uncounted} drawn but not counted", *remarks)
     return draw_overlay(scene.read(step=step)[0], prediction, remarks, step=step)
+
+
+def _pictures_in(folder: Path, n: int) -> str:
+    return f"{n} picture{'' if n == 1 else 's'} in {folder}"
 
 
 def _save_picture(picture: Image, target: Path, path: Path) -> None:

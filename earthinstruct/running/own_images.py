@@ -6,7 +6,7 @@ Every image, and every tile of a large one, is kept in a run folder as soon as i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -153,7 +153,7 @@ def predict(
         saved.check()
         if area.resolution == METHOD:
             area = area.at_resolution_of(ready.method.name, ready.ask("resolution"))
-        warnings = unknown_words(ready, to_find)
+        warnings = (*unknown_words(ready, to_find), *_names_of_one_kind(to_find))
         asked = Asked(
             instruction=to_find,
             method=ready.method,
@@ -234,6 +234,11 @@ def _find(
             found.fail(path, f"not tried, after the error of {first}: {message_of(error)}")
     if stopping():
         raise KeyboardInterrupt
+
+
+def _names_of_one_kind(asked: Instruction) -> Iterator[str]:
+    for names in tasks.names_of_one_kind(asked.categories):
+        yield f"{' and '.join(map(repr, names))} name one kind: an object may count under each; keep one of them"
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ class DryRun(Shown):
             table.add_row("all", *[""] * 3, *_cells(self.estimate), _number(total))
         yield table
         yield "Tokens in: estimated from the text and the size of the image; Tokens out: at most; ?: not known"
-        yield "Seconds: at the pace of the images of the task that are answered, also by a shorter run, rounded up; ?: none is"
+        yield "Seconds: rounded up, at the pace of the images of the task that are answered, also by a shorter run"
         held = ", ".join(f"{decimal(held)} of {place}" for place, held in self.memory.items())
         yield f"memory: {held or 'not known'} before the first image, in each worker; more during an image"
         yield from (f"skipped: {task.task.name}: {task.reason}" for task in self.skipped)

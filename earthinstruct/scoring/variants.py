@@ -131,12 +131,14 @@ def _summary(kind: str, own: _Scored, found: Mapping[str, _Scored], left_out: di
         for run, difference in computed[1].items():
             off[run][path] = difference
     counts: Tally = tallies.tallies["counting"]
+    own_scores = scores_of_variant(own[0].metrics)
     return Variants(
         runs={
             name: VariantRun(
                 instruction_sha256=one.task.instruction_sha256,
                 predictions_sha256=one.predictions.sha256,
-                scores=scores_of_variant(one.metrics),
+                # an empty answer has a mask score of 0 also of a method without masks, which has none in the run itself
+                scores={path: of for path, of in scores_of_variant(one.metrics).items() if path in own_scores},
                 differences=off[name],
                 agreement=agreement(counts, scored.tallies["counting"]),
                 n_failed=one.run.n_failed,

@@ -1,7 +1,7 @@
 """Tasks: settings, category splits, instruction texts and label mapping. Holds no images."""
 
 from earthinstruct.tasks.categories import DIOR, NWPU, Vocabulary
-from earthinstruct.tasks.free import free_instruction, read_instruction
+from earthinstruct.tasks.free import free_instruction, names_of_one_kind, read_instruction
 from earthinstruct.tasks.instructions import instruction_text
 from earthinstruct.tasks.labels import (
     ExactMapper,
@@ -53,6 +53,7 @@ __all__ = [
     "free_instruction",
     "instruction_text",
     "named_mapper",
+    "names_of_one_kind",
     "normalised",
     "read_instruction",
     "task_named",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 from earthinstruct.contract import Instruction, Setting
 from earthinstruct.errors import EarthInstructError
@@ -54,6 +55,18 @@ _PARENTS = {normalised(parent): parent for vocabulary in (DIOR, NWPU) for parent
 def free_instruction(setting: Setting, categories: tuple[str, ...] = (), parent: str | None = None) -> Instruction:
     """Make the instruction of a setting for images that belong to no dataset."""
     return Instruction(setting, instruction_text(Vocabulary(categories), setting, parent), categories, parent)
+
+
+def names_of_one_kind(categories: Iterable[str]) -> list[tuple[str, ...]]:
+    """The names that differ only in case, separators or number: each kind that has several.
+
+    >>> names_of_one_kind(["vehicle", "zebra", "Vehicles"])
+    [('vehicle', 'Vehicles')]
+    """
+    kinds: dict[str, list[str]] = {}
+    for name in categories:
+        kinds.setdefault(normalised(name), []).append(name)
+    return [tuple(names) for names in kinds.values() if len(names) > 1]
 
 
 def read_instruction(text: str) -> Instruction:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,6 +100,7 @@ def test_predict_saves_an_overlay_and_the_answer(call, method, file, tmp_path):
     code, out, _ = call("predict", *arguments, image)
     assert code == 0
     assert "a.png: ship 1" in out
+    assert f"saved {Path('out', 'a.png')}\nkept in runs" in out
     assert (tmp_path / "out" / "a.png").stat().st_size > 1000
     assert json.loads((tmp_path / "a.jsonl").read_text())["labels"] == ["ship"]
     code, _, err = call("predict", "--method", f"{method}:Finds", "--open-ended", "--explain", "x.png", image)
@@ -116,9 +118,21 @@ def test_events_are_notes(call, bright, tmp_path, tile, times):
 
 def test_several_images_are_saved_into_a_folder(call, method, file, tmp_path):
     images = [tmp_path / "set" / "images" / name for name in ("a.png", "b.png")]
-    code, _, _ = call("predict", "--method", f"{method}:Finds", "--parent", "sports field", "--save", "drawn", *images)
-    assert code == 0
+    base = ("predict", "--method", f"{method}:Finds", "--parent", "sports field", *images)
+    code, out, _ = call(*base, "--save", "drawn", "--save", "f.csv")
+    assert (code, "saved 2 pictures in drawn\nsaved f.csv\n" in out) == (0, True)
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["a.png", "b.png"]
+
+
+def test_what_is_known_before_the_first_image_is_said_once(call, bright, tmp_path):
+    with (tmp_path / "bright.py").open("a") as file:
+        file.write("\n    def unknown_words(self, instruction):\n        return ['zebra']\n")
+    scene = write_raster(tmp_path / "scene.tif", two_ships())
+    code, out, _ = call("predict", "--method", f"{bright}:Cuts", "--categories", "ship, zebra, Ships", scene)
+    assert code == 0
+    assert out.count("note: cuts does not know 'zebra', and will find none\n") == 1
+    assert out.count("note: 'ship' and 'Ships' name one kind: an object may count under each; keep one of them\n") == 1
+    assert "note: truncated replies: 1\n" in out
 
 
 @pytest.mark.parametrize("method_class", ["Bright", "Boxes"])

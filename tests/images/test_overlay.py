@@ -46,3 +46,15 @@ def test_a_point_is_a_dot():
     assert (pixels[:700] == colour).all(axis=2).sum() > 10
     both = np.array(draw_overlay(image, Prediction(["ship"], [[100, 100, 50, 50]], points=[[125, 125]])))
     assert both[125, 125].tolist() == both[140, 100].tolist() == colour
+
+
+def test_no_label_hides_another_or_leaves_the_picture():
+    def black(boxes):
+        picture = draw_overlay(np.full((700, 700, 3), 200, dtype=np.uint8), Prediction(["ship"] * len(boxes), boxes))
+        return int((np.array(picture)[:700] == 0).all(axis=2).sum())  # what labels are written on
+
+    one, there = black([[300, 300, 80, 80]]), [300, 300, 80, 80]
+    assert one > 100
+    assert black([there, [300, 304, 80, 80]]) == 2 * one
+    assert black([there] * 9) == 5 * one  # no place is left for the others, whose colour tells what they are
+    assert black([[690, 0, 10, 10]]) == one
