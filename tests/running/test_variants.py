@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from msgspec.structs import replace
+from PIL import Image
 
 from earthinstruct import Prediction, Usage, compare, dry_run, evaluate, report, score, validate
 from earthinstruct.cli import main
@@ -203,6 +204,22 @@ def test_a_distractor_that_is_counted_is_named_and_not_scored(dataset, tmp_path)
     # ship: not in the last image; harbor: not in the last two
     assert float(result.metrics.absent.counted.per_category["ship"].share) == 1
     assert result.metrics.absent.counted.n_images == 2
+
+
+def test_an_empty_answer_without_pixels_has_no_score_that_the_run_has_not(dataset, tmp_path):
+    class Boxes(Eyes):
+        name = "boxes"
+
+        def predict(self, image, instruction):
+            n = int(image.std() > 0)  # nothing in a grey image, which could be masks as well
+            return Prediction([instruction.categories[0]] * n, [[1, 1, 4, 4]] * n)
+
+    dark = np.zeros((30, 30, 3), dtype=np.uint8)
+    dark[5:9] = 250
+    Image.fromarray(dark).save(tmp_path / "set" / "images" / "a.png")
+    (result,) = run(Boxes(), dataset, tmp_path, blind="grey").results
+    assert result.metrics.mask.f1.value is None
+    assert set(result.variants["blind"].runs["grey"].scores) == {"counting.f1", "counting.micro_f1", "box.f1"}
 
 
 def test_a_distractor_below_the_threshold_is_not_named(dataset, tmp_path):
