@@ -401,10 +401,11 @@ def test_predict_answers_for_images(constant, dataset, tmp_path):
         {"ship": 1, "harbor": 0},
         None,
     )
-    first, second, *_, failed, kept = str(answers).splitlines()
+    first, second, *_, failed, drawn, saved, kept = str(answers).splitlines()
     assert first == f"{images / 'a.png'}: ship 1, harbor 0"
     assert second.startswith(f"failed: {images / 'b.png'}: ")
     assert failed == "1 of 2 images failed"
+    assert (drawn, saved) == (f"saved 1 picture in {tmp_path / 'drawn'}", f"saved {tmp_path / 'all.json'}")
     assert kept == f"kept in {answers.folder}"
     assert answers.to_pandas()[["label", "x", "width"]].to_numpy().tolist() == [["ship", 1, 4]]
     assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["a.png"]
