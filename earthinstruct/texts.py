@@ -81,6 +81,15 @@ def _escaped(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode()
 
 
+def plural(n: int, noun: str, nouns: str = "") -> str:
+    """A number with its noun; `nouns`: the plural, where it is more than an added s.
+
+    >>> plural(1, "image"), plural(1_200, "image"), plural(0, "box", "boxes")
+    ('1 image', '1,200 images', '0 boxes')
+    """
+    return f"{n:,} {noun if n == 1 else nouns or f'{noun}s'}"
+
+
 def shortened(text: str, longest: int = LONGEST_REASON) -> str:
     """A text of at most 1,000 characters, or another number: the end of a longer one is left out.
 

@@ -28,6 +28,7 @@ from earthinstruct.metrics import (
 from earthinstruct.reporting.drawing import MOST_ROWS, Axis, Bar, Series, bars, cells, count_axis, plane, ticks
 from earthinstruct.reporting.loaded import LoadedRun, bands
 from earthinstruct.results import absent_rows
+from earthinstruct.texts import plural
 
 NOTHING = "nothing"  # what a prediction without an object lies on
 _MOST_POINTS = 400  # drawn for images; the tables cover all
@@ -41,7 +42,7 @@ _WHAT = {
 _CATEGORIES_DRAWN = 30  # single curves, besides the mean
 _COUNTED = ("tp", "fp", "fn")
 _PERCENT_AXIS = Axis("percent", ticks(0, 100))
-_SMALLEST, _LARGEST = 4, 12  # diameters of dots
+_SMALLEST, _LARGEST = 7, 14  # diameters of dots
 _FITS = 12  # columns of a table of cells
 _APART = 0.07  # runs at one place of an axis of bands, in bands
 _EXPLAINS = 0.1  # R2 from which a line through points says something
@@ -74,9 +75,9 @@ def count_figure(run: LoadedRun) -> Chart | None:
         "Predicted counts against objects",
         f"One point for each image and category with an object or a predicted one; larger where several share it. "
         f"On the line, the count is right: {right:,} of {n:,} ({PERCENT.text(right / n)} %). Below it, objects are "
-        "missing; above it, there are too many. Large numbers stand closer together."
+        "missing; above it, there are too many."
         + (f" The table has the {_MOST_POINTS} largest errors." if n > _MOST_POINTS else ""),
-        plane(*axes, [Series("ideal", [(0, 0), (most, most)]), *_sized_dots(counts.actual, counts.said)]),
+        plane(*axes, [_diagonal(axes[0]), *_sized_dots(counts.actual, counts.said)]),
         ("image", "category", "objects", "predicted", "difference"),
         tuple(_largest_differences(run)),
     )
@@ -160,6 +161,11 @@ def _sized_dots(across: NDArray[np.int64], up: NDArray[np.int64]) -> Iterator[Se
     sizes = np.rint(_SMALLEST + (_LARGEST - _SMALLEST) * np.log(n) / max(math.log(n.max(initial=1)), 1.0))
     for size in np.unique(sizes).tolist():
         yield Series("c0", [(a, b) for a, b in places[sizes == size].tolist()], size)
+
+
+def _diagonal(axis: Axis) -> Series:
+    """The line of equal numbers on two equal axes, up to their corner."""
+    return Series("ideal", [(0, 0), (axis.ticks[-1], axis.ticks[-1])])
 
 
 def category_figure(metrics: Metrics) -> Chart:
@@ -476,7 +482,7 @@ def limit_figures(runs: Mapping[str, Metrics]) -> Iterator[Chart]:
     ranges = ", ".join(f"{name} {_passing(of)}" for name, of in limits.items())
     over = "Over all images and categories with"
     kinds = (
-        ("by_density", "number of objects", f"{over} so many objects. Where the error passes 20 %: {ranges}."),
+        ("by_density", "number of objects", f"{over} so many objects."),
         ("by_size", "size of the objects", f"{over} objects: the size of the median one."),
     )
     for kind, title, note in kinds:
@@ -485,7 +491,9 @@ def limit_figures(runs: Mapping[str, Metrics]) -> Iterator[Chart]:
         for score in ("relative_error", "f1") if some else ():
             values = {run: [getattr(of[band], score) for band in some] for run, of in bands.items()}
             name = f"limits-{kind.removeprefix('by_')}-{score}".replace("_", "-")
-            yield _band_figure(name, score, title, note, some, values)
+            passing = f" Where the error passes 20 %: {ranges}."
+            with_passing = passing if (kind, score) == ("by_density", "relative_error") else ""
+            yield _band_figure(name, score, title, f"{note}{with_passing}", some, values)
 
 
 def _passing(limits: CountingLimits) -> str:
@@ -494,7 +502,7 @@ def _passing(limits: CountingLimits) -> str:
         return "not known"
     if limits.never_passes:
         return "nowhere"
-    return f"at {value:.0f} object{'' if round(value) == 1 else 's'}" if value else "from the start"
+    return f"at {plural(round(value), 'object')}" if value else "from the start"
 
 
 def _band_figure(
@@ -634,20 +642,21 @@ def _trend(objects: NDArray[np.int64], seconds: NDArray[np.float64]) -> str:
 
 def change_figure(run: LoadedRun, other: LoadedRun, names: tuple[str, str], name: str) -> Chart:
     """Chart the errors of a run against those of another one: one point for each image."""
-    most = int(max(run.errors.max(initial=0), other.errors.max(initial=0)))
-    axes = (count_axis(f"errors of {names[1]}", 0, most), count_axis(f"errors of {names[0]}", 0, most))
-    off = run.errors - other.errors
+    what, own, of_other = run.errors_beside(other)
+    most = int(max(own.max(initial=0), of_other.max(initial=0)))
+    axes = (count_axis(f"{what} of {names[1]}", 0, most), count_axis(f"{what} of {names[0]}", 0, most))
+    off = own - of_other
     fewer, more, same = int((off < 0).sum()), int((off > 0).sum()), int((off == 0).sum())
     return Chart(
         name,
-        f"Errors of {names[0]} and {names[1]}",
-        f"One point for each image; larger where several share it. Below the line, {names[0]} has fewer errors than "
-        f"{names[1]}: {fewer:,} images. Above it, more: {more:,}. On it: {same:,}.",
-        plane(*axes, [Series("ideal", [(0, 0), (most, most)]), *_sized_dots(other.errors, run.errors)]),
+        f"{what.capitalize()} of {names[0]} and {names[1]}",
+        f"One point for each image; larger where several share it. Below the line, {names[0]} has fewer {what} than "
+        f"{names[1]}: {plural(fewer, 'image')}. Above it, more: {more:,}. On it: {same:,}.",
+        plane(*axes, [_diagonal(axes[0]), *_sized_dots(of_other, own)]),
         ("images", names[1], names[0]),
         tuple(
-            (f"{label}: {of.sum():,}", str(other.errors[of].sum()), str(run.errors[of].sum()))
-            for label, of in (("fewer errors", off < 0), ("more errors", off > 0), ("as many errors", off == 0))
+            (f"{label} {what}: {of.sum():,}", str(of_other[of].sum()), str(own[of].sum()))
+            for label, of in (("fewer", off < 0), ("more", off > 0), ("as many", off == 0))
         ),
     )
 

@@ -211,7 +211,7 @@ def ticks(least: float, most: float) -> tuple[float, ...]:
 
 
 def count_axis(title: str, least: int, most: int) -> Axis:
-    """An axis of counts: 0, 1, 2, 5, 10, 20, ... and the same below 0, where large numbers stand closer together.
+    """An axis of counts, logarithmic: 0, 1, 2, 5, 10, 20, ... and the same below 0. Its title says so.
 
     >>> count_axis("objects", -3, 12).ticks
     (-5, -2, -1, 0, 1, 2, 5, 10, 20)
@@ -221,7 +221,7 @@ def count_axis(title: str, least: int, most: int) -> Axis:
         return [one for before, one in zip((0, *_ROUND_COUNTS), _ROUND_COUNTS, strict=False) if before < most]
 
     below = [-one for one in reversed(up_to(-least))]
-    return Axis(title, (*below, 0, *(up_to(most) or [1])), _signed_log)
+    return Axis(f"{title} (logarithmic)", (*below, 0, *(up_to(most) or [1])), _signed_log)
 
 
 def _signed_log(value: float) -> float:

@@ -55,7 +55,8 @@ def shown_images(run: LoadedRun, others: Sequence[LoadedRun], max_images: int) -
     place = np.empty(n, dtype=np.int64)
     place[order] = np.arange(n)
     best = place.copy()
-    for value in (run.miscounted, *(np.abs(run.errors - other.errors) for other in others)):
+    pairs = [run.errors_beside(other) for other in others]
+    for value in (run.miscounted, *(np.abs(own - of_other) for _, own, of_other in pairs)):
         by_value = order[np.argsort(-value[order], kind="stable")]
         rank = np.empty(n, dtype=np.int64)
         rank[by_value] = np.arange(n)

@@ -3,6 +3,7 @@
 (() => {
   const $ = (id) => document.getElementById(id);
   const rows = [...$("runs").tBodies[0].rows];
+  const plural = (n) => `${n} ${n === 1 ? "run" : "runs"}`;
   function filter() {
     const chosen = [["task", $("task").value], ["training", $("training")?.value ?? ""]].filter(([, value]) => value !== "");
     const words = $("words").value.toLowerCase().split(/\s+/);
@@ -12,7 +13,7 @@
       row.hidden = chosen.some(([name, value]) => row.dataset[name] !== value) || !words.every((word) => text.includes(word));
       shown += !row.hidden;
     }
-    $("status").textContent = shown === rows.length ? `${shown} runs` : `${shown} of ${rows.length} runs`;
+    $("status").textContent = shown === rows.length ? plural(shown) : `${shown} of ${plural(rows.length)}`;
   }
   $("filters").hidden = false;
   $("filters").addEventListener("submit", (event) => event.preventDefault());

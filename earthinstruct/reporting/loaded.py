@@ -184,6 +184,7 @@ class LoadedRun:
     # for a method that only counts
     errors: NDArray[np.int64]
     miscounted: NDArray[np.int64]  # (images,), number of objects counted too many or too few
+    only_counts: bool  # whether the method names no instances
     counts: Counts
     outcomes: Outcomes | None  # of the boxes at any score; None for a method without scores
     n_predicted: int  # number of scored predictions
@@ -196,6 +197,16 @@ class LoadedRun:
     def result(self) -> Result:
         """Its result."""
         return self.stored.result
+
+    def errors_beside(self, other: LoadedRun) -> tuple[str, NDArray[np.int64], NDArray[np.int64]]:
+        """The errors by image of this run and of another one, of one kind: counting errors if one of them only counts.
+
+        Returns:
+            What they are, then those of this run and of the other: int64 (images,).
+        """
+        if self.only_counts or other.only_counts:
+            return "counting errors", self.miscounted, other.miscounted
+        return "errors", self.errors, other.errors
 
     def judged(self, images: Sequence[ImageId]) -> Iterator[Judged]:
         """Judge these images, in the order of the dataset and in chunks."""
@@ -254,6 +265,7 @@ def load_run(folder: Path, dataset: str | Path | Dataset | None = None, data: Pa
         np.concatenate(objects),
         np.concatenate(miscounted if known.survey.only_counts else wrong),
         np.concatenate(miscounted),
+        known.survey.only_counts,
         Counts.join(counts, [len(of) for of in objects]),
         Outcomes.join(outcomes) if outcomes else None,
         n_predicted,

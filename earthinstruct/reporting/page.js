@@ -2,9 +2,12 @@
 (() => {
   const PER_PAGE = 24;
   const SVG = "http://www.w3.org/2000/svg";
-  const { images, categories, verdicts, runs } = JSON.parse(document.getElementById("gallery-data").textContent);
+  const { images, categories, verdicts, runs, onlyCounts } = JSON.parse(document.getElementById("gallery-data").textContent);
   const $ = (id) => document.getElementById(id);
-  const others = runs.slice(1).map((name, i) => ({ name, layer: `other-${i}`, of: (image) => image.others[i] }));
+  // errors of a run that only counts are counting errors, and do not compare with others
+  const others = runs.slice(1).map((name, i) => ({
+    name, layer: `other-${i}`, of: (image) => image.others[i], errorsCompare: !onlyCounts[0] && !onlyCounts[i + 1],
+  }));
   const layers = {
     truth: { name: "ground truth", on: true },
     predicted: { name: others.length ? runs[0] : "prediction", on: true },
@@ -27,22 +30,27 @@
     counted: ["counts: right", (image) => image.failed === null && off(image).every((one) => one === 0)],
   };
   const changes = { "": ["all", () => true] };
-  others.forEach(({ name, of }, i) => {
-    changes[`fixed-${i}`] = [`fewer errors than ${name} (fixed)`, (image) => image.errors < of(image).errors];
-    changes[`broken-${i}`] = [`more errors than ${name} (broken)`, (image) => image.errors > of(image).errors];
-    changes[`same-${i}`] = [`as many errors as ${name}`, (image) => image.errors === of(image).errors];
+  others.forEach(({ name, of, errorsCompare }, i) => {
+    if (errorsCompare) {
+      changes[`fixed-${i}`] = [`fewer errors than ${name} (fixed)`, (image) => image.errors < of(image).errors];
+      changes[`broken-${i}`] = [`more errors than ${name} (broken)`, (image) => image.errors > of(image).errors];
+      changes[`same-${i}`] = [`as many errors as ${name}`, (image) => image.errors === of(image).errors];
+    }
     changes[`better-${i}`] = [`counts better than ${name}`, (image) => image.miscounted < of(image).miscounted];
     changes[`worse-${i}`] = [`counts worse than ${name}`, (image) => image.miscounted > of(image).miscounted];
   });
-  const largest = (image, what) => Math.max(...others.map(({ of }) => Math.abs(image[what] - of(image)[what])));
+  const comparable = others.filter(({ errorsCompare }) => errorsCompare);
+  const largest = (image, what, beside = others) => Math.max(...beside.map(({ of }) => Math.abs(image[what] - of(image)[what])));
   const orders = {
     worst: ["most errors", (a, b) => b.chosen - a.chosen],
     counts: ["largest counting error", (a, b) => miscounted(b) - miscounted(a)],
     objects: ["most objects", (a, b) => b.truth.length - a.truth.length],
     slowest: ["slowest", (a, b) => (b.seconds ?? -1) - (a.seconds ?? -1)],
     name: ["file name", (a, b) => a.file.localeCompare(b.file, "en", { numeric: true })],
+    ...(comparable.length ? {
+      change: ["largest change of errors", (a, b) => largest(b, "errors", comparable) - largest(a, "errors", comparable)],
+    } : {}),
     ...(others.length ? {
-      change: ["largest change of errors", (a, b) => largest(b, "errors") - largest(a, "errors")],
       recount: ["largest change of counts", (a, b) => largest(b, "miscounted") - largest(a, "miscounted")],
     } : {}),
   };
@@ -166,8 +174,10 @@
     const made = element("figcaption", {}, element("strong", { textContent: image.file }));
     made.append(element("span", { textContent: sentence(image), className: image.failed === null ? "" : "failed" }));
     const more = [];
-    const perRun = (what) => [image[what], ...others.map(({ of }) => of(image)[what])].map((n, i) => `${runs[i]} ${n}`).join(", ");
-    if (others.length) more.push(`errors: ${perRun("errors")}`, `counts off: ${perRun("miscounted")}`);
+    const perRun = (what, shows = () => true) => [image[what], ...others.map(({ of }) => of(image)[what])]
+      .map((n, i) => `${runs[i]} ${n}`).filter((_, i) => shows(i)).join(", ");
+    const errors = perRun("errors", (i) => !onlyCounts[i]);
+    if (others.length) more.push(...(errors ? [`errors: ${errors}`] : []), `counts off: ${perRun("miscounted")}`);
     else if (image.miscounted) more.push(`counts off by ${image.miscounted}`);
     if (image.seconds !== null) more.push(`${image.seconds} s`);
     if (more.length) made.append(element("br"), element("span", { className: "quiet", textContent: more.join(" · ") }));

@@ -71,6 +71,7 @@ from earthinstruct.results import (
 )
 from earthinstruct.scoring import Comparison, compare_two, run_folder, run_names
 
+_IN_WORDS = {POOLED["hallucinated"]: "of the predictions are in categories that no image of the dataset has"}
 _MOST_LISTED = 200  # failures, and images with a difference; the others are only counted
 
 
@@ -162,6 +163,7 @@ def render(
         ["figures.js", "tables.js", "page.js"],
         result=run.result,
         names=names,
+        counters=[name for name, of in zip(names, runs, strict=True) if of.only_counts],
         runs=[
             (
                 name,
@@ -200,6 +202,7 @@ def render(
                 "categories": run.stored.task.categories,
                 "verdicts": {"predicted": PREDICTION_VERDICTS, "truth": TARGET_VERDICTS},
                 "runs": names,
+                "onlyCounts": [of.only_counts for of in runs],
             }
         ),
         variants=list(variant_tables(run.result)),
@@ -247,7 +250,11 @@ def chart_sections(run: LoadedRun, runs: Mapping[str, Metrics]) -> Iterator[tupl
 def beside(scores: GeometryScores) -> list[str]:
     """The scores over all categories together, which stand beside a headline score, where defined."""
     named = [(title, getattr(scores, name)) for name, title in POOLED.items()]
-    return [f"{title} {PERCENT.text(of.value)}" for title, of in named if of is not None and of.value is not None]
+    return [
+        f"{PERCENT.text(of.value)} % {in_words}" if (in_words := _IN_WORDS.get(title)) else f"{title} {PERCENT.text(of.value)}"
+        for title, of in named
+        if of is not None and of.value is not None
+    ]
 
 
 def score_rows(metrics: Metrics) -> dict[str, list[Row]]:
@@ -355,11 +362,14 @@ def label_rows(run: LoadedRun) -> list[LabelRow]:
 def differing_images(run: LoadedRun, others: Sequence[LoadedRun]) -> tuple[int, list[tuple[str, list[int]]]]:
     """The images on which the runs differ, the largest difference first, and how many there are.
 
-    Each has its file name, and the number of its objects, then the errors and the counting errors of each run.
+    Each has its file name, and the number of its objects, then the errors of each run that does more than count, and
+    the counting errors of each run.
     """
-    columns = np.stack([run.objects, *(of.errors for of in (run, *others)), *(of.miscounted for of in (run, *others))])
-    n = 1 + len(others)
-    largest = np.maximum(np.ptp(columns[1 : 1 + n], axis=0), np.ptp(columns[1 + n :], axis=0))
+    runs = (run, *others)
+    errors = [of.errors for of in runs if not of.only_counts]
+    miscounted = [of.miscounted for of in runs]
+    largest = np.max([np.ptp(of, axis=0) for of in (errors, miscounted) if of], axis=0)
+    columns = np.stack([run.objects, *errors, *miscounted])
     order = np.argsort(-largest, kind="stable")[: int((largest > 0).sum())]
     images = run.stored.dataset.images
     return len(order), [(images[i].file_name, columns[:, i].tolist()) for i in order[:_MOST_LISTED].tolist()]
@@ -367,7 +377,8 @@ def differing_images(run: LoadedRun, others: Sequence[LoadedRun]) -> tuple[int, 
 
 def change_of(run: LoadedRun, against: LoadedRun, compared: Comparison, names: tuple[str, str]) -> dict[str, Any]:
     """What improved and became worse from `against` to `run`, of these names: F1, other scores, errors, and images."""
-    off = run.errors - against.errors
+    what, own, of_other = run.errors_beside(against)
+    off = own - of_other
     rows = [
         {
             "score": one.score,
@@ -395,6 +406,7 @@ def change_of(run: LoadedRun, against: LoadedRun, compared: Comparison, names: t
         ],
         "rest": [row for row in over_groups if row not in f1 and row not in errors],
         "errors": [row for row in errors if row["over"] == "all"],
+        "what": what,
         "n_fixed": int((off < 0).sum()),
         "n_broken": int((off > 0).sum()),
         "n_same": int((off == 0).sum()),

@@ -13,6 +13,7 @@ import msgspec
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.metrics import PERCENT, WHOLE_OBJECTS
 from earthinstruct.reporting.drawing import sparkline
+from earthinstruct.texts import plural
 
 # characters that could end the script element, or start a comment in it
 _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
@@ -35,7 +36,9 @@ def filled(name: str, scripts: Sequence[str], **values: Any) -> str:
     )
     script = "\n".join((folder / file).read_text(encoding="utf-8") for file in scripts)
     environment.filters["percent"] = PERCENT.text
+    environment.filters["seconds"] = seconds_text
     environment.globals.update(
+        plural=plural,
         PERCENT=PERCENT,
         OBJECTS=WHOLE_OBJECTS,
         sparkline=sparkline,
@@ -45,6 +48,17 @@ def filled(name: str, scripts: Sequence[str], **values: Any) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
     return str(environment.get_template(name).render(**values))
+
+
+def seconds_text(seconds: float) -> str:
+    """Seconds in at most three digits, or as a whole number.
+
+    >>> [seconds_text(of) for of in (0, 0.00029, 0.123, 12.34, 12_345.6)]
+    ['0', '< 0.01', '0.12', '12.3', '12,346']
+    """
+    if seconds < 0.01:
+        return "< 0.01" if seconds else "0"
+    return f"{seconds:,.{2 if seconds < 10 else 1 if seconds < 100 else 0}f}"
 
 
 def script_json(value: Any) -> str:
