@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from earthinstruct.errors import ContractError, EarthInstructError, UnknownNameError
 from earthinstruct.regions import RLE, check_rle, decode_rles
+from earthinstruct.texts import plural
 
 Setting = Literal["open_vocabulary", "open_ended", "open_subclass"]
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
@@ -249,11 +250,11 @@ class Prediction:
             _set_regions(self, "")
         if self.points is not None:
             _set_points(self)
-        of = "boxes" if self.points is None or self.boxes is not None else "points"
-        places = getattr(self, of)
+        has_boxes = self.points is None or self.boxes is not None
+        places = self.boxes if has_boxes else self.points
         n = 0 if places is None else len(places)
         if len(self.labels) != n:
-            raise ContractError(f"{len(self.labels)} labels for {n} {of}")
+            raise ContractError(f"{plural(len(self.labels), 'label')} for {_places(n, has_boxes)}")
         if self.counts is not None:
             object.__setattr__(
                 self, "counts", MappingProxyType(_whole_numbers(self.counts, "counts", "labels", MOST_OBJECTS))
@@ -263,7 +264,7 @@ class Prediction:
         if not isinstance(self.usage, Usage):
             raise ContractError(f"usage must be a Usage, got {type(self.usage).__name__}")
         if self.tiles is not None and len(self.tiles) != len(self.labels):
-            raise ContractError(f"{len(self.tiles)} tiles for {len(self.labels)} labels")
+            raise ContractError(f"{plural(len(self.tiles), 'tile')} for {plural(len(self.labels), 'label')}")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -479,10 +480,10 @@ def _set_regions(value: Any, prefix: str) -> None:
             raise ContractError(f"{prefix}masks must be a sequence of COCO RLEs or None, got {value.masks!r}")
         masks = tuple(check_rle(mask, f"{prefix}masks[{i}]") for i, mask in enumerate(value.masks))
         if len(masks) != len(boxes):
-            raise ContractError(f"{prefix}masks has {len(masks)} entries for {len(boxes)} boxes")
+            raise ContractError(f"{prefix}masks has {plural(len(masks), 'entry', 'entries')} for {_places(len(boxes))}")
         decode_rles(masks, f"{prefix}masks")
         object.__setattr__(value, "masks", masks)
-    _set_scores(value, prefix, len(boxes), "boxes")
+    _set_scores(value, prefix, len(boxes))
 
 
 def _set_points(value: Prediction) -> None:
@@ -496,16 +497,22 @@ def _set_points(value: Prediction) -> None:
     if value.boxes is None:
         if value.masks is not None:
             raise ContractError("masks need boxes, and this prediction has points alone; give boxes too")
-        _set_scores(value, "", len(points), "points")
+        _set_scores(value, "", len(points), are_boxes=False)
     elif len(value.boxes) != len(points):
-        raise ContractError(f"points has {len(points)} entries for {len(value.boxes)} boxes")
+        raise ContractError(f"points has {plural(len(points), 'entry', 'entries')} for {_places(len(value.boxes))}")
 
 
-def _set_scores(value: Any, prefix: str, n: int, of: str) -> None:
+def _places(n: int, are_boxes: bool = True) -> str:
+    return plural(n, "box", "boxes") if are_boxes else plural(n, "point")
+
+
+def _set_scores(value: Any, prefix: str, n: int, are_boxes: bool = True) -> None:
     if value.scores is not None:
         scores = _floats(value.scores, f"{prefix}scores", (0,))
         if len(scores) != n:
-            raise ContractError(f"{prefix}scores has {len(scores)} entries for {n} {of}")
+            raise ContractError(
+                f"{prefix}scores has {plural(len(scores), 'entry', 'entries')} for {_places(n, are_boxes)}"
+            )
         object.__setattr__(value, "scores", scores)
 
 

@@ -64,7 +64,7 @@ def test_counts_without_regions_name_no_instances():
         Prediction(scores=[], counts={}),
     ):
         assert nothing.boxes.shape == (0, 4)
-    with pytest.raises(ContractError, match="1 labels for 0 boxes"):
+    with pytest.raises(ContractError, match="1 label for 0 boxes"):
         Prediction(["ship"], counts={"ship": 1})
 
 
@@ -83,12 +83,12 @@ def test_an_empty_prediction_has_shape_0_4():
         ({"boxes": [[1, 2, 3]], "labels": ["a"]}, r"boxes must have shape \(n, 4\), got \(1, 3\)"),
         ({"boxes": [[1, 2, 3, 4], [1, 2, 3]], "labels": ["a", "b"]}, r"boxes\[1\] must be 4 numbers"),
         ({"boxes": [[1, 2, 3, "x"]], "labels": ["a"]}, r"boxes\[0\] must be 4 numbers.*'x'"),
-        ({"boxes": [[1, 2, 3, 4]], "labels": []}, "0 labels for 1 boxes"),
+        ({"boxes": [[1, 2, 3, 4]], "labels": []}, "0 labels for 1 box"),
         ({"boxes": [[1, 2, 3, 4]], "labels": [3]}, r"labels\[0\].*3"),
-        ({"boxes": [[1, 2, 3, 4]], "labels": ["a"], "scores": [0.1, 0.2]}, "scores has 2 entries for 1 boxes"),
+        ({"boxes": [[1, 2, 3, 4]], "labels": ["a"], "scores": [0.1, 0.2]}, "scores has 2 entries for 1 box"),
         ({"boxes": [[1, 2, 3, 4]], "labels": ["a"], "scores": [float("inf")]}, r"scores\[0\].*inf"),
         ({"boxes": [[1, 2, 3, 4]], "labels": ["a"], "scores": ["high"]}, r"scores\[0\] must be a number.*high"),
-        ({"boxes": [[1, 2, 3, 4]], "labels": ["a"], "masks": []}, "masks has 0 entries for 1 boxes"),
+        ({"boxes": [[1, 2, 3, 4]], "labels": ["a"], "masks": []}, "masks has 0 entries for 1 box"),
         ({"boxes": [[1, 2, 3, 4]], "labels": ["a"], "masks": [{"size": [4, 6]}]}, r"masks\[0\].*'counts'"),
         ({"boxes": [[1, 2, 3, 4]], "labels": ["a"], "masks": [{"size": [0, 6], "counts": "0"}]}, r"masks\[0\]: size"),
         ({"boxes": [[1, 2, 3, 4]], "labels": ["a"], "masks": [{"size": [4, 6], "counts": "~~"}]}, r"masks\[0\]"),
@@ -197,9 +197,9 @@ def test_points_alone_are_an_answer() -> None:
         ({"labels": ["ship"], "points": [[1, "2"]]}, r"points\[0\] must be 2 numbers, got"),
         ({"labels": ["ship"], "points": [[1, float("nan")]]}, r"points\[0\] must be finite"),
         ({"labels": ["ship"], "points": [[1, -2e9]]}, r"points\[0\] must be \[x, y\] within 1e\+09 pixels"),
-        ({"labels": [], "points": [[1, 2]]}, "0 labels for 1 points"),
-        ({"labels": ["ship"], "points": [[1, 2]], "scores": [1, 2]}, "scores has 2 entries for 1 points"),
-        ({"labels": ["ship"], "boxes": [[0, 0, 1, 1]], "points": []}, "points has 0 entries for 1 boxes"),
+        ({"labels": [], "points": [[1, 2]]}, "0 labels for 1 point"),
+        ({"labels": ["ship"], "points": [[1, 2]], "scores": [1, 2]}, "scores has 2 entries for 1 point"),
+        ({"labels": ["ship"], "boxes": [[0, 0, 1, 1]], "points": []}, "points has 0 entries for 1 box"),
         (
             {"labels": ["ship"], "points": [[1, 2]], "masks": []},
             "masks need boxes, and this prediction has points alone",

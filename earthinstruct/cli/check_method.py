@@ -24,6 +24,6 @@ def run(arguments: argparse.Namespace) -> int:
         options.say(check)
     failed = sum(check.problem is not None for check in checks)
     skipped = sum(check.skipped is not None for check in checks)
-    options.say(f"{len(checks) - failed - skipped} checks hold, {failed} fail, {skipped} skipped")
+    options.say(f"{options.hold_and_fail(len(checks) - failed - skipped, failed)}, {skipped} skipped")
     options.write_json(arguments, checks)
     return 1 if failed else 0

@@ -137,6 +137,7 @@ def _accepted() -> bool:
 def _report(arguments: argparse.Namespace, prepared: Prepared, named: str | None) -> int:
     """Print the counts beside the published ones, what differs, and how to evaluate on it, by name if it has one."""
     from earthinstruct.results import new_table, print_blocks
+    from earthinstruct.texts import plural
 
     known = prepared.known
     table = new_table("category", "objects", *(("published", "difference") if known else ()), left=["category"])
@@ -151,11 +152,11 @@ def _report(arguments: argparse.Namespace, prepared: Prepared, named: str | None
     if known is None:
         options.say("no counts by category are published for this split")
     elif differing := sum(found != known[name] for name, found in prepared.counts.items()):
-        options.say(f"{differing} of {len(known)} categories differ from the published counts")
+        options.say(f"{plural(differing, 'category differs', 'categories differ')} from the published counts")
     if prepared.n_images != prepared.known_images:
-        options.say(f"{prepared.n_images} images, published are {prepared.known_images}")
+        options.say(f"{plural(prepared.n_images, 'image')}, published are {prepared.known_images}")
     else:
-        options.say(f"{prepared.n_images} images, as published")
+        options.say(f"{plural(prepared.n_images, 'image')}, as published")
     for note in prepared.notes:
         options.say(f"note: {note}")
     if not prepared.masks:

@@ -74,6 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     from earthinstruct.errors import EarthInstructError
     from earthinstruct.results import category_blocks, n_failed, print_blocks
     from earthinstruct.running import evaluate
+    from earthinstruct.texts import plural
 
     if arguments.dry_run:
         return _dry_run(arguments)
@@ -92,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
                 alike = [of for of in known if of == task.name or (task.variant and of.startswith(_kind(task)))]
                 done, total, failed = map(sum, zip(*(known[of] for of in alike), strict=True))
                 spent_on = sum(tokens[of] for of in alike)
-                said = {f"{failed} failed": failed, f"{spent_on:,} tokens": spent_on}
+                said = {f"{failed} failed": failed, plural(spent_on, "token"): spent_on}
                 update(name, done, total, ", ".join(text for text, number in said.items() if number))
 
             given = options.given(arguments, without=_OF_THE_COMMAND)

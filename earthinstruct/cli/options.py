@@ -222,8 +222,15 @@ def print_findings(findings: Sequence[Finding]) -> int:
     for finding in findings:
         say(finding)
     failed = sum(finding.problem is not None for finding in findings)
-    say(f"{len(findings) - failed} checks hold, {failed} fail")
+    say(hold_and_fail(len(findings) - failed, failed))
     return failed
+
+
+def hold_and_fail(n_hold: int, n_fail: int) -> str:
+    """How many checks hold and fail, in words."""
+    from earthinstruct.texts import plural
+
+    return f"{plural(n_hold, 'check holds', 'checks hold')}, {plural(n_fail, 'fails', 'fail')}"
 
 
 def add_method(parser: argparse.ArgumentParser, *, required: bool = True) -> None:

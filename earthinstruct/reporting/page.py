@@ -250,11 +250,8 @@ def chart_sections(run: LoadedRun, runs: Mapping[str, Metrics]) -> Iterator[tupl
 def beside(scores: GeometryScores) -> list[str]:
     """The scores over all categories together, which stand beside a headline score, where defined."""
     named = [(title, getattr(scores, name)) for name, title in POOLED.items()]
-    return [
-        f"{PERCENT.text(of.value)} % {in_words}" if (in_words := _IN_WORDS.get(title)) else f"{title} {PERCENT.text(of.value)}"
-        for title, of in named
-        if of is not None and of.value is not None
-    ]
+    known = [(title, PERCENT.text(of.value)) for title, of in named if of is not None and of.value is not None]
+    return [f"{number} % {_IN_WORDS[title]}" if title in _IN_WORDS else f"{title} {number}" for title, number in known]
 
 
 def score_rows(metrics: Metrics) -> dict[str, list[Row]]:

@@ -31,6 +31,7 @@ from earthinstruct.metrics import (
     counts_up_to,
     threshold_text,
 )
+from earthinstruct.texts import plural
 
 _ROUNDING = 1e-9
 _BINS = 10
@@ -159,7 +160,7 @@ def _of_limits(
                 f"{place}.relative_error", band.relative_error, error if objects else None, _COUNTS_GIVE
             )
             if band.n_right > band.n_entries:
-                yield f"{place}.n_right is {band.n_right}, of {band.n_entries} entries"
+                yield f"{place}.n_right is {band.n_right}, of {plural(band.n_entries, 'entry', 'entries')}"
             share = band.n_right / band.n_entries if band.n_entries else None
             yield from _differs_value(f"{place}.right", band.right, share, _COUNTS_GIVE)
     yield from _of_joined(path, limits)
@@ -197,7 +198,7 @@ def _of_absent(path: str, shares: AbsentShares, scores: GeometryScores, n_images
     places |= {f"{path}.per_category.{name}": of for name, of in each.items()}
     for place, of in places.items():
         if not of.n_named <= of.n_images <= n_images:
-            yield f"{place} has {of.n_named} of {of.n_images} images, of {n_images} in all"
+            yield f"{place} has {of.n_named} of {plural(of.n_images, 'image')}, of {n_images} in all"
         share = of.n_named / of.n_images if of.n_images else None
         yield from _differs_value(f"{place}.share", of.share, share, _COUNTS_GIVE)
     for name in ("n_images", "n_named"):
@@ -222,7 +223,7 @@ def _of_calibration(path: str, calibration: Calibration) -> Iterator[str]:
     bins, ece = calibration.bins, calibration.ece.value
     expected = _BINS if ece is not None else 0
     if len(bins) != expected:
-        yield f"{path}.bins has {len(bins)} entries; expected {expected}"
+        yield f"{path}.bins has {plural(len(bins), 'entry', 'entries')}; expected {expected}"
         return
     n, off = 0, 0.0
     for i, one in enumerate(bins):
@@ -236,7 +237,7 @@ def _of_calibration(path: str, calibration: Calibration) -> Iterator[str]:
         if not one.low - _ROUNDING <= one.score <= one.high + _ROUNDING:
             yield f"{place}.score is {one.score:g}; expected a number from {one.low:g} to {one.high:g}"
         if abs(one.n * one.precision - round(one.n * one.precision)) > one.n * _ROUNDING:
-            yield f"{place}.precision is {one.precision:g}; expected a share of {one.n} predictions"
+            yield f"{place}.precision is {one.precision:g}; expected a share of {plural(one.n, 'prediction')}"
         n, off = n + one.n, off + one.n * abs(one.score - one.precision)
     if ece is not None:
         yield from _differs(f"{path}.ece.value", ece, off / n if n else None, "its bins give")
@@ -297,10 +298,10 @@ def _of_errors(metrics: Metrics, has_truth: Mapping[str, bool]) -> Iterator[str]
                 continue
             predictions = of.correct + of.duplicate + of.classification + of.localisation + of.both + of.background
             if predictions != count.tp + count.fp:
-                yield f"{place} has {predictions} predictions; {_COUNTS_GIVE} {count.tp + count.fp}"
+                yield f"{place} has {plural(predictions, 'prediction')}; {_COUNTS_GIVE} {count.tp + count.fp}"
             objects = of.correct + of.misclassified + of.mislocated + of.missed
             if objects != count.tp + count.fn:
-                yield f"{place} has {objects} objects; {_COUNTS_GIVE} {count.tp + count.fn}"
+                yield f"{place} has {plural(objects, 'object')}; {_COUNTS_GIVE} {count.tp + count.fn}"
         costs = metrics.costs and getattr(metrics.costs, geometry)
         if costs is not None and errors.per_category.keys() == has_truth.keys():
             columns = _columns(errors.per_category.values(), ErrorCounts.__struct_fields__)

@@ -33,6 +33,7 @@ from earthinstruct.results.leaderboard_tables import (
 )
 from earthinstruct.results.markdown import in_markdown
 from earthinstruct.results.variants import LEADERBOARD_NOTE, LEADERBOARD_SCORES
+from earthinstruct.texts import plural
 
 if TYPE_CHECKING:  # pandas takes 90 MB
     import pandas as pd
@@ -152,7 +153,7 @@ def _best(board: pd.DataFrame, kind: str) -> list[list[str]]:
 def _ties(row: pd.Series[Any]) -> list[str]:
     """With how many rows the best one ties, in words."""
     n = 0 if row["rank best"] != 1 else int(row["rank worst"]) - 1
-    return [f"and {n} tie{'s' if n > 1 else ''}"] if n else []
+    return [f"and {plural(n, 'tie')}"] if n else []
 
 
 def _best_in_markdown(board: pd.DataFrame, kind: str) -> str:

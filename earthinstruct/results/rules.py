@@ -15,6 +15,7 @@ import msgspec
 from earthinstruct.metrics import CATALOGUE, PERCENT
 from earthinstruct.results.agreement import disagreements
 from earthinstruct.results.variants import disagreements_of_variants
+from earthinstruct.texts import plural
 
 if TYPE_CHECKING:
     from earthinstruct.results.result import Result
@@ -51,9 +52,9 @@ def _contradictions(result: Result) -> Iterator[str]:
     yield from _odd_intervals(content["metrics"], "metrics")
     run, n_images = result.run, result.task.dataset.n_images
     if run.n_done + run.n_failed != n_images:
-        yield f"{run.n_done} images are done and {run.n_failed} failed, of {n_images}"
+        yield f"{plural(run.n_done, 'image is', 'images are')} done and {run.n_failed} failed, of {n_images}"
     if len(run.failed) > run.n_failed:
-        yield f"{run.n_failed} images failed, and {len(run.failed)} have a reason"
+        yield f"{plural(run.n_failed, 'image')} failed, and {plural(len(run.failed), 'has', 'have')} a reason"
     yield from disagreements(result.metrics, n_images, standard=result.protocol == "standard")
     yield from disagreements_of_variants(result.variants, result.metrics)
 

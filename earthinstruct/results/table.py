@@ -55,7 +55,9 @@ def result_blocks(results: Sequence[Result]) -> Iterator[Block]:
         points = ", Point" if any(result.metrics.point is not None for result in results) else ""
         yield Text(f"percent; Cnt, Box, Mask{points}: F1; AP: AP_nc50; 95 %: interval over images", style="dim")
         if any(_shows(result, "hallucinated") for result in results):
-            yield Text("hallucinated: share of the predictions in categories without ground truth", style="dim")
+            yield Text(
+                "hallucinated: share of the predictions in categories that no image of the dataset has", style="dim"
+            )
         if first.metrics.extra:
             yield _extra_table(results)
             yield Text("metric plug-ins: in percent, or in the unit that is given", style="dim")

@@ -20,7 +20,7 @@ from earthinstruct.files import DAMAGED_ZIP, decode_json, replace_file
 from earthinstruct.metrics import Count, SliceImages, Tally
 from earthinstruct.regions import ImageId
 from earthinstruct.results.result import Result
-from earthinstruct.texts import shortened
+from earthinstruct.texts import plural, shortened
 
 TALLIES_FILE = "tallies.npz"
 _HEAD, _IMAGES = "head", "images"
@@ -145,7 +145,7 @@ def _tallies(file: zipfile.ZipFile, head: _Head) -> dict[str, Tally]:
     for name, of_tally in columns.items():
         chosen = some_images.get(name)
         if chosen is not None and not _are_indices(chosen, len(images)):
-            raise DataError(f"{_IMAGES}/{name} must hold indices of {len(images)} images, each once")
+            raise DataError(f"{_IMAGES}/{name} must hold indices of {plural(len(images), 'image')}, each once")
         own = images if chosen is None else tuple(images[i] for i in chosen.ravel().tolist())
         for column, values in of_tally.items():
             if values.shape != (len(own), shape[1]) or values.dtype.kind not in "if":

@@ -14,6 +14,7 @@ import msgspec
 
 from earthinstruct.metrics import GEOMETRIES, HEADLINES, PERCENT, Metrics, Value, Variation, value_at
 from earthinstruct.tasks import BLIND, DISTRACTORS, REPEATS, VARIANTS, WORDINGS
+from earthinstruct.texts import plural
 
 if TYPE_CHECKING:
     from earthinstruct.results.result import Result
@@ -116,7 +117,8 @@ def _wordings(result: Result, variants: Variants) -> VariantTable:
         variants,
         WORDINGS,
         (
-            f"over the text as given and {n} wordings (suite {variants.version}); the first 95 %: interval over images",
+            f"over the text as given and {plural(n, 'wording')} (suite {variants.version}); the first 95 %: interval "
+            "over images",
             f"{_SPREAD} wordings, with its 95 % interval over wordings; {_LASTING}",
             *_moved_most(variants),
             *_agreement(variants, "the text as given"),
@@ -255,9 +257,10 @@ def _costs(kind: str, variants: Variants) -> Iterator[str]:
     if runs:
         tokens = sum(of.input_tokens + of.output_tokens for of in runs)
         failed = sum(of.n_failed for of in runs)
-        spent = f"{sum(of.seconds for of in runs):.0f} s" + (f" and {tokens:,} tokens" if tokens else "")
-        more = f"{len(runs)} more run{'s' if len(runs) > 1 else ''}"
-        yield f"{kind}: {more} took {spent}" + (f"; {failed} answers failed" if failed else "")
+        spent = f"{sum(of.seconds for of in runs):.0f} s" + (f" and {plural(tokens, 'token')}" if tokens else "")
+        yield f"{kind}: {plural(len(runs), 'more run')} took {spent}" + (
+            f"; {plural(failed, 'answer')} failed" if failed else ""
+        )
         events = Counter[str]()
         for of in runs:
             events.update(of.events)

@@ -35,7 +35,7 @@ from earthinstruct.scoring import (
     summarised_variants,
 )
 from earthinstruct.tasks import Chosen, LabelMapper, Task, tasks_of
-from earthinstruct.texts import message_of, secrets_hidden
+from earthinstruct.texts import message_of, plural, secrets_hidden
 
 _STOPPED = (
     "the run stops, because no other image would be answered. The predictions so far are kept: change this, then "
@@ -218,8 +218,7 @@ def announced(runs: Sequence[Run]) -> Iterator[str]:
     for (task, kind), of_kind in kinds.items():
         todo, pace = sum(len(run.todo) for run in of_kind), paces.get(task)
         about = f", {_at_pace(pace, todo)}" if todo else ""
-        more = "1 more run" if len(of_kind) == 1 else f"{len(of_kind)} more runs"
-        yield f"{task}, {kind}: {more}, {todo} {'image' if todo == 1 else 'images'} to do{about}"
+        yield f"{task}, {kind}: {plural(len(of_kind), 'more run')}, {plural(todo, 'image')} to do{about}"
     for task, folder in {run.task.whole.name: run.folder.parent for run in runs if run.task.variant}.items():
         yield f"{task}: the runs of variants are kept in {folder}"
 

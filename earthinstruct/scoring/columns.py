@@ -18,6 +18,7 @@ from earthinstruct.errors import ContractError, DataError, EarthInstructError
 from earthinstruct.metrics import ONLY_POINTS, Predicted
 from earthinstruct.predictions import ColumnRecords, ProposalRecord, Record
 from earthinstruct.regions import RLE, ImageId, Instances, MaskRuns, decode_rles
+from earthinstruct.texts import plural
 
 _NO_PROPOSALS = ProposalRecord([])
 
@@ -203,8 +204,8 @@ class Survey:
             return
         points_alone = record.boxes is None and record.points is not None
         if len(record.labels) != (n := len((record.points if points_alone else record.boxes) or ())):
-            of = "points" if points_alone else "boxes"
-            raise DataError(f"image {image!r}: {len(record.labels)} labels for {n} {of}")
+            of = plural(n, "point") if points_alone else plural(n, "box", "boxes")
+            raise DataError(f"image {image!r}: {plural(len(record.labels), 'label')} for {of}")
         if points_alone and record.masks is not None:
             raise DataError(f"image {image!r}: masks need boxes, and it has points alone; give boxes too")
         self.n_points_alone += points_alone

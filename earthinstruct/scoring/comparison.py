@@ -66,6 +66,7 @@ from earthinstruct.scoring.side_by_side import (
 )
 from earthinstruct.scoring.standings import LETTERS, VERDICTS, Standings, by_points, legend, verdict_of
 from earthinstruct.scoring.stored import read_run, run_folder, tallies_of
+from earthinstruct.texts import plural
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -175,8 +176,8 @@ class Comparison(ComparedRuns):
         left_out = len(every) - len(those_shown)
         if left_out:
             yield Text(
-                f"{left_out} rows of groups, categories, micro F1 and error types show no difference and are left out; "
-                "--all shows them, --json has every score",
+                f"left out: {plural(left_out, 'row')} of groups, categories, micro F1 and error types without a "
+                "difference; --all shows them, --json has every score",
                 style="dim",
             )
         reasons = {row.difference.reason for rows, _ in tables for row in rows if row.difference.reason is not None}
@@ -477,7 +478,7 @@ def _refuse_different(one: _Read, other: _Read) -> None:
         n_few, n_many = (run.result.task.dataset.n_images for run in (few, many))
         if n_few < n_many:
             raise DataError(
-                f"{few.name} was run on the first {n_few} images of {of_one.dataset.name} and {many.name} on "
+                f"{few.name} was run on the first {plural(n_few, 'image')} of {of_one.dataset.name} and {many.name} on "
                 f"{n_many}: their scores differ because of the images too. Compare runs over the same images: run "
                 f"{few.result.method.name} without --limit, or {many.result.method.name} with --limit {n_few}"
             )

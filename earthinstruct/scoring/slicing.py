@@ -14,6 +14,7 @@ from earthinstruct.files import read_text
 from earthinstruct.metrics import STANDARD, Protocol, SliceImages
 from earthinstruct.predictions import ImageNames
 from earthinstruct.regions import ImageId
+from earthinstruct.texts import plural
 
 MOST_SLICES = 20  # of a text attribute
 _MOST_NUMBERS = 8  # an attribute of so many different numbers has a slice for each
@@ -73,7 +74,9 @@ def read_attributes(path: Path, dataset: Dataset) -> dict[str, Attribute]:
         if not any(row):
             continue
         if len(row) != len(header):
-            raise DataError(f"{path}, line {number}: {len(row)} cells; expected {len(header)}, as in the first line")
+            raise DataError(
+                f"{path}, line {number}: {plural(len(row), 'cell')}; expected {len(header)}, as in the first line"
+            )
         if row[0].strip() in lines:
             raise DataError(
                 f"{path}, line {number}: image {row[0]!r} is also in line {lines[row[0].strip()]}; keep one"

@@ -17,6 +17,7 @@ from earthinstruct.scoring.side_by_side import (
     of_untested,
     out_of_reach,
 )
+from earthinstruct.texts import plural
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -87,7 +88,10 @@ class Standings(ComparedRuns):
                 style="dim",
             )
         if left_out:
-            yield Text(f"{left_out} of {len(self.differences)} pairs are left out; --all shows them", style="dim")
+            yield Text(
+                f"{plural(left_out, 'pair is', 'pairs are')} left out; --all shows all {len(self.differences)}",
+                style="dim",
+            )
 
     @property
     def _labels(self) -> list[str]:

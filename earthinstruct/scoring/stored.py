@@ -15,6 +15,7 @@ from earthinstruct.results import Evaluation, Result, StoredTallies, read_result
 from earthinstruct.scoring.records import ScoringSet
 from earthinstruct.scoring.slicing import slices_by
 from earthinstruct.tasks import FileMapper, Task, task_named, with_variant_of
+from earthinstruct.texts import plural
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,9 @@ def read_run(run: Path | str | Evaluation) -> tuple[Path, Result]:
     if folder.is_dir() and not (folder / "result.json").is_file():
         if any(folder.rglob("result.json")):
             below = [file.parent for file, _ in results_in(folder)]
-            raise DataError(f"{folder} is a folder of {len(below)} runs; give one of them, such as {below[0]}")
+            raise DataError(
+                f"{folder} is a folder of {plural(len(below), 'run')}; give one of them, such as {below[0]}"
+            )
         raise DataError(f"{folder} has no result.json; give a run folder, as printed by `earthinstruct evaluate`")
     return folder, read_result(folder / "result.json")
 

@@ -30,6 +30,7 @@ from earthinstruct.scoring.records import Scored, score_records
 from earthinstruct.scoring.stored import dataset_of
 from earthinstruct.scoring.variants import summarised_variants
 from earthinstruct.tasks import FileMapper, Task, task_named, with_variant
+from earthinstruct.texts import plural
 
 _EXACT = 1e-9
 _NOT_DONE = "not checked: fix the failed checks above first"
@@ -204,7 +205,7 @@ def _variants(task: Task, folder: Path, result: Result) -> Finding:
     n = sum(len(of.runs) for of in again.values())
     problem = "the summary does not follow from the runs beside the predictions; score the run again with `score`"
     same = _alike(*(msgspec.to_builtins(variants) for variants in (again, result.variants)))
-    return Finding("variants", f"{n} runs summed up again", None if same else problem)
+    return Finding("variants", f"{plural(n, 'run')} summed up again", None if same else problem)
 
 
 def _alike(one: Any, other: Any) -> bool:
@@ -240,11 +241,17 @@ def _usage(scored: Scored, result: Result) -> Finding:
 def _rescored(again: Result, result: Result) -> Finding:
     moved = moved_values(again, result, _EXACT)
     new = new_values(again, result)
-    problems = [f"{len(moved)} values differ: {'; '.join(map(str, moved[:3]))}"] if moved else []
+    problems = (
+        [f"{plural(len(moved), 'value differs', 'values differ')}: {'; '.join(map(str, moved[:3]))}"] if moved else []
+    )
     if new:
-        problems.append(f"the result lacks {len(new)} values of this release, such as {new[0]}; score it again")
+        problems.append(
+            f"the result lacks {plural(len(new), 'value')} of this release, such as {new[0]}; score it again"
+        )
     n = sum(1 for _ in metric_values(again))
-    return Finding("scores follow from the predictions", f"{n} values scored again", "; ".join(problems) or None)
+    return Finding(
+        "scores follow from the predictions", f"{plural(n, 'value')} scored again", "; ".join(problems) or None
+    )
 
 
 def _intervals(again: Result, result: Result) -> Finding:

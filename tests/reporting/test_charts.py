@@ -211,6 +211,6 @@ def test_time_has_a_point_for_each_image(make_run):
 def test_the_errors_of_two_runs_meet_in_one_chart(make_run, drawn):
     run, other = (load_run(*make_run(name, shift=shift)) for name, shift in (("a", 0), ("b", 12)))
     figure = change_figure(run, other, ("new", "old"), "change-0")
-    assert "new has fewer errors than old: 1 images. Above it, more: 0. On it: 2." in figure.note
+    assert "new has fewer errors than old: 1 image. Above it, more: 0. On it: 2." in figure.note
     assert figure.rows[0] == ("fewer errors: 1", "5", "3")
-    assert [axis.title for axis in drawn["plane"][:2]] == ["errors of old", "errors of new"]
+    assert [axis.title for axis in drawn["plane"][:2]] == ["errors of old (logarithmic)", "errors of new (logarithmic)"]

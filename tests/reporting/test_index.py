@@ -43,7 +43,7 @@ def test_it_has_a_row_for_each_run_with_links_that_lead_there(runs):
         assert f"{100 * low:.1f} to {100 * high:.1f}" in page.sentences
     targets = {(file.parent / unquote(link)).resolve() for link in links(page)}
     assert targets == {*results, *runs.rglob("report.html")}
-    assert "1 runs have no report yet" in page.sentences
+    assert "1 run has no report yet" in page.sentences
     assert "without a threshold" not in page.text  # the usual
     assert SCRIPT in page.text
     assert sum(tag == "script" for tag, _ in page.elements) == 1
@@ -51,7 +51,7 @@ def test_it_has_a_row_for_each_run_with_links_that_lead_there(runs):
 
 def test_a_folder_that_cannot_be_shown_is_named_with_its_reason(runs):
     page = Page(report(runs).read_text())
-    assert "1 folders cannot be shown" in page.sentences
+    assert "1 folder cannot be shown" in page.sentences
     assert "old" in page.text
     assert "is not a result file" in page.text
 

@@ -212,7 +212,7 @@ def test_against_another_run_says_what_was_fixed_and_broken(make_run, report):
         (5, 3),
     ]
     assert page.data["runs"] == [str(run[0]), str(worse[0])]  # of one method and version
-    assert f"{run[0]} has fewer errors on 1 images (fixed), more on 0 (broken), and as many on 2" in page.sentences
+    assert f"{run[0]} has fewer errors on 1 image (fixed), more on 0 (broken), and as many on 2" in page.sentences
     assert "The runs differ on 1 of 3 images" in page.sentences
     assert "<script>alert(1)<!--.png33511" in page.text.replace("\n", "")
     # box F1 of ship: 1 of 3 found with 4 predictions, 2/7; there nothing is found; the harbor in neither
@@ -223,6 +223,20 @@ def test_against_another_run_says_what_was_fixed_and_broken(make_run, report):
     page = report(worse, against=run[0])
     assert f"{worse[0]} has fewer errors on 0 images (fixed), more on 1 (broken)" in page.sentences
     assert all(image["others"][0]["predicted"] for image in page.data["images"] if image["failed"] is None)
+
+
+def test_errors_of_a_run_that_only_counts_compare_with_counts_alone(make_run, report):
+    run, counts = make_run("a"), make_run("b", counts_only=True)
+    # ships counted by image: of 3 objects with a harbor, of 1, and a failure; a box of another label is no count
+    for (this, file), other in ((run, counts[0]), (counts, run[0])):
+        page = report((this, file), against=other)
+        assert f"{counts[0]} only counts, so only counting errors compare" in page.sentences
+        assert "has fewer counting errors on 0 images (fixed), more on 0 (broken), and as many on 3" in page.sentences
+        assert "The runs differ on 0 of 3 images" in page.sentences
+        assert "Counting errors of" in page.text
+        assert f"errors, {run[0]}" in page.text
+        assert f"errors, {counts[0]}" not in page.text
+        assert page.data["onlyCounts"] == [this == counts[0], other == counts[0]]
 
 
 def test_several_runs_are_compared_on_one_page(make_run, report):

@@ -55,8 +55,8 @@ def test_points_are_scored_and_counted(tmp_path: Path, dataset: Dataset) -> None
     ("line", "error"),
     [
         ({"labels": ["ship"], "points": [[2]]}, r"points\[0\]|length 2"),
-        ({"labels": ["ship"], "points": []}, "image 0: 1 labels for 0 points"),
-        ({"labels": ["ship"], "points": [[1, 1]], "scores": []}, "image 0: 0 scores for 1 points"),
+        ({"labels": ["ship"], "points": []}, "image 0: 1 label for 0 points"),
+        ({"labels": ["ship"], "points": [[1, 1]], "scores": []}, "image 0: 0 scores for 1 point"),
         ({"labels": ["ship"], "points": [[1, 1]], "masks": []}, "image 0: masks need boxes"),
         ({"labels": ["ship"], "boxes": [[1, 1, 4, 4]], "points": []}, "image 0: 0 points for 1 boxes"),
         (
