@@ -227,7 +227,7 @@ def test_against_another_run_says_what_was_fixed_and_broken(make_run, report):
 
 def test_errors_of_a_run_that_only_counts_compare_with_counts_alone(make_run, report):
     run, counts = make_run("a"), make_run("b", counts_only=True)
-    # ships counted by image: of 3 objects with a harbor, of 1, and a failure; a box of another label is no count
+    # both count two ships in each image; only the boxes have further errors
     for (this, file), other in ((run, counts[0]), (counts, run[0])):
         page = report((this, file), against=other)
         assert f"{counts[0]} only counts, so only counting errors compare" in page.sentences
