@@ -211,7 +211,7 @@ def _of_absent(path: str, shares: AbsentShares, scores: GeometryScores, n_images
 
 def _of_sizes(path: str, sizes: Mapping[str, SizeScores], n_objects: int) -> Iterator[str]:
     if sum(of.n_objects for of in sizes.values()) != n_objects:
-        yield f"{path}.*.n_objects add up to another number than the {n_objects} objects of the tally"
+        yield f"{path}.*.n_objects add up to another number than the {plural(n_objects, 'object')} of the tally"
     for size, of in sizes.items():
         for score in ("precision", "recall", "f1", "ap"):
             value = getattr(of, score)
@@ -269,7 +269,7 @@ def _of_sweep(sweep: Sweep, n_images: int) -> Iterator[str]:
     if sweep.is_cross and sweep.threshold is not None:
         yield "metrics.sweep.threshold and metrics.sweep.folds are both given"
     if sweep.is_cross and sum(fold.n_images for fold in sweep.folds) != n_images:
-        yield f"metrics.sweep.folds[*].n_images add up to another number than the {n_images} images"
+        yield f"metrics.sweep.folds[*].n_images add up to another number than the {plural(n_images, 'image')}"
 
 
 def _of_errors(metrics: Metrics, has_truth: Mapping[str, bool]) -> Iterator[str]:

@@ -57,7 +57,7 @@ def write(run, changed):
     ("place", "value", "problem"),
     [
         ("run.n_done", 4, "4 images are done and 0 failed, of 3"),
-        ("run.failed", {"0": "lost"}, "0 images failed, and 1 have a reason"),
+        ("run.failed", {"0": "lost"}, "0 images failed, and 1 has a reason"),
         ("run.input_tokens", -1, r"run\.input_tokens is -1"),
         ("metrics.box.f1.value", 1.5, r"metrics\.box\.f1\.value is 1\.5; expected a number from 0 to 1"),
         (

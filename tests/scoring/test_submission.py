@@ -75,7 +75,7 @@ def test_an_honest_result_holds(verdicts):
         (
             with_box(lambda box: replace(box, tally={**box.tally, "ship": replace(box.tally["ship"], tp=3)})),
             "scores follow from the predictions",
-            "1 values differ: box.tally.ship.tp",
+            "1 value differs: box.tally.ship.tp",
         ),
         (
             with_box(lambda box: replace(box, f1=replace(box.f1, ci95=(0.2, 0.3)))),
