@@ -152,7 +152,7 @@ def _report(arguments: argparse.Namespace, prepared: Prepared, named: str | None
     if known is None:
         options.say("no counts by category are published for this split")
     elif differing := sum(found != known[name] for name, found in prepared.counts.items()):
-        options.say(f"{plural(differing, 'category differs', 'categories differ')} from the published counts")
+        options.say(f"{differing} of {len(known)} categories differ from the published counts")
     if prepared.n_images != prepared.known_images:
         options.say(f"{plural(prepared.n_images, 'image')}, published are {prepared.known_images}")
     else:

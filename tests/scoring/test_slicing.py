@@ -61,7 +61,7 @@ def test_attributes_of_a_file_are_found_by_id_or_by_file_name(described, tmp_pat
         ("", r"starts with ''; expected the line 'image,NAME,\.\.\.'"),
         ("id,gsd\n0,1\n", r"starts with 'id,gsd'; expected the line 'image,NAME,\.\.\.'"),
         ("image,gsd,gsd\n0,1,2\n", r"starts with 'image,gsd,gsd'; expected .* all named differently"),
-        ("image,gsd\n0,1\n7\n", r"attributes\.csv, line 3: 1 cells; expected 2, as in the first line"),
+        ("image,gsd\n0,1\n7\n", r"attributes\.csv, line 3: 1 cell; expected 2, as in the first line"),
         ("image,gsd\n0,1\n0,2\n", r"attributes\.csv, line 3: image '0' is also in line 2; keep one"),
         ("image,gsd\n0,1\n5,2\n", r"attributes\.csv, line 3: dataset 'set' has no image '5'; its images have the ids"),
     ],
