@@ -19,6 +19,7 @@ from earthinstruct.datasets.yolo import class_names, has_keypoints, is_names_fil
 from earthinstruct.errors import DataError
 from earthinstruct.files import read_bytes
 from earthinstruct.images import images_below
+from earthinstruct.texts import plural
 
 _SPLITS = ("train", "training", "val", "valid", "validation", "test")
 _COCO_FILES = ("annotations.json", "annotations.json.gz", "_annotations.coco.json")
@@ -188,8 +189,8 @@ def _no_dataset(folder: Path) -> DataError:
     pictures = images_below(folder)
     if pictures:
         return DataError(
-            f"folder {folder} has {len(pictures)} images but no annotations that can be read: expected {_EXPECTED}. To "
-            f"see what a method finds without annotations: earthinstruct predict --method NAME {folder} --open-ended"
+            f"folder {folder} has {plural(len(pictures), 'image')} but no annotations that can be read: expected "
+            f"{_EXPECTED}. To see what a method finds without annotations: earthinstruct predict --method NAME {folder} --open-ended"
         )
     return DataError(f"folder {folder} is not a dataset: expected images, and {_EXPECTED}")
 

@@ -9,6 +9,7 @@ from earthinstruct.datasets.ground_truth import TrueImage, TrueObject
 from earthinstruct.errors import DataError
 from earthinstruct.files import is_hidden
 from earthinstruct.images import image_size, images_below
+from earthinstruct.texts import plural
 
 Size = tuple[int, int]  # width, height
 _SHOWN = 5
@@ -61,8 +62,8 @@ def read_pairs(
     unused = sorted(files.keys() - {picture.relative_to(root).with_suffix("") for picture in pictures})
     if unused:
         raise DataError(
-            f"{annotations} annotates {len(unused)} images that are not in {root}: {_some(unused)}; add them, or give "
-            "their folder with --images DIR"
+            f"{annotations} annotates {plural(len(unused), 'image that is', 'images that are')} not in {root}: "
+            f"{_some(unused)}; add them, or give their folder with --images DIR"
         )
     found, bare = [], []
     for number, picture in enumerate(pictures, start=1):

@@ -47,11 +47,13 @@ class _Kinds:
 
     def add(self, image: ImageId, regions: Record | ProposalRecord) -> None:
         points = getattr(regions, "points", None)  # of instances; proposals have none
-        of, places = ("points", points) if regions.boxes is None and points is not None else ("boxes", regions.boxes)
-        n = len(places or ())
+        points_alone = regions.boxes is None and points is not None
+        n = len((points if points_alone else regions.boxes) or ())
         for name, values in (("masks", regions.masks), ("scores", regions.scores), ("points", points)):
             if values is not None and len(values) != n:
-                raise DataError(f"image {image!r}: {len(values)} {self.prefix}{name} for {n} {of}")
+                of = plural(n, "point") if points_alone else plural(n, "box", "boxes")
+                given = plural(len(values), f"{self.prefix}{name.removesuffix('s')}")
+                raise DataError(f"image {image!r}: {given} for {of}")
         self.with_scores |= regions.scores is not None
         self.with_points |= points is not None
         if not n:

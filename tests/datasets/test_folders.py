@@ -71,7 +71,7 @@ def test_a_folder_with_a_coco_file_is_read_by_it(coco, write_coco):
 
 def test_a_folder_of_images_alone_is_refused_with_the_next_step(tmp_path, constant):
     picture(tmp_path / "mine" / "a.png")
-    with pytest.raises(DataError, match=r"has 1 images but no annotations.*earthinstruct predict --method NAME"):
+    with pytest.raises(DataError, match=r"has 1 image but no annotations.*earthinstruct predict --method NAME"):
         evaluate(constant, str(tmp_path / "mine"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"is not a dataset: expected images, and a COCO file"):
@@ -167,12 +167,12 @@ def test_names_that_are_none_are_refused(yolo, text, message):
 def test_annotations_without_their_image_are_refused(yolo, voc):
     (yolo / "labels" / "c.txt").write_text("")
     (voc / "Annotations" / "c.xml").write_text(xml("c", []))
-    with pytest.raises(DataError, match=r"Annotations annotates 1 images that are not in .*JPEGImages: c;"):
+    with pytest.raises(DataError, match=r"Annotations annotates 1 image that is not in .*JPEGImages: c;"):
         load_dataset(str(voc))
     (yolo / "Annotations" / "c.xml").unlink()
     (yolo / "Annotations" / "a.xml").unlink()
     (yolo / "Annotations").rmdir()
-    with pytest.raises(DataError, match="labels annotates 1 images"):
+    with pytest.raises(DataError, match="labels annotates 1 image"):
         load_dataset(str(yolo))
 
 

@@ -174,7 +174,7 @@ def test_malformed_proposals_are_named(results, dataset, tmp_path, content, mess
         ('{"image_id": 8}', "dataset 'set' has no image 8; its images have the ids 0, 7, 9"),
         ('{"image_id": 0}\n{"image_id": 0}', "image 0 has two predictions"),
         ('{"image_id": 0, "labels": ["ship"]}', "1 label for 0 boxes"),
-        ('{"image_id": 0, "labels": ["ship"], "boxes": [[1, 1, 2, 2]], "scores": []}', "0 scores for 1 boxes"),
+        ('{"image_id": 0, "labels": ["ship"], "boxes": [[1, 1, 2, 2]], "scores": []}', "0 scores for 1 box"),
         ('{"image_id": 0, "labels": ["ship"], "boxes": [[1, 1, 2]]}', r"line 1.*boxes\[0\]"),
         ('{"image_id": 0, "counts": {"ship": -2}}', "the count of 'ship' is -2"),
         (

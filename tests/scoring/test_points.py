@@ -58,7 +58,7 @@ def test_points_are_scored_and_counted(tmp_path: Path, dataset: Dataset) -> None
         ({"labels": ["ship"], "points": []}, "image 0: 1 label for 0 points"),
         ({"labels": ["ship"], "points": [[1, 1]], "scores": []}, "image 0: 0 scores for 1 point"),
         ({"labels": ["ship"], "points": [[1, 1]], "masks": []}, "image 0: masks need boxes"),
-        ({"labels": ["ship"], "boxes": [[1, 1, 4, 4]], "points": []}, "image 0: 0 points for 1 boxes"),
+        ({"labels": ["ship"], "boxes": [[1, 1, 4, 4]], "points": []}, "image 0: 0 points for 1 box"),
         (
             {"labels": ["ship"], "points": [[1, 1e10]]},
             r"image 0: points\[0\] is \[1.0, 10000000000.0\]; expected \[x, y\]",
