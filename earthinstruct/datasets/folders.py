@@ -190,7 +190,8 @@ def _no_dataset(folder: Path) -> DataError:
     if pictures:
         return DataError(
             f"folder {folder} has {plural(len(pictures), 'image')} but no annotations that can be read: expected "
-            f"{_EXPECTED}. To see what a method finds without annotations: earthinstruct predict --method NAME {folder} --open-ended"
+            f"{_EXPECTED}. To see what a method finds without annotations: "
+            f"earthinstruct predict --method NAME {folder} --open-ended"
         )
     return DataError(f"folder {folder} is not a dataset: expected images, and {_EXPECTED}")
 
