@@ -47,6 +47,7 @@ _MARKS = (  # the marks of UTF-32 begin like those of UTF-16
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_KEYS_OF_YAML = ("tag:yaml.org,2002:merge", "tag:yaml.org,2002:value")  # `<<`, which may be repeated, and `=`
 _OF_MACOS = "__MACOSX"  # a folder that macOS adds to archives
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _GZIP = b"\x1f\x8b"
@@ -115,16 +116,22 @@ def decode_yaml(text: str) -> Any:
     """
     import yaml
 
-    left = [yaml.compose(text, yaml.SafeLoader)]
-    while left:
-        node = left.pop()
-        if isinstance(node, yaml.MappingNode):
-            keys = [key.value for key, _ in node.value]
-            for i, (key, value) in enumerate(node.value):
-                if key.value in keys[:i]:
-                    raise yaml.MarkedYAMLError(problem=f"{key.value!r} is there twice", problem_mark=key.start_mark)
-                left.append(value)
-    return yaml.safe_load(text)
+    class Loader(yaml.SafeLoader):
+        def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+            node = super().compose_mapping_node(anchor)
+            found = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.tag not in _KEYS_OF_YAML:
+                    value = self.construct_object(key)
+                    if value in found:
+                        raise yaml.MarkedYAMLError(problem=f"{key.value!r} is there twice", problem_mark=key.start_mark)
+                    found.add(value)
+            return node
+
+    try:
+        return yaml.load(text, Loader)  # noqa: S506 - safe, as its base is
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:  # for values such as the date 2024-13-45
+        raise yaml.YAMLError(str(error)) from error
 
 
 def read_json(path: Path, kind: type[_T], what: str, form: str) -> _T:

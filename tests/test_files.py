@@ -7,9 +7,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import yaml
 
 from earthinstruct.errors import DataError
-from earthinstruct.files import LineFile, new_folder, replace_file
+from earthinstruct.files import LineFile, decode_yaml, new_folder, replace_file
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -209,3 +210,38 @@ def test_nothing_is_left_of_a_folder_that_was_not_finished(tmp_path, error):
         Path(part / "file").write_text("")
         raise error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_anchors_of_yaml_may_loop_and_nest():
+    loop = decode_yaml("&a\nb: *a\n")
+    assert loop["b"] is loop
+    nested = "a0: &a0 {k: 1}\n" + "".join(f"a{i}: &a{i} {{x: *a{i - 1}, y: *a{i - 1}}}\n" for i in range(1, 26))
+    assert len(decode_yaml(nested)) == 26
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('1: a\n"1": b', {1: "a", "1": "b"}),
+        ("a: &a {x: 1}\nb: &b {y: 1}\nc:\n  <<: *a\n  <<: *b\n  x: 2\n", {"x": 2, "y": 1}),
+        ("=: 1", {"=": 1}),
+        ("", None),
+    ],
+)
+def test_keys_of_yaml_that_are_not_there_twice(text, value):
+    read = decode_yaml(text)
+    assert (read["c"] if "<<" in text else read) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x: [{a: 1, a: 2}]", "'a' is there twice"),
+        ("0: a\n0x0: b", "'0x0' is there twice"),
+        ("a: 2024-13-45", "month must be in 1..12"),
+        ("[" * 500, "recursion"),
+    ],
+)
+def test_what_is_no_yaml_is_an_error(text, message):
+    with pytest.raises(yaml.YAMLError, match=message):
+        decode_yaml(text)

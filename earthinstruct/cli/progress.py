@@ -44,7 +44,7 @@ def progress_bars(clock: Callable[[], float] = time.monotonic) -> Iterator[Updat
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[float, int], None]]:
-    """Show one thing, as `progress_bars` does; what is yielded takes what is done, and of how much."""
+    """Show one thing, as `progress_bars` does; yields a callback `(done, total)`."""
     with progress_bars() as update:
         yield partial(update, what)
 

@@ -26,6 +26,7 @@ from earthinstruct.datasets.registry import (
     load_dataset,
     load_task,
 )
+from earthinstruct.datasets.rules import SCORE_WORDS
 from earthinstruct.datasets.scenes import VERSION as SCENES_VERSION
 from earthinstruct.datasets.scenes.generate import DrawnScene, draw_scenes, generate_scene
 from earthinstruct.datasets.training_sets import (
@@ -41,6 +42,7 @@ from earthinstruct.datasets.training_sets import (
 __all__ = [
     "N_OBJECTS",
     "SCENES_VERSION",
+    "SCORE_WORDS",
     "TRAINING_SETS",
     "AnnotationMasks",
     "Attribute",

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from earthinstruct.contract import BOX, bad_boxes
 from earthinstruct.datasets.dataset import AnnotationMasks, Dataset, IgnoredObjects, ImageRecord, refuse_other_size
 from earthinstruct.datasets.ground_truth import Box, TrueObject
-from earthinstruct.datasets.rules import TURNED, Form, Rules
+from earthinstruct.datasets.rules import SCORE_WORDS, TURNED, Form, Rules, is_turn
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import checked_json, decode_checked, decode_counted, is_clear_beside, kinds_of, read_bytes
 from earthinstruct.images import image_size
@@ -113,7 +113,7 @@ class _Turned(msgspec.Struct):
 
     @property
     def is_turned(self) -> bool:
-        return isinstance(self.attributes, dict) and self.attributes.get("rotation") not in (None, 0, "0", "0.0")
+        return isinstance(self.attributes, dict) and is_turn(self.attributes.get("rotation"))
 
 
 class _File(msgspec.Struct):
@@ -130,7 +130,6 @@ class _DecodedFile(_File):
 
 
 _DECODER = msgspec.json.Decoder(_File)
-_SCORES = ("score", "confidence")
 _COPIES = 0.1  # share of the objects
 _MIX = np.sqrt([2, 3, 5, 7, 11, 13])  # makes one number of an image, a category and a box
 _ANNOTATIONS_DECODER = msgspec.json.Decoder(list[_Annotation])
@@ -306,7 +305,9 @@ class _Columns:
     ) -> NDArray[np.bool_]:
         reader, images = self._reader, self._reader.file.images
         masked = np.array(list(map(bool, entries.segmentation)), dtype=bool)
-        problems = reader.problems(start, entries, index)
+        flags = {name: reader.flags(entries, name, start) for name in ("iscrowd", "ignore", "difficult")}
+        ignored = np.logical_or.reduce(list(flags.values()))
+        problems = reader.problems(start, entries, index, ignored)
         whole, first = reader.masks(entries, index, start, problems)
         masks = reader.decoded_masks(whole, start) if masked.any() else None
         boxes = reader.boxes(start, entries, masks)
@@ -314,8 +315,6 @@ class _Columns:
         sizes = reader.sizes[image].astype(np.float64)[:, ::-1]
         valid = rules.check(boxes, sizes, masks, masked, lambda i: reader.place(start + i, entries.id[i]), problems)
         self.doubtful.update(image[~valid].tolist())
-        flags = {name: reader.flags(entries, name, start) for name in ("iscrowd", "ignore", "difficult")}
-        ignored = np.logical_or.reduce(list(flags.values()))
         bare = np.flatnonzero(valid & ~ignored & ~masked)
         if len(bare) and self.no_masks_reason is None:
             where = reader.place(start + int(bare[0]), entries.id[bare[0]])
@@ -446,7 +445,8 @@ class _Reader:
                 f"{numbers[0]!r}, and methods are asked for these names: write the names of the objects"
             )
         first = msgspec.json.decode(self.file.annotations[0]) if self.file.annotations else {}
-        word = next((word for word in _SCORES if word in first), None) if isinstance(first, dict) else None
+        words = SCORE_WORDS if isinstance(first, dict) else ()
+        word = next((word for word in words if first.get(word) is not None), None)
         if word is not None:
             yield f"annotations[0] has a {word}, as predictions have: is this a file of annotations?"
 
@@ -492,7 +492,9 @@ class _Reader:
         """Whether the annotations were made from another format."""
         return bool(self._objects)
 
-    def problems(self, start: int, entries: _Entries, image_index: list[int]) -> dict[int, str]:
+    def problems(
+        self, start: int, entries: _Entries, image_index: list[int], ignored: NDArray[np.bool_]
+    ) -> dict[int, str]:
         """What is wrong with entries besides their boxes and the pixels of their masks: index -> problem."""
         found = {}
         limits = (2 * self.sizes.max(axis=1)).tolist()  # `encode_polygons` refuses what is farther
@@ -500,7 +502,7 @@ class _Reader:
             if self._objects and (problem := self._objects[start + i].problem):
                 found[i] = problem
                 continue
-            if start + i in self.turned and not polygons:
+            if start + i in self.turned and not polygons and not ignored[i]:
                 found[i] = TURNED
             for polygon in polygons if isinstance(polygons, list) else ():
                 if polygon and (max(polygon) > limits[index] or min(polygon) < -limits[index]):

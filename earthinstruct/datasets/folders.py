@@ -221,7 +221,7 @@ def voc_objects(file: VocFile, path: Path) -> tuple[TrueObject, ...]:
             box_of_corners(item.corners),
             ignored=item.difficult,
             place=f"{path}, object {number} ({item.name})",
-            problem=TURNED if item.turned else None,
+            problem=TURNED if item.turned and not item.difficult else None,
         )
         for number, item in enumerate(file.objects, start=1)
     )

@@ -6,6 +6,7 @@ counted. Values that are no box at all are refused by the readers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.errors import DataError
-from earthinstruct.regions import MaskRuns
+from earthinstruct.regions import MaskRuns, are_read_otherwise
 
 Form = Literal["xywh", "corners", "centre"]  # how a format writes boxes
 
@@ -22,12 +23,12 @@ SKIP = "--skip-invalid"
 _LEAST_INSIDE = 0.5  # of the area of a box: of less, no box inside the image reaches IoU 0.5
 _LEAST_AGREEMENT = 0.1  # IoU of a box with the bounding box of its mask; 0.5 if another reading of the numbers fits
 _FITS = 0.8  # IoU above which another reading of the numbers fits the mask
-_SUSPECT, _PLAUSIBLE = 0.25, 0.95  # shares of all boxes that leave their image, and that fit if read in another way
-_LEAST_LEAVING = 10
+_LEAST_LEAVING = 10  # boxes: fewer may leave their image by mistake
 _LEAST_NEAR, _NEAR = 10, 100.0  # objects, and pixels: so many all in one corner may be in percent
 _CORNERS = "x1, y1, x2, y2"
 _TURNED_PLACE = "y before x"
 _SWAPPED = "with swapped corners: the second one is not below and to the right of the first"
+SCORE_WORDS = ("score", "scores", "confidence", "conf", "probability", "prob")  # of predictions
 TURNED = "with a rotation, whose box is that before they are turned (export polygons)"
 _NO_PIXEL = "whose mask has no pixel"
 _FORMS = {
@@ -102,7 +103,7 @@ class Rules:
         ):
             if bad.any():
                 wrong[bad & (wrong == "")] = what
-        misread = (wrong != "") & (wrong != _NO_PIXEL)
+        misread = (wrong != "") & (wrong != _NO_PIXEL) & (wrong != TURNED)
         for i in np.flatnonzero(wrong != "").tolist():
             width, height = sizes[i].tolist()
             shown = f"{place(i)}, {_listed(boxes[i])} in an image of {width:g}x{height:g} pixels"
@@ -133,10 +134,8 @@ class Rules:
         """
         n, leaving = self.n_objects, self._leaving
         for name, fitting in self._fitting.items():
-            least = (
-                1 if name == _CORNERS else _LEAST_LEAVING
-            )  # corners fit by chance less often than the other readings
-            if leaving >= max(_SUSPECT * n, least) and fitting >= _PLAUSIBLE * n:
+            least = 1 if name == _CORNERS else _LEAST_LEAVING  # corners fit by chance less often than the others
+            if leaving >= least and are_read_otherwise(leaving, fitting, n):
                 raise DataError(
                     f"{self.source}: {leaving} of {n} boxes leave their image (first: {self._first_leaving}), and "
                     f"{fitting} fit if the numbers are {name}. Expected: {_FORMS[self.form]}; convert them"
@@ -160,6 +159,21 @@ class Rules:
             f"{self.source}: {bad} of {n} objects cannot be found by any method: {what}.{hint} Correct them"
             + (f", or leave them out with {SKIP}" if bad < n else "")
         )
+
+
+def is_turn(angle: object) -> bool:
+    """Whether a rotation in degrees, as tools write it, changes a box.
+
+    >>> [is_turn(angle) for angle in (30, "44.5", 0, "0.00", "", 180, "360", "clockwise", None)]
+    [True, True, False, False, False, False, False, False, False]
+    """
+    if isinstance(angle, bool) or not isinstance(angle, int | float | str):
+        return False
+    try:
+        turn = float(angle) % 180
+    except (ValueError, OverflowError):
+        return False
+    return math.isfinite(turn) and turn != 0
 
 
 def _share_inside(boxes: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from earthinstruct.datasets.coco import check_file_name
 from earthinstruct.datasets.ground_truth import TrueObject, box_of_corners
 from earthinstruct.datasets.pairs import Size
+from earthinstruct.datasets.rules import SCORE_WORDS
 from earthinstruct.errors import DataError
 from earthinstruct.files import read_text
 
@@ -34,7 +35,6 @@ _OTHER_NAMES = {
     "class_name": "label",
 }
 _SIZE = ("width", "height")
-_SCORES = ("score", "scores", "confidence", "conf", "probability", "prob")
 _IGNORED = ("difficult", "ignore", "iscrowd")
 _FLAGS = {"": False, "0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 
@@ -53,18 +53,20 @@ def read_table(path: Path) -> tuple[dict[str, list[TrueObject]], dict[str, tuple
     if not first.strip():
         raise DataError(f"CSV file {path} is empty; expected the columns {', '.join(COLUMNS)}")
     delimiter = max(",;\t", key=first.count)
-    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
-    columns = _columns(rows[0], path)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    rows = [(reader.line_num, row) for row in reader]
+    names = rows[0][1]
+    columns = _columns(names, path)
     objects: dict[str, list[TrueObject]] = {}
     sizes: dict[str, tuple[Size, str]] = {}
-    for number, row in enumerate(rows[1:] if columns else rows, start=2 if columns else 1):
+    for number, row in rows[1:] if columns else rows:
         if not any(cell.strip() for cell in row):
             continue
         where = f"{path}, line {number}"
         of = columns or {name: i for i, name in enumerate(COLUMNS)}
-        if any(cell.strip() for cell in row[len(rows[0]) :]):
+        if any(cell.strip() for cell in row[len(names) :]):
             raise DataError(
-                f"{where} has {len(row)} columns, and line 1 has {len(rows[0])}: are there numbers with commas, or "
+                f"{where} has {len(row)} columns, and line 1 has {len(names)}: are there numbers with commas, or "
                 "text without quotes?"
             )
         if len(row) <= max(of.values()):
@@ -90,7 +92,7 @@ def _columns(first: Sequence[str], path: Path) -> dict[str, int] | None:
         name = _OTHER_NAMES.get(name, name)
         if name in found and name in COLUMNS:
             raise DataError(f"{path}, line 1: two columns are {name!r}, {first[found[name]]!r} and {cell!r}; keep one")
-        if name in _SCORES:
+        if name in SCORE_WORDS:
             raise DataError(
                 f"{path}, line 1: the column {cell!r} belongs to predictions; give annotations, or remove the column "
                 "if these are annotations"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from earthinstruct.datasets.rules import is_turn
 from earthinstruct.errors import DataError
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _object(element: Element, where: str) -> VocObject:
     if difficult not in _DIFFICULT:
         raise DataError(f"{where}: <difficult> is {difficult!r}; expected 0 or 1")
     given = {_text(one, "name", where): _text(one, "value", where) for one in element.iterfind("attributes/attribute")}
-    return VocObject(name, (x1, y1, x2, y2), _DIFFICULT[difficult], given.get("rotation", "0") not in ("0", "0.0"))
+    return VocObject(name, (x1, y1, x2, y2), _DIFFICULT[difficult], is_turn(given.get("rotation")))
 
 
 def _only(element: Element, tag: str, where: str) -> Element | None:

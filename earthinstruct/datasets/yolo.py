@@ -17,7 +17,8 @@ from earthinstruct.files import decode_yaml, read_text
 _LISTS = ("classes.txt", "obj.names", "classes.names", "_darknet.labels")
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 _NO_LABELS = (*_LISTS, "train.txt", "val.txt", "valid.txt", "test.txt", "notes.txt", IMAGES_FROM)
-_ODD_NAMES = {"a number before": r"\W?0*({}|{})\W.*", "quotes around": r"([\"']).*\1,?", "commas in": ".*,.*"}
+_NUMBERED = re.compile(r"\W?0*(?P<number>\d+)(?:[:.,;)\]]\s*|\s+)(?P<name>\D.*)")  # "0: ship", "[1] ship"
+_ODD_NAMES = {"quotes around": r"([\"']).*\1,?", "a comma after": ".*,"}
 _LARGEST = 1e9  # of a number in a label file; more is no coordinate, in pixels either
 _SHOWN = 60  # characters of a line
 _ROUNDING = 0.01  # by how much a share may leave 0..1
@@ -108,15 +109,23 @@ def class_names(folder: Path, labels: Path) -> tuple[list[str], Path]:
     next_step = f"write {folder / 'classes.txt'}, one name per line"
     near = (folder, labels, labels.parent, folder.absolute().parent, folder.absolute().parent.parent)
     for place in dict.fromkeys(near):
-        paths = (place / name for name in (*_LISTS, *_YAML))
-        found = {path: _names_in(path, next_step) for path in paths if path.is_file()}
-        for path, names in found.items():
-            first = next(iter(found))
-            if names != found[first]:
-                raise DataError(f"{first} and {path} name other classes, {found[first]} and {names}; keep one")
-        if found:
-            return found[first], first
+        paths = [path for name in (*_LISTS, *_YAML) if (path := place / name).is_file()]
+        if paths:
+            names = _names_in(paths[0], next_step)
+            for path in paths[1:]:
+                _refuse_other_names(names, paths[0], path)
+            return names, paths[0]
     raise DataError(f"YOLO folder {folder} has no class names (classes.txt or data.yaml); {next_step}")
+
+
+def _refuse_other_names(names: Sequence[str], first: Path, second: Path) -> None:
+    """Refuse a second file of class names that differ; it may hold none, such as a `data.yaml` of paths alone."""
+    try:
+        others = _names_in(second, "")
+    except DataError:
+        return
+    if [name.casefold() for name in others] != [name.casefold() for name in names]:
+        raise DataError(f"{first} and {second} name different classes, {names} and {others}; keep one")
 
 
 def _names_in(path: Path, next_step: str) -> list[str]:
@@ -141,11 +150,26 @@ def _names_in(path: Path, next_step: str) -> list[str]:
 
 def _refuse_odd_names(names: Sequence[str], path: Path) -> None:
     """Refuse a list that is not written as one name a line: with numbers, in quotes, or with commas."""
-    for what, pattern in _ODD_NAMES.items():
-        if all(re.fullmatch(pattern.format(i, i + 1), name) for i, name in enumerate(names)):
-            raise DataError(
-                f"{path} has {what} each name, such as {names[0]!r}; write one name a line and nothing else"
-            )
+    odd = [what for what, pattern in _ODD_NAMES.items() if all(re.fullmatch(pattern, name) for name in names)]
+    if _are_numbered(names):
+        odd.append("a number before")
+    if odd:
+        raise DataError(f"{path} has {odd[0]} each name, such as {names[0]!r}; write one name a line and nothing else")
+
+
+def _are_numbered(names: Sequence[str]) -> bool:
+    """Whether names are counted from 0 or 1, unlike `1-storey house` and `2-storey house`, or `1 way street` alone.
+
+    >>> _are_numbered(["0: ship", "1: harbor"]), _are_numbered(["1 way street", "2 way street"])
+    (True, False)
+    """
+    found = [match for name in names if (match := _NUMBERED.fullmatch(name))]
+    start = int(found[0]["number"]) if found else 0
+    return (
+        len(found) == len(names)
+        and [int(match["number"]) for match in found] == list(range(start, start + len(names)))
+        and (start == 0 or (start == 1 and len({match["name"] for match in found}) == len(names) > 1))
+    )
 
 
 def has_keypoints(names_file: Path) -> bool:

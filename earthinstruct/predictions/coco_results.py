@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthinstruct.contract import BOX, POINT, bad_boxes, bad_points
-from earthinstruct.datasets import Dataset, ImageRecord
+from earthinstruct.datasets import SCORE_WORDS, Dataset, ImageRecord
 from earthinstruct.errors import ContractError, DataError
 from earthinstruct.files import Kinds, checked_json, decode_checked, decode_counted, kinds_of, read_bytes
 from earthinstruct.predictions.file import Box, Record, as_boxes
@@ -37,10 +37,12 @@ _EXPECTED = (
 )
 NO_CATEGORY = "objects of classes without a category"
 _OBJECT = re.compile(rb"\s*\{")
-_OTHER_WORDS = {
-    "label": ("category", "category_name", "class", "class_name", "name"),
-    "score": ("scores", "confidence", "conf", "probability", "prob"),
-}
+_LABEL_WORDS = ("category", "category_name", "class", "class_name", "name")  # of tools, for what is `label` here
+_OTHER_SCORES = tuple(word for word in SCORE_WORDS if word != "score")
+_OtherWords: Any = msgspec.defstruct(
+    "_OtherWords", [(word, Any, None) for word in (*_LABEL_WORDS, *_OTHER_SCORES)], gc=False
+)
+_OTHER_WORDS: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[_OtherWords])
 
 
 class RunLengths(TypedDict):
@@ -271,8 +273,8 @@ class _Reader:
         """The entries as records."""
         images, labels = self.images(), self.labels()
         with_masks, with_scores = self.all_or_none("segmentation"), self.all_or_none("score") or not images
-        if not with_scores and (word := self._other_word("score")):
-            raise DataError(f"{self._where(0)} has {word!r}, but no score; rename {word!r} to 'score'")
+        if not with_scores:
+            self._refuse_other_scores()
         masks = self.masks(images) if with_masks else None
         points = self.points(images)
         boxes = np.zeros((len(images), 4))
@@ -333,10 +335,20 @@ class _Reader:
                 raise DataError(f"{self._where(i)} {self._no_label(i)}; known ids: {', '.join(categories)}")
         if self._entries.kinds["label"].keys() != {NoneType} != self._entries.kinds["category_id"].keys():
             self._refuse_contradictions("label", self._entries.label, of_id)
-        if (word := self._other_word("label")) and NoneType in self._entries.kinds["label"]:
-            given = [msgspec.json.decode(entry).get(word) for entry in self._raw_entries]
-            self._refuse_contradictions(word, [name if isinstance(name, str) else None for name in given], of_id)
+        if NoneType in self._entries.kinds["label"]:
+            for word in _LABEL_WORDS:
+                given = self._others(word)
+                if any(given):
+                    beside = zip(given, self._entries.label, strict=True)  # a label is used instead
+                    names = [name if label is None and isinstance(name, str) else None for name, label in beside]
+                    self._refuse_contradictions(word, names, of_id)
         return labels
+
+    def _refuse_other_scores(self) -> None:
+        for word in _OTHER_SCORES:
+            i = next((i for i, value in enumerate(self._others(word)) if value is not None), None)
+            if i is not None:
+                raise DataError(f"{self._where(i)} has {word!r}, but no score; rename {word!r} to 'score'")
 
     def _refuse_contradictions(
         self, word: str, given: Sequence[str | None], of_id: Mapping[int | str | None, str | None]
@@ -357,19 +369,19 @@ class _Reader:
                 )
 
     @property
-    def _raw_entries(self) -> list[msgspec.Raw]:
-        """The entries as they are in the file."""
-        content = (
-            self._json if self._in_list else msgspec.json.decode(self._json, type=dict[str, msgspec.Raw])["annotations"]
-        )
-        return msgspec.json.decode(content, type=list[msgspec.Raw])
+    def _list(self) -> bytes | msgspec.Raw:
+        """The list of entries as it is in the file."""
+        if self._in_list:
+            return self._json
+        return msgspec.json.decode(self._json, type=dict[str, msgspec.Raw])["annotations"]
 
-    def _other_word(self, field: str, i: int = 0) -> str | None:
-        """A word in an entry for a field that has another word here."""
-        if self._is_plain or not self._entries.image_id:
-            return None
-        entry = msgspec.json.decode(self._raw_entries[i])
-        return next((word for word in _OTHER_WORDS[field] if word in entry), None)
+    @cached_property
+    def _other_words(self) -> list[Any]:
+        """What each entry has under words of other tools; a plain file has no such words."""
+        return [] if self._is_plain else _OTHER_WORDS.decode(self._list)
+
+    def _others(self, word: str) -> list[Any]:
+        return list(map(attrgetter(word), self._other_words))
 
     def _no_label(self, i: int) -> str:
         number = self._entries.category_id[i]
@@ -377,7 +389,8 @@ class _Reader:
             return f"has the category_id {number!r}; give a number, or the name as 'label'"
         if number is not None:
             return f"has the category_id {number}, which is unknown, and no label"
-        entry, word = msgspec.json.decode(self._raw_entries[i]), self._other_word("label", i)
+        entry = msgspec.json.decode(msgspec.json.decode(self._list, type=list[msgspec.Raw])[i])
+        word = next((word for word in _LABEL_WORDS if word in entry), None)
         if word is not None:
             return f"has {word!r}: {entry[word]!r}, but no category_id and no label; rename {word!r} to 'label'"
         if not entry.keys().isdisjoint({"labels", "boxes", "counts"}):
@@ -425,16 +438,22 @@ class _Reader:
         return masks
 
     def points(self, images: list[ImageRecord]) -> list[tuple[float, float]] | None:
-        """The point of each entry, in the frame of boxes; None if any entry has no keypoint, or several.
+        """The point of each entry, in the frame of boxes; None if any entry has no keypoint, [0, 0, 0], or several.
 
         Raises:
-            DataError: a point is too far away.
+            DataError: a point is too far away, or [0, 0, 0] where entries have neither boxes nor masks.
         """
         keypoints = [found for found in self._entries.keypoints if found is not None and len(found) == 3]
         if not keypoints or len(keypoints) < len(self._entries.keypoints):
             return None
-        if missing := [i for i, found in enumerate(keypoints) if not any(found)]:
-            raise DataError(f"{self._where(missing[0])} has the keypoint [0, 0, 0], which is none; leave the entry out")
+        missing = next((i for i, found in enumerate(keypoints) if not any(found)), None)
+        if missing is not None:
+            if all(map(any, zip(self._entries.bbox, self._entries.segmentation, strict=True))):
+                return None
+            raise DataError(
+                f"{self._where(missing)} has the keypoint [0, 0, 0], which means that there is none; leave the entry "
+                "out, or give each entry a bbox"
+            )
         places = np.array(keypoints)[:, :2]
         if self._form.side is not None:
             self._refuse(self._form.misfit_of_places(places, "points"))

@@ -22,7 +22,7 @@ from earthinstruct.predictions.image_names import ImageNames
 from earthinstruct.predictions.replies import read_replies
 from earthinstruct.predictions.result_folders import read_dota_results, read_inferences, read_results_in_files
 from earthinstruct.predictions.semantic import read_semantic_maps
-from earthinstruct.regions import BoxForm, ImageId
+from earthinstruct.regions import BoxForm, ImageId, are_read_otherwise
 
 
 class _ProposalEntry(msgspec.Struct):
@@ -89,7 +89,7 @@ class Conventions:
 
 
 _NONE = Conventions()
-_SUSPECT, _PLAUSIBLE = 0.25, 0.95  # shares of proposals that leave their image, and that fit as corners
+_LEAST = 10  # proposals: fewer may leave their image by mistake
 _LONGEST_REPLY, _LONGEST_NAME = 1_000_000, 10_000  # bytes
 _OBJECT_OF_OBJECTS = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"[^"]*"\s*:\s*\{')
 _NOT_PLAIN = (b"\x1f\x8b", codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # gzip, and other encodings
@@ -288,9 +288,9 @@ def _refuse_other_forms(path: Path, given: list[Box], sizes: list[tuple[int, int
     """Refuse proposals most of which are likely to be corners, or fractions of their image."""
     boxes, size = np.array(given).reshape(-1, 4), np.array(sizes).reshape(-1, 2)
     first, last = boxes[:, :2], boxes[:, 2:]
-    leaving = (first + last > size + 1).any(axis=1).sum()
-    corners = ((first < last) & (last <= size + 1)).all(axis=1).sum()
-    if leaving >= _SUSPECT * len(boxes) > 0 and corners >= _PLAUSIBLE * len(boxes):
+    leaving = int((first + last > size + 1).any(axis=1).sum())
+    corners = int(((first < last) & (last <= size + 1)).all(axis=1).sum())
+    if leaving >= _LEAST and are_read_otherwise(leaving, corners, len(boxes)):
         raise DataError(
             f"{path}: {leaving} of {len(boxes)} proposals leave their image, and {corners} fit if they are x1, y1, x2, "
             "y2; expected x, y, width, height"

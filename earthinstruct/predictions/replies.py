@@ -35,12 +35,16 @@ _TOKEN = re.compile(
     r"|(?P<open>[\[{(][\s\d.,<>|()-]{0,300}$)",  # a box that was cut off
     re.DOTALL,
 )
-_LOOSE = re.compile(r"(?:\d[\d.]{0,20}\D{1,12}){3}\d|<\w{0,20}\d{3,4}>")  # four numbers, or tokens, written otherwise
+_LOCATIONS = re.compile(r"(?:<\w{0,20}\d{3,4}>\s{0,40}){4}")  # <loc0312><loc0100><loc0512><loc0400>
+_LOOSE = re.compile(r"(?:\d[\d.]{0,20}\D{1,12}){3}\d")  # four numbers, in a sentence or a box written otherwise
+_NOTHING = re.compile(r"\b(?:no|none|not|nothing)\b|\b0 (?=[a-z])", re.IGNORECASE)  # numbers beside it are none
 _NAME = re.compile(r"""["'](?:label|category|class|name)["']\s*:\s*["']([^"']{1,300})["']""")
 _EACH = re.compile(r"-?\d+(?:\.\d+)?")
 _UNREADABLE = "unreadable elements"
+_LOOSELY = "numbers that may be no box"
 _NOT_ASKED = "labels not asked for"
 _NO_LABEL = "boxes without a label"
+_LEAST = 10  # swapped boxes: fewer may be mistakes of the model
 _SHOWN = 9  # numbers in an error
 _BEYOND = 1.01  # of the frame: a corner further out was meant in another frame
 
@@ -79,8 +83,8 @@ def read_replies(path: Path, dataset: Dataset, form: BoxForm) -> dict[ImageId, R
 
     Raises:
         DataError: the file has another format, a line is about no image or about an image and label that had a reply,
-            no box of the file can be read, because none has a label, or as many numbers as the form, or because all
-            are written in another way, or most boxes are of another form.
+            no box of the file can be read, because none has a label, or as many numbers as the form, or because most
+            replies write them in another way, or most boxes are of another form.
     """
     problem = f"replies {path}: {{error}}. Expected a line a reply, {_FORM}"
     content = checked_json(read_bytes(path, "replies"), problem, lines=True)
@@ -91,7 +95,7 @@ def read_replies(path: Path, dataset: Dataset, form: BoxForm) -> dict[ImageId, R
     found: dict[ImageId, _Image] = {}
     images = _images_of(lines, where, dataset)
     categories = {form for name in dataset.vocabulary.categories for form in forms(name)}
-    unread: dict[str, str] = {}  # event -> what was wrong the first time
+    unread: dict[str, list[str]] = {_UNREADABLE: [], _NO_LABEL: [], _LOOSELY: []}  # what was wrong with each
     for line, image, place in zip(lines, images, where, strict=True):
         about = found.setdefault(image.id, _Image())
         if line.label in about.asked:
@@ -100,9 +104,13 @@ def read_replies(path: Path, dataset: Dataset, form: BoxForm) -> dict[ImageId, R
             )
         about.asked.add(line.label)
         _read(line, form, about, place, unread, categories)
-    if unread and not any(about.numbers for about in found.values()):
-        raise DataError(next(iter(unread.values())))
-    _refuse_other_forms(path, [box for about in found.values() for box in about.numbers], form)
+    boxes = [box for about in found.values() for box in about.numbers]
+    wrong = unread[_UNREADABLE] or unread[_NO_LABEL]
+    if 2 * len(unread[_LOOSELY]) > len(lines):
+        wrong = wrong or unread[_LOOSELY]
+    if wrong and not boxes:
+        raise DataError(wrong[0])
+    _refuse_other_forms(path, boxes, form)
     asked: set[str | None] = set().union(*(about.asked for about in found.values())) - {None}
     by_id = {image.id: image for image in images}
     return {image: _record(by_id[image], about, form, len(asked - about.asked)) for image, about in found.items()}
@@ -113,7 +121,7 @@ def _refuse_other_forms(path: Path, numbers: list[list[float]], form: BoxForm) -
     swapped = int((sides < 0).any(axis=1).sum())
     if misfit := form.misfit(numbers):
         raise DataError(f"{path}: {misfit}")
-    if 2 * swapped > n:
+    if swapped >= _LEAST and 2 * swapped > n:
         raise DataError(
             f"{path}: {swapped} of {n} boxes as {form.order} have their second corner before the first: give another "
             "--order"
@@ -135,7 +143,9 @@ def _images_of(lines: list[_Line], where: list[str], dataset: Dataset) -> list[I
     return [found[name] for name in names]
 
 
-def _read(line: _Line, form: BoxForm, about: _Image, place: str, unread: dict[str, str], categories: Set[str]) -> None:
+def _read(
+    line: _Line, form: BoxForm, about: _Image, place: str, unread: dict[str, list[str]], categories: Set[str]
+) -> None:
     """Add the boxes of a reply, and what happened; `categories` are the forms of those of the dataset."""
     answer = without_thoughts(line.answer)
     boxes = list(_boxes_in(answer))
@@ -149,32 +159,40 @@ def _read(line: _Line, form: BoxForm, about: _Image, place: str, unread: dict[st
         if len(numbers) != form.n_numbers:
             about.events[_UNREADABLE] += 1
             shown = f"{numbers[:_SHOWN]}"[:-1] + (", ...]" if len(numbers) > _SHOWN else "]")
-            unread.setdefault(
-                _UNREADABLE,
+            unread[_UNREADABLE].append(
                 f"{place} has a box of {len(numbers)} numbers, {shown}, and no box of the file has {form.n_numbers}, "
-                f"as {form.order} has: give another --order",
+                f"as {form.order} has: give another --order"
             )
         elif line.label and phrase and not categories.isdisjoint(forms(phrase)) and not _alike(line.label, phrase):
             about.events[_NOT_ASKED] += 1
         elif not label:
             about.events[_NO_LABEL] += 1
-            unread.setdefault(
-                _NO_LABEL, f"{place} has a box without a label; give the lines a 'label', the category asked for"
+            unread[_NO_LABEL].append(
+                f"{place} has a box without a label; give the lines a 'label', the category asked for"
             )
         else:
             about.labels.append(label)
             about.numbers.append(numbers)
     if not answer.strip():
         about.events["empty replies"] += 1
-    elif not boxes and (loose := _LOOSE.search(answer)):
+    elif not boxes and (written := _written_otherwise(answer)):
+        event, text = written
         about.events[_UNREADABLE] += 1
-        unread.setdefault(
-            _UNREADABLE,
-            f"{place} has {loose[0]!r}, and no box of the file can be read; expected boxes as [25, 30, 40, 45], "
-            "(25, 30), (40, 45) or {<25><30><40><45>|<90>}",
+        unread[event].append(
+            f"{place} has {text!r}, and no box of the file can be read; expected boxes as [25, 30, 40, 45], "
+            "(25, 30), (40, 45) or {<25><30><40><45>|<90>}"
         )
     elif not boxes:
         about.events["replies without a box"] += 1
+
+
+def _written_otherwise(answer: str) -> tuple[str, str] | None:
+    """A box in a way that is not read: `_UNREADABLE`, or `_LOOSELY` if the numbers may be no box, and its text."""
+    if (found := _LOCATIONS.search(answer)) is not None:
+        return _UNREADABLE, found[0]
+    if (found := _LOOSE.search(answer)) is not None and _NOTHING.search(answer) is None:
+        return _LOOSELY, found[0]
+    return None
 
 
 def _alike(label: str, other: str) -> bool:

@@ -150,8 +150,11 @@ def read_dota_results(files: Sequence[Path], dataset: Dataset) -> dict[ImageId, 
             raise DataError(
                 f"{file}: its lines have 4 or 8 coordinates, such as entry {mixed[0]}; expected one of both"
             )
-        if lines and all(numbers[0] > 1 and 0 <= numbers[-1] <= 1 for _, numbers in lines):
-            raise DataError(f"{file}: the last number of each line looks like its score; expected {_LINE}")
+        scores_last = sum(numbers[0] > 1 and 0 <= numbers[-1] <= 1 for _, numbers in lines)
+        if 2 * scores_last > len(lines):
+            raise DataError(
+                f"{file}: the last number of {scores_last} of {len(lines)} lines looks like a score; expected {_LINE}"
+            )
         boxes = as_boxes(form.boxes([numbers[1:] for _, numbers in lines], [(1, 1)] * len(lines)))
         for (name, (score, *_)), box in zip(lines, boxes, strict=True):
             record = records[images[name].id]

@@ -427,7 +427,7 @@ def refuse_runs(folder: Path) -> None:
     Raises:
         DataError: there are run folders in it.
     """
-    below = sorted(file.parent for file in folder.glob("*/run.json"))
+    below = sorted(file.parent for depth in ("*", "*/*") for file in folder.glob(f"{depth}/run.json"))
     if not below:
         return
     if (whole := folder.name.removesuffix(_OF_VARIANTS)) != folder.name:

@@ -1,6 +1,6 @@
 """Boxes and masks: forms of boxes, run-length encodings, instances in columns, outlines."""
 
-from earthinstruct.regions.box_forms import FRAMES, BoxForm
+from earthinstruct.regions.box_forms import FRAMES, BoxForm, are_read_otherwise
 from earthinstruct.regions.instances import ImageId, Instances, by_id, pixels_of
 from earthinstruct.regions.masks import (
     MOST_PIXELS,
@@ -32,6 +32,7 @@ __all__ = [
     "Instances",
     "MaskRuns",
     "StoredMasks",
+    "are_read_otherwise",
     "are_sizes",
     "by_id",
     "check_rle",

@@ -16,7 +16,18 @@ _RADIANS: Mapping[str, float] = {"radians": 1, "degrees": np.pi / 180}
 _ANGLED = [f"{order}+{angle}" for order, n in ORDERS.items() if n == 4 for angle in _RADIANS]
 _BEYOND = 1.5  # of the frame: boxes may leave their image a little
 _TURN = 6.3  # radians
-_LEAST = 10  # of boxes: fewer may lie in one corner
+_SUSPECT, _PLAUSIBLE = 0.25, 0.95  # shares of all boxes that leave their image, and that fit if read in another way
+
+
+def are_read_otherwise(leaving: int, fitting: int, total: int) -> bool:
+    """Whether boxes most likely have another form, because many leave their image and nearly all fit in that form.
+
+    Args:
+        leaving: the number of boxes that leave their image.
+        fitting: the number of boxes that lie in their image if read in the other form.
+        total: the number of boxes.
+    """
+    return leaving >= max(_SUSPECT * total, 1) and fitting >= _PLAUSIBLE * total
 
 
 @dataclass(frozen=True)
@@ -86,7 +97,7 @@ class BoxForm:
         >>> BoxForm("xyxy", "fractions").misfit([[40, 40, 120, 120]])
         '1 of 1 boxes reach beyond 1, as far as 120, and are no fractions of the image: give another --frame'
         >>> BoxForm("cxcywh+radians").misfit([[40, 40, 8, 8, 45]])
-        'the angle 45 is more than a whole turn in radians: give --order cxcywh+degrees'
+        '1 of 1 angles, up to 45, are more than a whole turn in radians: give --order cxcywh+degrees'
         """
         given = np.asarray(numbers, dtype=np.float64).reshape(-1, self.n_numbers)
         if self.has_angle and (problem := self._misfit_of_angles(given[:, 4])):
@@ -94,7 +105,12 @@ class BoxForm:
         return self.misfit_of_places(np.maximum(*self._corners(given)), "boxes")
 
     def misfit_of_places(self, places: NDArray[np.float64], what: str) -> str | None:
-        """The same of x and y (n, 2), which are points or the far corners of boxes."""
+        """Why points, or the far corners of boxes, most likely have another frame; None: they may have this one.
+
+        Args:
+            places: their x and y, (n, 2).
+            what: what they are, for the sentence.
+        """
         if self.side is None or not len(places):
             return None
         farthest, n = places.max(axis=1), len(places)
@@ -104,23 +120,22 @@ class BoxForm:
                 f"{beyond} of {n} {what} reach beyond {self.side}, as far as {farthest.max():g}, and are no "
                 f"{self.frame} of the image: give another --frame"
             )
-        for frame, side in FRAMES.items():
-            few = n < _LEAST and side != 1
-            if side is not None and side < self.side and not few and farthest.max() <= _BEYOND * side:
-                return (
-                    f"all {n} {what} lie within the first {farthest.max() / self.side:.1%} of their image: are they "
-                    f"{frame}? Give another --frame"
-                )
+        if self.side > 1 and farthest.max() <= _BEYOND:
+            return (
+                f"all {n} {what} lie within the first {farthest.max() / self.side:.1%} of their image: are they "
+                "fractions? Give another --frame"
+            )
         return None
 
     def _misfit_of_angles(self, angles: NDArray[np.float64]) -> str | None:
         order, _, unit = self.order.partition("+")
-        turns, n = np.abs(angles), len(angles)
-        if unit == "radians" and (turns > _TURN).any():
-            angle = angles[np.argmax(turns)]
-            return f"the angle {angle:g} is more than a whole turn in radians: give --order {order}+degrees"
-        if unit == "degrees" and n >= _LEAST and (turns <= _TURN).all() and 2 * (turns % 1 > 0).sum() > n:
-            return f"all {n} angles lie within -{_TURN} to {_TURN}: are they radians? Give --order {order}+radians"
+        beyond, n = int((np.abs(angles) > _TURN).sum()), len(angles)
+        if unit == "radians" and 2 * beyond >= n > 0:
+            farthest = angles[np.argmax(np.abs(angles))]
+            return (
+                f"{beyond} of {n} angles, up to {farthest:g}, are more than a whole turn in radians: give --order "
+                f"{order}+degrees"
+            )
         return None
 
     def _corners(self, given: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -154,6 +154,20 @@ def test_boxes_before_a_rotation_are_refused(coco, write_coco):
         load_dataset(write_coco(coco))
 
 
+def test_what_is_no_rotation_or_is_ignored_is_read(coco, write_coco):
+    for annotation, angle in zip(coco["annotations"], ("0.00", 180, "clockwise", 30), strict=True):
+        annotation |= {"attributes": {"rotation": angle}, "segmentation": []}
+    coco["annotations"][3]["ignore"] = 1
+    assert len(load_dataset(write_coco(coco)).annotations) == 3
+
+
+def test_a_rotation_gets_no_advice_on_corners(coco, write_coco):
+    # corners would fit as well, but they do not explain a rotation
+    coco["annotations"][0] |= {"attributes": {"rotation": 30}, "bbox": [1, 1, 6, 6], "segmentation": []}
+    with pytest.raises(DataError, match=r"1 with a rotation, .*\)\. Correct them"):
+        load_dataset(write_coco(coco))
+
+
 def test_a_file_that_is_not_json_is_named(tmp_path):
     path = tmp_path / "x.json"
     path.write_text("images:")

@@ -84,13 +84,37 @@ def test_a_folder_of_images_alone_is_refused_with_the_next_step(tmp_path, consta
         ("0: ship\n1: harbor\n", r"classes\.txt has a number before each name, such as '0: ship'"),
         ("1 ship\n2 harbor\n", "has a number before each name"),
         ("'ship'\n'harbor'\n", "has quotes around each name"),
-        ("ship, harbor\n", "has commas in each name, such as 'ship, harbor'; write one name a line"),
+        ("ship,\nharbor,\n", "has a comma after each name, such as 'ship,'; write one name a line"),
     ],
 )
 def test_class_names_that_are_written_otherwise_are_refused(yolo, text, message):
     (yolo / "classes.txt").write_text(text)
     with pytest.raises(DataError, match=message):
         load_dataset(str(yolo))
+
+
+@pytest.mark.parametrize(
+    "names", [("1-storey house", "2-storey house"), ("1 way street", "2 way street"), ("a, b", "c, d")]
+)
+def test_class_names_with_numbers_or_commas_are_read(yolo, names):
+    (yolo / "data.yaml").unlink()
+    (yolo / "classes.txt").write_text("\n".join(names))
+    assert load_dataset(str(yolo)).vocabulary.categories == names
+
+
+@pytest.mark.parametrize("name", ["1 way street", "ship, boat"])
+def test_one_class_name_with_a_number_or_a_comma_is_read(yolo, name):
+    (yolo / "data.yaml").unlink()
+    (yolo / "classes.txt").write_text(name)
+    (yolo / "labels" / "train" / "a.txt").write_text("0 0.5 0.5 0.2 0.1\n")
+    assert load_dataset(str(yolo)).vocabulary.categories == (name,)
+
+
+@pytest.mark.parametrize("text", ["train: images\nnc: 2\n", "# paths\n", "{{template}}: [", "names: [Ship, Harbor]"])
+def test_a_yaml_file_that_names_no_other_classes_is_passed_over(yolo, text):
+    (yolo / "classes.txt").write_text("ship\nharbor\n")
+    (yolo / "data.yaml").write_text(text)
+    assert load_dataset(str(yolo)).vocabulary.categories == ("ship", "harbor")
 
 
 def test_a_method_runs_over_a_folder(yolo, constant, tmp_path):
@@ -136,7 +160,9 @@ def test_the_names_of_a_yolo_folder(yolo, text, names):
     (yolo / "classes.txt").write_text("\n".join(names))
     assert load_dataset(str(yolo)).vocabulary.categories == names
     (yolo / "classes.txt").write_text("boat\npier\n")
-    with pytest.raises(DataError, match=r"classes\.txt and .*data\.yaml name other classes, \['boat', 'pier'\] and"):
+    with pytest.raises(
+        DataError, match=r"classes\.txt and .*data\.yaml name different classes, \['boat', 'pier'\] and"
+    ):
         load_dataset(str(yolo))
 
 

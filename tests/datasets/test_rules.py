@@ -276,6 +276,14 @@ def test_a_malformed_table_is_named(tmp_path, line, message):
         load_dataset(str(tmp_path / "boxes.csv"))
 
 
+def test_the_line_of_an_error_is_that_of_the_file(tmp_path):
+    pictures(tmp_path)
+    rows = 'image,xmin,ymin,xmax,ymax,label\na.png,1,2,20,30,"storage\ntank"\n\na.png,x,2,20,30,ship\n'
+    (tmp_path / "boxes.csv").write_text(rows)
+    with pytest.raises(DataError, match=r"boxes\.csv, line 5: xmin is 'x'"):
+        load_dataset(str(tmp_path / "boxes.csv"))
+
+
 def test_a_line_break_in_quotes_stays_in_its_cell(tmp_path):
     pictures(tmp_path)
     (tmp_path / "boxes.csv").write_text(
@@ -289,6 +297,9 @@ def test_a_voc_box_before_its_rotation_is_refused(tmp_path):
     file = folder / "Annotations" / "a.xml"
     turned = "<attributes><attribute><name>rotation</name><value>{}</value></attribute></attributes></object>"
     first, second, rest = file.read_text().split("</object>")
+    for nothing in ("0.0", "0.00", "", "180"):
+        file.write_text(first + turned.format(nothing) + second + turned.format(nothing) + rest)
+        assert len(load_dataset(str(folder)).annotations) == 2
     file.write_text(first + turned.format("0.0") + second + turned.format("45.0") + rest)
     with pytest.raises(DataError, match=r"1 of 2 objects .*: 1 with a rotation, .*a\.xml, object 2 "):
         load_dataset(str(folder))

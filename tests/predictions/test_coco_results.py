@@ -116,6 +116,14 @@ def test_polygons_are_read_as_in_ground_truth(tmp_path: Path, dataset: Dataset):
             "has 'confidence', but no score; rename 'confidence' to 'score'",
         ),
         (
+            [{**RESULTS[0], "category": 5}, {**RESULTS[0], "class": "ship", "category_name": "harbor"}],
+            "entry 1 .* has the category_name 'harbor' and the category_id 1, which is 'ship'",
+        ),
+        (
+            [{"image_id": 0, "category_id": 1, "bbox": [1, 1, 4, 4], "conf": c} for c in (None, 0.5)],
+            "entry 1 .* has 'conf', but no score; rename 'conf' to 'score'",
+        ),
+        (
             [{"image_id": 0, "category": "ship", "bbox": [1, 1, 4, 4]}],
             "has 'category': 'ship', but no category_id and no label; rename 'category' to 'label'; known ids: 1, 4",
         ),

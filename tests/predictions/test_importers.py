@@ -111,7 +111,7 @@ def test_a_folder_of_counts_is_a_prediction(dataset, tmp_path):
 @pytest.mark.parametrize(
     ("boxes", "message"),
     [
-        ([[20, 10, 26, 16], [1, 1, 5, 5]], "1 of 2 proposals leave their image, and 2 fit if they are x1, y1, x2, y2"),
+        ([[20, 10, 26, 16], [1, 1, 5, 5]] * 10, "10 of 20 proposals leave their image, and 20 fit if they are x1, y1"),
         ([[0.1, 0.1, 0.4, 0.5]], "all 1 proposals lie within the first pixel; expected pixels, not fractions"),
     ],
 )

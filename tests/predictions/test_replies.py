@@ -128,9 +128,9 @@ def test_what_is_lost_becomes_events(read):
             r"reply 0 has a box of 5 numbers, \[1.0, 2.0, 3.0, 4.0, 90.0\], and no .*give another --order",
         ),
         ([reply("[1, 2, 3, 4]", label=None)], "reply 0 has a box without a label; give the lines a 'label'"),
-        ([reply("ship <loc0312><loc0100><loc0512><loc0400>")], "reply 0 has '<loc0312>', and no box of the file can"),
+        ([reply("ship <loc0312><loc0100><loc0512><loc0400>")], "reply 0 has '<loc0312><loc0100><.*', and no box of"),
         ([reply('{"x1": 4, "y1": 5, "x2": 6, "y2": 7}')], "and no box of the file can be read; expected boxes as"),
-        ([reply("[40, 60, 10, 20], [4, 6, 1, 2]")], "2 of 2 boxes as xyxy have their second corner before the first"),
+        ([reply("[40, 60, 10, 20]" * 10)], "10 of 10 boxes as xyxy have their second corner before the first"),
         ([reply("[10, 20, 400, 600]")], "1 of 1 boxes reach beyond 100, as far as 600, and are no hundredths"),
         ([reply("none"), reply("none", image="a.jpg")], "reply 1 is about image 0 and label 'ship' like an earlier"),
         ([reply("none", image="z.png")], "reply 0: dataset 'set' has no image 'z.png'"),
@@ -141,6 +141,27 @@ def test_what_is_lost_becomes_events(read):
 def test_what_has_no_meaning_is_refused(read, lines, message):
     with pytest.raises(DataError, match=message):
         read(lines)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I checked tiles 1, 2, 3, 4 and found no ship.",
+        "No ship at 2024-01-05 12:30.",
+        "There are 0 ships: checked 2 docks, 3 quays and 4 beaches.",
+        "no ship <image_1024>",
+        "[40, 60, 10, 20]",
+    ],
+)
+def test_a_reply_that_finds_nothing_is_read(read, answer):
+    assert read([reply(answer)])[0].boxes == []
+
+
+def test_numbers_in_few_replies_are_no_boxes(read):
+    few = [reply("Tiles 1, 2, 3, 4 are empty."), reply("none", image="b")]
+    assert read(few)[0].events == {"unreadable elements": 1}
+    with pytest.raises(DataError, match="reply 0 has '1, 2, 3, 4', and no box of the file can be read"):
+        read(few[:1])
 
 
 def test_the_form_must_be_given(read):

@@ -147,8 +147,17 @@ def test_malformed_lines_of_dota_are_named(tmp_path, dataset, line, message):
 
 
 def test_scores_at_the_end_of_lines_of_dota_are_refused(tmp_path, dataset):
-    with pytest.raises(DataError, match=r"Task1_ship\.txt: the last number of each line looks like its score"):
-        read_predictions(dota(tmp_path, Task1_ship=["a 8 2 12 6 8 10 4 6 0.91"]), dataset)
+    at_end = [
+        "a 8 2 12 6 8 10 4 6 0.91",
+        "b 0 2 12 6 8 10 4 6 0.5",
+        "a 9 2 12 6 8 10 4 6 0.3",
+    ]  # one from the border on
+    with pytest.raises(DataError, match=r"Task1_ship\.txt: the last number of 2 of 3 lines looks like a score"):
+        read_predictions(dota(tmp_path, Task1_ship=at_end), dataset)
+    upright = [" ".join(line.split()[:5] + line.split()[-1:]) for line in at_end]
+    (tmp_path / "dota" / "Task1_ship.txt").rename(tmp_path / "dota" / "Task2_ship.txt").write_text("\n".join(upright))
+    with pytest.raises(DataError, match=r"Task2_ship\.txt: the last number of 2 of 3 lines looks like a score"):
+        read_predictions(tmp_path / "dota", dataset)
 
 
 def test_conventions_that_say_nothing_are_refused(tmp_path, dataset, classes):

@@ -346,6 +346,8 @@ def test_a_folder_of_variants_is_not_scored_as_one_run(dataset, tmp_path):
         score(limited.with_name("empty-variants"), dataset, SETTING)
     with pytest.raises(DataError, match="holds run folders; give one of them, such as "):
         score(folder.parent, dataset, SETTING)
+    with pytest.raises(DataError, match=f"{re.escape(str(tmp_path / 'runs' / 'set'))} holds run folders; give one of"):
+        score(folder.parents[1], dataset, SETTING)
 
 
 def test_the_summary_follows_from_the_runs(dataset, tmp_path):
