@@ -25,9 +25,9 @@ CATEGORIES = "airplane, ship, storage tank, tennis court, harbor, vehicle"
 
 
 def write(file: Path, side: int) -> int:
-    """Write the GeoTIFF, and return how many objects it shows."""
-    rows = -(-side // PART)
-    pixels, objects = np.zeros((rows * PART, rows * PART, 3), dtype=np.uint8), 0
+    """Write the GeoTIFF, whose side is a multiple of `PART`, and return how many objects it shows."""
+    rows = side // PART
+    pixels, objects = np.zeros((side, side, 3), dtype=np.uint8), 0
     for k in range(rows * rows):
         drawn = generate_scene("test", k, size=PART)
         top, left = k // rows * PART, k % rows * PART
@@ -35,8 +35,16 @@ def write(file: Path, side: int) -> int:
         objects += len(drawn.labels)
     ground = {"crs": "EPSG:32631", "transform": rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 4_000_000)}
     with rasterio.open(file, "w", "GTiff", side, side, 3, dtype="uint8", **ground) as raster:
-        raster.write(np.moveaxis(pixels[:side, :side], 2, 0))
+        raster.write(np.moveaxis(pixels, 2, 0))
     return objects
+
+
+def side_given(text: str) -> int:
+    """The side of the GeoTIFF on the command line."""
+    side = int(text)
+    if side < PART or side % PART:
+        raise argparse.ArgumentTypeError(f"must be a multiple of {PART}, so that no drawn scene is cut, got {text}")
+    return side
 
 
 def command(folder: Path, workers: int) -> list[str]:
@@ -49,7 +57,7 @@ def command(folder: Path, workers: int) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("side", type=int, nargs="?", default=6_000)
+    parser.add_argument("side", type=side_given, nargs="?", default=6_000)
     parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:

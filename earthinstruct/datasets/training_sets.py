@@ -1,6 +1,6 @@
 """The sets of images that models are trained on, and which of them share images: facts with their sources.
 
-Each was read: in the paper, on a page of the authors, or in a list by others, which the set then says of itself. An
+Each was read: in the paper, on a page of the authors, or in a list by others, as the set then says (`by_others`). An
 overlap that none of them states is not in the table.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from earthinstruct.errors import DataError, EarthInstructError
 from earthinstruct.files import read_text
@@ -28,7 +29,8 @@ class TrainingSet:
         images: the sets of which it holds images alone.
         unchecked: whether it was collected from the web, or is not public: nobody can say that it holds no image of
             another set.
-        by_others: whether its content was read in a list by others, because its authors' pages do not name it.
+        by_others: those of `labels` and `images` that were read in a list by others, because its authors' pages do not
+            name them.
     """
 
     name: str
@@ -37,7 +39,7 @@ class TrainingSet:
     labels: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     unchecked: bool = False
-    by_others: bool = False
+    by_others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Overlap:
         through: the training set.
         shared: the set that the shared images are from.
         labels: whether the labels of these images were seen as well.
-        by_others: whether a list by others says so, not the authors of the training set.
+        by_others: whether a list by others says so, not the authors of the sets.
     """
 
     through: str
@@ -61,13 +63,16 @@ def training_sets_given(names: str | Iterable[str]) -> tuple[str, ...]:
     """The names of training sets, which a text has between commas; the text `none`: not trained at all.
 
     Raises:
-        EarthInstructError: the text is empty.
+        EarthInstructError: the text is empty, or the names are not texts.
 
     >>> training_sets_given("dior, coco")
     ('dior', 'coco')
     """
     if not isinstance(names, str):
-        return tuple(names)
+        found = tuple(names) if isinstance(names, Iterable) else (names,)
+        if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in found):
+            raise EarthInstructError(f"training_data must be names of training sets, such as dior, coco; got {names!r}")
+        return found
     if not names.strip(" ,"):
         raise EarthInstructError(
             "the names of training sets are empty; give those of `list training-sets`, `unknown`, or `none`"
@@ -78,9 +83,15 @@ def training_sets_given(names: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def _arxiv(
-    name: str, title: str, number: str, *labels: str, images: tuple[str, ...] = (), read_at: str = ""
+    name: str,
+    title: str,
+    number: str,
+    *labels: str,
+    images: tuple[str, ...] = (),
+    read_at: str = "",
+    by_others: tuple[str, ...] = (),
 ) -> TrainingSet:
-    return TrainingSet(name, title, f"arXiv {number}{read_at and f'; {read_at}'}", labels, images)
+    return TrainingSet(name, title, f"arXiv {number}{read_at and f'; {read_at}'}", labels, images, by_others=by_others)
 
 
 def _by_others(
@@ -88,7 +99,7 @@ def _by_others(
 ) -> TrainingSet:
     """A set whose content was read in a list by others, not in its authors' paper or pages."""
     source = f"arXiv {number}; content: {_list_by_others(issue)}"
-    return TrainingSet(name, title, source, labels, images, by_others=True)
+    return TrainingSet(name, title, source, labels, images, by_others=(*labels, *images))
 
 
 def _list_by_others(issue: int) -> str:
@@ -181,6 +192,7 @@ _AERIAL = (
         "2311.15826",
         *("floodnet", "nwpu-resisc45", "rsvqa", "samrs"),
         read_at="huggingface.co/datasets/MBZUAI/GeoChat_Instruct; FloodNet: " + _list_by_others(5),
+        by_others=("floodnet",),
     ),
     _arxiv(
         "skyeye-968k",
@@ -236,6 +248,7 @@ _AERIAL = (
         "2501.06828",
         *("dior-rsvg", "samrs"),
         read_at="huggingface.co/datasets/Norman-ou/GeoPixInstruct-Anno; DIOR-RSVG: " + _list_by_others(38),
+        by_others=("dior-rsvg",),
     ),
     _arxiv("geopixeld", "GeoPixelD", "2501.13925", "isaid", read_at="github.com/mbzuai-oryx/GeoPixel"),
     _by_others(
@@ -304,7 +317,6 @@ _GENERAL = (
     _unchecked("fld-5b", "FLD-5B", "arXiv 2311.06242", "imagenet", "objects365", "openimages"),
 )
 TRAINING_SETS: Mapping[str, TrainingSet] = {each.name: each for each in (*_AERIAL, *_GENERAL)}
-_BY_OTHERS = {each.name for each in TRAINING_SETS.values() if each.by_others}
 
 _NAMED_DATASETS = {
     "dior": ("dior",),
@@ -373,29 +385,42 @@ def overlaps(training_sets: Iterable[str], images: Iterable[str]) -> list[Overla
     >>> overlaps(["coco", "lae-1m"], ["nwpu-vhr-10"])
     [Overlap(through='lae-1m', shared='nwpu-vhr-10', labels=True, by_others=False)]
     """
-    of_dataset = [(name, _held(name)) for name in images]
+    of_dataset = [_held(name) for name in images]
     found = []
     for name in dict.fromkeys(training_sets):
         shared = [
-            Overlap(name, each, labels and content[each], not _BY_OTHERS.isdisjoint({name, other} - {each}))
-            for each, labels in _held(name).items()
-            for other, content in of_dataset
+            Overlap(name, each, labels and content[each].labels, by_others or content[each].by_others)
+            for each, (labels, by_others) in _held(name).items()
+            for content in of_dataset
             if each in content
         ]
         found += sorted(shared, key=_strength)[:1]
     return sorted(found, key=_strength)
 
 
-def _strength(overlap: Overlap) -> tuple[bool, bool]:
-    return not overlap.labels, overlap.by_others
+def _strength(of: Overlap | _Link) -> tuple[bool, bool]:
+    """The order of overlaps, strongest first."""
+    return not of.labels, of.by_others
 
 
-def _held(name: str, labels: bool = True) -> dict[str, bool]:
-    """All sets that are in a set, itself first: name -> whether with their labels."""
-    found = {name: labels}
+class _Link(NamedTuple):
+    """How a set is in another one."""
+
+    labels: bool  # whether with its labels
+    by_others: bool  # whether a list by others says so
+
+
+_ITSELF = _Link(labels=True, by_others=False)
+
+
+def _held(name: str, link: _Link = _ITSELF) -> dict[str, _Link]:
+    """All sets that are in a set, itself first: name -> the strongest way in which it is there."""
+    found = {name: link}
     known = TRAINING_SETS.get(name)
-    inner = {} if known is None else {**dict.fromkeys(known.images, False), **dict.fromkeys(known.labels, labels)}
-    for each, with_labels in inner.items():
-        for held, seen in _held(each, with_labels).items():
-            found[held] = found.get(held, False) or seen
+    if known is None:
+        return found
+    for each in (*known.labels, *known.images):
+        inner = _Link(link.labels and each in known.labels, link.by_others or each in known.by_others)
+        for held, way in _held(each, inner).items():
+            found[held] = min(found.get(held, way), way, key=_strength)
     return found

@@ -33,6 +33,7 @@ from earthinstruct.metrics.values import Value
 
 ALIKE = "no interval: all runs score the same"
 _ALIKE_BELOW = 1e-24  # a variance that is rounding
+_LARGEST = 0.5  # standard deviation of numbers from 0 to 1
 
 
 class Variation(msgspec.Struct, frozen=True):
@@ -132,7 +133,11 @@ def _jackknife(off: NDArray[np.float64], images: int) -> NDArray[np.float64]:
 
 
 def _deviation(variance: float, by_images: float, freedom: int) -> Value:
-    """A standard deviation with its interval; `by_images` is the part of its variance that is left out."""
+    """A standard deviation with its interval; `by_images` is the part of its variance that is left out.
+
+    The interval ends at the largest possible standard deviation, or at the value: that of two or three runs, with n - 1
+    in the denominator, may be larger.
+    """
     from scipy.special import chdtri  # needed for several runs alone, and slow to import
 
     if variance < _ALIKE_BELOW:
@@ -140,7 +145,7 @@ def _deviation(variance: float, by_images: float, freedom: int) -> Value:
     value = math.sqrt(max(variance - by_images, 0.0))
     bounds = (variance * freedom / float(chdtri(freedom, tail)) - by_images for tail in (0.025, 0.975))
     low, high = (math.sqrt(max(bound, 0.0)) for bound in bounds)
-    return Value(value, (min(low, value), max(high, value)))
+    return Value(value, (min(low, value), max(min(high, _LARGEST), value)))
 
 
 def _value(value: float, interval: Interval | None, reason: str) -> Value:

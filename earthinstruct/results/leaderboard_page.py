@@ -32,7 +32,7 @@ from earthinstruct.results.leaderboard_tables import (
     unit_of,
 )
 from earthinstruct.results.markdown import in_markdown
-from earthinstruct.results.variants import LEADERBOARD_NOTE, LEADERBOARD_SCORES
+from earthinstruct.results.variants import LEADERBOARD_NOTE, LEADERBOARD_SCORES, SPREADS
 from earthinstruct.texts import plural
 
 if TYPE_CHECKING:  # pandas takes 90 MB
@@ -67,10 +67,15 @@ _VARIED = [title_of(path) for path in ("counting.f1", "box.f1")]  # what the col
 _NAMED = ("rank", "method", TRAINING)  # columns before the scores, after that of the button
 _Shown = Mapping[str, Mapping[str, str]]  # scores with a column -> attributes of its cells: extra ones are folded
 # beside F1 where it is not 0: the share of the predictions that lower no mean over categories
-_HALLUCINATED = {title_of(f"{geometry}.f1"): title_of(f"{geometry}.hallucinated") for geometry in GEOMETRIES}
+_HALLUCINATED = {
+    title_of(f"{geometry}.f1"): title
+    for geometry in GEOMETRIES
+    if (title := title_of(f"{geometry}.hallucinated")) in SCORES  # without masks
+}
 _LEAD = (
     "Scores in percent, with the 95 % interval over images, which a bar shows too. Hallucinated: the share of the "
-    "predictions in categories without ground truth, beside F1 where there are any; they lower no mean over categories."
+    f"predictions in categories without ground truth, beside {', '.join(_HALLUCINATED)} where there are any; they "
+    "lower no mean over categories."
 )
 _HEAD = """<!doctype html>
 <html lang="en">
@@ -350,7 +355,10 @@ def _lines(
 
 
 def _score_cell(row: pd.Series[Any], name: str, attributes: Mapping[str, str]) -> ElementTree.Element:
-    """A score as text and, if it is a share, as a mark on a bar with its interval. Rows are sorted by `--at`."""
+    """A score as text and, if it is a share, as a mark on a bar with its interval. Rows are sorted by `--at`.
+
+    The spread of a score is no share: it has no bar.
+    """
     value, low, high = _score(row, name)
     if value != value:
         return _element("td", "-", attributes=attributes)
@@ -362,7 +370,8 @@ def _score_cell(row: pd.Series[Any], name: str, attributes: Mapping[str, str]) -
     share = row.get(_HALLUCINATED.get(name, ""))
     if share is not None and share > 0:
         words.append(_element("small", f" {PERCENT.text(share)} % hallucinated"))
-    bar = [_element("i", *interval, attributes={"aria-hidden": "true"})] if unit_of(name) is PERCENT else []
+    has_bar = unit_of(name) is PERCENT and name not in SPREADS
+    bar = [_element("i", *interval, attributes={"aria-hidden": "true"})] if has_bar else []
     style = ";".join(f"--{end}:{100 * place:.2f}" for end, place in places.items())
     return _element("td", text, *words, *bar, attributes={**attributes, "style": style})
 

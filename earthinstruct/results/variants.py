@@ -23,10 +23,11 @@ F1 = tuple(f"{geometry}.f1" for geometry in GEOMETRIES)
 POOLED_F1 = "counting.micro_f1"
 VARIED = {F1[0]: HEADLINES[F1[0]], POOLED_F1: "Cnt micro", **{path: HEADLINES[path] for path in F1[1:]}}
 AS_GIVEN = {WORDINGS: "as given", REPEATS: "1"}  # what the run itself is called among them
-_IN_LEADERBOARDS = F1[:2]  # without masks: a leaderboard has columns enough
+_IN_LEADERBOARDS = F1[:2]  # a leaderboard has no room for the columns of masks
 # what a leaderboard shows of each of these F1 -> what it is called there
 _FIGURES = ("worst wording", "wording spread", "blind", "repeat spread", "distractors")
 LEADERBOARD_SCORES = tuple(f"{HEADLINES[path]} {figure}" for path in _IN_LEADERBOARDS for figure in _FIGURES)
+SPREADS = tuple(name for name in LEADERBOARD_SCORES if name.endswith(" spread"))
 LEADERBOARD_NOTE = (
     "Worst wording: the lowest F1 over the wordings of the instruction that were run and the text as given. Wording "
     "spread, repeat spread: the standard deviation of the F1 between wordings, and between repeats, with its 95 % "

@@ -108,7 +108,11 @@ class ExactMapper:
 
 @dataclass(frozen=True)
 class FileMapper:
-    """Maps labels by a JSON file, in the spelling of the file or another one of `forms`; others like `ExactMapper`."""
+    """Maps labels by a JSON file; others like `ExactMapper`.
+
+    A label is looked up as it is spelled, then ignoring case and separators, then in all of its `forms`; each time in
+    the file first, then among the categories.
+    """
 
     name: str
     entries: Mapping[str, MappedLabel]
@@ -134,7 +138,8 @@ class FileMapper:
         """Map every label to a category or None.
 
         Raises:
-            DataError: the file maps a label to a name that is not a category.
+            DataError: the file maps a label to a name that is not a category, or the label matches several labels of
+                the file, with different categories.
         """
         named = {mapped.category for mapped in self.entries.values() if mapped.category is not None}
         known = ExactMapper().map(named, categories)
@@ -147,13 +152,39 @@ class FileMapper:
                     f"known: {', '.join(categories)}, or null"
                 )
             entries[label] = MappedLabel(category, mapped.similarity)
-        by_form = {form: label for label in reversed(entries) for form in reversed(forms(label))}
-        keys = {label: label if label in entries else unicodedata.normalize("NFC", label) for label in labels}
-        for label, key in keys.items():
-            if key not in entries and key not in categories:
-                keys[label] = next((by_form[form] for form in forms(label) if form in by_form), key)
-        exact = ExactMapper().map((label for label, key in keys.items() if key not in entries), categories)
-        return {label: entries[key] if key in entries else exact[label] for label, key in keys.items()}
+        keys = self._keys(entries, labels, categories)
+        exact = ExactMapper().map((label for label, key in keys.items() if key is None), categories)
+        return {label: exact[label] if key is None else entries[key] for label, key in keys.items()}
+
+    def _keys(
+        self, entries: Mapping[str, MappedLabel], labels: Iterable[str], categories: Sequence[str]
+    ) -> dict[str, str | None]:
+        """Label -> the key of the entry that it stands for; None: of none."""
+        plain = {forms(category)[-1] for category in categories}
+        by_plain: dict[str, list[str]] = {}
+        by_form: dict[str, list[str]] = {}
+        for key in entries:
+            by_plain.setdefault(forms(key)[-1], []).append(key)
+            for form in forms(key):
+                by_form.setdefault(form, []).append(key)
+        keys: dict[str, str | None] = {}
+        for label in labels:
+            spelled, of_label = unicodedata.normalize("NFC", label), forms(label)
+            if spelled in entries:
+                found = [spelled]
+            elif spelled in categories:
+                found = []
+            elif of_label[-1] in by_plain or of_label[-1] in plain:
+                found = by_plain.get(of_label[-1], [])
+            else:
+                found = [key for form in of_label for key in by_form.get(form, [])]
+            if len({entries[key].category for key in found}) > 1:
+                raise DataError(
+                    f"label map {self.name}: label {label!r} matches {list(dict.fromkeys(found))}, which it maps to "
+                    "different categories; add the label in this spelling"
+                )
+            keys[label] = found[0] if found else None
+        return keys
 
 
 @dataclass(frozen=True)

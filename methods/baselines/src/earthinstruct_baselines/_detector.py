@@ -69,10 +69,8 @@ class Detector(ABC):
     needs: ClassVar[dict[str, str]] = {"torch": "torch", "transformers": "transformers"}
 
     def __init__(self, threshold: float, limit: int) -> None:
-        check_number("threshold", threshold, 0, 1)
-        check_integer("limit", limit)
-        self.threshold = threshold
-        self.limit = limit
+        self.threshold = check_number("threshold", threshold, 0, 1)
+        self.limit = check_integer("limit", limit)
 
     @abstractmethod
     def detect(self, image: NDArray[np.uint8], names: Sequence[str]) -> Detections:

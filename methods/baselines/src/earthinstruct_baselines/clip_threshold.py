@@ -55,11 +55,10 @@ class ClipThreshold(Detector):
     ) -> None:
         super().__init__(threshold, limit)
         check_choice("score", score, SCORES)
-        check_number("temperature", temperature)
-        if temperature <= 0:
+        self.temperature = check_number("temperature", temperature)
+        if self.temperature <= 0:
             raise EarthInstructError(f"temperature must be above 0, got {temperature!r}")
         self.score = score
-        self.temperature = temperature
         self._parts = Parts(self.name, {"proposer": proposer, "encoder": encoder}, parameters)
         self._described = self._parts.describe()
         self.weights = self._described["weights"]

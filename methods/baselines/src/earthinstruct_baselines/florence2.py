@@ -66,17 +66,15 @@ class Florence2:
         training_data: str | Sequence[str] | None = None,
     ) -> None:
         check_choice("free", free, FREE)
-        for name, value in {"beams": beams, "max_new_tokens": max_new_tokens, "batch_size": batch_size}.items():
-            check_integer(name, value)
+        self.beams = check_integer("beams", beams)
+        self.max_new_tokens = check_integer("max_new_tokens", max_new_tokens)
+        self.batch_size = check_integer("batch_size", batch_size)
         self.loaded = load_pretrained(self.published, weights, device, training_data)
         self._positions = int(self.loaded.model.config.text_config.max_position_embeddings)
         if max_new_tokens > self._positions:
             raise EarthInstructError(f"max_new_tokens must be at most {self._positions}, got {max_new_tokens}")
         self.free = free
-        self.beams = beams
-        self.max_new_tokens = max_new_tokens
-        self.batch_size = batch_size
-        self._batches = Batches(batch_size, "prompts")
+        self._batches = Batches(self.batch_size, "prompts")
 
     def predict(self, image: NDArray[np.uint8], instruction: Instruction, /) -> Prediction:
         """Predict one RGB image, uint8 (height, width, 3); raises what `predict_batch` raises."""

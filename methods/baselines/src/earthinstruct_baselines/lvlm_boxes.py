@@ -15,11 +15,12 @@ import numpy as np
 from earthinstruct_models.boxes import inside_image
 from earthinstruct_models.choices import LVLMS, transformers_lvlm
 from earthinstruct_models.lvlm import Boxes, Lvlm, LvlmError, Reply, answered, read_boxes, read_points
+from earthinstruct_models.parameters import check_choice, check_integer
 from earthinstruct_models.parts import Tables, lacking
 from numpy.typing import NDArray
 
 from earthinstruct.contract import Instruction, Prediction, Usage
-from earthinstruct.errors import EarthInstructError, UnknownNameError
+from earthinstruct.errors import EarthInstructError
 from earthinstruct.regions import FRAMES, BoxForm
 from earthinstruct.tasks import ExactMapper
 from earthinstruct_baselines._lvlm_method import LvlmMethod
@@ -113,11 +114,12 @@ class LvlmBoxes(LvlmMethod):
         self.family = family
         self.written = _written(family, frame, order, key, factor)
         self.factor = self.written.factor or 0
-        self.min_pixels, self.max_pixels = min_pixels, max_pixels
+        self.min_pixels = check_integer("min_pixels", min_pixels)
+        self.max_pixels = check_integer("max_pixels", max_pixels)
         if self.factor:
             self._refuse_limits(parameters)
             if lvlm == "transformers":
-                parameters |= {"lvlm.min_pixels": min_pixels, "lvlm.max_pixels": max_pixels}
+                parameters |= {"lvlm.min_pixels": self.min_pixels, "lvlm.max_pixels": self.max_pixels}
         self.name = name or family or type(self).name
         super().__init__({"lvlm": lvlm}, parameters, _tables(self.written))
 
@@ -248,10 +250,9 @@ class LvlmBoxes(LvlmMethod):
 
 def _written(family: str | None, frame: str | None, order: str | None, key: str | None, factor: int | None) -> Family:
     """How boxes are written: as in the table, unless it is given."""
-    if family is not None and family not in FAMILIES:
-        raise UnknownNameError(
-            "family", family, FAMILIES, "Another model takes -M frame=... -M order=... without -M family."
-        )
+    if family is not None:
+        next_step = "Another model takes -M frame=... -M order=... without -M family."
+        check_choice("family", family, FAMILIES, next_step)
     if family is None and None in (frame, order):
         raise EarthInstructError("give -M family=NAME, or -M frame=... -M order=... of another model")
     known = Family("", "", "bbox_2d", "") if family is None else FAMILIES[family]
@@ -265,13 +266,12 @@ def _written(family: str | None, frame: str | None, order: str | None, key: str 
         key=known.key if key is None else key,
         factor=known.factor if factor is None else factor,
     )
-    if not written.points and written.order not in _CORNERS:
-        raise UnknownNameError("order", written.order, _CORNERS)
     if not written.points:
-        _ = written.form  # refuses an unknown frame
-    if isinstance(written.factor, bool) or not isinstance(written.factor, int | None) or (written.factor or 0) < 0:
-        raise EarthInstructError(f"factor must be a whole number >= 0, got {written.factor!r}")
-    return written
+        check_choice("order", written.order, _CORNERS)
+        check_choice("frame of a box", written.frame, FRAMES)
+    if written.factor is None:
+        return written
+    return replace(written, factor=check_integer("factor", written.factor, least=0))
 
 
 def _tables(written: Family) -> Tables:

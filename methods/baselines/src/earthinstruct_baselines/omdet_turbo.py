@@ -51,10 +51,9 @@ class OmDetTurbo(PretrainedDetector):
         device: str | None = None,
         training_data: str | Sequence[str] | None = None,
     ) -> None:
+        self.nms = check_number("nms", nms, 0, 1)
         super().__init__(weights, threshold, limit, device, training_data)
-        check_number("nms", nms, 0, 1)
         self.task = task
-        self.nms = nms
 
     def detect(self, image: NDArray[np.uint8], names: Sequence[str]) -> Detections:
         """Find objects with these names in one RGB image, uint8 (height, width, 3).

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from earthinstruct_models.parameters import check_integer
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
@@ -29,11 +30,14 @@ def assign_under_counts(similarities: NDArray[np.floating], counts: Sequence[int
     Returns:
         int64 (n,): the index of the label of each proposal, or -1.
 
+    Raises:
+        EarthInstructError: a count is negative, or not an integer.
+
     >>> assign_under_counts(np.array([[0.9, 0.8], [0.8, 0.1], [0.2, 0.3]]), [1, 1])  # 0.8 + 0.8 beats 0.9 + 0.3
     array([ 1,  0, -1])
     """
     n = len(similarities)
-    columns = np.repeat(np.arange(len(counts)), np.minimum(np.array(counts, dtype=np.int64), n))
+    columns = np.repeat(np.arange(len(counts)), [min(check_integer("count", count, least=0), n) for count in counts])
     labels = np.full(n, -1, dtype=np.int64)
     if not n or not len(columns):
         return labels

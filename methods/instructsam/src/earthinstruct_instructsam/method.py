@@ -80,14 +80,12 @@ class InstructSAM:
         check_choice("score", score, SCORES)
         if (assignment == "threshold") != (threshold is not None):
             raise EarthInstructError("assignment 'threshold' and its threshold go together: give -M threshold=NUMBER")
-        if threshold is not None:
-            check_number("threshold", threshold)
         if deduplicate is not None:
-            check_number("deduplicate", deduplicate, 0, 1)
+            deduplicate = check_number("deduplicate", deduplicate, 0, 1)
         self.preset = preset
         self.assignment = assignment
         self.score = score
-        self.threshold = threshold
+        self.threshold = None if threshold is None else check_number("threshold", threshold)
         chosen, of_preset = _of_preset(preset, {"counter": counter, "proposer": proposer, "encoder": encoder})
         parameters = {**of_preset, **parameters, "cache": cache}
         self._parts = Parts("instructsam", chosen, parameters, CHOICES, KEEPERS, _OWN)
@@ -156,13 +154,23 @@ class InstructSAM:
         """The proposals, and the similarity of each with every label: (proposals, labels).
 
         A similarity is the cosine of the proposal's crop and the label, or the score that the proposer gives the label.
+
+        Raises:
+            EarthInstructError: a similarity is not a finite number.
         """
         if self.encoder is None:
             return merged(self.proposer.propose_for(image, labels) if labels else [], self.deduplicate or 0.0)
         if not len(proposals) or not labels:
             return proposals, np.zeros((len(proposals), len(labels)))
         crops = self.encoder.embed_crops(image, proposals.boxes)
-        return proposals, (crops @ self.encoder.embed_labels(labels).T).astype(np.float64)
+        similarities = (crops @ self.encoder.embed_labels(labels).T).astype(np.float64)
+        if not np.isfinite(similarities).all():
+            wrong = np.argwhere(~np.isfinite(similarities))[0]
+            raise EarthInstructError(
+                f"encoder: the similarity of proposal {wrong[0]} and label {labels[wrong[1]]!r} is "
+                f"{similarities[tuple(wrong)]}, not a finite number; check the encoder's weights and dtype"
+            )
+        return proposals, similarities
 
     def _assign(self, similarities: NDArray[np.float64], counts: Sequence[int]) -> NDArray[np.int64]:
         if self.assignment == "counts":

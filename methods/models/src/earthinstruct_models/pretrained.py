@@ -52,10 +52,11 @@ def load_pretrained(
 
     Raises:
         DataError: the folder is missing, or holds another model, no safetensors, or weights that do not fit.
-        EarthInstructError: transformers is missing.
+        EarthInstructError: `training_data` is malformed, or transformers is missing.
     """
-    place = find_weights(published.weights) if folder is None else Path(folder)
     known = WEIGHTS[published.weights]
+    trained_on = known.training_data_of(folder) if training_data is None else training_sets_given(training_data)
+    place = find_weights(published.weights) if folder is None else Path(folder)
     files = weight_files(place, known.page)
     config = place / "config.json"
     try:
@@ -71,7 +72,7 @@ def load_pretrained(
         load_processor(place, published.processor_class),
         device,
         [{"name": file.name, "sha256": file_sha256(file)} for file in files],
-        known.training_data_of(folder) if training_data is None else training_sets_given(training_data),
+        trained_on,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ _OF_LOSS = {"logit_scale", "logit_bias"}  # embeddings do not depend on them
 # constants that some releases save, and parameters of the loss
 _UNUSED = ("attn_mask", "position_ids", "input_resolution", "context_length", "vocab_size", *sorted(_OF_LOSS))
 _LABELS_AT_ONCE = 256
+_LOG = logging.getLogger(__name__)
 _PREPROCESS = ("mean", "std", "interpolation", "resize_mode")
 
 
@@ -95,7 +97,7 @@ class OpenClipEncoder:
         check_choice("dtype", dtype, DTYPES)
         check_choice("rounding of crops", crop_rounding, ROUNDINGS)
         check_flag("keep_underscores", keep_underscores)
-        check_integer("batch_size", batch_size)
+        self.batch_size = check_integer("batch_size", batch_size)
         if "{category}" not in template:
             raise EarthInstructError(f"template {template!r} must contain {{category}}")
         self.name = "open_clip"
@@ -110,11 +112,10 @@ class OpenClipEncoder:
         self.activation = _activation(architecture, activation)
         self.template = template
         self.keep_underscores = keep_underscores
-        self.batch_size = batch_size
         self.crops = crops
         self.crop_rounding = crop_rounding
         self.dtype = dtype
-        self._batches_of_crops = Batches(batch_size, "crops")
+        self._batches_of_crops = Batches(self.batch_size, "crops")
         self._batches_of_labels = Batches(_LABELS_AT_ONCE, "labels")
         self.device = torch.device(device or best_device())
         self._tokenize = _tokenizer(architecture, tokenizer)
@@ -147,7 +148,8 @@ class OpenClipEncoder:
     def embed_labels(self, labels: Sequence[str]) -> NDArray[np.float32]:
         """Unit embeddings of labels in the template: (m, d). Each label is embedded once.
 
-        The end of a sentence that is longer than the model's context (CLIP: 77 tokens) has no effect, as in open_clip.
+        The end of a sentence that is longer than the model's context (CLIP: 77 tokens) has no effect, as in open_clip;
+        a warning names the label.
         """
         import torch
 
@@ -157,6 +159,7 @@ class OpenClipEncoder:
             articles = ["an" if name[:1].lower() in "aeiou" else "a" for name in names]
             framed = [self.template.replace("{article}", article) for article in articles]
             sentences = [text.replace("{category}", name) for text, name in zip(framed, names, strict=True)]
+            self._warn_of_cuts(new, sentences)
 
             def embed(batch: list[str]) -> NDArray[np.float32]:
                 return _unit(self._model.encode_text(self._tokenize(batch).to(self.device)))
@@ -165,6 +168,16 @@ class OpenClipEncoder:
                 features = np.concatenate(self._batches_of_labels(embed, sentences))
             self._labels.update(zip(new, features, strict=True))
         return np.stack([self._labels[label] for label in labels]) if labels else np.zeros((0, self._width), np.float32)
+
+    def _warn_of_cuts(self, labels: Sequence[str], sentences: Sequence[str]) -> None:
+        """Name the labels whose sentences are cut: in a context with one more place, padding would not fill it."""
+        context = int(self._tokenize.context_length)
+        cut, longer = (self._tokenize(["", *sentences], context_length=n).tolist() for n in (context, context + 1))
+        padding, *added = (Counter(more) - Counter(less) for less, more in zip(cut, longer, strict=True))
+        for label, token in zip(labels, added, strict=True):
+            if token != padding:
+                message = "label %r: its sentence has more than the %d tokens that %s reads; its end has no effect"
+                _LOG.warning(message, label, context, self.architecture)
 
     @property
     def deterministic(self) -> bool:

@@ -125,14 +125,13 @@ class OpenAiLvlm(Lvlm):
             raise EarthInstructError("a language model over a server needs openai: pip install openai") from error
         check_choice("image format", image_format, IMAGE_FORMATS)
         check_choice("reply format", reply_format, REPLY_FORMATS)
-        check_integer("max_tokens", max_tokens)
-        check_integer("concurrency", concurrency)
-        check_integer("max_retries", max_retries, least=0)
+        max_tokens = check_integer("max_tokens", max_tokens)
+        max_retries = check_integer("max_retries", max_retries, least=0)
         self.model = model
         self.image_format = image_format
         self.reply_format = reply_format
         self.deadline = deadline
-        self.concurrency = concurrency
+        self.concurrency = check_integer("concurrency", concurrency)
         self._max_tokens = max_tokens
         self._sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
         self._seed: int | None = None

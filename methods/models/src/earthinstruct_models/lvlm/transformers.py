@@ -61,14 +61,11 @@ class TransformersLvlm(Lvlm):
         temperature: float = 0.0,
     ) -> None:
         check_choice("dtype", dtype, DTYPES)
-        check_integer("max_new_tokens", max_new_tokens)
-        check_integer("batch_size", batch_size)
-        check_number("temperature", temperature, low=0)
-        self.temperature = float(temperature)
+        self.max_new_tokens = check_integer("max_new_tokens", max_new_tokens)
+        self.batch_size = check_integer("batch_size", batch_size)
+        self.temperature = check_number("temperature", temperature, low=0)
         self._repeat = 0
         self.folder = Path(folder).resolve()
-        self.max_new_tokens = max_new_tokens
-        self.batch_size = batch_size
         self._pixels = {"min_pixels": min_pixels, "max_pixels": max_pixels}
         self._files = weight_files(self.folder)
         self._model = load_model(

@@ -181,9 +181,9 @@ class Sam2Proposer:
             if isinstance(default, bool):
                 check_flag(name, value)
             elif isinstance(default, float):
-                check_number(name, value)
+                setattr(self, name, check_number(name, value))
             else:
-                check_integer(name, value, least=int(name != "crop_n_layers"))
+                setattr(self, name, check_integer(name, value, least=int(name != "crop_n_layers")))
         if not 0 <= self.crop_overlap_ratio < 1:
             raise EarthInstructError(f"crop_overlap_ratio must be in [0, 1), got {self.crop_overlap_ratio!r}")
         if self.points_per_side < self.crop_n_points_downscale_factor**self.crop_n_layers:

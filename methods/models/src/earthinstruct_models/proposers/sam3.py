@@ -124,11 +124,9 @@ class Sam3Proposer:
         limit: int = 200,
         device: str | None = None,
     ) -> None:
-        check_number("threshold", threshold, 0, 1)
-        check_integer("limit", limit)
         self.kind = kind
-        self.threshold = threshold
-        self.limit = limit
+        self.threshold = check_number("threshold", threshold, 0, 1)
+        self.limit = check_integer("limit", limit)
         self._sam3 = load_pretrained(SAM3S[kind], folder, device)
 
     def propose_for(self, image: NDArray[np.uint8], labels: Sequence[str]) -> list[Proposals]:

@@ -62,8 +62,7 @@ class SegmentsProposer:
     deterministic = True
 
     def __init__(self, limit: int = 200) -> None:
-        check_integer("limit", limit)
-        self.limit = limit
+        self.limit = check_integer("limit", limit)
 
     def propose(self, image: NDArray[np.uint8]) -> Proposals:
         """Regions of one RGB image, uint8 (height, width, 3), best first, with masks and scores in (0, 1)."""
