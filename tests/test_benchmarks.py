@@ -124,3 +124,13 @@ def test_a_large_scene_is_drawn_and_measured(tmp_path: Any, monkeypatch: pytest.
     scene.main(["500", "--workers", "2"])
     assert ran[0][3] == "predict"
     assert f"\n| 500 | {drawn} | 2 | 7 s | " in capsys.readouterr().out
+
+
+def test_the_objects_of_a_large_scene_are_all_inside(capsys: Any) -> None:
+    pytest.importorskip("rasterio")
+    from benchmarks import scene
+
+    for side in ("750", "0"):
+        with pytest.raises(SystemExit):
+            scene.main([side])
+        assert f"must be a multiple of 500, so that no drawn scene is cut, got {side}" in capsys.readouterr().err

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from earthinstruct.datasets import TRAINING_SETS, Overlap, dataset_sources, images_of, list_training_sets, overlaps
+from earthinstruct.datasets import (
+    TRAINING_SETS,
+    Overlap,
+    dataset_sources,
+    images_of,
+    list_training_sets,
+    overlaps,
+    training_sets_given,
+)
+from earthinstruct.errors import EarthInstructError
 
 
 def test_every_set_holds_sets_of_the_table_and_names_its_source():
@@ -13,7 +22,8 @@ def test_every_set_holds_sets_of_the_table_and_names_its_source():
         assert {*known.labels, *known.images} <= set(TRAINING_SETS) - {name, "unknown"}
         assert not set(known.labels) & set(known.images)
         assert known.source and known.title
-        assert known.by_others == ("; content: " in known.source)
+        assert set(known.by_others) <= {*known.labels, *known.images}
+        assert bool(known.by_others) == ("Awesome-RS-VL-Data" in known.source)
     assert len({known.title for known in TRAINING_SETS.values()}) == len(TRAINING_SETS)
 
 
@@ -41,6 +51,10 @@ def test_the_origin_of_every_named_dataset_is_known():
         (["isaid"], ["dota"], [Overlap("isaid", "dota", True)]),
         (["dota"], ["isaid"], [Overlap("dota", "dota", True)]),
         (["coco", "sa-1b", "nwpu-resisc45"], ["nwpu-vhr-10"], []),
+        # a list by others names one of its sets alone
+        (["geochat-instruct"], ["floodnet"], [Overlap("geochat-instruct", "floodnet", True, by_others=True)]),
+        (["geochat-instruct"], ["dior"], [Overlap("geochat-instruct", "dior", True)]),
+        (["refgeo"], ["floodnet"], [Overlap("refgeo", "floodnet", True, by_others=True)]),
         # those with labels first, each once
         (
             ["git-10m", "vrsbench", "vrsbench"],
@@ -65,6 +79,12 @@ def test_overlaps(trained, images, expected):
 def test_the_stronger_of_two_ways_counts():
     # RSVP holds NWPU VHR-10 with labels, and Vaihingen, of which NWPU VHR-10 has images alone
     assert overlaps(["rsvp"], ["nwpu-vhr-10"]) == [Overlap("rsvp", "nwpu-vhr-10", True, by_others=True)]
+
+
+@pytest.mark.parametrize("given", [5, True, [5], ["dior", None]])
+def test_names_of_training_sets_are_texts(given):
+    with pytest.raises(EarthInstructError, match=r"training_data must be names of training sets, such as dior, coco"):
+        training_sets_given(given)
 
 
 def test_the_list_says_what_each_holds():

@@ -34,11 +34,21 @@ def test_mean_spread_worst_and_differences_by_hand():
         "a": pytest.approx(-1 / 7),
         "b": pytest.approx(-0.6),
     }
-    # 2 degrees of freedom: chi-squared 0.0506 and 7.378 for 2.5 and 97.5 %
-    spread = float(found.spread)
-    assert found.spread.ci95 == pytest.approx(
-        (spread * math.sqrt(2 / 7.378), spread * math.sqrt(2 / 0.05064)), rel=1e-3
+    # 2 degrees of freedom: chi-squared 0.0506 and 7.378 for 2.5 and 97.5 %; 0.5 is the largest possible deviation
+    assert found.spread.ci95 == pytest.approx((float(found.spread) * math.sqrt(2 / 7.378), 0.5), rel=1e-3)
+
+
+def test_the_interval_of_a_spread_holds_what_is_possible():
+    # 20 objects, of which 20, 19 and 18 are found: the upper end is possible
+    close = {name: tally([20 - missed, 0], [0, 0], [missed, 0]) for name, missed in (("1", 0), ("2", 1), ("3", 2))}
+    spread = variation(close, F1, ("ship",))[0].spread
+    assert spread.ci95 == pytest.approx(
+        (float(spread) * math.sqrt(2 / 7.378), float(spread) * math.sqrt(2 / 0.05064)), rel=1e-3
     )
+    # F1 1 and 0: the deviation of two runs is above that of many, root(1/2) against 1/2
+    apart = {"1": tally([2], [0], [0]), "2": tally([0], [0], [2])}
+    spread = variation(apart, F1, ("ship",))[0].spread
+    assert float(spread) == spread.ci95[1] == pytest.approx(math.sqrt(0.5))
 
 
 def test_the_part_of_the_spread_that_images_explain_by_hand():

@@ -9,10 +9,11 @@ import pytest
 from msgspec.structs import replace
 
 from earthinstruct import evaluate
+from earthinstruct.metrics import GEOMETRIES, title_of
 from earthinstruct.metrics.values import Sweep, Value
 from earthinstruct.results import build_leaderboards, file_result
-from earthinstruct.results.leaderboard_page import index
-from earthinstruct.results.leaderboard_tables import COMPARABLE, rank_note
+from earthinstruct.results.leaderboard_page import index, page
+from earthinstruct.results.leaderboard_tables import COMPARABLE, SCORES, rank_note
 from earthinstruct.results.variants import VariantRun, Variants
 from tests.browser import View, needs_browser, screen
 
@@ -108,6 +109,20 @@ def test_predictions_in_categories_without_ground_truth_are_beside_f1(root):
     assert html.count(words) == 1
     assert f"70.0<small> ±10.0</small><small> 62.5 {words}</small>" in html
     assert "| Box hallucinated" in (root / "tables" / "set" / "open_ended.md").read_text()
+
+
+def test_the_page_says_beside_which_scores_hallucinated_stands(root):
+    said = re.search("beside (.*?) where there are any", (root / "tables" / "index.html").read_text())
+    columns = [geometry for geometry in GEOMETRIES if title_of(f"{geometry}.hallucinated") in SCORES]
+    assert said[1].split(", ") == [title_of(f"{geometry}.f1") for geometry in columns]
+
+
+def test_the_spread_of_a_score_has_no_bar():
+    spread = {"Cnt repeat spread": 0.055, "Cnt repeat spread low": 0.025, "Cnt repeat spread high": 0.5}
+    row = {"method": "m", "kind": "recomputed", "source": "s", "address": "a", "Cnt F1": 0.5, **spread}
+    html = page({"set/open_ended": pd.DataFrame([row])}).decode()
+    assert ">5.5<small> (2.5 to 50.0)</small></td>" in html
+    assert html.count('<i aria-hidden="true">') == 1  # that of the F1
 
 
 def test_the_index_names_the_best_rows_of_each_task(root):

@@ -62,6 +62,29 @@ def test_a_file_decides_for_other_spellings_too():
     }
 
 
+def test_the_singular_is_tried_last():
+    mapper = FileMapper("map", {"glass": MappedLabel("dam"), "glasses": MappedLabel("bus")})
+    assert {label: m.category for label, m in mapper.map(["Glasses", "Glass"], ["dam", "bus"]).items()} == {
+        "Glasses": "bus",
+        "Glass": "dam",
+    }
+    mapper = FileMapper("map", {"Ships": MappedLabel("boat")})
+    assert {label: m.category for label, m in mapper.map(["Ship", "ships"], ["ship", "boat"]).items()} == {
+        "Ship": "ship",
+        "ships": "boat",
+    }
+
+
+def test_a_label_that_a_file_maps_in_two_ways_is_refused():
+    mapper = FileMapper("map", {"car": MappedLabel("bus"), "Car": MappedLabel("dam"), "auto": MappedLabel("bus")})
+    for label in ("CAR", "cars"):
+        with pytest.raises(DataError, match=rf"map: label {label!r} matches \['car', 'Car'\], .* add the label"):
+            mapper.map([label], ["bus", "dam"])
+    assert mapper.map(["car", "Car"], ["bus", "dam"]) == {"car": MappedLabel("bus"), "Car": MappedLabel("dam")}
+    alike = FileMapper("map", {"car": MappedLabel("bus"), "Car": MappedLabel("bus")})
+    assert alike.map(["CAR"], ["bus"]) == {"CAR": MappedLabel("bus")}
+
+
 def test_a_file_decides_for_the_labels_it_names(tmp_path):
     path = tmp_path / "map.json"
     path.write_text(

@@ -274,7 +274,12 @@ def test_another_model_says_how_it_writes_boxes():
         ({"family": "qwen3vl"}, "unknown family 'qwen3vl'; did you mean 'qwen3-vl'?"),
         ({"frame": "percent", "order": "xyxy"}, "unknown frame of a box 'percent'"),
         ({"family": "gemini", "order": "yx"}, "unknown order 'yx'"),
-        ({"family": "gemini", "factor": 1.5}, "factor must be a whole number"),
+        ({"family": 3}, "unknown family '3'.* Another model takes -M frame"),
+        ({"frame": 1, "order": "xyxy"}, "unknown frame of a box '1'"),
+        ({"frame": [1], "order": "xyxy"}, r"unknown frame of a box '\[1\]'"),
+        ({"frame": "pixels", "order": [1]}, r"unknown order '\[1\]'"),
+        ({"family": "gemini", "factor": 1.5}, "factor must be an integer >= 0"),
+        ({"family": "gemini", "min_pixels": "few"}, "min_pixels must be an integer >= 1"),
         ({"family": "molmo", "frame": "pixels"}, "family molmo writes points, in tags: leave out -M frame"),
     ],
 )

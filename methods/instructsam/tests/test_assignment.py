@@ -5,6 +5,8 @@ import pulp
 import pytest
 from earthinstruct_instructsam.assignment import assign_nearest, assign_under_counts
 
+from earthinstruct.errors import EarthInstructError
+
 
 def optimum_by_cbc(similarities, counts):
     """The least cost of the integer program as the paper states it."""
@@ -66,6 +68,13 @@ def test_noise_below_the_step_decides_nothing():
 @pytest.mark.parametrize(("shape", "counts"), [((0, 2), [1, 1]), ((3, 2), [0, 0]), ((3, 0), [])])
 def test_nothing_to_assign(shape, counts):
     assert assign_under_counts(np.zeros(shape), counts).tolist() == [-1] * shape[0]
+
+
+def test_counts_are_integers_of_any_size():
+    assert assign_under_counts(np.array([[0.9, 0.2], [0.8, 0.1]]), [10**19, 1]).tolist() == [0, 1]
+    for wrong in (1.9, -1):
+        with pytest.raises(EarthInstructError, match=f"count must be an integer >= 0, got {wrong}"):
+            assign_under_counts(np.zeros((2, 2)), [wrong, 1])
 
 
 def test_costs_stay_exact_at_large_sizes():

@@ -84,6 +84,13 @@ def test_labels_are_given_under_the_counts():
     assert set(prediction.usage.seconds) == {"counter", "proposer", "encoder", "assignment", "total"}
 
 
+@pytest.mark.parametrize("options", [{}, {"assignment": "nearest"}, {"assignment": "threshold", "threshold": 0.2}])
+def test_a_similarity_that_is_no_number_is_refused(options):
+    broken = method({"ship": 1, "harbor": 1}, [ROWS[0], [0.5, float("nan")]], **options)
+    with pytest.raises(EarthInstructError, match="similarity of proposal 1 and label 'ship' is nan"):
+        broken.predict(IMAGE, ASK)
+
+
 def test_what_was_not_asked_for_is_left_out():
     prediction = method({"ship": 1, "tree": 4}, ROWS).predict(IMAGE, ASK)
     assert dict(prediction.counts) == {"ship": 1}

@@ -202,8 +202,27 @@ def test_the_article_follows_the_label(tiny_clip, tiny_checkpoint, label, senten
 
 
 def test_a_template_may_have_other_braces(tiny_clip, tiny_checkpoint):
-    encoder = OpenClipEncoder(tiny_checkpoint, config=tiny_clip[0], device="cpu", template="{a} {category} {}")
-    assert encoder.embed_labels(["ship", "{article}"]).shape == (2, 32)
+    braces, plain = (
+        OpenClipEncoder(tiny_checkpoint, config=tiny_clip[0], device="cpu", template=template)
+        for template in ("{a} {category} {}", "{category}")
+    )
+    found = braces.embed_labels(["ship", "{article}"])
+    assert np.array_equal(found, plain.embed_labels(["{a} ship {}", "{a} {article} {}"]))
+    assert not np.allclose(found[1], plain.embed_labels(["{a} a {}"])[0], atol=1e-3)  # the label is no part of it
+
+
+def test_a_label_that_is_cut_is_named(tiny_clip, tiny_checkpoint, caplog):
+    encoder = OpenClipEncoder(tiny_checkpoint, config=tiny_clip[0], device="cpu", template="{category}")
+    fits, cut, other = ("ship " * 13 + "pier", "ship " * 14 + "pier", "ship " * 14 + "quay")  # 14 tokens and 2 ends fit
+    encoder.embed_labels([fits])
+    assert caplog.messages == []
+    embedded = encoder.embed_labels([cut, other])
+    assert np.allclose(*embedded)
+    encoder.embed_labels([cut])
+    assert caplog.messages == [
+        f"label {label!r}: its sentence has more than the 16 tokens that tiny-random reads; its end has no effect"
+        for label in (cut, other)
+    ]
 
 
 def test_underscores_become_spaces_or_stay(tiny_clip, tiny_checkpoint):

@@ -7,7 +7,8 @@ from earthinstruct.errors import EarthInstructError, UnknownNameError
 
 @pytest.mark.parametrize("value", [1, 7, np.int64(3)])
 def test_integers_pass_numpys_too(value):
-    check_integer("limit", value)
+    assert type(check_integer("limit", value)) is int
+    assert check_integer("limit", value) == value
 
 
 @pytest.mark.parametrize("value", [0, 1.0, True, "1", None])
@@ -18,7 +19,8 @@ def test_all_else_is_no_integer(value):
 
 @pytest.mark.parametrize("value", [0, 0.5, 1, np.float32(0.1)])
 def test_numbers_of_the_range_pass(value):
-    check_number("threshold", value, 0, 1)
+    assert type(check_number("threshold", value, 0, 1)) is float
+    assert check_number("threshold", value, 0, 1) == value
 
 
 @pytest.mark.parametrize("value", [-0.1, 2, float("nan"), False, "0.5", None])
@@ -27,7 +29,7 @@ def test_all_else_is_no_number_of_the_range(value):
         check_number("threshold", value, 0, 1)
 
 
-@pytest.mark.parametrize("value", [float("inf"), "much"])
+@pytest.mark.parametrize("value", [float("inf"), "much", 10**400])
 def test_a_number_without_bounds_is_finite(value):
     with pytest.raises(EarthInstructError, match="offset must be a number, got "):
         check_number("offset", value)

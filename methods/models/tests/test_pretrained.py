@@ -9,7 +9,11 @@ import shutil
 import pytest
 import torch
 from earthinstruct_models.choices import transformers_lvlm
+from earthinstruct_models.pretrained import load_pretrained
+from earthinstruct_models.proposers.sam3 import SAM3S
 from earthinstruct_models.weights import FOLDER_VARIABLE, WEIGHTS
+
+from earthinstruct.errors import EarthInstructError
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
@@ -140,3 +144,8 @@ def test_the_names_of_old_folders_are_those_of_the_model(tiny_qwen, tmp_path):
         new = key.replace("visual.", "model.visual.") if key.startswith("visual.") else key
         new = new.replace("model.", "model.language_model.", 1) if key.startswith("model.") else new
         assert torch.equal(own[new], value), key
+
+
+def test_training_data_are_checked_before_weights_are_looked_for(tmp_path):
+    with pytest.raises(EarthInstructError, match=r"training_data must be names of training sets.*got \[5\]"):
+        load_pretrained(SAM3S["sam3"], tmp_path / "none", training_data=[5])

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from earthinstruct_models.proposers.segments import SegmentsProposer
+from earthinstruct_models.store import KeptProposer
 
 from earthinstruct.errors import EarthInstructError
 from earthinstruct.regions import decode_rles
@@ -21,6 +22,12 @@ def test_every_rectangle_is_proposed():
         distance = np.abs(proposals.boxes - np.array([x, y, w, h])).max(axis=1)
         assert distance.min() <= 3
     assert (np.diff(proposals.scores) <= 0).all()
+
+
+def test_a_limit_of_numpy_can_be_kept():
+    image = three_rectangles()
+    kept = KeptProposer(SegmentsProposer(limit=np.int64(2)))
+    assert len(kept.propose(image)) == 2
 
 
 def test_masks_match_boxes_and_are_limited():
