@@ -87,7 +87,7 @@ def test_labels_are_given_under_the_counts():
 @pytest.mark.parametrize("options", [{}, {"assignment": "nearest"}, {"assignment": "threshold", "threshold": 0.2}])
 def test_a_similarity_that_is_no_number_is_refused(options):
     broken = method({"ship": 1, "harbor": 1}, [ROWS[0], [0.5, float("nan")]], **options)
-    with pytest.raises(EarthInstructError, match="similarity of proposal 1 and label 'ship' is nan"):
+    with pytest.raises(EarthInstructError, match="encoder: 1 of 2 proposals have similarities that are not"):
         broken.predict(IMAGE, ASK)
 
 

@@ -165,10 +165,10 @@ class InstructSAM:
         crops = self.encoder.embed_crops(image, proposals.boxes)
         similarities = (crops @ self.encoder.embed_labels(labels).T).astype(np.float64)
         if not np.isfinite(similarities).all():
-            wrong = np.argwhere(~np.isfinite(similarities))[0]
+            n = int((~np.isfinite(similarities)).any(axis=1).sum())
             raise EarthInstructError(
-                f"encoder: the similarity of proposal {wrong[0]} and label {labels[wrong[1]]!r} is "
-                f"{similarities[tuple(wrong)]}, not a finite number; check the encoder's weights and dtype"
+                f"encoder: {n} of {len(proposals)} proposals have similarities that are not finite numbers; check the "
+                "encoder's weights and dtype"
             )
         return proposals, similarities
 
