@@ -2,6 +2,7 @@
 
 import inspect
 
+import numpy as np
 import pytest
 from earthinstruct_models.choices import (
     ENCODERS,
@@ -44,6 +45,13 @@ def test_parameters_of_what_is_inside_a_part_are_the_parts(monkeypatch, tmp_path
     assert made.model == "tiny"
     assert (tmp_path / "r.jsonl").parent.is_dir()
     made.close()
+
+
+def test_a_number_of_numpy_reaches_a_language_model(monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1")
+    made = LVLMS["openai"].make({"model": "tiny", "max_tokens": np.int64(100)})
+    made.close()
+    assert type(made.describe()["max_tokens"]) is int
 
 
 def test_a_server_needs_a_key_or_an_address(monkeypatch):

@@ -24,10 +24,9 @@ def test_every_rectangle_is_proposed():
     assert (np.diff(proposals.scores) <= 0).all()
 
 
-def test_a_limit_of_numpy_can_be_kept():
-    image = three_rectangles()
-    kept = KeptProposer(SegmentsProposer(limit=np.int64(2)))
-    assert len(kept.propose(image)) == 2
+def test_a_limit_of_numpy_can_be_kept(tmp_path):
+    kept = KeptProposer(SegmentsProposer(limit=np.int64(2)), cache=tmp_path)
+    assert len(kept.propose(three_rectangles())) == 2
 
 
 def test_masks_match_boxes_and_are_limited():
