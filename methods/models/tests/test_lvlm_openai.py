@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import logging
+import math
 import shutil
 import socket
 import struct
@@ -223,7 +224,7 @@ def test_a_lasting_fault_is_given_up(server, make):
     server.default = fault(503, "overloaded")
     error = failure(make(max_retries=2))
     assert len(server.requests) == 3
-    assert str(error) == "model 'tiny' at 127.0.0.1: 503 'overloaded'"
+    assert str(error) == f"model 'tiny' at 127.0.0.1:{server.server_port}: 503 'overloaded'"
     assert error.reply is None
 
 
@@ -496,10 +497,12 @@ def test_settings_come_from_the_environment(monkeypatch):
             OpenAiLvlm("tiny")
         assert address not in str(caught.value)
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:8000/v1")  # a server that asks for no key
-    assert OpenAiLvlm("tiny").describe() == {
+    described = OpenAiLvlm("tiny").describe()
+    assert len(described.pop("address")) == 16
+    assert described == {
         "lvlm": "openai",
         "model": "tiny",
-        "server": "localhost",
+        "server": "localhost:8000",
         "temperature": 0.01,
         "top_p": 1.0,
         "max_tokens": 2000,
@@ -516,6 +519,70 @@ def test_parameters(monkeypatch):
     for name in ("max_tokens", "concurrency"):
         with pytest.raises(EarthInstructError, match=f"{name} must be an integer >= 1, got 0"):
             OpenAiLvlm("tiny", **{name: 0})
+    for name, value in (
+        *(("temperature", value) for value in ("warm", math.nan, -1)),
+        *(("top_p", value) for value in ("x", 1.5)),
+        *((name, value) for name in ("timeout", "deadline") for value in ("q", math.nan, None)),
+    ):
+        with pytest.raises(EarthInstructError, match=f"{name} must be a number from 0.*, got {value!r}"):
+            OpenAiLvlm("tiny", **{name: value})
+
+
+def test_one_and_one_point_nought_are_one_parameter(make):
+    described = [
+        json.dumps(make(temperature=one, top_p=one, max_tokens=many).describe())
+        for one, many in ((1, 100), (1.0, np.int64(100)), (np.float64(1), 100))
+    ]
+    assert len(set(described)) == 1
+
+
+def test_a_server_is_known_by_its_whole_address(monkeypatch):
+    """Scheme, port and path count; the user does not, nor does a slash at the end. OpenAI's own address has no hash."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+    def described(address):
+        monkeypatch.setenv("OPENAI_BASE_URL", address)
+        return OpenAiLvlm("tiny").describe()
+
+    addresses = [
+        f"{scheme}://server{port}{path}"
+        for scheme in ("http", "https")
+        for port in ("", ":8001", ":8002")
+        for path in ("/v1", "/path-with-a-key/v1")
+    ]
+    found = [json.dumps(described(address)) for address in addresses]
+    assert len(set(found)) == len(addresses)
+    assert not [text for text in found if "path-with-a-key" in text]
+    assert described("http://me:password@server:8001/v1/") == described("http://server:8001/v1")
+    assert described("https://api.openai.com/v1") == described("")
+    assert "address" not in described("")
+
+
+def test_kept_replies_are_those_of_one_server(server, make, monkeypatch, tmp_path):
+    """A server at another path may have another model."""
+    file = tmp_path / "replies.jsonl"
+    for path, requests in (("", 1), ("", 1), ("/other", 2), ("/", 2)):
+        monkeypatch.setenv("OPENAI_BASE_URL", server.address + path)
+        KeptLvlm(make(), file).ask(IMAGE, "count")
+        assert len(server.requests) == requests
+
+
+def test_a_run_is_not_continued_with_another_server(server, make, monkeypatch, tmp_path):
+    scenes = draw_scenes(tmp_path / "scenes", images=2, size=128)
+
+    def run(**options):
+        lvlm = make()
+        method = Counts(lvlm, tmp_path / "replies.jsonl")
+        method.describe = lambda: {"version": "1", "parameters": lvlm.describe()}
+        return evaluate(method, scenes, setting="open_ended", output=tmp_path / "runs", **options)
+
+    run(limit=1)
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{server.address}/other")
+    with pytest.raises(EarthInstructError, match="holds the predictions of another run .*parameter address was"):
+        run(limit=1)
+    assert len(server.requests) == 1
+    run()  # the image that the first server answered is asked about again
+    assert len(server.requests) == 3
 
 
 # ---------------------------------------------------------------- servers, with their documented errors and answers

@@ -202,6 +202,42 @@ def test_an_error_shows_the_words_but_not_all_of_them():
     assert len(str(caught.value)) < 450
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "detected_objects",
+        "detectedObjects",
+        "counts_by_category",
+        "image_1",
+        "scene",
+        "Scene",
+        "Final results",
+        "ANSWER",
+    ],
+)
+def test_a_single_name_that_says_what_it_holds_may_stand_before_the_counts(key):
+    for counts in ({"ship": 3}, {"ship": 3, "dam": 1}):
+        assert parse_counts(Reply(json.dumps({key: counts}))) == counts
+        assert read_counts(Reply(json.dumps({key: counts, "total": 9})), ["ship"]).counts == counts
+    with pytest.raises(LvlmError, match="not a number"):
+        parse_counts(Reply(json.dumps({key: {"ship": {"small": 2}}})))
+
+
+def test_a_single_name_that_is_no_category_may_stand_before_categories():
+    text = '{"Port of Rotterdam": {"Ships": 3, "car": 2}}'
+    assert read_counts(Reply(text), ["ship", "dam"]).counts == {"Ships": 3, "car": 2}
+    for text, categories in (
+        ('{"Port of Rotterdam": {"ship": 3}}', ["dam"]),
+        ('{"ship": {"small": 2, "large": 3}}', ["dam"]),
+        ('{"Ships": {"ship": 2, "large": 3}}', ["ship"]),
+        ('{"detection tower": {"small": 2}}', ["detection tower"]),
+        ('{"north": {"ship": 2}, "south": {"ship": 2}}', ["ship"]),
+        ('{"image 1": {"ship": 2}, "dam": 2}', ["ship"]),
+    ):
+        with pytest.raises(LvlmError, match="not a number"):
+            read_counts(Reply(text), categories)
+
+
 def test_a_total_that_is_not_the_sum_is_an_event():
     assert read_counts(Reply('{"ship": 2, "dam": 1, "total": 4}')).events == {"totals that differ": 1}
     assert read_counts(Reply('{"ship": 2, "dam": 1, "total": 3}')).events == {}
@@ -284,6 +320,8 @@ ONE, TWO = '{"bbox_2d": [1, 2, 30, 40], "label": "ship"}', '{"bbox_2d": [50, 60,
         '[{"bbox": [30, 40, 1, 2], "category": "ship"}, {"bbox": [70, 60, 50, 80], "category_name": "storage tank"}]',
         '[{"x1": 1, "y1": 2, "x2": 30, "y2": 40, "label": "ship"}, '
         '{"bbox": {"xmin": 50, "ymin": 60, "xmax": 70, "ymax": 80}, "label": "storage tank"}]',
+        f'[{ONE[:-1]}, "note": "not xywh but xyxy"}}, {TWO[:-1]}, "note": "a boxy white roof, the galaxy where"}}]',
+        f'{{"format": "[x1, y1, x2, y2]", "notes": "as in coco", "objects": [{ONE}, {TWO}]}}',
         '[{"category": "ship", "boxes": [[1, 2, 30, 40]]}, {"label": "storage tank", "objects": [[50, 60, 70, 80]]}]',
     ],
 )
@@ -312,6 +350,23 @@ def test_no_boxes(text):
         (f'[{ONE}, {{"label": "dam", "bbox_xywh": [1, 2, 3, 4]}}]', 1, False),
         (f'[{ONE}, {{"label": "dam", "bbox": [1, 2, 3, 4], "format": "xywh"}}]', 1, False),
         (f'[{ONE}, {{"label": "dam", "box_cx_cy_w_h": [1, 2, 3, 4]}}]', 1, False),
+        *(
+            (f'[{ONE}, {{"label": "dam", "{key}": [1, 2, 3, 4]}}]', 1, False)
+            for key in ("bboxXYWH", "box_xc_yc_w_h", "bbox_x_y_w_h", "xywh", "x_center_y_center_width_height")
+        ),
+        *(
+            (f'[{ONE}, {{"label": "dam", "bbox": [1, 2, 3, 4], "format": "{form}"}}]', 1, False)
+            for form in (
+                "[x, y, w, h]",
+                "[x,y,width,height]",
+                "coco",
+                "YOLO",
+                "left, top, width, height",
+                "not xyxy: xywh",
+            )
+        ),
+        (f'{ONE}\n{{"format": "top-left x, top-left y, width, height", "objects": [{TWO}, {TWO}, {ONE}]}}', 3, False),
+        (f'{ONE}\n{{"format": "xywh", "objects": []}}', 0, False),
         (f'[{ONE}, {{"label": "dam", "bbox_2d": oops}}]', 2, False),
         (f"[{ONE}, ...]", 1, False),
         (f'{ONE[:-1]}, "dam": [5, 6, 7, 8]}}', 1, False),

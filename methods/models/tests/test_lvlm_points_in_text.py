@@ -47,6 +47,13 @@ def test_both_forms_are_read(text, labels, places):
         ('[{"point_2d": [512, 264], "label": "ship"}]', 0, 1),
         ('<POINT x="51.2" y="26.4">a</POINT>', 0, 1),
         ("<think>At (51.2, 26.4)?</think>I count 3.5 at most, of 2 kinds.", 0, 0),
+        ("No ships; taken on 2024-05-01.", 0, 0),
+        ("No ships on 01.05.2024, and none at 10:30.", 0, 0),
+        ("There are 1,200 trees and 12,345 cars, but no ships.", 0, 0),
+        ("No ships (0/5), or 0 - 1.", 0, 0),
+        ("A ship at (512,264).", 0, 1),
+        ("A ship at [12,264].", 0, 1),
+        ("A ship at 51.2 26.4.", 0, 1),
         ('<tracks coords="0.0 1 193 076">a</tracks>', 0, 1),  # of a video
     ],
 )

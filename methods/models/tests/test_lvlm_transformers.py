@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from earthinstruct_models.lvlm import LvlmError, Reply
-from earthinstruct_models.lvlm.transformers import TransformersLvlm
+from earthinstruct_models.lvlm.transformers import TransformersLvlm, _random_numbers_kept
 
 from earthinstruct.errors import DataError, EarthInstructError, UnknownNameError
 
@@ -124,11 +124,51 @@ def test_each_repeat_samples_other_replies_and_the_same_again(folder):
     assert sampling(0)[1] == first
     assert sampling(1)[1] != first
     assert lvlm.ask(IMAGES[1], "Count.").text == first[1]  # whatever was asked before
+    batches = TransformersLvlm(folder, max_new_tokens=6, max_pixels=5000, batch_size=2, device="cpu", temperature=1)
+    assert [reply.text for reply in batches.ask_many(IMAGES[:2], "Count.")] == first  # however many at once
+    assert batches.working_memory == lvlm.working_memory
     described = lvlm.describe()
     assert (described["decoding"], described["temperature"]) == ("sampling", 1.0)
     assert not lvlm.deterministic
     with pytest.raises(EarthInstructError, match="temperature must be a number from 0, got -1"):
         TransformersLvlm(folder, temperature=-1)
+
+
+LIMITS = {
+    **{"do_sample": True, "min_p": 1.0, "typical_p": 0.01, "epsilon_cutoff": 0.9, "eta_cutoff": 0.9, "top_k": 1},
+    **{"no_repeat_ngram_size": 1, "suppress_tokens": list(range(3, 260)), "min_new_tokens": 6, "max_length": 5},
+}
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_limits_of_a_folder_do_not_count(folder, copied, temperature):
+    def replies(place):
+        lvlm = TransformersLvlm(place, max_new_tokens=6, max_pixels=5000, device="cpu", temperature=temperature)
+        return [reply.text for reply in lvlm.ask_many(IMAGES, "Count.")]
+
+    file = copied / "generation_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **LIMITS}))
+    assert replies(copied) == replies(folder)
+
+
+def test_the_repetition_penalty_of_a_folder_counts(folder, copied):
+    file = copied / "generation_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "repetition_penalty": 1e9}))
+    lvlm, plain = (TransformersLvlm(one, max_new_tokens=6, max_pixels=5000, device="cpu") for one in (copied, folder))
+    assert lvlm.describe()["repetition_penalty"] == 1e9
+    assert lvlm.ask(IMAGES[0], "Count.").text != plain.ask(IMAGES[0], "Count.").text
+
+
+def test_random_numbers_of_apples_gpu_are_kept(monkeypatch):
+    import torch
+
+    state = {"mps": "of others"}
+    monkeypatch.setattr(torch.mps, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda device: state["mps"])
+    monkeypatch.setattr(torch.mps, "set_rng_state", lambda new, device: state.update(mps=new))
+    with _random_numbers_kept(torch.device("mps")):
+        state["mps"] = "seeded"
+    assert state == {"mps": "of others"}
 
 
 def test_greedy_decoding_on_a_cpu_is_deterministic(lvlm):
@@ -200,6 +240,13 @@ def test_parameters(folder):
     for name in ("max_new_tokens", "batch_size"):
         with pytest.raises(EarthInstructError, match=f"{name} must be an integer >= 1, got 0"):
             TransformersLvlm(folder, **{name: 0})
+    for pixels, said in (
+        ({"min_pixels": 0}, "min_pixels must be an integer >= 1, got 0"),
+        ({"max_pixels": "many"}, "max_pixels must be an integer >= 1, got 'many'"),
+        ({"min_pixels": 9000, "max_pixels": 5000}, "max_pixels must be an integer >= 9000, got 5000"),
+    ):
+        with pytest.raises(EarthInstructError, match=said):
+            TransformersLvlm(folder, **pixels)
 
 
 def test_importing_imports_no_model_library():

@@ -259,6 +259,24 @@ def test_replies_wait_in_memory_while_the_disk_is_full(tmp_path):
     assert said == [*(f"replies {tmp_path / disk} {waits}" for disk in kept), f"{lost}File too large"]
 
 
+def test_replies_that_name_different_models_are_said(file, caplog):
+    class Named(Scripted):
+        served = "tiny-2025"
+
+        def ask_many(self, images, text, schema=None, *, arrived=None):
+            return [Reply(text, model=self.served) for _ in images]
+
+    first = KeptLvlm(Named(), file)
+    first.ask_many([image(1), image(2)], "count")
+    assert not caplog.records
+    again = KeptLvlm(Named(), file)
+    again.ask(image(1), "count")
+    again.part.served = "other"  # the server was changed
+    again.ask_many([image(2), image(3), image(4)], "count")
+    (record,) = caplog.records
+    assert "different models, and all are used: 'tiny-2025' and 'other'; with a new file" in record.getMessage()
+
+
 def test_replies_lie_in_the_cache_where_no_file_is_named(tmp_path):
     scripted = Scripted()
     KeptLvlm(scripted, cache=tmp_path).ask(image(3), "count")

@@ -480,6 +480,8 @@ class KeptLvlm(Kept, Lvlm):
         self._parameters = msgspec.json.encode(_but_device(part.describe()), order="deterministic")
         self._replies = None if replies is None else Replies(replies)
         self._store = Store(self._replies, REPLIES_IN_MEMORY)
+        self._models: list[str] = []  # that the replies name
+        self._naming = threading.Lock()
 
     def ask_many(
         self, images: Images, text: str, schema: Schema | None = None, *, arrived: Arrived | None = None
@@ -491,11 +493,25 @@ class KeptLvlm(Kept, Lvlm):
         )
         for i, outcome in enumerate(outcomes):
             if isinstance(outcome, Reply):
+                self._compare_model(outcome.model)
                 if arrived is not None:
                     arrived(i, outcome)
             elif not isinstance(outcome, LvlmError):
                 raise outcome
         return cast("list[Outcome]", outcomes)
+
+    def _compare_model(self, model: str) -> None:
+        """Warn once about each model beyond the first that replies name, kept ones included."""
+        with self._naming:
+            if not model or model in self._models:
+                return
+            self._models.append(model)
+            if len(self._models) == 1:
+                return
+        _LOG.warning(
+            "the replies name different models, and all are used: %s; with a new file of replies, all are asked again",
+            printable(" and ".join(map(repr, self._models))),
+        )
 
     def estimate(self, image: NDArray[np.uint8], text: str, schema: Schema | None = None) -> Estimate:
         """What a reply will cost; nothing if it is kept."""

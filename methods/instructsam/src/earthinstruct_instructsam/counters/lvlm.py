@@ -92,7 +92,7 @@ def _schema(instruction: Instruction) -> dict[str, Any]:
 
 
 def _answer(reply: Reply, instruction: Instruction) -> Answer:
-    read = read_counts(reply)
+    read = read_counts(reply, instruction.categories or ())
     counts = read.counts
     if instruction.categories:
         counts = _in_categories(counts, instruction.categories, reply)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import io
 import logging
+import math
 import os
 import threading
 import time
@@ -37,13 +39,14 @@ from earthinstruct_models.lvlm.interface import (
 )
 from earthinstruct_models.lvlm.server_errors import ServerError, read_error
 from earthinstruct_models.lvlm.tokens import image_tokens, text_tokens
-from earthinstruct_models.parameters import check_choice, check_integer
+from earthinstruct_models.parameters import check_choice, check_integer, check_number
 
 _T = TypeVar("_T")
 _LOG = logging.getLogger(__name__)
 
 KEY = "OPENAI_API_KEY"
 ADDRESS = "OPENAI_BASE_URL"
+OPENAI = "https://api.openai.com/v1/"  # the address without that variable
 IMAGE_FORMATS = ("png", "jpeg")
 REPLY_FORMATS = ("schema", "json_object", "plain")  # strictest first; the server may only support later ones
 _CUT_OFF = ("length", "model_length", "max_tokens")  # reasons to finish
@@ -127,10 +130,15 @@ class OpenAiLvlm(Lvlm):
         check_choice("reply format", reply_format, REPLY_FORMATS)
         max_tokens = check_integer("max_tokens", max_tokens)
         max_retries = check_integer("max_retries", max_retries, least=0)
+        if temperature is not None:  # 1 and 1.0 are one parameter
+            temperature = check_number("temperature", temperature, 0)
+        if top_p is not None:
+            top_p = check_number("top_p", top_p, 0, 1)
+        timeout = check_number("timeout", timeout, 0)
         self.model = model
         self.image_format = image_format
         self.reply_format = reply_format
-        self.deadline = deadline
+        self.deadline = check_number("deadline", deadline, 0)
         self.concurrency = check_integer("concurrency", concurrency)
         self._max_tokens = max_tokens
         self._sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
@@ -141,7 +149,8 @@ class OpenAiLvlm(Lvlm):
         self._client = openai.AsyncOpenAI(
             timeout=timeout, max_retries=max_retries, http_client=BoundedClient(), **server
         )
-        self.server = self._client.base_url.host
+        self.server = self._client.base_url.netloc.decode()
+        self._address = str(self._client.base_url)  # without user and query
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -167,7 +176,7 @@ class OpenAiLvlm(Lvlm):
         return self._run(all_outcomes())
 
     def repeat(self, number: int) -> None:
-        """Send this number as the seed of the next requests; of 0, which is the run itself, none."""
+        """Send this number as the seed of the next requests; for 0, the run itself, send no seed."""
         self._seed = number or None
 
     def estimate(self, image: NDArray[np.uint8], text: str, schema: Schema | None = None) -> Estimate:
@@ -178,11 +187,16 @@ class OpenAiLvlm(Lvlm):
         return Estimate(1, None if of_image is None else of_image + of_text, self._max_tokens)
 
     def describe(self) -> dict[str, Any]:
-        """Parameters that replies depend on, and the name of the server."""
+        """Parameters that replies depend on, the server's host and port, and its address.
+
+        The address with its path is hashed: a path may hold a key. OpenAI's own address is left out.
+        """
+        address = hashlib.sha256(self._address.encode()).hexdigest()[:16]
         return {
             "lvlm": "openai",
             "model": self.model,
             "server": self.server,
+            **({} if self._address == OPENAI else {"address": address}),
             **self._sampling,
             "image_format": self.image_format,
             "reply_format": self.reply_format,
@@ -374,7 +388,7 @@ def server_of_environment() -> tuple[dict[str, Any], list[str]]:
             headers["Authorization"] = "Basic " + base64.b64encode(unquote(user).encode()).decode()
             secrets += [user, unquote(user), unquote(user).partition(":")[2], headers["Authorization"]]
         address = urlunsplit((parts.scheme, host, parts.path, "", ""))
-    server = {"api_key": key or "none", "base_url": address or None, "default_headers": headers}
+    server = {"api_key": key or "none", "base_url": address or OPENAI, "default_headers": headers}
     return server, sorted(filter(None, secrets), key=len, reverse=True)
 
 

@@ -38,6 +38,21 @@ _WRAPPERS = (
     *("counts", "count", "object counts", "answer", "answers", "result", "results", "output", "objects", "data"),
     *("detections", "predictions", "instances", "items", "elements", "annotations", "image", "response"),
 )
+_WRAPPING_WORDS = frozenset(  # in the name of what holds all counts, without the ending of the plural
+    (
+        "count",
+        "object",
+        "detect",
+        "detected",
+        "detection",
+        "image",
+        "scene",
+        "result",
+        "answer",
+        "category",
+        "categorie",
+    )
+)
 _TOTALS = (
     *(*_COUNTS, *_WRAPPERS, "totals", "sum", "overall", "all", "all objects", "grand total", "overall total"),
     *("total number", "total objects", "objects total", "number of objects", "total number of objects"),
@@ -46,7 +61,7 @@ _MEASURES = ("confidence", "score", "id", "index", "image", "image id", "image s
 _COMMENTS = (  # unless they hold a whole number: then they may be labels
     *("reasoning", "reason", "rationale", "explanation", "analysis", "thought", "thoughts", "thinking", "summary"),
     *("note", "notes", "comment", "comments", "remark", "remarks", "description", "caption", "status", "unit"),
-    *("image name", "file", "file name", "filename"),
+    *("image name", "file", "file name", "filename", "format", "bbox format", "box format", "coordinate format"),
 )
 
 _ONES = (
@@ -64,7 +79,12 @@ _NUMBER_WORDS = {
     },
     **dict.fromkeys(("none", "null", "no", "nil"), 0),
 }
-_NO_CORNERS = re.compile(r"\bc?x ?c?y ?w ?h\b")  # centre or corner, and size
+_END = "(?:c(?:ent(?:er|re))?|min|1|(?:(?:top|upper) )?left|top)?"  # what stands beside x and y
+_NO_CORNERS = re.compile(  # a centre or corner and a size, in small words
+    r"(?<!not )(?<!not in )(?<!instead of )(?<!rather than )(?<![a-z])(?:b?box(?:es)?)? ?"
+    rf"(?:{_END} ?x ?{_END} ?{_END} ?y ?{_END}|left top) ?w(?:idth)? ?h(?:eight)?(?![a-z])"
+    r"|\b(?:format|b?box(?:es)?)\b.*\b(?:coco|yolo)\b|\b(?:coco|yolo) (?:format|b?box(?:es)?)\b"
+)
 _DIGITS = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 
 
@@ -97,13 +117,17 @@ def parse_counts(reply: Reply) -> dict[str, int]:
     return read_counts(reply).counts
 
 
-def read_counts(reply: Reply) -> Counts:
+def read_counts(reply: Reply, categories: Iterable[str] = ()) -> Counts:
     r"""The counts in a reply, with what a reader should know of them.
 
     Accepted are objects of labels and numbers, objects with a label and a count, pairs, arrays of these (a repeated
     label is summed), and any of them inside an object under a name such as "counts". Several of them in one reply are
     one answer if they agree. A number may be a float without a fraction, digits in a string ("3", "1,200"), or English
     words up to 999; null and "none" are 0. Comments ("reasoning") are ignored; a total is compared with the sum.
+
+    Args:
+        reply: the reply.
+        categories: those that were asked for, if known. A single name that is none of them may stand before the counts.
 
     Raises:
         LvlmError: the reply is a refusal, is cut off, or has no such JSON: it has a fraction, a negative number, a
@@ -116,7 +140,8 @@ def read_counts(reply: Reply) -> Counts:
     try:
         if found.problem:
             raise _NoCountError(f"the reply holds {found.problem}")
-        return _without_totals(_joined((_of_run(run) for run in _answers(found, _is_mixed)), "same"))
+        known = frozenset(map(normalised, categories))
+        return _without_totals(_joined((_of_run(run, known) for run in _answers(found, _is_mixed)), "same"))
     except _NoCountError as error:
         raise LvlmError(str(error), reply) from None
 
@@ -131,18 +156,18 @@ def _answers(found: Found, is_answer: Callable[[Container], bool]) -> list[list[
     return [run for run in runs if run] or found.runs
 
 
-def _of_run(run: list[Container]) -> dict[str, int]:
+def _of_run(run: list[Container], known: frozenset[str]) -> dict[str, int]:
     entries = all(isinstance(value, dict) and _entry(value) is not None for value in run)
-    return _joined((_counts(value) for value in run), "sum" if entries else "refused")
+    return _joined((_counts(value, known) for value in run), "sum" if entries else "refused")
 
 
-def _counts(value: Any, depth: int = 0) -> dict[str, int]:
+def _counts(value: Any, known: frozenset[str], depth: int = 0) -> dict[str, int]:
     if depth > _DEEPEST:
         raise _NoCountError("the counts of the reply are nested too deep")
     if _is_pair(value):
         return {_label(value[0]): _count(value[0], value[1])}
     if isinstance(value, list):
-        return _joined((_counts(part, depth + 1) for part in value), "sum")
+        return _joined((_counts(part, known, depth + 1) for part in value), "sum")
     if not isinstance(value, dict):
         raise _NoCountError(f"the reply has {str(value)[:100]!r}, which is not an object with a label and a count")
     if entry := _entry(value):
@@ -154,9 +179,11 @@ def _counts(value: Any, depth: int = 0) -> dict[str, int]:
     if value and not members:
         raise _NoCountError(f"the reply has an object without counts: {str(value)[:100]!r}")
     parts = []
+    alone = len([key for key in members if _plain(key) not in _TOTALS]) == 1
     for key, part in members.items():
-        if isinstance(part, dict | list) and (_is_wrapper(key) or _names_itself(part)):
-            parts.append(_counts(part, depth + 1))
+        wraps = _is_wrapper(key) or (alone and _holds_all(key, part, known))
+        if isinstance(part, dict | list) and (wraps or _names_itself(part)):
+            parts.append(_counts(part, known, depth + 1))
         elif _plain(key) in _NAMES and isinstance(part, str) and _number_in(part) is part:
             raise _NoCountError(f"the reply has an entry without a label or a count: {str(value)[:100]!r}")
         else:
@@ -198,6 +225,17 @@ def _is_wrapper(key: str) -> bool:
     """Whether a key says that there are counts, and not what is counted."""
     plain = _plain(key)
     return plain in _WRAPPERS or plain in _NAMES or plain.split()[-1:] in (["counts"], ["count"])
+
+
+def _holds_all(key: str, value: Any, known: frozenset[str]) -> bool:
+    """Whether the only key of an object says what holds the counts: {"image_1": {"ship": 3}}, {"harbour": {"ship": 3}}.
+
+    It is no category. It has a word such as "image", or holds categories.
+    """
+    if not isinstance(value, dict) or normalised(key) in known:
+        return False
+    words = {word.lower().removesuffix("s") for word in re.findall("[A-Z]?[a-z]+|[A-Z]+", key)}
+    return bool(words & _WRAPPING_WORDS) or any(normalised(label) in known for label in value)
 
 
 def _names_itself(value: Any) -> bool:
@@ -299,9 +337,17 @@ def _elements(value: Any, label: str = "") -> Iterator[_Element | None]:
 
 
 def _elements_of_object(value: dict[str, Any], label: str) -> Iterator[_Element | None]:
-    if any(_NO_CORNERS.search(_plain(text)) for pair in value.items() for text in pair if isinstance(text, str)):
-        yield None
-        return
+    members = _elements_of_members(value, label)
+    yield from (None for _ in members) if _says_no_corners(value) else members
+
+
+def _says_no_corners(value: Mapping[str, Any]) -> bool:
+    """Whether an object says that its boxes are no corners, such as {"format": "xywh"}."""
+    texts = [key if not isinstance(part, str) else f"{key} {part}" for key, part in value.items()]
+    return any(_NO_CORNERS.search(" ".join(re.findall(r"[a-z]+|\d", text.lower()))) for text in texts)
+
+
+def _elements_of_members(value: dict[str, Any], label: str) -> Iterator[_Element | None]:
     names, boxes = _first(value, _NAMES), _first(value, _BOXES)
     sides = [[_first(value, [side]) for side in sides] for sides in _SIDES if _first(value, sides) is not None]
     if isinstance(names, list) and isinstance(boxes, list) and len(names) == len(boxes):

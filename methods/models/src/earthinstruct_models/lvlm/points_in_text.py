@@ -23,7 +23,9 @@ _TAG = re.compile(r"<(points?|tracks?)\s([^>]*)(/?>|\Z)(?:([^<]*)</\1>)?")
 _ATTRIBUTE = re.compile(r'(\w+)\s*=\s*"([^"]*)("|\Z)')
 _PERCENT, _THOUSANDTHS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*"), re.compile(r"\d{3,4}")
 _LOOSE = re.compile(r"\d\W{1,6}(?:y\W{1,6})?\d")  # two numbers that may be a point
-_DECIMALS = re.compile(r"\d+\.\d+")
+_ONE_NUMBER = re.compile(  # 0.5, 2024-05-01, 0/5, 3 - 5; 1,200 outside brackets
+    r"\d+(?:(?:\.|\s?[-\u2013/:]\s?)\d+)+|(?<![(\[\d])\d{1,2}(?:,\d{3})+(?![)\]\d])"
+)
 _IMAGES = re.compile(r"[\t:;,]")  # between the images of Molmo 2's coordinates
 _Place = tuple[float, float]
 
@@ -70,7 +72,7 @@ def read_points(reply: Reply) -> Points:
         labels += [label] * len(own)
         places += own
         unreadable += len(found) - len(own)
-    if not labels and not unreadable and _LOOSE.search(_DECIMALS.sub("0", without_thoughts(reply.text))):
+    if not labels and not unreadable and _LOOSE.search(_ONE_NUMBER.sub("0", without_thoughts(reply.text))):
         unreadable = 1  # a point that is written in another way
     return Points(labels, np.array(places, dtype=np.float64).reshape(-1, 2), unreadable, reply.finish == "truncated")
 

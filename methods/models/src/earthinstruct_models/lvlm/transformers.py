@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ _EDGES = {"min_pixels": "shortest_edge", "max_pixels": "longest_edge"}  # the na
 # what is kept of a prompt with its image, and of the reply; estimated for 7 billion weights
 _BYTES_OF_IMAGE = 2 * 2**30
 _GREEDY = {"temperature": None, "top_p": None, "top_k": None}
+_KEPT_SETTINGS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "repetition_penalty")
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 
@@ -36,12 +38,12 @@ class TransformersLvlm(Lvlm):
         max_new_tokens: the longest reply.
         min_pixels: a smaller image is enlarged; None: the value of the folder. For models of the Qwen-VL family.
         max_pixels: a larger image is reduced; None: the value of the folder. For models of the Qwen-VL family.
-        batch_size: images at once.
+        batch_size: images at once. Sampling always takes one, so that no reply depends on the other images.
         dtype: `auto` (that of the weights), `bfloat16`, `float16` or `float32`.
         device: a torch device; None: cuda, mps or cpu, the first available.
         device_map: how accelerate spreads the model over devices, such as "auto"; replaces `device`.
         temperature: of sampling; 0: greedy decoding. The seed is made from the number of the repeat, the prompt and the
-            images of a batch, so that the same batch gets the same replies, and each repeat of a run others.
+            image, so that an image gets the same reply again, and another one in each repeat of a run.
 
     Raises:
         DataError: the folder is missing, holds another kind of model, or lacks some of its weights.
@@ -61,9 +63,14 @@ class TransformersLvlm(Lvlm):
         temperature: float = 0.0,
     ) -> None:
         check_choice("dtype", dtype, DTYPES)
+        if min_pixels is not None:
+            min_pixels = check_integer("min_pixels", min_pixels)
+        if max_pixels is not None:
+            max_pixels = check_integer("max_pixels", max_pixels, least=min_pixels or 1)
         self.max_new_tokens = check_integer("max_new_tokens", max_new_tokens)
-        self.batch_size = check_integer("batch_size", batch_size)
         self.temperature = check_number("temperature", temperature, low=0)
+        batch_size = check_integer("batch_size", batch_size)
+        self.batch_size = 1 if self.temperature else batch_size
         self._repeat = 0
         self.folder = Path(folder).resolve()
         self._pixels = {"min_pixels": min_pixels, "max_pixels": max_pixels}
@@ -71,6 +78,7 @@ class TransformersLvlm(Lvlm):
         self._model = load_model(
             self.folder, "AutoModelForImageTextToText", "a language model that sees", dtype=dtype, device_map=device_map
         )
+        self._model.generation_config = _without_limits(self._model.generation_config)
         self._processor = _processor(self.folder, self._pixels)
         if device_map is None:
             self._model.to(device or best_device())
@@ -135,10 +143,8 @@ class TransformersLvlm(Lvlm):
 
         started = time.perf_counter()
         inputs = self._inputs(images, text)
-        # plain sampling: a folder may limit it to the most likely token
         how = {"temperature": self.temperature, "top_p": 1.0, "top_k": 0} if self.temperature else _GREEDY
-        on_gpu = range(torch.cuda.device_count()) if self._model.device.type == "cuda" else ()
-        with torch.inference_mode(), torch.random.fork_rng(devices=on_gpu):
+        with torch.inference_mode(), _random_numbers_kept(self._model.device):
             torch.manual_seed(self._seed(images, text))
             written = self._model.generate(
                 **inputs, max_new_tokens=self.max_new_tokens, do_sample=bool(self.temperature), num_beams=1, **how
@@ -148,7 +154,7 @@ class TransformersLvlm(Lvlm):
         return [self._reply(tokens, n, seconds) for tokens, n in zip(written, sent, strict=True)]
 
     def _seed(self, images: Images, text: str) -> int:
-        """The seed of a batch."""
+        """The seed of a request."""
         asked = msgspec.json.encode([self._repeat, text, [fingerprint(image) for image in images]])
         return int.from_bytes(hashlib.sha256(asked).digest()[:8], "big", signed=True)
 
@@ -179,6 +185,21 @@ class TransformersLvlm(Lvlm):
             finish="truncated" if end is None else "complete",
             model=self.folder.name,
         )
+
+
+def _without_limits(found: Any) -> Any:
+    """The generation settings of a folder, without what limits the next token, except the repetition penalty."""
+    from transformers import GenerationConfig
+
+    return GenerationConfig(**{name: getattr(found, name) for name in _KEPT_SETTINGS})
+
+
+def _random_numbers_kept(device: Any) -> AbstractContextManager[None]:
+    """In this block, seeds change no random numbers of other users of the CPU and of the model's kind of device."""
+    import torch
+
+    others = range(torch.get_device_module(device).device_count()) if device.type != "cpu" else ()
+    return torch.random.fork_rng(devices=others, device_type=device.type)
 
 
 def _processor(folder: Path, pixels: Mapping[str, int | None]) -> Any:
