@@ -83,7 +83,7 @@ _END = "(?:c(?:ent(?:er|re))?|min|1|(?:(?:top|upper) )?left|top)?"  # what stand
 _NO_CORNERS = re.compile(  # a centre or corner and a size, in small words
     r"(?<!not )(?<!not in )(?<!instead of )(?<!rather than )(?<![a-z])(?:b?box(?:es)?)? ?"
     rf"(?:{_END} ?x ?{_END} ?{_END} ?y ?{_END}|left top) ?w(?:idth)? ?h(?:eight)?(?![a-z])"
-    r"|\b(?:format|b?box(?:es)?)\b.*\b(?:coco|yolo)\b|\b(?:coco|yolo) (?:format|b?box(?:es)?)\b"
+    r"|\b(?:format|b?box(?:es)?)\b.{0,40}\b(?:coco|yolo)\b|\b(?:coco|yolo) (?:format|b?box(?:es)?)\b"
 )
 _DIGITS = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 

@@ -24,7 +24,7 @@ _ATTRIBUTE = re.compile(r'(\w+)\s*=\s*"([^"]*)("|\Z)')
 _PERCENT, _THOUSANDTHS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*"), re.compile(r"\d{3,4}")
 _LOOSE = re.compile(r"\d\W{1,6}(?:y\W{1,6})?\d")  # two numbers that may be a point
 _ONE_NUMBER = re.compile(  # 0.5, 2024-05-01, 0/5, 3 - 5; 1,200 outside brackets
-    r"\d+(?:(?:\.|\s?[-\u2013/:]\s?)\d+)+|(?<![(\[\d])\d{1,2}(?:,\d{3})+(?![)\]\d])"
+    r"(?<!\d)\d+(?:(?:\.|\s?[-\u2013/:]\s?)\d+)+|(?<![(\[\d])\d{1,2}(?:,\d{3})+(?![)\]\d])"
 )
 _IMAGES = re.compile(r"[\t:;,]")  # between the images of Molmo 2's coordinates
 _Place = tuple[float, float]
