@@ -269,12 +269,16 @@ def test_replies_that_name_different_models_are_said(file, caplog):
     first = KeptLvlm(Named(), file)
     first.ask_many([image(1), image(2)], "count")
     assert not caplog.records
+    KeptLvlm(Named(temperature=1.0), file).ask(image(3), "count")
     again = KeptLvlm(Named(), file)
-    again.ask(image(1), "count")
     again.part.served = "other"  # the server was changed
-    again.ask_many([image(2), image(3), image(4)], "count")
+    again.ask_many([image(3), image(4)], "count")
     (record,) = caplog.records
     assert "different models, and all are used: 'tiny-2025' and 'other'; with a new file" in record.getMessage()
+    other = KeptLvlm(Named(temperature=2.0), file)
+    other.part.served = "other"
+    other.ask(image(5), "count")  # asked otherwise: a run of its own
+    assert len(caplog.records) == 1
 
 
 def test_replies_lie_in_the_cache_where_no_file_is_named(tmp_path):

@@ -241,6 +241,7 @@ class _Line(msgspec.Struct):
 
     key: str
     reply: Reply
+    asked: str = ""  # a hash of the parameters of the language model; lines of the first version have none
 
 
 class Replies:
@@ -249,12 +250,21 @@ class Replies:
     Processes on one machine may share it; each knows the replies that were in it when it started. A reply that cannot
     be written, because the disk is full, waits in memory: it is written before the next one, or at the end.
 
+    Args:
+        path: the file.
+        asked: a hash of the parameters of the language model that is asked.
+
+    Attributes:
+        models: the models that the replies to these parameters named when the file was opened, each once.
+
     Raises:
         DataError: it cannot be read or written, or a line before the last is malformed.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, asked: str = "") -> None:
         self.path = Path(path)
+        self._asked = asked
+        self.models: list[str] = []
         self._waiting: list[bytes] = []  # lines, in order
         self._writing = threading.Lock()
         self._lines = msgspec.json.Decoder(_Line)
@@ -278,7 +288,7 @@ class Replies:
         self._known[key] = reply
         with self._writing:
             waited = bool(self._waiting)
-            self._waiting.append(msgspec.json.encode(_Line(key, reply)))
+            self._waiting.append(msgspec.json.encode(_Line(key, reply, self._asked)))
             problem = self._write_waiting()
         if problem is not None and not waited:
             _LOG.warning(
@@ -311,6 +321,8 @@ class Replies:
         for number, line in enumerate(lines, start=1):
             problem = f"replies {self.path}, line {number}: {{error}}; delete the line to ask about its image again"
             read = decode_json(line, self._lines, problem)
+            if read.asked == self._asked and read.reply.model not in ("", *self.models):
+                self.models.append(read.reply.model)
             yield read.key, read.reply
 
 
@@ -478,9 +490,10 @@ class KeptLvlm(Kept, Lvlm):
         if replies is None and cache is not None:
             replies = Path(cache) / "replies.jsonl"
         self._parameters = msgspec.json.encode(_but_device(part.describe()), order="deterministic")
-        self._replies = None if replies is None else Replies(replies)
+        asked = hashlib.sha256(self._parameters).hexdigest()[:16]
+        self._replies = None if replies is None else Replies(replies, asked)
         self._store = Store(self._replies, REPLIES_IN_MEMORY)
-        self._models: list[str] = []  # that the replies name
+        self._models = [] if self._replies is None else list(self._replies.models)  # that the replies name
         self._naming = threading.Lock()
 
     def ask_many(
@@ -501,7 +514,7 @@ class KeptLvlm(Kept, Lvlm):
         return cast("list[Outcome]", outcomes)
 
     def _compare_model(self, model: str) -> None:
-        """Warn once about each model beyond the first that replies name, kept ones included."""
+        """Warn once about each model beyond those that earlier replies name, kept ones included."""
         with self._naming:
             if not model or model in self._models:
                 return
