@@ -10,7 +10,6 @@ import base64
 import hashlib
 import io
 import logging
-import math
 import os
 import threading
 import time
