@@ -38,7 +38,7 @@ _WRAPPERS = (
     *("counts", "count", "object counts", "answer", "answers", "result", "results", "output", "objects", "data"),
     *("detections", "predictions", "instances", "items", "elements", "annotations", "image", "response"),
 )
-_WRAPPING_WORDS = frozenset(  # in the name of what holds all counts, without the ending of the plural
+_WRAPPING_WORDS = frozenset(  # in the name of what holds all counts, also with the ending of the plural
     (
         "count",
         "object",
@@ -50,7 +50,7 @@ _WRAPPING_WORDS = frozenset(  # in the name of what holds all counts, without th
         "result",
         "answer",
         "category",
-        "categorie",
+        "categories",
     )
 )
 _TOTALS = (
@@ -234,8 +234,9 @@ def _holds_all(key: str, value: Any, known: frozenset[str]) -> bool:
     """
     if not isinstance(value, dict) or normalised(key) in known:
         return False
-    words = {word.lower().removesuffix("s") for word in re.findall("[A-Z]?[a-z]+|[A-Z]+", key)}
-    return bool(words & _WRAPPING_WORDS) or any(normalised(label) in known for label in value)
+    words = [word.lower() for word in re.findall("[A-Z]?[a-z]+|[A-Z]+", key)]
+    wraps = any({word, word.removesuffix("s")} & _WRAPPING_WORDS for word in words)
+    return wraps or any(normalised(label) in known for label in value)
 
 
 def _names_itself(value: Any) -> bool:
