@@ -260,7 +260,8 @@ def test_an_evaluation_prints_as_the_table(constant, dataset, tmp_path, capsys, 
     monkeypatch.setenv("COLUMNS", "200")
     file = str(tmp_path / "set" / "annotations.json")
     main(["score", str(run.folders[0]), "--dataset", file, "--setting", SETTING])
-    table = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    *table, look = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert look == f"look at it: earthinstruct report {run.folders[0]}"
     assert str(run).splitlines() == repr(run).splitlines() == table
     assert str(run.results[0]).splitlines() == table[:-1]
     assert table[-1] == f"kept in {run.folders[0]}"
