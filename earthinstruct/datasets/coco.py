@@ -502,7 +502,7 @@ class _Reader:
             if self._objects and (problem := self._objects[start + i].problem):
                 found[i] = problem
                 continue
-            if start + i in self.turned and not polygons and not ignored[i]:
+            if self.turned and start + i in self.turned and not polygons and not ignored[i]:
                 found[i] = TURNED
             for polygon in polygons if isinstance(polygons, list) else ():
                 if polygon and (max(polygon) > limits[index] or min(polygon) < -limits[index]):
