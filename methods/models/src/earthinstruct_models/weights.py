@@ -339,7 +339,7 @@ def _alone(target: Path) -> Iterator[None]:
         except Timeout:
             _LOG.warning("another process fetches %s: waiting for it", target.name)
             lock.acquire()
-    except NotImplementedError as error:
+    except NotImplementedError as error:  # filelock raises it where the file system has no locks
         raise DataError(
             f"{target.parent} is on a file system without locks, where two downloads could mix; give another folder "
             f"with {FOLDER_VARIABLE}"
